@@ -1,0 +1,37 @@
+"""The one place in the tests that may sleep: everything else waits for a condition."""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+POLL_INTERVAL_S = 0.02
+
+
+async def eventually(condition: Callable[[], T | Awaitable[T]], timeout_s: float = 10.0, what: str = "") -> T:
+    """Return the first truthy value of `condition` (plain or async); fail after `timeout_s` seconds.
+
+    An `AssertionError` raised by the condition counts as "not yet", and is the cause of the failure if time runs out.
+    """
+    deadline = time.monotonic() + timeout_s
+    last_error: AssertionError | None = None
+    while True:
+        try:
+            value = condition()
+            result: T = await value if inspect.isawaitable(value) else value  # type: ignore[assignment]
+            if result:
+                return result
+        except AssertionError as error:
+            last_error = error
+        if time.monotonic() > deadline:
+            name = what or getattr(condition, "__name__", "condition")
+            raise AssertionError(f"not within {timeout_s} s: {name}") from last_error
+        await asyncio.sleep(POLL_INTERVAL_S)  # the one sleep
+
+
+def eventually_sync(condition: Callable[[], T], timeout_s: float = 10.0, what: str = "") -> T:
+    """`eventually` for tests that have no event loop."""
+    return asyncio.run(eventually(condition, timeout_s, what))
