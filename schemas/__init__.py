@@ -1,0 +1,1 @@
+"""What crosses a process boundary: messages, codecs, topics, errors, signatures. Imports none of our packages."""

@@ -1,0 +1,241 @@
+"""The one error tree. Each class says its code, its HTTP status and whether the same request may succeed later.
+
+    PenstockError                     500  internal
+    ├── RequestError                  400  invalid_request        the caller must change something
+    │   ├── InvalidInput              400  invalid_input          a tensor, feature or image breaks the signature
+    │   ├── Unauthenticated           401  unauthenticated
+    │   ├── NotFound                  404  not_found
+    │   │   ├── JobNotFound           404  job_not_found
+    │   │   └── ModelNotFound         404  model_not_found
+    │   ├── MethodNotAllowed          405  method_not_allowed
+    │   ├── NotAcceptable             406  not_acceptable
+    │   ├── Conflict                  409  conflict
+    │   │   ├── ResultNotReady        409  result_not_ready
+    │   │   └── RequestInFlight       409  request_in_flight      the same idempotency key is being answered
+    │   ├── PayloadTooLarge           413  payload_too_large
+    │   ├── UnsupportedMediaType      415  unsupported_media_type
+    │   └── IdempotencyMismatch       422  idempotency_mismatch   same key, other body
+    ├── LaneFull                      429  lane_full
+    ├── Unavailable                   503  unavailable            try again; with the same key nothing runs twice
+    │   ├── QueueUnavailable          503  queue_unavailable
+    │   │   └── OutcomeUnknown        503  outcome_unknown        the record may or may not have been written
+    │   └── StoreUnavailable          503  store_unavailable
+    ├── JobError                      500  inference_failed       why a job ended as `failed`
+    │   ├── OutputInvalid             500  output_invalid
+    │   ├── Canceled                  409  canceled
+    │   └── DeadlineExceeded          504  deadline_exceeded
+    ├── Undecodable                   400  undecodable            a record that is no message of ours: dead-lettered
+    └── ConfigurationError            500  configuration          found at start-up; the process exits with 2
+
+Drivers' own errors are wrapped once, where the driver is called, with the cause kept.
+"""
+
+from typing import ClassVar
+
+import msgspec
+
+
+class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=False):
+    """What a client sees of an error, in a problem document and in a failed job.
+
+    `code` is stable and meant for programs, `message` for people; `param` names the field at fault, if one is.
+    """
+
+    code: str
+    message: str
+    type: str
+    param: str | None = None
+
+
+class PenstockError(Exception):
+    """Root of every error we raise on purpose."""
+
+    code: ClassVar[str] = "internal"
+    type: ClassVar[str] = "server_error"
+    title: ClassVar[str] = "Internal error"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+    def body(self) -> ErrorBody:
+        """The part of the error that may be shown outside."""
+        return ErrorBody(code=self.code, message=self.message, type=self.type, param=self.param)
+
+
+class RequestError(PenstockError):
+    """The caller must change the request."""
+
+    code = "invalid_request"
+    type = "invalid_request_error"
+    title = "Invalid request"
+    status = 400
+
+
+class InvalidInput(RequestError):
+    """A tensor, feature or image does not fit the model's signature."""
+
+    code = "invalid_input"
+    title = "Invalid input"
+
+
+class Unauthenticated(RequestError):
+    code = "unauthenticated"
+    type = "authentication_error"
+    title = "Unauthenticated"
+    status = 401
+
+
+class NotFound(RequestError):
+    code = "not_found"
+    type = "not_found_error"
+    title = "Not found"
+    status = 404
+
+
+class JobNotFound(NotFound):
+    code = "job_not_found"
+    title = "Job not found"
+
+
+class ModelNotFound(NotFound):
+    code = "model_not_found"
+    title = "Model not found"
+
+
+class MethodNotAllowed(RequestError):
+    code = "method_not_allowed"
+    title = "Method not allowed"
+    status = 405
+
+    def __init__(self, message: str, *, allow: str) -> None:
+        super().__init__(message)
+        self.allow = allow
+
+
+class NotAcceptable(RequestError):
+    code = "not_acceptable"
+    title = "Not acceptable"
+    status = 406
+
+
+class Conflict(RequestError):
+    code = "conflict"
+    type = "conflict_error"
+    title = "Conflict"
+    status = 409
+
+
+class ResultNotReady(Conflict):
+    code = "result_not_ready"
+    title = "Result not ready"
+    retryable = True
+
+
+class RequestInFlight(Conflict):
+    """The first request with this idempotency key has not been answered yet."""
+
+    code = "request_in_flight"
+    title = "Request in flight"
+    retryable = True
+
+
+class PayloadTooLarge(RequestError):
+    code = "payload_too_large"
+    title = "Payload too large"
+    status = 413
+
+
+class UnsupportedMediaType(RequestError):
+    code = "unsupported_media_type"
+    title = "Unsupported media type"
+    status = 415
+
+
+class IdempotencyMismatch(RequestError):
+    """The idempotency key was used before with another body."""
+
+    code = "idempotency_mismatch"
+    title = "Idempotency key reused"
+    status = 422
+
+
+class LaneFull(PenstockError):
+    """The lane holds as many jobs as it may; `retry_after_s` is when there should be room."""
+
+    code = "lane_full"
+    type = "rate_limit_error"
+    title = "Lane full"
+    status = 429
+    retryable = True
+
+
+class Unavailable(PenstockError):
+    code = "unavailable"
+    type = "service_unavailable_error"
+    title = "Service unavailable"
+    status = 503
+    retryable = True
+
+
+class QueueUnavailable(Unavailable):
+    """Kafka refused or could not be reached; the record was not written."""
+
+    code = "queue_unavailable"
+
+
+class OutcomeUnknown(QueueUnavailable):
+    """Kafka did not answer in time: the record may or may not have been written."""
+
+    code = "outcome_unknown"
+
+
+class StoreUnavailable(Unavailable):
+    code = "store_unavailable"
+
+
+class JobError(PenstockError):
+    """Why a job ended as `failed`: the model raised."""
+
+    code = "inference_failed"
+    type = "inference_error"
+    title = "Inference failed"
+
+
+class OutputInvalid(JobError):
+    """The model answered something its signature does not promise."""
+
+    code = "output_invalid"
+    title = "Output invalid"
+
+
+class Canceled(JobError):
+    code = "canceled"
+    title = "Canceled"
+    status = 409
+
+
+class DeadlineExceeded(JobError):
+    code = "deadline_exceeded"
+    title = "Deadline exceeded"
+    status = 504
+
+
+class Undecodable(PenstockError):
+    """A Kafka record that is no message of ours. It goes to the dead-letter topic at once."""
+
+    code = "undecodable"
+    type = "invalid_request_error"
+    title = "Undecodable record"
+    status = 400
+
+
+class ConfigurationError(PenstockError):
+    """Found at start-up; the process prints it on one line and exits with 2."""
+
+    code = "configuration"
+    title = "Configuration error"

@@ -1,0 +1,91 @@
+"""A job, its states, and the one terminal record it ends with."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from schemas.errors import ErrorBody
+from schemas.topics import Lane, LaneClass
+
+
+class Status(StrEnum):
+    """`queued -> running -> succeeded | failed | canceled`. Exactly three ends: some clients poll any other for ever."""
+
+    QUEUED = "queued"  # accepted: in its lane, or on its way there
+    RUNNING = "running"  # a worker has had it for a while; quick jobs are never seen here
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # also a missed deadline: error.code is then `deadline_exceeded`
+    CANCELED = "canceled"
+
+
+TERMINAL: Final = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED})
+
+
+class Answer(StrEnum):
+    """How the client asked, hence how it is answered."""
+
+    TENSORS = "tensors"  # an Open Inference Protocol v2 response
+    PREDICTIONS = "predictions"  # {"predictions": [...]}, one a row, with class labels where the signature names them
+
+
+class Payload(msgspec.Struct, frozen=True):
+    """Bytes as they travel: JSON, or JSON followed by raw little-endian tensors (the OIP binary extension).
+
+    `json_length` is the length in bytes of the leading JSON, or None where all of it is JSON.
+    """
+
+    value: bytes
+    content_type: str = "application/json"
+    json_length: int | None = None
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One request for inference, as the store keeps it. Times are aware UTC datetimes; `rows` counts its rows."""
+
+    tenant: str
+    id: str
+    model: str
+    version: str
+    lane: LaneClass
+    status: Status
+    created_at: datetime
+    expires_at: datetime
+    rows: int = 1
+    answer: Answer = Answer.TENSORS
+    variant: str | None = None
+    batch_id: str | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    metadata: dict[str, Any] = {}
+    error: ErrorBody | None = None
+    result: Payload | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.status in TERMINAL
+
+    @property
+    def lane_of(self) -> Lane:
+        return Lane(self.model, self.version, self.lane)
+
+
+class Terminal(msgspec.Struct, frozen=True, kw_only=True):
+    """The record a job ends with. Holds enough of the job to stand alone when the store has never heard of it."""
+
+    tenant: str
+    id: str
+    model: str
+    version: str
+    lane: LaneClass
+    status: Status
+    created_at: datetime
+    expires_at: datetime
+    completed_at: datetime
+    rows: int = 1
+    answer: Answer = Answer.TENSORS
+    variant: str | None = None
+    started_at: datetime | None = None
+    error: ErrorBody | None = None
+    result: Payload | None = None

@@ -1,0 +1,36 @@
+"""Names and ids: what they may be made of, and how new job ids are made."""
+
+import os
+import re
+import time
+from typing import Final
+
+DEFAULT_TENANT: Final = "default"
+
+# No dots and no underscores in a model's name: topics are joined with dots, and Kafka holds
+# `a.b` and `a_b` for the same metric name, so either would let two lanes collide.
+MODEL_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+VERSION: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,31}")
+
+# What may stand in a URL path segment and in a Kafka key without escaping.
+JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:~-]{0,127}")
+
+
+def new_job_id() -> str:
+    """A job id that sorts by creation time: milliseconds, then 80 random bits, in hex (RFC 9562 calls it version 7).
+
+    Ordered ids keep the primary key's inserts at one end of the index and give lists their cursor.
+    """
+    return f"job_{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+
+
+def is_model_name(text: str) -> bool:
+    return MODEL_NAME.fullmatch(text) is not None
+
+
+def is_version(text: str) -> bool:
+    return VERSION.fullmatch(text) is not None
+
+
+def is_job_id(text: str) -> bool:
+    return JOB_ID.fullmatch(text) is not None

@@ -1,0 +1,209 @@
+"""Kafka records: CloudEvents in binary mode. Attributes travel as `ce_*` headers, the value is the payload as it is.
+
+Source: CloudEvents Kafka protocol binding 1.0.2, section 3.2. Extension attributes are ours: lower-case letters only.
+"""
+
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+import msgspec
+
+from schemas.errors import ErrorBody, Undecodable
+from schemas.jobs import TERMINAL, Answer, Payload, Status, Terminal
+from schemas.names import DEFAULT_TENANT, is_job_id, is_model_name, is_version
+from schemas.topics import Lane, LaneClass
+
+Headers = list[tuple[str, bytes]]
+
+JOB_TYPE: Final = "io.penstock.job.v1"
+RESULT_TYPE: Final = "io.penstock.result.v1"
+
+
+class OutRecord(NamedTuple):
+    """A record to be published. `key` decides the partition, unless `partition` does."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    partition: int | None = None
+
+
+class LaneJob(msgspec.Struct, frozen=True, kw_only=True):
+    """A job as it lies in a lane: version chosen, inputs checked, ready to run."""
+
+    id: str
+    tenant: str
+    model: str
+    version: str
+    lane: LaneClass
+    created_at: datetime
+    expires_at: datetime
+    payload: Payload
+    answer: Answer = Answer.TENSORS
+    variant: str | None = None
+    traceparent: str | None = None
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC with milliseconds, as all our records carry."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def lane_record(topic: str, job: LaneJob, source: str) -> OutRecord:
+    headers: Headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", job.id.encode()),
+        ("ce_source", source.encode()),
+        ("ce_type", JOB_TYPE.encode()),
+        ("ce_time", timestamp(job.created_at).encode()),
+        ("ce_tenant", job.tenant.encode()),
+        ("ce_model", job.model.encode()),
+        ("ce_modelversion", job.version.encode()),
+        ("ce_lane", job.lane.encode()),
+        ("ce_deadline", timestamp(job.expires_at).encode()),
+        ("ce_answer", job.answer.encode()),
+        ("content-type", job.payload.content_type.encode()),
+    ]
+    _add_optional(headers, job.payload.json_length, job.variant)
+    if job.traceparent is not None:
+        headers.append(("traceparent", job.traceparent.encode()))
+    return OutRecord(topic, job.id.encode(), job.payload.value, headers)
+
+
+def read_lane_record(headers: tuple[tuple[str, bytes], ...], value: bytes | None) -> LaneJob:
+    """The job in a lane's record. Raises `Undecodable` for what no gateway or router wrote."""
+    fields = dict(headers)
+    try:
+        if value is None:
+            raise Undecodable("the record has no value")
+        return LaneJob(
+            id=_job_id(fields),
+            tenant=fields.get("ce_tenant", DEFAULT_TENANT.encode()).decode(),
+            model=fields["ce_model"].decode(),
+            version=fields["ce_modelversion"].decode(),
+            lane=LaneClass(fields.get("ce_lane", b"live").decode()),
+            created_at=_moment(fields["ce_time"]),
+            expires_at=_moment(fields["ce_deadline"]),
+            payload=_payload(fields, value),
+            answer=Answer(fields.get("ce_answer", b"tensors").decode()),
+            variant=_optional(fields, "ce_variant"),
+            traceparent=_optional(fields, "traceparent"),
+        )
+    except KeyError as error:
+        raise Undecodable(f"header {error.args[0]} is missing") from error
+    except ValueError as error:
+        raise Undecodable(f"a header is malformed: {error}") from error
+
+
+def terminal_record(topic: str, terminal: Terminal, source: str) -> OutRecord:
+    """The result record of a job: keyed by its id, so that all records of one job stand in one partition in order."""
+    payload = terminal.result or Payload(msgspec.json.encode({"error": terminal.error}))
+    headers: Headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", terminal.id.encode()),
+        ("ce_source", source.encode()),
+        ("ce_type", RESULT_TYPE.encode()),
+        ("ce_time", timestamp(terminal.completed_at).encode()),
+        ("ce_status", terminal.status.encode()),
+        ("ce_tenant", terminal.tenant.encode()),
+        ("ce_model", terminal.model.encode()),
+        ("ce_modelversion", terminal.version.encode()),
+        ("ce_lane", terminal.lane.encode()),
+        ("ce_createdtime", timestamp(terminal.created_at).encode()),
+        ("ce_deadline", timestamp(terminal.expires_at).encode()),
+        ("ce_answer", terminal.answer.encode()),
+        ("ce_rows", str(terminal.rows).encode()),
+        ("content-type", payload.content_type.encode()),
+    ]
+    _add_optional(headers, payload.json_length, terminal.variant)
+    if terminal.started_at is not None:
+        headers.append(("ce_startedtime", timestamp(terminal.started_at).encode()))
+    return OutRecord(topic, terminal.id.encode(), payload.value, headers)
+
+
+def read_terminal_record(headers: tuple[tuple[str, bytes], ...], value: bytes | None) -> Terminal:
+    """The terminal record in a results record. Raises `Undecodable` for anything else."""
+    fields = dict(headers)
+    try:
+        if value is None:
+            raise Undecodable("the record has no value")
+        status = Status(fields["ce_status"].decode())
+        if status not in TERMINAL:
+            raise Undecodable(f"ce_status {status} is not terminal")
+        started = _optional(fields, "ce_startedtime")
+        succeeded = status is Status.SUCCEEDED
+        return Terminal(
+            tenant=fields.get("ce_tenant", DEFAULT_TENANT.encode()).decode(),
+            id=_job_id(fields),
+            model=fields["ce_model"].decode(),
+            version=fields["ce_modelversion"].decode(),
+            lane=LaneClass(fields["ce_lane"].decode()),
+            status=status,
+            created_at=_moment(fields["ce_createdtime"]),
+            expires_at=_moment(fields["ce_deadline"]),
+            completed_at=_moment(fields["ce_time"]),
+            rows=int(fields.get("ce_rows", b"1")),
+            answer=Answer(fields["ce_answer"].decode()),
+            variant=_optional(fields, "ce_variant"),
+            started_at=_moment(started.encode()) if started else None,
+            error=None if succeeded else _error(value),
+            result=_payload(fields, value) if succeeded else None,
+        )
+    except KeyError as error:
+        raise Undecodable(f"header {error.args[0]} is missing") from error
+    except ValueError as error:  # msgspec's errors are ValueErrors too
+        raise Undecodable(f"the record is malformed: {error}") from error
+
+
+def lane_of(job: LaneJob) -> Lane:
+    """The lane a job belongs to. Raises `Undecodable` where its model or version is no name of ours."""
+    if not (is_model_name(job.model) and is_version(job.version)):
+        raise Undecodable(f"not a model version: {job.model}/{job.version}")
+    return Lane(job.model, job.version, job.lane)
+
+
+class _ErrorValue(msgspec.Struct, frozen=True):
+    error: ErrorBody
+
+
+_error_decoder = msgspec.json.Decoder(_ErrorValue)
+
+
+def _error(value: bytes) -> ErrorBody:
+    return _error_decoder.decode(value).error
+
+
+def _add_optional(headers: Headers, json_length: int | None, variant: str | None) -> None:
+    if json_length is not None:
+        headers.append(("ce_jsonlength", str(json_length).encode()))
+    if variant is not None:
+        headers.append(("ce_variant", variant.encode()))
+
+
+def _payload(fields: dict[str, bytes], value: bytes) -> Payload:
+    json_length = fields.get("ce_jsonlength")
+    return Payload(
+        value,
+        fields.get("content-type", b"application/json").decode(),
+        int(json_length) if json_length is not None else None,
+    )
+
+
+def _job_id(fields: dict[str, bytes]) -> str:
+    job_id = fields["ce_id"].decode()
+    if not is_job_id(job_id):
+        raise Undecodable("ce_id is not a job id: letters, digits and ._:~- only, at most 128")
+    return job_id
+
+
+def _optional(fields: dict[str, bytes], name: str) -> str | None:
+    raw = fields.get(name)
+    return raw.decode() if raw is not None else None
+
+
+def _moment(raw: bytes) -> datetime:
+    moment = datetime.fromisoformat(raw.decode())
+    if moment.tzinfo is None:
+        raise Undecodable(f"a time has no zone: {raw.decode()}")
+    return moment

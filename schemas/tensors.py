@@ -1,0 +1,206 @@
+"""Tensor values: JSON and raw bytes to numpy arrays and back, by datatype.
+
+JSON goes through typed decoders, so a wrong element is refused with its path before an array exists, and
+raw bytes become arrays without a copy. Element counts are compared with the shape before anything is allocated.
+Source: Open Inference Protocol v2, "Tensor Data" and the binary tensor data extension.
+"""
+
+import math
+import struct
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import InvalidInput, PayloadTooLarge
+from schemas.signature import Datatype, TensorSpec
+
+Array = NDArray[Any]
+
+# A tensor beyond this many elements is refused whatever the body's size says (shapes are cheap to write down).
+MAX_ELEMENTS: Final = 64 * 1024 * 1024
+
+DTYPES: Final[dict[Datatype, np.dtype[Any]]] = {
+    "BOOL": np.dtype("?"),
+    "UINT8": np.dtype("<u1"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "INT8": np.dtype("<i1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+    "BYTES": np.dtype(object),
+}
+_FLOATS: Final = frozenset({"FP16", "FP32", "FP64"})
+
+
+def element_count(shape: tuple[int, ...], field: str) -> int:
+    """How many elements `shape` holds; refuses negative sizes and more than `MAX_ELEMENTS`."""
+    if any(size < 0 for size in shape):
+        raise InvalidInput(f"{field}.shape has a negative size: {list(shape)}", param=f"{field}.shape")
+    count = math.prod(shape)
+    if count > MAX_ELEMENTS:
+        raise PayloadTooLarge(f"{field} holds {count} elements; the limit is {MAX_ELEMENTS}", param=f"{field}.shape")
+    return count
+
+
+def check_shape(spec: TensorSpec, shape: tuple[int, ...], field: str) -> None:
+    """Hold `shape` against the signature: same rank, same fixed sizes, at least one row."""
+    fits = len(shape) == len(spec.shape) and all(
+        want in (-1, size) for want, size in zip(spec.shape, shape, strict=True)
+    )
+    if not fits:
+        raise InvalidInput(
+            f"{field} has shape {list(shape)}; the model takes {list(spec.shape)} (-1: any size, first: rows)",
+            param=f"{field}.shape",
+        )
+    if shape[0] < 1:
+        raise InvalidInput(f"{field} has no rows; at least one is needed", param=f"{field}.shape")
+
+
+def from_json(spec: TensorSpec, data: bytes | msgspec.Raw, shape: tuple[int, ...], field: str) -> Array:
+    """The array in a JSON value, flat or nested by `shape`."""
+    depth = _nesting(data)
+    if depth not in (1, len(shape)):
+        raise InvalidInput(
+            f"{field}.data is nested {depth} deep; give it flat, or {len(shape)} deep as its shape",
+            param=f"{field}.data",
+        )
+    count = element_count(shape, field)
+    values = _decode(spec.datatype, depth, data, f"{field}.data")
+    if depth == 1:
+        if len(values) != count:
+            raise InvalidInput(
+                f"{field}.data has {len(values)} elements; shape {list(shape)} needs {count}",
+                param=f"{field}.data",
+            )
+        return finite(spec, to_array(spec.datatype, values, f"{field}.data").reshape(shape), f"{field}.data")
+    array = to_array(spec.datatype, values, f"{field}.data")
+    if array.shape != shape:
+        raise InvalidInput(
+            f"{field}.data is nested as {list(array.shape)}, not as its shape {list(shape)}",
+            param=f"{field}.data",
+        )
+    return finite(spec, array, f"{field}.data")
+
+
+def from_raw(spec: TensorSpec, data: memoryview, shape: tuple[int, ...], field: str) -> Array:
+    """The array in raw little-endian bytes; not copied, but for BYTES, whose elements carry their lengths."""
+    count = element_count(shape, field)
+    if spec.datatype == "BYTES":
+        return _split_strings(data, count, field).reshape(shape)
+    dtype = DTYPES[spec.datatype]
+    if len(data) != count * dtype.itemsize:
+        raise InvalidInput(
+            f"{field} has {len(data)} bytes; {spec.datatype} of shape {list(shape)} needs {count * dtype.itemsize}",
+            param=field,
+        )
+    return finite(spec, np.frombuffer(data, dtype=dtype).reshape(shape), field)
+
+
+def to_raw(array: Array) -> bytes:
+    """Raw little-endian bytes of `array`, row-major; BYTES elements are each preceded by a 4-byte length."""
+    if array.dtype == object:
+        return b"".join(struct.pack("<I", len(raw)) + raw for raw in map(_as_bytes, array.ravel()))
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+
+
+def to_array(datatype: Datatype, values: list[Any], field: str) -> Array:
+    """An array of the datatype from decoded JSON lists; refuses ragged nesting and integers out of range."""
+    try:
+        if datatype == "BYTES":
+            return _object_array(values)
+        with np.errstate(over="ignore"):  # out of range becomes infinite, and `finite` says so by name
+            return np.array(values, dtype=DTYPES[datatype])
+    except OverflowError as error:
+        raise InvalidInput(f"{field} holds a value out of range for {datatype}", param=field) from error
+    except ValueError as error:
+        raise InvalidInput(f"{field} is ragged: its lists differ in length", param=field) from error
+
+
+def finite(spec: TensorSpec, array: Array, field: str) -> Array:
+    """`array` itself; NaN and infinity are refused unless the signature allows them."""
+    if spec.datatype in _FLOATS and not spec.allow_nan and not np.isfinite(array).all():
+        where = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
+        raise InvalidInput(f"{field} is not a finite {spec.datatype} number at {where}", param=field)
+    return array
+
+
+def datatype_of(array: Array) -> Datatype:
+    """The protocol's name for an array's dtype. Raises `KeyError` for one it has no name for."""
+    return _DATATYPES["O" if array.dtype.kind in "OSU" else array.dtype.newbyteorder("<").str]
+
+
+_DATATYPES: Final[dict[str, Datatype]] = {
+    ("O" if dtype.kind == "O" else dtype.newbyteorder("<").str): name for name, dtype in DTYPES.items()
+}
+
+
+def _nesting(data: bytes | msgspec.Raw) -> int:
+    """How many lists deep the JSON value starts."""
+    depth = 0
+    for byte in memoryview(data):
+        if byte == 0x5B:  # [
+            depth += 1
+        elif byte not in b" \t\r\n":
+            break
+    return depth
+
+
+@lru_cache(maxsize=256)
+def _decoder(datatype: Datatype, depth: int) -> msgspec.json.Decoder[Any]:
+    kind: Any = {"BOOL": bool, "BYTES": str}.get(datatype, float if datatype in _FLOATS else int)
+    for _ in range(depth):
+        kind = list[kind]
+    return msgspec.json.Decoder(kind)
+
+
+def _decode(datatype: Datatype, depth: int, data: bytes | msgspec.Raw, field: str) -> list[Any]:
+    try:
+        values: list[Any] = _decoder(datatype, depth).decode(data)
+    except msgspec.ValidationError as error:
+        message = str(error).replace("`$", f"`{field}", 1)
+        raise InvalidInput(f"{message} ({datatype})", param=field) from error
+    except msgspec.DecodeError as error:
+        raise InvalidInput(f"{field} is not valid JSON: {error}", param=field) from error
+    return values
+
+
+def _object_array(values: list[Any]) -> Array:
+    """Nested lists of str as an object array; numpy would otherwise guess a fixed-width string type."""
+    shape = []
+    level: Any = values
+    while isinstance(level, list):
+        shape.append(len(level))
+        level = level[0] if level else None
+    array = np.empty(tuple(shape), dtype=object)
+    if array.size:
+        array[...] = np.array(values, dtype=object)
+    return array
+
+
+def _split_strings(data: memoryview, count: int, field: str) -> Array:
+    strings: list[bytes] = []
+    position = 0
+    for _ in range(count):
+        end = position + 4
+        size = int.from_bytes(data[position:end], "little")
+        if end > len(data) or end + size > len(data):
+            raise InvalidInput(f"{field} ends within element {len(strings)} of {count}", param=field)
+        strings.append(bytes(data[end : end + size]))
+        position = end + size
+    if position != len(data):
+        raise InvalidInput(f"{field} has {len(data) - position} bytes after its last element", param=field)
+    array = np.empty(count, dtype=object)
+    array[:] = strings
+    return array
+
+
+def _as_bytes(element: object) -> bytes:
+    return element if isinstance(element, bytes) else str(element).encode()

@@ -1,0 +1,63 @@
+"""Topic and consumer group names. `<prefix>.<dataset>.v1`, dots only; `dlq.` before a dead-letter topic."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class LaneClass(StrEnum):
+    """Which of a model version's two lanes: `live` is served first, `bulk` fills what is left."""
+
+    LIVE = "live"
+    BULK = "bulk"
+
+
+class Lane(msgspec.Struct, frozen=True, order=True):
+    """The queue of one model version and one class."""
+
+    model: str
+    version: str
+    cls: LaneClass
+
+    def __str__(self) -> str:
+        return f"{self.model}.{self.version}.{self.cls}"
+
+
+class Topics(msgspec.Struct, frozen=True):
+    """Every topic and group of one installation."""
+
+    prefix: str = "penstock"
+
+    @property
+    def requests(self) -> str:
+        """Jobs whose version is still open: where direct producers write."""
+        return f"{self.prefix}.requests.v1"
+
+    @property
+    def results(self) -> str:
+        """Terminal records, keyed by job id."""
+        return f"{self.prefix}.results.v1"
+
+    @property
+    def catalog(self) -> str:
+        """What the workers can serve; compacted, one partition."""
+        return f"{self.prefix}.catalog.v1"
+
+    @property
+    def router_group(self) -> str:
+        return f"{self.prefix}.router"
+
+    @property
+    def sink_group(self) -> str:
+        return f"{self.prefix}.sink"
+
+    def lane(self, lane: Lane) -> str:
+        return f"{self.prefix}.lane.{lane}.v1"
+
+    def lane_group(self, lane: Lane) -> str:
+        """One group a lane, so that a rebalance of one model stands no other model still."""
+        return f"{self.prefix}.{lane}"
+
+    @staticmethod
+    def dead_letter(topic: str) -> str:
+        return f"dlq.{topic}"

@@ -1,0 +1,1 @@
+"""Where truth rests: Postgres (jobs, results, keys) and Redis (what may be lost)."""

@@ -1,0 +1,1 @@
+"""Everything that consumes from Kafka: inference, router, sink."""

@@ -1,0 +1,1 @@
+"""The worker: lanes in, micro-batches through the model, results out."""
