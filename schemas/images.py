@@ -15,7 +15,7 @@ MAX_PIXELS: Final = 32 * 1024 * 1024
 
 
 def image_to_row(spec: ImageSpec, data: bytes) -> Array:
-    """One row of float32, [C, H, W], [H, W, C] or [H, W] by `spec.layout`. Raises `InvalidInput` for what is no image."""
+    """One row of float32, [C, H, W], [H, W, C] or [H, W] by `spec.layout`. Raises `InvalidInput`."""
     pixels = np.asarray(_open(spec, data), dtype=np.float32)
     if spec.invert == "always" or (spec.invert == "auto" and _has_light_border(pixels)):
         pixels = np.float32(255.0) - pixels

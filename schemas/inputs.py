@@ -96,17 +96,9 @@ def _from_image(signature: Signature, data: bytes) -> CheckedInput:
     spec = signature.input(signature.image.input)
     if spec is None:  # the loader checks it; a catalog record from elsewhere might not
         raise InvalidInput(f"the model has no input {signature.image.input!r}", param="image")
-    row = image_to_row(signature.image, data).reshape((1, *_sizes(spec, signature)))
-    return _travelling([(spec, finite(spec, row, "image"))])
-
-
-def _sizes(spec: TensorSpec, signature: Signature) -> tuple[int, ...]:
-    image = signature.image
-    assert image is not None
-    if image.layout == "HW" or len(spec.row_shape) == 2:
-        return (image.height, image.width)
-    channels = 1 if image.mode == "L" else 3
-    return (channels, image.height, image.width) if image.layout == "CHW" else (image.height, image.width, channels)
+    row = image_to_row(signature.image, data)[np.newaxis]
+    check_shape(spec, row.shape, "image")
+    return _travelling([(spec, finite(spec, row.astype(DTYPES[spec.datatype]), "image"))])
 
 
 def _from_instances(signature: Signature, raw: msgspec.Raw) -> list[tuple[TensorSpec, Array]]:

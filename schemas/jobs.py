@@ -11,7 +11,7 @@ from schemas.topics import Lane, LaneClass
 
 
 class Status(StrEnum):
-    """`queued -> running -> succeeded | failed | canceled`. Exactly three ends: some clients poll any other for ever."""
+    """`queued -> running -> succeeded | failed | canceled`. Exactly three ends: clients poll any other for ever."""
 
     QUEUED = "queued"  # accepted: in its lane, or on its way there
     RUNNING = "running"  # a worker has had it for a while; quick jobs are never seen here

@@ -18,7 +18,7 @@ from schemas.tensors import Array
 def encode_predictions(signature: Signature, outputs: Mapping[str, Array]) -> Payload:
     """`{"predictions": [...]}`, rows in order: a row's value where there is one output, an object of them where more.
 
-    An integer output with labels gives the label; a float output whose last dimension has labels gives `{label: score}`.
+    An integer output with labels gives the label; a float output with a label a column gives `{label: score}`.
     """
     columns = {name: _column(signature.output(name), array) for name, array in outputs.items()}
     if len(columns) == 1:
