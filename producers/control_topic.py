@@ -1,0 +1,63 @@
+"""Following a compacted one-partition control topic: read whole first, then record by record, for ever."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from runtime.backoff import delays_s
+from runtime.logs import get_logger
+from runtime.settings import KafkaSettings
+
+log = get_logger(__name__)
+
+# Called with each record's key and value; None for a value takes the key back. Must not raise.
+Apply = Callable[[bytes, bytes | None], None]
+
+FETCH_TIMEOUT_MS: Final = 500
+
+
+class ControlTopic:
+    """One reader of a control topic, without a group: every process reads all of it.
+
+    `caught_up` is set once everything that was written before the start has been applied.
+    After a lost connection it reads from the beginning again, which a compacted topic allows at any time.
+    """
+
+    def __init__(self, settings: KafkaSettings, topic: str, apply: Apply) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._apply = apply
+        self.caught_up = asyncio.Event()
+
+    async def follow(self) -> None:
+        """Run until canceled; reconnects with back-off."""
+        delays = delays_s()
+        while True:
+            try:
+                await self._read()
+            except (KafkaError, OSError) as error:
+                log.warning("control topic cannot be read", topic=self._topic, error=repr(error))
+            await asyncio.sleep(next(delays))
+
+    async def _read(self) -> None:
+        consumer = AIOKafkaConsumer(
+            **self._settings.client_options(), enable_auto_commit=False, auto_offset_reset="earliest"
+        )
+        await consumer.start()
+        try:
+            partition = TopicPartition(self._topic, 0)
+            consumer.assign([partition])
+            end = (await consumer.end_offsets([partition]))[partition]
+            await consumer.seek_to_beginning(partition)
+            while True:
+                if await consumer.position(partition) >= end:
+                    self.caught_up.set()
+                fetched = await consumer.getmany(partition, timeout_ms=FETCH_TIMEOUT_MS)
+                for record in fetched.get(partition, ()):
+                    if record.key is not None:
+                        self._apply(record.key, record.value)
+        finally:
+            await consumer.stop()

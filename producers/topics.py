@@ -1,0 +1,93 @@
+"""Creating topics: never by accident (brokers' auto-creation stays off), always with the settings we rely on."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from runtime.settings import KafkaSettings
+from schemas.errors import QueueUnavailable
+from schemas.topics import Lane
+
+DAY_MS: Final = 24 * 60 * 60 * 1000
+# Longer than any job may wait: a record must not be deleted before its job's deadline.
+JOB_RETENTION_MS: Final = 8 * DAY_MS
+DEAD_LETTER_RETENTION_MS: Final = 30 * DAY_MS
+
+
+class TopicPlan(msgspec.Struct, frozen=True):
+    """A topic that must exist. Replication -1 takes the broker's default."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str]
+    replication: int = -1
+
+
+def job_topic(settings: KafkaSettings, name: str, partitions: int) -> TopicPlan:
+    return TopicPlan(name, partitions, _config(settings, JOB_RETENTION_MS))
+
+
+def dead_letter_topic(settings: KafkaSettings, topic: str) -> TopicPlan:
+    """Room for the record's own size and the headers that say why it is here."""
+    config = _config(settings, DEAD_LETTER_RETENTION_MS) | {
+        "max.message.bytes": str(settings.max_record_bytes + 64 * 1024)
+    }
+    return TopicPlan(settings.topics.dead_letter(topic), 1, config)
+
+
+def control_topic(settings: KafkaSettings, name: str) -> TopicPlan:
+    return TopicPlan(name, 1, {"cleanup.policy": "compact", "max.message.bytes": str(settings.max_record_bytes)})
+
+
+def base_topics(settings: KafkaSettings, partitions: int) -> list[TopicPlan]:
+    """What every installation has before the first model is served."""
+    topics = settings.topics
+    return [
+        job_topic(settings, topics.requests, partitions),
+        job_topic(settings, topics.results, partitions),
+        dead_letter_topic(settings, topics.requests),
+        dead_letter_topic(settings, topics.results),
+        control_topic(settings, topics.catalog),
+    ]
+
+
+def lane_topics(settings: KafkaSettings, lanes: Sequence[Lane], partitions: int) -> list[TopicPlan]:
+    names = [settings.topics.lane(lane) for lane in lanes]
+    return [job_topic(settings, name, partitions) for name in names] + [
+        dead_letter_topic(settings, name) for name in names
+    ]
+
+
+async def ensure_topics(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> list[str]:
+    """Create the topics that do not exist; leave the others as they are. Returns the names of the new ones."""
+    admin = AIOKafkaAdminClient(**settings.client_options())
+    try:
+        await admin.start()
+        existing = set(await admin.list_topics())
+        wanted = [plan for plan in plans if plan.name not in existing]
+        return await _create(admin, wanted) if wanted else []
+    except (KafkaError, OSError) as error:
+        raise QueueUnavailable(f"topics could not be created: {error}") from error
+    finally:
+        await admin.close()
+
+
+async def _create(admin: AIOKafkaAdminClient, plans: Sequence[TopicPlan]) -> list[str]:
+    response = await admin.create_topics(
+        [NewTopic(plan.name, plan.partitions, plan.replication, topic_configs=dict(plan.config)) for plan in plans]
+    )
+    created = []
+    for name, code, *_ in response.topic_errors:
+        error = for_code(code)
+        if code == 0:
+            created.append(name)
+        elif error is not TopicAlreadyExistsError:  # another process may have been faster
+            raise error(name)
+    return created
+
+
+def _config(settings: KafkaSettings, retention_ms: int) -> dict[str, str]:
+    return {"retention.ms": str(retention_ms), "max.message.bytes": str(settings.max_record_bytes)}

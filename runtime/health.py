@@ -1,0 +1,73 @@
+"""`/livez`, `/readyz` and `/metrics` for processes that serve nothing else."""
+
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any
+
+import orjson
+import uvicorn
+
+from runtime.metrics import render
+from runtime.settings import HealthSettings
+
+# Why a part is not ready, or None when it is.
+Check = Callable[[], str | None]
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class QuietServer(uvicorn.Server):
+    """Uvicorn without its signal handlers: the process has its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def readiness(checks: Mapping[str, Check]) -> tuple[int, bytes]:
+    """Status and body of `/readyz`: 200 when every check passes, else 503; both tell each check's answer."""
+    reasons = {name: check() for name, check in checks.items()}
+    ready = not any(reasons.values())
+    body = {"ready": ready, "checks": {name: reason or "ok" for name, reason in reasons.items()}}
+    return (200 if ready else 503), orjson.dumps(body)
+
+
+class HealthApp:
+    """A small ASGI application over the checks of one process."""
+
+    def __init__(self, checks: Mapping[str, Check]) -> None:
+        self._checks = checks
+
+    async def __call__(self, scope: Message, _receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
+        status, content_type, body = self._answer(scope["path"], accept)
+        headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _answer(self, path: str, accept: str) -> tuple[int, str, bytes]:
+        if path == "/livez":
+            return 200, "application/json", b'{"live":true}'
+        if path == "/readyz":
+            status, body = readiness(self._checks)
+            return status, "application/json", body
+        if path == "/metrics":
+            body, content_type = render(accept)
+            return 200, content_type, body
+        return 404, "application/json", b'{"error":"not found"}'
+
+
+def health_server(settings: HealthSettings, checks: Mapping[str, Check]) -> QuietServer:
+    """A server to run beside the role's own work: `await server.serve()`."""
+    config = uvicorn.Config(
+        HealthApp(checks),
+        host=settings.health_host,
+        port=settings.health_port,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+    )
+    return QuietServer(config)

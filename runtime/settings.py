@@ -1,0 +1,96 @@
+"""Settings from `PENSTOCK_*` environment variables. One frozen class a role, made of these parts."""
+
+import ssl
+import sys
+from typing import Any, Literal, NoReturn, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.topics import Topics
+
+PREFIX = "PENSTOCK_"
+
+
+class Settings(BaseSettings):
+    """Root of all settings: frozen, read from the environment; an empty variable counts as not set."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True, extra="forbid")
+
+
+class LogSettings(Settings):
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = Field(
+        "json", description="`json` is one object a line; `console` is for people"
+    )
+
+
+class HealthSettings(Settings):
+    health_host: str = "0.0.0.0"  # noqa: S104 - probes come from outside the container
+    health_port: int = Field(
+        9464, ge=0, le=65535, description="serves /livez, /readyz and /metrics; 0 picks a free port"
+    )
+
+
+class KafkaSettings(Settings):
+    kafka_bootstrap_servers: str = "localhost:9092"
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_cafile: str | None = Field(None, description="PEM file of trusted authorities; the system's if not set")
+    topic_prefix: str = Field("penstock", pattern=r"^[a-z0-9][a-z0-9-]*(\.[a-z0-9][a-z0-9-]*)*$", max_length=64)
+    max_record_bytes: int = Field(4 * 1024 * 1024, ge=64 * 1024, description="largest record, headers and all")
+
+    @model_validator(mode="after")
+    def _sasl_needs_a_name(self) -> "KafkaSettings":
+        if self.kafka_security_protocol.startswith("SASL") and not (
+            self.kafka_sasl_username and self.kafka_sasl_password
+        ):
+            raise ValueError("SASL needs PENSTOCK_KAFKA_SASL_USERNAME and PENSTOCK_KAFKA_SASL_PASSWORD")
+        return self
+
+    @property
+    def topics(self) -> Topics:
+        return Topics(self.topic_prefix)
+
+    def client_options(self) -> dict[str, Any]:
+        """What every aiokafka client takes to reach the cluster."""
+        options: dict[str, Any] = {
+            "bootstrap_servers": self.kafka_bootstrap_servers,
+            "security_protocol": self.kafka_security_protocol,
+        }
+        if self.kafka_security_protocol.endswith("SSL"):
+            options["ssl_context"] = ssl.create_default_context(cafile=self.kafka_ssl_cafile)
+        if self.kafka_security_protocol.startswith("SASL") and self.kafka_sasl_password:
+            options["sasl_mechanism"] = self.kafka_sasl_mechanism
+            options["sasl_plain_username"] = self.kafka_sasl_username
+            options["sasl_plain_password"] = self.kafka_sasl_password.get_secret_value()
+        return options
+
+
+class PostgresSettings(Settings):
+    postgres_dsn: SecretStr = SecretStr("postgresql://penstock@localhost:5432/penstock")
+
+
+class RedisSettings(Settings):
+    redis_url: SecretStr = SecretStr("redis://localhost:6379/0")
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(settings: type[S]) -> S:
+    """The settings from the environment; lists every mistake at once and exits with 2 if there are any."""
+    try:
+        return settings()
+    except ValidationError as error:
+        _refuse(error)
+
+
+def _refuse(error: ValidationError) -> NoReturn:
+    for mistake in error.errors():
+        field = "_".join(str(part) for part in mistake["loc"])
+        name = f"{PREFIX}{field.upper()}: " if field else ""
+        print(f"{name}{mistake['msg'].removeprefix('Value error, ')}", file=sys.stderr)  # noqa: T201 - no logs yet
+    raise SystemExit(2)

@@ -1,0 +1,253 @@
+"""A member of a consumer group that loses nothing: the delivery protocol, in one place for every consuming role.
+
+What aiokafka does by default and this undoes: commits of its own, commits after a lost partition, revocation
+without a drain, a fetch that hands out records of a partition nobody tracks, a rejoin that never ends (#1154).
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from types import TracebackType
+from typing import Final
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
+
+from runtime.logs import get_logger
+from runtime.settings import KafkaSettings
+from schemas.errors import QueueUnavailable
+from workers.consuming.offsets import OffsetTracker, Partition
+from workers.consuming.seams import Record
+
+log = get_logger(__name__)
+
+SESSION_TIMEOUT_S: Final = 30.0
+HEARTBEAT_S: Final = 3.0
+# drain limit < rebalance timeout < request timeout: a member that drains must not be thrown out while it does,
+# and the broker's answer to a join that waits for it must not be given up.
+DRAIN_LIMIT_S: Final = 20.0
+REBALANCE_TIMEOUT_S: Final = 30.0
+REQUEST_TIMEOUT_S: Final = 40.0
+COMMIT_INTERVAL_S: Final = 0.25
+COMMIT_TIMEOUT_S: Final = 5.0
+STOP_TIMEOUT_S: Final = 5.0
+ERROR_PAUSE_S: Final = 0.5
+# A fetch returns within its own timeout, or when a rebalance is over. One that does neither is stuck.
+STUCK_AFTER_S: Final = 120.0
+WATCH_INTERVAL_S: Final = 1.0
+
+# Called with the partitions about to be lost: drop what has not started, and return when what has is done.
+Drain = Callable[[frozenset[Partition]], Awaitable[None]]
+
+
+class ConsumingLimits(msgspec.Struct, frozen=True):
+    """`max_span` bounds, per partition, how far fetching may run ahead of the low-water mark (records).
+
+    `partition_fetch_bytes` times the number of partitions bounds the memory of the prefetch.
+    """
+
+    max_span: int = 20_000
+    partition_fetch_bytes: int = 1024 * 1024
+
+
+class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is untyped
+    """`workers.consuming.seams.Consumer` on Kafka."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        group: str,
+        topics: Sequence[str],
+        *,
+        drain: Drain | None = None,
+        limits: ConsumingLimits | None = None,
+        drain_limit_s: float = DRAIN_LIMIT_S,
+    ) -> None:
+        self.group = group
+        self._settings = settings
+        self._topics = topics
+        self._drain = drain or self._until_finished
+        self._limits = limits or ConsumingLimits()
+        self._drain_limit_s = drain_limit_s
+        self._tracker = OffsetTracker()
+        self._finished = asyncio.Event()
+        self._commit_lock = asyncio.Lock()
+        self._fetching_since: float | None = None
+        self._client: AIOKafkaConsumer | None = None
+        self._committer: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "KafkaConsumer":
+        client = AIOKafkaConsumer(
+            **self._settings.client_options(),
+            group_id=self.group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            partition_assignment_strategy=[StickyPartitionAssignor],
+            session_timeout_ms=int(SESSION_TIMEOUT_S * 1000),
+            heartbeat_interval_ms=int(HEARTBEAT_S * 1000),
+            rebalance_timeout_ms=int(REBALANCE_TIMEOUT_S * 1000),
+            request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
+            max_poll_interval_ms=24 * 3600 * 1000,  # we poll only while there is room; `watch` is our guard
+            max_partition_fetch_bytes=self._limits.partition_fetch_bytes,
+            # Default 1.5 s: how long a broker's answer to "no such member" or a lost coordinator is slept on.
+            retry_backoff_ms=100,
+        )
+        client.subscribe(topics=list(self._topics), listener=self)
+        try:
+            await client.start()
+        except (KafkaError, OSError) as error:
+            await client.stop()
+            raise QueueUnavailable(f"Kafka cannot be reached at {self._settings.kafka_bootstrap_servers}") from error
+        self._client = client
+        self._committer = asyncio.create_task(self._commit_forever(), name=f"commit {self.group}")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Drain, commit, leave the group. `stop()` calls no listener, so all of it is done by hand."""
+        owned = frozenset(self._tracker.partitions())
+        await self._drain_within_limit(owned)
+        await self._commit()
+        self._tracker.revoke(owned)
+        assert self._committer is not None  # noqa: S101 - set on entering
+        assert self._client is not None  # noqa: S101 - set on entering
+        self._committer.cancel()
+        await asyncio.gather(self._committer, return_exceptions=True)
+        try:
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await self._client.stop()
+        except (TimeoutError, KafkaError) as stop_error:
+            log.warning("the consumer did not stop in time", group=self.group, error=repr(stop_error))
+
+    @property
+    def assigned(self) -> bool:
+        """Whether this member has joined its group."""
+        return bool(self._tracker.partitions())
+
+    @property
+    def open_count(self) -> int:
+        return self._tracker.open_count()
+
+    async def fetch(self, max_records: int, timeout_s: float) -> Sequence[Record]:
+        assert self._client is not None  # noqa: S101 - set on entering
+        partitions = await self._partitions_with_room(timeout_s)
+        if partitions is None:
+            return []
+        self._fetching_since = time.monotonic()
+        try:
+            fetched = await self._client.getmany(*partitions, timeout_ms=int(timeout_s * 1000), max_records=max_records)
+            # No await from here to the end: a revocation must find every record handed out registered.
+            return self._register(fetched)
+        except (TopicAuthorizationFailedError, GroupAuthorizationFailedError) as error:
+            raise QueueUnavailable(f"group {self.group} may not read {self._topics}: {error}") from error
+        except KafkaError as error:
+            log.warning("fetching failed", group=self.group, error=repr(error))
+            await asyncio.sleep(ERROR_PAUSE_S)
+            return []
+        finally:
+            self._fetching_since = None
+
+    async def _partitions_with_room(self, timeout_s: float) -> list[TopicPartition] | None:
+        """The partitions to fetch from: all (an empty list), some, or None when none has room yet."""
+        owned = self._tracker.partitions()
+        full = [partition for partition in owned if self._tracker.span(partition) >= self._limits.max_span]
+        if not full:
+            return []
+        if len(full) < len(owned):
+            return [TopicPartition(*partition) for partition in owned if partition not in full]
+        self._finished.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._finished.wait()
+        except TimeoutError:
+            pass
+        return None
+
+    def _register(self, fetched: dict[TopicPartition, list[object]]) -> list[Record]:
+        assert self._client is not None  # noqa: S101 - set on entering
+        records: list[Record] = []
+        for at, batch in fetched.items():
+            epoch = self._tracker.register(Partition(at.topic, at.partition), [r.offset for r in batch])  # type: ignore[attr-defined]
+            if epoch is None:  # handed out before the assignment was told: ask for them again
+                self._client.seek(at, batch[0].offset)  # type: ignore[attr-defined]
+                continue
+            records.extend(
+                Record(r.topic, r.partition, r.offset, epoch, r.key, r.value, r.headers, r.timestamp)  # type: ignore[attr-defined]
+                for r in batch
+            )
+        return records
+
+    def done(self, records: Iterable[Record]) -> None:
+        groups: dict[tuple[str, int, int], list[int]] = {}
+        for record in records:
+            groups.setdefault((record.topic, record.partition, record.epoch), []).append(record.offset)
+        for (topic, number, epoch), offsets in groups.items():
+            self._tracker.finish(Partition(topic, number), epoch, offsets)
+        self._finished.set()
+
+    def owns(self, record: Record) -> bool:
+        """Whether the record's partition is still this member's, in the same epoch."""
+        return self._tracker.owns(Partition(record.topic, record.partition), record.epoch)
+
+    async def watch(self) -> None:
+        """Return never; raise when the client is stuck, so that the process ends and its partitions move on."""
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL_S)
+            since = self._fetching_since
+            if since is not None and time.monotonic() - since > STUCK_AFTER_S:
+                raise QueueUnavailable(f"group {self.group}: a fetch has been stuck for {STUCK_AFTER_S:g} s")
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        partitions = frozenset(Partition(at.topic, at.partition) for at in revoked)
+        if not partitions:
+            return
+        log.info("partitions revoked", group=self.group, partitions=len(partitions))
+        await self._drain_within_limit(partitions)
+        await self._commit()
+        self._tracker.revoke(partitions)
+
+    # Plain, not async: the tracker must know the partitions before the loop runs anything else.
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        partitions = [Partition(at.topic, at.partition) for at in assigned]
+        log.info("partitions assigned", group=self.group, partitions=len(partitions))
+        self._tracker.assign(partitions)
+
+    async def _drain_within_limit(self, partitions: frozenset[Partition]) -> None:
+        try:
+            async with asyncio.timeout(self._drain_limit_s):
+                await self._drain(partitions)
+        except TimeoutError:
+            open_count = sum(self._tracker.open_count(partition) for partition in partitions)
+            log.warning("drain limit reached: open records come again", group=self.group, open=open_count)
+
+    async def _until_finished(self, partitions: frozenset[Partition]) -> None:
+        while any(self._tracker.open_count(partition) for partition in partitions):
+            self._finished.clear()
+            await self._finished.wait()
+
+    async def _commit_forever(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_INTERVAL_S)
+            await self._commit()
+
+    async def _commit(self) -> None:
+        """Commit what has moved; a failure is logged and dropped, since the next round commits more anyway."""
+        assert self._client is not None  # noqa: S101 - set on entering
+        async with self._commit_lock:
+            marks = self._tracker.to_commit()
+            if not marks:
+                return
+            try:
+                async with asyncio.timeout(COMMIT_TIMEOUT_S):  # aiokafka's commit retries for ever
+                    await self._client.commit({TopicPartition(*at): offset for at, offset in marks.items()})
+            except (KafkaError, TimeoutError) as error:
+                log.warning("commit failed", group=self.group, error=repr(error))
+                return
+            self._tracker.committed(marks)
