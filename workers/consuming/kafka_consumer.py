@@ -31,7 +31,7 @@ SESSION_TIMEOUT_S: Final = 30.0
 HEARTBEAT_S: Final = 3.0
 # drain limit < rebalance timeout < request timeout: a member that drains must not be thrown out while it does,
 # and the broker's answer to a join that waits for it must not be given up.
-DRAIN_LIMIT_S: Final = 20.0
+DRAIN_LIMIT_S: Final = 15.0
 REBALANCE_TIMEOUT_S: Final = 30.0
 REQUEST_TIMEOUT_S: Final = 40.0
 COMMIT_INTERVAL_S: Final = 0.25
