@@ -1,0 +1,103 @@
+"""Which versions of which models there are, and which of them a job gets. Pure: gateway and router choose alike."""
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from schemas.catalog import CatalogEntry
+from schemas.errors import ModelNotFound
+
+Versions = Mapping[str, CatalogEntry]
+
+# An error names at most this many models or versions.
+NAMED_AT_MOST: Final = 20
+
+_DIGITS: Final = re.compile(r"(\d+)")
+
+
+class CatalogSnapshot:
+    """An immutable view of the catalog: entries by model and version, and the default version of each model."""
+
+    __slots__ = ("_defaults", "_models")
+
+    def __init__(self, models: Mapping[str, Versions] | None = None) -> None:
+        self._models = MappingProxyType(dict(models or {}))
+        self._defaults = {model: default_version(versions) for model, versions in self._models.items()}
+
+    @property
+    def models(self) -> Mapping[str, Versions]:
+        """Entries by model, then by version. No model is without versions."""
+        return self._models
+
+    def default(self, model: str) -> CatalogEntry:
+        """Raises `ModelNotFound`."""
+        entry = self._defaults.get(model)
+        if entry is None:
+            raise ModelNotFound(_no_model(model, self._models), param="model")
+        return entry
+
+    def choose(self, model: str, pinned: str | None) -> CatalogEntry:
+        """The entry a job gets: the pinned version, else the default. Raises `ModelNotFound` naming what exists."""
+        if pinned is None:
+            return self.default(model)
+        return choose_version(self._models, model, pinned)
+
+    def with_entry(self, entry: CatalogEntry) -> "CatalogSnapshot":
+        versions = {**self._models.get(entry.model, {}), entry.version: entry}
+        return CatalogSnapshot({**self._models, entry.model: versions})
+
+    def without(self, model: str, version: str) -> "CatalogSnapshot":
+        versions = {name: entry for name, entry in self._models.get(model, {}).items() if name != version}
+        others = {name: entries for name, entries in self._models.items() if name != model}
+        return CatalogSnapshot({**others, model: versions} if versions else others)
+
+
+def choose_version(models: Mapping[str, Versions], model: str, pinned: str | None) -> CatalogEntry:
+    """The entry a job gets: the pinned version, else the default. Raises `ModelNotFound` naming what exists."""
+    versions = models.get(model)
+    if not versions:
+        raise ModelNotFound(_no_model(model, models), param="model")
+    if pinned is None:
+        return default_version(versions)
+    entry = versions.get(pinned)
+    if entry is None:
+        known = _listed(sorted(versions, key=natural_order))
+        raise ModelNotFound(f"model {model!r} has no version {_short(pinned)}; it has {known}", param="version")
+    return entry
+
+
+def default_version(versions: Versions) -> CatalogEntry:
+    """The version announced as default, the latest announcement where several are; else the highest.
+
+    `versions` holds one entry or more.
+    """
+    marked = [entry for entry in versions.values() if entry.is_default]
+    if marked:
+        return max(marked, key=lambda entry: (entry.announced_at, natural_order(entry.version)))
+    return versions[max(versions, key=natural_order)]
+
+
+def natural_order(version: str) -> tuple[tuple[str | int, ...], str]:
+    """A sort key in which `10` is above `9` and `1.10` above `1.9`."""
+    # Splitting at runs of digits gives text and numbers in turn, so like is always compared with like.
+    parts: tuple[str | int, ...] = tuple(
+        int(part) if index % 2 else part for index, part in enumerate(_DIGITS.split(version))
+    )
+    return parts, version
+
+
+def _no_model(model: str, models: Mapping[str, Versions]) -> str:
+    if not models:
+        return f"there is no model {_short(model)}; no worker has announced any model yet"
+    return f"there is no model {_short(model)}; there are {_listed(sorted(models))}"
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:NAMED_AT_MOST])
+    more = len(names) - NAMED_AT_MOST
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _short(name: str) -> str:
+    return repr(name if len(name) <= 64 else f"{name[:61]}...")
