@@ -1,0 +1,1 @@
+"""The front door: the `penstock` command and the embedded stack."""

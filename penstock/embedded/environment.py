@@ -1,0 +1,10 @@
+"""What a service may see of our environment."""
+
+from collections.abc import Mapping
+
+# PGDATA, PGPORT, JAVA_TOOL_OPTIONS, CLASSPATH, LC_* and their like would change a service behind our back.
+PASSED = ("PATH", "TZ", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+
+
+def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: environ[name] for name in PASSED if name in environ} | {"LC_ALL": "C"}

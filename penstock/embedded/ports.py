@@ -1,0 +1,40 @@
+"""Ports of the services: chosen once for a data directory, and kept, so that addresses stay what they were."""
+
+import contextlib
+import errno
+import itertools
+import random
+import socket
+from collections.abc import Iterable
+
+from penstock.errors import StackError
+
+# Below the range that operating systems hand out to outgoing connections (Linux from 32768, macOS from 49152), so that
+# no passing connection sits on a service's port while that is restarted.
+SERVICE_PORTS = range(20_000, 30_000)
+LOOPBACK = "127.0.0.1"
+
+
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Whether a server could listen on `port` now."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with contextlib.closing(socket.socket(family)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections in TIME_WAIT do not count
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise StackError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+    return True
+
+
+def choose(count: int, taken: Iterable[int] = ()) -> list[int]:
+    """`count` free ports for services, none of them in `taken`. Raises `StackError` if there are not as many."""
+    avoided = set(taken)
+    candidates = random.sample(SERVICE_PORTS, len(SERVICE_PORTS))
+    free = (port for port in candidates if port not in avoided and is_free(port))
+    chosen = list(itertools.islice(free, count))
+    if len(chosen) < count:
+        raise StackError(f"fewer than {count} free ports from {SERVICE_PORTS.start} to {SERVICE_PORTS.stop - 1}")
+    return chosen

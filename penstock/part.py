@@ -1,0 +1,105 @@
+"""A part of the stack: a service or a role, which can be started, stopped, killed and started again."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from signal import SIGTERM
+from typing import Protocol
+
+from penstock.child import Child, Launch
+from penstock.errors import StackError
+from penstock.reaper import Reaper
+
+POLL_INTERVAL_S = 0.01
+
+
+class Program(Protocol):
+    """What a part runs."""
+
+    name: str  # as people call it
+    start_timeout_s: float
+    stop_grace_s: float
+
+    async def prepare(self) -> Launch:
+        """Do what must be done before a start, and say how to start. Raises `StackError`."""
+
+    async def ready(self) -> bool:
+        """Whether it answers."""
+
+    def explain(self) -> str:
+        """After it failed to start: its last words, in a few of ours. Empty if there are none."""
+
+
+class Part:
+    """Keeps at most one child process of a program."""
+
+    def __init__(self, program: Program, reaper: Reaper, clock: Callable[[], float] = time.monotonic) -> None:
+        self.program = program
+        self._reaper = reaper
+        self._clock = clock
+        self._child: Child | None = None
+
+    @property
+    def name(self) -> str:
+        return self.program.name
+
+    @property
+    def running(self) -> bool:
+        return self._child is not None and self._child.returncode is None
+
+    @property
+    def pid(self) -> int:
+        return self._started().pid
+
+    async def start(self) -> None:
+        """Start it and return when it answers. Raises `StackError` if it ends before, or takes too long."""
+        if self.running:
+            return
+        launch = await self.program.prepare()
+        child = Child(self.name, launch, self._reaper)
+        child.start()
+        self._child = child
+        try:
+            await self._answer(child)
+        except BaseException:
+            child.kill()
+            raise
+
+    async def _answer(self, child: Child) -> None:
+        deadline = self._clock() + self.program.start_timeout_s
+        while not await self.program.ready():
+            if child.returncode is not None:
+                raise StackError(self._failure("ended while it started"))
+            if self._clock() > deadline:
+                raise StackError(self._failure(f"did not answer within {self.program.start_timeout_s:.0f} s"))
+            await asyncio.sleep(POLL_INTERVAL_S)
+
+    def _failure(self, what: str) -> str:
+        words = self.program.explain()
+        return f"{self.name} {what}: {words}" if words else f"{self.name} {what}"
+
+    async def wait(self) -> int:
+        """The exit status of the process that runs now, when it has ended."""
+        return await self._started().wait()
+
+    async def stop(self) -> None:
+        """Ask it to end, and kill it if it takes longer than it may."""
+        if self._child is not None:
+            await self._child.stop(self.program.stop_grace_s)
+
+    def terminate(self) -> None:
+        """Send SIGTERM, as anybody may, and return at once."""
+        self._started().signal(SIGTERM)
+
+    def kill(self) -> None:
+        """SIGKILL, at once."""
+        self._started().kill()
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
+
+    def _started(self) -> Child:
+        if self._child is None:
+            raise RuntimeError(f"{self.name} was not started")
+        return self._child

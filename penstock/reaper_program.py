@@ -1,0 +1,83 @@
+"""Ends what an owner leaves behind. Runs as a program of its own and imports nothing but the standard library.
+
+The owner holds the write end of our standard input, and every line on it changes what we look after:
+
+    + PID SIGNAL    PID leads a process group; SIGNAL is how it likes to be asked to end
+    - PID           PID has ended
+    d PATH          remove this directory at the end
+
+When the owner goes away, for whatever reason, SIGKILL included, the kernel closes the pipe, and we see the
+end of the file.
+"""
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterable
+
+GRACE_S = 8.0
+POLL_INTERVAL_S = 0.02
+
+
+def main() -> None:
+    # Whoever ends our owner with a signal to everybody must not end us: we leave by the end of the file only.
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    groups: dict[int, signal.Signals] = {}
+    directories: list[str] = []
+    for line in sys.stdin:
+        follow(line.rstrip("\n"), groups, directories)
+    end(groups)
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def follow(line: str, groups: dict[int, signal.Signals], directories: list[str]) -> None:
+    """Apply one line to `groups` (process group -> signal) and `directories`."""
+    verb, _, rest = line.partition(" ")
+    if verb == "+":
+        pid, _, name = rest.partition(" ")
+        groups[int(pid)] = signal.Signals[name]
+    elif verb == "-":
+        groups.pop(int(rest), None)
+    elif verb == "d":
+        directories.append(rest)
+
+
+def end(groups: dict[int, signal.Signals], grace_s: float = GRACE_S) -> None:
+    """Ask each group's leader to end, then, after `grace_s` seconds or when the leaders are gone, kill what is left."""
+    for pid, how in groups.items():
+        send(pid, how)
+    deadline = time.monotonic() + grace_s
+    while any_alive(groups) and time.monotonic() < deadline:
+        select.select([], [], [], POLL_INTERVAL_S)
+    for pid in groups:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+
+
+def send(pid: int, how: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, how)
+
+
+def any_alive(pids: Iterable[int]) -> bool:
+    return any(alive(pid) for pid in pids)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+if __name__ == "__main__":
+    main()
