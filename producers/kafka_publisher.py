@@ -17,6 +17,7 @@ from typing import Final, Literal
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
+from producers.topics import DEAD_LETTER_ROOM_BYTES
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
 from schemas.errors import OutcomeUnknown, PayloadTooLarge, PenstockError, QueueUnavailable
@@ -96,7 +97,7 @@ class KafkaPublisher:
             enable_idempotence=False,
             linger_ms=0,
             max_batch_size=BATCH_BYTES,
-            max_request_size=self._settings.max_record_bytes + BATCH_OVERHEAD_BYTES,
+            max_request_size=self._settings.max_record_bytes + DEAD_LETTER_ROOM_BYTES + BATCH_OVERHEAD_BYTES,
             request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
             compression_type=self._compression,
         )
@@ -145,8 +146,8 @@ class KafkaPublisher:
         if partitions == 0:
             return QueueUnavailable(f"topic {record.topic} does not exist")
         size = record_bytes(record) + BATCH_OVERHEAD_BYTES
-        if size > self._settings.max_record_bytes:
-            limit = self._settings.max_record_bytes
+        limit = self._settings.max_record_bytes
+        if size > limit + (DEAD_LETTER_ROOM_BYTES if record.topic.startswith("dlq.") else 0):
             return PayloadTooLarge(f"the record has {size} bytes; the limit is {limit}")
         return None
 

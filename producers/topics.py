@@ -15,6 +15,8 @@ DAY_MS: Final = 24 * 60 * 60 * 1000
 # Longer than any job may wait: a record must not be deleted before its job's deadline.
 JOB_RETENTION_MS: Final = 8 * DAY_MS
 DEAD_LETTER_RETENTION_MS: Final = 30 * DAY_MS
+# A dead letter is the record as it was plus the headers that say why it is here.
+DEAD_LETTER_ROOM_BYTES: Final = 64 * 1024
 
 
 class TopicPlan(msgspec.Struct, frozen=True):
@@ -31,10 +33,8 @@ def job_topic(settings: KafkaSettings, name: str, partitions: int) -> TopicPlan:
 
 
 def dead_letter_topic(settings: KafkaSettings, topic: str) -> TopicPlan:
-    """Room for the record's own size and the headers that say why it is here."""
-    config = _config(settings, DEAD_LETTER_RETENTION_MS) | {
-        "max.message.bytes": str(settings.max_record_bytes + 64 * 1024)
-    }
+    size_bytes = settings.max_record_bytes + DEAD_LETTER_ROOM_BYTES
+    config = _config(settings, DEAD_LETTER_RETENTION_MS) | {"max.message.bytes": str(size_bytes)}
     return TopicPlan(settings.topics.dead_letter(topic), 1, config)
 
 

@@ -79,6 +79,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         self._finished = asyncio.Event()
         self._commit_lock = asyncio.Lock()
         self._fetching_since: float | None = None
+        self._joined = False
         self._client: AIOKafkaConsumer | None = None
         self._committer: asyncio.Task[None] | None = None
 
@@ -127,9 +128,9 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
             log.warning("the consumer did not stop in time", group=self.group, error=repr(stop_error))
 
     @property
-    def assigned(self) -> bool:
-        """Whether this member has joined its group."""
-        return bool(self._tracker.partitions())
+    def joined(self) -> bool:
+        """Whether this member is in its group, with partitions or, where members outnumber them, without."""
+        return self._joined
 
     @property
     def open_count(self) -> int:
@@ -205,6 +206,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
                 raise QueueUnavailable(f"group {self.group}: a fetch has been stuck for {STUCK_AFTER_S:g} s")
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self._joined = False
         partitions = frozenset(Partition(at.topic, at.partition) for at in revoked)
         if not partitions:
             return
@@ -218,6 +220,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         partitions = [Partition(at.topic, at.partition) for at in assigned]
         log.info("partitions assigned", group=self.group, partitions=len(partitions))
         self._tracker.assign(partitions)
+        self._joined = True
 
     async def _drain_within_limit(self, partitions: frozenset[Partition]) -> None:
         try:

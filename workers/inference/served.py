@@ -1,0 +1,49 @@
+"""A model version in memory: loaded, warmed up, ready to run."""
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from runtime.logs import get_logger
+from schemas.signature import TensorSpec
+from schemas.tensors import DTYPES, Array
+from workers.inference.backends import Backend, load_backend
+from workers.inference.model_version import ModelVersion
+
+log = get_logger(__name__)
+
+
+class ServedModel(msgspec.Struct, frozen=True):
+    version: ModelVersion
+    backend: Backend
+
+
+def load_all(versions: Sequence[ModelVersion], device: str) -> list[ServedModel]:
+    """Load and warm up every version. Blocks. Raises `ConfigurationError` for one that cannot be served."""
+    return [_load(version, device) for version in versions]
+
+
+def _load(version: ModelVersion, device: str) -> ServedModel:
+    started = time.perf_counter()
+    backend = load_backend(version, device)
+    loaded = time.perf_counter()
+    for rows in version.warmup_batch_sizes or (1, version.max_batch_size):
+        backend.run({spec.name: _sample(spec, rows) for spec in version.signature.inputs})
+    log.info(
+        "model loaded",
+        model=version.name,
+        platform=version.platform,
+        load_s=round(loaded - started, 3),
+        warmup_s=round(time.perf_counter() - loaded, 3),
+    )
+    return ServedModel(version, backend)
+
+
+def _sample(spec: TensorSpec, rows: int) -> Array:
+    """Rows of zeros (of a short text for BYTES); a dimension of any size is one long."""
+    shape = (rows, *(1 if size == -1 else size for size in spec.row_shape))
+    if spec.datatype == "BYTES":
+        return np.full(shape, b"warm-up", dtype=object)
+    return np.zeros(shape, dtype=DTYPES[spec.datatype])

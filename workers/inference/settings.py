@@ -1,0 +1,20 @@
+"""What a worker is told by its environment."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from producers.kafka_publisher import Compression
+from runtime.settings import HealthSettings, KafkaSettings, LogSettings, RedisSettings
+
+
+class WorkerSettings(KafkaSettings, RedisSettings, LogSettings, HealthSettings):
+    model_repository: Path = Field(Path("models"), description="folder of models: <model>/<version>/model.onnx ...")
+    worker_models: str = Field("*", description="which to serve: `digits`, `digits/2`, `text-*`; separated by commas")
+    worker_device: str = Field("cpu", description="`cpu`, `cuda` or `cuda:<index>`")
+    worker_result_compression: Compression = Field("none", description="of result records: none, zstd or lz4")
+    lane_partitions: int = Field(12, ge=1, le=1000, description="of a lane's topic, when the worker creates it")
+
+    @property
+    def patterns(self) -> list[str]:
+        return [pattern.strip() for pattern in self.worker_models.split(",") if pattern.strip()]
