@@ -1,0 +1,48 @@
+"""From a model version to a backend that answers with what its signature promises."""
+
+from collections.abc import Sequence
+
+from schemas.errors import ConfigurationError
+from schemas.signature import Signature, TensorSpec
+from workers.inference.backends.guarded import GuardedBackend
+from workers.inference.backends.protocol import Backend
+from workers.inference.model_version import ModelVersion
+
+# Runtimes are imported here and not above: a worker need not have those that its models do not use.
+# ruff: noqa: PLC0415
+
+
+def load_backend(version: ModelVersion, device: str) -> Backend:
+    """Load `version` on `device` (`cpu`, `cuda`, `cuda:<index>` or `auto`). Blocks.
+
+    Raises `ConfigurationError` naming the file and the rule where files, model.yaml and device do not go together.
+    """
+    if version.tokenizer_file is None:
+        return GuardedBackend(_load(version, version.signature, device), version.name, version.signature)
+    from workers.inference.backends.tokenized import TokenizedBackend
+    from workers.inference.text import load_tokenizer
+
+    parameters = version.parameters.tokenizer
+    if parameters is None:
+        raise ConfigurationError(f"{version.tokenizer_file}: parameters.tokenizer: is missing in model.yaml")
+    tokenizer = load_tokenizer(version.tokenizer_file, parameters.max_tokens, parameters.produces)
+    inner = _load(version, _after_tokenizer(version.signature, parameters.input, parameters.produces), device)
+    backend = TokenizedBackend(tokenizer, inner, parameters.input)
+    return GuardedBackend(backend, version.name, version.signature)
+
+
+def _load(version: ModelVersion, signature: Signature, device: str) -> Backend:
+    if version.platform == "onnxruntime_onnx":
+        from workers.inference.backends.onnx import load_onnx
+
+        return load_onnx(version, signature, device)
+    from workers.inference.backends.pytorch import load_pytorch
+
+    return load_pytorch(version, signature, device)
+
+
+def _after_tokenizer(signature: Signature, text_input: str, produces: Sequence[str]) -> Signature:
+    """What the network itself takes: the tokenizer's tensors in place of the text."""
+    tokens = tuple(TensorSpec(name, "INT64", (-1, -1)) for name in produces)
+    others = tuple(spec for spec in signature.inputs if spec.name != text_input)
+    return Signature(inputs=(*tokens, *others), outputs=signature.outputs)

@@ -1,0 +1,143 @@
+"""Models in ONNX format, run by ONNX Runtime."""
+
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime
+
+from schemas.errors import ConfigurationError
+from schemas.signature import Datatype, Signature, TensorSpec
+from schemas.tensors import Array
+from workers.inference.backends.device import Device, parse_device
+from workers.inference.model_config import OnnxruntimeParameters
+from workers.inference.model_version import ModelVersion
+
+# Below this many bytes of weights a micro-batch takes less time than handing its parts to threads.
+SMALL_MODEL_BYTES: Final = 1024 * 1024
+
+# ONNX Runtime's words for the element types of tensors.
+_DATATYPES: Final[dict[str, Datatype]] = {
+    "tensor(bool)": "BOOL",
+    "tensor(uint8)": "UINT8",
+    "tensor(uint16)": "UINT16",
+    "tensor(uint32)": "UINT32",
+    "tensor(uint64)": "UINT64",
+    "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+    "tensor(float16)": "FP16",
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+    "tensor(string)": "BYTES",
+}
+
+
+class OnnxBackend:
+    def __init__(self, session: onnxruntime.InferenceSession, signature: Signature) -> None:
+        self._session = session
+        self._texts = frozenset(spec.name for spec in signature.inputs if spec.datatype == "BYTES")
+        self._outputs = [spec.name for spec in signature.outputs]
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        feeds = {name: _as_text(array) if name in self._texts else array for name, array in inputs.items()}
+        return dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
+
+    def close(self) -> None:
+        del self._session
+
+
+def load_onnx(version: ModelVersion, signature: Signature, device: str) -> OnnxBackend:
+    """Load the graph and hold it against `signature`. Raises `ConfigurationError` naming file, tensor and rule."""
+    where = parse_device(device)
+    options = _session_options(version.parameters.onnxruntime, version.file.stat().st_size)
+    try:
+        session = onnxruntime.InferenceSession(version.file, options, providers=_providers(where))
+    except Exception as error:  # its exceptions share no other ancestor
+        reason = str(error).partition("\n")[0]
+        raise ConfigurationError(f"{version.file}: ONNX Runtime cannot load it: {reason}") from error
+    if where.cuda_index is not None and not where.may_fall_back:
+        _check_runs_on_cuda(session, version)
+    mistakes = [
+        *_mistakes("input", signature.inputs, session.get_inputs(), every=True),
+        *_mistakes("output", signature.outputs, session.get_outputs(), every=False),
+    ]
+    if mistakes:
+        raise ConfigurationError(f"{version.file}: model.yaml does not fit the graph: {'; '.join(mistakes)}")
+    return OnnxBackend(session, signature)
+
+
+def _session_options(parameters: OnnxruntimeParameters, model_bytes: int) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors; its warnings are about graphs, not about what we do
+    default_threads = 1 if model_bytes < SMALL_MODEL_BYTES else len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = parameters.intra_op_threads or default_threads
+    options.inter_op_num_threads = 1
+    # A spinning pool burns a core between micro-batches, which the event loop and the other models need.
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(parameters.allow_spinning)))
+    return options
+
+
+def _providers(device: Device) -> list[str | tuple[str, dict[str, Any]]]:
+    available = onnxruntime.get_available_providers()
+    if device.cuda_index is None or (device.may_fall_back and "CUDAExecutionProvider" not in available):
+        return ["CPUExecutionProvider"]
+    # The default search times every convolution algorithm anew for each batch size that comes along.
+    cuda = {"device_id": device.cuda_index, "cudnn_conv_algo_search": "HEURISTIC"}
+    return [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
+
+
+def _check_runs_on_cuda(session: onnxruntime.InferenceSession, version: ModelVersion) -> None:
+    # ONNX Runtime goes on without a word on the CPU where the provider cannot be loaded.
+    if "CUDAExecutionProvider" not in session.get_providers():
+        raise ConfigurationError(
+            f"{version.file}: device cuda was asked for, and ONNX Runtime finds no CUDA here "
+            "(is onnxruntime-gpu installed?)"
+        )
+
+
+def _mistakes(kind: str, specs: tuple[TensorSpec, ...], nodes: list[Any], *, every: bool) -> list[str]:
+    """What is wrong with `specs`, held against the graph's `nodes`. Every node must be in `specs` if `every`."""
+    by_name = {node.name: node for node in nodes}
+    mistakes = []
+    for spec in specs:
+        node = by_name.get(spec.name)
+        if node is None:
+            mistakes.append(f"{kind} {spec.name!r} is not among the graph's: {', '.join(by_name)}")
+            continue
+        datatype = _DATATYPES.get(node.type)
+        if datatype != spec.datatype:
+            mistakes.append(f"{kind} {spec.name!r} is {spec.datatype}, and {datatype or node.type} in the graph")
+        if not _shapes_agree(spec.shape, node.shape):
+            mistakes.append(
+                f"{kind} {spec.name!r} has shape {_readable(spec.shape)} with its batch dimension, and "
+                f"{_readable(node.shape)} in the graph"
+            )
+    if every:
+        names = {spec.name for spec in specs}
+        mistakes.extend(f"the graph's {kind} {name!r} is missing" for name in by_name if name not in names)
+    return mistakes
+
+
+def _shapes_agree(shape: tuple[int, ...], node_shape: list[int | str | None]) -> bool:
+    """Same rank, batch dimension free in the graph, fixed sizes equal. A graph may leave open what we fix.
+
+    What we leave open, the graph must as well. A graph without a rank agrees with everything.
+    """
+    if not node_shape:
+        return True
+    if len(shape) != len(node_shape):
+        return False
+    return all(not isinstance(size, int) or size == want for want, size in zip(shape, node_shape, strict=True))
+
+
+def _readable(shape: tuple[int, ...] | list[int | str | None]) -> str:
+    return "[" + ", ".join("?" if size is None or size == -1 else str(size) for size in shape) + "]"
+
+
+def _as_text(array: Array) -> Array:
+    """ONNX strings are text; rows come as bytes or str."""
+    texts = [element.decode("utf-8") if isinstance(element, bytes) else element for element in array.ravel()]
+    return np.array(texts, dtype=object).reshape(array.shape)

@@ -1,0 +1,232 @@
+"""The schema of model.yaml: what one model version is, with Triton's field names where Triton has one.
+
+`model_file` reads the file and lays a version's overrides over it; here are the fields and the rules among them.
+Source of the names: Triton Inference Server's model configuration (`ModelConfig` protocol buffer).
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+
+from schemas.signature import Datatype, ImageSpec
+from workers.inference.backends.platforms import PlatformName
+
+MetricValue = float | int | str
+TokenTensor = Literal["input_ids", "attention_mask", "token_type_ids"]
+
+DataType = Literal[
+    "TYPE_BOOL",
+    "TYPE_UINT8",
+    "TYPE_UINT16",
+    "TYPE_UINT32",
+    "TYPE_UINT64",
+    "TYPE_INT8",
+    "TYPE_INT16",
+    "TYPE_INT32",
+    "TYPE_INT64",
+    "TYPE_FP16",
+    "TYPE_FP32",
+    "TYPE_FP64",
+    "TYPE_STRING",
+]
+# Triton's configuration and the protocol differ in one word besides the prefix.
+DATATYPES: Final[dict[DataType, Datatype]] = {
+    "TYPE_BOOL": "BOOL",
+    "TYPE_UINT8": "UINT8",
+    "TYPE_UINT16": "UINT16",
+    "TYPE_UINT32": "UINT32",
+    "TYPE_UINT64": "UINT64",
+    "TYPE_INT8": "INT8",
+    "TYPE_INT16": "INT16",
+    "TYPE_INT32": "INT32",
+    "TYPE_INT64": "INT64",
+    "TYPE_FP16": "FP16",
+    "TYPE_FP32": "FP32",
+    "TYPE_FP64": "FP64",
+    "TYPE_STRING": "BYTES",
+}
+
+
+class _Section(BaseModel):
+    # Strict: YAML already has types, and "8" for 8 is a mistake to point out rather than to mend.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+def _dimension(size: object) -> object:
+    if isinstance(size, int) and not isinstance(size, bool) and (size == -1 or size >= 1):
+        return size
+    raise ValueError("a dimension is a size of at least 1, or -1 where it varies")
+
+
+Dimensions = tuple[Annotated[int, BeforeValidator(_dimension)], ...]
+
+
+class InputConfig(_Section):
+    name: str = Field(min_length=1)
+    data_type: DataType
+    dims: Dimensions  # without the batch dimension
+    allow_nan: bool = False
+
+
+class OutputConfig(_Section):
+    name: str = Field(min_length=1)
+    data_type: DataType
+    dims: Dimensions  # without the batch dimension
+    label_filename: str | None = None  # one class name a line
+
+
+class DynamicBatching(_Section):
+    max_queue_delay_microseconds: int = Field(default=0, ge=0, le=60_000_000)
+
+
+class Warmup(_Section):
+    batch_size: PositiveInt
+
+
+class OnnxruntimeParameters(_Section):
+    intra_op_threads: PositiveInt | None = None  # default: see backends/onnx.py
+    allow_spinning: bool = False  # spinning threads answer sooner, and take a core while nothing runs
+
+
+class TorchParameters(_Section):
+    architecture: str = Field(min_length=1)
+    config: dict[str, Any] = {}  # the architecture's own
+    unused_weights: tuple[str, ...] = ()  # patterns of weights in the file that the architecture has no place for
+    threads: PositiveInt | None = None  # of the whole process
+
+
+class TokenizerParameters(_Section):
+    filename: str = "tokenizer.json"
+    input: str = Field(min_length=1)  # the text input that becomes tokens
+    max_tokens: PositiveInt  # longer texts are cut
+    produces: tuple[TokenTensor, ...] = ("input_ids", "attention_mask")
+
+
+class Parameters(_Section):
+    """Settings of the backends, a section each. Those of backends that are not used are checked all the same."""
+
+    onnxruntime: OnnxruntimeParameters = OnnxruntimeParameters()
+    torch: TorchParameters | None = None
+    tokenizer: TokenizerParameters | None = None
+
+
+class ImageConfig(_Section):
+    """How an uploaded image becomes a row; meaning of the fields as in `schemas.signature.ImageSpec`."""
+
+    input: str | None = None  # default: the only input
+    width: PositiveInt
+    height: PositiveInt
+    mode: Literal["L", "RGB"] = "RGB"
+    layout: Literal["CHW", "HWC", "HW"] = "CHW"
+    scale: float = 1.0 / 255.0
+    offset: float = 0.0
+    invert: Literal["never", "always", "auto"] = "never"
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        size, channels = (self.height, self.width), 3 if self.mode == "RGB" else 1
+        return {"CHW": (channels, *size), "HWC": (*size, channels), "HW": size}[self.layout]
+
+    def spec(self, only_input: str) -> ImageSpec:
+        return ImageSpec(**{**self.model_dump(), "input": self.input or only_input})
+
+
+class VersionConfig(_Section):
+    """Everything model.yaml says of one version, its overrides laid over the model's own fields."""
+
+    platform: tuple[PlatformName, ...] = Field(min_length=1)
+    max_batch_size: int = Field(ge=1, le=65_536)
+    input: tuple[InputConfig, ...] = Field(min_length=1)
+    output: tuple[OutputConfig, ...] = Field(min_length=1)
+    dynamic_batching: DynamicBatching = DynamicBatching()
+    model_warmup: tuple[Warmup, ...] = ()
+    parameters: Parameters = Parameters()
+    image: ImageConfig | None = None
+    features: tuple[str, ...] = ()
+    description: str = ""
+    metrics: dict[str, MetricValue] = {}
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
+        problems = [
+            *self._repeated_names(),
+            *self._warmup_problems(),
+            *self._tokenizer_problems(),
+            *self._image_problems(),
+            *self._feature_problems(),
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _repeated_names(self) -> Iterator[str]:
+        for field, names in (
+            ("input", [tensor.name for tensor in self.input]),
+            ("output", [tensor.name for tensor in self.output]),
+            ("features", list(self.features)),
+            ("platform", list(self.platform)),
+        ):
+            yield from (f"{field}: {name!r} is listed twice" for name, n in Counter(names).items() if n > 1)
+
+    def _warmup_problems(self) -> Iterator[str]:
+        for index, warmup in enumerate(self.model_warmup):
+            if warmup.batch_size > self.max_batch_size:
+                yield (
+                    f"model_warmup[{index}].batch_size: {warmup.batch_size} is more than "
+                    f"max_batch_size, {self.max_batch_size}"
+                )
+
+    def _tokenizer_problems(self) -> Iterator[str]:
+        tokenizer = self.parameters.tokenizer
+        if tokenizer is None:
+            return
+        tensor = self._input(tokenizer.input)
+        if tensor is None:
+            yield f"parameters.tokenizer.input: {tokenizer.input!r} is not among the inputs"
+        elif tensor.data_type != "TYPE_STRING" or tensor.dims:
+            yield f"parameters.tokenizer.input: {tokenizer.input!r} must be TYPE_STRING with dims [], one text a row"
+        for name in tokenizer.produces:
+            if self._input(name) is not None:
+                yield f"parameters.tokenizer.produces: {name!r} is already an input of the model"
+
+    def _image_problems(self) -> Iterator[str]:
+        if self.image is None:
+            return
+        if (self.image.layout == "HW") and self.image.mode == "RGB":
+            yield "image.layout: HW has no place for the three channels of mode RGB"
+            return
+        if len(self.input) != 1:
+            yield f"image: an image makes one input, and the model has {len(self.input)}"
+            return
+        (tensor,) = self.input
+        if self.image.input not in (None, tensor.name):
+            yield f"image.input: {self.image.input!r} is not among the inputs"
+        if tensor.data_type in ("TYPE_STRING", "TYPE_BOOL"):
+            yield f"image: input {tensor.name!r} is {tensor.data_type}; pixels are numbers"
+        if not _fits(tensor.dims, self.image.row_shape):
+            yield (
+                f"image: makes rows of shape {list(self.image.row_shape)}, and input {tensor.name!r} "
+                f"has dims {list(tensor.dims)}"
+            )
+
+    def _feature_problems(self) -> Iterator[str]:
+        if not self.features:
+            return
+        if len(self.input) != 1:
+            yield f"features: names the columns of one input, and the model has {len(self.input)}"
+            return
+        (tensor,) = self.input
+        if -1 in tensor.dims or math.prod(tensor.dims) != len(self.features):
+            yield (
+                f"features: {len(self.features)} names do not fit input {tensor.name!r} with dims {list(tensor.dims)}"
+            )
+
+    def _input(self, name: str) -> InputConfig | None:
+        return next((tensor for tensor in self.input if tensor.name == name), None)
+
+
+def _fits(dims: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    return len(dims) == len(shape) and all(want in (-1, size) for want, size in zip(dims, shape, strict=True))

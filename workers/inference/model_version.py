@@ -1,0 +1,38 @@
+"""One version of a model in the repository, as read from its model.yaml and ready to be loaded."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from schemas.signature import Signature
+from workers.inference.backends.platforms import PlatformName
+from workers.inference.model_config import MetricValue, Parameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelVersion:
+    """What a worker needs to know of a model version. Nothing is loaded yet.
+
+    A micro-batch holds at most `max_batch_size` rows and is closed `max_wait_s` after its first row came.
+    `warmup_batch_sizes` are the row counts to run before the version is said to be ready.
+    """
+
+    model: str
+    version: str
+    directory: Path  # <repository>/<model>/<version>
+    file: Path  # the weights, inside `directory`
+    platform: PlatformName
+    max_batch_size: int
+    max_wait_s: float
+    signature: Signature
+    warmup_batch_sizes: tuple[int, ...] = ()
+    parameters: Parameters = field(default_factory=Parameters)
+    tokenizer_file: Path | None = None  # of a model that takes text
+    description: str = ""
+    metrics: Mapping[str, MetricValue] = field(default_factory=dict)
+    is_default: bool = False
+
+    @property
+    def name(self) -> str:
+        """`<model>/<version>`, as patterns and messages write it."""
+        return f"{self.model}/{self.version}"

@@ -1,0 +1,121 @@
+"""From a version's configuration and directory to a `ModelVersion`: finds files, reads labels, chooses the platform."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from schemas.errors import ConfigurationError
+from schemas.signature import Signature, TensorSpec
+from workers.inference.backends.platforms import PLATFORMS, PlatformName
+from workers.inference.model_config import DATATYPES, InputConfig, OutputConfig, VersionConfig
+from workers.inference.model_file import ModelFile
+from workers.inference.model_version import ModelVersion
+
+MAX_LABEL_BYTES: Final = 4 * 1024 * 1024
+
+
+def read_version(
+    file: ModelFile, version: str, *, is_default: bool, is_installed: Callable[[str], bool]
+) -> ModelVersion:
+    """The version as model.yaml and its directory describe it. Raises `ConfigurationError`; loads nothing."""
+    config = file.version(version)
+    directory = file.path.parent / version
+    platform = _choose_platform(config, directory, is_installed)
+    if platform == "pytorch_safetensors" and config.parameters.torch is None:
+        raise ConfigurationError(f"{file.path}: parameters.torch: is missing, and {platform} needs its architecture")
+    tokenizer = config.parameters.tokenizer
+    return ModelVersion(
+        model=file.name,
+        version=version,
+        directory=directory,
+        file=_inside(directory, directory / PLATFORMS[platform].filename),
+        platform=platform,
+        max_batch_size=config.max_batch_size,
+        max_wait_s=config.dynamic_batching.max_queue_delay_microseconds / 1e6,
+        signature=_signature(config, file.path, directory),
+        warmup_batch_sizes=tuple(warmup.batch_size for warmup in config.model_warmup),
+        parameters=config.parameters,
+        tokenizer_file=None if tokenizer is None else _locate(directory, tokenizer.filename),
+        description=config.description,
+        metrics=config.metrics,
+        is_default=is_default,
+    )
+
+
+def _choose_platform(config: VersionConfig, directory: Path, is_installed: Callable[[str], bool]) -> PlatformName:
+    """The first platform listed whose modules are installed and whose file is there."""
+    reasons = []
+    for name in config.platform:
+        platform = PLATFORMS[name]
+        missing = [module for module in platform.modules if not is_installed(module)]
+        if missing:
+            reasons.append(f"{name} needs {', '.join(missing)} (install penstock[{platform.extra}])")
+        elif not (directory / platform.filename).is_file():
+            reasons.append(f"{name} needs the file {platform.filename}")
+        else:
+            return name
+    raise ConfigurationError(f"{directory}: cannot be run: {'; '.join(reasons)}")
+
+
+def _signature(config: VersionConfig, path: Path, directory: Path) -> Signature:
+    inputs = tuple(_input(tensor) for tensor in config.input)
+    return Signature(
+        inputs=inputs,
+        outputs=tuple(_output(tensor, path, directory) for tensor in config.output),
+        features=config.features,
+        image=config.image.spec(inputs[0].name) if config.image else None,
+    )
+
+
+def _input(tensor: InputConfig) -> TensorSpec:
+    return TensorSpec(tensor.name, DATATYPES[tensor.data_type], (-1, *tensor.dims), allow_nan=tensor.allow_nan)
+
+
+def _output(tensor: OutputConfig, path: Path, directory: Path) -> TensorSpec:
+    labels = () if tensor.label_filename is None else _read_labels(_locate(directory, tensor.label_filename))
+    if labels:
+        classes = _class_count(tensor, len(labels))
+        if classes != len(labels):
+            raise ConfigurationError(
+                f"{path}: output {tensor.name!r}: {tensor.label_filename} has {len(labels)} labels, "
+                f"and the output {classes} classes"
+            )
+    return TensorSpec(tensor.name, DATATYPES[tensor.data_type], (-1, *tensor.dims), labels)
+
+
+def _class_count(tensor: OutputConfig, labels: int) -> int:
+    """How many classes the shape speaks of: a column each, or as many as there are labels for class indices."""
+    if tensor.data_type.startswith("TYPE_FP"):
+        return tensor.dims[-1] if tensor.dims else 1
+    return labels
+
+
+def _read_labels(path: Path) -> tuple[str, ...]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_LABEL_BYTES + 1)
+        text = data.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read as text: {error}") from error
+    labels = tuple(line.strip() for line in text.splitlines())
+    if len(data) > MAX_LABEL_BYTES or not labels or not all(labels) or len(set(labels)) < len(labels):
+        raise ConfigurationError(
+            f"{path}: must hold one class name a line, each once, in at most {MAX_LABEL_BYTES} bytes"
+        )
+    return labels
+
+
+def _locate(directory: Path, filename: str) -> Path:
+    """A file named in model.yaml: in the version's directory, else beside model.yaml, for all versions to share."""
+    for place in (directory, directory.parent):
+        path = _inside(place, place / filename)
+        if path.is_file():
+            return path
+    raise ConfigurationError(f"{directory}: the file {filename!r} is neither there nor beside model.yaml")
+
+
+def _inside(directory: Path, path: Path) -> Path:
+    """`path` itself, unless it or what it links to lies outside of `directory`."""
+    if not path.resolve().is_relative_to(directory.resolve()):
+        raise ConfigurationError(f"{path}: leads out of {directory}")
+    return path
