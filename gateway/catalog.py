@@ -1,0 +1,35 @@
+"""The gateway's view of the catalog, kept up to date from its topic. No request ever waits for it."""
+
+import msgspec
+
+from producers.control_topic import ControlTopic
+from runtime.logs import get_logger
+from runtime.settings import KafkaSettings
+from schemas.catalog import decode_entry, parse_key
+from schemas.versions import CatalogSnapshot
+
+log = get_logger(__name__)
+
+
+class Catalog:
+    """Holds the newest snapshot. A record that is no catalog entry keeps what was there before."""
+
+    def __init__(self, snapshot: CatalogSnapshot | None = None) -> None:
+        self.snapshot = snapshot or CatalogSnapshot()
+
+    def apply(self, key: bytes, value: bytes | None) -> None:
+        """Take in one record of the catalog topic; None for a value takes the entry back."""
+        if value is None:
+            self.snapshot = self.snapshot.without(*parse_key(key))
+            return
+        try:
+            entry = decode_entry(value)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            log.warning("a catalog record is no entry", key=key.decode("utf-8", "replace"), error=str(error))
+            return
+        self.snapshot = self.snapshot.with_entry(entry)
+
+
+def catalog_topic(settings: KafkaSettings, catalog: Catalog) -> ControlTopic:
+    """The reader that feeds `catalog`: `await reader.follow()`."""
+    return ControlTopic(settings, settings.topics.catalog, catalog.apply)

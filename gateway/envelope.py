@@ -1,0 +1,83 @@
+"""The body of `POST /v1/jobs`: a job's model, input and options in one JSON object."""
+
+import json
+from typing import Any, Final
+
+import msgspec
+
+from gateway.options import DEFAULT, Options, check_options
+from schemas.errors import RequestError
+from schemas.topics import LaneClass
+
+
+class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The envelope. `input` stays as the bytes it is: the model's signature says what it must hold."""
+
+    model: str
+    input: msgspec.Raw
+    version: str | None = None
+    lane: LaneClass = LaneClass.LIVE
+    timeout_s: float | None = None
+    sticky_key: str | None = None
+    metadata: msgspec.Raw | None = None
+    webhook: msgspec.Raw | None = None
+    webhook_events_filter: msgspec.Raw | None = None
+
+
+_decoder: Final = msgspec.json.Decoder(Envelope)
+_NAMES: Final = tuple(f'"{name}"'.encode() for name in Envelope.__struct_fields__)
+
+
+def parse_envelope(body: bytes) -> Envelope:
+    """Raises `RequestError` naming the field and what is wrong with it."""
+    try:
+        envelope = _decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise RequestError(f"the body is not a job: {error}", param=_field_of(str(error))) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"the body is not valid JSON: {error}") from error
+    except RecursionError as error:
+        raise RequestError("the body is nested too deeply") from error
+    # The decoder keeps the last of two equal names; two readers could then see two jobs in one body.
+    # Counting is cheap and nearly always settles it.
+    if any(body.count(name) > 1 for name in _NAMES):
+        _refuse_duplicates(body)
+    return envelope
+
+
+def options_of(envelope: Envelope) -> Options:
+    """The envelope's options, once each keeps its rule. Raises `RequestError`."""
+    metadata = None if envelope.metadata is None else bytes(envelope.metadata)
+    webhooks = not (_is_null(envelope.webhook) and _is_null(envelope.webhook_events_filter))
+    if metadata is None and not webhooks and envelope.sticky_key is None and envelope.timeout_s is None:
+        return DEFAULT if envelope.lane is LaneClass.LIVE else Options(envelope.lane)
+    return check_options(envelope.lane, envelope.timeout_s, metadata, envelope.sticky_key, webhooks=webhooks)
+
+
+def _is_null(raw: msgspec.Raw | None) -> bool:
+    return raw is None or bytes(raw) == b"null"
+
+
+def _refuse_duplicates(body: bytes) -> None:
+    outermost: list[tuple[str, Any]] = []
+
+    def remember(pairs: list[tuple[str, Any]]) -> None:
+        outermost[:] = pairs  # the outermost object ends last
+
+    try:
+        json.loads(body, object_pairs_hook=remember)
+    except RecursionError as error:
+        raise RequestError("the body is nested too deeply") from error
+    except ValueError as error:
+        raise RequestError(f"the body is not valid JSON: {error}") from error
+    names = [name for name, _ in outermost]
+    for name in names:
+        if names.count(name) > 1:
+            raise RequestError(f"the body names {name} twice", param=name)
+
+
+def _field_of(message: str) -> str | None:
+    """The field a decoder's message is about: "... - at `$.model`", or "... field `model`"."""
+    quoted = message.split("`")
+    name = quoted[-2].removeprefix("$").removeprefix(".") if len(quoted) > 2 else ""
+    return name[:64] or None

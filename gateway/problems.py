@@ -1,0 +1,103 @@
+"""Errors as RFC 9457 problem documents. What each class says stands in `schemas/errors.py`; here it becomes HTTP."""
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from schemas.errors import (
+    ErrorBody,
+    JobError,
+    LaneFull,
+    MethodNotAllowed,
+    PenstockError,
+    RequestError,
+    UnsupportedMediaType,
+)
+
+Headers = list[tuple[bytes, bytes]]
+
+CONTENT_TYPE: Final = b"application/problem+json"
+TYPE_PREFIX: Final = "urn:penstock:error:"
+DEFAULT_RETRY_AFTER_S: Final = 1.0
+
+# What the caller may know of our own troubles. Their details go to the log only.
+PUBLIC_TEXT: Final = {
+    "queue_unavailable": "The queue cannot take jobs at the moment. Nothing was accepted; try again.",
+    "outcome_unknown": "The queue did not confirm the job in time. "
+    "Try again with the same Idempotency-Key; then nothing runs twice.",
+    "store_unavailable": "The job store cannot be reached at the moment. Try again with the same Idempotency-Key.",
+}
+INTERNAL_TEXT: Final = "Something went wrong on our side."
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A problem document: RFC 9457's members and ours, `error`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    error: ErrorBody
+
+
+class Overload(LaneFull):
+    """`LaneFull` with the limit that was reached, in records."""
+
+    def __init__(self, message: str, *, retry_after_s: float, limit_records: int) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.limit_records = limit_records
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def render_problem(error: PenstockError) -> tuple[int, Headers, bytes]:
+    """Status, headers and body for an error that a request met."""
+    body = error.body()
+    if error.status >= 500 and not isinstance(error, JobError):
+        text = PUBLIC_TEXT.get(error.code, error.message if error.status == 503 else INTERNAL_TEXT)
+        body = msgspec.structs.replace(body, message=text)
+    return error.status, _headers_of(error), encode_problem(body, error.status, error.title)
+
+
+def render_job_error(error: ErrorBody) -> tuple[int, Headers, bytes]:
+    """The same for the error a job ended with; codes that a worker made up are internal errors here."""
+    cls = _BY_CODE.get(error.code, JobError)
+    return cls.status, [(b"content-type", CONTENT_TYPE)], encode_problem(error, cls.status, cls.title)
+
+
+def encode_problem(error: ErrorBody, status: int, title: str) -> bytes:
+    return _encoder.encode(Problem(TYPE_PREFIX + error.code, title, status, error.message, error))
+
+
+def retry_after(seconds: float | None) -> bytes:
+    """The value of `Retry-After`: whole seconds, at least one."""
+    return b"%d" % max(1, math.ceil(DEFAULT_RETRY_AFTER_S if seconds is None else seconds))
+
+
+def _headers_of(error: PenstockError) -> Headers:
+    headers: Headers = [(b"content-type", CONTENT_TYPE)]
+    if error.retryable:
+        headers.append((b"retry-after", retry_after(error.retry_after_s)))
+    if isinstance(error, Overload):
+        seconds = retry_after(error.retry_after_s)
+        headers.append((b"ratelimit-policy", b'"lane";q=%d' % error.limit_records))
+        headers.append((b"ratelimit", b'"lane";r=0;t=' + seconds))
+    elif isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", error.allow.encode("latin-1")))
+    elif isinstance(error, UnsupportedMediaType) and error.param == "Content-Encoding":
+        headers.append((b"accept-encoding", b"gzip, deflate"))  # RFC 9110, section 15.5.16
+    return headers
+
+
+def _classes(root: type[PenstockError]) -> Iterator[type[PenstockError]]:
+    for cls in root.__subclasses__():
+        yield cls
+        yield from _classes(cls)
+
+
+_BY_CODE: Final = {
+    cls.code: cls for root in (RequestError, JobError) for cls in (root, *_classes(root)) if "code" in vars(cls)
+}

@@ -1,0 +1,91 @@
+"""A job's result in the form a client asks for: OIP v2 as JSON, or as JSON followed by raw tensors."""
+
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from schemas.errors import NotAcceptable
+from schemas.jobs import Payload
+from schemas.oip import JSON, OCTET_STREAM, json_values
+from schemas.signature import Datatype, TensorSpec
+from schemas.tensors import Array, from_json, from_raw, to_raw
+
+
+class _Output(msgspec.Struct):
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    parameters: dict[str, Any] = {}
+
+
+class _Response(msgspec.Struct):
+    outputs: list[_Output]
+    model_name: str = ""
+    model_version: str = ""
+    id: str = ""
+
+
+_decoder: Final = msgspec.json.Decoder(_Response)
+
+
+def as_json(result: Payload) -> bytes:
+    """The result as one JSON document; tensors that are raw in it become lists."""
+    if result.json_length is None:
+        return result.value
+    return _encode(result, binary=False).value
+
+
+def as_binary(result: Payload) -> Payload:
+    """The result with every tensor raw. Raises `NotAcceptable` for predictions, which are JSON by nature."""
+    if result.json_length is not None and result.content_type == OCTET_STREAM:
+        return result
+    try:
+        return _encode(result, binary=True)
+    except msgspec.ValidationError as error:
+        raise NotAcceptable(
+            "this result is predictions, not tensors: it is application/json only", param="Accept"
+        ) from error
+
+
+def _encode(result: Payload, *, binary: bool) -> Payload:
+    response, arrays = _read(result)
+    described: list[dict[str, Any]] = []
+    tail: list[bytes] = []
+    for output, array in zip(response.outputs, arrays, strict=True):
+        tensor: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": output.shape}
+        if binary:
+            tail.append(to_raw(array))
+            tensor["parameters"] = {"binary_data_size": len(tail[-1])}
+        else:
+            tensor["data"] = json_values(array.ravel())
+        described.append(tensor)
+    head = orjson.dumps(
+        {
+            "model_name": response.model_name,
+            "model_version": response.model_version,
+            "id": response.id,
+            "outputs": described,
+        },
+        option=orjson.OPT_SERIALIZE_NUMPY,
+    )
+    return Payload(head + b"".join(tail), OCTET_STREAM, len(head)) if binary else Payload(head, JSON)
+
+
+def _read(result: Payload) -> tuple[_Response, list[Array]]:
+    view = memoryview(result.value)
+    head_bytes = len(view) if result.json_length is None else result.json_length
+    response = _decoder.decode(view[:head_bytes])
+    tail = view[head_bytes:]
+    arrays = []
+    for output in response.outputs:
+        # What the model gave may be NaN; only inputs are held against that.
+        spec = TensorSpec(output.name, output.datatype, output.shape, allow_nan=True)
+        if isinstance(output.data, msgspec.Raw):
+            arrays.append(from_json(spec, output.data, output.shape, output.name))
+        else:
+            size = int(output.parameters["binary_data_size"])
+            arrays.append(from_raw(spec, tail[:size], output.shape, output.name))
+            tail = tail[size:]
+    return response, arrays

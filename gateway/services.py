@@ -1,0 +1,33 @@
+"""What the gateway's routes work with, handed to each by name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.catalog import Catalog
+from gateway.in_flight import InFlight
+from gateway.lane_depth import LaneDepths
+from gateway.links import Links
+from gateway.settings import GatewaySettings
+from gateway.submissions import Submissions
+from gateway.waiters import Waiters
+from runtime.health import Check
+from stores.seams import Jobs, Signals
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """`checks` must pass before the gateway is ready; `hints` say what is slower than it should be."""
+
+    settings: GatewaySettings
+    links: Links
+    catalog: Catalog
+    depths: LaneDepths
+    in_flight: InFlight
+    submissions: Submissions
+    jobs: Jobs
+    signals: Signals
+    waiters: Waiters
+    now: Callable[[], datetime]
+    checks: Mapping[str, Check]
+    hints: Mapping[str, Check]

@@ -1,0 +1,192 @@
+"""The submit routes, as plain ASGI: the one road where every microsecond counts."""
+
+import asyncio
+import re
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.answers import Answer, accepted, finished
+from gateway.bodies import ClientGone, body_bytes_at_most, read_body
+from gateway.disconnects import noticed
+from gateway.documents import as_accepted
+from gateway.idempotency import idempotency_key
+from gateway.metrics import count_request, count_submit
+from gateway.preferences import NONE, Preferences, parse_preferences
+from gateway.problems import render_problem
+from gateway.services import Services
+from gateway.submit_request import Submit, Target, read_submit
+from gateway.tenancy import tenant_of
+from gateway.waiters import Watch
+from runtime.logs import get_logger
+from schemas.errors import InvalidInput, PenstockError, RequestError, StoreUnavailable
+from schemas.images import IMAGE_TYPES
+from schemas.inputs import CheckedInput, check_input
+from schemas.jobs import Job, Payload, Status
+from schemas.names import new_job_id
+from schemas.signature import Signature
+from schemas.topics import Lane
+from stores.seams import Admission, IdempotencyKey, JobKey
+
+log = get_logger(__name__)
+
+# Checking more than this may take milliseconds: a thread does it, so that other requests go on.
+INLINE_CHECK_BYTES: Final = 128 * 1024
+CLIENT_GONE: Final = 499  # as nginx counts it
+_TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class _Told:
+    """What is known of a submit when it is counted."""
+
+    __slots__ = ("lane", "model", "version")
+
+    def __init__(self) -> None:
+        self.model = self.version = self.lane = ""
+
+
+class SubmitEndpoint:
+    """`POST` of a job, in its three forms."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    async def __call__(self, target: Target, scope: Scope, receive: Receive, send: Send) -> None:
+        began_s = time.perf_counter()
+        told = _Told()
+        try:
+            answer, outcome = await self._answer(target, told, scope, receive)
+        except PenstockError as error:
+            if error.status >= 500:
+                log.warning("a submit failed", code=error.code, error=error.message, cause=repr(error.__cause__))
+            answer, outcome = Answer(*render_problem(error)), error.code
+        except ClientGone:
+            count_request(target.route, "POST", CLIENT_GONE, time.perf_counter() - began_s)
+            return
+        headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+        count_submit(told.model, told.version, told.lane, outcome)
+        count_request(target.route, "POST", answer.status, time.perf_counter() - began_s)
+
+    async def _answer(self, target: Target, told: _Told, scope: Scope, receive: Receive) -> tuple[Answer, str]:
+        links, waiters = self._services.links, self._services.waiters
+        preferences = _preferences(scope)
+        key = JobKey(tenant_of(scope), new_job_id())
+        if not preferences.wait_s:
+            admission = await self._admit(target, told, scope, receive, key)
+            answer = accepted(as_accepted(admission.job), links, preferences, replayed=admission.replayed)
+            return answer, _outcome(admission)
+        # The watch stands before the job is sent: a quick one may be done before its acknowledgement is back.
+        with waiters.watch(key) as watch:
+            admission = await self._admit(target, told, scope, receive, key)
+            if admission.job.id == key.id:
+                return await self._wait(admission, key, watch, preferences, receive), _outcome(admission)
+        key = JobKey(key.tenant, admission.job.id)
+        with waiters.watch(key) as watch:
+            watch.wake()  # it may have been done for long
+            return await self._wait(admission, key, watch, preferences, receive), _outcome(admission)
+
+    async def _wait(
+        self, admission: Admission, key: JobKey, watch: Watch, preferences: Preferences, receive: Receive
+    ) -> Answer:
+        """200 with the finished job if it comes in time, else 202."""
+        links, waiters = self._services.links, self._services.waiters
+        wait_s = float(preferences.wait_s or 0)
+        try:
+            async with noticed(receive, watch.wake) as gone:
+                job = await waiters.until(key, watch, _is_done, wait_s, gone, look_first=False)
+        except StoreUnavailable:
+            job = None  # it is accepted all the same
+        if job is not None and job.done:
+            return finished(job, links, preferences, replayed=admission.replayed)
+        return accepted(as_accepted(admission.job), links, preferences, replayed=admission.replayed)
+
+    async def _admit(self, target: Target, told: _Told, scope: Scope, receive: Receive, key: JobKey) -> Admission:
+        services = self._services
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        limit_bytes = services.settings.gateway_max_body_bytes
+        held_bytes = body_bytes_at_most(headers, limit_bytes)
+        services.in_flight.enter(held_bytes)
+        try:
+            body = await read_body(headers, receive, limit_bytes)
+            submit = read_submit(target, headers, scope["query_string"], body)
+            entry = services.catalog.snapshot.choose(submit.model, submit.version)
+            lane = Lane(entry.model, entry.version, submit.options.lane)
+            told.model, told.version, told.lane = lane.model, lane.version, lane.cls
+            checked = await _check(entry.signature, submit.payload)
+            job = self._job(key, lane, submit, checked)
+            idempotency = _idempotency(scope, headers, body)
+            services.depths.admit(lane)
+            return await services.submissions.submit(job, checked.payload, idempotency, _traceparent(headers))
+        finally:
+            services.in_flight.leave(held_bytes)
+
+    def _job(self, key: JobKey, lane: Lane, submit: Submit, checked: CheckedInput) -> Job:
+        settings = self._services.settings
+        timeout_s = submit.options.timeout_s
+        if timeout_s is None:
+            timeout_s = settings.gateway_default_timeout_s
+        elif not 1 <= timeout_s <= settings.gateway_max_timeout_s:
+            raise RequestError(
+                f"timeout_s must be between 1 and {settings.gateway_max_timeout_s:g} seconds", param="timeout_s"
+            )
+        now = self._services.now()
+        created_at = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as exact as the record carries it
+        return Job(
+            tenant=key.tenant,
+            id=key.id,
+            model=lane.model,
+            version=lane.version,
+            lane=lane.cls,
+            status=Status.QUEUED,
+            created_at=created_at,
+            expires_at=created_at + timedelta(seconds=timeout_s),
+            rows=checked.rows,
+            answer=checked.answer,
+            metadata=submit.options.metadata,
+        )
+
+
+def _preferences(scope: Scope) -> Preferences:
+    values = [value for name, value in scope["headers"] if name == b"prefer"]
+    return parse_preferences(values) if values else NONE
+
+
+def _idempotency(scope: Scope, headers: Mapping[bytes, bytes], body: bytes) -> IdempotencyKey | None:
+    if b"idempotency-key" not in headers:
+        return None
+    values = [value for name, value in scope["headers"] if name == b"idempotency-key"]
+    return idempotency_key(
+        values,
+        scope["path"].encode(),
+        scope["query_string"],
+        headers.get(b"content-type", b""),
+        headers.get(b"inference-header-content-length", b""),
+        body,
+    )
+
+
+def _traceparent(headers: Mapping[bytes, bytes]) -> str | None:
+    value = headers.get(b"traceparent")
+    return value.decode() if value is not None and _TRACEPARENT.fullmatch(value) else None
+
+
+async def _check(signature: Signature, payload: Payload) -> CheckedInput:
+    try:
+        if len(payload.value) > INLINE_CHECK_BYTES or payload.content_type in IMAGE_TYPES:
+            return await asyncio.to_thread(check_input, signature, payload)
+        return check_input(signature, payload)
+    except RecursionError as error:
+        raise InvalidInput("the input is nested too deeply", param="input") from error
+
+
+def _outcome(admission: Admission) -> str:
+    return "replayed" if admission.replayed else "accepted"
+
+
+def _is_done(job: Job | None) -> bool:
+    return job is None or job.done

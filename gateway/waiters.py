@@ -1,0 +1,122 @@
+"""Requests that wait for a job: woken by news of finished jobs, and by themselves now and then: news may be lost."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from gateway.metrics import WAITERS
+from schemas.jobs import Job
+from stores.seams import JobKey, Jobs, News
+
+# How often a waiter asks the store by itself: while news arrive, and while they do not.
+SLOW_S: Final = 2.0
+FAST_S: Final = 0.25
+
+
+class Watch:
+    """One request's place among the waiters of a job."""
+
+    __slots__ = ("_woken",)
+
+    def __init__(self) -> None:
+        self._woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def wake(self) -> None:
+        if not self._woken.done():
+            self._woken.set_result(None)
+
+    async def woken(self, timeout_s: float) -> None:
+        """Return when woken, or after `timeout_s` seconds."""
+        loop = asyncio.get_running_loop()
+        if not self._woken.done():
+            timer = loop.call_later(timeout_s, self.wake)
+            try:
+                await self._woken
+            finally:
+                timer.cancel()
+        self._woken = loop.create_future()
+
+
+class Waiters:
+    """All waiting requests of this process. `news_flow` says whether news arrive at present."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        news_flow: Callable[[], bool] = lambda: True,
+        *,
+        slow_s: float = SLOW_S,
+        fast_s: float = FAST_S,
+    ) -> None:
+        self._jobs = jobs
+        self._news_flow = news_flow
+        self._slow_s = slow_s
+        self._fast_s = fast_s
+        self._watches: dict[JobKey, set[Watch]] = {}
+        self.draining = False
+
+    def __len__(self) -> int:
+        return sum(map(len, self._watches.values()))
+
+    async def follow(self, news: News) -> None:
+        """Wake whoever waits for a job that is told to be done. Runs until canceled."""
+        async for keys in news.done():
+            for key in keys:
+                self.wake(key)
+
+    def wake(self, key: JobKey) -> None:
+        for watch in self._watches.get(key, ()):
+            watch.wake()
+
+    def drain(self) -> None:
+        """Let every waiter answer what it has now; later ones do not wait at all."""
+        self.draining = True
+        for watches in self._watches.values():
+            for watch in watches:
+                watch.wake()
+
+    @contextmanager
+    def watch(self, key: JobKey) -> Iterator[Watch]:
+        """A place among the job's waiters. Taken before the job is read, so that no news slips between."""
+        watch = Watch()
+        watches = self._watches.setdefault(key, set())
+        watches.add(watch)
+        WAITERS.inc()
+        try:
+            yield watch
+        finally:
+            WAITERS.dec()
+            watches.discard(watch)
+            if not watches and self._watches.get(key) is watches:
+                del self._watches[key]
+
+    async def until(
+        self,
+        key: JobKey,
+        watch: Watch,
+        enough: Callable[[Job | None], bool],
+        timeout_s: float,
+        gone: asyncio.Event,
+        *,
+        look_first: bool = True,
+    ) -> Job | None:
+        """Read the job again and again until it is `enough`, time is up, the gateway drains, or the client is `gone`.
+
+        Returns the job as last read. A job just sent need not be looked at first: it cannot have ended.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        if not (look_first or self.draining):
+            await watch.woken(min(timeout_s, self.interval_s))
+        while True:
+            job = await self._jobs.get(key)
+            left_s = deadline - loop.time()
+            if enough(job) or left_s <= 0 or self.draining or gone.is_set():
+                return job
+            await watch.woken(min(left_s, self.interval_s))
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds between a waiter's own looks."""
+        return self._slow_s if self._news_flow() else self._fast_s
