@@ -27,7 +27,10 @@ class Program(Protocol):
         """Whether it answers."""
 
     def explain(self) -> str:
-        """After it failed to start: its last words, in a few of ours. Empty if there are none."""
+        """After it failed to start: its last words. Empty if there are none."""
+
+    def ended(self) -> None:
+        """It was stopped, and is gone."""
 
 
 class Part:
@@ -84,8 +87,9 @@ class Part:
 
     async def stop(self) -> None:
         """Ask it to end, and kill it if it takes longer than it may."""
-        if self._child is not None:
-            await self._child.stop(self.program.stop_grace_s)
+        if self.running:
+            await self._started().stop(self.program.stop_grace_s)
+            self.program.ended()
 
     def terminate(self) -> None:
         """Send SIGTERM, as anybody may, and return at once."""

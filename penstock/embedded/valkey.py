@@ -59,6 +59,9 @@ class Valkey:
     def explain(self) -> str:
         return last_words(self._log, ("#", "rror", "FATAL"))
 
+    def ended(self) -> None:
+        """Nothing to do."""
+
 
 def server_binary() -> Path:
     try:

@@ -1,0 +1,23 @@
+"""Services that somebody else runs, and that we therefore do not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """The address of each service that is not to be embedded; None for those that are."""
+
+    kafka_bootstrap_servers: str | None = None
+    postgres_dsn: str | None = None
+    redis_url: str | None = None
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Self:
+        """An empty variable counts as not set, as it does for every role."""
+        return cls(
+            kafka_bootstrap_servers=environ.get("PENSTOCK_KAFKA_BOOTSTRAP_SERVERS") or None,
+            postgres_dsn=environ.get("PENSTOCK_POSTGRES_DSN") or None,
+            redis_url=environ.get("PENSTOCK_REDIS_URL") or None,
+        )
