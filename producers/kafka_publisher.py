@@ -145,8 +145,10 @@ class KafkaPublisher:
     def _refusal(self, record: OutRecord, partitions: int) -> PenstockError | None:
         if partitions == 0:
             return QueueUnavailable(f"topic {record.topic} does not exist")
-        size = record_bytes(record) + BATCH_OVERHEAD_BYTES
         limit = self._settings.max_record_bytes
+        if len(record.value or b"") < limit // 2:  # headers of ours never make up the rest
+            return None
+        size = record_bytes(record) + BATCH_OVERHEAD_BYTES
         if size > limit + (DEAD_LETTER_ROOM_BYTES if record.topic.startswith("dlq.") else 0):
             return PayloadTooLarge(f"the record has {size} bytes; the limit is {limit}")
         return None

@@ -17,15 +17,15 @@ JOB_RETENTION_MS: Final = 8 * DAY_MS
 DEAD_LETTER_RETENTION_MS: Final = 30 * DAY_MS
 # A dead letter is the record as it was plus the headers that say why it is here.
 DEAD_LETTER_ROOM_BYTES: Final = 64 * 1024
+DEFAULT_REPLICATION: Final = 3
 
 
 class TopicPlan(msgspec.Struct, frozen=True):
-    """A topic that must exist. Replication -1 takes the broker's default."""
+    """A topic that must exist."""
 
     name: str
     partitions: int
     config: Mapping[str, str]
-    replication: int = -1
 
 
 def job_topic(settings: KafkaSettings, name: str, partitions: int) -> TopicPlan:
@@ -68,16 +68,18 @@ async def ensure_topics(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> 
         await admin.start()
         existing = set(await admin.list_topics())
         wanted = [plan for plan in plans if plan.name not in existing]
-        return await _create(admin, wanted) if wanted else []
+        return await _create(admin, wanted, settings.kafka_replication_factor) if wanted else []
     except (KafkaError, OSError) as error:
         raise QueueUnavailable(f"topics could not be created: {error}") from error
     finally:
         await admin.close()
 
 
-async def _create(admin: AIOKafkaAdminClient, plans: Sequence[TopicPlan]) -> list[str]:
+async def _create(admin: AIOKafkaAdminClient, plans: Sequence[TopicPlan], replication: int | None) -> list[str]:
+    if replication is None:  # the client cannot ask for the broker's default
+        replication = min(DEFAULT_REPLICATION, len((await admin.describe_cluster())["brokers"]))
     response = await admin.create_topics(
-        [NewTopic(plan.name, plan.partitions, plan.replication, topic_configs=dict(plan.config)) for plan in plans]
+        [NewTopic(plan.name, plan.partitions, replication, topic_configs=dict(plan.config)) for plan in plans]
     )
     created = []
     for name, code, *_ in response.topic_errors:

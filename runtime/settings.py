@@ -39,6 +39,9 @@ class KafkaSettings(Settings):
     kafka_sasl_username: str | None = None
     kafka_sasl_password: SecretStr | None = None
     kafka_ssl_cafile: str | None = Field(None, description="PEM file of trusted authorities; the system's if not set")
+    kafka_replication_factor: int | None = Field(
+        None, ge=1, le=10, description="of topics we create; if not set, 3 or as many as there are brokers"
+    )
     topic_prefix: str = Field("penstock", pattern=r"^[a-z0-9][a-z0-9-]*(\.[a-z0-9][a-z0-9-]*)*$", max_length=64)
     max_record_bytes: int = Field(4 * 1024 * 1024, ge=64 * 1024, description="largest record, headers and all")
 

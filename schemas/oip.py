@@ -51,6 +51,7 @@ class InferRequest(msgspec.Struct, frozen=True):
     parameters: Mapping[str, Any] = {}
 
 
+_NOTHING: frozenset[str] = frozenset()
 _request_decoder = msgspec.json.Decoder(_RequestJson)
 
 
@@ -105,9 +106,9 @@ def _read_inputs(signature: Signature, tensors: list[InputTensor], tail: memoryv
         position += len(raw)
     if position != len(tail):
         raise InvalidInput(f"{len(tail) - position} bytes are left after the last binary tensor", param="inputs")
-    missing = [spec.name for spec in signature.inputs if spec.name not in arrays]
-    if missing:
-        raise InvalidInput(f"inputs: {missing[0]!r} is missing", param="inputs")
+    if len(arrays) < len(signature.inputs):
+        missing = next(spec.name for spec in signature.inputs if spec.name not in arrays)
+        raise InvalidInput(f"inputs: {missing!r} is missing", param="inputs")
     return arrays
 
 
@@ -133,13 +134,16 @@ def _spec_of(signature: Signature, tensor: InputTensor, field: str) -> TensorSpe
 
 
 def _rows(inputs: Mapping[str, Array]) -> int:
-    sizes = {name: array.shape[0] for name, array in inputs.items()}
-    if len(set(sizes.values())) > 1:
+    first, *others = [len(array) for array in inputs.values()]
+    if any(rows != first for rows in others):
+        sizes = {name: len(array) for name, array in inputs.items()}
         raise InvalidInput(f"inputs differ in rows: {sizes}", param="inputs")
-    return int(next(iter(sizes.values())))
+    return first
 
 
 def _binary_outputs(signature: Signature, message: _RequestJson) -> frozenset[str]:
+    if not (message.parameters or message.outputs):
+        return _NOTHING
     everything = message.parameters.get("binary_data_output") is True
     asked = {output.name: output.parameters.get("binary_data", everything) for output in message.outputs}
     if not asked and everything:

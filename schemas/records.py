@@ -4,6 +4,7 @@ Source: CloudEvents Kafka protocol binding 1.0.2, section 3.2. Extension attribu
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -47,28 +48,48 @@ class LaneJob(msgspec.Struct, frozen=True, kw_only=True):
 
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with milliseconds, as all our records carry."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    utc = moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    return utc.isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+# What is the same for every record of a lane, and the two times that all jobs of a micro-batch share, are encoded once.
+@lru_cache(maxsize=4096)
+def _lane_headers(kind: str, source: str, tenant: str, model: str, version: str, lane: LaneClass) -> Headers:
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_source", source.encode()),
+        ("ce_type", kind.encode()),
+        ("ce_tenant", tenant.encode()),
+        ("ce_model", model.encode()),
+        ("ce_modelversion", version.encode()),
+        ("ce_lane", lane.encode()),
+    ]
+
+
+@lru_cache(maxsize=16)
+def _end_headers(status: Status, answer: Answer) -> Headers:
+    return [("ce_status", status.encode()), ("ce_answer", answer.encode())]
+
+
+@lru_cache(maxsize=256)
+def _batch_time(moment: datetime) -> bytes:
+    return timestamp(moment).encode()
 
 
 def lane_record(topic: str, job: LaneJob, source: str) -> OutRecord:
+    key = job.id.encode()
     headers: Headers = [
-        ("ce_specversion", b"1.0"),
-        ("ce_id", job.id.encode()),
-        ("ce_source", source.encode()),
-        ("ce_type", JOB_TYPE.encode()),
+        ("ce_id", key),
         ("ce_time", timestamp(job.created_at).encode()),
-        ("ce_tenant", job.tenant.encode()),
-        ("ce_model", job.model.encode()),
-        ("ce_modelversion", job.version.encode()),
-        ("ce_lane", job.lane.encode()),
         ("ce_deadline", timestamp(job.expires_at).encode()),
         ("ce_answer", job.answer.encode()),
         ("content-type", job.payload.content_type.encode()),
+        *_lane_headers(JOB_TYPE, source, job.tenant, job.model, job.version, job.lane),
     ]
     _add_optional(headers, job.payload.json_length, job.variant)
     if job.traceparent is not None:
         headers.append(("traceparent", job.traceparent.encode()))
-    return OutRecord(topic, job.id.encode(), job.payload.value, headers)
+    return OutRecord(topic, key, job.payload.value, headers)
 
 
 def read_lane_record(headers: tuple[tuple[str, bytes], ...], value: bytes | None) -> LaneJob:
@@ -99,27 +120,21 @@ def read_lane_record(headers: tuple[tuple[str, bytes], ...], value: bytes | None
 def terminal_record(topic: str, terminal: Terminal, source: str) -> OutRecord:
     """The result record of a job: keyed by its id, so that all records of one job stand in one partition in order."""
     payload = terminal.result or Payload(msgspec.json.encode({"error": terminal.error}))
+    key = terminal.id.encode()
     headers: Headers = [
-        ("ce_specversion", b"1.0"),
-        ("ce_id", terminal.id.encode()),
-        ("ce_source", source.encode()),
-        ("ce_type", RESULT_TYPE.encode()),
-        ("ce_time", timestamp(terminal.completed_at).encode()),
-        ("ce_status", terminal.status.encode()),
-        ("ce_tenant", terminal.tenant.encode()),
-        ("ce_model", terminal.model.encode()),
-        ("ce_modelversion", terminal.version.encode()),
-        ("ce_lane", terminal.lane.encode()),
+        ("ce_id", key),
+        ("ce_time", _batch_time(terminal.completed_at)),
         ("ce_createdtime", timestamp(terminal.created_at).encode()),
         ("ce_deadline", timestamp(terminal.expires_at).encode()),
-        ("ce_answer", terminal.answer.encode()),
-        ("ce_rows", str(terminal.rows).encode()),
+        ("ce_rows", b"%d" % terminal.rows),
         ("content-type", payload.content_type.encode()),
+        *_lane_headers(RESULT_TYPE, source, terminal.tenant, terminal.model, terminal.version, terminal.lane),
+        *_end_headers(terminal.status, terminal.answer),
     ]
     _add_optional(headers, payload.json_length, terminal.variant)
     if terminal.started_at is not None:
-        headers.append(("ce_startedtime", timestamp(terminal.started_at).encode()))
-    return OutRecord(topic, terminal.id.encode(), payload.value, headers)
+        headers.append(("ce_startedtime", _batch_time(terminal.started_at)))
+    return OutRecord(topic, key, payload.value, headers)
 
 
 def read_terminal_record(headers: tuple[tuple[str, bytes], ...], value: bytes | None) -> Terminal:

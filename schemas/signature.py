@@ -68,7 +68,14 @@ class Signature(msgspec.Struct, frozen=True, omit_defaults=True):
     image: ImageSpec | None = None
 
     def input(self, name: str) -> TensorSpec | None:
-        return next((spec for spec in self.inputs if spec.name == name), None)
+        return _named(self.inputs, name)
 
     def output(self, name: str) -> TensorSpec | None:
-        return next((spec for spec in self.outputs if spec.name == name), None)
+        return _named(self.outputs, name)
+
+
+def _named(specs: tuple[TensorSpec, ...], name: str) -> TensorSpec | None:
+    for spec in specs:  # a plain loop: this is asked for every tensor of every job
+        if spec.name == name:
+            return spec
+    return None

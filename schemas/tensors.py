@@ -6,6 +6,7 @@ Source: Open Inference Protocol v2, "Tensor Data" and the binary tensor data ext
 """
 
 import math
+import re
 import struct
 from functools import lru_cache
 from typing import Any, Final
@@ -37,6 +38,7 @@ DTYPES: Final[dict[Datatype, np.dtype[Any]]] = {
     "FP64": np.dtype("<f8"),
     "BYTES": np.dtype(object),
 }
+_OPENING: Final = re.compile(rb"[\[ \t\r\n]*")
 _FLOATS: Final = frozenset({"FP16", "FP32", "FP64"})
 
 
@@ -52,16 +54,17 @@ def element_count(shape: tuple[int, ...], field: str) -> int:
 
 def check_shape(spec: TensorSpec, shape: tuple[int, ...], field: str) -> None:
     """Hold `shape` against the signature: same rank, same fixed sizes, at least one row."""
-    fits = len(shape) == len(spec.shape) and all(
-        want in (-1, size) for want, size in zip(spec.shape, shape, strict=True)
-    )
-    if not fits:
+    if shape[1:] != spec.shape[1:] and not _fits(spec.shape, shape):
         raise InvalidInput(
             f"{field} has shape {list(shape)}; the model takes {list(spec.shape)} (-1: any size, first: rows)",
             param=f"{field}.shape",
         )
-    if shape[0] < 1:
+    if not shape or shape[0] < 1:
         raise InvalidInput(f"{field} has no rows; at least one is needed", param=f"{field}.shape")
+
+
+def _fits(wanted: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    return len(shape) == len(wanted) and all(want in (-1, size) for want, size in zip(wanted, shape, strict=True))
 
 
 def from_json(spec: TensorSpec, data: bytes | msgspec.Raw, shape: tuple[int, ...], field: str) -> Array:
@@ -144,13 +147,8 @@ _DATATYPES: Final[dict[str, Datatype]] = {
 
 def _nesting(data: bytes | msgspec.Raw) -> int:
     """How many lists deep the JSON value starts."""
-    depth = 0
-    for byte in memoryview(data):
-        if byte == 0x5B:  # [
-            depth += 1
-        elif byte not in b" \t\r\n":
-            break
-    return depth
+    opening = _OPENING.match(data)
+    return opening.group().count(b"[") if opening else 0
 
 
 @lru_cache(maxsize=256)
