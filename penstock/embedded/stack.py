@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from penstock.embedded.data_dir import DataDir
-from penstock.embedded.elsewhere import Elsewhere
+from penstock.embedded.elsewhere import ALL_SERVICES, Elsewhere, Service
 from penstock.embedded.kafka import NO_PROPERTIES, Kafka
 from penstock.embedded.locations import cache_dir, database_account
 from penstock.embedded.postgres import Postgres
@@ -36,13 +36,18 @@ class EmbeddedStack:
         self,
         path: Path | None,
         *,
+        services: frozenset[Service] = ALL_SERVICES,
         elsewhere: Elsewhere | None = None,
         kafka_properties: Mapping[str, str] = NO_PROPERTIES,
         environ: Mapping[str, str] | None = None,
         announce: Callable[[str], None] = say_nothing,
     ) -> None:
-        """`kafka_properties`: the broker's own, over ours. `announce` hears one line about whatever is unusual."""
+        """`services`: those that are wanted. `kafka_properties`: the broker's own, over ours.
+
+        `announce` hears one line about whatever is unusual.
+        """
         self.elsewhere = elsewhere or Elsewhere()
+        self._services = services - self.elsewhere.services
         self._path = path
         self._kafka_properties = kafka_properties
         self._environ = os.environ if environ is None else environ
@@ -56,7 +61,7 @@ class EmbeddedStack:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opening:
-            account = database_account(os.getuid()) if self.elsewhere.postgres_dsn is None else None
+            account = database_account(os.getuid()) if Service.POSTGRES in self._services else None
             data_dir = await opening.enter_async_context(DataDir(self._path, searchable=account is not None))
             reaper = opening.enter_context(Reaper(holds=[data_dir.lock_fd]))
             if data_dir.ephemeral:
@@ -78,13 +83,13 @@ class EmbeddedStack:
         ports, moves = data_dir.ports(["postgres", "valkey", "kafka", "kafka-controller"])
         for move in moves:
             self._announce(move)
-        if self.elsewhere.postgres_dsn is None:
+        if Service.POSTGRES in self._services:
             postgres = Postgres(data_dir, ports["postgres"], database_account(os.getuid()), cache)
             self._postgres = postgres, Part(postgres, reaper)
-        if self.elsewhere.redis_url is None:
+        if Service.VALKEY in self._services:
             valkey = Valkey(data_dir, ports["valkey"])
             self._valkey = valkey, Part(valkey, reaper)
-        if self.elsewhere.kafka_bootstrap_servers is None:
+        if Service.KAFKA in self._services:
             kafka = Kafka(
                 data_dir=data_dir,
                 port=ports["kafka"],
@@ -125,6 +130,16 @@ class EmbeddedStack:
     @property
     def redis_url(self) -> str:
         return self.elsewhere.redis_url or ours(self._valkey)[0].url
+
+    def address(self, service: Service) -> str:
+        """The bootstrap servers, DSN or URL that a client of the service takes."""
+        match service:
+            case Service.KAFKA:
+                return self.kafka_bootstrap_servers
+            case Service.POSTGRES:
+                return self.postgres_dsn
+            case Service.VALKEY:
+                return self.redis_url
 
     @property
     def reaper(self) -> Reaper:
