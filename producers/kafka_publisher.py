@@ -17,6 +17,7 @@ from typing import Final, Literal
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
 
+from producers.partition_counts import PartitionCounts
 from producers.topics import DEAD_LETTER_ROOM_BYTES
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
@@ -62,6 +63,10 @@ class _Together:
             self.acknowledged.set_result(None)
 
 
+# A record, the call it came with, and its place in that call.
+_Member = tuple[OutRecord, _Together, int]
+
+
 class _Partition:
     """What waits for one partition, and whether its batch is on its way."""
 
@@ -71,7 +76,7 @@ class _Partition:
         self.topic = topic
         self.number = number
         self.busy = False
-        self.waiting: deque[tuple[OutRecord, _Together, int]] = deque()
+        self.waiting: deque[_Member] = deque()
 
 
 class KafkaPublisher:
@@ -87,7 +92,7 @@ class KafkaPublisher:
         self._room = asyncio.Event()
         self._producer: AIOKafkaProducer | None = None
         self._partitions: dict[tuple[str, int], _Partition] = {}
-        self._counts: dict[str, int] = {}
+        self._counts: PartitionCounts | None = None
         self._sending: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "KafkaPublisher":
@@ -106,6 +111,7 @@ class KafkaPublisher:
         except (KafkaError, OSError) as error:
             await self._producer.stop()
             raise QueueUnavailable(f"Kafka cannot be reached at {self._settings.kafka_bootstrap_servers}") from error
+        self._counts = PartitionCounts(self._producer.client)
         return self
 
     async def __aexit__(
@@ -131,20 +137,20 @@ class KafkaPublisher:
         while self._unacknowledged >= self._max_unacknowledged:
             self._room.clear()
             await self._room.wait()
+        assert self._counts is not None  # noqa: S101 - set on entering
+        counts = await self._counts.of(record.topic for record in records)
         together = _Together(len(records))
         for index, record in enumerate(records):
-            count = self._counts.get(record.topic) or await self._count(record.topic)
-            refusal = self._refusal(record, count)
-            if refusal is None:
+            count = counts[record.topic]
+            refusal = count if isinstance(count, PenstockError) else self._refusal(record)
+            if isinstance(count, int) and refusal is None:
                 self._enqueue(record, count, together, index)
             else:
                 together.settle(index, refusal)
         await together.acknowledged
         return together.outcomes
 
-    def _refusal(self, record: OutRecord, partitions: int) -> PenstockError | None:
-        if partitions == 0:
-            return QueueUnavailable(f"topic {record.topic} does not exist")
+    def _refusal(self, record: OutRecord) -> PenstockError | None:
         limit = self._settings.max_record_bytes
         if len(record.value or b"") < limit // 2:  # headers of ours never make up the rest
             return None
@@ -152,17 +158,6 @@ class KafkaPublisher:
         if size > limit + (DEAD_LETTER_ROOM_BYTES if record.topic.startswith("dlq.") else 0):
             return PayloadTooLarge(f"the record has {size} bytes; the limit is {limit}")
         return None
-
-    async def _count(self, topic: str) -> int:
-        """How many partitions the topic has; 0 where it is not known to exist."""
-        assert self._producer is not None  # noqa: S101 - set on entering
-        try:
-            async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                count = len(await self._producer.partitions_for(topic))
-        except (KafkaError, OSError, TimeoutError):
-            return 0
-        self._counts[topic] = count
-        return count
 
     def _enqueue(self, record: OutRecord, count: int, together: _Together, index: int) -> None:
         number = record.partition if record.partition is not None else partition_of(record.key or b"", count)
@@ -180,20 +175,32 @@ class KafkaPublisher:
     async def _drain(self, partition: _Partition) -> None:
         """Send what waits, a batch at a time, until nothing does."""
         while partition.waiting:
-            batch, members = self._next_batch(partition)
+            batch, members = self._next_batch(partition, len(partition.waiting))
             outcome = await self._send(partition, batch)
-            self._unacknowledged -= len(members)
-            self._room.set()
-            for _, together, index in members:
-                together.settle(index, outcome)
+            if isinstance(outcome, PayloadTooLarge) and len(members) > 1:  # its neighbors may well fit
+                partition.waiting.extendleft(reversed(members))
+                await self._send_alone(partition, len(members))
+            else:
+                self._settle(members, outcome)
         partition.busy = False
 
-    def _next_batch(self, partition: _Partition) -> tuple[object, list[tuple[OutRecord, _Together, int]]]:
+    async def _send_alone(self, partition: _Partition, count: int) -> None:
+        for _ in range(count):
+            batch, members = self._next_batch(partition, 1)
+            self._settle(members, await self._send(partition, batch))
+
+    def _settle(self, members: list[_Member], outcome: PenstockError | None) -> None:
+        self._unacknowledged -= len(members)
+        self._room.set()
+        for _, together, index in members:
+            together.settle(index, outcome)
+
+    def _next_batch(self, partition: _Partition, at_most: int) -> tuple[object, list[_Member]]:
         assert self._producer is not None  # noqa: S101 - set on entering
         batch = self._producer.create_batch()
-        members = []
+        members: list[_Member] = []
         waiting = partition.waiting
-        while waiting:
+        while waiting and len(members) < at_most:
             record = waiting[0][0]
             # The builder takes any first record and refuses a later one that would overflow the batch.
             if batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers) is None:
@@ -203,17 +210,19 @@ class KafkaPublisher:
 
     async def _send(self, partition: _Partition, batch: object) -> PenstockError | None:
         assert self._producer is not None  # noqa: S101 - set on entering
+        assert self._counts is not None  # noqa: S101 - set on entering
         try:
             acknowledged = await self._producer.send_batch(batch, partition.topic, partition=partition.number)
             await acknowledged
         except (MessageSizeTooLargeError, RecordListTooLargeError) as error:
             return _because(PayloadTooLarge(f"the broker refuses a batch for {partition.topic} as too large"), error)
         except KafkaError as error:
-            self._counts.pop(partition.topic, None)  # the topic may have been deleted or made anew
+            self._counts.forget(partition.topic)
             if error.retriable:  # an attempt before the last may have been written
                 return _because(OutcomeUnknown(f"Kafka did not acknowledge in {REQUEST_TIMEOUT_S:g} s"), error)
             return _because(QueueUnavailable(f"Kafka refused the record: {type(error).__name__}"), error)
         except Exception as error:  # a fault of the client must not leave callers waiting for ever
+            self._counts.forget(partition.topic)
             log.error("publishing failed", topic=partition.topic, exc_info=error)
             return _because(OutcomeUnknown("publishing failed"), error)
         return None

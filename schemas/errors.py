@@ -18,7 +18,8 @@
     ├── LaneFull                      429  lane_full
     ├── Unavailable                   503  unavailable            try again; with the same key nothing runs twice
     │   ├── QueueUnavailable          503  queue_unavailable
-    │   │   └── OutcomeUnknown        503  outcome_unknown        the record may or may not have been written
+    │   │   ├── OutcomeUnknown        503  outcome_unknown        the record may or may not have been written
+    │   │   └── TopicMissing          503  topic_missing          Kafka answers, and has no such topic
     │   └── StoreUnavailable          503  store_unavailable
     ├── JobError                      500  inference_failed       why a job ended as `failed`
     │   ├── OutputInvalid             500  output_invalid
@@ -192,6 +193,12 @@ class OutcomeUnknown(QueueUnavailable):
     """Kafka did not answer in time: the record may or may not have been written."""
 
     code = "outcome_unknown"
+
+
+class TopicMissing(QueueUnavailable):
+    """Kafka was reached and has no such topic; for a lane: no worker has made it yet."""
+
+    code = "topic_missing"
 
 
 class StoreUnavailable(Unavailable):
