@@ -2,16 +2,14 @@
 
 from typing import Final, NamedTuple
 
-from gateway.documents import encode_job, entity_tag
+from gateway.documents import encode_job, entity_tag, matches
 from gateway.links import Links
-from gateway.preferences import Preferences
+from gateway.preferences import NONE, Preferences
 from gateway.problems import Headers
 from schemas.jobs import Job
 
-# Seconds until a client should look again.
-RETRY_AFTER: Final = b"1"
 JSON_TYPE: Final = (b"content-type", b"application/json")
-_RETRY: Final = (b"retry-after", RETRY_AFTER)
+_RETRY: Final = (b"retry-after", b"1")  # seconds until a client should look again
 _REPLAYED: Final = (b"idempotency-replayed", b"true")
 
 
@@ -25,7 +23,7 @@ def accepted(job: Job, links: Links, preferences: Preferences, *, replayed: bool
     """202: where the job can be watched, in the words of every client that polls."""
     url = links.job(job.id).encode()
     headers: Headers = [JSON_TYPE, (b"location", url), (b"operation-location", url), _RETRY]
-    return Answer(202, _add(headers, preferences, replayed), encode_job(job, links))
+    return Answer(202, _add(headers, preferences, replayed=replayed), encode_job(job, links))
 
 
 def finished(job: Job, links: Links, preferences: Preferences, *, replayed: bool) -> Answer:
@@ -39,10 +37,23 @@ def finished(job: Job, links: Links, preferences: Preferences, *, replayed: bool
         (b"content-location", links.job(job.id).encode()),
         (b"etag", entity_tag(body).encode()),
     ]
-    return Answer(200, _add(headers, preferences, replayed), body)
+    return Answer(200, _add(headers, preferences, replayed=replayed), body)
 
 
-def _add(headers: Headers, preferences: Preferences, replayed: bool) -> Headers:
+def current(job: Job, links: Links, known: str | None = None, preferences: Preferences = NONE) -> Answer:
+    """200 with the job as it is, or 304 where `known`, an If-None-Match, says that the client has it."""
+    body = encode_job(job, links)
+    tag = entity_tag(body)
+    headers: Headers = [(b"etag", tag.encode()), (b"cache-control", b"private, no-cache")]
+    if not job.done:
+        headers.append(_RETRY)
+    _add(headers, preferences, replayed=False)
+    if known is not None and matches(tag, known):
+        return Answer(304, headers, b"")
+    return Answer(200, [JSON_TYPE, *headers], body)
+
+
+def _add(headers: Headers, preferences: Preferences, *, replayed: bool) -> Headers:
     applied = preferences.applied
     if applied is not None:
         headers.append((b"preference-applied", applied))

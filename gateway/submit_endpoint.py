@@ -66,6 +66,9 @@ class SubmitEndpoint:
         except ClientGone:
             count_request(target.route, "POST", CLIENT_GONE, time.perf_counter() - began_s)
             return
+        except Exception as error:
+            log.error("a submit failed", path=scope["path"], exc_info=error)
+            answer, outcome = Answer(*render_problem(PenstockError("internal"))), PenstockError.code
         headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})

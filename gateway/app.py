@@ -1,0 +1,83 @@
+"""The gateway as one ASGI application: submits straight to their endpoint, everything else to FastAPI."""
+
+import time
+from typing import Any, Final
+
+import orjson
+from fastapi import FastAPI
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from gateway.docs_page import add_docs_routes
+from gateway.error_routes import add_error_handlers
+from gateway.job_routes import add_job_routes
+from gateway.metrics import count_request
+from gateway.model_routes import add_model_routes
+from gateway.openapi_document import TITLE, document
+from gateway.process_routes import add_process_routes
+from gateway.responses import json
+from gateway.result_routes import add_result_routes
+from gateway.services import Services
+from gateway.submit_endpoint import SubmitEndpoint
+from gateway.submit_request import submit_target
+from runtime.logs import get_logger
+
+log = get_logger(__name__)
+
+UNMATCHED: Final = "unmatched"
+
+
+class GatewayApp:
+    def __init__(self, services: Services) -> None:
+        self._submit = SubmitEndpoint(services)
+        self._pages = pages(services)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        if scope["method"] == "POST":
+            target = submit_target(scope["path"])
+            if target is not None:
+                await self._submit(target, scope, receive, send)
+                return
+        await self._page(scope, receive, send)
+
+    async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began_s = time.perf_counter()
+        code = 0
+
+        async def counted(message: Message) -> None:
+            nonlocal code
+            if message["type"] == "http.response.start":
+                code = message["status"]
+            await send(message)
+
+        method: str = scope["method"]
+        # The server leaves out the body of an answer to HEAD; the routes need not know of it.
+        inner: Scope = {**scope, "method": "GET"} if method == "HEAD" else scope
+        try:
+            await self._pages(inner, receive, counted)
+        except Exception as error:  # answered with 500 by now
+            log.error("a request failed", method=method, path=scope["path"], exc_info=error)
+        route: Any = inner.get("route")
+        count_request(getattr(route, "path", UNMATCHED), method, code, time.perf_counter() - began_s)
+
+
+def pages(services: Services) -> FastAPI:
+    """All routes but the submits."""
+    app = FastAPI(title=TITLE, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    add_job_routes(app, services)
+    add_result_routes(app, services)
+    add_model_routes(app, services)
+    add_process_routes(app, services)
+    add_docs_routes(app)
+    add_error_handlers(app)
+    whole: list[bytes] = []
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi_json() -> Response:
+        if not whole:
+            whole.append(orjson.dumps(document(app, services.settings.public_base_url)))
+        return json(whole[0])
+
+    return app

@@ -1,0 +1,65 @@
+"""What FastAPI's and Starlette's errors become: problem documents like all others."""
+
+from collections.abc import Callable, Iterable
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match, Route
+
+from gateway.responses import problem
+from gateway.submit_request import submit_target
+from runtime.logs import get_logger
+from schemas.errors import MethodNotAllowed, NotFound, PenstockError, RequestError
+
+log = get_logger(__name__)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    async def ours(_: Request, error: Exception) -> Response:
+        assert isinstance(error, PenstockError)  # noqa: S101 - registered for it
+        if error.status >= 500:
+            log.warning("a request failed", code=error.code, error=error.message, cause=repr(error.__cause__))
+        return problem(error)
+
+    async def invalid(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
+        first = error.errors()[0]
+        name = str(first["loc"][-1])
+        return problem(RequestError(f"{name}: {first['msg']}", param=name))
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
+        if error.status_code in (404, 405):
+            allow = allowed_methods(app, request)
+            if allow:
+                return problem(MethodNotAllowed(f"{request.method} is not allowed here", allow=", ".join(allow)))
+            return problem(NotFound("there is nothing at this path"))
+        return problem(RequestError(str(error.detail)) if error.status_code < 500 else PenstockError("internal"))
+
+    async def unforeseen(_: Request, error: Exception) -> Response:
+        return problem(PenstockError(type(error).__name__))  # logged where it surfaces
+
+    handlers: Iterable[tuple[type[Exception], Callable[[Request, Exception], object]]] = (
+        (PenstockError, ours),
+        (RequestValidationError, invalid),
+        (HTTPException, http),
+        (Exception, unforeseen),
+    )
+    for kind, handler in handlers:
+        app.add_exception_handler(kind, handler)  # type: ignore[arg-type]
+
+
+def allowed_methods(app: FastAPI, request: Request) -> list[str]:
+    """The methods that the request's path takes, among all routes; none where it is no path of ours."""
+    allowed = set()
+    for route in app.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            allowed |= route.methods or set()
+    if "GET" in allowed:
+        allowed.add("HEAD")
+    if submit_target(request.url.path) is not None:
+        allowed.add("POST")
+    return sorted(allowed)

@@ -1,0 +1,67 @@
+"""A job's changes of state as server-sent events (WHATWG HTML, section 9.2)."""
+
+import asyncio
+from typing import Final
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from gateway.disconnects import noticed
+from gateway.documents import encode_job
+from gateway.services import Services
+from schemas.errors import StoreUnavailable
+from schemas.jobs import Job
+from stores.seams import JobKey
+
+# Below the idle limits of common proxies.
+HEARTBEAT_S: Final = 15.0
+RECONNECT_MS: Final = 2000
+
+
+class EventStream(Response):
+    """The stream itself. An event's id is the job's status, so that a client that comes back is told only news."""
+
+    def __init__(self, services: Services, key: JobKey, job: Job, last_seen: str | None) -> None:
+        super().__init__(media_type="text/event-stream")
+        # A stream has no length; buffering proxies would keep its events to themselves.
+        self.raw_headers = [
+            (b"content-type", b"text/event-stream"),
+            (b"cache-control", b"no-store"),
+            (b"x-accel-buffering", b"no"),
+        ]
+        self._services = services
+        self._key = key
+        self._job: Job | None = job
+        self._last_seen = last_seen
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await self._send(send, b"retry: %d\n\n" % RECONNECT_MS)
+        waiters = self._services.waiters
+        with waiters.watch(self._key) as watch:
+            async with noticed(receive, watch.wake) as gone:
+                while True:
+                    await self._tell_news(send)
+                    if self._job is None or self._job.done or gone.is_set() or waiters.draining:
+                        break
+                    try:
+                        self._job = await waiters.until(self._key, watch, self._is_news, HEARTBEAT_S, gone)
+                    except StoreUnavailable:
+                        await asyncio.sleep(waiters.interval_s)  # the stream outlives a store that comes back
+        await send({"type": "http.response.body", "body": b""})
+
+    def _is_news(self, job: Job | None) -> bool:
+        return job is None or job.status != self._last_seen
+
+    async def _tell_news(self, send: Send) -> None:
+        if self._job is not None and self._is_news(self._job):
+            self._last_seen = self._job.status
+            lines = encode_job(self._job, self._services.links).splitlines()  # a worker's JSON may have breaks
+            data = b"\n".join(b"data: " + line for line in lines)
+            await self._send(send, b"event: status\nid: %b\n%b\n\n" % (self._job.status.encode(), data))
+        else:
+            await self._send(send, b": heartbeat\n\n")
+
+    @staticmethod
+    async def _send(send: Send, body: bytes) -> None:
+        await send({"type": "http.response.body", "body": body, "more_body": True})

@@ -1,0 +1,46 @@
+"""Reading one job for a request: found or not, now or once it has changed."""
+
+from collections.abc import Callable
+
+from starlette.requests import Request
+
+from gateway.disconnects import noticed
+from gateway.preferences import NONE, Preferences, parse_preferences
+from gateway.services import Services
+from gateway.tenancy import tenant_of
+from schemas.errors import JobNotFound
+from schemas.jobs import Job
+from schemas.names import is_job_id
+from stores.seams import JobKey
+
+
+def key_of(request: Request, job_id: str) -> JobKey:
+    """Raises `JobNotFound` for what cannot be an id: the store is not asked."""
+    if not is_job_id(job_id):
+        raise JobNotFound("there is no such job", param="id")
+    return JobKey(tenant_of(request.scope), job_id)
+
+
+def found(job: Job | None, key: JobKey) -> Job:
+    """Raises `JobNotFound`. Also for another tenant's job: whether it exists is none of the caller's business."""
+    if job is None:
+        raise JobNotFound(f"there is no job {key.id}", param="id")
+    return job
+
+
+def preferences_of(request: Request) -> Preferences:
+    values = [value for name, value in request.scope["headers"] if name == b"prefer"]
+    return parse_preferences(values) if values else NONE
+
+
+async def read_job(
+    services: Services, request: Request, key: JobKey, wait_s: int | None, enough: Callable[[Job], bool]
+) -> Job:
+    """The job, once it is `enough` or `wait_s` seconds have passed. Raises `JobNotFound`."""
+    if not wait_s:
+        return found(await services.jobs.get(key), key)
+    waiters = services.waiters
+    with waiters.watch(key) as watch:
+        async with noticed(request.receive, watch.wake) as gone:
+            job = await waiters.until(key, watch, lambda job: job is None or enough(job), wait_s, gone)
+    return found(job, key)

@@ -1,0 +1,88 @@
+"""The routes that read, list and cancel jobs."""
+
+from typing import Annotated, Final
+
+from fastapi import FastAPI, Path, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway import openapi
+from gateway.answers import current
+from gateway.documents import encode_job, encode_jobs, entity_tag, matches
+from gateway.job_reading import found, key_of, preferences_of, read_job
+from gateway.links import Links
+from gateway.responses import json, respond
+from gateway.services import Services
+from gateway.tenancy import tenant_of
+from runtime.logs import get_logger
+from schemas.errors import RequestError, StoreUnavailable
+from schemas.jobs import Job, Status
+from schemas.names import is_job_id
+from stores.seams import JobKey
+
+log = get_logger(__name__)
+
+MAX_PAGE: Final = 100
+JobId = Annotated[str, Path(description="The job's id.")]
+
+
+def add_job_routes(app: FastAPI, services: Services) -> None:
+    links = services.links
+
+    @app.get("/v1/jobs", response_class=Response, responses=openapi.LIST_JOBS, tags=["jobs"], summary="List jobs")
+    async def list_jobs(
+        request: Request,
+        after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
+        limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Jobs a page.")] = 20,
+        status: Annotated[Status | None, Query(description="Only jobs in this state.")] = None,
+    ) -> Response:
+        """Newest first. Results are left out; read the job itself for them."""
+        if after is not None and not is_job_id(after):
+            raise RequestError("after is no job id", param="after")
+        jobs = await services.jobs.list(tenant_of(request.scope), after=after, limit=limit + 1, status=status)
+        return json(encode_jobs(jobs[:limit], links, has_more=len(jobs) > limit))
+
+    @app.get(
+        "/v1/jobs/{job_id}",
+        response_class=Response,
+        responses=openapi.GET_JOB,
+        openapi_extra=openapi.LONG_POLL,
+        tags=["jobs"],
+        summary="Read a job",
+    )
+    async def get_job(request: Request, job_id: JobId) -> Response:
+        """The job as it is. With `Prefer: wait=N`, once it is done or, given `If-None-Match`, once it has changed."""
+        key = key_of(request, job_id)
+        preferences = preferences_of(request)
+        known = request.headers.get("if-none-match")
+        job = await read_job(services, request, key, preferences.wait_s, lambda job: _is_news(job, known, links))
+        return respond(current(job, links, known, preferences))
+
+    @app.post(
+        "/v1/jobs/{job_id}/cancel",
+        response_class=Response,
+        responses=openapi.CANCEL_JOB,
+        tags=["jobs"],
+        summary="Cancel a job",
+    )
+    async def cancel_job(request: Request, job_id: JobId) -> Response:
+        """Cancel a job that has not ended. One that has is answered as it ended; its `status` says how."""
+        key = key_of(request, job_id)
+        job = found(await services.jobs.cancel(key, services.now()), key)
+        if job.status is Status.CANCELED:
+            await _announce(services, key, job)
+        return respond(current(job, links))
+
+
+def _is_news(job: Job, known: str | None, links: Links) -> bool:
+    return job.done or (known is not None and not matches(entity_tag(encode_job(job, links)), known))
+
+
+async def _announce(services: Services, key: JobKey, job: Job) -> None:
+    """Tell the workers, and whoever waits. Should the news be lost, a worker's result comes too late to count."""
+    services.waiters.wake(key)
+    try:
+        await services.signals.announce_cancel(key, job.expires_at)
+        await services.signals.announce_done([key])
+    except StoreUnavailable as error:
+        log.warning("a cancellation was not announced", job=key.id, error=str(error))

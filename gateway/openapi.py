@@ -1,0 +1,163 @@
+"""The pieces of the OpenAPI document that routes share. Schemas come from the very structs that write the answers."""
+
+from typing import Any, Final
+
+import msgspec
+
+from gateway.documents import JobDocument, JobList
+from gateway.envelope import Envelope
+from gateway.model_documents import ModelDocument, ModelList, VersionDocument
+from gateway.problems import Problem
+from schemas.oip import JSON, OCTET_STREAM
+
+Doc = dict[str, Any]
+Responses = dict[int | str, Doc]
+
+_TEMPLATE: Final = "#/components/schemas/{name}"
+_STRUCTS: Final = (JobDocument, JobList, Problem, Envelope, ModelDocument, ModelList, VersionDocument)
+_NAMES: Final = {
+    "JobDocument": "Job",
+    "ModelDocument": "Model",
+    "VersionDocument": "ModelVersion",
+    "ErrorBody": "Error",
+}
+
+
+def schemas() -> Doc:
+    """`components.schemas`, named as clients know the things."""
+    _, components = msgspec.json.schema_components(_STRUCTS, ref_template=_TEMPLATE)
+    text = msgspec.json.encode(components).decode()
+    for ours, public in _NAMES.items():
+        text = text.replace(f'"{_TEMPLATE.format(name=ours)}"', f'"{_TEMPLATE.format(name=public)}"')
+    named: Doc = msgspec.json.decode(text)
+    return {_NAMES.get(name, name): schema for name, schema in named.items()} | {"InferRequest": INFER_REQUEST}
+
+
+def ref(name: str) -> Doc:
+    return {"$ref": _TEMPLATE.format(name=name)}
+
+
+def header(description: str, kind: str = "string") -> Doc:
+    return {"description": description, "schema": {"type": kind}}
+
+
+def answer(description: str, schema: str | None = None, headers: Doc | None = None) -> Doc:
+    document: Doc = {"description": description}
+    if schema is not None:
+        document["content"] = {JSON: {"schema": ref(schema)}}
+    if headers:
+        document["headers"] = headers
+    return document
+
+
+def refusal(description: str, headers: Doc | None = None) -> Doc:
+    """An answer that is a problem document."""
+    document: Doc = {"description": description, "content": {"application/problem+json": {"schema": ref("Problem")}}}
+    if headers:
+        document["headers"] = headers
+    return document
+
+
+def parameter(name: str, description: str, schema: Doc | None = None, where: str = "header") -> Doc:
+    return {
+        "name": name,
+        "in": where,
+        "required": False,
+        "description": description,
+        "schema": schema or {"type": "string"},
+    }
+
+
+INFER_REQUEST: Final[Doc] = {
+    "title": "InferRequest",
+    "description": "An Open Inference Protocol v2 request.",
+    "type": "object",
+    "required": ["inputs"],
+    "properties": {
+        "id": {"type": "string"},
+        "inputs": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name", "shape", "datatype"],
+                "properties": {
+                    "name": {"type": "string"},
+                    "shape": {"type": "array", "items": {"type": "integer"}},
+                    "datatype": {"type": "string", "examples": ["FP32", "INT64", "BYTES"]},
+                    "data": {"type": "array"},
+                    "parameters": {"type": "object"},
+                },
+            },
+        },
+        "outputs": {"type": "array", "items": {"type": "object"}},
+        "parameters": {"type": "object"},
+    },
+}
+
+PREFER: Final = parameter("Prefer", "`wait=N`: answer when the job is done, at most N (60) seconds later.")
+IF_NONE_MATCH: Final = parameter("If-None-Match", "The ETag of the last answer: 304 while the job has not changed.")
+RETRY_AFTER: Final = {"Retry-After": header("Seconds until it is worth asking again.", "integer")}
+APPLIED: Final = {"Preference-Applied": header("The preferences that were followed.")}
+ETAG: Final = {"ETag": header("Changes whenever the job does.")}
+
+BAD: Final = refusal("A parameter, header or field breaks its rule; `error.param` names it.")
+NO_JOB: Final = refusal("There is no such job.")
+NO_MODEL: Final = refusal("There is no such model or version; the message names those there are.")
+DOWN: Final = refusal("A part of the service is away. Try again.", RETRY_AFTER)
+
+WAIT: Final[Doc] = {"parameters": [PREFER]}
+LONG_POLL: Final[Doc] = {"parameters": [PREFER, IF_NONE_MATCH]}
+
+LIST_JOBS: Final[Responses] = {200: answer("A page of jobs.", "JobList"), 400: BAD, 503: DOWN}
+GET_JOB: Final[Responses] = {
+    200: answer("The job. `Retry-After` until it has ended.", "Job", {**ETAG, **RETRY_AFTER, **APPLIED}),
+    304: answer("The job has not changed.", None, {**ETAG, **RETRY_AFTER, **APPLIED}),
+    404: NO_JOB,
+    503: DOWN,
+}
+GET_RESULT: Final[Responses] = {
+    200: {
+        "description": 'An Open Inference Protocol v2 response, or `{"predictions": [...]}` for a job asked that way.',
+        "content": {
+            JSON: {"schema": {"type": "object"}},
+            OCTET_STREAM: {"schema": {"type": "string", "format": "binary"}},
+        },
+        "headers": {
+            "Inference-Header-Content-Length": header("Length of the JSON before the raw tensors.", "integer"),
+            **APPLIED,
+        },
+    },
+    404: NO_JOB,
+    406: refusal("The result cannot be had in any form that `Accept` names."),
+    409: refusal("The job has not ended (`result_not_ready`), or was canceled (`canceled`).", RETRY_AFTER),
+    500: refusal("The job failed; the problem is the job's error."),
+    503: DOWN,
+    504: refusal("The job missed its deadline."),
+}
+CANCEL_JOB: Final[Responses] = {
+    200: answer("The job as it is now: canceled, or as it had ended before.", "Job", ETAG),
+    404: NO_JOB,
+    503: DOWN,
+}
+JOB_EVENTS: Final[Responses] = {
+    200: {
+        "description": "Events named `status`, each with the job as its data and the status as its id.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    },
+    204: {"description": "The job has ended, and `Last-Event-ID` says that this is known."},
+    404: NO_JOB,
+    503: DOWN,
+}
+LIST_MODELS: Final[Responses] = {200: answer("All models.", "ModelList")}
+GET_MODEL: Final[Responses] = {200: answer("The model.", "Model"), 404: NO_MODEL}
+GET_VERSION: Final[Responses] = {200: answer("The model version.", "ModelVersion"), 404: NO_MODEL}
+
+_OBJECT: Final[Doc] = {JSON: {"schema": {"type": "object"}}}
+LIVE: Final[Responses] = {200: {"description": "The process runs.", "content": _OBJECT}}
+READY: Final[Responses] = {
+    200: {"description": "Ready; each check is told.", "content": _OBJECT},
+    503: {"description": "Not ready; each check is told.", "content": _OBJECT},
+}
+METRICS: Final[Responses] = {
+    200: {"description": "The metrics page.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+}

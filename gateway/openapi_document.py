@@ -1,0 +1,137 @@
+"""The whole OpenAPI document: FastAPI's routes, and the submit routes that are served below it."""
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from gateway import openapi
+from gateway.openapi import Doc, answer, header, parameter, ref, refusal
+from gateway.options import KNOWN
+from gateway.submit_request import ENVELOPE_ROUTE, FORM, MODEL_ROUTE, VERSION_ROUTE
+from schemas.oip import JSON, OCTET_STREAM
+
+TITLE: Final = "Penstock"
+API_VERSION: Final = "1"
+DESCRIPTION: Final = "Asynchronous batch inference: post a job, poll or wait for its result."
+
+_EXAMPLE_INPUT: Final = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [0.5, 1.5]}]}
+_IDEMPOTENCY: Final = parameter(
+    "Idempotency-Key",
+    "Makes a retry safe: the same key with the same request gives the first answer again. At most 255 characters.",
+    {"type": "string", "maxLength": 257},  # two more where it is quoted
+)
+_PREFER: Final = parameter(
+    "Prefer", "`wait=N`: wait for the result, at most N (60) seconds. `respond-async`: answer at once."
+)
+_QUERY: Final[dict[str, tuple[str, Doc]]] = {
+    "lane": ("`live` jobs go before `bulk` ones.", {"type": "string", "enum": ["live", "bulk"], "default": "live"}),
+    "timeout_s": ("Seconds after which a job that has not ended fails.", {"type": "number", "minimum": 1}),
+    "sticky_key": ("Jobs with the same key get the same version.", {"type": "string", "maxLength": 255}),
+    "metadata": ("A JSON object that comes back with the job.", {"type": "string"}),
+}
+_JOB_HEADERS: Final = {
+    **openapi.APPLIED,
+    "Idempotency-Replayed": header("`true` where this is the answer to an earlier request."),
+}
+_RESPONSES: Final[Doc] = {
+    "200": answer(
+        "The finished job, where the client waited for it.",
+        "Job",
+        {**openapi.ETAG, "Content-Location": header("The job's URL."), **_JOB_HEADERS},
+    ),
+    "202": answer(
+        "The job is accepted; it is durable.",
+        "Job",
+        {
+            "Location": header("The job's URL."),
+            "Operation-Location": header("The same, for clients of long-running operations."),
+            **openapi.RETRY_AFTER,
+            **_JOB_HEADERS,
+        },
+    ),
+    "400": refusal("The body, an option or an input breaks its rule; `error.param` names it."),
+    "404": openapi.NO_MODEL,
+    "409": refusal("The first request with this idempotency key is still being answered.", openapi.RETRY_AFTER),
+    "413": refusal("The body, as sent or once decompressed, is too large."),
+    "415": refusal("The content type or content encoding is not one of ours."),
+    "422": refusal("The idempotency key was used with another request."),
+    "429": refusal(
+        "The lane is full.",
+        {
+            **openapi.RETRY_AFTER,
+            "RateLimit": header("What is left, and when there is more."),
+            "RateLimit-Policy": header("The lane's limit, in records."),
+        },
+    ),
+    "503": openapi.DOWN,
+}
+
+
+def document(app: FastAPI, public_base_url: str) -> dict[str, Any]:
+    """The document as it is served."""
+    whole = get_openapi(
+        title=TITLE,
+        version=API_VERSION,
+        description=DESCRIPTION,
+        routes=app.routes,
+        servers=[{"url": public_base_url}],
+        tags=[{"name": "jobs"}, {"name": "models"}, {"name": "process"}],
+    )
+    for operations in whole["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)  # what FastAPI would say; ours is a 400 problem
+    whole["components"] = {"schemas": openapi.schemas()}
+    submits = {
+        ENVELOPE_ROUTE: _envelope_submit(),
+        MODEL_ROUTE: _payload_submit(("model",)),
+        VERSION_ROUTE: _payload_submit(("model", "version")),
+    }
+    for path, operation in submits.items():
+        whole["paths"].setdefault(path, {})["post"] = operation
+    return whole
+
+
+def _envelope_submit() -> Doc:
+    example = {"model": "digits", "input": _EXAMPLE_INPUT, "timeout_s": 60, "metadata": {"order": "17"}}
+    return {
+        "tags": ["jobs"],
+        "summary": "Submit a job",
+        "description": "Model, input and options in one object. Webhooks are refused until they exist.",
+        "operationId": "submit_job",
+        "parameters": [_IDEMPOTENCY, _PREFER],
+        "requestBody": {"required": True, "content": {JSON: {"schema": ref("Envelope"), "example": example}}},
+        "responses": _RESPONSES,
+    }
+
+
+def _payload_submit(path: tuple[str, ...]) -> Doc:
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    form = {"type": "object", "required": ["image"], "properties": {"image": binary["schema"]}}
+    length = parameter(
+        "Inference-Header-Content-Length", "Length of the JSON before raw tensors.", {"type": "integer", "minimum": 1}
+    )
+    return {
+        "tags": ["jobs"],
+        "summary": f"Submit a job to a {path[-1]}",
+        "description": "The body is the input itself; options are query parameters.",
+        "operationId": f"submit_to_{path[-1]}",
+        "parameters": [
+            *({**parameter(name, f"The {name}'s name.", where="path"), "required": True} for name in path),
+            *(parameter(name, *_QUERY[name], where="query") for name in KNOWN if name in _QUERY),
+            _IDEMPOTENCY,
+            _PREFER,
+            length,
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                JSON: {"schema": ref("InferRequest"), "example": _EXAMPLE_INPUT},
+                OCTET_STREAM: binary,
+                "image/png": binary,
+                "image/jpeg": binary,
+                FORM: {"schema": form},
+            },
+        },
+        "responses": _RESPONSES,
+    }

@@ -1,0 +1,81 @@
+"""The routes of a job's outcome: its result, and the events on the way there."""
+
+from typing import Annotated, Final
+
+from fastapi import FastAPI, Header
+from starlette.requests import Request
+from starlette.responses import Response
+
+from gateway import openapi
+from gateway.answers import JSON_TYPE, Answer
+from gateway.events import EventStream
+from gateway.job_reading import found, key_of, preferences_of, read_job
+from gateway.job_routes import JobId
+from gateway.negotiation import wants_binary
+from gateway.problems import Headers, render_job_error
+from gateway.responses import respond
+from gateway.results import as_binary, as_json
+from gateway.services import Services
+from schemas.errors import Canceled, NotFound, ResultNotReady
+from schemas.jobs import Job, Status
+
+CANCELED: Final = Canceled("the job was canceled").body()
+VARY: Final = (b"vary", b"accept")
+
+
+def add_result_routes(app: FastAPI, services: Services) -> None:
+    @app.get(
+        "/v1/jobs/{job_id}/result",
+        response_class=Response,
+        responses=openapi.GET_RESULT,
+        openapi_extra=openapi.WAIT,
+        tags=["jobs"],
+        summary="Read a job's result",
+    )
+    async def get_result(
+        request: Request, job_id: JobId, accept: Annotated[str, Header(include_in_schema=False)] = ""
+    ) -> Response:
+        """The result alone: JSON, or raw tensors where `Accept: application/octet-stream` asks for them."""
+        binary = wants_binary(accept)
+        key = key_of(request, job_id)
+        preferences = preferences_of(request)
+        job = await read_job(services, request, key, preferences.wait_s, lambda job: job.done)
+        answer = _result(job, binary=binary)
+        if preferences.applied is not None:
+            answer.headers.append((b"preference-applied", preferences.applied))
+        return respond(answer)
+
+    @app.get(
+        "/v1/jobs/{job_id}/events",
+        response_class=Response,
+        responses=openapi.JOB_EVENTS,
+        tags=["jobs"],
+        summary="Follow a job",
+    )
+    async def job_events(request: Request, job_id: JobId) -> Response:
+        """Server-sent events: the job at once and at each change of its state, until it has ended."""
+        key = key_of(request, job_id)
+        job = found(await services.jobs.get(key), key)
+        last_seen = request.headers.get("last-event-id")
+        if job.done and last_seen == job.status:
+            return Response(status_code=204)  # tells an EventSource not to come back
+        return EventStream(services, key, job, last_seen)
+
+
+def _result(job: Job, *, binary: bool) -> Answer:
+    """The result, or the error the job ended with. Raises `ResultNotReady`, `NotAcceptable`."""
+    if not job.done:
+        raise ResultNotReady(f"job {job.id} is {job.status}; its result is not there yet")
+    if job.status is not Status.SUCCEEDED:
+        return Answer(*render_job_error(job.error or CANCELED))
+    if job.result is None:
+        raise NotFound(f"the result of job {job.id} is not kept any more", param="id")
+    if not binary:
+        return Answer(200, [JSON_TYPE, VARY], as_json(job.result))
+    result = as_binary(job.result)
+    headers: Headers = [
+        (b"content-type", result.content_type.encode()),
+        (b"inference-header-content-length", b"%d" % (result.json_length or 0)),
+        VARY,
+    ]
+    return Answer(200, headers, result.value)
