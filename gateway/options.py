@@ -5,8 +5,8 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from gateway.metadata import parse_metadata
 from schemas.errors import RequestError
+from schemas.metadata import parse_metadata
 from schemas.topics import LaneClass
 
 MAX_STICKY_KEY: Final = 255

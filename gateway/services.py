@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from gateway.catalog import Catalog
 from gateway.in_flight import InFlight
 from gateway.lane_depth import LaneDepths
 from gateway.links import Links
 from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
 from gateway.waiters import Waiters
+from producers.catalog import Catalog
 from runtime.health import Check
 from stores.seams import Jobs, Signals
 

@@ -1,4 +1,4 @@
-"""The gateway's view of the catalog, kept up to date from its topic. No request ever waits for it."""
+"""The catalog as its topic tells it, kept up to date. Nobody ever waits for it."""
 
 import msgspec
 
