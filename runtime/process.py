@@ -1,0 +1,125 @@
+"""The frame of every role that serves nothing but its health: settings, logs, signals, health, an exit code."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
+from functools import partial
+from typing import Protocol, TypeVar
+
+from runtime.backoff import delays_s
+from runtime.health import Check, health_server
+from runtime.lifecycle import SideTasks, run_role
+from runtime.logs import configure_logs, get_logger
+from runtime.metrics import watch_loop_lag
+from runtime.settings import HealthSettings, LogSettings, load
+from schemas.errors import ConfigurationError, Unavailable
+
+log = get_logger(__name__)
+
+T = TypeVar("T")
+
+
+class ProcessSettings(LogSettings, HealthSettings):
+    """What the frame itself is told by the environment."""
+
+
+class Role(Protocol):
+    """What runs within the frame."""
+
+    @property
+    def checks(self) -> Mapping[str, Check]:
+        """What must hold before the role is ready."""
+
+    async def run(self, stop: asyncio.Event, side: SideTasks) -> None:
+        """Work until `stop`, then finish what has begun. Tasks of `side` run until after the return."""
+
+
+S = TypeVar("S", bound=ProcessSettings)
+
+
+def run_process(name: str, settings_type: type[S], role: Callable[[S], Role]) -> None:
+    """Be a process of this role until told to stop. Exits with 2 where it is set up wrongly, with 1 where it failed."""
+    settings = load(settings_type)
+    configure_logs(settings, name)
+    try:
+        run_role(partial(serve, settings, role(settings)))
+    except ConfigurationError as error:
+        log.error("cannot start", reason=error.message)
+        raise SystemExit(2) from error
+    except Unavailable as error:
+        log.error("cannot go on", reason=error.message)
+        raise SystemExit(1) from error
+
+
+async def serve(settings: ProcessSettings, role: Role, stop: asyncio.Event) -> None:
+    """Run `role` with its health server beside it. Raises what the role or a side task failed with."""
+    with listening(settings) as listener:
+        log.info("health", address="{}:{}".format(*listener.getsockname()[:2]))
+        async with SideTasks(stop) as side:
+            side.start(_serve_health(settings, role.checks, listener), "health")
+            side.start(watch_loop_lag(), "loop lag")
+            with suppress(StoppedEarly):
+                await role.run(stop, side)
+    log.info("stopped")
+
+
+def listening(settings: HealthSettings) -> socket.socket:
+    """The socket of the health server. Raises `ConfigurationError` where it cannot be had."""
+    host, port = settings.health_host, settings.health_port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ConfigurationError(f"PENSTOCK_HEALTH_PORT: cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+async def _serve_health(settings: HealthSettings, checks: Mapping[str, Check], listener: socket.socket) -> None:
+    server = health_server(settings, checks)
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        if server.started:
+            await server.shutdown()
+
+
+class StoppedEarly(Exception):
+    """The role was told to stop before it was complete."""
+
+
+async def open_patiently(
+    stack: AsyncExitStack, part: Callable[[], AbstractAsyncContextManager[T]], stop: asyncio.Event
+) -> T:
+    """Enter `part()` on `stack`; while it is unavailable, again with back-off: parts may start in any order.
+
+    Raises `StoppedEarly` when `stop` is set first.
+    """
+    for delay_s in delays_s():
+        try:
+            return await stack.enter_async_context(part())
+        except Unavailable as error:
+            log.warning("waiting for a part", reason=error.message, next_attempt_s=round(delay_s, 2))
+        if await stopped_within(delay_s, stop):
+            break
+    raise StoppedEarly
+
+
+async def wait_patiently(event: asyncio.Event, stop: asyncio.Event) -> None:
+    """Wait for `event`. Raises `StoppedEarly` when `stop` is set first."""
+    waits = [asyncio.create_task(each.wait()) for each in (event, stop)]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    if not event.is_set():
+        raise StoppedEarly
+
+
+async def stopped_within(seconds: float, stop: asyncio.Event) -> bool:
+    """Sleep for `seconds`, or until `stop`: tells which."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await stop.wait()
+    except TimeoutError:
+        return False
