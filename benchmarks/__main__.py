@@ -1,0 +1,41 @@
+"""`python -m benchmarks [worker] [submit] [latency]`: measure, print, and write the tables into README.md."""
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvloop
+
+from benchmarks import latency, submit_rate, worker_rate
+from benchmarks.figures import machine, write
+from benchmarks.models import Models
+
+MEASUREMENTS = {"worker": worker_rate.measure, "submit": submit_rate.measure, "latency": latency.measure}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="*", choices=[[], *MEASUREMENTS], help="all of them, if none is named")
+    parser.add_argument("--rounds", type=int, default=3, help="of which medians are taken")
+    parser.add_argument("--shorten", type=int, default=1, help="divide the length of each round by this")
+    parser.add_argument("--minilm", type=Path, help="model repository of the transformer example")
+    parser.add_argument("--write", action="store_true", help="put the tables into benchmarks/README.md")
+    asked = parser.parse_args()
+    uvloop.run(_measure(asked))
+
+
+async def _measure(asked: argparse.Namespace) -> None:
+    models = Models(asked.minilm)
+    tables = []
+    for name in asked.what or MEASUREMENTS:
+        for table in await MEASUREMENTS[name](models, asked.rounds, asked.shorten):
+            sys.stdout.write(f"\n{table.markdown()}\n")
+            tables.append(table)
+    if asked.write:
+        today = datetime.now(UTC).date().isoformat()
+        write(tables, f"Medians of {asked.rounds} rounds (lowest to highest), {today}, on {machine()}.")
+
+
+if __name__ == "__main__":
+    main()

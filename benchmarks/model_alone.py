@@ -1,0 +1,29 @@
+"""The model without anything around it: `python -m benchmarks.model_alone <repository> <model/version> <workload>
+<shorten>`.
+
+Prints the rows a second of its backend, given the same rows in micro-batches of the same size as the worker.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.workload import WORKLOADS
+from workers.inference.backends import load_backend
+from workers.inference.repository import ModelRepository
+
+
+def measure(repository: str, name: str, workload: str, shorten: str) -> float:
+    (version,) = ModelRepository(Path(repository)).scan([name])
+    backend = load_backend(version, "cpu")
+    batches = WORKLOADS[workload].shortened(int(shorten)).stacked(version.max_batch_size)
+    backend.run(batches[0])
+    started = time.perf_counter()
+    for batch in batches:
+        backend.run(batch)
+    rows = sum(len(next(iter(batch.values()))) for batch in batches)
+    return rows / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{measure(*sys.argv[1:5])}\n")

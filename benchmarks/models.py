@@ -1,0 +1,31 @@
+"""The model repositories that the measurements serve."""
+
+import socket
+from pathlib import Path
+
+from benchmarks.workload import ROOT, WORKLOADS
+
+DIGITS = ROOT / "examples" / "models"
+
+
+class Models:
+    """`minilm` is the folder that the transformer example was built into, if it was."""
+
+    def __init__(self, minilm: Path | None) -> None:
+        self._minilm = minilm
+
+    def repository_of(self, model: str) -> Path:
+        if model != "minilm":
+            return DIGITS
+        assert self._minilm is not None
+        return self._minilm
+
+    def workloads(self) -> list[str]:
+        """The names of the workloads whose model is there."""
+        return [name for name, workload in WORKLOADS.items() if workload.model != "minilm" or self._minilm]
+
+    @staticmethod
+    def free_port() -> int:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            return int(probe.getsockname()[1])

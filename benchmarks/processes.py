@@ -1,0 +1,66 @@
+"""Starting the programs that are measured, each as a process of its own."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import psutil
+
+from benchmarks.http import get
+
+START_TIMEOUT_S = 60.0
+POLL_S = 0.05
+
+
+class Program:
+    """A running child process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @property
+    def running(self) -> bool:
+        return self._process.returncode is None
+
+    def cpu_s(self) -> float:
+        """Seconds of processor time so far, user and system."""
+        times = psutil.Process(self._process.pid).cpu_times()
+        return float(times.user + times.system)
+
+    async def output(self) -> bytes:
+        """What it printed, when it has ended."""
+        output, _ = await self._process.communicate()
+        if self._process.returncode:
+            raise RuntimeError(f"the program ended with {self._process.returncode}")
+        return output
+
+
+@asynccontextmanager
+async def program(arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> AsyncIterator[Program]:
+    """Run `python <arguments>` while the block lasts. Its errors go to ours."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, env={**os.environ, **(environment or {})}, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        yield Program(process)
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            await process.wait()
+
+
+async def until_ready(url: str, running: Program) -> None:
+    """Return when the URL answers 200."""
+    async with asyncio.timeout(START_TIMEOUT_S):
+        while True:
+            if not running.running:
+                raise RuntimeError(f"the program behind {url} ended while it started")
+            try:
+                if (await get(url)).status == 200:
+                    return
+            except OSError:
+                pass
+            await asyncio.sleep(POLL_S)
