@@ -1,0 +1,96 @@
+import json
+
+import pytest
+
+from producers.bulk.lines import LineDefaults, custom_id_of, read_line
+from schemas.errors import InvalidInput
+from schemas.topics import LaneClass
+
+NONE = LineDefaults()
+DIGITS = LineDefaults(model="digits", version="2", lane=LaneClass.LIVE, timeout_s=30)
+
+
+def test_an_envelope_is_taken_as_it_stands() -> None:
+    raw = (
+        b'{"model": "digits", "version": "1", "lane": "live", "timeout_s": 5, "input": {"instances": [1.50]}, '
+        b'"metadata": {"a": 1}, "custom_id": "x"}'
+    )
+
+    line = read_line(7, raw, NONE)
+
+    assert (line.number, line.model, line.version, line.lane) == (7, "digits", "1", LaneClass.LIVE)
+    assert (line.timeout_s, line.custom_id) == (5, "x")
+    assert bytes(line.input) == b'{"instances": [1.50]}', "the input's bytes are not touched"
+    assert json.loads(line.envelope()) == {
+        "model": "digits",
+        "version": "1",
+        "lane": "live",
+        "timeout_s": 5,
+        "input": {"instances": [1.5]},
+        "metadata": {"a": 1},
+    }
+
+
+def test_an_envelope_without_options_takes_those_of_the_run() -> None:
+    line = read_line(1, b'{"input": {"instances": [1]}}', DIGITS)
+
+    assert (line.model, line.version, line.lane, line.timeout_s) == ("digits", "2", LaneClass.LIVE, 30)
+
+
+def test_the_runs_version_is_not_meant_for_another_model() -> None:
+    line = read_line(1, b'{"model": "other", "input": {"instances": [1]}}', DIGITS)
+
+    assert (line.model, line.version) == ("other", None)
+
+
+def test_a_payload_is_wrapped_for_the_runs_model_without_its_custom_id() -> None:
+    line = read_line(1, b'{"custom_id": "x", "instances": [[0.10, 2e0]]}', DIGITS)
+
+    assert line.custom_id == "x"
+    assert bytes(line.input) == b'{"instances":[[0.10, 2e0]]}'
+
+
+def test_a_tensor_request_keeps_its_own_id_and_parameters() -> None:
+    raw = b'{"id": "mine", "inputs": [], "parameters": {"p": 1}}'
+
+    assert json.loads(bytes(read_line(1, raw, DIGITS).input)) == json.loads(raw)
+
+
+def test_an_option_that_is_null_is_as_good_as_absent() -> None:
+    line = read_line(1, b'{"input": {}, "metadata": null, "webhook": null, "lane": null, "version": null}', DIGITS)
+
+    assert line.options == {}
+    assert line.version == "2"
+
+
+@pytest.mark.parametrize(
+    ("raw", "rule"),
+    [
+        (b"{not json", "not valid JSON"),
+        (b"\xff\xfe{}", "not valid JSON"),
+        (b"[1, 2]", "not a job: Expected `object`, got `array`"),
+        (b'{"something": 1}', "neither input nor one of inputs, instances, features"),
+        (b'{"input": {}, "lane": "fast"}', "Invalid enum value 'fast'"),
+        (b'{"input": {}, "timeout_s": 0}', "Expected `float` > 0"),
+        (b'{"input": {}, "custom_id": 5}', "Expected `str | null`, got `int`"),
+    ],
+)
+def test_a_line_that_is_no_job_is_refused_with_the_reason(raw: bytes, rule: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_line(1, raw, DIGITS)
+
+    assert rule in caught.value.message
+
+
+@pytest.mark.parametrize("raw", [b'{"input": {}}', b'{"instances": []}'])
+def test_a_line_for_no_model_is_refused(raw: bytes) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        read_line(1, raw, NONE)
+
+    assert caught.value.param == "model"
+
+
+def test_a_wrong_line_still_tells_its_custom_id_where_it_can_be_read() -> None:
+    assert custom_id_of(b'{"custom_id": "x", "lane": 5}') == "x"
+    assert custom_id_of(b'{"custom_id": 5}') is None
+    assert custom_id_of(b"nonsense") is None
