@@ -1,7 +1,7 @@
 """The in-memory twin of the queue: a log of records, for unit tests."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from producers.kafka_publisher import partition_of, record_bytes
 from schemas.errors import PayloadTooLarge, PenstockError
@@ -12,6 +12,7 @@ class MemoryLog:
     """Topics of `partitions` partitions each, kept for ever. Also a `producers.seams.Publisher`.
 
     `fail_next` holds errors that the next records meet instead of being written.
+    What is in `on_write` is called after each record.
     """
 
     def __init__(self, partitions: int = 4, max_record_bytes: int = 4 * 1024 * 1024) -> None:
@@ -19,6 +20,7 @@ class MemoryLog:
         self.max_record_bytes = max_record_bytes
         self.topics: defaultdict[str, list[list[OutRecord]]] = defaultdict(lambda: [[] for _ in range(partitions)])
         self.fail_next: list[PenstockError] = []
+        self.on_write: list[Callable[[], None]] = []
 
     def records(self, topic: str) -> list[OutRecord]:
         """Everything written to the topic, partition by partition."""
@@ -39,4 +41,6 @@ class MemoryLog:
             return PayloadTooLarge(f"the record is larger than {self.max_record_bytes} bytes")
         number = record.partition if record.partition is not None else partition_of(record.key or b"", self.partitions)
         self.topics[record.topic][number].append(record)
+        for wake in self.on_write:
+            wake()
         return None

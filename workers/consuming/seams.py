@@ -31,3 +31,6 @@ class Consumer(Protocol):
 
         Offsets are committed in the background, up to the first record of a partition that is not done.
         """
+
+    def owns(self, record: Record) -> bool:
+        """Whether the record's partition is still this member's, in the same epoch; else it comes again elsewhere."""
