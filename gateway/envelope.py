@@ -1,13 +1,18 @@
 """The body of `POST /v1/jobs`: a job's model, input and options in one JSON object."""
 
 import json
+import re
 from typing import Any, Final
 
 import msgspec
 
-from gateway.options import DEFAULT, Options, check_options
+from gateway.options import Options, check_options
 from schemas.errors import RequestError
 from schemas.topics import LaneClass
+
+
+_FIELD: Final = re.compile(r"(?:field `|at `\$\.)([^`]+)`")
+NULL: Final = msgspec.Raw(b"null")
 
 
 class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -19,9 +24,9 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lane: LaneClass = LaneClass.LIVE
     timeout_s: float | None = None
     sticky_key: str | None = None
-    metadata: msgspec.Raw | None = None
-    webhook: msgspec.Raw | None = None
-    webhook_events_filter: msgspec.Raw | None = None
+    metadata: msgspec.Raw = NULL
+    webhook: msgspec.Raw = NULL
+    webhook_events_filter: msgspec.Raw = NULL
 
 
 _decoder: Final = msgspec.json.Decoder(Envelope)
@@ -47,15 +52,13 @@ def parse_envelope(body: bytes) -> Envelope:
 
 def options_of(envelope: Envelope) -> Options:
     """The envelope's options, once each keeps its rule. Raises `RequestError`."""
-    metadata = None if envelope.metadata is None else bytes(envelope.metadata)
-    webhooks = not (_is_null(envelope.webhook) and _is_null(envelope.webhook_events_filter))
-    if metadata is None and not webhooks and envelope.sticky_key is None and envelope.timeout_s is None:
-        return DEFAULT if envelope.lane is LaneClass.LIVE else Options(envelope.lane)
-    return check_options(envelope.lane, envelope.timeout_s, metadata, envelope.sticky_key, webhooks=webhooks)
-
-
-def _is_null(raw: msgspec.Raw | None) -> bool:
-    return raw is None or bytes(raw) == b"null"
+    return check_options(
+        envelope.lane,
+        envelope.timeout_s,
+        None if envelope.metadata == NULL else bytes(envelope.metadata),
+        envelope.sticky_key,
+        webhooks=not (envelope.webhook == NULL == envelope.webhook_events_filter),
+    )
 
 
 def _refuse_duplicates(body: bytes) -> None:
@@ -78,6 +81,5 @@ def _refuse_duplicates(body: bytes) -> None:
 
 def _field_of(message: str) -> str | None:
     """The field a decoder's message is about: "... - at `$.model`", or "... field `model`"."""
-    quoted = message.split("`")
-    name = quoted[-2].removeprefix("$").removeprefix(".") if len(quoted) > 2 else ""
-    return name[:64] or None
+    found = _FIELD.search(message)
+    return found[1][:64] if found else None

@@ -37,7 +37,7 @@ def check_options(
         raise RequestError("webhooks are not available on this server: leave webhook out and poll", param="webhook")
     if sticky_key is not None and not 0 < len(sticky_key) <= MAX_STICKY_KEY:
         raise RequestError(f"sticky_key must have 1 to {MAX_STICKY_KEY} characters", param="sticky_key")
-    return Options(lane, timeout_s, parse_metadata(metadata) if metadata not in (None, b"null") else {})
+    return Options(lane, timeout_s, parse_metadata(metadata) if metadata is not None else {})
 
 
 def options_from_query(query: bytes) -> Options:

@@ -5,7 +5,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from schemas.errors import NotAcceptable
+from schemas.errors import InvalidInput, NotAcceptable
 from schemas.jobs import Payload
 from schemas.oip import JSON, OCTET_STREAM, json_values
 from schemas.signature import Datatype, TensorSpec
@@ -38,14 +38,17 @@ def as_json(result: Payload) -> bytes:
 
 
 def as_binary(result: Payload) -> Payload:
-    """The result with every tensor raw. Raises `NotAcceptable` for predictions, which are JSON by nature."""
+    """The result with raw tensors: those its request asked for, else all of them.
+
+    Raises `NotAcceptable` for predictions, and for lists with gaps (NaN is null in JSON).
+    """
     if result.json_length is not None and result.content_type == OCTET_STREAM:
         return result
     try:
         return _encode(result, binary=True)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, InvalidInput) as error:
         raise NotAcceptable(
-            "this result is predictions, not tensors: it is application/json only", param="Accept"
+            "this result holds no plain tensors: it is application/json only", param="Accept"
         ) from error
 
 
