@@ -16,8 +16,8 @@ from benchmarks.gateway import environment, gateway, prepare
 from benchmarks.http import Client
 from benchmarks.models import Models
 from benchmarks.processes import program, until_ready
+from benchmarks.services import services
 from benchmarks.submit_rate import body
-from penstock.embedded.stack import EmbeddedStack
 
 JOBS_PER_S = 500
 SECONDS = 10
@@ -80,7 +80,7 @@ def percentile_ms(took: list[float], percent: int) -> float:
 async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
     seconds = max(1.0, SECONDS / shorten)
     async with AsyncExitStack() as open_:
-        stack = await open_.enter_async_context(EmbeddedStack(None))
+        stack = await open_.enter_async_context(services())
         await prepare(stack, models, PREFIX)
         for role in ("worker", "sink"):
             health = models.free_port()

@@ -18,6 +18,7 @@ from benchmarks.figures import Rounds, Table, ratio
 from benchmarks.gateway import gateway, prepare
 from benchmarks.models import Models
 from benchmarks.processes import program, until_ready
+from benchmarks.services import services
 from benchmarks.worker_rate import PARTITIONS
 from benchmarks.workload import as_json, digits
 from penstock.embedded.stack import EmbeddedStack
@@ -96,7 +97,7 @@ async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
     seconds = max(1, SECONDS // shorten)
     ours: list[float] = []
     theirs: list[float] = []
-    async with EmbeddedStack(None) as stack:
+    async with services() as stack:
         settings = await prepare(stack, models, PREFIX)
         for _ in range(rounds):
             theirs.append(await bare(models, seconds))

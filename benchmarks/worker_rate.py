@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -13,6 +12,7 @@ from benchmarks.figures import Rounds, Table, amount, ratio
 from benchmarks.http import get
 from benchmarks.models import Models
 from benchmarks.processes import Program, program, until_ready
+from benchmarks.services import services
 from benchmarks.workload import WORKLOADS, Workload
 from penstock.embedded.stack import EmbeddedStack
 from producers.kafka_publisher import KafkaPublisher
@@ -146,10 +146,7 @@ async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
     naive_rows: list[list[str]] = []
     stage_rows: list[list[str]] = []
     for linger_ms in (5, 0):
-        async with AsyncExitStack() as open_:
-            stack = await open_.enter_async_context(
-                EmbeddedStack(None, kafka_properties={COORDINATOR_LINGER: str(linger_ms)})
-            )
+        async with services({COORDINATOR_LINGER: str(linger_ms)}) as stack:
             naive_rows.append(await _beside_naive(stack, models, linger_ms, rounds, shorten))
             if linger_ms == 0:
                 continue
