@@ -14,10 +14,15 @@ NO_PROPERTIES: Mapping[str, str] = {}
 @asynccontextmanager
 async def services(kafka_properties: Mapping[str, str] = NO_PROPERTIES) -> AsyncIterator[EmbeddedStack]:
     """An embedded stack over a directory of its own: a throw-away stack would not wait for the disk."""
-    folder = Path(tempfile.mkdtemp(prefix="penstock-benchmark-"))
-    folder.chmod(0o711)  # the database may run as another user
+    folder = _folder()
     try:
         async with EmbeddedStack(folder / "data", kafka_properties=kafka_properties) as stack:
             yield stack
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="penstock-benchmark-"))
+    folder.chmod(0o711)  # the database may run as another user
+    return folder
