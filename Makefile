@@ -1,0 +1,84 @@
+# One short command per intention. Needs Python 3.11 or newer and make; everything else it installs into .venv,
+# pinned and checked by the hashes of constraints.txt.
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --build-constraints constraints.txt
+COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-annotate \
+	--all-extras --group build --group lint --group test --group bench --group examples \
+	--custom-compile-command "make constraints"
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help: ## What there is
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+.PHONY: demo
+demo: $(VENV)/stack ## See it work: start everything, submit handwritten digits, show the answers, stop
+	@$(BIN)/python examples/demo.py
+
+.PHONY: up
+up: $(VENV)/stack ## Start everything and leave it running; Ctrl-C stops it
+	@$(BIN)/penstock up
+
+.PHONY: test
+test: lint types ## Everything CI checks
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: $(VENV)/everything ## Ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+.PHONY: format
+format: $(VENV)/everything ## Put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: types
+types: $(VENV)/everything ## mypy, strict, tests included
+	$(BIN)/mypy .
+
+.PHONY: bench
+bench: $(VENV)/everything ## Measure, and write benchmarks/README.md
+	$(BIN)/python -m benchmarks
+
+.PHONY: docs
+docs: $(VENV)/everything ## Write the generated pages of docs/ anew
+	$(BIN)/python tools/configuration.py
+
+.PHONY: constraints
+constraints: $(BIN)/uv ## Pin all dependencies anew; UPGRADE=--upgrade takes newer versions
+	$(COMPILE) $(UPGRADE) --output-file constraints.txt pyproject.toml
+
+.PHONY: clean
+clean: ## Remove what was installed and built
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What the main road needs: all roles, ONNX Runtime, the embedded services. No torch.
+$(VENV)/stack: pyproject.toml constraints.txt | $(BIN)/uv
+	@echo "Installing what the stack needs (once)"
+	@$(INSTALL) --editable '.[stack]'
+	@touch $@
+
+# The rest: torch with its CUDA libraries (5 GB), tests, lints, benchmarks.
+$(VENV)/everything: $(VENV)/stack
+	@echo "Installing torch and the development tools (once; 5 GB)"
+	@$(INSTALL) --editable '.[stack,torch,text]' --group lint --group test --group bench --group examples
+	@touch $@
+
+$(BIN)/uv: constraints.txt | $(BIN)/python
+	@sed -n '/^uv==/,/[^\\]$$/p' constraints.txt > $(VENV)/uv-requirement.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv-requirement.txt
+	@touch $@
+
+$(BIN)/python:
+	@for python in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+		if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			exec $$python -m venv $(VENV); \
+		fi; \
+	done; \
+	echo "Penstock needs Python 3.11 or newer" >&2; exit 1
