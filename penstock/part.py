@@ -41,6 +41,8 @@ class Part:
         self._reaper = reaper
         self._clock = clock
         self._child: Child | None = None
+        self._changing = asyncio.Lock()  # starting and stopping, by us and by whoever watches
+        self._wanted = asyncio.Event()
 
     @property
     def name(self) -> str:
@@ -51,13 +53,28 @@ class Part:
         return self._child is not None and self._child.returncode is None
 
     @property
+    def wanted(self) -> bool:
+        """Whether it was started and not stopped since: if it does not run, it has failed."""
+        return self._wanted.is_set()
+
+    @property
     def pid(self) -> int:
         return self._started().pid
 
     async def start(self) -> None:
         """Start it and return when it answers. Raises `StackError` if it ends before, or takes too long."""
-        if self.running:
-            return
+        async with self._changing:
+            self._wanted.set()
+            if not self.running:
+                await self._start()
+
+    async def start_again(self) -> None:
+        """`start`, unless somebody stopped it meanwhile."""
+        async with self._changing:
+            if self.wanted and not self.running:
+                await self._start()
+
+    async def _start(self) -> None:
         launch = await self.program.prepare()
         child = Child(self.name, launch, self._reaper)
         child.start()
@@ -66,6 +83,7 @@ class Part:
             await self._answer(child)
         except BaseException:
             child.kill()
+            await child.wait()
             raise
 
     async def _answer(self, child: Child) -> None:
@@ -85,11 +103,16 @@ class Part:
         """The exit status of the process that runs now, when it has ended."""
         return await self._started().wait()
 
+    async def wait_until_wanted(self) -> None:
+        await self._wanted.wait()
+
     async def stop(self) -> None:
-        """Ask it to end, and kill it if it takes longer than it may."""
-        if self.running:
-            await self._started().stop(self.program.stop_grace_s)
-            self.program.ended()
+        """Ask it to end, and kill it if it takes longer than it may. It stays down until it is started again."""
+        async with self._changing:
+            self._wanted.clear()
+            if self.running:
+                await self._started().stop(self.program.stop_grace_s)
+                self.program.ended()
 
     def terminate(self) -> None:
         """Send SIGTERM, as anybody may, and return at once."""

@@ -64,6 +64,8 @@ class JarDownload:
             try:
                 self._fetch(jar, target)
             except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
+                if isinstance(error, urllib.error.HTTPError):
+                    error.close()  # it holds the connection
                 if attempt == TRIES or is_final(error):
                     raise StackError(self._unreachable(jar, error)) from error
             except OSError as error:

@@ -1,0 +1,73 @@
+"""One of our own roles as a child process: `penstock gateway`, `penstock worker`, ..."""
+
+import os
+import site
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import penstock
+from penstock.child import Launch
+from penstock.embedded.ports import LOOPBACK
+from penstock.http_probe import answers_ok
+
+REMEMBERED_LINES = 50
+# Our packages' parent: what a role must be able to import from, wherever we were started.
+ROOT = Path(penstock.__file__).parent.parent
+
+
+class Role:
+    """A program for `Part`. Ready when `/readyz` on `health_port` says so."""
+
+    start_timeout_s = 180.0  # a worker loads and warms up its models first
+    stop_grace_s = 12.0  # and drains what runs when it is stopped
+
+    def __init__(
+        self,
+        command: str,
+        *,
+        name: str,
+        health_port: int,
+        env: Mapping[str, str],
+        on_line: Callable[[str, str], None],
+    ) -> None:
+        """`on_line` hears the name and each line of the log, from a thread of its own."""
+        self.name = name
+        self.health_port = health_port
+        self._command = command
+        self._env = dict(env)
+        self._on_line = on_line
+        self._lines: deque[str] = deque(maxlen=REMEMBERED_LINES)
+
+    async def prepare(self) -> Launch:
+        self._lines.clear()
+        return Launch(
+            # -P: a folder named like one of our packages, where `up` was called, is not taken for it.
+            argv=(sys.executable, "-P", "-m", "penstock", self._command),
+            env=self._env | {"PYTHONPATH": import_path(self._env), "PYTHONUNBUFFERED": "1"},
+            cwd=Path.cwd(),
+            on_line=self._hear,
+        )
+
+    async def ready(self) -> bool:
+        return await answers_ok(LOOPBACK, self.health_port, "/readyz")
+
+    def explain(self) -> str:
+        """The last line of its log: of a traceback that is the error itself."""
+        said = [line.strip() for line in self._lines if line.strip()]
+        return said[-1].removeprefix("Error: ") if said else ""
+
+    def ended(self) -> None:
+        """Nothing to do."""
+
+    def _hear(self, line: str) -> None:
+        self._lines.append(line)
+        self._on_line(self.name, line)
+
+
+def import_path(env: Mapping[str, str]) -> str:
+    """PYTHONPATH for a role: the caller's, and a checkout that is not installed."""
+    installed = str(ROOT) in {*site.getsitepackages(), site.getusersitepackages()}
+    given = [entry for entry in env.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return os.pathsep.join(given if installed else [str(ROOT), *given])

@@ -1,0 +1,40 @@
+"""What `up` tells its roles by their environment."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from penstock.embedded.stack import EmbeddedStack
+from penstock.preparing import PARTITIONS
+
+# Only where the caller says nothing else.
+DEFAULTS = {
+    "PENSTOCK_LOG_FORMAT": "console",
+    # Nobody stands behind a laptop's gateway: it need not wait long for slow readers.
+    "PENSTOCK_GATEWAY_DRAIN_TIMEOUT_S": "5",
+    "PENSTOCK_LANE_PARTITIONS": str(PARTITIONS),
+}
+
+
+def role_environment(
+    environ: Mapping[str, str],
+    services: EmbeddedStack,
+    *,
+    models: Path,
+    gateway_host: str,
+    gateway_port: int,
+) -> dict[str, str]:
+    """The caller's environment, our defaults where it is silent, and over both where the services are."""
+    defaults = DEFAULTS | {"PENSTOCK_PUBLIC_BASE_URL": f"http://127.0.0.1:{gateway_port}"}
+    given = {name: value for name, value in environ.items() if value}
+    return (
+        defaults
+        | given
+        | {
+            "PENSTOCK_KAFKA_BOOTSTRAP_SERVERS": services.kafka_bootstrap_servers,
+            "PENSTOCK_POSTGRES_DSN": services.postgres_dsn,
+            "PENSTOCK_REDIS_URL": services.redis_url,
+            "PENSTOCK_GATEWAY_HOST": gateway_host,
+            "PENSTOCK_GATEWAY_PORT": str(gateway_port),
+            "PENSTOCK_MODEL_REPOSITORY": str(models.absolute()),
+        }
+    )

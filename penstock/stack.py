@@ -1,0 +1,162 @@
+"""The whole stack: the services and, on them, every role, watched."""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from penstock.embedded.elsewhere import Elsewhere
+from penstock.embedded.kafka import NO_PROPERTIES
+from penstock.embedded.ports import LOOPBACK, choose, is_free
+from penstock.embedded.stack import EmbeddedStack, say_nothing, start_all, stop_all
+from penstock.errors import StackError
+from penstock.part import Part
+from penstock.preparing import create_topics, migrate_database
+from penstock.reaper import Reaper
+from penstock.role import Role
+from penstock.role_environment import role_environment
+from penstock.supervisor import Supervisor
+
+
+def hear_nothing(_: str, __: str) -> None:
+    """For those who do not read logs."""
+
+
+class Stack:
+    """Ready to take jobs while the block lasts; what dies meanwhile is started again.
+
+    `async with Stack(None, models=...) as stack` leaves nothing behind; with a path, a second stack over it finds the
+    jobs of the first. Raises `StackError` if something stands in the way.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        models: Path,
+        port: int = 0,
+        workers: int = 1,
+        kafka_properties: Mapping[str, str] = NO_PROPERTIES,
+        environ: Mapping[str, str] | None = None,
+        announce: Callable[[str], None] = say_nothing,
+        on_line: Callable[[str, str], None] = hear_nothing,
+    ) -> None:
+        """`port`: the gateway's, 0 for a free one. `workers`: processes, each serving all models.
+
+        `environ` is what the roles see beside what we tell them; an address of a service in it means that this service
+        is not started. `announce` hears one line about whatever is unusual, `on_line` each line of each role's log.
+        """
+        self._environ = dict(os.environ if environ is None else environ)
+        self._elsewhere = Elsewhere.from_environ(self._environ)
+        self.services = EmbeddedStack(
+            path,
+            elsewhere=self._elsewhere,
+            kafka_properties=kafka_properties,
+            environ=self._environ,
+            announce=announce,
+        )
+        self._models = models
+        self._port = port
+        self._workers = workers
+        self._announce = announce
+        self._on_line = on_line
+        self._open = AsyncExitStack()
+        self._roles: dict[str, Part] = {}
+
+    async def __aenter__(self) -> Self:
+        host = self._environ.get("PENSTOCK_GATEWAY_HOST") or LOOPBACK
+        self._port = self._port or choose(1)[0]
+        if not is_free(self._port, host):
+            raise StackError(f"port {self._port} is in use: choose another with --port")
+        if not self._models.is_dir():
+            raise StackError(f"there is no model repository at {self._models}: name one with --models")
+        async with AsyncExitStack() as opening:
+            await opening.enter_async_context(self.services)
+            env = role_environment(
+                self._environ,
+                self.services,
+                models=self._models,
+                gateway_host=host,
+                gateway_port=self._port,
+            )
+            await migrate_database(self.services.postgres_dsn)
+            await create_topics(env)
+            self._roles = self._assemble(env, self.services.reaper)
+            opening.push_async_callback(self._stop_roles)
+            await start_all(list(self._roles.values()))
+            supervisor = Supervisor([*self.services.parts, *self._roles.values()], self._announce)
+            opening.push_async_callback(end_task, asyncio.create_task(supervisor.run(), name="supervisor"))
+            self._open = opening.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._open.aclose()
+
+    def _assemble(self, env: Mapping[str, str], reaper: Reaper) -> dict[str, Part]:
+        workers = ["worker"] if self._workers == 1 else [f"worker-{number + 1}" for number in range(self._workers)]
+        commands = {"router": "router", **dict.fromkeys(workers, "worker"), "sink": "sink"}
+        ports, _ = self.services.data_dir.ports([f"{name} health" for name in commands])
+        roles = {"gateway": Role("gateway", name="gateway", health_port=self._port, env=env, on_line=self._on_line)}
+        for name, command in commands.items():
+            port = ports[f"{name} health"]
+            own = {"PENSTOCK_HEALTH_HOST": LOOPBACK, "PENSTOCK_HEALTH_PORT": str(port)}
+            roles[name] = Role(command, name=name, health_port=port, env={**env, **own}, on_line=self._on_line)
+        return {name: Part(role, reaper) for name, role in roles.items()}
+
+    async def _stop_roles(self) -> None:
+        """The gateway first: those who wait at it still get what is being computed."""
+        await stop_all([part for name, part in self._roles.items() if name == "gateway"])
+        await stop_all([part for name, part in self._roles.items() if name != "gateway"])
+
+    def kill(self) -> None:
+        """SIGKILL to everything that runs: for whoever cannot wait for an orderly end."""
+        for part in (*self._roles.values(), *self.services.parts):
+            if part.running:
+                part.kill()
+
+    @property
+    def roles(self) -> Mapping[str, Part]:
+        return self._roles
+
+    def role(self, name: str) -> Part:
+        """`gateway`, `router`, `sink`, and `worker`, or `worker-1`, `worker-2`, ... where there are several."""
+        return self._roles[name]
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://{LOOPBACK}:{self._port}"
+
+    @property
+    def kafka(self) -> Part:
+        return self.services.kafka
+
+    @property
+    def postgres(self) -> Part:
+        return self.services.postgres
+
+    @property
+    def valkey(self) -> Part:
+        return self.services.valkey
+
+    @property
+    def kafka_bootstrap_servers(self) -> str:
+        return self.services.kafka_bootstrap_servers
+
+    @property
+    def postgres_dsn(self) -> str:
+        return self.services.postgres_dsn
+
+    @property
+    def redis_url(self) -> str:
+        return self.services.redis_url
+
+
+async def end_task(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,127 @@
+"""`penstock up`: the whole stack in one command, until Ctrl-C."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+import penstock
+from penstock.console import Console
+from penstock.embedded.locations import default_data_dir
+from penstock.errors import StackError
+from penstock.stack import Stack
+from penstock.welcome import welcome
+
+DEFAULT_PORT = 8080
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """What the command line said. `data_dir` None means one that is thrown away."""
+
+    data_dir: Path | None
+    port: int
+    models: Path
+    workers: int
+    open_when_ready: bool
+
+
+@click.command()
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where jobs, results and topics stay from one run to the next.  [default: in your user's data directory]",
+)
+@click.option("--ephemeral", is_flag=True, help="Keep nothing: a new data directory, removed in the end.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="Of the API; 0: any free one.",
+)
+@click.option(
+    "--models",
+    envvar="PENSTOCK_MODEL_REPOSITORY",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The model repository.  [default: the examples]",
+)
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that run models.")
+@click.option("--open-when-ready", is_flag=True, help="Open the API's documentation in a browser.")
+def up(
+    data_dir: Path | None, port: int, models: Path | None, workers: int, *, ephemeral: bool, open_when_ready: bool
+) -> None:
+    """Run everything on this machine: Postgres, Valkey, Kafka and every role of Penstock.
+
+    Nothing need be installed. A service whose address is set, by PENSTOCK_KAFKA_BOOTSTRAP_SERVERS,
+    PENSTOCK_POSTGRES_DSN or PENSTOCK_REDIS_URL, is used instead of one of our own. Ctrl-C stops everything; a second
+    one at once.
+    """
+    if ephemeral and data_dir is not None:
+        raise click.UsageError("--ephemeral keeps nothing, so it takes no --data-dir")
+    kept = None if ephemeral else (data_dir or default_data_dir(os.getuid()))
+    options = UpOptions(kept, port, models or example_models(), workers, open_when_ready)
+    try:
+        asyncio.run(Up(options, Console(sys.stderr)).run())
+    except StackError as error:
+        raise click.ClickException(str(error)) from error
+
+
+def example_models() -> Path:
+    """Of the checkout that we run from, else where one would expect them."""
+    checkout = Path(penstock.__file__).parent.parent / "examples" / "models"
+    return checkout if checkout.is_dir() else Path("examples", "models")
+
+
+class Up:
+    """One run, from the command to the last process that ends."""
+
+    def __init__(self, options: UpOptions, console: Console) -> None:
+        self._options = options
+        self._console = console
+        self._stack = Stack(
+            options.data_dir,
+            models=options.models,
+            port=options.port,
+            workers=options.workers,
+            announce=console.say,
+            on_line=console.line,
+        )
+        self._stopping = False
+
+    async def run(self) -> None:
+        """Returns when a signal has stopped it; raises `StackError` if it cannot start."""
+        serving = asyncio.create_task(self._serve(), name="serve")
+        loop = asyncio.get_running_loop()
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, self._on_signal, serving)
+        try:
+            await serving
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+        if self._stopping:
+            self._console.say("stopped")
+
+    async def _serve(self) -> None:
+        began = time.monotonic()
+        async with self._stack as stack:
+            click.echo(welcome(stack, self._options.models, time.monotonic() - began))
+            if self._options.open_when_ready:
+                click.launch(f"{stack.gateway_url}/docs")
+            await asyncio.Event().wait()
+
+    def _on_signal(self, serving: asyncio.Task[None]) -> None:
+        if self._stopping:
+            self._console.say("ending at once")
+            self._stack.kill()
+        else:
+            self._console.say("stopping (once more to end at once)")
+            self._stopping = True
+            serving.cancel()

@@ -1,0 +1,138 @@
+"""The directory that one stack holds at a time."""
+
+import fcntl
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.embedded.data_dir import DataDir
+from penstock.embedded.ports import SERVICE_PORTS
+from penstock.errors import StackError
+
+HOLD = """
+import fcntl, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+fcntl.flock(fd, fcntl.LOCK_EX)
+os.pwrite(fd, f"{os.getpid()}\\n".encode(), 0)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder_pid(tmp_path: Path) -> Iterator[int]:
+    """Another process that holds the lock of `tmp_path`."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        yield holder.pid
+        holder.communicate()
+
+
+@pytest.fixture
+def ended_pid() -> int:
+    with subprocess.Popen(["true"]) as process:
+        pass
+    return process.pid
+
+
+async def test_a_directory_in_use_is_refused_with_the_pid(tmp_path: Path, holder_pid: int) -> None:
+    with pytest.raises(StackError, match=rf"{tmp_path} is in use by another `penstock up` \(pid {holder_pid}\)"):
+        async with DataDir(tmp_path):
+            pass
+
+
+async def test_a_directory_is_free_again_when_its_holder_has_left(tmp_path: Path) -> None:
+    async with DataDir(tmp_path):
+        pass
+    async with DataDir(tmp_path) as directory:
+        assert (directory.path / "lock").read_text() == f"{os.getpid()}\n"
+
+
+async def test_what_a_killed_holder_left_running_is_waited_for(
+    tmp_path: Path, ended_pid: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pid in the lock is gone, but something that it started still holds the lock."""
+    lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
+    os.write(lock, f"{ended_pid}\n".encode())
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    tries = []
+
+    def flock(fd: int, operation: int) -> None:
+        tries.append(fd)
+        if len(tries) == 3:
+            os.close(lock)
+        real_flock(fd, operation)
+
+    real_flock = fcntl.flock
+    monkeypatch.setattr("penstock.embedded.data_dir.fcntl.flock", flock)
+    async with DataDir(tmp_path):
+        assert len(tries) == 3
+
+
+async def test_a_directory_that_cannot_be_written_to_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
+    with pytest.raises(StackError, match=f"cannot write to {tmp_path}: Is a directory"):
+        async with DataDir(tmp_path):
+            pass
+
+
+async def test_a_secret_stays_the_same_and_is_ours_alone(tmp_path: Path) -> None:
+    async with DataDir(tmp_path) as directory:
+        first = directory.secret("postgres")
+    async with DataDir(tmp_path) as directory:
+        assert directory.secret("postgres") == first
+        assert directory.secret("valkey") != first
+        assert (directory.path / "secrets" / "postgres").stat().st_mode & 0o777 == 0o600
+        assert (directory.path / "secrets").stat().st_mode & 0o777 == 0o700
+    assert len(first) == 32
+
+
+async def test_a_new_directory_is_closed_unless_others_must_pass(tmp_path: Path) -> None:
+    async with DataDir(tmp_path / "closed") as closed, DataDir(tmp_path / "open", searchable=True) as searchable:
+        assert closed.path.stat().st_mode & 0o777 == 0o700
+        assert searchable.path.stat().st_mode & 0o777 == 0o711
+
+
+async def test_ports_stay_what_they_were(tmp_path: Path) -> None:
+    async with DataDir(tmp_path) as directory:
+        first, moves = directory.ports(["kafka", "postgres"])
+        assert set(first.values()) < set(SERVICE_PORTS)
+        assert moves == []
+    async with DataDir(tmp_path) as directory:
+        assert directory.ports(["kafka", "postgres"]) == (first, [])
+        more, _ = directory.ports(["sink health"])
+        assert not set(more.values()) & set(first.values())
+        assert directory.ports(["kafka", "sink health"])[0] == {"kafka": first["kafka"], **more}
+
+
+async def test_a_port_that_another_program_took_is_left_and_named(tmp_path: Path) -> None:
+    async with DataDir(tmp_path) as directory:
+        first, _ = directory.ports(["kafka"])
+        with socket.create_server(("127.0.0.1", first["kafka"])):
+            second, moves = directory.ports(["kafka"])
+    assert second != first
+    assert moves == [f"port {first['kafka']} (kafka) is taken by another program; kafka is now on {second['kafka']}"]
+    assert json.loads((tmp_path / "ports.json").read_text()) == second
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", '{"kafka": "many"}', "null"])
+async def test_ports_that_somebody_damaged_are_told_in_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / "ports.json").write_text(content)
+    async with DataDir(tmp_path) as directory:
+        with pytest.raises(StackError, match=r"ports\.json is not a JSON object of ports"):
+            directory.ports(["kafka"])
+
+
+async def test_the_log_of_the_run_before_is_kept_beside(tmp_path: Path) -> None:
+    async with DataDir(tmp_path) as directory:
+        directory.log("kafka").write_text("first")
+        directory.log("kafka").write_text("second")
+        assert (tmp_path / "logs" / "kafka.log.1").read_text() == "first"
