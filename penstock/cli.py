@@ -20,6 +20,8 @@ COMMANDS = {
     "worker": Place("penstock.roles", "worker", "worker"),
     "router": Place("penstock.roles", "router", "router"),
     "sink": Place("penstock.roles", "sink", "sink"),
+    "submit": Place("penstock.submit.command", "submit", "bulk"),
+    "migrate": Place("penstock.migrate", "migrate", "stores"),
 }
 
 

@@ -87,7 +87,9 @@ def submit(
     try:
         from penstock.submit.session import run  # noqa: PLC0415 - httpx and rich come with an extra
     except ModuleNotFoundError as error:
-        raise click.ClickException(f"{error.name} is missing: install penstock[bulk]") from error
+        raise click.ClickException(
+            f"`penstock submit` needs the package {error.name}: pip install 'penstock[bulk]'"
+        ) from error
     raise SystemExit(run(plan))
 
 

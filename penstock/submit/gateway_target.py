@@ -100,20 +100,16 @@ class GatewayTarget:
 
     async def poll(self, job_id: str) -> _Job:
         """The job once it has ended."""
-        tag: str | None = None
+        headers = {"prefer": f"wait={WAIT_S}"}
         while True:
-            answer = await self._long_poll(job_id, tag)
-            if answer.status_code != httpx.codes.NOT_MODIFIED:
-                job = self._read(answer)
-                if job.status in TERMINAL:
-                    return job
-                tag = answer.headers.get("etag")
+            answer = await self._patience.until_done(
+                lambda: self._exchange("GET", f"{self._jobs_url}/{job_id}", headers)
+            )
+            job = self._read(answer)
+            if job.status in TERMINAL:
+                return job
             if "wait" not in answer.headers.get("preference-applied", ""):  # it does not know long polls
                 await self._patience.pause(self._retry_after_s(answer) or POLL_PAUSE_S)
-
-    async def _long_poll(self, job_id: str, tag: str | None) -> httpx.Response:
-        headers = {"prefer": f"wait={WAIT_S}"} | ({"if-none-match": tag} if tag else {})
-        return await self._patience.until_done(lambda: self._exchange("GET", f"{self._jobs_url}/{job_id}", headers))
 
     async def _exchange(
         self, method: str, url: str, headers: dict[str, str], body: bytes | None = None
@@ -122,7 +118,7 @@ class GatewayTarget:
             answer = await self._client.request(method, url, headers=headers, content=body)
         except httpx.TransportError as error:
             raise Unavailable(f"{url.partition('/v1/')[0]} cannot be reached: {told(error)}") from error
-        if answer.is_success or answer.status_code == httpx.codes.NOT_MODIFIED:
+        if answer.is_success:
             return answer
         raise self._error(answer)
 

@@ -3,6 +3,8 @@
 from datetime import datetime, timedelta
 from typing import Final
 
+import msgspec
+
 from producers.bulk.lines import JobLine
 from schemas.errors import InvalidInput
 from schemas.names import is_model_name, is_version
@@ -13,10 +15,10 @@ DEFAULT_TIMEOUT_S: Final = 600.0
 
 
 def request_record(topic: str, job_id: str, line: JobLine, now: datetime, source: str) -> OutRecord:
-    """The record of one job, keyed by its id. Raises `InvalidInput` for what only the gateway can take."""
-    if line.options:
-        name = next(iter(line.options))
-        raise InvalidInput(f"{name} cannot be sent straight to Kafka: submit the line over HTTP", param=name)
+    """The record of one job, keyed by its id. Raises `InvalidInput` for a name or a time that no job can have.
+
+    The value is the payload; where the line has options, it is the envelope that holds both.
+    """
     if not is_model_name(line.model):
         raise InvalidInput(f"{line.model!r} is no model name", param="model")
     if line.version is not None and not is_version(line.version):
@@ -34,7 +36,8 @@ def request_record(topic: str, job_id: str, line: JobLine, now: datetime, source
     ]
     if line.version is not None:
         headers.append(("ce_modelversion", line.version.encode()))
-    return OutRecord(topic, job_id.encode(), bytes(line.input), headers)
+    value = msgspec.json.encode({**line.options, "input": line.input}) if line.options else bytes(line.input)
+    return OutRecord(topic, job_id.encode(), value, headers)
 
 
 def deadline(line: JobLine, now: datetime) -> datetime:

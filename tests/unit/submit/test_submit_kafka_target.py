@@ -100,6 +100,14 @@ async def test_a_version_left_open_is_left_to_the_router() -> None:
     assert "ce_modelversion" not in dict(queue.records(TOPIC)[0].headers)
 
 
+async def test_options_travel_beside_the_input() -> None:
+    queue = MemoryLog()
+
+    await target_on(queue).submission(line(options={"metadata": msgspec.Raw(b'{"a":1}')})).send()
+
+    assert json.loads(queue.records(TOPIC)[0].value or b"") == {"metadata": {"a": 1}, "input": {"instances": [1]}}
+
+
 async def test_the_first_result_of_a_job_counts_and_others_jobs_do_not() -> None:
     target = target_on(MemoryLog())
     submission = target.submission(line())
@@ -153,13 +161,12 @@ async def test_a_job_without_a_result_by_its_deadline_is_told_as_unknown() -> No
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"options": {"metadata": msgspec.Raw(b"{}")}}, "metadata"),
         ({"model": "No.Such"}, "model"),
         ({"version": "no such"}, "version"),
         ({"timeout_s": timedelta.max.total_seconds()}, "timeout_s"),
     ],
 )
-def test_what_only_a_gateway_could_take_or_refuse_is_refused_here(changes: dict[str, object], field: str) -> None:
+def test_what_no_job_can_be_is_refused_before_it_is_sent(changes: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidInput) as caught:
         target_on(MemoryLog()).submission(line(**changes))
 
