@@ -1,0 +1,64 @@
+"""`penstock router`: moves jobs of direct producers from the requests topic into their lanes."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Final
+
+from producers.catalog import Catalog, catalog_topic
+from producers.kafka_publisher import KafkaPublisher
+from runtime.clock import now_utc
+from runtime.health import Check
+from runtime.lifecycle import SideTasks
+from runtime.logs import get_logger
+from runtime.process import open_patiently, run_process, wait_patiently
+from stores.postgres import PostgresAdmissions
+from workers.batches import Batches
+from workers.consuming.kafka_consumer import KafkaConsumer
+from workers.router.pipeline import Pipeline
+from workers.router.settings import RouterSettings
+
+log = get_logger(__name__)
+
+# While one batch waits for Postgres and one for Kafka, a third is read.
+BATCHES_AT_ONCE: Final = 4
+DRAIN_LIMIT_S: Final = 10.0
+
+
+def run() -> None:
+    run_process("router", RouterSettings, RouterRole)
+
+
+class RouterRole:
+    def __init__(self, settings: RouterSettings) -> None:
+        self._settings = settings
+        self._catalog = Catalog()
+        self._catalog_topic = catalog_topic(settings, self._catalog)
+        topics = settings.topics
+        self._consumer = KafkaConsumer(settings, topics.router_group, [topics.requests], drain_limit_s=DRAIN_LIMIT_S)
+        self.checks: Mapping[str, Check] = {
+            "catalog": lambda: None if self._catalog_topic.caught_up.is_set() else "the catalog is being read",
+            "group": lambda: None if self._consumer.joined else "joining the group",
+        }
+
+    async def run(self, stop: asyncio.Event, side: SideTasks) -> None:
+        settings = self._settings
+        dsn = settings.postgres_dsn.get_secret_value()
+        side.start(self._catalog_topic.follow(), "catalog")
+        async with AsyncExitStack() as stack:
+            publisher = await open_patiently(stack, lambda: KafkaPublisher(settings), stop)
+            admissions = await open_patiently(
+                stack,
+                lambda: PostgresAdmissions(dsn, insert_connections=1, other_connections=BATCHES_AT_ONCE),
+                stop,
+            )
+            # Without the catalog every model is unknown, and a job of an unknown model fails for good.
+            await wait_patiently(self._catalog_topic.caught_up, stop)
+            consumer = await open_patiently(stack, lambda: self._consumer, stop)
+            side.start(consumer.watch(), "watch")
+            pipeline = Pipeline(
+                consumer, publisher, admissions, self._catalog, settings.topics, settings.limits, now_utc
+            )
+            log.info("routing", topic=settings.topics.requests)
+            batches = Batches(consumer, pipeline.work, largest=settings.router_batch_records, at_once=BATCHES_AT_ONCE)
+            await batches.run(stop, side)

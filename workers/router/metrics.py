@@ -1,0 +1,16 @@
+"""What a router counts."""
+
+from prometheus_client import Counter, Histogram
+
+_FINE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+
+RECORDS = Counter("penstock_router_records_total", "Records of the requests topic by what became of them", ["outcome"])
+BATCH_SECONDS = Histogram(
+    "penstock_router_batch_seconds", "Seconds from a batch's fetch to its last record's done", buckets=_FINE
+)
+WAIT_SECONDS = Histogram(
+    "penstock_router_wait_seconds",
+    "Seconds from a record's time in Kafka to its fetch by the router (first of each batch)",
+    buckets=_FINE,
+)
+STORE_RETRIES = Counter("penstock_router_store_retries_total", "Batches that had to wait for the store")

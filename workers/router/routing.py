@@ -1,0 +1,148 @@
+"""What becomes of a record of the requests topic: into a lane, to its end at once, or to the dead letters. Pure."""
+
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple
+
+import msgspec
+
+from schemas.catalog import CatalogEntry
+from schemas.errors import DeadlineExceeded, PenstockError, Undecodable
+from schemas.inputs import check_input
+from schemas.jobs import Job, Status, Terminal
+from schemas.names import DEFAULT_TENANT, is_model_name, is_version
+from schemas.records import LaneJob, OutRecord, lane_record
+from schemas.topics import LaneClass, Topics
+from schemas.versions import CatalogSnapshot
+from workers.consuming.seams import Record
+from workers.router.event import read_event
+from workers.router.submission import Asked, Checked, Limits, check_options, read_asked
+
+SOURCE: Final = "/penstock/router"
+# An error may quote what it refuses; the record that tells it must stay small.
+MAX_ERROR_CHARACTERS: Final = 2000
+
+
+class Routed(NamedTuple):
+    """A job to be written down, and then its record for the lane."""
+
+    record: Record
+    job: Job
+    out: OutRecord
+
+
+class Refused(NamedTuple):
+    """A job that has failed before it could be queued."""
+
+    record: Record
+    terminal: Terminal
+
+
+class Dead(NamedTuple):
+    """A record that is no job at all."""
+
+    record: Record
+    error: Undecodable
+
+
+def route(
+    record: Record, catalog: CatalogSnapshot, topics: Topics, limits: Limits, now: datetime
+) -> Routed | Refused | Dead:
+    """The same record, read again under the same catalog, becomes the same job."""
+    try:
+        asked = read_asked(record, read_event(record), now)
+    except Undecodable as error:
+        return Dead(record, error)
+    checked: Checked | None = None
+    entry: CatalogEntry | None = None
+    try:
+        checked = check_options(asked, limits)
+        entry = catalog.choose(asked.model, checked.version)
+        if checked.expires_at <= now:
+            raise DeadlineExceeded("the deadline passed before the job could be queued")
+        return _routed(record, asked, checked, entry, topics)
+    except Undecodable as error:
+        return Dead(record, error)
+    except PenstockError as error:
+        return Refused(record, _failed(asked, checked, entry, limits, error, now))
+
+
+def _routed(record: Record, asked: Asked, checked: Checked, entry: CatalogEntry, topics: Topics) -> Routed:
+    given = check_input(entry.signature, checked.payload)
+    job = Job(
+        tenant=tenant_of(record),
+        id=asked.id,
+        model=entry.model,
+        version=entry.version,
+        lane=checked.lane,
+        status=Status.QUEUED,
+        created_at=asked.created_at,
+        expires_at=checked.expires_at,
+        rows=given.rows,
+        answer=given.answer,
+        metadata=checked.metadata,
+    )
+    lane_job = LaneJob(
+        id=job.id,
+        tenant=job.tenant,
+        model=job.model,
+        version=job.version,
+        lane=job.lane,
+        created_at=job.created_at,
+        expires_at=job.expires_at,
+        payload=given.payload,
+        answer=job.answer,
+        traceparent=checked.traceparent,
+    )
+    return Routed(record, job, lane_record(topics.lane(job.lane_of), lane_job, SOURCE))
+
+
+def tenant_of(_record: Record) -> str:
+    """Whose job it is. What a producer says of itself (`ce_tenant`) is not believed."""
+    return DEFAULT_TENANT
+
+
+def refuse(job: Job, error: PenstockError, now: datetime) -> Terminal:
+    """The end of a job that could be admitted, but not queued."""
+    return Terminal(
+        tenant=job.tenant,
+        id=job.id,
+        model=job.model,
+        version=job.version,
+        lane=job.lane,
+        status=Status.FAILED,
+        created_at=job.created_at,
+        expires_at=job.expires_at,
+        completed_at=now,
+        rows=job.rows,
+        answer=job.answer,
+        error=error.body(),
+    )
+
+
+def _failed(
+    asked: Asked,
+    checked: Checked | None,
+    entry: CatalogEntry | None,
+    limits: Limits,
+    error: PenstockError,
+    now: datetime,
+) -> Terminal:
+    pinned = asked.options.get("version", "")
+    body = error.body()
+    return Terminal(
+        tenant=DEFAULT_TENANT,
+        id=asked.id,
+        model=_shown(asked.model),
+        version=entry.version if entry else (pinned if is_version(pinned) else ""),
+        lane=checked.lane if checked else LaneClass.LIVE,
+        status=Status.FAILED,
+        created_at=asked.created_at,
+        expires_at=checked.expires_at if checked else asked.created_at + timedelta(seconds=limits.default_timeout_s),
+        completed_at=now,
+        error=msgspec.structs.replace(body, message=body.message[:MAX_ERROR_CHARACTERS]),
+    )
+
+
+def _shown(model: str) -> str:
+    """The model's name as it may be written down and shown, also where it can be no model's name."""
+    return model if is_model_name(model) else "".join(c if c.isprintable() else "?" for c in model[:64])

@@ -1,0 +1,173 @@
+"""What a direct producer asks for: options held against their rules, and the payload for the model. Pure."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from schemas.errors import InvalidInput, RequestError, Undecodable
+from schemas.inputs import FORMS
+from schemas.jobs import Payload
+from schemas.metadata import parse_metadata
+from schemas.names import is_job_id
+from schemas.topics import LaneClass
+from workers.consuming.seams import Record
+from workers.router.event import Event, Options, is_json, text_of
+
+MAX_STICKY_KEY: Final = 255
+# Source: W3C Trace Context, section 3.2. Anything else is dropped, as it says.
+_TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+_OPTIONS: Final = ("model", "version", "lane", "timeout_s", "sticky_key", "metadata")
+_WEBHOOKS: Final = ("webhook", "webhook_events_filter")
+_ENVELOPE: Final = frozenset({"input", *_OPTIONS, *_WEBHOOKS})
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How long a job may take, in seconds from its record's time: where it names no time, and at most."""
+
+    default_timeout_s: float = 600.0
+    max_timeout_s: float = 7 * 24 * 3600.0
+
+
+class Asked(NamedTuple):
+    """A readable record: who the job is, when it was asked for, its options and members as they came."""
+
+    id: str
+    model: str
+    created_at: datetime
+    options: Options
+    event: Event
+    members: Mapping[str, msgspec.Raw]
+
+
+class Checked(NamedTuple):
+    """Options that keep their rules. `version` is the pinned one, if one is."""
+
+    version: str | None
+    lane: LaneClass
+    expires_at: datetime
+    metadata: dict[str, Any]
+    traceparent: str | None
+    payload: Payload
+
+
+_object_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def read_asked(record: Record, event: Event, now: datetime) -> Asked:
+    """Raises `Undecodable` where there is nobody to answer: without an id or a model it is no job."""
+    members = _members(event)
+    beside = {name: text for name in _OPTIONS if name in members and (text := text_of(members[name]))}
+    options = {**beside, **event.options}
+    job_id = options.get("id") or f"{record.topic}-{record.partition}-{record.offset}"
+    if not is_job_id(job_id):
+        raise Undecodable("ce_id is not a job id: letters, digits and ._:~- only, at most 128")
+    model = options.get("model")
+    if model is None:
+        raise Undecodable("there is no model name: header ce_model or model, or model beside the input")
+    return Asked(job_id, model, created_at(record, now), options, event, members)
+
+
+def _members(event: Event) -> Mapping[str, msgspec.Raw]:
+    """The members of a JSON object; none for any other content, about which the input's check has more to say."""
+    if not is_json(event.content_type):
+        return {}
+    try:
+        return _object_decoder.decode(event.value)
+    except (ValueError, RecursionError):
+        return {}
+
+
+def created_at(record: Record, now: datetime) -> datetime:
+    """Kafka's time of the record, so that a record read twice is the same job; never in the future."""
+    if not 0 <= record.timestamp_ms < now.timestamp() * 1000:
+        return now
+    return datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
+
+
+def check_options(asked: Asked, limits: Limits) -> Checked:
+    """Raises `RequestError` naming the option and its rule."""
+    options = asked.options
+    payload = _payload(asked)
+    if any((text := asked.members.get(name)) is not None and text_of(text) is not None for name in _WEBHOOKS):
+        raise RequestError("webhooks are not available: leave webhook out", param="webhook")
+    sticky_key = options.get("sticky_key")
+    if sticky_key is not None and len(sticky_key) > MAX_STICKY_KEY:
+        raise RequestError(f"sticky_key must have at most {MAX_STICKY_KEY} characters", param="sticky_key")
+    metadata = options.get("metadata")
+    traceparent = options.get("traceparent")
+    return Checked(
+        version=options.get("version"),
+        lane=_lane(options.get("lane", LaneClass.LIVE)),
+        expires_at=_expires_at(asked, limits),
+        metadata=parse_metadata(metadata.encode()) if metadata else {},
+        traceparent=traceparent if traceparent and _TRACEPARENT.fullmatch(traceparent) else None,
+        payload=payload,
+    )
+
+
+def _payload(asked: Asked) -> Payload:
+    event, members = asked.event, asked.members
+    if "input" not in members:
+        return Payload(event.value, event.content_type, _json_length(asked.options))
+    unknown = members.keys() - _ENVELOPE
+    if unknown:
+        name = min(unknown)
+        if name in FORMS:
+            raise InvalidInput(f"give input or {name}, not both", param=name)
+        raise RequestError(f"unknown member {name[:64]!r} beside input", param=name[:64])
+    return Payload(bytes(members["input"]))
+
+
+def _json_length(options: Options) -> int | None:
+    text = options.get("json_length")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise RequestError("ce_jsonlength must be a number of bytes", param="ce_jsonlength")
+    return int(text)
+
+
+def _lane(text: str) -> LaneClass:
+    try:
+        return LaneClass(text)
+    except ValueError as error:
+        raise RequestError(f"lane must be one of {', '.join(LaneClass)}", param="lane") from error
+
+
+def _expires_at(asked: Asked, limits: Limits) -> datetime:
+    """The deadline, the end of the timeout, or the earlier of both."""
+    deadline, timeout = asked.options.get("deadline"), asked.options.get("timeout_s")
+    if deadline is None and timeout is None:
+        return asked.created_at + timedelta(seconds=limits.default_timeout_s)
+    ends = []
+    if timeout is not None:
+        ends.append(asked.created_at + timedelta(seconds=_seconds(timeout, limits)))
+    if deadline is not None:
+        ends.append(_moment(deadline))
+        if ends[-1] - asked.created_at > timedelta(seconds=limits.max_timeout_s):
+            raise RequestError(f"the deadline is more than {limits.max_timeout_s:g} s away", param="deadline")
+    return min(ends)
+
+
+def _seconds(text: str, limits: Limits) -> float:
+    try:
+        seconds = msgspec.json.decode(text, type=float)
+    except ValueError as error:
+        raise RequestError("timeout_s must be a number of seconds", param="timeout_s") from error
+    if not 1 <= seconds <= limits.max_timeout_s:
+        raise RequestError(f"timeout_s must be between 1 and {limits.max_timeout_s:g} seconds", param="timeout_s")
+    return seconds
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise RequestError("the deadline has no zone: end it with Z or an offset", param="deadline")
+        return moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise RequestError("the deadline must be a time as in 2030-01-31T12:00:00Z", param="deadline") from error
