@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import onnx
 import torch
-
-OPSET: Final = 18
 
 
 def export_onnx(
@@ -16,6 +14,7 @@ def export_onnx(
     dimensions: Mapping[str, Mapping[int, Any]],
     outputs: Sequence[str],
     path: Path,
+    opset: int,
 ) -> None:
     """Write `module`, called with the inputs of `example` by name, to `path`.
 
@@ -24,11 +23,12 @@ def export_onnx(
     """
     program = torch.onnx.export(
         module.eval(),
-        kwargs=dict(example),
+        # Copies: one tensor given as two inputs would be taken for one input.
+        kwargs={name: tensor.clone() for name, tensor in example.items()},
         input_names=list(example),
         output_names=list(outputs),
         dynamic_shapes={name: dict(dimensions[name]) for name in example},
-        opset_version=OPSET,
+        opset_version=opset,
         verbose=False,
     )
     assert program is not None

@@ -59,5 +59,10 @@ class _Exported(nn.Module):
 def export(net: Sequential, path: Path) -> None:
     """Write the net as an ONNX graph with the inputs and outputs of model.yaml."""
     export_onnx(
-        _Exported(net), {"image": torch.zeros(2, 8, 8)}, {"image": {0: torch.export.Dim("rows")}}, OUTPUTS, path
+        _Exported(net),
+        {"image": torch.zeros(2, 8, 8)},
+        {"image": {0: torch.export.Dim("rows")}},
+        OUTPUTS,
+        path,
+        opset=18,
     )

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
 
 from schemas.signature import Datatype, ImageSpec
-from workers.inference.backends.platforms import PlatformName
+from workers.inference.platforms import PlatformName
 
 MetricValue = float | int | str
 TokenTensor = Literal["input_ids", "attention_mask", "token_type_ids"]
@@ -87,7 +87,7 @@ class Warmup(_Section):
 
 
 class OnnxruntimeParameters(_Section):
-    intra_op_threads: PositiveInt | None = None  # default: see backends/onnx.py
+    intra_op_threads: PositiveInt | None = None  # default: see backends/threads.py
     allow_spinning: bool = False  # spinning threads answer sooner, and take a core while nothing runs
 
 
@@ -95,14 +95,14 @@ class TorchParameters(_Section):
     architecture: str = Field(min_length=1)
     config: dict[str, Any] = {}  # the architecture's own
     unused_weights: tuple[str, ...] = ()  # patterns of weights in the file that the architecture has no place for
-    threads: PositiveInt | None = None  # of the whole process
+    threads: PositiveInt | None = None  # default: see backends/threads.py
 
 
 class TokenizerParameters(_Section):
     filename: str = "tokenizer.json"
     input: str = Field(min_length=1)  # the text input that becomes tokens
     max_tokens: PositiveInt  # longer texts are cut
-    produces: tuple[TokenTensor, ...] = ("input_ids", "attention_mask")
+    produces: tuple[TokenTensor, ...] = Field(default=("input_ids", "attention_mask"), min_length=1)
 
 
 class Parameters(_Section):

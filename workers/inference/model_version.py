@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from schemas.signature import Signature
-from workers.inference.backends.platforms import PlatformName
 from workers.inference.model_config import MetricValue, Parameters
+from workers.inference.platforms import PlatformName
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

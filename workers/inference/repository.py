@@ -12,9 +12,9 @@ from typing import NamedTuple
 from runtime.logs import get_logger
 from schemas.errors import ConfigurationError
 from schemas.names import is_version
-from workers.inference.backends.platforms import is_installed as module_is_installed
 from workers.inference.model_file import ModelFile, read_model_file
 from workers.inference.model_version import ModelVersion
+from workers.inference.platforms import is_installed as module_is_installed
 from workers.inference.version_directory import read_version
 
 __all__ = ["ModelRepository", "ModelVersion", "Problem", "Survey"]

@@ -6,10 +6,10 @@ from typing import Final
 
 from schemas.errors import ConfigurationError
 from schemas.signature import Signature, TensorSpec
-from workers.inference.backends.platforms import PLATFORMS, PlatformName
 from workers.inference.model_config import DATATYPES, InputConfig, OutputConfig, VersionConfig
 from workers.inference.model_file import ModelFile
 from workers.inference.model_version import ModelVersion
+from workers.inference.platforms import PLATFORMS, PlatformName
 
 MAX_LABEL_BYTES: Final = 4 * 1024 * 1024
 

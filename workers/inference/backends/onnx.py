@@ -1,6 +1,5 @@
 """Models in ONNX format, run by ONNX Runtime."""
 
-import os
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -11,11 +10,9 @@ from schemas.errors import ConfigurationError
 from schemas.signature import Datatype, Signature, TensorSpec
 from schemas.tensors import Array
 from workers.inference.backends.device import Device, parse_device
+from workers.inference.backends.threads import default_threads, usable_cores
 from workers.inference.model_config import OnnxruntimeParameters
 from workers.inference.model_version import ModelVersion
-
-# Below this many bytes of weights a micro-batch takes less time than handing its parts to threads.
-SMALL_MODEL_BYTES: Final = 1024 * 1024
 
 # ONNX Runtime's words for the element types of tensors.
 _DATATYPES: Final[dict[str, Datatype]] = {
@@ -72,8 +69,7 @@ def load_onnx(version: ModelVersion, signature: Signature, device: str) -> OnnxB
 def _session_options(parameters: OnnxruntimeParameters, model_bytes: int) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors; its warnings are about graphs, not about what we do
-    default_threads = 1 if model_bytes < SMALL_MODEL_BYTES else len(os.sched_getaffinity(0))
-    options.intra_op_num_threads = parameters.intra_op_threads or default_threads
+    options.intra_op_num_threads = parameters.intra_op_threads or default_threads(model_bytes, usable_cores())
     options.inter_op_num_threads = 1
     # A spinning pool burns a core between micro-batches, which the event loop and the other models need.
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(parameters.allow_spinning)))

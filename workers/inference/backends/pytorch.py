@@ -14,6 +14,7 @@ from schemas.signature import Signature
 from schemas.tensors import Array
 from workers.inference.backends.architectures.registry import find_architecture
 from workers.inference.backends.device import parse_device
+from workers.inference.backends.threads import default_threads, usable_cores
 from workers.inference.model_config import TorchParameters
 from workers.inference.model_file import explain
 from workers.inference.model_version import ModelVersion
@@ -24,12 +25,16 @@ MAX_REASON: Final = 500  # characters; torch lists every weight that does not fi
 class TorchBackend:
     """`outputs` are the declared outputs' names, in order."""
 
-    def __init__(self, module: torch.nn.Module, device: torch.device, outputs: tuple[str, ...]) -> None:
+    def __init__(self, module: torch.nn.Module, device: torch.device, outputs: tuple[str, ...], threads: int) -> None:
         self._module = module
         self._device = device
         self._outputs = outputs
+        self._threads = threads
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        # Torch's number is the process's, and each model has its own.
+        if torch.get_num_threads() != self._threads:
+            torch.set_num_threads(self._threads)
         with torch.inference_mode():
             answer = self._module(**{name: self._to_device(array) for name, array in inputs.items()})
             return {name: tensor.cpu().numpy() for name, tensor in self._named(answer).items()}
@@ -63,12 +68,11 @@ def load_pytorch(version: ModelVersion, signature: Signature, device: str) -> To
                 f"{version.name}: input {spec.name!r} is TYPE_STRING, which torch cannot take: "
                 "parameters.tokenizer turns texts into numbers"
             )
-    if parameters.threads:
-        torch.set_num_threads(parameters.threads)
     where = _device(device)
     module = _build(version, parameters)
     _load_weights(module, version, parameters)
-    return TorchBackend(module.eval().to(where), where, tuple(spec.name for spec in signature.outputs))
+    threads = parameters.threads or default_threads(version.file.stat().st_size, usable_cores())
+    return TorchBackend(module.eval().to(where), where, tuple(spec.name for spec in signature.outputs), threads)
 
 
 def _device(text: str) -> torch.device:

@@ -57,7 +57,7 @@ class SelfAttention(nn.Module):
         self.value = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """`mask` [rows, 1, 1, tokens] is true for tokens that may be attended to."""
+        """`mask` [rows, 1, tokens, tokens] is true where the first token may attend to the second."""
         query, key, value = (self._split(layer(x)) for layer in (self.query, self.key, self.value))
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return mixed.transpose(1, 2).flatten(2)
@@ -108,7 +108,8 @@ class Bert(nn.Module):
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Token ids and mask (1: token, 0: padding), both int64 [rows, tokens], to float [rows, hidden]."""
         x = self.embeddings(input_ids)
-        mask = attention_mask.bool()[:, None, None, :]
+        # Without a copy. Written out in full because ONNX Runtime's attention broadcasts no masks.
+        mask = attention_mask.bool()[:, None, None, :].expand(-1, 1, input_ids.shape[1], -1)
         for layer in self.encoder["layer"]:  # type: ignore[attr-defined]
             x = layer(x, mask)
         vector = x[:, 0] if self.config.pooling == "cls" else _mean(x, attention_mask)
