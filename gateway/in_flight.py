@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from gateway.metrics import IN_FLIGHT
 from schemas.errors import Unavailable
 
 RETRY_AFTER_S: Final = 1.0
@@ -14,18 +13,16 @@ class InFlight:
     def __init__(self, limit: int, limit_bytes: int) -> None:
         self._limit = limit
         self._limit_bytes = limit_bytes
-        self._count = 0
+        self.count = 0  # at present
         self._bytes = 0
 
     def enter(self, body_bytes: int) -> None:
         """Raises `Unavailable`. Each call that returns is followed by one `leave` with the same figure."""
-        if self._count >= self._limit or self._bytes + body_bytes > self._limit_bytes:
+        if self.count >= self._limit or self._bytes + body_bytes > self._limit_bytes:
             raise Unavailable("The gateway is busy with as many jobs as it can take.", retry_after_s=RETRY_AFTER_S)
-        self._count += 1
+        self.count += 1
         self._bytes += body_bytes
-        IN_FLIGHT.set(self._count)
 
     def leave(self, body_bytes: int) -> None:
-        self._count -= 1
+        self.count -= 1
         self._bytes -= body_bytes
-        IN_FLIGHT.set(self._count)

@@ -28,8 +28,8 @@ LANE_DEPTH: Final = Gauge(
     "Records in a lane that its group is not done with",
     ["model", "version", "lane"],
 )
-WITHDRAWALS_FAILED: Final = Counter(
-    "penstock_gateway_withdrawals_failed_total", "Unsent jobs that stay queued until their deadline"
+REPAIRS_GIVEN_UP: Final = Counter(
+    "penstock_gateway_repairs_given_up_total", "Withdrawals and confirmations that the store never took", ["write"]
 )
 
 

@@ -16,10 +16,10 @@ from gateway.problems import Headers, render_job_error
 from gateway.responses import respond
 from gateway.results import as_binary, as_json
 from gateway.services import Services
-from schemas.errors import Canceled, NotFound, ResultNotReady
+from schemas.errors import NotFound, ResultNotReady
 from schemas.jobs import Job, Status
+from stores.seams import CANCELED
 
-CANCELED: Final = Canceled("the job was canceled").body()
 VARY: Final = (b"vary", b"accept")
 
 

@@ -29,7 +29,7 @@ class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, LogSetting
     )
     gateway_default_timeout_s: float = Field(600, ge=1, le=7 * DAY_S, description="a job's time where it names none")
     gateway_max_timeout_s: float = Field(7 * DAY_S, ge=1, le=7 * DAY_S, description="longest time a job may ask for")
-    gateway_drain_timeout_s: float = Field(20, ge=1, le=600, description="how long running requests may take at a stop")
+    gateway_drain_timeout_s: int = Field(8, ge=1, le=600, description="how long running requests may take at a stop")
 
     @model_validator(mode="after")
     def _one_body_fits(self) -> "GatewaySettings":

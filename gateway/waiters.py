@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from gateway.metrics import WAITERS
 from schemas.jobs import Job
 from stores.seams import JobKey, Jobs, News
 
@@ -39,18 +38,11 @@ class Watch:
 
 
 class Waiters:
-    """All waiting requests of this process. `news_flow` says whether news arrive at present."""
+    """All waiting requests of this process."""
 
-    def __init__(
-        self,
-        jobs: Jobs,
-        news_flow: Callable[[], bool] = lambda: True,
-        *,
-        slow_s: float = SLOW_S,
-        fast_s: float = FAST_S,
-    ) -> None:
+    def __init__(self, jobs: Jobs, news: News, *, slow_s: float = SLOW_S, fast_s: float = FAST_S) -> None:
         self._jobs = jobs
-        self._news_flow = news_flow
+        self._news = news
         self._slow_s = slow_s
         self._fast_s = fast_s
         self._watches: dict[JobKey, set[Watch]] = {}
@@ -59,9 +51,9 @@ class Waiters:
     def __len__(self) -> int:
         return sum(map(len, self._watches.values()))
 
-    async def follow(self, news: News) -> None:
+    async def follow(self) -> None:
         """Wake whoever waits for a job that is told to be done. Runs until canceled."""
-        async for keys in news.done():
+        async for keys in self._news.done():
             for key in keys:
                 self.wake(key)
 
@@ -82,11 +74,9 @@ class Waiters:
         watch = Watch()
         watches = self._watches.setdefault(key, set())
         watches.add(watch)
-        WAITERS.inc()
         try:
             yield watch
         finally:
-            WAITERS.dec()
             watches.discard(watch)
             if not watches and self._watches.get(key) is watches:
                 del self._watches[key]
@@ -119,4 +109,4 @@ class Waiters:
     @property
     def interval_s(self) -> float:
         """Seconds between a waiter's own looks."""
-        return self._slow_s if self._news_flow() else self._fast_s
+        return self._slow_s if self._news.connected else self._fast_s
