@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 GRACE_S = 8.0
 POLL_INTERVAL_S = 0.02
@@ -75,8 +76,21 @@ def alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
-    return True
+        pass
+    return not is_zombie(pid)
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether it has ended and only waits to be counted by the init process, which in a container may take seconds.
+
+    False where there is no /proc to tell.
+    """
+    try:
+        status = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False
+    # The name, in parentheses, may hold anything; the state is the first letter after it.
+    return status.rpartition(b")")[2].split()[:1] == [b"Z"]
 
 
 if __name__ == "__main__":

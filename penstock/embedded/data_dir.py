@@ -16,6 +16,7 @@ from typing import Self
 from penstock.embedded import ports
 from penstock.embedded.locations import make_directory
 from penstock.errors import StackError
+from penstock.reaper_program import alive
 
 LOCK_POLL_S = 0.05
 # How long the reaper of a stack that was killed may take to end what it left, and a little more.
@@ -128,15 +129,7 @@ class DataDir:
 
 
 def is_running(pid: str) -> bool:
-    if not pid.isdecimal():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return pid.isdecimal() and alive(int(pid))
 
 
 def read_ports(path: Path) -> dict[str, int]:

@@ -32,6 +32,9 @@ def server_properties(log_dir: Path, port: int, controller_port: int) -> dict[st
         "share.coordinator.state.topic.num.partitions": "1",
         # A group's first member need not wait for others: they are there, or come when they come.
         "group.initial.rebalance.delay.ms": "0",
+        # A broker that was killed may register again when the session of its former life is over.
+        "broker.session.timeout.ms": "3000",
+        "broker.heartbeat.interval.ms": "500",
         "num.network.threads": "2",
         "num.io.threads": "4",
         "background.threads": "2",
