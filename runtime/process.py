@@ -31,8 +31,8 @@ class Role(Protocol):
     def checks(self) -> Mapping[str, Check]:
         """What must hold before the role is ready."""
 
-    async def run(self, stop: asyncio.Event, side: SideTasks) -> None:
-        """Work until `stop`, then finish what has begun. Tasks of `side` run until after the return."""
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop`, then finish what has begun."""
 
 
 S = TypeVar("S", bound=ProcessSettings)
@@ -60,7 +60,7 @@ async def serve(settings: ProcessSettings, role: Role, stop: asyncio.Event) -> N
             side.start(_serve_health(settings, role.checks, listener), "health")
             side.start(watch_loop_lag(), "loop lag")
             with suppress(StoppedEarly):
-                await role.run(stop, side)
+                await role.run(stop)
     log.info("stopped")
 
 

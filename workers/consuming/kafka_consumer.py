@@ -68,6 +68,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         drain: Drain | None = None,
         limits: ConsumingLimits | None = None,
         drain_limit_s: float = DRAIN_LIMIT_S,
+        stuck_after_s: float = STUCK_AFTER_S,
     ) -> None:
         self.group = group
         self._settings = settings
@@ -75,10 +76,12 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         self._drain = drain or self._until_finished
         self._limits = limits or ConsumingLimits()
         self._drain_limit_s = drain_limit_s
+        self._stuck_after_s = stuck_after_s
         self._tracker = OffsetTracker()
         self._finished = asyncio.Event()
         self._commit_lock = asyncio.Lock()
         self._fetching_since: float | None = None
+        self._failing_since: float | None = None
         self._joined = False
         self._client: AIOKafkaConsumer | None = None
         self._committer: asyncio.Task[None] | None = None
@@ -144,11 +147,13 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         self._fetching_since = time.monotonic()
         try:
             fetched = await self._client.getmany(*partitions, timeout_ms=int(timeout_s * 1000), max_records=max_records)
+            self._failing_since = None
             # No await from here to the end: a revocation must find every record handed out registered.
             return self._register(fetched)
         except (TopicAuthorizationFailedError, GroupAuthorizationFailedError) as error:
             raise QueueUnavailable(f"group {self.group} may not read {self._topics}: {error}") from error
         except KafkaError as error:
+            self._failing_since = self._failing_since or time.monotonic()
             log.warning("fetching failed", group=self.group, error=repr(error))
             await asyncio.sleep(ERROR_PAUSE_S)
             return []
@@ -180,7 +185,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
                 self._client.seek(at, batch[0].offset)  # type: ignore[attr-defined]
                 continue
             records.extend(
-                Record(r.topic, r.partition, r.offset, epoch, r.key, r.value, r.headers, r.timestamp)  # type: ignore[attr-defined]
+                Record(r.topic, r.partition, r.offset, epoch, r.key, r.value, _headers(r.headers), r.timestamp)  # type: ignore[attr-defined]
                 for r in batch
             )
         return records
@@ -198,12 +203,16 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         return self._tracker.owns(Partition(record.topic, record.partition), record.epoch)
 
     async def watch(self) -> None:
-        """Return never; raise when the client is stuck, so that the process ends and its partitions move on."""
+        """Return never; raise when the client is stuck, so that the process ends and its partitions move on.
+
+        A client whose coordination task has died is as good as stuck: every fetch fails, for ever.
+        """
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
-            since = self._fetching_since
-            if since is not None and time.monotonic() - since > STUCK_AFTER_S:
-                raise QueueUnavailable(f"group {self.group}: a fetch has been stuck for {STUCK_AFTER_S:g} s")
+            now = time.monotonic()
+            for since in (self._fetching_since, self._failing_since):
+                if since is not None and now - since > self._stuck_after_s:
+                    raise QueueUnavailable(f"group {self.group}: no fetch has returned for {self._stuck_after_s:g} s")
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         self._joined = False
@@ -254,3 +263,11 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
                 log.warning("commit failed", group=self.group, error=repr(error))
                 return
             self._tracker.committed(marks)
+
+
+def _headers(headers: tuple[tuple[str, bytes | None], ...]) -> tuple[tuple[str, bytes], ...]:
+    """Headers without nulls, which some clients write for an empty value."""
+    for _, value in headers:
+        if value is None:
+            return tuple((name, raw or b"") for name, raw in headers)
+    return headers  # type: ignore[return-value]

@@ -41,10 +41,9 @@ class RouterRole:
             "group": lambda: None if self._consumer.joined else "joining the group",
         }
 
-    async def run(self, stop: asyncio.Event, side: SideTasks) -> None:
+    async def run(self, stop: asyncio.Event) -> None:
         settings = self._settings
         dsn = settings.postgres_dsn.get_secret_value()
-        side.start(self._catalog_topic.follow(), "catalog")
         async with AsyncExitStack() as stack:
             publisher = await open_patiently(stack, lambda: KafkaPublisher(settings), stop)
             admissions = await open_patiently(
@@ -52,6 +51,8 @@ class RouterRole:
                 lambda: PostgresAdmissions(dsn, insert_connections=1, other_connections=BATCHES_AT_ONCE),
                 stop,
             )
+            side = await stack.enter_async_context(SideTasks(stop))
+            side.start(self._catalog_topic.follow(), "catalog")
             # Without the catalog every model is unknown, and a job of an unknown model fails for good.
             await wait_patiently(self._catalog_topic.caught_up, stop)
             consumer = await open_patiently(stack, lambda: self._consumer, stop)
