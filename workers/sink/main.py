@@ -1,0 +1,70 @@
+"""`penstock sink`: makes the ends of jobs durable and wakes those who wait for them."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Final
+
+from producers.kafka_publisher import KafkaPublisher
+from runtime.clock import now_utc
+from runtime.health import Check
+from runtime.lifecycle import SideTasks
+from runtime.logs import get_logger
+from runtime.process import open_patiently, run_process
+from stores.postgres import PostgresEndings
+from stores.redis import RedisNews, RedisSignals
+from workers.batches import Batches
+from workers.consuming.kafka_consumer import KafkaConsumer
+from workers.sink.chores import mark_running, purge_keys
+from workers.sink.expirer import Expirer
+from workers.sink.pipeline import Pipeline
+from workers.sink.settings import SinkSettings
+
+log = get_logger(__name__)
+
+BATCHES_AT_ONCE: Final = 4
+# Of those beside: one for the overdue, the running and the old.
+CONNECTIONS: Final = BATCHES_AT_ONCE + 1
+DRAIN_LIMIT_S: Final = 10.0
+
+
+def run() -> None:
+    run_process("sink", SinkSettings, SinkRole)
+
+
+class SinkRole:
+    def __init__(self, settings: SinkSettings) -> None:
+        self._settings = settings
+        topics = settings.topics
+        self._consumer = KafkaConsumer(settings, topics.sink_group, [topics.results], drain_limit_s=DRAIN_LIMIT_S)
+        self.checks: Mapping[str, Check] = {
+            "group": lambda: None if self._consumer.joined else "joining the group",
+        }
+
+    async def run(self, stop: asyncio.Event) -> None:
+        settings = self._settings
+        redis_url = settings.redis_url.get_secret_value()
+        async with AsyncExitStack() as stack:
+            publisher = await open_patiently(stack, lambda: KafkaPublisher(settings), stop)
+            dsn = settings.postgres_dsn.get_secret_value()
+            endings = await open_patiently(stack, lambda: PostgresEndings(dsn, connections=CONNECTIONS), stop)
+            signals = await stack.enter_async_context(RedisSignals(redis_url, prefix=settings.topic_prefix))
+            news = await stack.enter_async_context(RedisNews(redis_url, prefix=settings.topic_prefix))
+            side = await stack.enter_async_context(SideTasks(stop))
+            expirer = Expirer(
+                endings,
+                publisher,
+                settings.topics,
+                now_utc,
+                grace_s=settings.sink_expiry_grace_s,
+                interval_s=settings.sink_expiry_interval_s,
+            )
+            side.start(expirer.run(), "expirer")
+            side.start(mark_running(news, endings), "running")
+            side.start(purge_keys(endings, now_utc, settings.sink_purge_interval_s), "purge")
+            consumer = await open_patiently(stack, lambda: self._consumer, stop)
+            side.start(consumer.watch(), "watch")
+            pipeline = Pipeline(consumer, publisher, endings, signals, settings.topics.sink_group, now_utc)
+            log.info("sinking", topic=settings.topics.results)
+            batches = Batches(consumer, pipeline.work, largest=settings.sink_batch_records, at_once=BATCHES_AT_ONCE)
+            await batches.run(stop, side)

@@ -1,0 +1,102 @@
+"""The sink's loop over one batch: write the ends down, wake the waiters, bury what is no end."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from producers.seams import Publisher
+from runtime.backoff import delays_s
+from runtime.clock import Clock
+from runtime.logs import get_logger
+from schemas.errors import StoreUnavailable, Undecodable
+from schemas.jobs import Terminal
+from stores.seams import Endings, JobKey, Signals
+from workers.consuming.seams import Consumer, Record
+from workers.replacements import Replacement, burial, publish_replacements
+from workers.sink import metrics
+from workers.sink.intake import read_end
+
+log = get_logger(__name__)
+
+# Waiters that are not woken ask the store before long: the next batch must not wait for them.
+ANNOUNCE_TIMEOUT_S: Final = 1.0
+
+
+class Pipeline:
+    """Makes batches of the results topic durable. One statement a batch; the first end of a job counts."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        publisher: Publisher,
+        endings: Endings,
+        signals: Signals,
+        group: str,
+        clock: Clock,
+    ) -> None:
+        self._consumer = consumer
+        self._publisher = publisher
+        self._endings = endings
+        self._signals = signals
+        self._group = group
+        self._clock = clock
+
+    async def work(self, records: Sequence[Record]) -> None:
+        """Returns when every record of the batch is done, or its partition lost."""
+        started = time.perf_counter()
+        ends, dead = self._read(records)
+        await self._finish(ends)
+        if dead:
+            metrics.RECORDS.labels("dead").inc(len(dead))
+            log.warning("undecodable results", count=len(dead), offset=dead[0].record.offset)
+            await publish_replacements(self._consumer, self._publisher, dead)
+        metrics.BATCH_SECONDS.observe(time.perf_counter() - started)
+
+    def _read(self, records: Sequence[Record]) -> tuple[list[tuple[Record, Terminal]], list[Replacement]]:
+        ends: list[tuple[Record, Terminal]] = []
+        dead: list[Replacement] = []
+        for record in records:
+            try:
+                ends.append((record, read_end(record)))
+            except Undecodable as error:
+                dead.append(burial(record, self._group, error))
+            except Exception as error:  # a record that we fail over must not stand in the way of those behind it
+                log.error("a result could not be read", offset=record.offset, exc_info=error)
+                why = Undecodable(f"the sink failed to read the record: {type(error).__name__}")
+                dead.append(burial(record, self._group, why))
+        return ends, dead
+
+    async def _finish(self, ends: list[tuple[Record, Terminal]]) -> None:
+        """Make the ends durable, however long the store is away; then the records are done."""
+        for delay_s in delays_s():
+            if not ends:
+                return
+            try:
+                first = await self._endings.finish([terminal for _, terminal in ends])
+            except StoreUnavailable as error:
+                metrics.STORE_RETRIES.inc()
+                log.warning("ends could not be written down, trying again", jobs=len(ends), reason=error.message)
+                await asyncio.sleep(delay_s)
+                ends = [(record, terminal) for record, terminal in ends if self._consumer.owns(record)]
+                continue
+            self._count(first, ends)
+            if first:
+                await self._announce(first)
+            self._consumer.done(record for record, _ in ends)
+            return
+
+    def _count(self, first: Sequence[JobKey], ends: Sequence[tuple[Record, Terminal]]) -> None:
+        metrics.RECORDS.labels("first").inc(len(first))
+        metrics.RECORDS.labels("repeat").inc(len(ends) - len(first))
+        oldest = ends[0][1]
+        age_s = (self._clock() - oldest.created_at).total_seconds()
+        metrics.JOB_SECONDS.labels(oldest.lane).observe(max(0.0, age_s))
+
+    async def _announce(self, keys: Sequence[JobKey]) -> None:
+        try:
+            async with asyncio.timeout(ANNOUNCE_TIMEOUT_S):
+                await self._signals.announce_done(keys)
+        except (StoreUnavailable, TimeoutError) as error:
+            metrics.UNANNOUNCED.inc(len(keys))
+            log.info("waiters could not be woken", jobs=len(keys), error=repr(error))
