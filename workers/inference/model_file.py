@@ -85,7 +85,7 @@ def _mistakes(error: ValidationError, prefixes: Mapping[str, str]) -> Iterable[s
         yield f"{_path(location)}: {rule}" if location else message
 
 
-_WORDS: Final = {"extra_forbidden": "unknown key", "missing": "is missing"}
+_WORDS: Final = {"extra_forbidden": "unknown key", "missing": "is missing", "too_short": "must not be empty"}
 
 
 def _path(location: tuple[int | str, ...]) -> str:

@@ -1,0 +1,143 @@
+"""Whatever can be wrong in a model.yaml is told with the file, the field and the rule."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.errors import ConfigurationError
+from tests.unit.models.repositories import Fields, fields, why_not, write_model
+from workers.inference.model_file import MAX_BYTES, read_model_file
+
+TEXT = {"name": "text", "data_type": "TYPE_STRING", "dims": []}
+IMAGE = {"width": 8, "height": 8, "mode": "L", "layout": "HW"}
+SECOND_INPUT = [*fields()["input"], {"name": "other", "data_type": "TYPE_FP32", "dims": [1]}]
+
+
+def tokenizer(**changes: Any) -> Fields:
+    return {"tokenizer": {"input": "text", "max_tokens": 8, **changes}}
+
+
+@pytest.mark.parametrize(
+    ("content", "field_and_rule"),
+    [
+        (fields(max_batchsize=3), "max_batchsize: unknown key"),
+        (fields(instance_group=[{"kind": "KIND_GPU"}]), "instance_group: unknown key"),
+        (
+            fields(input=[{"name": "x", "data_type": "TYPE_FP32", "dims": [1], "shape": [1]}]),
+            "input[0].shape: unknown key",
+        ),
+        (fields(dynamic_batching={"preferred_batch_size": [8]}), "dynamic_batching.preferred_batch_size: unknown key"),
+        (fields(parameters={"onnxruntime": {"threads": 2}}), "parameters.onnxruntime.threads: unknown key"),
+        (fields(image={**IMAGE, "colour": 1}), "image.colour: unknown key"),
+        (fields(name=None), "name: is missing"),
+        (fields(name="My_Model"), "name: string should match pattern"),
+        (fields(platform=None), "platform: is missing"),
+        (fields(platform="tensorflow_graphdef"), "platform[0]: input should be 'onnxruntime_onnx' or"),
+        (fields(platform=[]), "platform: must not be empty"),
+        (fields(platform=["onnxruntime_onnx", "onnxruntime_onnx"]), "platform: 'onnxruntime_onnx' is listed twice"),
+        (fields(max_batch_size=0), "max_batch_size: input should be greater than or equal to 1"),
+        (fields(max_batch_size="64"), "max_batch_size: input should be a valid integer"),
+        (fields(max_batch_size=2**70), "holds a value that is none of JSON's"),
+        (fields(input=[]), "input: must not be empty"),
+        (fields(input=SECOND_INPUT[:1] * 2), "input: 'image' is listed twice"),
+        (
+            fields(input=[{"name": "x", "data_type": "FP32", "dims": []}]),
+            "input[0].data_type: input should be 'TYPE_BOOL'",
+        ),
+        (fields(input=[{"name": "x", "data_type": "TYPE_FP32", "dims": [8, 0]}]), "input[0].dims[1]: a dimension is"),
+        (fields(input=[{"name": "x", "data_type": "TYPE_FP32", "dims": [-2]}]), "input[0].dims[0]: a dimension is"),
+        (fields(input=[{"name": "x", "data_type": "TYPE_FP32", "dims": [True]}]), "input[0].dims[0]: a dimension is"),
+        (fields(input=[{"name": "x", "data_type": "TYPE_FP32"}]), "input[0].dims: is missing"),
+        (fields(output=[]), "output: must not be empty"),
+        (
+            fields(dynamic_batching={"max_queue_delay_microseconds": -1}),
+            "max_queue_delay_microseconds: input should be",
+        ),
+        (fields(model_warmup=[{"batch_size": 65}]), "model_warmup[0].batch_size: 65 is more than max_batch_size, 64"),
+        (fields(model_warmup=[{"batch_size": 0}]), "model_warmup[0].batch_size: input should be greater than 0"),
+        (fields(metrics={"accuracy": [1]}), "metrics.accuracy"),
+        (fields(image={"width": 8}), "image.height: is missing"),
+        (fields(image={**IMAGE, "invert": "maybe"}), "image.invert: input should be 'never', 'always' or 'auto'"),
+        (fields(image={**IMAGE, "width": 9}), "image: makes rows of shape [8, 9], and input 'image' has dims [8, 8]"),
+        (fields(image={**IMAGE, "mode": "RGB"}), "image.layout: HW has no place for the three channels of mode RGB"),
+        (fields(image={**IMAGE, "input": "picture"}), "image.input: 'picture' is not among the inputs"),
+        (fields(image=IMAGE, input=SECOND_INPUT), "image: an image makes one input, and the model has 2"),
+        (fields(image=IMAGE, input=[TEXT]), "image: input 'text' is TYPE_STRING; pixels are numbers"),
+        (fields(features=["age"]), "features: 1 names do not fit input 'image' with dims [8, 8]"),
+        (fields(features=["age", "age"]), "features: 'age' is listed twice"),
+        (fields(features=["age"], input=SECOND_INPUT), "features: names the columns of one input"),
+        (fields(parameters={"torch": {}}), "parameters.torch.architecture: is missing"),
+        (fields(parameters=tokenizer()), "parameters.tokenizer.input: 'text' is not among the inputs"),
+        (fields(parameters=tokenizer(input="image")), "parameters.tokenizer.input: 'image' must be TYPE_STRING"),
+        (fields(parameters=tokenizer(max_tokens=0)), "parameters.tokenizer.max_tokens: input should be greater than 0"),
+        (fields(parameters=tokenizer(produces=[]), input=[TEXT]), "parameters.tokenizer.produces: must not be empty"),
+        (
+            fields(
+                parameters=tokenizer(), input=[TEXT, {"name": "input_ids", "data_type": "TYPE_INT64", "dims": [-1]}]
+            ),
+            "parameters.tokenizer.produces: 'input_ids' is already an input of the model",
+        ),
+        (fields(versions={"1": {"max_batch_size": "x"}}), "versions.1.max_batch_size: input should be a valid integer"),
+        (fields(versions={"1": {"name": "other"}}), "versions.1.name: unknown key"),
+        (fields(versions={"No": {}}), "versions.No.[key]: string should match pattern"),
+        (fields(versions={"9": {}}), "versions: there is no version '9', only 1"),
+        (fields(default_version="9"), "default_version: there is no version '9', only 1"),
+        (fields(default_version=1), "default_version: input should be a valid string"),
+        (fields(name="other"), "name: is 'other', and its directory 'digits'"),
+    ],
+)
+def test_a_mistake_is_told_with_file_field_and_rule(tmp_path: Path, content: Fields, field_and_rule: str) -> None:
+    model = write_model(tmp_path, content)
+    message = why_not(tmp_path)
+    assert message.startswith(f"{model / 'model.yaml'}: ")
+    assert field_and_rule in message
+
+
+def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
+    write_model(tmp_path, fields(max_batch_size=0, input=[], colour="red"))
+    message = why_not(tmp_path)
+    assert "max_batch_size: " in message
+    assert "input: " in message
+    assert "colour: unknown key" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "place_and_rule"),
+    [
+        ("name: [unclosed", ", line 1, column 16: "),
+        ("name: digits\nname: digits\n", ", line 2, column 1: key 'name' is there twice"),
+        ("name: digits\nversions:\n  1: {}\n", ", line 3, column 3: key 1 must be text: put it in quotes"),
+        ("name: &n digits\ndescription: *n\n", ", line 2, column 14: aliases are not taken"),
+        ("name: !!python/name:os.system\n", ", line 1, column 7: could not determine a constructor"),
+        ("- name\n", ": must be a mapping of fields, as name: digits"),
+        ("", ": must be a mapping of fields, as name: digits"),
+        ("name: \x00\n", ": is not YAML"),
+        ("#" * (MAX_BYTES + 1), f": is larger than {MAX_BYTES} bytes"),
+    ],
+)
+def test_yaml_that_is_not_a_mapping_of_unique_text_keys_is_refused(
+    tmp_path: Path, text: str, place_and_rule: str
+) -> None:
+    model = write_model(tmp_path, text)
+    assert why_not(tmp_path).startswith(f"{model / 'model.yaml'}{place_and_rule}")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"model\.yaml: cannot be read: No such file"):
+        read_model_file(tmp_path / "model.yaml")
+
+
+def test_a_version_overrides_whole_fields_and_keeps_the_others(tmp_path: Path) -> None:
+    overrides = {"2": {"max_batch_size": 8, "description": "the second", "metrics": {"test_accuracy": 0.99}}}
+    model = write_model(
+        tmp_path,
+        fields(description="all", metrics={"test_accuracy": 0.9, "rows": 3}, versions=overrides),
+        versions=("1", "2"),
+    )
+    file = read_model_file(model / "model.yaml")
+    first, second = file.version("1"), file.version("2")
+    assert (first.max_batch_size, first.description, first.metrics) == (64, "all", {"test_accuracy": 0.9, "rows": 3})
+    assert (second.max_batch_size, second.description, second.metrics) == (8, "the second", {"test_accuracy": 0.99})
+    assert first.input == second.input

@@ -1,0 +1,299 @@
+"""What a scan of the model repository finds, in which order, and what it says of models that cannot be served."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from schemas.errors import ConfigurationError
+from schemas.signature import ImageSpec, Signature, TensorSpec
+from tests.unit.models.repositories import fields, installed, why_not, write_model
+from workers.inference.repository import ModelRepository, natural_order
+
+ONNX_ONLY = installed("onnxruntime")
+
+
+def names(root: Path, *patterns: str) -> list[str]:
+    return [version.name for version in ModelRepository(root, ONNX_ONLY).scan(patterns)]
+
+
+def default_of(root: Path) -> list[str]:
+    return [version.name for version in ModelRepository(root, ONNX_ONLY).scan() if version.is_default]
+
+
+def test_model_yaml_becomes_a_model_version_with_its_signature(tmp_path: Path) -> None:
+    model = write_model(
+        tmp_path,
+        fields(
+            description="Digits",
+            metrics={"test_accuracy": 0.97},
+            output=[
+                {"name": "label", "data_type": "TYPE_INT64", "dims": [], "label_filename": "labels.txt"},
+                {"name": "scores", "data_type": "TYPE_FP32", "dims": [2], "label_filename": "labels.txt"},
+            ],
+            dynamic_batching={"max_queue_delay_microseconds": 1500},
+            model_warmup=[{"batch_size": 1}, {"batch_size": 64}],
+            parameters={"onnxruntime": {"intra_op_threads": 2}},
+            image={"width": 8, "height": 8, "mode": "L", "layout": "HW", "scale": 0.5, "invert": "auto"},
+        ),
+    )
+    (model / "labels.txt").write_text("even\nodd\n")
+
+    (version,) = ModelRepository(tmp_path, ONNX_ONLY).scan()
+
+    assert (version.model, version.version, version.name) == ("digits", "1", "digits/1")
+    assert (version.directory, version.file) == (model / "1", model / "1" / "model.onnx")
+    assert version.platform == "onnxruntime_onnx"
+    assert (version.max_batch_size, version.max_wait_s, version.warmup_batch_sizes) == (64, 0.0015, (1, 64))
+    assert version.parameters.onnxruntime.intra_op_threads == 2
+    assert (version.description, version.metrics, version.is_default) == ("Digits", {"test_accuracy": 0.97}, True)
+    assert version.signature == Signature(
+        inputs=(TensorSpec("image", "FP32", (-1, 8, 8)),),
+        outputs=(
+            TensorSpec("label", "INT64", (-1,), labels=("even", "odd")),
+            TensorSpec("scores", "FP32", (-1, 2), labels=("even", "odd")),
+        ),
+        image=ImageSpec("image", 8, 8, mode="L", layout="HW", scale=0.5, invert="auto"),
+    )
+
+
+def test_features_and_variable_dimensions_reach_the_signature(tmp_path: Path) -> None:
+    write_model(
+        tmp_path,
+        fields(
+            name="iris",
+            input=[{"name": "x", "data_type": "TYPE_FP32", "dims": [2], "allow_nan": True}],
+            output=[{"name": "series", "data_type": "TYPE_FP64", "dims": [-1, 3]}],
+            features=["length", "width"],
+        ),
+        name="iris",
+    )
+    (version,) = ModelRepository(tmp_path, ONNX_ONLY).scan()
+    assert version.signature.inputs == (TensorSpec("x", "FP32", (-1, 2), allow_nan=True),)
+    assert version.signature.outputs == (TensorSpec("series", "FP64", (-1, -1, 3)),)
+    assert version.signature.features == ("length", "width")
+    assert version.max_wait_s == 0.0
+
+
+@pytest.mark.parametrize(
+    ("patterns", "found"),
+    [
+        (["*"], ["digits/1", "digits/2", "text-a/1", "text-b/1"]),
+        (["digits"], ["digits/1", "digits/2"]),
+        (["digits/*"], ["digits/1", "digits/2"]),
+        (["digits/2"], ["digits/2"]),
+        (["text-*"], ["text-a/1", "text-b/1"]),
+        (["text-?/1", "digits/1"], ["digits/1", "text-a/1", "text-b/1"]),
+        (["digits", "digits/2"], ["digits/1", "digits/2"]),
+    ],
+)
+def test_patterns_choose_models_and_versions(tmp_path: Path, patterns: list[str], found: list[str]) -> None:
+    write_model(tmp_path, versions=("1", "2"))
+    write_model(tmp_path, name="text-a")
+    write_model(tmp_path, name="text-b")
+    (tmp_path / "no-model").mkdir()
+    assert names(tmp_path, *patterns) == found
+
+
+@pytest.mark.parametrize("pattern", ["letters", "digits/3", "x*", "digits/v*"])
+def test_a_pattern_that_finds_nothing_is_an_error(tmp_path: Path, pattern: str) -> None:
+    write_model(tmp_path)
+    assert why_not(tmp_path, pattern) == f"no model in {tmp_path} matches {pattern!r}"
+
+
+def test_a_repository_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    assert (
+        why_not(tmp_path / "gone") == f"model repository {tmp_path / 'gone'}: cannot be read: No such file or directory"
+    )
+
+
+def test_versions_come_in_natural_order_and_the_last_is_the_default(tmp_path: Path) -> None:
+    write_model(tmp_path, versions=("10", "9", "1.10", "1.9", "2-rc1"))
+    assert names(tmp_path, "*") == [f"digits/{version}" for version in ("1.9", "1.10", "2-rc1", "9", "10")]
+    assert default_of(tmp_path) == ["digits/10"]
+
+
+def test_versions_that_differ_only_in_writing_still_have_one_order() -> None:
+    assert sorted(["01", "1", "1.0", "1-0"], key=natural_order) == ["01", "1", "1-0", "1.0"]
+
+
+def test_the_default_version_can_be_named(tmp_path: Path) -> None:
+    write_model(tmp_path, fields(default_version="1"), versions=("1", "2"))
+    assert default_of(tmp_path) == ["digits/1"]
+
+
+def test_a_default_that_cannot_be_served_is_not_replaced_by_another_version(tmp_path: Path) -> None:
+    """Workers must agree on the default, also where only some of them can serve it."""
+    model = write_model(tmp_path, versions=("1", "2"))
+    (model / "2" / "model.onnx").unlink()
+    assert names(tmp_path, "*") == ["digits/1"]
+    assert default_of(tmp_path) == []
+
+
+def test_directories_that_are_no_versions_are_passed_over(tmp_path: Path) -> None:
+    model = write_model(tmp_path)
+    for name in (".git", "__pycache__", "Notes"):
+        (model / name).mkdir()
+    assert names(tmp_path, "*") == ["digits/1"]
+
+
+def test_a_model_without_versions_says_what_one_would_be(tmp_path: Path) -> None:
+    model = write_model(tmp_path, versions=())
+    assert why_not(tmp_path) == f"{model}: has no version; {model / '1'} would be one"
+
+
+class TestProblems:
+    """`good` can be served, `broken` has an unknown key, and of `half` version 2 has no weights."""
+
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> Path:
+        write_model(tmp_path, name="good")
+        write_model(tmp_path, fields(name="broken", colour="red"), name="broken", versions=("1", "2"))
+        half = write_model(tmp_path, name="half", versions=("1", "2"))
+        (half / "2" / "model.onnx").unlink()
+        return tmp_path
+
+    def test_a_wildcard_serves_the_sound_ones_and_logs_the_others(self, root: Path) -> None:
+        with capture_logs() as logs:
+            assert names(root, "*") == ["good/1", "half/1"]
+        assert [(entry["model"], entry["version"]) for entry in logs] == [
+            ("broken", "1"),
+            ("broken", "2"),
+            ("half", "2"),
+        ]
+        assert all(entry["event"] == "model left out" and entry["log_level"] == "error" for entry in logs)
+        assert "colour: unknown key" in logs[0]["reason"]
+        assert "onnxruntime_onnx needs the file model.onnx" in logs[2]["reason"]
+
+    def test_problems_can_be_had_as_values(self, root: Path) -> None:
+        survey = ModelRepository(root, ONNX_ONLY).survey()
+        assert [problem.name for problem in survey.problems] == ["broken/1", "broken/2", "half/2"]
+
+    @pytest.mark.parametrize("pattern", ["broken", "broken/1", "half", "half/2"])
+    def test_a_model_asked_for_by_name_must_be_sound(self, root: Path, pattern: str) -> None:
+        assert ("colour" if "broken" in pattern else "model.onnx") in why_not(root, pattern)
+
+    def test_a_sound_version_of_a_half_sound_model_can_be_asked_for(self, root: Path) -> None:
+        assert names(root, "half/1") == ["half/1"]
+
+    def test_a_wildcard_that_meets_only_problems_tells_each_once(self, root: Path) -> None:
+        assert why_not(root, "brok*") == f"{root / 'broken' / 'model.yaml'}: colour: unknown key"
+
+    def test_models_that_no_pattern_means_are_not_even_read(self, root: Path) -> None:
+        with capture_logs() as logs:
+            assert names(root, "g*") == ["good/1"]
+        assert logs == []
+
+    def test_a_model_whose_yaml_cannot_be_read_is_a_problem_of_all_its_versions(self, root: Path) -> None:
+        (root / "broken" / "model.yaml").write_text("name: [")
+        (problem,) = (p for p in ModelRepository(root, ONNX_ONLY).survey().problems if p.model == "broken")
+        assert (problem.name, problem.version) == ("broken", None)
+        assert "line 1" in why_not(root, "broken/1")
+
+
+class TestPlatforms:
+    """`platform` may list several: the first that is installed and whose file is there runs the version."""
+
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> Path:
+        content = fields(
+            platform=["pytorch_safetensors", "onnxruntime_onnx"], parameters={"torch": {"architecture": "sequential"}}
+        )
+        model = write_model(tmp_path, content)
+        (model / "1" / "model.safetensors").touch()
+        return tmp_path
+
+    @pytest.mark.parametrize(
+        ("modules", "platform"),
+        [
+            (("onnxruntime",), "onnxruntime_onnx"),
+            (("torch", "safetensors"), "pytorch_safetensors"),
+            (("torch", "onnxruntime"), "onnxruntime_onnx"),
+            (("torch", "safetensors", "onnxruntime"), "pytorch_safetensors"),
+        ],
+    )
+    def test_what_is_installed_decides(self, root: Path, modules: tuple[str, ...], platform: str) -> None:
+        (version,) = ModelRepository(root, installed(*modules)).scan()
+        assert version.platform == platform
+
+    def test_a_platform_without_its_file_is_passed_over(self, root: Path) -> None:
+        (root / "digits" / "1" / "model.safetensors").unlink()
+        (version,) = ModelRepository(root, installed("torch", "safetensors", "onnxruntime")).scan()
+        assert version.platform == "onnxruntime_onnx"
+
+    def test_every_reason_is_told_where_none_can_be_used(self, root: Path) -> None:
+        (root / "digits" / "1" / "model.onnx").unlink()
+        with pytest.raises(ConfigurationError) as caught:
+            ModelRepository(root, ONNX_ONLY).scan(["digits"])
+        assert caught.value.message == (
+            f"{root / 'digits' / '1'}: cannot be run: "
+            "pytorch_safetensors needs torch, safetensors (install penstock[torch]); "
+            "onnxruntime_onnx needs the file model.onnx"
+        )
+
+    def test_torch_needs_an_architecture(self, tmp_path: Path) -> None:
+        write_model(tmp_path, fields(platform="pytorch_safetensors"), filename="model.safetensors")
+        assert "parameters.torch: is missing" in why_not(tmp_path)
+
+
+def with_labels(filename: str, **output: Any) -> dict[str, Any]:
+    label = {"name": "label", "data_type": "TYPE_INT64", "dims": [], "label_filename": filename}
+    return fields(output=[{**label, **output}])
+
+
+class TestFiles:
+    """Files that model.yaml names lie in the version's directory or beside model.yaml, and nowhere else."""
+
+    def test_a_versions_own_labels_come_before_the_models(self, tmp_path: Path) -> None:
+        model = write_model(tmp_path, with_labels("labels.txt"), versions=("1", "2"))
+        (model / "labels.txt").write_text("a\nb\n")
+        (model / "2" / "labels.txt").write_text("c\nd\n")
+        first, second = ModelRepository(tmp_path, ONNX_ONLY).scan()
+        assert first.signature.outputs[0].labels == ("a", "b")
+        assert second.signature.outputs[0].labels == ("c", "d")
+
+    @pytest.mark.parametrize("filename", ["../secret.txt", "../../secret.txt", "{root}/secret.txt"])
+    def test_a_path_that_leads_out_is_refused(self, tmp_path: Path, filename: str) -> None:
+        (tmp_path / "secret.txt").write_text("a\n")
+        write_model(tmp_path, with_labels(filename.format(root=tmp_path)))
+        assert "leads out of" in why_not(tmp_path)
+
+    def test_a_link_that_leads_out_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "secret.txt").write_text("a\n")
+        model = write_model(tmp_path, with_labels("labels.txt"))
+        (model / "1" / "labels.txt").symlink_to(tmp_path / "secret.txt")
+        assert "labels.txt: leads out of" in why_not(tmp_path)
+
+    def test_weights_may_not_be_a_link_to_elsewhere(self, tmp_path: Path) -> None:
+        (tmp_path / "other.onnx").touch()
+        model = write_model(tmp_path)
+        (model / "1" / "model.onnx").unlink()
+        (model / "1" / "model.onnx").symlink_to(tmp_path / "other.onnx")
+        assert why_not(tmp_path) == f"{model / '1' / 'model.onnx'}: leads out of {model / '1'}"
+
+    def test_a_file_that_is_nowhere_is_named(self, tmp_path: Path) -> None:
+        write_model(tmp_path, with_labels("labels.txt"))
+        assert "the file 'labels.txt' is neither there nor beside model.yaml" in why_not(tmp_path)
+
+    def test_a_tokenizer_is_found_like_labels(self, tmp_path: Path) -> None:
+        content = fields(
+            input=[{"name": "text", "data_type": "TYPE_STRING", "dims": []}],
+            parameters={"tokenizer": {"input": "text", "max_tokens": 8}},
+        )
+        model = write_model(tmp_path, content)
+        assert "the file 'tokenizer.json' is neither there" in why_not(tmp_path)
+        (model / "tokenizer.json").touch()
+        (version,) = ModelRepository(tmp_path, ONNX_ONLY).scan()
+        assert version.tokenizer_file == model / "tokenizer.json"
+
+    @pytest.mark.parametrize("content", [b"", b"a\n\nb\n", b"a\na\n", b"\xff\n"])
+    def test_labels_are_one_class_a_line_each_once(self, tmp_path: Path, content: bytes) -> None:
+        model = write_model(tmp_path, with_labels("labels.txt"))
+        (model / "labels.txt").write_bytes(content)
+        assert f"{model / 'labels.txt'}: " in why_not(tmp_path)
+
+    def test_scores_need_a_label_a_column(self, tmp_path: Path) -> None:
+        model = write_model(tmp_path, with_labels("labels.txt", data_type="TYPE_FP32", dims=[10]))
+        (model / "labels.txt").write_text("a\nb\n")
+        assert "output 'label': labels.txt has 2 labels, and the output 10 classes" in why_not(tmp_path)
