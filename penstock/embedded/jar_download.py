@@ -27,7 +27,7 @@ SCHEMES = ("https", "http", "file")
 class JarDownload:
     """Brings every jar into `directory`. Raises `StackError` for the first one that cannot be had.
 
-    `on_bytes` hears of each chunk, from several threads. What is there already, and right, is not fetched again.
+    `on_bytes` hears of each chunk, from several threads.
     """
 
     def __init__(self, repository_url: str, directory: Path, on_bytes: Callable[[int], None]) -> None:
@@ -57,9 +57,6 @@ class JarDownload:
 
     def _bring(self, jar: Jar) -> None:
         target = self._directory / jar.file_name
-        if is_intact(target, jar):
-            self._on_bytes(jar.size_bytes)
-            return
         for attempt in range(1, TRIES + 1):
             try:
                 self._fetch(jar, target)

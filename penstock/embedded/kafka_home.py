@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from penstock.embedded.environment import clean_environment
-from penstock.embedded.jar_download import JarDownload
+from penstock.embedded.jar_download import JarDownload, is_intact
 from penstock.embedded.jars import PINS, Jar, kafka_version, parse_pins
 from penstock.embedded.java import Java
 from penstock.embedded.kafka_properties import render, server_properties
@@ -57,7 +57,9 @@ class KafkaHome:
         async with self._alone():
             if self._is_complete():
                 return
-            await self._fetch(self._jars)
+            missing = await in_thread(self._missing)
+            if missing:
+                await self._fetch(missing)
             await in_thread(self._write_checkpoint, java)
             self._marker.write_text(self._digest)
 
@@ -72,6 +74,9 @@ class KafkaHome:
             return False
         files = [self.checkpoint, *(self.directory / jar.file_name for jar in self._jars)]
         return marked and all(file.is_file() for file in files)
+
+    def _missing(self) -> list[Jar]:
+        return [jar for jar in self._jars if not is_intact(self.directory / jar.file_name, jar)]
 
     async def _fetch(self, jars: Sequence[Jar]) -> None:
         total_bytes = sum(jar.size_bytes for jar in jars)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from penstock.embedded.jar_download import JarDownload
+from penstock.embedded.jar_download import JarDownload, is_intact
 from penstock.embedded.jars import Jar
 from penstock.errors import StackError
 
@@ -81,17 +81,15 @@ def test_progress_counts_every_byte_once(repository: Path, target: Path) -> None
     assert sum(counts) == sum(pinned.size_bytes for pinned in JARS)
 
 
-def test_what_is_there_is_not_fetched_again(target: Path, tmp_path: Path) -> None:
-    for pinned in JARS:
-        (target / pinned.file_name).write_bytes(CONTENT[pinned.artifact])
-    JarDownload((tmp_path / "nowhere").as_uri(), target, lambda _: None).run(JARS)
-    assert names(target) == {"one-1.0.jar", "two-1.0.jar"}
-
-
-def test_a_damaged_file_is_fetched_again(repository: Path, target: Path) -> None:
-    (target / "one-1.0.jar").write_bytes(b"x" * len(CONTENT["one"]))
-    JarDownload(repository.as_uri(), target, lambda _: None).run(JARS)
-    assert (target / "one-1.0.jar").read_bytes() == CONTENT["one"]
+def test_only_the_pinned_bytes_are_intact(repository: Path) -> None:
+    one = repository / JARS[0].repository_path
+    assert is_intact(one, JARS[0])
+    one.write_bytes(b"x" * JARS[0].size_bytes)
+    assert not is_intact(one, JARS[0])
+    one.write_bytes(CONTENT["one"][:-1])
+    assert not is_intact(one, JARS[0])
+    one.unlink()
+    assert not is_intact(one, JARS[0])
 
 
 def test_other_content_than_pinned_never_gets_the_name(repository: Path, target: Path) -> None:

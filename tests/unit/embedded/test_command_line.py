@@ -1,0 +1,57 @@
+"""The `penstock` command: what it refuses, and that it loads only what it runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from penstock.cli import COMMANDS, main, missing_extra
+
+
+@pytest.fixture
+def runner() -> CliRunner:
+    return CliRunner()
+
+
+def test_every_command_explains_itself(runner: CliRunner) -> None:
+    shown = runner.invoke(main, ["--help"])
+    assert shown.exit_code == 0
+    for command in COMMANDS:
+        assert runner.invoke(main, [command, "--help"]).exit_code == 0
+        assert f"  {command} " in shown.output
+
+
+def test_an_unknown_command_is_a_usage_error(runner: CliRunner) -> None:
+    assert runner.invoke(main, ["down"]).exit_code == 2
+
+
+def test_a_missing_model_repository_is_one_line(runner: CliRunner, tmp_path: Path) -> None:
+    ran = runner.invoke(main, ["up", "--ephemeral", "--port", "0", "--models", str(tmp_path / "none")])
+    assert ran.exit_code == 1
+    assert ran.stderr == f"Error: there is no model repository at {tmp_path / 'none'}: name one with --models\n"
+
+
+def test_nothing_is_kept_and_kept_somewhere_is_a_usage_error(runner: CliRunner, tmp_path: Path) -> None:
+    ran = runner.invoke(main, ["up", "--ephemeral", "--data-dir", str(tmp_path)])
+    assert ran.exit_code == 2
+    assert "--ephemeral keeps nothing" in ran.stderr
+
+
+def test_a_package_that_is_missing_names_the_extra_that_brings_it() -> None:
+    told = missing_extra("gateway", COMMANDS["gateway"], ModuleNotFoundError("no", name="fastapi"))
+    assert str(told) == "`penstock gateway` needs the package fastapi: pip install 'penstock[gateway]'"
+
+
+def test_a_package_of_ours_that_is_missing_is_our_mistake() -> None:
+    error = ModuleNotFoundError("no", name="gateway.main")
+    assert missing_extra("gateway", COMMANDS["gateway"], error) is error
+
+
+def test_a_role_loads_nothing_of_the_embedded_stack() -> None:
+    program = (
+        "import sys, penstock.roles; print([name for name in sys.modules if name.startswith('penstock.embedded')])"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout == "[]\n"

@@ -1,0 +1,14 @@
+"""What `up` writes."""
+
+from io import StringIO
+
+from penstock.console import Console
+
+
+def test_each_line_says_who_said_it() -> None:
+    stream = StringIO()
+    console = Console(stream)
+    console.line("gateway", "listening")
+    console.line("worker-2", "serving")
+    console.say("ready")
+    assert stream.getvalue() == "gateway  | listening\nworker-2 | serving\npenstock | ready\n"
