@@ -4,14 +4,18 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
 POLL_INTERVAL_S = 0.02
 
 
-async def eventually(condition: Callable[[], T | Awaitable[T]], timeout_s: float = 10.0, what: str = "") -> T:
+@overload
+async def eventually(condition: Callable[[], Awaitable[T]], timeout_s: float = 10.0, what: str = "") -> T: ...
+@overload
+async def eventually(condition: Callable[[], T], timeout_s: float = 10.0, what: str = "") -> T: ...
+async def eventually(condition: Callable[[], Any], timeout_s: float = 10.0, what: str = "") -> Any:
     """Return the first truthy value of `condition` (plain or async); fail after `timeout_s` seconds.
 
     An `AssertionError` raised by the condition counts as "not yet", and is the cause of the failure if time runs out.
@@ -21,7 +25,7 @@ async def eventually(condition: Callable[[], T | Awaitable[T]], timeout_s: float
     while True:
         try:
             value = condition()
-            result: T = await value if inspect.isawaitable(value) else value  # type: ignore[assignment]
+            result = await value if inspect.isawaitable(value) else value
             if result:
                 return result
         except AssertionError as error:
