@@ -14,6 +14,7 @@ import penstock
 from penstock.console import Console
 from penstock.embedded.locations import default_data_dir
 from penstock.errors import StackError
+from penstock.invalid_settings import invalid_settings
 from penstock.stack import Stack
 from penstock.welcome import welcome
 
@@ -66,11 +67,21 @@ def up(
     if ephemeral and data_dir is not None:
         raise click.UsageError("--ephemeral keeps nothing, so it takes no --data-dir")
     kept = None if ephemeral else (data_dir or default_data_dir(os.getuid()))
+    refuse_invalid_settings()
     options = UpOptions(kept, port, models or example_models(), workers, open_when_ready)
     try:
         asyncio.run(Up(options, Console(sys.stderr)).run())
     except StackError as error:
         raise click.ClickException(str(error)) from error
+
+
+def refuse_invalid_settings() -> None:
+    """Exit with 2 if a role would: before anything is started, and with the mistakes of all roles at once."""
+    told = invalid_settings()
+    for line in told:
+        click.echo(line, err=True)
+    if told:
+        raise SystemExit(2)
 
 
 def example_models() -> Path:

@@ -91,9 +91,17 @@ def load(settings: type[S]) -> S:
         _refuse(error)
 
 
-def _refuse(error: ValidationError) -> NoReturn:
+def mistakes(error: ValidationError) -> list[str]:
+    """One line for each, with the name of the variable at fault."""
+    lines = []
     for mistake in error.errors():
         field = "_".join(str(part) for part in mistake["loc"])
         name = f"{PREFIX}{field.upper()}: " if field else ""
-        print(f"{name}{mistake['msg'].removeprefix('Value error, ')}", file=sys.stderr)  # noqa: T201 - no logs yet
+        lines.append(f"{name}{mistake['msg'].removeprefix('Value error, ')}")
+    return lines
+
+
+def _refuse(error: ValidationError) -> NoReturn:
+    for line in mistakes(error):
+        print(line, file=sys.stderr)  # noqa: T201 - no logs yet
     raise SystemExit(2)

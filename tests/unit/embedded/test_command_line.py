@@ -39,6 +39,13 @@ def test_nothing_is_kept_and_kept_somewhere_is_a_usage_error(runner: CliRunner, 
     assert "--ephemeral keeps nothing" in ran.stderr
 
 
+def test_up_tells_the_mistakes_of_every_role_at_once_and_exits_with_2(runner: CliRunner) -> None:
+    mistaken = {"PENSTOCK_LOG_LEVEL": "loud", "PENSTOCK_GATEWAY_PORT": "none", "PENSTOCK_SINK_BATCH_RECORDS": "0"}
+    ran = runner.invoke(main, ["up", "--ephemeral"], env=mistaken)
+    assert ran.exit_code == 2
+    assert sorted(line.partition(":")[0] for line in ran.stderr.splitlines()) == sorted(mistaken)
+
+
 def test_a_package_that_is_missing_names_the_extra_that_brings_it() -> None:
     told = missing_extra("gateway", COMMANDS["gateway"], ModuleNotFoundError("no", name="fastapi"))
     assert str(told) == "`penstock gateway` needs the package fastapi: pip install 'penstock[gateway]'"
