@@ -1,15 +1,22 @@
 """What the rest of Penstock asks of its stores. Postgres and Redis answer; each seam has an in-memory twin.
 
-Every method may raise `StoreUnavailable`. Jobs are addressed by tenant and id: an id of another tenant is not found.
+Every method may raise `StoreUnavailable`: the store did not do it, or did not say in time whether it did.
+Jobs are addressed by tenant and id: an id of another tenant is not found. A name that no store can hold, for it
+has a NUL character or half a surrogate pair in it, is not found either, and `InvalidInput` where it is to be written.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
-from typing import NamedTuple, Protocol
+from datetime import datetime, timedelta
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
+from schemas.errors import Canceled
 from schemas.jobs import Job, Status, Terminal
+
+KEY_LOCK: Final = timedelta(seconds=30)  # how long an unanswered request holds its idempotency key
+KEY_KEPT: Final = timedelta(hours=24)
+CANCELED: Final = Canceled("the job was canceled").body()  # the error of a job canceled before it ended
 
 
 class JobKey(NamedTuple):
@@ -25,7 +32,11 @@ class IdempotencyKey(msgspec.Struct, frozen=True):
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """What became of an insert: the job as the store holds it, and whether it stood there before."""
+    """What became of an insert: the job as the store holds it, and whether its record has been sent before.
+
+    Where `replayed` is false the caller sends `job`, which need not be the job it asked for: it has the id, and
+    perhaps all else, of the job that took the same idempotency key first.
+    """
 
     job: Job
     replayed: bool
@@ -35,15 +46,22 @@ class Admissions(Protocol):
     """Where accepted jobs are written down. Concurrent calls share one grouped insert."""
 
     async def insert(self, job: Job, idempotency: IdempotencyKey | None = None) -> Admission:
-        """Write a queued job; durable on return.
+        """Write a queued job; durable on return. A job id the store knows already is left alone, and is replayed.
 
-        With a key that is new, the key is taken together with the job, and is in flight until `confirm`.
-        With a known key: the first job again, `RequestInFlight` while the first request is unanswered,
-        `IdempotencyMismatch` for another body. A key whose job was withdrawn gives that job's id again.
+        With a key that is new, the key is taken together with the job, and is in flight until `confirm`, or for
+        `KEY_LOCK` if that never comes. With a known key: `IdempotencyMismatch` for another body, else
+        the first job again, replayed, once confirmed; `RequestInFlight` while in flight; and where
+        the lock ran out over a job that is still queued, that job, not replayed, under a new lock.
+        A key whose job was withdrawn gives that job's id again, at once.
+
+        A caller that is cancelled while it waits cannot know whether the job was written.
         """
 
     async def insert_new(self, jobs: Sequence[Job]) -> None:
-        """Write those of the jobs that the store does not know yet; leave the others as they are."""
+        """Write those of the jobs that the store does not know yet, as queued; leave the others as they are.
+
+        A job that no store can hold is left out, with a line in the log: its neighbours must not wait for ever.
+        """
 
     async def confirm(self, job: Job, idempotency: IdempotencyKey) -> None:
         """The request with this key has been answered: from now on it is replayed."""
@@ -59,7 +77,10 @@ class Jobs(Protocol):
         """The job with its result or error. Concurrent calls share one query."""
 
     async def list(self, tenant: str, *, after: str | None, limit: int, status: Status | None) -> Sequence[Job]:
-        """Newest first, without results; `after` is the id of the last job of the page before."""
+        """Highest id first, which for ids of `new_job_id` is newest first; without results.
+
+        `after` is the id of the last job of the page before; it need not exist any more.
+        """
 
     async def cancel(self, key: JobKey, now: datetime) -> Job | None:
         """Cancel a job that has not ended. Returns it as it now is: canceled, or as it had ended before."""
@@ -69,13 +90,20 @@ class Endings(Protocol):
     """Where terminal records become durable."""
 
     async def finish(self, terminals: Sequence[Terminal]) -> Sequence[JobKey]:
-        """Write terminal records, also of jobs never seen before; the first of a job wins. Returns those that won."""
+        """Write terminal records, also of jobs never seen before; the first of a job wins. Returns those that won.
+
+        All or nothing. A job in the store keeps all that was said at its admission; the record adds how it ended.
+        Only a record that no store can hold is left out, with a line in the log: its neighbours must not wait for ever.
+        """
 
     async def mark_running(self, keys: Sequence[JobKey], started_at: datetime) -> None:
         """Queued jobs become running."""
 
     async def overdue(self, now: datetime, limit: int) -> Sequence[Job]:
         """Jobs that have not ended although their deadline has passed, oldest deadline first."""
+
+    async def purge(self, now: datetime) -> int:
+        """Forget the idempotency keys taken more than `KEY_KEPT` ago. Returns how many; the jobs stay."""
 
 
 class Signals(Protocol):
@@ -91,6 +119,10 @@ class Signals(Protocol):
 
 class News(Protocol):
     """The other end of `Signals`. Iterators never end; they reconnect on their own and raise nothing."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether news flow to every iterator in use. While they do not, whoever waits asks the store more often."""
 
     def done(self) -> AsyncIterator[Sequence[JobKey]]: ...
 

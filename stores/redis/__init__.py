@@ -1,4 +1,4 @@
-"""News over Redis: who is done, who runs, who was canceled. All of it may be lost."""
+"""What may be lost: news between processes, in Redis or Valkey."""
 
 from stores.redis.news import RedisNews
 from stores.redis.signals import RedisSignals

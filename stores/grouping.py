@@ -1,0 +1,129 @@
+"""Group commit by back-pressure: concurrent calls share one statement, and no call waits for a timer.
+
+A free lane takes what is waiting at once. While every lane is busy calls gather, so the busier
+the store, the larger its groups; an idle store answers a single call in a group of one.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, NamedTuple, Self, TypeVar, cast
+
+from schemas.errors import InvalidInput, PenstockError, StoreUnavailable
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+# One statement for a group: an answer for each item, in order; an error among them is raised to that caller alone.
+Run = Callable[[Sequence[Item]], Awaitable[Sequence[Answer | PenstockError]]]
+
+
+class _Call(NamedTuple, Generic[Item, Answer]):
+    item: Item
+    answer: asyncio.Future[Answer]
+    since_s: float
+
+
+class Grouping(Generic[Item, Answer]):
+    """Runs concurrent `ask`s as groups of at most `largest`, on at most `lanes` groups at a time.
+
+    Waiting is bounded in both senses: beyond `most_waiting` calls, and for calls that found no lane within
+    `longest_wait_s`, `StoreUnavailable` is raised. A group that raises `InvalidInput`, having done nothing, is
+    halved and run again until the culprit stands alone, and only its caller sees the error.
+    """
+
+    def __init__(
+        self,
+        run: Run[Item, Answer],
+        *,
+        lanes: int,
+        largest: int = 1000,  # more would only make everybody wait for the slowest
+        most_waiting: int = 20_000,
+        longest_wait_s: float = 5.0,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._run = run
+        self._lanes = lanes
+        self._largest = largest
+        self._most_waiting = most_waiting
+        self._longest_wait_s = longest_wait_s
+        self._clock_s = clock_s
+        self._waiting: deque[_Call[Item, Answer]] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._starting = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Calls that wait for a lane are refused; those in a statement get its answer."""
+        while self._waiting:
+            _refuse(self._waiting.popleft().answer, StoreUnavailable("the store is closing"))
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def ask(self, item: Item) -> Answer:
+        if len(self._waiting) >= self._most_waiting:
+            raise StoreUnavailable("too many calls are waiting for the store")
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Call(item, answer, self._clock_s()))
+        # A lane that has been started but has not run yet will take this call too.
+        if not self._starting and len(self._tasks) < self._lanes:
+            self._starting = True
+            self._tasks.add(asyncio.create_task(self._lane()))
+        return await answer
+
+    async def _lane(self) -> None:
+        self._starting = False
+        try:
+            while group := self._take():
+                await self._answer(group)
+        finally:
+            # In the same breath as finding nobody waiting: a done-callback would come a moment later, and a call
+            # made in between would count on a lane that has gone.
+            self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    def _take(self) -> list[_Call[Item, Answer]]:
+        """The next group; empty only if nobody waits any more."""
+        group: list[_Call[Item, Answer]] = []
+        oldest_s = self._clock_s() - self._longest_wait_s
+        while self._waiting and len(group) < self._largest:
+            call = self._waiting.popleft()
+            if call.since_s < oldest_s:
+                _refuse(call.answer, StoreUnavailable("the store did not get to this call in time"))
+            elif not call.answer.done():  # done: the caller was cancelled
+                group.append(call)
+        return group
+
+    async def _answer(self, group: Sequence[_Call[Item, Answer]]) -> None:
+        try:
+            answers = await self._run([call.item for call in group])
+        except InvalidInput as error:
+            if len(group) == 1:
+                _refuse(group[0].answer, error)
+                return
+            middle = len(group) // 2
+            await self._answer(group[:middle])
+            await self._answer(group[middle:])
+        except Exception as error:
+            for call in group:
+                _refuse(call.answer, error)
+        else:
+            for call, answer in zip(group, answers, strict=True):
+                if isinstance(answer, PenstockError):
+                    _refuse(call.answer, answer)
+                elif not call.answer.done():
+                    call.answer.set_result(answer)
+
+
+def _refuse(answer: "asyncio.Future[Answer]", error: Exception) -> None:
+    """Each caller gets an error of its own: one raised in many tasks would gather all their tracebacks."""
+    if answer.done():
+        return
+    if isinstance(error, StoreUnavailable):
+        own = StoreUnavailable(error.message)
+        own.__cause__ = error.__cause__
+        error = own
+    answer.set_exception(error)
+    answer.exception()  # counts as seen: a caller cancelled in this moment leaves no complaint behind

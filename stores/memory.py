@@ -1,0 +1,158 @@
+"""The in-memory twin of the job store: what the contracts promise, without Postgres. For tests."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from operator import attrgetter
+from typing import NamedTuple
+
+import msgspec
+
+from runtime.clock import Clock, now_utc
+from schemas.errors import InvalidInput, StoreUnavailable
+from schemas.jobs import Job, Status, Terminal
+from stores.idempotency import KnownKey, judge
+from stores.seams import CANCELED, KEY_KEPT, KEY_LOCK, Admission, IdempotencyKey, JobKey
+from stores.storable import metadata_json, storable
+
+
+class _Taken(NamedTuple):
+    known: KnownKey
+    created_at: datetime
+
+
+class MemoryJobs:
+    """`Admissions`, `Jobs` and `Endings` in one. While `down` is true, every call raises `StoreUnavailable`."""
+
+    def __init__(self, clock: Clock = now_utc) -> None:
+        self.down = False
+        self._clock = clock
+        self._jobs: dict[JobKey, Job] = {}
+        self._taken: dict[tuple[str, str], _Taken] = {}
+
+    async def insert(self, job: Job, idempotency: IdempotencyKey | None = None) -> Admission:
+        self._check_up()
+        _check_storable(job, idempotency)
+        if idempotency is None:
+            stored = self._jobs.setdefault(_key(job), job)
+            return Admission(stored, replayed=stored is not job)
+        now = self._clock()
+        place = (job.tenant, idempotency.key)
+        if place not in self._taken:
+            self._taken[place] = _Taken(KnownKey(idempotency.fingerprint, job.id, now + KEY_LOCK), now)
+            self._jobs.setdefault(_key(job), job)
+            return Admission(job, replayed=False)
+        known = self._taken[place].known
+        answer = judge(known, idempotency, job, self._jobs.get(JobKey(job.tenant, known.job_id)), now)
+        if not isinstance(answer, Admission):
+            raise answer
+        if not answer.replayed:
+            self._jobs.setdefault(_key(answer.job), answer.job)
+            self._lock(place, now + KEY_LOCK)
+        return answer
+
+    async def insert_new(self, jobs: Sequence[Job]) -> None:
+        self._check_up()
+        for job in jobs:
+            try:
+                _check_storable(job)
+            except InvalidInput:
+                continue
+            self._jobs.setdefault(_key(job), job)
+
+    async def confirm(self, job: Job, idempotency: IdempotencyKey) -> None:
+        self._check_up()
+        taken = self._taken.get((job.tenant, idempotency.key))
+        if taken is not None and taken.known.job_id == job.id:
+            self._lock((job.tenant, idempotency.key), None)
+
+    async def withdraw(self, job: Job) -> None:
+        self._check_up()
+        stored = self._jobs.get(_key(job))
+        if stored is not None and stored.status is Status.QUEUED:
+            del self._jobs[_key(job)]
+
+    async def get(self, key: JobKey) -> Job | None:
+        self._check_up()
+        return self._jobs.get(key)
+
+    async def list(self, tenant: str, *, after: str | None, limit: int, status: Status | None) -> Sequence[Job]:
+        self._check_up()
+        if not storable(after):
+            raise InvalidInput("after is not the id of a job", param="after")
+        chosen = [
+            msgspec.structs.replace(job, result=None)
+            for job in self._jobs.values()
+            if job.tenant == tenant and status in (None, job.status) and (after is None or job.id < after)
+        ]
+        return sorted(chosen, key=attrgetter("id"), reverse=True)[:limit]
+
+    async def cancel(self, key: JobKey, now: datetime) -> Job | None:
+        self._check_up()
+        job = self._jobs.get(key)
+        if job is None or job.done:
+            return job
+        self._jobs[key] = msgspec.structs.replace(job, status=Status.CANCELED, completed_at=now, error=CANCELED)
+        return self._jobs[key]
+
+    async def finish(self, terminals: Sequence[Terminal]) -> Sequence[JobKey]:
+        self._check_up()
+        won = []
+        for terminal in terminals:
+            key = JobKey(terminal.tenant, terminal.id)
+            stored = self._jobs.get(key)
+            if (stored is None or not stored.done) and storable(*key, terminal.model, terminal.version):
+                self._jobs[key] = _ended(stored, terminal)
+                won.append(key)
+        return won
+
+    async def mark_running(self, keys: Sequence[JobKey], started_at: datetime) -> None:
+        self._check_up()
+        for key in keys:
+            job = self._jobs.get(key)
+            if job is not None and job.status is Status.QUEUED:
+                self._jobs[key] = msgspec.structs.replace(job, status=Status.RUNNING, started_at=started_at)
+
+    async def overdue(self, now: datetime, limit: int) -> Sequence[Job]:
+        self._check_up()
+        late = [job for job in self._jobs.values() if not job.done and job.expires_at <= now]
+        return sorted(late, key=attrgetter("expires_at"))[:limit]
+
+    async def purge(self, now: datetime) -> int:
+        self._check_up()
+        old = [place for place, taken in self._taken.items() if taken.created_at < now - KEY_KEPT]
+        for place in old:
+            del self._taken[place]
+        return len(old)
+
+    def _lock(self, place: tuple[str, str], until: datetime | None) -> None:
+        known, created_at = self._taken[place]
+        self._taken[place] = _Taken(msgspec.structs.replace(known, locked_until=until), created_at)
+
+    def _check_up(self) -> None:
+        if self.down:
+            raise StoreUnavailable("the store is down")
+
+
+def _key(job: Job) -> JobKey:
+    return JobKey(job.tenant, job.id)
+
+
+def _ended(job: Job | None, terminal: Terminal) -> Job:
+    fields = msgspec.structs.asdict(terminal)
+    if job is None:
+        return Job(**fields)
+    return msgspec.structs.replace(
+        job,
+        status=terminal.status,
+        started_at=terminal.started_at or job.started_at,
+        completed_at=terminal.completed_at,
+        error=terminal.error,
+        result=terminal.result,
+    )
+
+
+def _check_storable(job: Job, idempotency: IdempotencyKey | None = None) -> None:
+    metadata_json(job.metadata)
+    key = None if idempotency is None else idempotency.key
+    if not storable(job.tenant, job.id, job.model, job.version, job.variant, job.batch_id, key):
+        raise InvalidInput("a name holds a NUL character or half a surrogate pair")

@@ -1,0 +1,71 @@
+"""The in-memory twin of the signals: one object is both ends. For tests."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from runtime.clock import Clock, now_utc
+from schemas.errors import StoreUnavailable
+from stores.seams import JobKey
+
+
+class MemorySignals:
+    """`Signals` and `News` in one. An iterator that nobody reads keeps the latest `capacity` news.
+
+    While `down` is true, announcements raise `StoreUnavailable` and `connected` is false.
+    """
+
+    def __init__(self, clock: Clock = now_utc, *, capacity: int = 1000) -> None:
+        self.down = False
+        self._clock = clock
+        self._capacity = capacity
+        self._listeners: dict[str, set[asyncio.Queue[Any]]] = {"done": set(), "running": set(), "canceled": set()}
+        self._cancels: list[tuple[JobKey, datetime]] = []
+
+    async def announce_done(self, keys: Sequence[JobKey]) -> None:
+        self._tell("done", list(keys))
+
+    async def announce_running(self, keys: Sequence[JobKey], started_at: datetime) -> None:
+        self._tell("running", (list(keys), started_at))
+
+    async def announce_cancel(self, key: JobKey, expires_at: datetime) -> None:
+        self._tell("canceled", (key, expires_at))
+        self._cancels = [cancel for cancel in self._cancels if cancel[1] > self._clock()]
+        self._cancels.append((key, expires_at))
+
+    @property
+    def connected(self) -> bool:
+        return not self.down and any(self._listeners.values())
+
+    async def done(self) -> AsyncIterator[Sequence[JobKey]]:
+        async for keys in self._listen("done"):
+            yield keys
+
+    async def running(self) -> AsyncIterator[tuple[Sequence[JobKey], datetime]]:
+        async for news in self._listen("running"):
+            yield news
+
+    async def canceled(self) -> AsyncIterator[tuple[JobKey, datetime]]:
+        async for key, expires_at in self._listen("canceled", *self._cancels):
+            if expires_at > self._clock():
+                yield key, expires_at
+
+    def _tell(self, kind: str, news: Any) -> None:
+        if self.down:
+            raise StoreUnavailable("the signals are down")
+        for queue in self._listeners[kind]:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(news)
+
+    async def _listen(self, kind: str, *older: Any) -> AsyncIterator[Any]:
+        queue: asyncio.Queue[Any] = asyncio.Queue(self._capacity)
+        self._listeners[kind].add(queue)
+        try:
+            for news in older:
+                yield news
+            while True:
+                yield await queue.get()
+        finally:
+            self._listeners[kind].discard(queue)

@@ -1,0 +1,161 @@
+"""Where accepted jobs are written down."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime
+from typing import Final, NamedTuple, Self
+
+from runtime.clock import Clock, now_utc
+from schemas.errors import InvalidInput, PenstockError, StoreUnavailable
+from schemas.jobs import Job
+from stores.grouping import Grouping
+from stores.postgres.batches import write_batch
+from stores.postgres.inserting import in_lock_order, insert_queued
+from stores.postgres.keyed import Answer, Keyed, answer_known, take_keys
+from stores.postgres.pool import Postgres
+from stores.postgres.reading import find, whole
+from stores.postgres.rows import Found, key_columns
+from stores.seams import Admission, IdempotencyKey, JobKey
+from stores.storable import storable
+
+_WITHDRAW: Final = """
+with queued as (
+    select j.tenant, j.id
+    from unnest($1::text[], $2::text[]) as k (tenant, id) join jobs j using (tenant, id)
+    where j.status = 'queued'
+    order by j.tenant, j.id
+    for update of j
+)
+delete from jobs j using queued where j.tenant = queued.tenant and j.id = queued.id
+"""
+_CONFIRM: Final = """
+with taken as (
+    select k.tenant, k.key
+    from unnest($1::text[], $2::text[], $3::text[]) as asked (tenant, key, job_id)
+    join idempotency_keys k using (tenant, key, job_id)
+    order by k.tenant, k.key
+    for update of k
+)
+update idempotency_keys k set locked_until = null
+from taken where k.tenant = taken.tenant and k.key = taken.key
+"""
+
+
+class _Confirmed(NamedTuple):
+    tenant: str
+    key: str
+    job_id: str
+
+
+class PostgresAdmissions:
+    """`Admissions` on Postgres. Use as `async with`.
+
+    `insert_connections` serve jobs without idempotency keys and nothing else; `other_connections` all the rest.
+    `timeout_s` bounds each wait for a connection and each statement.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        insert_connections: int = 3,
+        other_connections: int = 3,
+        timeout_s: float = 5.0,
+        clock: Clock = now_utc,
+    ) -> None:
+        self._inserting = Postgres(dsn, connections=insert_connections, timeout_s=timeout_s)
+        self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s)
+        self._clock = clock
+        self._inserts: Grouping[Job, Admission | Found] = Grouping(
+            self._insert_group, lanes=insert_connections, longest_wait_s=timeout_s
+        )
+        self._keyed_inserts: Grouping[Keyed, Admission | Found] = Grouping(
+            self._insert_keyed_group, lanes=2, longest_wait_s=timeout_s
+        )
+        self._confirms = Grouping(self._confirm_group, lanes=1, longest_wait_s=timeout_s)
+        self._withdrawals = Grouping(self._withdraw_group, lanes=1, longest_wait_s=timeout_s)
+        self._opened = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as opening:
+            for pool in (self._inserting, self._others):
+                await opening.enter_async_context(pool)
+            for calls in (self._inserts, self._keyed_inserts, self._confirms, self._withdrawals):
+                await opening.enter_async_context(calls)
+            self._opened = opening.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._opened.aclose()
+
+    async def insert(self, job: Job, idempotency: IdempotencyKey | None = None) -> Admission:
+        if not storable(job.tenant, job.id, job.model, job.version, job.variant, job.batch_id):
+            raise InvalidInput("a name holds a NUL character or half a surrogate pair")
+        answer: Admission | Found
+        if idempotency is None:
+            answer = await self._inserts.ask(job)
+        elif storable(idempotency.key):
+            answer = await self._keyed_inserts.ask(Keyed(job, idempotency))
+        else:
+            raise InvalidInput("the key holds a NUL character or half a surrogate pair", param="Idempotency-Key")
+        return Admission(await whole(self._others, answer), replayed=True) if isinstance(answer, Found) else answer
+
+    async def insert_new(self, jobs: Sequence[Job]) -> None:
+        in_order = sorted(jobs, key=in_lock_order)
+        await write_batch(self._others, in_order, insert_queued)
+
+    async def confirm(self, job: Job, idempotency: IdempotencyKey) -> None:
+        await self._confirms.ask(_Confirmed(job.tenant, idempotency.key, job.id))
+
+    async def withdraw(self, job: Job) -> None:
+        await self._withdrawals.ask(JobKey(job.tenant, job.id))
+
+    async def _insert_group(self, jobs: Sequence[Job]) -> Sequence[Answer]:
+        async with self._inserting.connection() as connection:
+            inserted = await insert_queued(connection, sorted(jobs, key=in_lock_order))
+            if len(inserted) == len(jobs):
+                return [Admission(job, replayed=False) for job in jobs]
+            found = await find(connection, {JobKey(job.tenant, job.id) for job in jobs})
+        answers: list[Answer] = []
+        for job in jobs:
+            key = JobKey(job.tenant, job.id)
+            if key in inserted:
+                inserted.remove(key)  # the same job asked for twice at once is inserted once
+                answers.append(Admission(job, replayed=False))
+            else:
+                answers.append(found.get(key) or StoreUnavailable("the job was withdrawn in this moment"))
+        return answers
+
+    async def _insert_keyed_group(self, group: Sequence[Keyed]) -> Sequence[Answer]:
+        now = self._clock()
+        async with self._others.connection() as connection:
+            taken = await take_keys(connection, group, now)
+        answers: dict[int, Answer] = {}
+        for number, keyed in enumerate(group):
+            key = JobKey(keyed.job.tenant, keyed.job.id)
+            if key in taken:
+                taken.remove(key)
+                answers[number] = Admission(keyed.job, replayed=False)
+        rest = [number for number in range(len(group)) if number not in answers]
+        if rest:
+            answers.update(zip(rest, await self._answer_known([group[number] for number in rest], now), strict=True))
+        return [answers[number] for number in range(len(group))]
+
+    async def _answer_known(self, group: Sequence[Keyed], now: datetime) -> Sequence[Answer]:
+        """What goes wrong here is these requests' alone: the keys taken a moment ago are taken."""
+        try:
+            async with self._others.transaction() as connection:
+                return await answer_known(connection, group, now)
+        except PenstockError as error:
+            return [error] * len(group)
+
+    async def _confirm_group(self, group: Sequence[_Confirmed]) -> Sequence[None]:
+        tenants, keys, ids = (list(column) for column in zip(*group, strict=True))
+        async with self._others.connection() as connection:
+            await connection.execute(_CONFIRM, tenants, keys, ids)
+        return [None] * len(group)
+
+    async def _withdraw_group(self, group: Sequence[JobKey]) -> Sequence[None]:
+        async with self._others.connection() as connection:
+            await connection.execute(_WITHDRAW, *key_columns(group))
+        return [None] * len(group)

@@ -1,0 +1,128 @@
+"""Where terminal records become durable, and old keys are forgotten."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from schemas.jobs import Job, Terminal
+from stores.postgres.batches import write_batch
+from stores.postgres.pool import Postgres
+from stores.postgres.rows import WITHOUT_RESULT, error_json, found, key_columns, unnest
+from stores.seams import KEY_KEPT, JobKey
+from stores.storable import storable
+
+if TYPE_CHECKING:
+    from stores.postgres.pool import Connection
+
+_PLAIN_COLUMNS: Final = {
+    "tenant": "text",
+    "id": "text",
+    "model": "text",
+    "version": "text",
+    "lane": "text",
+    "status": "text",
+    "created_at": "timestamptz",
+    "expires_at": "timestamptz",
+    "completed_at": "timestamptz",
+    "rows": "integer",
+    "answer": "text",
+    "variant": "text",
+    "started_at": "timestamptz",
+}
+_COLUMNS: Final = {
+    **_PLAIN_COLUMNS,
+    "error": "text",
+    "result": "bytea",
+    "result_content_type": "text",
+    "result_json_length": "integer",
+}
+_NAMES: Final = ", ".join(_COLUMNS)
+_FINISH: Final = f"""
+insert into jobs as j ({_NAMES})
+select {_NAMES.replace("error", "error::json")} from {unnest(_COLUMNS.values())} as ended ({_NAMES})
+on conflict (tenant, id) do update set
+    status = excluded.status,
+    started_at = coalesce(excluded.started_at, j.started_at),
+    completed_at = excluded.completed_at,
+    error = excluded.error,
+    result = excluded.result,
+    result_content_type = excluded.result_content_type,
+    result_json_length = excluded.result_json_length
+where j.completed_at is null
+returning j.tenant, j.id
+"""
+_MARK_RUNNING: Final = """
+with queued as (
+    select j.tenant, j.id
+    from unnest($1::text[], $2::text[]) as k (tenant, id) join jobs j using (tenant, id)
+    where j.status = 'queued'
+    order by j.tenant, j.id
+    for no key update of j
+)
+update jobs j set status = 'running', started_at = $3
+from queued where j.tenant = queued.tenant and j.id = queued.id
+"""
+_OVERDUE: Final = f"""
+select {WITHOUT_RESULT} from jobs j
+where j.completed_at is null and j.expires_at <= $1
+order by j.expires_at limit $2
+"""
+# In steps: a day's keys in one statement would hold their locks, and everybody's patience, for too long.
+_PURGED_AT_ONCE: Final = 10_000
+_PURGE: Final = f"""
+delete from idempotency_keys where ctid = any (array(
+    select ctid from idempotency_keys where created_at < $1 limit {_PURGED_AT_ONCE} for update skip locked
+))
+"""
+_getters: Final = [attrgetter(name) for name in _PLAIN_COLUMNS]
+
+
+class PostgresEndings:
+    """`Endings` on Postgres. Use as `async with`. `timeout_s` bounds each wait for a connection and each statement."""
+
+    def __init__(self, dsn: str, *, connections: int = 2, timeout_s: float = 30.0) -> None:
+        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s)
+
+    async def __aenter__(self) -> Self:
+        await self._postgres.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._postgres.__aexit__()
+
+    async def finish(self, terminals: Sequence[Terminal]) -> Sequence[JobKey]:
+        firsts: dict[JobKey, Terminal] = {}
+        for terminal in terminals:
+            firsts.setdefault(JobKey(terminal.tenant, terminal.id), terminal)
+        # In key order, as every statement that writes many jobs: two sinks never wait for each other.
+        return await write_batch(self._postgres, [firsts[key] for key in sorted(firsts)], _finish)
+
+    async def mark_running(self, keys: Sequence[JobKey], started_at: datetime) -> None:
+        async with self._postgres.connection() as connection:
+            await connection.execute(_MARK_RUNNING, *key_columns(key for key in keys if storable(*key)), started_at)
+
+    async def overdue(self, now: datetime, limit: int) -> Sequence[Job]:
+        rows = await self._postgres.fetch(_OVERDUE, now, limit)
+        return [found(row).job for row in rows]
+
+    async def purge(self, now: datetime) -> int:
+        purged = 0
+        while True:
+            async with self._postgres.connection() as connection:
+                tag = await connection.execute(_PURGE, now - KEY_KEPT)
+            count = int(tag.removeprefix("DELETE "))
+            purged += count
+            if count < _PURGED_AT_ONCE:
+                return purged
+
+
+async def _finish(connection: "Connection", terminals: Sequence[Terminal]) -> Sequence[JobKey]:
+    columns: list[list[Any]] = [list(map(getter, terminals)) for getter in _getters]
+    results = [terminal.result for terminal in terminals]
+    columns.append([error_json(terminal.error) for terminal in terminals])
+    columns.append([result and result.value for result in results])
+    columns.append([result and result.content_type for result in results])
+    columns.append([result and result.json_length for result in results])
+    rows = await connection.fetch(_FINISH, *columns)
+    return [JobKey(*row) for row in rows]

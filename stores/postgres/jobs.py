@@ -1,0 +1,84 @@
+"""Reading and canceling jobs."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime
+from typing import Final, Self
+
+from schemas.errors import InvalidInput
+from schemas.jobs import Job, Status
+from stores.grouping import Grouping
+from stores.postgres.pool import Postgres
+from stores.postgres.reading import find, whole
+from stores.postgres.rows import WITHOUT_RESULT, Found, error_json, found
+from stores.seams import CANCELED, JobKey
+from stores.storable import storable
+
+_CANCEL: Final = f"""
+update jobs j set status = 'canceled', completed_at = $3, error = $4::json
+where j.tenant = $1 and j.id = $2 and j.completed_at is null
+returning {WITHOUT_RESULT}
+"""
+
+
+class PostgresJobs:
+    """`Jobs` on Postgres. Use as `async with`.
+
+    `read_connections` serve `get`, `other_connections` lists, cancellations and large results, so that neither holds up
+    the other. `timeout_s` bounds each wait for a connection and each statement.
+    """
+
+    def __init__(
+        self, dsn: str, *, read_connections: int = 2, other_connections: int = 2, timeout_s: float = 5.0
+    ) -> None:
+        self._reading = Postgres(dsn, connections=read_connections, timeout_s=timeout_s)
+        self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s)
+        self._gets = Grouping(self._get_group, lanes=read_connections, largest=500, longest_wait_s=timeout_s)
+        self._opened = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as opening:
+            for part in (self._reading, self._others, self._gets):
+                await opening.enter_async_context(part)
+            self._opened = opening.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._opened.aclose()
+
+    async def get(self, key: JobKey) -> Job | None:
+        if not storable(*key):
+            return None
+        read = await self._gets.ask(key)
+        return None if read is None else await whole(self._others, read)
+
+    async def _get_group(self, keys: Sequence[JobKey]) -> Sequence[Found | None]:
+        async with self._reading.connection() as connection:
+            jobs = await find(connection, dict.fromkeys(keys))
+        return [jobs.get(key) for key in keys]
+
+    async def list(self, tenant: str, *, after: str | None, limit: int, status: Status | None) -> Sequence[Job]:
+        if not storable(tenant):
+            return []
+        if not storable(after):
+            raise InvalidInput("after is not the id of a job", param="after")
+        conditions, arguments = ["j.tenant = $1"], [tenant, limit]
+        if after is not None:
+            conditions.append("j.id < $3")
+            arguments.append(after)
+        if status is not None:
+            # Not as a parameter: the planner compares it with the partial indexes' conditions.
+            conditions.append(f"j.status = '{status.value}'")
+            if status is Status.QUEUED:
+                conditions.append("j.completed_at is null")
+        rows = await self._others.fetch(
+            f"select {WITHOUT_RESULT} from jobs j where {' and '.join(conditions)} order by j.id desc limit $2",
+            *arguments,
+        )
+        return [found(row).job for row in rows]
+
+    async def cancel(self, key: JobKey, now: datetime) -> Job | None:
+        if not storable(*key):
+            return None
+        row = await self._others.fetchrow(_CANCEL, *key, now, error_json(CANCELED))
+        return await self.get(key) if row is None else found(row).job

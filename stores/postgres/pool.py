@@ -1,0 +1,98 @@
+"""A bounded set of connections to Postgres. The one place where asyncpg's errors become ours."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+
+import asyncpg
+
+from schemas.errors import InvalidInput, StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection: TypeAlias = PoolConnectionProxy[asyncpg.Record]
+    _Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
+
+# What one row brings upon its statement, whatever the state of the server.
+BAD_ROW: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+
+_FAILED: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
+# Planned anew each time: a plan kept from when a table was small would scan it after it has grown, and planning
+# costs a group of calls next to nothing. No statement here is worth compiling.
+_SETTINGS: Final = {"application_name": "penstock", "plan_cache_mode": "force_custom_plan", "jit": "off"}
+
+
+@contextmanager
+def postgres_errors() -> "Iterator[None]":
+    """Raise `InvalidInput` for what a row brought upon itself, `StoreUnavailable` for all else, the cause kept."""
+    try:
+        yield
+    except BAD_ROW as error:
+        raise InvalidInput("a value does not fit the store") from error
+    except _FAILED as error:
+        raise StoreUnavailable("the database is not available") from error
+
+
+class Postgres:
+    """At most `connections` connections, opened ahead, reopened when lost.
+
+    `timeout_s` bounds each of: waiting for a free connection, connecting, a statement.
+    """
+
+    def __init__(self, dsn: str, *, connections: int, timeout_s: float = 5.0) -> None:
+        self._dsn = dsn
+        self._connections = connections
+        self._timeout_s = timeout_s
+        self._opened: _Pool | None = None
+
+    async def __aenter__(self) -> Self:
+        """Raises `StoreUnavailable` if there is nobody to connect to."""
+        with postgres_errors():
+            self._opened = await asyncpg.create_pool(
+                self._dsn,
+                min_size=self._connections,
+                max_size=self._connections,
+                timeout=self._timeout_s,
+                command_timeout=self._timeout_s,
+                server_settings=_SETTINGS,
+                reset=_keep_session,
+            )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._opened is not None:
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await self._opened.close()
+            except (*_FAILED, TimeoutError):
+                self._opened.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> "AsyncIterator[Connection]":
+        if self._opened is None:
+            raise StoreUnavailable("the store is not open")
+        with postgres_errors():
+            async with self._opened.acquire(timeout=self._timeout_s) as connection:
+                yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> "AsyncIterator[Connection]":
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def fetch(self, sql: str, *arguments: Any) -> Sequence[asyncpg.Record]:
+        async with self.connection() as connection:
+            return await connection.fetch(sql, *arguments)
+
+    async def fetchrow(self, sql: str, *arguments: Any) -> asyncpg.Record | None:
+        async with self.connection() as connection:
+            return await connection.fetchrow(sql, *arguments)
+
+
+async def _keep_session(_: object) -> None:
+    """Nothing here changes a session, so nothing is reset: that would be a round trip after every statement."""

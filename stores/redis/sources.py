@@ -1,0 +1,79 @@
+"""One connection's worth of news: each source yields until its connection is lost, and then raises.
+
+A source yields None when it knows itself connected and has nothing new.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import redis.asyncio as redis
+
+from runtime.logs import get_logger
+from stores.redis.wire import Cancel, decode_cancel
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+log = get_logger(__name__)
+
+Heard = TypeVar("Heard")
+
+_READ_AT_ONCE = 1000
+
+
+async def published(
+    channel: str, decode: Callable[[bytes], Heard], quiet_s: float, client: redis.Redis
+) -> "AsyncGenerator[Heard | None, None]":
+    """The messages of a channel. After `quiet_s` of silence the server is asked for a sign of life."""
+    async with client.pubsub() as subscription:
+        await subscription.subscribe(channel)
+        asked = False
+        while True:
+            message = await subscription.get_message(timeout=quiet_s)
+            if message is not None:
+                asked = False
+                yield _decoded(decode, message["data"]) if message["type"] == "message" else None
+            elif asked:
+                raise TimeoutError("Redis did not answer a ping")
+            else:
+                await subscription.ping()
+                asked = True
+
+
+class CancelStream:
+    """The stream of cancellations from `since` on. A reader that comes back goes on where it was."""
+
+    def __init__(self, name: str, since: datetime, quiet_s: float) -> None:
+        self._name = name
+        self._last_id: str | bytes = f"{int(since.timestamp() * 1000)}-0"
+        self._block_ms = int(quiet_s * 1000)
+
+    async def read(self, client: redis.Redis) -> "AsyncGenerator[Cancel | None, None]":
+        block_ms = None  # the first read returns at once: it shows that we are connected
+        while True:
+            reply = await client.xread({self._name: self._last_id}, count=_READ_AT_ONCE, block=block_ms)
+            yield None
+            block_ms = self._block_ms
+            for entry_id, fields in _entries(reply):
+                self._last_id = entry_id
+                yield _decoded(decode_cancel, fields)
+
+
+def _entries(reply: Any) -> Iterator[tuple[bytes, Mapping[bytes, bytes]]]:
+    """The entries in an answer to XREAD, which redis-py shapes by the protocol spoken: RESP3 or RESP2."""
+    if isinstance(reply, dict):
+        for lists in reply.values():
+            for entries in lists:
+                yield from entries
+    else:
+        for _, entries in reply:
+            yield from entries
+
+
+def _decoded(decode: Callable[[Any], Heard], data: Any) -> Heard | None:
+    try:
+        return decode(data)
+    except ValueError as error:
+        log.warning("passed over news that no Penstock wrote", error=str(error))
+        return None

@@ -1,0 +1,76 @@
+"""What stands in Redis: two channels and one stream, all under the prefix that the topics share."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from stores.seams import JobKey
+
+
+class Names(msgspec.Struct, frozen=True):
+    """Channels and keys of one installation; several may share a Redis."""
+
+    prefix: str
+
+    @property
+    def done(self) -> str:
+        """Channel: a JSON array of [tenant, id] pairs a message."""
+        return f"{self.prefix}.done.v1"
+
+    @property
+    def running(self) -> str:
+        """Channel: {"keys": [[tenant, id], ...], "started_at": "..."}."""
+        return f"{self.prefix}.running.v1"
+
+    @property
+    def canceled(self) -> str:
+        """Stream: one entry a cancellation, with the fields tenant, id and expires_at."""
+        return f"{self.prefix}.canceled.v1"
+
+
+class Running(msgspec.Struct, frozen=True):
+    keys: list[JobKey]
+    started_at: datetime
+
+
+class Cancel(msgspec.Struct, frozen=True):
+    tenant: str
+    id: str
+    expires_at: datetime
+
+    @property
+    def key(self) -> JobKey:
+        return JobKey(self.tenant, self.id)
+
+
+_encoder = msgspec.json.Encoder()
+_keys_decoder = msgspec.json.Decoder(list[JobKey])
+_running_decoder = msgspec.json.Decoder(Running)
+
+
+def encode_done(keys: Sequence[JobKey]) -> bytes:
+    return _encoder.encode(list(keys))
+
+
+def decode_done(data: bytes) -> Sequence[JobKey]:
+    """Raises `ValueError`, as the other two do, for what we did not write."""
+    return _keys_decoder.decode(data)
+
+
+def encode_running(keys: Sequence[JobKey], started_at: datetime) -> bytes:
+    return _encoder.encode(Running(list(keys), started_at))
+
+
+def decode_running(data: bytes) -> tuple[Sequence[JobKey], datetime]:
+    running = _running_decoder.decode(data)
+    return running.keys, running.started_at
+
+
+def encode_cancel(key: JobKey, expires_at: datetime) -> dict[Any, Any]:
+    return {"tenant": key.tenant, "id": key.id, "expires_at": expires_at.isoformat()}
+
+
+def decode_cancel(fields: Mapping[bytes, bytes]) -> Cancel:
+    return msgspec.convert({name.decode(): value.decode() for name, value in fields.items()}, Cancel)

@@ -1,0 +1,30 @@
+"""What a store can hold."""
+
+from typing import Any
+
+import orjson
+
+from schemas.errors import InvalidInput
+
+
+def storable(*texts: str | None) -> bool:
+    """Postgres refuses the NUL character in text, and UTF-8 has no bytes for half a surrogate pair."""
+    for text in texts:
+        if text is None:
+            continue
+        if "\0" in text:
+            return False
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                return False
+    return True
+
+
+def metadata_json(metadata: dict[str, Any]) -> str:
+    """Raises `InvalidInput` for what JSON, as everybody reads it, cannot say; integers beyond 64 bits are such."""
+    try:
+        return orjson.dumps(metadata).decode()
+    except orjson.JSONEncodeError as error:
+        raise InvalidInput(f"metadata cannot be stored: {error}", param="metadata") from error
