@@ -19,30 +19,40 @@ class Settings(BaseSettings):
 
 
 class LogSettings(Settings):
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
     log_format: Literal["console", "json"] = Field(
         "json", description="`json` is one object a line; `console` is for people"
     )
 
 
 class HealthSettings(Settings):
-    health_host: str = "0.0.0.0"  # noqa: S104 - probes come from outside the container
+    # Probes come from outside the container.
+    health_host: str = Field("0.0.0.0", description="address that the health server listens on")  # noqa: S104
     health_port: int = Field(
         9464, ge=0, le=65535, description="serves /livez, /readyz and /metrics; 0 picks a free port"
     )
 
 
 class KafkaSettings(Settings):
-    kafka_bootstrap_servers: str = "localhost:9092"
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
-    kafka_sasl_username: str | None = None
-    kafka_sasl_password: SecretStr | None = None
+    kafka_bootstrap_servers: str = Field("localhost:9092", description="one broker or several, separated by commas")
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how brokers are spoken to"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "PLAIN", description="how we prove who we are, where the protocol is SASL"
+    )
+    kafka_sasl_username: str | None = Field(None, description="needed where the protocol is SASL")
+    kafka_sasl_password: SecretStr | None = Field(None, description="needed where the protocol is SASL")
     kafka_ssl_cafile: str | None = Field(None, description="PEM file of trusted authorities; the system's if not set")
     kafka_replication_factor: int | None = Field(
         None, ge=1, le=10, description="of topics we create; if not set, 3 or as many as there are brokers"
     )
-    topic_prefix: str = Field("penstock", pattern=r"^[a-z0-9][a-z0-9-]*(\.[a-z0-9][a-z0-9-]*)*$", max_length=64)
+    topic_prefix: str = Field(
+        "penstock",
+        pattern=r"^[a-z0-9][a-z0-9-]*(\.[a-z0-9][a-z0-9-]*)*$",
+        max_length=64,
+        description="what every topic and group begins with; sets installations on one cluster apart",
+    )
     max_record_bytes: int = Field(4 * 1024 * 1024, ge=64 * 1024, description="largest record, headers and all")
 
     @model_validator(mode="after")
@@ -73,11 +83,13 @@ class KafkaSettings(Settings):
 
 
 class PostgresSettings(Settings):
-    postgres_dsn: SecretStr = SecretStr("postgresql://penstock@localhost:5432/penstock")
+    postgres_dsn: SecretStr = Field(
+        SecretStr("postgresql://penstock@localhost:5432/penstock"), description="URL of the database"
+    )
 
 
 class RedisSettings(Settings):
-    redis_url: SecretStr = SecretStr("redis://localhost:6379/0")
+    redis_url: SecretStr = Field(SecretStr("redis://localhost:6379/0"), description="URL of Redis or Valkey")
 
 
 S = TypeVar("S", bound=Settings)
