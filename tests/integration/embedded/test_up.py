@@ -1,0 +1,196 @@
+"""`penstock up` as a person uses it: real services, real roles, real signals."""
+
+import asyncio
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from signal import SIGINT, SIGKILL, SIGTERM
+
+import httpx
+import psutil
+import pytest
+
+from tests.integration.embedded.up_process import ROOT, UpProcess, running_up, runs
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.timeout(180)
+
+SEVEN = (ROOT / "examples" / "digits" / "images" / "7.png").read_bytes()
+ONLY_ONNX = {"PENSTOCK_WORKER_MODELS": "digits/1,digits/2"}
+
+
+@pytest.fixture
+def data_path() -> Iterator[Path]:
+    """Not below the test runner's directories, which are closed to the account that Postgres runs as under root."""
+    with tempfile.TemporaryDirectory(prefix="penstock-test-") as top:
+        Path(top).chmod(0o711)
+        yield Path(top, "data")
+
+
+async def submit(url: str) -> dict[str, object]:
+    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+        answer = await client.post(
+            "/v1/models/digits/jobs", content=SEVEN, headers={"Content-Type": "image/png", "Prefer": "wait=20"}
+        )
+        assert answer.status_code == httpx.codes.OK, answer.text
+        job: dict[str, object] = answer.json()
+        return job
+
+
+async def all_ended(family: list[psutil.Process]) -> None:
+    await eventually(lambda: not any(map(runs, family)), 30, what="every process has ended")
+
+
+def role(up: UpProcess, name: str) -> psutil.Process:
+    (found,) = (process for process in up.family() if process.cmdline()[-3:] == ["-m", "penstock", name])
+    return found
+
+
+async def test_the_second_up_finds_the_jobs_of_the_first(tmp_path: Path, data_path: Path) -> None:
+    options = ("--port", "0", "--data-dir", str(data_path))
+    with running_up(tmp_path, *options, **ONLY_ONNX) as first:
+        job = await submit(await first.ready())
+        assert job["status"] == "succeeded"
+        family = first.family()
+        first.send(SIGINT)
+        assert await first.ends() == 0
+        await all_ended(family)
+    with running_up(tmp_path, *options, **ONLY_ONNX) as second:
+        async with httpx.AsyncClient(base_url=await second.ready()) as client:
+            found = (await client.get(f"/v1/jobs/{job['id']}")).json()
+        second.send(SIGTERM)
+        assert await second.ends() == 0
+    assert (found["id"], found["status"], found["result"]) == (job["id"], "succeeded", job["result"])
+
+
+async def test_a_killed_up_leaves_no_process_and_its_directory_to_the_next(tmp_path: Path, data_path: Path) -> None:
+    options = ("--port", "0", "--data-dir", str(data_path))
+    with running_up(tmp_path, *options, **ONLY_ONNX) as up:
+        await up.ready()
+        family = up.family()
+        assert len(family) > len(["Postgres", "Valkey", "Kafka", "gateway", "router", "worker", "sink", "reaper"])
+        up.send(SIGKILL)
+        await all_ended(family)
+    with running_up(tmp_path, *options, **ONLY_ONNX) as up:
+        await submit(await up.ready())
+
+
+async def test_roles_and_services_that_die_are_started_again_and_serve(tmp_path: Path) -> None:
+    with running_up(tmp_path, "--port", "0", "--ephemeral", **ONLY_ONNX) as up:
+        url = await up.ready()
+        role(up, "worker").kill()
+        role(up, "sink").kill()
+        (kafka,) = (process for process in up.family() if "kafka.Kafka" in process.cmdline())
+        kafka.kill()
+        for name in ("worker", "sink", "Kafka"):
+            await up.says(f"{name} was ended by SIGKILL; starting it again in")
+            await up.says(f"{name} runs again")
+        assert (await submit(url))["status"] == "succeeded"
+
+
+async def test_a_second_signal_ends_everything_at_once(tmp_path: Path) -> None:
+    with running_up(tmp_path, "--port", "0", "--ephemeral", **ONLY_ONNX) as up:
+        await up.ready()
+        family = up.family()
+        up.send(SIGINT)
+        await up.says("stopping")
+        up.send(SIGINT)
+        assert await up.ends(5) == 0
+        await all_ended(family)
+
+
+@pytest.mark.parametrize("moment", ["Postgres", "gateway"])
+async def test_a_signal_while_it_starts_stops_what_has_begun(tmp_path: Path, moment: str) -> None:
+    def begun(up: UpProcess) -> bool:
+        wanted = {"Postgres": "postgres", "gateway": "gateway"}[moment]
+        return any(wanted in " ".join(process.cmdline()) for process in up.family() if runs(process))
+
+    with running_up(tmp_path, "--port", "0", "--ephemeral", **ONLY_ONNX) as up:
+        await eventually(lambda: begun(up), 30, what=f"{moment} has begun")
+        family = up.family()
+        up.send(SIGTERM)
+        assert await up.ends() == 0
+        await all_ended(family)
+        assert "Traceback" not in up.output
+
+
+async def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with running_up(tmp_path, "--port", str(port), "--ephemeral") as up:
+            assert await up.ends() == 1
+            assert up.output == f"Error: port {port} is in use: choose another with --port\n"
+
+
+async def test_a_directory_in_use_is_one_line(tmp_path: Path, data_path: Path) -> None:
+    options = ("--port", "0", "--data-dir", str(data_path))
+    second_scratch = tmp_path / "second"
+    second_scratch.mkdir()
+    with running_up(tmp_path, *options, **ONLY_ONNX) as first:
+        await eventually((data_path / "lock").exists)
+        await eventually((data_path / "lock").read_text)
+        with running_up(second_scratch, *options) as second:
+            assert await second.ends() == 1
+            assert second.output == (
+                f"Error: {data_path} is in use by another `penstock up` (pid {first.process.pid})\n"
+            )
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        (
+            {"PENSTOCK_JAVA": "/no/java"},
+            "Error: PENSTOCK_JAVA is /no/java, which is no program\n",
+        ),
+        (
+            {"PENSTOCK_CACHE_DIR": "{empty}", "PENSTOCK_MAVEN_REPOSITORY_URL": "http://127.0.0.1:{closed}/maven"},
+            (
+                "Connection refused. Kafka is fetched once; PENSTOCK_MAVEN_REPOSITORY_URL may name another repository, "
+                "PENSTOCK_KAFKA_BOOTSTRAP_SERVERS another Kafka\n"
+            ),
+        ),
+        (
+            {"PENSTOCK_POSTGRES_DSN": "postgresql://127.0.0.1:{closed}/jobs"},
+            "Error: the database cannot be brought up to date: ",
+        ),
+    ],
+)
+async def test_what_stands_in_the_way_is_one_line(
+    tmp_path: Path, open_cache: Path, variables: dict[str, str], line: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = server.getsockname()[1]
+    filled = {name: value.format(empty=open_cache, closed=closed) for name, value in variables.items()}
+    with running_up(tmp_path, "--port", "0", "--ephemeral", **filled) as up:
+        assert await up.ends(60) == 1
+        errors = [text for text in up.output.splitlines(keepends=True) if not text.startswith("penstock |")]
+        assert len(errors) == 1
+        assert line in errors[0]
+
+
+@pytest.fixture
+def open_cache() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="penstock-cache-") as top:
+        Path(top).chmod(0o755)
+        yield Path(top)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root runs Postgres as somebody else")
+async def test_under_root_a_directory_that_nobody_may_not_enter_is_one_line(tmp_path: Path, data_path: Path) -> None:
+    data_path.parent.chmod(0o700)
+    with running_up(tmp_path, "--port", "0", "--data-dir", str(data_path)) as up:
+        assert await up.ends() == 1
+        assert up.output.count("\n") == 1
+        assert "nobody may not enter" in up.output
+
+
+async def test_several_workers_share_the_load(tmp_path: Path) -> None:
+    with running_up(tmp_path, "--port", "0", "--ephemeral", "--workers", "2", **ONLY_ONNX) as up:
+        url = await up.ready()
+        await up.says("worker-1 |")
+        await up.says("worker-2 |")
+        jobs = await asyncio.gather(*(submit(url) for _ in range(8)))
+        assert {job["status"] for job in jobs} == {"succeeded"}
