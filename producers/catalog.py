@@ -24,7 +24,7 @@ class Catalog:
             return
         try:
             entry = decode_entry(value)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             log.warning("a catalog record is no entry", key=key.decode("utf-8", "replace"), error=str(error))
             return
         self.snapshot = self.snapshot.with_entry(entry)

@@ -47,6 +47,13 @@ def check_input(signature: Signature, payload: Payload) -> CheckedInput:
 
     Raises `InvalidInput` (or `UnsupportedMediaType`) naming the field and the rule.
     """
+    try:
+        return _check(signature, payload)
+    except RecursionError as error:  # how deep is too deep depends on who calls: any decoder below may be the one
+        raise InvalidInput("input is nested too deeply", param="input") from error
+
+
+def _check(signature: Signature, payload: Payload) -> CheckedInput:
     media_type = payload.content_type.partition(";")[0].strip().lower()
     if media_type in IMAGE_TYPES:
         return _from_image(signature, payload.value)

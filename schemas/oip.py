@@ -64,6 +64,8 @@ def parse_request(signature: Signature, payload: Payload) -> InferRequest:
         raise InvalidInput(f"not an inference request: {error}", param=_path(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"the request is not valid JSON: {error}") from error
+    except RecursionError as error:
+        raise InvalidInput("the request is nested too deeply") from error
     inputs = _read_inputs(signature, message.inputs, tail)
     rows = _rows(inputs)
     outputs = tuple(output.name for output in message.outputs)

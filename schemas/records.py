@@ -167,7 +167,7 @@ def read_terminal_record(headers: tuple[tuple[str, bytes], ...], value: bytes | 
         )
     except KeyError as error:
         raise Undecodable(f"header {error.args[0]} is missing") from error
-    except ValueError as error:  # msgspec's errors are ValueErrors too
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors too
         raise Undecodable(f"the record is malformed: {error}") from error
 
 

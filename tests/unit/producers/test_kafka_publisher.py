@@ -1,0 +1,225 @@
+"""Batching, outcomes and bounds of the publisher, over a client that does as it is told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaTimeoutError,
+    MessageSizeTooLargeError,
+    NotLeaderForPartitionError,
+    TopicAuthorizationFailedError,
+)
+
+import producers.kafka_publisher
+from producers.kafka_publisher import KafkaPublisher, partition_of
+from producers.topics import DEAD_LETTER_ROOM_BYTES
+from runtime.settings import KafkaSettings
+from schemas.errors import OutcomeUnknown, PayloadTooLarge, PenstockError, QueueUnavailable, TopicMissing
+from schemas.records import OutRecord
+from tests.unit.producers.fake_kafka import FakeProducer
+from tests.waiting import eventually
+
+LIMIT = 64 * 1024
+
+
+@pytest.fixture
+def kafka(monkeypatch: pytest.MonkeyPatch) -> FakeProducer:
+    fake = FakeProducer({"things": 4, "single": 1, "dlq.things": 1})
+    monkeypatch.setattr(producers.kafka_publisher, "AIOKafkaProducer", lambda **_options: fake)
+    return fake
+
+
+@pytest.fixture
+async def publisher(kafka: FakeProducer) -> AsyncIterator[KafkaPublisher]:
+    async with KafkaPublisher(KafkaSettings(max_record_bytes=LIMIT), max_unacknowledged=10) as opened:
+        yield opened
+
+
+def record(value: bytes, topic: str = "single", key: bytes | None = None) -> OutRecord:
+    return OutRecord(topic, key, value, [])
+
+
+def records(*values: bytes) -> list[OutRecord]:
+    return [record(value) for value in values]
+
+
+async def begun(publisher: KafkaPublisher, *values: bytes) -> "asyncio.Task[Sequence[PenstockError | None]]":
+    """A publish that has handed its records over and waits."""
+    before = publisher._unacknowledged
+    task = asyncio.create_task(_publish(publisher, values))
+    await eventually(lambda: publisher._unacknowledged == before + len(values))
+    return task
+
+
+async def _publish(publisher: KafkaPublisher, values: Sequence[bytes]) -> Sequence[PenstockError | None]:
+    return await publisher.publish_all(records(*values))
+
+
+async def test_what_arrives_while_a_batch_is_on_its_way_makes_up_the_next(
+    kafka: FakeProducer, publisher: KafkaPublisher
+) -> None:
+    kafka.hold = True
+    first = await begun(publisher, b"1")
+    await eventually(lambda: kafka.held)
+    later = [await begun(publisher, b"2"), await begun(publisher, b"3", b"4")]
+    kafka.acknowledge()
+    await eventually(lambda: kafka.held)
+    kafka.acknowledge()
+
+    assert [await task for task in (first, *later)] == [[None], [None], [None, None]]
+    assert [values for _, _, values in kafka.sent] == [[b"1"], [b"2", b"3", b"4"]]
+
+
+async def test_a_full_batch_goes_and_the_rest_follows(kafka: FakeProducer, publisher: KafkaPublisher) -> None:
+    assert not any(await publisher.publish_all(records(*(b"%d" % n for n in range(250)))))
+    assert [len(values) for _, _, values in kafka.sent] == [100, 100, 50]
+
+
+async def test_every_partition_has_a_batch_of_its_own_on_its_way(
+    kafka: FakeProducer, publisher: KafkaPublisher
+) -> None:
+    keys = [b"%d" % n for n in range(40)]
+    await publisher.publish_all([record(key, "things", key) for key in keys])
+
+    assert {(topic, partition) for topic, partition, _ in kafka.sent} == {("things", n) for n in range(4)}
+    for _, partition, values in kafka.sent:
+        assert {partition_of(value or b"", 4) for value in values} == {partition}
+
+
+@pytest.mark.parametrize(
+    ("failure", "expected"),
+    [
+        (NotLeaderForPartitionError(), OutcomeUnknown),
+        (KafkaTimeoutError(), QueueUnavailable),  # raised before the batch is sent
+        (TopicAuthorizationFailedError(), QueueUnavailable),
+        (ValueError("a fault of the client"), OutcomeUnknown),
+    ],
+)
+async def test_a_failed_batch_says_whether_it_may_have_been_written(
+    kafka: FakeProducer, publisher: KafkaPublisher, failure: Exception, expected: type[PenstockError]
+) -> None:
+    kafka.failures.append(failure)
+
+    outcomes = await publisher.publish_all(records(b"1", b"2"))
+
+    assert [type(outcome) for outcome in outcomes] == [expected, expected]
+    assert outcomes[0] is not None
+    assert outcomes[0].__cause__ is failure
+    assert not any(await publisher.publish_all(records(b"3"))), "the next batch goes its way"
+
+
+async def test_a_failure_after_the_batch_was_sent_is_told_too(kafka: FakeProducer, publisher: KafkaPublisher) -> None:
+    kafka.hold = True
+    task = await begun(publisher, b"1")
+    await eventually(lambda: kafka.held)
+    kafka.acknowledge(NotLeaderForPartitionError())
+    (outcome,) = await task
+    assert isinstance(outcome, OutcomeUnknown)
+
+
+async def test_publish_raises_an_error_of_its_own_with_the_cause_kept(
+    kafka: FakeProducer, publisher: KafkaPublisher
+) -> None:
+    failure = NotLeaderForPartitionError()
+    kafka.failures.append(failure)
+    with pytest.raises(OutcomeUnknown) as caught:
+        await publisher.publish(record(b"1"))
+    assert caught.value.__cause__ is failure
+
+
+async def test_when_the_broker_refuses_a_batch_as_too_large_only_the_culprit_is_refused(
+    kafka: FakeProducer, publisher: KafkaPublisher
+) -> None:
+    kafka.refuses, kafka.refusal = {b"culprit"}, MessageSizeTooLargeError()
+
+    outcomes = await publisher.publish_all(records(b"1", b"culprit", b"2"))
+
+    assert [type(outcome) for outcome in outcomes] == [type(None), PayloadTooLarge, type(None)]
+    assert [values for _, _, values in kafka.sent] == [[b"1"], [b"2"]], "in order"
+
+
+async def test_a_record_above_the_limit_is_refused_unsent(kafka: FakeProducer, publisher: KafkaPublisher) -> None:
+    (outcome,) = await publisher.publish_all(records(b"x" * LIMIT))
+    assert isinstance(outcome, PayloadTooLarge)
+    assert kafka.sent == []
+
+
+async def test_a_dead_letter_has_room_for_saying_why(kafka: FakeProducer, publisher: KafkaPublisher) -> None:
+    outcomes = await publisher.publish_all(
+        [record(b"x" * LIMIT, "dlq.things"), record(b"x" * (LIMIT + DEAD_LETTER_ROOM_BYTES), "dlq.things")]
+    )
+    assert [type(outcome) for outcome in outcomes] == [type(None), PayloadTooLarge]
+
+
+async def test_a_missing_topic_is_told_from_an_unreachable_kafka(
+    kafka: FakeProducer, publisher: KafkaPublisher
+) -> None:
+    outcomes = await publisher.publish_all([record(b"1", "nowhere"), record(b"2"), record(b"3", "nowhere")])
+    assert [type(outcome) for outcome in outcomes] == [TopicMissing, type(None), TopicMissing]
+
+    kafka.client.reachable = False
+    (outcome,) = await publisher.publish_all([record(b"4", "elsewhere")])
+    assert type(outcome) is QueueUnavailable
+
+
+async def test_a_topic_made_later_is_found(kafka: FakeProducer, publisher: KafkaPublisher) -> None:
+    assert isinstance((await publisher.publish_all([record(b"1", "late")]))[0], TopicMissing)
+    kafka.client.on_broker["late"] = 1
+    assert not any(await publisher.publish_all([record(b"2", "late")]))
+
+
+async def test_partitions_are_looked_up_once_and_again_after_a_failure(
+    kafka: FakeProducer, publisher: KafkaPublisher
+) -> None:
+    await publisher.publish_all(records(b"1"))
+    await publisher.publish_all(records(b"2"))
+    assert kafka.client.updates == 1
+
+    kafka.failures.append(NotLeaderForPartitionError())
+    await publisher.publish_all(records(b"3"))
+    await publisher.publish_all(records(b"4"))
+    assert kafka.client.updates == 2
+
+
+async def test_beyond_the_bound_callers_wait_for_room(kafka: FakeProducer, publisher: KafkaPublisher) -> None:
+    kafka.hold = True
+    full = await begun(publisher, *(b"%d" % n for n in range(10)))
+    await eventually(lambda: kafka.held)
+    waiting = asyncio.create_task(_publish(publisher, [b"late"]))
+    with pytest.raises(AssertionError, match="not within"):
+        await eventually(lambda: publisher._unacknowledged > 10, timeout_s=0.1)
+
+    kafka.hold = False
+    kafka.acknowledge()
+    assert not any(await full)
+    assert await waiting == [None]
+
+
+async def test_a_cancelled_caller_disturbs_nobody(kafka: FakeProducer, publisher: KafkaPublisher) -> None:
+    kafka.hold = True
+    cancelled, other = await begun(publisher, b"1"), await begun(publisher, b"2")
+    await eventually(lambda: kafka.held)
+    cancelled.cancel()
+    kafka.hold = False
+    kafka.acknowledge()
+    assert await other == [None]
+
+
+async def test_leaving_waits_for_what_is_on_its_way(kafka: FakeProducer) -> None:
+    kafka.hold = True
+    async with KafkaPublisher(KafkaSettings()) as publisher:
+        task = await begun(publisher, b"1")
+        await eventually(lambda: kafka.held)
+        asyncio.get_running_loop().call_later(0.02, kafka.acknowledge)
+    assert await task == [None]
+    assert kafka.stopped
+
+
+async def test_an_unreachable_kafka_is_told_at_the_start(kafka: FakeProducer) -> None:
+    kafka.start_error = KafkaConnectionError()
+    with pytest.raises(QueueUnavailable, match="localhost:9092"):
+        async with KafkaPublisher(KafkaSettings()):
+            pass
+    assert kafka.stopped
