@@ -12,7 +12,7 @@ DAY_S = 24 * 60 * 60
 class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, LogSettings):
     # It serves other machines.
     gateway_host: str = Field("0.0.0.0", description="address that the API listens on")  # noqa: S104
-    gateway_port: int = Field(8080, ge=0, le=65535, description="0 picks a free port")
+    gateway_port: int = Field(8080, ge=0, le=65535, description="port of the API; 0 picks a free one")
     public_base_url: str = Field(
         "http://localhost:8080", description="where clients reach the gateway; begins every URL it hands out"
     )

@@ -97,9 +97,9 @@ def test_the_gateway_and_the_stack_install_no_torch() -> None:
 PINS = {
     canonicalize_name(match["name"]): match
     for match in re.finditer(
-        r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>\S+)(?: ; [^\\\n]+)?(?P<hashes>( \\\n    --hash=sha256:[0-9a-f]{64})*)$",
+        r"^(?P<name>[\w.-]+)==(?P<version>\S+)(?: ; [^\\\n]+)?(?P<hashes>( \\\n    --hash=sha256:[0-9a-f]{64})*)$",
         CONSTRAINTS,
-        re.MULTILINE,
+        re.MULTILINE | re.ASCII,
     )
 }
 DECLARED = [
