@@ -14,6 +14,9 @@ from workers.inference.backends.threads import default_threads, usable_cores
 from workers.inference.model_config import OnnxruntimeParameters
 from workers.inference.model_version import ModelVersion
 
+CPU: Final = "CPUExecutionProvider"
+CUDA: Final = "CUDAExecutionProvider"
+
 # ONNX Runtime's words for the element types of tensors.
 _DATATYPES: Final[dict[str, Datatype]] = {
     "tensor(bool)": "BOOL",
@@ -48,15 +51,16 @@ class OnnxBackend:
 
 def load_onnx(version: ModelVersion, signature: Signature, device: str) -> OnnxBackend:
     """Load the graph and hold it against `signature`. Raises `ConfigurationError` naming file, tensor and rule."""
-    where = parse_device(device)
+    providers = _providers(parse_device(device))
     options = _session_options(version.parameters.onnxruntime, version.file.stat().st_size)
     try:
-        session = onnxruntime.InferenceSession(version.file, options, providers=_providers(where))
+        session = onnxruntime.InferenceSession(version.file, options, providers=providers)
     except Exception as error:  # its exceptions share no other ancestor
         reason = str(error).partition("\n")[0]
         raise ConfigurationError(f"{version.file}: ONNX Runtime cannot load it: {reason}") from error
-    if where.cuda_index is not None and not where.may_fall_back:
-        _check_runs_on_cuda(session, version)
+    if device.startswith("cuda") and CUDA not in session.get_providers():
+        # It goes on without a word on the CPU where it has CUDA and cannot load CUDA's libraries.
+        raise ConfigurationError(f"device {device} was asked for, and ONNX Runtime cannot load CUDA's libraries")
     mistakes = [
         *_mistakes("input", signature.inputs, session.get_inputs(), every=True),
         *_mistakes("output", signature.outputs, session.get_outputs(), every=False),
@@ -77,21 +81,14 @@ def _session_options(parameters: OnnxruntimeParameters, model_bytes: int) -> onn
 
 
 def _providers(device: Device) -> list[str | tuple[str, dict[str, Any]]]:
-    available = onnxruntime.get_available_providers()
-    if device.cuda_index is None or (device.may_fall_back and "CUDAExecutionProvider" not in available):
-        return ["CPUExecutionProvider"]
-    # The default search times every convolution algorithm anew for each batch size that comes along.
-    cuda = {"device_id": device.cuda_index, "cudnn_conv_algo_search": "HEURISTIC"}
-    return [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
-
-
-def _check_runs_on_cuda(session: onnxruntime.InferenceSession, version: ModelVersion) -> None:
-    # ONNX Runtime goes on without a word on the CPU where the provider cannot be loaded.
-    if "CUDAExecutionProvider" not in session.get_providers():
-        raise ConfigurationError(
-            f"{version.file}: device cuda was asked for, and ONNX Runtime finds no CUDA here "
-            "(is onnxruntime-gpu installed?)"
-        )
+    if device.cuda_index is not None and CUDA in onnxruntime.get_available_providers():
+        # The default search times every convolution algorithm anew for each batch size that comes along.
+        return [(CUDA, {"device_id": device.cuda_index, "cudnn_conv_algo_search": "HEURISTIC"}), CPU]
+    if device.cuda_index is None or device.may_fall_back:
+        return [CPU]
+    raise ConfigurationError(
+        "a CUDA device was asked for, and this ONNX Runtime runs on the CPU only: onnxruntime-gpu has CUDA"
+    )
 
 
 def _mistakes(kind: str, specs: tuple[TensorSpec, ...], nodes: list[Any], *, every: bool) -> list[str]:
