@@ -1,10 +1,11 @@
 """One of our own roles as a child process: `penstock gateway`, `penstock worker`, ..."""
 
 import os
+import re
 import site
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import penstock
@@ -13,6 +14,9 @@ from penstock.embedded.ports import LOOPBACK
 from penstock.http_probe import answers_ok
 
 REMEMBERED_LINES = 50
+LOG_PREFIX = re.compile(r"\S+Z \[\w+ *\] ")
+# A log line for people, what a traceback ends with, or what a command says before it exits.
+ERROR = re.compile(r"\S+Z \[(error|critical) *\] |[\w.]+(Error|Exception): |Error: ")
 # Our packages' parent: what a role must be able to import from, wherever we were started.
 ROOT = Path(penstock.__file__).parent.parent
 
@@ -54,9 +58,7 @@ class Role:
         return await answers_ok(LOOPBACK, self.health_port, "/readyz")
 
     def explain(self) -> str:
-        """The last line of its log: of a traceback that is the error itself."""
-        said = [line.strip() for line in self._lines if line.strip()]
-        return said[-1].removeprefix("Error: ") if said else ""
+        return reason(list(self._lines))
 
     def ended(self) -> None:
         """Nothing to do."""
@@ -64,6 +66,14 @@ class Role:
     def _hear(self, line: str) -> None:
         self._lines.append(line)
         self._on_line(self.name, line)
+
+
+def reason(lines: Sequence[str]) -> str:
+    """The last line of a role's log that tells of an error, else the last one; without its time and level."""
+    said = [line.strip() for line in lines if line.strip()]
+    errors = [line for line in said if ERROR.match(line)]
+    told = (errors or said)[-1:]
+    return " ".join(LOG_PREFIX.sub("", told[0]).removeprefix("Error: ").split()) if told else ""
 
 
 def import_path(env: Mapping[str, str]) -> str:
