@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
 import click
-from annotated_types import Ge, Le
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
@@ -119,11 +118,15 @@ def _choices(annotation: Any) -> str | None:
 
 
 def _bounds(field: FieldInfo) -> str | None:
-    least = next((rule.ge for rule in field.metadata if isinstance(rule, Ge)), None)
-    most = next((rule.le for rule in field.metadata if isinstance(rule, Le)), None)
-    if least is None or most is None:
-        return None if least is None else f"at least {least}"
-    return f"{least} to {most}"
+    bounds = {name: getattr(rule, name) for rule in field.metadata for name in ("ge", "le") if hasattr(rule, name)}
+    match bounds:
+        case {"ge": least, "le": most}:
+            return f"{least} to {most}"
+        case {"ge": least}:
+            return f"at least {least}"
+        case {"le": most}:
+            return f"at most {most}"
+    return None
 
 
 if __name__ == "__main__":
