@@ -7,6 +7,7 @@ without a drain, a fetch that hands out records of a partition nobody tracks, a 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Final
 
@@ -15,6 +16,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
+    IllegalStateError,
     KafkaError,
     TopicAuthorizationFailedError,
 )
@@ -103,12 +105,15 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
             retry_backoff_ms=100,
         )
         client.subscribe(topics=list(self._topics), listener=self)
+        self._client = client  # before the start, within which partitions may come and go
         try:
             await client.start()
         except (KafkaError, OSError) as error:
-            await client.stop()
+            await self._stop()
             raise QueueUnavailable(f"Kafka cannot be reached at {self._settings.kafka_bootstrap_servers}") from error
-        self._client = client
+        except BaseException:  # canceled: joining a group takes as long as its slowest member
+            await self._stop()
+            raise
         self._committer = asyncio.create_task(self._commit_forever(), name=f"commit {self.group}")
         return self
 
@@ -116,19 +121,19 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Drain, commit, leave the group. `stop()` calls no listener, so all of it is done by hand."""
-        owned = frozenset(self._tracker.partitions())
-        await self._drain_within_limit(owned)
-        await self._commit()
-        self._tracker.revoke(owned)
+        await self._let_go(frozenset(self._tracker.partitions()))
         assert self._committer is not None  # noqa: S101 - set on entering
-        assert self._client is not None  # noqa: S101 - set on entering
         self._committer.cancel()
         await asyncio.gather(self._committer, return_exceptions=True)
+        await self._stop()
+
+    async def _stop(self) -> None:
+        assert self._client is not None  # noqa: S101 - set on entering
         try:
             async with asyncio.timeout(STOP_TIMEOUT_S):
                 await self._client.stop()
-        except (TimeoutError, KafkaError) as stop_error:
-            log.warning("the consumer did not stop in time", group=self.group, error=repr(stop_error))
+        except (TimeoutError, KafkaError) as error:
+            log.warning("the consumer did not stop in time", group=self.group, error=repr(error))
 
     @property
     def joined(self) -> bool:
@@ -182,7 +187,8 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         for at, batch in fetched.items():
             epoch = self._tracker.register(Partition(at.topic, at.partition), [r.offset for r in batch])  # type: ignore[attr-defined]
             if epoch is None:  # handed out before the assignment was told: ask for them again
-                self._client.seek(at, batch[0].offset)  # type: ignore[attr-defined]
+                with suppress(IllegalStateError):  # lost meanwhile: they come again by themselves
+                    self._client.seek(at, batch[0].offset)  # type: ignore[attr-defined]
                 continue
             records.extend(
                 Record(r.topic, r.partition, r.offset, epoch, r.key, r.value, _headers(r.headers), r.timestamp)  # type: ignore[attr-defined]
@@ -220,9 +226,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         if not partitions:
             return
         log.info("partitions revoked", group=self.group, partitions=len(partitions))
-        await self._drain_within_limit(partitions)
-        await self._commit()
-        self._tracker.revoke(partitions)
+        await self._let_go(partitions)
 
     # Plain, not async: the tracker must know the partitions before the loop runs anything else.
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
@@ -230,6 +234,14 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         log.info("partitions assigned", group=self.group, partitions=len(partitions))
         self._tracker.assign(partitions)
         self._joined = True
+
+    async def _let_go(self, partitions: frozenset[Partition]) -> None:
+        """Finish what has begun, commit it, and forget the partitions."""
+        try:
+            await self._drain_within_limit(partitions)
+            await self._commit()
+        finally:  # whatever the drain met: what comes back comes in a new epoch
+            self._tracker.revoke(partitions)
 
     async def _drain_within_limit(self, partitions: frozenset[Partition]) -> None:
         try:
@@ -259,7 +271,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
             try:
                 async with asyncio.timeout(COMMIT_TIMEOUT_S):  # aiokafka's commit retries for ever
                     await self._client.commit({TopicPartition(*at): offset for at, offset in marks.items()})
-            except (KafkaError, TimeoutError) as error:
+            except Exception as error:  # whatever it is: a committer that died of it would never commit again
                 log.warning("commit failed", group=self.group, error=repr(error))
                 return
             self._tracker.committed(marks)
