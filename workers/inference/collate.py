@@ -9,12 +9,15 @@ from schemas.tensors import Array
 from workers.inference.item import Item
 
 
-def same_shape(items: Sequence[Item]) -> list[list[Item]]:
+def same_shape(signature: Signature, items: Sequence[Item]) -> list[list[Item]]:
     """The items in groups whose rows can be stacked: equal in every dimension but the first. Order is kept."""
+    varying = [spec.name for spec in signature.inputs if -1 in spec.row_shape]
+    if not varying:  # what is fixed has been checked
+        return [list(items)]
     groups: dict[tuple[tuple[int, ...], ...], list[Item]] = {}
     for item in items:
-        shapes = tuple(array.shape[1:] for array in item.request.inputs.values())
-        groups.setdefault(shapes, []).append(item)
+        inputs = item.request.inputs  # in the client's order: jobs may list the same inputs differently
+        groups.setdefault(tuple(inputs[name].shape[1:] for name in varying), []).append(item)
     return list(groups.values())
 
 

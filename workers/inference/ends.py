@@ -1,24 +1,21 @@
 """Publishing what became of records, and only then marking them done."""
 
-import asyncio
 from collections.abc import Sequence
+from functools import partial
+from typing import Final
 
 import msgspec
 
 from producers.seams import Publisher
-from runtime.backoff import delays_s
-from runtime.logs import get_logger
 from schemas.errors import OutputInvalid, PayloadTooLarge, PenstockError
 from schemas.jobs import Status, Terminal
 from schemas.records import OutRecord, terminal_record
 from schemas.topics import Topics
 from workers.consuming.seams import Consumer, Record
-from workers.dead_letters import dead_letter
 from workers.inference.intake import Dead
+from workers.replacements import Replacement, burial, publish_replacements
 
-log = get_logger(__name__)
-
-SOURCE = "/penstock/worker"
+SOURCE: Final = "/penstock/worker"
 
 
 class Ends:
@@ -29,33 +26,41 @@ class Ends:
         self._publisher = publisher
         self._topics = topics
 
-    async def finish(self, consumer: Consumer, records: Sequence[Record], terminals: Sequence[Terminal]) -> None:
-        """Publish the terminal records of `records`, in the same order, and mark those done."""
+    async def finish(
+        self, consumer: Consumer, records: Sequence[Record], terminals: Sequence[Terminal]
+    ) -> Sequence[Terminal]:
+        """Publish the terminal records of `records`, in the same order, and mark those done.
+
+        Returns the ends as they were published: a result that is too large for a record makes its job a failed one.
+        """
         outs = [terminal_record(self._topics.results, terminal, SOURCE) for terminal in terminals]
         outcomes = await self._publisher.publish_all(outs)
-        if any(outcomes):
-            outs = [self._fitting(*each) for each in zip(outs, terminals, outcomes, strict=True)]
-            await self._until_acknowledged([out for out, outcome in zip(outs, outcomes, strict=True) if outcome])
-        consumer.done(records)
+        if not any(outcomes):
+            consumer.done(records)
+            return terminals
+        consumer.done([record for record, why in zip(records, outcomes, strict=True) if why is None])
+        ends = list(terminals)
+        left = [
+            Replacement(
+                records[index],
+                self._smaller(ends, index, why, 0.0) or outs[index],
+                partial(self._smaller, ends, index),
+            )
+            for index, why in enumerate(outcomes)
+            if why is not None
+        ]
+        await publish_replacements(consumer, self._publisher, left)
+        return ends
 
-    async def bury(self, consumer: Consumer, group: str, dead: Dead) -> None:
-        """Move a record that is no job to its dead-letter topic, and mark it done."""
-        await self._until_acknowledged([dead_letter(dead.record, group, dead.error)])
-        consumer.done([dead.record])
-
-    def _fitting(self, out: OutRecord, terminal: Terminal, outcome: PenstockError | None) -> OutRecord:
-        """The record to try again with: a result that is too large ends its job as failed."""
-        if not isinstance(outcome, PayloadTooLarge):
-            return out
+    def _smaller(self, ends: list[Terminal], index: int, why: PenstockError, _tried_s: float) -> OutRecord | None:
+        """What to publish in the stead of a result that is too large; None where that is not what is wrong."""
+        if not isinstance(why, PayloadTooLarge):
+            return None
         error = OutputInvalid("the result is larger than a record may be; ask for fewer rows or outputs")
-        failed = msgspec.structs.replace(terminal, status=Status.FAILED, result=None, error=error.body())
-        return terminal_record(self._topics.results, failed, SOURCE)
+        ends[index] = msgspec.structs.replace(ends[index], status=Status.FAILED, result=None, error=error.body())
+        return terminal_record(self._topics.results, ends[index], SOURCE)
 
-    async def _until_acknowledged(self, records: list[OutRecord]) -> None:
-        for delay_s in delays_s():
-            outcomes = await self._publisher.publish_all(records)
-            records = [record for record, outcome in zip(records, outcomes, strict=True) if outcome]
-            if not records:
-                return
-            log.warning("publishing failed, trying again", records=len(records), delay_s=delay_s)
-            await asyncio.sleep(delay_s)
+    async def bury(self, consumer: Consumer, group: str, dead: Sequence[Dead]) -> None:
+        """Move records that are no jobs to their dead-letter topic, and mark them done."""
+        burials = [burial(each.record, group, each.error) for each in dead]
+        await publish_replacements(consumer, self._publisher, burials)

@@ -4,6 +4,7 @@ from collections.abc import Container
 from datetime import datetime
 from typing import NamedTuple
 
+from runtime.logs import get_logger
 from schemas.errors import Canceled, DeadlineExceeded, InvalidInput, PenstockError, RequestError, Undecodable
 from schemas.oip import parse_request
 from schemas.records import LaneJob, read_lane_record
@@ -12,6 +13,8 @@ from schemas.topics import Lane
 from stores.seams import JobKey
 from workers.consuming.seams import Record
 from workers.inference.item import Item
+
+log = get_logger(__name__)
 
 
 class Ended(NamedTuple):
@@ -30,7 +33,10 @@ class Dead(NamedTuple):
 
 
 class Intake:
-    """Reads the records of one lane. `canceled` holds the jobs that clients have taken back."""
+    """Reads the records of one lane. `canceled` holds the jobs that clients have taken back.
+
+    Nothing that a record holds makes it raise: the record would come again, and end the next worker as well.
+    """
 
     def __init__(self, lane: Lane, signature: Signature, canceled: Container[JobKey]) -> None:
         self._lane = lane
@@ -42,6 +48,9 @@ class Intake:
             job = read_lane_record(record.headers, record.value)
         except Undecodable as error:
             return Dead(record, error)
+        except Exception as error:
+            log.exception("a record broke the decoder", topic=record.topic, offset=record.offset)
+            return Dead(record, Undecodable(f"the record cannot be read ({type(error).__name__})"))
         ended = self.ended(job, now)
         if ended is not None:
             return Ended(record, job, ended)
@@ -50,11 +59,14 @@ class Intake:
             return Item(record, job, parse_request(self._signature, job.payload))
         except RequestError as error:
             return Ended(record, job, error)
+        except Exception as error:
+            log.exception("an input broke the decoder", job=job.id, topic=record.topic, offset=record.offset)
+            return Ended(record, job, InvalidInput(f"the input cannot be read ({type(error).__name__})"))
 
     def ended(self, job: LaneJob, now: datetime) -> PenstockError | None:
         """Why the job must not cost anything any more, or None."""
         if job.expires_at <= now:
-            return DeadlineExceeded("the deadline passed before the job could run")
+            return DeadlineExceeded("the deadline passed before the job was done")
         if JobKey(job.tenant, job.id) in self._canceled:
             return Canceled("the job was canceled")
         return None

@@ -1,10 +1,12 @@
-"""One lane as this worker serves it: its consumer, what waits for the next micro-batch, and what runs."""
+"""One lane as this worker serves it: what is fetched and decoded, what waits for the next micro-batch, what runs."""
 
 import asyncio
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime
+from typing import Any, Final, TypeVar
 
 from runtime.clock import Clock
 from runtime.logs import get_logger
@@ -28,9 +30,15 @@ FETCH_RECORDS: Final = 512
 # Chunks above this are decoded in a thread, so that a large tensor does not hold up the loop's heartbeats.
 INLINE_DECODE_BYTES: Final = 256 * 1024
 
+T = TypeVar("T")
+
 
 class ServedLane:
-    """Fetches, decodes and queues. `wake` is called when there may be a micro-batch to run."""
+    """Fetches, decodes and queues. `wake` is called when there may be a micro-batch to run.
+
+    A job is waiting, then closed into a micro-batch, then running until its end is published. What has not begun to
+    run when its partition is lost is forgotten: it comes again, here or elsewhere.
+    """
 
     def __init__(
         self,
@@ -47,14 +55,17 @@ class ServedLane:
         self.lane = lane
         self.runner = runner
         self.intake = intake
-        self.ends = ends
-        self._labels = labels = {"model": lane.model, "version": lane.version, "lane": str(lane.cls)}
         self._batcher = batcher
+        self._ends = ends
         self._group = group
         self._wake = wake
         self._clock = clock
-        self._changed = asyncio.Event()
+        self._closed: list[Item] = []
         self._running = 0
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._changed = asyncio.Event()
+        self._rows_a_record = 1.0
+        self._labels = labels = {"model": lane.model, "version": lane.version, "lane": str(lane.cls)}
         self.stage_seconds = {stage: metrics.STAGE_SECONDS.labels(**labels, stage=stage) for stage in metrics.STAGES}
         self.rows_total = metrics.ROWS.labels(**labels)
         self.batch_rows = metrics.BATCH_ROWS.labels(**labels)
@@ -62,15 +73,14 @@ class ServedLane:
         self._queued_rows = metrics.QUEUED_ROWS.labels(**labels)
         self._dead_letters = metrics.DEAD_LETTERS.labels(**labels)
 
-    async def feed(self, consumer: Consumer, stop: asyncio.Event) -> None:
-        """Fetch while there is room, until stopped. Not polling is the brake."""
-        while not stop.is_set():
-            room = self._batcher.room
-            if room == 0:
-                self._changed.clear()
-                await self._changed.wait()
-                continue
-            records = await consumer.fetch(min(room, FETCH_RECORDS), FETCH_TIMEOUT_S)
+    async def feed(self, consumer: Consumer) -> None:
+        """Fetch while there is room, until canceled. Not polling is the brake."""
+        while True:
+            while self._batcher.room == 0:
+                await self._change()
+            # Records of many rows are asked for one by one, as it were: what waits is bounded in rows.
+            wanted = math.ceil(self._batcher.room / self._rows_a_record)
+            records = await consumer.fetch(min(wanted, FETCH_RECORDS), FETCH_TIMEOUT_S)
             if records:
                 await self._take_in(consumer, records)
 
@@ -78,57 +88,93 @@ class ServedLane:
         started = time.perf_counter()
         now = self._clock()
         if sum(len(record.value or b"") for record in records) <= INLINE_DECODE_BYTES:
-            read = [self.intake.read(record, now) for record in records]
+            read = self._decode(records, now)
         else:
-            read = await asyncio.to_thread(lambda: [self.intake.read(record, now) for record in records])
+            read = await self._see_through(asyncio.to_thread(self._decode, records, now))
         self.stage_seconds["decode"].observe(time.perf_counter() - started)
-        arrived = time.monotonic()
-        over: list[tuple[Record, Terminal]] = []
-        for each in read:
-            if isinstance(each, Item):
-                self._batcher.add(each, arrived)
-            elif isinstance(each, Ended):
-                over.append((each.record, ended(each.job, each.error, now)))
-            else:
-                await self._bury(consumer, each)
-        self._queued_rows.set(self._batcher.rows)
-        self._wake()
+        items = [each for each in read if isinstance(each, Item)]
+        if items:
+            self._rows_a_record = sum(item.rows for item in items) / len(items)
+            arrived = time.monotonic()
+            for item in items:
+                self._batcher.add(item, arrived)
+            self._queued_rows.set(self._batcher.rows)
+            self._wake()
+        if len(items) < len(read):
+            over = [(each.record, ended(each.job, each.error, now)) for each in read if isinstance(each, Ended)]
+            dead = [each for each in read if isinstance(each, Dead)]
+            await self._see_through(self._end_all(consumer, over, dead))
+
+    def _decode(self, records: Sequence[Record], now: datetime) -> list[Item | Ended | Dead]:
+        return [self.intake.read(record, now) for record in records]
+
+    async def _end_all(self, consumer: Consumer, over: Sequence[tuple[Record, Terminal]], dead: Sequence[Dead]) -> None:
         if over:
             await self.end(consumer, over)
+        if dead:
+            log.warning("undecodable records", lane=str(self.lane), records=len(dead), first=dead[0].error.message)
+            self._dead_letters.inc(len(dead))
+            await self._ends.bury(consumer, self._group, dead)
 
-    async def _bury(self, consumer: Consumer, dead: Dead) -> None:
-        log.warning("undecodable record", lane=str(self.lane), offset=dead.record.offset, error=dead.error.message)
-        self._dead_letters.inc()
-        await self.ends.bury(consumer, self._group, dead)
+    async def _see_through(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do `work` to its end even if the caller is canceled; `drain` waits for it."""
+        task = asyncio.create_task(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._seen_through)
+        return await asyncio.shield(task)
+
+    def _seen_through(self, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
+        self._changed.set()
 
     async def end(self, consumer: Consumer, over: Sequence[tuple[Record, Terminal]]) -> None:
         """Publish terminal records and mark their records done."""
-        counts = Counter(terminal.error.code if terminal.error else "succeeded" for _, terminal in over)
+        published = await self._ends.finish(
+            consumer, [record for record, _ in over], [terminal for _, terminal in over]
+        )
+        counts = Counter(terminal.error.code if terminal.error else "succeeded" for terminal in published)
         for outcome, count in counts.items():
             metrics.JOBS.labels(**self._labels, outcome=outcome).inc(count)
-        await self.ends.finish(consumer, [record for record, _ in over], [terminal for _, terminal in over])
 
     def candidate(self) -> "Candidate[ServedLane] | None":
         due_at = self._batcher.due_at()
-        return None if due_at is None else Candidate(self, self.lane.cls, due_at)
+        return None if due_at is None else Candidate(self, self.lane.cls, due_at, self._batcher.full)
 
-    def take(self) -> list[Item]:
-        """Close a micro-batch. Its items count as running until `ran`."""
-        items = self._batcher.take()
-        self._running += len(items)
+    def close(self) -> list[Item]:
+        """Close a micro-batch. Only one is closed at a time: the next after `start`."""
+        self._closed = self._batcher.take()
         self._queued_rows.set(self._batcher.rows)
         self._changed.set()
+        return self._closed
+
+    def start(self) -> list[Item]:
+        """The items of the closed micro-batch that are still ours. They count as running until `ran`."""
+        items, self._closed = self._closed, []
+        self._running += len(items)
         return items
 
     def ran(self, items: Sequence[Item]) -> None:
-        """The items' ends are published, or their records are lost to another member."""
+        """The items' ends are published, or will never be by us."""
         self._running -= len(items)
         self._changed.set()
 
     async def drain(self, partitions: frozenset[Partition]) -> None:
-        """Forget what waits from these partitions and return when nothing runs any more."""
-        self._batcher.drop(lambda item: (item.record.topic, item.record.partition) in partitions)
-        self._changed.set()
-        while self._running:
-            self._changed.clear()
-            await self._changed.wait()
+        """Forget what has not begun to run of these partitions, and return when nothing runs any more."""
+
+        self._forget(partitions)
+        while self._running or self._under_way:
+            await self._change()
+            self._forget(partitions)  # what was being decoded
+
+    def _forget(self, partitions: frozenset[Partition]) -> None:
+        def lost(item: Item) -> bool:
+            return (item.record.topic, item.record.partition) in partitions
+
+        if self._batcher.drop(lost):
+            self._queued_rows.set(self._batcher.rows)
+            self._changed.set()
+        self._closed = [item for item in self._closed if not lost(item)]
+
+    async def _change(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()

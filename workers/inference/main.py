@@ -1,24 +1,23 @@
 """`penstock worker`: loads its models, announces them, and serves their lanes until it is told to stop."""
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
-from typing import Final
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
+from typing import Final, TypeVar
 
 from producers.kafka_publisher import KafkaPublisher
 from runtime.clock import now_utc
-from runtime.health import health_server
-from runtime.lifecycle import SideTasks, run_role
-from runtime.logs import configure_logs, get_logger
-from runtime.metrics import watch_loop_lag
-from runtime.settings import load
-from schemas.errors import ConfigurationError
+from runtime.health import Check
+from runtime.lifecycle import SideTasks
+from runtime.logs import get_logger
+from runtime.process import StoppedEarly, open_patiently, run_process
 from stores.redis import RedisNews, RedisSignals
-from workers.consuming.kafka_consumer import DRAIN_LIMIT_S, KafkaConsumer
+from workers.consuming.kafka_consumer import KafkaConsumer
 from workers.inference.announce import announce, lanes_of
 from workers.inference.batcher import Batcher
 from workers.inference.cancellations import Cancellations
 from workers.inference.ends import Ends
+from workers.inference.inference_thread import InferenceThread
 from workers.inference.intake import Intake
 from workers.inference.lane import ServedLane
 from workers.inference.pipeline import Pipeline
@@ -31,17 +30,12 @@ log = get_logger(__name__)
 
 # What waits beside the micro-batch that is being filled: enough to fill the next, no more.
 QUEUED_BATCHES: Final = 2
-FEED_STOP_S: Final = 1.0
+
+T = TypeVar("T")
 
 
 def run() -> None:
-    settings = load(WorkerSettings)
-    configure_logs(settings, "worker")
-    try:
-        run_role(Worker(settings).run)
-    except ConfigurationError as error:
-        log.error("cannot start", reason=error.message)
-        raise SystemExit(2) from error
+    run_process("worker", WorkerSettings, Worker)
 
 
 class Worker:
@@ -49,40 +43,49 @@ class Worker:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
+        self._waiting_for: str | None = "models are being loaded"
+        self._lanes: Sequence[ServedLane] = ()
         self._consumers: dict[ServedLane, KafkaConsumer] = {}
+
+    @property
+    def checks(self) -> Mapping[str, Check]:
+        return {"lanes": self._why_not_ready}
 
     async def run(self, stop: asyncio.Event) -> None:
         settings = self._settings
         redis = (settings.redis_url.get_secret_value(), settings.topic_prefix)
         async with AsyncExitStack() as stack:
-            side = await stack.enter_async_context(SideTasks(stop))
-            side.start(health_server(settings, {"lanes": self._why_not_ready}).serve(), "health")
-            side.start(watch_loop_lag(), "loop lag")
-            models = await asyncio.to_thread(self._load_models)
-            publisher = await stack.enter_async_context(
-                KafkaPublisher(settings, compression=settings.worker_result_compression)
-            )
+            thread = await stack.enter_async_context(InferenceThread())
+            models = await _unless_stopped(thread.submit(self._load_models), stop)
+            self._waiting_for = f"waiting for Kafka at {settings.kafka_bootstrap_servers}"
+            publisher = await _unless_stopped(open_patiently(stack, self._publisher, stop), stop)
+            versions = [model.version for model in models]
+            await _unless_stopped(announce(settings, publisher, versions, settings.lane_partitions, now_utc), stop)
             signals = await stack.enter_async_context(RedisSignals(redis[0], prefix=redis[1]))
             news = await stack.enter_async_context(RedisNews(redis[0], prefix=redis[1]))
             canceled = Cancellations(now_utc)
+            pipeline = Pipeline(self._consumers, thread, signals, now_utc)
+            stack.push_async_callback(pipeline.abandon)
+            side = await stack.enter_async_context(SideTasks(stop))
             side.start(canceled.follow(news), "cancellations")
-            versions = [model.version for model in models]
-            await announce(settings, publisher, versions, settings.lane_partitions, now_utc)
-            pipeline = Pipeline(self._consumers, signals, now_utc)
-            lanes = self._lanes(models, canceled, Ends(publisher, settings.topics), pipeline)
-            await self._serve(lanes, pipeline, side, stop)
+            self._lanes = self._build_lanes(models, canceled, Ends(publisher, settings.topics), pipeline)
+            await self._serve(pipeline, side, stop)
 
     def _why_not_ready(self) -> str | None:
-        if not self._consumers:
-            return "models are being loaded"
-        waiting = [str(lane.lane) for lane, consumer in self._consumers.items() if not consumer.joined]
-        return f"joining {', '.join(waiting)}" if waiting else None
+        if self._waiting_for is not None:
+            return self._waiting_for
+        joined = {lane for lane, consumer in self._consumers.items() if consumer.joined}
+        absent = [str(lane.lane) for lane in self._lanes if lane not in joined]
+        return f"joining {', '.join(absent)}" if absent else None
+
+    def _publisher(self) -> KafkaPublisher:
+        return KafkaPublisher(self._settings, compression=self._settings.worker_result_compression)
 
     def _load_models(self) -> list[ServedModel]:
         versions = ModelRepository(self._settings.model_repository).scan(self._settings.patterns)
         return load_all(versions, self._settings.worker_device)
 
-    def _lanes(
+    def _build_lanes(
         self, models: Sequence[ServedModel], canceled: Cancellations, ends: Ends, pipeline: Pipeline
     ) -> list[ServedLane]:
         """Both lanes of every version; the two share the version's runner."""
@@ -105,35 +108,39 @@ class Worker:
             )
         return built
 
-    async def _serve(
-        self, lanes: Sequence[ServedLane], pipeline: Pipeline, side: SideTasks, stop: asyncio.Event
-    ) -> None:
-        settings = self._settings
-        async with AsyncExitStack() as members:
-            for lane in lanes:
-                topic = settings.topics.lane(lane.lane)
-                group = settings.topics.lane_group(lane.lane)
-                self._consumers[lane] = KafkaConsumer(settings, group, [topic], drain=lane.drain)
-            await asyncio.gather(*map(members.enter_async_context, self._consumers.values()))
-            feeds = [side.start(lane.feed(self._consumers[lane], stop), f"feed {lane.lane}") for lane in lanes]
-            running = side.start(pipeline.run(), "pipeline")
-            for consumer in self._consumers.values():
-                side.start(consumer.watch(), f"watch {consumer.group}")
-            log.info("serving", models=sorted({f"{lane.lane.model}/{lane.lane.version}" for lane in lanes}))
-            await stop.wait()
-            await self._drain(feeds, running, pipeline)
-        log.info("stopped")
-
-    @staticmethod
-    async def _drain(feeds: Sequence[asyncio.Task[None]], running: asyncio.Task[None], pipeline: Pipeline) -> None:
-        """Stop taking in, close no further micro-batch, and see the running ones published."""
-        await asyncio.wait(feeds, timeout=FEED_STOP_S)
+    async def _serve(self, pipeline: Pipeline, side: SideTasks, stop: asyncio.Event) -> None:
+        """Serve all lanes until `stop`; then each drains, commits and leaves its group, all at the same time."""
+        members = [side.start(self._serve_lane(lane, side, stop), f"lane {lane.lane}") for lane in self._lanes]
+        running = side.start(pipeline.run(), "pipeline")
+        self._waiting_for = None
+        await stop.wait()
         running.cancel()
-        for feed in feeds:
-            feed.cancel()
-        await asyncio.gather(running, *feeds, return_exceptions=True)
-        try:
-            async with asyncio.timeout(DRAIN_LIMIT_S):
-                await pipeline.settle()
-        except TimeoutError:
-            log.warning("drain limit reached: jobs that were running will run again elsewhere")
+        await asyncio.wait([running, *members])
+
+    async def _serve_lane(self, lane: ServedLane, side: SideTasks, stop: asyncio.Event) -> None:
+        settings = self._settings
+        topic, group = settings.topics.lane(lane.lane), settings.topics.lane_group(lane.lane)
+        async with AsyncExitStack() as stack:
+            with suppress(StoppedEarly):
+                consumer = await _unless_stopped(
+                    open_patiently(stack, lambda: KafkaConsumer(settings, group, [topic], drain=lane.drain), stop),
+                    stop,
+                )
+                self._consumers[lane] = consumer
+                side.start(consumer.watch(), f"watch {group}")
+                await _unless_stopped(lane.feed(consumer), stop)
+
+
+async def _unless_stopped(work: Awaitable[T], stop: asyncio.Event) -> T:
+    """What `work` gives. Cancels it and raises `StoppedEarly` when `stop` is set first."""
+    doing = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait([doing, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            raise StoppedEarly
+        return doing.result()
+    finally:
+        doing.cancel()
+        stopping.cancel()
+        await asyncio.gather(doing, stopping, return_exceptions=True)

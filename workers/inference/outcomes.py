@@ -1,9 +1,10 @@
-"""What became of a job, as the record that ends it."""
+"""What became of a job, as the message that ends it. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime
 
-from schemas.errors import Canceled, PenstockError
+from runtime.logs import get_logger
+from schemas.errors import Canceled, OutputInvalid, PenstockError
 from schemas.jobs import Answer, Payload, Status, Terminal
 from schemas.oip import encode_response
 from schemas.predictions import encode_predictions
@@ -12,14 +13,22 @@ from schemas.signature import Signature
 from schemas.tensors import Array
 from workers.inference.item import Item, Outcome
 
+log = get_logger(__name__)
+
 
 def terminal(
     signature: Signature, item: Item, outcome: Outcome, started_at: datetime, completed_at: datetime
 ) -> Terminal:
-    """The end of a job that ran."""
+    """The end of a job that ran. Outputs that cannot be written fail their own job and no other."""
     if isinstance(outcome, PenstockError):
         return ended(item.job, outcome, completed_at, started_at, item.rows)
     job = item.job
+    try:
+        result = _encode(signature, item, outcome)
+    except Exception as error:
+        log.exception("outputs cannot be encoded", job=job.id, model=f"{job.model}/{job.version}")
+        unwritable = OutputInvalid(f"the outputs cannot be written ({type(error).__name__})")
+        return ended(job, unwritable, completed_at, started_at, item.rows)
     return Terminal(
         tenant=job.tenant,
         id=job.id,
@@ -34,7 +43,7 @@ def terminal(
         answer=job.answer,
         variant=job.variant,
         started_at=started_at,
-        result=_encode(signature, item, outcome),
+        result=result,
     )
 
 

@@ -1,14 +1,15 @@
 """The worker's loop: close a micro-batch, stack it while the one before runs, run it off the loop, publish its ends.
 
 At most one micro-batch runs, and at most one more is closed and stacked behind it: priority ends where a buffer
-begins. Publishing overlaps with the next run, within bounds.
+begins. While one runs, only a full one is closed: any other gains by staying open. Publishing overlaps with the next
+run, within bounds.
 """
 
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from runtime.clock import Clock
@@ -19,6 +20,7 @@ from schemas.tensors import Array
 from stores.seams import JobKey, Signals
 from workers.consuming.seams import Consumer, Record
 from workers.inference.collate import same_shape, stack
+from workers.inference.inference_thread import InferenceThread
 from workers.inference.item import Item, Outcome
 from workers.inference.lane import ServedLane
 from workers.inference.outcomes import ended, terminal
@@ -30,60 +32,71 @@ log = get_logger(__name__)
 # A job that has been in the model for this long is shown as running; quicker ones go from queued to their end.
 ANNOUNCE_RUNNING_AFTER_S: Final = 0.25
 PUBLISHING_BATCHES: Final = 4
-# Outputs above this are encoded in a thread: the loop carries the heartbeats.
+# What is larger is stacked or encoded in a thread: the loop carries the heartbeats.
+INLINE_STACK_BYTES: Final = 4 * 1024 * 1024
 INLINE_ENCODE_BYTES: Final = 1024 * 1024
+
+Over = list[tuple[Record, Terminal]]
 
 
 class Pipeline:
     """Runs the micro-batches of all lanes on one device, one at a time."""
 
-    def __init__(self, lanes: Mapping[ServedLane, Consumer], signals: Signals, clock: Clock) -> None:
+    def __init__(
+        self,
+        lanes: Mapping[ServedLane, Consumer],
+        thread: InferenceThread,
+        signals: Signals,
+        clock: Clock,
+        *,
+        announce_after_s: float = ANNOUNCE_RUNNING_AFTER_S,
+    ) -> None:
         self._lanes = lanes
+        self._thread = thread
         self._signals = signals
         self._clock = clock
+        self._announce_after_s = announce_after_s
         self._scheduler: Scheduler[ServedLane] = Scheduler()
         self._woken = asyncio.Event()
-        self._device = asyncio.Semaphore(1)
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._publishing = asyncio.Semaphore(PUBLISHING_BATCHES)
         self._tasks: set[asyncio.Task[None]] = set()
         self._announcing: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="inference")
 
     def wake(self) -> None:
         self._woken.set()
 
     async def run(self) -> None:
-        """Run micro-batches until canceled; those that have begun are finished by `settle`.
+        """Run micro-batches until canceled; those that have begun go on, and their lanes' `drain` waits for them.
 
         Raises what a micro-batch met that no model, client or broker can cause: the process must end, and its
         records come again.
         """
         while True:
-            lane = await self._next_due()
-            items = lane.take()
-            try:
-                live = await self._without_dead(lane, items)
-                stacked = self._stacked(lane, live)
-                await self._publishing.acquire()
-                await self._device.acquire()
-            except BaseException:
-                lane.ran(items)
-                raise
-            self._begin(lane, items, live, stacked)
+            await self._publishing.acquire()  # first, so that nothing is closed while nothing can be published
+            lane = await self._next()
+            closed = lane.close()
+            stacked = await self._stacked(lane, closed)
+            await self._idle.wait()
+            self._begin(lane, len(closed), stacked)
 
-    async def settle(self) -> None:
-        """Wait for the micro-batches that have begun."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-        self._thread.shutdown(wait=False)
+    async def abandon(self) -> None:
+        """Forget what still runs or is being published: its records stay open, and come again elsewhere."""
+        left = [*self._tasks, *self._announcing]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
-    async def _next_due(self) -> ServedLane:
+    async def _next(self) -> ServedLane:
         loop = asyncio.get_running_loop()
         while True:
             if self._failure is not None:
                 raise self._failure
             candidates = [each for lane in self._lanes if (each := lane.candidate()) is not None]
+            if not self._idle.is_set():
+                candidates = [each for each in candidates if each.full]
             now = time.monotonic()
             lane = self._scheduler.choose(candidates, now)
             if lane is not None:
@@ -95,52 +108,80 @@ class Pipeline:
             if timer is not None:
                 timer.cancel()
 
-    async def _without_dead(self, lane: ServedLane, items: Sequence[Item]) -> list[Item]:
-        """The items that may still cost something; the others are ended."""
-        now = self._clock()
-        verdicts = [(item, lane.intake.ended(item.job, now)) for item in items]
-        over = [(item.record, ended(item.job, error, now, rows=item.rows)) for item, error in verdicts if error]
-        if over:
-            await lane.end(self._lanes[lane], over)
-        return [item for item, error in verdicts if error is None]
-
-    def _stacked(self, lane: ServedLane, items: Sequence[Item]) -> dict[str, Array] | None:
-        """The items' rows, stacked ahead of the run; None where their shapes differ, which the runner sorts out."""
-        if len(same_shape(items)) != 1:
+    async def _stacked(self, lane: ServedLane, items: Sequence[Item]) -> dict[str, Array] | None:
+        """The items' rows, stacked ahead of the run; None where the runner is to sort them out."""
+        signature = lane.runner.signature
+        if len(same_shape(signature, items)) != 1:
             return None
         started = time.perf_counter()
-        stacked = stack(lane.runner.signature, items)
+        try:
+            if sum(array.nbytes for item in items for array in item.request.inputs.values()) <= INLINE_STACK_BYTES:
+                stacked = stack(signature, items)
+            else:
+                stacked = await asyncio.to_thread(stack, signature, items)
+        except MemoryError:
+            return None
         lane.stage_seconds["collate"].observe(time.perf_counter() - started)
         return stacked
 
-    def _begin(self, lane: ServedLane, items: list[Item], live: list[Item], stacked: dict[str, Array] | None) -> None:
-        task = asyncio.create_task(self._run_batch(lane, live, stacked))
+    def _begin(self, lane: ServedLane, closed: int, stacked: dict[str, Array] | None) -> None:
+        """Start what is left of the micro-batch of `closed` items: some may be over by now, or another member's."""
+        items = lane.start()
+        now = self._clock()
+        live, over = self._without_dead(lane, items, now)
+        if len(live) != closed:
+            stacked = None
+        task = asyncio.create_task(self._see_through(lane, live, over, stacked, now))
         self._tasks.add(task)
+        task.add_done_callback(partial(self._seen_through, lane, items))
+        if live:
+            self._idle.clear()
 
-        def over(task: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
-            self._publishing.release()
-            lane.ran(items)
-            if not task.cancelled() and task.exception() is not None:
-                self._failure = task.exception()
-                self._woken.set()
+    def _seen_through(self, lane: ServedLane, items: Sequence[Item], task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._publishing.release()
+        lane.ran(items)
+        if not task.cancelled() and task.exception() is not None:
+            self._failure = task.exception()
+            self._woken.set()
 
-        task.add_done_callback(over)
+    @staticmethod
+    def _without_dead(lane: ServedLane, items: Sequence[Item], now: datetime) -> tuple[list[Item], Over]:
+        """The items that may still cost something, and the ends of the others."""
+        live: list[Item] = []
+        over: Over = []
+        for item in items:
+            error = lane.intake.ended(item.job, now)
+            if error is None:
+                live.append(item)
+            else:
+                over.append((item.record, ended(item.job, error, now, rows=item.rows)))
+        return live, over
 
-    async def _run_batch(self, lane: ServedLane, items: list[Item], stacked: dict[str, Array] | None) -> None:
-        if not items:  # all of them were over before they could run
-            self._device.release()
-            return
-        loop = asyncio.get_running_loop()
-        started_at = self._clock()
-        late = loop.call_later(ANNOUNCE_RUNNING_AFTER_S, self._announce_running, items, started_at)
-        try:
-            ran = await loop.run_in_executor(self._thread, lane.runner.run, items, stacked)
-        finally:
+    async def _see_through(
+        self, lane: ServedLane, live: list[Item], over: Over, stacked: dict[str, Array] | None, started_at: datetime
+    ) -> None:
+        running = self._run(lane, live, stacked, started_at) if live else None
+        if over:
+            await lane.end(self._lanes[lane], over)
+        if running is not None:
+            ran = await running
+            self._observe(lane, live, started_at, ran)
+            await self._publish(lane, live, ran.outcomes, started_at)
+
+    def _run(
+        self, lane: ServedLane, items: list[Item], stacked: dict[str, Array] | None, started_at: datetime
+    ) -> "asyncio.Future[Ran]":
+        late = asyncio.get_running_loop().call_later(self._announce_after_s, self._announce_running, items, started_at)
+        running = self._thread.submit(lambda: lane.runner.run(items, stacked))
+
+        def over(_: "asyncio.Future[Ran]") -> None:
             late.cancel()
-            self._device.release()
-        self._observe(lane, items, started_at, ran)
-        await self._publish(lane, items, ran.outcomes, started_at)
+            self._idle.set()
+            self._woken.set()
+
+        running.add_done_callback(over)
+        return running
 
     async def _publish(
         self, lane: ServedLane, items: Sequence[Item], outcomes: Sequence[Outcome], started_at: datetime
@@ -157,7 +198,7 @@ class Pipeline:
 
     def _encode(
         self, lane: ServedLane, items: Sequence[Item], outcomes: Sequence[Outcome], started_at: datetime
-    ) -> list[tuple[Record, Terminal]]:
+    ) -> Over:
         now = self._clock()
         signature = lane.runner.signature
         return [

@@ -15,11 +15,12 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Candidate(NamedTuple, Generic[K]):
-    """A lane with something waiting: its micro-batch is to be closed at `due_at` (seconds)."""
+    """A lane with something waiting: its micro-batch is to be closed at `due_at` (seconds), and may be `full`."""
 
     lane: K
     cls: LaneClass
     due_at: float
+    full: bool = False
 
 
 class Scheduler(Generic[K]):

@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 
 from runtime.logs import get_logger
+from schemas.errors import ConfigurationError, PenstockError
 from schemas.signature import TensorSpec
 from schemas.tensors import DTYPES, Array
 from workers.inference.backends import Backend, load_backend
@@ -30,7 +31,10 @@ def _load(version: ModelVersion, device: str) -> ServedModel:
     backend = load_backend(version, device)
     loaded = time.perf_counter()
     for rows in version.warmup_batch_sizes or (1, version.max_batch_size):
-        backend.run({spec.name: _sample(spec, rows) for spec in version.signature.inputs})
+        try:
+            backend.run({spec.name: _sample(spec, rows) for spec in version.signature.inputs})
+        except PenstockError as error:
+            raise ConfigurationError(f"{version.name}: warm-up with {rows} rows: {error.message}") from error
     log.info(
         "model loaded",
         model=version.name,

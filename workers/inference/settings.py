@@ -5,10 +5,11 @@ from pathlib import Path
 from pydantic import Field
 
 from producers.kafka_publisher import Compression
-from runtime.settings import HealthSettings, KafkaSettings, LogSettings, RedisSettings
+from runtime.process import ProcessSettings
+from runtime.settings import KafkaSettings, RedisSettings
 
 
-class WorkerSettings(KafkaSettings, RedisSettings, LogSettings, HealthSettings):
+class WorkerSettings(KafkaSettings, RedisSettings, ProcessSettings):
     model_repository: Path = Field(Path("models"), description="folder of models: <model>/<version>/model.onnx ...")
     worker_models: str = Field("*", description="which to serve: `digits`, `digits/2`, `text-*`; separated by commas")
     worker_device: str = Field("cpu", description="`cpu`, `cuda` or `cuda:<index>`")

@@ -1,0 +1,90 @@
+"""The one thread in which models are loaded and run, so that the event loop's heartbeats never wait for them."""
+
+import asyncio
+import atexit
+import os
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+from runtime.logs import get_logger
+
+log = get_logger(__name__)
+
+LEFT_RUNNING_STATUS: Final = 1
+
+T = TypeVar("T")
+# What to do, and whom to tell: the result, or the error.
+_Work = tuple[Callable[[], Any], asyncio.Future[Any]]
+
+
+class InferenceThread:
+    """Runs what is submitted, one after the other, always in the same thread: some runtimes keep settings by thread.
+
+    A model that runs cannot be interrupted. The thread is a daemon, so that nothing waits for it on the way out, and
+    a process that would leave it running ends without the interpreter's last steps, which could crash under it.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: SimpleQueue[_Work | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
+        self._submitted = 0  # written by the loop's thread alone
+        self._done = 0  # written by our own
+
+    @property
+    def busy(self) -> bool:
+        return self._done != self._submitted
+
+    async def __aenter__(self) -> "InferenceThread":
+        self._thread.start()
+        atexit.register(self._end_process_if_busy)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._waiting.put(None)
+        if not self.busy:
+            self._thread.join()
+            atexit.unregister(self._end_process_if_busy)
+
+    def submit(self, work: Callable[[], T]) -> "asyncio.Future[T]":
+        """Have `work` done; the future tells its result, or what it raised."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._submitted += 1
+        self._waiting.put((work, future))
+        return future
+
+    def _work(self) -> None:
+        while (each := self._waiting.get()) is not None:
+            work, future = each
+            try:
+                result, error = work(), None
+            except BaseException as raised:
+                result, error = None, raised
+            self._done += 1
+            try:
+                future.get_loop().call_soon_threadsafe(_settle, future, result, error)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                return
+            del each, work, future, result, error  # not held until the next work comes
+
+    def _end_process_if_busy(self) -> None:
+        if self.busy:
+            log.warning("leaving a model that is still running")
+            os._exit(LEFT_RUNNING_STATUS)
+
+
+def _settle(future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:
+    if future.done():  # whoever waited was canceled
+        return
+    if error is None:
+        future.set_result(result)
+    elif isinstance(error, Exception) and not isinstance(error, StopIteration):
+        future.set_exception(error)
+    else:  # asyncio would end the loop over these, or refuse them
+        unusual = RuntimeError(f"a model raised {type(error).__name__}")
+        unusual.__cause__ = error
+        future.set_exception(unusual)
