@@ -15,7 +15,7 @@ from runtime.backoff import delays_s
 from runtime.clock import Clock, now_utc
 from runtime.logs import get_logger
 from stores.redis.sources import CancelStream, published
-from stores.redis.wire import Names, decode_done, decode_running
+from stores.redis.wire import LONGEST_DEADLINE_S, Names, decode_done, decode_running
 from stores.seams import JobKey
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class RedisNews:
         url: str,
         *,
         prefix: str,
-        longest_deadline_s: float = 86_400.0,
+        longest_deadline_s: float = LONGEST_DEADLINE_S,
         quiet_s: float = 5.0,
         longest_delay_s: float = 2.0,
         clock: Clock = now_utc,
@@ -95,20 +95,24 @@ class RedisNews:
         reading = object()
         self._flowing[reading] = False
         delays = delays_s(cap_s=self._longest_delay_s)
+        complained = False
         try:
             while self._opened is not None:
                 try:
                     async with aclosing(source(self._opened)) as items:
                         async for item in items:
                             if not self._flowing[reading]:
+                                log.info("news flow from Redis")
                                 self._flowing[reading] = True
+                                complained = False
                                 delays = delays_s(cap_s=self._longest_delay_s)
                             if item is not None:
                                 yield item
                 except (redis.RedisError, OSError) as error:
-                    if self._flowing[reading]:
-                        log.warning("no news from Redis until it is back", error=repr(error))
                     self._flowing[reading] = False
+                    if not complained:
+                        log.warning("no news from Redis until it is back", error=repr(error))
+                        complained = True
                     await asyncio.sleep(next(delays))
         finally:
             del self._flowing[reading]

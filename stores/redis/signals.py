@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 
 from runtime.clock import Clock, now_utc
 from schemas.errors import StoreUnavailable
-from stores.redis.wire import Names, encode_cancel, encode_done, encode_running
+from stores.redis.wire import LONGEST_DEADLINE_S, Names, encode_cancel, encode_done, encode_running
 from stores.seams import JobKey
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class RedisSignals:
         url: str,
         *,
         prefix: str,
-        longest_deadline_s: float = 86_400.0,
+        longest_deadline_s: float = LONGEST_DEADLINE_S,
         timeout_s: float = 1.0,
         pause_s: float = 1.0,
         connections: int = 4,

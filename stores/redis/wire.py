@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from stores.seams import JobKey
+
+LONGEST_DEADLINE_S: Final = 7 * 24 * 3600.0  # no job is given longer; older cancellations concern nobody
 
 
 class Names(msgspec.Struct, frozen=True):
