@@ -6,7 +6,7 @@ from typing import Final
 from schemas.errors import Undecodable
 from schemas.jobs import Terminal
 from schemas.records import read_terminal_record
-from stores.names import storable
+from stores.storable import storable
 from workers.consuming.seams import Record
 
 _INT32: Final = 2**31
