@@ -11,7 +11,6 @@ from schemas.errors import RequestError
 from schemas.topics import LaneClass
 
 _FIELD: Final = re.compile(r"(?:field `|at `\$\.)([^`]+)`")
-NULL: Final = msgspec.Raw(b"null")
 
 
 class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -23,9 +22,9 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lane: LaneClass = LaneClass.LIVE
     timeout_s: float | None = None
     sticky_key: str | None = None
-    metadata: msgspec.Raw = NULL
-    webhook: msgspec.Raw = NULL
-    webhook_events_filter: msgspec.Raw = NULL
+    metadata: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    webhook: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    webhook_events_filter: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 _decoder: Final = msgspec.json.Decoder(Envelope)
@@ -56,10 +55,15 @@ def options_of(envelope: Envelope) -> Options:
     return check_options(
         envelope.lane,
         envelope.timeout_s,
-        None if envelope.metadata == NULL else bytes(envelope.metadata),
+        _given(envelope.metadata),
         envelope.sticky_key,
-        webhooks=not (envelope.webhook == NULL == envelope.webhook_events_filter),
+        webhooks=_given(envelope.webhook) is not None or _given(envelope.webhook_events_filter) is not None,
     )
+
+
+def _given(raw: msgspec.Raw | msgspec.UnsetType) -> bytes | None:
+    """The bytes of a field that is there and not null."""
+    return None if isinstance(raw, msgspec.UnsetType) or bytes(raw) == b"null" else bytes(raw)
 
 
 def _refuse_duplicates(body: bytes) -> None:

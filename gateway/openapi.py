@@ -30,6 +30,7 @@ def schemas() -> Doc:
     for ours, public in _NAMES.items():
         text = text.replace(f'"{_TEMPLATE.format(name=ours)}"', f'"{_TEMPLATE.format(name=public)}"')
     named: Doc = msgspec.json.decode(text)
+    named["Envelope"]["properties"] |= ENVELOPE_FIELDS
     return {_NAMES.get(name, name): schema for name, schema in named.items()} | {"InferRequest": INFER_REQUEST}
 
 
@@ -92,6 +93,21 @@ INFER_REQUEST: Final[Doc] = {
         "outputs": {"type": "array", "items": {"type": "object"}},
         "parameters": {"type": "object"},
     },
+}
+
+# What the decoder keeps as raw bytes, it knows no schema of.
+ENVELOPE_FIELDS: Final[Doc] = {
+    "input": {
+        "description": "An inference request, `instances` or `features`, as the model's signature asks.",
+        "anyOf": [
+            ref("InferRequest"),
+            {"type": "object", "required": ["instances"], "properties": {"instances": {"type": "array"}}},
+            {"type": "object", "required": ["features"], "properties": {"features": {"type": ["object", "array"]}}},
+        ],
+    },
+    "metadata": {"description": "Comes back with the job; at most 8 KiB.", "type": ["object", "null"]},
+    "webhook": {"description": "Refused until webhooks exist.", "type": "null"},
+    "webhook_events_filter": {"description": "Refused until webhooks exist.", "type": "null"},
 }
 
 PREFER: Final = parameter("Prefer", "`wait=N`: answer when the job is done, at most N (60) seconds later.")

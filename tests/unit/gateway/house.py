@@ -1,0 +1,208 @@
+"""A whole gateway over in-memory twins, for tests of its HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import msgspec
+import numpy as np
+import orjson
+
+from gateway.app import GatewayApp
+from gateway.in_flight import InFlight
+from gateway.lane_depth import LaneDepths
+from gateway.links import Links
+from gateway.services import Services
+from gateway.settings import GatewaySettings
+from gateway.submissions import Submissions
+from gateway.waiters import Waiters
+from producers.catalog import Catalog
+from producers.memory import MemoryLog
+from runtime.health import Check
+from schemas.catalog import CatalogEntry
+from schemas.errors import ErrorBody
+from schemas.jobs import Job, Payload, Status, Terminal
+from schemas.oip import encode_response
+from schemas.records import LaneJob, read_lane_record
+from schemas.signature import ImageSpec, Signature, TensorSpec
+from schemas.topics import Lane, LaneClass
+from schemas.versions import CatalogSnapshot
+from stores.memory import MemoryJobs
+from stores.memory_signals import MemorySignals
+from stores.seams import JobKey
+
+BASE_URL = "https://inference.example.com/api"
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
+TENANT = "default"
+
+VECTOR = Signature(
+    inputs=(TensorSpec("x", "FP32", (-1, 2)),),
+    outputs=(TensorSpec("y", "FP32", (-1,)),),
+    features=("age", "height"),
+)
+DIGITS = Signature(
+    inputs=(TensorSpec("image", "FP32", (-1, 8, 8)),),
+    outputs=(TensorSpec("label", "INT64", (-1,)),),
+    image=ImageSpec("image", 8, 8, mode="L", layout="HW"),
+)
+
+INPUT = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1.0, 2.0]}]}
+SUBMIT = {"model": "vector", "input": INPUT}
+
+
+def entry(model: str, version: str, signature: Signature, *, is_default: bool = False) -> CatalogEntry:
+    return CatalogEntry(
+        model=model,
+        version=version,
+        signature=signature,
+        platform="onnxruntime_onnx",
+        max_batch_size=16,
+        is_default=is_default,
+        description=f"{model} {version}",
+        metrics={"accuracy": 0.9},
+        announced_at=NOW,
+    )
+
+
+CATALOG = (
+    CatalogSnapshot()
+    .with_entry(entry("vector", "1", VECTOR))
+    .with_entry(entry("vector", "2", VECTOR))
+    .with_entry(entry("digits", "1", DIGITS, is_default=True))
+    .with_entry(entry("digits", "2", DIGITS))
+)
+LIVE = Lane("vector", "2", LaneClass.LIVE)
+
+
+class Store(MemoryJobs):
+    """The twin, whose next calls meet the errors in `fail_next`."""
+
+    def __init__(self) -> None:
+        super().__init__(clock=lambda: NOW)
+        self.fail_next: list[Exception] = []
+
+    def _check_up(self) -> None:
+        if self.fail_next:
+            raise self.fail_next.pop(0)
+        super()._check_up()
+
+
+class House:
+    """The twins, the gateway over them, and a client that talks to it."""
+
+    def __init__(
+        self,
+        *,
+        slow_s: float = 5.0,
+        checks: Mapping[str, Check] | None = None,
+        hints: Mapping[str, Check] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.settings = GatewaySettings(public_base_url=BASE_URL, **settings)
+        self.store = Store()
+        self.log = MemoryLog()
+        self.signals = MemorySignals(clock=lambda: NOW)
+        self.catalog = Catalog(CATALOG)
+        self.waiters = Waiters(self.store, self.signals, slow_s=slow_s, fast_s=0.01)
+        self.submissions = Submissions(self.store, self.log, self.settings.topics, delays=lambda: iter([0.0] * 3))
+        self.depths = LaneDepths(self.settings.gateway_max_lane_depth)
+        self.in_flight = InFlight(self.settings.gateway_max_in_flight, self.settings.gateway_max_in_flight_bytes)
+        self.services = Services(
+            settings=self.settings,
+            links=Links(self.settings.public_base_url),
+            catalog=self.catalog,
+            depths=self.depths,
+            in_flight=self.in_flight,
+            submissions=self.submissions,
+            jobs=self.store,
+            signals=self.signals,
+            waiters=self.waiters,
+            now=lambda: NOW,
+            checks=checks or {},
+            hints=hints or {},
+        )
+        self.app = GatewayApp(self.services)
+
+    def records(self, lane: Lane = LIVE) -> list[LaneJob]:
+        """What lies in a lane."""
+        topic = self.settings.topics.lane(lane)
+        return [read_lane_record(tuple(record.headers), record.value) for record in self.log.records(topic)]
+
+    async def job(self, job_id: str) -> Job:
+        job = await self.store.get(JobKey(TENANT, job_id))
+        assert job is not None
+        return job
+
+    async def submitted(self, client: httpx.AsyncClient, **fields: Any) -> str:
+        """The id of a job just submitted."""
+        answer = await client.post("/v1/jobs", json=SUBMIT | fields)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+    async def finish(self, job_id: str, *, tell: bool = True, **outcome: Any) -> None:
+        """End a job as the sink does: succeeded with `y = [3.0]`, or as told."""
+        job = await self.job(job_id)
+        fields = {"status": Status.SUCCEEDED, "result": RESULT if "error" not in outcome else None} | outcome
+        terminal = Terminal(
+            tenant=job.tenant,
+            id=job.id,
+            model=job.model,
+            version=job.version,
+            lane=job.lane,
+            created_at=job.created_at,
+            expires_at=job.expires_at,
+            completed_at=NOW,
+            answer=job.answer,
+            **fields,
+        )
+        await self.store.finish([terminal])
+        if tell:
+            await self.signals.announce_done([JobKey(job.tenant, job.id)])
+
+    async def fail(self, job_id: str, error: ErrorBody) -> None:
+        await self.finish(job_id, status=Status.FAILED, error=error)
+
+
+RESULT = encode_response("vector", "2", "job_x", {"y": np.array([3.0], dtype=np.float32)})
+RAW_RESULT = encode_response("vector", "2", "job_x", {"y": np.array([3.0], dtype=np.float32)}, frozenset({"y"}))
+PREDICTIONS = Payload(b'{"predictions":["three"]}')
+
+
+@asynccontextmanager
+async def opened(house: House) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the house, while news are followed."""
+    following = asyncio.create_task(house.waiters.follow())
+    transport = httpx.ASGITransport(house.app, raise_app_exceptions=True)
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
+            yield client
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+def problem(answer: httpx.Response, status: int, code: str, param: str | None = None) -> dict[str, Any]:
+    """The problem document in an answer, once it is what it must be."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    document: dict[str, Any] = answer.json()
+    assert document["status"] == status
+    assert document["error"]["code"] == code
+    assert document["error"]["param"] == param
+    return document
+
+
+def binary_request(values: Sequence[float] = (1.0, 2.0)) -> tuple[bytes, dict[str, str]]:
+    """An OIP request with a raw tensor, and its headers."""
+    raw = np.array(values, dtype="<f4").tobytes()
+    described = {"name": "x", "shape": [1, 2], "datatype": "FP32", "parameters": {"binary_data_size": len(raw)}}
+    head = orjson.dumps({"inputs": [described]})
+    headers = {"content-type": "application/octet-stream", "inference-header-content-length": str(len(head))}
+    return head + raw, headers
+
+
+def encoded(value: Any) -> bytes:
+    return msgspec.json.encode(value)

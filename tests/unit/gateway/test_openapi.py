@@ -1,0 +1,98 @@
+import re
+from typing import Any
+
+import httpx
+import msgspec
+import orjson
+import pytest
+from fastapi.routing import APIRoute
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
+
+from gateway.app import pages
+from gateway.docs_page import ASSETS
+from tests.unit.gateway.house import SUBMIT, House
+
+
+@pytest.fixture
+async def document(client: httpx.AsyncClient) -> dict[str, Any]:
+    answer = await client.get("/openapi.json")
+    assert answer.headers["content-type"] == "application/json"
+    whole: dict[str, Any] = answer.json()
+    return whole
+
+
+async def test_the_document_is_valid(document: dict[str, Any]) -> None:
+    validate(document)
+
+
+async def test_every_route_is_in_the_document(house: House, document: dict[str, Any]) -> None:
+    served = {
+        (method.lower(), route.path)
+        for route in pages(house.services).routes
+        if isinstance(route, APIRoute) and route.include_in_schema
+        for method in route.methods or ()
+    }
+    submits = {
+        ("post", "/v1/jobs"),
+        ("post", "/v1/models/{model}/jobs"),
+        ("post", "/v1/models/{model}/versions/{version}/jobs"),
+    }
+    written = {(method, path) for path, item in document["paths"].items() for method in item}
+    assert written == served | submits
+
+
+async def test_operations_have_ids_of_their_own(document: dict[str, Any]) -> None:
+    ids = [operation["operationId"] for item in document["paths"].values() for operation in item.values()]
+    assert len(set(ids)) == len(ids)
+
+
+async def test_refusals_are_problems_throughout(document: dict[str, Any]) -> None:
+    for item in document["paths"].values():
+        for operation in item.values():
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400 and operation["tags"] != ["process"]:
+                    assert list(answer["content"]) == ["application/problem+json"], (operation["summary"], status)
+
+
+def fits(document: dict[str, Any], name: str, value: Any) -> None:
+    schema = {"$ref": f"#/components/schemas/{name}", "components": document["components"]}
+    Draft202012Validator(schema).validate(value)
+
+
+async def test_answers_fit_their_schemas(house: House, client: httpx.AsyncClient, document: dict[str, Any]) -> None:
+    fits(document, "Envelope", SUBMIT)
+    job_id = await house.submitted(client, metadata={"a": 1})
+    fits(document, "Job", (await client.get(f"/v1/jobs/{job_id}")).json())
+    await house.finish(job_id)
+    fits(document, "Job", (await client.get(f"/v1/jobs/{job_id}")).json())
+    fits(document, "JobList", (await client.get("/v1/jobs")).json())
+    fits(document, "ModelList", (await client.get("/v1/models")).json())
+    fits(document, "Model", (await client.get("/v1/models/digits")).json())
+    fits(document, "ModelVersion", (await client.get("/v1/models/digits/versions/1")).json())
+    fits(document, "Problem", (await client.get("/v1/jobs/none")).json())
+
+
+async def test_the_examples_of_submits_fit_their_schemas(document: dict[str, Any]) -> None:
+    for path in ("/v1/jobs", "/v1/models/{model}/jobs"):
+        content = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+        fits(document, content["schema"]["$ref"].rpartition("/")[2], content["example"])
+
+
+async def test_the_docs_page_needs_nothing_from_elsewhere(client: httpx.AsyncClient) -> None:
+    page = await client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    assert "://" not in page.text
+    wanted = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert {name.removeprefix("docs/") for name in wanted} == {*ASSETS, "start.js"}
+    for name in wanted:
+        asset = await client.get(f"/{name}")
+        assert asset.status_code == 200
+        assert len(asset.content) > 50
+    assert '"openapi.json"' in (await client.get("/docs/start.js")).text
+
+
+async def test_the_document_is_made_once(client: httpx.AsyncClient) -> None:
+    first, second = await client.get("/openapi.json"), await client.get("/openapi.json")
+    assert first.content == second.content == orjson.dumps(msgspec.json.decode(first.content))
