@@ -24,6 +24,8 @@ def read_version(
     if platform == "pytorch_safetensors" and config.parameters.torch is None:
         raise ConfigurationError(f"{file.path}: parameters.torch: is missing, and {platform} needs its architecture")
     tokenizer = config.parameters.tokenizer
+    if tokenizer is not None and not is_installed("tokenizers"):
+        raise ConfigurationError(f"{directory}: cannot be run: its texts need tokenizers (install penstock[text])")
     return ModelVersion(
         model=file.name,
         version=version,

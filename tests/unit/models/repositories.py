@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from schemas.errors import ConfigurationError
 from workers.inference.repository import ModelRepository
@@ -41,8 +40,7 @@ def write_model(
         (model / version / filename).touch()
     model.mkdir(exist_ok=True)
     if not isinstance(content, str):
-        values = fields(name=name) if content is None else content
-        content = yaml.safe_dump(json.loads(json.dumps(values)))  # a list used twice would become an alias
+        content = json.dumps(fields(name=name) if content is None else content)  # JSON is YAML
     (model / "model.yaml").write_text(content)
     return model
 
@@ -55,5 +53,5 @@ def installed(*modules: str) -> Callable[[str], bool]:
 def why_not(root: Path, pattern: str = "digits") -> str:
     """The error of a model that is asked for by name."""
     with pytest.raises(ConfigurationError) as caught:
-        ModelRepository(root, installed("onnxruntime", "torch", "safetensors")).scan([pattern])
+        ModelRepository(root, installed("onnxruntime", "torch", "safetensors", "tokenizers")).scan([pattern])
     return caught.value.message

@@ -284,8 +284,10 @@ class TestFiles:
         model = write_model(tmp_path, content)
         assert "the file 'tokenizer.json' is neither there" in why_not(tmp_path)
         (model / "tokenizer.json").touch()
-        (version,) = ModelRepository(tmp_path, ONNX_ONLY).scan()
+        (version,) = ModelRepository(tmp_path, installed("onnxruntime", "tokenizers")).scan()
         assert version.tokenizer_file == model / "tokenizer.json"
+        with pytest.raises(ConfigurationError, match=r"its texts need tokenizers \(install penstock\[text\]\)"):
+            ModelRepository(tmp_path, ONNX_ONLY).scan()
 
     @pytest.mark.parametrize("content", [b"", b"a\n\nb\n", b"a\na\n", b"\xff\n"])
     def test_labels_are_one_class_a_line_each_once(self, tmp_path: Path, content: bytes) -> None:

@@ -1,0 +1,55 @@
+"""docs/models.md: its examples load, and it speaks of every field there is."""
+
+import re
+from pathlib import Path
+from textwrap import dedent
+from typing import Final, get_args
+
+import pytest
+
+from tests.unit.models.repositories import installed, write_model
+from workers.inference import model_config
+from workers.inference.model_file import read_model_file
+from workers.inference.platforms import PLATFORMS
+from workers.inference.repository import ModelRepository
+
+ROOT: Final = Path(__file__).parents[3]
+PAGE: Final = (ROOT / "docs" / "models.md").read_text()
+EXAMPLES: Final = list(map(dedent, re.findall(r"```yaml\n(.*?)\n *```", PAGE, re.DOTALL)))
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_every_model_yaml_on_the_page_can_be_served(tmp_path: Path, example: str) -> None:
+    name = re.findall(r"name: (\S+)", example)[0]
+    write_model(tmp_path, example, name=name, versions=("1", "2"))
+    survey = ModelRepository(tmp_path, installed("onnxruntime")).survey()
+    assert [version.name for version in survey.versions] == [f"{name}/1", f"{name}/2"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *PLATFORMS,
+        *get_args(model_config.DataType),
+        *model_config.VersionConfig.model_fields,
+        *model_config.InputConfig.model_fields,
+        *model_config.OutputConfig.model_fields,
+        *model_config.DynamicBatching.model_fields,
+        *model_config.Warmup.model_fields,
+        *model_config.Parameters.model_fields,
+        *model_config.OnnxruntimeParameters.model_fields,
+        *model_config.TorchParameters.model_fields,
+        *model_config.TokenizerParameters.model_fields,
+        *model_config.ImageConfig.model_fields,
+        "default_version",
+        "versions",
+    ],
+)
+def test_the_page_speaks_of_every_field_and_word(name: str) -> None:
+    assert re.search(rf"`[^`]*\b{name}\b[^`]*`", PAGE)
+
+
+@pytest.mark.parametrize("file", ["examples/models/digits/model.yaml", "examples/minilm/model.yaml"])
+def test_the_examples_are_sound(file: str) -> None:
+    for version in ("1", "2"):
+        assert read_model_file(ROOT / file).version(version).model_warmup
