@@ -11,18 +11,21 @@ from runtime.settings import LogSettings
 
 def configure_logs(settings: LogSettings, role: str) -> None:
     """Send our logs and the libraries' through one formatter. Called once, first thing in a process."""
+    as_json = settings.log_format == "json"
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.TimeStamper("iso", utc=True)
+        if as_json
+        else structlog.processors.TimeStamper("%H:%M:%S", utc=False),
         structlog.processors.StackInfoRenderer(),
     ]
     final: list[Any] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-        if settings.log_format == "console"
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if as_json
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     )
     structlog.configure(
         processors=[
@@ -43,8 +46,9 @@ def configure_logs(settings: LogSettings, role: str) -> None:
     logging.basicConfig(handlers=[handler], level=level, force=True)
     # Every reconnect attempt of aiokafka is an error to it; we say once that Kafka is away.
     logging.getLogger("aiokafka").setLevel(max(level, logging.CRITICAL if level > logging.DEBUG else level))
-    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
-    structlog.contextvars.bind_contextvars(role=role)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it announces what each role says better itself
+    if as_json:
+        structlog.contextvars.bind_contextvars(role=role)
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
