@@ -15,7 +15,10 @@ MAX_PIXELS: Final = 32 * 1024 * 1024
 
 
 def image_to_row(spec: ImageSpec, data: bytes) -> Array:
-    """One row of float32, [C, H, W], [H, W, C] or [H, W] by `spec.layout`. Raises `InvalidInput`."""
+    """One row of float32, [C, H, W], [H, W, C] or [H, W] by `spec.layout`.
+
+    Raises `InvalidInput`, and `PayloadTooLarge` for more than `MAX_PIXELS`.
+    """
     pixels = np.asarray(_open(spec, data), dtype=np.float32)
     if spec.invert == "always" or (spec.invert == "auto" and _has_light_border(pixels)):
         pixels = np.float32(255.0) - pixels
@@ -41,7 +44,11 @@ def _open(spec: ImageSpec, data: bytes) -> Any:
             flat = _on_background(upright) if upright.has_transparency_data else upright
             size = (spec.width, spec.height)
             return flat.convert(spec.mode).resize(size, Image.Resampling.BOX if width >= spec.width else None)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:  # Pillow's own limit, which comes before ours
+        raise PayloadTooLarge(
+            f"the image has too many pixels; the limit is {MAX_PIXELS} in all", param="image"
+        ) from error
+    except (OSError, SyntaxError, ValueError) as error:
         raise InvalidInput("the body is not a readable PNG or JPEG image", param="image") from error
 
 

@@ -51,6 +51,8 @@ def check_input(signature: Signature, payload: Payload) -> CheckedInput:
         return _check(signature, payload)
     except RecursionError as error:  # how deep is too deep depends on who calls: any decoder below may be the one
         raise InvalidInput("input is nested too deeply", param="input") from error
+    except UnicodeDecodeError as error:  # the same: each decoder reads only its own part of the text
+        raise InvalidInput(f"input holds text that is not UTF-8: {error.reason}", param="input") from error
 
 
 def _check(signature: Signature, payload: Payload) -> CheckedInput:

@@ -66,7 +66,10 @@ def parse_request(signature: Signature, payload: Payload) -> InferRequest:
         raise InvalidInput(f"the request is not valid JSON: {error}") from error
     except RecursionError as error:
         raise InvalidInput("the request is nested too deeply") from error
-    inputs = _read_inputs(signature, message.inputs, tail)
+    try:
+        inputs = _read_inputs(signature, message.inputs, tail)
+    except UnicodeDecodeError as error:  # JSON is read piece by piece: this one is within a tensor's data
+        raise InvalidInput(f"inputs hold text that is not UTF-8: {error.reason}", param="inputs") from error
     rows = _rows(inputs)
     outputs = tuple(output.name for output in message.outputs)
     for name in outputs:
