@@ -180,7 +180,8 @@ class Gallery:
             self.right += answer.label == digit.label
             drawn = picture(digit.scan, color=self._console.color_system is not None)
             shown.append(Group(drawn, caption(digit, answer), ""))
-        self._console.print(Text(title, style="bold"), "")
+        self._console.print(Text(title, style="bold"))
+        self._console.print()
         self._console.print(Columns(shown, width=17, padding=(0, 2)))
 
 

@@ -40,7 +40,8 @@ Every role is configured by environment variables, and by nothing else. An empty
 settings end a role at once, with exit status 2 and every mistake listed.
 
 `penstock up` passes its environment on to the roles, tells them where its services are, and reads a few variables of
-its own (below). `penstock submit` reads the Kafka variables where it writes straight to Kafka.
+its own (below). `penstock submit` takes `PENSTOCK_SUBMIT_TO` for its `--to`, and reads the Kafka variables where it
+writes straight to Kafka.
 """
 STACK: Final = """\
 ## `penstock up`

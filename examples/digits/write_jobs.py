@@ -1,6 +1,6 @@
 """Writes jobs.jsonl beside this file: the first held-out scan of each digit, as `penstock submit` takes it.
 
-    python examples/digits/write_jobs.py
+python examples/digits/write_jobs.py
 """
 
 import json

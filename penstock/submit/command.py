@@ -18,7 +18,13 @@ KAFKA_CONCURRENCY = 5000
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option(
-    "--to", "to", default=DEFAULT_TO, show_default=True, help="http(s)://GATEWAY or kafka://BROKER[,BROKER...]."
+    "--to",
+    "to",
+    default=DEFAULT_TO,
+    envvar="PENSTOCK_SUBMIT_TO",
+    show_envvar=True,
+    show_default=True,
+    help="http(s)://GATEWAY or kafka://BROKER[,BROKER...].",
 )
 @click.option("--model", help="Model of the lines that name none.")
 @click.option("--version", help="Version of --model; left out, the server chooses.")
