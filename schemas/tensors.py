@@ -177,9 +177,9 @@ def _object_array(values: list[Any]) -> Array:
     while isinstance(level, list):
         shape.append(len(level))
         level = level[0] if level else None
-    array = np.empty(tuple(shape), dtype=object)
-    if array.size:
-        array[...] = np.array(values, dtype=object)
+    array = np.array(values, dtype=object)
+    if array.shape != tuple(shape):  # numpy keeps the lists of a ragged nesting as elements
+        raise ValueError("ragged")
     return array
 
 

@@ -1,0 +1,177 @@
+"""The forms in which inputs may come, each brought into the one that travels."""
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from schemas.errors import InvalidInput, RequestError, UnsupportedMediaType
+from schemas.inputs import check_input
+from schemas.jobs import Answer, Payload
+from schemas.oip import parse_request
+from schemas.signature import ImageSpec, Signature, TensorSpec
+
+Y = (TensorSpec("y", "FP32", (-1,)),)
+VECTOR = Signature(inputs=(TensorSpec("x", "FP32", (-1, 2)),), outputs=Y)
+FEATURES = Signature(inputs=(TensorSpec("x", "FP32", (-1, 2)),), outputs=Y, features=("age", "height"))
+NAMED = Signature(inputs=(TensorSpec("age", "INT64", (-1, 1)), TensorSpec("city", "BYTES", (-1, 1))), outputs=Y)
+TEXT = Signature(inputs=(TensorSpec("text", "BYTES", (-1, 1)),), outputs=Y)
+VARIABLE = Signature(inputs=(TensorSpec("ids", "INT64", (-1, -1)),), outputs=Y)
+DIGITS = Signature(
+    inputs=(TensorSpec("image", "FP32", (-1, 8, 8)),),
+    outputs=Y,
+    image=ImageSpec("image", 8, 8, mode="L", layout="HW"),
+)
+
+
+def arrays(signature: Signature, value: Any) -> dict[str, Any]:
+    """What the model would be given for this JSON."""
+    checked = check_input(signature, Payload(json.dumps(value).encode()))
+    request = parse_request(signature, checked.payload)
+    assert request.rows == checked.rows
+    return {name: array.tolist() for name, array in request.inputs.items()}
+
+
+def refusal(signature: Signature, value: Any) -> RequestError:
+    with pytest.raises(RequestError) as caught:
+        check_input(signature, Payload(json.dumps(value).encode()))
+    return caught.value
+
+
+def test_a_request_of_the_protocol_travels_byte_for_byte_and_is_answered_with_tensors() -> None:
+    value = b'{ "inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}], "id": "a" }'
+    checked = check_input(VECTOR, Payload(value))
+    assert checked.payload == Payload(value)
+    assert (checked.rows, checked.answer) == (1, Answer.TENSORS)
+
+
+def test_instances_and_features_are_answered_with_predictions() -> None:
+    for value in ({"instances": [[1, 2]]}, {"features": {"age": 1, "height": 2}}):
+        assert check_input(FEATURES, Payload(json.dumps(value).encode())).answer is Answer.PREDICTIONS
+
+
+@pytest.mark.parametrize(
+    ("signature", "value", "expected"),
+    [
+        (VECTOR, {"instances": [[1, 2], [3, 4]]}, {"x": [[1, 2], [3, 4]]}),
+        (VECTOR, {"instances": [{"x": [1, 2]}]}, {"x": [[1, 2]]}),
+        (FEATURES, {"features": {"height": 2, "age": 1}}, {"x": [[1, 2]]}),
+        (FEATURES, {"features": [{"age": 1, "height": 2}, {"height": 4, "age": 3}]}, {"x": [[1, 2], [3, 4]]}),
+        (NAMED, {"instances": [{"age": 1, "city": "Bern"}]}, {"age": [[1]], "city": [[b"Bern"]]}),
+        (NAMED, {"instances": [{"age": [1], "city": ["Bern"]}]}, {"age": [[1]], "city": [[b"Bern"]]}),
+        (NAMED, {"features": {"age": 1, "city": "Bern"}}, {"age": [[1]], "city": [[b"Bern"]]}),
+        (TEXT, {"instances": [["a"], ["b"]]}, {"text": [[b"a"], [b"b"]]}),
+        (VARIABLE, {"instances": [[1, 2, 3]]}, {"ids": [[1, 2, 3]]}),
+    ],
+)
+def test_every_form_becomes_the_models_tensors(signature: Signature, value: Any, expected: dict[str, Any]) -> None:
+    assert arrays(signature, value) == expected
+
+
+@pytest.mark.parametrize(
+    ("signature", "value", "why", "param"),
+    [
+        (VECTOR, {}, "exactly one of inputs, instances or features; found none", "input"),
+        (VECTOR, {"inputs": [], "instances": []}, "found inputs and instances", "input"),
+        (VECTOR, [], "must be a JSON object", "input"),
+        (VECTOR, "text", "must be a JSON object", "input"),
+        (VECTOR, {"instances": []}, "no rows", "instances"),
+        (VECTOR, {"instances": 7}, "list with one value a row", "instances"),
+        (VECTOR, {"instances": {"x": [1, 2]}}, "list with one value a row", "instances"),
+        (VECTOR, {"instances": [[1, 2, 3]]}, "shape [1, 3]", "instances.shape"),
+        (VECTOR, {"instances": [[1, 2], [3]]}, "ragged", "instances"),
+        (VECTOR, {"instances": [[1, "2"]]}, "instances[0][1]", "instances"),
+        (VECTOR, {"instances": [[1, None]]}, "instances[0][1]", "instances"),
+        (VECTOR, {"instances": [[1, 1e39]]}, "not a finite FP32", "instances"),
+        (VECTOR, {"instances": [{"z": [1, 2]}]}, "no input 'z'; it takes x", "instances[0].z"),
+        (VECTOR, {"instances": [{}]}, "'x' is missing", "instances[0].x"),
+        (NAMED, {"instances": [{"age": 1}]}, "'city' is missing", "instances[0].city"),
+        (NAMED, {"instances": [[1, "Bern"]]}, "object of named values", "instances[0]"),
+        (NAMED, {"instances": [{"age": 2**63, "city": "Bern"}]}, "out of range", "instances.age"),
+        (FEATURES, {"features": {"age": 1}}, "'height' is missing", "features.height"),
+        (FEATURES, {"features": {"age": 1, "height": 2, "x": 3}}, "no feature 'x'", "features.x"),
+        (FEATURES, {"features": [{"age": 1, "height": 2}, {"age": 1}]}, "'height'", "features[1].height"),
+        (FEATURES, {"features": {"age": 1, "height": "tall"}}, "features.height", "features.height"),
+        (FEATURES, {"features": []}, "no rows", "features"),
+        (FEATURES, {"features": [7]}, "object of named values", "features[0]"),
+        (NAMED, {"features": {"age": 1.5, "city": "Bern"}}, "features.age", "features.age"),
+    ],
+)
+def test_what_breaks_the_signature_names_field_and_rule(signature: Signature, value: Any, why: str, param: str) -> None:
+    error = refusal(signature, value)
+    assert why in error.message
+    assert error.param == param
+
+
+@pytest.mark.parametrize("value", [b"", b"{", b"\xff", b'{"instances": [[NaN, 1]]}', b"{" * 5000, b"[" * 100_000])
+def test_what_is_not_json_is_refused(value: bytes) -> None:
+    with pytest.raises(InvalidInput):
+        check_input(VECTOR, Payload(value))
+
+
+@pytest.mark.parametrize("form", ["inputs", "instances", "features"])
+def test_what_is_nested_beyond_all_measure_is_refused(form: str) -> None:
+    deep = f'{{"{form}": '.encode() + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    with pytest.raises(InvalidInput, match="nested too deeply"):
+        check_input(FEATURES, Payload(deep))
+
+
+@pytest.mark.parametrize("content_type", ["text/csv", "", "application/xml", "image/gif", "multipart/form-data"])
+def test_other_media_types_are_refused(content_type: str) -> None:
+    with pytest.raises(UnsupportedMediaType, match="send application/json"):
+        check_input(VECTOR, Payload(b"{}", content_type))
+
+
+@pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/v1+json"])
+def test_json_is_json_by_any_name(content_type: str) -> None:
+    assert check_input(VECTOR, Payload(b'{"instances": [[1, 2]]}', content_type)).rows == 1
+
+
+def test_binary_without_the_length_of_its_json_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="Inference-Header-Content-Length"):
+        check_input(VECTOR, Payload(b"{}", "application/octet-stream"))
+
+
+def png(size: tuple[int, int], color: int = 255) -> bytes:
+    file = io.BytesIO()
+    Image.new("L", size, color).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_an_image_becomes_one_row() -> None:
+    checked = check_input(DIGITS, Payload(png((32, 32)), "image/png"))
+    image = parse_request(DIGITS, checked.payload).inputs["image"]
+    assert (checked.rows, checked.answer, image.shape) == (1, Answer.PREDICTIONS, (1, 8, 8))
+    np.testing.assert_allclose(image, 1.0)
+
+
+def test_a_model_without_images_takes_none() -> None:
+    with pytest.raises(UnsupportedMediaType, match="takes no images"):
+        check_input(VECTOR, Payload(png((8, 8)), "image/png"))
+
+
+def test_what_is_no_image_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="not a readable"):
+        check_input(DIGITS, Payload(b"\x89PNG\r\n\x1a\n and then nothing", "image/png"))
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["x", "age"]), inner),
+        max_leaves=8,
+    ),
+    st.sampled_from(["instances", "features", "inputs"]),
+    st.sampled_from([VECTOR, FEATURES, NAMED, TEXT, VARIABLE]),
+)
+def test_no_json_gets_by_as_anything_but_rows_or_a_refusal(value: Any, form: str, signature: Signature) -> None:
+    try:
+        checked = check_input(signature, Payload(json.dumps({form: value}).encode()))
+    except RequestError:
+        return
+    assert parse_request(signature, checked.payload).rows == checked.rows >= 1

@@ -1,0 +1,255 @@
+"""Kafka records: jobs and their ends as CloudEvents, written and read back."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import ErrorBody, Undecodable
+from schemas.jobs import TERMINAL, Answer, Payload, Status, Terminal
+from schemas.records import (
+    LaneJob,
+    lane_of,
+    lane_record,
+    read_lane_record,
+    read_terminal_record,
+    terminal_record,
+    timestamp,
+)
+from schemas.topics import Lane, LaneClass
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+JOB = LaneJob(
+    id="job_1",
+    tenant="default",
+    model="digits",
+    version="2",
+    lane=LaneClass.BULK,
+    created_at=NOW,
+    expires_at=NOW + timedelta(minutes=10),
+    payload=Payload(b'{"inputs": []}', "application/json"),
+)
+FAILED = Terminal(
+    tenant="default",
+    id="job_1",
+    model="digits",
+    version="2",
+    lane=LaneClass.LIVE,
+    status=Status.FAILED,
+    created_at=NOW,
+    expires_at=NOW + timedelta(minutes=10),
+    completed_at=NOW + timedelta(seconds=1),
+    error=ErrorBody("inference_failed", "it broke", "inference_error"),
+)
+
+# What a header may hold besides names: any text that UTF-8 can say.
+texts = st.text(st.characters(codec="utf-8"), max_size=30)
+job_ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:~-]{0,60}", fullmatch=True)
+moments = st.datetimes(
+    min_value=datetime(1970, 1, 2),
+    max_value=datetime(9000, 1, 1),
+    timezones=st.just(UTC),  # noqa: DTZ001 - zone given
+).map(lambda moment: moment.replace(microsecond=moment.microsecond // 1000 * 1000))
+payloads = st.builds(Payload, st.binary(max_size=100), texts, st.none() | st.integers(0, 2**31))
+jobs = st.builds(
+    LaneJob,
+    id=job_ids,
+    tenant=texts,
+    model=texts,
+    version=texts,
+    lane=st.sampled_from(LaneClass),
+    created_at=moments,
+    expires_at=moments,
+    payload=payloads,
+    answer=st.sampled_from(Answer),
+    variant=st.none() | texts,
+    traceparent=st.none() | texts,
+)
+errors = st.builds(ErrorBody, code=texts, message=st.text(), type=texts, param=st.none() | st.text())
+ended: dict[str, st.SearchStrategy[Any]] = {
+    "tenant": texts,
+    "id": job_ids,
+    "model": texts,
+    "version": texts,
+    "lane": st.sampled_from(LaneClass),
+    "created_at": moments,
+    "expires_at": moments,
+    "completed_at": moments,
+    "rows": st.integers(0, 2**31),
+    "answer": st.sampled_from(Answer),
+    "variant": st.none() | texts,
+    "started_at": st.none() | moments,
+}
+terminals = st.one_of(
+    st.builds(Terminal, **ended, status=st.just(Status.SUCCEEDED), result=payloads),
+    st.builds(Terminal, **ended, status=st.sampled_from([Status.FAILED, Status.CANCELED]), error=errors),
+)
+
+
+@given(jobs)
+def test_a_job_reads_back_as_it_was_written(job: LaneJob) -> None:
+    record = lane_record("lane", job, "/test")
+    assert record.key == job.id.encode()
+    assert read_lane_record(tuple(record.headers), record.value) == job
+
+
+@given(terminals)
+def test_an_end_reads_back_as_it_was_written(terminal: Terminal) -> None:
+    record = terminal_record("results", terminal, "/test")
+    assert record.key == terminal.id.encode()
+    assert read_terminal_record(tuple(record.headers), record.value) == terminal
+
+
+def test_a_job_is_a_cloud_event_in_binary_mode() -> None:
+    record = lane_record("lane", JOB, "/test")
+    headers = dict(record.headers)
+    assert len(headers) == len(record.headers)
+    assert (
+        headers
+        | {
+            "ce_specversion": b"1.0",
+            "ce_id": b"job_1",
+            "ce_source": b"/test",
+            "ce_type": b"io.penstock.job.v1",
+            "ce_time": b"2026-01-02T03:04:05.678Z",
+            "ce_model": b"digits",
+            "ce_modelversion": b"2",
+            "ce_lane": b"bulk",
+            "ce_deadline": b"2026-01-02T03:14:05.678Z",
+            "content-type": b"application/json",
+        }
+        == headers
+    )
+    assert record.value == b'{"inputs": []}'
+
+
+def test_a_failed_end_holds_its_error_as_json() -> None:
+    record = terminal_record("results", FAILED, "/test")
+    assert dict(record.headers)["ce_status"] == b"failed"
+    assert msgspec.json.decode(record.value or b"")["error"]["message"] == "it broke"
+
+
+def changed(headers: list[tuple[str, bytes]], name: str, value: bytes | None) -> tuple[tuple[str, bytes], ...]:
+    rest = [header for header in headers if header[0] != name]
+    return tuple(rest if value is None else [*rest, (name, value)])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[(name, None) for name in ("ce_id", "ce_model", "ce_modelversion", "ce_time", "ce_deadline")],
+        ("ce_id", b""),
+        ("ce_id", b"not an id"),
+        ("ce_id", b"a" * 129),
+        ("ce_id", b"\xff"),
+        ("ce_model", b"\xff"),
+        ("ce_tenant", b"\xff"),
+        ("ce_lane", b"express"),
+        ("ce_lane", b""),
+        ("ce_answer", b"poem"),
+        ("ce_time", b"yesterday"),
+        ("ce_time", b"2026-01-02T03:04:05"),
+        ("ce_deadline", b""),
+        ("ce_deadline", b"2026-13-02T03:04:05Z"),
+        ("ce_jsonlength", b"ten"),
+        ("ce_jsonlength", b""),
+        ("content-type", b"\xff"),
+        ("traceparent", b"\xff"),
+        ("ce_variant", b"\xff"),
+    ],
+)
+def test_a_job_with_a_malformed_header_is_undecodable(name: str, value: bytes | None) -> None:
+    record = lane_record("lane", JOB, "/test")
+    with pytest.raises(Undecodable):
+        read_lane_record(changed(record.headers, name, value), record.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[
+            (name, None)
+            for name in (
+                "ce_id",
+                "ce_status",
+                "ce_model",
+                "ce_modelversion",
+                "ce_lane",
+                "ce_time",
+                "ce_createdtime",
+                "ce_deadline",
+                "ce_answer",
+            )
+        ],
+        ("ce_status", b"running"),
+        ("ce_status", b"expired"),
+        ("ce_status", b"\xff"),
+        ("ce_id", b"not an id"),
+        ("ce_rows", b"many"),
+        ("ce_startedtime", b"2026-01-02T03:04:05"),
+        ("ce_createdtime", b"0"),
+    ],
+)
+def test_an_end_with_a_malformed_header_is_undecodable(name: str, value: bytes | None) -> None:
+    record = terminal_record("results", FAILED, "/test")
+    with pytest.raises(Undecodable):
+        read_terminal_record(changed(record.headers, name, value), record.value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        b"",
+        b"{}",
+        b"[]",
+        b"\xff",
+        b'{"error": "it broke"}',
+        b'{"error": {"code": 1}}',
+        b'{"error": {}, "more": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    ],
+)
+def test_a_failed_end_without_a_readable_error_is_undecodable(value: bytes | None) -> None:
+    headers = tuple(terminal_record("results", FAILED, "/test").headers)
+    with pytest.raises(Undecodable):
+        read_terminal_record(headers, value)
+
+
+def test_a_record_without_a_value_is_undecodable() -> None:
+    with pytest.raises(Undecodable, match="no value"):
+        read_lane_record(tuple(lane_record("lane", JOB, "/test").headers), None)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["ce_id", "ce_status", "ce_time", "content-type"]), st.binary())), st.binary()
+)
+def test_no_record_gets_by_as_anything_but_an_end_or_undecodable(
+    headers: list[tuple[str, bytes]], value: bytes
+) -> None:
+    with pytest.raises(Undecodable):
+        read_terminal_record(tuple(headers), value)
+
+
+def test_what_other_writers_add_is_passed_over() -> None:
+    record = lane_record("lane", JOB, "/test")
+    headers = (("ce_datacontenttype", b"text/plain"), *record.headers, ("x-anything", b"\xff"))
+    assert read_lane_record(headers, record.value) == JOB
+
+
+def test_the_lane_of_a_job_has_names_that_a_topic_can_have() -> None:
+    assert lane_of(JOB) == Lane("digits", "2", LaneClass.BULK)
+    for change in ({"model": "a.b"}, {"model": ""}, {"version": "A"}, {"version": "../1"}):
+        with pytest.raises(Undecodable):
+            lane_of(msgspec.structs.replace(JOB, **change))
+
+
+def test_times_are_told_in_utc_with_milliseconds() -> None:
+    east = timezone(timedelta(hours=2))
+    assert timestamp(datetime(2026, 1, 1, 1, 0, 0, 999, tzinfo=east)) == "2025-12-31T23:00:00.000Z"
+
+
+def test_the_three_ends_are_the_terminal_states() -> None:
+    assert {Status.SUCCEEDED, Status.FAILED, Status.CANCELED} == TERMINAL
