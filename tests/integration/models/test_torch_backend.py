@@ -12,6 +12,7 @@ import pytest
 from schemas.errors import ConfigurationError, JobError
 from tests.integration.models.digits import TORCH, altered, held_out, load, version_of
 from tests.integration.models.needs import need
+from tests.integration.models.networks import TINY_BERT
 from workers.inference.backends import load_backend
 
 need("torch")
@@ -19,19 +20,6 @@ need("safetensors")
 
 import torch  # noqa: E402 - after the checks above
 from safetensors.torch import load_file, save_file  # noqa: E402
-
-from workers.inference.backends.architectures.bert import Bert  # noqa: E402
-from workers.inference.backends.architectures.bert import build as build_bert  # noqa: E402
-from workers.inference.backends.architectures.sequential import build as build_sequential  # noqa: E402
-
-BERT = {
-    "vocab_size": 50,
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 32,
-    "max_position_embeddings": 24,
-}
 
 
 def with_torch(root: Path, **changes: Any) -> Path:
@@ -106,9 +94,12 @@ class TestArchitectures:
                 {"config": {"outputs": {"label": [{"type": "linear", "in_features": 3}]}}},
                 "outputs.label[0]: linear cannot be built with {'in_features': 3}: ",
             ),
-            ({"architecture": "bert", "config": {**BERT, "hidden": 3}}, "parameters.torch.config: hidden: unknown key"),
             (
-                {"architecture": "bert", "config": {**BERT, "num_attention_heads": 3}},
+                {"architecture": "bert", "config": {**TINY_BERT, "hidden": 3}},
+                "parameters.torch.config: hidden: unknown key",
+            ),
+            (
+                {"architecture": "bert", "config": {**TINY_BERT, "num_attention_heads": 3}},
                 "hidden_size 16 is not a multiple of num_attention_heads 3",
             ),
         ],
@@ -180,45 +171,6 @@ def with_site_network(root: Path, config: dict[str, Any], *, outputs: int) -> Pa
     return repository
 
 
-class TestBert:
-    @pytest.fixture
-    def network(self) -> Bert:
-        torch.manual_seed(0)
-        return build_bert(BERT).eval()
-
-    def test_padding_changes_nothing(self, network: Bert) -> None:
-        ids = torch.randint(0, 50, (1, 6))
-        padded = torch.cat([ids, torch.full((1, 5), 7)], dim=1)
-        mask = torch.tensor([[1] * 6 + [0] * 5])
-        with torch.inference_mode():
-            torch.testing.assert_close(network(padded, mask), network(ids, torch.ones(1, 6, dtype=torch.int64)))
-
-    def test_vectors_have_length_one_where_they_are_normalized(self, network: Bert) -> None:
-        ids = torch.randint(0, 50, (3, 6))
-        with torch.inference_mode():
-            vectors = network(ids, torch.ones_like(ids))
-        torch.testing.assert_close(vectors.norm(dim=1), torch.ones(3))
-
-    def test_the_first_token_can_stand_for_the_text(self) -> None:
-        torch.manual_seed(0)
-        network = build_bert({**BERT, "pooling": "cls", "normalize": False}).eval()
-        ids = torch.randint(0, 50, (1, 6))
-        seen = []
-        network.encoder["layer"][-1].register_forward_hook(lambda *call: seen.append(call[2]))  # type: ignore[index]
-        with torch.inference_mode():
-            vector = network(ids, torch.ones_like(ids))
-        torch.testing.assert_close(vector, seen[0][:, 0])
-
-    def test_its_weights_have_the_names_of_published_checkpoints(self, network: Bert) -> None:
-        names = set(network.state_dict())
-        assert "embeddings.word_embeddings.weight" in names
-        assert "embeddings.LayerNorm.bias" in names
-        assert "encoder.layer.1.attention.self.query.weight" in names
-        assert "encoder.layer.1.attention.output.LayerNorm.weight" in names
-        assert "encoder.layer.1.intermediate.dense.bias" in names
-        assert "encoder.layer.1.output.dense.weight" in names
-
-
 class TestRunning:
     def test_read_only_views_will_do(self) -> None:
         backend, rows = load("digits/2", TORCH), held_out()
@@ -256,33 +208,3 @@ class TestRunning:
         with pytest.raises(ConfigurationError, match="device cuda was asked for, and torch finds 0 GPUs"):
             load_backend(version, "cuda")
         assert load_backend(version, "auto").run(held_out().inputs)["label"].shape == (360,)
-
-
-def test_every_layer_of_sequential_can_be_built_and_run() -> None:
-    network = build_sequential(
-        {
-            "layers": [
-                {"type": "unsqueeze", "dim": 1},
-                {"type": "scale", "factor": 2.0, "offset": -1.0},
-                {"type": "conv2d", "in_channels": 1, "out_channels": 4, "kernel_size": 3},
-                {"type": "batch_norm2d", "num_features": 4},
-                {"type": "gelu"},
-                {"type": "avg_pool2d", "kernel_size": 2},
-                {"type": "adaptive_avg_pool2d", "output_size": [2, 3]},
-                {"type": "flatten", "start_dim": 2},
-                {"type": "conv1d", "in_channels": 4, "out_channels": 4, "kernel_size": 1},
-                {"type": "max_pool1d", "kernel_size": 2},
-                {"type": "flatten"},
-                {"type": "batch_norm1d", "num_features": 12},
-                {"type": "layer_norm", "normalized_shape": 12},
-                {"type": "tanh"},
-            ],
-            "outputs": {
-                "vector": [],
-                "score": [{"type": "linear", "in_features": 12, "out_features": 1}, {"type": "sigmoid"}],
-            },
-        }
-    ).eval()
-    with torch.inference_mode():
-        outputs = network(image=torch.rand(5, 8, 8))
-    assert {name: tuple(output.shape) for name, output in outputs.items()} == {"vector": (5, 12), "score": (5, 1)}

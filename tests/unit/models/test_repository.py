@@ -1,12 +1,10 @@
 """What a scan of the model repository finds, in which order, and what it says of models that cannot be served."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from schemas.errors import ConfigurationError
 from schemas.signature import ImageSpec, Signature, TensorSpec
 from tests.unit.models.repositories import fields, installed, why_not, write_model
 from workers.inference.repository import ModelRepository, natural_order
@@ -190,112 +188,3 @@ class TestProblems:
         (problem,) = (p for p in ModelRepository(root, ONNX_ONLY).survey().problems if p.model == "broken")
         assert (problem.name, problem.version) == ("broken", None)
         assert "line 1" in why_not(root, "broken/1")
-
-
-class TestPlatforms:
-    """`platform` may list several: the first that is installed and whose file is there runs the version."""
-
-    @pytest.fixture
-    def root(self, tmp_path: Path) -> Path:
-        content = fields(
-            platform=["pytorch_safetensors", "onnxruntime_onnx"], parameters={"torch": {"architecture": "sequential"}}
-        )
-        model = write_model(tmp_path, content)
-        (model / "1" / "model.safetensors").touch()
-        return tmp_path
-
-    @pytest.mark.parametrize(
-        ("modules", "platform"),
-        [
-            (("onnxruntime",), "onnxruntime_onnx"),
-            (("torch", "safetensors"), "pytorch_safetensors"),
-            (("torch", "onnxruntime"), "onnxruntime_onnx"),
-            (("torch", "safetensors", "onnxruntime"), "pytorch_safetensors"),
-        ],
-    )
-    def test_what_is_installed_decides(self, root: Path, modules: tuple[str, ...], platform: str) -> None:
-        (version,) = ModelRepository(root, installed(*modules)).scan()
-        assert version.platform == platform
-
-    def test_a_platform_without_its_file_is_passed_over(self, root: Path) -> None:
-        (root / "digits" / "1" / "model.safetensors").unlink()
-        (version,) = ModelRepository(root, installed("torch", "safetensors", "onnxruntime")).scan()
-        assert version.platform == "onnxruntime_onnx"
-
-    def test_every_reason_is_told_where_none_can_be_used(self, root: Path) -> None:
-        (root / "digits" / "1" / "model.onnx").unlink()
-        with pytest.raises(ConfigurationError) as caught:
-            ModelRepository(root, ONNX_ONLY).scan(["digits"])
-        assert caught.value.message == (
-            f"{root / 'digits' / '1'}: cannot be run: "
-            "pytorch_safetensors needs torch, safetensors (install penstock[torch]); "
-            "onnxruntime_onnx needs the file model.onnx"
-        )
-
-    def test_torch_needs_an_architecture(self, tmp_path: Path) -> None:
-        write_model(tmp_path, fields(platform="pytorch_safetensors"), filename="model.safetensors")
-        assert "parameters.torch: is missing" in why_not(tmp_path)
-
-
-def with_labels(filename: str, **output: Any) -> dict[str, Any]:
-    label = {"name": "label", "data_type": "TYPE_INT64", "dims": [], "label_filename": filename}
-    return fields(output=[{**label, **output}])
-
-
-class TestFiles:
-    """Files that model.yaml names lie in the version's directory or beside model.yaml, and nowhere else."""
-
-    def test_a_versions_own_labels_come_before_the_models(self, tmp_path: Path) -> None:
-        model = write_model(tmp_path, with_labels("labels.txt"), versions=("1", "2"))
-        (model / "labels.txt").write_text("a\nb\n")
-        (model / "2" / "labels.txt").write_text("c\nd\n")
-        first, second = ModelRepository(tmp_path, ONNX_ONLY).scan()
-        assert first.signature.outputs[0].labels == ("a", "b")
-        assert second.signature.outputs[0].labels == ("c", "d")
-
-    @pytest.mark.parametrize("filename", ["../secret.txt", "../../secret.txt", "{root}/secret.txt"])
-    def test_a_path_that_leads_out_is_refused(self, tmp_path: Path, filename: str) -> None:
-        (tmp_path / "secret.txt").write_text("a\n")
-        write_model(tmp_path, with_labels(filename.format(root=tmp_path)))
-        assert "leads out of" in why_not(tmp_path)
-
-    def test_a_link_that_leads_out_is_refused(self, tmp_path: Path) -> None:
-        (tmp_path / "secret.txt").write_text("a\n")
-        model = write_model(tmp_path, with_labels("labels.txt"))
-        (model / "1" / "labels.txt").symlink_to(tmp_path / "secret.txt")
-        assert "labels.txt: leads out of" in why_not(tmp_path)
-
-    def test_weights_may_not_be_a_link_to_elsewhere(self, tmp_path: Path) -> None:
-        (tmp_path / "other.onnx").touch()
-        model = write_model(tmp_path)
-        (model / "1" / "model.onnx").unlink()
-        (model / "1" / "model.onnx").symlink_to(tmp_path / "other.onnx")
-        assert why_not(tmp_path) == f"{model / '1' / 'model.onnx'}: leads out of {model / '1'}"
-
-    def test_a_file_that_is_nowhere_is_named(self, tmp_path: Path) -> None:
-        write_model(tmp_path, with_labels("labels.txt"))
-        assert "the file 'labels.txt' is neither there nor beside model.yaml" in why_not(tmp_path)
-
-    def test_a_tokenizer_is_found_like_labels(self, tmp_path: Path) -> None:
-        content = fields(
-            input=[{"name": "text", "data_type": "TYPE_STRING", "dims": []}],
-            parameters={"tokenizer": {"input": "text", "max_tokens": 8}},
-        )
-        model = write_model(tmp_path, content)
-        assert "the file 'tokenizer.json' is neither there" in why_not(tmp_path)
-        (model / "tokenizer.json").touch()
-        (version,) = ModelRepository(tmp_path, installed("onnxruntime", "tokenizers")).scan()
-        assert version.tokenizer_file == model / "tokenizer.json"
-        with pytest.raises(ConfigurationError, match=r"its texts need tokenizers \(install penstock\[text\]\)"):
-            ModelRepository(tmp_path, ONNX_ONLY).scan()
-
-    @pytest.mark.parametrize("content", [b"", b"a\n\nb\n", b"a\na\n", b"\xff\n"])
-    def test_labels_are_one_class_a_line_each_once(self, tmp_path: Path, content: bytes) -> None:
-        model = write_model(tmp_path, with_labels("labels.txt"))
-        (model / "labels.txt").write_bytes(content)
-        assert f"{model / 'labels.txt'}: " in why_not(tmp_path)
-
-    def test_scores_need_a_label_a_column(self, tmp_path: Path) -> None:
-        model = write_model(tmp_path, with_labels("labels.txt", data_type="TYPE_FP32", dims=[10]))
-        (model / "labels.txt").write_text("a\nb\n")
-        assert "output 'label': labels.txt has 2 labels, and the output 10 classes" in why_not(tmp_path)
