@@ -1,0 +1,44 @@
+"""Readiness, and the page of metrics."""
+
+import asyncio
+from typing import Any
+
+import orjson
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from runtime.health import HealthApp, readiness
+from runtime.metrics import LOOP_LAG, LOOP_LAG_INTERVAL_S, render, watch_loop_lag
+from tests.waiting import eventually
+
+
+def test_ready_is_when_every_check_passes() -> None:
+    assert readiness({}) == (200, b'{"ready":true,"checks":{}}')
+    status, body = readiness({"store": lambda: None, "queue": lambda: "joining the group"})
+    assert status == 503
+    assert orjson.loads(body) == {"ready": False, "checks": {"store": "ok", "queue": "joining the group"}}
+
+
+async def test_a_scope_that_is_not_http_is_left_alone() -> None:
+    async def unused(*_: Any) -> Any:
+        raise AssertionError("nothing is to be sent or received")
+
+    await HealthApp({})({"type": "lifespan"}, unused, unused)
+
+
+def test_metrics_are_openmetrics_where_asked_for() -> None:
+    page, content_type = render("application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    families = text_string_to_metric_families(page.decode())  # type: ignore[no-untyped-call]
+    names = {family.name for family in families}
+    assert "penstock_event_loop_lag_seconds" in names
+
+    _, content_type = render("*/*")
+    assert content_type.startswith("text/plain")
+
+
+async def test_the_lag_of_the_loop_is_measured() -> None:
+    LOOP_LAG.set(-1)
+    watching = asyncio.create_task(watch_loop_lag())
+    value: Any = LOOP_LAG._value
+    await eventually(lambda: value.get() >= 0, timeout_s=20 * LOOP_LAG_INTERVAL_S)
+    watching.cancel()
