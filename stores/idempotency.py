@@ -25,7 +25,7 @@ def judge(
     An admission that is not replayed is to be locked anew, and its job written if `stored` is None.
     """
     if known.fingerprint != asked.fingerprint:
-        return IdempotencyMismatch("this idempotency key came with another body before")
+        return IdempotencyMismatch("this idempotency key came with another body before", param="Idempotency-Key")
     if stored is None:  # withdrawn: the same id, so that a record that was sent after all makes no second job
         return Admission(msgspec.structs.replace(job, id=known.job_id), replayed=False)
     if known.locked_until is None:
