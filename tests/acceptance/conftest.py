@@ -1,0 +1,115 @@
+"""The whole of Penstock, as `penstock up` starts it, for tests that look at it from outside."""
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Generator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from penstock.stack import Stack
+from schemas.topics import Topics
+from tests.acceptance.extra_roles import left_alone
+from tests.acceptance.opening import opened
+from tests.acceptance.repository import write_parked_repository, write_repository
+from tests.acceptance.role_logs import LOGS
+from tests.acceptance.wholeness import is_whole
+from tests.services import SOURCES, service_source
+from tests.waiting import eventually
+
+HEARD_BEFORE = pytest.StashKey[int]()
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_repository(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(scope="session")
+def portal() -> Iterator[BlockingPortal]:
+    """An event loop for what outlives a test."""
+    with start_blocking_portal() as portal:
+        yield portal
+
+
+@pytest.fixture(scope="session")
+def services(request: pytest.FixtureRequest) -> dict[str, str]:
+    """What the roles are told of the services; without addresses the stack starts its own."""
+    if service_source() is SOURCES["embedded"]:
+        return {"PENSTOCK_TOPIC_PREFIX": "penstock"}
+    return {
+        "PENSTOCK_TOPIC_PREFIX": f"acceptance-{secrets.token_hex(6)}",
+        "PENSTOCK_KAFKA_BOOTSTRAP_SERVERS": request.getfixturevalue("kafka_bootstrap_servers"),
+        "PENSTOCK_POSTGRES_DSN": request.getfixturevalue("postgres_dsn"),
+        "PENSTOCK_REDIS_URL": request.getfixturevalue("redis_url"),
+    }
+
+
+@pytest.fixture(scope="session")
+def stack(portal: BlockingPortal, models: Path, services: dict[str, str]) -> Iterator[Stack]:
+    """One for all tests that do it no harm."""
+    whole = Stack(None, models=models, environ={**os.environ, **services}, announce=LOGS.announce, on_line=LOGS.hear)
+    with portal.wrap_async_context_manager(opened(whole)):
+        yield whole
+
+
+@pytest.fixture
+async def http(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=stack.gateway_url, timeout=70) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def topics(services: dict[str, str]) -> Topics:
+    return Topics(services["PENSTOCK_TOPIC_PREFIX"])
+
+
+@pytest.fixture(scope="session")
+def parked(portal: BlockingPortal, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A model that was announced by a worker that has gone: its jobs stay queued."""
+    repository = write_parked_repository(tmp_path_factory.mktemp("parked"))
+    portal.call(left_alone, stack, repository)
+    return "parked"
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def fragile_stack(models: Path) -> AsyncIterator[Stack]:
+    """Two workers, and services of its own: one for all tests that break something."""
+    if service_source() is not SOURCES["embedded"]:
+        pytest.skip("only services of our own may be broken")
+    # A worker that was killed is missed after seconds, not after half a minute: the broker allows no less.
+    environ = {**os.environ, "PENSTOCK_KAFKA_SESSION_TIMEOUT_S": "6"}
+    whole = Stack(None, models=models, workers=2, environ=environ, announce=LOGS.announce, on_line=LOGS.hear)
+    async with opened(whole):
+        yield whole
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def fragile(fragile_stack: Stack) -> Stack:
+    """The same, whole again after whatever the test before did to it."""
+    await eventually(lambda: is_whole(fragile_stack), 60, "the stack is whole")
+    return fragile_stack
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def fragile_http(fragile: Stack) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=fragile.gateway_url, timeout=30) as client:
+        yield client
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    item.stash[HEARD_BEFORE] = LOGS.count
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        report.sections.append(("the roles' logs", LOGS.since(item.stash.get(HEARD_BEFORE, 0))))
+    return report

@@ -1,0 +1,71 @@
+"""Gateway, router and sink that end while jobs are coming: clients try again, and nothing is lost or done twice."""
+
+import httpx
+import pytest
+
+from penstock.stack import Stack
+from tests.acceptance.audit import audit
+from tests.acceptance.load import Load
+from tests.acceptance.repository import MANY_TURNS
+from tests.acceptance.wholeness import is_whole
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_a_gateway_that_restarts_under_load_loses_no_accepted_job(
+    fragile: Stack, fragile_http: httpx.AsyncClient
+) -> None:
+    load = Load(fragile_http)
+    async with load.going_on():
+        await load.more(50)
+        await fragile.role("gateway").restart()
+        await load.more(50)
+    assert load.attempts > len(load.accepted)  # somebody had to try again
+    await audit(fragile, fragile_http, load)
+
+
+async def test_a_gateway_that_is_killed_under_load_loses_no_accepted_job(
+    fragile: Stack, fragile_http: httpx.AsyncClient
+) -> None:
+    load = Load(fragile_http)
+    async with load.going_on():
+        for _ in range(2):
+            await load.more(50)
+            fragile.role("gateway").kill()
+        await load.more(50)
+    assert load.attempts > len(load.accepted)
+    await audit(fragile, fragile_http, load)
+
+
+async def test_a_gateway_that_stops_lets_its_waiters_go_with_a_job_to_poll(
+    fragile: Stack, fragile_http: httpx.AsyncClient
+) -> None:
+    # Given a client that waits for a slow job
+    load = Load(fragile_http, turns=6 * MANY_TURNS)
+    gateway = fragile.role("gateway")
+    async with load.going_on(clients=1):
+        await eventually(lambda: load.attempts == 1)
+        gateway.terminate()
+        assert await gateway.wait() == 0
+        await load.more(1)
+    await audit(fragile, fragile_http, load)
+
+
+async def test_a_sink_that_is_killed_loses_no_result(fragile: Stack, fragile_http: httpx.AsyncClient) -> None:
+    load = Load(fragile_http)
+    async with load.going_on():
+        await load.more(50)
+        fragile.role("sink").kill()
+        await load.more(30)
+    await audit(fragile, fragile_http, load)
+
+
+async def test_everything_but_the_services_may_die_at_once(fragile: Stack, fragile_http: httpx.AsyncClient) -> None:
+    load = Load(fragile_http, turns=MANY_TURNS)
+    await load.submit(24)
+    for role in fragile.roles.values():
+        role.kill()
+    await eventually(lambda: is_whole(fragile), 60, "the stack is whole again")
+    await load.submit(8)
+    await audit(fragile, fragile_http, load)
