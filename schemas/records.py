@@ -221,4 +221,7 @@ def _moment(raw: bytes) -> datetime:
     moment = datetime.fromisoformat(raw.decode())
     if moment.tzinfo is None:
         raise Undecodable(f"a time has no zone: {raw.decode()}")
-    return moment
+    try:
+        return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise Undecodable(f"a time lies beyond the calendar: {raw.decode()}") from error
