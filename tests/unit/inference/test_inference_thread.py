@@ -1,0 +1,74 @@
+"""The one thread in which models are loaded and run."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from tests.waiting import eventually
+from workers.inference.inference_thread import LEFT_RUNNING_STATUS, InferenceThread
+
+
+async def test_work_is_done_in_order_in_one_thread() -> None:
+    async with InferenceThread() as thread:
+        names = await asyncio.gather(*(thread.submit(lambda: threading.current_thread().name) for _ in range(3)))
+    assert names == ["inference"] * 3
+
+
+async def test_what_work_raises_is_told() -> None:
+    async with InferenceThread() as thread:
+        with pytest.raises(ZeroDivisionError):
+            await thread.submit(lambda: 1 / 0)
+        assert await thread.submit(lambda: "still here") == "still here"
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), StopIteration(), asyncio.CancelledError()])
+async def test_what_asyncio_would_take_for_itself_is_told_as_a_plain_error(error: BaseException) -> None:
+    def work() -> None:
+        raise error
+
+    async with InferenceThread() as thread:
+        with pytest.raises(RuntimeError, match=type(error).__name__) as caught:
+            await thread.submit(work)
+    assert caught.value.__cause__ is error
+
+
+async def test_a_caller_that_is_canceled_leaves_the_work_to_itself() -> None:
+    async with InferenceThread() as thread:
+        may_end = threading.Event()
+        waiting = asyncio.ensure_future(thread.submit(may_end.wait))
+        waiting.cancel()
+        assert thread.busy
+        may_end.set()
+        await eventually(lambda: not thread.busy)
+        assert await thread.submit(lambda: "next") == "next"
+
+
+async def test_nothing_is_left_of_a_thread_that_was_idle() -> None:
+    async with InferenceThread() as thread:
+        await thread.submit(lambda: None)
+        assert "inference" in [each.name for each in threading.enumerate()]
+    assert "inference" not in [each.name for each in threading.enumerate()]
+
+
+STUCK = """
+import asyncio, threading
+from workers.inference.inference_thread import InferenceThread
+
+async def main():
+    async with InferenceThread() as thread:
+        running = threading.Event()
+        thread.submit(lambda: (running.set(), threading.Event().wait()))
+        await asyncio.to_thread(running.wait)
+    print("left", flush=True)
+
+asyncio.run(main())
+"""
+
+
+def test_a_process_does_not_wait_for_a_model_that_never_returns() -> None:
+    ended = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=30, check=False)
+    assert ended.stdout.startswith("left")
+    assert ended.returncode == LEFT_RUNNING_STATUS

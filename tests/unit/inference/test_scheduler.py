@@ -1,0 +1,81 @@
+"""Which lane is next: live before bulk, bulk never starved, the longest due first."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.topics import LaneClass
+from workers.inference.scheduler import BULK_EVERY, Candidate, Scheduler
+
+LIVE, BULK = LaneClass.LIVE, LaneClass.BULK
+
+
+def test_nothing_is_chosen_while_nothing_is_due() -> None:
+    scheduler: Scheduler[str] = Scheduler()
+    assert scheduler.choose([Candidate("a", LIVE, due_at=5.0)], now=4.9) is None
+    assert scheduler.choose([], now=4.9) is None
+
+
+def test_live_goes_before_bulk_that_has_been_due_for_longer() -> None:
+    scheduler: Scheduler[str] = Scheduler()
+    candidates = [Candidate("bulk", BULK, due_at=1.0), Candidate("live", LIVE, due_at=2.0)]
+    assert scheduler.choose(candidates, now=3.0) == "live"
+
+
+def test_bulk_runs_when_no_live_is_due() -> None:
+    scheduler: Scheduler[str] = Scheduler()
+    candidates = [Candidate("bulk", BULK, due_at=1.0), Candidate("live", LIVE, due_at=9.0)]
+    assert scheduler.choose(candidates, now=3.0) == "bulk"
+
+
+def test_within_a_class_the_longest_due_goes_first() -> None:
+    scheduler: Scheduler[str] = Scheduler()
+    candidates = [Candidate("young", LIVE, due_at=2.0), Candidate("old", LIVE, due_at=1.0)]
+    assert scheduler.choose(candidates, now=3.0) == "old"
+
+
+def test_the_next_due_is_the_earliest() -> None:
+    assert Scheduler.next_due([Candidate("a", LIVE, 5.0), Candidate("b", BULK, 4.0)]) == 4.0
+    assert Scheduler.next_due([]) is None
+
+
+def test_bulk_gets_its_share_of_a_worker_that_is_never_idle() -> None:
+    scheduler: Scheduler[str] = Scheduler()
+    candidates = [Candidate("live", LIVE, due_at=0.0), Candidate("bulk", BULK, due_at=0.0)]
+    turns = [scheduler.choose(candidates, now=1.0) for _ in range(10 * BULK_EVERY)]
+    assert turns.count("bulk") == 10
+    assert turns[:BULK_EVERY] == ["live"] * (BULK_EVERY - 1) + ["bulk"]
+
+
+@given(
+    classes=st.lists(st.sampled_from([LIVE, BULK]), min_size=1, max_size=6),
+    refills=st.lists(st.integers(0, 3), min_size=60, max_size=60),
+)
+def test_no_lane_starves_whatever_the_others_do(classes: list[LaneClass], refills: list[int]) -> None:
+    # Given lanes that fill again at once or a little after they were served
+    scheduler: Scheduler[int] = Scheduler()
+    due_at = dict.fromkeys(range(len(classes)), 0.0)
+    waited = dict.fromkeys(due_at, 0)
+
+    # When a busy worker serves one of them each second
+    for now, refill in enumerate(refills):
+        chosen = scheduler.choose([Candidate(lane, classes[lane], due) for lane, due in due_at.items()], float(now))
+        if chosen is None:
+            continue
+        for lane, due in due_at.items():
+            waited[lane] = waited[lane] + 1 if due <= now and lane != chosen else 0
+        due_at[chosen] = now + refill
+
+        # Then none waits for more turns than the shares promise: the lanes of its class, times the class's share
+        for lane, turns in waited.items():
+            rivals = classes.count(classes[lane])
+            assert turns <= rivals * (BULK_EVERY if classes[lane] is BULK else 2)
+
+
+@given(st.lists(st.tuples(st.sampled_from([LIVE, BULK]), st.floats(0, 10)), max_size=8), st.floats(0, 10))
+def test_only_what_is_due_is_chosen(lanes: list[tuple[LaneClass, float]], now: float) -> None:
+    scheduler: Scheduler[int] = Scheduler()
+    candidates = [Candidate(number, cls, due_at) for number, (cls, due_at) in enumerate(lanes)]
+    chosen = scheduler.choose(candidates, now)
+    due = [number for number, (_, due_at) in enumerate(lanes) if due_at <= now]
+    assert (chosen is None) == (not due)
+    assert chosen is None or chosen in due
