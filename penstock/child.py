@@ -35,6 +35,7 @@ class Launch:
     on_line: Callable[[str], None] | None = None
     account: Account | None = None
     stop_signal: Signals = SIGTERM
+    wave: int = 0  # if we are killed, those of the highest end first
 
 
 class Child:
@@ -69,7 +70,7 @@ class Child:
         output = launch.log.open("ab") if launch.log else None
         try:
             return subprocess.Popen(  # noqa: S603 - programs of the wheels that we depend on, and our own roles
-                self._reaper.registering(launch.argv, launch.stop_signal),
+                self._reaper.registering(launch.argv, launch.stop_signal, launch.wave),
                 env=dict(launch.env),
                 cwd=launch.cwd,
                 stdin=self._reaper.pipe,

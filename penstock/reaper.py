@@ -13,7 +13,7 @@ from penstock import reaper_program
 
 # A child tells the reaper its own process id before it becomes the program it is to run, so that there is no moment at
 # which it runs and nobody knows. It finds the reaper's pipe as its standard input, which it then gives up.
-REGISTER_THEN_RUN = 'echo "+ $$ $0" >&0 && exec "$@" </dev/null'
+REGISTER_THEN_RUN = 'echo "+ $$ $0 $1" >&0 && shift && exec "$@" </dev/null'
 
 
 class Reaper:
@@ -59,9 +59,9 @@ class Reaper:
         return self._stdin().fileno()
 
     @staticmethod
-    def registering(argv: Sequence[str], stop_signal: Signals) -> list[str]:
+    def registering(argv: Sequence[str], stop_signal: Signals, wave: int) -> list[str]:
         """The command that registers itself as a process group to be ended with `stop_signal`, and becomes `argv`."""
-        return ["/bin/sh", "-c", REGISTER_THEN_RUN, stop_signal.name, *argv]
+        return ["/bin/sh", "-c", REGISTER_THEN_RUN, stop_signal.name, str(wave), *argv]
 
     def forget(self, pid: int) -> None:
         """The process has ended, and its number may soon be another's."""

@@ -2,9 +2,12 @@
 
 The owner holds the write end of our standard input, and every line on it changes what we look after:
 
-    + PID SIGNAL    PID leads a process group; SIGNAL is how it likes to be asked to end
-    - PID           PID has ended
-    d PATH          remove this directory at the end
+    + PID SIGNAL WAVE    PID leads a process group; SIGNAL is how it likes to be asked to end
+    - PID                PID has ended
+    d PATH               remove this directory at the end
+
+Those of the highest wave end first, and the next wave is asked when they have: a role that uses a service takes its
+leave of it.
 
 When the owner goes away, for whatever reason, SIGKILL included, the kernel closes the pipe, and we see the
 end of the file.
@@ -17,39 +20,51 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
-GRACE_S = 8.0
+GRACE_S = 8.0  # of each wave
 POLL_INTERVAL_S = 0.02
+
+
+class Group(NamedTuple):
+    """How a process group ends, and when."""
+
+    stop_signal: signal.Signals
+    wave: int
+
+
+Groups = dict[int, Group]  # by the process that leads it
 
 
 def main() -> None:
     # Whoever ends our owner with a signal to everybody must not end us: we leave by the end of the file only.
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    groups: dict[int, signal.Signals] = {}
+    groups: Groups = {}
     directories: list[str] = []
     for line in sys.stdin:
         follow(line.rstrip("\n"), groups, directories)
-    end(groups)
+    for wave in sorted({group.wave for group in groups.values()}, reverse=True):
+        end({pid: group.stop_signal for pid, group in groups.items() if group.wave == wave})
     for directory in directories:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def follow(line: str, groups: dict[int, signal.Signals], directories: list[str]) -> None:
-    """Apply one line to `groups` (process group -> signal) and `directories`."""
+def follow(line: str, groups: Groups, directories: list[str]) -> None:
+    """Apply one line to `groups` and `directories`."""
     verb, _, rest = line.partition(" ")
     if verb == "+":
-        pid, _, name = rest.partition(" ")
-        groups[int(pid)] = signal.Signals[name]
+        pid, name, wave = rest.split(" ")
+        groups[int(pid)] = Group(signal.Signals[name], int(wave))
     elif verb == "-":
         groups.pop(int(rest), None)
     elif verb == "d":
         directories.append(rest)
 
 
-def end(groups: dict[int, signal.Signals], grace_s: float = GRACE_S) -> None:
+def end(groups: Mapping[int, signal.Signals], grace_s: float = GRACE_S) -> None:
     """Ask each group's leader to end, then, after `grace_s` seconds or when the leaders are gone, kill what is left."""
     for pid, how in groups.items():
         send(pid, how)

@@ -52,6 +52,7 @@ class Role:
             env=self._env | {"PYTHONPATH": import_path(self._env), "PYTHONUNBUFFERED": "1"},
             cwd=Path.cwd(),
             on_line=self._hear,
+            wave=1,  # before the services, to leave its consumer groups and close its sessions
         )
 
     async def ready(self) -> bool:

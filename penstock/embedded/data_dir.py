@@ -20,7 +20,7 @@ from penstock.reaper_program import alive
 
 LOCK_POLL_S = 0.05
 # How long the reaper of a stack that was killed may take to end what it left, and a little more.
-PREDECESSOR_GRACE_S = 12.0
+PREDECESSOR_GRACE_S = 20.0
 
 
 class DataDir:

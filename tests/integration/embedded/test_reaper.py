@@ -121,9 +121,23 @@ def test_a_process_that_only_waits_to_be_counted_is_not_waited_for() -> None:
 
 
 def test_lines_change_what_is_looked_after() -> None:
-    groups: dict[int, signal.Signals] = {}
+    groups: reaper_program.Groups = {}
     directories: list[str] = []
-    for line in ("+ 10 SIGTERM", "+ 11 SIGINT", "- 10", "- 99", "d /data/a b"):
+    for line in ("+ 10 SIGTERM 0", "+ 11 SIGINT 1", "- 10", "- 99", "d /data/a b"):
         reaper_program.follow(line, groups, directories)
-    assert groups == {11: signal.SIGINT}
+    assert groups == {11: reaper_program.Group(signal.SIGINT, wave=1)}
     assert directories == ["/data/a b"]
+
+
+def test_roles_take_their_leave_before_the_services_end(tmp_path: Path) -> None:
+    """The role ends a little after it is asked, and the service is still there then."""
+    diary = tmp_path / "diary"
+    service = f"trap 'echo service >> {diary}; exit' TERM; echo; while :; do sleep 0.02; done"
+    role = f"trap 'sleep 0.2; echo role >> {diary}; exit' TERM; echo; while :; do sleep 0.02; done"
+    with Reaper() as reaper:
+        for wave, script in enumerate((service, role)):
+            lines: list[str] = []
+            launch = Launch(("/bin/sh", "-c", script), os.environ, on_line=lines.append, wave=wave)
+            Child(script, launch, reaper).start()
+            eventually_sync(lambda lines=lines: lines)  # type: ignore[misc]
+    assert diary.read_text() == "role\nservice\n"

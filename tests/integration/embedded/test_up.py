@@ -43,8 +43,9 @@ async def all_ended(family: list[psutil.Process]) -> None:
     await eventually(lambda: not any(map(runs, family)), 30, what="every process has ended")
 
 
-def role(up: UpProcess, name: str) -> psutil.Process:
-    (found,) = (process for process in up.family() if process.cmdline()[-3:] == ["-m", "penstock", name])
+def member(up: UpProcess, *words: str) -> psutil.Process:
+    """The process of the stack whose command line has these words."""
+    (found,) = (process for process in up.family() if runs(process) and set(words) <= set(process.cmdline()))
     return found
 
 
@@ -80,13 +81,12 @@ async def test_a_killed_up_leaves_no_process_and_its_directory_to_the_next(tmp_p
 async def test_roles_and_services_that_die_are_started_again_and_serve(tmp_path: Path) -> None:
     with running_up(tmp_path, "--port", "0", "--ephemeral", **ONLY_ONNX) as up:
         url = await up.ready()
-        role(up, "worker").kill()
-        role(up, "sink").kill()
-        (kafka,) = (process for process in up.family() if "kafka.Kafka" in process.cmdline())
-        kafka.kill()
+        for process in (member(up, "penstock", "worker"), member(up, "penstock", "sink"), member(up, "kafka.Kafka")):
+            process.kill()
         for name in ("worker", "sink", "Kafka"):
             await up.says(f"{name} was ended by SIGKILL; starting it again in")
-            await up.says(f"{name} runs again")
+            # The group waits for the member it lost until its session is over: half a minute.
+            await up.says(f"{name} runs again", 90)
         assert (await submit(url))["status"] == "succeeded"
 
 
