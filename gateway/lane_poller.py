@@ -7,7 +7,12 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    KafkaError,
+    NotCoordinatorForGroupError,
+)
 
 from gateway.lane_depth import LaneDepths
 from gateway.metrics import LANE_DEPTH
@@ -61,15 +66,17 @@ class LanePoller:
             await consumer.stop()
 
     async def _poll(self, admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer) -> None:
-        known = await consumer.topics()  # also what finds out whether Kafka answers
+        known = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics()}
         for lane in self._lanes():
             topic = self._settings.topics.lane(lane)
-            if topic not in known:
+            partitions = [TopicPartition(topic, each["partition"]) for each in known.get(topic, ())]
+            if not partitions:
                 continue
             admitted = self._depths.admitted(lane)
-            partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
             end = await consumer.end_offsets(partitions)
-            done = await self._done(admin, consumer, lane, partitions)
+            done = await self._done(admin, consumer, self._settings.topics.lane_group(lane), partitions)
+            if done is None:
+                continue
             self._depths.update(
                 lane,
                 admitted_before=admitted,
@@ -80,17 +87,22 @@ class LanePoller:
             LANE_DEPTH.labels(lane.model, lane.version, lane.cls).set(self._depths.depth(lane))
 
     async def _done(
-        self,
-        admin: AIOKafkaAdminClient,
-        consumer: AIOKafkaConsumer,
-        lane: Lane,
-        partitions: list[TopicPartition],
-    ) -> dict[TopicPartition, int]:
-        """Up to where the lane's group is done; for a partition it never committed, where the log begins."""
-        group = self._settings.topics.lane_group(lane)
-        if group not in self._coordinators:
-            self._coordinators[group] = await admin.find_coordinator(group)
-        committed = await admin.list_consumer_group_offsets(group, self._coordinators[group], partitions)
-        done = {partition: offset.offset for partition, offset in committed.items() if offset.offset >= 0}
-        fresh = [partition for partition in partitions if partition not in done]
+        self, admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer, group: str, partitions: list[TopicPartition]
+    ) -> dict[TopicPartition, int] | None:
+        """Up to where a group is done; for a partition it never committed, where the log begins.
+
+        None while the group's coordinator cannot be asked: it may be on its way to another broker.
+        """
+        try:
+            if group not in self._coordinators:
+                self._coordinators[group] = await admin.find_coordinator(group)
+            committed = await admin.list_consumer_group_offsets(group, self._coordinators[group], partitions)
+        except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError, NotCoordinatorForGroupError):
+            committed = {}
+        # What was asked for and is not answered at all is an error that aiokafka does not raise.
+        if not committed.keys() >= set(partitions):
+            self._coordinators.pop(group, None)
+            return None
+        fresh = [partition for partition in partitions if committed[partition].offset < 0]
+        done = {partition: committed[partition].offset for partition in partitions}
         return {**done, **(await consumer.beginning_offsets(fresh) if fresh else {})}

@@ -13,6 +13,7 @@ from schemas.errors import (
     MethodNotAllowed,
     PenstockError,
     RequestError,
+    Unavailable,
     UnsupportedMediaType,
 )
 
@@ -56,9 +57,8 @@ _encoder = msgspec.json.Encoder()
 def render_problem(error: PenstockError) -> tuple[int, Headers, bytes]:
     """Status, headers and body for an error that a request met."""
     body = error.body()
-    if error.status >= 500 and not isinstance(error, JobError):
-        text = PUBLIC_TEXT.get(error.code, error.message if error.status == 503 else INTERNAL_TEXT)
-        body = msgspec.structs.replace(body, message=text)
+    if error.status >= 500 and not isinstance(error, JobError) and type(error) is not Unavailable:
+        body = msgspec.structs.replace(body, message=_public_text(type(error)))
     return error.status, _headers_of(error), encode_problem(body, error.status, error.title)
 
 
@@ -75,6 +75,12 @@ def encode_problem(error: ErrorBody, status: int, title: str) -> bytes:
 def retry_after(seconds: float | None) -> bytes:
     """The value of `Retry-After`: whole seconds, at least one."""
     return b"%d" % max(1, math.ceil(DEFAULT_RETRY_AFTER_S if seconds is None else seconds))
+
+
+def _public_text(cls: type[PenstockError]) -> str:
+    """What may be told of a class whose messages are for the log: its own text, else that of the class it refines."""
+    codes = (vars(kind).get("code", "") for kind in cls.mro())
+    return next((PUBLIC_TEXT[code] for code in codes if code in PUBLIC_TEXT), INTERNAL_TEXT)
 
 
 def _headers_of(error: PenstockError) -> Headers:

@@ -46,8 +46,8 @@ class ControlTopic:
         consumer = AIOKafkaConsumer(
             **self._settings.client_options(), enable_auto_commit=False, auto_offset_reset="earliest"
         )
-        await consumer.start()
         try:
+            await consumer.start()
             partition = TopicPartition(self._topic, 0)
             consumer.assign([partition])
             end = (await consumer.end_offsets([partition]))[partition]
