@@ -14,15 +14,15 @@ from penstock.embedded.ports import LOOPBACK
 from penstock.http_probe import answers_ok
 
 REMEMBERED_LINES = 50
-LOG_PREFIX = re.compile(r"\S+Z \[\w+ *\] ")
+LOG_PREFIX = re.compile(r"\S+ \[\w+ *\] ")
 # A log line for people, what a traceback ends with, or what a command says before it exits.
-ERROR = re.compile(r"\S+Z \[(error|critical) *\] |[\w.]+(Error|Exception): |Error: ")
+ERROR = re.compile(r"\S+ \[(error|critical) *\] |[\w.]+(Error|Exception): |Error: ")
 # Our packages' parent: what a role must be able to import from, wherever we were started.
 ROOT = Path(penstock.__file__).parent.parent
 
 
 class Role:
-    """A program for `Part`. Ready when `/readyz` on `health_port` says so."""
+    """A program for `Part`. Ready when `/readyz` at `host` and `health_port` says so."""
 
     start_timeout_s = 180.0  # a worker loads and warms up its models first
     stop_grace_s = 12.0  # and drains what runs when it is stopped
@@ -32,12 +32,14 @@ class Role:
         command: str,
         *,
         name: str,
+        host: str = LOOPBACK,
         health_port: int,
         env: Mapping[str, str],
         on_line: Callable[[str, str], None],
     ) -> None:
         """`on_line` hears the name and each line of the log, from a thread of its own."""
         self.name = name
+        self._host = host
         self.health_port = health_port
         self._command = command
         self._env = dict(env)
@@ -56,7 +58,7 @@ class Role:
         )
 
     async def ready(self) -> bool:
-        return await answers_ok(LOOPBACK, self.health_port, "/readyz")
+        return await answers_ok(self._host, self.health_port, "/readyz")
 
     def explain(self) -> str:
         return reason(list(self._lines))

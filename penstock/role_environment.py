@@ -12,6 +12,8 @@ DEFAULTS = {
     # Nobody stands behind a laptop's gateway: it need not wait long for slow readers.
     "PENSTOCK_GATEWAY_DRAIN_TIMEOUT_S": "5",
     "PENSTOCK_LANE_PARTITIONS": str(PARTITIONS),
+    # No network stands between a role and its broker: who is silent this long has died, and its successor waits.
+    "PENSTOCK_KAFKA_SESSION_TIMEOUT_S": "10",
 }
 
 
@@ -22,9 +24,10 @@ def role_environment(
     models: Path,
     gateway_host: str,
     gateway_port: int,
+    public_url: str,
 ) -> dict[str, str]:
     """The caller's environment, our defaults where it is silent, and over both where the services are."""
-    defaults = DEFAULTS | {"PENSTOCK_PUBLIC_BASE_URL": f"http://127.0.0.1:{gateway_port}"}
+    defaults = DEFAULTS | {"PENSTOCK_PUBLIC_BASE_URL": public_url}
     given = {name: value for name, value in environ.items() if value}
     return (
         defaults

@@ -58,6 +58,7 @@ class Stack:
             environ=self._environ,
             announce=announce,
         )
+        self._host = self._environ.get("PENSTOCK_GATEWAY_HOST") or LOOPBACK
         self._models = models
         self._port = port
         self._workers = workers
@@ -67,7 +68,7 @@ class Stack:
         self._roles: dict[str, Part] = {}
 
     async def __aenter__(self) -> Self:
-        host = self._environ.get("PENSTOCK_GATEWAY_HOST") or LOOPBACK
+        host = self._host
         self._port = self._port or choose(1)[0]
         if not is_free(self._port, host):
             raise StackError(f"port {self._port} is in use: choose another with --port")
@@ -81,6 +82,7 @@ class Stack:
                 models=self._models,
                 gateway_host=host,
                 gateway_port=self._port,
+                public_url=self.gateway_url,
             )
             await migrate_database(self.services.postgres_dsn)
             await create_topics(env)
@@ -101,7 +103,16 @@ class Stack:
         workers = ["worker"] if self._workers == 1 else [f"worker-{number + 1}" for number in range(self._workers)]
         commands = {"router": "router", **dict.fromkeys(workers, "worker"), "sink": "sink"}
         ports, _ = self.services.data_dir.ports([f"{name} health" for name in commands])
-        roles = {"gateway": Role("gateway", name="gateway", health_port=self._port, env=env, on_line=self._on_line)}
+        roles = {
+            "gateway": Role(
+                "gateway",
+                name="gateway",
+                host=reachable(self._host),
+                health_port=self._port,
+                env=env,
+                on_line=self._on_line,
+            )
+        }
         for name, command in commands.items():
             port = ports[f"{name} health"]
             own = {"PENSTOCK_HEALTH_HOST": LOOPBACK, "PENSTOCK_HEALTH_PORT": str(port)}
@@ -129,7 +140,8 @@ class Stack:
 
     @property
     def gateway_url(self) -> str:
-        return f"http://{LOOPBACK}:{self._port}"
+        host = reachable(self._host)
+        return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
 
     @property
     def kafka(self) -> Part:
@@ -154,6 +166,11 @@ class Stack:
     @property
     def redis_url(self) -> str:
         return self.services.redis_url
+
+
+def reachable(host: str) -> str:
+    """Where we reach a server that listens on `host`."""
+    return {"0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104 - recognized, not bound
 
 
 async def end_task(task: asyncio.Task[None]) -> None:

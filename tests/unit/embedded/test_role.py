@@ -15,8 +15,8 @@ from penstock.role import ROOT, import_path, reason
         (["Error: `penstock gateway` needs the package fastapi"], "`penstock gateway` needs the package fastapi"),
         (
             [
-                "2026-01-01T00:00:00.1Z [error    ] cannot start     reason=no models role=worker",
-                "2026-01-01T00:00:00.2Z [info     ] stopped          role=worker",
+                "10:00:00 [error    ] cannot start     reason=no models role=worker",
+                "10:00:01 [info     ] stopped          role=worker",
             ],
             "cannot start reason=no models role=worker",
         ),
