@@ -57,7 +57,7 @@ async def test_a_retry_that_waits_gets_the_finished_job(house: House, client: ht
 )
 async def test_the_same_key_with_another_request_is_refused(client: httpx.AsyncClient, path: str, body: Any) -> None:
     await client.post("/v1/jobs", json=SUBMIT, headers=KEY)
-    problem(await client.post(path, json=body, headers=KEY), 422, "idempotency_mismatch")
+    problem(await client.post(path, json=body, headers=KEY), 422, "idempotency_mismatch", "Idempotency-Key")
 
 
 async def test_the_same_key_while_the_first_is_unanswered_is_a_conflict(

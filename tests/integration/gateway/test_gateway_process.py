@@ -1,0 +1,93 @@
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+
+from gateway.settings import GatewaySettings
+from tests.integration.gateway.conftest import answers
+from tests.unit.gateway.house import SUBMIT, problem
+from tests.waiting import eventually
+
+WAIT = {"prefer": "wait=60"}
+
+
+@asynccontextmanager
+async def process(environment: dict[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`penstock gateway` with these settings; killed at the end, if it still runs."""
+    variables = {f"PENSTOCK_{name.upper()}": value for name, value in environment.items()}
+    running = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "penstock", "gateway", env={**os.environ, **variables}, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        yield running
+    finally:
+        if running.returncode is None:
+            running.kill()
+            await running.communicate()
+
+
+async def last_words(running: asyncio.subprocess.Process) -> str:
+    _, words = await asyncio.wait_for(running.communicate(), 30)
+    return words.decode()
+
+
+async def test_wrong_settings_are_told_all_at_once() -> None:
+    wrong = {"gateway_port": "99999", "public_base_url": "inference.example.com", "gateway_max_lane_depth": "0"}
+    async with process(wrong) as running:
+        words = await last_words(running)
+    assert running.returncode == 2
+    for name in wrong:
+        assert f"PENSTOCK_{name.upper()}: " in words
+    assert "Traceback" not in words
+
+
+async def test_a_port_in_use_is_told_by_its_setting(environment: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", int(environment["gateway_port"]))):
+        async with process(environment) as running:
+            words = await last_words(running)
+    assert running.returncode == 2
+    assert "PENSTOCK_GATEWAY_PORT: cannot listen on 127.0.0.1" in words
+    assert "Traceback" not in words
+
+
+async def test_at_a_signal_whoever_waits_is_answered_and_nobody_is_cut_off(
+    environment: dict[str, str], prepared: GatewaySettings
+) -> None:
+    url = prepared.public_base_url
+    async with process(environment) as running, httpx.AsyncClient(base_url=url, timeout=30) as client:
+        await eventually(lambda: answers(client, "/readyz", 200), timeout_s=30)
+        job_id = (await client.post("/v1/jobs", json=SUBMIT)).json()["id"]
+        tag = (await client.get(f"/v1/jobs/{job_id}")).headers["etag"]
+        submits = [asyncio.create_task(client.post("/v1/jobs", json=SUBMIT, headers=WAIT)) for _ in range(20)]
+        poll = asyncio.create_task(client.get(f"/v1/jobs/{job_id}", headers=WAIT | {"if-none-match": tag}))
+        events = asyncio.create_task(client.get(f"/v1/jobs/{job_id}/events"))
+        await eventually(lambda: waiters(client, 22))
+
+        running.send_signal(signal.SIGTERM)
+        words = await last_words(running)
+        assert running.returncode == 0, words
+        assert [(await submit).status_code for submit in submits] == [202] * 20
+        assert (await poll).status_code == 304
+        assert "event: status" in (await events).text
+
+
+async def waiters(client: httpx.AsyncClient, count: int) -> bool:
+    return f"penstock_gateway_waiters {count}.0" in (await client.get("/metrics")).text
+
+
+async def test_a_process_that_waits_for_kafka_is_alive_and_ends_at_a_signal(environment: dict[str, str]) -> None:
+    url = environment["public_base_url"]
+    environment |= {"kafka_bootstrap_servers": "127.0.0.1:1"}
+    async with process(environment) as running, httpx.AsyncClient(base_url=url) as client:
+        await eventually(lambda: answers(client, "/livez", 200), timeout_s=30)
+        assert (await client.get("/readyz")).status_code == 503
+        problem(await client.post("/v1/jobs", json=SUBMIT), 503, "unavailable")
+        running.send_signal(signal.SIGTERM)
+        words = await last_words(running)
+    assert running.returncode == 0, words
+    assert "Traceback" not in words
