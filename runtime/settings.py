@@ -47,6 +47,9 @@ class KafkaSettings(Settings):
     kafka_replication_factor: int | None = Field(
         None, ge=1, le=10, description="of topics we create; if not set, 3 or as many as there are brokers"
     )
+    kafka_session_timeout_s: float = Field(
+        30, ge=1, le=300, description="how long a consumer may be silent before its group goes on without it"
+    )
     topic_prefix: str = Field(
         "penstock",
         pattern=r"^[a-z0-9][a-z0-9-]*(\.[a-z0-9][a-z0-9-]*)*$",

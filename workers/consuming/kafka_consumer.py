@@ -29,8 +29,8 @@ from workers.consuming.seams import Record
 
 log = get_logger(__name__)
 
-SESSION_TIMEOUT_S: Final = 30.0
-HEARTBEAT_S: Final = 3.0
+# A tenth of the session: many may be lost before the member is.
+HEARTBEATS_PER_SESSION: Final = 10
 # drain limit < rebalance timeout < request timeout: a member that drains must not be thrown out while it does,
 # and the broker's answer to a join that waits for it must not be given up.
 DRAIN_LIMIT_S: Final = 15.0
@@ -89,14 +89,15 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         self._committer: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "KafkaConsumer":
+        session_timeout_ms = int(self._settings.kafka_session_timeout_s * 1000)
         client = AIOKafkaConsumer(
             **self._settings.client_options(),
             group_id=self.group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
             partition_assignment_strategy=[StickyPartitionAssignor],
-            session_timeout_ms=int(SESSION_TIMEOUT_S * 1000),
-            heartbeat_interval_ms=int(HEARTBEAT_S * 1000),
+            session_timeout_ms=session_timeout_ms,
+            heartbeat_interval_ms=session_timeout_ms // HEARTBEATS_PER_SESSION,
             rebalance_timeout_ms=int(REBALANCE_TIMEOUT_S * 1000),
             request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
             max_poll_interval_ms=24 * 3600 * 1000,  # we poll only while there is room; `watch` is our guard
