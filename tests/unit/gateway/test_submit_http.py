@@ -428,3 +428,28 @@ async def test_a_client_that_leaves_amid_its_body_costs_nothing(house: House) ->
     assert sent == []
     await eventually(lambda: house.in_flight.count == 0)
     assert house.log.topics == {}
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"instances":' + DEEP + b"}",
+        b'{"features":' + DEEP + b"}",
+        b'{"features":{"age":' + DEEP + b',"height":1}}',
+        b'{"inputs":' + DEEP + b"}",
+        b'{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":' + DEEP + b"}]}",
+        b'{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2],"parameters":{"a":' + DEEP + b"}}]}",
+        b'{"instances":[[1,1' + b"0" * 5000 + b"]]}",
+        b'{"instances":[[1,1e999]]}',
+        b'{"instances":[[1,NaN]]}',
+        b'{"instances":[[1,"\xff"]]}',
+        b'{"features":{"age":1,"height":1' + b"0" * 400 + b"}}",
+        b'{"inputs":[{"name":"x","shape":[1,1' + b"0" * 5000 + b'],"datatype":"FP32","data":[1,2]}]}',
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_a_malicious_input_is_a_400(client: httpx.AsyncClient, payload: bytes, wrapped: bool) -> None:
+    body = b'{"model":"vector","input":' + payload + b"}" if wrapped else payload
+    answer = await client.post("/v1/jobs" if wrapped else PATH, content=body, headers=JSON)
+    assert answer.status_code == 400, answer.text[:500]
+    assert len(answer.content) < 2000
