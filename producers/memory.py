@@ -11,7 +11,7 @@ from schemas.records import OutRecord
 class MemoryLog:
     """Topics of `partitions` partitions each, kept for ever. Also a `producers.seams.Publisher`.
 
-    `fail_next` holds errors that the next records meet instead of being written.
+    `fail_next` holds what the next records meet instead of being written: an error each, or None to be written.
     What is in `on_write` is called after each record.
     """
 
@@ -19,7 +19,7 @@ class MemoryLog:
         self.partitions = partitions
         self.max_record_bytes = max_record_bytes
         self.topics: defaultdict[str, list[list[OutRecord]]] = defaultdict(lambda: [[] for _ in range(partitions)])
-        self.fail_next: list[PenstockError] = []
+        self.fail_next: list[PenstockError | None] = []
         self.on_write: list[Callable[[], None]] = []
 
     def records(self, topic: str) -> list[OutRecord]:
@@ -35,8 +35,8 @@ class MemoryLog:
         return [self._write(record) for record in records]
 
     def _write(self, record: OutRecord) -> PenstockError | None:
-        if self.fail_next:
-            return self.fail_next.pop(0)
+        if self.fail_next and (error := self.fail_next.pop(0)) is not None:
+            return error
         if record_bytes(record) > self.max_record_bytes:
             return PayloadTooLarge(f"the record is larger than {self.max_record_bytes} bytes")
         number = record.partition if record.partition is not None else partition_of(record.key or b"", self.partitions)

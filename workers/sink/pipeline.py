@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Final
 
 from producers.seams import Publisher
 from runtime.backoff import delays_s
@@ -18,9 +17,6 @@ from workers.sink import metrics
 from workers.sink.intake import read_end
 
 log = get_logger(__name__)
-
-# Waiters that are not woken ask the store before long: the next batch must not wait for them.
-ANNOUNCE_TIMEOUT_S: Final = 1.0
 
 
 class Pipeline:
@@ -94,9 +90,9 @@ class Pipeline:
         metrics.JOB_SECONDS.labels(oldest.lane).observe(max(0.0, age_s))
 
     async def _announce(self, keys: Sequence[JobKey]) -> None:
+        """Waiters that are not woken ask the store before long."""
         try:
-            async with asyncio.timeout(ANNOUNCE_TIMEOUT_S):
-                await self._signals.announce_done(keys)
-        except (StoreUnavailable, TimeoutError) as error:
+            await self._signals.announce_done(keys)
+        except StoreUnavailable as error:
             metrics.UNANNOUNCED.inc(len(keys))
-            log.info("waiters could not be woken", jobs=len(keys), error=repr(error))
+            log.info("waiters could not be woken", jobs=len(keys), reason=error.message)

@@ -1,0 +1,194 @@
+"""A batch through the router: what is written down, what is published, and when a record is done."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+import workers.router.pipeline
+from producers.catalog import Catalog
+from producers.memory import MemoryLog
+from schemas.errors import OutcomeUnknown, PayloadTooLarge, PenstockError, QueueUnavailable, TopicMissing
+from schemas.jobs import Job, Status, Terminal
+from schemas.records import OutRecord, read_lane_record, read_terminal_record
+from stores.memory import MemoryJobs
+from stores.seams import JobKey
+from tests.unit.router.requests import CATALOG, INSTANCES, NOW, TOPICS, record
+from tests.waiting import eventually
+from workers.consuming.seams import Record
+from workers.memory import MemoryConsumer, MemoryGroup
+from workers.router.pipeline import Pipeline
+from workers.router.routing import route
+from workers.router.submission import Limits
+
+LANE = "penstock.lane.vector.1.live.v1"
+GOOD = record(INSTANCES, ("model", "vector"), ("ce_id", "good"))
+UNKNOWN = record(INSTANCES, ("model", "nosuch"), ("ce_id", "unknown"))
+NO_MODEL = record(INSTANCES, ("x", "y"))
+
+
+@dataclass
+class Room:
+    """A router over twins, one member of its group."""
+
+    log: MemoryLog
+    group: MemoryGroup
+    member: MemoryConsumer
+    jobs: MemoryJobs
+    pipeline: Pipeline
+
+    async def fetch(self, *asked: Record) -> Sequence[Record]:
+        """Write the records and fetch them as one batch."""
+        for each in asked:
+            await self.log.publish(OutRecord(TOPICS.requests, each.key, each.value, list(each.headers), 0))
+        records = await self.member.fetch(100, timeout_s=1)
+        assert len(records) == len(asked)
+        return records
+
+    async def work(self, *asked: Record) -> None:
+        await self.pipeline.work(await self.fetch(*asked))
+
+    def ids(self, topic: str) -> list[str]:
+        return [dict(out.headers)["ce_id"].decode() for out in self.log.records(topic)]
+
+    async def stored(self, job_id: str) -> Job | None:
+        return await self.jobs.get(JobKey("default", job_id))
+
+
+@asynccontextmanager
+async def opened_room(**options: Any) -> AsyncIterator[Room]:
+    log = MemoryLog(partitions=1)
+    group = MemoryGroup(log, [TOPICS.requests], clock_ms=lambda: int(NOW.timestamp() * 1000))
+    jobs = MemoryJobs()
+    async with group.member() as member:
+        pipeline = Pipeline(member, log, jobs, Catalog(CATALOG), TOPICS, Limits(), lambda: NOW, **options)
+        yield Room(log, group, member, jobs, pipeline)
+
+
+@pytest.fixture
+async def room() -> AsyncIterator[Room]:
+    async with opened_room() as opened:
+        yield opened
+
+
+async def test_every_record_of_a_batch_goes_where_it_belongs(room: Room) -> None:
+    await room.work(GOOD, UNKNOWN, NO_MODEL)
+
+    assert room.ids(LANE) == ["good"]
+    assert room.ids(TOPICS.results) == ["unknown"]
+    (letter,) = room.log.records("dlq.penstock.requests.v1")
+    assert dict(letter.headers)["__dlq.errors.message"].startswith(b"there is no model name")
+    assert room.member.open_count == 0
+
+
+async def test_an_accepted_job_is_written_down_as_queued_and_a_refused_one_is_not(room: Room) -> None:
+    await room.work(GOOD, UNKNOWN)
+    good = await room.stored("good")
+    assert good is not None
+    assert good.status is Status.QUEUED
+    assert await room.stored("unknown") is None
+
+
+async def test_a_job_is_written_down_before_its_record_is_in_the_lane(room: Room) -> None:
+    room.jobs.down = True
+    working = asyncio.create_task(room.work(GOOD, UNKNOWN))
+    await eventually(lambda: room.member.open_count == 2)
+    with pytest.raises(AssertionError, match="not within"):
+        await eventually(lambda: room.ids(LANE) or room.ids(TOPICS.results), timeout_s=0.1)
+    assert room.member.open_count == 2
+
+    room.jobs.down = False
+    await working
+    assert room.ids(LANE) == ["good"]
+    assert room.member.open_count == 0
+
+
+@pytest.mark.parametrize("error", [QueueUnavailable("away"), OutcomeUnknown("perhaps"), TopicMissing("not yet")])
+async def test_a_record_is_not_done_before_its_replacement_is_acknowledged(room: Room, error: QueueUnavailable) -> None:
+    records = await room.fetch(UNKNOWN, GOOD)
+    room.log.fail_next = [None, error, error]
+    working = asyncio.create_task(room.pipeline.work(records))
+    await eventually(lambda: room.member.open_count == 1)
+    assert (room.ids(TOPICS.results), room.ids(LANE)) == (["unknown"], [])
+
+    await working
+    assert room.ids(LANE) == ["good"]
+    assert room.member.open_count == 0
+
+
+async def ended_by(room: Room, error: PenstockError) -> Terminal:
+    """The end of a job whose lane record met `error`."""
+    records = await room.fetch(GOOD)
+    room.log.fail_next = [error]
+    await room.pipeline.work(records)
+    assert room.ids(LANE) == []
+    (out,) = room.log.records(TOPICS.results)
+    return read_terminal_record(tuple(out.headers), out.value)
+
+
+async def test_a_lane_that_never_comes_ends_its_job() -> None:
+    async with opened_room(lane_patience_s=0) as room:
+        ended = await ended_by(room, TopicMissing("topic lane does not exist"))
+    assert ended.error is not None
+    assert (ended.id, ended.status) == ("good", Status.FAILED)
+    assert (ended.error.code, ended.error.message) == ("topic_missing", "topic lane does not exist")
+
+
+async def test_a_job_too_large_for_its_lane_ends_as_failed(room: Room) -> None:
+    ended = await ended_by(room, PayloadTooLarge("the record has 9 bytes"))
+    assert ended.error is not None
+    assert (ended.id, ended.error.code) == ("good", "payload_too_large")
+
+
+async def test_a_dead_letter_that_is_too_large_goes_without_its_payload(room: Room) -> None:
+    records = await room.fetch(NO_MODEL)
+    room.log.fail_next = [PayloadTooLarge("the record has 9 bytes")]
+    await room.pipeline.work(records)
+
+    (letter,) = room.log.records("dlq.penstock.requests.v1")
+    assert letter.value is None
+    assert dict(letter.headers)["__dlq.errors.offset"] == b"0"
+    assert room.member.open_count == 0
+
+
+async def test_a_record_that_was_lost_meanwhile_is_left_to_its_new_owner(room: Room) -> None:
+    room.jobs.down = True
+    working = asyncio.create_task(room.work(GOOD))
+    await eventually(lambda: room.member.open_count == 1)
+
+    room.member.lose_all()
+    room.jobs.down = False
+    await working
+
+    assert await room.stored("good") is None
+    assert room.group.committed == {}
+
+
+async def test_a_record_that_the_router_fails_over_is_a_dead_letter_and_the_others_go_on(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(asked: Record, *rest: Any) -> Any:
+        if asked.headers == NO_MODEL.headers:
+            raise ZeroDivisionError
+        return route(asked, *rest)
+
+    monkeypatch.setattr(workers.router.pipeline, "route", faulty)
+    await room.work(NO_MODEL, GOOD)
+
+    (letter,) = room.log.records("dlq.penstock.requests.v1")
+    assert b"ZeroDivisionError" in dict(letter.headers)["__dlq.errors.message"]
+    assert room.ids(LANE) == ["good"]
+
+
+async def test_a_large_payload_is_read_beside_the_loop(room: Room) -> None:
+    large = record({"instances": [[1.5, 2.5]] * 20_000}, ("model", "vector"), ("ce_id", "large"))
+    assert large.value is not None
+    assert len(large.value) > workers.router.pipeline.LARGE_BYTES
+    await room.work(large, GOOD)
+
+    assert room.ids(LANE) == ["large", "good"]
+    out = room.log.records(LANE)[0]
+    assert read_lane_record(tuple(out.headers), out.value).id == "large"
