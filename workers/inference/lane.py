@@ -85,13 +85,24 @@ class ServedLane:
                 await self._take_in(consumer, records)
 
     async def _take_in(self, consumer: Consumer, records: Sequence[Record]) -> None:
-        started = time.perf_counter()
-        now = self._clock()
         if sum(len(record.value or b"") for record in records) <= INLINE_DECODE_BYTES:
-            read = self._decode(records, now)
+            over, dead = self._queue(self._decode(records, self._clock()))
         else:
-            read = await self._see_through(asyncio.to_thread(self._decode, records, now))
+            over, dead = await self._see_through(self._take_in_large(records))
+        if over or dead:
+            await self._see_through(self._end_all(consumer, over, dead))
+
+    async def _take_in_large(self, records: Sequence[Record]) -> tuple[list[Ended], list[Dead]]:
+        return self._queue(await asyncio.to_thread(self._decode, records, self._clock()))
+
+    def _decode(self, records: Sequence[Record], now: datetime) -> list[Item | Ended | Dead]:
+        started = time.perf_counter()
+        read = [self.intake.read(record, now) for record in records]
         self.stage_seconds["decode"].observe(time.perf_counter() - started)
+        return read
+
+    def _queue(self, read: Sequence[Item | Ended | Dead]) -> tuple[list[Ended], list[Dead]]:
+        """Let the jobs among what was read wait for their micro-batch; returns the others."""
         items = [each for each in read if isinstance(each, Item)]
         if items:
             self._rows_a_record = sum(item.rows for item in items) / len(items)
@@ -100,17 +111,14 @@ class ServedLane:
                 self._batcher.add(item, arrived)
             self._queued_rows.set(self._batcher.rows)
             self._wake()
-        if len(items) < len(read):
-            over = [(each.record, ended(each.job, each.error, now)) for each in read if isinstance(each, Ended)]
-            dead = [each for each in read if isinstance(each, Dead)]
-            await self._see_through(self._end_all(consumer, over, dead))
+        if len(items) == len(read):
+            return [], []
+        return [each for each in read if isinstance(each, Ended)], [each for each in read if isinstance(each, Dead)]
 
-    def _decode(self, records: Sequence[Record], now: datetime) -> list[Item | Ended | Dead]:
-        return [self.intake.read(record, now) for record in records]
-
-    async def _end_all(self, consumer: Consumer, over: Sequence[tuple[Record, Terminal]], dead: Sequence[Dead]) -> None:
+    async def _end_all(self, consumer: Consumer, over: Sequence[Ended], dead: Sequence[Dead]) -> None:
         if over:
-            await self.end(consumer, over)
+            now = self._clock()
+            await self.end(consumer, [(each.record, ended(each.job, each.error, now)) for each in over])
         if dead:
             log.warning("undecodable records", lane=str(self.lane), records=len(dead), first=dead[0].error.message)
             self._dead_letters.inc(len(dead))

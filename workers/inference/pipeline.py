@@ -1,8 +1,7 @@
 """The worker's loop: close a micro-batch, stack it while the one before runs, run it off the loop, publish its ends.
 
 At most one micro-batch runs, and at most one more is closed and stacked behind it: priority ends where a buffer
-begins. While one runs, only a full one is closed: any other gains by staying open. Publishing overlaps with the next
-run, within bounds.
+begins. Publishing overlaps with the next run, within bounds.
 """
 
 import asyncio
@@ -95,14 +94,13 @@ class Pipeline:
             if self._failure is not None:
                 raise self._failure
             candidates = [each for lane in self._lanes if (each := lane.candidate()) is not None]
-            if not self._idle.is_set():
-                candidates = [each for each in candidates if each.full]
+            busy = not self._idle.is_set()
             now = time.monotonic()
-            lane = self._scheduler.choose(candidates, now)
+            lane = self._scheduler.choose(candidates, now, busy=busy)
             if lane is not None:
                 return lane
             self._woken.clear()
-            due_at = self._scheduler.next_due(candidates)
+            due_at = None if busy else self._scheduler.next_due(candidates)
             timer = loop.call_later(due_at - now, self._woken.set) if due_at is not None else None
             await self._woken.wait()
             if timer is not None:

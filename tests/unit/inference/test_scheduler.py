@@ -38,6 +38,28 @@ def test_the_next_due_is_the_earliest() -> None:
     assert Scheduler.next_due([]) is None
 
 
+def test_while_the_device_is_busy_only_a_full_micro_batch_is_closed_ahead() -> None:
+    scheduler: Scheduler[str] = Scheduler()
+    assert scheduler.choose([Candidate("a", LIVE, due_at=1.0)], now=2.0, busy=True) is None
+    assert scheduler.choose([Candidate("a", LIVE, due_at=1.0, full=True)], now=2.0, busy=True) == "a"
+
+
+def test_a_full_bulk_micro_batch_is_not_closed_ahead_of_a_live_one_that_is_still_open() -> None:
+    scheduler: Scheduler[str] = Scheduler()
+    candidates = [Candidate("live", LIVE, due_at=1.0), Candidate("bulk", BULK, due_at=0.0, full=True)]
+    assert scheduler.choose(candidates, now=2.0, busy=True) is None
+    assert scheduler.choose(candidates, now=2.0) == "live"
+
+
+def test_looking_ahead_in_vain_takes_no_turn() -> None:
+    scheduler: Scheduler[str] = Scheduler()
+    candidates = [Candidate("live", LIVE, due_at=0.0), Candidate("bulk", BULK, due_at=0.0, full=True)]
+    for _ in range(BULK_EVERY - 1):
+        assert scheduler.choose(candidates, now=1.0, busy=True) is None
+        assert scheduler.choose(candidates, now=1.0) == "live"
+    assert scheduler.choose(candidates, now=1.0, busy=True) == "bulk"
+
+
 def test_bulk_gets_its_share_of_a_worker_that_is_never_idle() -> None:
     scheduler: Scheduler[str] = Scheduler()
     candidates = [Candidate("live", LIVE, due_at=0.0), Candidate("bulk", BULK, due_at=0.0)]

@@ -1,0 +1,147 @@
+"""A record is done when its replacement is acknowledged, and not before."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from producers.memory import MemoryLog
+from schemas.errors import JobError, OutcomeUnknown, PayloadTooLarge, QueueUnavailable, Undecodable
+from schemas.jobs import Payload, Status, Terminal
+from schemas.records import LaneJob, read_terminal_record
+from tests.unit.inference.jobs import LIVE_TOPIC, NOON, SIGNATURE, TOPICS, item, lane_job, out_record, request_json
+from workers.consuming.seams import Record
+from workers.inference.ends import Ends
+from workers.inference.intake import Dead
+from workers.inference.outcomes import ended, terminal
+from workers.memory import MemoryConsumer, MemoryGroup
+
+RESULTS = TOPICS.results
+DEAD_LETTERS = TOPICS.dead_letter(LIVE_TOPIC)
+
+
+async def fetched(log: MemoryLog, consumer: MemoryConsumer, jobs: Sequence[LaneJob]) -> list[Record]:
+    await log.publish_all([out_record(job) for job in jobs])
+    return list(await consumer.fetch(len(jobs), timeout_s=1.0))
+
+
+def failures(jobs: Sequence[LaneJob]) -> list[Terminal]:
+    return [ended(job, JobError("no"), NOON) for job in jobs]
+
+
+def published(log: MemoryLog) -> list[Terminal]:
+    return [read_terminal_record(tuple(out.headers), out.value) for out in log.records(RESULTS)]
+
+
+async def test_records_are_done_once_their_ends_are_published() -> None:
+    log, jobs = MemoryLog(1), [lane_job(), lane_job()]
+    async with MemoryGroup(log, [LIVE_TOPIC]).member() as consumer:
+        records = await fetched(log, consumer, jobs)
+
+        await Ends(log, TOPICS).finish(consumer, records, failures(jobs))
+
+        assert [end.id for end in published(log)] == [job.id for job in jobs]
+        assert consumer.open_count == 0
+
+
+async def test_what_is_not_acknowledged_is_published_again_and_the_rest_is_not() -> None:
+    # Given a queue that refuses the first record of three, and then again
+    log, jobs = MemoryLog(1), [lane_job(), lane_job(), lane_job()]
+    async with MemoryGroup(log, [LIVE_TOPIC]).member() as consumer:
+        records = await fetched(log, consumer, jobs)
+        log.fail_next = [OutcomeUnknown("no answer")]
+        open_counts: list[int] = []
+
+        def on_write() -> None:
+            open_counts.append(consumer.open_count)
+            if len(open_counts) == 2:
+                log.fail_next = [QueueUnavailable("down")]
+
+        log.on_write.append(on_write)
+
+        # When the ends are published
+        await Ends(log, TOPICS).finish(consumer, records, failures(jobs))
+
+        # Then each is written once, and each record was open until its own was
+        assert [end.id for end in published(log)] == [jobs[1].id, jobs[2].id, jobs[0].id]
+        assert open_counts == [3, 3, 1]
+        assert consumer.open_count == 0
+
+
+async def test_a_result_too_large_for_a_record_fails_its_job_and_says_so() -> None:
+    log = MemoryLog(1, max_record_bytes=2000)
+    large, small = lane_job(), lane_job()
+    async with MemoryGroup(log, [LIVE_TOPIC]).member() as consumer:
+        records = await fetched(log, consumer, [large, small])
+        ends = failures([large, small])
+        job = item(1.0)
+        rows = job.request.inputs["x"].repeat(1000, axis=0)
+        ends[0] = terminal(SIGNATURE, job._replace(job=large), {"same": rows, "double": rows}, NOON, NOON)
+
+        told = await Ends(log, TOPICS).finish(consumer, records, ends)
+
+        by_id = {end.id: end for end in published(log)}
+        assert by_id[large.id].status is Status.FAILED
+        assert by_id[large.id].error == told[0].error
+        assert told[0].error is not None
+        assert told[0].error.code == "output_invalid"
+        assert told[1] == ends[1]
+        assert consumer.open_count == 0
+
+
+async def test_a_result_may_turn_out_too_large_after_kafka_was_away() -> None:
+    log, job = MemoryLog(1), lane_job()
+    async with MemoryGroup(log, [LIVE_TOPIC]).member() as consumer:
+        records = await fetched(log, consumer, [job])
+        log.fail_next = [QueueUnavailable("down"), PayloadTooLarge("the topic takes less than we thought")]
+
+        (told,) = await Ends(log, TOPICS).finish(consumer, records, failures([job]))
+
+        assert told.error is not None
+        assert told.error.code == "output_invalid"
+        assert len(published(log)) == 1
+
+
+async def test_a_dead_record_is_buried_as_it_was_with_the_reason() -> None:
+    log, job = MemoryLog(1), lane_job()
+    async with MemoryGroup(log, [LIVE_TOPIC]).member() as consumer:
+        (record,) = await fetched(log, consumer, [job])
+
+        await Ends(log, TOPICS).bury(consumer, "the-group", [Dead(record, Undecodable("no value"))])
+
+        (letter,) = log.records(DEAD_LETTERS)
+        headers = dict(letter.headers)
+        assert (letter.key, letter.value) == (record.key, record.value)
+        assert headers["ce_id"] == job.id.encode()
+        assert headers["__dlq.errors.message"] == b"no value"
+        assert headers["__dlq.errors.group"] == b"the-group"
+        assert consumer.open_count == 0
+
+
+@pytest.mark.parametrize("refusal", [QueueUnavailable("down"), PayloadTooLarge("too large")])
+async def test_a_dead_record_is_buried_whatever_happens(refusal: QueueUnavailable | PayloadTooLarge) -> None:
+    log, job = MemoryLog(1), lane_job(payload=Payload(b"x" * 100))
+    async with MemoryGroup(log, [LIVE_TOPIC]).member() as consumer:
+        (record,) = await fetched(log, consumer, [job])
+        log.fail_next = [refusal]
+
+        await Ends(log, TOPICS).bury(consumer, "the-group", [Dead(record, Undecodable("odd"))])
+
+        (letter,) = log.records(DEAD_LETTERS)
+        assert letter.value == (None if isinstance(refusal, PayloadTooLarge) else record.value)
+        assert consumer.open_count == 0
+
+
+async def test_the_end_of_a_job_whose_partition_was_lost_changes_nothing_here() -> None:
+    # Given a record of an ownership that is over, fetched again by the next member
+    log, job = MemoryLog(1), lane_job(payload=request_json([1.0]))
+    group = MemoryGroup(log, [LIVE_TOPIC])
+    async with group.member() as first:
+        records = await fetched(log, first, [job])
+    async with group.member() as second:
+        (again,) = await second.fetch(1, timeout_s=1.0)
+        assert again.epoch == records[0].epoch  # epochs are each member's own
+
+        await Ends(log, TOPICS).finish(first, records, failures([job]))
+
+        assert second.open_count == 1
+        assert group.committed == {}

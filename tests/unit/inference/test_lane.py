@@ -1,0 +1,230 @@
+"""One lane: fetching while there is room, decoding, and forgetting what is lost."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+import pytest
+
+from producers.memory import MemoryLog
+from schemas.jobs import Payload, Status
+from schemas.records import LaneJob, OutRecord, read_terminal_record
+from stores.seams import JobKey
+from tests.unit.inference.jobs import LIVE, LIVE_TOPIC, NOON, SIGNATURE, TOPICS, lane_job, out_record, request_json
+from tests.unit.inference.models import Adder
+from tests.unit.inference.worker import HeldLog
+from tests.waiting import eventually
+from workers.consuming.offsets import Partition
+from workers.consuming.seams import Record
+from workers.inference.batcher import Batcher
+from workers.inference.ends import Ends
+from workers.inference.intake import Dead, Ended, Intake
+from workers.inference.item import Item
+from workers.inference.lane import INLINE_DECODE_BYTES, ServedLane
+from workers.inference.runner import Runner
+from workers.memory import MemoryConsumer, MemoryGroup
+
+MAX_ROWS, QUEUE_ROWS = 4, 8
+DEAD_LETTERS = TOPICS.dead_letter(LIVE_TOPIC)
+PARTITION_0 = frozenset([Partition(LIVE_TOPIC, 0)])
+
+
+class Fed:
+    """A lane that is being fed from a log."""
+
+    def __init__(self, log: MemoryLog, consumer: MemoryConsumer, intake: Intake | None = None) -> None:
+        self.log = log
+        self.consumer = consumer
+        self.wakes = 0
+        self.lane = ServedLane(
+            LIVE,
+            Runner(Adder(), SIGNATURE, MAX_ROWS),
+            intake or Intake(LIVE, SIGNATURE, {JobKey("default", "canceled")}),
+            Batcher[Item](MAX_ROWS, 0.0, QUEUE_ROWS),
+            Ends(log, TOPICS),
+            group="the-group",
+            wake=self._wake,
+            clock=lambda: NOON,
+        )
+        self.feeding = asyncio.create_task(self.lane.feed(consumer))
+
+    def _wake(self) -> None:
+        self.wakes += 1
+
+    @property
+    def waiting(self) -> int:
+        return len(self.lane._batcher)
+
+    async def submit(self, *jobs: LaneJob) -> None:
+        await self.log.publish_all([out_record(job) for job in jobs])
+
+
+@asynccontextmanager
+async def fed(log: MemoryLog | None = None, intake: Intake | None = None) -> AsyncIterator[Fed]:
+    log = log or MemoryLog(partitions=1)
+    async with MemoryGroup(log, [LIVE_TOPIC]).member() as consumer:
+        feed = Fed(log, consumer, intake)
+        yield feed
+        feed.feeding.cancel()
+        await asyncio.gather(feed.feeding, return_exceptions=True)
+
+
+def jobs(count: int) -> list[LaneJob]:
+    return [lane_job() for _ in range(count)]
+
+
+async def test_nothing_is_fetched_beyond_what_may_wait() -> None:
+    async with fed() as feed:
+        await feed.submit(*jobs(20))
+        await eventually(lambda: feed.waiting == QUEUE_ROWS)
+        assert feed.consumer.open_count == QUEUE_ROWS
+        assert feed.wakes >= 1
+
+
+async def test_room_that_is_made_is_filled() -> None:
+    async with fed() as feed:
+        await feed.submit(*jobs(20))
+        await eventually(lambda: feed.waiting == QUEUE_ROWS)
+        closed = feed.lane.close()
+        assert len(closed) == MAX_ROWS
+        await eventually(lambda: feed.consumer.open_count == QUEUE_ROWS + MAX_ROWS)
+
+
+async def test_records_of_many_rows_are_asked_for_one_by_one() -> None:
+    # Given a lane of records with as many rows as may wait
+    async with fed() as feed:
+        blocks = [lane_job(payload=request_json([1.0] * QUEUE_ROWS)) for _ in range(20)]
+        await feed.submit(*blocks)
+        await eventually(lambda: feed.waiting > 0)
+        for _ in range(feed.waiting):  # the first fetch could not know
+            feed.lane.close()
+
+        # Then each further fetch takes one
+        for _ in range(3):
+            await eventually(lambda: feed.waiting == 1)
+            feed.lane.close()
+
+
+async def test_a_job_that_is_over_ends_without_waiting_for_a_micro_batch() -> None:
+    async with fed() as feed:
+        await feed.submit(lane_job("canceled"), lane_job("late", expires_in_s=0), lane_job("sound"))
+        await eventually(lambda: len(feed.log.records(TOPICS.results)) == 2)
+        ends = [read_terminal_record(tuple(out.headers), out.value) for out in feed.log.records(TOPICS.results)]
+        assert {end.id: end.status for end in ends} == {"canceled": Status.CANCELED, "late": Status.FAILED}
+        await eventually(lambda: feed.consumer.open_count == 1)
+        assert feed.waiting == 1
+
+
+async def test_a_record_that_is_no_job_is_buried_and_its_neighbors_do_not_wait_for_that() -> None:
+    # Given a dead-letter topic that does not acknowledge, and a record that belongs there before a sound one
+    log = HeldLog(DEAD_LETTERS)
+    log.acknowledging.clear()
+    await log.publish_all([OutRecord(LIVE_TOPIC, None, b"nonsense", []), out_record(lane_job())])
+
+    async with fed(log) as feed:
+        # Then the sound one waits for its micro-batch already
+        await eventually(lambda: log.waiting == 1)
+        assert feed.waiting == 1
+        assert feed.consumer.open_count == 2
+
+        # And the other is done when its dead letter is acknowledged
+        log.acknowledging.set()
+        await eventually(lambda: feed.consumer.open_count == 1)
+        assert [letter.value for letter in log.records(DEAD_LETTERS)] == [b"nonsense"]
+
+
+async def test_drain_forgets_what_waits_and_what_is_closed_of_the_partitions() -> None:
+    async with fed() as feed:
+        await feed.submit(*jobs(20))
+        await eventually(lambda: feed.waiting == QUEUE_ROWS)
+        feed.lane.close()
+        feed.feeding.cancel()
+
+        await feed.lane.drain(PARTITION_0)
+
+        assert feed.waiting == 0
+        assert feed.lane.start() == []
+
+
+async def test_drain_keeps_what_is_of_other_partitions() -> None:
+    log = MemoryLog(partitions=2)
+    async with fed(log) as feed:
+        await feed.submit(*jobs(6))
+        await eventually(lambda: feed.waiting == 6)
+        kept = len(log.topics[LIVE_TOPIC][1])
+        await feed.lane.drain(PARTITION_0)
+        assert feed.waiting == kept
+
+
+async def test_drain_waits_for_what_runs() -> None:
+    async with fed() as feed:
+        await feed.submit(*jobs(2))
+        await eventually(lambda: feed.waiting == 2)
+        feed.lane.close()
+        running = feed.lane.start()
+        draining = asyncio.create_task(feed.lane.drain(PARTITION_0))
+        await asyncio.wait([draining], timeout=0)
+        assert not draining.done()
+
+        feed.lane.ran(running)
+
+        await draining
+
+
+async def test_drain_waits_for_ends_that_are_being_published_even_if_the_feed_is_canceled() -> None:
+    # Given a job that is over, whose end Kafka does not acknowledge yet
+    log = HeldLog(TOPICS.results)
+    log.acknowledging.clear()
+    async with fed(log) as feed:
+        await feed.submit(lane_job("canceled"))
+        await eventually(lambda: log.waiting == 1)
+
+        # When the worker is told to stop
+        feed.feeding.cancel()
+        draining = asyncio.create_task(feed.lane.drain(PARTITION_0))
+        await asyncio.gather(feed.feeding, return_exceptions=True)
+        assert not draining.done()
+
+        # Then the end is published and its record done before the partition is let go
+        log.acknowledging.set()
+        await draining
+        assert len(log.records(TOPICS.results)) == 1
+        assert feed.consumer.open_count == 0
+
+
+class HeldIntake(Intake):
+    """Decodes when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__(LIVE, SIGNATURE, frozenset())
+        self.decoding = threading.Event()
+        self.may_go_on = threading.Event()
+
+    def read(self, record: Record, now: datetime) -> Item | Ended | Dead:
+        self.decoding.set()
+        assert self.may_go_on.wait(30)
+        return super().read(record, now)
+
+
+@pytest.mark.parametrize("canceled", [False, True], ids=["rebalance", "shutdown"])
+async def test_what_is_being_decoded_while_its_partition_is_lost_is_forgotten(canceled: bool) -> None:
+    # Given a large record in the decoder's thread
+    intake = HeldIntake()
+    async with fed(intake=intake) as feed:
+        large = request_json([1.0]).value + b" " * INLINE_DECODE_BYTES
+        await feed.submit(lane_job(payload=Payload(large)))
+        await eventually(intake.decoding.is_set)
+
+        # When its partition is lost meanwhile
+        if canceled:
+            feed.feeding.cancel()
+        draining = asyncio.create_task(feed.lane.drain(PARTITION_0))
+        await asyncio.wait([draining], timeout=0)
+        assert not draining.done()
+        intake.may_go_on.set()
+        await draining
+
+        # Then it does not wait here to run a second time
+        assert feed.waiting == 0

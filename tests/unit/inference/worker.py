@@ -1,0 +1,128 @@
+"""A worker's parts put together over the twins of Kafka and Redis, with a model that the test holds in its hand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime, timedelta
+
+from producers.memory import MemoryLog
+from schemas.errors import PenstockError
+from schemas.jobs import Terminal
+from schemas.records import LaneJob, OutRecord, read_terminal_record
+from schemas.topics import Lane
+from stores.memory_signals import MemorySignals
+from stores.seams import JobKey
+from tests.unit.inference.jobs import BULK, LIVE, NOON, SIGNATURE, TOPICS, out_record
+from workers.inference.batcher import Batcher
+from workers.inference.ends import Ends
+from workers.inference.inference_thread import InferenceThread
+from workers.inference.intake import Intake
+from workers.inference.lane import ServedLane
+from workers.inference.pipeline import Pipeline
+from workers.inference.runner import Model, Runner
+from workers.memory import MemoryConsumer, MemoryGroup
+
+RESULTS = TOPICS.results
+
+
+class Clock:
+    """Job time, moved by the test."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+class HeldLog(MemoryLog):
+    """A log that takes records of one topic only while `acknowledging` is set. `waiting` counts the calls that wait."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(partitions=1)
+        self._held = topic
+        self.acknowledging = asyncio.Event()
+        self.acknowledging.set()
+        self.waiting = 0
+
+    async def publish_all(self, records: Sequence[OutRecord]) -> Sequence[PenstockError | None]:
+        if records and records[0].topic == self._held:
+            self.waiting += 1
+            await self.acknowledging.wait()
+            self.waiting -= 1
+        return await super().publish_all(records)
+
+
+class SmallWorker:
+    """Both lanes of one model version, micro-batches of four rows, nothing waits for company."""
+
+    def __init__(self, log: MemoryLog, thread: InferenceThread, model: Model, max_rows: int) -> None:
+        self.log = log
+        self.clock = Clock()
+        self.signals = MemorySignals(self.clock)
+        self.canceled: set[JobKey] = set()
+        self.consumers: dict[ServedLane, MemoryConsumer] = {}
+        self.loop: asyncio.Task[None]
+        self.pipeline = Pipeline(self.consumers, thread, self.signals, self.clock, announce_after_s=0.0)
+        runner = Runner(model, SIGNATURE, max_rows)
+        self.live, self.bulk = (self._lane(lane, runner, max_rows) for lane in (LIVE, BULK))
+
+    def _lane(self, lane: Lane, runner: Runner, max_rows: int) -> ServedLane:
+        return ServedLane(
+            lane,
+            runner,
+            Intake(lane, SIGNATURE, self.canceled),
+            Batcher(max_rows, 0.0, 2 * max_rows),
+            Ends(self.log, TOPICS),
+            group=TOPICS.lane_group(lane),
+            wake=self.pipeline.wake,
+            clock=self.clock,
+        )
+
+    async def submit(self, *jobs: LaneJob) -> None:
+        await self.log.publish_all([out_record(job) for job in jobs])
+
+    def ends(self) -> list[Terminal]:
+        """Every terminal record published so far."""
+        return [read_terminal_record(tuple(out.headers), out.value) for out in self.log.records(RESULTS)]
+
+    def ended(self, jobs: Sequence[LaneJob]) -> bool:
+        """Whether each of the jobs, and no other, has ended exactly once."""
+        return sorted(end.id for end in self.ends()) == sorted(job.id for job in jobs)
+
+    async def loop_ended(self) -> None:
+        """Raises what the loop failed with."""
+        async with asyncio.timeout(10):
+            await self.loop
+
+    @property
+    def open_count(self) -> int:
+        return sum(consumer.open_count for consumer in self.consumers.values())
+
+
+@asynccontextmanager
+async def small_worker(
+    model: Model, *, max_rows: int = 4, log: MemoryLog | None = None, fails: bool = False
+) -> AsyncIterator[SmallWorker]:
+    """A worker that is running; on leaving it is not drained. Holds that nothing in it failed, unless it `fails`."""
+    log = log or MemoryLog(partitions=1)
+    async with AsyncExitStack() as stack:
+        worker = SmallWorker(log, await stack.enter_async_context(InferenceThread()), model, max_rows)
+        tasks: list[asyncio.Task[None]] = []
+        for lane in (worker.live, worker.bulk):
+            consumer = await stack.enter_async_context(MemoryGroup(log, [TOPICS.lane(lane.lane)]).member())
+            worker.consumers[lane] = consumer
+            tasks.append(asyncio.create_task(lane.feed(consumer)))
+        worker.loop = asyncio.create_task(worker.pipeline.run())
+        tasks.append(worker.loop)
+        stack.push_async_callback(worker.pipeline.abandon)
+        try:
+            yield worker
+        finally:
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert fails or all(isinstance(end, asyncio.CancelledError) for end in ended), ended
