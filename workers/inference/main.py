@@ -82,8 +82,9 @@ class Worker:
         return KafkaPublisher(self._settings, compression=self._settings.worker_result_compression)
 
     def _load_models(self) -> list[ServedModel]:
-        versions = ModelRepository(self._settings.model_repository).scan(self._settings.patterns)
-        return load_all(versions, self._settings.worker_device)
+        patterns = self._settings.patterns
+        versions = ModelRepository(self._settings.model_repository).scan(patterns)
+        return load_all(versions, self._settings.worker_device, patterns)
 
     def _build_lanes(
         self, models: Sequence[ServedModel], canceled: Cancellations, ends: Ends, pipeline: Pipeline

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from runtime.logs import get_logger
 from schemas.errors import ConfigurationError
@@ -20,6 +20,8 @@ from workers.inference.version_directory import read_version
 __all__ = ["ModelRepository", "ModelVersion", "Problem", "Survey"]
 
 log = get_logger(__name__)
+
+_WILDCARD: Final = re.compile(r"[*?\[]")
 
 
 class Problem(NamedTuple):
@@ -130,11 +132,16 @@ def _matches_any(patterns: Iterable[str], model: str, version: str | None) -> bo
     return any(_matches(pattern, model, version) for pattern in patterns)
 
 
+def is_named(patterns: Iterable[str], version: ModelVersion) -> bool:
+    """Whether a pattern without wildcards means this version: then it must be served, or nothing is."""
+    return _matches_any([each for each in patterns if not _WILDCARD.search(each)], version.model, version.version)
+
+
 def _check_pattern(pattern: str, survey: Survey, path: Path) -> None:
     """Raise for a pattern that finds nothing, or that names something by its full name which cannot be served."""
     problems = [problem for problem in survey.problems if _matches(pattern, problem.model, problem.version)]
     found = any(_matches(pattern, version.model, version.version) for version in survey.versions)
-    if problems and (not found or not re.search(r"[*?\[]", pattern)):
+    if problems and (not found or not _WILDCARD.search(pattern)):
         raise ConfigurationError("; ".join(_told_once(problems)))
     if not found:
         raise ConfigurationError(f"no model in {path} matches {pattern!r}")

@@ -12,6 +12,7 @@ from schemas.signature import TensorSpec
 from schemas.tensors import DTYPES, Array
 from workers.inference.backends import Backend, load_backend
 from workers.inference.model_version import ModelVersion
+from workers.inference.repository import is_named
 
 log = get_logger(__name__)
 
@@ -21,9 +22,25 @@ class ServedModel(msgspec.Struct, frozen=True):
     backend: Backend
 
 
-def load_all(versions: Sequence[ModelVersion], device: str) -> list[ServedModel]:
-    """Load and warm up every version. Blocks. Raises `ConfigurationError` for one that cannot be served."""
-    return [_load(version, device) for version in versions]
+def load_all(versions: Sequence[ModelVersion], device: str, patterns: Sequence[str]) -> list[ServedModel]:
+    """Load and warm up every version. Blocks.
+
+    One that cannot be served is logged and left out where only a wildcard among `patterns` met it. Raises
+    `ConfigurationError` where it was named, or where nothing is left to serve.
+    """
+    loaded: list[ServedModel] = []
+    failures: list[ConfigurationError] = []
+    for version in versions:
+        try:
+            loaded.append(_load(version, device))
+        except ConfigurationError as error:
+            if is_named(patterns, version):
+                raise
+            log.error("model left out", model=version.name, reason=error.message)
+            failures.append(error)
+    if failures and not loaded:
+        raise failures[0]
+    return loaded
 
 
 def _load(version: ModelVersion, device: str) -> ServedModel:
