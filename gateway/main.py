@@ -171,6 +171,7 @@ def server_config(settings: GatewaySettings, app: Front) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing here depends on who the client says it is
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=settings.gateway_drain_timeout_s,
     )
