@@ -66,11 +66,15 @@ def running_up(scratch: Path, *arguments: str, **variables: str) -> Iterator[UpP
             env=os.environ | variables,
         ) as process,
     ):
+        up = UpProcess(process, output)
         try:
-            yield UpProcess(process, output)
+            yield up
         finally:
             if process.poll() is None:
+                family = up.family()
                 process.send_signal(SIGKILL)
+                # Whoever removes the directory next must not find them writing to it.
+                psutil.wait_procs(family, timeout=30)
 
 
 def runs(process: psutil.Process) -> bool:
