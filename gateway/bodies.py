@@ -1,16 +1,19 @@
 """Request bodies: read with their size counted, and decompressed with both size and ratio capped."""
 
+import asyncio
 import zlib
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from schemas.errors import PayloadTooLarge, RequestError, UnsupportedMediaType
 
 # A body may unpack to this many times its size, once it is beyond the first bytes: honest JSON rarely passes 20.
 MAX_RATIO: Final = 100
 RATIO_SLACK_BYTES: Final = 64 * 1024
+# From the first part of a body to the last. A slow sender holds one of the places for submits.
+TIMEOUT_S: Final = 30.0
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _ZLIB: Final = zlib.MAX_WBITS
@@ -21,43 +24,55 @@ class ClientGone(Exception):
     """The client closed the connection before its request was whole: nobody is left to be answered."""
 
 
-async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit_bytes: int) -> bytes:
-    """The decompressed body.
+def announced_bytes(headers: Mapping[bytes, bytes], limit_bytes: int) -> int:
+    """How many bytes reading the body may take: what Content-Length says, or the limit where it says too little.
 
-    Raises `PayloadTooLarge` before more than `limit_bytes` are held, whether by Content-Length, counted while
-    reading, or unpacked; `UnsupportedMediaType` for an encoding that is neither gzip nor deflate; `ClientGone`.
+    Raises what can be refused before a byte is read: `PayloadTooLarge` for a length beyond the limit,
+    `UnsupportedMediaType` for an encoding that is neither gzip nor deflate, `RequestError` for a length that is none.
     """
-    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
-    if encoding not in _WINDOWS:
+    encoding = headers.get(b"content-encoding")
+    if encoding is not None and _coding(encoding) not in _WINDOWS:
         raise UnsupportedMediaType(
             f"content encoding {encoding.decode('latin-1')!r}: send gzip, deflate or none", param="Content-Encoding"
         )
-    _check_announced(headers.get(b"content-length"), limit_bytes)
-    message = await receive()
-    body = _chunk(message)
-    if message.get("more_body"):
-        body = await _read_on(body, receive, limit_bytes)
+    length = headers.get(b"content-length")
+    if length is None:
+        return limit_bytes
+    if not length.isdigit():
+        raise RequestError("Content-Length is not a number", param="Content-Length")
+    if len(length) > 18 or int(length) > limit_bytes:
+        raise _too_large(limit_bytes)
+    return limit_bytes if encoding is not None else int(length)
+
+
+async def read_body(
+    headers: Mapping[bytes, bytes],
+    first: Message,
+    receive: Receive,
+    limit_bytes: int,
+    timeout_s: float = TIMEOUT_S,
+) -> bytes:
+    """The decompressed body, of which the server has given the `first` message.
+
+    Raises `PayloadTooLarge` before more than `limit_bytes` are held, counted while reading and while unpacking;
+    `RequestError` for one that does not unpack, or is not whole after `timeout_s` seconds; `ClientGone`.
+    """
+    body = _chunk(first)
+    if first.get("more_body"):
+        try:
+            async with asyncio.timeout(timeout_s):
+                body = await _read_on(body, receive, limit_bytes)
+        except TimeoutError as error:
+            raise RequestError(f"the body was not whole after {timeout_s:g} s") from error
     if len(body) > limit_bytes:
         raise _too_large(limit_bytes)
-    window = _WINDOWS[encoding]
+    encoding = headers.get(b"content-encoding")
+    window = _WINDOWS[_coding(encoding)] if encoding is not None else None
     return body if window is None else _unpack(body, window, limit_bytes)
 
 
-def body_bytes_at_most(headers: Mapping[bytes, bytes], limit_bytes: int) -> int:
-    """How much memory reading the body may take: what Content-Length says, or the limit where it says too little."""
-    announced = headers.get(b"content-length", b"")
-    if b"content-encoding" in headers or not announced.isdigit():
-        return limit_bytes
-    return min(int(announced[:18]), limit_bytes)
-
-
-def _check_announced(content_length: bytes | None, limit_bytes: int) -> None:
-    if content_length is None:
-        return
-    if not content_length.isdigit():
-        raise RequestError("Content-Length is not a number", param="Content-Length")
-    if len(content_length) > 18 or int(content_length) > limit_bytes:
-        raise _too_large(limit_bytes)
+def _coding(encoding: bytes) -> bytes:
+    return encoding.strip().lower()
 
 
 async def _read_on(first: bytes, receive: Receive, limit_bytes: int) -> bytes:
@@ -72,7 +87,7 @@ async def _read_on(first: bytes, receive: Receive, limit_bytes: int) -> bytes:
     return bytes(body)
 
 
-def _chunk(message: Mapping[str, Any]) -> bytes:
+def _chunk(message: Message) -> bytes:
     if message["type"] == "http.disconnect":
         raise ClientGone
     chunk: bytes = message.get("body", b"")

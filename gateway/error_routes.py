@@ -10,18 +10,15 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from gateway.responses import problem
+from gateway.seldom import complain
 from gateway.submit_request import submit_target
-from runtime.logs import get_logger
 from schemas.errors import MethodNotAllowed, NotFound, PenstockError, RequestError
-
-log = get_logger(__name__)
 
 
 def add_error_handlers(app: FastAPI) -> None:
     async def ours(_: Request, error: Exception) -> Response:
         assert isinstance(error, PenstockError)  # noqa: S101 - registered for it
-        if error.status >= 500:
-            log.warning("a request failed", code=error.code, error=error.message, cause=repr(error.__cause__))
+        complain(error)
         return problem(error)
 
     async def invalid(_: Request, error: Exception) -> Response:

@@ -37,9 +37,9 @@ async def read_job(
     services: Services, request: Request, key: JobKey, wait_s: int | None, enough: Callable[[Job], bool]
 ) -> Job:
     """The job, once it is `enough` or `wait_s` seconds have passed. Raises `JobNotFound`."""
-    if not wait_s:
-        return found(await services.jobs.get(key), key)
     waiters = services.waiters
+    if not wait_s or waiters.full:
+        return found(await services.jobs.get(key), key)
     with waiters.watch(key) as watch:
         async with noticed(request.receive, watch.wake) as gone:
             job = await waiters.until(key, watch, lambda job: job is None or enough(job), wait_s, gone)

@@ -91,7 +91,7 @@ class Gateway:
         self._depths = LaneDepths(settings.gateway_max_lane_depth)
         self._poller = LanePoller(settings, self._depths, self._lanes)
         self._probe = StoreProbe(self._jobs)
-        self._waiters = Waiters(self._jobs, self._news)
+        self._waiters = Waiters(self._jobs, self._news, limit=settings.gateway_max_waiters)
         self._submissions = Submissions(self._admissions, self._publisher, settings.topics)
         self._stopping = False
         self.checks: dict[str, Check] = {

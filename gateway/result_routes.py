@@ -16,7 +16,7 @@ from gateway.problems import Headers, render_job_error
 from gateway.responses import respond
 from gateway.results import as_binary, as_json
 from gateway.services import Services
-from schemas.errors import NotFound, ResultNotReady
+from schemas.errors import NotFound, ResultNotReady, Unavailable
 from schemas.jobs import Job, Status
 from stores.seams import CANCELED
 
@@ -59,6 +59,8 @@ def add_result_routes(app: FastAPI, services: Services) -> None:
         last_seen = request.headers.get("last-event-id")
         if job.done and last_seen == job.status:
             return Response(status_code=204)  # tells an EventSource not to come back
+        if services.waiters.full:
+            raise Unavailable("Too many clients follow jobs at the moment; poll this one.", retry_after_s=1)
         return EventStream(services, key, job, last_seen)
 
 

@@ -25,6 +25,9 @@ class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, LogSetting
     gateway_max_in_flight_bytes: int = Field(
         512 * 1024 * 1024, ge=1024, description="what the bodies of these submits may take together"
     )
+    gateway_max_waiters: int = Field(
+        20_000, ge=0, description="requests that may wait for a job at a time; others are answered at once"
+    )
     gateway_max_lane_depth: int = Field(
         100_000, ge=1, description="records a lane may hold before its submits are answered 429"
     )

@@ -10,13 +10,14 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from gateway.answers import Answer, accepted, finished
-from gateway.bodies import ClientGone, body_bytes_at_most, read_body
+from gateway.bodies import ClientGone, announced_bytes, read_body
 from gateway.disconnects import noticed
 from gateway.documents import as_accepted
 from gateway.idempotency import idempotency_key
 from gateway.metrics import count_request, count_submit
 from gateway.preferences import NONE, Preferences, parse_preferences
 from gateway.problems import render_problem
+from gateway.seldom import complain
 from gateway.services import Services
 from gateway.submit_request import Submit, Target, read_submit
 from gateway.tenancy import tenant_of
@@ -60,8 +61,7 @@ class SubmitEndpoint:
         try:
             answer, outcome = await self._answer(target, told, scope, receive)
         except PenstockError as error:
-            if error.status >= 500:
-                log.warning("a submit failed", code=error.code, error=error.message, cause=repr(error.__cause__))
+            complain(error)
             answer, outcome = Answer(*render_problem(error)), error.code
         except ClientGone:
             count_request(target.route, "POST", CLIENT_GONE, time.perf_counter() - began_s)
@@ -79,7 +79,7 @@ class SubmitEndpoint:
         links, waiters = self._services.links, self._services.waiters
         preferences = _preferences(scope)
         key = JobKey(tenant_of(scope), new_job_id())
-        if not preferences.wait_s:
+        if not preferences.wait_s or waiters.full:
             admission = await self._admit(target, told, scope, receive, key)
             answer = accepted(as_accepted(admission.job), links, preferences, replayed=admission.replayed)
             return answer, _outcome(admission)
@@ -112,10 +112,11 @@ class SubmitEndpoint:
         services = self._services
         headers: dict[bytes, bytes] = dict(scope["headers"])
         limit_bytes = services.settings.gateway_max_body_bytes
-        held_bytes = body_bytes_at_most(headers, limit_bytes)
+        held_bytes = announced_bytes(headers, limit_bytes)
+        first = await receive()  # a client that sends no body at all takes no place
         services.in_flight.enter(held_bytes)
         try:
-            body = await read_body(headers, receive, limit_bytes)
+            body = await read_body(headers, first, receive, limit_bytes)
             submit = read_submit(target, headers, scope["query_string"], body)
             entry = services.catalog.snapshot.choose(submit.model, submit.version)
             lane = Lane(entry.model, entry.version, submit.options.lane)

@@ -11,6 +11,7 @@ from stores.seams import JobKey, Jobs, News
 # How often a waiter asks the store by itself: while news arrive, and while they do not.
 SLOW_S: Final = 2.0
 FAST_S: Final = 0.25
+LIMIT: Final = 20_000
 
 
 class Watch:
@@ -40,16 +41,25 @@ class Watch:
 class Waiters:
     """All waiting requests of this process."""
 
-    def __init__(self, jobs: Jobs, news: News, *, slow_s: float = SLOW_S, fast_s: float = FAST_S) -> None:
+    def __init__(
+        self, jobs: Jobs, news: News, *, limit: int = LIMIT, slow_s: float = SLOW_S, fast_s: float = FAST_S
+    ) -> None:
         self._jobs = jobs
         self._news = news
+        self._limit = limit
+        self._count = 0
         self._slow_s = slow_s
         self._fast_s = fast_s
         self._watches: dict[JobKey, set[Watch]] = {}
         self.draining = False
 
     def __len__(self) -> int:
-        return sum(map(len, self._watches.values()))
+        return self._count
+
+    @property
+    def full(self) -> bool:
+        """Whether nobody else may wait: a preference is not a right, so they are answered at once."""
+        return self._count >= self._limit
 
     async def follow(self) -> None:
         """Wake whoever waits for a job that is told to be done. Runs until canceled."""
@@ -74,9 +84,11 @@ class Waiters:
         watch = Watch()
         watches = self._watches.setdefault(key, set())
         watches.add(watch)
+        self._count += 1
         try:
             yield watch
         finally:
+            self._count -= 1
             watches.discard(watch)
             if not watches and self._watches.get(key) is watches:
                 del self._watches[key]

@@ -106,7 +106,9 @@ class House:
         self.log = MemoryLog()
         self.signals = MemorySignals(clock=lambda: NOW)
         self.catalog = Catalog(CATALOG)
-        self.waiters = Waiters(self.store, self.signals, slow_s=slow_s, fast_s=0.01)
+        self.waiters = Waiters(
+            self.store, self.signals, limit=self.settings.gateway_max_waiters, slow_s=slow_s, fast_s=0.01
+        )
         self.submissions = Submissions(self.store, self.log, self.settings.topics, delays=lambda: iter([0.0] * 3))
         self.depths = LaneDepths(self.settings.gateway_max_lane_depth)
         self.in_flight = InFlight(self.settings.gateway_max_in_flight, self.settings.gateway_max_in_flight_bytes)

@@ -1,3 +1,4 @@
+import asyncio
 import gzip
 import zlib
 from collections.abc import Iterable
@@ -5,7 +6,8 @@ from collections.abc import Iterable
 import pytest
 from starlette.types import Message, Receive
 
-from gateway.bodies import MAX_RATIO, RATIO_SLACK_BYTES, ClientGone, body_bytes_at_most, read_body
+from gateway import bodies
+from gateway.bodies import MAX_RATIO, RATIO_SLACK_BYTES, ClientGone, announced_bytes
 from schemas.errors import PayloadTooLarge, RequestError, UnsupportedMediaType
 
 LIMIT = 256 * 1024
@@ -24,6 +26,12 @@ def messages(chunks: Iterable[bytes], *, ended: bool = True) -> tuple[Receive, l
         return {"type": "http.request", "body": taken[-1], "more_body": bool(left) or not ended}
 
     return receive, taken
+
+
+async def read_body(headers: dict[bytes, bytes], receive: Receive, limit: int, timeout_s: float = 30) -> bytes:
+    """As the submit endpoint reads one."""
+    announced_bytes(headers, limit)
+    return await bodies.read_body(headers, await receive(), receive, limit, timeout_s)
 
 
 async def read(body: bytes, encoding: bytes | None = None, limit: int = LIMIT) -> bytes:
@@ -123,7 +131,17 @@ async def test_a_bomb_in_many_members_is_refused() -> None:
 
 
 def test_memory_is_reckoned_by_the_announced_length_where_that_can_be_trusted() -> None:
-    assert body_bytes_at_most({b"content-length": b"100"}, LIMIT) == 100
-    assert body_bytes_at_most({b"content-length": b"9" * 30}, LIMIT) == LIMIT
-    assert body_bytes_at_most({}, LIMIT) == LIMIT
-    assert body_bytes_at_most({b"content-length": b"100", b"content-encoding": b"gzip"}, LIMIT) == LIMIT
+    assert announced_bytes({b"content-length": b"100"}, LIMIT) == 100
+    assert announced_bytes({}, LIMIT) == LIMIT
+    assert announced_bytes({b"content-length": b"100", b"content-encoding": b"gzip"}, LIMIT) == LIMIT
+
+
+async def test_a_body_that_never_ends_is_given_up() -> None:
+    first: Message = {"type": "http.request", "body": b"half", "more_body": True}
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    with pytest.raises(RequestError, match="not whole after"):
+        await bodies.read_body({}, first, receive, LIMIT, timeout_s=0.01)

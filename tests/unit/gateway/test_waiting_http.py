@@ -6,7 +6,7 @@ import pytest
 from schemas.errors import JobError, StoreUnavailable
 from schemas.jobs import Status
 from stores.seams import JobKey
-from tests.unit.gateway.house import BASE_URL, NOW, SUBMIT, TENANT, House, opened
+from tests.unit.gateway.house import BASE_URL, NOW, SUBMIT, TENANT, House, opened, problem
 from tests.waiting import eventually
 
 WAIT = {"prefer": "wait=10"}
@@ -188,3 +188,19 @@ async def test_a_canceled_job_ends_the_wait(house: House, client: httpx.AsyncCli
     await waiting(house)
     await client.post(f"/v1/jobs/{job_id}/cancel")
     assert (await poll).json()["status"] == Status.CANCELED
+
+
+async def test_beyond_the_limit_nobody_waits() -> None:
+    house = House(gateway_max_waiters=1)
+    async with opened(house) as client:
+        job_id = await house.submitted(client)
+        first = asyncio.create_task(client.get(f"/v1/jobs/{job_id}", headers=WAIT))
+        await waiting(house)
+        async with asyncio.timeout(2):
+            submit = await client.post("/v1/jobs", json=SUBMIT, headers=WAIT)
+            poll = await client.get(f"/v1/jobs/{job_id}", headers=WAIT)
+            events = await client.get(f"/v1/jobs/{job_id}/events")
+        assert [submit.status_code, poll.status_code, poll.json()["done"]] == [202, 200, False]
+        problem(events, 503, "unavailable")
+        await house.finish(job_id)
+        assert (await first).json()["done"] is True
