@@ -42,8 +42,8 @@ types: $(VENV)/everything ## mypy, strict, tests included
 	$(BIN)/mypy .
 
 .PHONY: bench
-bench: $(VENV)/everything ## Measure, and write benchmarks/README.md
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/everything .penstock/models/minilm ## Measure, and write benchmarks/README.md
+	$(BIN)/python -m benchmarks --minilm .penstock/models --write
 
 .PHONY: docs
 docs: $(VENV)/everything ## Write the generated pages of docs/ anew
@@ -69,6 +69,9 @@ $(VENV)/everything: $(VENV)/stack
 	@echo "Installing torch and the development tools (once; 5 GB)"
 	@$(INSTALL) --editable '.[stack,torch,text]' --group lint --group test --group bench --group examples
 	@touch $@
+
+.penstock/models/minilm: examples/minilm/build.py examples/minilm/model.yaml | $(VENV)/everything
+	$(BIN)/python -m examples.minilm.build .penstock/models
 
 $(BIN)/uv: constraints.txt | $(BIN)/python
 	@sed -n '/^uv==/,/[^\\]$$/p' constraints.txt > $(VENV)/uv-requirement.txt

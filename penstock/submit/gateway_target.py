@@ -1,9 +1,11 @@
 """Submitting over HTTP. The answer waits for the job; one that takes longer is collected by long poll."""
 
 import hashlib
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from email.utils import parsedate_to_datetime
+from itertools import cycle
 from typing import Final
 
 import httpx
@@ -19,6 +21,7 @@ from schemas.jobs import TERMINAL, Status
 WAIT_S: Final = 25
 ANSWER_TIMEOUT_S: Final = 30.0
 POLL_PAUSE_S: Final = 1.0
+POOL_CONNECTIONS: Final = 4
 # Answers of a server, or of a proxy before it, that is away for a while. A 500 is about this one request.
 PASSING: Final = frozenset({502, 503, 504})
 
@@ -50,12 +53,21 @@ _job_decoder = msgspec.json.Decoder(_Job)
 _problem_decoder = msgspec.json.Decoder(_Problem)
 
 
-def client_for(concurrency: int) -> httpx.AsyncClient:
-    """A client whose connections suffice for `concurrency` long polls at a time."""
-    return httpx.AsyncClient(
-        timeout=httpx.Timeout(ANSWER_TIMEOUT_S, read=WAIT_S + ANSWER_TIMEOUT_S, pool=None),
-        limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
-    )
+def clients_for(concurrency: int) -> list[httpx.AsyncClient]:
+    """Clients whose connections suffice together for `concurrency` long polls at a time.
+
+    Several, since a pool looks at each of its connections for every request: one of 64 costs more than the jobs do.
+    """
+    trusted = httpx.create_ssl_context()  # slow to make, so made once
+    connections = min(concurrency, POOL_CONNECTIONS)
+    return [
+        httpx.AsyncClient(
+            timeout=httpx.Timeout(ANSWER_TIMEOUT_S, read=WAIT_S + ANSWER_TIMEOUT_S, pool=None),
+            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            verify=trusted,
+        )
+        for _ in range(math.ceil(concurrency / connections))
+    ]
 
 
 class GatewayTarget:
@@ -67,7 +79,7 @@ class GatewayTarget:
 
     def __init__(
         self,
-        client: httpx.AsyncClient,
+        clients: Sequence[httpx.AsyncClient],
         base_url: str,
         run_id: str,
         patience: Patience,
@@ -75,7 +87,7 @@ class GatewayTarget:
         wait: bool = True,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self._client = client
+        self._clients = cycle(clients)
         self._jobs_url = f"{base_url.rstrip('/')}/v1/jobs"
         self._run_id = run_id
         self._patience = patience
@@ -115,7 +127,7 @@ class GatewayTarget:
         self, method: str, url: str, headers: dict[str, str], body: bytes | None = None
     ) -> httpx.Response:
         try:
-            answer = await self._client.request(method, url, headers=headers, content=body)
+            answer = await next(self._clients).request(method, url, headers=headers, content=body)
         except httpx.TransportError as error:
             raise Unavailable(f"{url.partition('/v1/')[0]} cannot be reached: {told(error)}") from error
         if answer.is_success:

@@ -11,7 +11,7 @@ import httpx
 from rich.console import Console
 
 from penstock.submit import output
-from penstock.submit.gateway_target import GatewayTarget, client_for, told
+from penstock.submit.gateway_target import GatewayTarget, clients_for, told
 from penstock.submit.kafka_target import KafkaTarget
 from penstock.submit.outcome import LineStatus, Outcome
 from penstock.submit.patience import Patience, TargetLost
@@ -94,9 +94,10 @@ async def _target(plan: Plan, patience: Patience) -> AsyncIterator[Target]:
         async with _kafka(plan.brokers, plan, patience) as kafka:
             yield kafka
         return
-    async with client_for(plan.concurrency) as client:
-        await _must_answer(client, plan.to)
-        yield GatewayTarget(client, plan.to, plan.run_id, patience, wait=plan.wait)
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(client) for client in clients_for(plan.concurrency)]
+        await _must_answer(clients[0], plan.to)
+        yield GatewayTarget(clients, plan.to, plan.run_id, patience, wait=plan.wait)
 
 
 @asynccontextmanager

@@ -35,7 +35,7 @@ def target_of(slept: Slept) -> Callable[..., GatewayTarget]:
     def make(gateway: FakeGateway, *, wait: bool = True, run_id: str = "run") -> GatewayTarget:
         patience = Patience(sleep=slept, clock=lambda: sum(slept.seconds))
         return GatewayTarget(
-            gateway.client(), "http://gateway/", run_id, patience, wait=wait, wall_clock=lambda: FIVE_PAST
+            [gateway.client()], "http://gateway/", run_id, patience, wait=wait, wall_clock=lambda: FIVE_PAST
         )
 
     return make
