@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from functools import partial
 from typing import Protocol, TypeVar
@@ -94,32 +94,26 @@ async def open_patiently(
 
     Raises `StoppedEarly` when `stop` is set first.
     """
-    for delay_s in delays_s():
+    delays = delays_s()
+    while True:
         try:
-            return await stack.enter_async_context(part())
+            return await unless_stopped(stack.enter_async_context(part()), stop)
         except Unavailable as error:
+            delay_s = next(delays)
             log.warning("waiting for a part", reason=error.message, next_attempt_s=round(delay_s, 2))
-        if await stopped_within(delay_s, stop):
-            break
-    raise StoppedEarly
+        await unless_stopped(asyncio.sleep(delay_s), stop)
 
 
-async def wait_patiently(event: asyncio.Event, stop: asyncio.Event) -> None:
-    """Wait for `event`. Raises `StoppedEarly` when `stop` is set first."""
-    waits = [asyncio.create_task(each.wait()) for each in (event, stop)]
+async def unless_stopped(work: Awaitable[T], stop: asyncio.Event) -> T:
+    """What `work` gives. Cancels it and raises `StoppedEarly` when `stop` is set first."""
+    doing = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
     try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([doing, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            raise StoppedEarly
+        return doing.result()
     finally:
-        for wait in waits:
-            wait.cancel()
-    if not event.is_set():
-        raise StoppedEarly
-
-
-async def stopped_within(seconds: float, stop: asyncio.Event) -> bool:
-    """Sleep for `seconds`, or until `stop`: tells which."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await stop.wait()
-    except TimeoutError:
-        return False
+        doing.cancel()
+        stopping.cancel()
+        await asyncio.gather(doing, stopping, return_exceptions=True)

@@ -1,7 +1,7 @@
 """`penstock worker`: loads its models, announces them, and serves their lanes until it is told to stop."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Final, TypeVar
 
@@ -10,7 +10,7 @@ from runtime.clock import now_utc
 from runtime.health import Check
 from runtime.lifecycle import SideTasks
 from runtime.logs import get_logger
-from runtime.process import StoppedEarly, open_patiently, run_process
+from runtime.process import StoppedEarly, open_patiently, run_process, unless_stopped
 from stores.redis import RedisNews, RedisSignals
 from workers.consuming.kafka_consumer import KafkaConsumer
 from workers.inference.announce import announce, lanes_of
@@ -56,11 +56,11 @@ class Worker:
         redis = (settings.redis_url.get_secret_value(), settings.topic_prefix)
         async with AsyncExitStack() as stack:
             thread = await stack.enter_async_context(InferenceThread())
-            models = await _unless_stopped(thread.submit(self._load_models), stop)
+            models = await unless_stopped(thread.submit(self._load_models), stop)
             self._waiting_for = f"waiting for Kafka at {settings.kafka_bootstrap_servers}"
-            publisher = await _unless_stopped(open_patiently(stack, self._publisher, stop), stop)
+            publisher = await open_patiently(stack, self._publisher, stop)
             versions = [model.version for model in models]
-            await _unless_stopped(announce(settings, publisher, versions, settings.lane_partitions, now_utc), stop)
+            await unless_stopped(announce(settings, publisher, versions, settings.lane_partitions, now_utc), stop)
             signals = await stack.enter_async_context(RedisSignals(redis[0], prefix=redis[1]))
             news = await stack.enter_async_context(RedisNews(redis[0], prefix=redis[1]))
             canceled = Cancellations(now_utc)
@@ -123,25 +123,9 @@ class Worker:
         topic, group = settings.topics.lane(lane.lane), settings.topics.lane_group(lane.lane)
         async with AsyncExitStack() as stack:
             with suppress(StoppedEarly):
-                consumer = await _unless_stopped(
-                    open_patiently(stack, lambda: KafkaConsumer(settings, group, [topic], drain=lane.drain), stop),
-                    stop,
+                consumer = await open_patiently(
+                    stack, lambda: KafkaConsumer(settings, group, [topic], drain=lane.drain), stop
                 )
                 self._consumers[lane] = consumer
                 side.start(consumer.watch(), f"watch {group}")
-                await _unless_stopped(lane.feed(consumer), stop)
-
-
-async def _unless_stopped(work: Awaitable[T], stop: asyncio.Event) -> T:
-    """What `work` gives. Cancels it and raises `StoppedEarly` when `stop` is set first."""
-    doing = asyncio.ensure_future(work)
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait([doing, stopping], return_when=asyncio.FIRST_COMPLETED)
-        if not doing.done():
-            raise StoppedEarly
-        return doing.result()
-    finally:
-        doing.cancel()
-        stopping.cancel()
-        await asyncio.gather(doing, stopping, return_exceptions=True)
+                await unless_stopped(lane.feed(consumer), stop)

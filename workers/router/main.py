@@ -11,7 +11,7 @@ from runtime.clock import now_utc
 from runtime.health import Check
 from runtime.lifecycle import SideTasks
 from runtime.logs import get_logger
-from runtime.process import open_patiently, run_process, wait_patiently
+from runtime.process import open_patiently, run_process, unless_stopped
 from stores.postgres import PostgresAdmissions
 from workers.batches import Batches
 from workers.consuming.kafka_consumer import KafkaConsumer
@@ -54,7 +54,7 @@ class RouterRole:
             side = await stack.enter_async_context(SideTasks(stop))
             side.start(self._catalog_topic.follow(), "catalog")
             # Without the catalog every model is unknown, and a job of an unknown model fails for good.
-            await wait_patiently(self._catalog_topic.caught_up, stop)
+            await unless_stopped(self._catalog_topic.caught_up.wait(), stop)
             consumer = await open_patiently(stack, lambda: self._consumer, stop)
             side.start(consumer.watch(), "watch")
             pipeline = Pipeline(

@@ -20,8 +20,7 @@ from runtime.process import (
     open_patiently,
     run_process,
     serve,
-    stopped_within,
-    wait_patiently,
+    unless_stopped,
 )
 from runtime.settings import HealthSettings
 from schemas.errors import ConfigurationError, QueueUnavailable
@@ -110,21 +109,20 @@ async def test_nobody_waits_for_a_part_after_the_stop() -> None:
             await waiting
 
 
-async def test_an_event_is_waited_for_unless_the_stop_comes_first() -> None:
-    event, stop = asyncio.Event(), asyncio.Event()
-    asyncio.get_running_loop().call_soon(event.set)
-    await wait_patiently(event, stop)
+async def test_work_is_done_unless_the_stop_comes_first() -> None:
+    stop = asyncio.Event()
+    assert await unless_stopped(asyncio.sleep(0, "done"), stop) == "done"
 
+    for_ever = asyncio.ensure_future(asyncio.Event().wait())
     asyncio.get_running_loop().call_soon(stop.set)
     with pytest.raises(StoppedEarly):
-        await wait_patiently(asyncio.Event(), stop)
+        await unless_stopped(for_ever, stop)
+    assert for_ever.cancelled()
 
 
-async def test_a_sleep_ends_at_the_stop() -> None:
-    stop = asyncio.Event()
-    assert not await stopped_within(0.01, stop)
-    asyncio.get_running_loop().call_soon(stop.set)
-    assert await stopped_within(60, stop)
+async def test_what_the_work_raises_is_raised() -> None:
+    with pytest.raises(QueueUnavailable):
+        await unless_stopped(fail_with(QueueUnavailable("gone")), asyncio.Event())
 
 
 class Role:
