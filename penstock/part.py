@@ -64,9 +64,9 @@ class Part:
     async def start(self) -> None:
         """Start it and return when it answers. Raises `StackError` if it ends before, or takes too long."""
         async with self._changing:
-            self._wanted.set()
             if not self.running:
                 await self._start()
+            self._wanted.set()  # not before: whoever watches would take the end of the one before for a failure
 
     async def start_again(self) -> None:
         """`start`, unless somebody stopped it meanwhile."""

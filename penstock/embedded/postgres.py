@@ -23,8 +23,9 @@ from penstock.errors import StackError
 VERSION = "18"
 USER = "penstock"
 DATABASE = "penstock"
-# A throw-away database need not survive a power cut.
-EPHEMERAL_SETTINGS = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+# A throw-away database need not survive a power cut. Commits are written all the same: its server may be killed and
+# started again, and what was acknowledged must then be there.
+EPHEMERAL_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
 
 
 class Postgres:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.child import Launch
 from penstock.part import Part
 from penstock.reaper import Reaper
 from penstock.supervisor import Supervisor, describe
@@ -131,3 +132,21 @@ async def test_a_start_that_fails_outright_does_not_end_the_watch(watched: Watch
 )
 def test_an_exit_status_is_told_in_words(status: int, words: str) -> None:
     assert describe(status) == words
+
+
+async def test_a_part_that_is_stopped_and_started_is_no_failure(watched: Watched) -> None:
+    prepare = watched.part.program.prepare
+    time_is_up = asyncio.Event()
+
+    async def prepare_in_a_while() -> Launch:
+        await time_is_up.wait()
+        return await prepare()
+
+    watched.part.program.prepare = prepare_in_a_while  # type: ignore[method-assign]
+    async with watched.watching():
+        await watched.part.stop()
+        # Time enough for whoever watches to see the old process gone, and a new one not yet there.
+        asyncio.get_running_loop().call_later(0.1, time_is_up.set)
+        await watched.part.start()
+        assert watched.part.running
+        assert watched.announced == []
