@@ -1,5 +1,7 @@
 """Workers that end in the middle of a micro-batch: what they had begun is done again, and shown once."""
 
+import asyncio
+
 import httpx
 import pytest
 
@@ -29,10 +31,11 @@ async def test_a_worker_that_is_told_to_stop_finishes_what_it_has_begun(
     await until_in_mid_batch(fragile, load)
     # When it is told to stop, and another one comes
     worker = fragile.role("worker-1")
+    ended = asyncio.create_task(worker.wait())
     worker.terminate()
     await fragile.role("worker-2").start()
     # Then it ends in good order, and every job has been run once
-    assert await worker.wait() == 0
+    assert await ended == 0
     found = await audit(fragile, fragile_http, load)
     assert found.repeated == 0
 
