@@ -9,10 +9,12 @@ DIGITS = ROOT / "examples" / "models"
 
 
 class Models:
-    """`minilm` is the folder that the transformer example was built into, if it was."""
+    """`minilm` is the folder that the transformer example was built into, if it was. Of the workloads, those are
+    measured whose name begins with `only`."""
 
-    def __init__(self, minilm: Path | None) -> None:
+    def __init__(self, minilm: Path | None, only: str = "") -> None:
         self._minilm = minilm
+        self._only = only
 
     def repository_of(self, model: str) -> Path:
         if model != "minilm":
@@ -21,8 +23,9 @@ class Models:
         return self._minilm
 
     def workloads(self) -> list[str]:
-        """The names of the workloads whose model is there."""
-        return [name for name, workload in WORKLOADS.items() if workload.model != "minilm" or self._minilm]
+        """The names of the workloads that are asked for and whose model is there."""
+        there = [name for name, workload in WORKLOADS.items() if workload.model != "minilm" or self._minilm]
+        return [name for name in there if name.startswith(self._only)]
 
     @staticmethod
     def free_port() -> int:

@@ -1,0 +1,44 @@
+"""The benchmarks run, in short: their figures are not judged here, only that they come about."""
+
+import asyncio
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+async def run_benchmark(*arguments: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "benchmarks", *arguments),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output = (await process.communicate())[0].decode()
+    assert process.returncode == 0, output
+    return output
+
+
+async def test_the_worker_is_measured_beside_the_model_alone_and_beside_the_naive_loop() -> None:
+    output = await run_benchmark("worker", "--rounds", "1", "--shorten", "40", "--only", "digits, linear, a row")
+
+    assert re.search(r"\| digits, linear, a row a job \| [\d,.]+ ", output)
+    assert re.search(r"\| 0 \| [\d,.]+ .*\| [\d,.]+ .*\| [\d.]+ \|", output)
+
+
+async def test_latency_is_measured_by_waiting_and_by_polling() -> None:
+    output = await run_benchmark("latency", "--rounds", "1", "--shorten", "10")
+
+    assert re.search(r"\| Prefer: wait \| [\d,.]+ .*\| [\d,.]+ ", output)
+    assert re.search(r"\| polling \| [\d,.]+ .*\| [\d,.]+ ", output)
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="the load generator wrk is not installed")
+async def test_durable_submits_are_counted_in_postgres_and_kafka() -> None:
+    output = await run_benchmark("submit", "--rounds", "1", "--shorten", "8")
+
+    assert re.search(r"\| [\d,.]+ .*\| [\d,.]+ .*\| [\d.]+ \|", output)
