@@ -8,7 +8,7 @@ from pydantic import Field
 from producers.topics import base_topics, ensure_topics
 from runtime.logs import configure_logs
 from runtime.settings import KafkaSettings, LogSettings, PostgresSettings, load
-from schemas.errors import PenstockError
+from schemas.errors import ConfigurationError, PenstockError
 from stores.postgres.migrations import migrate as migrate_database
 
 
@@ -23,14 +23,17 @@ def migrate() -> None:
     """Bring the database up to date and create the topics that are missing.
 
     To be run before the first start and before each upgrade; with nothing left to do it does nothing. Workers create
-    the topics of their models' lanes themselves.
+    the topics of their models' lanes themselves. Exits with 1 if a service does not answer, with 2 if the settings or
+    the database do not fit this version.
     """
     settings = load(MigrateSettings)
     configure_logs(settings, "migrate")
     try:
         asyncio.run(prepare(settings))
     except PenstockError as error:
-        raise click.ClickException(str(error)) from error
+        refusal = click.ClickException(str(error))
+        refusal.exit_code = 2 if isinstance(error, ConfigurationError) else 1
+        raise refusal from error
 
 
 async def prepare(settings: MigrateSettings) -> None:

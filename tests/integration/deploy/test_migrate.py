@@ -1,0 +1,75 @@
+"""`penstock migrate`: what a deployment runs before its first role."""
+
+import os
+import subprocess
+import sys
+
+import asyncpg
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from runtime.settings import KafkaSettings
+
+
+def migrate(**settings: str) -> "subprocess.CompletedProcess[str]":
+    environ = {"PATH": os.environ["PATH"], **settings}
+    return subprocess.run(
+        [sys.executable, "-m", "penstock", "migrate"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.fixture
+def settings(kafka_bootstrap_servers: str, fresh_postgres_dsn: str, topic_prefix: str) -> dict[str, str]:
+    return {
+        "PENSTOCK_KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap_servers,
+        "PENSTOCK_POSTGRES_DSN": fresh_postgres_dsn,
+        "PENSTOCK_TOPIC_PREFIX": topic_prefix,
+        "PENSTOCK_TOPIC_PARTITIONS": "3",
+    }
+
+
+async def test_it_makes_tables_and_topics_once(settings: dict[str, str], topic_prefix: str) -> None:
+    first = migrate(**settings)
+    again = migrate(**settings)
+
+    assert first.returncode == 0, first.stderr
+    assert f"created topic {topic_prefix}.requests.v1" in first.stdout
+    assert (again.returncode, again.stdout) == (0, "")
+    connection = await asyncpg.connect(settings["PENSTOCK_POSTGRES_DSN"])
+    try:
+        assert await connection.fetchval("select count(*) from jobs") == 0
+    finally:
+        await connection.close()
+    assert await partitions_of(settings, f"{topic_prefix}.results.v1") == 3
+
+
+async def partitions_of(settings: dict[str, str], topic: str) -> int:
+    kafka = KafkaSettings(kafka_bootstrap_servers=settings["PENSTOCK_KAFKA_BOOTSTRAP_SERVERS"])
+    admin = AIOKafkaAdminClient(**kafka.client_options())
+    await admin.start()
+    try:
+        (described,) = await admin.describe_topics([topic])
+    finally:
+        await admin.close()
+    return len(described["partitions"])
+
+
+def test_a_database_that_does_not_answer_is_one_line_and_exit_status_1() -> None:
+    ended = migrate(PENSTOCK_POSTGRES_DSN="postgresql://nobody@127.0.0.1:9/nothing")
+
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[-1] == "Error: the database is not available"
+    assert "Traceback" not in ended.stderr
+
+
+def test_wrong_settings_are_all_told_and_exit_status_2() -> None:
+    ended = migrate(PENSTOCK_TOPIC_PARTITIONS="0", PENSTOCK_LOG_LEVEL="loud")
+
+    assert ended.returncode == 2
+    assert "PENSTOCK_TOPIC_PARTITIONS" in ended.stderr
+    assert "PENSTOCK_LOG_LEVEL" in ended.stderr
