@@ -122,6 +122,21 @@ async def test_an_ephemeral_stack_leaves_no_directory_and_no_process() -> None:
     assert not any(map(psutil.pid_exists, pids))
 
 
+async def test_a_throw_away_database_that_is_killed_keeps_what_it_acknowledged() -> None:
+    async with EmbeddedStack(None, services=frozenset([Service.POSTGRES])) as stack:
+        connection = await asyncpg.connect(stack.postgres_dsn)
+        await connection.execute("CREATE TABLE kept (number int)")
+        for number in range(100):
+            await connection.execute("INSERT INTO kept VALUES ($1)", number)
+        stack.postgres.kill()
+        connection.terminate()
+        await stack.postgres.wait()
+        await stack.postgres.start()
+        connection = await asyncpg.connect(stack.postgres_dsn)
+        assert await connection.fetchval("SELECT count(*) FROM kept") == 100
+        await connection.close()
+
+
 async def test_strangers_on_this_machine_need_a_password() -> None:
     async with EmbeddedStack(None, services=frozenset([Service.VALKEY, Service.POSTGRES])) as stack:
         with pytest.raises(asyncpg.InvalidPasswordError):
