@@ -31,9 +31,8 @@ def migrate() -> None:
     try:
         asyncio.run(prepare(settings))
     except PenstockError as error:
-        refusal = click.ClickException(str(error))
-        refusal.exit_code = 2 if isinstance(error, ConfigurationError) else 1
-        raise refusal from error
+        click.echo(f"Error: {error}", err=True)
+        raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from error
 
 
 async def prepare(settings: MigrateSettings) -> None:

@@ -59,6 +59,20 @@ async def partitions_of(settings: dict[str, str], topic: str) -> int:
     return len(described["partitions"])
 
 
+async def test_a_database_that_is_ahead_is_exit_status_2(settings: dict[str, str]) -> None:
+    assert migrate(**settings).returncode == 0
+    connection = await asyncpg.connect(settings["PENSTOCK_POSTGRES_DSN"])
+    try:
+        await connection.execute("insert into schema_migrations (number, name, sha256) values (9999, 'later', '')")
+    finally:
+        await connection.close()
+
+    ended = migrate(**settings)
+
+    assert ended.returncode == 2
+    assert "9999" in ended.stderr
+
+
 def test_a_database_that_does_not_answer_is_one_line_and_exit_status_1() -> None:
     ended = migrate(PENSTOCK_POSTGRES_DSN="postgresql://nobody@127.0.0.1:9/nothing")
 
