@@ -1,0 +1,100 @@
+"""`penstock worker` as a process of its own, with its log at hand."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import orjson
+
+from tests.waiting import eventually
+
+Line = dict[str, Any]
+
+
+class WorkerProcess:
+    """A running worker. `log` holds the lines of its log so far."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.log: list[Line] = []
+        self.raw: list[str] = []
+        self._listening = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        assert self.process.stderr is not None
+        async for line in self.process.stderr:
+            self.raw.append(line.decode(errors="replace"))
+            if line.startswith(b"{"):
+                self.log.append(orjson.loads(line))
+
+    def said(self, event: str) -> list[Line]:
+        return [line for line in self.log if line["event"] == event]
+
+    async def get(self, path: str) -> httpx.Response:
+        """What the health server answers."""
+        started = await eventually(self._began, 30, "the worker has begun")
+        async with httpx.AsyncClient() as client:
+            try:
+                return await client.get(f"http://{started[0]['address']}{path}")
+            except httpx.ConnectError:
+                await self.ended()
+                self._check_alive()
+                raise
+
+    async def reason(self) -> str:
+        """Why it is not ready, or `ok`."""
+        reason: str = (await self.get("/readyz")).json()["checks"]["lanes"]
+        return reason
+
+    async def ready(self, timeout_s: float = 60) -> None:
+        async def is_ready() -> bool:
+            self._check_alive()
+            return (await self.get("/readyz")).status_code == 200
+
+        await eventually(is_ready, timeout_s, "the worker is ready")
+
+    def _began(self) -> list[Line]:
+        self._check_alive()
+        return self.said("health")
+
+    def _check_alive(self) -> None:
+        assert self.process.returncode is None, f"ended with {self.process.returncode}: {''.join(self.raw)}"
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    async def kill(self) -> None:
+        self.process.kill()
+        await self.ended()
+
+    async def ended(self, timeout_s: float = 30) -> int:
+        """Its exit status."""
+        status = await asyncio.wait_for(self.process.wait(), timeout_s)
+        await self._listening
+        return status
+
+
+@asynccontextmanager
+async def worker_process(environment: Mapping[str, str], **more: str) -> AsyncIterator[WorkerProcess]:
+    """A worker with these settings; killed at the end, if it still runs."""
+    variables = {f"PENSTOCK_{name.upper()}": value for name, value in {**environment, **more}.items()}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "penstock",
+        "worker",
+        env={**os.environ, **variables},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    worker = WorkerProcess(process)
+    try:
+        yield worker
+    finally:
+        if process.returncode is None:
+            await worker.kill()
+        await asyncio.gather(worker._listening, return_exceptions=True)
