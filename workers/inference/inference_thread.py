@@ -5,6 +5,8 @@ import atexit
 import os
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -54,7 +56,7 @@ class InferenceThread:
         """Have `work` done; the future tells its result, or what it raised."""
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._submitted += 1
-        self._waiting.put((work, future))
+        self._waiting.put((partial(copy_context().run, work), future))  # the log's context among other things
         return future
 
     def _work(self) -> None:
