@@ -11,31 +11,28 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final
 
-import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
     IllegalStateError,
     KafkaError,
     TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
 )
 
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
-from schemas.errors import QueueUnavailable
+from schemas.errors import QueueUnavailable, TopicMissing
+from workers.consuming.group_client import ConsumingLimits, group_client
 from workers.consuming.offsets import OffsetTracker, Partition
+from workers.consuming.positions import rewind
 from workers.consuming.seams import Record
+from workers.consuming.unreadable import read_up_to_unreadable
 
 log = get_logger(__name__)
 
-# A tenth of the session: many may be lost before the member is.
-HEARTBEATS_PER_SESSION: Final = 10
-# drain limit < rebalance timeout < request timeout: a member that drains must not be thrown out while it does,
-# and the broker's answer to a join that waits for it must not be given up.
+# With the commit after it, well within the rebalance timeout.
 DRAIN_LIMIT_S: Final = 15.0
-REBALANCE_TIMEOUT_S: Final = 30.0
-REQUEST_TIMEOUT_S: Final = 40.0
 COMMIT_INTERVAL_S: Final = 0.25
 COMMIT_TIMEOUT_S: Final = 5.0
 STOP_TIMEOUT_S: Final = 5.0
@@ -46,16 +43,6 @@ WATCH_INTERVAL_S: Final = 1.0
 
 # Called with the partitions about to be lost: drop what has not started, and return when what has is done.
 Drain = Callable[[frozenset[Partition]], Awaitable[None]]
-
-
-class ConsumingLimits(msgspec.Struct, frozen=True):
-    """`max_span` bounds, per partition, how far fetching may run ahead of the low-water mark (records).
-
-    `partition_fetch_bytes` times the number of partitions bounds the memory of the prefetch.
-    """
-
-    max_span: int = 20_000
-    partition_fetch_bytes: int = 1024 * 1024
 
 
 class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is untyped
@@ -89,26 +76,13 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         self._committer: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "KafkaConsumer":
-        session_timeout_ms = int(self._settings.kafka_session_timeout_s * 1000)
-        client = AIOKafkaConsumer(
-            **self._settings.client_options(),
-            group_id=self.group,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            partition_assignment_strategy=[StickyPartitionAssignor],
-            session_timeout_ms=session_timeout_ms,
-            heartbeat_interval_ms=session_timeout_ms // HEARTBEATS_PER_SESSION,
-            rebalance_timeout_ms=int(REBALANCE_TIMEOUT_S * 1000),
-            request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
-            max_poll_interval_ms=24 * 3600 * 1000,  # we poll only while there is room; `watch` is our guard
-            max_partition_fetch_bytes=self._limits.partition_fetch_bytes,
-            # Default 1.5 s: how long a broker's answer to "no such member" or a lost coordinator is slept on.
-            retry_backoff_ms=100,
-        )
-        client.subscribe(topics=list(self._topics), listener=self)
+        client = group_client(self._settings, self.group, self._topics, self._limits, self)
         self._client = client  # before the start, within which partitions may come and go
         try:
             await client.start()
+        except UnknownTopicOrPartitionError as error:  # raised when the client has waited for long
+            await self._stop()
+            raise TopicMissing(f"there is no topic {' or '.join(self._topics)}") from error
         except (KafkaError, OSError) as error:
             await self._stop()
             raise QueueUnavailable(f"Kafka cannot be reached at {self._settings.kafka_bootstrap_servers}") from error
@@ -156,15 +130,33 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
             self._failing_since = None
             # No await from here to the end: a revocation must find every record handed out registered.
             return self._register(fetched)
+        except UnicodeDecodeError:
+            await rewind(self._client, self._tracker)
+            return await self._fetch_past_unreadable(max_records)
         except (TopicAuthorizationFailedError, GroupAuthorizationFailedError) as error:
             raise QueueUnavailable(f"group {self.group} may not read {self._topics}: {error}") from error
         except KafkaError as error:
             self._failing_since = self._failing_since or time.monotonic()
             log.warning("fetching failed", group=self.group, error=repr(error))
+            await rewind(self._client, self._tracker)
             await asyncio.sleep(ERROR_PAUSE_S)
             return []
         finally:
             self._fetching_since = None
+
+    async def _fetch_past_unreadable(self, max_records: int) -> list[Record]:
+        """Hand out a record that cannot be read without key, value and headers: to be buried, with its place told."""
+        assert self._client is not None  # noqa: S101 - set on entering
+        partitions = [TopicPartition(*partition) for partition in self._tracker.partitions()]
+        records, unreadable = await read_up_to_unreadable(self._client, partitions, self._register, max_records)
+        if unreadable is not None:
+            (topic, number), offset = unreadable.at, unreadable.offset
+            epoch = self._tracker.register(Partition(topic, number), [offset])
+            if epoch is not None:
+                log.error("a record cannot be read", topic=topic, partition=number, offset=offset)
+                self._client.seek(unreadable.at, offset + 1)
+                records.append(Record(topic, number, offset, epoch, None, None, (), -1))
+        return records
 
     async def _partitions_with_room(self, timeout_s: float) -> list[TopicPartition] | None:
         """The partitions to fetch from: all (an empty list), some, or None when none has room yet."""

@@ -83,6 +83,11 @@ class OffsetTracker:
         mark = window.mark() if window else None
         return 0 if window is None or mark is None or window.next is None else window.next - mark
 
+    def next_offset(self, partition: Partition) -> int | None:
+        """One past the last offset registered in this epoch; None where none was, or the partition is not owned."""
+        window = self._windows.get(partition)
+        return window.next if window else None
+
     def partitions(self) -> list[Partition]:
         return list(self._windows)
 

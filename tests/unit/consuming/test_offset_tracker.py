@@ -111,3 +111,12 @@ def test_partitions_are_counted_on_their_own() -> None:
     tracker.register(P1, range(7))
     tracker.finish(P0, epoch, [0])
     assert (tracker.open_count(P0), tracker.open_count(P1), tracker.open_count()) == (2, 7, 9)
+
+
+def test_the_next_offset_is_where_reading_goes_on() -> None:
+    tracker, epoch = tracker_with(P0, range(10, 15))
+    tracker.finish(P0, epoch, range(10, 15))
+    tracker.assign([P1])
+    assert (tracker.next_offset(P0), tracker.next_offset(P1)) == (15, None)
+    tracker.revoke([P0])
+    assert tracker.next_offset(P0) is None

@@ -1,0 +1,125 @@
+"""What happens to open records when members of a group come and go."""
+
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack
+
+from producers.kafka_publisher import KafkaPublisher
+from runtime.settings import KafkaSettings
+from tests.integration.kafka.conftest import PARTITIONS
+from tests.integration.kafka.reading import Reader, committed, reading, write
+from tests.waiting import eventually
+from workers.consuming.kafka_consumer import KafkaConsumer
+
+ALL = range(PARTITIONS)
+
+
+class River:
+    """Writes until it is dammed, so far ahead of the readers and no further."""
+
+    def __init__(self, publisher: KafkaPublisher, topic: str, readers: list[Reader]) -> None:
+        self.written = 0
+        self.dammed = False
+        self._publisher = publisher
+        self._topic = topic
+        self._readers = readers
+
+    async def flow(self) -> None:
+        while not self.dammed:
+            await write(self._publisher, self._topic, *(b"%d" % (self.written + n) for n in range(20)))
+            self.written += 20
+            await eventually(lambda: self.written - sum(len(r.fetched) for r in self._readers) < 200, timeout_s=60)
+
+
+async def test_with_members_coming_and_going_nothing_is_lost_and_no_commit_passes_an_open_record(
+    kafka_settings: KafkaSettings, publisher: KafkaPublisher, topic: str, group: str
+) -> None:
+    readers: list[Reader] = []
+    river = River(publisher, topic, readers)
+
+    def member(drain_limit_s: float) -> KafkaConsumer:
+        return KafkaConsumer(kafka_settings, group, [topic], drain_limit_s=drain_limit_s)
+
+    async def no_commit_passes_an_open_record() -> bool:
+        marks = await committed(kafka_settings, group, topic, ALL)
+        finished = {(record.partition, record.offset) for reader in readers for record in reader.finished}
+        for partition, mark in marks.items():
+            missing = [offset for offset in range(mark) if (partition, offset) not in finished]
+            assert not missing, f"partition {partition} is committed to {mark} over {missing}"
+        return sum(marks.values()) == river.written
+
+    async with reading(member(drain_limit_s=5), finish_within_s=0.2, seed=1) as first:
+        readers.append(first)
+        flowing = asyncio.create_task(river.flow())
+        await eventually(lambda: len(first.finished) > 100, timeout_s=20)
+        async with reading(member(drain_limit_s=0), finish_within_s=0.5, seed=2) as second:
+            readers.append(second)
+            await eventually(lambda: len(second.finished) > 100, timeout_s=30)
+            await no_commit_passes_an_open_record()
+            async with reading(member(drain_limit_s=5), finish_within_s=0.2, seed=3) as third:
+                readers.append(third)
+                await eventually(lambda: len(third.finished) > 100, timeout_s=30)
+                await no_commit_passes_an_open_record()
+            await no_commit_passes_an_open_record()
+        river.dammed = True
+        await flowing
+        await eventually(no_commit_passes_an_open_record, timeout_s=30, what="all is finished and committed")
+
+    finished_values = {record.value for reader in readers for record in reader.finished}
+    assert len(finished_values) == river.written
+
+
+async def test_a_revoked_partition_is_drained_first_and_its_records_do_not_come_again(
+    kafka_settings: KafkaSettings, publisher: KafkaPublisher, topic: str, group: str
+) -> None:
+    first_member, second_member = (KafkaConsumer(kafka_settings, group, [topic], drain_limit_s=20) for _ in range(2))
+    async with reading(first_member) as first, AsyncExitStack() as stack:
+        await write(publisher, topic, *(b"%d" % number for number in range(60)))
+        await eventually(lambda: len(first.fetched) == 60)
+        # Joining takes as long as the group's rebalance, which waits for what the first member has open.
+        joining = asyncio.create_task(stack.enter_async_context(reading(second_member)))
+        await eventually(lambda: not first_member.joined, timeout_s=15)
+        first.finish(*first.fetched)
+        second = await joining
+
+        await write(publisher, topic, *(b"new %d" % number for number in range(60)))
+        await eventually(lambda: len(first.fetched) + len(second.fetched) >= 120)
+        first.finish(*first.fetched)
+        second.finish(*second.fetched)
+
+    assert set(Counter(first.values + second.values).values()) == {1}
+
+
+async def test_what_is_open_beyond_the_drain_limit_comes_again_and_its_late_end_changes_nothing(
+    kafka_settings: KafkaSettings, publisher: KafkaPublisher, topic: str, group: str
+) -> None:
+    async with reading(KafkaConsumer(kafka_settings, group, [topic], drain_limit_s=0)) as first:
+        await write(publisher, topic, *(b"%d" % number for number in range(60)))
+        await eventually(lambda: len(first.fetched) == 60)
+        stale = list(first.fetched)
+        async with reading(KafkaConsumer(kafka_settings, group, [topic], drain_limit_s=0)) as second:
+            await eventually(lambda: len(first.fetched) + len(second.fetched) == 120, timeout_s=20)
+            assert {record.value for record in first.fetched[60:] + second.fetched} == {r.value for r in stale}
+
+            assert not any(map(first.consumer.owns, stale))
+            first.consumer.done(stale)
+
+    marks = await committed(kafka_settings, group, topic, ALL)
+    assert sum(marks.values()) == 0, "nothing was finished by those who own it"
+
+
+async def test_a_member_without_partitions_has_joined_all_the_same(
+    kafka_settings: KafkaSettings, topic: str, group: str
+) -> None:
+    members = [KafkaConsumer(kafka_settings, group, [topic]) for _ in range(PARTITIONS + 1)]
+    async with asyncio.TaskGroup() as running:
+        done = asyncio.Event()
+        for member in members:
+            running.create_task(_read_until(member, done))
+        await eventually(lambda: all(member.joined for member in members), timeout_s=30)
+        done.set()
+
+
+async def _read_until(member: KafkaConsumer, done: asyncio.Event) -> None:
+    async with reading(member):
+        await done.wait()

@@ -1,0 +1,55 @@
+"""aiokafka's consumer, set up so that it does nothing by itself that loses records."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+
+from runtime.settings import KafkaSettings
+
+# A tenth of the session: many may be lost before the member is.
+HEARTBEATS_PER_SESSION: Final = 10
+# drain limit < rebalance timeout < request timeout: a member that drains must not be thrown out while it does,
+# and the broker's answer to a join that waits for it must not be given up.
+REBALANCE_TIMEOUT_S: Final = 30.0
+REQUEST_TIMEOUT_S: Final = 40.0
+
+
+class ConsumingLimits(msgspec.Struct, frozen=True):
+    """`max_span` bounds, per partition, how far fetching may run ahead of the low-water mark (records).
+
+    `partition_fetch_bytes` times the number of partitions bounds the memory of the prefetch.
+    """
+
+    max_span: int = 20_000
+    partition_fetch_bytes: int = 1024 * 1024
+
+
+def group_client(
+    settings: KafkaSettings,
+    group: str,
+    topics: Sequence[str],
+    limits: ConsumingLimits,
+    listener: ConsumerRebalanceListener,
+) -> AIOKafkaConsumer:
+    """A client that commits only when told to, and tells `listener` of its partitions. It has yet to be started."""
+    session_timeout_ms = int(settings.kafka_session_timeout_s * 1000)
+    client = AIOKafkaConsumer(
+        **settings.client_options(),
+        group_id=group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        partition_assignment_strategy=[StickyPartitionAssignor],
+        session_timeout_ms=session_timeout_ms,
+        heartbeat_interval_ms=session_timeout_ms // HEARTBEATS_PER_SESSION,
+        rebalance_timeout_ms=int(REBALANCE_TIMEOUT_S * 1000),
+        request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
+        max_poll_interval_ms=24 * 3600 * 1000,  # we poll only while there is room; `watch` is our guard
+        max_partition_fetch_bytes=limits.partition_fetch_bytes,
+        # Default 1.5 s: how long a broker's answer to "no such member" or a lost coordinator is slept on.
+        retry_backoff_ms=100,
+    )
+    client.subscribe(topics=list(topics), listener=listener)
+    return client
