@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -12,7 +12,9 @@ from schemas.errors import InvalidInput, StoreUnavailable
 from schemas.jobs import Job, Status, Terminal
 from stores.idempotency import KnownKey, judge
 from stores.seams import CANCELED, KEY_KEPT, KEY_LOCK, Admission, IdempotencyKey, JobKey
-from stores.storable import metadata_json, storable
+from stores.storable import check_key, check_names, metadata_json, storable
+
+_INTEGERS: Final = 2**31
 
 
 class _Taken(NamedTuple):
@@ -31,10 +33,12 @@ class MemoryJobs:
 
     async def insert(self, job: Job, idempotency: IdempotencyKey | None = None) -> Admission:
         self._check_up()
-        _check_storable(job, idempotency)
+        check_names(job)
+        metadata_json(job.metadata)
         if idempotency is None:
-            stored = self._jobs.setdefault(_key(job), job)
-            return Admission(stored, replayed=stored is not job)
+            known_before = _key(job) in self._jobs
+            return Admission(self._jobs.setdefault(_key(job), job), replayed=known_before)
+        check_key(idempotency)
         now = self._clock()
         place = (job.tenant, idempotency.key)
         if place not in self._taken:
@@ -53,11 +57,8 @@ class MemoryJobs:
     async def insert_new(self, jobs: Sequence[Job]) -> None:
         self._check_up()
         for job in jobs:
-            try:
-                _check_storable(job)
-            except InvalidInput:
-                continue
-            self._jobs.setdefault(_key(job), job)
+            if _fits(job) and _is_json(job.metadata):
+                self._jobs.setdefault(_key(job), job)
 
     async def confirm(self, job: Job, idempotency: IdempotencyKey) -> None:
         self._check_up()
@@ -100,7 +101,7 @@ class MemoryJobs:
         for terminal in terminals:
             key = JobKey(terminal.tenant, terminal.id)
             stored = self._jobs.get(key)
-            if (stored is None or not stored.done) and storable(*key, terminal.model, terminal.version):
+            if (stored is None or not stored.done) and _fits(terminal):
                 self._jobs[key] = _ended(stored, terminal)
                 won.append(key)
         return won
@@ -151,8 +152,19 @@ def _ended(job: Job | None, terminal: Terminal) -> Job:
     )
 
 
-def _check_storable(job: Job, idempotency: IdempotencyKey | None = None) -> None:
-    metadata_json(job.metadata)
-    key = None if idempotency is None else idempotency.key
-    if not storable(job.tenant, job.id, job.model, job.version, job.variant, job.batch_id, key):
-        raise InvalidInput("a name holds a NUL character or half a surrogate pair")
+def _fits(row: Job | Terminal) -> bool:
+    """Whether the columns of Postgres would take it."""
+    texts: list[str | None] = [row.tenant, row.id, row.model, row.version, row.variant]
+    numbers = [row.rows]
+    if row.result is not None:
+        texts.append(row.result.content_type)
+        numbers.append(row.result.json_length or 0)
+    return storable(*texts) and all(-_INTEGERS <= number < _INTEGERS for number in numbers)
+
+
+def _is_json(metadata: dict[str, Any]) -> bool:
+    try:
+        metadata_json(metadata)
+    except InvalidInput:
+        return False
+    return True

@@ -24,10 +24,12 @@ class MemorySignals:
         self._cancels: list[tuple[JobKey, datetime]] = []
 
     async def announce_done(self, keys: Sequence[JobKey]) -> None:
-        self._tell("done", list(keys))
+        if keys:
+            self._tell("done", list(keys))
 
     async def announce_running(self, keys: Sequence[JobKey], started_at: datetime) -> None:
-        self._tell("running", (list(keys), started_at))
+        if keys:
+            self._tell("running", (list(keys), started_at))
 
     async def announce_cancel(self, key: JobKey, expires_at: datetime) -> None:
         self._tell("canceled", (key, expires_at))

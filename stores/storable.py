@@ -5,6 +5,8 @@ from typing import Any
 import orjson
 
 from schemas.errors import InvalidInput
+from schemas.jobs import Job
+from stores.seams import IdempotencyKey
 
 
 def storable(*texts: str | None) -> bool:
@@ -20,6 +22,17 @@ def storable(*texts: str | None) -> bool:
             except UnicodeEncodeError:
                 return False
     return True
+
+
+def check_names(job: Job) -> None:
+    """Raises `InvalidInput` for a job with a name that is not storable."""
+    if not storable(job.tenant, job.id, job.model, job.version, job.variant, job.batch_id):
+        raise InvalidInput("a name holds a NUL character or half a surrogate pair")
+
+
+def check_key(idempotency: IdempotencyKey) -> None:
+    if not storable(idempotency.key):
+        raise InvalidInput("the key holds a NUL character or half a surrogate pair", param="Idempotency-Key")
 
 
 def metadata_json(metadata: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final, NamedTuple, Self
 
 from runtime.clock import Clock, now_utc
-from schemas.errors import InvalidInput, PenstockError, StoreUnavailable
+from schemas.errors import PenstockError, StoreUnavailable
 from schemas.jobs import Job
 from stores.grouping import Grouping
 from stores.postgres.batches import write_batch
@@ -16,7 +16,7 @@ from stores.postgres.pool import Postgres
 from stores.postgres.reading import find, whole
 from stores.postgres.rows import Found, key_columns
 from stores.seams import Admission, IdempotencyKey, JobKey
-from stores.storable import storable
+from stores.storable import check_key, check_names
 
 _WITHDRAW: Final = """
 with queued as (
@@ -89,15 +89,13 @@ class PostgresAdmissions:
         await self._opened.aclose()
 
     async def insert(self, job: Job, idempotency: IdempotencyKey | None = None) -> Admission:
-        if not storable(job.tenant, job.id, job.model, job.version, job.variant, job.batch_id):
-            raise InvalidInput("a name holds a NUL character or half a surrogate pair")
+        check_names(job)
         answer: Admission | Found
         if idempotency is None:
             answer = await self._inserts.ask(job)
-        elif storable(idempotency.key):
-            answer = await self._keyed_inserts.ask(Keyed(job, idempotency))
         else:
-            raise InvalidInput("the key holds a NUL character or half a surrogate pair", param="Idempotency-Key")
+            check_key(idempotency)
+            answer = await self._keyed_inserts.ask(Keyed(job, idempotency))
         return Admission(await whole(self._others, answer), replayed=True) if isinstance(answer, Found) else answer
 
     async def insert_new(self, jobs: Sequence[Job]) -> None:

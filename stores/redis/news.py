@@ -58,7 +58,9 @@ class RedisNews:
     async def __aenter__(self) -> Self:
         self._opened = redis.Redis.from_url(
             self._url,
-            socket_timeout=2 * self._quiet_s,  # longer than a read may block
+            # Sources time their reads themselves. redis-py would use `asyncio.wait_for`, which before Python 3.12
+            # loses a cancellation that comes just as the awaited thing ends: the reader could not be stopped.
+            socket_timeout=None,
             socket_connect_timeout=self._quiet_s,
             retry=Retry(NoBackoff(), 0),
         )

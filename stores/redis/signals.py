@@ -59,7 +59,7 @@ class RedisSignals:
             self._url,
             max_connections=self._connections,
             timeout=self._timeout_s,
-            socket_timeout=self._timeout_s,
+            socket_timeout=None,  # see `RedisNews`; each announcement has its own timeout
             socket_connect_timeout=self._timeout_s,
             retry=Retry(NoBackoff(), 0),
         )

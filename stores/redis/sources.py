@@ -3,6 +3,7 @@
 A source yields None when it knows itself connected and has nothing new.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,17 +28,20 @@ async def published(
 ) -> "AsyncGenerator[Heard | None, None]":
     """The messages of a channel. After `quiet_s` of silence the server is asked for a sign of life."""
     async with client.pubsub() as subscription:
-        await subscription.subscribe(channel)
+        async with asyncio.timeout(quiet_s):
+            await subscription.subscribe(channel)
         asked = False
         while True:
-            message = await subscription.get_message(timeout=quiet_s)
+            async with asyncio.timeout(2 * quiet_s):
+                message = await subscription.get_message(timeout=quiet_s)
             if message is not None:
                 asked = False
                 yield _decoded(decode, message["data"]) if message["type"] == "message" else None
             elif asked:
                 raise TimeoutError("Redis did not answer a ping")
             else:
-                await subscription.ping()
+                async with asyncio.timeout(quiet_s):
+                    await subscription.ping()
                 asked = True
 
 
@@ -47,14 +51,15 @@ class CancelStream:
     def __init__(self, name: str, since: datetime, quiet_s: float) -> None:
         self._name = name
         self._last_id: str | bytes = f"{int(since.timestamp() * 1000)}-0"
-        self._block_ms = int(quiet_s * 1000)
+        self._quiet_s = quiet_s
 
     async def read(self, client: redis.Redis) -> "AsyncGenerator[Cancel | None, None]":
         block_ms = None  # the first read returns at once: it shows that we are connected
         while True:
-            reply = await client.xread({self._name: self._last_id}, count=_READ_AT_ONCE, block=block_ms)
+            async with asyncio.timeout(2 * self._quiet_s):
+                reply = await client.xread({self._name: self._last_id}, count=_READ_AT_ONCE, block=block_ms)
             yield None
-            block_ms = self._block_ms
+            block_ms = int(self._quiet_s * 1000)
             for entry_id, fields in _entries(reply):
                 self._last_id = entry_id
                 yield _decoded(decode_cancel, fields)

@@ -1,0 +1,210 @@
+"""Contract of `Admissions` with idempotency keys."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from schemas.errors import IdempotencyMismatch, InvalidInput, RequestInFlight
+from schemas.jobs import Payload, Status
+from stores.seams import Admission
+from tests.contracts.stores.building import NOW, Clock, Stores, ended, idempotency, key_of, queued
+
+
+async def test_a_new_key_admits_the_job(stores: Stores) -> None:
+    job = queued(metadata={"a": 1})
+    assert await stores.admissions.insert(job, idempotency()) == Admission(job, replayed=False)
+    assert await stores.found(job) == job
+
+
+async def test_an_answered_request_is_replayed(stores: Stores) -> None:
+    first = queued(rows=1)
+    await stores.admissions.insert(first, idempotency())
+    await stores.admissions.confirm(first, idempotency())
+    second = queued(rows=2)
+    assert await stores.admissions.insert(second, idempotency()) == Admission(first, replayed=True)
+    assert await stores.jobs.get(key_of(second)) is None
+
+
+async def test_a_replay_shows_the_job_as_it_is_now(stores: Stores) -> None:
+    job = queued()
+    await stores.admissions.insert(job, idempotency())
+    await stores.admissions.confirm(job, idempotency())
+    large = Payload(b"x" * 300_000, "application/octet-stream", 17)
+    await stores.endings.finish([ended(job, result=large)])
+    replay = await stores.admissions.insert(queued(), idempotency())
+    assert replay.job == await stores.found(job)
+    assert replay.job.result == large
+
+
+async def test_a_request_in_flight_is_refused(stores: Stores, clock: Clock) -> None:
+    await stores.admissions.insert(queued(), idempotency())
+    clock.forward(seconds=29)
+    with pytest.raises(RequestInFlight):
+        await stores.admissions.insert(queued(), idempotency())
+
+
+async def test_another_body_under_the_same_key_is_refused(stores: Stores) -> None:
+    first = queued()
+    await stores.admissions.insert(first, idempotency(body=b"one"))
+    with pytest.raises(IdempotencyMismatch):
+        await stores.admissions.insert(queued(), idempotency(body=b"two"))
+    await stores.admissions.confirm(first, idempotency(body=b"one"))
+    with pytest.raises(IdempotencyMismatch):
+        await stores.admissions.insert(queued(), idempotency(body=b"two"))
+
+
+async def test_a_hundred_requests_with_one_key_at_once_make_one_job(stores: Stores) -> None:
+    jobs = [queued() for _ in range(100)]
+    outcomes = await asyncio.gather(
+        *(stores.admissions.insert(job, idempotency()) for job in jobs), return_exceptions=True
+    )
+    admitted = [outcome for outcome in outcomes if isinstance(outcome, Admission)]
+    assert len(admitted) == 1
+    assert not admitted[0].replayed
+    assert sum(isinstance(outcome, RequestInFlight) for outcome in outcomes) == 99
+    assert await stores.jobs.list("default", after=None, limit=200, status=None) == [admitted[0].job]
+
+
+async def test_one_job_under_one_key_asked_for_twice_at_once_is_admitted_once(stores: Stores) -> None:
+    job = queued()
+    outcomes = await asyncio.gather(
+        *(stores.admissions.insert(job, idempotency()) for _ in range(2)), return_exceptions=True
+    )
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Admission", "RequestInFlight"]
+
+
+async def test_keys_of_other_requests_do_not_matter(stores: Stores) -> None:
+    jobs = [queued() for _ in range(50)]
+    admissions = await asyncio.gather(
+        *(stores.admissions.insert(job, idempotency(f"key-{number}")) for number, job in enumerate(jobs))
+    )
+    assert admissions == [Admission(job, replayed=False) for job in jobs]
+
+
+async def test_keys_belong_to_their_tenant(stores: Stores) -> None:
+    ours, theirs = queued(tenant="ours"), queued(tenant="theirs")
+    await stores.admissions.insert(ours, idempotency(body=b"one"))
+    assert await stores.admissions.insert(theirs, idempotency(body=b"two")) == Admission(theirs, replayed=False)
+
+
+async def test_a_withdrawn_jobs_key_gives_its_id_again_at_once(stores: Stores) -> None:
+    first = queued(rows=1)
+    await stores.admissions.insert(first, idempotency())
+    await stores.admissions.withdraw(first)
+    second = queued(rows=2)
+    again = await stores.admissions.insert(second, idempotency())
+    assert again == Admission(msgspec.structs.replace(second, id=first.id), replayed=False)
+    assert await stores.found(first) == again.job
+    with pytest.raises(RequestInFlight):
+        await stores.admissions.insert(queued(), idempotency())
+    await stores.admissions.confirm(again.job, idempotency())
+    assert await stores.admissions.insert(queued(), idempotency()) == Admission(again.job, replayed=True)
+
+
+async def test_of_many_retries_after_a_withdrawal_one_gets_the_job(stores: Stores) -> None:
+    first = queued()
+    await stores.admissions.insert(first, idempotency())
+    await stores.admissions.withdraw(first)
+    outcomes = await asyncio.gather(
+        *(stores.admissions.insert(queued(), idempotency()) for _ in range(30)), return_exceptions=True
+    )
+    admitted = [outcome for outcome in outcomes if isinstance(outcome, Admission)]
+    assert [(admission.job.id, admission.replayed) for admission in admitted] == [(first.id, False)]
+
+
+async def test_a_withdrawn_job_that_ran_after_all_is_replayed(stores: Stores) -> None:
+    """The send was thought to have failed, and had not: the job came back through the sink."""
+    job = queued()
+    await stores.admissions.insert(job, idempotency())
+    await stores.admissions.withdraw(job)
+    await stores.endings.finish([ended(job)])
+    await stores.admissions.confirm(job, idempotency())
+    replay = await stores.admissions.insert(queued(), idempotency())
+    assert replay == Admission(await stores.found(job), replayed=True)
+
+
+async def test_the_lock_of_a_crashed_gateway_runs_out_and_the_same_job_is_sent_again(
+    stores: Stores, clock: Clock
+) -> None:
+    first = queued()
+    await stores.admissions.insert(first, idempotency())
+    clock.forward(seconds=30)
+    retry = await stores.admissions.insert(queued(), idempotency())
+    assert retry == Admission(first, replayed=False)
+    clock.forward(seconds=29)
+    with pytest.raises(RequestInFlight):
+        await stores.admissions.insert(queued(), idempotency())
+
+
+async def test_of_many_retries_after_a_lock_ran_out_one_gets_the_job(stores: Stores, clock: Clock) -> None:
+    first = queued()
+    await stores.admissions.insert(first, idempotency())
+    clock.forward(seconds=30)
+    outcomes = await asyncio.gather(
+        *(stores.admissions.insert(queued(), idempotency()) for _ in range(30)), return_exceptions=True
+    )
+    assert [outcome for outcome in outcomes if isinstance(outcome, Admission)] == [Admission(first, replayed=False)]
+
+
+async def test_a_job_that_started_before_its_lock_ran_out_is_replayed(stores: Stores, clock: Clock) -> None:
+    """It has been sent, though nobody lived to say so."""
+    job = queued()
+    await stores.admissions.insert(job, idempotency())
+    await stores.endings.mark_running([key_of(job)], NOW)
+    clock.forward(seconds=30)
+    replay = await stores.admissions.insert(queued(), idempotency())
+    assert replay.replayed
+    assert replay.job.id == job.id
+    assert replay.job.status is Status.RUNNING
+
+
+async def test_confirming_an_unknown_key_does_nothing(stores: Stores) -> None:
+    await stores.admissions.confirm(queued(), idempotency())
+
+
+async def test_confirming_for_another_job_does_nothing(stores: Stores) -> None:
+    await stores.admissions.insert(queued(), idempotency())
+    await stores.admissions.confirm(queued(), idempotency())
+    with pytest.raises(RequestInFlight):
+        await stores.admissions.insert(queued(), idempotency())
+
+
+async def test_old_keys_are_purged_and_their_jobs_stay(stores: Stores, clock: Clock) -> None:
+    old, young = queued(), queued()
+    await stores.admissions.insert(old, idempotency("old"))
+    await stores.admissions.confirm(old, idempotency("old"))
+    clock.forward(hours=1)
+    await stores.admissions.insert(young, idempotency("young"))
+    await stores.admissions.confirm(young, idempotency("young"))
+    clock.forward(hours=23, seconds=1)
+    assert await stores.endings.purge(clock()) == 1
+    assert await stores.endings.purge(clock()) == 0
+    assert await stores.found(old) == old
+    new = queued()
+    assert await stores.admissions.insert(new, idempotency("old")) == Admission(new, replayed=False)
+    assert await stores.admissions.insert(queued(), idempotency("young")) == Admission(young, replayed=True)
+
+
+async def test_a_key_that_no_store_can_hold_is_refused(stores: Stores) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        await stores.admissions.insert(queued(), idempotency("a\0b"))
+    assert refused.value.param == "Idempotency-Key"
+
+
+async def test_a_refused_job_takes_no_key(stores: Stores) -> None:
+    with pytest.raises(InvalidInput):
+        await stores.admissions.insert(queued(metadata={"n": 2**70}), idempotency())
+    job = queued()
+    assert await stores.admissions.insert(job, idempotency()) == Admission(job, replayed=False)
+
+
+async def test_a_refused_job_does_not_hurt_those_whose_keys_are_taken_with_it(stores: Stores) -> None:
+    good = [queued() for _ in range(10)]
+    bad = queued(metadata={"n": 2**70})
+    outcomes = await asyncio.gather(
+        *(stores.admissions.insert(job, idempotency(job.id)) for job in [*good[:5], bad, *good[5:]]),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes.pop(5), InvalidInput)
+    assert outcomes == [Admission(job, replayed=False) for job in good]
