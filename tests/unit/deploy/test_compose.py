@@ -117,6 +117,12 @@ def test_only_the_gpu_image_holds_torch() -> None:
     assert [stage for stage, extras in installs if "torch" in extras.split()] == ["build-worker-gpu"]
 
 
+def test_no_image_holds_two_builds_of_onnx_runtime() -> None:
+    installs = re.findall(r"^RUN install-dependencies (.+)$", DOCKERFILE.read_text(), re.MULTILINE)
+
+    assert [extras for extras in installs if {"onnx", "onnx-gpu"} <= set(extras.split())] == []
+
+
 @pytest.mark.parametrize("file", ["deploy/prometheus/prometheus.yml", "docker-compose.yml"])
 def test_no_file_names_a_registry(file: str) -> None:
     text = (ROOT / file).read_text()

@@ -82,6 +82,7 @@ def _session_options(parameters: OnnxruntimeParameters, model_bytes: int) -> onn
 
 def _providers(device: Device) -> list[str | tuple[str, dict[str, Any]]]:
     if device.cuda_index is not None and CUDA in onnxruntime.get_available_providers():
+        onnxruntime.preload_dlls()  # CUDA's libraries from their wheels, which are on no search path
         # The default search times every convolution algorithm anew for each batch size that comes along.
         return [(CUDA, {"device_id": device.cuda_index, "cudnn_conv_algo_search": "HEURISTIC"}), CPU]
     if device.cuda_index is None or device.may_fall_back:
