@@ -31,8 +31,8 @@ def schemas() -> Doc:
         text = text.replace(f'"{_TEMPLATE.format(name=ours)}"', f'"{_TEMPLATE.format(name=public)}"')
     named: Doc = msgspec.json.decode(text)
     named["Envelope"]["properties"] |= ENVELOPE_FIELDS
-    public = {_NAMES.get(name, name): schema for name, schema in named.items()}
-    return {name: schema | {"title": name} for name, schema in public.items()} | {"InferRequest": INFER_REQUEST}
+    shown: Doc = {_NAMES.get(name, name): schema for name, schema in named.items()}
+    return {name: schema | {"title": name} for name, schema in shown.items()} | {"InferRequest": INFER_REQUEST}
 
 
 def ref(name: str) -> Doc:
