@@ -63,6 +63,11 @@ class Grouping(Generic[Item, Answer]):
         if self._tasks:
             await asyncio.wait(self._tasks)
 
+    @property
+    def waiting(self) -> int:
+        """How many calls no lane has taken yet."""
+        return len(self._waiting)
+
     async def ask(self, item: Item) -> Answer:
         if len(self._waiting) >= self._most_waiting:
             raise StoreUnavailable("too many calls are waiting for the store")
