@@ -58,7 +58,14 @@ class RouterRole:
             consumer = await open_patiently(stack, lambda: self._consumer, stop)
             side.start(consumer.watch(), "watch")
             pipeline = Pipeline(
-                consumer, publisher, admissions, self._catalog, settings.topics, settings.limits, now_utc
+                consumer,
+                publisher,
+                admissions,
+                self._catalog,
+                settings.topics,
+                settings.limits,
+                now_utc,
+                settings.router_lane_patience_s,
             )
             log.info("routing", topic=settings.topics.requests)
             batches = Batches(consumer, pipeline.work, largest=settings.router_batch_records, at_once=BATCHES_AT_ONCE)

@@ -28,14 +28,15 @@ TURN_S: Final = 0.01
 # Read in a thread: large payloads, and images, of which few bytes may be many pixels.
 LARGE_BYTES: Final = 128 * 1024
 IMAGE_PREFIXES: Final = (b"\x89PNG", b"\xff\xd8")
-# A version is announced once its lanes exist; a lane still missing after this is not about to come.
-LANE_PATIENCE_S: Final = 10.0
 
 Decision = Routed | Refused | Dead
 
 
 class Pipeline:
-    """Turns batches of the requests topic into lane records, results and dead letters."""
+    """Turns batches of the requests topic into lane records, results and dead letters.
+
+    A version is announced once its lanes exist: one still missing after `lane_patience_s` is not about to come.
+    """
 
     def __init__(
         self,
@@ -46,7 +47,7 @@ class Pipeline:
         topics: Topics,
         limits: Limits,
         clock: Clock,
-        lane_patience_s: float = LANE_PATIENCE_S,
+        lane_patience_s: float,
     ) -> None:
         self._consumer = consumer
         self._publisher = publisher

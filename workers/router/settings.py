@@ -16,6 +16,10 @@ class RouterSettings(KafkaSettings, PostgresSettings, ProcessSettings):
     router_max_timeout_s: float = Field(WEEK_S, ge=1, le=WEEK_S, description="longest time a job may ask for")
     router_batch_records: int = Field(500, ge=1, le=10_000, description="most records fetched at a time")
 
+    router_lane_patience_s: float = Field(
+        10, ge=0, le=600, description="how long a job waits for a lane that does not exist before it fails"
+    )
+
     @property
     def limits(self) -> Limits:
         return Limits(self.router_default_timeout_s, self.router_max_timeout_s)

@@ -59,12 +59,12 @@ class Room:
 
 
 @asynccontextmanager
-async def opened_room(**options: Any) -> AsyncIterator[Room]:
+async def opened_room(lane_patience_s: float = 10) -> AsyncIterator[Room]:
     log = MemoryLog(partitions=1)
     group = MemoryGroup(log, [TOPICS.requests], clock_ms=lambda: int(NOW.timestamp() * 1000))
     jobs = MemoryJobs()
     async with group.member() as member:
-        pipeline = Pipeline(member, log, jobs, Catalog(CATALOG), TOPICS, Limits(), lambda: NOW, **options)
+        pipeline = Pipeline(member, log, jobs, Catalog(CATALOG), TOPICS, Limits(), lambda: NOW, lane_patience_s)
         yield Room(log, group, member, jobs, pipeline)
 
 
