@@ -1,0 +1,80 @@
+"""Imports point one way: schemas <- runtime <- stores, producers <- gateway | workers <- penstock."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# What each package may import of ours, besides itself.
+ALLOWED = {
+    "schemas": set[str](),
+    "runtime": {"schemas"},
+    "stores": {"schemas", "runtime"},
+    "producers": {"schemas", "runtime"},
+    "gateway": {"schemas", "runtime", "stores", "producers"},
+    "workers": {"schemas", "runtime", "stores", "producers"},
+    "penstock": {"schemas", "runtime", "stores", "producers", "gateway", "workers"},
+}
+HEAVY = {"torch", "onnxruntime", "tokenizers", "faust"}
+FORBIDDEN_NAMES = {"common", "core", "utils", "util", "helpers", "helper", "base", "manager"}
+# What a module may do when it is imported, besides defining: nothing that reaches outside.
+OUTSIDE = {"open", "print", "run", "connect", "start", "getenv", "system", "Popen", "basicConfig"}
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The top-level packages that the file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield (node.module or "").partition(".")[0]
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_a_package_imports_only_what_lies_below_it(package: str) -> None:
+    allowed = ALLOWED[package] | {package}
+    ours = set(ALLOWED)
+
+    wrong = [(path.name, name) for path in modules(package) for name in imports(path) if name in ours - allowed]
+
+    assert not wrong
+
+
+def test_no_module_is_named_for_nothing() -> None:
+    wrong = [path for package in ALLOWED for path in modules(package) if path.stem in FORBIDDEN_NAMES]
+
+    assert not wrong
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_nothing_reaches_outside_when_a_module_is_imported(package: str) -> None:
+    wrong = []
+    for path in modules(package):
+        for statement in ast.parse(path.read_text()).body:
+            if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call):
+                continue
+            function = statement.value.func
+            name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+            if name in OUTSIDE:
+                wrong.append((path.name, name))
+
+    assert not wrong
+
+
+@pytest.mark.parametrize("module", ["gateway.main", "workers.router.main", "workers.sink.main", "penstock.cli"])
+def test_a_role_that_runs_no_model_never_imports_what_runs_models(module: str) -> None:
+    program = f"import sys, {module}; print(*sorted(sys.modules))"
+
+    loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert HEAVY.isdisjoint(loaded.stdout.split())
