@@ -48,6 +48,15 @@ async def rows_of(stack: Stack, load: Load) -> list[asyncpg.Record]:
     return rows
 
 
+async def until_running(stack: Stack, load: Load) -> None:
+    """Return once a micro-batch of the load's jobs has been at work for a while."""
+
+    async def running() -> bool:
+        return any(row["status"] == "running" for row in await rows_of(stack, load))
+
+    await eventually(running, 30, "a micro-batch is running")
+
+
 async def all_ended(stack: Stack, load: Load) -> bool:
     rows = await rows_of(stack, load)
     open_jobs = {row["number"]: row["status"] for row in rows if row["status"] in ("queued", "running")}

@@ -19,13 +19,16 @@ async def extra_role(
 ) -> AsyncIterator[str]:
     """A role of its own, ready while the block lasts; yields the base URL of its health, for a gateway also its API."""
     (port,) = choose(1)
+    url = f"http://{LOOPBACK}:{port}"
     own = {"PENSTOCK_HEALTH_HOST": LOOPBACK, "PENSTOCK_HEALTH_PORT": str(port)}
-    env = role_environment(os.environ, stack.services, models=models, gateway_host=LOOPBACK, gateway_port=port)
+    env = role_environment(
+        os.environ, stack.services, models=models, gateway_host=LOOPBACK, gateway_port=port, public_url=url
+    )
     role = Role(command, name=name, health_port=port, env={**env, **own, **settings}, on_line=LOGS.hear)
     part = Part(role, stack.services.reaper)
     await part.start()
     try:
-        yield f"http://{LOOPBACK}:{port}"
+        yield url
     finally:
         await part.stop()
 

@@ -6,19 +6,12 @@ import httpx
 import pytest
 
 from penstock.stack import Stack
-from tests.acceptance.audit import audit, rows_of
+from tests.acceptance.audit import audit, until_running
 from tests.acceptance.load import Load
 from tests.acceptance.repository import MANY_TURNS
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-
-async def until_in_mid_batch(stack: Stack, load: Load) -> None:
-    async def running() -> bool:
-        return any(row["status"] == "running" for row in await rows_of(stack, load))
-
-    await eventually(running, 30, "a micro-batch is running")
 
 
 async def test_a_worker_that_is_told_to_stop_finishes_what_it_has_begun(
@@ -28,7 +21,7 @@ async def test_a_worker_that_is_told_to_stop_finishes_what_it_has_begun(
     await fragile.role("worker-2").stop()
     load = Load(fragile_http, turns=MANY_TURNS)
     await load.submit(24)
-    await until_in_mid_batch(fragile, load)
+    await until_running(fragile, load)
     # When it is told to stop, and another one comes
     worker = fragile.role("worker-1")
     ended = asyncio.create_task(worker.wait())
@@ -47,7 +40,7 @@ async def test_a_worker_that_is_killed_loses_nothing(fragile: Stack, fragile_htt
         load = Load(fragile_http, turns=MANY_TURNS)
         loads.append(load)
         await load.submit(16)
-        await until_in_mid_batch(fragile, load)
+        await until_running(fragile, load)
         for victim in victims:
             fragile.role(victim).kill()
     for load in loads:
