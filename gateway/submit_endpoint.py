@@ -77,15 +77,16 @@ class SubmitEndpoint:
 
     async def _answer(self, target: Target, told: _Told, scope: Scope, receive: Receive) -> tuple[Answer, str]:
         links, waiters = self._services.links, self._services.waiters
-        preferences = _preferences(scope)
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        preferences = _preferences(scope) if b"prefer" in headers else NONE
         key = JobKey(tenant_of(scope), new_job_id())
         if not preferences.wait_s or waiters.full:
-            admission = await self._admit(target, told, scope, receive, key)
+            admission = await self._admit(target, told, scope, headers, receive, key)
             answer = accepted(as_accepted(admission.job), links, preferences, replayed=admission.replayed)
             return answer, _outcome(admission)
         # The watch stands before the job is sent: a quick one may be done before its acknowledgement is back.
         with waiters.watch(key) as watch:
-            admission = await self._admit(target, told, scope, receive, key)
+            admission = await self._admit(target, told, scope, headers, receive, key)
             if admission.job.id == key.id:
                 return await self._wait(admission, key, watch, preferences, receive), _outcome(admission)
         key = JobKey(key.tenant, admission.job.id)
@@ -108,9 +109,16 @@ class SubmitEndpoint:
             return finished(job, links, preferences, replayed=admission.replayed)
         return accepted(as_accepted(admission.job), links, preferences, replayed=admission.replayed)
 
-    async def _admit(self, target: Target, told: _Told, scope: Scope, receive: Receive, key: JobKey) -> Admission:
+    async def _admit(
+        self,
+        target: Target,
+        told: _Told,
+        scope: Scope,
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+        key: JobKey,
+    ) -> Admission:
         services = self._services
-        headers: dict[bytes, bytes] = dict(scope["headers"])
         limit_bytes = services.settings.gateway_max_body_bytes
         held_bytes = announced_bytes(headers, limit_bytes)
         first = await receive()  # a client that sends no body at all takes no place
@@ -156,8 +164,7 @@ class SubmitEndpoint:
 
 
 def _preferences(scope: Scope) -> Preferences:
-    values = [value for name, value in scope["headers"] if name == b"prefer"]
-    return parse_preferences(values) if values else NONE
+    return parse_preferences(value for name, value in scope["headers"] if name == b"prefer")
 
 
 def _idempotency(scope: Scope, headers: Mapping[bytes, bytes], body: bytes) -> IdempotencyKey | None:
