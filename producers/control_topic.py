@@ -30,6 +30,7 @@ class ControlTopic:
         self._settings = settings
         self._topic = topic
         self._apply = apply
+        self._connected = False
         self.caught_up = asyncio.Event()
 
     async def follow(self) -> None:
@@ -40,9 +41,12 @@ class ControlTopic:
                 await self._read()
             except (KafkaError, OSError) as error:
                 log.warning("control topic cannot be read", topic=self._topic, error=repr(error))
+            if self._connected:
+                delays = delays_s()
             await asyncio.sleep(next(delays))
 
     async def _read(self) -> None:
+        self._connected = False
         consumer = AIOKafkaConsumer(
             **self._settings.client_options(), enable_auto_commit=False, auto_offset_reset="earliest"
         )
@@ -52,6 +56,7 @@ class ControlTopic:
             consumer.assign([partition])
             end = (await consumer.end_offsets([partition]))[partition]
             await consumer.seek_to_beginning(partition)
+            self._connected = True
             while True:
                 if await consumer.position(partition) >= end:
                     self.caught_up.set()

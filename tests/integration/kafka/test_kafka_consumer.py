@@ -159,8 +159,8 @@ async def test_a_member_whose_every_fetch_fails_is_told_to_end(
             await asyncio.wait_for(member.watch(), 10)
 
 
-async def test_an_unreachable_kafka_is_told_on_joining(group: str) -> None:
-    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+async def test_an_unreachable_kafka_is_told_on_joining(group: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, "aiokafka")
     nowhere = KafkaSettings(kafka_bootstrap_servers="127.0.0.1:1")
     with pytest.raises(QueueUnavailable, match=r"127\.0\.0\.1:1"):
         async with KafkaConsumer(nowhere, group, ["things"]):

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -25,13 +25,9 @@ BATCH = 50
 
 
 @pytest.fixture(autouse=True)
-def _quiet_client() -> Iterator[None]:
+def _quiet_client(caplog: pytest.LogCaptureFixture) -> None:
     """Every attempt to reconnect is an error to aiokafka."""
-    logger = logging.getLogger("aiokafka")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    yield
-    logger.setLevel(before)
+    caplog.set_level(logging.CRITICAL, "aiokafka")
 
 
 @pytest.fixture

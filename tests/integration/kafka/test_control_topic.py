@@ -1,0 +1,127 @@
+"""Control topics and the making of topics, on real Kafka."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from producers.control_topic import ControlTopic
+from producers.kafka_publisher import KafkaPublisher
+from producers.topics import base_topics, control_topic, ensure_topics, lane_topics
+from runtime.settings import KafkaSettings
+from schemas.errors import QueueUnavailable
+from schemas.records import OutRecord
+from schemas.topics import Lane, LaneClass
+from tests.waiting import eventually
+
+
+class Applied:
+    """What a follower was told, in order."""
+
+    def __init__(self) -> None:
+        self.all: list[tuple[bytes, bytes | None]] = []
+
+    def __call__(self, key: bytes, value: bytes | None) -> None:
+        self.all.append((key, value))
+
+
+@asynccontextmanager
+async def following(settings: KafkaSettings, applied: Applied) -> AsyncIterator[ControlTopic]:
+    reader = ControlTopic(settings, settings.topics.catalog, applied)
+    task = asyncio.create_task(reader.follow())
+    try:
+        yield reader
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def make(settings: KafkaSettings) -> None:
+    await ensure_topics(settings, [control_topic(settings, settings.topics.catalog)])
+
+
+async def write(publisher: KafkaPublisher, settings: KafkaSettings, key: bytes | None, value: bytes | None) -> None:
+    await publisher.publish(OutRecord(settings.topics.catalog, key, value, [], partition=0))
+
+
+async def test_all_that_was_written_before_is_applied_before_it_is_caught_up(
+    kafka_settings: KafkaSettings, publisher: KafkaPublisher
+) -> None:
+    await make(kafka_settings)
+    for number in range(100):
+        await write(publisher, kafka_settings, b"key", b"%d" % number)
+    applied = Applied()
+    async with following(kafka_settings, applied) as reader:
+        await asyncio.wait_for(reader.caught_up.wait(), 20)
+        assert applied.all[-1] == (b"key", b"99")
+
+
+async def test_then_it_is_followed_tombstones_and_all(kafka_settings: KafkaSettings, publisher: KafkaPublisher) -> None:
+    await make(kafka_settings)
+    applied = Applied()
+    async with following(kafka_settings, applied) as reader:
+        await asyncio.wait_for(reader.caught_up.wait(), 20)
+        assert applied.all == []
+        await write(publisher, kafka_settings, b"a", b"1")
+        await eventually(lambda: applied.all == [(b"a", b"1")])
+        await write(publisher, kafka_settings, b"a", None)
+        await eventually(lambda: applied.all == [(b"a", b"1"), (b"a", None)])
+
+
+async def test_a_topic_that_does_not_exist_yet_is_waited_for(
+    kafka_settings: KafkaSettings, publisher: KafkaPublisher
+) -> None:
+    applied = Applied()
+    async with following(kafka_settings, applied) as reader:
+        with pytest.raises(AssertionError, match="not within"):
+            await eventually(reader.caught_up.is_set, timeout_s=0.5)
+        await make(kafka_settings)
+        await write(publisher, kafka_settings, b"a", b"1")
+        await eventually(lambda: applied.all == [(b"a", b"1")], timeout_s=60)
+
+
+async def test_an_unreachable_kafka_is_tried_again_and_leaves_nothing_open(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, "aiokafka")
+    async with following(KafkaSettings(kafka_bootstrap_servers="127.0.0.1:1"), Applied()) as reader:
+        with pytest.raises(AssertionError, match="not within"):
+            await eventually(reader.caught_up.is_set, timeout_s=1)
+
+
+async def test_topics_are_made_once_with_the_settings_we_rely_on(kafka_settings: KafkaSettings) -> None:
+    lane = Lane("digits", "2", LaneClass.LIVE)
+    plans = [*base_topics(kafka_settings, 3), *lane_topics(kafka_settings, [lane], 5)]
+    made = await ensure_topics(kafka_settings, plans)
+    assert sorted(made) == sorted(plan.name for plan in plans)
+    assert await ensure_topics(kafka_settings, plans) == []
+
+    topics = kafka_settings.topics
+    assert await setting(kafka_settings, topics.catalog, "cleanup.policy") == "compact"
+    assert await setting(kafka_settings, topics.lane(lane), "max.message.bytes") == str(kafka_settings.max_record_bytes)
+    dead = await setting(kafka_settings, topics.dead_letter(topics.requests), "max.message.bytes")
+    assert int(dead) > kafka_settings.max_record_bytes, "room for saying why"
+
+
+async def setting(settings: KafkaSettings, topic: str, name: str) -> str:
+    admin = AIOKafkaAdminClient(**settings.client_options())
+    await admin.start()
+    try:
+        (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    finally:
+        await admin.close()
+    return next(str(entry[1]) for entry in answer.resources[0][4] if entry[0] == name)
+
+
+async def test_two_that_make_a_topic_at_once_do_not_mind_each_other(kafka_settings: KafkaSettings) -> None:
+    plans = base_topics(kafka_settings, 1)
+    made = await asyncio.gather(*(ensure_topics(kafka_settings, plans) for _ in range(3)))
+    assert sorted(name for names in made for name in names) == sorted(plan.name for plan in plans)
+
+
+async def test_topics_on_an_unreachable_kafka_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, "aiokafka")
+    with pytest.raises(QueueUnavailable):
+        await ensure_topics(KafkaSettings(kafka_bootstrap_servers="127.0.0.1:1"), [])
