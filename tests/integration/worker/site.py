@@ -19,6 +19,7 @@ from schemas.jobs import Answer, Payload, Terminal
 from schemas.names import new_job_id
 from schemas.records import LaneJob, OutRecord, lane_record
 from schemas.topics import Lane, LaneClass, Topics
+from stores.redis import RedisNews
 from tests.integration.worker.lever import MODEL, pull
 from tests.waiting import eventually
 
@@ -26,13 +27,17 @@ PARTITIONS = 4
 
 
 class Site:
-    """Topics of its own on real services. `heard` holds every result record, in the order it came."""
+    """Topics of its own on real services.
+
+    `heard` holds every result record, in the order it came; `running` the ids of jobs announced as running.
+    """
 
     def __init__(self, settings: KafkaSettings, environment: Mapping[str, str], publisher: KafkaPublisher) -> None:
         self.settings = settings
         self.environment = environment
         self.publisher = publisher
         self.heard: list[Terminal] = []
+        self.running: set[str] = set()
 
     @property
     def topics(self) -> Topics:
@@ -40,9 +45,12 @@ class Site:
 
     async def submit(self, *jobs: LaneJob) -> list[str]:
         """Put jobs into their lanes; returns their ids."""
-        records = [lane_record(self.topics.lane(Lane(job.model, job.version, job.lane)), job, "/test") for job in jobs]
-        await self.publish(*records)
+        await self.publish(*map(self.record, jobs))
         return [job.id for job in jobs]
+
+    def record(self, job: LaneJob) -> OutRecord:
+        """The job as gateway and router write it."""
+        return lane_record(self.topics.lane(Lane(job.model, job.version, job.lane)), job, "/test")
 
     async def publish(self, *records: OutRecord) -> None:
         outcomes = await self.publisher.publish_all(records)
@@ -114,18 +122,25 @@ async def open_site(environment: Mapping[str, str], versions: Sequence[str] = ("
         publisher = await stack.enter_async_context(KafkaPublisher(settings))
         # A topic is known to its controller a little before the brokers speak of it.
         results = await open_patiently(stack, lambda: ResultsReader(settings), asyncio.Event())
+        news = await stack.enter_async_context(RedisNews(environment["redis_url"], prefix=settings.topic_prefix))
         site = Site(settings, environment, publisher)
-        listening = asyncio.create_task(_listen(site, results))
+        listening = [asyncio.create_task(_hear_results(site, results)), asyncio.create_task(_hear_running(site, news))]
         try:
             yield site
         finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+            for task in listening:
+                task.cancel()
+            await asyncio.gather(*listening, return_exceptions=True)
 
 
 KAFKA = KafkaSettings.model_fields.keys()
 
 
-async def _listen(site: Site, results: ResultsReader) -> None:
+async def _hear_results(site: Site, results: ResultsReader) -> None:
     async for terminal in results.terminals():
         site.heard.append(terminal)
+
+
+async def _hear_running(site: Site, news: RedisNews) -> None:
+    async for keys, _ in news.running():
+        site.running |= {key.id for key in keys}
