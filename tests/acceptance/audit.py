@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Collection
 from typing import NamedTuple
 
 import asyncpg
@@ -61,6 +62,18 @@ async def all_ended(stack: Stack, load: Load) -> bool:
     rows = await rows_of(stack, load)
     open_jobs = {row["number"]: row["status"] for row in rows if row["status"] in ("queued", "running")}
     assert not open_jobs, f"{len(open_jobs)} jobs have not ended: {dict(list(open_jobs.items())[:5])}"
+    return True
+
+
+async def all_succeeded(stack: Stack, ids: Collection[str]) -> bool:
+    """Whether each of these jobs is there, and has succeeded."""
+    connection = await asyncpg.connect(stack.postgres_dsn)
+    try:
+        statuses = await connection.fetch("select status from jobs where id = any($1)", list(ids))
+    finally:
+        await connection.close()
+    counts = Counter(row["status"] for row in statuses)
+    assert counts == {"succeeded": len(ids)}, dict(counts)
     return True
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -31,6 +31,14 @@ class Heard(NamedTuple):
         return self.headers["ce_status"].decode()
 
 
+class Said(NamedTuple):
+    """A record as a producer writes it."""
+
+    value: bytes | None
+    headers: Mapping[str, str | bytes] = {}
+    key: str | bytes | None = None
+
+
 def send(
     bootstrap_servers: str,
     topic: str,
@@ -39,6 +47,12 @@ def send(
     key: str | bytes | None = None,
 ) -> tuple[int, int]:
     """Produce one record; returns partition and offset once the broker has it."""
+    (delivered,) = send_all(bootstrap_servers, topic, [Said(value, with_headers or {}, key)])
+    return delivered
+
+
+def send_all(bootstrap_servers: str, topic: str, records: Sequence[Said]) -> list[tuple[int, int]]:
+    """Produce records; returns partitions and offsets, in whatever order, once the broker has them all."""
     producer = Producer({"bootstrap.servers": bootstrap_servers, "acks": "all"})
     delivered: list[tuple[int, int]] = []
 
@@ -47,10 +61,11 @@ def send(
             raise KafkaException(error)
         delivered.append(place(message))
 
-    producer.produce(topic, value, key, headers=dict(with_headers or {}), on_delivery=on_delivery)
+    for record in records:
+        producer.produce(topic, record.value, record.key, headers=dict(record.headers), on_delivery=on_delivery)
     producer.flush(REACH_S)
-    assert delivered, f"no record reached {topic}"
-    return delivered[0]
+    assert len(delivered) == len(records), f"only {len(delivered)} of {len(records)} records reached {topic}"
+    return delivered
 
 
 class TopicReader:

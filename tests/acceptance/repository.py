@@ -35,6 +35,15 @@ max_batch_size: 32
 input: [{{name: text, data_type: TYPE_STRING, dims: []}}]
 output: [{{name: echo, data_type: TYPE_STRING, dims: []}}]
 """
+# The delay lets jobs that come together run together.
+SQUARES = """
+name: squares
+platform: onnxruntime_onnx
+max_batch_size: 32
+input: [{name: place, data_type: TYPE_INT64, dims: []}]
+output: [{name: square, data_type: TYPE_INT64, dims: []}]
+dynamic_batching: {max_queue_delay_microseconds: 200000}
+"""
 # The delay paces clients that wait for their jobs: eight of them send some hundred jobs a second, not some thousand.
 TICKETS = """
 name: tickets
@@ -52,6 +61,7 @@ def write_repository(path: Path) -> Path:
     shutil.copytree(EXAMPLES / "models" / "digits", digits, ignore=shutil.ignore_patterns("*.safetensors"))
     write_model(path / "volume", VOLUME, volume())
     write_model(path / "echo", ECHO.format(name="echo"), echo())
+    write_model(path / "squares", SQUARES, squares())
     write_model(path / "tickets", TICKETS, tickets())
     return path
 
@@ -84,6 +94,17 @@ def echo() -> onnx.ModelProto:
         "echo",
         [helper.make_tensor_value_info("text", TensorProto.STRING, ["rows"])],
         [helper.make_tensor_value_info("echo", TensorProto.STRING, ["rows"])],
+    )
+    return whole(graph)
+
+
+def squares() -> onnx.ModelProto:
+    graph = helper.make_graph(
+        [helper.make_node("Gather", ["table", "place"], ["square"])],
+        "squares",
+        [helper.make_tensor_value_info("place", TensorProto.INT64, ["rows"])],
+        [helper.make_tensor_value_info("square", TensorProto.INT64, ["rows"])],
+        initializer=[numpy_helper.from_array(np.arange(10) ** 2, "table")],
     )
     return whole(graph)
 
