@@ -61,7 +61,8 @@ class Pipeline:
     async def work(self, records: Sequence[Record]) -> None:
         """Returns when every record of the batch is done, or its partition lost."""
         started = time.perf_counter()
-        metrics.WAIT_SECONDS.observe(max(0.0, self._clock().timestamp() - records[0].timestamp_ms / 1000))
+        if records[0].timestamp_ms >= 0:
+            metrics.WAIT_SECONDS.observe(max(0.0, self._clock().timestamp() - records[0].timestamp_ms / 1000))
         decisions = await self._decide(records)
         self._tell(decisions)
         await self._admit([each for each in decisions if isinstance(each, Routed)])

@@ -1,0 +1,77 @@
+"""Router and sink as processes: how they exit when they cannot start, and when they are told to stop."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+
+from tests.waiting import eventually_sync
+
+ROLES = ["router", "sink"]
+# Nobody answers there: a role waits for its parts, and says so.
+NOWHERE = {
+    "PENSTOCK_KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+    "PENSTOCK_POSTGRES_DSN": "postgresql://penstock@127.0.0.1:1/penstock",
+    "PENSTOCK_REDIS_URL": "redis://127.0.0.1:1/0",
+    "PENSTOCK_HEALTH_HOST": "127.0.0.1",
+}
+
+
+def start(role: str, **variables: str) -> "subprocess.Popen[str]":
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_")}
+    program = f"from workers.{role}.main import run; run()"
+    return subprocess.Popen(
+        [sys.executable, "-c", program], env=environ | NOWHERE | variables, stderr=subprocess.PIPE, text=True
+    )
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_mistake_in_the_settings_is_told_at_once_and_the_exit_status_is_2(role: str) -> None:
+    with start(role, PENSTOCK_HEALTH_PORT="many", PENSTOCK_TOPIC_PREFIX="Not Good") as process:
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert sorted(line.partition(":")[0] for line in errors.splitlines()) == [
+        "PENSTOCK_HEALTH_PORT",
+        "PENSTOCK_TOPIC_PREFIX",
+    ]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_port_in_use_is_told_in_one_line_and_the_exit_status_is_2(role: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with start(role, PENSTOCK_HEALTH_PORT=port) as process:
+            _, errors = process.communicate(timeout=30)
+    assert process.returncode == 2
+    (line,) = errors.splitlines()
+    assert f"127.0.0.1:{port}" in line
+    assert "PENSTOCK_HEALTH_PORT" in line
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_that_waits_for_its_parts_is_alive_but_not_ready_and_stops_when_told_to(role: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with start(role, PENSTOCK_HEALTH_PORT=str(port)) as process:
+        assert eventually_sync(lambda: status(port, "/livez") == 200, timeout_s=30)
+        assert status(port, "/readyz") == 503
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+    assert process.returncode == 0
+
+
+def status(port: int, path: str) -> int | None:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as response:
+            code: int = response.status
+            return code
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+    except OSError:
+        return None
