@@ -79,6 +79,7 @@ class TopicReader:
                 "group.id": "reader",  # librdkafka asks for one; nothing is ever committed to it
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 50,
             }
         )
         self.heard: list[Heard] = []
@@ -114,7 +115,7 @@ class TopicReader:
 
     def _poll(self) -> list[Heard]:
         heard = []
-        for message in self._consumer.consume(num_messages=500, timeout=0.2):
+        for message in self._consumer.consume(num_messages=500, timeout=0.05):
             failure = message.error()
             if failure is not None:
                 raise KafkaException(failure)

@@ -190,8 +190,9 @@ async def test_kcat_is_a_client(http: httpx.AsyncClient, stack: Stack, topics: T
     assert labels_of(await found(http, job_id)) == LABELS
     # Then kcat reads its result too
     read = await kcat(stack, "-C", "-t", topics.results, "-o", "beginning", "-e", "-q", "-f", "%k %s\n")
-    (line,) = [line for line in read.decode().splitlines() if line.startswith(f"{job_id} ")]
-    assert [row["label"] for row in json.loads(line.removeprefix(job_id))["predictions"]] == LABELS
+    mine = f"{job_id} ".encode()
+    (result,) = [line.removeprefix(mine) for line in read.splitlines() if line.startswith(mine)]
+    assert [row["label"] for row in json.loads(result)["predictions"]] == LABELS
 
 
 async def kcat(stack: Stack, *options: str, stdin: bytes | None = None) -> bytes:

@@ -24,6 +24,9 @@ pytestmark = pytest.mark.skipif(
     service_source() is not SOURCES["embedded"], reason="only services of our own have a data directory"
 )
 
+# The second run's worker waits until the broker misses the first's.
+QUICK = {"PENSTOCK_KAFKA_SESSION_TIMEOUT_S": "6"}
+
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
@@ -37,7 +40,7 @@ async def test_jobs_of_a_run_that_was_killed_finish_in_the_next(tmp_path: Path, 
     # Given a run with one job that is done, and others that are not
     rows = digits.images(1)
     options = ("--port", "0", "--data-dir", str(data_dir), "--models", str(models))
-    with running_up(tmp_path, *options) as first:
+    with running_up(tmp_path, *options, **QUICK) as first:
         url = await first.ready()
         async with httpx.AsyncClient(base_url=url, timeout=30) as http:
             done = await jobs.succeeded(
@@ -50,7 +53,7 @@ async def test_jobs_of_a_run_that_was_killed_finish_in_the_next(tmp_path: Path, 
         first.send(SIGKILL)
         await eventually(lambda: not any(map(runs, family)), 30, "every process has ended")
     # Then the next run over the same directory knows what was done, and does the rest
-    second = Stack(data_dir, models=models, environ=os.environ, announce=LOGS.announce, on_line=LOGS.hear)
+    second = Stack(data_dir, models=models, environ=os.environ | QUICK, announce=LOGS.announce, on_line=LOGS.hear)
     async with opened(second), httpx.AsyncClient(base_url=second.gateway_url, timeout=30) as http:
         again = await jobs.read(http, done["id"])
         assert {name: again[name] for name in again if name != "urls"} == {
