@@ -12,6 +12,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from penstock.stack import Stack
 from schemas.topics import Topics
+from tests.acceptance.client import client_of
 from tests.acceptance.extra_roles import left_alone
 from tests.acceptance.opening import opened
 from tests.acceptance.repository import write_parked_repository, write_repository
@@ -58,7 +59,7 @@ def stack(portal: BlockingPortal, models: Path, services: dict[str, str]) -> Ite
 
 @pytest.fixture
 async def http(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=stack.gateway_url, timeout=70) as client:
+    async with client_of(stack.gateway_url) as client:
         yield client
 
 
@@ -96,7 +97,7 @@ async def fragile(fragile_stack: Stack) -> Stack:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def fragile_http(fragile: Stack) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=fragile.gateway_url, timeout=30) as client:
+    async with client_of(fragile.gateway_url, timeout_s=30) as client:
         yield client
 
 

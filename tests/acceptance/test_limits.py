@@ -10,6 +10,7 @@ import pytest
 
 from penstock.stack import Stack
 from tests.acceptance import digits, jobs
+from tests.acceptance.client import client_of
 from tests.acceptance.extra_roles import extra_role
 from tests.waiting import eventually
 
@@ -57,7 +58,7 @@ async def narrow(stack: Stack, models: Path) -> AsyncIterator[httpx.AsyncClient]
     settings = {"PENSTOCK_GATEWAY_MAX_LANE_DEPTH": str(DEPTH)}
     async with (
         extra_role(stack, "gateway", "narrow", models=models, settings=settings) as url,
-        httpx.AsyncClient(base_url=url, timeout=30) as client,
+        client_of(url) as client,
     ):
         yield client
 

@@ -6,8 +6,10 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus_text
 
+from penstock.role import Role
 from penstock.stack import Stack
 from tests.acceptance import digits, jobs
+from tests.acceptance.client import client_of
 
 
 async def test_the_gateway_is_alive_and_ready(http: httpx.AsyncClient) -> None:
@@ -21,12 +23,12 @@ async def test_the_gateway_is_alive_and_ready(http: httpx.AsyncClient) -> None:
 
 
 async def test_every_role_is_alive_ready_and_measured(stack: Stack) -> None:
-    async with httpx.AsyncClient() as client:
-        for name, role in stack.roles.items():
-            base = f"http://127.0.0.1:{role.program.health_port}"  # type: ignore[attr-defined]
-            assert (await client.get(f"{base}/livez")).status_code == 200, name
-            assert (await client.get(f"{base}/readyz")).json()["ready"] is True, name
-            metrics = await client.get(f"{base}/metrics")
+    for name, role in stack.roles.items():
+        assert isinstance(role.program, Role)
+        async with client_of(f"http://127.0.0.1:{role.program.health_port}") as client:
+            assert (await client.get("/livez")).status_code == 200, name
+            assert (await client.get("/readyz")).json()["ready"] is True, name
+            metrics = await client.get("/metrics")
             names = {family.name for family in prometheus_text(metrics.text)}
             assert any(family.startswith("penstock_") for family in names), name
 

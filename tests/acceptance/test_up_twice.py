@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from signal import SIGKILL
 
-import httpx
 import pytest
 
 from penstock.stack import Stack
 from tests.acceptance import digits, jobs
 from tests.acceptance.audit import audit
+from tests.acceptance.client import client_of
 from tests.acceptance.load import Load
 from tests.acceptance.opening import opened
 from tests.acceptance.repository import MANY_TURNS
@@ -42,7 +42,7 @@ async def test_jobs_of_a_run_that_was_killed_finish_in_the_next(tmp_path: Path, 
     options = ("--port", "0", "--data-dir", str(data_dir), "--models", str(models))
     with running_up(tmp_path, *options, **QUICK) as first:
         url = await first.ready()
-        async with httpx.AsyncClient(base_url=url, timeout=30) as http:
+        async with client_of(url) as http:
             done = await jobs.succeeded(
                 http, jobs.accepted(await http.post("/v1/models/digits/jobs", json=digits.request(rows)))["id"]
             )
@@ -54,7 +54,7 @@ async def test_jobs_of_a_run_that_was_killed_finish_in_the_next(tmp_path: Path, 
         await eventually(lambda: not any(map(runs, family)), 30, "every process has ended")
     # Then the next run over the same directory knows what was done, and does the rest
     second = Stack(data_dir, models=models, environ=os.environ | QUICK, announce=LOGS.announce, on_line=LOGS.hear)
-    async with opened(second), httpx.AsyncClient(base_url=second.gateway_url, timeout=30) as http:
+    async with opened(second), client_of(second.gateway_url) as http:
         again = await jobs.read(http, done["id"])
         assert {name: again[name] for name in again if name != "urls"} == {
             name: done[name] for name in done if name != "urls"
