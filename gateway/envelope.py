@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.options import Options, check_options
 from schemas.errors import RequestError
+from schemas.malformed import why_not_json
 from schemas.topics import LaneClass
 
 _FIELD: Final = re.compile(r"(?:field `|at `\$\.)([^`]+)`")
@@ -38,7 +39,7 @@ def parse_envelope(body: bytes) -> Envelope:
     except msgspec.ValidationError as error:
         raise RequestError(f"the body is not a job: {error}", param=_field_of(str(error))) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"the body is not valid JSON: {error}") from error
+        raise RequestError(f"the body is not valid JSON: {why_not_json(error, body)}") from error
     except RecursionError as error:
         raise RequestError("the body is nested too deeply") from error
     # The decoder keeps the last of two equal names; two readers could then see two jobs in one body.

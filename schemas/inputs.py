@@ -17,6 +17,7 @@ import orjson
 from schemas.errors import InvalidInput, UnsupportedMediaType
 from schemas.images import IMAGE_TYPES, image_to_row
 from schemas.jobs import Answer, Payload
+from schemas.malformed import why_not_json
 from schemas.oip import JSON, OCTET_STREAM, parse_request
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import DTYPES, Array, check_shape, element_count, finite, from_json, to_array, to_raw
@@ -81,7 +82,7 @@ def _from_json(signature: Signature, payload: Payload) -> CheckedInput:
     except msgspec.ValidationError as error:
         raise InvalidInput(f"input must be a JSON object: {error}", param="input") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"input is not valid JSON: {error}", param="input") from error
+        raise InvalidInput(f"input is not valid JSON: {why_not_json(error, payload.value)}", param="input") from error
     given = [name for name in FORMS if getattr(form, name) is not msgspec.UNSET]
     if len(given) != 1:
         found = " and ".join(given) or "none of them"

@@ -13,6 +13,7 @@ import orjson
 
 from schemas.errors import InvalidInput
 from schemas.jobs import Payload
+from schemas.malformed import why_not_json
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array, check_shape, datatype_of, from_json, from_raw, to_raw
 
@@ -63,7 +64,7 @@ def parse_request(signature: Signature, payload: Payload) -> InferRequest:
     except msgspec.ValidationError as error:
         raise InvalidInput(f"not an inference request: {error}", param=_path(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"the request is not valid JSON: {error}") from error
+        raise InvalidInput(f"the request is not valid JSON: {why_not_json(error, head)}") from error
     except RecursionError as error:
         raise InvalidInput("the request is nested too deeply") from error
     try:

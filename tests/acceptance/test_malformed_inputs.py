@@ -106,8 +106,8 @@ CASES: dict[str, tuple[Sent, Refused]] = {
     "nested wrongly": (tensor(data=[[0.0] * 64]), Refused(400, "inputs[0].data", "nested 2 deep")),
     "text among numbers": (spoiled('"5"'), Refused(400, "inputs[0].data", "FP32")),
     "null among numbers": (spoiled("null"), Refused(400, "inputs[0].data", "FP32")),
-    "NaN": (spoiled("NaN"), Refused(400, "input", "JSON")),
-    "Infinity": (spoiled("-Infinity"), Refused(400, "input", "JSON")),
+    "NaN": (spoiled("NaN"), Refused(400, "input", "NaN at byte 69")),
+    "Infinity": (spoiled("-Infinity"), Refused(400, "input", "-Infinity at byte 69")),
     "infinite for its datatype": (spoiled("1e300"), Refused(400, "inputs[0].data", "not a finite FP32")),
     "no data": (tensor(data=None, parameters={}), Refused(400, "inputs[0].data", "")),
     "an input twice": (
@@ -204,6 +204,10 @@ CASES: dict[str, tuple[Sent, Refused]] = {
     "no model": (document({"input": digits.request(ONE)}, ENVELOPE), Refused(400, "model", "model")),
     "no input": (document({"model": "digits"}, ENVELOPE), Refused(400, "input", "input")),
     "input is no object": (envelope(input="seven"), Refused(400, "input", "object")),
+    "NaN in the envelope": (
+        Sent(b'{"model": "digits", "input": {"instances": [NaN]}}', path=ENVELOPE),
+        Refused(400, None, "NaN at byte"),
+    ),
     "unknown member": (envelope(priority=9), Refused(400, "priority", "priority")),
     "a member twice": (
         Sent(b'{"model": "digits", "model": "echo", "input": {}}', path=ENVELOPE),
