@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.problems import Overload
+from schemas.errors import LaneFull
 from schemas.topics import Lane
 
 # After a refusal the lane should have drained to this part of its limit before the client comes back.
@@ -63,12 +63,12 @@ class LaneDepths:
         return lag + self._admitted.get(lane, 0) - self._seen.get(lane, 0)
 
     def admit(self, lane: Lane) -> None:
-        """Count one more record. Raises `Overload` where the lane is full."""
+        """Count one more record. Raises `LaneFull` where the lane is full."""
         depth = self.depth(lane)
         if depth >= self.limit_records:
             view = self._views.get(lane)
             seconds = retry_after_s(depth, self.limit_records, view.drain_records_per_s if view else None)
-            raise Overload(
+            raise LaneFull(
                 f"the {lane.cls} lane of {lane.model} {lane.version} is full",
                 retry_after_s=seconds,
                 limit_records=self.limit_records,

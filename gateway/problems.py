@@ -43,14 +43,6 @@ class Problem(msgspec.Struct, frozen=True):
     error: ErrorBody
 
 
-class Overload(LaneFull):
-    """`LaneFull` with the limit that was reached, in records."""
-
-    def __init__(self, message: str, *, retry_after_s: float, limit_records: int) -> None:
-        super().__init__(message, retry_after_s=retry_after_s)
-        self.limit_records = limit_records
-
-
 _encoder = msgspec.json.Encoder()
 
 
@@ -87,7 +79,7 @@ def _headers_of(error: PenstockError) -> Headers:
     headers: Headers = [(b"content-type", CONTENT_TYPE)]
     if error.retryable:
         headers.append((b"retry-after", retry_after(error.retry_after_s)))
-    if isinstance(error, Overload):
+    if isinstance(error, LaneFull) and error.limit_records is not None:
         seconds = retry_after(error.retry_after_s)
         headers.append((b"ratelimit-policy", b'"lane";q=%d' % error.limit_records))
         headers.append((b"ratelimit", b'"lane";r=0;t=' + seconds))

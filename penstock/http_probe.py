@@ -1,21 +1,39 @@
-"""Asks a role whether it is ready."""
+"""Asks a role small questions over HTTP: whether it is ready, and which models it knows."""
 
 import asyncio
+from typing import Any
+
+import orjson
 
 TIMEOUT_S = 5.0
 
 
 async def answers_ok(host: str, port: int, path: str) -> bool:
     """Whether `GET path` is answered with 200."""
-    request = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
+    status, _ = await _get(host, port, path)
+    return status == b"200"
+
+
+async def models_of(host: str, port: int) -> set[str]:
+    """The names of the models that the gateway there has in its catalog."""
+    status, body = await _get(host, port, "/v1/models")
+    if status != b"200":
+        return set()
+    models: list[dict[str, Any]] = orjson.loads(body)["data"]
+    return {model["id"] for model in models}
+
+
+async def _get(host: str, port: int, path: str) -> tuple[bytes, bytes]:
+    """Status and body; nothing of both where nobody answers in time."""
+    request = f"GET {path} HTTP/1.0\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n"
     try:
         async with asyncio.timeout(TIMEOUT_S):
             reader, writer = await asyncio.open_connection(host, port)
             try:
                 writer.write(request.encode())
-                status_line = await reader.readline()
+                head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
             finally:
                 writer.close()
     except (OSError, TimeoutError):
-        return False
-    return status_line.split(b" ")[1:2] == [b"200"]
+        return b"", b""
+    return b"".join(head.split(b" ")[1:2]), body

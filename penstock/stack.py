@@ -13,12 +13,16 @@ from penstock.embedded.kafka import NO_PROPERTIES
 from penstock.embedded.ports import LOOPBACK, choose, is_free
 from penstock.embedded.stack import EmbeddedStack, say_nothing, start_all, stop_all
 from penstock.errors import StackError
-from penstock.part import Part
+from penstock.http_probe import models_of
+from penstock.part import POLL_INTERVAL_S, Part
 from penstock.preparing import create_topics, migrate_database
 from penstock.reaper import Reaper
 from penstock.role import Role
 from penstock.role_environment import role_environment
 from penstock.supervisor import Supervisor
+
+# How long a model that stands in the repository is waited for at the gateway.
+ANNOUNCED_WITHIN_S = 5.0
 
 
 def hear_nothing(_: str, __: str) -> None:
@@ -89,6 +93,7 @@ class Stack:
             self._roles = self._assemble(env, self.services.reaper)
             opening.push_async_callback(self._stop_roles)
             await start_all(list(self._roles.values()))
+            await self._until_announced()
             supervisor = Supervisor([*self.services.parts, *self._roles.values()], self._announce)
             opening.push_async_callback(end_task, asyncio.create_task(supervisor.run(), name="supervisor"))
             self._open = opening.pop_all()
@@ -118,6 +123,19 @@ class Stack:
             own = {"PENSTOCK_HEALTH_HOST": LOOPBACK, "PENSTOCK_HEALTH_PORT": str(port)}
             roles[name] = Role(command, name=name, health_port=port, env={**env, **own}, on_line=self._on_line)
         return {name: Part(role, reaper) for name, role in roles.items()}
+
+    async def _until_announced(self) -> None:
+        """A worker that is ready has announced its models; return when the gateway has heard of them.
+
+        One that the worker leaves out, for it cannot be served, is not waited for longer than a moment.
+        """
+        expected = await asyncio.to_thread(lambda: {path.parent.name for path in self._models.glob("*/model.yaml")})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANNOUNCED_WITHIN_S):
+                while True:
+                    if expected <= await models_of(reachable(self._host), self._port):
+                        return
+                    await asyncio.sleep(POLL_INTERVAL_S)
 
     async def _stop_roles(self) -> None:
         """The gateway first: those who wait at it still get what is being computed."""

@@ -14,7 +14,8 @@
     │   │   └── RequestInFlight       409  request_in_flight      the same idempotency key is being answered
     │   ├── PayloadTooLarge           413  payload_too_large
     │   ├── UnsupportedMediaType      415  unsupported_media_type
-    │   └── IdempotencyMismatch       422  idempotency_mismatch   same key, other body
+    │   ├── IdempotencyMismatch       422  idempotency_mismatch   same key, other body
+    │   └── Refused                   400  refused                met as a client: the server's words, with its code
     ├── LaneFull                      429  lane_full
     ├── Unavailable                   503  unavailable            try again; with the same key nothing runs twice
     │   ├── QueueUnavailable          503  queue_unavailable
@@ -165,14 +166,32 @@ class IdempotencyMismatch(RequestError):
     status = 422
 
 
+class Refused(RequestError):
+    """What a server of ours, or a proxy before it, answered to a request that we made as its client."""
+
+    code = "refused"
+    title = "Refused"
+
+    def __init__(self, told: ErrorBody) -> None:
+        super().__init__(told.message, param=told.param)
+        self._told = told
+
+    def body(self) -> ErrorBody:
+        return self._told
+
+
 class LaneFull(PenstockError):
-    """The lane holds as many jobs as it may; `retry_after_s` is when there should be room."""
+    """The lane holds `limit_records`, as many as it may; `retry_after_s` is when there should be room."""
 
     code = "lane_full"
     type = "rate_limit_error"
     title = "Lane full"
     status = 429
     retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, limit_records: int | None = None) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.limit_records = limit_records
 
 
 class Unavailable(PenstockError):

@@ -14,7 +14,7 @@ import msgspec
 from penstock.submit.outcome import NOTHING, Ending, status_of
 from penstock.submit.patience import Patience
 from producers.bulk.lines import JobLine
-from schemas.errors import ErrorBody, LaneFull, PenstockError, RequestError, RequestInFlight, Unavailable
+from schemas.errors import ErrorBody, LaneFull, PenstockError, Refused, RequestInFlight, Unavailable
 from schemas.jobs import TERMINAL, Status
 
 # How long an answer may wait for its job; the contract allows 60 s, proxies on the way often less.
@@ -24,18 +24,6 @@ POLL_PAUSE_S: Final = 1.0
 POOL_CONNECTIONS: Final = 4
 # Answers of a server, or of a proxy before it, that is away for a while. A 500 is about this one request.
 PASSING: Final = frozenset({502, 503, 504})
-
-
-class Refused(RequestError):
-    """The server's own refusal, as it told it."""
-
-    def __init__(self, status: int, told: ErrorBody) -> None:
-        super().__init__(told.message, param=told.param)
-        self.http_status = status
-        self._told = told
-
-    def body(self) -> ErrorBody:
-        return self._told
 
 
 class _Job(msgspec.Struct, frozen=True):
@@ -146,7 +134,7 @@ class GatewayTarget:
             return RequestInFlight(told.message, retry_after_s=wait_s)
         if answer.status_code in PASSING:
             return Unavailable(told.message, retry_after_s=wait_s)
-        return Refused(answer.status_code, told)
+        return Refused(told)
 
     @staticmethod
     def _read(answer: httpx.Response) -> _Job:
@@ -154,7 +142,7 @@ class GatewayTarget:
             return _job_decoder.decode(answer.content)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             told = ErrorBody("not_a_job", f"the server's answer is no job: {error}", "server_error")
-            raise Refused(answer.status_code, told) from error
+            raise Refused(told) from error
 
     def _retry_after_s(self, answer: httpx.Response) -> float | None:
         """Seconds or a date, as RFC 9110 allows; None where there is neither."""

@@ -1,7 +1,7 @@
 import pytest
 
 from gateway.lane_depth import LaneDepths, LaneView, observe, retry_after_s
-from gateway.problems import Overload
+from schemas.errors import LaneFull
 from schemas.topics import Lane, LaneClass
 
 LANE = Lane("digits", "2", LaneClass.LIVE)
@@ -50,7 +50,7 @@ def test_a_lane_takes_as_many_as_its_limit_and_no_more() -> None:
     depths = LaneDepths(2)
     depths.admit(LANE)
     depths.admit(LANE)
-    with pytest.raises(Overload) as refused:
+    with pytest.raises(LaneFull) as refused:
         depths.admit(LANE)
     assert (refused.value.limit_records, refused.value.retry_after_s) == (2, 10)
     depths.admit(OTHER)

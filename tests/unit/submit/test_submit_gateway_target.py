@@ -5,11 +5,19 @@ import httpx
 import msgspec
 import pytest
 
-from penstock.submit.gateway_target import GatewayTarget, Refused, idempotency_key
+from penstock.submit.gateway_target import GatewayTarget, idempotency_key
 from penstock.submit.outcome import Ending, LineStatus
 from penstock.submit.patience import Patience, TargetLost
 from producers.bulk.lines import JobLine
-from schemas.errors import InvalidInput, LaneFull, ModelNotFound, PenstockError, QueueUnavailable, RequestInFlight
+from schemas.errors import (
+    InvalidInput,
+    LaneFull,
+    ModelNotFound,
+    PenstockError,
+    QueueUnavailable,
+    Refused,
+    RequestInFlight,
+)
 from schemas.topics import LaneClass
 from tests.unit.submit.fake_gateway import FakeGateway, job, problem
 
