@@ -34,6 +34,7 @@ class InferenceThread:
         self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
         self._submitted = 0  # written by the loop's thread alone
         self._done = 0  # written by our own
+        self._status_if_left = LEFT_RUNNING_STATUS
 
     @property
     def busy(self) -> bool:
@@ -52,10 +53,14 @@ class InferenceThread:
             self._thread.join()
             atexit.unregister(self._end_process_if_busy)
 
-    def submit(self, work: Callable[[], T]) -> "asyncio.Future[T]":
-        """Have `work` done; the future tells its result, or what it raised."""
+    def submit(self, work: Callable[[], T], *, status_if_left: int = LEFT_RUNNING_STATUS) -> "asyncio.Future[T]":
+        """Have `work` done; the future tells its result, or what it raised.
+
+        A process that ends without waiting for it exits with `status_if_left`.
+        """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._submitted += 1
+        self._status_if_left = status_if_left
         self._waiting.put((partial(copy_context().run, work), future))  # the log's context among other things
         return future
 
@@ -75,8 +80,8 @@ class InferenceThread:
 
     def _end_process_if_busy(self) -> None:
         if self.busy:
-            log.warning("leaving a model that is still running")
-            os._exit(LEFT_RUNNING_STATUS)
+            log.warning("leaving a model that still loads or runs")
+            os._exit(self._status_if_left)
 
 
 def _settle(future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:

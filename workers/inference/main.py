@@ -56,7 +56,7 @@ class Worker:
         redis = (settings.redis_url.get_secret_value(), settings.topic_prefix)
         async with AsyncExitStack() as stack:
             thread = await stack.enter_async_context(InferenceThread())
-            models = await unless_stopped(thread.submit(self._load_models), stop)
+            models = await unless_stopped(thread.submit(self._load_models, status_if_left=0), stop)
             self._waiting_for = f"waiting for Kafka at {settings.kafka_bootstrap_servers}"
             publisher = await open_patiently(stack, self._publisher, stop)
             versions = [model.version for model in models]

@@ -84,4 +84,4 @@ async def test_a_model_that_never_returns_does_not_keep_a_worker_from_leaving(si
         # Then it waits for as long as it may, leaves its group, and says what it leaves behind
         assert await worker.ended(timeout_s=25) == LEFT_RUNNING_STATUS
         assert worker.said("drain limit reached: open records come again")
-        assert worker.said("leaving a model that is still running")
+        assert worker.said("leaving a model that still loads or runs")

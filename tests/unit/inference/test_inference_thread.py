@@ -54,13 +54,13 @@ async def test_nothing_is_left_of_a_thread_that_was_idle() -> None:
 
 
 STUCK = """
-import asyncio, threading
+import asyncio, sys, threading
 from workers.inference.inference_thread import InferenceThread
 
 async def main():
     async with InferenceThread() as thread:
         running = threading.Event()
-        thread.submit(lambda: (running.set(), threading.Event().wait()))
+        thread.submit(lambda: (running.set(), threading.Event().wait()), **eval(sys.argv[1]))
         await asyncio.to_thread(running.wait)
     print("left", flush=True)
 
@@ -68,7 +68,10 @@ asyncio.run(main())
 """
 
 
-def test_a_process_does_not_wait_for_a_model_that_never_returns() -> None:
-    ended = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=30, check=False)
+@pytest.mark.parametrize(("how", "status"), [({}, LEFT_RUNNING_STATUS), ({"status_if_left": 0}, 0)])
+def test_a_process_does_not_wait_for_a_model_that_never_returns(how: dict[str, int], status: int) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", STUCK, repr(how)], capture_output=True, text=True, timeout=30, check=False
+    )
     assert ended.stdout.startswith("left")
-    assert ended.returncode == LEFT_RUNNING_STATUS
+    assert ended.returncode == status
