@@ -129,3 +129,21 @@ async def test_metrics_tell_what_was_done(site: Site) -> None:
     labels = 'lane="live",model="lever"'
     assert f'penstock_worker_jobs_total{{{labels},outcome="succeeded",version="1"}} 10.0' in page
     assert f'penstock_worker_rows_total{{{labels},version="1"}} 20.0' in page
+
+
+async def test_a_live_job_passes_a_backlog_of_bulk(site: Site, quarter_second: int) -> None:
+    # Given a worker that works through a backlog of bulk jobs, four at a time
+    backlog = [job(pull(1.0, spins=quarter_second), lane=LaneClass.BULK) for _ in range(60)]
+    await site.submit(*backlog)
+    async with worker_process(site.environment) as worker:
+        await worker.ready()
+        await site.some_ended(4)
+
+        # When a live job comes
+        urgent = job(pull(2.0))
+        before = len(site.heard)
+        await site.submit(urgent)
+        await site.all_ended([urgent.id])
+
+    # Then it has waited for the micro-batch that ran, the one that was closed, and hardly more
+    assert len(site.heard) - before <= 4 * 4
