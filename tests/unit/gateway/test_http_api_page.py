@@ -9,12 +9,12 @@ import orjson
 
 from gateway.options import KNOWN
 from gateway.settings import GatewaySettings
-from schemas.errors import ConfigurationError, PenstockError, RequestError, Unauthenticated, Undecodable
+from schemas.errors import ConfigurationError, PenstockError, Refused, RequestError, Unauthenticated, Undecodable
 from tests.unit.gateway.house import House, problem
 
 PAGE = (Path(__file__).parents[3] / "docs" / "http-api.md").read_text("utf-8")
 # Never met over HTTP today.
-ELSEWHERE = {"conflict", Unauthenticated.code, Undecodable.code, ConfigurationError.code}
+ELSEWHERE = {"conflict", Unauthenticated.code, Undecodable.code, ConfigurationError.code, Refused.code}
 
 
 def blocks(language: str) -> Iterator[bytes]:
