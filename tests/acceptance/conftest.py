@@ -37,11 +37,12 @@ def portal() -> Iterator[BlockingPortal]:
 
 
 @pytest.fixture(scope="session")
-def services(request: pytest.FixtureRequest) -> dict[str, str]:
-    """What the roles are told of the services; without addresses the stack starts its own."""
+def environ(request: pytest.FixtureRequest) -> dict[str, str]:
+    """What the roles are told; without addresses of services the stack starts its own."""
     if service_source() is SOURCES["embedded"]:
-        return {"PENSTOCK_TOPIC_PREFIX": "penstock"}
+        return {**os.environ, "PENSTOCK_TOPIC_PREFIX": "penstock"}
     return {
+        **os.environ,
         "PENSTOCK_TOPIC_PREFIX": f"acceptance-{secrets.token_hex(6)}",
         "PENSTOCK_KAFKA_BOOTSTRAP_SERVERS": request.getfixturevalue("kafka_bootstrap_servers"),
         "PENSTOCK_POSTGRES_DSN": request.getfixturevalue("postgres_dsn"),
@@ -50,9 +51,9 @@ def services(request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def stack(portal: BlockingPortal, models: Path, services: dict[str, str]) -> Iterator[Stack]:
+def stack(portal: BlockingPortal, models: Path, environ: dict[str, str]) -> Iterator[Stack]:
     """One for all tests that do it no harm."""
-    whole = Stack(None, models=models, environ={**os.environ, **services}, announce=LOGS.announce, on_line=LOGS.hear)
+    whole = Stack(None, models=models, environ=environ, announce=LOGS.announce, on_line=LOGS.hear)
     with portal.wrap_async_context_manager(opened(whole)):
         yield whole
 
@@ -64,26 +65,28 @@ async def http(stack: Stack) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture(scope="session")
-def topics(services: dict[str, str]) -> Topics:
-    return Topics(services["PENSTOCK_TOPIC_PREFIX"])
+def topics(environ: dict[str, str]) -> Topics:
+    return Topics(environ["PENSTOCK_TOPIC_PREFIX"])
 
 
 @pytest.fixture(scope="session")
-def parked(portal: BlockingPortal, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> str:
+def parked(
+    portal: BlockingPortal, stack: Stack, environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> str:
     """A model that was announced by a worker that has gone: its jobs stay queued."""
     repository = write_parked_repository(tmp_path_factory.mktemp("parked"))
-    portal.call(left_alone, stack, repository)
+    portal.call(left_alone, stack, repository, environ)
     return "parked"
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def fragile_stack(models: Path) -> AsyncIterator[Stack]:
+async def fragile_stack(models: Path, environ: dict[str, str]) -> AsyncIterator[Stack]:
     """Two workers, and services of its own: one for all tests that break something."""
     if service_source() is not SOURCES["embedded"]:
         pytest.skip("only services of our own may be broken")
     # A worker that was killed is missed after seconds, not after half a minute: the broker allows no less.
-    environ = {**os.environ, "PENSTOCK_KAFKA_SESSION_TIMEOUT_S": "6"}
-    whole = Stack(None, models=models, workers=2, environ=environ, announce=LOGS.announce, on_line=LOGS.hear)
+    quick = environ | {"PENSTOCK_KAFKA_SESSION_TIMEOUT_S": "6"}
+    whole = Stack(None, models=models, workers=2, environ=quick, announce=LOGS.announce, on_line=LOGS.hear)
     async with opened(whole):
         yield whole
 

@@ -1,6 +1,5 @@
 """Roles beside those of a stack, on its services."""
 
-import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,16 +14,16 @@ from tests.acceptance.role_logs import LOGS
 
 @asynccontextmanager
 async def extra_role(
-    stack: Stack, command: str, name: str, *, models: Path, settings: Mapping[str, str]
+    stack: Stack, command: str, name: str, *, models: Path, environ: Mapping[str, str]
 ) -> AsyncIterator[str]:
     """A role of its own, ready while the block lasts; yields the base URL of its health, for a gateway also its API."""
     (port,) = choose(1)
     url = f"http://{LOOPBACK}:{port}"
     own = {"PENSTOCK_HEALTH_HOST": LOOPBACK, "PENSTOCK_HEALTH_PORT": str(port)}
     env = role_environment(
-        os.environ, stack.services, models=models, gateway_host=LOOPBACK, gateway_port=port, public_url=url
+        environ, stack.services, models=models, gateway_host=LOOPBACK, gateway_port=port, public_url=url
     )
-    role = Role(command, name=name, health_port=port, env={**env, **own, **settings}, on_line=LOGS.hear)
+    role = Role(command, name=name, health_port=port, env={**env, **own}, on_line=LOGS.hear)
     part = Part(role, stack.services.reaper)
     await part.start()
     try:
@@ -33,7 +32,7 @@ async def extra_role(
         await part.stop()
 
 
-async def left_alone(stack: Stack, models: Path) -> None:
+async def left_alone(stack: Stack, models: Path, environ: Mapping[str, str]) -> None:
     """Have the repository's models announced by a worker, and end it."""
-    async with extra_role(stack, "worker", "passing", models=models, settings={}):
+    async with extra_role(stack, "worker", "passing", models=models, environ=environ):
         pass

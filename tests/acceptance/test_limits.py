@@ -53,11 +53,11 @@ async def test_a_job_just_below_the_limit_is_taken(http: httpx.AsyncClient) -> N
 
 
 @pytest.fixture
-async def narrow(stack: Stack, models: Path) -> AsyncIterator[httpx.AsyncClient]:
+async def narrow(stack: Stack, models: Path, environ: dict[str, str]) -> AsyncIterator[httpx.AsyncClient]:
     """A gateway that lets few jobs into a lane."""
-    settings = {"PENSTOCK_GATEWAY_MAX_LANE_DEPTH": str(DEPTH)}
+    own = environ | {"PENSTOCK_GATEWAY_MAX_LANE_DEPTH": str(DEPTH)}
     async with (
-        extra_role(stack, "gateway", "narrow", models=models, settings=settings) as url,
+        extra_role(stack, "gateway", "narrow", models=models, environ=own) as url,
         client_of(url) as client,
     ):
         yield client
