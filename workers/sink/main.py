@@ -22,7 +22,8 @@ from workers.sink.settings import SinkSettings
 
 log = get_logger(__name__)
 
-BATCHES_AT_ONCE: Final = 4
+# One after the other: the records of a job lie in one partition in order, and the first of them is to win.
+BATCHES_AT_ONCE: Final = 1
 # Of those beside: one for the overdue, the running and the old.
 CONNECTIONS: Final = BATCHES_AT_ONCE + 1
 DRAIN_LIMIT_S: Final = 10.0
