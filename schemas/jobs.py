@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.errors import ErrorBody
+from schemas.errors import ErrorBody, PenstockError
 from schemas.topics import Lane, LaneClass
 
 
@@ -89,3 +89,23 @@ class Terminal(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None = None
     error: ErrorBody | None = None
     result: Payload | None = None
+
+
+def failed_end(job: Job, error: PenstockError, completed_at: datetime) -> Terminal:
+    """The end of a job that has no result, for a reason found outside the model."""
+    return Terminal(
+        tenant=job.tenant,
+        id=job.id,
+        model=job.model,
+        version=job.version,
+        lane=job.lane,
+        status=Status.FAILED,
+        created_at=job.created_at,
+        expires_at=job.expires_at,
+        completed_at=completed_at,
+        rows=job.rows,
+        answer=job.answer,
+        variant=job.variant,
+        started_at=job.started_at,
+        error=error.body(),
+    )

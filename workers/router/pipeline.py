@@ -12,13 +12,14 @@ from runtime.backoff import delays_s
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from schemas.errors import PayloadTooLarge, PenstockError, StoreUnavailable, TopicMissing, Undecodable
+from schemas.jobs import failed_end
 from schemas.records import OutRecord, terminal_record
 from schemas.topics import Topics
 from stores.seams import Admissions
 from workers.consuming.seams import Consumer, Record
 from workers.replacements import Replacement, burial, publish_replacements
 from workers.router import metrics
-from workers.router.routing import SOURCE, Dead, Refused, Routed, refuse, route
+from workers.router.routing import SOURCE, Dead, Refused, Routed, route
 from workers.router.submission import Limits
 
 log = get_logger(__name__)
@@ -129,7 +130,7 @@ class Pipeline:
         lane_missing = isinstance(why, TopicMissing) and tried_s > self._lane_patience_s
         if not (lane_missing or isinstance(why, PayloadTooLarge)):
             return None
-        return terminal_record(self._topics.results, refuse(routed.job, why, self._clock()), SOURCE)
+        return terminal_record(self._topics.results, failed_end(routed.job, why, self._clock()), SOURCE)
 
 
 def _where(record: Record) -> dict[str, object]:

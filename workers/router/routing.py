@@ -101,24 +101,6 @@ def tenant_of(_record: Record) -> str:
     return DEFAULT_TENANT
 
 
-def refuse(job: Job, error: PenstockError, now: datetime) -> Terminal:
-    """The end of a job that could be admitted, but not queued."""
-    return Terminal(
-        tenant=job.tenant,
-        id=job.id,
-        model=job.model,
-        version=job.version,
-        lane=job.lane,
-        status=Status.FAILED,
-        created_at=job.created_at,
-        expires_at=job.expires_at,
-        completed_at=now,
-        rows=job.rows,
-        answer=job.answer,
-        error=error.body(),
-    )
-
-
 def _failed(
     asked: Asked,
     checked: Checked | None,

@@ -14,7 +14,7 @@ from producers.seams import Publisher
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from schemas.errors import DeadlineExceeded, StoreUnavailable
-from schemas.jobs import Job, Status, Terminal
+from schemas.jobs import Job, Terminal, failed_end
 from schemas.records import terminal_record
 from schemas.topics import Topics
 from stores.seams import Endings, JobKey
@@ -88,19 +88,4 @@ class Expirer:
 
 def expired(job: Job, clock: Clock) -> Terminal:
     """The end of a job whose deadline has passed."""
-    return Terminal(
-        tenant=job.tenant,
-        id=job.id,
-        model=job.model,
-        version=job.version,
-        lane=job.lane,
-        status=Status.FAILED,
-        created_at=job.created_at,
-        expires_at=job.expires_at,
-        completed_at=clock(),
-        rows=job.rows,
-        answer=job.answer,
-        variant=job.variant,
-        started_at=job.started_at,
-        error=DeadlineExceeded("the deadline passed before the job ended").body(),
-    )
+    return failed_end(job, DeadlineExceeded("the deadline passed before the job ended"), clock())

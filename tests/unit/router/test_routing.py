@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import PayloadTooLarge
-from schemas.jobs import Answer, Job, Status, Terminal
+from schemas.jobs import Answer, Job, Status, Terminal, failed_end
 from schemas.names import is_job_id
 from schemas.records import read_lane_record, read_terminal_record, terminal_record
 from schemas.topics import LaneClass
 from tests.unit.router.requests import CATALOG, INSTANCES, NOW, TOPICS, WRITTEN, record, routed
 from workers.consuming.seams import Record
-from workers.router.routing import Refused, Routed, refuse
+from workers.router.routing import Refused, Routed
 
 REQUEST = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -183,7 +183,7 @@ def test_the_limits_are_those_of_the_settings() -> None:
 
 def test_a_job_whose_record_cannot_be_written_ends_with_the_reason() -> None:
     found = job(asked_for(("ce_id", "order-7")))
-    ended = refuse(found, PayloadTooLarge("too large"), NOW)
+    ended = failed_end(found, PayloadTooLarge("too large"), NOW)
     assert (ended.id, ended.version, ended.rows, ended.status) == ("order-7", "1", 2, Status.FAILED)
 
 
