@@ -24,6 +24,10 @@
     │   └── StoreUnavailable          503  store_unavailable
     ├── JobError                      500  inference_failed       why a job ended as `failed`
     │   ├── OutputInvalid             500  output_invalid
+    │   ├── OutOfMemory               500  out_of_memory          the device has no room for even this job alone
+    │   ├── ModelCrashed              500  model_crashed          the model ended the process that it ran in
+    │   ├── TimeLimitExceeded         500  time_limit_exceeded    one run took longer than its model may
+    │   ├── TransientFailure          500  transient_failure      tried again later, tier by tier
     │   ├── Canceled                  409  canceled
     │   └── DeadlineExceeded          504  deadline_exceeded
     ├── Undecodable                   400  undecodable            a record that is no message of ours: dead-lettered
@@ -237,6 +241,35 @@ class OutputInvalid(JobError):
 
     code = "output_invalid"
     title = "Output invalid"
+
+
+class OutOfMemory(JobError):
+    """The device has no room for the micro-batch; of a micro-batch of several jobs, a smaller one may fit."""
+
+    code = "out_of_memory"
+    title = "Out of memory"
+
+
+class ModelCrashed(JobError):
+    """The model ended the process it ran in: by a segmentation fault, by using up the memory, by exiting."""
+
+    code = "model_crashed"
+    title = "Model crashed"
+
+
+class TimeLimitExceeded(JobError):
+    """A run took longer than model.yaml allows and was cut off."""
+
+    code = "time_limit_exceeded"
+    title = "Time limit exceeded"
+
+
+class TransientFailure(JobError):
+    """Nothing is wrong with the job: what the model needs was not there. The same job may succeed later."""
+
+    code = "transient_failure"
+    title = "Transient failure"
+    retryable = True
 
 
 class Canceled(JobError):
