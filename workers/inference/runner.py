@@ -5,7 +5,7 @@ When a run fails it is halved until the culprits stand alone: k of them among n 
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -23,7 +23,7 @@ log = get_logger(__name__)
 class Model(Protocol):
     """What a runner needs of a backend."""
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
         """Outputs by name for inputs by name, all of shape [rows, ...]. Blocks; may raise anything."""
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ class Adder:
         self.choke = choke
         self.batches: list[list[float]] = []
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
         values = inputs["x"].ravel().tolist()
         self.batches.append(values)
         if self.poison.intersection(values):
@@ -35,8 +36,8 @@ class HeldAdder(Adder):
         super().__init__()
         self._turnstile = threading.Semaphore(0)
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        outputs = super().run(inputs)
+    def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
+        outputs = super().run(inputs, parameters)
         assert self._turnstile.acquire(timeout=30), "the test has forgotten a run"
         return outputs
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from workers.inference.runner import Runner
 class Echo:
     """Gives back what it gets in `double`, NaN and all, and ones in `same`."""
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
         value = np.where(inputs["x"] == 0, np.nan, inputs["x"]).astype(np.float32)
         return {"same": np.ones_like(value), "double": np.where(value < 0, math.inf, value).astype(np.float32)}
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -343,10 +344,10 @@ async def test_what_is_abandoned_stays_open() -> None:
 
 async def test_a_model_that_ends_its_thread_fails_the_job_and_the_worker_lives() -> None:
     class Quitter(Adder):
-        def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
             if np.any(inputs["x"] == 1):
                 raise SystemExit(3)
-            return super().run(inputs)
+            return super().run(inputs, parameters)
 
     async with small_worker(Quitter()) as worker:
         submitted = jobs(4)

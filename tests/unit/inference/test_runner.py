@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,7 +41,7 @@ class Fixed:
     def __init__(self, outputs: object) -> None:
         self.outputs = outputs
 
-    def run(self, _: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
         return self.outputs  # type: ignore[return-value] # that is the point
 
 
@@ -99,7 +100,7 @@ def test_jobs_whose_shapes_differ_get_their_answers_in_order() -> None:
     signature = Signature(inputs=(TensorSpec("x", "FP32", (-1, -1)),), outputs=(TensorSpec("sum", "FP32", (-1,)),))
 
     class Sum:
-        def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
             return {"sum": inputs["x"].sum(axis=1)}
 
     jobs = [
@@ -180,9 +181,9 @@ def test_a_model_that_answers_too_many_rows_says_so() -> None:
 
 def test_a_model_that_writes_into_its_inputs_changes_no_later_run() -> None:
     class Scribbler(Adder):
-        def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
             try:
-                return super().run(inputs)
+                return super().run(inputs, parameters)
             finally:
                 inputs["x"][:] = -1.0
 

@@ -1,6 +1,7 @@
 """Whatever a backend does, its caller sees the declared outputs or an error of ours."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ class Answering:
         self._answer = answer
         self.closed = False
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
         if isinstance(self._answer, Exception):
             raise self._answer
         return dict(self._answer)

@@ -1,6 +1,7 @@
 """Holds a backend to its signature: errors become ours, and outputs are what was declared."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from schemas.errors import JobError, OutputInvalid, PenstockError
 from schemas.signature import Signature, TensorSpec
@@ -16,10 +17,10 @@ class GuardedBackend:
         self._name = name
         self._signature = signature
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
         rows = len(next(iter(inputs.values())))
         try:
-            outputs = self._inner.run(inputs)
+            outputs = self._inner.run(inputs, parameters)
         except PenstockError:
             raise
         except Exception as error:  # runtimes share no error class; their words stay in the cause, for our log

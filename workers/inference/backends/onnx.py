@@ -41,7 +41,7 @@ class OnnxBackend:
         self._texts = frozenset(spec.name for spec in signature.inputs if spec.datatype == "BYTES")
         self._outputs = [spec.name for spec in signature.outputs]
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:  # noqa: ARG002
         feeds = {name: _as_text(array) if name in self._texts else array for name, array in inputs.items()}
         return dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Any, Final
 
 import torch
 from pydantic import ValidationError
@@ -31,7 +31,7 @@ class TorchBackend:
         self._outputs = outputs
         self._threads = threads
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:  # noqa: ARG002
         # Torch's number is the process's, and each model has its own.
         if torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)

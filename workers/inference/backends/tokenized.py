@@ -1,6 +1,7 @@
 """Text in: a tokenizer in front of a model that takes token ids."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from schemas.tensors import Array
 from workers.inference.backends.protocol import Backend
@@ -15,9 +16,9 @@ class TokenizedBackend:
         self._inner = inner
         self._text_input = text_input
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
         others = {name: array for name, array in inputs.items() if name != self._text_input}
-        return self._inner.run({**self._tokenizer.encode(inputs[self._text_input]), **others})
+        return self._inner.run({**self._tokenizer.encode(inputs[self._text_input]), **others}, parameters)
 
     def close(self) -> None:
         self._inner.close()
