@@ -125,7 +125,7 @@ DOWN: Final = refusal("A part of the service is away. Try again.", RETRY_AFTER)
 WAIT: Final[Doc] = {"parameters": [PREFER]}
 LONG_POLL: Final[Doc] = {"parameters": [PREFER, IF_NONE_MATCH]}
 
-LIST_JOBS: Final[Responses] = {200: answer("A page of jobs.", "JobList"), 400: BAD, 503: DOWN}
+LIST_JOBS: Final[Responses] = {200: answer("A page of jobs.", "JobList"), 400: BAD, 404: NO_JOB, 503: DOWN}
 GET_JOB: Final[Responses] = {
     200: answer("The job. `Retry-After` until it has ended.", "Job", {**ETAG, **RETRY_AFTER, **APPLIED}),
     304: answer("The job has not changed.", None, {**ETAG, **RETRY_AFTER, **APPLIED}),

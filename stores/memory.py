@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from runtime.clock import Clock, now_utc
-from schemas.errors import InvalidInput, StoreUnavailable
+from schemas.errors import InvalidInput, JobNotFound, StoreUnavailable
 from schemas.jobs import Job, Status, Terminal
 from stores.idempotency import KnownKey, judge
 from stores.seams import CANCELED, KEY_KEPT, KEY_LOCK, Admission, IdempotencyKey, JobKey
@@ -78,14 +78,15 @@ class MemoryJobs:
 
     async def list(self, tenant: str, *, after: str | None, limit: int, status: Status | None) -> Sequence[Job]:
         self._check_up()
-        if not storable(after):
-            raise InvalidInput("after is not the id of a job", param="after")
+        last = None if after is None else self._jobs.get(JobKey(tenant, after))
+        if after is not None and last is None:
+            raise JobNotFound(f"there is no job {after!r} for a page to begin after", param="after")
         chosen = [
             msgspec.structs.replace(job, result=None)
             for job in self._jobs.values()
-            if job.tenant == tenant and status in (None, job.status) and (after is None or job.id < after)
+            if job.tenant == tenant and status in (None, job.status) and (last is None or _age(job) < _age(last))
         ]
-        return sorted(chosen, key=attrgetter("id"), reverse=True)[:limit]
+        return sorted(chosen, key=_age, reverse=True)[:limit]
 
     async def cancel(self, key: JobKey, now: datetime) -> Job | None:
         self._check_up()
@@ -136,6 +137,10 @@ class MemoryJobs:
 
 def _key(job: Job) -> JobKey:
     return JobKey(job.tenant, job.id)
+
+
+def _age(job: Job) -> tuple[datetime, str]:
+    return job.created_at, job.id
 
 
 def _ended(job: Job | None, terminal: Terminal) -> Job:

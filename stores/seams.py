@@ -77,9 +77,9 @@ class Jobs(Protocol):
         """The job with its result or error. Concurrent calls share one query."""
 
     async def list(self, tenant: str, *, after: str | None, limit: int, status: Status | None) -> Sequence[Job]:
-        """Highest id first, which for ids of `new_job_id` is newest first; without results.
+        """Newest first, those of one moment by their ids; without results.
 
-        `after` is the id of the last job of the page before; it need not exist any more.
+        `after` is the id of the last job of the page before. Raises `JobNotFound` if that one is there no more.
         """
 
     async def cancel(self, key: JobKey, now: datetime) -> Job | None:

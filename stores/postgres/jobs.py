@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Final, Self
 
-from schemas.errors import InvalidInput
+from schemas.errors import JobNotFound
 from schemas.jobs import Job, Status
 from stores.grouping import Grouping
 from stores.postgres.pool import Postgres
@@ -14,6 +14,7 @@ from stores.postgres.rows import WITHOUT_RESULT, Found, error_json, found
 from stores.seams import CANCELED, JobKey
 from stores.storable import storable
 
+_CREATED_AT: Final = "select created_at from jobs where tenant = $1 and id = $2"
 _CANCEL: Final = f"""
 update jobs j set status = 'canceled', completed_at = $3, error = $4::json
 where j.tenant = $1 and j.id = $2 and j.completed_at is null
@@ -60,25 +61,37 @@ class PostgresJobs:
     async def list(self, tenant: str, *, after: str | None, limit: int, status: Status | None) -> Sequence[Job]:
         if not storable(tenant):
             return []
-        if not storable(after):
-            raise InvalidInput("after is not the id of a job", param="after")
-        conditions, arguments = ["j.tenant = $1"], [tenant, limit]
+        arguments: list[object] = [tenant, limit]
         if after is not None:
-            conditions.append("j.id < $3")
-            arguments.append(after)
-        if status is not None:
-            # Not as a parameter: the planner compares it with the partial indexes' conditions.
-            conditions.append(f"j.status = '{status.value}'")
-            if status is Status.QUEUED:
-                conditions.append("j.completed_at is null")
-        rows = await self._others.fetch(
-            f"select {WITHOUT_RESULT} from jobs j where {' and '.join(conditions)} order by j.id desc limit $2",
-            *arguments,
-        )
+            arguments += [await self._created_at(JobKey(tenant, after)), after]
+        rows = await self._others.fetch(list_statement(status, from_cursor=after is not None), *arguments)
         return [found(row).job for row in rows]
+
+    async def _created_at(self, key: JobKey) -> datetime:
+        row = await self._others.fetchrow(_CREATED_AT, *key) if storable(key.id) else None
+        if row is None:
+            raise JobNotFound(f"there is no job {key.id!r} for a page to begin after", param="after")
+        created_at: datetime = row["created_at"]
+        return created_at
 
     async def cancel(self, key: JobKey, now: datetime) -> Job | None:
         if not storable(*key):
             return None
         row = await self._others.fetchrow(_CANCEL, *key, now, error_json(CANCELED))
         return await self.get(key) if row is None else found(row).job
+
+
+def list_statement(status: Status | None, *, from_cursor: bool) -> str:
+    """Newest first. Parameters: tenant, limit, and of the job the page begins after its creation and its id."""
+    conditions = ["j.tenant = $1"]
+    if from_cursor:
+        conditions.append("(j.created_at, j.id) < ($3, $4)")
+    if status is not None:
+        # Not as a parameter: the planner compares it with the partial indexes' conditions.
+        conditions.append(f"j.status = '{status.value}'")
+        if status is Status.QUEUED:
+            conditions.append("j.completed_at is null")
+    return (
+        f"select {WITHOUT_RESULT} from jobs j where {' and '.join(conditions)} "
+        "order by j.created_at desc, j.id desc limit $2"
+    )

@@ -10,14 +10,14 @@ async def test_a_list_is_read_page_by_page_without_gaps(http: httpx.AsyncClient)
     request = digits.request(digits.images(1))
     ids = [jobs.accepted(await http.post("/v1/models/digits/jobs", json=request))["id"] for _ in range(7)]
     # When they are listed three at a time
-    pages = []
-    after = f"{max(ids)}~"  # need not be there itself
+    pages: list[list[str]] = []
+    after: dict[str, str] = {}
     for _ in range(3):
-        page = (await http.get("/v1/jobs", params={"limit": 3, "after": after})).json()
+        page = (await http.get("/v1/jobs", params={"limit": 3, **after})).json()
         assert page.keys() == {"object", "data", "has_more"}
         assert page["object"] == "list"
         pages.append([job["id"] for job in page["data"]])
-        after = pages[-1][-1]
+        after = {"after": pages[-1][-1]}
     # Then they come newest first, each once
     assert [len(page) for page in pages[:2]] == [3, 3]
     assert [*pages[0], *pages[1], *pages[2]][:7] == ids[::-1]
@@ -25,13 +25,13 @@ async def test_a_list_is_read_page_by_page_without_gaps(http: httpx.AsyncClient)
 
 async def test_the_last_page_says_so(http: httpx.AsyncClient) -> None:
     after: dict[str, str] = {}
-    seen: list[str] = []
+    seen: list[tuple[str, str]] = []
     more = True
     while more:
         page = (await http.get("/v1/jobs", params={"limit": 100, **after})).json()
-        seen += [job["id"] for job in page["data"]]
+        seen += [(job["created_at"], job["id"]) for job in page["data"]]
         more = page["has_more"]
-        after = {"after": seen[-1]} if seen else {}
+        after = {"after": seen[-1][1]} if seen else {}
     assert len(seen) == len(set(seen))
     assert seen == sorted(seen, reverse=True)
 
@@ -50,6 +50,7 @@ async def test_a_list_refuses_what_it_cannot_do(http: httpx.AsyncClient) -> None
     for params, name in (({"limit": "0"}, "limit"), ({"limit": "many"}, "limit"), ({"status": "lost"}, "status")):
         assert jobs.problem(await http.get("/v1/jobs", params=params), 400)["param"] == name
     assert jobs.problem(await http.get("/v1/jobs", params={"after": "a b"}), 400)["param"] == "after"
+    assert jobs.problem(await http.get("/v1/jobs", params={"after": "job_none"}), 404)["param"] == "after"
 
 
 async def test_models_are_listed_with_their_versions(http: httpx.AsyncClient) -> None:

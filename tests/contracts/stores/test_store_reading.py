@@ -1,10 +1,12 @@
 """Contract of `Jobs`: get and list."""
 
 import asyncio
+from datetime import timedelta
+from operator import attrgetter
 
 import pytest
 
-from schemas.errors import InvalidInput
+from schemas.errors import JobNotFound
 from schemas.jobs import Payload, Status
 from stores.seams import JobKey
 from tests.contracts.stores.building import LATER, NOW, Stores, ended, failed, key_of, queued
@@ -58,41 +60,44 @@ async def test_large_and_small_results_are_read_together(stores: Stores) -> None
     assert [job and job.result for job in read] == results
 
 
-async def test_lists_go_from_the_newest_to_the_oldest(stores: Stores) -> None:
-    jobs = [await stores.inserted(id=f"job_{number}") for number in (3, 1, 5, 2, 4)]
+async def test_lists_go_from_the_newest_to_the_oldest_whatever_their_ids(stores: Stores) -> None:
+    for job_id, age_s in (("job_1", 30), ("requests-0-7", 20), ("job_2", 10), ("a", 5), ("job_3", 0)):
+        await stores.inserted(id=job_id, created_at=NOW - timedelta(seconds=age_s))
     listed = await stores.jobs.list("default", after=None, limit=10, status=None)
-    assert [job.id for job in listed] == ["job_5", "job_4", "job_3", "job_2", "job_1"]
-    assert set(listed_ids := [job.id for job in listed]) == {job.id for job in jobs}
-    assert len(listed_ids) == 5
+    assert [job.id for job in listed] == ["job_3", "a", "job_2", "requests-0-7", "job_1"]
+    rest = await stores.jobs.list("default", after="a", limit=2, status=None)
+    assert [job.id for job in rest] == ["job_2", "requests-0-7"]
 
 
-async def test_ids_are_ordered_by_their_characters_codes(stores: Stores) -> None:
+async def test_jobs_of_one_moment_are_ordered_by_their_ids_characters_codes(stores: Stores) -> None:
     for job_id in ("b", "B", "a", "_", "~", "ab", "é", "1"):
         await stores.inserted(id=job_id)
     listed = await stores.jobs.list("default", after=None, limit=10, status=None)
     assert [job.id for job in listed] == ["é", "~", "b", "ab", "a", "_", "B", "1"]
 
 
-async def test_pages_follow_each_other_without_gap_or_repetition(stores: Stores) -> None:
-    jobs = [await stores.inserted() for _ in range(25)]
+@pytest.mark.parametrize("at_one_moment", [True, False])
+async def test_pages_follow_each_other_without_gap_or_repetition(stores: Stores, *, at_one_moment: bool) -> None:
+    apart = timedelta(0) if at_one_moment else timedelta(microseconds=1)
+    jobs = [await stores.inserted(created_at=NOW + number * apart) for number in range(25)]
     pages, after = [], None
     while page := await stores.jobs.list("default", after=after, limit=10, status=None):
         pages.append(page)
         after = page[-1].id
     assert [len(page) for page in pages] == [10, 10, 5]
-    assert [job.id for page in pages for job in page] == sorted((job.id for job in jobs), reverse=True)
+    newest_first = sorted(jobs, key=attrgetter("created_at", "id"), reverse=True)
+    assert [job.id for page in pages for job in page] == [job.id for job in newest_first]
 
 
-async def test_a_cursor_may_be_gone(stores: Stores) -> None:
-    old, middle, _ = [await stores.inserted(id=f"job_{number}") for number in (1, 2, 3)]
-    await stores.admissions.withdraw(middle)
-    assert await stores.jobs.list("default", after=middle.id, limit=10, status=None) == [old]
-
-
-async def test_a_cursor_that_can_be_no_id_is_refused(stores: Stores) -> None:
-    with pytest.raises(InvalidInput) as refused:
-        await stores.jobs.list("default", after="\0", limit=10, status=None)
-    assert refused.value.param == "after"
+async def test_a_cursor_that_is_no_job_of_the_tenant_is_not_found(stores: Stores) -> None:
+    await stores.inserted()
+    gone = await stores.inserted()
+    await stores.admissions.withdraw(gone)
+    theirs = await stores.inserted(tenant="theirs")
+    for after in (gone.id, theirs.id, "\0", "\ud800"):
+        with pytest.raises(JobNotFound) as refused:
+            await stores.jobs.list("default", after=after, limit=10, status=None)
+        assert refused.value.param == "after"
 
 
 @pytest.mark.parametrize("status", list(Status))

@@ -100,6 +100,10 @@ async def test_a_list_with_a_wrong_parameter_is_refused(
     problem(await client.get("/v1/jobs", params=params), 400, "invalid_request", param)
 
 
+async def test_a_page_after_a_job_that_is_not_there_is_not_found(client: httpx.AsyncClient) -> None:
+    problem(await client.get("/v1/jobs", params={"after": "job_none"}), 404, "job_not_found", "after")
+
+
 async def test_the_result_alone_is_json(house: House, client: httpx.AsyncClient) -> None:
     job_id = await house.submitted(client)
     await house.finish(job_id)

@@ -1,0 +1,74 @@
+"""A page of jobs is read from an index, in order, and no further than it is long: however many jobs there are."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any, TypeAlias
+
+import asyncpg
+import msgspec
+import pytest
+
+from schemas.jobs import Status
+from stores.postgres import migrate
+from stores.postgres.jobs import list_statement
+from tests.contracts.stores.building import NOW
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+
+PAGE = 20
+CURSOR = (NOW - timedelta(seconds=10_000), "job_10000")
+# All but one in a hundred have succeeded; every state is there.
+FILL = """
+insert into jobs (
+    created_at, expires_at, completed_at,
+    rows, tenant, id, model, version, lane, answer, status
+)
+select
+    $1::timestamptz - number * interval '1 s', $1, case when status not in ('queued', 'running') then $1 end,
+    1, 'default', 'job_' || number, 'digits', '2', 'live', 'tensors', status
+from (
+    select number, case when number % 100 = 0
+        then (array['queued', 'running', 'failed', 'canceled'])[1 + number / 100 % 4] else 'succeeded' end as status
+    from generate_series(1, 20000) as number
+) as jobs
+"""
+
+
+@pytest.fixture
+async def connection(fresh_postgres_dsn: str) -> AsyncIterator[Connection]:
+    await migrate(fresh_postgres_dsn)
+    connection = await asyncpg.connect(fresh_postgres_dsn)
+    try:
+        await connection.execute("set plan_cache_mode = force_custom_plan")
+        await connection.execute(FILL, NOW)
+        await connection.execute("vacuum analyze jobs")
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def plan(connection: Connection, status: Status | None, *cursor: object) -> list[dict[str, Any]]:
+    """The nodes of the plan of a page, from the outermost in."""
+    statement = list_statement(status, from_cursor=bool(cursor))
+    explained = await connection.fetchval(f"explain (analyze, format json) {statement}", "default", PAGE, *cursor)
+    (whole,) = msgspec.json.decode(explained)
+    return nodes(whole["Plan"])
+
+
+def nodes(node: dict[str, Any]) -> list[dict[str, Any]]:
+    return [node, *(inner for part in node.get("Plans", []) for inner in nodes(part))]
+
+
+@pytest.mark.parametrize("status", [None, *(status for status in Status if status is not Status.QUEUED)])
+async def test_a_page_is_an_index_scan_without_a_sort(connection: Connection, status: Status | None) -> None:
+    for cursor in ((), CURSOR):
+        limit, scan = await plan(connection, status, *cursor)
+        assert (limit["Node Type"], scan["Node Type"]) == ("Limit", "Index Scan")
+        assert scan["Index Name"] in ("jobs_newest", "jobs_rare")
+        assert limit["Actual Rows"] == PAGE
+
+
+async def test_the_few_jobs_that_are_queued_are_found_among_those_that_are_open(connection: Connection) -> None:
+    assert {"jobs_open"} == {
+        node["Index Name"] for node in await plan(connection, Status.QUEUED) if "Index Name" in node
+    }
