@@ -7,15 +7,15 @@ Source of the names: Triton Inference Server's model configuration (`ModelConfig
 import math
 from collections import Counter
 from collections.abc import Iterator
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from schemas.signature import Datatype, ImageSpec
+from workers.inference.model_parameters import Parameters, Section
 from workers.inference.platforms import PlatformName
 
 MetricValue = float | int | str
-TokenTensor = Literal["input_ids", "attention_mask", "token_type_ids"]
 
 DataType = Literal[
     "TYPE_BOOL",
@@ -50,11 +50,6 @@ DATATYPES: Final[dict[DataType, Datatype]] = {
 }
 
 
-class _Section(BaseModel):
-    # Strict: YAML already has types, and "8" for 8 is a mistake to point out rather than to mend.
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
 def _dimension(size: object) -> object:
     if isinstance(size, int) and not isinstance(size, bool) and (size == -1 or size >= 1):
         return size
@@ -64,56 +59,29 @@ def _dimension(size: object) -> object:
 Dimensions = tuple[Annotated[int, BeforeValidator(_dimension)], ...]
 
 
-class InputConfig(_Section):
+class InputConfig(Section):
     name: str = Field(min_length=1)
     data_type: DataType
     dims: Dimensions  # without the batch dimension
     allow_nan: bool = False
 
 
-class OutputConfig(_Section):
+class OutputConfig(Section):
     name: str = Field(min_length=1)
     data_type: DataType
     dims: Dimensions  # without the batch dimension
     label_filename: str | None = None  # one class name a line
 
 
-class DynamicBatching(_Section):
+class DynamicBatching(Section):
     max_queue_delay_microseconds: int = Field(default=0, ge=0, le=60_000_000)
 
 
-class Warmup(_Section):
+class Warmup(Section):
     batch_size: PositiveInt
 
 
-class OnnxruntimeParameters(_Section):
-    intra_op_threads: PositiveInt | None = None  # default: see backends/threads.py
-    allow_spinning: bool = False  # spinning threads answer sooner, and take a core while nothing runs
-
-
-class TorchParameters(_Section):
-    architecture: str = Field(min_length=1)
-    config: dict[str, Any] = {}  # the architecture's own
-    unused_weights: tuple[str, ...] = ()  # patterns of weights in the file that the architecture has no place for
-    threads: PositiveInt | None = None  # default: see backends/threads.py
-
-
-class TokenizerParameters(_Section):
-    filename: str = "tokenizer.json"
-    input: str = Field(min_length=1)  # the text input that becomes tokens
-    max_tokens: PositiveInt  # longer texts are cut
-    produces: tuple[TokenTensor, ...] = Field(default=("input_ids", "attention_mask"), min_length=1)
-
-
-class Parameters(_Section):
-    """Settings of the backends, a section each. Those of backends that are not used are checked all the same."""
-
-    onnxruntime: OnnxruntimeParameters = OnnxruntimeParameters()
-    torch: TorchParameters | None = None
-    tokenizer: TokenizerParameters | None = None
-
-
-class ImageConfig(_Section):
+class ImageConfig(Section):
     """How an uploaded image becomes a row; meaning of the fields as in `schemas.signature.ImageSpec`."""
 
     input: str | None = None  # default: the only input
@@ -134,7 +102,7 @@ class ImageConfig(_Section):
         return ImageSpec(**{**self.model_dump(), "input": self.input or only_input})
 
 
-class VersionConfig(_Section):
+class VersionConfig(Section):
     """Everything model.yaml says of one version, its overrides laid over the model's own fields."""
 
     platform: tuple[PlatformName, ...] = Field(min_length=1)
@@ -147,7 +115,7 @@ class VersionConfig(_Section):
     image: ImageConfig | None = None
     features: tuple[str, ...] = ()
     description: str = ""
-    metrics: dict[str, MetricValue] = {}
+    metrics: dict[str, MetricValue] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:

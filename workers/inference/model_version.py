@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from schemas.signature import Signature
-from workers.inference.model_config import MetricValue, Parameters
+from workers.inference.model_config import MetricValue
+from workers.inference.model_parameters import Parameters
 from workers.inference.platforms import PlatformName
 
 

@@ -8,7 +8,7 @@ from tokenizers import Encoding, Tokenizer
 
 from schemas.errors import ConfigurationError, JobError
 from schemas.tensors import Array
-from workers.inference.model_config import TokenTensor
+from workers.inference.model_parameters import TokenTensor
 
 
 class TextTokenizer:

@@ -9,7 +9,7 @@ import pytest
 from schemas.errors import ConfigurationError, JobError
 from schemas.tensors import Array
 from tests.integration.models.needs import need
-from workers.inference.model_config import TokenTensor
+from workers.inference.model_parameters import TokenTensor
 
 need("tokenizers")
 

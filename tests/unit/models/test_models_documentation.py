@@ -8,7 +8,7 @@ from typing import Final, get_args
 import pytest
 
 from tests.unit.models.repositories import installed, write_model
-from workers.inference import model_config
+from workers.inference import model_config, model_parameters
 from workers.inference.model_file import read_model_file
 from workers.inference.platforms import PLATFORMS
 from workers.inference.repository import ModelRepository
@@ -36,10 +36,10 @@ def test_every_model_yaml_on_the_page_can_be_served(tmp_path: Path, example: str
         *model_config.OutputConfig.model_fields,
         *model_config.DynamicBatching.model_fields,
         *model_config.Warmup.model_fields,
-        *model_config.Parameters.model_fields,
-        *model_config.OnnxruntimeParameters.model_fields,
-        *model_config.TorchParameters.model_fields,
-        *model_config.TokenizerParameters.model_fields,
+        *model_parameters.Parameters.model_fields,
+        *model_parameters.OnnxruntimeParameters.model_fields,
+        *model_parameters.TorchParameters.model_fields,
+        *model_parameters.TokenizerParameters.model_fields,
         *model_config.ImageConfig.model_fields,
         "default_version",
         "versions",

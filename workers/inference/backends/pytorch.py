@@ -15,8 +15,8 @@ from schemas.tensors import Array
 from workers.inference.backends.architectures.registry import find_architecture
 from workers.inference.backends.device import parse_device
 from workers.inference.backends.threads import default_threads, usable_cores
-from workers.inference.model_config import TorchParameters
 from workers.inference.model_file import explain
+from workers.inference.model_parameters import TorchParameters
 from workers.inference.model_version import ModelVersion
 
 MAX_REASON: Final = 500  # characters; torch lists every weight that does not fit

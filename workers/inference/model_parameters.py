@@ -1,0 +1,39 @@
+"""`parameters` of model.yaml: the settings of what runs a model, a section each."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+TokenTensor = Literal["input_ids", "attention_mask", "token_type_ids"]
+
+
+class Section(BaseModel):
+    # Strict: YAML already has types, and "8" for 8 is a mistake to point out rather than to mend.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class OnnxruntimeParameters(Section):
+    intra_op_threads: PositiveInt | None = None  # default: see backends/threads.py
+    allow_spinning: bool = False  # spinning threads answer sooner, and take a core while nothing runs
+
+
+class TorchParameters(Section):
+    architecture: str = Field(min_length=1)
+    config: dict[str, Any] = {}  # the architecture's own
+    unused_weights: tuple[str, ...] = ()  # patterns of weights in the file that the architecture has no place for
+    threads: PositiveInt | None = None  # default: see backends/threads.py
+
+
+class TokenizerParameters(Section):
+    filename: str = "tokenizer.json"
+    input: str = Field(min_length=1)  # the text input that becomes tokens
+    max_tokens: PositiveInt  # longer texts are cut
+    produces: tuple[TokenTensor, ...] = Field(default=("input_ids", "attention_mask"), min_length=1)
+
+
+class Parameters(Section):
+    """Settings of the backends, a section each. Those of backends that are not used are checked all the same."""
+
+    onnxruntime: OnnxruntimeParameters = OnnxruntimeParameters()
+    torch: TorchParameters | None = None
+    tokenizer: TokenizerParameters | None = None
