@@ -3,19 +3,11 @@
 import asyncio
 
 import click
-from pydantic import Field
 
-from producers.topics import base_topics, ensure_topics
+from penstock.preparing import MigrateSettings, prepare
 from runtime.logs import configure_logs
-from runtime.settings import KafkaSettings, LogSettings, PostgresSettings, load
+from runtime.settings import load
 from schemas.errors import ConfigurationError, PenstockError
-from stores.postgres.migrations import migrate as migrate_database
-
-
-class MigrateSettings(KafkaSettings, PostgresSettings, LogSettings):
-    topic_partitions: int = Field(
-        12, ge=1, le=1000, description="of the requests and the results topic, when they are created"
-    )
 
 
 @click.command()
@@ -29,15 +21,7 @@ def migrate() -> None:
     settings = load(MigrateSettings)
     configure_logs(settings, "migrate")
     try:
-        asyncio.run(prepare(settings))
+        asyncio.run(prepare(settings, click.echo))
     except PenstockError as error:
         click.echo(f"Error: {error}", err=True)
         raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from error
-
-
-async def prepare(settings: MigrateSettings) -> None:
-    """Raises `PenstockError`. What was done is told line by line."""
-    for migration in await migrate_database(settings.postgres_dsn.get_secret_value()):
-        click.echo(f"applied {migration.name}")
-    for name in await ensure_topics(settings, base_topics(settings, settings.topic_partitions)):
-        click.echo(f"created topic {name}")

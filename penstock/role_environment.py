@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from penstock.embedded.stack import EmbeddedStack
-from penstock.preparing import PARTITIONS
 
+# Enough for a few processes of each role on one machine.
+PARTITIONS = "4"
 # Only where the caller says nothing else.
 DEFAULTS = {
     "PENSTOCK_LOG_FORMAT": "console",
     # Nobody stands behind a laptop's gateway: it need not wait long for slow readers.
     "PENSTOCK_GATEWAY_DRAIN_TIMEOUT_S": "5",
-    "PENSTOCK_LANE_PARTITIONS": str(PARTITIONS),
+    "PENSTOCK_TOPIC_PARTITIONS": PARTITIONS,
+    "PENSTOCK_LANE_PARTITIONS": PARTITIONS,
     # No network stands between a role and its broker: who is silent this long has died, and its successor waits.
     "PENSTOCK_KAFKA_SESSION_TIMEOUT_S": "10",
 }

@@ -15,11 +15,12 @@ from penstock.embedded.stack import EmbeddedStack, say_nothing, start_all, stop_
 from penstock.errors import StackError
 from penstock.http_probe import models_of
 from penstock.part import POLL_INTERVAL_S, Part
-from penstock.preparing import create_topics, migrate_database
+from penstock.preparing import prepare, settings_in
 from penstock.reaper import Reaper
 from penstock.role import Role
 from penstock.role_environment import role_environment
 from penstock.supervisor import Supervisor
+from schemas.errors import PenstockError
 
 # How long a model that stands in the repository is waited for at the gateway.
 ANNOUNCED_WITHIN_S = 5.0
@@ -88,8 +89,7 @@ class Stack:
                 gateway_port=self._port,
                 public_url=self.gateway_url,
             )
-            await migrate_database(self.services.postgres_dsn)
-            await create_topics(env)
+            await self._prepare(env)
             self._roles = self._assemble(env, self.services.reaper)
             opening.push_async_callback(self._stop_roles)
             await start_all(list(self._roles.values()))
@@ -103,6 +103,12 @@ class Stack:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._open.aclose()
+
+    async def _prepare(self, env: Mapping[str, str]) -> None:
+        try:
+            await prepare(settings_in(env), say_nothing)
+        except PenstockError as error:
+            raise StackError(f"tables and topics cannot be made ready: {error}") from error
 
     def _assemble(self, env: Mapping[str, str], reaper: Reaper) -> dict[str, Part]:
         workers = ["worker"] if self._workers == 1 else [f"worker-{number + 1}" for number in range(self._workers)]

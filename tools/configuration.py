@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from gateway.settings import GatewaySettings
-from penstock.migrate import MigrateSettings
+from penstock.preparing import MigrateSettings
 from runtime.settings import PREFIX, Settings
 from workers.inference.settings import WorkerSettings
 from workers.router.settings import RouterSettings

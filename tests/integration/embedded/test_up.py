@@ -154,7 +154,7 @@ async def test_a_directory_in_use_is_one_line(tmp_path: Path, data_path: Path) -
         ),
         (
             {"PENSTOCK_POSTGRES_DSN": "postgresql://127.0.0.1:{closed}/jobs"},
-            "Error: the database cannot be brought up to date: ",
+            "Error: tables and topics cannot be made ready: the database is not available",
         ),
     ],
 )
