@@ -60,7 +60,7 @@ class GatewayApp:
         except Exception as error:  # answered with 500 by now
             log.error("a request failed", method=method, path=scope["path"], exc_info=error)
         route: Any = inner.get("route")
-        count_request(getattr(route, "path", UNMATCHED), method, code, time.perf_counter() - began_s)
+        count_request(getattr(route, "path_format", UNMATCHED), method, code, time.perf_counter() - began_s)
 
 
 def pages(services: Services) -> FastAPI:

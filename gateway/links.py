@@ -15,6 +15,7 @@ class JobUrls(msgspec.Struct, frozen=True):
 class Links:
     def __init__(self, public_base_url: str) -> None:
         self._jobs = f"{public_base_url}/v1/jobs/"
+        self._models = f"{public_base_url}/v1/models/"
 
     def job(self, job_id: str) -> str:
         return self._jobs + job_id
@@ -22,3 +23,6 @@ class Links:
     def job_urls(self, job_id: str) -> JobUrls:
         url = self._jobs + job_id
         return JobUrls(url, f"{url}/cancel", f"{url}/result", f"{url}/events")
+
+    def version(self, model: str, version: str) -> str:
+        return f"{self._models}{model}/versions/{version}"

@@ -16,6 +16,7 @@ from gateway.lane_depth import LaneDepths
 from gateway.lane_poller import LanePoller
 from gateway.links import Links
 from gateway.metrics import IN_FLIGHT, WAITERS
+from gateway.model_life import ModelLife
 from gateway.services import Services
 from gateway.settings import GatewaySettings
 from gateway.store_probe import StoreProbe
@@ -23,6 +24,7 @@ from gateway.submissions import Submissions
 from gateway.waiters import Waiters
 from producers.catalog import Catalog, catalog_topic
 from producers.kafka_publisher import KafkaPublisher
+from producers.model_states import ModelStates, model_states_topic
 from runtime.clock import now_utc
 from runtime.health import Check, QuietServer
 from runtime.lifecycle import SideTasks, run_role
@@ -88,6 +90,8 @@ class Gateway:
         self._news = RedisNews(redis_url, prefix=prefix)
         self._catalog = Catalog()
         self._catalog_topic = catalog_topic(settings, self._catalog)
+        self._states = ModelStates()
+        self._states_topic = model_states_topic(settings, self._states.apply)
         self._depths = LaneDepths(settings.gateway_max_lane_depth)
         self._poller = LanePoller(settings, self._depths, self._lanes)
         self._probe = StoreProbe(self._jobs)
@@ -112,6 +116,7 @@ class Gateway:
         beside = await stack.enter_async_context(SideTasks(stop))
         beside.start(watch_loop_lag(), "loop lag")
         beside.start(self._catalog_topic.follow(), "catalog")
+        beside.start(self._states_topic.follow(), "model states")
         beside.start(self._poller.run(), "lane depths")
         try:
             await open_patiently(stack, lambda: self._publisher, stop)
@@ -144,6 +149,7 @@ class Gateway:
             settings=settings,
             links=Links(settings.public_base_url),
             catalog=self._catalog,
+            life=ModelLife(self._publisher, settings.topics, self._catalog, self._states, now_utc),
             depths=self._depths,
             in_flight=in_flight,
             submissions=self._submissions,

@@ -6,6 +6,7 @@ from typing import Any, Literal
 import msgspec
 
 from schemas.catalog import CatalogEntry
+from schemas.model_states import ModelState, WantedState
 from schemas.signature import ImageSpec, TensorSpec
 from schemas.versions import CatalogSnapshot, natural_order
 
@@ -40,6 +41,23 @@ class VersionDocument(msgspec.Struct, frozen=True, kw_only=True):
     announced_at: datetime
 
 
+class WantedStateDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wanted of a model version. Workers act on it; `url` is answered with 200 while one has announced it.
+
+    `announced` says whether the catalog holds the version now. One that it does not hold may still be loaded, by a
+    worker whose repository has it; nobody here can know.
+    """
+
+    id: str
+    object: Literal["model_version_state"] = "model_version_state"
+    model: str
+    version: str
+    state: ModelState
+    requested_at: datetime
+    announced: bool
+    url: str
+
+
 class ModelList(msgspec.Struct, frozen=True):
     """All models, by name."""
 
@@ -64,6 +82,20 @@ def encode_version(snapshot: CatalogSnapshot, model: str, version: str) -> bytes
     """Raises `ModelNotFound`."""
     entry = snapshot.choose(model, version)
     return _encoder.encode(_version(entry, default=snapshot.default(model) is entry))
+
+
+def encode_wanted(model: str, version: str, wanted: WantedState, *, announced: bool, url: str) -> bytes:
+    return _encoder.encode(
+        WantedStateDocument(
+            id=f"{model}/{version}",
+            model=model,
+            version=version,
+            state=wanted.state,
+            requested_at=wanted.at,
+            announced=announced,
+            url=url,
+        )
+    )
 
 
 def _model(snapshot: CatalogSnapshot, name: str) -> ModelDocument:

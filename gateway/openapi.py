@@ -6,7 +6,7 @@ import msgspec
 
 from gateway.documents import JobDocument, JobList
 from gateway.envelope import Envelope
-from gateway.model_documents import ModelDocument, ModelList, VersionDocument
+from gateway.model_documents import ModelDocument, ModelList, VersionDocument, WantedStateDocument
 from gateway.problems import Problem
 from schemas.oip import JSON, OCTET_STREAM
 
@@ -14,11 +14,15 @@ Doc = dict[str, Any]
 Responses = dict[int | str, Doc]
 
 _TEMPLATE: Final = "#/components/schemas/{name}"
-_STRUCTS: Final = (JobDocument, JobList, Problem, Envelope, ModelDocument, ModelList, VersionDocument)
+_STRUCTS: Final = (
+    *(JobDocument, JobList, Problem, Envelope),
+    *(ModelDocument, ModelList, VersionDocument, WantedStateDocument),
+)
 _NAMES: Final = {
     "JobDocument": "Job",
     "ModelDocument": "Model",
     "VersionDocument": "ModelVersion",
+    "WantedStateDocument": "WantedState",
     "ErrorBody": "Error",
 }
 
@@ -168,6 +172,13 @@ JOB_EVENTS: Final[Responses] = {
 LIST_MODELS: Final[Responses] = {200: answer("All models.", "ModelList")}
 GET_MODEL: Final[Responses] = {200: answer("The model.", "Model"), 404: NO_MODEL}
 GET_VERSION: Final[Responses] = {200: answer("The model version.", "ModelVersion"), 404: NO_MODEL}
+_WANTED: Final = answer(
+    "What is wanted is written down; workers act on it soon.",
+    "WantedState",
+    {"Location": header("The version's URL: found once a worker has announced it, and not once it is unloaded.")},
+)
+WANT_LOADED: Final[Responses] = {202: _WANTED, 404: refusal("No version can have this name."), 503: DOWN}
+WANT_UNLOADED: Final[Responses] = {202: _WANTED, 404: NO_MODEL, 503: DOWN}
 
 _OBJECT: Final[Doc] = {JSON: {"schema": {"type": "object"}}}
 LIVE: Final[Responses] = {200: {"description": "The process runs.", "content": _OBJECT}}

@@ -7,6 +7,7 @@ from datetime import datetime
 from gateway.in_flight import InFlight
 from gateway.lane_depth import LaneDepths
 from gateway.links import Links
+from gateway.model_life import ModelLife
 from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
 from gateway.waiters import Waiters
@@ -22,6 +23,7 @@ class Services:
     settings: GatewaySettings
     links: Links
     catalog: Catalog
+    life: ModelLife
     depths: LaneDepths
     in_flight: InFlight
     submissions: Submissions

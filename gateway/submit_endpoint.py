@@ -126,7 +126,7 @@ class SubmitEndpoint:
         try:
             body = await read_body(headers, first, receive, limit_bytes)
             submit = read_submit(target, headers, scope["query_string"], body)
-            entry = services.catalog.snapshot.choose(submit.model, submit.version)
+            entry = services.catalog.choose(submit.model, submit.version)
             lane = Lane(entry.model, entry.version, submit.options.lane)
             told.model, told.version, told.lane = lane.model, lane.version, lane.cls
             checked = await _check(entry.signature, submit.payload)

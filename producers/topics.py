@@ -51,6 +51,7 @@ def base_topics(settings: KafkaSettings, partitions: int) -> list[TopicPlan]:
         dead_letter_topic(settings, topics.requests),
         dead_letter_topic(settings, topics.results),
         control_topic(settings, topics.catalog),
+        control_topic(settings, topics.model_states),
     ]
 
 

@@ -27,7 +27,7 @@ class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> bytes:
-        return f"{self.model}/{self.version}".encode()
+        return version_key(self.model, self.version)
 
 
 _encoder = msgspec.json.Encoder()
@@ -46,7 +46,12 @@ def decode_entry(value: bytes) -> CatalogEntry:
     return entry
 
 
+def version_key(model: str, version: str) -> bytes:
+    """The key of a version's records in the control topics."""
+    return f"{model}/{version}".encode()
+
+
 def parse_key(key: bytes) -> tuple[str, str]:
-    """`(model, version)` of a catalog record's key."""
+    """`(model, version)` of such a key."""
     model, _, version = key.decode("utf-8", "replace").partition("/")
     return model, version

@@ -44,6 +44,23 @@ class Topics(msgspec.Struct, frozen=True):
         return f"{self.prefix}.catalog.v1"
 
     @property
+    def letter_marks(self) -> str:
+        """Which dead letters were replayed or dropped; compacted, one partition."""
+        return f"{self.prefix}.dlq-marks.v1"
+
+    def retry(self, tier: int) -> str:
+        """Jobs that wait to be tried again, all for the same time; the first tier is 1."""
+        return f"{self.prefix}.retry.{tier}.v1"
+
+    def retry_group(self, tier: int) -> str:
+        return f"{self.prefix}.retry.{tier}"
+
+    @property
+    def model_states(self) -> str:
+        """Which versions operators want loaded or unloaded; compacted, one partition."""
+        return f"{self.prefix}.model-states.v1"
+
+    @property
     def router_group(self) -> str:
         return f"{self.prefix}.router"
 

@@ -15,12 +15,14 @@ from gateway.app import GatewayApp
 from gateway.in_flight import InFlight
 from gateway.lane_depth import LaneDepths
 from gateway.links import Links
+from gateway.model_life import ModelLife
 from gateway.services import Services
 from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
 from gateway.waiters import Waiters
 from producers.catalog import Catalog
 from producers.memory import MemoryLog
+from producers.model_states import ModelStates
 from runtime.health import Check
 from schemas.catalog import CatalogEntry
 from schemas.errors import ErrorBody
@@ -99,13 +101,15 @@ class House:
         slow_s: float = 5.0,
         checks: Mapping[str, Check] | None = None,
         hints: Mapping[str, Check] | None = None,
+        catalog: Catalog | None = None,
         **settings: Any,
     ) -> None:
         self.settings = GatewaySettings(public_base_url=BASE_URL, **settings)
         self.store = Store()
         self.log = MemoryLog()
         self.signals = MemorySignals(clock=lambda: NOW)
-        self.catalog = Catalog(CATALOG)
+        self.catalog = catalog or Catalog(CATALOG)
+        self.states = ModelStates()
         self.waiters = Waiters(
             self.store, self.signals, limit=self.settings.gateway_max_waiters, slow_s=slow_s, fast_s=0.01
         )
@@ -116,6 +120,7 @@ class House:
             settings=self.settings,
             links=Links(self.settings.public_base_url),
             catalog=self.catalog,
+            life=ModelLife(self.log, self.settings.topics, self.catalog, self.states, lambda: NOW),
             depths=self.depths,
             in_flight=self.in_flight,
             submissions=self.submissions,

@@ -28,7 +28,7 @@ async def test_the_document_is_valid(document: dict[str, Any]) -> None:
 
 async def test_every_route_is_in_the_document(house: House, document: dict[str, Any]) -> None:
     served = {
-        (method.lower(), route.path)
+        (method.lower(), route.path_format)
         for route in pages(house.services).routes
         if isinstance(route, APIRoute) and route.include_in_schema
         for method in route.methods or ()
@@ -70,6 +70,7 @@ async def test_answers_fit_their_schemas(house: House, client: httpx.AsyncClient
     fits(document, "ModelList", (await client.get("/v1/models")).json())
     fits(document, "Model", (await client.get("/v1/models/digits")).json())
     fits(document, "ModelVersion", (await client.get("/v1/models/digits/versions/1")).json())
+    fits(document, "WantedState", (await client.post("/v1/models/digits/versions/1:load")).json())
     fits(document, "Problem", (await client.get("/v1/jobs/none")).json())
 
 
