@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 TokenTensor = Literal["input_ids", "attention_mask", "token_type_ids"]
+CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
 
 
 class Section(BaseModel):
@@ -15,6 +16,7 @@ class Section(BaseModel):
 class OnnxruntimeParameters(Section):
     intra_op_threads: PositiveInt | None = None  # default: see backends/threads.py
     allow_spinning: bool = False  # spinning threads answer sooner, and take a core while nothing runs
+    io_binding: bool = True  # on CUDA: inputs lie on the device before the run, outputs stay there until all are made
 
 
 class TorchParameters(Section):
@@ -22,6 +24,9 @@ class TorchParameters(Section):
     config: dict[str, Any] = {}  # the architecture's own
     unused_weights: tuple[str, ...] = ()  # patterns of weights in the file that the architecture has no place for
     threads: PositiveInt | None = None  # default: see backends/threads.py
+    compile: bool | CompileMode = False
+    autocast: Literal["bfloat16", "float16"] | None = None
+    pinned_memory: bool = True  # on CUDA: to and from the device through page-locked memory, on a stream of its own
 
 
 class TokenizerParameters(Section):

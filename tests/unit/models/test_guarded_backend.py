@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.errors import JobError, OutputInvalid
+from schemas.errors import JobError, OutOfMemory, OutputInvalid
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array
 from workers.inference.backends.guarded import GuardedBackend
@@ -73,6 +73,26 @@ def test_a_runtimes_error_becomes_ours_without_its_words() -> None:
     with pytest.raises(JobError) as caught:
         guarded(cause).run(INPUTS)
     assert caught.value.message == "digits/1 failed on this input (RuntimeError)"
+    assert caught.value.__cause__ is cause
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        MemoryError("Unable to allocate 7.28 TiB for an array with shape (1000000000000,) and data type float64"),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+        RuntimeError("CUDA failure 2: out of memory ; GPU=0"),
+        RuntimeError("BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 4294967296"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000000000000000 bytes."),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED"),
+    ],
+    ids=lambda error: str(error)[:24],
+)
+def test_memory_that_ran_out_is_told_from_other_failures(cause: Exception) -> None:
+    with pytest.raises(OutOfMemory) as caught:
+        guarded(cause).run(INPUTS)
+    assert caught.value.message == "digits/1 ran out of memory with 4 rows"
     assert caught.value.__cause__ is cause
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from schemas.errors import JobError, OutputInvalid, PenstockError
+from schemas.errors import JobError, OutOfMemory, OutputInvalid, PenstockError
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import DTYPES, Array
+from workers.inference.backends.exhaustion import memory_ran_out
 from workers.inference.backends.protocol import Backend
 
 
@@ -24,6 +25,8 @@ class GuardedBackend:
         except PenstockError:
             raise
         except Exception as error:  # runtimes share no error class; their words stay in the cause, for our log
+            if memory_ran_out(error):
+                raise OutOfMemory(f"{self._name} ran out of memory with {rows} rows") from error
             raise JobError(f"{self._name} failed on this input ({type(error).__name__})") from error
         return {spec.name: self._checked(spec, outputs.get(spec.name), rows) for spec in self._signature.outputs}
 

@@ -1,5 +1,6 @@
 """Models in ONNX format, run by ONNX Runtime."""
 
+import os
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ import onnxruntime
 from schemas.errors import ConfigurationError
 from schemas.signature import Datatype, Signature, TensorSpec
 from schemas.tensors import Array
-from workers.inference.backends.device import Device, parse_device
+from workers.inference.backends.device import VISIBLE, Device, parse_device
 from workers.inference.backends.threads import default_threads, usable_cores
 from workers.inference.model_parameters import OnnxruntimeParameters
 from workers.inference.model_version import ModelVersion
@@ -36,17 +37,38 @@ _DATATYPES: Final[dict[str, Datatype]] = {
 
 
 class OnnxBackend:
-    def __init__(self, session: onnxruntime.InferenceSession, signature: Signature) -> None:
+    """`bound_to` is the device, by ONNX Runtime's name and number, that inputs and outputs are bound to, if any."""
+
+    def __init__(
+        self, session: onnxruntime.InferenceSession, signature: Signature, bound_to: tuple[str, int] | None = None
+    ) -> None:
         self._session = session
         self._texts = frozenset(spec.name for spec in signature.inputs if spec.datatype == "BYTES")
         self._outputs = [spec.name for spec in signature.outputs]
+        self._bound_to = bound_to
 
     def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:  # noqa: ARG002
         feeds = {name: _as_text(array) if name in self._texts else array for name, array in inputs.items()}
+        if self._bound_to is not None:
+            return self._run_bound(feeds, *self._bound_to)
         return dict(zip(self._outputs, self._session.run(self._outputs, feeds), strict=True))
 
     def close(self) -> None:
         del self._session
+
+    def _run_bound(self, feeds: Mapping[str, Array], device_type: str, device_id: int) -> dict[str, Array]:
+        """As `session.run`, but the copies from and to the device stand outside of the graph's run, side by side.
+
+        The binding is made anew: it holds on to what is bound, and outputs are as large as the micro-batch.
+        """
+        binding = self._session.io_binding()
+        for name, array in feeds.items():
+            binding.bind_cpu_input(name, np.ascontiguousarray(array))
+        for name in self._outputs:
+            binding.bind_output(name, device_type, device_id)
+        binding.synchronize_inputs()
+        self._session.run_with_iobinding(binding)
+        return dict(zip(self._outputs, binding.copy_outputs_to_cpu(), strict=True))
 
 
 def load_onnx(version: ModelVersion, signature: Signature, device: str) -> OnnxBackend:
@@ -59,15 +81,28 @@ def load_onnx(version: ModelVersion, signature: Signature, device: str) -> OnnxB
         reason = str(error).partition("\n")[0]
         raise ConfigurationError(f"{version.file}: ONNX Runtime cannot load it: {reason}") from error
     if device.startswith("cuda") and CUDA not in session.get_providers():
-        # It goes on without a word on the CPU where it has CUDA and cannot load CUDA's libraries.
-        raise ConfigurationError(f"device {device} was asked for, and ONNX Runtime cannot load CUDA's libraries")
+        # It goes on without a word on the CPU where it has CUDA, and cannot load CUDA's libraries or finds no GPU.
+        raise ConfigurationError(
+            f"device {device} was asked for, and ONNX Runtime cannot load CUDA's libraries or finds no such GPU "
+            f"({VISIBLE}={os.environ.get(VISIBLE, '')})"
+        )
     mistakes = [
         *_mistakes("input", signature.inputs, session.get_inputs(), every=True),
         *_mistakes("output", signature.outputs, session.get_outputs(), every=False),
     ]
     if mistakes:
         raise ConfigurationError(f"{version.file}: model.yaml does not fit the graph: {'; '.join(mistakes)}")
-    return OnnxBackend(session, signature)
+    return OnnxBackend(session, signature, _bound_to(session, signature, version, parse_device(device)))
+
+
+def _bound_to(
+    session: onnxruntime.InferenceSession, signature: Signature, version: ModelVersion, device: Device
+) -> tuple[str, int] | None:
+    """Texts never leave the host, and what runs on the CPU has nowhere to be bound to."""
+    texts = any(spec.datatype == "BYTES" for spec in (*signature.inputs, *signature.outputs))
+    if CUDA not in session.get_providers() or texts or not version.parameters.onnxruntime.io_binding:
+        return None
+    return "cuda", device.cuda_index or 0
 
 
 def _session_options(parameters: OnnxruntimeParameters, model_bytes: int) -> onnxruntime.SessionOptions:

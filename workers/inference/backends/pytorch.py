@@ -1,60 +1,22 @@
 """Models as safetensors weights and a registered architecture, run by torch. No pickle is ever read."""
 
-from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Any, Final
+from typing import Final
 
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from schemas.errors import ConfigurationError, JobError
+from schemas.errors import ConfigurationError
 from schemas.signature import Signature
-from schemas.tensors import Array
 from workers.inference.backends.architectures.registry import find_architecture
-from workers.inference.backends.device import parse_device
-from workers.inference.backends.threads import default_threads, usable_cores
+from workers.inference.backends.torch_module import TorchBackend, torch_backend
 from workers.inference.model_file import explain
 from workers.inference.model_parameters import TorchParameters
 from workers.inference.model_version import ModelVersion
 
 MAX_REASON: Final = 500  # characters; torch lists every weight that does not fit
-
-
-class TorchBackend:
-    """`outputs` are the declared outputs' names, in order."""
-
-    def __init__(self, module: torch.nn.Module, device: torch.device, outputs: tuple[str, ...], threads: int) -> None:
-        self._module = module
-        self._device = device
-        self._outputs = outputs
-        self._threads = threads
-
-    def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:  # noqa: ARG002
-        # Torch's number is the process's, and each model has its own.
-        if torch.get_num_threads() != self._threads:
-            torch.set_num_threads(self._threads)
-        with torch.inference_mode():
-            answer = self._module(**{name: self._to_device(array) for name, array in inputs.items()})
-            return {name: tensor.cpu().numpy() for name, tensor in self._named(answer).items()}
-
-    def close(self) -> None:
-        del self._module
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-
-    def _to_device(self, array: Array) -> torch.Tensor:
-        # Torch has no read-only tensors, and warns of arrays that are.
-        writable = array if array.flags.writeable else array.copy()
-        return torch.from_numpy(writable).to(self._device)
-
-    def _named(self, answer: object) -> Mapping[str, torch.Tensor]:
-        if isinstance(answer, Mapping):
-            return answer
-        if isinstance(answer, torch.Tensor) and len(self._outputs) == 1:
-            return {self._outputs[0]: answer}
-        raise JobError(f"the architecture returned {type(answer).__name__}, not its outputs by name")
 
 
 def load_pytorch(version: ModelVersion, signature: Signature, device: str) -> TorchBackend:
@@ -68,20 +30,9 @@ def load_pytorch(version: ModelVersion, signature: Signature, device: str) -> To
                 f"{version.name}: input {spec.name!r} is TYPE_STRING, which torch cannot take: "
                 "parameters.tokenizer turns texts into numbers"
             )
-    where = _device(device)
     module = _build(version, parameters)
     _load_weights(module, version, parameters)
-    threads = parameters.threads or default_threads(version.file.stat().st_size, usable_cores())
-    return TorchBackend(module.eval().to(where), where, tuple(spec.name for spec in signature.outputs), threads)
-
-
-def _device(text: str) -> torch.device:
-    device = parse_device(text)
-    if device.cuda_index is None or (device.may_fall_back and not torch.cuda.is_available()):
-        return torch.device("cpu")
-    if device.cuda_index >= torch.cuda.device_count():
-        raise ConfigurationError(f"device {text} was asked for, and torch finds {torch.cuda.device_count()} GPUs")
-    return torch.device("cuda", device.cuda_index)
+    return torch_backend(module.eval(), version, signature, device, parameters)
 
 
 def _build(version: ModelVersion, parameters: TorchParameters) -> torch.nn.Module:
