@@ -130,3 +130,22 @@ class News(Protocol):
 
     def canceled(self) -> AsyncIterator[tuple[JobKey, datetime]]:
         """Cancellations with the job's deadline: first those still of interest, then new ones as they come."""
+
+
+class Starts(Protocol):
+    """How often jobs were started without ending: a job that ends the worker's process never comes to tell.
+
+    What is counted may be lost. It is forgotten by itself long after the last start.
+    """
+
+    async def count(self, keys: Sequence[JobKey]) -> Sequence[int]:
+        """Count a start of each job that has none yet. Returns how many each had before, in order.
+
+        A job that had some is not counted: it is not to be started in this company.
+        """
+
+    async def count_again(self, key: JobKey) -> int:
+        """Count another start of a job that is started alone. Returns how many it had before."""
+
+    async def forget(self, keys: Sequence[JobKey]) -> None:
+        """The jobs have ended, or were not started after all."""

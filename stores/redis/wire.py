@@ -1,4 +1,4 @@
-"""What stands in Redis: two channels and one stream, all under the prefix that the topics share."""
+"""What stands in Redis: two channels, one stream and a counter a job, all under the prefix that the topics share."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -31,6 +31,11 @@ class Names(msgspec.Struct, frozen=True):
         """Stream: one entry a cancellation, with the fields tenant, id and expires_at."""
         return f"{self.prefix}.canceled.v1"
 
+    @property
+    def starts(self) -> str:
+        """What the keys of counters begin with: `<tenant>/<id>` follows. A counter is how often its job was started."""
+        return f"{self.prefix}.starts.v1:"
+
 
 class Running(msgspec.Struct, frozen=True):
     keys: list[JobKey]
@@ -50,6 +55,11 @@ class Cancel(msgspec.Struct, frozen=True):
 _encoder = msgspec.json.Encoder()
 _keys_decoder = msgspec.json.Decoder(list[JobKey])
 _running_decoder = msgspec.json.Decoder(Running)
+
+
+def encode_names(keys: Sequence[JobKey]) -> bytes:
+    """The ends of the jobs' counters' keys, as a list in MessagePack: one argument to encode instead of many."""
+    return msgspec.msgpack.encode([f"{tenant}/{job_id}" for tenant, job_id in keys])
 
 
 def encode_done(keys: Sequence[JobKey]) -> bytes:

@@ -1,0 +1,35 @@
+"""The in-memory twin of the counts of starts. For tests."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from schemas.errors import StoreUnavailable
+from stores.seams import JobKey
+
+
+class MemoryStarts:
+    """`Starts`. While `down` is true, every call raises `StoreUnavailable`."""
+
+    def __init__(self) -> None:
+        self.down = False
+        self.counts: Counter[JobKey] = Counter()
+
+    async def count(self, keys: Sequence[JobKey]) -> Sequence[int]:
+        self._check_up()
+        earlier = [self.counts[key] for key in keys]
+        self.counts.update(key for key, starts in zip(keys, earlier, strict=True) if not starts)
+        return earlier
+
+    async def count_again(self, key: JobKey) -> int:
+        self._check_up()
+        self.counts[key] += 1
+        return self.counts[key] - 1
+
+    async def forget(self, keys: Sequence[JobKey]) -> None:
+        self._check_up()
+        for key in keys:
+            self.counts.pop(key, None)
+
+    def _check_up(self) -> None:
+        if self.down:
+            raise StoreUnavailable("the counts are down")

@@ -1,0 +1,58 @@
+"""Counts of starts in a real Redis: they go by themselves, and outlive what Redis itself forgets."""
+
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import redis.asyncio as redis
+
+from schemas.errors import StoreUnavailable
+from stores.redis import RedisStarts
+from stores.seams import JobKey
+from tests.integration.stores.gate import Gate
+
+KEYS = [JobKey("default", "job_1"), JobKey("default", "job_2")]
+
+
+@pytest.fixture
+async def client(redis_url: str) -> AsyncIterator[redis.Redis]:
+    async with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+async def test_counts_expire_some_time_after_the_last_start(
+    redis_url: str, topic_prefix: str, client: redis.Redis
+) -> None:
+    async with RedisStarts(redis_url, prefix=topic_prefix, kept_s=100) as starts:
+        await starts.count(KEYS)
+    async with RedisStarts(redis_url, prefix=topic_prefix, kept_s=1000) as starts:
+        await starts.count_again(KEYS[0])
+    assert 900 < await client.ttl(f"{topic_prefix}.starts.v1:default/job_1") <= 1000
+    assert 0 < await client.ttl(f"{topic_prefix}.starts.v1:default/job_2") <= 100
+
+
+async def test_nothing_is_left_of_what_is_forgotten(redis_url: str, topic_prefix: str, client: redis.Redis) -> None:
+    async with RedisStarts(redis_url, prefix=topic_prefix) as starts:
+        await starts.count(KEYS)
+        await starts.forget(KEYS)
+    assert await client.keys(f"{topic_prefix}*") == []
+
+
+async def test_a_redis_that_has_forgotten_our_scripts_learns_them_again(
+    redis_url: str, topic_prefix: str, client: redis.Redis
+) -> None:
+    async with RedisStarts(redis_url, prefix=topic_prefix) as starts:
+        await starts.count(KEYS)
+        await client.script_flush()
+        assert list(await starts.count(KEYS)) == [1, 1]
+
+
+async def test_a_redis_that_hangs_holds_up_one_count_and_then_none(redis_url: str, topic_prefix: str) -> None:
+    async with Gate(redis_url) as gate, RedisStarts(gate.url, prefix=topic_prefix, timeout_s=0.2) as starts:
+        await starts.count(KEYS)
+        gate.hold()
+        started_s = time.monotonic()
+        for _ in range(20):
+            with pytest.raises(StoreUnavailable):
+                await starts.count(KEYS)
+        assert time.monotonic() - started_s < 1.0
