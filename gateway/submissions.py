@@ -10,7 +10,7 @@ from runtime.backoff import delays_s
 from runtime.logs import get_logger
 from schemas.errors import StoreUnavailable
 from schemas.jobs import Job, Payload
-from schemas.records import LaneJob, OutRecord, lane_record
+from schemas.records import OutRecord, lane_job, lane_record
 from schemas.topics import Topics
 from stores.seams import KEY_LOCK, Admission, Admissions, IdempotencyKey
 
@@ -97,20 +97,7 @@ class Submissions:
         return admission
 
     def _record(self, job: Job, payload: Payload, traceparent: str | None) -> OutRecord:
-        lane_job = LaneJob(
-            id=job.id,
-            tenant=job.tenant,
-            model=job.model,
-            version=job.version,
-            lane=job.lane,
-            created_at=job.created_at,
-            expires_at=job.expires_at,
-            payload=payload,
-            answer=job.answer,
-            variant=job.variant,
-            traceparent=traceparent,
-        )
-        return lane_record(self._topics.lane(job.lane_of), lane_job, SOURCE)
+        return lane_record(self._topics.lane(job.lane_of), lane_job(job, payload, traceparent), SOURCE)
 
     async def _surely(self, what: str, job: Job, write: Write, until_s: float) -> None:
         """Do `write` now, or keep trying beside the request: its answer does not hang on it."""

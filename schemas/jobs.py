@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.errors import ErrorBody, PenstockError
+from schemas.errors import Canceled, ErrorBody, PenstockError
 from schemas.topics import Lane, LaneClass
 
 
@@ -41,20 +41,29 @@ class Payload(msgspec.Struct, frozen=True):
     json_length: int | None = None
 
 
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One request for inference, as the store keeps it. Times are aware UTC datetimes; `rows` counts its rows."""
+class Submitted(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a job from its submission on, and told again with its end. Times are aware UTC datetimes."""
 
     tenant: str
     id: str
     model: str
     version: str
     lane: LaneClass
-    status: Status
     created_at: datetime
     expires_at: datetime
-    rows: int = 1
     answer: Answer = Answer.TENSORS
     variant: str | None = None
+
+    @property
+    def lane_of(self) -> Lane:
+        return Lane(self.model, self.version, self.lane)
+
+
+class Job(Submitted, frozen=True, kw_only=True):
+    """One request for inference, as the store keeps it. `rows` counts its rows."""
+
+    status: Status
+    rows: int = 1
     batch_id: str | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None
@@ -66,46 +75,48 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def done(self) -> bool:
         return self.status in TERMINAL
 
-    @property
-    def lane_of(self) -> Lane:
-        return Lane(self.model, self.version, self.lane)
 
-
-class Terminal(msgspec.Struct, frozen=True, kw_only=True):
+class Terminal(Submitted, frozen=True, kw_only=True):
     """The record a job ends with. Holds enough of the job to stand alone when the store has never heard of it."""
 
-    tenant: str
-    id: str
-    model: str
-    version: str
-    lane: LaneClass
     status: Status
-    created_at: datetime
-    expires_at: datetime
     completed_at: datetime
     rows: int = 1
-    answer: Answer = Answer.TENSORS
-    variant: str | None = None
     started_at: datetime | None = None
     error: ErrorBody | None = None
     result: Payload | None = None
 
 
-def failed_end(job: Job, error: PenstockError, completed_at: datetime) -> Terminal:
-    """The end of a job that has no result, for a reason found outside the model."""
+def end_of(
+    job: Submitted,
+    outcome: Payload | PenstockError,
+    completed_at: datetime,
+    *,
+    rows: int = 1,
+    started_at: datetime | None = None,
+) -> Terminal:
+    """The end of a job, with its result or with the error that it has instead."""
+    error = outcome if isinstance(outcome, PenstockError) else None
+    failed = Status.CANCELED if isinstance(error, Canceled) else Status.FAILED
     return Terminal(
         tenant=job.tenant,
         id=job.id,
         model=job.model,
         version=job.version,
         lane=job.lane,
-        status=Status.FAILED,
+        status=failed if error else Status.SUCCEEDED,
         created_at=job.created_at,
         expires_at=job.expires_at,
         completed_at=completed_at,
-        rows=job.rows,
+        rows=rows,
         answer=job.answer,
         variant=job.variant,
-        started_at=job.started_at,
-        error=error.body(),
+        started_at=started_at,
+        error=error.body() if error else None,
+        result=outcome if isinstance(outcome, Payload) else None,
     )
+
+
+def failed_end(job: Job, error: PenstockError, completed_at: datetime) -> Terminal:
+    """The end of a job of the store's that has no result, for a reason found outside the model."""
+    return end_of(job, error, completed_at, rows=job.rows, started_at=job.started_at)

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from schemas.errors import ErrorBody, Undecodable
-from schemas.jobs import TERMINAL, Answer, Payload, Status, Terminal
+from schemas.jobs import TERMINAL, Answer, Job, Payload, Status, Submitted, Terminal
 from schemas.names import DEFAULT_TENANT, is_job_id, is_model_name, is_version
 from schemas.topics import Lane, LaneClass
 
@@ -18,6 +18,9 @@ Headers = list[tuple[str, bytes]]
 
 JOB_TYPE: Final = "io.penstock.job.v1"
 RESULT_TYPE: Final = "io.penstock.result.v1"
+ATTEMPT_HEADER: Final = "ce_attempt"
+_DEFAULT_TENANT: Final = DEFAULT_TENANT.encode()
+_INT32: Final = 2**31  # numbers have four bytes in the store
 
 
 class OutRecord(NamedTuple):
@@ -30,20 +33,32 @@ class OutRecord(NamedTuple):
     partition: int | None = None
 
 
-class LaneJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A job as it lies in a lane: version chosen, inputs checked, ready to run."""
+class LaneJob(Submitted, frozen=True, kw_only=True):
+    """A job as it lies in a lane: version chosen, inputs checked, ready to run.
 
-    id: str
-    tenant: str
-    model: str
-    version: str
-    lane: LaneClass
-    created_at: datetime
-    expires_at: datetime
+    `attempt` counts how often it was tried before, each time in vain for a reason that may pass.
+    """
+
     payload: Payload
-    answer: Answer = Answer.TENSORS
-    variant: str | None = None
     traceparent: str | None = None
+    attempt: int = 0
+
+
+def lane_job(job: Job, payload: Payload, traceparent: str | None) -> LaneJob:
+    """A job as it was written down, with its checked input: ready for its lane."""
+    return LaneJob(
+        tenant=job.tenant,
+        id=job.id,
+        model=job.model,
+        version=job.version,
+        lane=job.lane,
+        created_at=job.created_at,
+        expires_at=job.expires_at,
+        answer=job.answer,
+        variant=job.variant,
+        payload=payload,
+        traceparent=traceparent,
+    )
 
 
 def timestamp(moment: datetime) -> str:
@@ -89,6 +104,8 @@ def lane_record(topic: str, job: LaneJob, source: str) -> OutRecord:
     _add_optional(headers, job.payload.json_length, job.variant)
     if job.traceparent is not None:
         headers.append(("traceparent", job.traceparent.encode()))
+    if job.attempt:
+        headers.append((ATTEMPT_HEADER, b"%d" % job.attempt))
     return OutRecord(topic, key, job.payload.value, headers)
 
 
@@ -100,9 +117,9 @@ def read_lane_record(headers: tuple[tuple[str, bytes], ...], value: bytes | None
             raise Undecodable("the record has no value")
         return LaneJob(
             id=_job_id(fields),
-            tenant=fields.get("ce_tenant", DEFAULT_TENANT.encode()).decode(),
-            model=fields["ce_model"].decode(),
-            version=fields["ce_modelversion"].decode(),
+            tenant=_text(fields.get("ce_tenant", _DEFAULT_TENANT)),
+            model=_text(fields["ce_model"]),
+            version=_text(fields["ce_modelversion"]),
             lane=LaneClass(fields.get("ce_lane", b"live").decode()),
             created_at=_moment(fields["ce_time"]),
             expires_at=_moment(fields["ce_deadline"]),
@@ -110,6 +127,7 @@ def read_lane_record(headers: tuple[tuple[str, bytes], ...], value: bytes | None
             answer=Answer(fields.get("ce_answer", b"tensors").decode()),
             variant=_optional(fields, "ce_variant"),
             traceparent=_optional(fields, "traceparent"),
+            attempt=_count(fields.get(ATTEMPT_HEADER, b"0")),
         )
     except KeyError as error:
         raise Undecodable(f"header {error.args[0]} is missing") from error
@@ -149,16 +167,16 @@ def read_terminal_record(headers: tuple[tuple[str, bytes], ...], value: bytes | 
         started = _optional(fields, "ce_startedtime")
         succeeded = status is Status.SUCCEEDED
         return Terminal(
-            tenant=fields.get("ce_tenant", DEFAULT_TENANT.encode()).decode(),
+            tenant=_text(fields.get("ce_tenant", _DEFAULT_TENANT)),
             id=_job_id(fields),
-            model=fields["ce_model"].decode(),
-            version=fields["ce_modelversion"].decode(),
+            model=_text(fields["ce_model"]),
+            version=_text(fields["ce_modelversion"]),
             lane=LaneClass(fields["ce_lane"].decode()),
             status=status,
             created_at=_moment(fields["ce_createdtime"]),
             expires_at=_moment(fields["ce_deadline"]),
             completed_at=_moment(fields["ce_time"]),
-            rows=int(fields.get("ce_rows", b"1")),
+            rows=_count(fields.get("ce_rows", b"1")),
             answer=Answer(fields["ce_answer"].decode()),
             variant=_optional(fields, "ce_variant"),
             started_at=_moment(started.encode()) if started else None,
@@ -175,7 +193,7 @@ def lane_of(job: LaneJob) -> Lane:
     """The lane a job belongs to. Raises `Undecodable` where its model or version is no name of ours."""
     if not (is_model_name(job.model) and is_version(job.version)):
         raise Undecodable(f"not a model version: {job.model}/{job.version}")
-    return Lane(job.model, job.version, job.lane)
+    return job.lane_of
 
 
 class _ErrorValue(msgspec.Struct, frozen=True):
@@ -200,8 +218,8 @@ def _payload(fields: dict[str, bytes], value: bytes) -> Payload:
     json_length = fields.get("ce_jsonlength")
     return Payload(
         value,
-        fields.get("content-type", b"application/json").decode(),
-        int(json_length) if json_length is not None else None,
+        _text(fields.get("content-type", b"application/json")),
+        _count(json_length) if json_length is not None else None,
     )
 
 
@@ -214,7 +232,20 @@ def _job_id(fields: dict[str, bytes]) -> str:
 
 def _optional(fields: dict[str, bytes], name: str) -> str | None:
     raw = fields.get(name)
-    return raw.decode() if raw is not None else None
+    return _text(raw) if raw is not None else None
+
+
+def _text(raw: bytes) -> str:
+    if b"\0" in raw:
+        raise Undecodable("a header holds a NUL character, which no store can hold")
+    return raw.decode()
+
+
+def _count(raw: bytes) -> int:
+    count = int(raw)
+    if not 0 <= count < _INT32:
+        raise Undecodable("a number in a header is negative, or takes more than four bytes")
+    return count
 
 
 def _moment(raw: bytes) -> datetime:

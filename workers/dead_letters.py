@@ -1,6 +1,6 @@
 """A record that cannot be worked on, as it goes to its dead-letter topic: as it was, and why it is there.
 
-Source of the header names: Apache Kafka, KIP-1191 (dead-letter queues of share groups).
+Source of the header names: Apache Kafka, KIP-1191 (dead-letter queues of share groups); the error's code is ours.
 """
 
 from typing import Final
@@ -10,6 +10,8 @@ from schemas.records import Headers, OutRecord
 from schemas.topics import Topics
 from workers.consuming.seams import Record
 
+APACHES: Final = "__dlq.errors."
+CODE_HEADER: Final = "ce_errorcode"
 # The reason is for a person to read, and must leave the record small enough to be published.
 MAX_MESSAGE_CHARACTERS: Final = 2000
 
@@ -24,13 +26,13 @@ def dead_letter(record: Record, group: str, error: PenstockError, *, deliveries:
     )
 
 
-def dead_letter_without_payload(record: Record, group: str, error: PenstockError) -> OutRecord:
+def dead_letter_without_payload(record: Record, group: str, error: PenstockError, *, deliveries: int = 1) -> OutRecord:
     """What is left to say of a record that is too large even for its dead-letter topic.
 
     A producer's compressed batch passes the broker's limit by its compressed size, and may unpack to far more.
     The record itself stays where the headers say until its topic's retention ends.
     """
-    return OutRecord(Topics.dead_letter(record.topic), None, None, _why(record, group, error, 1))
+    return OutRecord(Topics.dead_letter(record.topic), None, None, _why(record, group, error, deliveries))
 
 
 def _why(record: Record, group: str, error: PenstockError, deliveries: int) -> Headers:
@@ -43,4 +45,5 @@ def _why(record: Record, group: str, error: PenstockError, deliveries: int) -> H
         "message": error.message[:MAX_MESSAGE_CHARACTERS],
     }
     # A message may quote what it refuses, lone surrogates and all.
-    return [(f"__dlq.errors.{name}", fact.encode("utf-8", "backslashreplace")) for name, fact in facts.items()]
+    why = [(f"{APACHES}{name}", fact.encode("utf-8", "backslashreplace")) for name, fact in facts.items()]
+    return [*why, (CODE_HEADER, error.code.encode())]

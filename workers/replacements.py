@@ -36,15 +36,16 @@ def burial(record: Record, group: str, error: PenstockError) -> Replacement:
 
 
 async def publish_replacements(consumer: Consumer, publisher: Publisher, replacements: Sequence[Replacement]) -> None:
-    """Publish until each is acknowledged, and mark its record done then.
+    """Publish until each is acknowledged; a record is done when all its replacements are.
 
     Stops caring for records whose partition is lost: they come again elsewhere.
     """
     started_s = time.monotonic()
     for delay_s in delays_s():
         outcomes = await publisher.publish_all([each.out for each in replacements])
-        consumer.done([each.record for each, why in zip(replacements, outcomes, strict=True) if why is None])
         failed = [(each, why) for each, why in zip(replacements, outcomes, strict=True) if why is not None]
+        still_open = {id(each.record) for each, _ in failed}
+        consumer.done([each.record for each in replacements if id(each.record) not in still_open])
         if not failed:
             return
         log.warning("publishing failed, trying again", records=len(failed), reason=failed[0][1].message)

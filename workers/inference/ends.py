@@ -7,60 +7,77 @@ from typing import Final
 import msgspec
 
 from producers.seams import Publisher
-from schemas.errors import OutputInvalid, PayloadTooLarge, PenstockError
+from schemas.errors import OutputInvalid, PayloadTooLarge, PenstockError, TopicMissing
 from schemas.jobs import Status, Terminal
 from schemas.records import OutRecord, terminal_record
 from schemas.topics import Topics
 from workers.consuming.seams import Consumer, Record
+from workers.dead_letters import dead_letter, dead_letter_without_payload
 from workers.inference.intake import Dead
+from workers.inference.outcomes import Again, Parked, Settled
+from workers.inference.retrying import retry_record
 from workers.replacements import Replacement, burial, publish_replacements
 
 SOURCE: Final = "/penstock/worker"
+# For how long a tier's topic may be missing before its jobs end instead.
+TIER_PATIENCE_S: Final = 10.0
 
 
 class Ends:
-    """A record is done when its replacement is acknowledged: the result, or the dead letter. So publishing is
-    tried until it succeeds; meanwhile the record stays open, and the low-water mark stays below it."""
+    """A record is done when its replacement is acknowledged: the result, the retry, or the dead letter. So publishing
+    is tried until it succeeds; meanwhile the record stays open, and the low-water mark stays below it."""
 
     def __init__(self, publisher: Publisher, topics: Topics) -> None:
         self._publisher = publisher
         self._topics = topics
 
-    async def finish(
-        self, consumer: Consumer, records: Sequence[Record], terminals: Sequence[Terminal]
-    ) -> Sequence[Terminal]:
-        """Publish the terminal records of `records`, in the same order, and mark those done.
+    async def finish(self, consumer: Consumer, group: str, over: Sequence[tuple[Record, Settled]]) -> Sequence[Settled]:
+        """Publish together what became of records, and mark them done. `group` is who has given up those parked.
 
-        Returns the ends as they were published: a result that is too large for a record makes its job a failed one.
+        Returns what was published in the end: a result that is too large for a record makes its job a failed one, and
+        a job that cannot be put aside ends.
         """
-        outs = [terminal_record(self._topics.results, terminal, SOURCE) for terminal in terminals]
-        outcomes = await self._publisher.publish_all(outs)
-        if not any(outcomes):
-            consumer.done(records)
-            return terminals
-        consumer.done([record for record, why in zip(records, outcomes, strict=True) if why is None])
-        ends = list(terminals)
-        left = [
-            Replacement(
-                records[index],
-                self._smaller(ends, index, why, 0.0) or outs[index],
-                partial(self._smaller, ends, index),
-            )
-            for index, why in enumerate(outcomes)
-            if why is not None
-        ]
-        await publish_replacements(consumer, self._publisher, left)
-        return ends
+        settled = [each for _, each in over]
+        outs = [(index, out) for index, (record, each) in enumerate(over) for out in self._outs(record, each, group)]
+        outcomes = await self._publisher.publish_all([out for _, out in outs])
+        failed = [(index, out, why) for (index, out), why in zip(outs, outcomes, strict=True) if why is not None]
+        still_open = {index for index, _, _ in failed}
+        consumer.done([record for index, (record, _) in enumerate(over) if index not in still_open])
+        if failed:
+            left = []
+            for index, out, why in failed:
+                instead = partial(self._instead, settled, index, over[index][0], group)
+                left.append(Replacement(over[index][0], instead(why, 0.0) or out, instead))
+            await publish_replacements(consumer, self._publisher, left)
+        return settled
 
-    def _smaller(self, ends: list[Terminal], index: int, why: PenstockError, _tried_s: float) -> OutRecord | None:
-        """What to publish in the stead of a result that is too large; None where that is not what is wrong."""
-        if not isinstance(why, PayloadTooLarge):
+    def _outs(self, record: Record, settled: Settled, group: str) -> tuple[OutRecord, ...]:
+        if isinstance(settled, Terminal):
+            return (terminal_record(self._topics.results, settled, SOURCE),)
+        if isinstance(settled, Again):
+            return (retry_record(self._topics.retry(settled.tier), record, settled.tier, settled.error),)
+        letter = dead_letter(record, group, settled.error, deliveries=settled.deliveries)
+        return terminal_record(self._topics.results, settled.terminal, SOURCE), letter
+
+    def _instead(
+        self, settled: list[Settled], index: int, record: Record, group: str, why: PenstockError, tried_s: float
+    ) -> OutRecord | None:
+        """What to publish in the stead of what can never be written; None where time may mend it."""
+        each = settled[index]
+        tier_missing = isinstance(each, Again) and isinstance(why, TopicMissing) and tried_s > TIER_PATIENCE_S
+        if not (tier_missing or isinstance(why, PayloadTooLarge)):
             return None
-        error = OutputInvalid("the result is larger than a record may be; ask for fewer rows or outputs")
-        ends[index] = msgspec.structs.replace(ends[index], status=Status.FAILED, result=None, error=error.body())
-        return terminal_record(self._topics.results, ends[index], SOURCE)
+        if isinstance(each, Parked):  # its end holds no result, and a short error: what is too large is the letter
+            return dead_letter_without_payload(record, group, each.error, deliveries=each.deliveries)
+        settled[index] = end = each.terminal if isinstance(each, Again) else _smaller(each)
+        return terminal_record(self._topics.results, end, SOURCE)
 
     async def bury(self, consumer: Consumer, group: str, dead: Sequence[Dead]) -> None:
         """Move records that are no jobs to their dead-letter topic, and mark them done."""
         burials = [burial(each.record, group, each.error) for each in dead]
         await publish_replacements(consumer, self._publisher, burials)
+
+
+def _smaller(end: Terminal) -> Terminal:
+    error = OutputInvalid("the result is larger than a record may be; ask for fewer rows or outputs")
+    return msgspec.structs.replace(end, status=Status.FAILED, result=None, error=error.body())

@@ -3,14 +3,13 @@
 import asyncio
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
 from runtime.clock import Clock
 from runtime.logs import get_logger
-from schemas.jobs import Terminal
+from schemas.jobs import end_of
 from schemas.topics import Lane
 from workers.consuming.offsets import Partition
 from workers.consuming.seams import Consumer, Record
@@ -19,7 +18,7 @@ from workers.inference.batcher import Batcher
 from workers.inference.ends import Ends
 from workers.inference.intake import Dead, Ended, Intake
 from workers.inference.item import Item
-from workers.inference.outcomes import ended
+from workers.inference.outcomes import Settled
 from workers.inference.runner import Runner
 from workers.inference.scheduler import Candidate
 
@@ -51,10 +50,12 @@ class ServedLane:
         group: str,
         wake: Callable[[], None],
         clock: Clock,
+        retry_delays_s: Sequence[float] = (),
     ) -> None:
         self.lane = lane
         self.runner = runner
         self.intake = intake
+        self.retry_delays_s = retry_delays_s
         self._batcher = batcher
         self._ends = ends
         self._group = group
@@ -118,7 +119,7 @@ class ServedLane:
     async def _end_all(self, consumer: Consumer, over: Sequence[Ended], dead: Sequence[Dead]) -> None:
         if over:
             now = self._clock()
-            await self.end(consumer, [(each.record, ended(each.job, each.error, now)) for each in over])
+            await self.end(consumer, [(each.record, end_of(each.job, each.error, now)) for each in over])
         if dead:
             log.warning("undecodable records", lane=str(self.lane), records=len(dead), first=dead[0].error.message)
             self._dead_letters.inc(len(dead))
@@ -135,14 +136,9 @@ class ServedLane:
         self._under_way.discard(task)
         self._changed.set()
 
-    async def end(self, consumer: Consumer, over: Sequence[tuple[Record, Terminal]]) -> None:
-        """Publish terminal records and mark their records done."""
-        published = await self._ends.finish(
-            consumer, [record for record, _ in over], [terminal for _, terminal in over]
-        )
-        counts = Counter(terminal.error.code if terminal.error else "succeeded" for terminal in published)
-        for outcome, count in counts.items():
-            metrics.JOBS.labels(**self._labels, outcome=outcome).inc(count)
+    async def end(self, consumer: Consumer, over: Sequence[tuple[Record, Settled]]) -> None:
+        """Publish what became of records, and mark them done."""
+        metrics.count(self._labels, await self._ends.finish(consumer, self._group, over))
 
     def candidate(self) -> "Candidate[ServedLane] | None":
         due_at = self._batcher.due_at()

@@ -1,6 +1,11 @@
 """What a worker counts."""
 
+from collections import Counter as Tally
+from collections.abc import Mapping, Sequence
+
 from prometheus_client import Counter, Gauge, Histogram
+
+from workers.inference.outcomes import Again, Parked, Settled
 
 _LABELS = ("model", "version", "lane")
 _FINE = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
@@ -24,3 +29,19 @@ WAIT_SECONDS = Histogram(
 )
 QUEUED_ROWS = Gauge("penstock_worker_queued_rows", "Rows that wait within the worker", _LABELS)
 DEAD_LETTERS = Counter("penstock_worker_dead_letters_total", "Records sent to the dead-letter topic", _LABELS)
+RETRIES = Counter("penstock_worker_retries_total", "Jobs put aside to be tried again", [*_LABELS, "tier", "reason"])
+
+
+def count(labels: Mapping[str, str], settled: Sequence[Settled]) -> None:
+    """What became of jobs of the lane with these labels."""
+    ends = []
+    for each in settled:
+        if isinstance(each, Again):
+            RETRIES.labels(**labels, tier=each.tier, reason=each.error.code).inc()
+        elif isinstance(each, Parked):
+            DEAD_LETTERS.labels(**labels).inc()
+            ends.append(each.terminal)
+        else:
+            ends.append(each)
+    for outcome, number in Tally(end.error.code if end.error else "succeeded" for end in ends).items():
+        JOBS.labels(**labels, outcome=outcome).inc(number)

@@ -1,19 +1,61 @@
-"""What became of a job, as the message that ends it. Pure."""
+"""What became of a job, as the messages that say so. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from runtime.logs import get_logger
-from schemas.errors import Canceled, OutputInvalid, PenstockError
-from schemas.jobs import Answer, Payload, Status, Terminal
+from schemas.errors import OutputInvalid, PenstockError
+from schemas.jobs import Answer, Payload, Terminal, end_of
 from schemas.oip import encode_response
 from schemas.predictions import encode_predictions
-from schemas.records import LaneJob
 from schemas.signature import Signature
 from schemas.tensors import Array
 from workers.inference.item import Item, Outcome
+from workers.inference.retrying import Retry, verdict
 
 log = get_logger(__name__)
+
+
+class Again(NamedTuple):
+    """A job that is tried again later; `terminal` is its end where its record cannot be put aside."""
+
+    terminal: Terminal
+    tier: int
+    error: PenstockError
+
+
+class Parked(NamedTuple):
+    """A job that is given up, although nothing may be wrong with it: it ends, and its record is kept as a dead letter.
+
+    `deliveries` counts the attempts.
+    """
+
+    terminal: Terminal
+    error: PenstockError
+    deliveries: int
+
+
+Settled = Terminal | Again | Parked
+
+
+def settled(
+    signature: Signature,
+    item: Item,
+    outcome: Outcome,
+    started_at: datetime,
+    completed_at: datetime,
+    retry_delays_s: Sequence[float],
+) -> Settled:
+    """What became of a job that ran: it has ended, or is tried again on one of the tiers with these delays."""
+    if not (isinstance(outcome, PenstockError) and outcome.retryable):
+        return terminal(signature, item, outcome, started_at, completed_at)
+    job = item.job
+    decided = verdict(outcome, job.attempt, completed_at, job.expires_at, retry_delays_s)
+    if isinstance(decided, Retry):
+        return Again(terminal(signature, item, outcome, started_at, completed_at), decided.tier, outcome)
+    end = terminal(signature, item, decided.error, started_at, completed_at)
+    return Parked(end, decided.error, job.attempt + 1) if decided.exhausted else end
 
 
 def terminal(
@@ -21,52 +63,15 @@ def terminal(
 ) -> Terminal:
     """The end of a job that ran. Outputs that cannot be written fail their own job and no other."""
     if isinstance(outcome, PenstockError):
-        return ended(item.job, outcome, completed_at, started_at, item.rows)
+        return end_of(item.job, outcome, completed_at, rows=item.rows, started_at=started_at)
     job = item.job
     try:
         result = _encode(signature, item, outcome)
     except Exception as error:
         log.exception("outputs cannot be encoded", job=job.id, model=f"{job.model}/{job.version}")
         unwritable = OutputInvalid(f"the outputs cannot be written ({type(error).__name__})")
-        return ended(job, unwritable, completed_at, started_at, item.rows)
-    return Terminal(
-        tenant=job.tenant,
-        id=job.id,
-        model=job.model,
-        version=job.version,
-        lane=job.lane,
-        status=Status.SUCCEEDED,
-        created_at=job.created_at,
-        expires_at=job.expires_at,
-        completed_at=completed_at,
-        rows=item.rows,
-        answer=job.answer,
-        variant=job.variant,
-        started_at=started_at,
-        result=result,
-    )
-
-
-def ended(
-    job: LaneJob, error: PenstockError, completed_at: datetime, started_at: datetime | None = None, rows: int = 1
-) -> Terminal:
-    """The end of a job that has no result."""
-    return Terminal(
-        tenant=job.tenant,
-        id=job.id,
-        model=job.model,
-        version=job.version,
-        lane=job.lane,
-        status=Status.CANCELED if isinstance(error, Canceled) else Status.FAILED,
-        created_at=job.created_at,
-        expires_at=job.expires_at,
-        completed_at=completed_at,
-        rows=rows,
-        answer=job.answer,
-        variant=job.variant,
-        started_at=started_at,
-        error=error.body(),
-    )
+        return end_of(job, unwritable, completed_at, rows=item.rows, started_at=started_at)
+    return end_of(job, result, completed_at, rows=item.rows, started_at=started_at)
 
 
 def _encode(signature: Signature, item: Item, outputs: Mapping[str, Array]) -> Payload:

@@ -14,7 +14,7 @@ from typing import Final
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from schemas.errors import PenstockError, StoreUnavailable
-from schemas.jobs import Terminal
+from schemas.jobs import end_of
 from schemas.tensors import Array
 from stores.seams import JobKey, Signals
 from workers.consuming.seams import Consumer, Record
@@ -22,7 +22,7 @@ from workers.inference.collate import same_shape, stack
 from workers.inference.inference_thread import InferenceThread
 from workers.inference.item import Item, Outcome
 from workers.inference.lane import ServedLane
-from workers.inference.outcomes import ended, terminal
+from workers.inference.outcomes import Settled, settled
 from workers.inference.runner import Ran
 from workers.inference.scheduler import Scheduler
 
@@ -35,7 +35,7 @@ PUBLISHING_BATCHES: Final = 4
 INLINE_STACK_BYTES: Final = 4 * 1024 * 1024
 INLINE_ENCODE_BYTES: Final = 1024 * 1024
 
-Over = list[tuple[Record, Terminal]]
+Over = list[tuple[Record, Settled]]
 
 
 class Pipeline:
@@ -153,7 +153,7 @@ class Pipeline:
             if error is None:
                 live.append(item)
             else:
-                over.append((item.record, ended(item.job, error, now, rows=item.rows)))
+                over.append((item.record, end_of(item.job, error, now, rows=item.rows)))
         return live, over
 
     async def _see_through(
@@ -198,10 +198,11 @@ class Pipeline:
         self, lane: ServedLane, items: Sequence[Item], outcomes: Sequence[Outcome], started_at: datetime
     ) -> Over:
         now = self._clock()
-        signature = lane.runner.signature
+        signature, delays_s = lane.runner.signature, lane.retry_delays_s
+        ends = [lane.intake.ended(item.job, now) or outcome for item, outcome in zip(items, outcomes, strict=True)]
         return [
-            (item.record, terminal(signature, item, lane.intake.ended(item.job, now) or outcome, started_at, now))
-            for item, outcome in zip(items, outcomes, strict=True)
+            (item.record, settled(signature, item, end, started_at, now, delays_s))
+            for item, end in zip(items, ends, strict=True)
         ]
 
     def _announce_running(self, items: Sequence[Item], started_at: datetime) -> None:

@@ -10,7 +10,7 @@ from schemas.errors import DeadlineExceeded, PenstockError, Undecodable
 from schemas.inputs import check_input
 from schemas.jobs import Job, Status, Terminal
 from schemas.names import DEFAULT_TENANT, is_model_name, is_version
-from schemas.records import LaneJob, OutRecord, lane_record
+from schemas.records import OutRecord, lane_job, lane_record
 from schemas.topics import LaneClass, Topics
 from schemas.versions import CatalogSnapshot
 from workers.consuming.seams import Record
@@ -81,19 +81,8 @@ def _routed(record: Record, asked: Asked, checked: Checked, entry: CatalogEntry,
         answer=given.answer,
         metadata=checked.metadata,
     )
-    lane_job = LaneJob(
-        id=job.id,
-        tenant=job.tenant,
-        model=job.model,
-        version=job.version,
-        lane=job.lane,
-        created_at=job.created_at,
-        expires_at=job.expires_at,
-        payload=given.payload,
-        answer=job.answer,
-        traceparent=checked.traceparent,
-    )
-    return Routed(record, job, lane_record(topics.lane(job.lane_of), lane_job, SOURCE))
+    out = lane_record(topics.lane(job.lane_of), lane_job(job, given.payload, checked.traceparent), SOURCE)
+    return Routed(record, job, out)
 
 
 def tenant_of(_record: Record) -> str:

@@ -10,11 +10,11 @@ from runtime.clock import Clock
 from runtime.logs import get_logger
 from schemas.errors import StoreUnavailable, Undecodable
 from schemas.jobs import Terminal
+from schemas.records import read_terminal_record
 from stores.seams import Endings, JobKey, Signals
 from workers.consuming.seams import Consumer, Record
 from workers.replacements import Replacement, burial, publish_replacements
 from workers.sink import metrics
-from workers.sink.intake import read_end
 
 log = get_logger(__name__)
 
@@ -54,7 +54,7 @@ class Pipeline:
         dead: list[Replacement] = []
         for record in records:
             try:
-                ends.append((record, read_end(record)))
+                ends.append((record, read_terminal_record(record.headers, record.value)))
             except Undecodable as error:
                 dead.append(burial(record, self._group, error))
             except Exception as error:  # a record that we fail over must not stand in the way of those behind it

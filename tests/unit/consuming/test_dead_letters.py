@@ -26,6 +26,7 @@ def test_a_dead_letter_is_the_record_as_it_was_and_why_it_is_there() -> None:
         ("__dlq.errors.group", b"readers"),
         ("__dlq.errors.delivery.count", b"3"),
         ("__dlq.errors.message", b"it has no name"),
+        ("ce_errorcode", b"undecodable"),
     ]
 
 

@@ -60,6 +60,7 @@ def lane_job(
     lane: Lane = LIVE,
     expires_in_s: float = 3600,
     answer: Answer = Answer.TENSORS,
+    attempt: int = 0,
 ) -> LaneJob:
     return LaneJob(
         id=job_id or f"job-{next(_numbers)}",
@@ -71,6 +72,7 @@ def lane_job(
         expires_at=NOON + timedelta(seconds=expires_in_s),
         payload=payload or request_json([1.0]),
         answer=answer,
+        attempt=attempt,
     )
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import Canceled, DeadlineExceeded, InvalidInput, JobError, PenstockError
-from schemas.jobs import Payload
+from schemas.jobs import Payload, end_of
 from schemas.records import terminal_record
 from schemas.topics import Lane, LaneClass
 from stores.seams import JobKey
@@ -18,7 +18,6 @@ from workers.consuming.seams import Record
 from workers.dead_letters import dead_letter
 from workers.inference.intake import Dead, Ended, Intake
 from workers.inference.item import Item
-from workers.inference.outcomes import ended
 
 
 def intake(canceled: frozenset[JobKey] = frozenset()) -> Intake:
@@ -109,4 +108,4 @@ def test_no_record_whatever_is_in_it_breaks_the_worker(over: list[tuple[str, byt
         assert dead_letter(odd, "group", read.error).value == value
     else:
         error = read.error if isinstance(read, Ended) else JobError("no")
-        assert terminal_record(TOPICS.results, ended(read.job, error, NOON), "/test").value
+        assert terminal_record(TOPICS.results, end_of(read.job, error, NOON), "/test").value

@@ -6,11 +6,11 @@ import numpy as np
 import orjson
 
 from schemas.errors import Canceled, DeadlineExceeded, JobError
-from schemas.jobs import Answer, Status
+from schemas.jobs import Answer, Status, end_of
 from schemas.tensors import Array
 from tests.unit.inference.jobs import NOON, SIGNATURE, item, lane_job, request_json
 from workers.inference.item import Item
-from workers.inference.outcomes import ended, terminal
+from workers.inference.outcomes import terminal
 
 START = NOON + timedelta(seconds=1)
 END = NOON + timedelta(seconds=2)
@@ -84,7 +84,7 @@ def test_a_failed_job_carries_the_error_and_counts_its_rows() -> None:
 
 
 def test_an_expired_job_is_failed_and_a_canceled_one_is_canceled() -> None:
-    expired = ended(lane_job(), DeadlineExceeded("too late"), END)
-    canceled = ended(lane_job(), Canceled("never mind"), END)
+    expired = end_of(lane_job(), DeadlineExceeded("too late"), END)
+    canceled = end_of(lane_job(), Canceled("never mind"), END)
     assert (expired.status, expired.error and expired.error.code) == (Status.FAILED, "deadline_exceeded")
     assert (canceled.status, canceled.started_at) == (Status.CANCELED, None)

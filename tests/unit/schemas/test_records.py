@@ -45,11 +45,12 @@ FAILED = Terminal(
     error=ErrorBody("inference_failed", "it broke", "inference_error"),
 )
 
-# What a header may hold besides names: any text that UTF-8 can say.
-texts = st.text(st.characters(codec="utf-8"), max_size=30)
+# What a header may hold besides names: any text that UTF-8 can say and a store can hold.
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=30)
+INT32 = 2**31 - 1
 job_ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:~-]{0,60}", fullmatch=True)
 moments = st.integers(0, 2 * 10**14).map(lambda ms: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms))
-payloads = st.builds(Payload, st.binary(max_size=100), texts, st.none() | st.integers(0, 2**31))
+payloads = st.builds(Payload, st.binary(max_size=100), texts, st.none() | st.integers(0, INT32))
 jobs = st.builds(
     LaneJob,
     id=job_ids,
@@ -63,6 +64,7 @@ jobs = st.builds(
     answer=st.sampled_from(Answer),
     variant=st.none() | texts,
     traceparent=st.none() | texts,
+    attempt=st.integers(0, INT32),
 )
 errors = st.builds(ErrorBody, code=texts, message=st.text(), type=texts, param=st.none() | st.text())
 ended: dict[str, st.SearchStrategy[Any]] = {
@@ -74,7 +76,7 @@ ended: dict[str, st.SearchStrategy[Any]] = {
     "created_at": moments,
     "expires_at": moments,
     "completed_at": moments,
-    "rows": st.integers(0, 2**31),
+    "rows": st.integers(0, INT32),
     "answer": st.sampled_from(Answer),
     "variant": st.none() | texts,
     "started_at": st.none() | moments,
@@ -155,6 +157,8 @@ def changed(headers: list[tuple[str, bytes]], name: str, value: bytes | None) ->
         ("content-type", b"\xff"),
         ("traceparent", b"\xff"),
         ("ce_variant", b"\xff"),
+        *[(name, b"a\0b") for name in ("ce_tenant", "ce_variant", "content-type", "traceparent")],
+        *[("ce_attempt", value) for value in (b"", b"-1", b"once", b"2147483648")],
     ],
 )
 def test_a_job_with_a_malformed_header_is_undecodable(name: str, value: bytes | None) -> None:
@@ -185,6 +189,9 @@ def test_a_job_with_a_malformed_header_is_undecodable(name: str, value: bytes | 
         ("ce_status", b"\xff"),
         ("ce_id", b"not an id"),
         ("ce_rows", b"many"),
+        ("ce_rows", b"-1"),
+        ("ce_rows", b"2147483648"),
+        *[(name, b"a\0b") for name in ("ce_tenant", "ce_variant", "ce_model", "ce_modelversion")],
         ("ce_startedtime", b"2026-01-02T03:04:05"),
         ("ce_createdtime", b"0"),
     ],

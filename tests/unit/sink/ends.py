@@ -45,10 +45,6 @@ def out(terminal: Terminal) -> OutRecord:
     return terminal_record(TOPICS.results, terminal, "/test")
 
 
-def as_fetched(record: OutRecord) -> Record:
-    return Record(record.topic, 0, 0, 1, record.key, record.value, tuple(record.headers), 0)
-
-
 def with_header(record: OutRecord, name: str, value: bytes) -> OutRecord:
     return record._replace(headers=[header for header in record.headers if header[0] != name] + [(name, value)])
 

@@ -11,9 +11,8 @@ from schemas.errors import DeadlineExceeded
 from schemas.jobs import Status
 from schemas.records import OutRecord
 from stores.seams import JobKey
-from tests.unit.sink.ends import DEAD_LETTERS, SUCCEEDED, TOPICS, Basin, as_fetched, basin, out, succeeded, with_header
+from tests.unit.sink.ends import DEAD_LETTERS, SUCCEEDED, TOPICS, Basin, basin, out, succeeded, with_header
 from tests.waiting import eventually
-from workers.sink.intake import read_end
 
 NO_END = OutRecord(TOPICS.results, b"k", b"hello", [])
 
@@ -112,14 +111,10 @@ async def test_what_ends_no_job_is_a_dead_letter_and_its_neighbors_go_on(sink: B
 
 
 async def test_a_record_that_the_sink_fails_over_is_a_dead_letter(sink: Basin, monkeypatch: pytest.MonkeyPatch) -> None:
-    def faulty(_record: object) -> None:
+    def faulty(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(workers.sink.pipeline, "read_end", faulty)
+    monkeypatch.setattr(workers.sink.pipeline, "read_terminal_record", faulty)
     await sink.work(out(succeeded("a")))
     (letter,) = sink.log.records(DEAD_LETTERS)
     assert b"ZeroDivisionError" in dict(letter.headers)["__dlq.errors.message"]
-
-
-def test_an_end_reads_as_it_was_written() -> None:
-    assert read_end(as_fetched(out(SUCCEEDED))) == SUCCEEDED
