@@ -4,9 +4,9 @@
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --build-constraints constraints.txt
-COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-annotate \
-	--all-extras --group build --group lint --group test --group bench --group examples \
+PIN := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-version 3.11 --no-annotate \
 	--custom-compile-command "make constraints"
+COMPILE := $(PIN) --all-extras --group build --group lint --group test --group bench --group examples
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -42,7 +42,7 @@ types: $(VENV)/everything ## mypy, strict, tests included
 	$(BIN)/mypy .
 
 .PHONY: bench
-bench: $(VENV)/everything .penstock/models/minilm ## Measure, and write benchmarks/README.md
+bench: $(VENV)/everything .penstock/models/minilm .penstock/peers ## Measure, and write benchmarks/README.md
 	$(BIN)/python -m benchmarks --minilm .penstock/models --write
 
 .PHONY: docs
@@ -52,6 +52,7 @@ docs: $(VENV)/everything ## Write the generated pages of docs/ anew
 .PHONY: constraints
 constraints: $(BIN)/uv ## Pin all dependencies anew; UPGRADE=--upgrade takes newer versions
 	$(COMPILE) $(UPGRADE) --output-file constraints.txt pyproject.toml
+	$(PIN) $(UPGRADE) --output-file benchmarks/peers/requirements.txt benchmarks/peers/requirements.in
 
 .PHONY: clean
 clean: ## Remove what was installed and built
@@ -72,6 +73,12 @@ $(VENV)/everything: $(VENV)/stack
 
 .penstock/models/minilm: examples/minilm/build.py examples/minilm/model.yaml | $(VENV)/everything
 	$(BIN)/python -m examples.minilm.build .penstock/models
+
+# The systems that ours is measured beside, in an environment of their own.
+.penstock/peers: benchmarks/peers/requirements.txt | $(BIN)/uv
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $@
+	$(BIN)/uv pip install --quiet --python $@/bin/python --require-hashes -r $<
+	@touch $@
 
 $(BIN)/uv: constraints.txt | $(BIN)/python
 	@sed -n '/^uv==/,/[^\\]$$/p' constraints.txt > $(VENV)/uv-requirement.txt

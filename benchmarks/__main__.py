@@ -7,11 +7,16 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import latency, submit_rate, worker_rate
+from benchmarks import latency, one_bad_row, submit_rate, worker_rate
 from benchmarks.figures import machine, write
 from benchmarks.models import Models
 
-MEASUREMENTS = {"worker": worker_rate.measure, "submit": submit_rate.measure, "latency": latency.measure}
+MEASUREMENTS = {
+    "worker": worker_rate.measure,
+    "submit": submit_rate.measure,
+    "latency": latency.measure,
+    "bad-row": one_bad_row.measure,
+}
 
 
 def main() -> None:

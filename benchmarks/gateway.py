@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 from benchmarks.models import Models
 from benchmarks.processes import Program, program, until_ready
-from benchmarks.worker_rate import PARTITIONS
+from benchmarks.worker_runs import PARTITIONS
 from penstock.embedded.stack import EmbeddedStack
 from producers.kafka_publisher import KafkaPublisher
 from producers.topics import base_topics, ensure_topics

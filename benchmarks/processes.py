@@ -5,7 +5,8 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import psutil
 
@@ -30,6 +31,11 @@ class Program:
         times = psutil.Process(self._process.pid).cpu_times()
         return float(times.user + times.system)
 
+    async def ended(self) -> int:
+        """Its exit status, when it has ended."""
+        await self._process.communicate()
+        return self._process.returncode or 0
+
     async def output(self) -> bytes:
         """What it printed, when it has ended."""
         output, _ = await self._process.communicate()
@@ -52,6 +58,27 @@ async def program(arguments: Sequence[str], environment: Mapping[str, str] | Non
             await process.wait()
 
 
+@asynccontextmanager
+async def stranger(
+    python: Path | str, arguments: Sequence[str], environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Program]:
+    """Run a program that is not ours, silent, while the block lasts; then it is killed with all that it started."""
+    process = await asyncio.create_subprocess_exec(
+        python,
+        *arguments,
+        env={**os.environ, **(environment or {})},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield Program(process)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+
+
 async def until_ready(url: str, running: Program) -> None:
     """Return when the URL answers 200."""
     async with asyncio.timeout(START_TIMEOUT_S):
@@ -64,3 +91,18 @@ async def until_ready(url: str, running: Program) -> None:
             except OSError:
                 pass
             await asyncio.sleep(POLL_S)
+
+
+async def until_listening(port: int, running: Program) -> None:
+    """Return when something accepts connections on the port."""
+    async with asyncio.timeout(START_TIMEOUT_S):
+        while True:
+            if not running.running:
+                raise RuntimeError(f"the program of port {port} ended while it started")
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(POLL_S)
+            else:
+                writer.close()
+                return

@@ -19,7 +19,7 @@ from benchmarks.gateway import gateway, prepare
 from benchmarks.models import Models
 from benchmarks.processes import program, until_ready
 from benchmarks.services import services
-from benchmarks.worker_rate import PARTITIONS
+from benchmarks.worker_runs import PARTITIONS
 from benchmarks.workload import as_json, digits
 from penstock.embedded.stack import EmbeddedStack
 from runtime.settings import KafkaSettings

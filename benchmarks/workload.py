@@ -17,7 +17,7 @@ from schemas.names import DEFAULT_TENANT, new_job_id
 from schemas.oip import OCTET_STREAM
 from schemas.records import LaneJob, OutRecord, lane_record
 from schemas.tensors import Array, to_raw
-from schemas.topics import LaneClass
+from schemas.topics import Lane, LaneClass
 
 ROOT = Path(__file__).parents[1]
 HELD_OUT = ROOT / "examples" / "digits" / "held_out.npz"
@@ -113,26 +113,35 @@ class Workload(msgspec.Struct, frozen=True):
             for start in range(0, self.rows, batch_rows)
         ]
 
-    def lane_records(self, topic: str, source: str = "/benchmarks") -> Sequence[OutRecord]:
+    @property
+    def lane(self) -> Lane:
+        return Lane(self.model, self.version, LaneClass.LIVE)
+
+    def lane_records(self, topic: str) -> Sequence[OutRecord]:
         encode = as_binary if self.binary else as_json
-        now = now_utc()
-        return [
-            lane_record(
-                topic,
-                LaneJob(
-                    id=new_job_id(),
-                    tenant=DEFAULT_TENANT,
-                    model=self.model,
-                    version=self.version,
-                    lane=LaneClass.LIVE,
-                    created_at=now,
-                    expires_at=now + timedelta(hours=1),
-                    payload=encode(inputs),
-                ),
-                source,
-            )
-            for inputs in self.stacked(self.rows_per_record)
-        ]
+        return lane_records(topic, self.lane, [encode(inputs) for inputs in self.stacked(self.rows_per_record)])
+
+
+def lane_records(topic: str, lane: Lane, payloads: Sequence[Payload]) -> list[OutRecord]:
+    """A new job of the lane for each payload, with an hour to its deadline."""
+    now = now_utc()
+    return [
+        lane_record(
+            topic,
+            LaneJob(
+                id=new_job_id(),
+                tenant=DEFAULT_TENANT,
+                model=lane.model,
+                version=lane.version,
+                lane=lane.cls,
+                created_at=now,
+                expires_at=now + timedelta(hours=1),
+                payload=payload,
+            ),
+            "/benchmarks",
+        )
+        for payload in payloads
+    ]
 
 
 WORKLOADS = {
