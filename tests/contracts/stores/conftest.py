@@ -1,13 +1,12 @@
-import asyncio
-import secrets
-from collections.abc import AsyncIterator, Iterator
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
 from stores.memory import MemoryJobs
-from stores.postgres import PostgresAdmissions, PostgresEndings, PostgresJobs, migrate
+from stores.postgres import PostgresAdmissions, PostgresEndings, PostgresJobs
+from tests.conftest import database
 from tests.contracts.stores.building import Clock, Stores
 
 
@@ -16,15 +15,11 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(scope="session")
-def migrated_dsn(postgres_dsn: str) -> Iterator[str]:
-    """A migrated database of our own: emptied for each test, since that is quicker than a new one."""
-    name = f"test_stores_{secrets.token_hex(6)}"
-    dsn = urlsplit(postgres_dsn)._replace(path=f"/{name}").geturl()
-    asyncio.run(execute(postgres_dsn, f"create database {name}"))
-    asyncio.run(migrate(dsn))
-    yield dsn
-    asyncio.run(execute(postgres_dsn, f"drop database {name} with (force)"))
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared_dsn(postgres_dsn: str, migrated_template: str) -> AsyncIterator[str]:
+    """A database of our own: emptied for each test, since that is quicker than a new one."""
+    async with database(postgres_dsn, migrated_template) as dsn:
+        yield dsn
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -32,7 +27,7 @@ def dsn(request: pytest.FixtureRequest) -> str | None:
     """An empty database, or None for the twin."""
     if request.param == "memory":
         return None
-    dsn: str = request.getfixturevalue("migrated_dsn")
+    dsn: str = request.getfixturevalue("shared_dsn")
     return dsn
 
 

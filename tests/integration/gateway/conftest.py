@@ -17,7 +17,6 @@ from producers.topics import base_topics, ensure_topics, lane_topics
 from schemas.catalog import CatalogEntry, encode_entry
 from schemas.records import OutRecord
 from schemas.topics import Lane, LaneClass
-from stores.postgres import migrate
 from tests.unit.gateway.house import VECTOR, entry
 from tests.waiting import eventually
 
@@ -30,13 +29,13 @@ Start = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 @pytest.fixture
 def environment(
-    kafka_bootstrap_servers: str, fresh_postgres_dsn: str, redis_url: str, topic_prefix: str
+    kafka_bootstrap_servers: str, migrated_postgres_dsn: str, redis_url: str, topic_prefix: str
 ) -> dict[str, str]:
     """What the gateway is told, by the names of its settings."""
     (port,) = choose(1)
     return {
         "kafka_bootstrap_servers": kafka_bootstrap_servers,
-        "postgres_dsn": fresh_postgres_dsn,
+        "postgres_dsn": migrated_postgres_dsn,
         "redis_url": redis_url,
         "topic_prefix": topic_prefix,
         "gateway_host": LOOPBACK,
@@ -49,7 +48,6 @@ def environment(
 async def prepared(environment: dict[str, str]) -> GatewaySettings:
     """The settings, once tables, topics and the catalog's entries are there."""
     settings = configured(environment)
-    await migrate(environment["postgres_dsn"])
     await ensure_topics(settings, [*base_topics(settings, PARTITIONS), *lane_topics(settings, LANES, PARTITIONS)])
     await announce(settings, *ENTRIES)
     return settings

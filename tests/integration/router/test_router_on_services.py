@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 from confluent_kafka import Producer
@@ -12,6 +12,7 @@ from runtime.process import serve
 from schemas.jobs import Status
 from schemas.records import OutRecord, read_terminal_record
 from stores.seams import JobKey
+from tests.integration.joined import joined
 from tests.integration.kafka.reading import committed
 from tests.integration.kafka.tail import Tail, tailing
 from tests.integration.router.conftest import Site
@@ -22,17 +23,9 @@ INSTANCES = json.dumps({"instances": [[1, 2]]}).encode()
 LANE = "lane.vector.1.live.v1"
 
 
-@asynccontextmanager
-async def routing(site: Site) -> AsyncIterator[RouterRole]:
-    """A router that has joined its group; stopped in the end."""
-    role, stop = RouterRole(site.settings), asyncio.Event()
-    serving = asyncio.create_task(serve(site.settings, role, stop))
-    try:
-        await eventually(lambda: serving.done() or not any(check() for check in role.checks.values()), timeout_s=20)
-        yield role
-    finally:
-        stop.set()
-        await asyncio.wait_for(serving, 20)
+def routing(site: Site) -> AbstractAsyncContextManager[RouterRole]:
+    """A router that has joined its group."""
+    return joined(site.settings, RouterRole(site.settings))
 
 
 @pytest.fixture

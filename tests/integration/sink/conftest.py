@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from producers.kafka_publisher import KafkaPublisher
 from producers.topics import base_topics, ensure_topics
-from stores.postgres import PostgresAdmissions, PostgresJobs, migrate
+from stores.postgres import PostgresAdmissions, PostgresJobs
 from stores.redis import RedisNews, RedisSignals
 from tests.integration.stores.gate import Gate
 from workers.sink.settings import SinkSettings
@@ -30,24 +31,22 @@ class Site:
 
 @pytest.fixture
 async def site(
-    kafka_bootstrap_servers: str, fresh_postgres_dsn: str, redis_url: str, topic_prefix: str
+    role_settings: dict[str, Any],
+    jobs: PostgresJobs,
+    postgres_gate: Gate,
+    migrated_postgres_dsn: str,
+    redis_url: str,
+    topic_prefix: str,
 ) -> AsyncIterator[Site]:
-    await migrate(fresh_postgres_dsn)
     async with (
-        Gate(fresh_postgres_dsn) as postgres_gate,
         Gate(redis_url) as redis_gate,
-        PostgresAdmissions(fresh_postgres_dsn) as admissions,
-        PostgresJobs(fresh_postgres_dsn) as jobs,
+        PostgresAdmissions(migrated_postgres_dsn) as admissions,
         RedisNews(redis_url, prefix=topic_prefix) as news,
         RedisSignals(redis_url, prefix=topic_prefix) as signals,
     ):
         settings = SinkSettings(
-            kafka_bootstrap_servers=kafka_bootstrap_servers,
-            topic_prefix=topic_prefix,
-            postgres_dsn=SecretStr(postgres_gate.url),
+            **role_settings,
             redis_url=SecretStr(redis_gate.url),
-            health_host="127.0.0.1",
-            health_port=0,
             sink_expiry_interval_s=0.2,
             sink_expiry_grace_s=0.5,
         )

@@ -1,20 +1,20 @@
 """The sink on real Kafka, Postgres and Redis: ends made durable, waiters woken, overdue jobs ended."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from runtime.process import serve
 from schemas.errors import DeadlineExceeded
 from schemas.jobs import Job, Payload, Status, Terminal
 from schemas.records import OutRecord, terminal_record
 from schemas.topics import LaneClass
 from stores.seams import JobKey
+from tests.integration.joined import joined
 from tests.integration.kafka.reading import committed
 from tests.integration.kafka.tail import tailing
 from tests.integration.sink.conftest import Site
@@ -22,17 +22,9 @@ from tests.waiting import eventually
 from workers.sink.main import SinkRole
 
 
-@asynccontextmanager
-async def sinking(site: Site) -> AsyncIterator[SinkRole]:
-    """A sink that has joined its group; stopped in the end."""
-    role, stop = SinkRole(site.settings), asyncio.Event()
-    serving = asyncio.create_task(serve(site.settings, role, stop))
-    try:
-        await eventually(lambda: serving.done() or not any(check() for check in role.checks.values()), timeout_s=20)
-        yield role
-    finally:
-        stop.set()
-        await asyncio.wait_for(serving, 20)
+def sinking(site: Site) -> AbstractAsyncContextManager[SinkRole]:
+    """A sink that has joined its group."""
+    return joined(site.settings, SinkRole(site.settings))
 
 
 def succeeded(job_id: str, **changes: Any) -> Terminal:

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 
 from schemas.jobs import Status
-from stores.postgres import migrate
 from stores.postgres.jobs import list_statement
 from tests.contracts.stores.building import NOW
 
@@ -35,9 +34,8 @@ from (
 
 
 @pytest.fixture
-async def connection(fresh_postgres_dsn: str) -> AsyncIterator[Connection]:
-    await migrate(fresh_postgres_dsn)
-    connection = await asyncpg.connect(fresh_postgres_dsn)
+async def connection(migrated_postgres_dsn: str) -> AsyncIterator[Connection]:
+    connection = await asyncpg.connect(migrated_postgres_dsn)
     try:
         await connection.execute("set plan_cache_mode = force_custom_plan")
         await connection.execute(FILL, NOW)

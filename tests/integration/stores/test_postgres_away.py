@@ -17,14 +17,8 @@ from tests.waiting import eventually
 
 
 @pytest.fixture
-async def dsn(fresh_postgres_dsn: str) -> str:
-    await migrate(fresh_postgres_dsn)
-    return fresh_postgres_dsn
-
-
-@pytest.fixture
-async def gate(dsn: str) -> AsyncIterator[Gate]:
-    async with Gate(dsn) as gate:
+async def gate(migrated_postgres_dsn: str) -> AsyncIterator[Gate]:
+    async with Gate(migrated_postgres_dsn) as gate:
         yield gate
 
 
@@ -105,9 +99,9 @@ async def test_opening_a_store_that_is_not_there_is_refused(gate: Gate) -> None:
         await migrate(gate.url, timeout_s=1)
 
 
-async def test_a_store_that_is_not_open_is_unavailable(dsn: str) -> None:
+async def test_a_store_that_is_not_open_is_unavailable(migrated_postgres_dsn: str) -> None:
     with pytest.raises(StoreUnavailable):
-        await PostgresJobs(dsn).get(key_of(queued()))
+        await PostgresJobs(migrated_postgres_dsn).get(key_of(queued()))
 
 
 async def test_nothing_that_was_admitted_is_lost_in_a_restart() -> None:
@@ -144,10 +138,10 @@ async def test_nothing_that_was_admitted_is_lost_in_a_restart() -> None:
             assert all(job is not None and job.done for job in stored)
 
 
-async def test_sessions_ended_by_an_administrator_are_replaced(dsn: str) -> None:
-    async with PostgresAdmissions(dsn) as admissions, PostgresJobs(dsn) as jobs:
+async def test_sessions_ended_by_an_administrator_are_replaced(migrated_postgres_dsn: str) -> None:
+    async with PostgresAdmissions(migrated_postgres_dsn) as admissions, PostgresJobs(migrated_postgres_dsn) as jobs:
         job = (await admissions.insert(queued())).job
-        connection = await asyncpg.connect(dsn)
+        connection = await asyncpg.connect(migrated_postgres_dsn)
         await connection.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity "
             "where datname = current_database() and pid <> pg_backend_pid()"
@@ -157,10 +151,10 @@ async def test_sessions_ended_by_an_administrator_are_replaced(dsn: str) -> None
         await eventually(lambda: works(lambda: jobs.get(key_of(job))))
 
 
-async def test_a_key_that_waits_does_not_hold_up_jobs_without_one(dsn: str) -> None:
-    async with PostgresAdmissions(dsn) as admissions:
+async def test_a_key_that_waits_does_not_hold_up_jobs_without_one(migrated_postgres_dsn: str) -> None:
+    async with PostgresAdmissions(migrated_postgres_dsn) as admissions:
         await admissions.insert(queued(), idempotency())
-        blocker = await asyncpg.connect(dsn)
+        blocker = await asyncpg.connect(migrated_postgres_dsn)
         try:
             transaction = blocker.transaction()
             await transaction.start()
@@ -176,8 +170,8 @@ async def test_a_key_that_waits_does_not_hold_up_jobs_without_one(dsn: str) -> N
             await blocker.close()
 
 
-async def test_a_cut_off_caller_leaves_its_neighbours_their_answers(dsn: str) -> None:
-    async with PostgresAdmissions(dsn) as admissions, PostgresJobs(dsn) as jobs:
+async def test_a_cut_off_caller_leaves_its_neighbours_their_answers(migrated_postgres_dsn: str) -> None:
+    async with PostgresAdmissions(migrated_postgres_dsn) as admissions, PostgresJobs(migrated_postgres_dsn) as jobs:
         inserting = [asyncio.create_task(admissions.insert(queued())) for _ in range(50)]
         for task in inserting[::2]:
             task.cancel()
@@ -186,8 +180,8 @@ async def test_a_cut_off_caller_leaves_its_neighbours_their_answers(dsn: str) ->
         assert await asyncio.gather(*(jobs.get(key_of(job)) for job in kept)) == kept
 
 
-async def test_an_integer_beyond_its_column_is_refused_alone(dsn: str) -> None:
-    async with PostgresAdmissions(dsn) as admissions:
+async def test_an_integer_beyond_its_column_is_refused_alone(migrated_postgres_dsn: str) -> None:
+    async with PostgresAdmissions(migrated_postgres_dsn) as admissions:
         outcomes = await asyncio.gather(
             *(admissions.insert(queued(rows=rows)) for rows in (1, 2**40, 2)), return_exceptions=True
         )
