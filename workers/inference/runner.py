@@ -4,7 +4,7 @@ When a run fails it is halved until the culprits stand alone: k of them among n 
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -36,10 +36,16 @@ class Ran(NamedTuple):
 
 
 class Runner:
-    """Runs micro-batches of one model version. `max_rows` is the most that the model takes at once."""
+    """Runs micro-batches of one model version. `max_rows` is the most that the model takes at once.
 
-    def __init__(self, model: Model, signature: Signature, max_rows: int) -> None:
+    `prepare` is called before each micro-batch, outside of what is measured: it brings the model into memory.
+    """
+
+    def __init__(
+        self, model: Model, signature: Signature, max_rows: int, *, prepare: Callable[[], None] = lambda: None
+    ) -> None:
         self._model = model
+        self._prepare = prepare
         self.signature = signature
         self._max_rows = max_rows
         self._model_s = 0.0
@@ -50,6 +56,7 @@ class Runner:
         """Run the items, one or more. `stacked` are their rows where they have been stacked already."""
         self._model_s = self._collate_s = 0.0
         self._failures = []
+        self._prepare()
         if stacked is not None:
             outcomes = self._run_group(items, stacked)
         else:
