@@ -1,14 +1,14 @@
 """How long a run takes, learned from the runs before it. Pure.
 
-A line, `seconds = fixed + per_unit * cost`, by recursive least squares that forget. BentoML predicts so too, by
-rows and with a batch's whole history. Ours weighs errors relative to the run (a fixed part of 1 ms is found beside runs of 1 s),
-and a run that is far off pulls no harder than one that is a little off: a hiccup is no reason to expect another.
+A line, `seconds = fixed + per_unit * cost`, by recursive least squares that forget; BentoML predicts likewise. Errors
+count relative to the run, so that a fixed part of 1 ms is found beside runs of 1 s, and those that are far off are cut:
+a hiccup is no reason to expect another.
 """
 
 from typing import Final
 
 # A run's weight after as many others is about a third; so much history follows a drift and evens out the noise.
-MEMORY_RUNS: Final = 100
+MEMORY_RUNS: Final = 50
 KEPT: Final = 1 - 1 / MEMORY_RUNS
 ENOUGH_RUNS: Final = 4
 # Errors beyond so many times the usual one are cut to it.
