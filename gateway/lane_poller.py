@@ -16,6 +16,7 @@ from aiokafka.errors import (
 
 from gateway.lane_depth import LaneDepths
 from gateway.metrics import LANE_DEPTH
+from producers.stopping import stop_consumer
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
 from schemas.topics import Lane
@@ -63,7 +64,7 @@ class LanePoller:
                 await asyncio.sleep(INTERVAL_S)
         finally:
             await admin.close()
-            await consumer.stop()
+            await stop_consumer(consumer)
 
     async def _poll(self, admin: AIOKafkaAdminClient, consumer: AIOKafkaConsumer) -> None:
         known = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics()}

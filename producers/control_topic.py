@@ -7,6 +7,7 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from producers.stopping import stop_consumer
 from runtime.backoff import delays_s
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
@@ -65,4 +66,4 @@ class ControlTopic:
                     if record.key is not None:
                         self._apply(record.key, record.value)
         finally:
-            await consumer.stop()
+            await stop_consumer(consumer, topic=self._topic)

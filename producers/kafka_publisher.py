@@ -42,7 +42,7 @@ def partition_of(key: bytes, partitions: int) -> int:
 
 def record_bytes(record: OutRecord) -> int:
     """An upper bound of what the record takes in a batch, in bytes."""
-    headers = sum(len(name) + len(value) + 10 for name, value in record.headers)
+    headers = sum(len(name.encode()) + len(value) + 10 for name, value in record.headers)
     return RECORD_OVERHEAD_BYTES + len(record.key or b"") + len(record.value or b"") + headers
 
 

@@ -1,4 +1,4 @@
-"""How many partitions topics have, asked of Kafka once and remembered."""
+"""How many partitions topics have, as the client knows it: it asks every few minutes by itself, so more are noticed."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -20,19 +20,23 @@ class PartitionCounts:
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self._counts: dict[str, int] = {}
+        self._doubted: set[str] = set()
 
     def forget(self, topic: str) -> None:
         """Ask again next time: the topic may have been deleted or made anew."""
-        self._counts.pop(topic, None)
+        self._doubted.add(topic)
 
     async def of(self, topics: Iterable[str]) -> Mapping[str, int | PenstockError]:
         """For each topic its number of partitions, or why it cannot be written to."""
         wanted = set(topics)
-        known: dict[str, int | PenstockError] = {name: self._counts[name] for name in wanted & self._counts.keys()}
+        known: dict[str, int | PenstockError] = {**self._known(wanted - self._doubted)}
         if len(known) < len(wanted):
             known |= await self._ask(wanted - known.keys())
         return known
+
+    def _known(self, topics: set[str]) -> dict[str, int]:
+        counts = {name: self._client.cluster.partitions_for_topic(name) for name in topics}
+        return {name: len(partitions) for name, partitions in counts.items() if partitions}
 
     async def _ask(self, topics: set[str]) -> dict[str, int | PenstockError]:
         found: dict[str, int] = {}
@@ -41,11 +45,11 @@ class PartitionCounts:
             if attempt:
                 await asyncio.sleep(PAUSE_S)
             reached = await self._update(topics)
-            counts = {name: self._client.cluster.partitions_for_topic(name) for name in topics}
-            found = {name: len(partitions) for name, partitions in counts.items() if partitions}
-            self._counts |= found
+            found = self._known(topics)
             if len(found) == len(topics):
                 break
+        if reached:
+            self._doubted -= found.keys()
         return {name: found.get(name) or _why_not(name, reached) for name in topics}
 
     async def _update(self, topics: set[str]) -> bool:

@@ -9,6 +9,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from producers.stopping import stop_consumer
 from runtime.backoff import delays_s
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
@@ -40,10 +41,10 @@ class ResultsReader:
             for partition, end in (await client.end_offsets(partitions)).items():
                 client.seek(partition, end)
         except (KafkaError, OSError) as error:
-            await client.stop()
+            await stop_consumer(client)
             raise QueueUnavailable(f"Kafka cannot be reached at {self._settings.kafka_bootstrap_servers}") from error
         except BaseException:
-            await client.stop()
+            await stop_consumer(client)
             raise
         self._client = client
         return self
@@ -51,7 +52,7 @@ class ResultsReader:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.stop()
+        await stop_consumer(self._client)
 
     async def terminals(self) -> AsyncIterator[Terminal]:
         """Every terminal record as it comes, for ever; what is none is passed over. Rides out a lost broker."""

@@ -20,6 +20,7 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
+from producers.stopping import stop_consumer
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
 from schemas.errors import QueueUnavailable, TopicMissing
@@ -35,7 +36,6 @@ log = get_logger(__name__)
 DRAIN_LIMIT_S: Final = 15.0
 COMMIT_INTERVAL_S: Final = 0.25
 COMMIT_TIMEOUT_S: Final = 5.0
-STOP_TIMEOUT_S: Final = 5.0
 ERROR_PAUSE_S: Final = 0.5
 # A fetch returns within its own timeout, or when a rebalance is over. One that does neither is stuck.
 STUCK_AFTER_S: Final = 120.0
@@ -81,13 +81,13 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         try:
             await client.start()
         except UnknownTopicOrPartitionError as error:  # raised when the client has waited for long
-            await self._stop()
+            await stop_consumer(self._client, group=self.group)
             raise TopicMissing(f"there is no topic {' or '.join(self._topics)}") from error
         except (KafkaError, OSError) as error:
-            await self._stop()
+            await stop_consumer(self._client, group=self.group)
             raise QueueUnavailable(f"Kafka cannot be reached at {self._settings.kafka_bootstrap_servers}") from error
         except BaseException:  # canceled: joining a group takes as long as its slowest member
-            await self._stop()
+            await stop_consumer(self._client, group=self.group)
             raise
         self._committer = asyncio.create_task(self._commit_forever(), name=f"commit {self.group}")
         return self
@@ -100,18 +100,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         assert self._committer is not None  # noqa: S101 - set on entering
         self._committer.cancel()
         await asyncio.gather(self._committer, return_exceptions=True)
-        await self._stop()
-
-    async def _stop(self) -> None:
-        assert self._client is not None  # noqa: S101 - set on entering
-        # In a task of its own: while a broker is away it ends with the cancellation of one of aiokafka's own fetches.
-        stopping = asyncio.create_task(self._client.stop())
-        done, _ = await asyncio.wait([stopping], timeout=STOP_TIMEOUT_S)
-        if not done:
-            stopping.cancel()
-            log.warning("the consumer did not stop in time", group=self.group)
-        elif not stopping.cancelled() and stopping.exception() is not None:
-            log.warning("the consumer did not stop cleanly", group=self.group, error=repr(stopping.exception()))
+        await stop_consumer(self._client, group=self.group)
 
     @property
     def joined(self) -> bool:

@@ -10,8 +10,9 @@ from penstock.embedded.elsewhere import Service
 from penstock.embedded.stack import EmbeddedStack
 from penstock.errors import StackError
 from penstock.part import Part
+from producers.bulk.results import ResultsReader
 from producers.kafka_publisher import KafkaPublisher
-from producers.topics import TopicPlan, ensure_topics
+from producers.topics import TopicPlan, base_topics, ensure_topics
 from runtime.settings import KafkaSettings
 from schemas.errors import PenstockError, QueueUnavailable
 from schemas.records import OutRecord
@@ -105,3 +106,20 @@ async def test_what_was_acknowledged_survives_the_broker_and_the_rest_is_told(
             return sum((await committed(settings, group, topic, range(PARTITIONS))).values()) == total
 
         await eventually(all_is_committed, timeout_s=20)
+
+
+async def test_a_reader_of_results_may_be_left_while_the_broker_is_away(
+    stack: EmbeddedStack, topic_prefix: str
+) -> None:
+    settings = KafkaSettings(kafka_bootstrap_servers=stack.kafka_bootstrap_servers, topic_prefix=topic_prefix)
+    await ensure_topics(settings, base_topics(settings, PARTITIONS))
+    async with ResultsReader(settings) as reader:
+        hearing = asyncio.ensure_future(anext(reader.terminals()))
+        stack.kafka.kill()
+        await stack.kafka.wait()
+        # Long enough for a fetch to fail and to be begun again.
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(hearing, 2)
+    current = asyncio.current_task()
+    assert current is not None
+    assert not current.cancelling()

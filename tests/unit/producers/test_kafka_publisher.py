@@ -183,6 +183,17 @@ async def test_partitions_are_looked_up_once_and_again_after_a_failure(
     assert kafka.client.updates == 2
 
 
+async def test_partitions_that_were_added_are_used_once_the_client_knows_of_them(
+    kafka: FakeProducer, publisher: KafkaPublisher
+) -> None:
+    keys = [b"%d" % number for number in range(50)]
+    await publisher.publish_all([record(key, "things", key) for key in keys])
+    kafka.client.on_broker["things"] = 8
+    await kafka.client.force_metadata_update()
+    await publisher.publish_all([record(key, "things", key) for key in keys])
+    assert {partition for _, partition, _ in kafka.sent} == set(range(8))
+
+
 async def test_beyond_the_bound_callers_wait_for_room(kafka: FakeProducer, publisher: KafkaPublisher) -> None:
     kafka.hold = True
     full = await begun(publisher, *(b"%d" % n for n in range(10)))

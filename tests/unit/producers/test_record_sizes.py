@@ -1,7 +1,7 @@
 """What a record takes in a batch, and which partition its key means."""
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from producers.kafka_publisher import partition_of, record_bytes
@@ -11,6 +11,7 @@ texts = st.text(st.characters(codec="utf-8"), max_size=40)
 headers = st.lists(st.tuples(texts, st.binary(max_size=300)), max_size=20)
 
 
+@example(key=None, value=None, headers=[("𐀀" * 20, b""), ("𐀀" * 19, b"")])
 @given(key=st.none() | st.binary(max_size=200), value=st.none() | st.binary(max_size=5000), headers=headers)
 def test_the_size_told_is_never_below_the_size_in_the_batch(
     key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]]
