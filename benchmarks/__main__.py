@@ -7,7 +7,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import latency, one_bad_row, submit_rate, worker_rate
+from benchmarks import adaptive, latency, one_bad_row, poison, priority, scaling, submit_rate, worker_rate
 from benchmarks.figures import machine, write
 from benchmarks.models import Models
 
@@ -16,6 +16,10 @@ MEASUREMENTS = {
     "submit": submit_rate.measure,
     "latency": latency.measure,
     "bad-row": one_bad_row.measure,
+    "poison": poison.measure,
+    "priority": priority.measure,
+    "adaptive": adaptive.measure,
+    "scaling": scaling.measure,
 }
 
 

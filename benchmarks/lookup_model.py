@@ -1,13 +1,16 @@
 """The lookup of `benchmarks.peers.lookup` as an ONNX model: a bad token id fails the whole run, as everywhere."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
+import orjson
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from benchmarks.peers.lookup import BATCH_ROWS, TABLE, TOKENS
+from schemas.jobs import Payload
 
 MODEL = "lookup"
 VERSION = "1"
@@ -44,6 +47,12 @@ def _graph() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
 
 
-def rows_of(count: int, bad: frozenset[int] = frozenset()) -> list[list[int]]:
-    """Token ids for `count` rows; those at the places `bad` are no tokens."""
-    return [[len(TABLE) + 1 if row in bad else row % len(TABLE)] * TOKENS for row in range(count)]
+def bodies(bad: Sequence[bool]) -> list[list[int]]:
+    """Token ids for a row each; those of a bad row are no tokens."""
+    return [[len(TABLE) + 1 if is_bad else row % len(TABLE)] * TOKENS for row, is_bad in enumerate(bad)]
+
+
+def lookup_payloads(bad: Sequence[bool]) -> list[Payload]:
+    """A job of one row each."""
+    tensor = {"name": "ids", "datatype": "INT64", "shape": [1, TOKENS]}
+    return [Payload(orjson.dumps({"inputs": [{**tensor, "data": row}]})) for row in bodies(bad)]

@@ -17,7 +17,7 @@ import orjson
 
 from benchmarks.figures import Table
 from benchmarks.http import Client
-from benchmarks.lookup_model import MODEL, VERSION, rows_of, write_lookup
+from benchmarks.lookup_model import MODEL, VERSION, bodies, lookup_payloads, write_lookup
 from benchmarks.models import Models
 from benchmarks.peers.lookup import BATCH_ROWS
 from benchmarks.processes import stranger, until_listening
@@ -30,6 +30,7 @@ from schemas.topics import Lane, LaneClass
 
 PEERS: Final = ROOT / ".penstock" / "peers" / "bin" / "python"
 BAD: Final = 40
+ROWS: Final = [row == BAD for row in range(BATCH_ROWS)]
 PATIENCE_S: Final = 10.0
 LOOP_STARTS: Final = 2
 LOOP_ENDS_WITHIN_S: Final = 60.0  # a group waits for the member that died before it lets the next one in
@@ -62,10 +63,6 @@ HTTP_PEERS: Final = {
 }
 
 
-def rows() -> list[list[int]]:
-    return rows_of(BATCH_ROWS, frozenset({BAD}))
-
-
 async def measure(_models: Models, _rounds: int, _shorten: int) -> list[Table]:
     """One table: a row a system. The others are left out where their environment has not been built."""
     async with services() as stack:
@@ -87,7 +84,7 @@ async def ours(stack: EmbeddedStack) -> Fate:
     """All jobs wait in the lane before the worker starts."""
     lane, prefix = Lane(MODEL, VERSION, LaneClass.LIVE), "one-bad-row"
     settings = await topics_for(stack, prefix, [lane], 1)
-    records = lane_records(settings.topics.lane(lane), lane, [_payload(row) for row in rows()])
+    records = lane_records(settings.topics.lane(lane), lane, lookup_payloads(ROWS))
     await publish(settings, records)
     with tempfile.TemporaryDirectory() as folder:
         write_lookup(Path(folder), max_wait_s=1.0)
@@ -97,11 +94,6 @@ async def ours(stack: EmbeddedStack) -> Fate:
     if states.pop(BAD) is not Status.FAILED:
         raise RuntimeError("the bad row has an answer")
     return Fate(states.count(Status.SUCCEEDED), states.count(Status.FAILED), 0)
-
-
-def _payload(row: list[int]) -> Payload:
-    tensor = {"name": "ids", "datatype": "INT64", "shape": [1, len(row)], "data": row}
-    return Payload(orjson.dumps({"inputs": [tensor]}))
 
 
 async def naive(stack: EmbeddedStack) -> Fate:
@@ -129,7 +121,7 @@ async def celery(stack: EmbeddedStack) -> Fate:
     """A worker and a client, with Redis as broker and as the store of results."""
     told = {"PEER_REDIS_URL": stack.redis_url}
     serve = ["-m", "celery", "-A", "benchmarks.peers.celery_app", "worker", "--loglevel=CRITICAL", "--concurrency=1"]
-    ask = ["-m", "benchmarks.peers.celery_client", json.dumps(rows()), str(PATIENCE_S)]
+    ask = ["-m", "benchmarks.peers.celery_client", json.dumps(bodies(ROWS)), str(PATIENCE_S)]
     async with (
         stranger(PEERS, serve, told),
         stranger(PEERS, ask, told) as client,
@@ -145,7 +137,7 @@ async def over_http(peer: HttpPeer) -> Fate:
     async with stranger(PEERS, arguments) as running:
         await until_listening(port, running)
         client = Client("127.0.0.1", port)
-        states = await asyncio.gather(*(_ask(client, peer.path, peer.body(row)) for row in rows()))
+        states = await asyncio.gather(*(_ask(client, peer.path, peer.body(row)) for row in bodies(ROWS)))
         client.close()
     return _good(Counter(states))
 

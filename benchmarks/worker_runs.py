@@ -101,8 +101,16 @@ async def worker(
         yield Worker(running, f"http://127.0.0.1:{port}")
 
 
-async def watch(settings: KafkaSettings, jobs: int, running: Sequence[Program], partitions: int = PARTITIONS) -> Rate:
-    """The rate from the first tenth of the results to the last of `jobs`."""
+async def watch(
+    settings: KafkaSettings,
+    jobs: int,
+    running: Sequence[Program],
+    partitions: int = PARTITIONS,
+    *,
+    end_share: float = 1.0,
+) -> Rate:
+    """The rate from the first tenth of the results to the last of `jobs`, or to `end_share` of them: several workers
+    do not end at the same moment."""
     consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap_servers)
     await consumer.start()
     results = [TopicPartition(settings.topics.results, number) for number in range(partitions)]
@@ -111,10 +119,10 @@ async def watch(settings: KafkaSettings, jobs: int, running: Sequence[Program], 
         while seen < jobs * WARM_SHARE:
             seen = await _count(consumer, results, running)
         first, started, cpu_s = seen, time.perf_counter(), _cpu_s(running)
-        while seen < jobs and time.perf_counter() - started < GIVE_UP_S:
+        while seen < jobs * end_share and time.perf_counter() - started < GIVE_UP_S:
             seen = await _count(consumer, results, running)
-        measured = jobs - first
-        if measured <= 0 or seen < jobs:
+        measured = seen - first
+        if measured <= 0 or seen < jobs * end_share:
             raise RuntimeError(f"measured {measured} jobs, {seen} of {jobs} results: too few or too slow")
         return Rate(measured / (time.perf_counter() - started), (_cpu_s(running) - cpu_s) / measured)
     finally:
