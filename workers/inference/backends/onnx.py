@@ -107,7 +107,7 @@ def _bound_to(
 
 def _session_options(parameters: OnnxruntimeParameters, model_bytes: int) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors; its warnings are about graphs, not about what we do
+    options.log_severity_level = 4  # its errors reach us as exceptions, and are logged once for a whole micro-batch
     options.intra_op_num_threads = parameters.intra_op_threads or default_threads(model_bytes, usable_cores())
     options.inter_op_num_threads = 1
     # A spinning pool burns a core between micro-batches, which the event loop and the other models need.
