@@ -29,7 +29,22 @@ WAIT_SECONDS = Histogram(
 )
 QUEUED_ROWS = Gauge("penstock_worker_queued_rows", "Rows that wait within the worker", _LABELS)
 DEAD_LETTERS = Counter("penstock_worker_dead_letters_total", "Records sent to the dead-letter topic", _LABELS)
+UNCOUNTED_STARTS = Counter(
+    "penstock_worker_uncounted_starts_total", "Starts of jobs that could not be counted, since Redis was away"
+)
 RETRIES = Counter("penstock_worker_retries_total", "Jobs put aside to be tried again", [*_LABELS, "tier", "reason"])
+LOADED_VERSIONS = Gauge("penstock_worker_loaded_versions", "Model versions in memory")
+LOADED_BYTES = Gauge("penstock_worker_loaded_bytes", "Bytes of files of the model versions in memory")
+LOADS = Counter("penstock_worker_loads_total", "Loads of a model version", ["model", "version", "outcome"])
+EVICTIONS = Counter(
+    "penstock_worker_evictions_total", "Model versions closed to make room in memory", ["model", "version"]
+)
+LOAD_SECONDS = Histogram(
+    "penstock_worker_load_seconds",
+    "Seconds to load and warm up a model version",
+    ["model", "version"],
+    buckets=(0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0),
+)
 
 
 def count(labels: Mapping[str, str], settled: Sequence[Settled]) -> None:

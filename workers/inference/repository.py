@@ -12,8 +12,10 @@ from typing import Final, NamedTuple
 from runtime.logs import get_logger
 from schemas.errors import ConfigurationError
 from schemas.names import is_version
+from workers.inference.look import Files, Found, Look, files_in, files_under, mark
 from workers.inference.model_file import ModelFile, read_model_file
 from workers.inference.model_version import ModelVersion
+from workers.inference.platforms import Trust
 from workers.inference.platforms import is_installed as module_is_installed
 from workers.inference.version_directory import read_version
 
@@ -44,9 +46,12 @@ class Survey(NamedTuple):
 class ModelRepository:
     """Reads what stands in the directory; holds and caches nothing, so every scan sees the disk as it is."""
 
-    def __init__(self, path: Path, is_installed: Callable[[str], bool] = module_is_installed) -> None:
+    def __init__(
+        self, path: Path, is_installed: Callable[[str], bool] = module_is_installed, trust: Trust = "data"
+    ) -> None:
         self._path = path
         self._is_installed = is_installed
+        self._trust = trust
 
     def scan(self, patterns: Sequence[str] = ("*",)) -> list[ModelVersion]:
         """The model versions that any of `patterns` names: `digits`, `digits/2`, `digits*/*`, `*`.
@@ -69,6 +74,43 @@ class ModelRepository:
             [version for version in everything.versions if _matches_any(patterns, version.model, version.version)],
             [problem for problem in everything.problems if _matches_any(patterns, problem.model, problem.version)],
         )
+
+    def look(self, patterns: Sequence[str] = ("*",)) -> Look:
+        """What can be served of what the patterns name, its files, and what is wrong with the rest.
+
+        For who looks again and again: a pattern that finds nothing is no error. Raises `ConfigurationError` where the
+        directory cannot be read.
+        """
+        files = self._files(patterns)
+        everything = self._read_all(patterns)
+        return Look(
+            {
+                version.name: Found(version, files[version.name] | _files_beside(version))
+                for version in everything.versions
+                if version.name in files
+            },
+            {
+                problem.name: problem.error.message
+                for problem in everything.problems
+                if _matches_any(patterns, problem.model, problem.version)
+            },
+            frozenset(files),
+        )
+
+    def marks(self, patterns: Sequence[str] = ("*",)) -> Files:
+        """All files that a look would depend on, which costs less than the look. Raises as `look`."""
+        of_versions = self._files(patterns).values()
+        of_models = (files_in(directory) for directory in self._model_directories())
+        return frozenset().union(*of_versions, *of_models)
+
+    def _files(self, patterns: Sequence[str]) -> dict[str, Files]:
+        """The files of each version's directory, by the version's name."""
+        return {
+            f"{model.name}/{entry.name}": files_under(entry)
+            for model in self._model_directories()
+            for entry in _directories(model)
+            if is_version(entry.name) and _matches_any(patterns, model.name, entry.name)
+        }
 
     def _read_all(self, patterns: Sequence[str]) -> Survey:
         survey = Survey([], [])
@@ -113,7 +155,22 @@ class ModelRepository:
         return file, file.default_version or versions[-1], versions
 
     def _read_version(self, file: ModelFile, version: str, is_default: bool) -> ModelVersion:
-        return read_version(file, version, is_default=is_default, is_installed=self._is_installed)
+        return read_version(file, version, is_default=is_default, is_installed=self._is_installed, trust=self._trust)
+
+
+def _directories(directory: Path) -> list[Path]:
+    try:
+        return [entry for entry in directory.iterdir() if entry.is_dir()]
+    except OSError:  # gone since it was listed
+        return []
+
+
+def _files_beside(version: ModelVersion) -> Files:
+    """Files outside of the version's directory that it is loaded from; labels are in its signature already."""
+    path = version.tokenizer_file
+    if path is None or path.is_relative_to(version.directory):
+        return frozenset()
+    return mark(path)
 
 
 def natural_order(version: str) -> tuple[list[tuple[int, int, str]], str]:
