@@ -1,8 +1,10 @@
 """`penstock worker`: loads its models, announces them, and serves their lanes until it is told to stop."""
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import Final, TypeVar
 
 from producers.kafka_publisher import KafkaPublisher
@@ -14,9 +16,11 @@ from runtime.process import StoppedEarly, open_patiently, run_process, unless_st
 from stores.redis import RedisNews, RedisSignals
 from workers.consuming.kafka_consumer import KafkaConsumer
 from workers.inference.announce import announce, lanes_of
+from workers.inference.backends.device import claim_device
 from workers.inference.batcher import Batcher
 from workers.inference.cancellations import Cancellations
 from workers.inference.ends import Ends
+from workers.inference.gpu_metrics import watched_gpu
 from workers.inference.inference_thread import InferenceThread
 from workers.inference.intake import Intake
 from workers.inference.lane import ServedLane
@@ -55,8 +59,10 @@ class Worker:
         settings = self._settings
         redis = (settings.redis_url.get_secret_value(), settings.topic_prefix)
         async with AsyncExitStack() as stack:
+            device = claim_device(settings.worker_device, os.environ)  # before anything imports a runtime
+            stack.enter_context(watched_gpu(device, os.environ))
             thread = await stack.enter_async_context(InferenceThread())
-            models = await unless_stopped(thread.submit(self._load_models, status_if_left=0), stop)
+            models = await unless_stopped(thread.submit(partial(self._load_models, device), status_if_left=0), stop)
             self._waiting_for = f"waiting for Kafka at {settings.kafka_bootstrap_servers}"
             publisher = await open_patiently(stack, self._publisher, stop)
             versions = [model.version for model in models]
@@ -81,10 +87,10 @@ class Worker:
     def _publisher(self) -> KafkaPublisher:
         return KafkaPublisher(self._settings, compression=self._settings.worker_result_compression)
 
-    def _load_models(self) -> list[ServedModel]:
+    def _load_models(self, device: str) -> list[ServedModel]:
         patterns = self._settings.patterns
         versions = ModelRepository(self._settings.model_repository).scan(patterns)
-        return load_all(versions, self._settings.worker_device, patterns)
+        return load_all(versions, device, patterns)
 
     def _build_lanes(
         self, models: Sequence[ServedModel], canceled: Cancellations, ends: Ends, pipeline: Pipeline

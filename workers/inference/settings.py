@@ -12,7 +12,7 @@ from runtime.settings import KafkaSettings, RedisSettings
 class WorkerSettings(KafkaSettings, RedisSettings, ProcessSettings):
     model_repository: Path = Field(Path("models"), description="folder of models: <model>/<version>/model.onnx ...")
     worker_models: str = Field("*", description="which to serve: `digits`, `digits/2`, `text-*`; separated by commas")
-    worker_device: str = Field("cpu", description="`cpu`, `cuda` or `cuda:<index>`")
+    worker_device: str = Field("cpu", description="`cpu`, `cuda`, `cuda:<index>`, `GPU-<uuid>` or `auto`")
     worker_result_compression: Compression = Field("none", description="of result records: none, zstd or lz4")
     lane_partitions: int = Field(12, ge=1, le=1000, description="of a lane's topic, when the worker creates it")
 

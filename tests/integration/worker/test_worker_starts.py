@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from penstock.embedded.ports import LOOPBACK, choose
 from tests.integration.worker.lever import MODEL, write_lever
 from tests.integration.worker.process import worker_process
@@ -54,3 +56,20 @@ async def test_wrong_settings_are_told_all_at_once(environment: dict[str, str]) 
     told = "".join(worker.raw)
     assert "PENSTOCK_LANE_PARTITIONS: " in told
     assert "PENSTOCK_HEALTH_PORT: " in told
+
+
+@pytest.mark.parametrize(
+    ("device", "reason"),
+    [
+        ("cuda:x", "device 'cuda:x' is none of auto, cpu, cuda"),
+        ("cuda:1", "device cuda:1 was asked for, and CUDA_VISIBLE_DEVICES is 'GPU-8932f937'"),
+    ],
+)
+async def test_a_device_that_it_cannot_have_is_refused_in_one_line(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, device: str, reason: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8932f937")
+    async with worker_process(environment, worker_device=device) as worker:
+        assert await worker.ended() == 2
+    (line,) = worker.said("cannot start")
+    assert reason in line["reason"]
