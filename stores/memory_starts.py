@@ -16,8 +16,10 @@ class MemoryStarts:
 
     async def count(self, keys: Sequence[JobKey]) -> Sequence[int]:
         self._check_up()
-        earlier = [self.counts[key] for key in keys]
-        self.counts.update(key for key, starts in zip(keys, earlier, strict=True) if not starts)
+        earlier = []
+        for key in keys:
+            earlier.append(self.counts[key])
+            self.counts[key] = max(1, self.counts[key])
         return earlier
 
     async def count_again(self, key: JobKey) -> int:

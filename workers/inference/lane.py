@@ -3,6 +3,7 @@
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -62,6 +63,8 @@ class ServedLane:
         self._wake = wake
         self._clock = clock
         self._closed: list[Item] = []
+        self._apart: deque[Item] = deque()
+        self.closed_alone = False
         self._running = 0
         self._under_way: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
@@ -141,15 +144,24 @@ class ServedLane:
         metrics.count(self._labels, await self._ends.finish(consumer, self._group, over))
 
     def candidate(self) -> "Candidate[ServedLane] | None":
+        if self._apart:
+            return Candidate(self, self.lane.cls, 0.0, full=True)
         due_at = self._batcher.due_at()
         return None if due_at is None else Candidate(self, self.lane.cls, due_at, self._batcher.full)
 
     def close(self) -> list[Item]:
         """Close a micro-batch. Only one is closed at a time: the next after `start`."""
-        self._closed = self._batcher.take()
+        self.closed_alone = bool(self._apart)
+        self._closed = [self._apart.popleft()] if self._apart else self._batcher.take()
         self._queued_rows.set(self._batcher.rows)
         self._changed.set()
         return self._closed
+
+    def set_apart(self, items: Sequence[Item]) -> None:
+        """Let each of these items of the closed micro-batch make one of its own, before all others."""
+        apart = set(map(id, items))
+        self._apart.extend(item for item in self._closed if id(item) in apart)
+        self._closed = [item for item in self._closed if id(item) not in apart]
 
     def start(self) -> list[Item]:
         """The items of the closed micro-batch that are still ours. They count as running until `ran`."""
@@ -178,6 +190,7 @@ class ServedLane:
             self._queued_rows.set(self._batcher.rows)
             self._changed.set()
         self._closed = [item for item in self._closed if not lost(item)]
+        self._apart = deque(item for item in self._apart if not lost(item))
 
     async def _change(self) -> None:
         self._changed.clear()

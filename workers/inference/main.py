@@ -13,7 +13,7 @@ from runtime.health import Check
 from runtime.lifecycle import SideTasks
 from runtime.logs import get_logger
 from runtime.process import StoppedEarly, open_patiently, run_process, unless_stopped
-from stores.redis import RedisNews, RedisSignals
+from stores.redis import RedisNews, RedisSignals, RedisStarts
 from workers.consuming.kafka_consumer import KafkaConsumer
 from workers.inference.announce import announce, lanes_of
 from workers.inference.backends.device import claim_device
@@ -70,7 +70,8 @@ class Worker:
             signals = await stack.enter_async_context(RedisSignals(redis[0], prefix=redis[1]))
             news = await stack.enter_async_context(RedisNews(redis[0], prefix=redis[1]))
             canceled = Cancellations(now_utc)
-            pipeline = Pipeline(self._consumers, thread, signals, now_utc)
+            starts = await stack.enter_async_context(RedisStarts(redis[0], prefix=redis[1]))
+            pipeline = Pipeline(self._consumers, thread, signals, starts, now_utc)
             stack.push_async_callback(pipeline.abandon)
             side = await stack.enter_async_context(SideTasks(stop))
             side.start(canceled.follow(news), "cancellations")

@@ -1,4 +1,5 @@
-"""The worker's loop: close a micro-batch, stack it while the one before runs, run it off the loop, publish its ends.
+"""The worker's loop: close a micro-batch, count and stack it while the one before runs, run it off the loop, publish
+its ends.
 
 At most one micro-batch runs, and at most one more is closed and stacked behind it: priority ends where a buffer
 begins. Publishing overlaps with the next run, within bounds.
@@ -13,18 +14,19 @@ from typing import Final
 
 from runtime.clock import Clock
 from runtime.logs import get_logger
-from schemas.errors import PenstockError, StoreUnavailable
+from schemas.errors import ModelCrashed, PenstockError, StoreUnavailable
 from schemas.jobs import end_of
 from schemas.tensors import Array
-from stores.seams import JobKey, Signals
+from stores.seams import JobKey, Signals, Starts
 from workers.consuming.seams import Consumer, Record
 from workers.inference.collate import same_shape, stack
 from workers.inference.inference_thread import InferenceThread
 from workers.inference.item import Item, Outcome
 from workers.inference.lane import ServedLane
-from workers.inference.outcomes import Settled, settled
+from workers.inference.outcomes import Parked, Settled, settled
 from workers.inference.runner import Ran
 from workers.inference.scheduler import Scheduler
+from workers.inference.start_counts import MOST_STARTS, StartCounts
 
 log = get_logger(__name__)
 
@@ -46,6 +48,7 @@ class Pipeline:
         lanes: Mapping[ServedLane, Consumer],
         thread: InferenceThread,
         signals: Signals,
+        starts: Starts,
         clock: Clock,
         *,
         announce_after_s: float = ANNOUNCE_RUNNING_AFTER_S,
@@ -53,6 +56,7 @@ class Pipeline:
         self._lanes = lanes
         self._thread = thread
         self._signals = signals
+        self._counts = StartCounts(starts)
         self._clock = clock
         self._announce_after_s = announce_after_s
         self._scheduler: Scheduler[ServedLane] = Scheduler()
@@ -77,9 +81,16 @@ class Pipeline:
             await self._publishing.acquire()  # first, so that nothing is closed while nothing can be published
             lane = await self._next()
             closed = lane.close()
-            stacked = await self._stacked(lane, closed)
-            await self._idle.wait()
-            self._begin(lane, len(closed), stacked)
+            counted: list[Item] = []
+            stacked = None
+            if not lane.closed_alone:
+                counted, stacked = await asyncio.gather(self._count(lane, closed), self._stacked(lane, closed))
+            try:
+                await self._idle.wait()
+            except asyncio.CancelledError:
+                self._counts.forget(counted)
+                raise
+            self._begin(lane, counted, stacked if len(counted) == len(closed) else None)
 
     async def abandon(self) -> None:
         """Forget what still runs or is being published: its records stay open, and come again elsewhere."""
@@ -87,6 +98,7 @@ class Pipeline:
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
+        await self._counts.close()
 
     async def _next(self) -> ServedLane:
         loop = asyncio.get_running_loop()
@@ -106,6 +118,22 @@ class Pipeline:
             if timer is not None:
                 timer.cancel()
 
+    async def _count(self, lane: ServedLane, items: Sequence[Item]) -> list[Item]:
+        """Count a start of each item that had none, and return these. The others may have ended their process, and must
+        not take their neighbors along again: they are set apart."""
+        earlier = await self._counts.earlier(items)
+        if not any(earlier):
+            return list(items)
+        apart = [item for item, starts in zip(items, earlier, strict=True) if starts]
+        log.warning(
+            "jobs were started before and never ended: each will run alone",
+            lane=str(lane.lane),
+            jobs=[item.job.id for item in apart[:10]],
+            of=len(apart),
+        )
+        lane.set_apart(apart)
+        return [item for item, starts in zip(items, earlier, strict=True) if not starts]
+
     async def _stacked(self, lane: ServedLane, items: Sequence[Item]) -> dict[str, Array] | None:
         """The items' rows, stacked ahead of the run; None where the runner is to sort them out."""
         signature = lane.runner.signature
@@ -122,14 +150,16 @@ class Pipeline:
         lane.stage_seconds["collate"].observe(time.perf_counter() - started)
         return stacked
 
-    def _begin(self, lane: ServedLane, closed: int, stacked: dict[str, Array] | None) -> None:
-        """Start what is left of the micro-batch of `closed` items: some may be over by now, or another member's."""
+    def _begin(self, lane: ServedLane, counted: Sequence[Item], stacked: dict[str, Array] | None) -> None:
+        """Start what is left of the micro-batch: some of its items may be over by now, or another member's."""
         items = lane.start()
         now = self._clock()
         live, over = self._without_dead(lane, items, now)
-        if len(live) != closed:
+        if len(live) != len(counted):
             stacked = None
-        task = asyncio.create_task(self._see_through(lane, live, over, stacked, now))
+            started = set(map(id, items))
+            self._counts.forget([item for item in counted if id(item) not in started])
+        task = asyncio.create_task(self._see_through(lane, live, over, stacked, now, alone=lane.closed_alone))
         self._tasks.add(task)
         task.add_done_callback(partial(self._seen_through, lane, items))
         if live:
@@ -139,7 +169,11 @@ class Pipeline:
         self._tasks.discard(task)
         self._publishing.release()
         lane.ran(items)
-        if not task.cancelled() and task.exception() is not None:
+        if task.cancelled():
+            return
+        if task.exception() is None:
+            self._counts.forget(items)
+        else:
             self._failure = task.exception()
             self._woken.set()
 
@@ -157,8 +191,19 @@ class Pipeline:
         return live, over
 
     async def _see_through(
-        self, lane: ServedLane, live: list[Item], over: Over, stacked: dict[str, Array] | None, started_at: datetime
+        self,
+        lane: ServedLane,
+        live: list[Item],
+        over: Over,
+        stacked: dict[str, Array] | None,
+        started_at: datetime,
+        *,
+        alone: bool,
     ) -> None:
+        # Counted no sooner than it starts: ahead of that, it would be blamed for what the one before does.
+        if alone and live and (starts := await self._counts.earlier_alone(live[0])) >= MOST_STARTS:
+            over = [self._given_up(live.pop(), starts)]
+            self._set_idle()
         running = self._run(lane, live, stacked, started_at) if live else None
         if over:
             await lane.end(self._lanes[lane], over)
@@ -175,11 +220,20 @@ class Pipeline:
 
         def over(_: "asyncio.Future[Ran]") -> None:
             late.cancel()
-            self._idle.set()
-            self._woken.set()
+            self._set_idle()
 
         running.add_done_callback(over)
         return running
+
+    def _set_idle(self) -> None:
+        self._idle.set()
+        self._woken.set()
+
+    def _given_up(self, item: Item, starts: int) -> tuple[Record, Settled]:
+        log.error("a job is given up: none of its starts ever ended", job=item.job.id, starts=starts)
+        error = ModelCrashed(f"the job was started {starts} times, and each time the worker ended before the job did")
+        end = end_of(item.job, error, self._clock(), rows=item.rows)
+        return item.record, Parked(end, error, starts)
 
     async def _publish(
         self, lane: ServedLane, items: Sequence[Item], outcomes: Sequence[Outcome], started_at: datetime

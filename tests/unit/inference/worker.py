@@ -11,6 +11,7 @@ from schemas.jobs import Terminal
 from schemas.records import LaneJob, OutRecord, read_terminal_record
 from schemas.topics import Lane
 from stores.memory_signals import MemorySignals
+from stores.memory_starts import MemoryStarts
 from stores.seams import JobKey
 from tests.unit.inference.jobs import BULK, LIVE, NOON, SIGNATURE, TOPICS, out_record
 from workers.inference.batcher import Batcher
@@ -59,14 +60,17 @@ class HeldLog(MemoryLog):
 class SmallWorker:
     """Both lanes of one model version, micro-batches of four rows, nothing waits for company."""
 
-    def __init__(self, log: MemoryLog, thread: InferenceThread, model: Model, max_rows: int) -> None:
+    def __init__(
+        self, log: MemoryLog, thread: InferenceThread, model: Model, max_rows: int, starts: MemoryStarts
+    ) -> None:
         self.log = log
         self.clock = Clock()
         self.signals = MemorySignals(self.clock)
+        self.starts = starts
         self.canceled: set[JobKey] = set()
         self.consumers: dict[ServedLane, MemoryConsumer] = {}
         self.loop: asyncio.Task[None]
-        self.pipeline = Pipeline(self.consumers, thread, self.signals, self.clock, announce_after_s=0.0)
+        self.pipeline = Pipeline(self.consumers, thread, self.signals, self.starts, self.clock, announce_after_s=0.0)
         runner = Runner(model, SIGNATURE, max_rows)
         self.live, self.bulk = (self._lane(lane, runner, max_rows) for lane in (LIVE, BULK))
 
@@ -105,12 +109,18 @@ class SmallWorker:
 
 @asynccontextmanager
 async def small_worker(
-    model: Model, *, max_rows: int = 4, log: MemoryLog | None = None, fails: bool = False
+    model: Model,
+    *,
+    max_rows: int = 4,
+    log: MemoryLog | None = None,
+    starts: MemoryStarts | None = None,
+    fails: bool = False,
 ) -> AsyncIterator[SmallWorker]:
     """A worker that is running; on leaving it is not drained. Holds that nothing in it failed, unless it `fails`."""
     log = log or MemoryLog(partitions=1)
     async with AsyncExitStack() as stack:
-        worker = SmallWorker(log, await stack.enter_async_context(InferenceThread()), model, max_rows)
+        thread = await stack.enter_async_context(InferenceThread())
+        worker = SmallWorker(log, thread, model, max_rows, starts or MemoryStarts())
         tasks: list[asyncio.Task[None]] = []
         for lane in (worker.live, worker.bulk):
             consumer = await stack.enter_async_context(MemoryGroup(log, [TOPICS.lane(lane.lane)]).member())
