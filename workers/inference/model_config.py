@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from schemas.signature import Datatype, ImageSpec
 from workers.inference.model_parameters import Parameters, Section
 from workers.inference.platforms import PlatformName
 
 MetricValue = float | int | str
+Isolation = Literal["none", "process"]
 
 DataType = Literal[
     "TYPE_BOOL",
@@ -112,6 +113,8 @@ class VersionConfig(Section):
     dynamic_batching: DynamicBatching = DynamicBatching()
     model_warmup: tuple[Warmup, ...] = ()
     parameters: Parameters = Parameters()
+    isolation: Isolation = "none"
+    run_limit_seconds: PositiveFloat | None = None  # of one run of a micro-batch
     image: ImageConfig | None = None
     features: tuple[str, ...] = ()
     description: str = ""

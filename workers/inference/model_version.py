@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from schemas.signature import Signature
-from workers.inference.model_config import MetricValue
+from workers.inference.model_config import Isolation, MetricValue
 from workers.inference.model_parameters import Parameters
 from workers.inference.platforms import PlatformName
 
@@ -28,6 +28,8 @@ class ModelVersion:
     signature: Signature
     warmup_batch_sizes: tuple[int, ...] = ()
     parameters: Parameters = field(default_factory=Parameters)
+    isolation: Isolation = "none"
+    run_limit_s: float | None = None  # of one run; None: as long as it takes
     tokenizer_file: Path | None = None  # of a model that takes text
     description: str = ""
     metrics: Mapping[str, MetricValue] = field(default_factory=dict)

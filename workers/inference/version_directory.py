@@ -37,6 +37,8 @@ def read_version(
         signature=_signature(config, file.path, directory),
         warmup_batch_sizes=tuple(warmup.batch_size for warmup in config.model_warmup),
         parameters=config.parameters,
+        isolation=config.isolation,
+        run_limit_s=config.run_limit_seconds,
         tokenizer_file=None if tokenizer is None else _locate(directory, tokenizer.filename),
         description=config.description,
         metrics=config.metrics,

@@ -13,10 +13,22 @@ from workers.inference.model_version import ModelVersion
 
 
 def load_backend(version: ModelVersion, device: str) -> Backend:
-    """Load `version` on `device` (`cpu`, `cuda`, `cuda:<index>` or `auto`). Blocks.
+    """Load `version` on `device` (`cpu`, `cuda`, `cuda:<index>` or `auto`), in a process of its own if it asks for one.
 
-    Raises `ConfigurationError` naming the file and the rule where files, model.yaml and device do not go together.
+    Blocks. Raises `ConfigurationError` naming the file and the rule where files, model.yaml and device do not go
+    together.
     """
+    if version.isolation == "none":
+        return load_in_process(version, device)
+    from workers.inference.isolation.isolated import IsolatedBackend
+
+    isolated = IsolatedBackend(version, device)
+    isolated.load()
+    return isolated
+
+
+def load_in_process(version: ModelVersion, device: str) -> Backend:
+    """The same, always in the process that calls."""
     if version.tokenizer_file is None:
         return GuardedBackend(_load(version, version.signature, device), version.name, version.signature)
     from workers.inference.backends.tokenized import TokenizedBackend
