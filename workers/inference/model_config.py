@@ -5,15 +5,17 @@ Source of the names: Triton Inference Server's model configuration (`ModelConfig
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from schemas.signature import Datatype, ImageSpec
 from workers.inference.model_parameters import Parameters, Section
-from workers.inference.platforms import PlatformName
+from workers.inference.platforms import PLATFORMS, PlatformName, Trust
 
 MetricValue = float | int | str
 Isolation = Literal["none", "process"]
@@ -58,6 +60,15 @@ def _dimension(size: object) -> object:
 
 
 Dimensions = tuple[Annotated[int, BeforeValidator(_dimension)], ...]
+
+
+def _digest(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value):
+        return value
+    raise ValueError("must be the file's SHA-256 in 64 hexadecimal digits, as `sha256sum` prints it")
+
+
+Digest = Annotated[str, BeforeValidator(_digest)]
 
 
 class InputConfig(Section):
@@ -115,6 +126,8 @@ class VersionConfig(Section):
     parameters: Parameters = Parameters()
     isolation: Isolation = "none"
     run_limit_seconds: PositiveFloat | None = None  # of one run of a micro-batch
+    trust: Trust = "data"
+    sha256: dict[str, Digest] = Field(default_factory=dict)  # by file name
     image: ImageConfig | None = None
     features: tuple[str, ...] = ()
     description: str = ""
@@ -128,6 +141,9 @@ class VersionConfig(Section):
             *self._tokenizer_problems(),
             *self._image_problems(),
             *self._feature_problems(),
+            *self._trust_problems(),
+            *self._endpoint_problems(),
+            *self._sklearn_problems(),
         ]
         if problems:
             raise ValueError("; ".join(problems))
@@ -194,6 +210,38 @@ class VersionConfig(Section):
             yield (
                 f"features: {len(self.features)} names do not fit input {tensor.name!r} with dims {list(tensor.dims)}"
             )
+
+    def _trust_problems(self) -> Iterator[str]:
+        for name in self.platform:
+            platform = PLATFORMS[name]
+            if platform.runs_code and self.trust != "code":
+                yield f"trust: must be code, since {name} runs code that the model brings"
+            if platform.runs_code and platform.filename not in self.sha256:
+                yield (
+                    f"sha256: must pin {platform.filename}, which {name} runs "
+                    f"(`sha256sum {platform.filename}` prints the value)"
+                )
+        for name in self.sha256:
+            path = PurePosixPath(name)
+            if path.is_absolute() or ".." in path.parts or str(path) != name:
+                yield f"sha256: {name!r} must be a plain path within the version's directory"
+
+    def _endpoint_problems(self) -> Iterator[str]:
+        if "huggingface_endpoint" not in self.platform or self.parameters.endpoint.answer == "fields":
+            return
+        if [(tensor.data_type, tensor.dims) for tensor in self.output] != [("TYPE_STRING", ())]:
+            yield (
+                "output: an EndpointHandler's answer as JSON text is a single output, TYPE_STRING with dims []; "
+                "with parameters.endpoint.answer: fields, outputs are taken from it by name"
+            )
+
+    def _sklearn_problems(self) -> Iterator[str]:
+        if "sklearn_joblib" in self.platform and len(self.input) != 1:
+            yield f"input: scikit-learn takes one table [rows, features], and the model has {len(self.input)} inputs"
+        outputs = {tensor.name for tensor in self.output}
+        for name in self.parameters.sklearn.methods:
+            if name not in outputs:
+                yield f"parameters.sklearn.methods: {name!r} is not among the outputs"
 
     def _input(self, name: str) -> InputConfig | None:
         return next((tensor for tensor in self.input if tensor.name == name), None)

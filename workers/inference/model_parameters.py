@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 TokenTensor = Literal["input_ids", "attention_mask", "token_type_ids"]
 CompileMode = Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"]
+SklearnMethod = Literal["predict", "predict_proba", "predict_log_proba", "decision_function", "transform"]
 
 
 class Section(BaseModel):
@@ -20,7 +21,7 @@ class OnnxruntimeParameters(Section):
 
 
 class TorchParameters(Section):
-    architecture: str = Field(min_length=1)
+    architecture: str | None = Field(default=None, min_length=1)  # of safetensors: the network they belong to
     config: dict[str, Any] = {}  # the architecture's own
     unused_weights: tuple[str, ...] = ()  # patterns of weights in the file that the architecture has no place for
     threads: PositiveInt | None = None  # default: see backends/threads.py
@@ -36,9 +37,26 @@ class TokenizerParameters(Section):
     produces: tuple[TokenTensor, ...] = Field(default=("input_ids", "attention_mask"), min_length=1)
 
 
+class SklearnParameters(Section):
+    # By output. Default: `predict` for one value a row, `predict_proba` for a column a class.
+    methods: dict[str, SklearnMethod] = {}
+
+
+class HandlerParameters(Section):
+    config: dict[str, Any] = {}  # the handler's own
+
+
+class EndpointParameters(Section):
+    batched: bool = False  # one call a micro-batch with a list of inputs, instead of one call a row
+    answer: Literal["json", "fields"] = "json"  # the whole answer as JSON text; or outputs by name from its fields
+
+
 class Parameters(Section):
     """Settings of the backends, a section each. Those of backends that are not used are checked all the same."""
 
     onnxruntime: OnnxruntimeParameters = OnnxruntimeParameters()
     torch: TorchParameters | None = None
     tokenizer: TokenizerParameters | None = None
+    sklearn: SklearnParameters = SklearnParameters()
+    handler: HandlerParameters = HandlerParameters()
+    endpoint: EndpointParameters = EndpointParameters()

@@ -7,6 +7,7 @@ from pathlib import Path
 from schemas.signature import Signature
 from workers.inference.model_config import Isolation, MetricValue
 from workers.inference.model_parameters import Parameters
+from workers.inference.pin import Pin
 from workers.inference.platforms import PlatformName
 
 
@@ -34,6 +35,7 @@ class ModelVersion:
     description: str = ""
     metrics: Mapping[str, MetricValue] = field(default_factory=dict)
     is_default: bool = False
+    pins: tuple[Pin, ...] = ()
 
     @property
     def name(self) -> str:

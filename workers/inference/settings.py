@@ -7,11 +7,16 @@ from pydantic import Field
 from producers.kafka_publisher import Compression
 from runtime.process import ProcessSettings
 from runtime.settings import KafkaSettings, RedisSettings
+from workers.inference.platforms import Trust
 
 
 class WorkerSettings(KafkaSettings, RedisSettings, ProcessSettings):
     model_repository: Path = Field(Path("models"), description="folder of models: <model>/<version>/model.onnx ...")
     worker_models: str = Field("*", description="which to serve: `digits`, `digits/2`, `text-*`; separated by commas")
+    worker_trust: Trust = Field(
+        "data",
+        description="`code` runs what models bring as code, where their model.yaml says `trust: code` and pins it",
+    )
     worker_device: str = Field("cpu", description="`cpu`, `cuda`, `cuda:<index>`, `GPU-<uuid>` or `auto`")
     worker_result_compression: Compression = Field("none", description="of result records: none, zstd or lz4")
     lane_partitions: int = Field(12, ge=1, le=1000, description="of a lane's topic, when the worker creates it")

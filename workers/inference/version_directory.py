@@ -1,5 +1,6 @@
 """From a version's configuration and directory to a `ModelVersion`: finds files, reads labels, chooses the platform."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -9,20 +10,26 @@ from schemas.signature import Signature, TensorSpec
 from workers.inference.model_config import DATATYPES, InputConfig, OutputConfig, VersionConfig
 from workers.inference.model_file import ModelFile
 from workers.inference.model_version import ModelVersion
-from workers.inference.platforms import PLATFORMS, PlatformName
+from workers.inference.pin import Pin
+from workers.inference.platforms import PLATFORMS, PlatformName, Trust
 
 MAX_LABEL_BYTES: Final = 4 * 1024 * 1024
 
 
 def read_version(
-    file: ModelFile, version: str, *, is_default: bool, is_installed: Callable[[str], bool]
+    file: ModelFile, version: str, *, is_default: bool, is_installed: Callable[[str], bool], trust: Trust = "data"
 ) -> ModelVersion:
-    """The version as model.yaml and its directory describe it. Raises `ConfigurationError`; loads nothing."""
+    """The version as model.yaml and its directory describe it. Raises `ConfigurationError`; loads nothing.
+
+    `trust` is the operator's word: without `code`, no platform is chosen that runs code of the model's.
+    """
     config = file.version(version)
     directory = file.path.parent / version
-    platform = _choose_platform(config, directory, is_installed)
-    if platform == "pytorch_safetensors" and config.parameters.torch is None:
-        raise ConfigurationError(f"{file.path}: parameters.torch: is missing, and {platform} needs its architecture")
+    platform = _choose_platform(config, directory, is_installed, trust)
+    torch = config.parameters.torch
+    if platform == "pytorch_safetensors" and (torch is None or torch.architecture is None):
+        raise ConfigurationError(f"{file.path}: parameters.torch.architecture: is missing, and {platform} needs it")
+    pins = _pins(config, file.path, directory)
     tokenizer = config.parameters.tokenizer
     if tokenizer is not None and not is_installed("tokenizers"):
         raise ConfigurationError(f"{directory}: cannot be run: its texts need tokenizers (install penstock[text])")
@@ -34,7 +41,7 @@ def read_version(
         platform=platform,
         max_batch_size=config.max_batch_size,
         max_wait_s=config.dynamic_batching.max_queue_delay_microseconds / 1e6,
-        signature=_signature(config, file.path, directory),
+        signature=_signature(config, file.path, directory, pins),
         warmup_batch_sizes=tuple(warmup.batch_size for warmup in config.model_warmup),
         parameters=config.parameters,
         isolation=config.isolation,
@@ -43,16 +50,23 @@ def read_version(
         description=config.description,
         metrics=config.metrics,
         is_default=is_default,
+        pins=pins,
     )
 
 
-def _choose_platform(config: VersionConfig, directory: Path, is_installed: Callable[[str], bool]) -> PlatformName:
-    """The first platform listed whose modules are installed and whose file is there."""
+def _choose_platform(
+    config: VersionConfig, directory: Path, is_installed: Callable[[str], bool], trust: Trust
+) -> PlatformName:
+    """The first platform listed that may run here, whose modules are installed and whose file is there."""
     reasons = []
     for name in config.platform:
         platform = PLATFORMS[name]
         missing = [module for module in platform.modules if not is_installed(module)]
-        if missing:
+        if platform.runs_code and trust != "code":
+            reasons.append(
+                f"{name} runs the model's own code, and this worker may not: PENSTOCK_WORKER_TRUST is {trust}"
+            )
+        elif missing:
             reasons.append(f"{name} needs {', '.join(missing)} (install penstock[{platform.extra}])")
         elif not (directory / platform.filename).is_file():
             reasons.append(f"{name} needs the file {platform.filename}")
@@ -61,11 +75,23 @@ def _choose_platform(config: VersionConfig, directory: Path, is_installed: Calla
     raise ConfigurationError(f"{directory}: cannot be run: {'; '.join(reasons)}")
 
 
-def _signature(config: VersionConfig, path: Path, directory: Path) -> Signature:
+def _pins(config: VersionConfig, path: Path, directory: Path) -> tuple[Pin, ...]:
+    pins, lost = [], []
+    for name, sha256 in config.sha256.items():
+        try:
+            pins.append(Pin(name, _locate(directory, name), sha256))
+        except ConfigurationError as error:
+            lost.append(error.message)
+    if lost:
+        raise ConfigurationError(f"{path}: sha256: {'; '.join(lost)}")
+    return tuple(pins)
+
+
+def _signature(config: VersionConfig, path: Path, directory: Path, pins: tuple[Pin, ...]) -> Signature:
     inputs = tuple(_input(tensor) for tensor in config.input)
     return Signature(
         inputs=inputs,
-        outputs=tuple(_output(tensor, path, directory) for tensor in config.output),
+        outputs=tuple(_output(tensor, path, directory, pins) for tensor in config.output),
         features=config.features,
         image=config.image.spec(inputs[0].name) if config.image else None,
     )
@@ -75,8 +101,8 @@ def _input(tensor: InputConfig) -> TensorSpec:
     return TensorSpec(tensor.name, DATATYPES[tensor.data_type], (-1, *tensor.dims), allow_nan=tensor.allow_nan)
 
 
-def _output(tensor: OutputConfig, path: Path, directory: Path) -> TensorSpec:
-    labels = () if tensor.label_filename is None else _read_labels(_locate(directory, tensor.label_filename))
+def _output(tensor: OutputConfig, path: Path, directory: Path, pins: tuple[Pin, ...]) -> TensorSpec:
+    labels = () if tensor.label_filename is None else _read_labels(_locate(directory, tensor.label_filename), pins)
     if labels:
         classes = _class_count(tensor, len(labels))
         if classes != len(labels):
@@ -94,7 +120,7 @@ def _class_count(tensor: OutputConfig, labels: int) -> int:
     return labels
 
 
-def _read_labels(path: Path) -> tuple[str, ...]:
+def _read_labels(path: Path, pins: tuple[Pin, ...]) -> tuple[str, ...]:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_LABEL_BYTES + 1)
@@ -106,6 +132,9 @@ def _read_labels(path: Path) -> tuple[str, ...]:
         raise ConfigurationError(
             f"{path}: must hold one class name a line, each once, in at most {MAX_LABEL_BYTES} bytes"
         )
+    for pin in pins:
+        if pin.file == path and (mistake := pin.mistake(hashlib.sha256(data).hexdigest())):
+            raise ConfigurationError(mistake)
     return labels
 
 

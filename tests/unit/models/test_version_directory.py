@@ -54,7 +54,7 @@ class TestPlatforms:
 
     def test_torch_needs_an_architecture(self, tmp_path: Path) -> None:
         write_model(tmp_path, fields(platform="pytorch_safetensors"), filename="model.safetensors")
-        assert "parameters.torch: is missing" in why_not(tmp_path)
+        assert "parameters.torch.architecture: is missing" in why_not(tmp_path)
 
 
 def with_labels(filename: str, **output: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from schemas.errors import JobError, OutOfMemory, OutputInvalid, PenstockError
+from schemas.errors import JobError, OutOfMemory, OutputInvalid, PenstockError, TransientFailure
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import DTYPES, Array
 from workers.inference.backends.exhaustion import memory_ran_out
@@ -24,7 +24,10 @@ class GuardedBackend:
             outputs = self._inner.run(inputs, parameters)
         except PenstockError:
             raise
-        except Exception as error:  # runtimes share no error class; their words stay in the cause, for our log
+        except (ConnectionError, TimeoutError) as error:  # of a handler that asks a service
+            raise TransientFailure(f"{self._name} could not reach what it needs ({type(error).__name__})") from error
+        # Runtimes share no error class, and a handler may even exit. Their words stay in the cause, for our log.
+        except (Exception, SystemExit) as error:
             if memory_ran_out(error):
                 raise OutOfMemory(f"{self._name} ran out of memory with {rows} rows") from error
             raise JobError(f"{self._name} failed on this input ({type(error).__name__})") from error

@@ -1,12 +1,17 @@
 """From a model version to a backend that answers with what its signature promises."""
 
+import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from schemas.errors import ConfigurationError
 from schemas.signature import Signature, TensorSpec
 from workers.inference.backends.guarded import GuardedBackend
+from workers.inference.backends.handler_module import module_name
 from workers.inference.backends.protocol import Backend
+from workers.inference.backends.sealed import SealedBackend, SealedCopy
 from workers.inference.model_version import ModelVersion
+from workers.inference.platforms import PLATFORMS
 
 # Runtimes are imported here and not above: a worker need not have those that its models do not use.
 # ruff: noqa: PLC0415
@@ -29,6 +34,21 @@ def load_backend(version: ModelVersion, device: str) -> Backend:
 
 def load_in_process(version: ModelVersion, device: str) -> Backend:
     """The same, always in the process that calls."""
+    platform = PLATFORMS[version.platform]
+    if not (version.pins or platform.runs_code):
+        return _load_files(version, device)
+    with ExitStack() as stack:
+        copy = stack.enter_context(SealedCopy(version))
+        if platform.keeps_files:
+            stack.callback(sys.modules.pop, module_name(copy.version.file), None)
+        try:
+            backend = _load_files(copy.version, device)
+        except ConfigurationError as error:
+            raise ConfigurationError(copy.told(error.message)) from error
+        return SealedBackend(backend, stack.pop_all()) if platform.keeps_files else backend
+
+
+def _load_files(version: ModelVersion, device: str) -> Backend:
     if version.tokenizer_file is None:
         return GuardedBackend(_load(version, version.signature, device), version.name, version.signature)
     from workers.inference.backends.tokenized import TokenizedBackend
@@ -44,13 +64,31 @@ def load_in_process(version: ModelVersion, device: str) -> Backend:
 
 
 def _load(version: ModelVersion, signature: Signature, device: str) -> Backend:
-    if version.platform == "onnxruntime_onnx":
-        from workers.inference.backends.onnx import load_onnx
+    match version.platform:
+        case "onnxruntime_onnx":
+            from workers.inference.backends.onnx import load_onnx
 
-        return load_onnx(version, signature, device)
-    from workers.inference.backends.pytorch import load_pytorch
+            return load_onnx(version, signature, device)
+        case "pytorch_safetensors":
+            from workers.inference.backends.pytorch import load_pytorch
 
-    return load_pytorch(version, signature, device)
+            return load_pytorch(version, signature, device)
+        case "torch_export":
+            from workers.inference.backends.exported import load_exported
+
+            return load_exported(version, signature, device)
+        case "sklearn_joblib":
+            from workers.inference.backends.sklearn import load_sklearn
+
+            return load_sklearn(version, signature)
+        case "python_handler":
+            from workers.inference.backends.handler import load_handler
+
+            return load_handler(version, signature, device)
+        case "huggingface_endpoint":
+            from workers.inference.backends.endpoint import load_endpoint
+
+            return load_endpoint(version, signature)
 
 
 def _after_tokenizer(signature: Signature, text_input: str, produces: Sequence[str]) -> Signature:

@@ -1,7 +1,8 @@
 """Models as safetensors weights and a registered architecture, run by torch. No pickle is ever read."""
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Final
+from typing import Any, Final
 
 import torch
 from pydantic import ValidationError
@@ -22,23 +23,23 @@ MAX_REASON: Final = 500  # characters; torch lists every weight that does not fi
 def load_pytorch(version: ModelVersion, signature: Signature, device: str) -> TorchBackend:
     """Build the architecture and load its weights. Raises `ConfigurationError` naming file and rule."""
     parameters = version.parameters.torch
-    if parameters is None:
-        raise ConfigurationError(f"{version.file}: parameters.torch: is missing in model.yaml")
+    if parameters is None or parameters.architecture is None:
+        raise ConfigurationError(f"{version.file}: parameters.torch.architecture: is missing in model.yaml")
     for spec in signature.inputs:
         if spec.datatype == "BYTES":
             raise ConfigurationError(
                 f"{version.name}: input {spec.name!r} is TYPE_STRING, which torch cannot take: "
                 "parameters.tokenizer turns texts into numbers"
             )
-    module = _build(version, parameters)
+    module = _build(version, parameters.architecture, parameters.config)
     _load_weights(module, version, parameters)
     return torch_backend(module.eval(), version, signature, device, parameters)
 
 
-def _build(version: ModelVersion, parameters: TorchParameters) -> torch.nn.Module:
+def _build(version: ModelVersion, architecture: str, config: Mapping[str, Any]) -> torch.nn.Module:
     where = version.directory.parent / "model.yaml"
     try:
-        return find_architecture(parameters.architecture)(parameters.config)
+        return find_architecture(architecture)(config)
     except ValidationError as error:
         raise ConfigurationError(explain(f"{where}: parameters.torch.config", error)) from error
     except (ConfigurationError, ValueError) as error:

@@ -100,7 +100,7 @@ def torch_backend(
     module: torch.nn.Module, version: ModelVersion, signature: Signature, device: str, options: TorchParameters
 ) -> TorchBackend:
     """`module` on `device` with its `options`. Raises `ConfigurationError` where one of them cannot be had here."""
-    where = _device(device)
+    where = choose_device(device)
     on_device = module.to(where)
     return TorchBackend(
         on_device if options.compile is False else _compiled(on_device, version, options.compile),
@@ -113,7 +113,7 @@ def torch_backend(
     )
 
 
-def _device(text: str) -> torch.device:
+def choose_device(text: str) -> torch.device:
     device = parse_device(text)
     if device.cuda_index is None or (device.may_fall_back and not torch.cuda.is_available()):
         return torch.device("cpu")

@@ -1,0 +1,66 @@
+"""Importing a version's handler.py, and what it imports beside itself, without getting into another version's way."""
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from schemas.errors import ConfigurationError, PenstockError
+
+T = TypeVar("T")
+
+
+def make_handler(file: Path, class_name: str, start: Callable[[type], T]) -> T:
+    """Run handler.py, and `start` with its class. Raises `ConfigurationError` telling what went wrong there.
+
+    Modules beside handler.py can be imported by their names until `start` returns. They are this handler's own: another
+    version may bring others of the same names.
+    """
+    try:
+        with _importable(file):
+            return start(_find_class(file, class_name))
+    except ConfigurationError:
+        raise
+    except PenstockError as error:
+        raise ConfigurationError(f"{file}: {error.message}") from error
+    except (Exception, SystemExit) as error:  # it is not our code: it may raise anything, and even end the process
+        reason = str(error).partition("\n")[0]
+        raise ConfigurationError(f"{file}: cannot be loaded: {type(error).__name__}: {reason}") from error
+
+
+def module_name(file: Path) -> str:
+    """What handler.py is called in `sys.modules`; its directory is one version's alone."""
+    return f"{file.parent.name.replace('-', '_')}_{file.stem}"
+
+
+def _find_class(file: Path, class_name: str) -> type:
+    name = module_name(file)
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ConfigurationError(f"{file}: is no Python module")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickle look their module up, also later
+    spec.loader.exec_module(module)
+    found = getattr(module, class_name, None)
+    if not isinstance(found, type):
+        raise ConfigurationError(f"{file}: has no class {class_name}")
+    return found
+
+
+@contextmanager
+def _importable(file: Path) -> Iterator[None]:
+    """Let the modules beside `file` be imported, and forget their names afterwards."""
+    directory = file.parent
+    names = {path.relative_to(directory).parts[0].removesuffix(".py") for path in directory.rglob("*.py")} - {file.stem}
+    for name in sorted(names):
+        if name in sys.modules:
+            raise ConfigurationError(f"{directory / name}: a module named {name!r} is there already: rename this one")
+    sys.path.insert(0, str(directory))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(directory))
+        for loaded in [module for module in sys.modules if module.partition(".")[0] in names]:
+            del sys.modules[loaded]

@@ -1,0 +1,75 @@
+"""scikit-learn estimators and pipelines, as joblib wrote them. Unpickling runs code: the file is pinned and trusted."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import joblib
+import numpy as np
+
+from schemas.errors import ConfigurationError, OutputInvalid
+from schemas.signature import Signature, TensorSpec
+from schemas.tensors import DTYPES, Array
+from workers.inference.model_version import ModelVersion
+
+
+class SklearnBackend:
+    """`methods` are the estimator's, by output. The only input is one table, or one text a row."""
+
+    def __init__(self, methods: Mapping[str, Callable[[Any], Any]], signature: Signature) -> None:
+        self._methods = methods
+        self._outputs = signature.outputs
+        self._input = signature.inputs[0]
+
+    def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:  # noqa: ARG002
+        array = inputs[self._input.name]
+        table: Any = _texts(array) if array.dtype == object else array.reshape(len(array), -1)
+        return {spec.name: _as_declared(spec, self._methods[spec.name](table)) for spec in self._outputs}
+
+    def close(self) -> None:
+        del self._methods
+
+
+def load_sklearn(version: ModelVersion, signature: Signature) -> SklearnBackend:
+    """Unpickle model.joblib and find its methods. Raises `ConfigurationError` naming the file and the rule."""
+    try:
+        estimator = joblib.load(version.file)
+    except (Exception, SystemExit) as error:  # a pickle may raise anything
+        raise ConfigurationError(f"{version.file}: cannot be loaded: {type(error).__name__}: {error}") from error
+    chosen = version.parameters.sklearn.methods
+    methods: dict[str, Callable[[Any], Any]] = {}
+    for spec in signature.outputs:
+        name = chosen.get(spec.name) or ("predict_proba" if spec.row_shape else "predict")
+        method = getattr(estimator, name, None)
+        if not callable(method):
+            raise ConfigurationError(
+                f"{version.file}: output {spec.name!r} wants {name}, and {type(estimator).__name__} has no such method "
+                "(parameters.sklearn.methods chooses another)"
+            )
+        methods[spec.name] = method
+    _check_columns(version, signature.inputs[0], estimator)
+    return SklearnBackend(methods, signature)
+
+
+def _check_columns(version: ModelVersion, spec: TensorSpec, estimator: object) -> None:
+    columns = getattr(estimator, "n_features_in_", None)
+    if columns is None or spec.datatype == "BYTES" or -1 in spec.row_shape:
+        return
+    declared = int(np.prod(spec.row_shape))
+    if declared != columns:
+        raise ConfigurationError(
+            f"{version.file}: input {spec.name!r} has {declared} values a row, and {type(estimator).__name__} was "
+            f"fitted on {columns}"
+        )
+
+
+def _as_declared(spec: TensorSpec, answer: object) -> Array:
+    """The estimator's answer in the declared type, where that keeps its kind: it computes in float64 mostly."""
+    array = np.asarray(answer)
+    dtype = DTYPES[spec.datatype]
+    if not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise OutputInvalid(f"output {spec.name!r} is {array.dtype}, not {spec.datatype}")
+    return array.astype(dtype, copy=False)
+
+
+def _texts(array: Array) -> list[str]:
+    return [element.decode() if isinstance(element, bytes) else element for element in array.ravel()]

@@ -1,0 +1,24 @@
+"""A file of a model version that model.yaml holds to its SHA-256."""
+
+from pathlib import Path
+from typing import Final, NamedTuple
+
+SHOWN_DIGITS: Final = 12  # of a digest, to tell two apart
+
+
+class Pin(NamedTuple):
+    """`name` is the file's path in the version's directory, as model.yaml writes it; `sha256` is in hexadecimal."""
+
+    name: str
+    file: Path
+    sha256: str
+
+    def mistake(self, found: str) -> str | None:
+        """What to tell whoever pinned the file, where its digest is `found`; None if that is the pinned one."""
+        if found == self.sha256:
+            return None
+        return (
+            f"{self.file}: is not the file that model.yaml pins: sha256 {self.name!r} is "
+            f"{self.sha256[:SHOWN_DIGITS]}..., and the file's {found[:SHOWN_DIGITS]}... "
+            "(once you know why it changed, `sha256sum` prints the new value)"
+        )
