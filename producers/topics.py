@@ -42,6 +42,19 @@ def control_topic(settings: KafkaSettings, name: str) -> TopicPlan:
     return TopicPlan(name, 1, {"cleanup.policy": "compact", "max.message.bytes": str(settings.max_record_bytes)})
 
 
+def retry_topics(settings: KafkaSettings) -> list[TopicPlan]:
+    """The tiers, of one partition each, in the broker's time: first in is first due, whoever wrote it."""
+    names = [settings.topics.retry(tier) for tier, _ in enumerate(settings.retry_tiers_s, 1)]
+    config = _config(settings, JOB_RETENTION_MS) | {"message.timestamp.type": "LogAppendTime"}
+    return [TopicPlan(name, 1, config) for name in names] + [dead_letter_topic(settings, name) for name in names]
+
+
+def letter_marks_topic(settings: KafkaSettings) -> TopicPlan:
+    """A mark is kept for longer than the dead letter that it is on."""
+    config = {"cleanup.policy": "compact,delete", "retention.ms": str(2 * DEAD_LETTER_RETENTION_MS)}
+    return TopicPlan(settings.topics.letter_marks, 1, config)
+
+
 def base_topics(settings: KafkaSettings, partitions: int) -> list[TopicPlan]:
     """What every installation has before the first model is served."""
     topics = settings.topics
@@ -52,6 +65,8 @@ def base_topics(settings: KafkaSettings, partitions: int) -> list[TopicPlan]:
         dead_letter_topic(settings, topics.results),
         control_topic(settings, topics.catalog),
         control_topic(settings, topics.model_states),
+        letter_marks_topic(settings),
+        *retry_topics(settings),
     ]
 
 

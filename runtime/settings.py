@@ -57,6 +57,11 @@ class KafkaSettings(Settings):
         description="what every topic and group begins with; sets installations on one cluster apart",
     )
     max_record_bytes: int = Field(4 * 1024 * 1024, ge=64 * 1024, description="largest record, headers and all")
+    retry_delays_s: str = Field(
+        "10,60,600",
+        pattern=r"^\d+(\.\d+)?(,\d+(\.\d+)?){0,8}$",
+        description="seconds until a job that failed for a reason that may pass is tried again, attempt by attempt",
+    )
 
     @model_validator(mode="after")
     def _sasl_needs_a_name(self) -> "KafkaSettings":
@@ -69,6 +74,11 @@ class KafkaSettings(Settings):
     @property
     def topics(self) -> Topics:
         return Topics(self.topic_prefix)
+
+    @property
+    def retry_tiers_s(self) -> tuple[float, ...]:
+        """The delay of each tier, in seconds."""
+        return tuple(map(float, self.retry_delays_s.split(",")))
 
     def client_options(self) -> dict[str, Any]:
         """What every aiokafka client takes to reach the cluster."""

@@ -1,1 +1,1 @@
-"""The router: jobs whose version is still open, checked, given a version and moved into its lane."""
+"""The router: jobs whose version is still open, or that are tried again, moved into their lanes."""

@@ -1,8 +1,8 @@
-"""`penstock router`: moves jobs of direct producers from the requests topic into their lanes."""
+"""`penstock router`: moves jobs of direct producers, and those that are tried again, into their lanes."""
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Final
 
 from producers.catalog import Catalog, catalog_topic
@@ -11,11 +11,13 @@ from runtime.clock import now_utc
 from runtime.health import Check
 from runtime.lifecycle import SideTasks
 from runtime.logs import get_logger
-from runtime.process import open_patiently, run_process, unless_stopped
+from runtime.process import StoppedEarly, open_patiently, run_process, unless_stopped
 from stores.postgres import PostgresAdmissions
 from workers.batches import Batches
 from workers.consuming.kafka_consumer import KafkaConsumer
 from workers.router.pipeline import Pipeline
+from workers.router.placing import Placing
+from workers.router.retries import Tier
 from workers.router.settings import RouterSettings
 
 log = get_logger(__name__)
@@ -36,9 +38,11 @@ class RouterRole:
         self._catalog_topic = catalog_topic(settings, self._catalog)
         topics = settings.topics
         self._consumer = KafkaConsumer(settings, topics.router_group, [topics.requests], drain_limit_s=DRAIN_LIMIT_S)
+        self._tier_consumers: dict[int, KafkaConsumer] = {}
         self.checks: Mapping[str, Check] = {
             "catalog": lambda: None if self._catalog_topic.caught_up.is_set() else "the catalog is being read",
             "group": lambda: None if self._consumer.joined else "joining the group",
+            "retries": self._why_no_retries,
         }
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -57,16 +61,35 @@ class RouterRole:
             await unless_stopped(self._catalog_topic.caught_up.wait(), stop)
             consumer = await open_patiently(stack, lambda: self._consumer, stop)
             side.start(consumer.watch(), "watch")
+            placing = Placing(settings.topics, settings.router_lane_patience_s)
             pipeline = Pipeline(
-                consumer,
-                publisher,
-                admissions,
-                self._catalog,
-                settings.topics,
-                settings.limits,
-                now_utc,
-                settings.router_lane_patience_s,
+                consumer, publisher, admissions, self._catalog, settings.topics, settings.limits, now_utc, placing
             )
+            tiers = [
+                Tier(number, delay_s, publisher, settings.topics, placing, now_utc)
+                for number, delay_s in enumerate(settings.retry_tiers_s, 1)
+            ]
+            serving = [side.start(self._serve(tier, side, stop), f"tier {tier.number}") for tier in tiers]
             log.info("routing", topic=settings.topics.requests)
             batches = Batches(consumer, pipeline.work, largest=settings.router_batch_records, at_once=BATCHES_AT_ONCE)
             await batches.run(stop, side)
+            await asyncio.wait(serving)
+
+    async def _serve(self, tier: Tier, side: SideTasks, stop: asyncio.Event) -> None:
+        """A group for each tier: what waits in one is no other's business."""
+        settings = self._settings
+        topic, group = settings.topics.retry(tier.number), settings.topics.retry_group(tier.number)
+        async with AsyncExitStack() as stack:
+            with suppress(StoppedEarly):
+                consumer = await open_patiently(
+                    stack,
+                    lambda: KafkaConsumer(settings, group, [topic], drain=tier.drain, drain_limit_s=DRAIN_LIMIT_S),
+                    stop,
+                )
+                self._tier_consumers[tier.number] = consumer
+                side.start(consumer.watch(), f"watch {group}")
+                await unless_stopped(tier.run(consumer), stop)
+
+    def _why_no_retries(self) -> str | None:
+        joined = [number for number, consumer in self._tier_consumers.items() if consumer.joined]
+        return None if len(joined) == len(self._settings.retry_tiers_s) else "joining the groups of the tiers"

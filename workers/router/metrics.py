@@ -14,3 +14,6 @@ WAIT_SECONDS = Histogram(
     buckets=_FINE,
 )
 STORE_RETRIES = Counter("penstock_router_store_retries_total", "Batches that had to wait for the store")
+RETRIES = Counter(
+    "penstock_router_retries_total", "Jobs whose time in a tier was over, by what became of them", ["tier", "outcome"]
+)

@@ -11,14 +11,15 @@ from producers.seams import Publisher
 from runtime.backoff import delays_s
 from runtime.clock import Clock
 from runtime.logs import get_logger
-from schemas.errors import PayloadTooLarge, PenstockError, StoreUnavailable, TopicMissing, Undecodable
+from schemas.errors import StoreUnavailable, Undecodable
 from schemas.jobs import failed_end
-from schemas.records import OutRecord, terminal_record
+from schemas.records import terminal_record
 from schemas.topics import Topics
 from stores.seams import Admissions
 from workers.consuming.seams import Consumer, Record
 from workers.replacements import Replacement, burial, publish_replacements
 from workers.router import metrics
+from workers.router.placing import Placing
 from workers.router.routing import SOURCE, Dead, Refused, Routed, route
 from workers.router.submission import Limits
 
@@ -34,10 +35,7 @@ Decision = Routed | Refused | Dead
 
 
 class Pipeline:
-    """Turns batches of the requests topic into lane records, results and dead letters.
-
-    A version is announced once its lanes exist: one still missing after `lane_patience_s` is not about to come.
-    """
+    """Turns batches of the requests topic into lane records, results and dead letters."""
 
     def __init__(
         self,
@@ -48,7 +46,7 @@ class Pipeline:
         topics: Topics,
         limits: Limits,
         clock: Clock,
-        lane_patience_s: float,
+        placing: Placing,
     ) -> None:
         self._consumer = consumer
         self._publisher = publisher
@@ -57,7 +55,7 @@ class Pipeline:
         self._topics = topics
         self._limits = limits
         self._clock = clock
-        self._lane_patience_s = lane_patience_s
+        self._placing = placing
 
     async def work(self, records: Sequence[Record]) -> None:
         """Returns when every record of the batch is done, or its partition lost."""
@@ -120,17 +118,9 @@ class Pipeline:
             out = terminal_record(self._topics.results, decision.terminal, SOURCE)
             return Replacement(decision.record, out, lambda _why, _tried_s: None)
 
-        def end(why: PenstockError, tried_s: float) -> OutRecord | None:
-            return self._end(decision, why, tried_s)
-
-        return Replacement(decision.record, decision.out, end)
-
-    def _end(self, routed: Routed, why: PenstockError, tried_s: float) -> OutRecord | None:
-        """The job's end where its lane record can never be written."""
-        lane_missing = isinstance(why, TopicMissing) and tried_s > self._lane_patience_s
-        if not (lane_missing or isinstance(why, PayloadTooLarge)):
-            return None
-        return terminal_record(self._topics.results, failed_end(routed.job, why, self._clock()), SOURCE)
+        return self._placing.replacement(
+            decision.record, decision.out, lambda why: failed_end(decision.job, why, self._clock())
+        )
 
 
 def _where(record: Record) -> dict[str, object]:

@@ -21,6 +21,7 @@ from tests.waiting import eventually
 from workers.consuming.seams import Record
 from workers.memory import MemoryConsumer, MemoryGroup
 from workers.router.pipeline import Pipeline
+from workers.router.placing import Placing
 from workers.router.routing import route
 from workers.router.submission import Limits
 
@@ -64,7 +65,8 @@ async def opened_room(lane_patience_s: float = 10) -> AsyncIterator[Room]:
     group = MemoryGroup(log, [TOPICS.requests], clock_ms=lambda: int(NOW.timestamp() * 1000))
     jobs = MemoryJobs()
     async with group.member() as member:
-        pipeline = Pipeline(member, log, jobs, Catalog(CATALOG), TOPICS, Limits(), lambda: NOW, lane_patience_s)
+        placing = Placing(TOPICS, lane_patience_s)
+        pipeline = Pipeline(member, log, jobs, Catalog(CATALOG), TOPICS, Limits(), lambda: NOW, placing)
         yield Room(log, group, member, jobs, pipeline)
 
 

@@ -81,3 +81,16 @@ def test_secrets_are_not_shown() -> None:
 
 def test_every_variable_of_ours_begins_with_our_name() -> None:
     assert Settings.model_config["env_prefix"] == "PENSTOCK_"
+
+
+def test_the_delays_of_retries_are_numbers_separated_by_commas(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert load(KafkaSettings).retry_tiers_s == (10, 60, 600)
+    monkeypatch.setenv("PENSTOCK_RETRY_DELAYS_S", "0.5,2")
+    assert load(KafkaSettings).retry_tiers_s == (0.5, 2)
+    for wrong in ("soon", "1,", "-1", "1,1,1,1,1,1,1,1,1,1"):
+        monkeypatch.setenv("PENSTOCK_RETRY_DELAYS_S", wrong)
+        with pytest.raises(SystemExit):
+            load(KafkaSettings)
+        assert "PENSTOCK_RETRY_DELAYS_S" in capsys.readouterr().err

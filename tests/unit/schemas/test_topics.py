@@ -20,6 +20,8 @@ def test_every_name_begins_with_the_prefix_and_is_joined_with_dots() -> None:
     assert topics.lane(LANE) == "acme.prod.lane.digits.2.1.live.v1"
     assert topics.lane_group(LANE) == "acme.prod.digits.2.1.live"
     assert (topics.router_group, topics.sink_group) == ("acme.prod.router", "acme.prod.sink")
+    assert (topics.retry(2), topics.retry_group(2)) == ("acme.prod.retry.2.v1", "acme.prod.retry.2")
+    assert topics.letter_marks == "acme.prod.dlq-marks.v1"
     assert Topics.dead_letter(topics.requests) == "dlq.acme.prod.requests.v1"
 
 
