@@ -19,6 +19,7 @@ from schemas.jobs import end_of
 from schemas.tensors import Array
 from stores.seams import JobKey, Signals, Starts
 from workers.consuming.seams import Consumer, Record
+from workers.inference.backends.limited import RUNNING_JOBS
 from workers.inference.collate import same_shape, stack
 from workers.inference.inference_thread import InferenceThread
 from workers.inference.item import Item, Outcome
@@ -216,6 +217,7 @@ class Pipeline:
         self, lane: ServedLane, items: list[Item], stacked: dict[str, Array] | None, started_at: datetime
     ) -> "asyncio.Future[Ran]":
         late = asyncio.get_running_loop().call_later(self._announce_after_s, self._announce_running, items, started_at)
+        RUNNING_JOBS.set([item.job.id for item in items])
         running = self._thread.submit(lambda: lane.runner.run(items, stacked))
 
         def over(_: "asyncio.Future[Ran]") -> None:

@@ -8,6 +8,7 @@ from schemas.errors import ConfigurationError
 from schemas.signature import Signature, TensorSpec
 from workers.inference.backends.guarded import GuardedBackend
 from workers.inference.backends.handler_module import module_name
+from workers.inference.backends.limited import LimitedBackend
 from workers.inference.backends.protocol import Backend
 from workers.inference.backends.sealed import SealedBackend, SealedCopy
 from workers.inference.model_version import ModelVersion
@@ -23,17 +24,18 @@ def load_backend(version: ModelVersion, device: str) -> Backend:
     Blocks. Raises `ConfigurationError` naming the file and the rule where files, model.yaml and device do not go
     together.
     """
-    if version.isolation == "none":
-        return load_in_process(version, device)
-    from workers.inference.isolation.isolated import IsolatedBackend
+    if version.isolation == "process":
+        from workers.inference.isolation.isolated import IsolatedBackend
 
-    isolated = IsolatedBackend(version, device)
-    isolated.load()
-    return isolated
+        isolated = IsolatedBackend(version, device)
+        isolated.load()
+        return isolated
+    backend = load_in_process(version, device)
+    return backend if version.run_limit_s is None else LimitedBackend(backend, version.name, version.run_limit_s)
 
 
 def load_in_process(version: ModelVersion, device: str) -> Backend:
-    """The same, always in the process that calls."""
+    """The same in the process that calls, and without a limit to its runs."""
     platform = PLATFORMS[version.platform]
     if not (version.pins or platform.runs_code):
         return _load_files(version, device)
