@@ -21,7 +21,10 @@ COMMANDS = {
     "router": Place("penstock.roles", "router", "router"),
     "sink": Place("penstock.roles", "sink", "sink"),
     "submit": Place("penstock.submit.command", "submit", "bulk"),
+    "dlq": Place("penstock.dlq.command", "dlq", "bulk"),
     "migrate": Place("penstock.migrate", "migrate", "stores"),
+    "import": Place("penstock.importing.command", "import_", "worker"),
+    "export": Place("penstock.exporting.command", "export", "export"),
 }
 
 

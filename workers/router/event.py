@@ -24,6 +24,7 @@ _ATTRIBUTES: Final = {
     "model": "model",
     "modelversion": "version",
     "lane": "lane",
+    "answer": "answer",
     "timeouts": "timeout_s",
     "deadline": "deadline",
     "stickykey": "sticky_key",

@@ -78,7 +78,7 @@ def _routed(record: Record, asked: Asked, checked: Checked, entry: CatalogEntry,
         created_at=asked.created_at,
         expires_at=checked.expires_at,
         rows=given.rows,
-        answer=given.answer,
+        answer=checked.answer or given.answer,
         metadata=checked.metadata,
     )
     out = lane_record(topics.lane(job.lane_of), lane_job(job, given.payload, checked.traceparent), SOURCE)

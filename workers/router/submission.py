@@ -3,18 +3,21 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from enum import StrEnum
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from schemas.errors import InvalidInput, RequestError, Undecodable
 from schemas.inputs import FORMS
-from schemas.jobs import Payload
+from schemas.jobs import Answer, Payload
 from schemas.metadata import parse_metadata
 from schemas.names import is_job_id
 from schemas.topics import LaneClass
 from workers.consuming.seams import Record
 from workers.router.event import Event, Options, is_json, text_of
+
+E = TypeVar("E", bound=StrEnum)
 
 MAX_STICKY_KEY: Final = 255
 # Source: W3C Trace Context, section 3.2. Anything else is dropped, as it says.
@@ -44,10 +47,11 @@ class Asked(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """Options that keep their rules. `version` is the pinned one, if one is."""
+    """Options that keep their rules. `version` is the pinned one, `answer` the form asked for, if one is."""
 
     version: str | None
     lane: LaneClass
+    answer: Answer | None
     expires_at: datetime
     metadata: dict[str, Any]
     traceparent: str | None
@@ -101,7 +105,8 @@ def check_options(asked: Asked, limits: Limits) -> Checked:
     traceparent = options.get("traceparent")
     return Checked(
         version=options.get("version"),
-        lane=_lane(options.get("lane", LaneClass.LIVE)),
+        lane=_one_of(LaneClass, options.get("lane", LaneClass.LIVE), "lane"),
+        answer=_one_of(Answer, options["answer"], "answer") if "answer" in options else None,
         expires_at=_expires_at(asked, limits),
         metadata=parse_metadata(metadata.encode()) if metadata else {},
         traceparent=traceparent if traceparent and _TRACEPARENT.fullmatch(traceparent) else None,
@@ -131,11 +136,11 @@ def _json_length(options: Options) -> int | None:
     return int(text)
 
 
-def _lane(text: str) -> LaneClass:
+def _one_of(choices: type[E], text: str, option: str) -> E:
     try:
-        return LaneClass(text)
+        return choices(text)
     except ValueError as error:
-        raise RequestError(f"lane must be one of {', '.join(LaneClass)}", param="lane") from error
+        raise RequestError(f"{option} must be one of {', '.join(choices)}", param=option) from error
 
 
 def _expires_at(asked: Asked, limits: Limits) -> datetime:

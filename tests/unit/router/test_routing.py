@@ -36,6 +36,15 @@ def end(asked: Record, **limits: float) -> Terminal:
     return decision.terminal
 
 
+@pytest.mark.parametrize(("asked", "expected"), [(None, Answer.PREDICTIONS), ("tensors", Answer.TENSORS)])
+def test_a_job_is_answered_in_the_form_it_asks_for_else_in_that_of_its_input(
+    asked: str | None, expected: Answer
+) -> None:
+    decision = routed(record(INSTANCES, ("model", "vector"), *([("ce_answer", asked)] if asked else [])))
+    assert isinstance(decision, Routed)
+    assert decision.job.answer is expected
+
+
 def test_an_accepted_job_lies_in_the_lane_of_its_version_and_class() -> None:
     decision = routed(asked_for(("ce_id", "order-7"), ("ce_lane", "bulk"), ("version", "2")))
     assert isinstance(decision, Routed)
@@ -117,6 +126,7 @@ def test_metadata_stays_with_the_job() -> None:
         (record(INSTANCES, ("model", "No Name")), "model_not_found", "model", "no model 'No Name'"),
         (asked_for(("version", "9")), "model_not_found", "version", "no version '9'; it has 1, 2"),
         (asked_for(("lane", "express")), "invalid_request", "lane", "live, bulk"),
+        (asked_for(("ce_answer", "poem")), "invalid_request", "answer", "tensors, predictions"),
         (asked_for(("timeout_s", "soon")), "invalid_request", "timeout_s", "number of seconds"),
         (asked_for(("timeout_s", "0")), "invalid_request", "timeout_s", "between 1 and"),
         (asked_for(("timeout_s", "1e9")), "invalid_request", "timeout_s", "between 1 and"),

@@ -1,0 +1,1 @@
+"""`penstock dlq`: looking through dead letters, and deciding what becomes of each."""
