@@ -13,8 +13,8 @@ from runtime.settings import KafkaSettings
 HEARTBEATS_PER_SESSION: Final = 10
 # drain limit < rebalance timeout < request timeout: a member that drains must not be thrown out while it does,
 # and the broker's answer to a join that waits for it must not be given up.
-REBALANCE_TIMEOUT_S: Final = 30.0
-REQUEST_TIMEOUT_S: Final = 40.0
+REBALANCE_BEYOND_DRAIN_S: Final = 15.0
+REQUEST_BEYOND_DRAIN_S: Final = 25.0
 
 
 class ConsumingLimits(msgspec.Struct, frozen=True):
@@ -32,9 +32,13 @@ def group_client(
     group: str,
     topics: Sequence[str],
     limits: ConsumingLimits,
+    drain_limit_s: float,
     listener: ConsumerRebalanceListener,
 ) -> AIOKafkaConsumer:
-    """A client that commits only when told to, and tells `listener` of its partitions. It has yet to be started."""
+    """A client that commits only when told to, and tells `listener` of its partitions. It has yet to be started.
+
+    When members come or go, the group waits for `listener` to drain, for `drain_limit_s` at most.
+    """
     session_timeout_ms = int(settings.kafka_session_timeout_s * 1000)
     client = AIOKafkaConsumer(
         **settings.client_options(),
@@ -44,8 +48,8 @@ def group_client(
         partition_assignment_strategy=[StickyPartitionAssignor],
         session_timeout_ms=session_timeout_ms,
         heartbeat_interval_ms=session_timeout_ms // HEARTBEATS_PER_SESSION,
-        rebalance_timeout_ms=int(REBALANCE_TIMEOUT_S * 1000),
-        request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
+        rebalance_timeout_ms=int((drain_limit_s + REBALANCE_BEYOND_DRAIN_S) * 1000),
+        request_timeout_ms=int((drain_limit_s + REQUEST_BEYOND_DRAIN_S) * 1000),
         max_poll_interval_ms=24 * 3600 * 1000,  # we poll only while there is room; `watch` is our guard
         max_partition_fetch_bytes=limits.partition_fetch_bytes,
         # Default 1.5 s: how long a broker's answer to "no such member" or a lost coordinator is slept on.

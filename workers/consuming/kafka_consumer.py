@@ -25,6 +25,7 @@ from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
 from schemas.errors import QueueUnavailable, TopicMissing
 from workers.consuming.group_client import ConsumingLimits, group_client
+from workers.consuming.leaving import stop_joining
 from workers.consuming.offsets import OffsetTracker, Partition
 from workers.consuming.positions import rewind
 from workers.consuming.seams import Record
@@ -37,8 +38,10 @@ DRAIN_LIMIT_S: Final = 15.0
 COMMIT_INTERVAL_S: Final = 0.25
 COMMIT_TIMEOUT_S: Final = 5.0
 ERROR_PAUSE_S: Final = 0.5
-# A fetch returns within its own timeout, or when a rebalance is over. One that does neither is stuck.
+# A fetch returns within its own timeout, or when a rebalance is over, which waits for members that drain. One that does
+# neither is stuck.
 STUCK_AFTER_S: Final = 120.0
+STUCK_BEYOND_DRAIN_S: Final = 60.0
 WATCH_INTERVAL_S: Final = 1.0
 
 # Called with the partitions about to be lost: drop what has not started, and return when what has is done.
@@ -57,15 +60,16 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         drain: Drain | None = None,
         limits: ConsumingLimits | None = None,
         drain_limit_s: float = DRAIN_LIMIT_S,
-        stuck_after_s: float = STUCK_AFTER_S,
+        stuck_after_s: float | None = None,
     ) -> None:
+        """`drain_limit_s`: how long what runs may keep a partition that is to move on. All members should agree."""
         self.group = group
         self._settings = settings
         self._topics = topics
         self._drain = drain or self._until_finished
         self._limits = limits or ConsumingLimits()
         self._drain_limit_s = drain_limit_s
-        self._stuck_after_s = stuck_after_s
+        self._stuck_after_s = stuck_after_s or max(STUCK_AFTER_S, drain_limit_s + STUCK_BEYOND_DRAIN_S)
         self._tracker = OffsetTracker()
         self._finished = asyncio.Event()
         self._commit_lock = asyncio.Lock()
@@ -76,7 +80,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         self._committer: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "KafkaConsumer":
-        client = group_client(self._settings, self.group, self._topics, self._limits, self)
+        client = group_client(self._settings, self.group, self._topics, self._limits, self._drain_limit_s, self)
         self._client = client  # before the start, within which partitions may come and go
         try:
             await client.start()
@@ -87,7 +91,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
             await stop_consumer(self._client, group=self.group)
             raise QueueUnavailable(f"Kafka cannot be reached at {self._settings.kafka_bootstrap_servers}") from error
         except BaseException:  # canceled: joining a group takes as long as its slowest member
-            await stop_consumer(self._client, group=self.group)
+            await stop_joining(self._client, self.group)
             raise
         self._committer = asyncio.create_task(self._commit_forever(), name=f"commit {self.group}")
         return self
@@ -100,7 +104,10 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         assert self._committer is not None  # noqa: S101 - set on entering
         self._committer.cancel()
         await asyncio.gather(self._committer, return_exceptions=True)
-        await stop_consumer(self._client, group=self.group)
+        if self._joined:
+            await stop_consumer(self._client, group=self.group)
+        else:
+            await stop_joining(self._client, self.group)
 
     @property
     def joined(self) -> bool:

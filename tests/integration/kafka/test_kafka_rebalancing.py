@@ -1,10 +1,12 @@
 """What happens to open records when members of a group come and go."""
 
 import asyncio
+import time
 from collections import Counter
 from contextlib import AsyncExitStack
 
 from producers.kafka_publisher import KafkaPublisher
+from producers.stopping import STOP_TIMEOUT_S
 from runtime.settings import KafkaSettings
 from tests.integration.kafka.conftest import PARTITIONS
 from tests.integration.kafka.reading import Reader, committed, reading, write
@@ -123,3 +125,55 @@ async def test_a_member_without_partitions_has_joined_all_the_same(
 async def _read_until(member: KafkaConsumer, done: asyncio.Event) -> None:
     async with reading(member):
         await done.wait()
+
+
+async def test_a_run_longer_than_session_and_rebalance_keeps_its_partition_and_is_delivered_once(
+    kafka_settings: KafkaSettings, publisher: KafkaPublisher, topic: str, group: str
+) -> None:
+    # Given a record in work, and a session that is shorter than the work takes
+    settings = kafka_settings.model_copy(update={"kafka_session_timeout_s": 6.0})
+    members = [KafkaConsumer(settings, group, [topic], drain_limit_s=60) for _ in range(2)]
+    async with reading(members[0]) as first, AsyncExitStack() as stack:
+        await write(publisher, topic, b"long", partition=0)
+        await eventually(lambda: first.values == [b"long"])
+
+        # When another member joins meanwhile, and has to wait for longer than a session
+        joining = asyncio.create_task(stack.enter_async_context(reading(members[1])))
+        await eventually(lambda: not members[0].joined, timeout_s=15)
+        started_s = time.monotonic()
+        await eventually(lambda: time.monotonic() - started_s > 1.5 * settings.kafka_session_timeout_s, timeout_s=20)
+        assert members[0].owns(first.fetched[0])
+        first.finish(*first.fetched)
+
+        # Then the record is done, and comes to neither of them again
+        second = await joining
+        await write(publisher, topic, *(b"%d" % number for number in range(60)))
+        await eventually(lambda: len(first.fetched) + len(second.fetched) >= 61)
+        first.finish(*first.fetched)
+        second.finish(*second.fetched)
+    assert Counter(first.values + second.values)[b"long"] == 1
+
+
+async def test_a_member_that_gives_up_joining_leaves_at_once_and_holds_up_nobody(
+    kafka_settings: KafkaSettings, publisher: KafkaPublisher, topic: str, group: str
+) -> None:
+    # Given a member that joins a group whose other member drains
+    members = [KafkaConsumer(kafka_settings, group, [topic], drain_limit_s=60) for _ in range(2)]
+    async with reading(members[0]) as first:
+        await write(publisher, topic, b"long", partition=0)
+        await eventually(lambda: first.values == [b"long"])
+        joining = asyncio.create_task(_read_until(members[1], asyncio.Event()))
+        await eventually(lambda: not members[0].joined, timeout_s=15)
+
+        # When it is told to stop
+        started_s = time.monotonic()
+        joining.cancel()
+        await asyncio.wait([joining])
+        assert time.monotonic() - started_s < STOP_TIMEOUT_S, "it left, and did not just give up"
+
+        # Then the group goes on without it as soon as the other is through
+        first.finish(*first.fetched)
+        await eventually(lambda: members[0].joined, timeout_s=10)
+        await write(publisher, topic, *(b"%d" % number for number in range(60)))
+        await eventually(lambda: len(first.fetched) == 61)
+        first.finish(*first.fetched)
