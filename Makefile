@@ -27,6 +27,10 @@ up: $(VENV)/stack ## Start everything and leave it running; Ctrl-C stops it
 test: lint types ## Everything CI checks
 	$(BIN)/python -m pytest
 
+.PHONY: chaos
+chaos: $(VENV)/everything ## Kill everything, piece by piece, under 50,000 jobs, and count what is lost: nothing
+	$(BIN)/python -m tests.acceptance.chaos $(CHAOS)
+
 .PHONY: lint
 lint: $(VENV)/everything ## Ruff: rules and format
 	$(BIN)/ruff check .

@@ -36,6 +36,11 @@ async def eventually(condition: Callable[[], Any], timeout_s: float = 10.0, what
         await asyncio.sleep(POLL_INTERVAL_S)  # the one sleep
 
 
+async def until(moment: float) -> None:
+    """For what comes by the clock, as load and faults do: return at this time of `time.monotonic`."""
+    await asyncio.sleep(max(0.0, moment - time.monotonic()))
+
+
 def eventually_sync(condition: Callable[[], T], timeout_s: float = 10.0, what: str = "") -> T:
     """`eventually` for tests that have no event loop."""
     return asyncio.run(eventually(condition, timeout_s, what))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import pytest_asyncio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from penstock.stack import Stack
@@ -17,9 +16,7 @@ from tests.acceptance.extra_roles import left_alone
 from tests.acceptance.opening import opened
 from tests.acceptance.repository import write_parked_repository, write_repository
 from tests.acceptance.role_logs import LOGS
-from tests.acceptance.wholeness import is_whole
 from tests.services import SOURCES, service_source
-from tests.waiting import eventually
 
 HEARD_BEFORE = pytest.StashKey[int]()
 
@@ -77,31 +74,6 @@ def parked(
     repository = write_parked_repository(tmp_path_factory.mktemp("parked"))
     portal.call(left_alone, stack, repository, environ)
     return "parked"
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def fragile_stack(models: Path, environ: dict[str, str]) -> AsyncIterator[Stack]:
-    """Two workers, and services of its own: one for all tests that break something."""
-    if service_source() is not SOURCES["embedded"]:
-        pytest.skip("only services of our own may be broken")
-    # A worker that was killed is missed after seconds, not after half a minute: the broker allows no less.
-    quick = environ | {"PENSTOCK_KAFKA_SESSION_TIMEOUT_S": "6"}
-    whole = Stack(None, models=models, workers=2, environ=quick, announce=LOGS.announce, on_line=LOGS.hear)
-    async with opened(whole):
-        yield whole
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def fragile(fragile_stack: Stack) -> Stack:
-    """The same, whole again after whatever the test before did to it."""
-    await eventually(lambda: is_whole(fragile_stack), 60, "the stack is whole")
-    return fragile_stack
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def fragile_http(fragile: Stack) -> AsyncIterator[httpx.AsyncClient]:
-    async with client_of(fragile.gateway_url, timeout_s=30) as client:
-        yield client
 
 
 @pytest.hookimpl(tryfirst=True)

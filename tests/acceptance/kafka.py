@@ -11,6 +11,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Produ
 from tests.waiting import eventually
 
 REACH_S = 20.0
+# Brokers go away in some tests: librdkafka would tell of every attempt to reach them.
+QUIET = 2
 
 
 class Heard(NamedTuple):
@@ -53,7 +55,7 @@ def send(
 
 def send_all(bootstrap_servers: str, topic: str, records: Sequence[Said]) -> list[tuple[int, int]]:
     """Produce records; returns partitions and offsets, in whatever order, once the broker has them all."""
-    producer = Producer({"bootstrap.servers": bootstrap_servers, "acks": "all"})
+    producer = Producer({"bootstrap.servers": bootstrap_servers, "enable.idempotence": True, "log_level": QUIET})
     delivered: list[tuple[int, int]] = []
 
     def on_delivery(error: KafkaError | None, message: Message) -> None:

@@ -10,9 +10,9 @@ import pytest
 
 from penstock.stack import Stack
 from tests.acceptance import digits, jobs
-from tests.acceptance.audit import audit
+from tests.acceptance.chaos.audit import audit
+from tests.acceptance.chaos.load import Load
 from tests.acceptance.client import client_of
-from tests.acceptance.load import Load
 from tests.acceptance.opening import opened
 from tests.acceptance.repository import MANY_TURNS
 from tests.acceptance.role_logs import LOGS

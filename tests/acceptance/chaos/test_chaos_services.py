@@ -1,45 +1,15 @@
-"""Kafka, Postgres and Redis that go away under load: jobs wait, clients try again, nothing is lost."""
+"""What clients are told while Kafka, Postgres or Redis is away."""
 
 import httpx
 import pytest
-import redis.asyncio
 
-from penstock.part import Part
 from penstock.stack import Stack
 from tests.acceptance import jobs
-from tests.acceptance.audit import audit
-from tests.acceptance.load import Load
+from tests.acceptance.chaos.audit import audit
+from tests.acceptance.chaos.load import Load
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
-
-
-def part(stack: Stack, name: str) -> Part:
-    return {"Kafka": stack.kafka, "Postgres": stack.postgres, "Valkey": stack.valkey}[name]
-
-
-@pytest.mark.parametrize("name", ["Kafka", "Postgres", "Valkey"])
-async def test_a_service_that_restarts_under_load_costs_no_job(
-    fragile: Stack, fragile_http: httpx.AsyncClient, name: str
-) -> None:
-    load = Load(fragile_http)
-    async with load.going_on():
-        await load.more(50)
-        await part(fragile, name).restart()
-        await load.more(50)
-    await audit(fragile, fragile_http, load)
-
-
-@pytest.mark.parametrize("name", ["Kafka", "Postgres", "Valkey"])
-async def test_a_service_that_is_killed_under_load_costs_no_job(
-    fragile: Stack, fragile_http: httpx.AsyncClient, name: str
-) -> None:
-    load = Load(fragile_http)
-    async with load.going_on():
-        await load.more(50)
-        part(fragile, name).kill()
-        await load.more(50)
-    await audit(fragile, fragile_http, load)
 
 
 async def test_without_redis_jobs_are_slower_and_the_gateway_says_so(
@@ -65,15 +35,6 @@ async def test_without_redis_jobs_are_slower_and_the_gateway_says_so(
         return not await slower()
 
     await eventually(as_quick_as_ever, 30)
-
-
-async def test_a_redis_that_forgets_everything_costs_no_job(fragile: Stack, fragile_http: httpx.AsyncClient) -> None:
-    load = Load(fragile_http)
-    async with load.going_on(), redis.asyncio.Redis.from_url(fragile.redis_url) as client:
-        for _ in range(3):
-            await load.more(30)
-            await client.flushall()
-    await audit(fragile, fragile_http, load)
 
 
 async def test_a_submit_without_postgres_is_refused_and_leaves_nothing_behind(

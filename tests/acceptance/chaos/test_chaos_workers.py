@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from penstock.stack import Stack
-from tests.acceptance.audit import audit, until_running
-from tests.acceptance.load import Load
+from tests.acceptance.chaos.audit import audit, until_running
+from tests.acceptance.chaos.load import Load
 from tests.acceptance.repository import MANY_TURNS
 from tests.waiting import eventually
 
@@ -46,13 +46,3 @@ async def test_a_worker_that_is_killed_loses_nothing(fragile: Stack, fragile_htt
     for load in loads:
         found = await audit(fragile, fragile_http, load)
         assert found.jobs == 16
-
-
-async def test_jobs_keep_coming_while_workers_come_and_go(fragile: Stack, fragile_http: httpx.AsyncClient) -> None:
-    load = Load(fragile_http)
-    async with load.going_on():
-        await load.more(50)
-        for name in ("worker-1", "worker-2"):
-            await fragile.role(name).restart()
-            await load.more(50)
-    await audit(fragile, fragile_http, load)

@@ -1,0 +1,62 @@
+"""`make chaos`: a stack of its own, killed piece by piece under load. Exits with 1 for a loss."""
+
+import asyncio
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+import click
+
+from penstock.stack import Stack
+from tests.acceptance.chaos.faults import rules, schedule
+from tests.acceptance.chaos.report import table
+from tests.acceptance.chaos.running import Plan, Report, run
+from tests.acceptance.repository import write_repository
+from tests.acceptance.role_logs import LOGS
+
+# The model that is asked for, and nothing else: 12 partitions of each topic, and who was killed is missed soon.
+ENVIRONMENT = {
+    "PENSTOCK_TOPIC_PREFIX": "penstock",
+    "PENSTOCK_TOPIC_PARTITIONS": "12",
+    "PENSTOCK_LANE_PARTITIONS": "12",
+    "PENSTOCK_WORKER_MODELS": "tickets/1",
+    "PENSTOCK_KAFKA_SESSION_TIMEOUT_S": "6",
+}
+
+
+@click.command()
+@click.option("--jobs", type=click.IntRange(1), default=50_000, show_default=True)
+@click.option("--per-s", type=click.FloatRange(1), default=300, show_default=True, help="Jobs that arrive in a second.")
+@click.option("--workers", type=click.IntRange(2), default=4, show_default=True)
+@click.option("--seed", type=int, help="Of the faults; the same seed, the same schedule.  [default: by chance]")
+def main(jobs: int, per_s: float, workers: int, seed: int | None) -> None:
+    """Lose nothing and show nothing twice, while everything is killed, stopped and started again."""
+    chosen = secrets.randbelow(1_000_000) if seed is None else seed
+    click.echo(f"seed {chosen} (again: --seed {chosen}); {load_average()}")
+    names = [f"worker-{number + 1}" for number in range(workers)]
+    plan = Plan(jobs, per_s, schedule(chosen, jobs / per_s, rules(names)))
+    report = asyncio.run(suffer(plan, workers))
+    click.echo(table(report))
+    click.echo(load_average())
+    if not report.kept:
+        click.echo(LOGS.since(0), err=True)
+        raise SystemExit(1)
+
+
+async def suffer(plan: Plan, workers: int) -> Report:
+    with tempfile.TemporaryDirectory(prefix="penstock-chaos-") as directory:
+        models = write_repository(Path(directory))
+        environ = os.environ | ENVIRONMENT
+        async with Stack(
+            None, models=models, workers=workers, environ=environ, announce=LOGS.announce, on_line=LOGS.hear
+        ) as stack:
+            return await run(stack, plan, click.echo)
+
+
+def load_average() -> str:
+    return "load average {:.1f} {:.1f} {:.1f}".format(*os.getloadavg())
+
+
+if __name__ == "__main__":
+    main()
