@@ -1,7 +1,9 @@
 """Which lane's micro-batch runs next. Pure.
 
 Live before bulk, but every `BULK_EVERY`-th turn is bulk's if it has something: a backlog of one never stops
-the other. Within a class, the micro-batch that has been due longest goes first.
+the other. Within a class a full micro-batch goes before one that is only due, which meanwhile may fill; but each is
+passed over so a few times at most. Among equals, what has been due longest goes first. TensorFlow Serving shares a
+device among models likewise.
 
 While the device is busy, the next micro-batch is closed ahead only if it is full: any other gains by staying open.
 Nor is another closed in its stead, which would then be in its way.
@@ -13,6 +15,7 @@ from typing import Final, Generic, NamedTuple, TypeVar
 from schemas.topics import LaneClass
 
 BULK_EVERY: Final = 8
+PASSED_OVER_AT_MOST: Final = 2
 
 K = TypeVar("K", bound=Hashable)
 
@@ -29,6 +32,7 @@ class Candidate(NamedTuple, Generic[K]):
 class Scheduler(Generic[K]):
     def __init__(self) -> None:
         self._turns_without_bulk = 0
+        self._passed_over: dict[K, int] = {}
 
     def choose(self, candidates: Sequence[Candidate[K]], now: float, *, busy: bool = False) -> K | None:
         """The lane to take a micro-batch from, or None while there is none to be closed."""
@@ -38,11 +42,25 @@ class Scheduler(Generic[K]):
         bulk = [candidate for candidate in due if candidate.cls is LaneClass.BULK]
         live = [candidate for candidate in due if candidate.cls is LaneClass.LIVE]
         take_bulk = bool(bulk) and (not live or self._turns_without_bulk >= BULK_EVERY - 1)
-        chosen = min(bulk if take_bulk else live, key=lambda candidate: candidate.due_at)
+        rivals = bulk if take_bulk else live
+        chosen = min(rivals, key=self._rank)
         if busy and not chosen.full:
             return None
         self._turns_without_bulk = self._turns_without_bulk + 1 if bulk and not take_bulk else 0
+        self._passed_over = {each.lane: n for each in due if (n := self._passes(each, chosen))}
         return chosen.lane
+
+    def _rank(self, candidate: Candidate[K]) -> tuple[bool, bool, float]:
+        """The least goes first."""
+        patient = self._passed_over.get(candidate.lane, 0) < PASSED_OVER_AT_MOST
+        return patient, patient and not candidate.full, candidate.due_at
+
+    def _passes(self, candidate: Candidate[K], chosen: Candidate[K]) -> int:
+        """How often others of its class were chosen, though it was due for longer; now that may be once more."""
+        if candidate.lane == chosen.lane:
+            return 0
+        passed = candidate.cls is chosen.cls and candidate.due_at < chosen.due_at
+        return self._passed_over.get(candidate.lane, 0) + passed
 
     @staticmethod
     def next_due(candidates: Sequence[Candidate[K]]) -> float | None:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.topics import LaneClass
-from workers.inference.scheduler import BULK_EVERY, Candidate, Scheduler
+from workers.inference.scheduler import BULK_EVERY, PASSED_OVER_AT_MOST, Candidate, Scheduler
 
 LIVE, BULK = LaneClass.LIVE, LaneClass.BULK
 
@@ -68,28 +68,52 @@ def test_bulk_gets_its_share_of_a_worker_that_is_never_idle() -> None:
     assert turns[:BULK_EVERY] == ["live"] * (BULK_EVERY - 1) + ["bulk"]
 
 
+def test_a_full_micro_batch_goes_before_one_that_has_been_due_for_longer_but_not_again_and_again() -> None:
+    scheduler: Scheduler[str] = Scheduler()
+    candidates = [Candidate("half", LIVE, due_at=0.0), Candidate("full", LIVE, due_at=1.0, full=True)]
+    turns = [scheduler.choose(candidates, now=2.0) for _ in range(2 * PASSED_OVER_AT_MOST + 2)]
+    assert turns == (["full"] * PASSED_OVER_AT_MOST + ["half"]) * 2
+
+
+def test_a_full_micro_batch_is_closed_ahead_of_another_versions_that_is_still_open() -> None:
+    scheduler: Scheduler[str] = Scheduler()
+    candidates = [Candidate("half", LIVE, due_at=0.0), Candidate("full", LIVE, due_at=1.0, full=True)]
+    ahead = [scheduler.choose(candidates, now=2.0, busy=True) for _ in range(PASSED_OVER_AT_MOST + 1)]
+    assert ahead == ["full"] * PASSED_OVER_AT_MOST + [None]
+    assert scheduler.choose(candidates, now=2.0) == "half"
+
+
+def test_of_full_micro_batches_the_longest_due_goes_first() -> None:
+    scheduler: Scheduler[str] = Scheduler()
+    candidates = [Candidate("young", BULK, due_at=2.0, full=True), Candidate("old", BULK, due_at=1.0, full=True)]
+    assert scheduler.choose(candidates, now=3.0) == "old"
+
+
 @given(
     classes=st.lists(st.sampled_from([LIVE, BULK]), min_size=1, max_size=6),
-    refills=st.lists(st.integers(0, 3), min_size=60, max_size=60),
+    refills=st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=100, max_size=100),
 )
-def test_no_lane_starves_whatever_the_others_do(classes: list[LaneClass], refills: list[int]) -> None:
-    # Given lanes that fill again at once or a little after they were served
+def test_no_lane_starves_whatever_the_others_do(classes: list[LaneClass], refills: list[tuple[int, bool]]) -> None:
+    # Given lanes that fill again, wholly or not, at once or a little after they were served
     scheduler: Scheduler[int] = Scheduler()
     due_at = dict.fromkeys(range(len(classes)), 0.0)
+    full = dict.fromkeys(due_at, False)
     waited = dict.fromkeys(due_at, 0)
 
     # When a busy worker serves one of them each second
-    for now, refill in enumerate(refills):
-        chosen = scheduler.choose([Candidate(lane, classes[lane], due) for lane, due in due_at.items()], float(now))
+    for now, (refill, filled) in enumerate(refills):
+        candidates = [Candidate(lane, classes[lane], due, full[lane]) for lane, due in due_at.items()]
+        chosen = scheduler.choose(candidates, float(now))
         if chosen is None:
             continue
         for lane, due in due_at.items():
             waited[lane] = waited[lane] + 1 if due <= now and lane != chosen else 0
-        due_at[chosen] = now + refill
+        due_at[chosen], full[chosen] = now + refill, filled
 
-        # Then none waits for more turns than the shares promise: the lanes of its class, times the class's share
+        # Then none waits for more turns than the shares promise: its class's lanes and what may pass it over, times
+        # the class's share
         for lane, turns in waited.items():
-            rivals = classes.count(classes[lane])
+            rivals = classes.count(classes[lane]) + PASSED_OVER_AT_MOST
             assert turns <= rivals * (BULK_EVERY if classes[lane] is BULK else 2)
 
 
