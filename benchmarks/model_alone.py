@@ -9,20 +9,27 @@ import time
 from pathlib import Path
 
 from benchmarks.workload import WORKLOADS
+from schemas.tensors import Array
 from workers.inference.backends import load_backend
 from workers.inference.repository import ModelRepository
+from workers.inference.texts import Texts, texts_of
 
 
 def measure(repository: str, name: str, workload: str, shorten: str) -> float:
     (version,) = ModelRepository(Path(repository)).scan([name])
     backend = load_backend(version, "cpu")
+    texts = texts_of(version)
     batches = WORKLOADS[workload].shortened(int(shorten)).stacked(version.max_batch_size)
-    backend.run(batches[0])
+    backend.run(_for_network(texts, batches[0]))
     started = time.perf_counter()
     for batch in batches:
-        backend.run(batch)
+        backend.run(_for_network(texts, batch))
     rows = sum(len(next(iter(batch.values()))) for batch in batches)
     return rows / (time.perf_counter() - started)
+
+
+def _for_network(texts: Texts | None, batch: dict[str, Array]) -> dict[str, Array]:
+    return batch if texts is None else texts.encode([batch[texts.input]])[0]
 
 
 if __name__ == "__main__":

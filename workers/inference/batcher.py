@@ -1,76 +1,115 @@
-"""Collecting a micro-batch: closed when it is full, or when its first item has waited long enough. Pure."""
+"""Collecting micro-batches: each is closed when it is full, when its first item has waited long enough, or in time for
+the earliest deadline. Pure.
+"""
 
-from collections import deque
-from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Hashable
+from typing import Final, Generic, Protocol, TypeVar
+
+from workers.inference.limits import Limits
+from workers.inference.rules import PLAIN, Rules
+from workers.inference.waiting import Bounds, Measured, Waiting
+
+# From the end of a run to its results' being published, and for being late with closing.
+MARGIN_S: Final = 0.01
+QUEUE_BYTES: Final = 256 * 1024 * 1024
 
 
-class Sized(Protocol):
-    """What a batcher collects: something that holds rows."""
+class Collected(Measured, Protocol):
+    """What a batcher collects. Only items of one group may share a micro-batch."""
 
     @property
-    def rows(self) -> int: ...
+    def group(self) -> Hashable: ...
 
 
-T = TypeVar("T", bound=Sized)
+T = TypeVar("T", bound=Collected)
 
 
 class Batcher(Generic[T]):
-    """Items of one lane, in order of arrival. Times are seconds of one clock.
+    """Items of one lane. Times are seconds of one clock.
 
-    `max_rows` bounds a micro-batch, but a single item larger than that makes one alone: it is never split here.
-    `queue_rows` bounds what may wait; beyond it `room` is zero, and fetching stops.
+    `limits` and `rules` bound a micro-batch, but a single item beyond them makes one alone: it is never split here.
+    `queue_rows` and `queue_bytes` bound what may wait; beyond them `room` is zero, and fetching stops.
     """
 
-    def __init__(self, max_rows: int, max_wait_s: float, queue_rows: int) -> None:
-        self.max_rows = max_rows
+    def __init__(
+        self,
+        limits: Limits,
+        max_wait_s: float,
+        queue_rows: int,
+        rules: Rules = PLAIN,
+        queue_bytes: int = QUEUE_BYTES,
+    ) -> None:
+        self.limits = limits
         self.max_wait_s = max_wait_s
         self.queue_rows = queue_rows
-        self._waiting: deque[tuple[T, float]] = deque()
-        self._rows = 0
+        self.queue_bytes = queue_bytes
+        self._rules = rules
+        self._groups: dict[Hashable, Waiting[T]] = {}
+        self._added = 0
+        self._count = 0
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return self._count
 
     @property
     def rows(self) -> int:
-        return self._rows
+        return sum([group.rows for group in self._groups.values()])
+
+    @property
+    def payload_bytes(self) -> int:
+        return sum([group.bytes for group in self._groups.values()])
 
     @property
     def room(self) -> int:
         """How many more rows may wait."""
-        return max(0, self.queue_rows - self._rows)
+        return max(0, self.queue_rows - self.rows) if self.payload_bytes < self.queue_bytes else 0
 
     @property
     def full(self) -> bool:
-        return self._rows >= self.max_rows
+        """Whether the next micro-batch gains nothing by waiting for more."""
+        return bool(self._groups) and self._full(self._next())
 
-    def add(self, item: T, now: float) -> None:
-        self._waiting.append((item, now))
-        self._rows += item.rows
+    def add(self, item: T, now: float, deadline: float) -> None:
+        group = self._groups.get(item.group)
+        if group is None:
+            group = self._groups[item.group] = Waiting(self._rules)
+        self._added += 1
+        group.add(item, self._added, now, deadline)
+        self._count += 1
 
     def due_at(self) -> float | None:
         """When the next micro-batch is to be closed, or None where nothing waits. The past means: at once."""
-        if not self._waiting:
-            return None
-        first_came = self._waiting[0][1]
-        return first_came if self.full else first_came + self.max_wait_s
+        return self._due_at(self._next()) if self._groups else None
 
     def take(self) -> list[T]:
-        """Close a micro-batch: the oldest items that fit into `max_rows` together, at least one."""
-        taken: list[T] = []
-        rows = 0
-        while self._waiting and (not taken or rows + self._waiting[0][0].rows <= self.max_rows):
-            item, _ = self._waiting.popleft()
-            rows += item.rows
-            taken.append(item)
-        self._rows -= rows
+        """Close the micro-batch that is due first: the oldest item of a group, and others that go well with it."""
+        worth = self.limits.padding_worth() if self._rules.sized else None
+        taken = self._next().take(Bounds(self.limits.rows, worth))
+        self._gone(len(taken))
         return taken
 
     def drop(self, unwanted: Callable[[T], bool]) -> int:
         """Forget the items that are `unwanted`; returns how many."""
-        kept = deque(entry for entry in self._waiting if not unwanted(entry[0]))
-        dropped = len(self._waiting) - len(kept)
-        self._waiting = kept
-        self._rows = sum(item.rows for item, _ in kept)
+        dropped = sum([group.drop(unwanted) for group in self._groups.values()])
+        self._gone(dropped)
         return dropped
+
+    def _gone(self, count: int) -> None:
+        self._count -= count
+        self._groups = {key: group for key, group in self._groups.items() if group}
+
+    def _next(self) -> Waiting[T]:
+        groups = self._groups.values()
+        return next(iter(groups)) if len(groups) == 1 else min(groups, key=self._due_at)
+
+    def _due_at(self, group: Waiting[T]) -> float:
+        if self._full(group):
+            return group.first_came
+        due_at = group.first_came + self.max_wait_s
+        run_s = self.limits.predicted_s(group.rows, group.cost)
+        if run_s is None:
+            return due_at
+        return max(group.first_came, min(due_at, group.earliest_deadline - run_s - MARGIN_S))
+
+    def _full(self, group: Waiting[T]) -> bool:
+        return group.rows >= self.limits.rows or group.cost >= self._rules.max_cost

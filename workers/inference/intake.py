@@ -1,20 +1,37 @@
 """From a fetched record to a job that may run, or to what becomes of it instead. Pure."""
 
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import msgspec
 
 from runtime.logs import get_logger
-from schemas.errors import Canceled, DeadlineExceeded, InvalidInput, PenstockError, RequestError, Undecodable
+from schemas.errors import (
+    Canceled,
+    DeadlineExceeded,
+    InvalidInput,
+    JobError,
+    PenstockError,
+    RequestError,
+    Undecodable,
+)
 from schemas.oip import parse_request
 from schemas.records import LaneJob, read_lane_record
 from schemas.signature import Signature
+from schemas.tensors import Array
 from schemas.topics import Lane
 from stores.seams import JobKey
 from workers.consuming.seams import Record
 from workers.inference.item import Item
+from workers.inference.rules import PLAIN, Rules
+from workers.inference.texts import Texts
 
 log = get_logger(__name__)
+
+# Chunks of records above this are to be read in a thread, so that they do not hold up the loop's heartbeats.
+INLINE_BYTES: Final = 256 * 1024
+INLINE_TEXT_BYTES: Final = 8 * 1024  # tokenizers get through a few megabytes a second
 
 
 class Ended(NamedTuple):
@@ -38,12 +55,37 @@ class Intake:
     Nothing that a record holds makes it raise: the record would come again, and end the next worker as well.
     """
 
-    def __init__(self, lane: Lane, signature: Signature, canceled: Container[JobKey]) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        signature: Signature,
+        canceled: Container[JobKey],
+        rules: Rules = PLAIN,
+        texts: Texts | None = None,
+    ) -> None:
         self._lane = lane
         self._signature = signature
         self._canceled = canceled
+        self._rules = rules
+        self._texts = texts
+
+    @property
+    def inline_bytes(self) -> int:
+        """How many bytes of records may be read within the loop's thread."""
+        if self._texts is None:
+            return INLINE_BYTES
+        return INLINE_TEXT_BYTES if self._texts.loaded else 0
+
+    def read_all(self, records: Sequence[Record], now: datetime) -> list[Item | Ended | Dead]:
+        """What each of the records is, in order. Items are ready to be collected: measured, their texts tokens."""
+        read = [self.read(record, now) for record in records]
+        if self._texts is None:
+            return read
+        ready = iter(self._with_tokens([each for each in read if isinstance(each, Item)], self._texts))
+        return [next(ready) if isinstance(each, Item) else each for each in read]
 
     def read(self, record: Record, now: datetime) -> Item | Ended | Dead:
+        """What one record is, with its texts as they came."""
         try:
             job = read_lane_record(record.headers, record.value)
         except Undecodable as error:
@@ -55,8 +97,7 @@ class Intake:
         if ended is not None:
             return Ended(record, job, ended)
         try:
-            self._check_lane(job)
-            return Item(record, job, parse_request(self._signature, job.payload))
+            return self._item(record, job)
         except RequestError as error:
             return Ended(record, job, error)
         except Exception as error:
@@ -71,6 +112,32 @@ class Intake:
             return Canceled("the job was canceled")
         return None
 
+    def _with_tokens(self, items: Sequence[Item], texts: Texts) -> list[Item | Ended]:
+        if not items:
+            return []
+        try:
+            tokens = texts.encode([item.request.inputs[texts.input] for item in items])
+        # A panic of Rust code is a BaseException; on one text it would end worker after worker.
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+            if len(items) > 1:
+                return [end for item in items for end in self._with_tokens([item], texts)]
+            return [Ended(items[0].record, items[0].job, _why_no_tokens(error))]
+        return [self._measured(item, made, texts.input) for item, made in zip(items, tokens, strict=True)]
+
+    def _measured(self, item: Item, tokens: Mapping[str, Array], text_input: str) -> Item:
+        others = {name: array for name, array in item.request.inputs.items() if name != text_input}
+        request = msgspec.structs.replace(item.request, inputs={**tokens, **others})
+        return Item(item.record, item.job, request, *self._rules.measure(request))
+
+    def _item(self, record: Record, job: LaneJob) -> Item:
+        self._check_lane(job)
+        request = parse_request(self._signature, job.payload)
+        if self._texts is not None:  # to be measured when it has its tokens
+            return Item(record, job, request)
+        return Item(record, job, request, *self._rules.measure(request))
+
     def _check_lane(self, job: LaneJob) -> None:
         if (job.model, job.version) != (self._lane.model, self._lane.version):
             raise InvalidInput(
@@ -78,3 +145,10 @@ class Intake:
                 f"{self._lane.model}/{self._lane.version}",
                 param="model",
             )
+
+
+def _why_no_tokens(error: BaseException) -> PenstockError:
+    if isinstance(error, RequestError | JobError):
+        return error
+    log.warning("a text broke the tokenizer", exc_info=error)
+    return InvalidInput(f"the text cannot be read ({type(error).__name__})")

@@ -27,8 +27,6 @@ log = get_logger(__name__)
 
 FETCH_TIMEOUT_S: Final = 0.5
 FETCH_RECORDS: Final = 512
-# Chunks above this are decoded in a thread, so that a large tensor does not hold up the loop's heartbeats.
-INLINE_DECODE_BYTES: Final = 256 * 1024
 
 T = TypeVar("T")
 
@@ -89,7 +87,7 @@ class ServedLane:
                 await self._take_in(consumer, records)
 
     async def _take_in(self, consumer: Consumer, records: Sequence[Record]) -> None:
-        if sum(len(record.value or b"") for record in records) <= INLINE_DECODE_BYTES:
+        if sum(len(record.value or b"") for record in records) <= self.intake.inline_bytes:
             over, dead = self._queue(self._decode(records, self._clock()))
         else:
             over, dead = await self._see_through(self._take_in_large(records))
@@ -101,7 +99,7 @@ class ServedLane:
 
     def _decode(self, records: Sequence[Record], now: datetime) -> list[Item | Ended | Dead]:
         started = time.perf_counter()
-        read = [self.intake.read(record, now) for record in records]
+        read = self.intake.read_all(records, now)
         self.stage_seconds["decode"].observe(time.perf_counter() - started)
         return read
 
@@ -110,9 +108,9 @@ class ServedLane:
         items = [each for each in read if isinstance(each, Item)]
         if items:
             self._rows_a_record = sum(item.rows for item in items) / len(items)
-            arrived = time.monotonic()
+            arrived, now = time.monotonic(), self._clock()
             for item in items:
-                self._batcher.add(item, arrived)
+                self._batcher.add(item, arrived, arrived + (item.job.expires_at - now).total_seconds())
             self._queued_rows.set(self._batcher.rows)
             self._wake()
         if len(items) == len(read):

@@ -24,11 +24,13 @@ from workers.inference.gpu_metrics import watched_gpu
 from workers.inference.inference_thread import InferenceThread
 from workers.inference.intake import Intake
 from workers.inference.lane import ServedLane
+from workers.inference.limits import FixedLimits
 from workers.inference.pipeline import Pipeline
 from workers.inference.repository import ModelRepository
 from workers.inference.runner import Runner
 from workers.inference.served import ServedModel, load_all
 from workers.inference.settings import WorkerSettings
+from workers.inference.texts import texts_of
 
 log = get_logger(__name__)
 
@@ -100,13 +102,19 @@ class Worker:
         built: list[ServedLane] = []
         for model in models:
             version = model.version
-            runner = Runner(model.backend, version.signature, version.max_batch_size)
+            texts = texts_of(version)
+            runner = Runner(model.backend, version.signature, version.max_batch_size, version.rules)
             built.extend(
                 ServedLane(
                     lane,
                     runner,
-                    Intake(lane, version.signature, canceled),
-                    Batcher(version.max_batch_size, version.max_wait_s, QUEUED_BATCHES * version.max_batch_size),
+                    Intake(lane, version.signature, canceled, version.rules, texts),
+                    Batcher(
+                        FixedLimits(version.max_batch_size),
+                        version.max_wait_s,
+                        QUEUED_BATCHES * version.max_batch_size,
+                        version.rules,
+                    ),
                     ends,
                     group=self._settings.topics.lane_group(lane),
                     wake=pipeline.wake,

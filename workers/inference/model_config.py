@@ -9,49 +9,19 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
-from schemas.signature import Datatype, ImageSpec
+from schemas.signature import ImageSpec
+from workers.inference.batching_config import Cost, DynamicBatching, PaddingConfig
+from workers.inference.batching_rules import batching_problems
+from workers.inference.data_types import DataType
 from workers.inference.model_parameters import Parameters, Section
 from workers.inference.platforms import PLATFORMS, PlatformName, Trust
 
 MetricValue = float | int | str
 Isolation = Literal["none", "process"]
-
-DataType = Literal[
-    "TYPE_BOOL",
-    "TYPE_UINT8",
-    "TYPE_UINT16",
-    "TYPE_UINT32",
-    "TYPE_UINT64",
-    "TYPE_INT8",
-    "TYPE_INT16",
-    "TYPE_INT32",
-    "TYPE_INT64",
-    "TYPE_FP16",
-    "TYPE_FP32",
-    "TYPE_FP64",
-    "TYPE_STRING",
-]
-# Triton's configuration and the protocol differ in one word besides the prefix.
-DATATYPES: Final[dict[DataType, Datatype]] = {
-    "TYPE_BOOL": "BOOL",
-    "TYPE_UINT8": "UINT8",
-    "TYPE_UINT16": "UINT16",
-    "TYPE_UINT32": "UINT32",
-    "TYPE_UINT64": "UINT64",
-    "TYPE_INT8": "INT8",
-    "TYPE_INT16": "INT16",
-    "TYPE_INT32": "INT32",
-    "TYPE_INT64": "INT64",
-    "TYPE_FP16": "FP16",
-    "TYPE_FP32": "FP32",
-    "TYPE_FP64": "FP64",
-    "TYPE_STRING": "BYTES",
-}
-
 
 def _dimension(size: object) -> object:
     if isinstance(size, int) and not isinstance(size, bool) and (size == -1 or size >= 1):
@@ -83,10 +53,6 @@ class OutputConfig(Section):
     data_type: DataType
     dims: Dimensions  # without the batch dimension
     label_filename: str | None = None  # one class name a line
-
-
-class DynamicBatching(Section):
-    max_queue_delay_microseconds: int = Field(default=0, ge=0, le=60_000_000)
 
 
 class Warmup(Section):
@@ -122,6 +88,8 @@ class VersionConfig(Section):
     input: tuple[InputConfig, ...] = Field(min_length=1)
     output: tuple[OutputConfig, ...] = Field(min_length=1)
     dynamic_batching: DynamicBatching = DynamicBatching()
+    cost: Cost | None = None  # of a row; default: tokens, or the elements of the first input that is padded, or rows
+    padding: PaddingConfig = PaddingConfig()
     model_warmup: tuple[Warmup, ...] = ()
     parameters: Parameters = Parameters()
     isolation: Isolation = "none"
@@ -139,6 +107,7 @@ class VersionConfig(Section):
             *self._repeated_names(),
             *self._warmup_problems(),
             *self._tokenizer_problems(),
+            *batching_problems(self),
             *self._image_problems(),
             *self._feature_problems(),
             *self._trust_problems(),
@@ -154,7 +123,8 @@ class VersionConfig(Section):
             ("input", [tensor.name for tensor in self.input]),
             ("output", [tensor.name for tensor in self.output]),
             ("features", list(self.features)),
-            ("platform", list(self.platform)),
+            ("platform", list(map(str, self.platform))),
+            ("dynamic_batching.batch_by", list(self.dynamic_batching.batch_by)),
         ):
             yield from (f"{field}: {name!r} is listed twice" for name, n in Counter(names).items() if n > 1)
 
@@ -221,10 +191,10 @@ class VersionConfig(Section):
                     f"sha256: must pin {platform.filename}, which {name} runs "
                     f"(`sha256sum {platform.filename}` prints the value)"
                 )
-        for name in self.sha256:
-            path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts or str(path) != name:
-                yield f"sha256: {name!r} must be a plain path within the version's directory"
+        for pinned in self.sha256:
+            path = PurePosixPath(pinned)
+            if path.is_absolute() or ".." in path.parts or str(path) != pinned:
+                yield f"sha256: {pinned!r} must be a plain path within the version's directory"
 
     def _endpoint_problems(self) -> Iterator[str]:
         if "huggingface_endpoint" not in self.platform or self.parameters.endpoint.answer == "fields":

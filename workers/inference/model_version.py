@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from schemas.signature import Signature
+from schemas.signature import Signature, TensorSpec
 from workers.inference.model_config import Isolation, MetricValue
 from workers.inference.model_parameters import Parameters
 from workers.inference.pin import Pin
 from workers.inference.platforms import PlatformName
+from workers.inference.rules import PLAIN, Rules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,7 @@ class ModelVersion:
     max_batch_size: int
     max_wait_s: float
     signature: Signature
+    rules: Rules = PLAIN
     warmup_batch_sizes: tuple[int, ...] = ()
     parameters: Parameters = field(default_factory=Parameters)
     isolation: Isolation = "none"
@@ -41,3 +43,13 @@ class ModelVersion:
     def name(self) -> str:
         """`<model>/<version>`, as patterns and messages write it."""
         return f"{self.model}/{self.version}"
+
+    @property
+    def network(self) -> Signature:
+        """What the network itself takes: tokens in place of the text, and the masks that are made of padding."""
+        tokenizer, padded = self.parameters.tokenizer, self.rules.padding.inputs
+        text, produced = (None, ()) if tokenizer is None else (tokenizer.input, tokenizer.produces)
+        tokens = [TensorSpec(name, "INT64", (-1, -1)) for name in produced]
+        given = [spec for spec in self.signature.inputs if spec.name != text]
+        masks = [each.mask for each in padded.values() if each.mask is not None]
+        return Signature(inputs=(*tokens, *given, *masks), outputs=self.signature.outputs)

@@ -20,7 +20,6 @@ from schemas.tensors import Array
 from stores.seams import JobKey, Signals, Starts
 from workers.consuming.seams import Consumer, Record
 from workers.inference.backends.limited import RUNNING_JOBS
-from workers.inference.collate import same_shape, stack
 from workers.inference.inference_thread import InferenceThread
 from workers.inference.item import Item, Outcome
 from workers.inference.lane import ServedLane
@@ -136,16 +135,13 @@ class Pipeline:
         return [item for item, starts in zip(items, earlier, strict=True) if not starts]
 
     async def _stacked(self, lane: ServedLane, items: Sequence[Item]) -> dict[str, Array] | None:
-        """The items' rows, stacked ahead of the run; None where the runner is to sort them out."""
-        signature = lane.runner.signature
-        if len(same_shape(signature, items)) != 1:
-            return None
+        """The items' rows, stacked ahead of the run; None where they are too large to be held twice."""
         started = time.perf_counter()
         try:
             if sum(array.nbytes for item in items for array in item.request.inputs.values()) <= INLINE_STACK_BYTES:
-                stacked = stack(signature, items)
+                stacked = lane.runner.stack(items)
             else:
-                stacked = await asyncio.to_thread(stack, signature, items)
+                stacked = await asyncio.to_thread(lane.runner.stack, items)
         except MemoryError:
             return None
         lane.stage_seconds["collate"].observe(time.perf_counter() - started)
@@ -277,7 +273,7 @@ class Pipeline:
         rows = sum(item.rows for item in items)
         lane.rows_total.inc(rows)
         lane.batch_rows.observe(rows)
-        lane.stage_seconds["infer"].observe(ran.model_s)
+        lane.stage_seconds["infer"].observe(ran.account.model_s)
         lane.wait_seconds.observe(max(0.0, started_at.timestamp() - items[0].record.timestamp_ms / 1000))
 
 

@@ -1,23 +1,29 @@
 """Running a micro-batch so that a bad row hurts only itself. Blocking; called in the inference thread.
 
-When a run fails it is halved until the culprits stand alone: k of them among n cost O(k log n) further runs.
+When a run fails it is halved until the culprits stand alone, see `bisection`. It is halved as well when memory runs
+out, and then nobody is to blame who can be run alone.
 """
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from runtime.logs import get_logger
-from schemas.errors import InvalidInput, JobError, OutputInvalid, PenstockError
+from schemas.errors import InvalidInput, JobError, OutOfMemory, OutputInvalid, PenstockError
 from schemas.signature import Signature
 from schemas.tensors import Array
-from workers.inference.collate import same_shape, split, stack
+from workers.inference.bisection import isolate
 from workers.inference.finite import refuse_non_finite
 from workers.inference.item import Item, Outcome
+from workers.inference.padding import pad_rows, round_up
+from workers.inference.rules import PLAIN, Rules
 
 log = get_logger(__name__)
+
+NO_ROOM = (OutOfMemory, MemoryError)
 
 
 class Model(Protocol):
@@ -27,12 +33,38 @@ class Model(Protocol):
         """Outputs by name for inputs by name, all of shape [rows, ...]. Blocks; may raise anything."""
 
 
+class Run(NamedTuple):
+    """One run of the model: with how many rows and at which cost, padding included, and how long it took."""
+
+    rows: int
+    cost: float
+    seconds: float
+
+
+@dataclass(slots=True)
+class Account:
+    """What a micro-batch took. Of the cost of the `runs` that went well, `real_cost` was no padding.
+
+    `too_large` ran out of memory, and not because of one item that has no room even alone. `failed_s` are the seconds
+    within the model that came to nothing, `collate_s` those of stacking.
+    """
+
+    runs: list[Run] = field(default_factory=list)
+    real_cost: float = 0.0
+    too_large: list[Run] = field(default_factory=list)
+    failed_s: float = 0.0
+    collate_s: float = 0.0
+
+    @property
+    def model_s(self) -> float:
+        return self.failed_s + sum(run.seconds for run in self.runs)
+
+
 class Ran(NamedTuple):
-    """What became of each item, in order, and the seconds spent within the model and on stacking."""
+    """What became of each item, in order, and what it took."""
 
     outcomes: list[Outcome]
-    model_s: float
-    collate_s: float
+    account: Account
 
 
 class Runner:
@@ -42,78 +74,133 @@ class Runner:
     """
 
     def __init__(
-        self, model: Model, signature: Signature, max_rows: int, *, prepare: Callable[[], None] = lambda: None
+        self,
+        model: Model,
+        signature: Signature,
+        max_rows: int,
+        rules: Rules = PLAIN,
+        *,
+        prepare: Callable[[], None] = lambda: None,
     ) -> None:
         self._model = model
         self._prepare = prepare
         self.signature = signature
         self._max_rows = max_rows
-        self._model_s = 0.0
-        self._collate_s = 0.0
+        self._rules = rules
+        self._account = Account()
         self._failures: list[BaseException] = []
+        self._no_room = Run(0, 0.0, 0.0)
+
+    def stack(self, items: Sequence[Item]) -> dict[str, Array]:
+        """The items' rows, as the model takes them. In any thread."""
+        return self._rules.padding.stack([item.request.inputs for item in items])
 
     def run(self, items: Sequence[Item], stacked: Mapping[str, Array] | None = None) -> Ran:
-        """Run the items, one or more. `stacked` are their rows where they have been stacked already."""
-        self._model_s = self._collate_s = 0.0
+        """Run the items of a micro-batch. `stacked` are their rows, where they have been stacked already."""
+        self._account = Account()
         self._failures = []
         self._prepare()
-        if stacked is not None:
-            outcomes = self._run_group(items, stacked)
-        else:
-            by_item: dict[int, Outcome] = {}
-            for group in same_shape(self.signature, items):
-                by_item.update(zip(map(id, group), self._run_group(group), strict=True))
-            outcomes = [by_item[id(item)] for item in items]
+        outcomes = self._outcomes(items, stacked)
         if self._failures:
             self._tell(items, outcomes)
-        return Ran(outcomes, self._model_s, self._collate_s)
+        return Ran(outcomes, self._account)
 
-    def _run_group(self, items: Sequence[Item], stacked: Mapping[str, Array] | None = None) -> list[Outcome]:
+    def _outcomes(self, items: Sequence[Item], stacked: Mapping[str, Array] | None = None) -> list[Outcome]:
+        def attempt(some: Sequence[Item]) -> Sequence[Outcome] | BaseException:
+            return self._attempt(some, stacked if len(some) == len(items) else None)
+
+        ends = isolate(items, attempt)
+        return [_why(end) if isinstance(end, BaseException) else end for end in ends]
+
+    def _attempt(self, items: Sequence[Item], stacked: Mapping[str, Array] | None) -> Sequence[Outcome] | BaseException:
+        alone = len(items) == 1
         try:
-            outputs = self._run_rows(stacked or self._stack(items))
-            return refuse_non_finite(self.signature, items, outputs, split(outputs, items))
+            inputs = stacked or self._stack(items)
+            outputs = self._run_rows(inputs, self._rules.agreed(items[0].request.parameters), alone=alone)
+            parts = self._rules.padding.cut(outputs, [item.request.inputs for item in items], inputs)
+            checked = refuse_non_finite(self.signature, items, outputs, parts)
         # A model may call sys.exit, and a panic of Rust code is a BaseException too. In this thread they are no signal
         # to anyone, and let through they would end the worker, again and again with each redelivery of the job.
         except BaseException as error:
-            if len(items) == 1:
+            if isinstance(error, NO_ROOM) and not alone:
+                return self._halved(items)
+            if alone:
                 self._failures.append(error)
-                return [_why(error)]
+            return error
+        self._account.real_cost += sum([item.rows * item.row_cost for item in items])
+        return checked
+
+    def _halved(self, items: Sequence[Item]) -> list[Outcome]:
+        too_large = self._no_room
         middle = len(items) // 2
-        return self._run_group(items[:middle]) + self._run_group(items[middle:])
+        outcomes = self._outcomes(items[:middle]) + self._outcomes(items[middle:])
+        if not any(isinstance(outcome, OutOfMemory) for outcome in outcomes):
+            self._account.too_large.append(too_large)
+        return outcomes
 
     def _stack(self, items: Sequence[Item]) -> dict[str, Array]:
         started = time.perf_counter()
-        stacked = stack(self.signature, items)
-        self._collate_s += time.perf_counter() - started
+        stacked = self.stack(items)
+        self._account.collate_s += time.perf_counter() - started
         return stacked
 
-    def _run_rows(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """One run; or several, where a single item has more rows than the model takes at once."""
+    def _run_rows(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any], *, alone: bool) -> dict[str, Array]:
+        """One run; or several, where a single item has more rows than may run at once, or than memory has room for."""
         rows = len(next(iter(inputs.values())))
-        if rows <= self._max_rows:
-            return self._run_once(inputs, rows)
+        at_once = self._rules.most_rows(min(rows, self._max_rows), self._rules.size(inputs))
+        too_large: list[Run] = []
+        while True:
+            try:
+                outputs = self._run_slices(inputs, parameters, rows, at_once)
+            except NO_ROOM:
+                if not alone or at_once == 1:
+                    raise
+                too_large.append(self._no_room)
+                at_once //= 2
+            else:
+                self._account.too_large += too_large
+                return outputs
+
+    def _run_slices(
+        self, inputs: Mapping[str, Array], parameters: Mapping[str, Any], rows: int, at_once: int
+    ) -> dict[str, Array]:
+        if rows <= at_once:
+            return self._run_once(inputs, parameters, rows)
         parts = [
             self._run_once(
-                {name: array[start : start + self._max_rows] for name, array in inputs.items()},
-                min(self._max_rows, rows - start),
+                {name: array[start : start + at_once] for name, array in inputs.items()},
+                parameters,
+                min(at_once, rows - start),
             )
-            for start in range(0, rows, self._max_rows)
+            for start in range(0, rows, at_once)
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _run_once(self, inputs: Mapping[str, Array], rows: int) -> dict[str, Array]:
+    def _run_once(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any], rows: int) -> dict[str, Array]:
+        """One run, with rows added where the model takes certain numbers of them only, and taken away again."""
+        run_rows = round_up(rows, self._rules.batch_sizes)
+        padded = pad_rows(inputs, run_rows) if run_rows > rows else inputs
+        cost = self._rules.cost(rows, self._rules.size(inputs))
         started = time.perf_counter()
         try:
-            outputs = self._model.run(inputs)
-        finally:
-            self._model_s += time.perf_counter() - started
+            outputs = self._model.run(padded, parameters)
+            self._check(outputs, run_rows)
+        except BaseException as error:
+            failed = Run(run_rows, cost, time.perf_counter() - started)
+            self._account.failed_s += failed.seconds
+            if isinstance(error, NO_ROOM):
+                self._no_room = failed
+            raise
+        self._account.runs.append(Run(run_rows, cost, time.perf_counter() - started))
+        return {name: array[:rows] for name, array in outputs.items()} if run_rows > rows else outputs
+
+    def _check(self, outputs: Mapping[str, Array], rows: int) -> None:
         for spec in self.signature.outputs:
             array = outputs.get(spec.name)
             if array is None:
                 raise OutputInvalid(f"the model gave no output {spec.name!r}")
             if len(array) != rows:
                 raise OutputInvalid(f"output {spec.name!r} has {len(array)} rows for {rows} rows of input")
-        return outputs
 
     def _tell(self, items: Sequence[Item], outcomes: Sequence[Outcome]) -> None:
         """One line a micro-batch: a model that fails on everything must not bury the log under tracebacks."""
@@ -133,4 +220,6 @@ def _why(error: BaseException) -> PenstockError:
     """What the client is told. An exception's own text stays in the log: it may speak of paths and internals."""
     if isinstance(error, JobError | InvalidInput):
         return error
+    if isinstance(error, MemoryError):
+        return OutOfMemory("the model ran out of memory on this input")
     return JobError(f"the model failed on this input ({type(error).__name__})")

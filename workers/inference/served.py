@@ -49,7 +49,7 @@ def _load(version: ModelVersion, device: str) -> ServedModel:
     loaded = time.perf_counter()
     for rows in version.warmup_batch_sizes or (1, version.max_batch_size):
         try:
-            backend.run({spec.name: _sample(spec, rows) for spec in version.signature.inputs})
+            backend.run({spec.name: _sample(spec, rows) for spec in version.network.inputs})
         except PenstockError as error:
             raise ConfigurationError(f"{version.name}: warm-up with {rows} rows: {error.message}") from error
     log.info(

@@ -1,14 +1,18 @@
-"""Texts to token ids, padded to the longest of the micro-batch."""
+"""Texts to token ids."""
 
+import hashlib
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from schemas.errors import ConfigurationError, JobError
+from schemas.errors import ConfigurationError, InvalidInput
 from schemas.tensors import Array
 from workers.inference.model_parameters import TokenTensor
+from workers.inference.model_version import ModelVersion
+from workers.inference.pin import Pin
 
 
 class TextTokenizer:
@@ -19,13 +23,25 @@ class TextTokenizer:
         self._produces = produces
         self._pad_id = pad_id
 
+    def encode_each(self, inputs: Sequence[Array]) -> list[dict[str, Array]]:
+        """`encode` for several inputs, each padded for itself, in one call of the tokenizer.
+
+        The interpreter is free for other threads while it works.
+        """
+        texts = [_text(element) for texts in inputs for element in texts]
+        encodings = self._tokenizer.encode_batch_fast(texts)
+        ends = accumulate(map(len, inputs), initial=0)
+        return [self._tensors(encodings[start:end]) for start, end in pairwise(ends)]
+
     def encode(self, texts: Array) -> dict[str, Array]:
         """Texts [rows], str or UTF-8 bytes, to int64 tensors [rows, tokens of the longest text].
 
-        The attention mask is 1 where a token stands and 0 where padding does. Raises `JobError` for bytes that are
+        The attention mask is 1 where a token stands and 0 where padding does. Raises `InvalidInput` for bytes that are
         no UTF-8.
         """
-        encodings = self._tokenizer.encode_batch_fast([_text(element) for element in texts])
+        return self.encode_each([texts])[0]
+
+    def _tensors(self, encodings: Sequence[Encoding]) -> dict[str, Array]:
         lengths = np.array([len(encoding) for encoding in encodings])
         # One mask serves all three: ids are written where it is true, in row-major order.
         mask = np.arange(max(1, lengths.max())) < lengths[:, np.newaxis]
@@ -41,16 +57,31 @@ class TextTokenizer:
                 return mask.astype(np.int64)
 
 
-def load_tokenizer(path: Path, max_tokens: int, produces: Sequence[TokenTensor]) -> TextTokenizer:
-    """Read a tokenizer.json. Texts are cut to `max_tokens`, special tokens included."""
+def load_tokenizer(version: ModelVersion) -> TextTokenizer:
+    """Read the tokenizer.json of a version that has one. Texts are cut to its `max_tokens`, special tokens included.
+
+    Raises `ConfigurationError` for a file that is no tokenizer, or not the one that is pinned.
+    """
+    parameters, path = version.parameters.tokenizer, version.tokenizer_file
+    assert parameters is not None and path is not None  # noqa: S101, PT018 - the caller's condition
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_buffer(_read_pinned(path, version.pins))
+    except ConfigurationError:
+        raise
     except Exception as error:  # the library raises bare `Exception`
         raise ConfigurationError(f"{path}: is not a tokenizer: {error}") from error
     padding = tokenizer.padding or {}
     tokenizer.no_padding()
-    tokenizer.enable_truncation(max_tokens)
-    return TextTokenizer(tokenizer, produces, padding.get("pad_id", 0))
+    tokenizer.enable_truncation(parameters.max_tokens)
+    return TextTokenizer(tokenizer, parameters.produces, padding.get("pad_id", 0))
+
+
+def _read_pinned(path: Path, pins: Sequence[Pin]) -> bytes:
+    data = path.read_bytes()
+    for pin in pins:
+        if pin.file == path and (mistake := pin.mistake(hashlib.sha256(data).hexdigest())):
+            raise ConfigurationError(mistake)
+    return data
 
 
 def _text(element: str | bytes) -> str:
@@ -59,7 +90,7 @@ def _text(element: str | bytes) -> str:
     try:
         return element.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise JobError(f"a text is not UTF-8: byte {error.start} of it cannot be read") from error
+        raise InvalidInput(f"a text is not UTF-8: byte {error.start} of it cannot be read") from error
 
 
 def _padded(mask: Array, rows: list[list[int]], filler: int) -> Array:

@@ -5,9 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import orjson
+
 from schemas.errors import ConfigurationError
 from schemas.signature import Signature, TensorSpec
-from workers.inference.model_config import DATATYPES, InputConfig, OutputConfig, VersionConfig
+from workers.inference.batching_rules import rules_of
+from workers.inference.data_types import DATATYPES
+from workers.inference.model_config import InputConfig, OutputConfig, VersionConfig
 from workers.inference.model_file import ModelFile
 from workers.inference.model_version import ModelVersion
 from workers.inference.pin import Pin
@@ -33,6 +37,7 @@ def read_version(
     tokenizer = config.parameters.tokenizer
     if tokenizer is not None and not is_installed("tokenizers"):
         raise ConfigurationError(f"{directory}: cannot be run: its texts need tokenizers (install penstock[text])")
+    tokenizer_file = None if tokenizer is None else _locate(directory, tokenizer.filename)
     return ModelVersion(
         model=file.name,
         version=version,
@@ -42,11 +47,12 @@ def read_version(
         max_batch_size=config.max_batch_size,
         max_wait_s=config.dynamic_batching.max_queue_delay_microseconds / 1e6,
         signature=_signature(config, file.path, directory, pins),
+        rules=rules_of(config, _pad_id(tokenizer_file)),
         warmup_batch_sizes=tuple(warmup.batch_size for warmup in config.model_warmup),
         parameters=config.parameters,
         isolation=config.isolation,
         run_limit_s=config.run_limit_seconds,
-        tokenizer_file=None if tokenizer is None else _locate(directory, tokenizer.filename),
+        tokenizer_file=tokenizer_file,
         description=config.description,
         metrics=config.metrics,
         is_default=is_default,
@@ -136,6 +142,16 @@ def _read_labels(path: Path, pins: tuple[Pin, ...]) -> tuple[str, ...]:
         if pin.file == path and (mistake := pin.mistake(hashlib.sha256(data).hexdigest())):
             raise ConfigurationError(mistake)
     return labels
+
+
+def _pad_id(tokenizer_file: Path | None) -> int:
+    """What a tokenizer.json pads with; 0 where it does not say. One that cannot be read is refused when loaded."""
+    if tokenizer_file is None:
+        return 0
+    try:
+        return int(orjson.loads(tokenizer_file.read_bytes())["padding"]["pad_id"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return 0
 
 
 def _locate(directory: Path, filename: str) -> Path:

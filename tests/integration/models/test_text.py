@@ -1,15 +1,26 @@
 """Texts become padded token ids."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from schemas.errors import ConfigurationError, JobError
+from schemas.errors import ConfigurationError, InvalidInput
+from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array
 from tests.integration.models.needs import need
-from workers.inference.model_parameters import TokenTensor
+from tests.unit.inference.jobs import LIVE, NOON, lane_job, record, request_of
+from workers.consuming.seams import Record
+from workers.inference.intake import INLINE_TEXT_BYTES, Ended, Intake
+from workers.inference.item import Item
+from workers.inference.model_parameters import Parameters, TokenizerParameters, TokenTensor
+from workers.inference.model_version import ModelVersion
+from workers.inference.padding import PaddedInput, Padding
+from workers.inference.pin import Pin
+from workers.inference.rules import Dimension, Rules
+from workers.inference.texts import Texts
 
 need("tokenizers")
 
@@ -35,8 +46,23 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "tokenizer.json"
 
 
-def load(file: Path, max_tokens: int = 8, produces: Sequence[TokenTensor] = ("input_ids",)) -> TextTokenizer:
-    return load_tokenizer(file, max_tokens, produces)
+def version(file: Path, max_tokens: int = 8, produces: tuple[TokenTensor, ...] = ("input_ids",)) -> ModelVersion:
+    return ModelVersion(
+        model="words",
+        version="1",
+        directory=file.parent,
+        file=file.parent / "model.onnx",
+        platform="onnxruntime_onnx",
+        max_batch_size=8,
+        max_wait_s=0.0,
+        signature=Signature(inputs=(TensorSpec("text", "BYTES", (-1,)),), outputs=()),
+        parameters=Parameters(tokenizer=TokenizerParameters(input="text", max_tokens=max_tokens, produces=produces)),
+        tokenizer_file=file,
+    )
+
+
+def load(file: Path, max_tokens: int = 8, produces: tuple[TokenTensor, ...] = ("input_ids",)) -> TextTokenizer:
+    return load_tokenizer(version(file, max_tokens, produces))
 
 
 def texts(*rows: str | bytes) -> Array:
@@ -69,8 +95,8 @@ def test_bytes_are_read_as_utf8(file: Path) -> None:
     assert as_bytes.tolist() == [[1, 6, 2], [1, 0, 2]]
 
 
-def test_bytes_that_are_no_utf8_fail_the_job(file: Path) -> None:
-    with pytest.raises(JobError, match="a text is not UTF-8: byte 3 of it cannot be read"):
+def test_bytes_that_are_no_utf8_are_refused(file: Path) -> None:
+    with pytest.raises(InvalidInput, match="a text is not UTF-8: byte 3 of it cannot be read"):
         load(file).encode(texts(b"wat\xff"))
 
 
@@ -78,3 +104,65 @@ def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ConfigurationError, match=r"tokenizer\.json: is not a tokenizer: "):
         load(tmp_path / "tokenizer.json")
+
+
+def test_a_file_that_is_not_the_pinned_one_is_not_loaded(file: Path) -> None:
+    pinned = replace(version(file), pins=(Pin("tokenizer.json", file, "0" * 64),))
+    with pytest.raises(ConfigurationError, match=r"is not the file that model\.yaml pins"):
+        load_tokenizer(pinned)
+
+
+def test_texts_of_many_jobs_are_padded_each_job_for_itself(file: Path) -> None:
+    tensors = load(file).encode_each([texts("water"), texts("water gate water", "gate"), texts("")])
+    assert [each["input_ids"].tolist() for each in tensors] == [
+        [[1, 4, 2]],
+        [[1, 4, 5, 4, 2], [1, 5, 2, 3, 3]],
+        [[1, 2]],
+    ]
+
+
+def lane(file: Path, texts_of_version: Texts | None = None) -> Intake:
+    words = version(file, produces=("input_ids", "attention_mask"))
+    rules = Rules(Padding({"input_ids": PaddedInput((1,), 3)}), charged=(Dimension("input_ids", 1),))
+    return Intake(LIVE, words.signature, frozenset(), rules, texts_of_version or Texts(words))
+
+
+def text_record(*rows: str) -> Record:
+    return record(lane_job(payload=request_of({"text": texts(*(row.encode() for row in rows))})))
+
+
+def test_jobs_are_measured_in_tokens_before_they_are_collected(file: Path) -> None:
+    nonsense = record(lane_job())._replace(value=b"nonsense")
+    first, broken, second = lane(file).read_all([text_record("water"), nonsense, text_record("", "gate gate")], NOON)
+    assert isinstance(first, Item)
+    assert isinstance(second, Item)
+    assert isinstance(broken, Ended)
+    assert [(item.rows, item.size, item.row_cost) for item in (first, second)] == [(1, (3,), 3), (2, (4,), 4)]
+    assert first.request.inputs["input_ids"].tolist() == [[1, 4, 2]]
+    assert list(second.request.inputs) == ["input_ids", "attention_mask"]
+
+
+class Panic(BaseException):
+    """As the bindings of Rust libraries raise."""
+
+
+def test_a_text_that_breaks_the_tokenizer_fails_its_own_job_only(file: Path) -> None:
+    class Fragile(Texts):
+        def encode(self, inputs: Sequence[Array]) -> list[dict[str, Array]]:
+            if any(b"gate" in text for array in inputs for text in array):
+                raise Panic("gate")
+            return super().encode(inputs)
+
+    fragile = Fragile(version(file, produces=("input_ids", "attention_mask")))
+    first, broken, second = lane(file, fragile).read_all([text_record(each) for each in ("water", "gate", "")], NOON)
+    assert isinstance(first, Item)
+    assert isinstance(second, Item)
+    assert isinstance(broken, Ended)
+    assert isinstance(broken.error, InvalidInput)
+
+
+def test_only_short_texts_are_read_in_the_loops_thread_and_none_before_the_tokenizer_is_loaded(file: Path) -> None:
+    intake = lane(file)
+    assert intake.inline_bytes == 0
+    intake.read_all([text_record("water")], NOON)
+    assert intake.inline_bytes == INLINE_TEXT_BYTES

@@ -1,5 +1,6 @@
-"""Closing micro-batches: by size, by wait, in order."""
+"""Closing micro-batches: by rows, cost, wait and deadline; of one group, of neighbors in size, and in order."""
 
+import math
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -7,16 +8,38 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from workers.inference.batcher import Batcher
+from workers.inference.batcher import MARGIN_S, Batcher
+from workers.inference.limits import FixedLimits
+from workers.inference.padding import PaddedInput, Padding
+from workers.inference.rules import Dimension, Rules, Size
+
+FAR = math.inf
 
 
 class Thing(NamedTuple):
     number: int
     rows: int
+    size: Size = ()
+    group: str = ""
+    payload_bytes: int = 1
+
+
+class Known(NamedTuple):
+    """Limits of a model whose runs are known."""
+
+    rows: int
+    run_s: float | None = None
+    worth: float | None = None
+
+    def predicted_s(self, rows: int, cost: float) -> float | None:
+        return self.run_s
+
+    def padding_worth(self) -> float | None:
+        return self.worth
 
 
 def batcher(max_rows: int = 4, max_wait_s: float = 1.0, queue_rows: int = 8) -> Batcher[Thing]:
-    return Batcher(max_rows, max_wait_s, queue_rows)
+    return Batcher(FixedLimits(max_rows), max_wait_s, queue_rows)
 
 
 def test_nothing_is_due_while_nothing_waits() -> None:
@@ -25,15 +48,15 @@ def test_nothing_is_due_while_nothing_waits() -> None:
 
 def test_a_lone_item_is_due_when_it_has_waited_long_enough() -> None:
     waiting = batcher(max_wait_s=1.0)
-    waiting.add(Thing(1, 1), now=10.0)
-    waiting.add(Thing(2, 1), now=10.9)
+    waiting.add(Thing(1, 1), now=10.0, deadline=FAR)
+    waiting.add(Thing(2, 1), now=10.9, deadline=FAR)
     assert waiting.due_at() == 11.0  # the clock of the first
 
 
 def test_a_full_micro_batch_is_due_at_once() -> None:
     waiting = batcher(max_rows=4)
-    waiting.add(Thing(1, 3), now=10.0)
-    waiting.add(Thing(2, 1), now=10.5)
+    waiting.add(Thing(1, 3), now=10.0, deadline=FAR)
+    waiting.add(Thing(2, 1), now=10.5, deadline=FAR)
     assert waiting.full
     assert waiting.due_at() == 10.0
 
@@ -41,39 +64,39 @@ def test_a_full_micro_batch_is_due_at_once() -> None:
 def test_an_item_that_does_not_fit_waits_for_the_next() -> None:
     waiting = batcher(max_rows=4)
     for thing in (Thing(1, 3), Thing(2, 2), Thing(3, 1)):
-        waiting.add(thing, now=0.0)
+        waiting.add(thing, now=0.0, deadline=FAR)
     assert waiting.take() == [Thing(1, 3)]
     assert waiting.take() == [Thing(2, 2), Thing(3, 1)]
 
 
 def test_the_clock_of_those_left_behind_is_their_own() -> None:
     waiting = batcher(max_rows=1, max_wait_s=1.0)
-    waiting.add(Thing(1, 1), now=10.0)
+    waiting.add(Thing(1, 1), now=10.0, deadline=FAR)
     waiting.take()
-    waiting.add(Thing(2, 0), now=12.0)
+    waiting.add(Thing(2, 0), now=12.0, deadline=FAR)
     assert waiting.due_at() == 13.0
 
 
 def test_a_single_item_larger_than_a_micro_batch_makes_one_alone() -> None:
     waiting = batcher(max_rows=4)
-    waiting.add(Thing(1, 9), now=0.0)
-    waiting.add(Thing(2, 1), now=0.0)
+    waiting.add(Thing(1, 9), now=0.0, deadline=FAR)
+    waiting.add(Thing(2, 1), now=0.0, deadline=FAR)
     assert waiting.take() == [Thing(1, 9)]
     assert waiting.take() == [Thing(2, 1)]
 
 
 def test_there_is_no_room_beyond_what_may_wait() -> None:
     waiting = batcher(queue_rows=8)
-    waiting.add(Thing(1, 5), now=0.0)
+    waiting.add(Thing(1, 5), now=0.0, deadline=FAR)
     assert waiting.room == 3
-    waiting.add(Thing(2, 9), now=0.0)
+    waiting.add(Thing(2, 9), now=0.0, deadline=FAR)
     assert waiting.room == 0
 
 
 def test_what_is_dropped_is_never_taken() -> None:
     waiting = batcher(max_rows=4)
     for number in range(4):
-        waiting.add(Thing(number, 1), now=0.0)
+        waiting.add(Thing(number, 1), now=0.0, deadline=FAR)
     assert waiting.drop(lambda thing: thing.number % 2 == 0) == 2
     assert waiting.rows == 2
     assert waiting.take() == [Thing(1, 1), Thing(3, 1)]
@@ -84,7 +107,7 @@ def test_everything_comes_out_once_in_order_and_no_micro_batch_is_too_large(size
     waiting = batcher(max_rows=max_rows)
     things = [Thing(number, rows) for number, rows in enumerate(sizes)]
     for thing in things:
-        waiting.add(thing, now=0.0)
+        waiting.add(thing, now=0.0, deadline=FAR)
 
     taken: list[list[Thing]] = []
     while waiting.due_at() is not None:
@@ -98,12 +121,130 @@ def test_everything_comes_out_once_in_order_and_no_micro_batch_is_too_large(size
     assert (len(waiting), waiting.rows) == (0, 0)
 
 
+def tokens(max_cost: float = math.inf, batch_sizes: tuple[int, ...] = ()) -> Rules:
+    """Of a model whose rows are padded, and cost what they are long."""
+    return Rules(
+        padding=Padding({"ids": PaddedInput((1,))}),
+        charged=(Dimension("ids", 1),),
+        max_cost=max_cost,
+        batch_sizes=batch_sizes,
+    )
+
+
+def test_a_micro_batch_is_closed_in_time_for_the_earliest_deadline() -> None:
+    waiting = Batcher[Thing](Known(4, run_s=0.5), 10.0, 8)
+    waiting.add(Thing(1, 1), now=100.0, deadline=200.0)
+    waiting.add(Thing(2, 1), now=100.0, deadline=103.0)
+    assert waiting.due_at() == 103.0 - 0.5 - MARGIN_S
+
+
+def test_a_deadline_changes_nothing_while_run_times_are_unknown() -> None:
+    waiting = Batcher[Thing](Known(4), 10.0, 8)
+    waiting.add(Thing(1, 1), now=100.0, deadline=103.0)
+    assert waiting.due_at() == 110.0
+
+
+def test_a_micro_batch_is_due_at_once_when_it_costs_as_much_as_it_may() -> None:
+    waiting = Batcher[Thing](FixedLimits(64), 10.0, 128, tokens(max_cost=100))
+    waiting.add(Thing(1, 1, (60,)), now=0.0, deadline=FAR)
+    assert not waiting.full
+    waiting.add(Thing(2, 1, (40,)), now=1.0, deadline=FAR)
+    assert (waiting.full, waiting.due_at()) == (True, 0.0)
+
+
+def test_nothing_more_is_fetched_when_what_waits_is_many_bytes() -> None:
+    waiting = Batcher[Thing](FixedLimits(4), 1.0, 8, queue_bytes=100)
+    waiting.add(Thing(1, 1, payload_bytes=100), now=0.0, deadline=FAR)
+    assert waiting.room == 0
+    waiting.take()
+    assert waiting.room == 8
+
+
+def test_the_oldest_runs_with_its_nearest_neighbors() -> None:
+    waiting = Batcher[Thing](Known(3, worth=20.0), 1.0, 99, tokens())
+    for number, length in enumerate([50, 400, 54, 8, 49, 51]):
+        waiting.add(Thing(number, 1, (length,)), now=0.0, deadline=FAR)
+    assert sorted(thing.size for thing in waiting.take()) == [(49,), (50,), (51,)]
+
+
+def test_no_more_is_padded_than_one_run_more_is_worth() -> None:
+    waiting = Batcher[Thing](Known(64, worth=30.0), 1.0, 99, tokens())
+    for number in range(12):
+        waiting.add(Thing(number, 1, (10 + number,)), now=0.0, deadline=FAR)
+    lengths = [thing.size[0] for thing in waiting.take()]
+    assert sum(max(lengths) - length for length in lengths) <= 30
+    assert len(lengths) == 8  # 7 + 6 + ... + 1 = 28
+
+
+def test_a_full_group_does_not_wait_for_one_that_is_not_due() -> None:
+    waiting = batcher(max_rows=2)
+    waiting.add(Thing(1, 1, group="a"), now=10.0, deadline=FAR)
+    waiting.add(Thing(2, 1, group="b"), now=10.1, deadline=FAR)
+    waiting.add(Thing(3, 1, group="b"), now=10.2, deadline=FAR)
+    assert [thing.number for thing in waiting.take()] == [2, 3]
+    assert waiting.due_at() == 11.0
+
+
+things = st.lists(
+    st.tuples(st.integers(1, 6), st.integers(1, 40), st.sampled_from("ab"), st.floats(0, 5)), min_size=1, max_size=40
+)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(
+    things,
+    st.integers(1, 12),
+    st.sampled_from([math.inf, 200.0, 60.0]),
+    st.none() | st.floats(0, 500),
+    st.sampled_from([(), (1, 2, 4, 12)]),
+)
+def test_whatever_waits_is_taken_once_by_the_rules(
+    kinds: list[tuple[int, int, str, float]],
+    max_rows: int,
+    max_cost: float,
+    worth: float | None,
+    batch_sizes: tuple[int, ...],
+) -> None:
+    rules = tokens(max_cost, batch_sizes)
+    waiting = Batcher[Thing](Known(max_rows, worth=worth), 1.0, 10_000, rules)
+    left: list[Thing] = []
+    now = 0.0
+    for number, (rows, length, group, later) in enumerate(kinds):
+        now += later
+        left.append(Thing(number, rows, (length,), group))
+        waiting.add(left[-1], now, FAR)
+
+    while left:
+        batch = waiting.take()
+
+        # No group is mixed, and the oldest of the group is there: nothing starves
+        (group,) = {thing.group for thing in batch}
+        assert min(thing.number for thing in batch) == min(each.number for each in left if each.group == group)
+        # A micro-batch keeps to its rows and its cost, but a single thing beyond them
+        rows = sum(thing.rows for thing in batch)
+        size = max(thing.size for thing in batch)
+        assert len(batch) == 1 or (rows <= max_rows and rules.cost(rows, size) <= max_cost)
+        # Padding is no more than it is worth
+        cost = sum(thing.rows * thing.size[0] for thing in batch)
+        assert rows * size[0] - cost <= max(size[0] if worth is None else worth, cost / 16)
+        # Among those of one length nobody is overtaken
+        for thing in batch:
+            alike = [each for each in left if (each.group, each.size) == (group, thing.size)]
+            taken = [each for each in batch if each.size == thing.size]
+            assert taken == alike[: len(taken)]
+        # Each is taken once
+        left = [thing for thing in left if thing not in batch]
+        assert (len(waiting), waiting.rows) == (len(left), sum(thing.rows for thing in left))
+        assert waiting.payload_bytes == len(left)
+    assert waiting.due_at() is None
+
+
 class BatcherAgainstAList(RuleBasedStateMachine):
     """The batcher against the plainest model of it: a list."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.waiting = Batcher[Thing](max_rows=6, max_wait_s=2.0, queue_rows=12)
+        self.waiting = Batcher[Thing](FixedLimits(6), max_wait_s=2.0, queue_rows=12)
         self.model: list[tuple[Thing, float]] = []
         self.now = 0.0
         self.numbers = 0
@@ -113,7 +254,7 @@ class BatcherAgainstAList(RuleBasedStateMachine):
         self.now += later
         self.numbers += 1
         thing = Thing(self.numbers, rows)
-        self.waiting.add(thing, self.now)
+        self.waiting.add(thing, self.now, FAR)
         self.model.append((thing, self.now))
 
     @precondition(lambda self: self.model)

@@ -20,9 +20,10 @@ from workers.consuming.offsets import Partition
 from workers.consuming.seams import Record
 from workers.inference.batcher import Batcher
 from workers.inference.ends import Ends
-from workers.inference.intake import Dead, Ended, Intake
+from workers.inference.intake import INLINE_BYTES, Dead, Ended, Intake
 from workers.inference.item import Item
-from workers.inference.lane import INLINE_DECODE_BYTES, ServedLane
+from workers.inference.lane import ServedLane
+from workers.inference.limits import FixedLimits
 from workers.inference.runner import Runner
 from workers.memory import MemoryConsumer, MemoryGroup
 
@@ -42,7 +43,7 @@ class Fed:
             LIVE,
             Runner(Adder(), SIGNATURE, MAX_ROWS),
             intake or Intake(LIVE, SIGNATURE, {JobKey("default", "canceled")}),
-            Batcher[Item](MAX_ROWS, 0.0, QUEUE_ROWS),
+            Batcher[Item](FixedLimits(MAX_ROWS), 0.0, QUEUE_ROWS),
             Ends(log, TOPICS),
             group="the-group",
             wake=self._wake,
@@ -213,7 +214,7 @@ async def test_what_is_being_decoded_while_its_partition_is_lost_is_forgotten(ca
     # Given a large record in the decoder's thread
     intake = HeldIntake()
     async with fed(intake=intake) as feed:
-        large = request_json([1.0]).value + b" " * INLINE_DECODE_BYTES
+        large = request_json([1.0]).value + b" " * INLINE_BYTES
         await feed.submit(lane_job(payload=Payload(large)))
         await eventually(intake.decoding.is_set)
 

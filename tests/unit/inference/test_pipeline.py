@@ -11,7 +11,6 @@ from producers.memory import MemoryLog
 from schemas.errors import PenstockError, QueueUnavailable
 from schemas.jobs import Status, Terminal
 from schemas.records import LaneJob, OutRecord
-from schemas.signature import Signature
 from schemas.tensors import Array
 from schemas.topics import Lane, LaneClass
 from stores.seams import JobKey
@@ -21,7 +20,7 @@ from tests.unit.inference.worker import RESULTS, HeldLog, SmallWorker, small_wor
 from tests.waiting import eventually
 from workers.consuming.offsets import Partition
 from workers.inference import pipeline
-from workers.inference.item import Item
+from workers.inference.padding import Padding
 
 PARTITION_0 = frozenset([Partition(LIVE_TOPIC, 0)])
 
@@ -303,10 +302,13 @@ async def test_large_tensors_are_stacked_and_encoded_off_the_loop(monkeypatch: p
 async def test_where_memory_does_not_suffice_to_stack_the_runner_tries_in_halves(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def stack(_: Signature, items: Sequence[Item]) -> dict[str, Array]:
-        raise MemoryError
+    def no_room_for_all(padding: Padding, requests: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+        if len(requests) > 1:
+            raise MemoryError
+        return stack(padding, requests)
 
-    monkeypatch.setattr(pipeline, "stack", stack)
+    stack = Padding.stack
+    monkeypatch.setattr(Padding, "stack", no_room_for_all)
     async with small_worker(Adder()) as worker:
         submitted = jobs(4)
         await worker.submit(*submitted)

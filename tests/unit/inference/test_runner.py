@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.typing import EventDict
 
-from schemas.errors import InvalidInput, JobError, OutputInvalid, PenstockError
+from schemas.errors import InvalidInput, JobError, OutOfMemory, OutputInvalid, PenstockError
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array
-from tests.unit.inference.jobs import SIGNATURE, item, items, request_of
+from tests.unit.inference.jobs import SIGNATURE, item, items, request_json, request_of
 from tests.unit.inference.models import Adder
-from workers.inference.collate import stack
 from workers.inference.item import Item, Outcome
+from workers.inference.padding import FollowingOutput, PaddedInput, Padding
+from workers.inference.rules import Dimension, Rules
 from workers.inference.runner import Model, Runner
 
 
@@ -52,10 +53,11 @@ def test_each_job_gets_its_own_rows() -> None:
 
 def test_rows_that_were_stacked_ahead_are_not_stacked_again() -> None:
     model, jobs = Adder(), items([1, 2])
-    ran = Runner(model, SIGNATURE, 64).run(jobs, stack(SIGNATURE, jobs))
+    runner = Runner(model, SIGNATURE, 64)
+    ran = runner.run(jobs, runner.stack(jobs))
     assert [doubles(outcome) for outcome in ran.outcomes] == [[0], [2, 4]]
-    assert ran.collate_s == 0.0
-    assert ran.model_s > 0.0
+    assert ran.account.collate_s == 0.0
+    assert ran.account.model_s > 0.0
 
 
 @settings(deadline=None)  # a busy machine is no failure
@@ -96,23 +98,122 @@ def test_a_job_in_slices_fails_alone_when_one_of_them_does() -> None:
     assert failed(outcome)
 
 
-def test_jobs_whose_shapes_differ_get_their_answers_in_order() -> None:
-    signature = Signature(inputs=(TensorSpec("x", "FP32", (-1, -1)),), outputs=(TensorSpec("sum", "FP32", (-1,)),))
+PADDED = Rules(
+    padding=Padding(
+        {"x": PaddedInput((1,), -1.0, TensorSpec("mask", "BOOL", (-1, -1)))}, {"double": FollowingOutput("x", (1,))}
+    ),
+    charged=(Dimension("x", 1),),
+    max_cost=40,
+    batch_sizes=(1, 2, 4, 8),
+)
+SEQUENCES = Signature(
+    inputs=(TensorSpec("x", "FP32", (-1, -1)),),
+    outputs=(TensorSpec("double", "FP32", (-1, -1)), TensorSpec("sum", "FP32", (-1,))),
+)
 
-    class Sum:
+
+class Sequences:
+    """Doubles numbers and adds up those under the mask; fails on a sequence with 13, and beyond `most` numbers."""
+
+    def __init__(self, most: float = math.inf) -> None:
+        self.most = most
+        self.shapes: list[tuple[int, ...]] = []
+
+    def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
+        x = inputs["x"]
+        self.shapes.append(x.shape)
+        if np.any(x == 13):
+            raise ValueError("13")
+        if x.size > self.most:
+            raise OutOfMemory("no room")
+        return {"double": 2 * x, "sum": np.where(inputs["mask"], x, 0).sum(axis=1, dtype=np.float32)}
+
+
+def sequence(*values: float, rows: int = 1) -> Item:
+    """A job of some rows of these numbers, measured as the intake does it."""
+    array = np.array([values] * rows, np.float32)
+    plain = item(signature=SEQUENCES, payload=request_of({"x": array}))
+    return Item(plain.record, plain.job, plain.request, *PADDED.measure(plain.request))
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=8), st.data())
+def test_bisection_finds_every_culprit_among_padded_rows(lengths: list[int], data: st.DataObject) -> None:
+    # Given sequences of different lengths, some of which the model chokes on
+    culprits = data.draw(st.sets(st.integers(0, len(lengths) - 1)))
+    jobs = [sequence(*([13.0] if number in culprits else []), *[1.0] * length) for number, length in enumerate(lengths)]
+    model = Sequences()
+
+    # When they run together, padded in both directions
+    ran = Runner(model, SEQUENCES, 8, PADDED).run(jobs)
+
+    # Then the culprits fail, and the others have their own length back
+    assert {index for index, outcome in enumerate(ran.outcomes) if failed(outcome)} == culprits
+    for outcome, length, number in zip(ran.outcomes, lengths, range(len(lengths)), strict=True):
+        if not isinstance(outcome, PenstockError):
+            assert number not in culprits
+            assert outcome["double"].tolist() == [[2.0] * length]
+            assert outcome["sum"].tolist() == [length]
+    # And it took few runs, all of them of allowed sizes
+    depth = math.ceil(math.log2(len(lengths))) if len(lengths) > 1 else 0
+    assert len(model.shapes) <= 1 + 2 * len(culprits) * depth
+    assert {rows for rows, _ in model.shapes} <= {1, 2, 4, 8}
+
+
+def test_a_run_is_told_with_its_padding() -> None:
+    ran = Runner(Sequences(), SEQUENCES, 8, PADDED).run([sequence(1, 2, 3), sequence(4), sequence(5, 6)])
+    ((rows, cost, seconds),) = ran.account.runs
+    assert (rows, cost) == (4, 12.0)  # a row added, and each of three numbers
+    assert seconds > 0
+    assert ran.account.real_cost == 6.0
+
+
+def test_a_job_that_costs_more_than_a_micro_batch_may_is_run_in_slices() -> None:
+    model = Sequences()
+    (outcome,) = Runner(model, SEQUENCES, 8, PADDED).run([sequence(*[1.0] * 10, rows=8)]).outcomes
+    assert model.shapes == [(4, 10), (4, 10)]
+    assert not isinstance(outcome, PenstockError)
+    assert outcome["sum"].tolist() == [10.0] * 8
+
+
+def test_a_micro_batch_that_runs_out_of_memory_is_halved_and_nobody_fails(logs: list[EventDict]) -> None:
+    model = Sequences(most=4)
+    ran = Runner(model, SEQUENCES, 8, PADDED).run([sequence(float(number)) for number in range(8)])
+    assert not any(map(failed, ran.outcomes))
+    assert [run[:2] for run in ran.account.runs] == [(4, 4.0), (4, 4.0)]
+    assert [run[:2] for run in ran.account.too_large] == [(8, 8.0)]
+    assert ran.account.failed_s > 0
+    assert not logs
+
+
+def test_a_job_that_has_no_room_even_alone_fails_and_says_nothing_of_the_size_of_others() -> None:
+    model = Sequences(most=4)
+    huge, *others = Runner(model, SEQUENCES, 8, PADDED).run([sequence(*range(6)), sequence(1), sequence(2)]).outcomes
+    assert isinstance(huge, OutOfMemory)
+    assert not any(map(failed, others))
+    assert Runner(model, SEQUENCES, 8, PADDED).run([sequence(*range(6)), sequence(1)]).account.too_large == []
+
+
+def test_the_rows_of_a_single_job_are_halved_until_memory_has_room() -> None:
+    model = Sequences(most=4)
+    ran = Runner(model, SEQUENCES, 8, PADDED).run([sequence(1, 2, rows=7)])
+    (outcome,) = ran.outcomes
+    assert not isinstance(outcome, PenstockError)
+    assert outcome["sum"].tolist() == [3.0] * 7
+    assert outcome["double"].shape == (7, 2)
+    assert [run.rows for run in ran.account.too_large] == [8, 4]
+
+
+def test_the_model_is_given_the_parameters_that_the_micro_batch_agrees_on() -> None:
+    class Asked(Adder):
         def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
-            return {"sum": inputs["x"].sum(axis=1)}
+            seen.append(dict(parameters))
+            return super().run(inputs, parameters)
 
-    jobs = [
-        item(signature=signature, payload=request_of({"x": np.ones((1, width), np.float32)})) for width in (3, 1, 3, 2)
-    ]
-    outcomes = Runner(Sum(), signature, 64).run(jobs).outcomes
-    assert [outcome["sum"].tolist() for outcome in outcomes if not isinstance(outcome, PenstockError)] == [
-        [3],
-        [1],
-        [3],
-        [2],
-    ]
+    seen: list[dict[str, Any]] = []
+    jobs = [item(payload=request_json([1.0], parameters={"temperature": 0.5, "seed": seed})) for seed in (1, 2)]
+    Runner(Asked(), SIGNATURE, 64, Rules(batch_by=("temperature",))).run(jobs)
+    assert seen == [{"temperature": 0.5}]
 
 
 class Panic(BaseException):
@@ -135,7 +236,7 @@ class Panic(BaseException):
 def test_whatever_a_model_raises_fails_only_its_job(choke: type[BaseException]) -> None:
     poisoned, sound = run(Adder(poison=frozenset([1.0]), choke=choke), [item(1), item(2)])
     assert isinstance(poisoned, JobError)
-    assert poisoned.code == "inference_failed"
+    assert poisoned.code == ("out_of_memory" if choke is MemoryError else "inference_failed")
     assert doubles(sound) == [4]
 
 

@@ -19,6 +19,7 @@ from workers.inference.ends import Ends
 from workers.inference.inference_thread import InferenceThread
 from workers.inference.intake import Intake
 from workers.inference.lane import ServedLane
+from workers.inference.limits import FixedLimits
 from workers.inference.pipeline import Pipeline
 from workers.inference.runner import Model, Runner
 from workers.memory import MemoryConsumer, MemoryGroup
@@ -79,7 +80,7 @@ class SmallWorker:
             lane,
             runner,
             Intake(lane, SIGNATURE, self.canceled),
-            Batcher(max_rows, 0.0, 2 * max_rows),
+            Batcher(FixedLimits(max_rows), 0.0, 2 * max_rows),
             Ends(self.log, TOPICS),
             group=TOPICS.lane_group(lane),
             wake=self.pipeline.wake,

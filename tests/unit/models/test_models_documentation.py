@@ -8,7 +8,8 @@ from typing import Final, get_args
 import pytest
 
 from tests.unit.models.repositories import installed, write_model
-from workers.inference import model_config, model_parameters
+from workers.inference import batching_config, model_config, model_parameters
+from workers.inference.data_types import DataType
 from workers.inference.model_file import read_model_file
 from workers.inference.platforms import PLATFORMS
 from workers.inference.repository import ModelRepository
@@ -30,11 +31,14 @@ def test_every_model_yaml_on_the_page_can_be_served(tmp_path: Path, example: str
     "name",
     [
         *PLATFORMS,
-        *get_args(model_config.DataType),
+        *get_args(DataType),
         *model_config.VersionConfig.model_fields,
         *model_config.InputConfig.model_fields,
         *model_config.OutputConfig.model_fields,
-        *model_config.DynamicBatching.model_fields,
+        *batching_config.DynamicBatching.model_fields,
+        *batching_config.ElementsOf.model_fields,
+        *batching_config.PaddingConfig.model_fields,
+        *batching_config.PaddedInputConfig.model_fields,
         *model_config.Warmup.model_fields,
         *model_parameters.Parameters.model_fields,
         *model_parameters.OnnxruntimeParameters.model_fields,

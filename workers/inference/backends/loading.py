@@ -1,11 +1,10 @@
 """From a model version to a backend that answers with what its signature promises."""
 
 import sys
-from collections.abc import Sequence
 from contextlib import ExitStack
 
 from schemas.errors import ConfigurationError
-from schemas.signature import Signature, TensorSpec
+from schemas.signature import Signature
 from workers.inference.backends.guarded import GuardedBackend
 from workers.inference.backends.handler_module import module_name
 from workers.inference.backends.limited import LimitedBackend
@@ -51,18 +50,7 @@ def load_in_process(version: ModelVersion, device: str) -> Backend:
 
 
 def _load_files(version: ModelVersion, device: str) -> Backend:
-    if version.tokenizer_file is None:
-        return GuardedBackend(_load(version, version.signature, device), version.name, version.signature)
-    from workers.inference.backends.tokenized import TokenizedBackend
-    from workers.inference.text import load_tokenizer
-
-    parameters = version.parameters.tokenizer
-    if parameters is None:
-        raise ConfigurationError(f"{version.tokenizer_file}: parameters.tokenizer: is missing in model.yaml")
-    tokenizer = load_tokenizer(version.tokenizer_file, parameters.max_tokens, parameters.produces)
-    inner = _load(version, _after_tokenizer(version.signature, parameters.input, parameters.produces), device)
-    backend = TokenizedBackend(tokenizer, inner, parameters.input)
-    return GuardedBackend(backend, version.name, version.signature)
+    return GuardedBackend(_load(version, version.network, device), version.name, version.network)
 
 
 def _load(version: ModelVersion, signature: Signature, device: str) -> Backend:
@@ -91,10 +79,3 @@ def _load(version: ModelVersion, signature: Signature, device: str) -> Backend:
             from workers.inference.backends.endpoint import load_endpoint
 
             return load_endpoint(version, signature)
-
-
-def _after_tokenizer(signature: Signature, text_input: str, produces: Sequence[str]) -> Signature:
-    """What the network itself takes: the tokenizer's tensors in place of the text."""
-    tokens = tuple(TensorSpec(name, "INT64", (-1, -1)) for name in produces)
-    others = tuple(spec for spec in signature.inputs if spec.name != text_input)
-    return Signature(inputs=(*tokens, *others), outputs=signature.outputs)
