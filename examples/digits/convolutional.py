@@ -56,10 +56,15 @@ class _Exported(nn.Module):
         return tuple(outputs[name] for name in OUTPUTS)
 
 
+def as_exported(net: Sequential) -> nn.Module:
+    """The net as the exporters take it: one tensor in, the tensors of `OUTPUTS` out."""
+    return _Exported(net)
+
+
 def export(net: Sequential, path: Path) -> None:
     """Write the net as an ONNX graph with the inputs and outputs of model.yaml."""
     export_onnx(
-        _Exported(net),
+        as_exported(net),
         {"image": torch.zeros(2, 8, 8)},
         {"image": {0: torch.export.Dim("rows")}},
         OUTPUTS,

@@ -28,7 +28,7 @@ HOMES = {
     "stores": ["stores"],
     "gateway": ["gateway"],
     "workers/consuming": [],
-    "workers/inference": ["worker", "onnx", "torch", "text"],
+    "workers/inference": ["worker", "onnx", "torch", "sklearn", "text"],
     "workers/router": ["router"],
     "workers/sink": ["sink"],
     "penstock/embedded": ["embedded"],

@@ -38,7 +38,8 @@ class ExportedModule(torch.nn.Module):
         self._outputs = outputs
 
     def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        answer: Any = self._graph(*(inputs.pop(name) for name in self._positional), **inputs)
+        positional = [inputs.pop(name) for name in self._positional]
+        answer: Any = self._graph(*positional, **inputs)
         if isinstance(answer, dict):
             return answer
         answers = [answer] if isinstance(answer, torch.Tensor) else list(answer)
