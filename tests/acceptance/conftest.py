@@ -18,6 +18,8 @@ from tests.acceptance.repository import write_parked_repository, write_repositor
 from tests.acceptance.role_logs import LOGS
 from tests.services import SOURCES, service_source
 
+# Of retries: a test waits for all three tiers.
+SHORT_DELAYS = {"PENSTOCK_RETRY_DELAYS_S": "0.3,0.5,0.7"}
 HEARD_BEFORE = pytest.StashKey[int]()
 
 
@@ -37,9 +39,10 @@ def portal() -> Iterator[BlockingPortal]:
 def environ(request: pytest.FixtureRequest) -> dict[str, str]:
     """What the roles are told; without addresses of services the stack starts its own."""
     if service_source() is SOURCES["embedded"]:
-        return {**os.environ, "PENSTOCK_TOPIC_PREFIX": "penstock"}
+        return {**os.environ, **SHORT_DELAYS, "PENSTOCK_TOPIC_PREFIX": "penstock"}
     return {
         **os.environ,
+        **SHORT_DELAYS,
         "PENSTOCK_TOPIC_PREFIX": f"acceptance-{secrets.token_hex(6)}",
         "PENSTOCK_KAFKA_BOOTSTRAP_SERVERS": request.getfixturevalue("kafka_bootstrap_servers"),
         "PENSTOCK_POSTGRES_DSN": request.getfixturevalue("postgres_dsn"),
