@@ -8,6 +8,7 @@ for a while, and then something is tried again: what was best may have changed.
 Clipper's AIMD feels for a limit in a like way, but for latency alone, and goes on hitting it.
 """
 
+from collections.abc import Sequence
 from itertools import cycle, islice
 from math import isqrt
 from typing import Final
@@ -37,21 +38,25 @@ ROW_COST_RUNS: Final = 200
 class SizeSearch:
     """`ceiling` is the largest size, in rows. It is worth something only if its runs take no longer than `target_s`.
 
-    `run_time` is what is known of runs of any size: one that is expected to miss the target is not tried.
+    `run_time` is what is known of runs of any size: one that is expected to miss the target is not tried. Where there
+    are `steps`, only these sizes are.
     """
 
-    def __init__(self, ceiling: int, run_time: RunTime, target_s: float | None = None) -> None:
+    def __init__(
+        self, ceiling: int, run_time: RunTime, target_s: float | None = None, steps: Sequence[int] = ()
+    ) -> None:
         self.ceiling = ceiling
         self._run_time = run_time
         self._target_s = target_s
-        self._row_cost = 1.0  # the mean; a row of text costs its tokens
+        self._steps = steps
+        self.row_cost = 1.0  # the mean; a row of text costs its tokens
         self._seen = 0
         self._again = cycle(AGAIN)
         self._start(1)
 
     def _start(self, size: int, above: int | None = None) -> None:
         """Search anew from a size; from `above` on there is nothing."""
-        self._best = SizeRuns(size)
+        self._best = SizeRuns(self._step(size, 0, self.ceiling + 1) or size)
         self._trial: SizeRuns | None = None
         self._retrying = False
         self._below: int | None = None  # the nearest sizes that were found to be no better
@@ -84,7 +89,7 @@ class SizeSearch:
     def ran(self, size: int, cost: float, seconds: float) -> None:
         """Learn from a run, full or not."""
         self._seen = min(self._seen + 1, ROW_COST_RUNS)
-        self._row_cost += (cost / size - self._row_cost) / self._seen
+        self.row_cost += (cost / size - self.row_cost) / self._seen
         runs = self._filled(size)
         if runs is None:
             self._not_filled()
@@ -131,7 +136,7 @@ class SizeSearch:
 
     def _row_s(self, runs: SizeRuns, of_last: int = LAST_LOOK) -> float:
         """What a usual row costs in such runs."""
-        return runs.usual_s(runs.size * self._row_cost, self._run_time, of_last) / runs.size
+        return runs.usual_s(runs.size * self.row_cost, self._run_time, of_last) / runs.size
 
     def _take(self, trial: SizeRuns) -> None:
         if self._retrying:  # the old bounds were of another time
@@ -168,30 +173,35 @@ class SizeSearch:
 
     def _upward(self) -> int | None:
         """The next larger size to try: twice the best, or between it and the nearest that is no better."""
-        best = self._best.size
-        if self._above is None:
-            return self._within_target(min(2 * best, self.ceiling))
-        if self._above <= NEAR_ABOVE * best:
-            return None
-        return self._within_target(min(max(isqrt(best * self._above), best + 1), self._above - 1, self.ceiling))
-
-    def _within_target(self, size: int) -> int | None:
-        best = self._best.size
-        while size > best and self._target_s is not None:
-            expected_s = self._run_time.predicted_s(size * self._row_cost)
-            if expected_s is None or expected_s <= self._target_s:
-                break
-            size = (best + size) // 2
-        return size if size > best else None
+        best, above = self._best.size, self._above
+        if above is None:
+            return self._larger(2 * best)
+        return self._larger(isqrt(best * above), above) if above > NEAR_ABOVE * best else None
 
     def _downward(self) -> int | None:
+        best, below = self._best.size, self._below or 0
+        return self._smaller(isqrt(best * below) or best // 2, below) if best > NEAR_BELOW * below else None
+
+    def _larger(self, size: int, below: int | None = None) -> int | None:
+        """About the size, at least larger than the best, within what is possible and `below` what is not."""
         best = self._best.size
-        if self._below is None:
-            return best // 2 or None
-        if best <= NEAR_BELOW * self._below:
-            return None
-        size = max(isqrt(best * self._below), self._below + 1)
-        return size if size < best else None
+        size = self._step(size, best, min(below or self.ceiling + 1, self.ceiling + 1)) or best
+        while size > best and self._target_s is not None:
+            expected_s = self._run_time.predicted_s(size * self.row_cost)
+            if expected_s is None or expected_s <= self._target_s:
+                break
+            size = self._step((best + size) // 2, best, size) or best
+        return size if size > best else None
+
+    def _smaller(self, size: int, above: int = 0) -> int | None:
+        return self._step(size, above, self._best.size)
+
+    def _step(self, size: int, above: int, below: int) -> int | None:
+        """What is nearest to the size between the two others: at it or under it, or else over it."""
+        if not self._steps:
+            return min(max(size, above + 1), below - 1) if below - above > 1 else None
+        steps = [step for step in self._steps if above < step < below]
+        return max((step for step in steps if step <= size), default=min(steps, default=None))
 
     def _shrink(self) -> None:
         """Go where the target is met: down so far as would do if a run had no fixed part."""
@@ -231,7 +241,5 @@ class SizeSearch:
         self._rest_again()
 
     def _retry_size(self, factor: float) -> int | None:
-        best = self._best.size
-        if factor < 1:
-            return min(int(best * factor), best - 1) or None
-        return self._within_target(min(max(int(best * factor), best + 1), self.ceiling))
+        size = int(self._best.size * factor)
+        return self._larger(size) if factor > 1 else self._smaller(size)

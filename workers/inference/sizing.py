@@ -3,20 +3,25 @@
 Why it is done so: docs/decisions/0008-batch-size.md.
 """
 
+from collections.abc import Sequence
+
 from workers.inference.run_time import RunTime
 from workers.inference.size_search import SizeSearch
 
 
 class BatchSizer:
-    """Starts small, and grows as far as that pays: to `ceiling` rows at most, with runs of `target_s` at most.
+    """Starts small, and grows as far as that pays: to `ceiling` rows at most, with runs of `target_s` at most, and by
+    `batch_sizes`, where there are any.
 
     One that is not `adaptive` is the ceiling from the start, until memory runs out.
     """
 
-    def __init__(self, ceiling: int, *, target_s: float | None = None, adaptive: bool = True) -> None:
+    def __init__(
+        self, ceiling: int, *, target_s: float | None = None, adaptive: bool = True, batch_sizes: Sequence[int] = ()
+    ) -> None:
         self._adaptive = adaptive
         self._run_time = RunTime()
-        self._search = SizeSearch(ceiling, self._run_time, target_s)
+        self._search = SizeSearch(ceiling, self._run_time, target_s, batch_sizes)
         if not adaptive:
             self._search.start_at(ceiling)
 
@@ -45,6 +50,11 @@ class BatchSizer:
     def predicted_s(self, rows: int, cost: float) -> float | None:  # noqa: ARG002 - `limits.Limits`'; the cost tells
         """How long a run takes; None until a few were seen."""
         return self._run_time.predicted_s(cost)
+
+    def row_s(self) -> float | None:
+        """How long a usual row takes within a full micro-batch."""
+        run_s = self._run_time.predicted_s(self._search.best * self._search.row_cost)
+        return None if run_s is None else run_s / self._search.best
 
     def padding_worth(self) -> float | None:
         """The cost that takes as long as the fixed part of a run: padding beyond it is dearer than another run."""

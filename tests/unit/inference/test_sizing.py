@@ -111,6 +111,24 @@ def test_a_sizer_that_is_not_adaptive_is_the_ceiling_until_memory_runs_out() -> 
     assert sizer.predicted_s(64, 64.0) == pytest.approx(64 * MS, rel=0.2)
 
 
+@pytest.mark.parametrize("batch_sizes", [(1, 2, 4, 8, 16, 32, 64), (8, 64), (64,)])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_of_certain_sizes_only_the_best_is_found(batch_sizes: tuple[int, ...], seed: int) -> None:
+    # Given a model compiled for some sizes, and dear beyond 40 rows
+    model = cliff(5 * MS, 1 * MS, 40, 4)
+    sizer = BatchSizer(64, batch_sizes=batch_sizes)
+    served = serve(sizer, model, ceiling=64, seed=seed)
+    assert set(served.sizes) <= set(batch_sizes)
+    assert sizer.best_rows == max(batch_sizes, key=lambda rows: rows / model(rows))
+
+
+def test_a_row_that_is_spared_is_worth_its_share_of_a_full_micro_batch() -> None:
+    sizer = BatchSizer(64)
+    assert sizer.row_s() is None
+    serve(sizer, line(64 * MS, 1 * MS), ceiling=64, seed=0)
+    assert sizer.row_s() == pytest.approx(2 * MS, rel=0.2)
+
+
 def test_micro_batches_that_are_not_full_change_nothing() -> None:
     sizer = BatchSizer(CEILING)
     sizer.start_at(64)
