@@ -8,12 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from schemas.errors import ErrorBody, Undecodable
+from schemas.errors import ErrorBody, TransientFailure, Undecodable
 from schemas.jobs import Payload, Status, Terminal
 from schemas.records import terminal_record
 from schemas.topics import LaneClass
 from tests.unit.router.requests import NOW, record, routed
 from workers.dead_letters import dead_letter
+from workers.inference.retrying import retry_record
 from workers.router import event
 from workers.router.routing import Routed
 
@@ -81,6 +82,11 @@ def test_the_headers_of_a_result_are_all_there() -> None:
 def test_the_error_of_a_result_is_as_shown() -> None:
     (example,) = re.findall(r"```json\n(.*?)```", section("Reading results"), re.DOTALL)
     assert msgspec.convert(json.loads(example)["error"], ErrorBody).code == "invalid_input"
+
+
+def test_the_headers_of_a_retry_are_all_there() -> None:
+    renewed = retry_record("retry", record(b""), 1, TransientFailure("why")).headers
+    assert names_in(section("Retries")) == {name for name, _ in renewed}
 
 
 def test_the_headers_of_a_dead_letter_are_all_there() -> None:
