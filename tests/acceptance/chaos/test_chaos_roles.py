@@ -37,9 +37,9 @@ async def test_a_gateway_that_stops_lets_its_waiters_go_with_a_job_to_poll(
 
 async def test_everything_but_the_services_may_die_at_once(fragile: Stack, fragile_http: httpx.AsyncClient) -> None:
     load = Load(fragile_http, turns=MANY_TURNS)
-    await load.submit(24)
+    await load.submit(12)
     for role in fragile.roles.values():
         role.kill()
     await eventually(lambda: is_whole(fragile), 60, "the stack is whole again")
-    await load.submit(8)
+    await load.submit(4)
     await audit(fragile, fragile_http, load)

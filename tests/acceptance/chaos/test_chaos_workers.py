@@ -39,10 +39,10 @@ async def test_a_worker_that_is_killed_loses_nothing(fragile: Stack, fragile_htt
         await eventually(lambda: fragile.role("worker-1").running and fragile.role("worker-2").running, 30)
         load = Load(fragile_http, turns=MANY_TURNS)
         loads.append(load)
-        await load.submit(16)
+        await load.submit(8)
         await until_running(fragile, load)
         for victim in victims:
             fragile.role(victim).kill()
     for load in loads:
         found = await audit(fragile, fragile_http, load)
-        assert found.jobs == 16
+        assert found.jobs == 8
