@@ -70,20 +70,20 @@ SCORE = {"name": "score", "data_type": "TYPE_FP32", "dims": []}
 LABEL = {"name": "label", "data_type": "TYPE_INT64", "dims": []}
 
 
-class TestNames:
-    @pytest.fixture(scope="class")
-    def file(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        shapes = {"image": {0: ROWS}, "scale": {0: ROWS}}
-        return exported(
-            tmp_path_factory.mktemp("named"), Named(), torch.zeros(2, 8, 8), scale=torch.ones(2), dynamic=shapes
-        )
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    shapes = {"image": {0: ROWS}, "scale": {0: ROWS}}
+    folder = tmp_path_factory.mktemp("named")
+    return exported(folder, Named(), torch.zeros(2, 8, 8), scale=torch.ones(2), dynamic=shapes)
 
+
+class TestNames:
     def load(self, root: Path, file: Path, *inputs: dict[str, Any]) -> Any:
         changes: dict[str, Any] = {"parameters": {}, "image": None, "input": list(inputs), "output": [LABEL, SCORE]}
         return load_trusted(pinned(root, "torch_export", file, **changes))
 
-    def test_keywords_and_dicts_are_matched_by_name(self, tmp_path: Path, file: Path) -> None:
-        backend = self.load(tmp_path, file, SCALE, IMAGE)
+    def test_keywords_and_dicts_are_matched_by_name(self, tmp_path: Path, named: Path) -> None:
+        backend = self.load(tmp_path, named, SCALE, IMAGE)
         outputs = backend.run({"image": np.ones((3, 8, 8), np.float32), "scale": np.arange(3, dtype=np.float32)})
         assert outputs["label"].tolist() == [0, 64, 128]
         assert outputs["score"].tolist() == [0, 64, 128]
@@ -100,10 +100,10 @@ class TestNames:
         ],
     )
     def test_what_does_not_fit_is_told(
-        self, tmp_path: Path, file: Path, inputs: list[dict[str, Any]], told: str
+        self, tmp_path: Path, named: Path, inputs: list[dict[str, Any]], told: str
     ) -> None:
         with pytest.raises(ConfigurationError) as caught:
-            self.load(tmp_path, file, *inputs)
+            self.load(tmp_path, named, *inputs)
         assert told in caught.value.message
 
 
