@@ -1,10 +1,11 @@
 """Telling the world what this worker serves: lanes that exist, and catalog records that describe them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
+from producers.catalog import take_back
 from producers.seams import Publisher
-from producers.topics import control_topic, ensure_topics, job_topic, lane_topics
+from producers.topics import control_topic, ensure_topics, job_topic, lane_topics, retry_topics
 from runtime.backoff import delays_s
 from runtime.clock import Clock
 from runtime.logs import get_logger
@@ -22,27 +23,58 @@ def lanes_of(version: ModelVersion) -> list[Lane]:
     return [Lane(version.model, version.version, cls) for cls in LaneClass]
 
 
+async def make_topics(settings: KafkaSettings, partitions: int) -> None:
+    """Create what a worker needs besides lanes, where nobody has yet. Tries until Kafka has taken it."""
+    topics = settings.topics
+    plans = [
+        job_topic(settings, topics.results, partitions),
+        control_topic(settings, topics.catalog),
+        control_topic(settings, topics.model_states),
+        *retry_topics(settings),
+    ]
+    await _patiently(lambda: ensure_topics(settings, plans), "topics cannot be made yet")
+
+
 async def announce(
     settings: KafkaSettings, publisher: Publisher, versions: Sequence[ModelVersion], partitions: int, clock: Clock
 ) -> None:
     """Create the lanes of the versions, then put the versions into the catalog: in this order, so that whoever
     reads the catalog finds the lanes. Tries until Kafka has taken it all."""
-    topics = settings.topics
-    lanes = [lane for version in versions for lane in lanes_of(version)]
-    plans = [
-        *lane_topics(settings, lanes, partitions),
-        job_topic(settings, topics.results, partitions),
-        control_topic(settings, topics.catalog),
-    ]
+    plans = lane_topics(settings, [lane for version in versions for lane in lanes_of(version)], partitions)
+    entries = [_entry(version, clock) for version in versions]
+
+    async def tell() -> None:
+        await ensure_topics(settings, plans)
+        for entry in entries:
+            out = OutRecord(settings.topics.catalog, entry.key, encode_entry(entry), [], partition=0)
+            await publisher.publish(out)
+
+    await _patiently(tell, "models cannot be announced yet")
+
+
+class KafkaAnnouncer:
+    """`workers.inference.roster.Announcer`. Lanes that are made get `partitions`."""
+
+    def __init__(self, settings: KafkaSettings, publisher: Publisher, partitions: int, clock: Clock) -> None:
+        self._settings = settings
+        self._publisher = publisher
+        self._partitions = partitions
+        self._clock = clock
+
+    async def announce(self, versions: Sequence[ModelVersion]) -> None:
+        await announce(self._settings, self._publisher, versions, self._partitions, self._clock)
+
+    async def take_back(self, version: ModelVersion) -> None:
+        await take_back(self._publisher, self._settings.topics, version.model, version.version)
+
+
+async def _patiently(work: Callable[[], Awaitable[object]], trouble: str) -> None:
     for delay_s in delays_s():
         try:
-            await ensure_topics(settings, plans)
-            for version in versions:
-                entry = _entry(version, clock)
-                await publisher.publish(OutRecord(topics.catalog, entry.key, encode_entry(entry), [], partition=0))
+            await work()
             return
         except Unavailable as error:
-            log.warning("models cannot be announced yet", reason=error.message, next_attempt_s=round(delay_s, 2))
+            log.warning(trouble, reason=error.message, next_attempt_s=round(delay_s, 2))
         await asyncio.sleep(delay_s)
 
 

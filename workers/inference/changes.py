@@ -1,6 +1,6 @@
 """What a worker has to do so that it serves what stands in its repository and what operators want. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -28,43 +28,45 @@ class Changes(NamedTuple):
     leave: list[str]
 
 
-def settled(before: Look | None, now: Look) -> frozenset[str]:
-    """The versions that two looks, an interval apart, have found alike: nobody is still copying them."""
+class Sight(NamedTuple):
+    """What two looks, an interval apart, tell together. `ready` are the versions that they have found alike: nobody is
+    still copying them. `there` are those that either has seen."""
+
+    now: Look
+    ready: frozenset[str]
+    there: frozenset[str]
+
+
+def sight_of(before: Look | None, now: Look) -> Sight:
+    """At the first look everything is ready."""
     if before is None:
-        return frozenset(now.found)
-    return frozenset(name for name, found in now.found.items() if before.found.get(name) == found)
-
-
-def gone(before: Look | None, now: Look, served: Iterable[str]) -> list[str]:
-    """Which of the `served` versions were missing from both looks. One that is there and cannot be read is not gone:
-    a mistake in a model.yaml must not stop what runs."""
-    return [name for name in served if name not in now.there and (before is None or name not in before.there)]
+        return Sight(now, frozenset(now.found), now.there)
+    ready = frozenset(name for name, found in now.found.items() if before.found.get(name) == found)
+    return Sight(now, ready, before.there | now.there)
 
 
 def changes(
     served: Mapping[str, Known],
     failed: Mapping[str, Known],
-    now: Look,
-    *,
-    ready: frozenset[str],
-    missing: Iterable[str],
+    sight: Sight,
     wanted: Callable[[ModelVersion], WantedState | None],
 ) -> Changes:
     """`failed` are versions that could not be loaded: they are tried again when they or the wish for them change.
 
-    `ready` are those that may be loaded, `missing` those that have gone.
+    A served version that is there and cannot be read is served on: a mistake in a model.yaml must not stop what runs.
     """
     to_do = Changes([], [], [], [], [])
-    for name, found in now.found.items():
+    for name, found in sight.now.found.items():
         known = Known(found, wanted(found.version))
-        if _unloaded(known.wanted) or name not in ready or failed.get(name) == known:
+        if is_unloaded(known.wanted) or name not in sight.ready or failed.get(name) == known:
             continue
         if name not in served:
             to_do.load.append(known)
         elif served[name] != known:
             _change(served[name].found, found, to_do).append(known)
-    unwanted = (name for name, known in served.items() if _unloaded(wanted(known.found.version)))
-    to_do.leave.extend(dict.fromkeys([*missing, *unwanted]))
+    to_do.leave.extend(
+        name for name, known in served.items() if name not in sight.there or is_unloaded(wanted(known.found.version))
+    )
     return to_do
 
 
@@ -79,5 +81,6 @@ def _as_run(version: ModelVersion) -> ModelVersion:
     return replace(version, is_default=False, description="", metrics={})
 
 
-def _unloaded(wanted: WantedState | None) -> bool:
+def is_unloaded(wanted: WantedState | None) -> bool:
+    """Whether nobody is to serve the version."""
     return wanted is not None and wanted.state is ModelState.UNLOADED

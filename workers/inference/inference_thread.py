@@ -1,4 +1,4 @@
-"""The one thread in which models are loaded and run, so that the event loop's heartbeats never wait for them."""
+"""The thread in which models run, so that the event loop's heartbeats never wait for them; another such loads them."""
 
 import asyncio
 import atexit
@@ -29,9 +29,9 @@ class InferenceThread:
     a process that would leave it running ends without the interpreter's last steps, which could crash under it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "inference") -> None:
         self._waiting: SimpleQueue[_Work | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="inference", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._submitted = 0  # written by the loop's thread alone
         self._done = 0  # written by our own
         self._status_if_left = LEFT_RUNNING_STATUS

@@ -1,43 +1,34 @@
-"""`penstock worker`: loads its models, announces them, and serves their lanes until it is told to stop."""
+"""`penstock worker`: serves model versions of its repository, until it is told to stop."""
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from functools import partial
-from typing import Final, TypeVar
 
 from producers.kafka_publisher import KafkaPublisher
+from producers.model_states import model_states_topic
 from runtime.clock import now_utc
 from runtime.health import Check
 from runtime.lifecycle import SideTasks
-from runtime.logs import get_logger
-from runtime.process import StoppedEarly, open_patiently, run_process, unless_stopped
+from runtime.process import open_patiently, run_process, unless_stopped
 from stores.redis import RedisNews, RedisSignals, RedisStarts
 from workers.consuming.kafka_consumer import KafkaConsumer
-from workers.inference.announce import announce, lanes_of
+from workers.inference.announce import KafkaAnnouncer, make_topics
 from workers.inference.backends.device import claim_device
-from workers.inference.batcher import Batcher
 from workers.inference.cancellations import Cancellations
 from workers.inference.ends import Ends
 from workers.inference.gpu_metrics import watched_gpu
 from workers.inference.inference_thread import InferenceThread
-from workers.inference.intake import Intake
 from workers.inference.lane import ServedLane
-from workers.inference.limits import FixedLimits
 from workers.inference.pipeline import Pipeline
-from workers.inference.repository import ModelRepository
-from workers.inference.runner import Runner
-from workers.inference.served import ServedModel, load_all
+from workers.inference.repository import ModelRepository, is_named
+from workers.inference.repository_watch import RepositoryWatch
+from workers.inference.roster import Roster
+from workers.inference.served_version import ServedVersion, Surroundings
 from workers.inference.settings import WorkerSettings
-from workers.inference.texts import texts_of
-
-log = get_logger(__name__)
-
-# What waits beside the micro-batch that is being filled: enough to fill the next, no more.
-QUEUED_BATCHES: Final = 2
-
-T = TypeVar("T")
+from workers.inference.warm import load_warm
+from workers.inference.weights import Weights
 
 
 def run() -> None:
@@ -49,9 +40,8 @@ class Worker:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
-        self._waiting_for: str | None = "models are being loaded"
-        self._lanes: Sequence[ServedLane] = ()
-        self._consumers: dict[ServedLane, KafkaConsumer] = {}
+        self._waiting_for: str | None = "the model repository is being read"
+        self._roster: Roster | None = None
 
     @property
     def checks(self) -> Mapping[str, Check]:
@@ -63,84 +53,65 @@ class Worker:
         async with AsyncExitStack() as stack:
             device = claim_device(settings.worker_device, os.environ)  # before anything imports a runtime
             stack.enter_context(watched_gpu(device, os.environ))
-            thread = await stack.enter_async_context(InferenceThread())
-            models = await unless_stopped(thread.submit(partial(self._load_models, device), status_if_left=0), stop)
+            running = await stack.enter_async_context(InferenceThread())
+            loading = await stack.enter_async_context(InferenceThread("loading"))
+            repository = ModelRepository(settings.model_repository, trust=settings.worker_trust)
+            await unless_stopped(loading.submit(partial(repository.scan, settings.patterns), status_if_left=0), stop)
             self._waiting_for = f"waiting for Kafka at {settings.kafka_bootstrap_servers}"
             publisher = await open_patiently(stack, self._publisher, stop)
-            versions = [model.version for model in models]
-            await unless_stopped(announce(settings, publisher, versions, settings.lane_partitions, now_utc), stop)
+            await unless_stopped(make_topics(settings, settings.lane_partitions), stop)
             signals = await stack.enter_async_context(RedisSignals(redis[0], prefix=redis[1]))
             news = await stack.enter_async_context(RedisNews(redis[0], prefix=redis[1]))
-            canceled = Cancellations(now_utc)
             starts = await stack.enter_async_context(RedisStarts(redis[0], prefix=redis[1]))
-            pipeline = Pipeline(self._consumers, thread, signals, starts, now_utc)
+            consumers: dict[ServedLane, KafkaConsumer] = {}
+            pipeline = Pipeline(consumers, running, signals, starts, now_utc)
             stack.push_async_callback(pipeline.abandon)
             side = await stack.enter_async_context(SideTasks(stop))
+            canceled = Cancellations(now_utc)
             side.start(canceled.follow(news), "cancellations")
-            self._lanes = self._build_lanes(models, canceled, Ends(publisher, settings.topics), pipeline)
-            await self._serve(pipeline, side, stop)
+            weights = Weights(
+                lambda version: load_warm(version, device), settings.worker_memory_bytes, running, loading
+            )
+            around = Surroundings(
+                settings=settings,
+                canceled=canceled,
+                ends=Ends(publisher, settings.topics),
+                wake=pipeline.wake,
+                prepare=weights.residents.use,
+                consumers=consumers,
+                side=side,
+            )
+            self._roster = Roster(
+                RepositoryWatch(repository, settings.patterns),
+                weights,
+                KafkaAnnouncer(settings, publisher, settings.lane_partitions, now_utc),
+                lambda resident: ServedVersion(resident, around),
+                side,
+                interval_s=settings.worker_watch_interval_s,
+            )
+            await self._serve(self._roster, pipeline, side, stop)
 
     def _why_not_ready(self) -> str | None:
-        if self._waiting_for is not None:
-            return self._waiting_for
-        joined = {lane for lane, consumer in self._consumers.items() if consumer.joined}
-        absent = [str(lane.lane) for lane in self._lanes if lane not in joined]
-        return f"joining {', '.join(absent)}" if absent else None
+        absent = self._roster.absent if self._roster is not None else []
+        return self._waiting_for or (f"joining {', '.join(absent)}" if absent else None)
 
     def _publisher(self) -> KafkaPublisher:
         return KafkaPublisher(self._settings, compression=self._settings.worker_result_compression)
 
-    def _load_models(self, device: str) -> list[ServedModel]:
+    async def _serve(self, roster: Roster, pipeline: Pipeline, side: SideTasks, stop: asyncio.Event) -> None:
+        """Serve until `stop`; then all lanes drain, commit and leave their groups, all at the same time."""
         patterns = self._settings.patterns
-        versions = ModelRepository(self._settings.model_repository).scan(patterns)
-        return load_all(versions, device, patterns)
-
-    def _build_lanes(
-        self, models: Sequence[ServedModel], canceled: Cancellations, ends: Ends, pipeline: Pipeline
-    ) -> list[ServedLane]:
-        """Both lanes of every version; the two share the version's runner."""
-        built: list[ServedLane] = []
-        for model in models:
-            version = model.version
-            texts = texts_of(version)
-            runner = Runner(model.backend, version.signature, version.max_batch_size, version.rules)
-            built.extend(
-                ServedLane(
-                    lane,
-                    runner,
-                    Intake(lane, version.signature, canceled, version.rules, texts),
-                    Batcher(
-                        FixedLimits(version.max_batch_size),
-                        version.max_wait_s,
-                        QUEUED_BATCHES * version.max_batch_size,
-                        version.rules,
-                    ),
-                    ends,
-                    group=self._settings.topics.lane_group(lane),
-                    wake=pipeline.wake,
-                    clock=now_utc,
-                )
-                for lane in lanes_of(version)
-            )
-        return built
-
-    async def _serve(self, pipeline: Pipeline, side: SideTasks, stop: asyncio.Event) -> None:
-        """Serve all lanes until `stop`; then each drains, commits and leaves its group, all at the same time."""
-        members = [side.start(self._serve_lane(lane, side, stop), f"lane {lane.lane}") for lane in self._lanes]
-        running = side.start(pipeline.run(), "pipeline")
-        self._waiting_for = None
-        await stop.wait()
-        running.cancel()
-        await asyncio.wait([running, *members])
-
-    async def _serve_lane(self, lane: ServedLane, side: SideTasks, stop: asyncio.Event) -> None:
-        settings = self._settings
-        topic, group = settings.topics.lane(lane.lane), settings.topics.lane_group(lane.lane)
-        async with AsyncExitStack() as stack:
-            with suppress(StoppedEarly):
-                consumer = await open_patiently(
-                    stack, lambda: KafkaConsumer(settings, group, [topic], drain=lane.drain), stop
-                )
-                self._consumers[lane] = consumer
-                side.start(consumer.watch(), f"watch {group}")
-                await unless_stopped(lane.feed(consumer), stop)
+        wanted = model_states_topic(self._settings, roster.hear)
+        side.start(wanted.follow(), "model states")
+        await unless_stopped(wanted.caught_up.wait(), stop)
+        self._waiting_for = "models are being loaded"
+        tasks = [side.start(pipeline.run(), "pipeline")]
+        try:
+            await unless_stopped(roster.start(partial(is_named, patterns)), stop)
+            self._waiting_for = None
+            tasks.append(side.start(roster.follow(), "roster"))
+            await stop.wait()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(roster.leave(), *tasks, return_exceptions=True)

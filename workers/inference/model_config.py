@@ -23,6 +23,7 @@ from workers.inference.platforms import PLATFORMS, PlatformName, Trust
 MetricValue = float | int | str
 Isolation = Literal["none", "process"]
 
+
 def _dimension(size: object) -> object:
     if isinstance(size, int) and not isinstance(size, bool) and (size == -1 or size >= 1):
         return size
@@ -57,6 +58,7 @@ class OutputConfig(Section):
 
 class Warmup(Section):
     batch_size: PositiveInt
+    length: PositiveInt = 1  # of every dimension that varies
 
 
 class ImageConfig(Section):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from schemas.signature import Signature, TensorSpec
-from workers.inference.model_config import Isolation, MetricValue
+from workers.inference.model_config import Isolation, MetricValue, Warmup
 from workers.inference.model_parameters import Parameters
 from workers.inference.pin import Pin
 from workers.inference.platforms import PlatformName
@@ -17,7 +17,7 @@ class ModelVersion:
     """What a worker needs to know of a model version. Nothing is loaded yet.
 
     A micro-batch holds at most `max_batch_size` rows and is closed `max_wait_s` after its first row came.
-    `warmup_batch_sizes` are the row counts to run before the version is said to be ready.
+    `warmups` are what to run before the version is said to be ready; if none, what `warm.warmups_of` says.
     """
 
     model: str
@@ -29,7 +29,7 @@ class ModelVersion:
     max_wait_s: float
     signature: Signature
     rules: Rules = PLAIN
-    warmup_batch_sizes: tuple[int, ...] = ()
+    warmups: tuple[Warmup, ...] = ()
     parameters: Parameters = field(default_factory=Parameters)
     isolation: Isolation = "none"
     run_limit_s: float | None = None  # of one run; None: as long as it takes

@@ -83,7 +83,10 @@ class Residents:
         if resident.backend is not None:
             backend, resident.backend = resident.backend, None
             del self._by_use[resident]
-            backend.close()
+            try:
+                backend.close()
+            except Exception:  # it is gone for us in any case
+                log.exception("a model did not close cleanly", model=resident.name)
             self._tell()
 
     def check_size(self, found: Found) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import ByteSize, Field
 
 from producers.kafka_publisher import Compression
 from runtime.process import ProcessSettings
@@ -18,6 +18,16 @@ class WorkerSettings(KafkaSettings, RedisSettings, ProcessSettings):
         description="`code` runs what models bring as code, where their model.yaml says `trust: code` and pins it",
     )
     worker_device: str = Field("cpu", description="`cpu`, `cuda`, `cuda:<index>`, `GPU-<uuid>` or `auto`")
+    worker_watch_interval_s: float = Field(
+        3,
+        ge=0,
+        le=3600,
+        description="between two looks at the repository for what has come, gone or changed; 0: none",
+    )
+    worker_memory_bytes: ByteSize = Field(
+        ByteSize(0),
+        description="most bytes of model files in memory, as `4GiB`; the least recently used make room. 0: no bound",
+    )
     worker_result_compression: Compression = Field("none", description="of result records: none, zstd or lz4")
     lane_partitions: int = Field(12, ge=1, le=1000, description="of a lane's topic, when the worker creates it")
 

@@ -48,7 +48,7 @@ def read_version(
         max_wait_s=config.dynamic_batching.max_queue_delay_microseconds / 1e6,
         signature=_signature(config, file.path, directory, pins),
         rules=rules_of(config, _pad_id(tokenizer_file)),
-        warmup_batch_sizes=tuple(warmup.batch_size for warmup in config.model_warmup),
+        warmups=config.model_warmup,
         parameters=config.parameters,
         isolation=config.isolation,
         run_limit_s=config.run_limit_seconds,

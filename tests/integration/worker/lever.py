@@ -35,12 +35,15 @@ parameters: {onnxruntime: {intra_op_threads: 1}}
 """
 
 
-def write_lever(repository: Path, versions: Sequence[str] = ("1",)) -> Path:
-    """The model in a model repository. Returns the repository."""
+def write_lever(repository: Path, versions: Sequence[str] = ("1",), factor: float = 2.0) -> Path:
+    """The model in a model repository; other versions that are there stay. Returns the repository.
+
+    With another `factor` it multiplies by that instead.
+    """
     for version in versions:
         directory = repository / MODEL / version
-        directory.mkdir(parents=True)
-        onnx.save(_model(), str(directory / "model.onnx"))
+        directory.mkdir(parents=True, exist_ok=True)
+        onnx.save(_model(factor), str(directory / "model.onnx"))
     (repository / MODEL / "model.yaml").write_text(MODEL_YAML)
     return repository
 
@@ -101,7 +104,7 @@ def doubles(payload: Payload | None) -> list[float]:
     return values
 
 
-def _model() -> onnx.ModelProto:
+def _model(factor: float = 2.0) -> onnx.ModelProto:
     matrix = np.eye(SIZE, dtype=np.float32)
     nodes = [
         helper.make_node("ReduceMax", ["spins"], ["trips"], keepdims=0),
@@ -116,7 +119,7 @@ def _model() -> onnx.ModelProto:
     constants = [
         helper.make_tensor("matrix", TensorProto.FLOAT, matrix.shape, matrix.tobytes(), raw=True),
         helper.make_tensor("zero", TensorProto.INT64, [], [0]),
-        helper.make_tensor("table", TensorProto.FLOAT, [1, 1], [2.0]),
+        helper.make_tensor("table", TensorProto.FLOAT, [1, 1], [factor]),
     ]
     graph = helper.make_graph(
         nodes,

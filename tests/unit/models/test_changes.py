@@ -9,7 +9,7 @@ import pytest
 from schemas.model_states import ModelState, WantedState
 from schemas.signature import Signature, TensorSpec
 from tests.unit.models.looks import found, look
-from workers.inference.changes import Changes, Known, changes, gone, settled
+from workers.inference.changes import Changes, Known, changes, sight_of
 from workers.inference.look import Found, Look
 from workers.inference.model_version import ModelVersion
 
@@ -42,14 +42,7 @@ def to_do(
     def wanted(version: ModelVersion) -> WantedState | None:
         return wishes.get(f"v{version.version}")
 
-    return changes(
-        served,
-        failed or {},
-        now,
-        ready=settled(before or now, now),
-        missing=gone(before, now, served),
-        wanted=wanted,
-    )
+    return changes(served, failed or {}, sight_of(before or now, now), wanted)
 
 
 def test_what_is_served_as_it_stands_is_left_alone() -> None:
@@ -124,5 +117,5 @@ def test_one_that_was_unloaded_and_loaded_between_two_looks_is_announced_again()
     assert to_do(served, look(ONE), v1=later) == NOTHING._replace(announce=[Known(ONE, later)])
 
 
-def test_everything_is_settled_at_the_first_look() -> None:
-    assert settled(None, look(ONE, TWO)) == {"digits/1", "digits/2"}
+def test_everything_is_ready_at_the_first_look() -> None:
+    assert sight_of(None, look(ONE, TWO)).ready == {"digits/1", "digits/2"}

@@ -31,7 +31,7 @@ def test_model_yaml_becomes_a_model_version_with_its_signature(tmp_path: Path) -
                 {"name": "scores", "data_type": "TYPE_FP32", "dims": [2], "label_filename": "labels.txt"},
             ],
             dynamic_batching={"max_queue_delay_microseconds": 1500},
-            model_warmup=[{"batch_size": 1}, {"batch_size": 64}],
+            model_warmup=[{"batch_size": 1}, {"batch_size": 64, "length": 9}],
             parameters={"onnxruntime": {"intra_op_threads": 2}},
             image={"width": 8, "height": 8, "mode": "L", "layout": "HW", "scale": 0.5, "invert": "auto"},
         ),
@@ -43,7 +43,8 @@ def test_model_yaml_becomes_a_model_version_with_its_signature(tmp_path: Path) -
     assert (version.model, version.version, version.name) == ("digits", "1", "digits/1")
     assert (version.directory, version.file) == (model / "1", model / "1" / "model.onnx")
     assert version.platform == "onnxruntime_onnx"
-    assert (version.max_batch_size, version.max_wait_s, version.warmup_batch_sizes) == (64, 0.0015, (1, 64))
+    assert (version.max_batch_size, version.max_wait_s) == (64, 0.0015)
+    assert [(each.batch_size, each.length) for each in version.warmups] == [(1, 1), (64, 9)]
     assert version.parameters.onnxruntime.intra_op_threads == 2
     assert (version.description, version.metrics, version.is_default) == ("Digits", {"test_accuracy": 0.97}, True)
     assert version.signature == Signature(
