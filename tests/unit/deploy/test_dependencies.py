@@ -32,8 +32,10 @@ HOMES = {
     "workers/router": ["router"],
     "workers/sink": ["sink"],
     "penstock/embedded": ["embedded"],
+    "penstock/exporting": ["export"],
+    "penstock/importing": ["worker", "onnx"],
     "penstock/submit": ["bulk"],
-    "penstock": ["stack"],
+    "penstock": ["stack", "export"],
 }
 
 

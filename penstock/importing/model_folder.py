@@ -1,0 +1,92 @@
+"""A model as it is to stand in a model repository, and putting it there whole or not at all."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from schemas.errors import ConfigurationError
+from schemas.names import MODEL_NAME
+from workers.inference.repository import ModelRepository
+
+
+class ModelFolder(NamedTuple):
+    """`fields` are those of model.yaml. `files` says where each file comes from, by its path in the model's folder.
+
+    `notes` tell what became of something, or that it was left behind: a line each.
+    """
+
+    fields: Mapping[str, Any]
+    files: Mapping[str, Path]
+    notes: Sequence[str] = ()
+
+    @property
+    def name(self) -> str:
+        return str(self.fields["name"])
+
+
+def model_name(given: str | None, own: str, notes: list[str]) -> str:
+    """The `given` name, else the model's `own` as it may be here; a note tells where that is another."""
+    name = given or own.lower().replace("_", "-").replace(".", "-").replace(" ", "-")
+    if not MODEL_NAME.fullmatch(name):
+        raise ConfigurationError(f"{name!r} cannot be a model's name here ({MODEL_NAME.pattern}): --name gives another")
+    if name != own:
+        notes.append(f"name: {own} is {name} here")
+    return name
+
+
+def put_into(repository: Path, folder: ModelFolder, *, origin: str, link: bool = False) -> Path:
+    """Write the model's folder into `repository`, and say where it is.
+
+    It is built aside, read as a worker would read it, and moved into place: nobody sees half of it. With `link`, files
+    are linked hard where the file system can, and copied elsewhere. Raises `ConfigurationError` if a model of that name
+    is there already, or if a worker could not read what came out; then nothing is left behind.
+    """
+    target = repository / folder.name
+    if target.exists():
+        raise ConfigurationError(f"{target}: is there already")
+    try:
+        repository.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".importing-", dir=repository) as aside:
+            _build(Path(aside) / folder.name, folder, origin, link)
+            _check(Path(aside), target)
+            (Path(aside) / folder.name).rename(target)
+    except OSError as error:
+        raise ConfigurationError(f"{target}: cannot be written: {error}") from error
+    return target
+
+
+def _build(directory: Path, folder: ModelFolder, origin: str, link: bool) -> None:
+    directory.mkdir()
+    for path, source in folder.files.items():
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        _link_or_copy(source, directory / path) if link else shutil.copyfile(source, directory / path)
+    head = "".join(f"# {line}\n" for line in [f"Made from {origin}.", *folder.notes])
+    text = yaml.safe_dump(dict(folder.fields), sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
+    (directory / "model.yaml").write_text(f"{head}{text}", encoding="utf-8")
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _check(aside: Path, target: Path) -> None:
+    """Whether a worker with every runtime and all trust can read it; loading it is the worker's."""
+    try:
+        ModelRepository(aside, is_installed=lambda _: True, trust="code").scan([target.name])
+    except ConfigurationError as error:
+        raise ConfigurationError(error.message.replace(str(aside), str(target.parent))) from error
+
+
+def files_under(directory: Path) -> Iterator[tuple[str, Path]]:
+    """Every file below `directory`, with its path from there."""
+    for source in sorted(directory.rglob("*")):
+        if source.is_file():
+            yield source.relative_to(directory).as_posix(), source

@@ -1,0 +1,140 @@
+"""Estimators of scikit-learn become graphs that answer alike, or are not exported."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from penstock.cli import main
+from schemas.errors import ConfigurationError
+from tests.integration.models.digits import load
+from tests.integration.models.needs import need
+
+need("onnxruntime")
+need("skl2onnx")
+need("sklearn")
+
+import joblib  # noqa: E402 - after the checks above
+from sklearn.datasets import load_iris  # noqa: E402
+from sklearn.ensemble import RandomForestClassifier  # noqa: E402
+from sklearn.linear_model import LinearRegression, LogisticRegression  # noqa: E402
+from sklearn.neighbors import NearestNeighbors  # noqa: E402
+from sklearn.pipeline import make_pipeline  # noqa: E402
+from sklearn.preprocessing import StandardScaler  # noqa: E402
+from sklearn.svm import SVC, LinearSVC  # noqa: E402
+
+from penstock.exporting.sklearn import to_graph  # noqa: E402
+
+IRIS = load_iris()
+X = IRIS.data.astype(np.float32)
+KINDS = IRIS.target_names[IRIS.target]
+
+
+def exported(root: Path, estimator: Any, *options: str) -> Result:
+    joblib.dump(estimator, root / "model.joblib")
+    arguments = [str(root / "model.joblib"), str(root / "models"), "--name", "iris", *options]
+    return CliRunner().invoke(main, ["export", "sklearn", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("estimator", "outputs"),
+    [
+        (make_pipeline(StandardScaler(), LogisticRegression(max_iter=500)), {"label": [], "probabilities": [3]}),
+        (RandomForestClassifier(10, random_state=0), {"label": [], "probabilities": [3]}),
+        (LinearSVC(max_iter=10_000, random_state=0), {"label": [], "probabilities": [3]}),
+        (SVC(), {"label": [], "probabilities": [3]}),
+    ],
+    ids=["pipeline", "forest", "linear scores", "scores"],
+)
+def test_a_classifier_answers_as_it_did(tmp_path: Path, estimator: Any, outputs: dict[str, list[int]]) -> None:
+    estimator.fit(X, IRIS.target)
+    result = exported(tmp_path, estimator, "--trust")
+    assert result.exit_code == 0, result.output
+    assert "256 random rows answered alike" in result.stderr
+    answered = load("iris/1", repository=tmp_path / "models").run({"features": X})
+    np.testing.assert_array_equal(answered["label"], estimator.predict(X))
+    assert {name: list(array.shape[1:]) for name, array in answered.items()} == outputs
+
+
+def test_a_classifier_of_words_answers_with_words(tmp_path: Path) -> None:
+    estimator = LogisticRegression(max_iter=500).fit(X, KINDS)
+    assert exported(tmp_path, estimator, "--trust").exit_code == 0
+    assert (tmp_path / "models" / "iris" / "labels.txt").read_text().split() == ["setosa", "versicolor", "virginica"]
+    answered = load("iris/1", repository=tmp_path / "models").run({"features": X[[0, 100]]})
+    assert answered["label"].tolist() == ["setosa", "virginica"]
+
+
+@pytest.mark.parametrize(
+    "estimator", [LinearRegression().fit(X, IRIS.target), StandardScaler().fit(X)], ids=["regressor", "transformer"]
+)
+def test_regressors_and_transformers_go_too(tmp_path: Path, estimator: Any) -> None:
+    assert exported(tmp_path, estimator, "--trust").exit_code == 0
+    answered = load("iris/1", repository=tmp_path / "models").run({"features": X})["variable"]
+    asked = estimator.predict(X)[:, None] if hasattr(estimator, "predict") else estimator.transform(X)
+    np.testing.assert_allclose(answered, asked, rtol=1e-3, atol=1e-4)
+
+
+def test_names_of_columns_become_features(tmp_path: Path) -> None:
+    estimator = LinearRegression().fit(X, IRIS.target)
+    estimator.feature_names_in_ = np.array(["a", "b", "c", "d"], dtype=object)
+    exported(tmp_path, estimator, "--trust")
+    written = yaml.safe_load((tmp_path / "models" / "iris" / "model.yaml").read_text())
+    assert written["features"] == ["a", "b", "c", "d"]
+
+
+def test_without_a_word_of_trust_nothing_is_unpickled(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "traces"),)
+
+    result = exported(tmp_path, Trap())
+    assert result.exit_code == 2
+    assert "runs whatever code it holds: say --trust" in result.stderr
+    assert not (tmp_path / "traces").exists()
+
+
+def test_a_graph_that_answers_otherwise_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    estimator = LogisticRegression(max_iter=500).fit(X, IRIS.target)
+    # An estimator that was changed behind its converter's back.
+    monkeypatch.setattr(LogisticRegression, "predict", lambda self, rows: np.zeros(len(rows), np.int64))
+    with pytest.raises(ConfigurationError, match=r"output 'label': the graph answers \d+ of 256 rows otherwise"):
+        to_graph(estimator)
+
+
+def test_a_sample_takes_the_place_of_random_rows(tmp_path: Path) -> None:
+    np.save(tmp_path / "sample.npy", X[::3])
+    estimator = LogisticRegression(max_iter=500).fit(X, IRIS.target)
+    result = exported(tmp_path, estimator, "--trust", "--sample", str(tmp_path / "sample.npy"))
+    assert "50 sample rows answered alike" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("estimator", "reason"),
+    [
+        (LogisticRegression(), "LogisticRegression: was not fitted, or not on a table of numbers"),
+        (NearestNeighbors().fit(X), "NearestNeighbors: has no ONNX form"),
+    ],
+    ids=["unfitted", "no form"],
+)
+def test_what_cannot_be_converted_is_told(tmp_path: Path, estimator: Any, reason: str) -> None:
+    result = exported(tmp_path, estimator, "--trust")
+    assert result.exit_code == 1
+    assert reason in result.output
+
+
+def test_a_file_that_is_no_estimator_is_told(tmp_path: Path) -> None:
+    (tmp_path / "model.joblib").write_text(json.dumps({"no": "pickle"}))
+    arguments = ["export", "sklearn", str(tmp_path / "model.joblib"), str(tmp_path), "--name", "iris", "--trust"]
+    assert "cannot be loaded" in CliRunner().invoke(main, arguments).output
+
+
+def test_a_sample_of_another_width_is_told(tmp_path: Path) -> None:
+    np.save(tmp_path / "sample.npy", X[:, :3])
+    estimator = LogisticRegression(max_iter=500).fit(X, IRIS.target)
+    result = exported(tmp_path, estimator, "--trust", "--sample", str(tmp_path / "sample.npy"))
+    assert "has shape [150, 3], and the estimator takes rows of 4" in result.output

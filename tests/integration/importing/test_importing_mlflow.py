@@ -1,0 +1,148 @@
+"""Folders that MLflow 3.17 wrote (`mlflow/`) become models of ours."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from penstock.cli import main
+from schemas.errors import ConfigurationError
+from tests.integration.models.needs import need
+from workers.inference.backends import Backend, load_backend
+from workers.inference.repository import ModelRepository
+
+need("onnxruntime")
+need("sklearn")
+
+SAVED = Path(__file__).with_name("mlflow")
+SETOSA, VIRGINICA = [5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]
+ROWS = np.array([SETOSA, VIRGINICA], np.float32)
+
+
+def imported(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["import", "mlflow", *map(str, arguments)])
+
+
+def load(repository: Path, name: str) -> Backend:
+    (version,) = ModelRepository(repository, trust="code").scan([name])
+    return load_backend(version, "cpu")
+
+
+def fields(repository: Path, name: str) -> Mapping[str, Any]:
+    content: Mapping[str, Any] = yaml.safe_load((repository / name / "model.yaml").read_text())
+    return content
+
+
+def altered(root: Path, saved: str, **changes: Any) -> Path:
+    copytree(SAVED / saved, root / saved)
+    model = yaml.safe_load((root / saved / "MLmodel").read_text())
+    (root / saved / "MLmodel").write_text(yaml.safe_dump({**model, **changes}))
+    return root / saved
+
+
+@pytest.mark.parametrize(
+    ("saved", "given", "output"),
+    [("iris_graph", "X", "label"), ("iris_pickled", "features", "prediction"), ("iris_columns", "features", "kind")],
+)
+def test_an_imported_model_answers_as_it_did(tmp_path: Path, saved: str, given: str, output: str) -> None:
+    result = imported(SAVED / saved, tmp_path, "--name", "iris", "--version", "3", "--max-batch-size", "8")
+    assert result.exit_code == 0, result.output
+    assert load(tmp_path, "iris/3").run({given: ROWS})[output].tolist() == [0, 2]
+    assert fields(tmp_path, "iris")["max_batch_size"] == 8
+
+
+def test_an_array_without_a_name_is_called_as_in_the_graph(tmp_path: Path) -> None:
+    assert imported(SAVED / "width_graph", tmp_path).exit_code == 0
+    widths = load(tmp_path, "width-graph").run({"X": ROWS[:, :3]})["variable"]
+    np.testing.assert_allclose(widths[:, 0], ROWS[:, 3], atol=0.5)
+
+
+def test_a_pickle_is_pinned_and_says_that_it_is_code(tmp_path: Path) -> None:
+    assert imported(SAVED / "iris_pickled", tmp_path).exit_code == 0
+    assert fields(tmp_path, "iris-pickled")["trust"] == "code"
+    with pytest.raises(ConfigurationError, match="runs the model's own code, and this worker may not"):
+        ModelRepository(tmp_path).scan()
+    (tmp_path / "iris-pickled" / "1" / "model.joblib").write_bytes(b"another")
+    (version,) = ModelRepository(tmp_path, trust="code").scan()
+    with pytest.raises(ConfigurationError, match="is not the file that"):
+        load_backend(version, "cpu")
+
+
+def test_columns_of_a_data_frame_become_features(tmp_path: Path) -> None:
+    imported(SAVED / "iris_columns", tmp_path)
+    assert fields(tmp_path, "iris-columns")["features"] == [
+        "sepal_length",
+        "sepal_width",
+        "petal_length",
+        "petal_width",
+    ]
+
+
+def test_what_does_not_come_along_is_told(tmp_path: Path) -> None:
+    told = imported(SAVED / "iris_pickled", tmp_path).stderr
+    assert "requirements.txt: left behind: a worker runs on the packages that are installed with it" in told
+    assert "scikit-learn 1.9.1 pickled it, and should unpickle it" in told
+
+
+def test_weights_beside_a_graph_come_along(tmp_path: Path) -> None:
+    model = altered(tmp_path, "iris_graph")
+    (model / "weights.data").write_bytes(b"weights")
+    imported(model, tmp_path / "models")
+    version = tmp_path / "models" / "iris-graph" / "1"
+    assert sorted(file.name for file in version.iterdir()) == ["model.onnx", "weights.data"]
+
+
+SKOPS = {"sklearn": {"pickled_model": "model.pkl", "serialization_format": "skops"}}
+
+
+def signature(**tensors: Any) -> dict[str, Any]:
+    return {"signature": {name: json.dumps(value) for name, value in tensors.items()}}
+
+
+@pytest.mark.parametrize(
+    ("saved", "changes", "reason"),
+    [
+        ("iris_graph", {"flavors": {"pytorch": {}, "python_function": {}}}, "only onnx and sklearn are taken"),
+        ("iris_graph", {"signature": None}, "signature.inputs: is missing: save the model with signature="),
+        ("iris_graph", {"flavors": {"onnx": {"data": "../other"}}}, "the file '../other' that MLmodel names"),
+        ("iris_pickled", {"flavors": SKOPS}, "is in the format skops, which no worker reads: `penstock export"),
+        (
+            "iris_columns",
+            signature(inputs=[{"type": "string", "name": "city"}], outputs=[{"type": "long"}]),
+            "signature: columns that are no numbers: city (string)",
+        ),
+        (
+            "iris_graph",
+            signature(
+                inputs=[{"type": "tensor", "name": "X", "tensor-spec": {"dtype": "float32", "shape": [4]}}],
+                outputs=[{"type": "tensor", "name": "label", "tensor-spec": {"dtype": "int64", "shape": [-1]}}],
+            ),
+            "shape [4]: the first is not -1",
+        ),
+        (
+            "iris_graph",
+            signature(
+                inputs=[{"type": "tensor", "name": "X", "tensor-spec": {"dtype": "float32", "shape": [-1, 4]}}],
+                outputs=[{"type": "tensor", "tensor-spec": {"dtype": "int64", "shape": [-1]}}],
+            ),
+            "an output has no name, and the graph has label, probabilities",
+        ),
+        (
+            "iris_pickled",
+            signature(inputs=[{"type": "tensor", "tensor-spec": {"dtype": "datetime64", "shape": [-1]}}], outputs=[{}]),
+            "dtype",
+        ),
+    ],
+)
+def test_what_cannot_be_served_is_refused_in_words(
+    tmp_path: Path, saved: str, changes: dict[str, Any], reason: str
+) -> None:
+    result = imported(altered(tmp_path, saved, **changes), tmp_path / "models")
+    assert result.exit_code == 1
+    assert reason in result.output
