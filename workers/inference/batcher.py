@@ -84,7 +84,7 @@ class Batcher(Generic[T]):
     def take(self) -> list[T]:
         """Close the micro-batch that is due first: the oldest item of a group, and others that go well with it."""
         worth = self.limits.padding_worth() if self._rules.sized else None
-        taken = self._next().take(Bounds(self.limits.rows, worth))
+        taken = self._next().take(Bounds(self.limits.rows, worth, self.limits.cost))
         self._gone(len(taken))
         return taken
 
@@ -112,4 +112,4 @@ class Batcher(Generic[T]):
         return max(group.first_came, min(due_at, group.earliest_deadline - run_s - MARGIN_S))
 
     def _full(self, group: Waiting[T]) -> bool:
-        return group.rows >= self.limits.rows or group.cost >= self._rules.max_cost
+        return group.rows >= self.limits.rows or group.cost >= min(self._rules.max_cost, self.limits.cost)

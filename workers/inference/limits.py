@@ -1,5 +1,6 @@
 """What bounds a micro-batch: told by whoever learns from the runs, asked by whoever collects."""
 
+import math
 from typing import NamedTuple, Protocol
 
 
@@ -9,6 +10,10 @@ class Limits(Protocol):
     @property
     def rows(self) -> int:
         """The most rows of the next micro-batch."""
+
+    @property
+    def cost(self) -> float:
+        """The most cost of the next micro-batch, padding included; infinite where none is known."""
 
     def predicted_s(self, rows: int, cost: float) -> float | None:
         """How long a run takes; None while that is unknown."""
@@ -21,6 +26,7 @@ class FixedLimits(NamedTuple):
     """Always the same, and nothing is known of run times."""
 
     rows: int
+    cost: float = math.inf
 
     def predicted_s(self, rows: int, cost: float) -> float | None:  # noqa: ARG002 - the protocol's
         return None

@@ -78,11 +78,12 @@ class Rules:
         """Of a micro-batch that is padded to `size`, and to one of the `batch_sizes`."""
         return round_up(rows, self.batch_sizes) * self.row_cost(size)
 
-    def most_rows(self, rows: int, size: Size) -> int:
+    def most_rows(self, rows: int, size: Size, cost: float = math.inf) -> int:
         """How many of `rows` rows of this size may run together; at least one."""
-        if self.cost(rows, size) <= self.max_cost:
+        cost = min(cost, self.max_cost)
+        if self.cost(rows, size) <= cost:
             return rows
-        fitting = int(self.max_cost / self.row_cost(size))
+        fitting = int(cost / self.row_cost(size))
         return max(1, max((step for step in self.batch_sizes if step <= fitting), default=fitting))
 
     def _padded(self, size: Size) -> Size:

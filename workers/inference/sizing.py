@@ -3,22 +3,36 @@
 Why it is done so: docs/decisions/0008-batch-size.md.
 """
 
+import math
 from collections.abc import Sequence
+from typing import Final
 
 from workers.inference.run_time import RunTime
 from workers.inference.size_search import SizeSearch
+
+# Of the cost that memory had no room for, where rows differ in cost; it is not felt for the limit as it is with rows.
+ROOM: Final = 0.75
 
 
 class BatchSizer:
     """Starts small, and grows as far as that pays: to `ceiling` rows at most, with runs of `target_s` at most, and by
     `batch_sizes`, where there are any.
 
-    One that is not `adaptive` is the ceiling from the start, until memory runs out.
+    Where `costs_differ`, from text to text or image to image, it is their sum that memory limits. One that is not
+    `adaptive` is the ceiling from the start, until memory runs out.
     """
 
     def __init__(
-        self, ceiling: int, *, target_s: float | None = None, adaptive: bool = True, batch_sizes: Sequence[int] = ()
+        self,
+        ceiling: int,
+        *,
+        target_s: float | None = None,
+        adaptive: bool = True,
+        batch_sizes: Sequence[int] = (),
+        costs_differ: bool = False,
     ) -> None:
+        self.cost = math.inf  # the most that the next micro-batch may cost
+        self._costs_differ = costs_differ
         self._adaptive = adaptive
         self._run_time = RunTime()
         self._search = SizeSearch(ceiling, self._run_time, target_s, batch_sizes)
@@ -60,6 +74,9 @@ class BatchSizer:
         """The cost that takes as long as the fixed part of a run: padding beyond it is dearer than another run."""
         return self._run_time.fixed_cost()
 
-    def out_of_memory(self, rows: int) -> None:
-        """Memory ran out with so many rows: never again so many."""
-        self._search.refuse(rows)
+    def out_of_memory(self, rows: int, cost: float) -> None:
+        """Memory ran out: never again so many rows; or where these differ in cost, never again so much of it."""
+        if self._costs_differ:
+            self.cost = min(self.cost, ROOM * cost)
+        else:
+            self._search.refuse(rows)

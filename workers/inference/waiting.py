@@ -36,10 +36,13 @@ _Queue = deque[tuple[T, int, int, int, float, float]]
 
 
 class Bounds(NamedTuple):
-    """Of the next micro-batch: its rows, and the cost of padding that one run more would be worth, if it is known."""
+    """Of the next micro-batch: its rows, the cost of padding that one run more would be worth, if it is known, and its
+    cost.
+    """
 
     rows: int
     padding_worth: float | None = None
+    cost: float = math.inf
 
 
 class Waiting(Generic[T]):
@@ -98,7 +101,7 @@ class Waiting(Generic[T]):
 
     def _take_oldest(self, bounds: Bounds) -> list[T]:
         ((size, queue),) = self._queues.items()
-        most_rows = self._rules.most_rows(bounds.rows, size)
+        most_rows = self._rules.most_rows(bounds.rows, size, bounds.cost)
         taken = [queue[0][0]]
         rows = queue.popleft()[1]
         while queue and rows + queue[0][1] <= most_rows:
@@ -171,7 +174,7 @@ class _Growing(Generic[T]):
         if item is None:
             return math.inf
         size, rows = self._size_with(item), self._rows + item.rows
-        if rows > self._rules.most_rows(self._bounds.rows, size):
+        if rows > self._rules.most_rows(self._bounds.rows, size, self._bounds.cost):
             return math.inf
         row_cost = self._rules.row_cost(size)
         without = self._cost + item.rows * self._rules.row_cost(item.size)

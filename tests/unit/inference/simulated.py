@@ -55,7 +55,7 @@ def serve(
         model, rows = eras[number // runs], sizer.rows
         sizes.append(rows)
         if memory_rows is not None and rows > memory_rows:
-            sizer.out_of_memory(rows)
+            sizer.out_of_memory(rows, rows)
             out_of_memory += 1
             continue
         seconds = model(rows) * chance.lognormvariate(0, noise)

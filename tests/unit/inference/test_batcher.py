@@ -30,6 +30,7 @@ class Known(NamedTuple):
     rows: int
     run_s: float | None = None
     worth: float | None = None
+    cost: float = math.inf
 
     def predicted_s(self, rows: int, cost: float) -> float | None:
         return self.run_s
@@ -197,6 +198,7 @@ things = st.lists(
     st.sampled_from([math.inf, 200.0, 60.0]),
     st.none() | st.floats(0, 500),
     st.sampled_from([(), (1, 2, 4, 12)]),
+    st.sampled_from([math.inf, 100.0]),
 )
 def test_whatever_waits_is_taken_once_by_the_rules(
     kinds: list[tuple[int, int, str, float]],
@@ -204,9 +206,10 @@ def test_whatever_waits_is_taken_once_by_the_rules(
     max_cost: float,
     worth: float | None,
     batch_sizes: tuple[int, ...],
+    room: float,
 ) -> None:
     rules = tokens(max_cost, batch_sizes)
-    waiting = Batcher[Thing](Known(max_rows, worth=worth), 1.0, 10_000, rules)
+    waiting = Batcher[Thing](Known(max_rows, worth=worth, cost=room), 1.0, 10_000, rules)
     left: list[Thing] = []
     now = 0.0
     for number, (rows, length, group, later) in enumerate(kinds):
@@ -223,7 +226,7 @@ def test_whatever_waits_is_taken_once_by_the_rules(
         # A micro-batch keeps to its rows and its cost, but a single thing beyond them
         rows = sum(thing.rows for thing in batch)
         size = max(thing.size for thing in batch)
-        assert len(batch) == 1 or (rows <= max_rows and rules.cost(rows, size) <= max_cost)
+        assert len(batch) == 1 or (rows <= max_rows and rules.cost(rows, size) <= min(max_cost, room))
         # Padding is no more than it is worth
         cost = sum(thing.rows * thing.size[0] for thing in batch)
         assert rows * size[0] - cost <= max(size[0] if worth is None else worth, cost / 16)

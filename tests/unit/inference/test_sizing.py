@@ -91,8 +91,18 @@ def test_memory_runs_out_a_few_times_and_the_rest_is_made_the_most_of(memory_row
 def test_when_memory_runs_out_half_is_next() -> None:
     sizer = BatchSizer(64)
     sizer.start_at(64)
-    sizer.out_of_memory(64)
+    sizer.out_of_memory(64, 64)
     assert sizer.rows == 32
+
+
+def test_where_rows_differ_in_cost_their_sum_is_what_memory_limits() -> None:
+    sizer = BatchSizer(64, costs_differ=True)
+    sizer.start_at(64)
+    sizer.out_of_memory(8, 4096)
+    assert sizer.rows == 64
+    assert sizer.cost == 3072
+    sizer.out_of_memory(64, 8192)
+    assert sizer.cost == 3072
 
 
 def test_it_grows_by_two_at_most_and_at_once_where_it_pays() -> None:
@@ -106,7 +116,7 @@ def test_a_sizer_that_is_not_adaptive_is_the_ceiling_until_memory_runs_out() -> 
     sizer = BatchSizer(64, adaptive=False)
     serve(sizer, line(0.0, 1 * MS), ceiling=64, seed=0, runs=500)
     assert sizer.rows == 64
-    sizer.out_of_memory(64)
+    sizer.out_of_memory(64, 64)
     assert sizer.rows == 32
     assert sizer.predicted_s(64, 64.0) == pytest.approx(64 * MS, rel=0.2)
 
@@ -180,7 +190,7 @@ def test_it_is_never_above_its_ceiling_nor_where_memory_ran_out_nor_below_one(
     for filled, seconds, luck in events:
         rows = max(1, round(sizer.rows * filled))
         if luck == 0:
-            sizer.out_of_memory(rows)
+            sizer.out_of_memory(rows, rows)
             refused = min(refused, max(2, rows))
         else:
             sizer.observe(rows, rows, seconds)
