@@ -1,7 +1,11 @@
 """A file of a model version that model.yaml holds to its SHA-256."""
 
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from schemas.errors import ConfigurationError
 
 SHOWN_DIGITS: Final = 12  # of a digest, to tell two apart
 
@@ -22,3 +26,10 @@ class Pin(NamedTuple):
             f"{self.sha256[:SHOWN_DIGITS]}..., and the file's {found[:SHOWN_DIGITS]}... "
             "(once you know why it changed, `sha256sum` prints the new value)"
         )
+
+
+def hold_to_pins(path: Path, data: bytes, pins: Iterable[Pin]) -> None:
+    """Raise `ConfigurationError` if `data`, which was read from `path`, is not what a pin of that file says."""
+    for pin in pins:
+        if pin.file == path and (mistake := pin.mistake(hashlib.sha256(data).hexdigest())) is not None:
+            raise ConfigurationError(mistake)

@@ -1,9 +1,7 @@
 """Texts to token ids."""
 
-import hashlib
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from pathlib import Path
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
@@ -12,7 +10,7 @@ from schemas.errors import ConfigurationError, InvalidInput
 from schemas.tensors import Array
 from workers.inference.model_parameters import TokenTensor
 from workers.inference.model_version import ModelVersion
-from workers.inference.pin import Pin
+from workers.inference.pin import hold_to_pins
 
 
 class TextTokenizer:
@@ -65,7 +63,9 @@ def load_tokenizer(version: ModelVersion) -> TextTokenizer:
     parameters, path = version.parameters.tokenizer, version.tokenizer_file
     assert parameters is not None and path is not None  # noqa: S101, PT018 - the caller's condition
     try:
-        tokenizer = Tokenizer.from_buffer(_read_pinned(path, version.pins))
+        data = path.read_bytes()
+        hold_to_pins(path, data, version.pins)
+        tokenizer = Tokenizer.from_buffer(data)
     except ConfigurationError:
         raise
     except Exception as error:  # the library raises bare `Exception`
@@ -74,14 +74,6 @@ def load_tokenizer(version: ModelVersion) -> TextTokenizer:
     tokenizer.no_padding()
     tokenizer.enable_truncation(parameters.max_tokens)
     return TextTokenizer(tokenizer, parameters.produces, padding.get("pad_id", 0))
-
-
-def _read_pinned(path: Path, pins: Sequence[Pin]) -> bytes:
-    data = path.read_bytes()
-    for pin in pins:
-        if pin.file == path and (mistake := pin.mistake(hashlib.sha256(data).hexdigest())):
-            raise ConfigurationError(mistake)
-    return data
 
 
 def _text(element: str | bytes) -> str:

@@ -1,6 +1,5 @@
 """From a version's configuration and directory to a `ModelVersion`: finds files, reads labels, chooses the platform."""
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -14,7 +13,7 @@ from workers.inference.data_types import DATATYPES
 from workers.inference.model_config import InputConfig, OutputConfig, VersionConfig
 from workers.inference.model_file import ModelFile
 from workers.inference.model_version import ModelVersion
-from workers.inference.pin import Pin
+from workers.inference.pin import Pin, hold_to_pins
 from workers.inference.platforms import PLATFORMS, PlatformName, Trust
 
 MAX_LABEL_BYTES: Final = 4 * 1024 * 1024
@@ -138,9 +137,7 @@ def _read_labels(path: Path, pins: tuple[Pin, ...]) -> tuple[str, ...]:
         raise ConfigurationError(
             f"{path}: must hold one class name a line, each once, in at most {MAX_LABEL_BYTES} bytes"
         )
-    for pin in pins:
-        if pin.file == path and (mistake := pin.mistake(hashlib.sha256(data).hexdigest())):
-            raise ConfigurationError(mistake)
+    hold_to_pins(path, data, pins)
     return labels
 
 

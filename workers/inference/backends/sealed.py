@@ -56,13 +56,12 @@ class SealedCopy:
 
     @property
     def version(self) -> ModelVersion:
-        """The version with the copies in place of its pinned files. What runs code is never loaded from elsewhere."""
+        """The version with the copy in place of its file, if that is pinned. Code is never loaded from elsewhere."""
         version = self._version
         copies = {pin.file: self._directory / pin.name for pin in version.pins}
         platform = PLATFORMS[version.platform]
         file = self._directory / platform.filename if platform.runs_code else copies.get(version.file, version.file)
-        tokenizer = version.tokenizer_file
-        return replace(version, file=file, tokenizer_file=tokenizer and copies.get(tokenizer, tokenizer))
+        return replace(version, file=file)
 
     def told(self, message: str) -> str:
         """The message with the repository's paths in place of the copy's."""
