@@ -26,7 +26,7 @@ T = TypeVar("T")
 Command = Callable[..., Any]
 
 
-class Id(click.ParamType[Place]):
+class Id(click.ParamType):
     name = "id"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
@@ -36,7 +36,7 @@ class Id(click.ParamType[Place]):
             self.fail(error.message, param, ctx)
 
 
-class Moment(click.ParamType[datetime]):
+class Moment(click.ParamType):
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:

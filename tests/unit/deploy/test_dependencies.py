@@ -18,6 +18,8 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
 GROUPS: dict[str, list[str]] = PROJECT["dependency-groups"]
 CONSTRAINTS = (ROOT / "constraints.txt").read_text()
+# What the benchmarks are held against has an environment of its own.
+PEERS = (ROOT / "benchmarks" / "peers" / "requirements.in").read_text().split()
 DEVELOPMENT = ("tests", "benchmarks", "examples", "deploy", "tools")
 OURS = {"schemas", "runtime", "stores", "producers", "gateway", "workers", "penstock", *DEVELOPMENT}
 # The extras that each part of the code may count on, beside what every role has.
@@ -86,7 +88,8 @@ def test_what_a_part_imports_its_extras_bring(home: str) -> None:
 
 @pytest.mark.parametrize("folder", DEVELOPMENT)
 def test_what_development_code_imports_some_extra_or_group_brings(folder: str) -> None:
-    declared = EVERYWHERE | names_of(line for lines in (*EXTRAS.values(), *GROUPS.values()) for line in lines)
+    everything = [*EXTRAS.values(), *GROUPS.values(), PEERS]
+    declared = EVERYWHERE | names_of(line for lines in everything for line in lines)
 
     assert undeclared(folder, declared) == set()
 
