@@ -70,6 +70,8 @@ class ServedLane:
         self._labels = labels = {"model": lane.model, "version": lane.version, "lane": str(lane.cls)}
         self.stage_seconds = {stage: metrics.STAGE_SECONDS.labels(**labels, stage=stage) for stage in metrics.STAGES}
         self.rows_total = metrics.ROWS.labels(**labels)
+        self.real_cost = metrics.COST.labels(**labels, kind="real")
+        self.padding_cost = metrics.COST.labels(**labels, kind="padding")
         self.batch_rows = metrics.BATCH_ROWS.labels(**labels)
         self.wait_seconds = metrics.WAIT_SECONDS.labels(**labels)
         self._queued_rows = metrics.QUEUED_ROWS.labels(**labels)

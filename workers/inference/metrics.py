@@ -13,6 +13,11 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 JOBS = Counter("penstock_worker_jobs_total", "Jobs ended by this worker", [*_LABELS, "outcome"])
 ROWS = Counter("penstock_worker_rows_total", "Rows run by this worker", _LABELS)
+COST = Counter(
+    "penstock_worker_cost_total",
+    "What was run, in the unit of the model's cost: the jobs themselves (real), and what was added to them (padding)",
+    [*_LABELS, "kind"],
+)
 BATCH_ROWS = Histogram("penstock_worker_batch_rows", "Rows in a micro-batch", _LABELS, buckets=_ROWS)
 STAGES = ("decode", "collate", "infer", "encode", "publish")
 STAGE_SECONDS = Histogram(

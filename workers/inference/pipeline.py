@@ -273,6 +273,8 @@ class Pipeline:
         rows = sum(item.rows for item in items)
         lane.rows_total.inc(rows)
         lane.batch_rows.observe(rows)
+        lane.real_cost.inc(ran.account.real_cost)
+        lane.padding_cost.inc(ran.account.padding_cost)
         lane.stage_seconds["infer"].observe(ran.account.model_s)
         lane.wait_seconds.observe(max(0.0, started_at.timestamp() - items[0].record.timestamp_ms / 1000))
 

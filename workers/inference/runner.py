@@ -56,6 +56,10 @@ class Account:
     collate_s: float = 0.0
 
     @property
+    def padding_cost(self) -> float:
+        return max(0.0, sum(run.cost for run in self.runs) - self.real_cost)
+
+    @property
     def model_s(self) -> float:
         return self.failed_s + sum(run.seconds for run in self.runs)
 

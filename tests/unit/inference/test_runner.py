@@ -165,7 +165,7 @@ def test_a_run_is_told_with_its_padding() -> None:
     ((rows, cost, seconds),) = ran.account.runs
     assert (rows, cost) == (4, 12.0)  # a row added, and each of three numbers
     assert seconds > 0
-    assert ran.account.real_cost == 6.0
+    assert (ran.account.real_cost, ran.account.padding_cost) == (6.0, 6.0)
 
 
 def test_a_job_that_costs_more_than_a_micro_batch_may_is_run_in_slices() -> None:
