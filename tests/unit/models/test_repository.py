@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from schemas.errors import ConfigurationError
 from schemas.signature import ImageSpec, Signature, TensorSpec
 from tests.unit.models.repositories import fields, installed, why_not, write_model
+from workers.inference.look import Look
 from workers.inference.repository import ModelRepository, natural_order
 
 ONNX_ONLY = installed("onnxruntime")
@@ -189,3 +191,34 @@ class TestProblems:
         (problem,) = (p for p in ModelRepository(root, ONNX_ONLY).survey().problems if p.model == "broken")
         assert (problem.name, problem.version) == ("broken", None)
         assert "line 1" in why_not(root, "broken/1")
+
+
+def test_a_look_finds_versions_with_their_files_and_what_is_wrong_with_others(tmp_path: Path) -> None:
+    write_model(tmp_path, versions=("1", "2"))
+    (tmp_path / "digits" / "1" / "model.onnx").write_bytes(b"12345")
+    (tmp_path / "digits" / "1" / "__pycache__").mkdir()
+    (tmp_path / "digits" / "1" / "__pycache__" / "handler.pyc").write_bytes(b"no part of the model")
+    (tmp_path / "digits" / "2" / "model.onnx").unlink()
+
+    look = ModelRepository(tmp_path, ONNX_ONLY).look(["digits"])
+
+    assert {name: found.size_bytes for name, found in look.found.items()} == {"digits/1": 5}
+    assert "model.onnx" in look.problems["digits/2"]
+    assert look.there == {"digits/1", "digits/2"}
+
+
+def test_the_marks_change_with_every_file_that_a_look_depends_on(tmp_path: Path) -> None:
+    model = write_model(tmp_path)
+    repository = ModelRepository(tmp_path, ONNX_ONLY)
+    for path in (model / "model.yaml", model / "labels.txt", model / "1" / "model.onnx", model / "2" / "new.onnx"):
+        before = repository.marks()
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"changed")
+        assert repository.marks() != before
+
+
+def test_a_look_at_patterns_that_find_nothing_finds_nothing(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    assert ModelRepository(tmp_path, ONNX_ONLY).look(["other"]) == Look({}, {}, frozenset())
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        ModelRepository(tmp_path / "gone", ONNX_ONLY).look()
