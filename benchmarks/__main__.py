@@ -7,7 +7,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import adaptive, latency, one_bad_row, poison, priority, scaling, submit_rate, worker_rate
+from benchmarks import adaptive, gpu, latency, one_bad_row, poison, priority, scaling, submit_rate, worker_rate
 from benchmarks.figures import machine, write
 from benchmarks.models import Models
 
@@ -20,6 +20,7 @@ MEASUREMENTS = {
     "priority": priority.measure,
     "adaptive": adaptive.measure,
     "scaling": scaling.measure,
+    "gpu": gpu.measure,
 }
 
 

@@ -1,5 +1,5 @@
 """The model without anything around it: `python -m benchmarks.model_alone <repository> <model/version> <workload>
-<shorten>`.
+<shorten> [<device>]`.
 
 Prints the rows a second of its backend, given the same rows in micro-batches of the same size as the worker.
 """
@@ -15,9 +15,9 @@ from workers.inference.repository import ModelRepository
 from workers.inference.texts import Texts, texts_of
 
 
-def measure(repository: str, name: str, workload: str, shorten: str) -> float:
+def measure(repository: str, name: str, workload: str, shorten: str, device: str = "cpu") -> float:
     (version,) = ModelRepository(Path(repository)).scan([name])
-    backend = load_backend(version, "cpu")
+    backend = load_backend(version, device)
     texts = texts_of(version)
     batches = WORKLOADS[workload].shortened(int(shorten)).stacked(version.max_batch_size)
     backend.run(_for_network(texts, batches[0]))
@@ -33,4 +33,4 @@ def _for_network(texts: Texts | None, batch: dict[str, Array]) -> dict[str, Arra
 
 
 if __name__ == "__main__":
-    sys.stdout.write(f"{measure(*sys.argv[1:5])}\n")
+    sys.stdout.write(f"{measure(*sys.argv[1:6])}\n")

@@ -6,6 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import onnxruntime
 import pytest
 
 ROOT = Path(__file__).parents[3]
@@ -42,3 +43,10 @@ async def test_durable_submits_are_counted_in_postgres_and_kafka() -> None:
     output = await run_benchmark("submit", "--rounds", "1", "--shorten", "8")
 
     assert re.search(r"\| [\d,.]+ .*\| [\d,.]+ .*\| [\d.]+ \|", output)
+
+
+@pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="there may be a GPU")
+async def test_without_a_gpu_its_measurement_says_why_there_is_none() -> None:
+    assert await run_benchmark("gpu") == (
+        "gpu: not measured: this ONNX Runtime has no CUDA: install penstock[onnx-gpu] in place of penstock[onnx]\n"
+    )
