@@ -16,13 +16,15 @@ from structlog.testing import capture_logs
 
 from schemas.errors import ConfigurationError, InvalidInput, JobError, ModelCrashed, OutOfMemory, TimeLimitExceeded
 from schemas.tensors import Array
+from tests.control_group import control_group
 from tests.unit.models.handlers import scan, write_handler
 from tests.waiting import eventually_sync
 from workers.inference.isolation.isolated import IsolatedBackend
 
 # Sums the values of a row; some values are words of command.
 ODD = """
-    import ctypes, os, signal, subprocess, sys, time
+    import ctypes, os, resource, signal, sys, time
+    from pathlib import Path
     import numpy as np
     from workers.inference.handler import InvalidInput
 
@@ -32,7 +34,15 @@ ODD = """
     def hang_with_the_gil(): ctypes.PyDLL(None).sleep(3600)
     def be_killed(): os.kill(os.getpid(), signal.SIGKILL)
     def be_told(): os.kill(os.getpid(), signal.SIGTERM); os.kill(os.getpid(), signal.SIGINT)
-    def starve(): raise MemoryError
+    def fill_the_memory():
+        Path(os.environ["CONTROL_GROUP"]).write_text(str(os.getpid()))
+        held = []
+        while True: held.append(bytearray(10_000_000))
+    def fill_the_address_space():
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (4_000_000_000, before[1]))
+        try: bytearray(8_000_000_000)
+        finally: resource.setrlimit(resource.RLIMIT_AS, before)
     def sys_exit(): sys.exit(3)
     def refuse(): raise InvalidInput("not this one", param="inputs[0]")
     def fail(): raise ValueError("/secret")
@@ -41,8 +51,8 @@ ODD = """
         if os.fork(): os._exit(7)
         time.sleep(3600)
 
-    COMMANDS = [leave, segfault, hang, hang_with_the_gil, be_killed, be_told, starve, sys_exit, refuse, fail, chat,
-                fork_and_leave]
+    COMMANDS = [leave, segfault, hang, hang_with_the_gil, be_killed, be_told, fill_the_address_space, sys_exit, refuse,
+                fail, chat, fork_and_leave, fill_the_memory]
 
     class Handler:
         def predict(self, inputs):
@@ -59,13 +69,14 @@ ODD = """
     HANG_WITH_THE_GIL,
     BE_KILLED,
     BE_TOLD,
-    STARVE,
+    FILL_THE_ADDRESS_SPACE,
     SYS_EXIT,
     REFUSE,
     FAIL,
     CHAT,
     FORK_AND_LEAVE,
-) = (-float(number) for number in range(1, 13))
+    FILL_THE_MEMORY,
+) = (-float(number) for number in range(1, 14))
 
 
 def values(*rows: float) -> dict[str, Array]:
@@ -113,7 +124,7 @@ def test_large_tensors_make_room_for_themselves(odd: IsolatedBackend) -> None:
     [
         (REFUSE, InvalidInput, "not this one"),
         (FAIL, JobError, r"sums/1 failed on this input \(ValueError\)"),
-        (STARVE, OutOfMemory, "ran out of memory"),
+        (FILL_THE_ADDRESS_SPACE, OutOfMemory, "ran out of memory"),
         (SYS_EXIT, JobError, "SystemExit"),
     ],
 )
@@ -139,6 +150,17 @@ def test_a_child_that_dies_costs_its_run_and_is_replaced(odd: IsolatedBackend, c
         odd.run(values(1, command))
     assert answers(odd)
     assert odd.pid != pid
+
+
+def test_a_child_that_fills_the_memory_is_killed_in_the_worker_s_stead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with control_group(256 * 1024 * 1024) as group:
+        monkeypatch.setenv("CONTROL_GROUP", str(group))
+        with isolated(tmp_path) as backend:
+            with pytest.raises(ModelCrashed, match="SIGKILL"):
+                backend.run(values(1, FILL_THE_MEMORY))
+            assert answers(backend)
 
 
 def test_a_crash_says_in_the_log_where_it_happened(odd: IsolatedBackend) -> None:

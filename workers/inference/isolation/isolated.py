@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from runtime.backoff import delays_s
@@ -72,7 +73,7 @@ class IsolatedBackend:
 
     def _start(self) -> None:
         self._child = Child(self._version.name)
-        self._child.start(self._version, self._device)
+        self._child.start(replace(self._version, isolation="none", run_limit_s=None), self._device)
         self._loading = True
 
     def _await_loaded(self) -> None:

@@ -19,9 +19,9 @@ from typing import Final, TextIO
 from runtime.logs import configure_logs
 from runtime.settings import LogSettings, load
 from workers.inference.backends import Backend
-from workers.inference.backends.loading import load_in_process
 from workers.inference.isolation.messages import Done, Failed, Run, decode_run, encode, failed
 from workers.inference.isolation.segment import Segment
+from workers.inference.warm import load_warm
 
 # Of 1000: where memory runs out, the kernel is to end us before the worker.
 KILL_ME_FIRST: Final = 500
@@ -69,8 +69,8 @@ def divert_noise() -> TextIO:
 
 def serve(connection: Connection, inputs: Segment, outputs: Segment) -> None:
     try:
-        # From the worker, which is who started us.
-        backend = load_in_process(*pickle.loads(connection.recv_bytes()))  # noqa: S301
+        version, device = pickle.loads(connection.recv_bytes())  # noqa: S301 - from the worker, who started us
+        backend = load_warm(version, device)
     except BaseException as error:
         connection.send_bytes(encode(failed(error)))
         return
