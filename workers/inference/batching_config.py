@@ -11,6 +11,8 @@ MaskType = Literal["TYPE_BOOL", "TYPE_INT32", "TYPE_INT64", "TYPE_FP32"]
 
 class DynamicBatching(Section):
     max_queue_delay_microseconds: int = Field(default=0, ge=0, le=60_000_000)
+    latency_target_microseconds: PositiveInt | None = None  # of one run
+    adaptive: bool = True  # false: as many rows as there are, up to max_batch_size
     max_cost: PositiveFloat | None = None  # of a micro-batch with its padding, in the unit of `cost`
     allowed_batch_sizes: tuple[PositiveInt, ...] = ()  # ascending; rows are added up to the next one
     batch_by: tuple[str, ...] = ()  # parameters of requests that are equal within a micro-batch

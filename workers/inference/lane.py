@@ -10,18 +10,23 @@ from typing import Any, Final, TypeVar
 
 from runtime.clock import Clock
 from runtime.logs import get_logger
+from schemas.errors import Canceled, DeadlineExceeded
 from schemas.jobs import end_of
 from schemas.topics import Lane
+from workers.consuming.adoption import Adoptions
+from workers.consuming.kafka_consumer import DRAIN_LIMIT_S
 from workers.consuming.offsets import Partition
 from workers.consuming.seams import Consumer, Record
 from workers.inference import metrics
 from workers.inference.batcher import Batcher
+from workers.inference.device_time import DeviceTime
 from workers.inference.ends import Ends
 from workers.inference.intake import Dead, Ended, Intake
 from workers.inference.item import Item
 from workers.inference.outcomes import Settled
 from workers.inference.runner import Runner
 from workers.inference.scheduler import Candidate
+from workers.inference.sizing import BatchSizer
 
 log = get_logger(__name__)
 
@@ -35,7 +40,10 @@ class ServedLane:
     """Fetches, decodes and queues. `wake` is called when there may be a micro-batch to run.
 
     A job is waiting, then closed into a micro-batch, then running until its end is published. What has not begun to
-    run when its partition is lost is forgotten: it comes again, here or elsewhere.
+    run when its partition is lost is forgotten: it comes again, here or elsewhere. What runs and comes again is not
+    run again.
+
+    `sizer` is the version's, and learns from what runs. `run_limit_s` is how long one run may take.
     """
 
     def __init__(
@@ -44,17 +52,20 @@ class ServedLane:
         runner: Runner,
         intake: Intake,
         batcher: Batcher[Item],
+        sizer: BatchSizer,
         ends: Ends,
         *,
         group: str,
         wake: Callable[[], None],
         clock: Clock,
         retry_delays_s: Sequence[float] = (),
+        run_limit_s: float | None = None,
     ) -> None:
         self.lane = lane
         self.runner = runner
         self.intake = intake
         self.retry_delays_s = retry_delays_s
+        self.drain_limit_s = DRAIN_LIMIT_S + (run_limit_s or 0.0)
         self._batcher = batcher
         self._ends = ends
         self._group = group
@@ -64,10 +75,13 @@ class ServedLane:
         self._apart: deque[Item] = deque()
         self.closed_alone = False
         self._running = 0
+        self._adoptions = Adoptions()
+        self._afresh: list[Record] = []
         self._under_way: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
         self._rows_a_record = 1.0
         self._labels = labels = {"model": lane.model, "version": lane.version, "lane": str(lane.cls)}
+        self.device_time = DeviceTime(labels, sizer)
         self.stage_seconds = {stage: metrics.STAGE_SECONDS.labels(**labels, stage=stage) for stage in metrics.STAGES}
         self.rows_total = metrics.ROWS.labels(**labels)
         self.real_cost = metrics.COST.labels(**labels, kind="real")
@@ -85,8 +99,10 @@ class ServedLane:
             # Records of many rows are asked for one by one, as it were: what waits is bounded in rows.
             wanted = math.ceil(self._batcher.room / self._rows_a_record)
             records = await consumer.fetch(min(wanted, FETCH_RECORDS), FETCH_TIMEOUT_S)
-            if records:
-                await self._take_in(consumer, records)
+            afresh, self._afresh = self._afresh, []
+            new = [*afresh, *(record for record in records if not self._adoptions.adopt(record))]
+            if new:
+                await self._take_in(consumer, new)
 
     async def _take_in(self, consumer: Consumer, records: Sequence[Record]) -> None:
         if sum(len(record.value or b"") for record in records) <= self.intake.inline_bytes:
@@ -122,6 +138,8 @@ class ServedLane:
     async def _end_all(self, consumer: Consumer, over: Sequence[Ended], dead: Sequence[Dead]) -> None:
         if over:
             now = self._clock()
+            in_time = sum(isinstance(each.error, Canceled | DeadlineExceeded) for each in over)
+            self.device_time.spared(in_time * self._rows_a_record)
             await self.end(consumer, [(each.record, end_of(each.job, each.error, now)) for each in over])
         if dead:
             log.warning("undecodable records", lane=str(self.lane), records=len(dead), first=dead[0].error.message)
@@ -141,7 +159,8 @@ class ServedLane:
 
     async def end(self, consumer: Consumer, over: Sequence[tuple[Record, Settled]]) -> None:
         """Publish what became of records, and mark them done."""
-        metrics.count(self._labels, await self._ends.finish(consumer, self._group, over))
+        seen = self._adoptions.seen_through(consumer)
+        metrics.count(self._labels, await self._ends.finish(seen, self._group, over))
 
     def candidate(self) -> "Candidate[ServedLane] | None":
         if self._apart:
@@ -167,11 +186,13 @@ class ServedLane:
         """The items of the closed micro-batch that are still ours. They count as running until `ran`."""
         items, self._closed = self._closed, []
         self._running += len(items)
+        self._adoptions.begin([item.record for item in items])
         return items
 
     def ran(self, items: Sequence[Item]) -> None:
         """The items' ends are published, or will never be by us."""
         self._running -= len(items)
+        self._afresh += self._adoptions.over([item.record for item in items])
         self._changed.set()
 
     async def drain(self, partitions: frozenset[Partition]) -> None:
@@ -183,14 +204,19 @@ class ServedLane:
             self._forget(partitions)  # what was being decoded
 
     def _forget(self, partitions: frozenset[Partition]) -> None:
+        def gone(record: Record) -> bool:
+            return (record.topic, record.partition) in partitions
+
         def lost(item: Item) -> bool:
-            return (item.record.topic, item.record.partition) in partitions
+            return gone(item.record)
 
         if self._batcher.drop(lost):
             self._queued_rows.set(self._batcher.rows)
             self._changed.set()
         self._closed = [item for item in self._closed if not lost(item)]
         self._apart = deque(item for item in self._apart if not lost(item))
+        self._afresh = [record for record in self._afresh if not gone(record)]
+        self._adoptions.lose(partitions)
 
     async def _change(self) -> None:
         self._changed.clear()

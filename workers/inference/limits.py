@@ -1,7 +1,6 @@
 """What bounds a micro-batch: told by whoever learns from the runs, asked by whoever collects."""
 
-import math
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 
 class Limits(Protocol):
@@ -20,16 +19,3 @@ class Limits(Protocol):
 
     def padding_worth(self) -> float | None:
         """The cost of padding that is as dear as the fixed part of one run; None while that is unknown."""
-
-
-class FixedLimits(NamedTuple):
-    """Always the same, and nothing is known of run times."""
-
-    rows: int
-    cost: float = math.inf
-
-    def predicted_s(self, rows: int, cost: float) -> float | None:  # noqa: ARG002 - the protocol's
-        return None
-
-    def padding_worth(self) -> float | None:
-        return None

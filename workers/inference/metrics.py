@@ -19,6 +19,18 @@ COST = Counter(
     [*_LABELS, "kind"],
 )
 BATCH_ROWS = Histogram("penstock_worker_batch_rows", "Rows in a micro-batch", _LABELS, buckets=_ROWS)
+BATCH_SIZE = Gauge(
+    "penstock_worker_batch_size_rows", "Rows of a micro-batch that have been found to be best", ["model", "version"]
+)
+OUT_OF_MEMORY = Counter(
+    "penstock_worker_out_of_memory_total", "Micro-batches that memory had no room for", ["model", "version"]
+)
+DEVICE_SECONDS = Counter(
+    "penstock_worker_device_seconds_total",
+    "Seconds of the device that were used for results, wasted on what failed or was over by then, or saved by jobs "
+    "that were over before they ran",
+    [*_LABELS, "outcome"],
+)
 STAGES = ("decode", "collate", "infer", "encode", "publish")
 STAGE_SECONDS = Histogram(
     "penstock_worker_stage_seconds",

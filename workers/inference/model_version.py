@@ -17,6 +17,7 @@ class ModelVersion:
     """What a worker needs to know of a model version. Nothing is loaded yet.
 
     A micro-batch holds at most `max_batch_size` rows and is closed `max_wait_s` after its first row came.
+    Where its size is `adaptive`, a run shall take `latency_target_s` at most.
     `warmups` are what to run before the version is said to be ready; if none, what `warm.warmups_of` says.
     """
 
@@ -27,6 +28,8 @@ class ModelVersion:
     platform: PlatformName
     max_batch_size: int
     max_wait_s: float
+    latency_target_s: float | None = None
+    adaptive: bool = True
     signature: Signature
     rules: Rules = PLAIN
     warmups: tuple[Warmup, ...] = ()

@@ -152,11 +152,16 @@ class Pipeline:
         items = lane.start()
         now = self._clock()
         live, over = self._without_dead(lane, items, now)
+        lane.device_time.spared(sum(item.rows for item in items) - sum(item.rows for item in live))
         if len(live) != len(counted):
             stacked = None
             started = set(map(id, items))
             self._counts.forget([item for item in counted if id(item) not in started])
-        task = asyncio.create_task(self._see_through(lane, live, over, stacked, now, alone=lane.closed_alone))
+        if lane.closed_alone and live:
+            work = self._see_through_alone(lane, live[0], now)
+        else:
+            work = self._see_through(lane, live, over, stacked, now)
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(partial(self._seen_through, lane, items))
         if live:
@@ -187,38 +192,51 @@ class Pipeline:
                 over.append((item.record, end_of(item.job, error, now, rows=item.rows)))
         return live, over
 
-    async def _see_through(
-        self,
-        lane: ServedLane,
-        live: list[Item],
-        over: Over,
-        stacked: dict[str, Array] | None,
-        started_at: datetime,
-        *,
-        alone: bool,
-    ) -> None:
-        # Counted no sooner than it starts: ahead of that, it would be blamed for what the one before does.
-        if alone and live and (starts := await self._counts.earlier_alone(live[0])) >= MOST_STARTS:
-            over = [self._given_up(live.pop(), starts)]
+    async def _see_through_alone(self, lane: ServedLane, item: Item, started_at: datetime) -> None:
+        """Run an item that was started before and never ended, unless that was too often.
+
+        It is counted no sooner than it starts, and has ended and is forgotten before anything else starts: nothing but
+        what it does itself is held against it.
+        """
+        try:
+            starts = await self._counts.earlier_alone(item)
+            if starts >= MOST_STARTS:
+                await lane.end(self._lanes[lane], [self._given_up(item, starts)])
+            else:
+                await self._finish(lane, [item], started_at, await self._run(lane, [item], None, started_at))
+            await self._counts.forget_now([item])
+        finally:
             self._set_idle()
+
+    async def _see_through(
+        self, lane: ServedLane, live: list[Item], over: Over, stacked: dict[str, Array] | None, started_at: datetime
+    ) -> None:
         running = self._run(lane, live, stacked, started_at) if live else None
+        if running is not None:
+            running.add_done_callback(lambda _: self._set_idle())
         if over:
             await lane.end(self._lanes[lane], over)
         if running is not None:
-            ran = await running
-            self._observe(lane, live, started_at, ran)
-            await self._publish(lane, live, ran.outcomes, started_at)
+            await self._finish(lane, live, started_at, await running)
+
+    async def _finish(self, lane: ServedLane, items: list[Item], started_at: datetime, ran: Ran) -> None:
+        ends = self._ends_of(lane, items, ran.outcomes)
+        self._observe(lane, items, started_at, ran)
+        lane.device_time.ended(ran.account, items, ran.outcomes, ends)
+        await self._publish(lane, items, ends, started_at)
 
     def _run(
         self, lane: ServedLane, items: list[Item], stacked: dict[str, Array] | None, started_at: datetime
     ) -> "asyncio.Future[Ran]":
         late = asyncio.get_running_loop().call_later(self._announce_after_s, self._announce_running, items, started_at)
         RUNNING_JOBS.set([item.job.id for item in items])
+        submitted = time.perf_counter()
         running = self._thread.submit(lambda: lane.runner.run(items, stacked))
 
-        def over(_: "asyncio.Future[Ran]") -> None:
+        def over(ran: "asyncio.Future[Ran]") -> None:
             late.cancel()
-            self._set_idle()
+            if not ran.cancelled() and ran.exception() is None:
+                lane.device_time.ran(ran.result().account, time.perf_counter() - submitted)
 
         running.add_done_callback(over)
         return running
@@ -233,25 +251,27 @@ class Pipeline:
         end = end_of(item.job, error, self._clock(), rows=item.rows)
         return item.record, Parked(end, error, starts)
 
+    def _ends_of(self, lane: ServedLane, items: Sequence[Item], outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """What came of the items, but for those that are over by now."""
+        now = self._clock()
+        return [lane.intake.ended(item.job, now) or outcome for item, outcome in zip(items, outcomes, strict=True)]
+
     async def _publish(
-        self, lane: ServedLane, items: Sequence[Item], outcomes: Sequence[Outcome], started_at: datetime
+        self, lane: ServedLane, items: Sequence[Item], ends: Sequence[Outcome], started_at: datetime
     ) -> None:
         started = time.perf_counter()
-        if sum(_bytes(outcome) for outcome in outcomes) <= INLINE_ENCODE_BYTES:
-            over = self._encode(lane, items, outcomes, started_at)
+        if sum(_bytes(end) for end in ends) <= INLINE_ENCODE_BYTES:
+            over = self._encode(lane, items, ends, started_at)
         else:
-            over = await asyncio.to_thread(self._encode, lane, items, outcomes, started_at)
+            over = await asyncio.to_thread(self._encode, lane, items, ends, started_at)
         encoded = time.perf_counter()
         await lane.end(self._lanes[lane], over)
         lane.stage_seconds["encode"].observe(encoded - started)
         lane.stage_seconds["publish"].observe(time.perf_counter() - encoded)
 
-    def _encode(
-        self, lane: ServedLane, items: Sequence[Item], outcomes: Sequence[Outcome], started_at: datetime
-    ) -> Over:
+    def _encode(self, lane: ServedLane, items: Sequence[Item], ends: Sequence[Outcome], started_at: datetime) -> Over:
         now = self._clock()
         signature, delays_s = lane.runner.signature, lane.retry_delays_s
-        ends = [lane.intake.ended(item.job, now) or outcome for item, outcome in zip(items, outcomes, strict=True)]
         return [
             (item.record, settled(signature, item, end, started_at, now, delays_s))
             for item, end in zip(items, ends, strict=True)

@@ -16,11 +16,13 @@ from workers.inference.cancellations import Cancellations
 from workers.inference.ends import Ends
 from workers.inference.intake import Intake
 from workers.inference.lane import ServedLane
-from workers.inference.limits import FixedLimits
+from workers.inference.model_version import ModelVersion
 from workers.inference.residents import Resident
 from workers.inference.runner import Runner
 from workers.inference.settings import WorkerSettings
+from workers.inference.sizing import BatchSizer
 from workers.inference.texts import texts_of
+from workers.inference.warm import warmups_of
 
 # What waits beside the micro-batch that is being filled: enough to fill the next, no more. Where rows differ in size
 # there is more to choose from, so that those of about one size run together.
@@ -85,7 +87,7 @@ class ServedVersion:
             self._around.consumers.pop(lane, None)
 
     def _build_lanes(self) -> list[ServedLane]:
-        """Both lanes; they share the runner."""
+        """Both lanes; they share the runner, and what is learned from its runs."""
         around, resident = self._around, self._resident
         version = resident.found.version
         texts = texts_of(version)
@@ -97,22 +99,20 @@ class ServedVersion:
             version.rules,
             prepare=lambda: around.prepare(resident),
         )
+        sizer = sizer_of(version)
         return [
             ServedLane(
                 lane,
                 runner,
                 Intake(lane, version.signature, around.canceled, version.rules, texts),
-                Batcher(
-                    FixedLimits(version.max_batch_size),
-                    version.max_wait_s,
-                    queued * version.max_batch_size,
-                    version.rules,
-                ),
+                Batcher(sizer, version.max_wait_s, queued * version.max_batch_size, version.rules),
+                sizer,
                 around.ends,
                 group=around.settings.topics.lane_group(lane),
                 wake=around.wake,
                 clock=now_utc,
                 retry_delays_s=around.settings.retry_tiers_s,
+                run_limit_s=version.run_limit_s,
             )
             for lane in lanes_of(version)
         ]
@@ -123,9 +123,25 @@ class ServedVersion:
         async with AsyncExitStack() as stack:
             with suppress(StoppedEarly):
                 consumer = await open_patiently(
-                    stack, lambda: KafkaConsumer(settings, group, [topic], drain=lane.drain), self._leaving
+                    stack,
+                    lambda: KafkaConsumer(settings, group, [topic], drain=lane.drain, drain_limit_s=lane.drain_limit_s),
+                    self._leaving,
                 )
                 self._around.consumers[lane] = consumer
                 watching = self._around.side.start(consumer.watch(), f"watch {group}")
                 stack.callback(watching.cancel)
                 await unless_stopped(lane.feed(consumer), self._leaving)
+
+
+def sizer_of(version: ModelVersion) -> BatchSizer:
+    """It begins with as many rows as were warmed up, where rows of any job take as long as those; else small."""
+    sizer = BatchSizer(
+        version.max_batch_size,
+        target_s=version.latency_target_s,
+        adaptive=version.adaptive,
+        batch_sizes=version.rules.batch_sizes,
+        costs_differ=bool(version.rules.charged),
+    )
+    if version.adaptive and version.latency_target_s is None and not version.rules.charged:
+        sizer.start_at(max(warmup.batch_size for warmup in warmups_of(version)))
+    return sizer

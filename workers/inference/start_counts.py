@@ -68,6 +68,11 @@ class StartCounts:
         with suppress(StoreUnavailable):  # then they are forgotten by themselves, some time later
             await self._starts.forget(ended)
 
+    async def forget_now(self, items: Sequence[Item]) -> None:
+        """Return when they are forgotten."""
+        with suppress(StoreUnavailable):
+            await self._starts.forget([item.key for item in items])
+
     async def close(self) -> None:
         """Return when what is to be forgotten is."""
         self._closing.set()

@@ -45,6 +45,8 @@ def read_version(
         platform=platform,
         max_batch_size=config.max_batch_size,
         max_wait_s=config.dynamic_batching.max_queue_delay_microseconds / 1e6,
+        latency_target_s=_seconds(config.dynamic_batching.latency_target_microseconds),
+        adaptive=config.dynamic_batching.adaptive,
         signature=_signature(config, file.path, directory, pins),
         rules=rules_of(config, _pad_id(tokenizer_file)),
         warmups=config.model_warmup,
@@ -57,6 +59,10 @@ def read_version(
         is_default=is_default,
         pins=pins,
     )
+
+
+def _seconds(microseconds: int | None) -> float | None:
+    return None if microseconds is None else microseconds / 1e6
 
 
 def _choose_platform(

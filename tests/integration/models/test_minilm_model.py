@@ -19,10 +19,10 @@ from workers.inference.backends import load_backend
 from workers.inference.batcher import Batcher
 from workers.inference.intake import Intake
 from workers.inference.item import Item
-from workers.inference.limits import FixedLimits
 from workers.inference.model_version import ModelVersion
 from workers.inference.repository import ModelRepository
 from workers.inference.runner import Runner
+from workers.inference.sizing import BatchSizer
 from workers.inference.texts import Texts
 from workers.inference.warm import load_warm
 
@@ -113,7 +113,7 @@ def test_a_version_that_charges_by_tokens_runs_texts_with_their_neighbors_in_len
     texts = [f"{'water ' * words}runs" for words in (1, 200, 2, 30, 1, 220, 31, 3)]
     requests = [request_of({"text": np.array([text.encode()], dtype=object)}) for text in texts]
     intake = Intake(LIVE, version.signature, frozenset(), version.rules, embedder.texts)
-    batcher = Batcher[Item](FixedLimits(version.max_batch_size), 0.0, 1024, version.rules)
+    batcher = Batcher[Item](BatchSizer(version.max_batch_size, adaptive=False), 0.0, 1024, version.rules)
     lengths: list[int] = []
     for item in intake.read_all([record(lane_job(payload=payload)) for payload in requests], NOON):
         assert isinstance(item, Item)

@@ -12,10 +12,10 @@ from tests.unit.inference.jobs import LIVE, NOON, lane_job, record, request_of
 from workers.inference.batcher import Batcher
 from workers.inference.intake import Intake
 from workers.inference.item import Item
-from workers.inference.limits import FixedLimits
 from workers.inference.model_version import ModelVersion
 from workers.inference.repository import ModelRepository
 from workers.inference.runner import Account, Runner
+from workers.inference.sizing import BatchSizer
 
 need("onnx")
 need("onnxruntime")
@@ -71,7 +71,7 @@ def center(root: Path, more: str) -> ModelVersion:
 def run_all(version: ModelVersion, sequences: list[Array]) -> tuple[list[dict[str, Array]], list[Account]]:
     """Each sequence's outputs, in order, with the micro-batches that they made."""
     intake = Intake(LIVE, version.signature, frozenset(), version.rules)
-    batcher = Batcher[Item](FixedLimits(version.max_batch_size), 0.0, 1024, version.rules)
+    batcher = Batcher[Item](BatchSizer(version.max_batch_size, adaptive=False), 0.0, 1024, version.rules)
     runner = Runner(load_backend(version, "cpu"), version.signature, version.max_batch_size, version.rules)
     jobs = [lane_job(payload=request_of({"x": sequence})) for sequence in sequences]
     for item in intake.read_all([record(job) for job in jobs], NOON):

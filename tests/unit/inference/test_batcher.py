@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from workers.inference.batcher import MARGIN_S, Batcher
-from workers.inference.limits import FixedLimits
 from workers.inference.padding import PaddedInput, Padding
 from workers.inference.rules import Dimension, Rules, Size
 
@@ -40,7 +39,7 @@ class Known(NamedTuple):
 
 
 def batcher(max_rows: int = 4, max_wait_s: float = 1.0, queue_rows: int = 8) -> Batcher[Thing]:
-    return Batcher(FixedLimits(max_rows), max_wait_s, queue_rows)
+    return Batcher(Known(max_rows), max_wait_s, queue_rows)
 
 
 def test_nothing_is_due_while_nothing_waits() -> None:
@@ -146,7 +145,7 @@ def test_a_deadline_changes_nothing_while_run_times_are_unknown() -> None:
 
 
 def test_a_micro_batch_is_due_at_once_when_it_costs_as_much_as_it_may() -> None:
-    waiting = Batcher[Thing](FixedLimits(64), 10.0, 128, tokens(max_cost=100))
+    waiting = Batcher[Thing](Known(64), 10.0, 128, tokens(max_cost=100))
     waiting.add(Thing(1, 1, (60,)), now=0.0, deadline=FAR)
     assert not waiting.full
     waiting.add(Thing(2, 1, (40,)), now=1.0, deadline=FAR)
@@ -154,7 +153,7 @@ def test_a_micro_batch_is_due_at_once_when_it_costs_as_much_as_it_may() -> None:
 
 
 def test_nothing_more_is_fetched_when_what_waits_is_many_bytes() -> None:
-    waiting = Batcher[Thing](FixedLimits(4), 1.0, 8, queue_bytes=100)
+    waiting = Batcher[Thing](Known(4), 1.0, 8, queue_bytes=100)
     waiting.add(Thing(1, 1, payload_bytes=100), now=0.0, deadline=FAR)
     assert waiting.room == 0
     waiting.take()
@@ -247,7 +246,7 @@ class BatcherAgainstAList(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.waiting = Batcher[Thing](FixedLimits(6), max_wait_s=2.0, queue_rows=12)
+        self.waiting = Batcher[Thing](Known(6), max_wait_s=2.0, queue_rows=12)
         self.model: list[tuple[Thing, float]] = []
         self.now = 0.0
         self.numbers = 0

@@ -23,8 +23,8 @@ from workers.inference.ends import Ends
 from workers.inference.intake import INLINE_BYTES, Dead, Ended, Intake
 from workers.inference.item import Item
 from workers.inference.lane import ServedLane
-from workers.inference.limits import FixedLimits
 from workers.inference.runner import Runner
+from workers.inference.sizing import BatchSizer
 from workers.memory import MemoryConsumer, MemoryGroup
 
 MAX_ROWS, QUEUE_ROWS = 4, 8
@@ -39,11 +39,13 @@ class Fed:
         self.log = log
         self.consumer = consumer
         self.wakes = 0
+        self.sizer = BatchSizer(MAX_ROWS, adaptive=False)
         self.lane = ServedLane(
             LIVE,
             Runner(Adder(), SIGNATURE, MAX_ROWS),
             intake or Intake(LIVE, SIGNATURE, {JobKey("default", "canceled")}),
-            Batcher[Item](FixedLimits(MAX_ROWS), 0.0, QUEUE_ROWS),
+            Batcher[Item](self.sizer, 0.0, QUEUE_ROWS),
+            self.sizer,
             Ends(log, TOPICS),
             group="the-group",
             wake=self._wake,

@@ -73,6 +73,22 @@ async def test_a_job_alone_is_counted_when_it_starts_and_not_while_another_still
         await eventually(lambda: worker.ended(submitted) and not starts.counts)
 
 
+async def test_a_job_alone_has_ended_before_the_next_starts() -> None:
+    submitted = jobs(2)
+    log, starts = HeldLog(RESULTS), started((submitted[0], 1), (submitted[1], 1))
+    model = Adder()
+    async with small_worker(model, log=log, starts=starts) as worker:
+        # Given two suspects, and a Kafka that does not acknowledge the end of the first
+        log.acknowledging.clear()
+        await worker.submit(*submitted)
+        await eventually(lambda: log.waiting == 1 and worker.live.closed_alone and not worker.live._apart)
+        # Then the second does not start: if it ended the process, the first would be held to be guilty as well
+        assert len(model.batches) == 1
+        assert [starts.counts[key] for key in keys(submitted)] == [2, 1]
+        log.acknowledging.set()
+        await eventually(lambda: worker.ended(submitted) and not starts.counts)
+
+
 async def test_after_three_starts_a_job_is_parked_and_never_reaches_the_model(logs: list[EventDict]) -> None:
     submitted = jobs(4)
     model, starts = Adder(), started((submitted[2], MOST_STARTS))

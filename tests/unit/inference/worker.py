@@ -19,9 +19,9 @@ from workers.inference.ends import Ends
 from workers.inference.inference_thread import InferenceThread
 from workers.inference.intake import Intake
 from workers.inference.lane import ServedLane
-from workers.inference.limits import FixedLimits
 from workers.inference.pipeline import Pipeline
 from workers.inference.runner import Model, Runner
+from workers.inference.sizing import BatchSizer
 from workers.memory import MemoryConsumer, MemoryGroup
 
 RESULTS = TOPICS.results
@@ -72,6 +72,7 @@ class SmallWorker:
         self.consumers: dict[ServedLane, MemoryConsumer] = {}
         self.loop: asyncio.Task[None]
         self.pipeline = Pipeline(self.consumers, thread, self.signals, self.starts, self.clock, announce_after_s=0.0)
+        self.sizer = BatchSizer(max_rows, adaptive=False)
         runner = Runner(model, SIGNATURE, max_rows)
         self.live, self.bulk = (self._lane(lane, runner, max_rows) for lane in (LIVE, BULK))
 
@@ -80,7 +81,8 @@ class SmallWorker:
             lane,
             runner,
             Intake(lane, SIGNATURE, self.canceled),
-            Batcher(FixedLimits(max_rows), 0.0, 2 * max_rows),
+            Batcher(self.sizer, 0.0, 2 * max_rows),
+            self.sizer,
             Ends(self.log, TOPICS),
             group=TOPICS.lane_group(lane),
             wake=self.pipeline.wake,
