@@ -100,7 +100,10 @@ def _cost_problems(config: "VersionConfig") -> Iterator[str]:
 
 
 def _size_problems(config: "VersionConfig") -> Iterator[str]:
-    sizes, lengths = config.dynamic_batching.allowed_batch_sizes, config.padding.lengths
+    batching, lengths = config.dynamic_batching, config.padding.lengths
+    if batching.latency_target_microseconds is not None and not batching.adaptive:
+        yield "dynamic_batching.latency_target_microseconds: has no effect with adaptive: false"
+    sizes = batching.allowed_batch_sizes
     if not _ascend(sizes):
         yield "dynamic_batching.allowed_batch_sizes: must ascend"
     if sizes and sizes[-1] != config.max_batch_size:

@@ -2,20 +2,23 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 
 import pytest
+from prometheus_client import REGISTRY
 
 from producers.memory import MemoryLog
-from schemas.jobs import Payload, Status
+from schemas.errors import DeadlineExceeded
+from schemas.jobs import Payload, Status, end_of
 from schemas.records import LaneJob, OutRecord, read_terminal_record
 from stores.seams import JobKey
 from tests.unit.inference.jobs import LIVE, LIVE_TOPIC, NOON, SIGNATURE, TOPICS, lane_job, out_record, request_json
 from tests.unit.inference.models import Adder
 from tests.unit.inference.worker import HeldLog
 from tests.waiting import eventually
+from workers.consuming.kafka_consumer import DRAIN_LIMIT_S
 from workers.consuming.offsets import Partition
 from workers.consuming.seams import Record
 from workers.inference.batcher import Batcher
@@ -32,6 +35,31 @@ DEAD_LETTERS = TOPICS.dead_letter(LIVE_TOPIC)
 PARTITION_0 = frozenset([Partition(LIVE_TOPIC, 0)])
 
 
+LATE = DeadlineExceeded("the deadline passed before the job was done")
+
+
+def served(
+    log: MemoryLog | None = None,
+    intake: Intake | None = None,
+    sizer: BatchSizer | None = None,
+    wake: Callable[[], None] = lambda: None,
+    run_limit_s: float | None = None,
+) -> ServedLane:
+    sizer = sizer or BatchSizer(MAX_ROWS, adaptive=False)
+    return ServedLane(
+        LIVE,
+        Runner(Adder(), SIGNATURE, MAX_ROWS),
+        intake or Intake(LIVE, SIGNATURE, {JobKey("default", "canceled")}),
+        Batcher[Item](sizer, 0.0, QUEUE_ROWS),
+        sizer,
+        Ends(log or MemoryLog(partitions=1), TOPICS),
+        group="the-group",
+        wake=wake,
+        clock=lambda: NOON,
+        run_limit_s=run_limit_s,
+    )
+
+
 class Fed:
     """A lane that is being fed from a log."""
 
@@ -40,17 +68,7 @@ class Fed:
         self.consumer = consumer
         self.wakes = 0
         self.sizer = BatchSizer(MAX_ROWS, adaptive=False)
-        self.lane = ServedLane(
-            LIVE,
-            Runner(Adder(), SIGNATURE, MAX_ROWS),
-            intake or Intake(LIVE, SIGNATURE, {JobKey("default", "canceled")}),
-            Batcher[Item](self.sizer, 0.0, QUEUE_ROWS),
-            self.sizer,
-            Ends(log, TOPICS),
-            group="the-group",
-            wake=self._wake,
-            clock=lambda: NOON,
-        )
+        self.lane = served(log, intake, self.sizer, self._wake)
         self.feeding = asyncio.create_task(self.lane.feed(consumer))
 
     def _wake(self) -> None:
@@ -231,3 +249,71 @@ async def test_what_is_being_decoded_while_its_partition_is_lost_is_forgotten(ca
 
         # Then it does not wait here to run a second time
         assert feed.waiting == 0
+
+
+async def started(feed: Fed, count: int) -> list[Item]:
+    """Submit jobs and have them run."""
+    await feed.submit(*jobs(count))
+    await eventually(lambda: feed.waiting == count)
+    feed.lane.close()
+    return feed.lane.start()
+
+
+async def lose_and_regain(feed: Fed) -> None:
+    """The partition goes before what runs is through, and comes back."""
+    draining = asyncio.create_task(feed.lane.drain(PARTITION_0))
+    await asyncio.wait([draining], timeout=0)
+    assert not draining.done()
+    draining.cancel()
+    await asyncio.gather(draining, return_exceptions=True)
+    feed.consumer.lose_all()
+    feed.consumer.receive([Partition(LIVE_TOPIC, 0)])
+
+
+async def test_what_runs_while_its_partition_is_lost_and_comes_back_is_not_run_again() -> None:
+    async with fed() as feed:
+        running = await started(feed, 3)
+        await lose_and_regain(feed)
+        await eventually(lambda: feed.consumer.open_count == 3)
+        assert feed.waiting == 0
+
+        # Its end is that of the records which have come meanwhile
+        await feed.lane.end(feed.consumer, [(item.record, end_of(item.job, LATE, NOON)) for item in running])
+        feed.lane.ran(running)
+
+        assert feed.consumer.open_count == 0
+        assert len(feed.log.records(TOPICS.results)) == 3
+
+
+async def test_what_came_back_while_it_ran_runs_again_if_nothing_has_become_of_it() -> None:
+    async with fed() as feed:
+        running = await started(feed, 3)
+        await lose_and_regain(feed)
+        await eventually(lambda: feed.consumer.open_count == 3)
+
+        feed.lane.ran(running)
+
+        await eventually(lambda: feed.waiting == 3)
+        again = feed.lane.close()
+        assert [item.job.id for item in again] == [item.job.id for item in running]
+        assert all(item.record.epoch > before.record.epoch for item, before in zip(again, running, strict=True))
+
+
+def test_a_group_waits_for_as_long_as_a_run_may_take() -> None:
+    assert served(run_limit_s=None).drain_limit_s == DRAIN_LIMIT_S
+    assert served(run_limit_s=600).drain_limit_s == 600 + DRAIN_LIMIT_S
+
+
+async def test_jobs_that_end_before_they_are_decoded_save_the_time_of_their_rows() -> None:
+    async with fed() as feed:
+        for _ in range(10):
+            feed.sizer.observe(MAX_ROWS, MAX_ROWS, 4.0)
+        before = seconds_saved()
+        await feed.submit(lane_job("canceled"), lane_job("late", expires_in_s=0), lane_job(payload=Payload(b"{}")))
+        await eventually(lambda: len(feed.log.records(TOPICS.results)) == 3)
+        assert seconds_saved() - before == pytest.approx(2.0), "what is no input would not have run"
+
+
+def seconds_saved() -> float:
+    labels = {"model": LIVE.model, "version": LIVE.version, "lane": "live", "outcome": "saved"}
+    return REGISTRY.get_sample_value("penstock_worker_device_seconds_total", labels) or 0.0

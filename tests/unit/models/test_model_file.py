@@ -54,6 +54,14 @@ def tokenizer(**changes: Any) -> Fields:
             fields(dynamic_batching={"max_queue_delay_microseconds": -1}),
             "max_queue_delay_microseconds: input should be",
         ),
+        (
+            fields(dynamic_batching={"latency_target_microseconds": 0}),
+            "dynamic_batching.latency_target_microseconds: input should be greater than 0",
+        ),
+        (
+            fields(dynamic_batching={"latency_target_microseconds": 5, "adaptive": False}),
+            "dynamic_batching.latency_target_microseconds: has no effect with adaptive: false",
+        ),
         (fields(model_warmup=[{"batch_size": 65}]), "model_warmup[0].batch_size: 65 is more than max_batch_size, 64"),
         (fields(model_warmup=[{"batch_size": 0}]), "model_warmup[0].batch_size: input should be greater than 0"),
         (fields(metrics={"accuracy": [1]}), "metrics.accuracy"),

@@ -32,7 +32,7 @@ def test_model_yaml_becomes_a_model_version_with_its_signature(tmp_path: Path) -
                 {"name": "label", "data_type": "TYPE_INT64", "dims": [], "label_filename": "labels.txt"},
                 {"name": "scores", "data_type": "TYPE_FP32", "dims": [2], "label_filename": "labels.txt"},
             ],
-            dynamic_batching={"max_queue_delay_microseconds": 1500},
+            dynamic_batching={"max_queue_delay_microseconds": 1500, "latency_target_microseconds": 50_000},
             model_warmup=[{"batch_size": 1}, {"batch_size": 64, "length": 9}],
             parameters={"onnxruntime": {"intra_op_threads": 2}},
             image={"width": 8, "height": 8, "mode": "L", "layout": "HW", "scale": 0.5, "invert": "auto"},
@@ -46,6 +46,7 @@ def test_model_yaml_becomes_a_model_version_with_its_signature(tmp_path: Path) -
     assert (version.directory, version.file) == (model / "1", model / "1" / "model.onnx")
     assert version.platform == "onnxruntime_onnx"
     assert (version.max_batch_size, version.max_wait_s) == (64, 0.0015)
+    assert (version.adaptive, version.latency_target_s) == (True, 0.05)
     assert [(each.batch_size, each.length) for each in version.warmups] == [(1, 1), (64, 9)]
     assert version.parameters.onnxruntime.intra_op_threads == 2
     assert (version.description, version.metrics, version.is_default) == ("Digits", {"test_accuracy": 0.97}, True)
