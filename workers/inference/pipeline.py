@@ -155,7 +155,7 @@ class Pipeline:
         lane.device_time.spared(sum(item.rows for item in items) - sum(item.rows for item in live))
         if len(live) != len(counted):
             stacked = None
-            started = set(map(id, items))
+            started = set(map(id, live))
             self._counts.forget([item for item in counted if id(item) not in started])
         if lane.closed_alone and live:
             work = self._see_through_alone(lane, live[0], now)
@@ -171,12 +171,8 @@ class Pipeline:
         self._tasks.discard(task)
         self._publishing.release()
         lane.ran(items)
-        if task.cancelled():
-            return
-        if task.exception() is None:
-            self._counts.forget(items)
-        else:
-            self._failure = task.exception()
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            self._failure = failure
             self._woken.set()
 
     @staticmethod
@@ -196,15 +192,15 @@ class Pipeline:
         """Run an item that was started before and never ended, unless that was too often.
 
         It is counted no sooner than it starts, and has ended and is forgotten before anything else starts: nothing but
-        what it does itself is held against it.
+        what it does itself is held against it. One that is given up stays counted: its record may come again, when
+        another of its partition ends the worker, and must not begin anew.
         """
         try:
-            starts = await self._counts.earlier_alone(item)
-            if starts >= MOST_STARTS:
-                await lane.end(self._lanes[lane], [self._given_up(item, starts)])
+            if await self._counts.earlier_alone(item) >= MOST_STARTS:
+                await lane.end(self._lanes[lane], [self._given_up(item)])
             else:
                 await self._finish(lane, [item], started_at, await self._run(lane, [item], None, started_at))
-            await self._counts.forget_now([item])
+                await self._counts.forget_now([item])
         finally:
             self._set_idle()
 
@@ -218,6 +214,7 @@ class Pipeline:
             await lane.end(self._lanes[lane], over)
         if running is not None:
             await self._finish(lane, live, started_at, await running)
+            self._counts.forget(live)
 
     async def _finish(self, lane: ServedLane, items: list[Item], started_at: datetime, ran: Ran) -> None:
         ends = self._ends_of(lane, items, ran.outcomes)
@@ -245,11 +242,12 @@ class Pipeline:
         self._idle.set()
         self._woken.set()
 
-    def _given_up(self, item: Item, starts: int) -> tuple[Record, Settled]:
-        log.error("a job is given up: none of its starts ever ended", job=item.job.id, starts=starts)
-        error = ModelCrashed(f"the job was started {starts} times, and each time the worker ended before the job did")
+    def _given_up(self, item: Item) -> tuple[Record, Settled]:
+        log.error("a job is given up: none of its starts ever ended", job=item.job.id, starts=MOST_STARTS)
+        told = f"the job was started {MOST_STARTS} times, and each time the worker ended before the job did"
+        error = ModelCrashed(told)
         end = end_of(item.job, error, self._clock(), rows=item.rows)
-        return item.record, Parked(end, error, starts)
+        return item.record, Parked(end, error, MOST_STARTS)
 
     def _ends_of(self, lane: ServedLane, items: Sequence[Item], outcomes: Sequence[Outcome]) -> list[Outcome]:
         """What came of the items, but for those that are over by now."""

@@ -94,25 +94,27 @@ async def served_by_whoever_lives(site: Site, environment: dict[str, str], ids: 
             dead.append(worker)
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(200)
 async def test_without_isolation_a_job_that_ends_its_worker_is_given_up_after_three_starts(
     site: Site, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    ids = await submitted(site, CULPRITS)
+    culprits = {5: Odd.EXIT, 41: Odd.HANG}  # fewer: each death is missed only when the session is over
+    ids = await submitted(site, culprits)
     dead = await served_by_whoever_lives(site, isolated(environment, tmp_path, "none"), ids)
 
     # Each culprit has failed, all others have succeeded
-    assert told(site, ids, CULPRITS) == dict.fromkeys(CULPRITS.values(), "model_crashed")
-    # The first start of all was together, the others alone
-    assert len(dead) == 1 + (MOST_STARTS - 1) * len(CULPRITS)
+    assert told(site, ids, culprits) == dict.fromkeys(culprits.values(), "model_crashed")
+    # None has taken more workers along than it may; the first start of each may have been together
+    assert 1 + (MOST_STARTS - 1) * len(culprits) <= len(dead) <= MOST_STARTS * len(culprits)
     # Whoever hung said with what
-    (hung,) = {line["jobs"][0] for each in dead for line in each.log if "jobs" in line and "limit_s" in line}
-    assert hung == ids[41]
+    hung = [line["jobs"] for each in dead for line in each.log if "limit_s" in line]
+    assert all(ids[41] in jobs for jobs in hung)
+    assert hung[-1] == [ids[41]]
     # And the records of those that were given up are kept
     letters = [
         letter
         for topic in {site.topics.dead_letter(site.record(job()).topic)}
         for letter in await site.records_of(topic)
     ]
-    assert {letter.key.decode() for letter in letters} == {ids[number] for number in CULPRITS}
+    assert {letter.key.decode() for letter in letters} == {ids[number] for number in culprits}
     assert {dict(letter.headers)["__dlq.errors.delivery.count"] for letter in letters} == {b"%d" % MOST_STARTS}
