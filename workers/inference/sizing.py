@@ -1,6 +1,6 @@
 """How many rows the next micro-batch of a model version may have. Pure; one for both lanes of a version.
 
-Why it is done so: docs/decisions/0008-batch-size.md.
+Why it is done so: docs/decisions/0010-batch-size.md.
 """
 
 import math
