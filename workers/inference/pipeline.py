@@ -1,8 +1,8 @@
 """The worker's loop: close a micro-batch, count and stack it while the one before runs, run it off the loop, publish
 its ends.
 
-At most one micro-batch runs, and at most one more is closed and stacked behind it: priority ends where a buffer
-begins. Publishing overlaps with the next run, within bounds.
+At most one micro-batch runs, and at most one more is closed and stacked behind it, which live ones may overtake if it
+is bulk: priority ends where a buffer begins. Publishing overlaps with the next run, within bounds.
 """
 
 import asyncio
@@ -10,13 +10,14 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from schemas.errors import ModelCrashed, PenstockError, StoreUnavailable
 from schemas.jobs import end_of
 from schemas.tensors import Array
+from schemas.topics import LaneClass
 from stores.seams import JobKey, Signals, Starts
 from workers.consuming.seams import Consumer, Record
 from workers.inference.backends.limited import RUNNING_JOBS
@@ -25,7 +26,7 @@ from workers.inference.item import Item, Outcome
 from workers.inference.lane import ServedLane
 from workers.inference.outcomes import Parked, Settled, settled
 from workers.inference.runner import Ran
-from workers.inference.scheduler import Scheduler
+from workers.inference.scheduler import Candidate, Scheduler
 from workers.inference.start_counts import MOST_STARTS, StartCounts
 
 log = get_logger(__name__)
@@ -38,6 +39,14 @@ INLINE_STACK_BYTES: Final = 4 * 1024 * 1024
 INLINE_ENCODE_BYTES: Final = 1024 * 1024
 
 Over = list[tuple[Record, Settled]]
+
+
+class Closed(NamedTuple):
+    """A micro-batch that is closed: of its items those whose start is counted, and their rows if all are."""
+
+    lane: ServedLane
+    counted: list[Item]
+    stacked: dict[str, Array] | None
 
 
 class Pipeline:
@@ -79,18 +88,13 @@ class Pipeline:
         """
         while True:
             await self._publishing.acquire()  # first, so that nothing is closed while nothing can be published
-            lane = await self._next()
-            closed = lane.close()
-            counted: list[Item] = []
-            stacked = None
-            if not lane.closed_alone:
-                counted, stacked = await asyncio.gather(self._count(lane, closed), self._stacked(lane, closed))
+            closed = await self._close(await self._next())
             try:
-                await self._idle.wait()
+                await self._turn_of(closed)
             except asyncio.CancelledError:
-                self._counts.forget(counted)
+                self._counts.forget(closed.counted)
                 raise
-            self._begin(lane, counted, stacked if len(counted) == len(closed) else None)
+            self._begin(closed)
 
     async def abandon(self) -> None:
         """Forget what still runs or is being published: its records stay open, and come again elsewhere."""
@@ -105,7 +109,7 @@ class Pipeline:
         while True:
             if self._failure is not None:
                 raise self._failure
-            candidates = [each for lane in self._lanes if (each := lane.candidate()) is not None]
+            candidates = self._candidates()
             busy = not self._idle.is_set()
             now = time.monotonic()
             lane = self._scheduler.choose(candidates, now, busy=busy)
@@ -117,6 +121,27 @@ class Pipeline:
             await self._woken.wait()
             if timer is not None:
                 timer.cancel()
+
+    async def _close(self, lane: ServedLane) -> Closed:
+        items = lane.close()
+        if lane.closed_alone:
+            return Closed(lane, [], None)
+        counted, stacked = await asyncio.gather(self._count(lane, items), self._stacked(lane, items))
+        return Closed(lane, counted, stacked if len(counted) == len(items) else None)
+
+    async def _turn_of(self, closed: Closed) -> None:
+        """Return when the device is idle, and nothing goes before this one."""
+        await self._idle.wait()
+        while closed.lane.lane.cls is LaneClass.BULK and (live := self._overtaking()) is not None:
+            await self._publishing.acquire()
+            self._begin(await self._close(live))
+            await self._idle.wait()
+
+    def _overtaking(self) -> ServedLane | None:
+        return self._scheduler.overtake(self._candidates(), time.monotonic())
+
+    def _candidates(self) -> list[Candidate[ServedLane]]:
+        return [each for lane in self._lanes if (each := lane.candidate()) is not None]
 
     async def _count(self, lane: ServedLane, items: Sequence[Item]) -> list[Item]:
         """Count a start of each item that had none, and return these. The others may have ended their process, and must
@@ -147,8 +172,9 @@ class Pipeline:
         lane.stage_seconds["collate"].observe(time.perf_counter() - started)
         return stacked
 
-    def _begin(self, lane: ServedLane, counted: Sequence[Item], stacked: dict[str, Array] | None) -> None:
+    def _begin(self, closed: Closed) -> None:
         """Start what is left of the micro-batch: some of its items may be over by now, or another member's."""
+        lane, counted, stacked = closed
         items = lane.start()
         now = self._clock()
         live, over = self._without_dead(lane, items, now)

@@ -6,7 +6,8 @@ passed over so a few times at most. Among equals, what has been due longest goes
 device among models likewise.
 
 While the device is busy, the next micro-batch is closed ahead only if it is full: any other gains by staying open.
-Nor is another closed in its stead, which would then be in its way.
+Nor is another closed in its stead, which would then be in its way. Live ones that come to be due meanwhile overtake a
+bulk one that was closed ahead only because there were none.
 """
 
 from collections.abc import Hashable, Sequence
@@ -32,6 +33,7 @@ class Candidate(NamedTuple, Generic[K]):
 class Scheduler(Generic[K]):
     def __init__(self) -> None:
         self._turns_without_bulk = 0
+        self._bulk_by_turn = False
         self._passed_over: dict[K, int] = {}
 
     def choose(self, candidates: Sequence[Candidate[K]], now: float, *, busy: bool = False) -> K | None:
@@ -41,12 +43,27 @@ class Scheduler(Generic[K]):
             return None
         bulk = [candidate for candidate in due if candidate.cls is LaneClass.BULK]
         live = [candidate for candidate in due if candidate.cls is LaneClass.LIVE]
-        take_bulk = bool(bulk) and (not live or self._turns_without_bulk >= BULK_EVERY - 1)
-        rivals = bulk if take_bulk else live
-        chosen = min(rivals, key=self._rank)
+        take_bulk = bool(bulk) and (not live or self._bulk_is_due)
+        chosen = min(bulk if take_bulk else live, key=self._rank)
         if busy and not chosen.full:
             return None
         self._turns_without_bulk = self._turns_without_bulk + 1 if bulk and not take_bulk else 0
+        self._bulk_by_turn = take_bulk and bool(live)
+        return self._take(chosen, due)
+
+    def overtake(self, candidates: Sequence[Candidate[K]], now: float) -> K | None:
+        """The live lane that goes before the bulk micro-batch that was chosen last and has not begun, if one may."""
+        due = [each for each in candidates if each.due_at <= now and each.cls is LaneClass.LIVE]
+        if not due or self._bulk_by_turn or self._bulk_is_due:
+            return None
+        self._turns_without_bulk += 1
+        return self._take(min(due, key=self._rank), due)
+
+    @property
+    def _bulk_is_due(self) -> bool:
+        return self._turns_without_bulk >= BULK_EVERY - 1
+
+    def _take(self, chosen: Candidate[K], due: Sequence[Candidate[K]]) -> K:
         self._passed_over = {each.lane: n for each in due if (n := self._passes(each, chosen))}
         return chosen.lane
 

@@ -92,7 +92,7 @@ async def test_a_micro_batch_that_is_not_full_stays_open_while_another_runs() ->
         assert model.batches == [[0], [1, 2, 3]]
 
 
-async def test_a_live_job_waits_for_no_more_than_what_runs_and_what_is_closed() -> None:
+async def test_a_live_job_waits_for_what_runs_and_not_for_bulk_that_is_closed_behind_it() -> None:
     model = HeldAdder()
     async with small_worker(model) as worker:
         # Given a backlog of bulk, four rows of it running and four closed
@@ -105,7 +105,9 @@ async def test_a_live_job_waits_for_no_more_than_what_runs_and_what_is_closed() 
 
         model.let_go(10)
         await eventually(lambda: worker.ended([*backlog, *urgent]))
-        assert model.batches[2] == [100]
+        assert model.batches[1] == [100]
+        assert model.batches[2] == [4, 5, 6, 7]  # what it overtook is next, as it was closed
+        assert len(model.batches) == 6
 
 
 async def test_publishing_overlaps_with_the_next_run() -> None:

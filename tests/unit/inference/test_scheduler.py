@@ -51,6 +51,26 @@ def test_a_full_bulk_micro_batch_is_not_closed_ahead_of_a_live_one_that_is_still
     assert scheduler.choose(candidates, now=2.0) == "live"
 
 
+def test_live_overtakes_bulk_that_was_closed_ahead_for_want_of_it_but_not_for_ever() -> None:
+    scheduler: Scheduler[str] = Scheduler()
+    bulk, live = Candidate("bulk", BULK, due_at=0.0, full=True), Candidate("live", LIVE, due_at=1.0)
+    for _ in range(2):
+        # Given bulk that is closed ahead since nothing else is due
+        assert scheduler.choose([bulk], now=0.5, busy=True) == "bulk"
+        assert scheduler.overtake([bulk, live], now=0.5) is None
+        # Then what comes to be due before it begins goes first, until the turn is bulk's
+        turns = [scheduler.overtake([bulk, live], now=2.0) for _ in range(BULK_EVERY)]
+        assert turns == ["live"] * (BULK_EVERY - 1) + [None]
+        assert scheduler.choose([bulk, live], now=2.0) == "bulk"
+
+
+def test_live_does_not_overtake_bulk_whose_turn_it_is() -> None:
+    scheduler: Scheduler[str] = Scheduler()
+    candidates = [Candidate("live", LIVE, due_at=0.0, full=True), Candidate("bulk", BULK, due_at=0.0, full=True)]
+    assert [scheduler.choose(candidates, now=1.0) for _ in range(BULK_EVERY)][-1] == "bulk"
+    assert scheduler.overtake(candidates, now=1.0) is None
+
+
 def test_looking_ahead_in_vain_takes_no_turn() -> None:
     scheduler: Scheduler[str] = Scheduler()
     candidates = [Candidate("live", LIVE, due_at=0.0), Candidate("bulk", BULK, due_at=0.0, full=True)]
