@@ -1,4 +1,4 @@
-"""`python -m benchmarks [worker] [submit] [latency]`: measure, print, and write the tables into README.md."""
+"""`python -m benchmarks [worker] [submit] ...`: measure, print, and write the tables into README.md."""
 
 import argparse
 import sys
@@ -7,7 +7,18 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import adaptive, gpu, latency, one_bad_row, poison, priority, scaling, submit_rate, worker_rate
+from benchmarks import (
+    adaptive,
+    gpu,
+    latency,
+    mixed_lengths,
+    one_bad_row,
+    poison,
+    priority,
+    scaling,
+    submit_rate,
+    worker_rate,
+)
 from benchmarks.figures import machine, write
 from benchmarks.models import Models
 
@@ -16,6 +27,7 @@ MEASUREMENTS = {
     "submit": submit_rate.measure,
     "latency": latency.measure,
     "bad-row": one_bad_row.measure,
+    "mixed-lengths": mixed_lengths.measure,
     "poison": poison.measure,
     "priority": priority.measure,
     "adaptive": adaptive.measure,

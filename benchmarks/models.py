@@ -16,6 +16,9 @@ class Models:
         self._minilm = minilm
         self._only = only
 
+    def __contains__(self, model: str) -> bool:
+        return model != "minilm" or self._minilm is not None
+
     def repository_of(self, model: str) -> Path:
         if model != "minilm":
             return DIGITS
@@ -24,7 +27,7 @@ class Models:
 
     def workloads(self) -> list[str]:
         """The names of the workloads that are asked for and whose model is there."""
-        there = [name for name, workload in WORKLOADS.items() if workload.model != "minilm" or self._minilm]
+        there = [name for name, workload in WORKLOADS.items() if workload.model in self]
         return [name for name in there if name.startswith(self._only)]
 
     @staticmethod

@@ -58,6 +58,22 @@ def sentences(rows: int) -> dict[str, Array]:
     return {"text": texts}
 
 
+LONG_EVERY = 15
+LONG_WORDS = 220
+
+
+def mixed_texts(rows: int) -> dict[str, Array]:
+    """Mostly short sentences, and now and then a page: as questions and documents come to a model of embeddings."""
+    short = [sentence for sentence in _sentences() if len(sentence.split()) <= 12]
+    words = " ".join(_sentences()).split()
+    texts = np.empty(rows, dtype=object)
+    for row in range(rows):
+        start = row * 17 % (len(words) - LONG_WORDS)
+        long = row % LONG_EVERY == LONG_EVERY - 1
+        texts[row] = (" ".join(words[start : start + LONG_WORDS]) if long else short[row % len(short)]).encode()
+    return {"text": texts}
+
+
 def as_json(inputs: dict[str, Array]) -> Payload:
     """An OIP v2 request in JSON."""
     return Payload(orjson.dumps({"inputs": [_described(name, array) for name, array in inputs.items()]}))
