@@ -12,6 +12,7 @@ import select
 import signal
 import sys
 from contextlib import suppress
+from io import TextIOWrapper
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final, TextIO
@@ -61,7 +62,7 @@ def divert_noise() -> TextIO:
     logs = os.fdopen(os.dup(2), "w", buffering=1)
     os.dup2(1, 2)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIO) and hasattr(stream, "reconfigure"):
+        if isinstance(stream, TextIOWrapper):
             stream.reconfigure(line_buffering=True)
     faulthandler.enable()
     return logs
