@@ -24,8 +24,8 @@ up: $(VENV)/stack ## Start everything and leave it running; Ctrl-C stops it
 	@$(BIN)/penstock up
 
 .PHONY: test
-test: lint types ## Everything CI checks
-	$(BIN)/python -m pytest
+test: lint types ## Everything CI checks; two processes share the tests, which mostly wait
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: chaos
 chaos: $(VENV)/everything ## Kill everything, piece by piece, under 50,000 jobs, and count what is lost: nothing

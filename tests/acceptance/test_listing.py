@@ -1,5 +1,7 @@
 """Lists of jobs, page by page, and what the catalog shows of models."""
 
+from datetime import datetime
+
 import httpx
 
 from tests.acceptance import digits, jobs
@@ -25,11 +27,11 @@ async def test_a_list_is_read_page_by_page_without_gaps(http: httpx.AsyncClient)
 
 async def test_the_last_page_says_so(http: httpx.AsyncClient) -> None:
     after: dict[str, str] = {}
-    seen: list[tuple[str, str]] = []
+    seen: list[tuple[datetime, str]] = []
     more = True
     while more:
         page = (await http.get("/v1/jobs", params={"limit": 100, **after})).json()
-        seen += [(job["created_at"], job["id"]) for job in page["data"]]
+        seen += [(datetime.fromisoformat(job["created_at"]), job["id"]) for job in page["data"]]
         more = page["has_more"]
         after = {"after": seen[-1][1]} if seen else {}
     assert len(seen) == len(set(seen))
