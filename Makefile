@@ -66,7 +66,7 @@ clean: ## Remove what was installed and built
 # What the main road needs: all roles, ONNX Runtime, the embedded services. No torch.
 $(VENV)/stack: pyproject.toml constraints.txt | $(BIN)/uv
 	@echo "Installing what the stack needs (once)"
-	@$(INSTALL) --editable '.[stack]'
+	@$(INSTALL) --compile-bytecode --editable '.[stack]'
 	@touch $@
 
 # The rest: torch with its CUDA libraries (5 GB), tests, lints, benchmarks.

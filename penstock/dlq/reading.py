@@ -92,6 +92,7 @@ class DeadLetters:
         ]
         if not partitions:
             return {}
+        self._consumer.assign(partitions)  # what it reads is all it keeps track of: of others it hears in seconds only
         starts = await self._asked(self._consumer.beginning_offsets(partitions))
         ends = await self._asked(self._consumer.end_offsets(partitions))
         if since is not None:

@@ -50,33 +50,25 @@ def member(up: UpProcess, *words: str) -> psutil.Process:
     return found
 
 
-async def test_the_second_up_finds_the_jobs_of_the_first(tmp_path: Path, data_path: Path) -> None:
+async def test_the_second_up_finds_the_jobs_of_the_first_and_leaves_no_process_when_it_is_killed(
+    tmp_path: Path, data_path: Path
+) -> None:
     options = ("--port", "0", "--data-dir", str(data_path))
     with running_up(tmp_path, *options, **QUICK) as first:
         job = await submit(await first.ready())
         assert job["status"] == "succeeded"
         family = first.family()
+        assert len(family) > len(["Postgres", "Valkey", "Kafka", "gateway", "router", "worker", "sink", "reaper"])
         first.send(SIGINT)
         assert await first.ends() == 0
         await all_ended(family)
     with running_up(tmp_path, *options, **QUICK) as second:
         async with httpx.AsyncClient(base_url=await second.ready()) as client:
             found = (await client.get(f"/v1/jobs/{job['id']}")).json()
-        second.send(SIGTERM)
-        assert await second.ends() == 0
-    assert (found["id"], found["status"], found["result"]) == (job["id"], "succeeded", job["result"])
-
-
-async def test_a_killed_up_leaves_no_process_and_its_directory_to_the_next(tmp_path: Path, data_path: Path) -> None:
-    options = ("--port", "0", "--data-dir", str(data_path))
-    with running_up(tmp_path, *options, **QUICK) as up:
-        await up.ready()
-        family = up.family()
-        assert len(family) > len(["Postgres", "Valkey", "Kafka", "gateway", "router", "worker", "sink", "reaper"])
-        up.send(SIGKILL)
+        family = second.family()
+        second.send(SIGKILL)
         await all_ended(family)
-    with running_up(tmp_path, *options, **QUICK) as up:
-        await submit(await up.ready())
+    assert (found["id"], found["status"], found["result"]) == (job["id"], "succeeded", job["result"])
 
 
 async def test_roles_and_services_that_die_are_started_again_and_serve(tmp_path: Path) -> None:
