@@ -16,6 +16,7 @@ from tests.services import service_source
 ACCEPTANCE = Path(__file__).parent / "acceptance"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where two processes share the tests, those of a file stay together, and those that share a whole stack."""
     for item in items:

@@ -103,7 +103,8 @@ class DeadLetters:
 
     async def _records(self, spans: Spans) -> AsyncIterator[Any]:
         open_ = dict(spans)
-        self._consumer.assign(list(open_))
+        if open_:
+            self._consumer.assign(list(open_))
         for at, span in open_.items():
             self._consumer.seek(at, span.start)
         empty = 0
