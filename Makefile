@@ -25,7 +25,7 @@ up: $(VENV)/stack ## Start everything and leave it running; Ctrl-C stops it
 
 .PHONY: test
 test: lint types ## Everything CI checks; two processes share the tests, which mostly wait
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder
 
 .PHONY: chaos
 chaos: $(VENV)/everything ## Kill everything, piece by piece, under 50,000 jobs, and count what is lost: nothing

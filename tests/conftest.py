@@ -3,7 +3,6 @@
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -12,21 +11,9 @@ import pytest_asyncio
 
 from stores.postgres import migrate
 from tests.services import service_source
+from tests.sharing import pytest_xdist_make_scheduler
 
-ACCEPTANCE = Path(__file__).parent / "acceptance"
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where two processes share the tests, those of a file stay together, and those that share a whole stack."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item.path)))
-
-
-def group_of(path: Path) -> str:
-    if ACCEPTANCE / "chaos" in path.parents:
-        return "chaos"
-    return "acceptance" if ACCEPTANCE in path.parents else str(path)
+__all__ = ["pytest_xdist_make_scheduler"]  # pytest looks for hooks here
 
 
 @pytest.fixture(scope="session")

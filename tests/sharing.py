@@ -1,0 +1,20 @@
+"""Which tests stay together where several processes share them: those of a file, and those that share a whole stack."""
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+ACCEPTANCE = "tests/acceptance/"
+CHAOS = "tests/acceptance/chaos/"
+
+
+class Sharing(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
+    """In the order of the files: what takes long comes first, and small pieces even it out in the end."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return next((stack for stack in (CHAOS, ACCEPTANCE) if file.startswith(stack)), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Sharing:
+    return Sharing(config, log)
