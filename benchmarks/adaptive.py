@@ -16,7 +16,8 @@ from penstock.embedded.stack import EmbeddedStack
 PARTITIONS: Final = 4
 CEILING: Final = 128
 SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128)
-SECONDS: Final = 6.0
+SECONDS: Final = 12.0
+SEARCH_SECONDS: Final = 3.0
 DEVICES: Final[Mapping[str, Mapping[str, float]]] = {
     "10 ms and 0.5 ms a row": {"fixed_s": 0.01, "row_s": 0.0005},
     "10 ms and 0.5 ms a row, four times that above 24 rows": {
@@ -40,8 +41,9 @@ async def measure(_models: Models, rounds: int, shorten: int) -> list[Table]:
     async with services() as stack:
         for number, (name, device) in enumerate(DEVICES.items()):
             seconds = SECONDS / shorten
+            search_s = SEARCH_SECONDS / shorten
             searched = {
-                size: await _rate(stack, f"search-{number}-{size}", device, size, seconds, adaptive=False)
+                size: await _rate(stack, f"search-{number}-{size}", device, size, search_s, adaptive=False)
                 for size in SIZES
             }
             best = max(searched, key=lambda size: searched[size])

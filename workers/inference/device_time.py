@@ -27,7 +27,10 @@ class DeviceTime:
         as well: for a model of microseconds that is most of it, and a reason for larger micro-batches."""
         around_s = max(0.0, turn_s - account.model_s) if len(account.runs) == 1 else 0.0
         for run in account.runs:
-            self._sizer.observe(run.rows, run.cost, run.seconds + around_s)
+            if account.failed_s:
+                self._sizer.observe_part(run.cost, run.seconds)
+            else:
+                self._sizer.observe(run.rows, run.cost, run.seconds + around_s)
         for run in account.too_large:
             self._sizer.out_of_memory(run.rows, run.cost)
             self._out_of_memory.inc()

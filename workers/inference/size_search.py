@@ -5,6 +5,9 @@ nothing. Trials go up by two, then ever nearer between what paid and what did no
 difference is believed after few runs, a small one after many. When nothing nearby is left to try, the best size is kept
 for a while, and then something is tried again: what was best may have changed.
 
+A search that begins at a large size first looks at each smaller one by doubling, for a few short runs: step by step it
+might not see from there what lies beyond the next valley.
+
 Clipper's AIMD feels for a limit in a like way, but for latency alone, and goes on hitting it.
 """
 
@@ -18,6 +21,8 @@ from workers.inference.size_runs import LAST_LOOK, LOOK_AFTER, SizeRuns, clear_d
 
 # One slow run is enough to leave a trial: it is retried some day. To stay with one, no hiccup must have decided.
 SURE_AFTER: Final = 3
+# Of each size that is looked at before the search.
+SCAN_RUNS: Final = 2
 # Bounds nearer than this to the best size are near enough.
 NEAR_ABOVE: Final = 1.05
 NEAR_BELOW: Final = 1.25
@@ -65,6 +70,8 @@ class SizeSearch:
         self._rest_runs = REST_RUNS
         self._resting = 0
         self._row_s_at_rest: float | None = None
+        self._to_scan: list[int] = []
+        self._scanned: list[SizeRuns] = []
 
     @property
     def best(self) -> int:
@@ -78,8 +85,10 @@ class SizeSearch:
         return self._best.size
 
     def start_at(self, size: int) -> None:
-        """Begin at a size that is known to run."""
+        """Begin at a size that is known to run, and look at the smaller ones as soon as there is load for it."""
         self._start(max(1, min(size, self.ceiling)))
+        doublings = [1 << power for power in range(self._best.size.bit_length())]
+        self._to_scan = [step for step in self._steps or doublings if step < self._best.size]
 
     def refuse(self, size: int) -> None:
         """Never run this size or a larger one again. Half of it is next, and from there it is felt for the limit."""
@@ -95,7 +104,9 @@ class SizeSearch:
             self._not_filled()
             return
         runs.add(cost, seconds)
-        if self._trial is not None:
+        if self._to_scan or self._scanned:
+            self._scan()
+        elif self._trial is not None:
             self._compare(self._trial)
         elif self._best.count in LOOK_AFTER and self._misses_target(self._best, clear_difference(self._best.count)):
             self._shrink()
@@ -116,6 +127,18 @@ class SizeSearch:
             self._unfilled += 1
             if self._unfilled > UNFILLED_RUNS:
                 self._rest_again()
+
+    def _scan(self) -> None:
+        """Go through the sizes, and begin the search at the best of them."""
+        if self._trial is not None and self._trial.count >= SCAN_RUNS:
+            self._scanned.append(self._trial)
+            self._trial = None
+        if self._trial is not None or self._best.count < SCAN_RUNS:
+            return
+        if self._to_scan:
+            self._trial = SizeRuns(self._to_scan.pop(0))
+        else:
+            self._start(min([self._best, *self._scanned], key=self._row_s).size)
 
     def _compare(self, trial: SizeRuns) -> None:
         """Decide about the trial, if that is possible yet."""

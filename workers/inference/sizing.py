@@ -61,6 +61,12 @@ class BatchSizer:
         if self._adaptive:
             self._search.ran(rows, cost, seconds)
 
+    def observe_part(self, cost: float, seconds: float) -> None:
+        """Learn from a run of a part of a micro-batch that failed as a whole: how long runs take, but not which size
+        is best, as such parts are of any size and come without what a micro-batch takes besides."""
+        if cost > 0 and seconds > 0:
+            self._run_time.observe(cost, seconds)
+
     def predicted_s(self, rows: int, cost: float) -> float | None:  # noqa: ARG002 - `limits.Limits`'; the cost tells
         """How long a run takes; None until a few were seen."""
         return self._run_time.predicted_s(cost)

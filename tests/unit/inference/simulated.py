@@ -23,6 +23,11 @@ def cliff(fixed_s: float, row_s: float, edge: int, beyond: float) -> Model:
     return lambda rows: fixed_s + row_s * (rows + (beyond - 1) * max(0, rows - edge))
 
 
+def jump(fixed_s: float, row_s: float, edge: int, beyond: float) -> Model:
+    """Beyond `edge` rows the whole run is `beyond` times as long, as when another kernel is chosen."""
+    return lambda rows: (fixed_s + row_s * rows) * (beyond if rows > edge else 1.0)
+
+
 def plateau(fixed_s: float, row_s: float) -> Model:
     """A device with room for more up to a size, and rows behind one another from there."""
     return lambda rows: max(fixed_s, row_s * rows)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.inference.simulated import Model, cliff, line, plateau, serve
+from tests.unit.inference.simulated import Model, cliff, jump, line, plateau, serve
 from workers.inference.sizing import BatchSizer
 
 MS = 1e-3
@@ -30,9 +30,23 @@ SEEDS = range(4)
         pytest.param(plateau(16 * MS, 1 * MS), id="a plateau"),
     ],
 )
-def test_throughput_is_nearly_that_of_the_best_fixed_size(model: Model, noise: float, seed: int) -> None:
-    served = serve(BatchSizer(CEILING), model, ceiling=CEILING, seed=seed, noise=noise)
+@pytest.mark.parametrize("at_first", [1, CEILING])
+def test_throughput_is_nearly_that_of_the_best_fixed_size(model: Model, at_first: int, noise: float, seed: int) -> None:
+    sizer = BatchSizer(CEILING)
+    sizer.start_at(at_first)
+    served = serve(sizer, model, ceiling=CEILING, seed=seed, noise=noise)
     assert served.efficiency >= 0.95
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_from_the_ceiling_it_sees_beyond_a_valley_and_soon(seed: int) -> None:
+    # Given a device that is best at 24 rows, and worse at 64 than at 128
+    sizer = BatchSizer(128)
+    sizer.start_at(128)
+    served = serve(sizer, jump(10 * MS, 0.5 * MS, 24, 4.0), ceiling=128, seed=seed, runs=150)
+    assert served.sizes[:2] == [128, 128]
+    assert sum(size > 24 for size in served.sizes) <= 12
+    assert all(16 <= size <= 24 for size in served.sizes[-50:])
 
 
 @pytest.mark.parametrize("seed", SEEDS)
