@@ -10,21 +10,23 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from runtime.clock import Clock
 from runtime.logs import get_logger
-from schemas.errors import ModelCrashed, PenstockError, StoreUnavailable
+from schemas.errors import ModelCrashed, StoreUnavailable
 from schemas.jobs import end_of
 from schemas.tensors import Array
 from schemas.topics import LaneClass
 from stores.seams import JobKey, Signals, Starts
 from workers.consuming.seams import Consumer, Record
 from workers.inference.backends.limited import RUNNING_JOBS
+from workers.inference.closing import Closed, close
 from workers.inference.inference_thread import InferenceThread
-from workers.inference.item import Item, Outcome
+from workers.inference.item import Item
 from workers.inference.lane import ServedLane
-from workers.inference.outcomes import Parked, Settled, settled
+from workers.inference.outcomes import Parked, Settled
+from workers.inference.publishing import ends_of, publish
 from workers.inference.runner import Ran
 from workers.inference.scheduler import Candidate, Scheduler
 from workers.inference.start_counts import MOST_STARTS, StartCounts
@@ -34,19 +36,8 @@ log = get_logger(__name__)
 # A job that has been in the model for this long is shown as running; quicker ones go from queued to their end.
 ANNOUNCE_RUNNING_AFTER_S: Final = 0.25
 PUBLISHING_BATCHES: Final = 4
-# What is larger is stacked or encoded in a thread: the loop carries the heartbeats.
-INLINE_STACK_BYTES: Final = 4 * 1024 * 1024
-INLINE_ENCODE_BYTES: Final = 1024 * 1024
 
 Over = list[tuple[Record, Settled]]
-
-
-class Closed(NamedTuple):
-    """A micro-batch that is closed: of its items those whose start is counted, and their rows if all are."""
-
-    lane: ServedLane
-    counted: list[Item]
-    stacked: dict[str, Array] | None
 
 
 class Pipeline:
@@ -88,7 +79,7 @@ class Pipeline:
         """
         while True:
             await self._publishing.acquire()  # first, so that nothing is closed while nothing can be published
-            closed = await self._close(await self._next())
+            closed = await close(await self._next(), self._counts)
             try:
                 await self._turn_of(closed)
             except asyncio.CancelledError:
@@ -122,19 +113,12 @@ class Pipeline:
             if timer is not None:
                 timer.cancel()
 
-    async def _close(self, lane: ServedLane) -> Closed:
-        items = lane.close()
-        if lane.closed_alone:
-            return Closed(lane, [], None)
-        counted, stacked = await asyncio.gather(self._count(lane, items), self._stacked(lane, items))
-        return Closed(lane, counted, stacked if len(counted) == len(items) else None)
-
     async def _turn_of(self, closed: Closed) -> None:
         """Return when the device is idle, and nothing goes before this one."""
         await self._idle.wait()
         while closed.lane.lane.cls is LaneClass.BULK and (live := self._overtaking()) is not None:
             await self._publishing.acquire()
-            self._begin(await self._close(live))
+            self._begin(await close(live, self._counts))
             await self._idle.wait()
 
     def _overtaking(self) -> ServedLane | None:
@@ -142,35 +126,6 @@ class Pipeline:
 
     def _candidates(self) -> list[Candidate[ServedLane]]:
         return [each for lane in self._lanes if (each := lane.candidate()) is not None]
-
-    async def _count(self, lane: ServedLane, items: Sequence[Item]) -> list[Item]:
-        """Count a start of each item that had none, and return these. The others may have ended their process, and must
-        not take their neighbors along again: they are set apart."""
-        earlier = await self._counts.earlier(items)
-        if not any(earlier):
-            return list(items)
-        apart = [item for item, starts in zip(items, earlier, strict=True) if starts]
-        log.warning(
-            "jobs were started before and never ended: each will run alone",
-            lane=str(lane.lane),
-            jobs=[item.job.id for item in apart[:10]],
-            of=len(apart),
-        )
-        lane.set_apart(apart)
-        return [item for item, starts in zip(items, earlier, strict=True) if not starts]
-
-    async def _stacked(self, lane: ServedLane, items: Sequence[Item]) -> dict[str, Array] | None:
-        """The items' rows, stacked ahead of the run; None where they are too large to be held twice."""
-        started = time.perf_counter()
-        try:
-            if sum(array.nbytes for item in items for array in item.request.inputs.values()) <= INLINE_STACK_BYTES:
-                stacked = lane.runner.stack(items)
-            else:
-                stacked = await asyncio.to_thread(lane.runner.stack, items)
-        except MemoryError:
-            return None
-        lane.stage_seconds["collate"].observe(time.perf_counter() - started)
-        return stacked
 
     def _begin(self, closed: Closed) -> None:
         """Start what is left of the micro-batch: some of its items may be over by now, or another member's."""
@@ -243,10 +198,11 @@ class Pipeline:
             self._counts.forget(live)
 
     async def _finish(self, lane: ServedLane, items: list[Item], started_at: datetime, ran: Ran) -> None:
-        ends = self._ends_of(lane, items, ran.outcomes)
+        completed_at = self._clock()
+        ends = ends_of(lane, items, ran.outcomes, completed_at)
         self._observe(lane, items, started_at, ran)
         lane.device_time.ended(ran.account, items, ran.outcomes, ends)
-        await self._publish(lane, items, ends, started_at)
+        await publish(lane, self._lanes[lane], items, ends, started_at, completed_at)
 
     def _run(
         self, lane: ServedLane, items: list[Item], stacked: dict[str, Array] | None, started_at: datetime
@@ -275,32 +231,6 @@ class Pipeline:
         end = end_of(item.job, error, self._clock(), rows=item.rows)
         return item.record, Parked(end, error, MOST_STARTS)
 
-    def _ends_of(self, lane: ServedLane, items: Sequence[Item], outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """What came of the items, but for those that are over by now."""
-        now = self._clock()
-        return [lane.intake.ended(item.job, now) or outcome for item, outcome in zip(items, outcomes, strict=True)]
-
-    async def _publish(
-        self, lane: ServedLane, items: Sequence[Item], ends: Sequence[Outcome], started_at: datetime
-    ) -> None:
-        started = time.perf_counter()
-        if sum(_bytes(end) for end in ends) <= INLINE_ENCODE_BYTES:
-            over = self._encode(lane, items, ends, started_at)
-        else:
-            over = await asyncio.to_thread(self._encode, lane, items, ends, started_at)
-        encoded = time.perf_counter()
-        await lane.end(self._lanes[lane], over)
-        lane.stage_seconds["encode"].observe(encoded - started)
-        lane.stage_seconds["publish"].observe(time.perf_counter() - encoded)
-
-    def _encode(self, lane: ServedLane, items: Sequence[Item], ends: Sequence[Outcome], started_at: datetime) -> Over:
-        now = self._clock()
-        signature, delays_s = lane.runner.signature, lane.retry_delays_s
-        return [
-            (item.record, settled(signature, item, end, started_at, now, delays_s))
-            for item, end in zip(items, ends, strict=True)
-        ]
-
     def _announce_running(self, items: Sequence[Item], started_at: datetime) -> None:
         task = asyncio.create_task(self._try_announcing([item.key for item in items], started_at))
         self._announcing.add(task)
@@ -321,7 +251,3 @@ class Pipeline:
         lane.padding_cost.inc(ran.account.padding_cost)
         lane.stage_seconds["infer"].observe(ran.account.model_s)
         lane.wait_seconds.observe(max(0.0, started_at.timestamp() - items[0].record.timestamp_ms / 1000))
-
-
-def _bytes(outcome: Outcome) -> int:
-    return 0 if isinstance(outcome, PenstockError) else sum(array.nbytes for array in outcome.values())

@@ -19,7 +19,7 @@ from tests.unit.inference.models import Adder, HeldAdder
 from tests.unit.inference.worker import RESULTS, HeldLog, SmallWorker, small_worker
 from tests.waiting import eventually
 from workers.consuming.offsets import Partition
-from workers.inference import pipeline
+from workers.inference import closing, pipeline, publishing
 from workers.inference.padding import Padding
 
 PARTITION_0 = frozenset([Partition(LIVE_TOPIC, 0)])
@@ -292,8 +292,8 @@ async def test_a_rebalance_in_the_middle_of_a_run_loses_no_job() -> None:
 
 
 async def test_large_tensors_are_stacked_and_encoded_off_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "INLINE_STACK_BYTES", 0)
-    monkeypatch.setattr(pipeline, "INLINE_ENCODE_BYTES", 0)
+    monkeypatch.setattr(closing, "INLINE_STACK_BYTES", 0)
+    monkeypatch.setattr(publishing, "INLINE_ENCODE_BYTES", 0)
     async with small_worker(Adder()) as worker:
         submitted = jobs(20)
         await worker.submit(*submitted)
