@@ -54,6 +54,7 @@ async def _measure(asked: argparse.Namespace) -> None:
     for name in asked.what or MEASUREMENTS:
         for table in await MEASUREMENTS[name](models, asked.rounds, asked.shorten):
             sys.stdout.write(f"\n{table.markdown()}\n")
+            sys.stdout.flush()
             tables.append(table)
     if asked.write:
         today = datetime.now(UTC).date().isoformat()

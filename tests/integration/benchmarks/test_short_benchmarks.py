@@ -45,6 +45,18 @@ async def test_durable_submits_are_counted_in_postgres_and_kafka() -> None:
     assert re.search(r"\| [\d,.]+ .*\| [\d,.]+ .*\| [\d.]+ \|", output)
 
 
+@pytest.mark.parametrize(
+    ("what", "line"),
+    [
+        ("poison", r"\| lookup .*\| [\d,.]+ .*\| [\d.]+ \| [\d,.]+ .*\| [\d.]+ \|"),
+        ("priority", r"\| under a bulk backlog \| [\d.]+ .*\| [\d.]+ .*\| [\d.]+ \|"),
+        ("scaling", r"\| 2 \| [\d,.]+ .*\| [\d,.]+ \| [\d.]+ \|"),
+    ],
+)
+async def test_what_the_worker_promises_is_measured(what: str, line: str) -> None:
+    assert re.search(line, await run_benchmark(what, "--rounds", "1", "--shorten", "20"))
+
+
 @pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="there may be a GPU")
 async def test_without_a_gpu_its_measurement_says_why_there_is_none() -> None:
     assert await run_benchmark("gpu") == (
