@@ -69,14 +69,21 @@ async def stranger(
         env={**os.environ, **(environment or {})},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        start_new_session=True,
     )
     try:
         yield Program(process)
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _kill_family(process.pid)
         await process.wait()
+
+
+def _kill_family(pid: int) -> None:
+    """Kill the process and its descendants: some give their workers groups of their own."""
+    with suppress(psutil.NoSuchProcess):
+        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 async def until_ready(url: str, running: Program) -> None:
