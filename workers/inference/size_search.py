@@ -32,6 +32,8 @@ LONGEST_REST_RUNS: Final = 512
 AGAIN: Final = (1.25, 1 / 1.25, 2.0, 1 / 2.0, 1.1, 1 / 1.1)
 # A trial that so many runs did not fill is given up: there is no load for it.
 UNFILLED_RUNS: Final = 256
+# Jobs of many rows never make micro-batches of few: such sizes are passed over soon.
+UNFILLED_WHILE_SCANNING: Final = 8
 # When the best size takes so many times what it took, or so much less, the search begins anew from one: small runs are
 # short, and from where it stands it might not see across the next valley.
 CHANGED: Final = 1.5
@@ -99,12 +101,13 @@ class SizeSearch:
         """Learn from a run, full or not."""
         self._seen = min(self._seen + 1, ROW_COST_RUNS)
         self.row_cost += (cost / size - self.row_cost) / self._seen
-        runs = self._filled(size)
-        if runs is None:
+        asked, runs = self.size, self._filled(size)
+        if self._trial is not None and (runs is None or (asked == self._trial.size and runs is not self._trial)):
             self._not_filled()
+        if runs is None:
             return
         runs.add(cost, seconds)
-        if self._to_scan or self._scanned:
+        if self._scanning:
             self._scan()
         elif self._trial is not None:
             self._compare(self._trial)
@@ -123,10 +126,15 @@ class SizeSearch:
         return runs if runs.size * 7 <= size * 8 <= runs.size * 9 else None
 
     def _not_filled(self) -> None:
-        if self._trial is not None:
-            self._unfilled += 1
-            if self._unfilled > UNFILLED_RUNS:
-                self._rest_again()
+        self._unfilled += 1
+        if self._scanning and self._unfilled > UNFILLED_WHILE_SCANNING:
+            self._trial = None
+        elif self._unfilled > UNFILLED_RUNS:
+            self._rest_again()
+
+    @property
+    def _scanning(self) -> bool:
+        return bool(self._to_scan or self._scanned)
 
     def _scan(self) -> None:
         """Go through the sizes, and begin the search at the best of them."""
@@ -137,6 +145,7 @@ class SizeSearch:
             return
         if self._to_scan:
             self._trial = SizeRuns(self._to_scan.pop(0))
+            self._unfilled = 0
         else:
             self._start(min([self._best, *self._scanned], key=self._row_s).size)
 

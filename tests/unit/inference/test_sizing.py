@@ -161,6 +161,17 @@ def test_micro_batches_that_are_not_full_change_nothing() -> None:
     assert sizer.rows == 64
 
 
+@pytest.mark.parametrize("rows_a_job", [3, 64])
+def test_jobs_of_many_rows_do_not_hold_it_to_sizes_that_they_never_make(rows_a_job: int) -> None:
+    # Given a device that is worth filling, and jobs of so many rows each
+    sizer = BatchSizer(CEILING)
+    sizer.start_at(CEILING)
+    for _ in range(600):
+        rows = rows_a_job * max(1, sizer.rows // rows_a_job)
+        sizer.observe(rows, rows, 100 * MS + rows * MS)
+    assert sizer.best_rows >= 0.9 * CEILING
+
+
 def test_a_trial_that_the_load_never_fills_is_given_up() -> None:
     # Given a sizer that would like to know about more rows than there are
     sizer = BatchSizer(CEILING)
