@@ -30,10 +30,8 @@ NEAR_BELOW: Final = 1.25
 REST_RUNS: Final = 64
 LONGEST_REST_RUNS: Final = 512
 AGAIN: Final = (1.25, 1 / 1.25, 2.0, 1 / 2.0, 1.1, 1 / 1.1)
-# A trial that so many runs did not fill is given up: there is no load for it.
-UNFILLED_RUNS: Final = 256
-# Jobs of many rows never make micro-batches of few: such sizes are passed over soon.
-UNFILLED_WHILE_SCANNING: Final = 8
+# A trial that so many runs in a row did not fill is given up: there is no load for it, or jobs have too many rows each.
+UNFILLED_RUNS: Final = 16
 # When the best size takes so many times what it took, or so much less, the search begins anew from one: small runs are
 # short, and from where it stands it might not see across the next valley.
 CHANGED: Final = 1.5
@@ -106,6 +104,8 @@ class SizeSearch:
             self._not_filled()
         if runs is None:
             return
+        if runs is self._trial:
+            self._unfilled = 0
         runs.add(cost, seconds)
         if self._scanning:
             self._scan()
@@ -127,9 +127,11 @@ class SizeSearch:
 
     def _not_filled(self) -> None:
         self._unfilled += 1
-        if self._scanning and self._unfilled > UNFILLED_WHILE_SCANNING:
+        if self._unfilled < UNFILLED_RUNS:
+            return
+        if self._scanning:
             self._trial = None
-        elif self._unfilled > UNFILLED_RUNS:
+        else:
             self._rest_again()
 
     @property

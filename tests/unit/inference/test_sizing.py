@@ -166,10 +166,12 @@ def test_jobs_of_many_rows_do_not_hold_it_to_sizes_that_they_never_make(rows_a_j
     # Given a device that is worth filling, and jobs of so many rows each
     sizer = BatchSizer(CEILING)
     sizer.start_at(CEILING)
+    ran = []
     for _ in range(600):
         rows = rows_a_job * max(1, sizer.rows // rows_a_job)
         sizer.observe(rows, rows, 100 * MS + rows * MS)
-    assert sizer.best_rows >= 0.9 * CEILING
+        ran.append(rows)
+    assert statistics.mean(ran[-300:]) >= 0.9 * CEILING
 
 
 def test_a_trial_that_the_load_never_fills_is_given_up() -> None:
