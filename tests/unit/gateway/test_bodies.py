@@ -102,7 +102,16 @@ async def test_other_encodings_are_refused(encoding: bytes) -> None:
 
 
 @pytest.mark.parametrize("encoding", [b"gzip", b"deflate"])
-@pytest.mark.parametrize("body", [TEXT, b"", b"\x1f\x8b", gzip.compress(TEXT)[:-4], gzip.compress(TEXT) + b"more"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(TEXT, id="not packed"),
+        pytest.param(b"", id="empty"),
+        pytest.param(b"\x1f\x8b", id="only the magic"),
+        pytest.param(gzip.compress(TEXT)[:-4], id="cut off"),
+        pytest.param(gzip.compress(TEXT) + b"more", id="more behind it"),
+    ],
+)
 async def test_what_does_not_unpack_is_refused(encoding: bytes, body: bytes) -> None:
     with pytest.raises(RequestError):
         await read(body, encoding)
