@@ -40,7 +40,8 @@ class RepositoryWatch:
         now, last = self._try_reading(), self._last
         if now is None or last is None:
             return None
-        return sight_of(last.now, now)._replace(ready=sight_of(last.now, now).ready & last.ready)
+        sight = sight_of(last.now, now)
+        return sight._replace(ready=sight.ready & last.ready)
 
     def _try_reading(self) -> Look | None:
         try:

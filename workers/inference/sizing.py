@@ -15,8 +15,8 @@ ROOM: Final = 0.75
 
 
 class BatchSizer:
-    """Starts small, and grows as far as that pays: to `ceiling` rows at most, with runs of `target_s` at most, and by
-    `batch_sizes`, where there are any.
+    """Looks for the number of rows that pays best: up to `ceiling`, with runs of `target_s` at most, and among
+    `batch_sizes`, where there are any. Starts small, or where `start_at` says.
 
     Where `costs_differ`, from text to text or image to image, it is their sum that memory limits. One that is not
     `adaptive` is the ceiling from the start, until memory runs out.
@@ -55,10 +55,8 @@ class BatchSizer:
 
     def observe(self, rows: int, cost: float, seconds: float) -> None:
         """Learn from one run of the model that went well. `cost` includes padding."""
-        if rows < 1 or cost <= 0 or seconds <= 0:
-            return
-        self._run_time.observe(cost, seconds)
-        if self._adaptive:
+        self.observe_part(cost, seconds)
+        if self._adaptive and rows > 0 and cost > 0 and seconds > 0:
             self._search.ran(rows, cost, seconds)
 
     def observe_part(self, cost: float, seconds: float) -> None:

@@ -22,22 +22,15 @@ class TextTokenizer:
         self._pad_id = pad_id
 
     def encode_each(self, inputs: Sequence[Array]) -> list[dict[str, Array]]:
-        """`encode` for several inputs, each padded for itself, in one call of the tokenizer.
+        """Of each input, texts [rows], str or UTF-8 bytes, the int64 tensors [rows, tokens of the longest text].
 
-        The interpreter is free for other threads while it works.
+        The attention mask is 1 where a token stands and 0 where padding does. All is one call of the tokenizer, and the
+        interpreter is free for other threads while it works. Raises `InvalidInput` for bytes that are no UTF-8.
         """
         texts = [_text(element) for texts in inputs for element in texts]
         encodings = self._tokenizer.encode_batch_fast(texts)
         ends = accumulate(map(len, inputs), initial=0)
         return [self._tensors(encodings[start:end]) for start, end in pairwise(ends)]
-
-    def encode(self, texts: Array) -> dict[str, Array]:
-        """Texts [rows], str or UTF-8 bytes, to int64 tensors [rows, tokens of the longest text].
-
-        The attention mask is 1 where a token stands and 0 where padding does. Raises `InvalidInput` for bytes that are
-        no UTF-8.
-        """
-        return self.encode_each([texts])[0]
 
     def _tensors(self, encodings: Sequence[Encoding]) -> dict[str, Array]:
         lengths = np.array([len(encoding) for encoding in encodings])

@@ -28,7 +28,7 @@ class Texts:
         return "_tokenizer" in self.__dict__
 
     def encode(self, inputs: Sequence[Array]) -> list[dict[str, Array]]:
-        """The network's tensors for each of the inputs, as `TextTokenizer.encode` gives them."""
+        """The network's tensors for each of the inputs, as `TextTokenizer.encode_each` gives them."""
         return self._tokenizer.encode_each(inputs)
 
     @cached_property

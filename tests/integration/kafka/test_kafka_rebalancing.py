@@ -33,6 +33,15 @@ class River:
             await eventually(lambda: self.written - sum(len(r.fetched) for r in self._readers) < 200, timeout_s=60)
 
 
+async def share_new_records(publisher: KafkaPublisher, topic: str, first: Reader, second: Reader) -> None:
+    """Return when the two have fetched and finished sixty records more."""
+    before = len(first.fetched) + len(second.fetched)
+    await write(publisher, topic, *(b"new %d" % number for number in range(60)))
+    await eventually(lambda: len(first.fetched) + len(second.fetched) >= before + 60)
+    first.finish(*first.fetched)
+    second.finish(*second.fetched)
+
+
 async def test_with_members_coming_and_going_nothing_is_lost_and_no_commit_passes_an_open_record(
     kafka_settings: KafkaSettings, publisher: KafkaPublisher, topic: str, group: str
 ) -> None:
@@ -84,10 +93,7 @@ async def test_a_revoked_partition_is_drained_first_and_its_records_do_not_come_
         first.finish(*first.fetched)
         second = await joining
 
-        await write(publisher, topic, *(b"new %d" % number for number in range(60)))
-        await eventually(lambda: len(first.fetched) + len(second.fetched) >= 120)
-        first.finish(*first.fetched)
-        second.finish(*second.fetched)
+        await share_new_records(publisher, topic, first, second)
 
     assert set(Counter(first.values + second.values).values()) == {1}
 
@@ -147,10 +153,7 @@ async def test_a_run_longer_than_session_and_rebalance_keeps_its_partition_and_i
 
         # Then the record is done, and comes to neither of them again
         second = await joining
-        await write(publisher, topic, *(b"%d" % number for number in range(60)))
-        await eventually(lambda: len(first.fetched) + len(second.fetched) >= 61)
-        first.finish(*first.fetched)
-        second.finish(*second.fetched)
+        await share_new_records(publisher, topic, first, second)
     assert Counter(first.values + second.values)[b"long"] == 1
 
 
