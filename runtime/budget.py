@@ -19,7 +19,7 @@ HELD_BYTES = Gauge("penstock_memory_held_bytes", "What the process holds of what
 
 
 class MemoryBudget:
-    """At most `limit_bytes` are held at a time, over all uses. Whoever is refused has to wait, or to send others away."""
+    """At most `limit_bytes` are held at a time, over all uses. Whoever is refused has to wait, or to be told so."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
