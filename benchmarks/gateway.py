@@ -12,8 +12,8 @@ from producers.topics import base_topics, ensure_topics
 from runtime.clock import now_utc
 from runtime.settings import KafkaSettings
 from stores.postgres.migrations import migrate
-from workers.inference.announce import announce
-from workers.inference.repository import ModelRepository
+from workers.inference.lifecycle.announce import announce
+from workers.inference.models.repository import ModelRepository
 
 
 async def prepare(stack: EmbeddedStack, models: Models, prefix: str) -> KafkaSettings:

@@ -11,8 +11,8 @@ from pathlib import Path
 from benchmarks.workload import WORKLOADS
 from schemas.tensors import Array
 from workers.inference.backends import load_backend
-from workers.inference.repository import ModelRepository
-from workers.inference.texts import Texts, texts_of
+from workers.inference.decoding.lazy_tokenizer import LazyTokenizer, texts_of
+from workers.inference.models.repository import ModelRepository
 
 
 def measure(repository: str, name: str, workload: str, shorten: str, device: str = "cpu") -> float:
@@ -28,7 +28,7 @@ def measure(repository: str, name: str, workload: str, shorten: str, device: str
     return rows / (time.perf_counter() - started)
 
 
-def _for_network(texts: Texts | None, batch: dict[str, Array]) -> dict[str, Array]:
+def _for_network(texts: LazyTokenizer | None, batch: dict[str, Array]) -> dict[str, Array]:
     return batch if texts is None else texts.encode([batch[texts.input]])[0]
 
 

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from examples.digits import convolutional, linear
 from examples.digits.data import Rows, load_split, write_held_out
 from workers.inference.backends import load_backend
-from workers.inference.model_file import read_model_file
-from workers.inference.repository import ModelRepository
+from workers.inference.models.model_file import read_model_file
+from workers.inference.models.repository import ModelRepository
 
 HERE: Final = Path(__file__).parent
 REPOSITORY: Final = HERE.parent / "models"

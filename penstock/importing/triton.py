@@ -11,7 +11,7 @@ from penstock.importing.model_folder import ModelFolder, files_under, model_name
 from penstock.importing.text_format import Message, Value, parse_text_format
 from schemas.errors import ConfigurationError
 from schemas.names import is_version
-from workers.inference.repository import natural_order
+from workers.inference.models.repository import natural_order
 
 CONFIG: Final = "config.pbtxt"
 ONNX: Final = "onnxruntime_onnx"

@@ -14,21 +14,21 @@ from runtime.lifecycle import SideTasks
 from runtime.process import open_patiently, run_process, unless_stopped
 from stores.redis import RedisNews, RedisSignals, RedisStarts
 from workers.consuming.kafka_consumer import KafkaConsumer
-from workers.inference.announce import KafkaAnnouncer, make_topics
 from workers.inference.backends.device import claim_device
-from workers.inference.cancellations import Cancellations
-from workers.inference.ends import Ends
+from workers.inference.backends.warmup import load_warm
+from workers.inference.decoding.cancellations import Cancellations
+from workers.inference.engine.engine import Engine
+from workers.inference.engine.inference_thread import InferenceThread
+from workers.inference.engine.lane import ServedLane
 from workers.inference.gpu_metrics import watched_gpu
-from workers.inference.inference_thread import InferenceThread
-from workers.inference.lane import ServedLane
-from workers.inference.pipeline import Pipeline
-from workers.inference.repository import ModelRepository, is_named
-from workers.inference.repository_watch import RepositoryWatch
-from workers.inference.roster import Roster
-from workers.inference.served_version import ServedVersion, Surroundings
+from workers.inference.lifecycle.announce import KafkaAnnouncer, make_topics
+from workers.inference.lifecycle.model_loader import ModelLoader
+from workers.inference.lifecycle.reconciler import ModelReconciler
+from workers.inference.lifecycle.served_version import ServedVersion, WorkerContext
+from workers.inference.lifecycle.watcher import RepositoryWatch
+from workers.inference.models.repository import ModelRepository, is_named
+from workers.inference.results.publisher import ResultPublisher
 from workers.inference.settings import WorkerSettings
-from workers.inference.warm import load_warm
-from workers.inference.weights import Weights
 
 
 def run() -> None:
@@ -41,7 +41,7 @@ class Worker:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._waiting_for: str | None = "the model repository is being read"
-        self._roster: Roster | None = None
+        self._roster: ModelReconciler | None = None
 
     @property
     def checks(self) -> Mapping[str, Check]:
@@ -64,24 +64,24 @@ class Worker:
             news = await stack.enter_async_context(RedisNews(redis[0], prefix=redis[1]))
             starts = await stack.enter_async_context(RedisStarts(redis[0], prefix=redis[1]))
             consumers: dict[ServedLane, KafkaConsumer] = {}
-            pipeline = Pipeline(consumers, running, signals, starts, now_utc)
+            pipeline = Engine(consumers, running, signals, starts, now_utc)
             stack.push_async_callback(pipeline.abandon)
             side = await stack.enter_async_context(SideTasks(stop))
             canceled = Cancellations(now_utc)
             side.start(canceled.follow(news), "cancellations")
-            weights = Weights(
+            weights = ModelLoader(
                 lambda version: load_warm(version, device), settings.worker_memory_bytes, running, loading
             )
-            around = Surroundings(
+            around = WorkerContext(
                 settings=settings,
                 canceled=canceled,
-                ends=Ends(publisher, settings.topics),
+                ends=ResultPublisher(publisher, settings.topics),
                 wake=pipeline.wake,
                 prepare=weights.residents.use,
                 consumers=consumers,
                 side=side,
             )
-            self._roster = Roster(
+            self._roster = ModelReconciler(
                 RepositoryWatch(repository, settings.patterns),
                 weights,
                 KafkaAnnouncer(settings, publisher, settings.lane_partitions, now_utc),
@@ -98,7 +98,7 @@ class Worker:
     def _publisher(self) -> KafkaPublisher:
         return KafkaPublisher(self._settings, compression=self._settings.worker_result_compression)
 
-    async def _serve(self, roster: Roster, pipeline: Pipeline, side: SideTasks, stop: asyncio.Event) -> None:
+    async def _serve(self, roster: ModelReconciler, pipeline: Engine, side: SideTasks, stop: asyncio.Event) -> None:
         """Serve until `stop`; then all lanes drain, commit and leave their groups, all at the same time."""
         patterns = self._settings.patterns
         wanted = model_states_topic(self._settings, roster.hear)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from workers.inference.outcomes import Again, Parked, Settled
+from workers.inference.results.outcomes import DeadLettered, Outcome, RetryLater
 
 _LABELS = ("model", "version", "lane")
 _FINE = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
@@ -64,13 +64,13 @@ LOAD_SECONDS = Histogram(
 )
 
 
-def count(labels: Mapping[str, str], settled: Sequence[Settled]) -> None:
+def count(labels: Mapping[str, str], settled: Sequence[Outcome]) -> None:
     """What became of jobs of the lane with these labels."""
     ends = []
     for each in settled:
-        if isinstance(each, Again):
+        if isinstance(each, RetryLater):
             RETRIES.labels(**labels, tier=each.tier, reason=each.error.code).inc()
-        elif isinstance(each, Parked):
+        elif isinstance(each, DeadLettered):
             DEAD_LETTERS.labels(**labels).inc()
             ends.append(each.terminal)
         else:

@@ -7,7 +7,7 @@ from pydantic import ByteSize, Field
 from producers.kafka_publisher import Compression
 from runtime.process import ProcessSettings
 from runtime.settings import KafkaSettings, RedisSettings
-from workers.inference.platforms import Trust
+from workers.inference.models.platforms import Trust
 
 
 class WorkerSettings(KafkaSettings, RedisSettings, ProcessSettings):

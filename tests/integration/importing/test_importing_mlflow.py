@@ -15,7 +15,7 @@ from penstock.cli import main
 from schemas.errors import ConfigurationError
 from tests.integration.models.needs import need
 from workers.inference.backends import Backend, load_backend
-from workers.inference.repository import ModelRepository
+from workers.inference.models.repository import ModelRepository
 
 need("onnxruntime")
 need("sklearn")

@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.integration.models.digits import altered
 from workers.inference.backends import Backend, load_backend
-from workers.inference.repository import ModelRepository
+from workers.inference.models.repository import ModelRepository
 
 
 def pinned(root: Path, platform: str, file: Path, **changes: Any) -> Path:

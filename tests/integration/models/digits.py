@@ -11,8 +11,8 @@ import yaml
 
 from schemas.tensors import Array
 from workers.inference.backends import Backend, load_backend
-from workers.inference.model_version import ModelVersion
-from workers.inference.repository import ModelRepository
+from workers.inference.models.model_version import ModelVersion
+from workers.inference.models.repository import ModelRepository
 
 EXAMPLES: Final = Path(__file__).parents[3] / "examples"
 REPOSITORY: Final = EXAMPLES / "models"

@@ -19,7 +19,7 @@ from schemas.tensors import Array
 from tests.control_group import control_group
 from tests.unit.models.handlers import scan, write_handler
 from tests.waiting import eventually_sync
-from workers.inference.isolation.isolated import IsolatedBackend
+from workers.inference.backends.isolated.backend import IsolatedBackend
 
 # Sums the values of a row; some values are words of command.
 ODD = """
@@ -261,8 +261,8 @@ OWNER = """
 import sys
 from pathlib import Path
 import numpy as np
-from workers.inference.isolation.isolated import IsolatedBackend
-from workers.inference.repository import ModelRepository
+from workers.inference.backends.isolated.backend import IsolatedBackend
+from workers.inference.models.repository import ModelRepository
 
 (version,) = ModelRepository(Path(sys.argv[1]), trust="code").scan(["sums"])
 backend = IsolatedBackend(version, "cpu")

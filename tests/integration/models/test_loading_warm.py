@@ -9,10 +9,10 @@ import pytest
 
 from schemas.errors import ConfigurationError, JobError
 from schemas.tensors import Array
-from workers.inference import warm
-from workers.inference.model_version import ModelVersion
-from workers.inference.repository import ModelRepository
-from workers.inference.warm import load_warm
+from workers.inference.backends import warmup
+from workers.inference.backends.warmup import load_warm
+from workers.inference.models.model_version import ModelVersion
+from workers.inference.models.repository import ModelRepository
 
 EXAMPLES = Path(__file__).parents[3] / "examples" / "models"
 TWO_WAYS = """
@@ -54,7 +54,7 @@ def version_of(root: Path, more: str = "") -> ModelVersion:
 @pytest.fixture
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder(refused=7)
-    monkeypatch.setattr(warm, "load_backend", lambda version, device: recorder)
+    monkeypatch.setattr(warmup, "load_backend", lambda version, device: recorder)
     return recorder
 
 

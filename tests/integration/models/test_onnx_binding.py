@@ -9,8 +9,8 @@ from schemas.errors import OutOfMemory
 from schemas.signature import Signature, TensorSpec
 from tests.integration.models.digits import held_out, version_of
 from tests.integration.models.needs import need
-from workers.inference.backends.guarded import GuardedBackend
-from workers.inference.model_parameters import OnnxruntimeParameters, Parameters
+from workers.inference.backends.output_check import CheckedBackend
+from workers.inference.models.model_parameters import OnnxruntimeParameters, Parameters
 
 need("onnx")
 need("onnxruntime")
@@ -49,7 +49,7 @@ def test_a_graph_that_the_memory_has_no_room_for_is_told_from_one_that_fails() -
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     signature = Signature(inputs=(TensorSpec("sizes", "INT64", (-1,)),), outputs=(TensorSpec("y", "FP32", (-1, -1)),))
-    backend = GuardedBackend(OnnxBackend(session, signature), "large/1", signature)
+    backend = CheckedBackend(OnnxBackend(session, signature), "large/1", signature)
     assert backend.run({"sizes": np.array([2, 3])})["y"].shape == (2, 3)
     with pytest.raises(OutOfMemory, match="large/1 ran out of memory with 2 rows"):
         backend.run({"sizes": np.array([2, 10**15])})

@@ -9,13 +9,13 @@ from schemas.errors import PenstockError
 from schemas.tensors import Array
 from tests.integration.models.needs import need
 from tests.unit.inference.jobs import LIVE, NOON, lane_job, record, request_of
-from workers.inference.batcher import Batcher
-from workers.inference.intake import Intake
-from workers.inference.item import Item
-from workers.inference.model_version import ModelVersion
-from workers.inference.repository import ModelRepository
-from workers.inference.runner import Account, Runner
-from workers.inference.sizing import BatchSizer
+from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
+from workers.inference.batching.batcher import Batcher
+from workers.inference.batching.pending_job import PendingJob
+from workers.inference.decoding.record_decoder import RecordDecoder
+from workers.inference.execution.runner import Account, Runner
+from workers.inference.models.model_version import ModelVersion
+from workers.inference.models.repository import ModelRepository
 
 need("onnx")
 need("onnxruntime")
@@ -70,12 +70,12 @@ def center(root: Path, more: str) -> ModelVersion:
 
 def run_all(version: ModelVersion, sequences: list[Array]) -> tuple[list[dict[str, Array]], list[Account]]:
     """Each sequence's outputs, in order, with the micro-batches that they made."""
-    intake = Intake(LIVE, version.signature, frozenset(), version.rules)
-    batcher = Batcher[Item](BatchSizer(version.max_batch_size, adaptive=False), 0.0, 1024, version.rules)
+    intake = RecordDecoder(LIVE, version.signature, frozenset(), version.rules)
+    batcher = Batcher[PendingJob](BatchSizeTuner(version.max_batch_size, adaptive=False), 0.0, 1024, version.rules)
     runner = Runner(load_backend(version, "cpu"), version.signature, version.max_batch_size, version.rules)
     jobs = [lane_job(payload=request_of({"x": sequence})) for sequence in sequences]
     for item in intake.read_all([record(job) for job in jobs], NOON):
-        assert isinstance(item, Item)
+        assert isinstance(item, PendingJob)
         batcher.add(item, 0.0, 1.0)
     outputs: dict[str, dict[str, Array]] = {}
     accounts: list[Account] = []

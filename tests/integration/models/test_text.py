@@ -13,14 +13,14 @@ from schemas.tensors import Array
 from tests.integration.models.needs import need
 from tests.unit.inference.jobs import LIVE, NOON, lane_job, record, request_of
 from workers.consuming.seams import Record
-from workers.inference.intake import INLINE_TEXT_BYTES, Ended, Intake
-from workers.inference.item import Item
-from workers.inference.model_parameters import Parameters, TokenizerParameters, TokenTensor
-from workers.inference.model_version import ModelVersion
-from workers.inference.padding import PaddedInput, Padding
-from workers.inference.pin import Pin
-from workers.inference.rules import Dimension, Rules
-from workers.inference.texts import Texts
+from workers.inference.batching.compatibility import BatchCompatibility, Dimension
+from workers.inference.batching.padding import PaddedInput, Padding
+from workers.inference.batching.pending_job import PendingJob
+from workers.inference.decoding.lazy_tokenizer import LazyTokenizer
+from workers.inference.decoding.record_decoder import INLINE_TEXT_BYTES, Ended, RecordDecoder
+from workers.inference.models.model_parameters import Parameters, TokenizerParameters, TokenTensor
+from workers.inference.models.model_version import ModelVersion
+from workers.inference.models.pin import Pin
 
 need("tokenizers")
 
@@ -29,7 +29,7 @@ from tokenizers.models import WordLevel  # noqa: E402
 from tokenizers.pre_tokenizers import Whitespace  # noqa: E402
 from tokenizers.processors import TemplateProcessing  # noqa: E402
 
-from workers.inference.text import TextTokenizer, load_tokenizer  # noqa: E402
+from workers.inference.decoding.tokenizer import TextTokenizer, load_tokenizer  # noqa: E402
 
 WORDS = {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "[PAD]": 3, "water": 4, "gate": 5, "größe": 6}
 
@@ -127,10 +127,10 @@ def test_texts_of_many_jobs_are_padded_each_job_for_itself(file: Path) -> None:
     ]
 
 
-def lane(file: Path, texts_of_version: Texts | None = None) -> Intake:
+def lane(file: Path, texts_of_version: LazyTokenizer | None = None) -> RecordDecoder:
     words = version(file, produces=("input_ids", "attention_mask"))
-    rules = Rules(Padding({"input_ids": PaddedInput((1,), 3)}), charged=(Dimension("input_ids", 1),))
-    return Intake(LIVE, words.signature, frozenset(), rules, texts_of_version or Texts(words))
+    rules = BatchCompatibility(Padding({"input_ids": PaddedInput((1,), 3)}), charged=(Dimension("input_ids", 1),))
+    return RecordDecoder(LIVE, words.signature, frozenset(), rules, texts_of_version or LazyTokenizer(words))
 
 
 def text_record(*rows: str) -> Record:
@@ -140,8 +140,8 @@ def text_record(*rows: str) -> Record:
 def test_jobs_are_measured_in_tokens_before_they_are_collected(file: Path) -> None:
     nonsense = record(lane_job())._replace(value=b"nonsense")
     first, broken, second = lane(file).read_all([text_record("water"), nonsense, text_record("", "gate gate")], NOON)
-    assert isinstance(first, Item)
-    assert isinstance(second, Item)
+    assert isinstance(first, PendingJob)
+    assert isinstance(second, PendingJob)
     assert isinstance(broken, Ended)
     assert [(item.rows, item.size, item.row_cost) for item in (first, second)] == [(1, (3,), 3), (2, (4,), 4)]
     assert first.request.inputs["input_ids"].tolist() == [[1, 4, 2]]
@@ -153,7 +153,7 @@ class Panic(BaseException):
 
 
 def test_a_text_that_breaks_the_tokenizer_fails_its_own_job_only(file: Path) -> None:
-    class Fragile(Texts):
+    class Fragile(LazyTokenizer):
         def encode(self, inputs: Sequence[Array]) -> list[dict[str, Array]]:
             if any(b"gate" in text for array in inputs for text in array):
                 raise Panic("gate")
@@ -161,8 +161,8 @@ def test_a_text_that_breaks_the_tokenizer_fails_its_own_job_only(file: Path) -> 
 
     fragile = Fragile(version(file, produces=("input_ids", "attention_mask")))
     first, broken, second = lane(file, fragile).read_all([text_record(each) for each in ("water", "gate", "")], NOON)
-    assert isinstance(first, Item)
-    assert isinstance(second, Item)
+    assert isinstance(first, PendingJob)
+    assert isinstance(second, PendingJob)
     assert isinstance(broken, Ended)
     assert isinstance(broken.error, InvalidInput)
 

@@ -12,7 +12,7 @@ from tests.integration.worker.odd_model import Odd, write_odd
 from tests.integration.worker.process import WorkerProcess, worker_process
 from tests.integration.worker.site import Site, job
 from tests.waiting import eventually
-from workers.inference.start_counts import MOST_STARTS
+from workers.inference.engine.crash_guard import MOST_STARTS
 
 CULPRITS = {5: Odd.EXIT, 20: Odd.SEGFAULT, 41: Odd.HANG}
 

@@ -4,7 +4,7 @@ from tests.integration.worker.lever import pull
 from tests.integration.worker.process import worker_process
 from tests.integration.worker.site import Site, job
 from tests.waiting import eventually
-from workers.inference.inference_thread import LEFT_RUNNING_STATUS
+from workers.inference.engine.inference_thread import LEFT_RUNNING_STATUS
 
 NOBODY_WAITS_FOR_SO_MANY = 2**40
 

@@ -15,7 +15,7 @@ from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array, datatype_of, to_raw
 from schemas.topics import Lane, LaneClass, Topics
 from workers.consuming.seams import Record
-from workers.inference.item import Item
+from workers.inference.batching.pending_job import PendingJob
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 TOPICS = Topics("unit")
@@ -89,13 +89,13 @@ def record(job: LaneJob, *, partition: int = 0, offset: int = 0, epoch: int = 1)
 
 def item(
     *values: float, job: LaneJob | None = None, signature: Signature = SIGNATURE, payload: Payload | None = None
-) -> Item:
+) -> PendingJob:
     """A job of one row a value, ready to run."""
     job = job or lane_job(payload=payload or request_json(values or (1.0,)))
-    return Item(record(job), job, parse_request(signature, job.payload))
+    return PendingJob(record(job), job, parse_request(signature, job.payload))
 
 
-def items(rows: Sequence[int]) -> list[Item]:
+def items(rows: Sequence[int]) -> list[PendingJob]:
     """A job for each number of rows; every row of all of them has a value of its own."""
     starts = np.cumsum([0, *rows]).tolist()
     return [item(*range(start, start + size)) for start, size in zip(starts, rows, strict=False)]

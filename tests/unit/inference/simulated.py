@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
-from workers.inference.sizing import BatchSizer
+from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 
 # Seconds of a run of so many rows.
 Model = Callable[[int], float]
@@ -42,7 +42,7 @@ class Served(NamedTuple):
 
 
 def serve(
-    sizer: BatchSizer,
+    sizer: BatchSizeTuner,
     *eras: Model,
     ceiling: int,
     seed: int,

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from workers.inference.batcher import MARGIN_S, Batcher
-from workers.inference.padding import PaddedInput, Padding
-from workers.inference.rules import Dimension, Rules, Size
+from workers.inference.batching.batcher import MARGIN_S, Batcher
+from workers.inference.batching.compatibility import BatchCompatibility, Dimension, Size
+from workers.inference.batching.padding import PaddedInput, Padding
 
 FAR = math.inf
 
@@ -23,7 +23,7 @@ class Thing(NamedTuple):
     payload_bytes: int = 1
 
 
-class Known(NamedTuple):
+class ServedSpec(NamedTuple):
     """Limits of a model whose runs are known."""
 
     rows: int
@@ -39,7 +39,7 @@ class Known(NamedTuple):
 
 
 def batcher(max_rows: int = 4, max_wait_s: float = 1.0, queue_rows: int = 8) -> Batcher[Thing]:
-    return Batcher(Known(max_rows), max_wait_s, queue_rows)
+    return Batcher(ServedSpec(max_rows), max_wait_s, queue_rows)
 
 
 def test_nothing_is_due_while_nothing_waits() -> None:
@@ -121,9 +121,9 @@ def test_everything_comes_out_once_in_order_and_no_micro_batch_is_too_large(size
     assert (len(waiting), waiting.rows) == (0, 0)
 
 
-def tokens(max_cost: float = math.inf, batch_sizes: tuple[int, ...] = ()) -> Rules:
+def tokens(max_cost: float = math.inf, batch_sizes: tuple[int, ...] = ()) -> BatchCompatibility:
     """Of a model whose rows are padded, and cost what they are long."""
-    return Rules(
+    return BatchCompatibility(
         padding=Padding({"ids": PaddedInput((1,))}),
         charged=(Dimension("ids", 1),),
         max_cost=max_cost,
@@ -132,20 +132,20 @@ def tokens(max_cost: float = math.inf, batch_sizes: tuple[int, ...] = ()) -> Rul
 
 
 def test_a_micro_batch_is_closed_in_time_for_the_earliest_deadline() -> None:
-    waiting = Batcher[Thing](Known(4, run_s=0.5), 10.0, 8)
+    waiting = Batcher[Thing](ServedSpec(4, run_s=0.5), 10.0, 8)
     waiting.add(Thing(1, 1), now=100.0, deadline=200.0)
     waiting.add(Thing(2, 1), now=100.0, deadline=103.0)
     assert waiting.due_at() == 103.0 - 0.5 - MARGIN_S
 
 
 def test_a_deadline_changes_nothing_while_run_times_are_unknown() -> None:
-    waiting = Batcher[Thing](Known(4), 10.0, 8)
+    waiting = Batcher[Thing](ServedSpec(4), 10.0, 8)
     waiting.add(Thing(1, 1), now=100.0, deadline=103.0)
     assert waiting.due_at() == 110.0
 
 
 def test_a_micro_batch_is_due_at_once_when_it_costs_as_much_as_it_may() -> None:
-    waiting = Batcher[Thing](Known(64), 10.0, 128, tokens(max_cost=100))
+    waiting = Batcher[Thing](ServedSpec(64), 10.0, 128, tokens(max_cost=100))
     waiting.add(Thing(1, 1, (60,)), now=0.0, deadline=FAR)
     assert not waiting.full
     waiting.add(Thing(2, 1, (40,)), now=1.0, deadline=FAR)
@@ -153,7 +153,7 @@ def test_a_micro_batch_is_due_at_once_when_it_costs_as_much_as_it_may() -> None:
 
 
 def test_nothing_more_is_fetched_when_what_waits_is_many_bytes() -> None:
-    waiting = Batcher[Thing](Known(4), 1.0, 8, queue_bytes=100)
+    waiting = Batcher[Thing](ServedSpec(4), 1.0, 8, queue_bytes=100)
     waiting.add(Thing(1, 1, payload_bytes=100), now=0.0, deadline=FAR)
     assert waiting.room == 0
     waiting.take()
@@ -161,14 +161,14 @@ def test_nothing_more_is_fetched_when_what_waits_is_many_bytes() -> None:
 
 
 def test_the_oldest_runs_with_its_nearest_neighbors() -> None:
-    waiting = Batcher[Thing](Known(3, worth=20.0), 1.0, 99, tokens())
+    waiting = Batcher[Thing](ServedSpec(3, worth=20.0), 1.0, 99, tokens())
     for number, length in enumerate([50, 400, 54, 8, 49, 51]):
         waiting.add(Thing(number, 1, (length,)), now=0.0, deadline=FAR)
     assert sorted(thing.size for thing in waiting.take()) == [(49,), (50,), (51,)]
 
 
 def test_no_more_is_padded_than_one_run_more_is_worth() -> None:
-    waiting = Batcher[Thing](Known(64, worth=30.0), 1.0, 99, tokens())
+    waiting = Batcher[Thing](ServedSpec(64, worth=30.0), 1.0, 99, tokens())
     for number in range(12):
         waiting.add(Thing(number, 1, (10 + number,)), now=0.0, deadline=FAR)
     lengths = [thing.size[0] for thing in waiting.take()]
@@ -208,7 +208,7 @@ def test_whatever_waits_is_taken_once_by_the_rules(
     room: float,
 ) -> None:
     rules = tokens(max_cost, batch_sizes)
-    waiting = Batcher[Thing](Known(max_rows, worth=worth, cost=room), 1.0, 10_000, rules)
+    waiting = Batcher[Thing](ServedSpec(max_rows, worth=worth, cost=room), 1.0, 10_000, rules)
     left: list[Thing] = []
     now = 0.0
     for number, (rows, length, group, later) in enumerate(kinds):
@@ -246,7 +246,7 @@ class BatcherAgainstAList(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.waiting = Batcher[Thing](Known(6), max_wait_s=2.0, queue_rows=12)
+        self.waiting = Batcher[Thing](ServedSpec(6), max_wait_s=2.0, queue_rows=12)
         self.model: list[tuple[Thing, float]] = []
         self.now = 0.0
         self.numbers = 0

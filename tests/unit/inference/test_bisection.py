@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.inference.bisection import isolate
+from workers.inference.execution.bisection import isolate
 
 
 class Model:

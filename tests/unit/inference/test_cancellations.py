@@ -7,7 +7,7 @@ from stores.memory_signals import MemorySignals
 from stores.seams import JobKey
 from tests.unit.inference.jobs import NOON
 from tests.waiting import eventually
-from workers.inference.cancellations import Cancellations
+from workers.inference.decoding.cancellations import Cancellations
 
 
 def key(number: int) -> JobKey:

@@ -11,8 +11,8 @@ from schemas.errors import OutputInvalid, PenstockError
 from schemas.jobs import Answer
 from schemas.tensors import Array
 from tests.unit.inference.jobs import SIGNATURE, item, lane_job, request_json
-from workers.inference.item import Item, Outcome
-from workers.inference.runner import Runner
+from workers.inference.batching.pending_job import PendingJob, RunResult
+from workers.inference.execution.runner import Runner
 
 
 class Echo:
@@ -23,7 +23,7 @@ class Echo:
         return {"same": np.ones_like(value), "double": np.where(value < 0, math.inf, value).astype(np.float32)}
 
 
-def run(*jobs: Item) -> list[Outcome]:
+def run(*jobs: PendingJob) -> list[RunResult]:
     return Runner(Echo(), SIGNATURE, 64).run(jobs).outcomes
 
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from tests.waiting import eventually
-from workers.inference.inference_thread import LEFT_RUNNING_STATUS, InferenceThread
+from workers.inference.engine.inference_thread import LEFT_RUNNING_STATUS, InferenceThread
 
 
 async def test_work_is_done_in_order_in_one_thread() -> None:
@@ -55,7 +55,7 @@ async def test_nothing_is_left_of_a_thread_that_was_idle() -> None:
 
 STUCK = """
 import asyncio, sys, threading
-from workers.inference.inference_thread import InferenceThread
+from workers.inference.engine.inference_thread import InferenceThread
 
 async def main():
     async with InferenceThread() as thread:

@@ -21,13 +21,13 @@ from tests.waiting import eventually
 from workers.consuming.kafka_consumer import DRAIN_LIMIT_S
 from workers.consuming.offsets import Partition
 from workers.consuming.seams import Record
-from workers.inference.batcher import Batcher
-from workers.inference.ends import Ends
-from workers.inference.intake import INLINE_BYTES, Dead, Ended, Intake
-from workers.inference.item import Item
-from workers.inference.lane import ServedLane
-from workers.inference.runner import Runner
-from workers.inference.sizing import BatchSizer
+from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
+from workers.inference.batching.batcher import Batcher
+from workers.inference.batching.pending_job import PendingJob
+from workers.inference.decoding.record_decoder import INLINE_BYTES, Dead, Ended, RecordDecoder
+from workers.inference.engine.lane import ServedLane
+from workers.inference.execution.runner import Runner
+from workers.inference.results.publisher import ResultPublisher
 from workers.memory import MemoryConsumer, MemoryGroup
 
 MAX_ROWS, QUEUE_ROWS = 4, 8
@@ -40,19 +40,19 @@ LATE = DeadlineExceeded("the deadline passed before the job was done")
 
 def served(
     log: MemoryLog | None = None,
-    intake: Intake | None = None,
-    sizer: BatchSizer | None = None,
+    intake: RecordDecoder | None = None,
+    sizer: BatchSizeTuner | None = None,
     wake: Callable[[], None] = lambda: None,
     run_limit_s: float | None = None,
 ) -> ServedLane:
-    sizer = sizer or BatchSizer(MAX_ROWS, adaptive=False)
+    sizer = sizer or BatchSizeTuner(MAX_ROWS, adaptive=False)
     return ServedLane(
         LIVE,
         Runner(Adder(), SIGNATURE, MAX_ROWS),
-        intake or Intake(LIVE, SIGNATURE, {JobKey("default", "canceled")}),
-        Batcher[Item](sizer, 0.0, QUEUE_ROWS),
+        intake or RecordDecoder(LIVE, SIGNATURE, {JobKey("default", "canceled")}),
+        Batcher[PendingJob](sizer, 0.0, QUEUE_ROWS),
         sizer,
-        Ends(log or MemoryLog(partitions=1), TOPICS),
+        ResultPublisher(log or MemoryLog(partitions=1), TOPICS),
         group="the-group",
         wake=wake,
         clock=lambda: NOON,
@@ -63,11 +63,11 @@ def served(
 class Fed:
     """A lane that is being fed from a log."""
 
-    def __init__(self, log: MemoryLog, consumer: MemoryConsumer, intake: Intake | None = None) -> None:
+    def __init__(self, log: MemoryLog, consumer: MemoryConsumer, intake: RecordDecoder | None = None) -> None:
         self.log = log
         self.consumer = consumer
         self.wakes = 0
-        self.sizer = BatchSizer(MAX_ROWS, adaptive=False)
+        self.sizer = BatchSizeTuner(MAX_ROWS, adaptive=False)
         self.lane = served(log, intake, self.sizer, self._wake)
         self.feeding = asyncio.create_task(self.lane.feed(consumer))
 
@@ -83,7 +83,7 @@ class Fed:
 
 
 @asynccontextmanager
-async def fed(log: MemoryLog | None = None, intake: Intake | None = None) -> AsyncIterator[Fed]:
+async def fed(log: MemoryLog | None = None, intake: RecordDecoder | None = None) -> AsyncIterator[Fed]:
     log = log or MemoryLog(partitions=1)
     async with MemoryGroup(log, [LIVE_TOPIC]).member() as consumer:
         feed = Fed(log, consumer, intake)
@@ -215,7 +215,7 @@ async def test_drain_waits_for_ends_that_are_being_published_even_if_the_feed_is
         assert feed.consumer.open_count == 0
 
 
-class HeldIntake(Intake):
+class HeldIntake(RecordDecoder):
     """Decodes when the test lets it."""
 
     def __init__(self) -> None:
@@ -223,7 +223,7 @@ class HeldIntake(Intake):
         self.decoding = threading.Event()
         self.may_go_on = threading.Event()
 
-    def read(self, record: Record, now: datetime) -> Item | Ended | Dead:
+    def read(self, record: Record, now: datetime) -> PendingJob | Ended | Dead:
         self.decoding.set()
         assert self.may_go_on.wait(30)
         return super().read(record, now)
@@ -251,7 +251,7 @@ async def test_what_is_being_decoded_while_its_partition_is_lost_is_forgotten(ca
         assert feed.waiting == 0
 
 
-async def started(feed: Fed, count: int) -> list[Item]:
+async def started(feed: Fed, count: int) -> list[PendingJob]:
     """Submit jobs and have them run."""
     await feed.submit(*jobs(count))
     await eventually(lambda: feed.waiting == count)

@@ -9,8 +9,8 @@ from schemas.errors import Canceled, DeadlineExceeded, JobError
 from schemas.jobs import Answer, Status, end_of
 from schemas.tensors import Array
 from tests.unit.inference.jobs import NOON, SIGNATURE, item, lane_job, request_json
-from workers.inference.item import Item
-from workers.inference.outcomes import terminal
+from workers.inference.batching.pending_job import PendingJob
+from workers.inference.results.outcomes import terminal
 
 START = NOON + timedelta(seconds=1)
 END = NOON + timedelta(seconds=2)
@@ -21,7 +21,7 @@ def outputs(*values: float) -> dict[str, Array]:
     return {"same": same, "double": 2 * same}
 
 
-def result_of(job: Item, outcome: dict[str, Array]) -> tuple[dict[str, object], bytes]:
+def result_of(job: PendingJob, outcome: dict[str, Array]) -> tuple[dict[str, object], bytes]:
     """The JSON of the result, and the tensors that follow it."""
     end = terminal(SIGNATURE, job, outcome, START, END)
     assert end.status is Status.SUCCEEDED

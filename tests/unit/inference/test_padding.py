@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from schemas.errors import OutputInvalid
 from schemas.signature import TensorSpec
 from schemas.tensors import Array
-from workers.inference.padding import FollowingOutput, PaddedInput, Padding, pad_rows, round_up
+from workers.inference.batching.padding import FollowingOutput, PaddedInput, Padding, pad_rows, round_up
 
 PLAIN = Padding()
 IDS = PaddedInput((1,), 7, TensorSpec("mask", "INT64", (-1, -1)))

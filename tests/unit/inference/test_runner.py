@@ -16,23 +16,23 @@ from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array
 from tests.unit.inference.jobs import SIGNATURE, item, items, request_json, request_of
 from tests.unit.inference.models import Adder
-from workers.inference.item import Item, Outcome
-from workers.inference.padding import FollowingOutput, PaddedInput, Padding
-from workers.inference.rules import Dimension, Rules
-from workers.inference.runner import Model, Runner
+from workers.inference.batching.compatibility import BatchCompatibility, Dimension
+from workers.inference.batching.padding import FollowingOutput, PaddedInput, Padding
+from workers.inference.batching.pending_job import PendingJob, RunResult
+from workers.inference.execution.runner import Model, Runner
 
 
-def run(model: Model, jobs: list[Item], max_rows: int = 64) -> list[Outcome]:
+def run(model: Model, jobs: list[PendingJob], max_rows: int = 64) -> list[RunResult]:
     return Runner(model, SIGNATURE, max_rows).run(jobs).outcomes
 
 
-def doubles(outcome: Outcome) -> list[float]:
+def doubles(outcome: RunResult) -> list[float]:
     assert not isinstance(outcome, PenstockError), outcome
     values: list[float] = outcome["double"].ravel().tolist()
     return values
 
 
-def failed(outcome: Outcome) -> bool:
+def failed(outcome: RunResult) -> bool:
     return isinstance(outcome, PenstockError)
 
 
@@ -98,7 +98,7 @@ def test_a_job_in_slices_fails_alone_when_one_of_them_does() -> None:
     assert failed(outcome)
 
 
-PADDED = Rules(
+PADDED = BatchCompatibility(
     padding=Padding(
         {"x": PaddedInput((1,), -1.0, TensorSpec("mask", "BOOL", (-1, -1)))}, {"double": FollowingOutput("x", (1,))}
     ),
@@ -129,11 +129,11 @@ class Sequences:
         return {"double": 2 * x, "sum": np.where(inputs["mask"], x, 0).sum(axis=1, dtype=np.float32)}
 
 
-def sequence(*values: float, rows: int = 1) -> Item:
+def sequence(*values: float, rows: int = 1) -> PendingJob:
     """A job of some rows of these numbers, measured as the intake does it."""
     array = np.array([values] * rows, np.float32)
     plain = item(signature=SEQUENCES, payload=request_of({"x": array}))
-    return Item(plain.record, plain.job, plain.request, *PADDED.measure(plain.request))
+    return PendingJob(plain.record, plain.job, plain.request, *PADDED.measure(plain.request))
 
 
 @settings(deadline=None)  # a busy machine is no failure
@@ -212,7 +212,7 @@ def test_the_model_is_given_the_parameters_that_the_micro_batch_agrees_on() -> N
 
     seen: list[dict[str, Any]] = []
     jobs = [item(payload=request_json([1.0], parameters={"temperature": 0.5, "seed": seed})) for seed in (1, 2)]
-    Runner(Asked(), SIGNATURE, 64, Rules(batch_by=("temperature",))).run(jobs)
+    Runner(Asked(), SIGNATURE, 64, BatchCompatibility(batch_by=("temperature",))).run(jobs)
     assert seen == [{"temperature": 0.5}]
 
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.topics import LaneClass
-from workers.inference.scheduler import BULK_EVERY, PASSED_OVER_AT_MOST, Candidate, Scheduler
+from workers.inference.engine.scheduler import BULK_EVERY, PASSED_OVER_AT_MOST, Candidate, Scheduler
 
 LIVE, BULK = LaneClass.LIVE, LaneClass.BULK
 

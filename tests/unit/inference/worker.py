@@ -14,14 +14,14 @@ from stores.memory_signals import MemorySignals
 from stores.memory_starts import MemoryStarts
 from stores.seams import JobKey
 from tests.unit.inference.jobs import BULK, LIVE, NOON, SIGNATURE, TOPICS, out_record
-from workers.inference.batcher import Batcher
-from workers.inference.ends import Ends
-from workers.inference.inference_thread import InferenceThread
-from workers.inference.intake import Intake
-from workers.inference.lane import ServedLane
-from workers.inference.pipeline import Pipeline
-from workers.inference.runner import Model, Runner
-from workers.inference.sizing import BatchSizer
+from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
+from workers.inference.batching.batcher import Batcher
+from workers.inference.decoding.record_decoder import RecordDecoder
+from workers.inference.engine.engine import Engine
+from workers.inference.engine.inference_thread import InferenceThread
+from workers.inference.engine.lane import ServedLane
+from workers.inference.execution.runner import Model, Runner
+from workers.inference.results.publisher import ResultPublisher
 from workers.memory import MemoryConsumer, MemoryGroup
 
 RESULTS = TOPICS.results
@@ -71,8 +71,8 @@ class SmallWorker:
         self.canceled: set[JobKey] = set()
         self.consumers: dict[ServedLane, MemoryConsumer] = {}
         self.loop: asyncio.Task[None]
-        self.pipeline = Pipeline(self.consumers, thread, self.signals, self.starts, self.clock, announce_after_s=0.0)
-        self.sizer = BatchSizer(max_rows, adaptive=False)
+        self.pipeline = Engine(self.consumers, thread, self.signals, self.starts, self.clock, announce_after_s=0.0)
+        self.sizer = BatchSizeTuner(max_rows, adaptive=False)
         runner = Runner(model, SIGNATURE, max_rows)
         self.live, self.bulk = (self._lane(lane, runner, max_rows) for lane in (LIVE, BULK))
 
@@ -80,10 +80,10 @@ class SmallWorker:
         return ServedLane(
             lane,
             runner,
-            Intake(lane, SIGNATURE, self.canceled),
+            RecordDecoder(lane, SIGNATURE, self.canceled),
             Batcher(self.sizer, 0.0, 2 * max_rows),
             self.sizer,
-            Ends(self.log, TOPICS),
+            ResultPublisher(self.log, TOPICS),
             group=TOPICS.lane_group(lane),
             wake=self.pipeline.wake,
             clock=self.clock,

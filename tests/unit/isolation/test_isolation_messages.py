@@ -12,7 +12,7 @@ from schemas.errors import (
     TransientFailure,
     Unavailable,
 )
-from workers.inference.isolation.messages import (
+from workers.inference.backends.isolated.messages import (
     ChildTraceback,
     Done,
     Failed,
@@ -23,7 +23,7 @@ from workers.inference.isolation.messages import (
     failed,
     raised,
 )
-from workers.inference.isolation.segment import Place
+from workers.inference.backends.isolated.shared_memory import Place
 
 PLACE = Place("x", "<f4", (2, 3), 64, 24)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from tests.unit.models.repositories import Fields, fields
 from workers.inference.backends import Backend, load_backend
-from workers.inference.model_version import ModelVersion
-from workers.inference.repository import ModelRepository
+from workers.inference.models.model_version import ModelVersion
+from workers.inference.models.repository import ModelRepository
 
 VALUES = {"name": "values", "data_type": "TYPE_FP32", "dims": [-1]}
 TEXT = {"name": "text", "data_type": "TYPE_STRING", "dims": []}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from schemas.errors import ConfigurationError
-from workers.inference.repository import ModelRepository
+from workers.inference.models.repository import ModelRepository
 
 Fields = dict[str, Any]
 

@@ -11,10 +11,10 @@ from schemas.oip import InferRequest
 from schemas.signature import TensorSpec
 from schemas.tensors import Array
 from tests.unit.models.repositories import installed, why_not, write_model
-from workers.inference.model_version import ModelVersion
-from workers.inference.padding import FollowingOutput, PaddedInput
-from workers.inference.repository import ModelRepository
-from workers.inference.rules import Rules
+from workers.inference.batching.compatibility import BatchCompatibility
+from workers.inference.batching.padding import FollowingOutput, PaddedInput
+from workers.inference.models.model_version import ModelVersion
+from workers.inference.models.repository import ModelRepository
 
 HEAD = "name: digits\nplatform: onnxruntime_onnx\nmax_batch_size: 8\n"
 TENSORS = """
@@ -114,7 +114,7 @@ def test_a_micro_batch_is_charged_for_the_rows_that_are_added(tmp_path: Path) ->
 
 
 def test_there_is_no_limit_of_cost_unless_it_is_set() -> None:
-    assert Rules().max_cost == math.inf
+    assert BatchCompatibility().max_cost == math.inf
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import pytest
 from schemas.errors import ConfigurationError, InvalidInput
 from workers.inference import handler
 from workers.inference.backends import load_backend
-from workers.inference.model_file import read_model_file
-from workers.inference.repository import ModelRepository
+from workers.inference.models.model_file import read_model_file
+from workers.inference.models.repository import ModelRepository
 
 ROOT: Final = Path(__file__).parents[3]
 REPOSITORY: Final = ROOT / "examples" / "handlers"

@@ -7,7 +7,7 @@ import pytest
 
 from schemas.errors import ConfigurationError
 from tests.unit.models.repositories import Fields, fields, why_not, write_model
-from workers.inference.model_file import MAX_BYTES, read_model_file
+from workers.inference.models.model_file import MAX_BYTES, read_model_file
 
 TEXT = {"name": "text", "data_type": "TYPE_STRING", "dims": []}
 IMAGE = {"width": 8, "height": 8, "mode": "L", "layout": "HW"}

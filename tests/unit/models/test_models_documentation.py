@@ -8,11 +8,11 @@ from typing import Final, get_args
 import pytest
 
 from tests.unit.models.repositories import installed, write_model
-from workers.inference import batching_config, model_config, model_parameters
-from workers.inference.data_types import DataType
-from workers.inference.model_file import read_model_file
-from workers.inference.platforms import PLATFORMS
-from workers.inference.repository import ModelRepository
+from workers.inference.models import batching_config, model_config, model_parameters
+from workers.inference.models.data_types import DataType
+from workers.inference.models.model_file import read_model_file
+from workers.inference.models.platforms import PLATFORMS
+from workers.inference.models.repository import ModelRepository
 
 ROOT: Final = Path(__file__).parents[3]
 PAGE: Final = (ROOT / "docs" / "models.md").read_text()

@@ -8,8 +8,8 @@ from structlog.testing import capture_logs
 from schemas.errors import ConfigurationError
 from schemas.signature import ImageSpec, Signature, TensorSpec
 from tests.unit.models.repositories import fields, installed, why_not, write_model
-from workers.inference.look import Look
-from workers.inference.repository import ModelRepository, natural_order
+from workers.inference.models.repository import ModelRepository, natural_order
+from workers.inference.models.snapshot import Snapshot
 
 ONNX_ONLY = installed("onnxruntime")
 
@@ -220,6 +220,6 @@ def test_the_marks_change_with_every_file_that_a_look_depends_on(tmp_path: Path)
 
 def test_a_look_at_patterns_that_find_nothing_finds_nothing(tmp_path: Path) -> None:
     write_model(tmp_path)
-    assert ModelRepository(tmp_path, ONNX_ONLY).look(["other"]) == Look({}, {}, frozenset())
+    assert ModelRepository(tmp_path, ONNX_ONLY).look(["other"]) == Snapshot({}, {}, frozenset())
     with pytest.raises(ConfigurationError, match="cannot be read"):
         ModelRepository(tmp_path / "gone", ONNX_ONLY).look()

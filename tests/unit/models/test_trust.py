@@ -10,8 +10,8 @@ from schemas.errors import ConfigurationError
 from tests.unit.models.handlers import digest, scan, write_handler
 from tests.unit.models.repositories import Fields, fields, installed, why_not, write_model
 from workers.inference.backends import load_backend
-from workers.inference.backends.sealed import SealedCopy
-from workers.inference.repository import ModelRepository
+from workers.inference.backends.verified_copy import VerifiedCopy
+from workers.inference.models.repository import ModelRepository
 
 # Leaves a trace as soon as it is run.
 TRAP = """
@@ -195,14 +195,14 @@ class TestSealedCopies:
         self, root: Path, trap: str, traces: Path
     ) -> None:
         directory = write_handler(root, {"handler.py": "TRUE = 1"})
-        with SealedCopy(scan(root)) as copy:
+        with VerifiedCopy(scan(root)) as copy:
             (directory / "handler.py").write_text(trap)
             assert copy.version.file.read_text() == "TRUE = 1"
 
     def test_the_copy_is_private_and_holds_what_is_pinned_only(self, root: Path, place: Path) -> None:
         write_handler(root, {"handler.py": "", "nets/small.py": ""})
         (root / "sums" / "1" / "unpinned.py").touch()
-        with SealedCopy(scan(root)) as copy:
+        with VerifiedCopy(scan(root)) as copy:
             directory = copy.version.file.parent
             assert directory.parent == place
             assert directory.stat().st_mode & 0o777 == 0o700
@@ -236,9 +236,9 @@ class TestSealedCopies:
         abandoned.mkdir()
         (abandoned / "weights").touch()
         version = scan(root)
-        with SealedCopy(version) as first:
+        with VerifiedCopy(version) as first:
             assert not abandoned.exists()
-            with SealedCopy(version) as second:
+            with VerifiedCopy(version) as second:
                 assert first.version.file.exists()
                 assert second.version.file.exists()
 

@@ -7,7 +7,7 @@ import pytest
 
 from schemas.errors import ConfigurationError
 from tests.unit.models.repositories import fields, installed, why_not, write_model
-from workers.inference.repository import ModelRepository
+from workers.inference.models.repository import ModelRepository
 
 ONNX_ONLY = installed("onnxruntime")
 

@@ -14,7 +14,7 @@ from schemas.records import terminal_record
 from schemas.topics import LaneClass
 from tests.unit.router.requests import NOW, record, routed
 from workers.dead_letters import dead_letter
-from workers.inference.retrying import retry_record
+from workers.inference.results.retry_policy import retry_record
 from workers.router import event
 from workers.router.routing import Routed
 

@@ -14,8 +14,8 @@ from schemas.signature import Signature
 from schemas.tensors import Array
 from workers.inference.backends.handler import as_array
 from workers.inference.backends.handler_module import make_handler
-from workers.inference.model_parameters import EndpointParameters
-from workers.inference.model_version import ModelVersion
+from workers.inference.models.model_parameters import EndpointParameters
+from workers.inference.models.model_version import ModelVersion
 
 
 class EndpointBackend:

@@ -9,8 +9,8 @@ from torch.export.passes import move_to_device_pass
 from schemas.errors import ConfigurationError, JobError
 from schemas.signature import Datatype, Signature
 from workers.inference.backends.torch_module import TorchBackend, choose_device, torch_backend
-from workers.inference.model_parameters import TorchParameters
-from workers.inference.model_version import ModelVersion
+from workers.inference.models.model_parameters import TorchParameters
+from workers.inference.models.model_version import ModelVersion
 
 _DATATYPES: Final[dict[torch.dtype, Datatype]] = {
     torch.bool: "BOOL",

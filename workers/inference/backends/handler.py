@@ -12,7 +12,7 @@ from schemas.tensors import DTYPES, Array
 from workers.inference.backends.device import parse_device
 from workers.inference.backends.handler_module import make_handler
 from workers.inference.handler import Context
-from workers.inference.model_version import ModelVersion
+from workers.inference.models.model_version import ModelVersion
 
 
 class HandlerBackend:

@@ -5,13 +5,13 @@ from contextlib import ExitStack
 
 from schemas.errors import ConfigurationError
 from schemas.signature import Signature
-from workers.inference.backends.guarded import GuardedBackend
 from workers.inference.backends.handler_module import module_name
-from workers.inference.backends.limited import LimitedBackend
+from workers.inference.backends.output_check import CheckedBackend
 from workers.inference.backends.protocol import Backend
-from workers.inference.backends.sealed import SealedBackend, SealedCopy
-from workers.inference.model_version import ModelVersion
-from workers.inference.platforms import PLATFORMS
+from workers.inference.backends.verified_copy import VerifiedBackend, VerifiedCopy
+from workers.inference.backends.watchdog import WatchedBackend
+from workers.inference.models.model_version import ModelVersion
+from workers.inference.models.platforms import PLATFORMS
 
 # Runtimes are imported here and not above: a worker need not have those that its models do not use.
 # ruff: noqa: PLC0415
@@ -24,13 +24,13 @@ def load_backend(version: ModelVersion, device: str) -> Backend:
     together.
     """
     if version.isolation == "process":
-        from workers.inference.isolation.isolated import IsolatedBackend
+        from workers.inference.backends.isolated.backend import IsolatedBackend
 
         isolated = IsolatedBackend(version, device)
         isolated.load()
         return isolated
     backend = load_in_process(version, device)
-    return backend if version.run_limit_s is None else LimitedBackend(backend, version.name, version.run_limit_s)
+    return backend if version.run_limit_s is None else WatchedBackend(backend, version.name, version.run_limit_s)
 
 
 def load_in_process(version: ModelVersion, device: str) -> Backend:
@@ -39,18 +39,18 @@ def load_in_process(version: ModelVersion, device: str) -> Backend:
     if not (version.pins or platform.runs_code):
         return _load_files(version, device)
     with ExitStack() as stack:
-        copy = stack.enter_context(SealedCopy(version))
+        copy = stack.enter_context(VerifiedCopy(version))
         if platform.keeps_files:
             stack.callback(sys.modules.pop, module_name(copy.version.file), None)
         try:
             backend = _load_files(copy.version, device)
         except ConfigurationError as error:
             raise ConfigurationError(copy.told(error.message)) from error
-        return SealedBackend(backend, stack.pop_all()) if platform.keeps_files else backend
+        return VerifiedBackend(backend, stack.pop_all()) if platform.keeps_files else backend
 
 
 def _load_files(version: ModelVersion, device: str) -> Backend:
-    return GuardedBackend(_load(version, version.network, device), version.name, version.network)
+    return CheckedBackend(_load(version, version.network, device), version.name, version.network)
 
 
 def _load(version: ModelVersion, signature: Signature, device: str) -> Backend:

@@ -12,8 +12,8 @@ from schemas.signature import Datatype, Signature, TensorSpec
 from schemas.tensors import Array
 from workers.inference.backends.device import VISIBLE, Device, parse_device
 from workers.inference.backends.threads import default_threads, usable_cores
-from workers.inference.model_parameters import OnnxruntimeParameters
-from workers.inference.model_version import ModelVersion
+from workers.inference.models.model_parameters import OnnxruntimeParameters
+from workers.inference.models.model_version import ModelVersion
 
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"

@@ -9,7 +9,7 @@ import numpy as np
 from schemas.errors import ConfigurationError, OutputInvalid
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import DTYPES, Array
-from workers.inference.model_version import ModelVersion
+from workers.inference.models.model_version import ModelVersion
 
 
 class SklearnBackend:

@@ -14,8 +14,8 @@ from schemas.tensors import Array
 from workers.inference.backends.device import VISIBLE, parse_device
 from workers.inference.backends.threads import default_threads, usable_cores
 from workers.inference.backends.transfers import PinnedTransfers, PlainTransfers, Transfers
-from workers.inference.model_parameters import TorchParameters
-from workers.inference.model_version import ModelVersion
+from workers.inference.models.model_parameters import TorchParameters
+from workers.inference.models.model_version import ModelVersion
 
 _FLOATS: Final = {"FP16": torch.float16, "FP32": torch.float32, "FP64": torch.float64}
 _AUTOCAST: Final = {"bfloat16": torch.bfloat16, "float16": torch.float16}

@@ -1,6 +1,6 @@
 """`bert`: a bidirectional transformer encoder that turns token ids into one vector a row.
 
-Weights carry the names that published BERT checkpoints use, so that such a safetensors file loads as it is.
+ModelLoader carry the names that published BERT checkpoints use, so that such a safetensors file loads as it is.
 Source: Devlin et al. 2019, "BERT"; mean pooling over the tokens that count, Reimers and Gurevych 2019, "Sentence-BERT".
 """
 

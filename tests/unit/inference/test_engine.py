@@ -1,0 +1,371 @@
+"""The worker's loop over the twins of Kafka and Redis: what runs when, and what becomes of each job."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from producers.memory import MemoryLog
+from schemas.errors import PenstockError, QueueUnavailable
+from schemas.jobs import Status, Terminal
+from schemas.records import LaneJob, OutRecord
+from schemas.tensors import Array
+from schemas.topics import Lane, LaneClass
+from stores.seams import JobKey
+from tests.unit.inference.jobs import BULK, LIVE_TOPIC, TOPICS, lane_job, out_record, request_json
+from tests.unit.inference.models import Adder, HeldAdder
+from tests.unit.inference.worker import RESULTS, HeldLog, SmallWorker, small_worker
+from tests.waiting import eventually
+from workers.consuming.offsets import Partition
+from workers.inference.batching.padding import Padding
+from workers.inference.engine import completion, engine, prepare
+
+PARTITION_0 = frozenset([Partition(LIVE_TOPIC, 0)])
+
+
+def jobs(count: int, first: int = 0) -> list[LaneJob]:
+    """Jobs of one row each; the value of the row is the job's number."""
+    return [lane_job(payload=request_json([number])) for number in range(first, first + count)]
+
+
+def bulk_jobs(count: int, first: int = 0) -> list[LaneJob]:
+    return [lane_job(payload=request_json([number]), lane=BULK) for number in range(first, first + count)]
+
+
+def codes(ends: Sequence[Terminal]) -> dict[str, str]:
+    """By job id what became of it: its error code, or its status."""
+    return {end.id: end.error.code if end.error else end.status for end in ends}
+
+
+async def running(model: HeldAdder, worker: SmallWorker, first: Sequence[LaneJob]) -> None:
+    """Submit jobs and wait until they are in the model."""
+    await worker.submit(*first)
+    await eventually(lambda: len(model.batches) == 1)
+    assert len(model.batches[0]) == len(first)
+
+
+async def test_every_job_ends_once_with_its_own_answer() -> None:
+    async with small_worker(Adder()) as worker:
+        submitted = [*jobs(50), *bulk_jobs(50, first=50)]
+        await worker.submit(*submitted)
+        await eventually(lambda: worker.ended(submitted) and worker.open_count == 0)
+    for number, job in enumerate(submitted):
+        (end,) = (end for end in worker.ends() if end.id == job.id)
+        assert end.result is not None
+        assert f'"data":[{2.0 * number}]'.encode() in end.result.value
+
+
+async def test_the_next_micro_batch_is_closed_and_stacked_while_one_runs_and_no_more_than_that() -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        # Given four rows in the model
+        first, rest = jobs(4), jobs(12, first=4)
+        await running(model, worker, first)
+
+        # When many more come
+        await worker.submit(*rest)
+
+        # Then one full micro-batch stands behind, closed; the others can still be overtaken
+        await eventually(lambda: len(worker.live._closed) == 4 and len(worker.live._batcher) == 8)
+        assert len(model.batches) == 1
+        model.let_go(4)
+        await eventually(lambda: worker.ended([*first, *rest]))
+        assert [len(batch) for batch in model.batches] == [4, 4, 4, 4]
+
+
+async def test_a_micro_batch_that_is_not_full_stays_open_while_another_runs() -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        first, second = jobs(1), jobs(3, first=1)
+        await running(model, worker, first)
+
+        # When jobs trickle in, each of them due at once
+        for number, job in enumerate(second, 1):
+            await worker.submit(job)
+            await eventually(lambda number=number: len(worker.live._batcher) == number)  # type: ignore[misc]
+
+        # Then they run together
+        model.let_go(2)
+        await eventually(lambda: worker.ended([*first, *second]))
+        assert model.batches == [[0], [1, 2, 3]]
+
+
+async def test_a_live_job_waits_for_what_runs_and_not_for_bulk_that_is_closed_behind_it() -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        # Given a backlog of bulk, four rows of it running and four closed
+        backlog, urgent = bulk_jobs(20), jobs(1, first=100)
+        await worker.submit(*backlog)
+        await eventually(lambda: len(model.batches) == 1 and len(worker.bulk._closed) > 0)
+
+        await worker.submit(*urgent)
+        await eventually(lambda: len(worker.live._batcher) == 1)
+
+        model.let_go(10)
+        await eventually(lambda: worker.ended([*backlog, *urgent]))
+        assert model.batches[1] == [100]
+        assert model.batches[2] == [4, 5, 6, 7]  # what it overtook is next, as it was closed
+        assert len(model.batches) == 6
+
+
+async def test_publishing_overlaps_with_the_next_run() -> None:
+    log = HeldLog(RESULTS)
+    log.acknowledging.clear()
+    model = Adder()
+    async with small_worker(model, log=log) as worker:
+        # When nothing that is published is acknowledged
+        await worker.submit(*jobs(40))
+
+        # Then a few more micro-batches run meanwhile, and no more than that
+        await eventually(lambda: log.waiting == engine.PUBLISHING_BATCHES)
+        assert len(model.batches) == engine.PUBLISHING_BATCHES
+        assert worker.live._closed == []  # what waits can still be forgotten
+
+        log.acknowledging.set()
+        await eventually(lambda: len(worker.ends()) == 40)
+
+
+async def test_results_are_published_until_kafka_takes_them() -> None:
+    log = MemoryLog(partitions=1)
+    async with small_worker(Adder(), log=log) as worker:
+        submitted = jobs(3)
+        await worker.submit(*submitted)
+        log.fail_next = [QueueUnavailable("down")] * 3
+        await eventually(lambda: worker.ended(submitted) and worker.open_count == 0)
+
+
+async def test_a_poisonous_job_fails_alone() -> None:
+    async with small_worker(Adder(poison=frozenset([2.0]))) as worker:
+        submitted = jobs(4)
+        await worker.submit(*submitted)
+        await eventually(lambda: worker.ended(submitted))
+    expected = ["succeeded", "succeeded", "inference_failed", "succeeded"]
+    assert codes(worker.ends()) == dict(zip([job.id for job in submitted], expected, strict=True))
+
+
+async def test_a_job_canceled_while_its_micro_batch_waits_costs_no_run() -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        # Given a micro-batch that is closed and stacked behind one that runs
+        first, second = jobs(4), jobs(4, first=4)
+        await running(model, worker, first)
+        await worker.submit(*second)
+        await eventually(lambda: len(worker.live._closed) == 4)
+
+        worker.canceled.add(JobKey("default", second[1].id))
+
+        model.let_go(2)
+        await eventually(lambda: worker.ended([*first, *second]))
+    assert model.batches[1] == [4, 6, 7]
+    assert codes(worker.ends())[second[1].id] == "canceled"
+    assert list(codes(worker.ends()).values()).count("succeeded") == 7
+
+
+async def test_jobs_whose_deadline_passes_while_they_wait_cost_no_run() -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        first, late = jobs(4), [lane_job(expires_in_s=10) for _ in range(4)]
+        await running(model, worker, first)
+        await worker.submit(*late)
+        await eventually(lambda: len(worker.live._closed) == 4)
+
+        worker.clock.advance(10)
+
+        model.let_go(1)
+        await eventually(lambda: worker.ended([*first, *late]))
+        assert len(model.batches) == 1
+        # And the device is free for others
+        (another,) = more = jobs(1, first=100)
+        await worker.submit(*more)
+        model.let_go(1)
+        await eventually(lambda: codes(worker.ends()).get(another.id) == "succeeded")
+    assert {codes(worker.ends())[job.id] for job in late} == {"deadline_exceeded"}
+
+
+@pytest.mark.parametrize("how", ["canceled", "deadline_exceeded"])
+async def test_a_job_that_is_over_when_its_run_ends_gets_no_result(how: str) -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        (job,) = submitted = [lane_job(expires_in_s=10)]
+        await running(model, worker, submitted)
+        if how == "canceled":
+            worker.canceled.add(JobKey("default", job.id))
+        else:
+            worker.clock.advance(10)
+        model.let_go()
+        await eventually(lambda: worker.ended(submitted))
+    (end,) = worker.ends()
+    assert end.result is None
+    assert end.error is not None
+    assert end.error.code == how
+
+
+async def test_a_job_that_runs_for_a_while_is_announced_as_running() -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        heard = asyncio.ensure_future(anext(worker.signals.running()))
+        (job,) = submitted = jobs(1)
+        await running(model, worker, submitted)
+        keys, started_at = await heard
+        assert list(keys) == [JobKey("default", job.id)]
+        assert started_at == worker.clock.now
+        model.let_go()
+
+
+async def test_a_quick_job_is_never_shown_as_running() -> None:
+    async with small_worker(Adder()) as worker:
+        worker.pipeline._announce_after_s = 3600.0
+        heard = asyncio.ensure_future(anext(worker.signals.running()))
+        submitted = jobs(8)
+        await worker.submit(*submitted)
+        await eventually(lambda: worker.ended(submitted))
+        assert not heard.done()
+        heard.cancel()
+        await asyncio.gather(heard, return_exceptions=True)
+
+
+async def test_without_redis_jobs_run_all_the_same() -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        worker.signals.down = True
+        submitted = jobs(1)
+        await running(model, worker, submitted)
+        await eventually(lambda: not worker.pipeline._announcing)
+        model.let_go()
+        await eventually(lambda: worker.ended(submitted))
+
+
+async def test_draining_finishes_what_runs_and_forgets_the_rest() -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        # Given four jobs in the model, four closed behind them, and more waiting
+        first, rest = jobs(4), jobs(12, first=4)
+        await running(model, worker, first)
+        await worker.submit(*rest)
+        await eventually(lambda: len(worker.live._closed) == 4 and len(worker.live._batcher) == 8)
+
+        # When their partition is about to be lost
+        draining = asyncio.create_task(worker.live.drain(PARTITION_0))
+        await asyncio.wait([draining], timeout=0)
+        assert not draining.done()
+        model.let_go(1)
+        await draining
+
+        # Then those in the model have ended, and nothing else begins to run
+        assert worker.ended(first)
+        assert worker.open_count == 12
+        assert len(model.batches) == 1
+
+
+async def test_one_lane_drains_while_the_other_goes_on() -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        first, others = jobs(4), bulk_jobs(4, first=100)
+        await running(model, worker, first)
+        await worker.submit(*others)
+        await eventually(lambda: len(worker.bulk._closed) == 4)
+        draining = asyncio.create_task(worker.live.drain(PARTITION_0))
+        model.let_go(2)
+        await draining
+        await eventually(lambda: worker.ended([*first, *others]))
+
+
+async def test_a_rebalance_in_the_middle_of_a_run_loses_no_job() -> None:
+    # Given jobs that run and jobs that wait
+    model, log = HeldAdder(), MemoryLog(partitions=1)
+    async with small_worker(model, log=log) as worker:
+        submitted = jobs(8)
+        await worker.submit(*submitted)
+        await eventually(lambda: len(model.batches) == 1)
+
+        # When the group shares out its partitions anew, without a grace
+        consumer = worker.consumers[worker.live]
+        async with consumer._group.member():
+            pass
+        model.let_go(20)
+
+        # Then each comes again and ends, and the offsets of the lost ownership do not count
+        await eventually(lambda: {end.id for end in worker.ends()} == {job.id for job in submitted})
+        await eventually(lambda: worker.open_count == 0)
+
+
+async def test_large_tensors_are_stacked_and_encoded_off_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "INLINE_STACK_BYTES", 0)
+    monkeypatch.setattr(completion, "INLINE_ENCODE_BYTES", 0)
+    async with small_worker(Adder()) as worker:
+        submitted = jobs(20)
+        await worker.submit(*submitted)
+        await eventually(lambda: worker.ended(submitted))
+    assert {end.status for end in worker.ends()} == {Status.SUCCEEDED}
+
+
+async def test_where_memory_does_not_suffice_to_stack_the_runner_tries_in_halves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_room_for_all(padding: Padding, requests: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+        if len(requests) > 1:
+            raise MemoryError
+        return stack(padding, requests)
+
+    stack = Padding.stack
+    monkeypatch.setattr(Padding, "stack", no_room_for_all)
+    async with small_worker(Adder()) as worker:
+        submitted = jobs(4)
+        await worker.submit(*submitted)
+        await eventually(lambda: worker.ended(submitted))
+    assert {end.status for end in worker.ends()} == {Status.SUCCEEDED}
+
+
+class FaultyLog(MemoryLog):
+    async def publish_all(self, records: Sequence[OutRecord]) -> Sequence[PenstockError | None]:
+        if records and records[0].topic == RESULTS:
+            raise RuntimeError("a fault of our own")
+        return await super().publish_all(records)
+
+
+async def test_a_fault_of_our_own_ends_the_loop_instead_of_being_passed_over() -> None:
+    async with small_worker(Adder(), log=FaultyLog(partitions=1), fails=True) as worker:
+        await worker.submit(*jobs(1))
+        with pytest.raises(RuntimeError, match="a fault of our own"):
+            await worker.loop_ended()
+        assert worker.open_count == 1
+        assert worker.live._running == 0  # a drain does not wait for what will never end
+
+
+async def test_what_is_abandoned_stays_open() -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        submitted = jobs(4)
+        await running(model, worker, submitted)
+        await worker.pipeline.abandon()
+        assert worker.live._running == 0
+        assert worker.open_count == 4
+        model.let_go()
+    assert worker.ends() == []
+
+
+async def test_a_model_that_ends_its_thread_fails_the_job_and_the_worker_lives() -> None:
+    class Quitter(Adder):
+        def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
+            if np.any(inputs["x"] == 1):
+                raise SystemExit(3)
+            return super().run(inputs, parameters)
+
+    async with small_worker(Quitter()) as worker:
+        submitted = jobs(4)
+        await worker.submit(*submitted)
+        await eventually(lambda: worker.ended(submitted))
+    assert codes(worker.ends())[submitted[1].id] == "inference_failed"
+    assert list(codes(worker.ends()).values()).count("succeeded") == 3
+
+
+async def test_a_record_in_the_wrong_lane_ends_and_a_record_that_is_no_job_is_buried() -> None:
+    async with small_worker(Adder()) as worker:
+        stray = out_record(lane_job(lane=Lane("adder", "2", LaneClass.LIVE)))._replace(topic=LIVE_TOPIC)
+        await worker.log.publish_all([OutRecord(LIVE_TOPIC, b"k", b"{}", []), stray])
+        letters = TOPICS.dead_letter(LIVE_TOPIC)
+        await eventually(lambda: worker.ends() and worker.log.records(letters) and worker.open_count == 0)
+    assert list(codes(worker.ends()).values()) == ["invalid_input"]
+    assert len(worker.log.records(letters)) == 1

@@ -1,0 +1,260 @@
+"""What a worker serves, from its repository and from what is wanted: the real roster over made-up weights and lanes."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from runtime.lifecycle import SideTasks
+from schemas.errors import ConfigurationError, Unavailable
+from schemas.model_states import ModelState, WantedState, encode_state
+from tests.unit.models.repositories import fields, installed, write_model
+from tests.unit.models.test_model_cache import Loader
+from tests.waiting import eventually
+from workers.inference.engine.inference_thread import InferenceThread
+from workers.inference.lifecycle.model_cache import ModelSlot
+from workers.inference.lifecycle.model_loader import ModelLoader
+from workers.inference.lifecycle.reconciler import ModelReconciler
+from workers.inference.lifecycle.watcher import RepositoryWatch
+from workers.inference.models.model_version import ModelVersion
+from workers.inference.models.repository import ModelRepository, is_named
+
+
+class Lanes:
+    """Lanes of a version that do nothing."""
+
+    def __init__(self, resident: ModelSlot, diary: list[str]) -> None:
+        self._resident = resident
+        self._diary = diary
+
+    @property
+    def resident(self) -> ModelSlot:
+        return self._resident
+
+    @property
+    def absent(self) -> list[str]:
+        return []
+
+    def start(self) -> None:
+        self._diary.append(f"serve {self._resident.name}")
+
+    def leave(self) -> None:
+        self._diary.append(f"leave {self._resident.name}")
+
+    async def left(self) -> None:
+        assert self._resident.backend is not None
+
+    async def forgotten(self) -> None:
+        await self.left()
+
+
+class Announcements:
+    """Takes down what the catalog is told; `away` while Kafka is."""
+
+    def __init__(self, diary: list[str]) -> None:
+        self._diary = diary
+        self.away = False
+
+    async def announce(self, versions: Sequence[ModelVersion]) -> None:
+        self._diary.extend(f"announce {version.name}" for version in versions)
+
+    async def take_back(self, version: ModelVersion) -> None:
+        if self.away:
+            raise Unavailable("away")
+        self._diary.append(f"take back {version.name}")
+
+
+class Shop:
+    """A roster, and all that it does in `diary`."""
+
+    def __init__(
+        self, root: Path, patterns: Sequence[str], weights: ModelLoader, load: Loader, side: SideTasks
+    ) -> None:
+        self.root = root
+        self.load = load
+        self.weights = weights
+        self.diary: list[str] = []
+        self.announcements = Announcements(self.diary)
+        self._patterns = patterns
+        self.roster = ModelReconciler(
+            RepositoryWatch(ModelRepository(root, installed("onnxruntime")), patterns),
+            weights,
+            self.announcements,
+            lambda resident: Lanes(resident, self.diary),
+            side,
+            interval_s=0.01,
+        )
+
+    async def start(self) -> None:
+        await self.roster.start(lambda version: is_named(self._patterns, version))
+
+    def want(self, name: str, state: ModelState, day: int = 1) -> None:
+        self.roster.hear(name.encode(), encode_state(WantedState(state, datetime(2026, 1, day, tzinfo=UTC))))
+
+    async def wrote(self, *lines: str) -> None:
+        """Returns once these are the next lines of the diary, and clears it."""
+        await eventually(lambda: self.diary == list(lines), what=f"{lines} in the diary, not {self.diary}")
+        self.diary.clear()
+
+
+@asynccontextmanager
+async def opened(root: Path, *patterns: str, broken: Sequence[str] = (), limit_bytes: int = 0) -> AsyncIterator[Shop]:
+    async with AsyncExitStack() as stack:
+        running = await stack.enter_async_context(InferenceThread())
+        loading = await stack.enter_async_context(InferenceThread("loading"))
+        side = await stack.enter_async_context(SideTasks(asyncio.Event()))
+        load = Loader()
+        load.broken = set(broken)
+        shop = Shop(root, patterns or ["*"], ModelLoader(load, limit_bytes, running, loading), load, side)
+        yield shop
+
+
+@asynccontextmanager
+async def following(root: Path, *patterns: str, broken: Sequence[str] = ()) -> AsyncIterator[Shop]:
+    """A shop that is open and has an eye on the repository; what it did to open is not in the diary."""
+    async with opened(root, *patterns, broken=broken) as shop:
+        await shop.start()
+        shop.diary.clear()
+        task = asyncio.create_task(shop.roster.follow())
+        try:
+            yield shop
+        finally:
+            task.cancel()
+            (ended,) = await asyncio.gather(task, return_exceptions=True)
+            assert isinstance(ended, asyncio.CancelledError), ended
+
+
+async def test_all_is_loaded_then_announced_then_served(tmp_path: Path) -> None:
+    write_model(tmp_path, versions=("1", "2"))
+    async with opened(tmp_path) as shop:
+        await shop.start()
+        await shop.wrote("announce digits/1", "announce digits/2", "serve digits/1", "serve digits/2")
+
+
+async def test_what_only_a_wildcard_met_and_cannot_be_loaded_is_left_out(tmp_path: Path) -> None:
+    write_model(tmp_path, versions=("1", "2"))
+    async with opened(tmp_path, broken=["digits/1"]) as shop:
+        await shop.start()
+        await shop.wrote("announce digits/2", "serve digits/2")
+
+
+@pytest.mark.parametrize("patterns", [["*", "digits/1"], ["digits"]])
+async def test_what_was_named_must_be_loaded(tmp_path: Path, patterns: list[str]) -> None:
+    write_model(tmp_path, versions=("1", "2"))
+    async with opened(tmp_path, *patterns, broken=["digits/1"]) as shop:
+        with pytest.raises(ConfigurationError, match="digits/1 is broken"):
+            await shop.start()
+
+
+async def test_a_worker_with_nothing_to_serve_does_not_start(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with opened(tmp_path, broken=["digits/1"]) as shop:
+        with pytest.raises(ConfigurationError, match="none of digits/1"):  # the log has the reasons
+            await shop.start()
+
+
+async def test_what_is_unloaded_at_the_start_is_not_loaded_even_where_it_is_named(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with opened(tmp_path, "digits/1", broken=["digits/1"]) as shop:
+        shop.want("digits/1", ModelState.UNLOADED)
+        await shop.start()
+        await shop.wrote()
+
+
+async def test_within_a_bound_the_rest_is_served_and_waits_to_be_loaded(tmp_path: Path) -> None:
+    write_model(tmp_path, versions=("1", "2"))
+    for version in "12":
+        (tmp_path / "digits" / version / "model.onnx").write_bytes(b"x" * 100)
+    async with opened(tmp_path, limit_bytes=150) as shop:
+        await shop.start()
+        await shop.wrote("announce digits/1", "announce digits/2", "serve digits/1", "serve digits/2")
+        assert shop.weights.residents.names == ["digits/1"]
+
+
+async def test_a_version_that_comes_is_served_and_one_that_goes_is_left(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with following(tmp_path) as shop:
+        write_model(tmp_path, versions=("2",))
+        await shop.wrote("announce digits/1", "announce digits/2", "serve digits/2")  # 1 is the default no more
+
+        shutil.rmtree(tmp_path / "digits" / "1")
+        await shop.wrote("leave digits/1")
+        await eventually(lambda: shop.load.open_names() == ["digits/2"])
+
+
+async def test_a_new_version_that_cannot_be_loaded_is_tried_again_when_it_is_mended(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with following(tmp_path, broken=["digits/2"]) as shop:
+        write_model(tmp_path, fields(default_version="1"), versions=("2",))
+        write_model(tmp_path, fields(default_version="1"), versions=("3",))
+        await shop.wrote("announce digits/3", "serve digits/3")
+
+        shop.load.broken.clear()
+        (tmp_path / "digits" / "2" / "model.onnx").write_bytes(b"mended")
+        await shop.wrote("announce digits/2", "serve digits/2")
+
+
+async def test_changed_files_take_the_place_of_those_before(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with following(tmp_path) as shop:
+        (tmp_path / "digits" / "1" / "model.onnx").write_bytes(b"new")
+        await shop.wrote("announce digits/1")
+        assert len(shop.load.made) == 2
+        assert shop.load.open_names() == ["digits/1"]
+
+
+async def test_other_micro_batches_take_other_lanes(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with following(tmp_path) as shop:
+        write_model(tmp_path, fields(max_batch_size=2))
+        await shop.wrote("announce digits/1", "leave digits/1", "serve digits/1")
+        await eventually(lambda: shop.load.open_names() == ["digits/1"])
+
+
+async def test_a_mistake_in_model_yaml_stops_nothing(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with following(tmp_path) as shop:
+        write_model(tmp_path, "no: model")
+        write_model(tmp_path, fields(name="other"), name="other")
+        await shop.wrote("announce other/1", "serve other/1")  # two looks later than the mistake
+
+
+async def test_unloading_leaves_and_takes_back_and_loading_serves_again(tmp_path: Path) -> None:
+    write_model(tmp_path, versions=("1", "2"))
+    async with following(tmp_path) as shop:
+        shop.want("digits/2", ModelState.UNLOADED)
+        await shop.wrote("leave digits/2", "take back digits/2")
+        await eventually(lambda: shop.load.open_names() == ["digits/1"])
+
+        shop.want("digits/2", ModelState.LOADED, day=2)
+        await shop.wrote("announce digits/2", "serve digits/2")
+
+
+async def test_a_catalog_that_cannot_be_told_stops_no_unloading(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with following(tmp_path) as shop:
+        shop.announcements.away = True
+        shop.want("digits/1", ModelState.UNLOADED)
+        await shop.wrote("leave digits/1")
+        await eventually(lambda: not shop.load.open_names())
+
+
+async def test_loading_what_is_served_announces_it_again(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with following(tmp_path) as shop:
+        shop.want("digits/1", ModelState.LOADED)
+        await shop.wrote("announce digits/1")
+
+
+async def test_a_repository_that_cannot_be_read_stops_nothing(tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    write_model(root)
+    async with following(root) as shop:
+        root.rename(tmp_path / "away")
+        shop.want("digits/1", ModelState.LOADED)
+        (tmp_path / "away").rename(root)
+        await shop.wrote("announce digits/1")

@@ -1,0 +1,115 @@
+"""Collecting micro-batches: each is closed when it is full, when its first item has waited long enough, or in time for
+the earliest deadline. Pure.
+"""
+
+from collections.abc import Callable, Hashable
+from typing import Final, Generic, Protocol, TypeVar
+
+from workers.inference.batching.compatibility import PLAIN, BatchCompatibility
+from workers.inference.batching.limits import Limits
+from workers.inference.batching.queue import Bounds, CompatibleQueue, Measured
+
+# From the end of a run to its results' being published, and for being late with closing.
+MARGIN_S: Final = 0.01
+QUEUE_BYTES: Final = 256 * 1024 * 1024
+
+
+class Collected(Measured, Protocol):
+    """What a batcher collects. Only items of one group may share a micro-batch."""
+
+    @property
+    def group(self) -> Hashable: ...
+
+
+T = TypeVar("T", bound=Collected)
+
+
+class Batcher(Generic[T]):
+    """Items of one lane. Times are seconds of one clock.
+
+    `limits` and `rules` bound a micro-batch, but a single item beyond them makes one alone: it is never split here.
+    `queue_rows` and `queue_bytes` bound what may wait; beyond them `room` is zero, and fetching stops.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        max_wait_s: float,
+        queue_rows: int,
+        rules: BatchCompatibility = PLAIN,
+        queue_bytes: int = QUEUE_BYTES,
+    ) -> None:
+        self.limits = limits
+        self.max_wait_s = max_wait_s
+        self.queue_rows = queue_rows
+        self.queue_bytes = queue_bytes
+        self._rules = rules
+        self._groups: dict[Hashable, CompatibleQueue[T]] = {}
+        self._added = 0
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def rows(self) -> int:
+        return sum([group.rows for group in self._groups.values()])
+
+    @property
+    def payload_bytes(self) -> int:
+        return sum([group.bytes for group in self._groups.values()])
+
+    @property
+    def room(self) -> int:
+        """How many more rows may wait."""
+        return max(0, self.queue_rows - self.rows) if self.payload_bytes < self.queue_bytes else 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the next micro-batch gains nothing by waiting for more."""
+        return bool(self._groups) and self._full(self._next())
+
+    def add(self, item: T, now: float, deadline: float) -> None:
+        group = self._groups.get(item.group)
+        if group is None:
+            group = self._groups[item.group] = CompatibleQueue(self._rules)
+        self._added += 1
+        group.add(item, self._added, now, deadline)
+        self._count += 1
+
+    def due_at(self) -> float | None:
+        """When the next micro-batch is to be closed, or None where nothing waits. The past means: at once."""
+        return self._due_at(self._next()) if self._groups else None
+
+    def take(self) -> list[T]:
+        """Close the micro-batch that is due first: the oldest item of a group, and others that go well with it."""
+        worth = self.limits.padding_worth() if self._rules.sized else None
+        taken = self._next().take(Bounds(self.limits.rows, worth, self.limits.cost))
+        self._gone(len(taken))
+        return taken
+
+    def drop(self, unwanted: Callable[[T], bool]) -> int:
+        """Forget the items that are `unwanted`; returns how many."""
+        dropped = sum([group.drop(unwanted) for group in self._groups.values()])
+        self._gone(dropped)
+        return dropped
+
+    def _gone(self, count: int) -> None:
+        self._count -= count
+        self._groups = {key: group for key, group in self._groups.items() if group}
+
+    def _next(self) -> CompatibleQueue[T]:
+        groups = self._groups.values()
+        return next(iter(groups)) if len(groups) == 1 else min(groups, key=self._due_at)
+
+    def _due_at(self, group: CompatibleQueue[T]) -> float:
+        if self._full(group):
+            return group.first_came
+        due_at = group.first_came + self.max_wait_s
+        run_s = self.limits.predicted_s(group.rows, group.cost)
+        if run_s is None:
+            return due_at
+        return max(group.first_came, min(due_at, group.earliest_deadline - run_s - MARGIN_S))
+
+    def _full(self, group: CompatibleQueue[T]) -> bool:
+        return group.rows >= self.limits.rows or group.cost >= min(self._rules.max_cost, self.limits.cost)

@@ -1,0 +1,56 @@
+"""Bringing weights into memory and out of it while others are run."""
+
+from functools import partial
+
+from workers.inference.backends import Backend
+from workers.inference.engine.inference_thread import InferenceThread
+from workers.inference.lifecycle.model_cache import Load, ModelCache, ModelSlot, timed_load
+from workers.inference.models.snapshot import Found
+
+
+class ModelLoader:
+    """`running` is the thread in which models run and weights come and go.
+
+    Without a bound on memory, a version is loaded in the thread `loading`, beside what runs, and takes its place
+    between two micro-batches. With a bound it is loaded where others make room for it: in `running`.
+    """
+
+    def __init__(self, load: Load, limit_bytes: int, running: InferenceThread, loading: InferenceThread) -> None:
+        self.residents = ModelCache(load, limit_bytes)
+        self._load = load
+        self._bounded = limit_bytes > 0
+        self._running = running
+        self._loading = loading
+
+    async def bring(self, resident: ModelSlot) -> None:
+        """Have the version in memory, if there is room. Raises `ConfigurationError` where it cannot be served."""
+        self.residents.check_size(resident.found)
+        if self._bounded:
+            await self._running.submit(partial(self.residents.load_if_room, resident), status_if_left=0)
+        else:
+            await self._put(resident, resident.found)
+
+    async def swap(self, resident: ModelSlot, found: Found) -> None:
+        """Run what was `found` from the next micro-batch on. Raises as `bring`; then what was there before stays,
+        unless memory is bounded: there is no room for both."""
+        self.residents.check_size(found)
+        if not self._bounded:
+            await self._put(resident, found)
+            return
+        await self.drop(resident)
+        resident.found = found
+        await self.bring(resident)
+
+    async def drop(self, resident: ModelSlot) -> None:
+        """Free what the version takes, after the micro-batch that runs."""
+        await self._running.submit(partial(self.residents.drop, resident))
+
+    async def _put(self, resident: ModelSlot, found: Found) -> None:
+        load = partial(timed_load, self._load, found.version)
+        backend = await self._loading.submit(load, status_if_left=0)
+        await self._running.submit(partial(self._take_over, resident, found, backend))
+
+    def _take_over(self, resident: ModelSlot, found: Found, backend: Backend) -> None:
+        self.residents.drop(resident)
+        resident.found = found
+        self.residents.put(resident, backend)

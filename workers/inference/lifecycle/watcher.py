@@ -1,0 +1,72 @@
+"""Looking at the model repository again and again, at the cost of listing its files while nothing changes."""
+
+from collections.abc import Mapping, Sequence
+
+from runtime.logs import get_logger
+from schemas.errors import ConfigurationError
+from workers.inference.lifecycle.plan import StableSnapshot, sight_of
+from workers.inference.models.repository import ModelRepository
+from workers.inference.models.snapshot import Files, Snapshot
+
+log = get_logger(__name__)
+
+
+class RepositoryWatch:
+    """Polls: network file systems and mounted volumes, where models lie, tell nobody of changes.
+
+    All its methods block. What is wrong in the repository is logged once; at the first look by nobody.
+    """
+
+    def __init__(self, repository: ModelRepository, patterns: Sequence[str]) -> None:
+        self._repository = repository
+        self._patterns = patterns
+        self._read: tuple[Files, Snapshot] | None = None
+        self._last: StableSnapshot | None = None
+        self._told: Mapping[str, str] = {}
+        self._readable = True
+
+    def look(self) -> StableSnapshot | None:
+        """What is there, an interval after the last look; None where the repository cannot be read."""
+        now = self._try_reading()
+        if now is None:
+            return None
+        before = self._last.now if self._last is not None else None
+        self._tell(before, now)
+        self._last = sight_of(before, now)
+        return self._last
+
+    def glance(self) -> StableSnapshot | None:
+        """What is there between two looks: what has changed since the last is not ready."""
+        now, last = self._try_reading(), self._last
+        if now is None or last is None:
+            return None
+        sight = sight_of(last.now, now)
+        return sight._replace(ready=sight.ready & last.ready)
+
+    def _try_reading(self) -> Snapshot | None:
+        try:
+            look = self._look()
+        except ConfigurationError as error:
+            if self._readable:
+                log.error("the model repository cannot be read: what is served stays", reason=error.message)
+            self._readable = False
+            return None
+        self._readable = True
+        return look
+
+    def _look(self) -> Snapshot:
+        marks = self._repository.marks(self._patterns)
+        if self._read is None or self._read[0] != marks:
+            self._read = marks, self._repository.look(self._patterns)
+        return self._read[1]
+
+    def _tell(self, before: Snapshot | None, now: Snapshot) -> None:
+        if before is None:
+            self._told = now.problems
+            return
+        for name, problem in now.problems.items():
+            # Of a version that is being copied there is something wrong at every look, and each time something else.
+            if before.problems.get(name) == problem != self._told.get(name):
+                log.error("model left out", model=name, reason=problem)
+                self._told = {**self._told, name: problem}
+        self._told = {name: problem for name, problem in self._told.items() if name in now.problems}

@@ -1,0 +1,223 @@
+"""The schema of model.yaml: what one model version is, with Triton's field names where Triton has one.
+
+`model_file` reads the file and lays a version's overrides over it; here are the fields and the rules among them.
+Source of the names: Triton Inference Server's model configuration (`ModelConfig` protocol buffer).
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
+
+from schemas.signature import ImageSpec
+from workers.inference.models.batching_config import Cost, DynamicBatching, PaddingConfig
+from workers.inference.models.batching_rules import batching_problems
+from workers.inference.models.data_types import DataType
+from workers.inference.models.model_parameters import Parameters, Section
+from workers.inference.models.platforms import PLATFORMS, PlatformName, Trust
+
+MetricValue = float | int | str
+Isolation = Literal["none", "process"]
+
+
+def _dimension(size: object) -> object:
+    if isinstance(size, int) and not isinstance(size, bool) and (size == -1 or size >= 1):
+        return size
+    raise ValueError("a dimension is a size of at least 1, or -1 where it varies")
+
+
+Dimensions = tuple[Annotated[int, BeforeValidator(_dimension)], ...]
+
+
+def _digest(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value):
+        return value
+    raise ValueError("must be the file's SHA-256 in 64 hexadecimal digits, as `sha256sum` prints it")
+
+
+Digest = Annotated[str, BeforeValidator(_digest)]
+
+
+class InputConfig(Section):
+    name: str = Field(min_length=1)
+    data_type: DataType
+    dims: Dimensions  # without the batch dimension
+    allow_nan: bool = False
+
+
+class OutputConfig(Section):
+    name: str = Field(min_length=1)
+    data_type: DataType
+    dims: Dimensions  # without the batch dimension
+    label_filename: str | None = None  # one class name a line
+
+
+class Warmup(Section):
+    batch_size: PositiveInt
+    length: PositiveInt = 1  # of every dimension that varies
+
+
+class ImageConfig(Section):
+    """How an uploaded image becomes a row; meaning of the fields as in `schemas.signature.ImageSpec`."""
+
+    input: str | None = None  # default: the only input
+    width: PositiveInt
+    height: PositiveInt
+    mode: Literal["L", "RGB"] = "RGB"
+    layout: Literal["CHW", "HWC", "HW"] = "CHW"
+    scale: float = 1.0 / 255.0
+    offset: float = 0.0
+    invert: Literal["never", "always", "auto"] = "never"
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        size, channels = (self.height, self.width), 3 if self.mode == "RGB" else 1
+        return {"CHW": (channels, *size), "HWC": (*size, channels), "HW": size}[self.layout]
+
+    def spec(self, only_input: str) -> ImageSpec:
+        return ImageSpec(**{**self.model_dump(), "input": self.input or only_input})
+
+
+class VersionConfig(Section):
+    """Everything model.yaml says of one version, its overrides laid over the model's own fields."""
+
+    platform: tuple[PlatformName, ...] = Field(min_length=1)
+    max_batch_size: int = Field(ge=1, le=65_536)
+    input: tuple[InputConfig, ...] = Field(min_length=1)
+    output: tuple[OutputConfig, ...] = Field(min_length=1)
+    dynamic_batching: DynamicBatching = DynamicBatching()
+    cost: Cost | None = None  # of a row; default: tokens, or the elements of the first input that is padded, or rows
+    padding: PaddingConfig = PaddingConfig()
+    model_warmup: tuple[Warmup, ...] = ()
+    parameters: Parameters = Parameters()
+    isolation: Isolation = "none"
+    run_limit_seconds: PositiveFloat | None = None  # of one run of a micro-batch
+    trust: Trust = "data"
+    sha256: dict[str, Digest] = Field(default_factory=dict)  # by file name
+    image: ImageConfig | None = None
+    features: tuple[str, ...] = ()
+    description: str = ""
+    metrics: dict[str, MetricValue] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
+        problems = [
+            *self._repeated_names(),
+            *self._warmup_problems(),
+            *self._tokenizer_problems(),
+            *batching_problems(self),
+            *self._image_problems(),
+            *self._feature_problems(),
+            *self._trust_problems(),
+            *self._endpoint_problems(),
+            *self._sklearn_problems(),
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _repeated_names(self) -> Iterator[str]:
+        for field, names in (
+            ("input", [tensor.name for tensor in self.input]),
+            ("output", [tensor.name for tensor in self.output]),
+            ("features", list(self.features)),
+            ("platform", list(map(str, self.platform))),
+            ("dynamic_batching.batch_by", list(self.dynamic_batching.batch_by)),
+        ):
+            yield from (f"{field}: {name!r} is listed twice" for name, n in Counter(names).items() if n > 1)
+
+    def _warmup_problems(self) -> Iterator[str]:
+        for index, warmup in enumerate(self.model_warmup):
+            if warmup.batch_size > self.max_batch_size:
+                yield (
+                    f"model_warmup[{index}].batch_size: {warmup.batch_size} is more than "
+                    f"max_batch_size, {self.max_batch_size}"
+                )
+
+    def _tokenizer_problems(self) -> Iterator[str]:
+        tokenizer = self.parameters.tokenizer
+        if tokenizer is None:
+            return
+        tensor = self._input(tokenizer.input)
+        if tensor is None:
+            yield f"parameters.tokenizer.input: {tokenizer.input!r} is not among the inputs"
+        elif tensor.data_type != "TYPE_STRING" or tensor.dims:
+            yield f"parameters.tokenizer.input: {tokenizer.input!r} must be TYPE_STRING with dims [], one text a row"
+        for name in tokenizer.produces:
+            if self._input(name) is not None:
+                yield f"parameters.tokenizer.produces: {name!r} is already an input of the model"
+
+    def _image_problems(self) -> Iterator[str]:
+        if self.image is None:
+            return
+        if (self.image.layout == "HW") and self.image.mode == "RGB":
+            yield "image.layout: HW has no place for the three channels of mode RGB"
+            return
+        if len(self.input) != 1:
+            yield f"image: an image makes one input, and the model has {len(self.input)}"
+            return
+        (tensor,) = self.input
+        if self.image.input not in (None, tensor.name):
+            yield f"image.input: {self.image.input!r} is not among the inputs"
+        if tensor.data_type in ("TYPE_STRING", "TYPE_BOOL"):
+            yield f"image: input {tensor.name!r} is {tensor.data_type}; pixels are numbers"
+        if not _fits(tensor.dims, self.image.row_shape):
+            yield (
+                f"image: makes rows of shape {list(self.image.row_shape)}, and input {tensor.name!r} "
+                f"has dims {list(tensor.dims)}"
+            )
+
+    def _feature_problems(self) -> Iterator[str]:
+        if not self.features:
+            return
+        if len(self.input) != 1:
+            yield f"features: names the columns of one input, and the model has {len(self.input)}"
+            return
+        (tensor,) = self.input
+        if -1 in tensor.dims or math.prod(tensor.dims) != len(self.features):
+            yield (
+                f"features: {len(self.features)} names do not fit input {tensor.name!r} with dims {list(tensor.dims)}"
+            )
+
+    def _trust_problems(self) -> Iterator[str]:
+        for name in self.platform:
+            platform = PLATFORMS[name]
+            if platform.runs_code and self.trust != "code":
+                yield f"trust: must be code, since {name} runs code that the model brings"
+            if platform.runs_code and platform.filename not in self.sha256:
+                yield (
+                    f"sha256: must pin {platform.filename}, which {name} runs "
+                    f"(`sha256sum {platform.filename}` prints the value)"
+                )
+        for pinned in self.sha256:
+            path = PurePosixPath(pinned)
+            if path.is_absolute() or ".." in path.parts or str(path) != pinned:
+                yield f"sha256: {pinned!r} must be a plain path within the version's directory"
+
+    def _endpoint_problems(self) -> Iterator[str]:
+        if "huggingface_endpoint" not in self.platform or self.parameters.endpoint.answer == "fields":
+            return
+        if [(tensor.data_type, tensor.dims) for tensor in self.output] != [("TYPE_STRING", ())]:
+            yield (
+                "output: an EndpointHandler's answer as JSON text is a single output, TYPE_STRING with dims []; "
+                "with parameters.endpoint.answer: fields, outputs are taken from it by name"
+            )
+
+    def _sklearn_problems(self) -> Iterator[str]:
+        if "sklearn_joblib" in self.platform and len(self.input) != 1:
+            yield f"input: scikit-learn takes one table [rows, features], and the model has {len(self.input)} inputs"
+        outputs = {tensor.name for tensor in self.output}
+        for name in self.parameters.sklearn.methods:
+            if name not in outputs:
+                yield f"parameters.sklearn.methods: {name!r} is not among the outputs"
+
+    def _input(self, name: str) -> InputConfig | None:
+        return next((tensor for tensor in self.input if tensor.name == name), None)
+
+
+def _fits(dims: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    return len(dims) == len(shape) and all(want in (-1, size) for want, size in zip(dims, shape, strict=True))

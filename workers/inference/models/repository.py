@@ -1,0 +1,209 @@
+"""The model repository: a directory of models, each with a model.yaml and a directory for each version.
+
+`<repository>/<model>/model.yaml` and `<repository>/<model>/<version>/model.onnx | model.safetensors`.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from runtime.logs import get_logger
+from schemas.errors import ConfigurationError
+from schemas.names import is_version
+from workers.inference.models.model_file import ModelFile, read_model_file
+from workers.inference.models.model_version import ModelVersion
+from workers.inference.models.platforms import Trust
+from workers.inference.models.platforms import is_installed as module_is_installed
+from workers.inference.models.snapshot import Files, Found, Snapshot, files_in, files_under, mark
+from workers.inference.models.version_directory import read_version
+
+__all__ = ["ModelRepository", "ModelVersion", "Problem", "Survey"]
+
+log = get_logger(__name__)
+
+_WILDCARD: Final = re.compile(r"[*?\[]")
+
+
+class Problem(NamedTuple):
+    """A model, or one version of it, that cannot be served, and why."""
+
+    model: str
+    version: str | None  # None: the whole model
+    error: ConfigurationError
+
+    @property
+    def name(self) -> str:
+        return self.model if self.version is None else f"{self.model}/{self.version}"
+
+
+class Survey(NamedTuple):
+    versions: list[ModelVersion]
+    problems: list[Problem]
+
+
+class ModelRepository:
+    """Reads what stands in the directory; holds and caches nothing, so every scan sees the disk as it is."""
+
+    def __init__(
+        self, path: Path, is_installed: Callable[[str], bool] = module_is_installed, trust: Trust = "data"
+    ) -> None:
+        self._path = path
+        self._is_installed = is_installed
+        self._trust = trust
+
+    def scan(self, patterns: Sequence[str] = ("*",)) -> list[ModelVersion]:
+        """The model versions that any of `patterns` names: `digits`, `digits/2`, `digits*/*`, `*`.
+
+        In order of model and version, `10` after `9`. A model that a wildcard met and that cannot be served is
+        logged and left out. Raises `ConfigurationError` for a pattern that finds nothing, and for a model or version
+        that is named without wildcards and cannot be served.
+        """
+        survey = self.survey(patterns)
+        for problem in survey.problems:
+            log.error("model left out", model=problem.model, version=problem.version, reason=problem.error.message)
+        return survey.versions
+
+    def survey(self, patterns: Sequence[str] = ("*",)) -> Survey:
+        """As `scan`, but gives the problems back instead of logging them."""
+        everything = self._read_all(patterns)
+        for pattern in patterns:
+            _check_pattern(pattern, everything, self._path)
+        return Survey(
+            [version for version in everything.versions if _matches_any(patterns, version.model, version.version)],
+            [problem for problem in everything.problems if _matches_any(patterns, problem.model, problem.version)],
+        )
+
+    def look(self, patterns: Sequence[str] = ("*",)) -> Snapshot:
+        """What can be served of what the patterns name, its files, and what is wrong with the rest.
+
+        For who looks again and again: a pattern that finds nothing is no error. Raises `ConfigurationError` where the
+        directory cannot be read.
+        """
+        files = self._files(patterns)
+        everything = self._read_all(patterns)
+        return Snapshot(
+            {
+                version.name: Found(version, files[version.name] | _files_beside(version))
+                for version in everything.versions
+                if version.name in files
+            },
+            {
+                problem.name: problem.error.message
+                for problem in everything.problems
+                if _matches_any(patterns, problem.model, problem.version)
+            },
+            frozenset(files),
+        )
+
+    def marks(self, patterns: Sequence[str] = ("*",)) -> Files:
+        """All files that a look would depend on, which costs less than the look. Raises as `look`."""
+        of_versions = self._files(patterns).values()
+        of_models = (files_in(directory) for directory in self._model_directories())
+        return frozenset().union(*of_versions, *of_models)
+
+    def _files(self, patterns: Sequence[str]) -> dict[str, Files]:
+        """The files of each version's directory, by the version's name."""
+        return {
+            f"{model.name}/{entry.name}": files_under(entry)
+            for model in self._model_directories()
+            for entry in _directories(model)
+            if is_version(entry.name) and _matches_any(patterns, model.name, entry.name)
+        }
+
+    def _read_all(self, patterns: Sequence[str]) -> Survey:
+        survey = Survey([], [])
+        for directory in self._model_directories():
+            if not any(fnmatchcase(directory.name, pattern.partition("/")[0]) for pattern in patterns):
+                continue
+            try:
+                file, default_version, versions = self._read_model(directory)
+            except ConfigurationError as error:
+                survey.problems.append(Problem(directory.name, None, error))
+                continue
+            for version in versions:
+                try:
+                    survey.versions.append(self._read_version(file, version, version == default_version))
+                except ConfigurationError as error:
+                    survey.problems.append(Problem(directory.name, version, error))
+        return survey
+
+    def _model_directories(self) -> list[Path]:
+        try:
+            return sorted(entry for entry in self._path.iterdir() if (entry / "model.yaml").is_file())
+        except OSError as error:
+            raise ConfigurationError(f"model repository {self._path}: cannot be read: {error.strerror}") from error
+
+    def _read_model(self, directory: Path) -> tuple[ModelFile, str, list[str]]:
+        """The model.yaml, the default version and all versions in order."""
+        file = read_model_file(directory / "model.yaml")
+        if file.name != directory.name:
+            raise ConfigurationError(f"{file.path}: name: is {file.name!r}, and its directory {directory.name!r}")
+        versions = sorted(
+            (entry.name for entry in directory.iterdir() if entry.is_dir() and is_version(entry.name)),
+            key=natural_order,
+        )
+        if not versions:
+            raise ConfigurationError(f"{directory}: has no version; {directory / '1'} would be one")
+        for field, names in (("default_version", [file.default_version or versions[-1]]), ("versions", file.overrides)):
+            unknown = [name for name in names if name not in versions]
+            if unknown:
+                raise ConfigurationError(
+                    f"{file.path}: {field}: there is no version {unknown[0]!r}, only {', '.join(versions)}"
+                )
+        return file, file.default_version or versions[-1], versions
+
+    def _read_version(self, file: ModelFile, version: str, is_default: bool) -> ModelVersion:
+        return read_version(file, version, is_default=is_default, is_installed=self._is_installed, trust=self._trust)
+
+
+def _directories(directory: Path) -> list[Path]:
+    try:
+        return [entry for entry in directory.iterdir() if entry.is_dir()]
+    except OSError:  # gone since it was listed
+        return []
+
+
+def _files_beside(version: ModelVersion) -> Files:
+    """Files outside of the version's directory that it is loaded from; labels are in its signature already."""
+    path = version.tokenizer_file
+    if path is None or path.is_relative_to(version.directory):
+        return frozenset()
+    return mark(path)
+
+
+def natural_order(version: str) -> tuple[list[tuple[int, int, str]], str]:
+    """A sort key under which `9` comes before `10` and `1.9` before `1.10`; numbers come before words."""
+    parts = re.findall(r"\d+|[^\d.-]+", version)
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts], version
+
+
+def _matches(pattern: str, model: str, version: str | None) -> bool:
+    model_pattern, _, version_pattern = pattern.partition("/")
+    # A model that cannot be read at all stands in the way of each of its versions.
+    return fnmatchcase(model, model_pattern) and (version is None or fnmatchcase(version, version_pattern or "*"))
+
+
+def _matches_any(patterns: Iterable[str], model: str, version: str | None) -> bool:
+    return any(_matches(pattern, model, version) for pattern in patterns)
+
+
+def is_named(patterns: Iterable[str], version: ModelVersion) -> bool:
+    """Whether a pattern without wildcards means this version: then it must be served, or nothing is."""
+    return _matches_any([each for each in patterns if not _WILDCARD.search(each)], version.model, version.version)
+
+
+def _check_pattern(pattern: str, survey: Survey, path: Path) -> None:
+    """Raise for a pattern that finds nothing, or that names something by its full name which cannot be served."""
+    problems = [problem for problem in survey.problems if _matches(pattern, problem.model, problem.version)]
+    found = any(_matches(pattern, version.model, version.version) for version in survey.versions)
+    if problems and (not found or not _WILDCARD.search(pattern)):
+        raise ConfigurationError("; ".join(_told_once(problems)))
+    if not found:
+        raise ConfigurationError(f"no model in {path} matches {pattern!r}")
+
+
+def _told_once(problems: Iterable[Problem]) -> list[str]:
+    """The messages; a mistake that several versions share is told once."""
+    return list(dict.fromkeys(problem.error.message for problem in problems))

@@ -1,0 +1,70 @@
+"""What a look at the model repository finds: the versions in it, and the files that each is made of."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from workers.inference.models.model_version import ModelVersion
+
+# Written by Python when it runs a model's code: no part of the model.
+COMPILED: Final = "__pycache__"
+
+
+class FileMark(NamedTuple):
+    """What tells one content of a file from the next without reading it."""
+
+    path: str
+    size_bytes: int
+    modified_ns: int
+
+
+Files = frozenset[FileMark]
+
+
+class Found(NamedTuple):
+    """A version as it stands in the repository."""
+
+    version: ModelVersion
+    files: Files
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all its files: what it is reckoned to take in memory."""
+        return sum(file.size_bytes for file in self.files)
+
+
+class Snapshot(NamedTuple):
+    """Versions by name that can be served, what is wrong with others, and the names of all that are there."""
+
+    found: Mapping[str, Found]
+    problems: Mapping[str, str]
+    there: frozenset[str]
+
+
+def files_under(directory: Path) -> Files:
+    """The files in the directory and below; links to files count as what they lead to."""
+    return frozenset(_files_under(directory))
+
+
+def _files_under(directory: Path) -> Iterator[FileMark]:
+    for parent, directories, names in os.walk(directory):
+        if COMPILED in directories:
+            directories.remove(COMPILED)
+        for name in names:
+            yield from mark(Path(parent, name))
+
+
+def files_in(directory: Path) -> Files:
+    """The files in the directory itself."""
+    _, _, names = next(os.walk(directory), ("", (), ()))
+    return frozenset().union(*(mark(directory / name) for name in names))
+
+
+def mark(path: Path) -> Files:
+    """The one file, or nothing where it is gone or is a link to nowhere."""
+    try:
+        status = path.stat()
+    except OSError:
+        return frozenset()
+    return frozenset([FileMark(str(path), status.st_size, status.st_mtime_ns)])

@@ -1,0 +1,173 @@
+"""From a version's configuration and directory to a `ModelVersion`: finds files, reads labels, chooses the platform."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from schemas.errors import ConfigurationError
+from schemas.signature import Signature, TensorSpec
+from workers.inference.models.batching_rules import rules_of
+from workers.inference.models.data_types import DATATYPES
+from workers.inference.models.model_config import InputConfig, OutputConfig, VersionConfig
+from workers.inference.models.model_file import ModelFile
+from workers.inference.models.model_version import ModelVersion
+from workers.inference.models.pin import Pin, hold_to_pins
+from workers.inference.models.platforms import PLATFORMS, PlatformName, Trust
+
+MAX_LABEL_BYTES: Final = 4 * 1024 * 1024
+
+
+def read_version(
+    file: ModelFile, version: str, *, is_default: bool, is_installed: Callable[[str], bool], trust: Trust = "data"
+) -> ModelVersion:
+    """The version as model.yaml and its directory describe it. Raises `ConfigurationError`; loads nothing.
+
+    `trust` is the operator's word: without `code`, no platform is chosen that runs code of the model's.
+    """
+    config = file.version(version)
+    directory = file.path.parent / version
+    platform = _choose_platform(config, directory, is_installed, trust)
+    torch = config.parameters.torch
+    if platform == "pytorch_safetensors" and (torch is None or torch.architecture is None):
+        raise ConfigurationError(f"{file.path}: parameters.torch.architecture: is missing, and {platform} needs it")
+    pins = _pins(config, file.path, directory)
+    tokenizer = config.parameters.tokenizer
+    if tokenizer is not None and not is_installed("tokenizers"):
+        raise ConfigurationError(f"{directory}: cannot be run: its texts need tokenizers (install penstock[text])")
+    tokenizer_file = None if tokenizer is None else _locate(directory, tokenizer.filename)
+    return ModelVersion(
+        model=file.name,
+        version=version,
+        directory=directory,
+        file=_inside(directory, directory / PLATFORMS[platform].filename),
+        platform=platform,
+        max_batch_size=config.max_batch_size,
+        max_wait_s=config.dynamic_batching.max_queue_delay_microseconds / 1e6,
+        latency_target_s=_seconds(config.dynamic_batching.latency_target_microseconds),
+        adaptive=config.dynamic_batching.adaptive,
+        signature=_signature(config, file.path, directory, pins),
+        rules=rules_of(config, _pad_id(tokenizer_file)),
+        warmups=config.model_warmup,
+        parameters=config.parameters,
+        isolation=config.isolation,
+        run_limit_s=config.run_limit_seconds,
+        tokenizer_file=tokenizer_file,
+        description=config.description,
+        metrics=config.metrics,
+        is_default=is_default,
+        pins=pins,
+    )
+
+
+def _seconds(microseconds: int | None) -> float | None:
+    return None if microseconds is None else microseconds / 1e6
+
+
+def _choose_platform(
+    config: VersionConfig, directory: Path, is_installed: Callable[[str], bool], trust: Trust
+) -> PlatformName:
+    """The first platform listed that may run here, whose modules are installed and whose file is there."""
+    reasons = []
+    for name in config.platform:
+        platform = PLATFORMS[name]
+        missing = [module for module in platform.modules if not is_installed(module)]
+        if platform.runs_code and trust != "code":
+            reasons.append(
+                f"{name} runs the model's own code, and this worker may not: PENSTOCK_WORKER_TRUST is {trust}"
+            )
+        elif missing:
+            reasons.append(f"{name} needs {', '.join(missing)} (install penstock[{platform.extra}])")
+        elif not (directory / platform.filename).is_file():
+            reasons.append(f"{name} needs the file {platform.filename}")
+        else:
+            return name
+    raise ConfigurationError(f"{directory}: cannot be run: {'; '.join(reasons)}")
+
+
+def _pins(config: VersionConfig, path: Path, directory: Path) -> tuple[Pin, ...]:
+    pins, lost = [], []
+    for name, sha256 in config.sha256.items():
+        try:
+            pins.append(Pin(name, _locate(directory, name), sha256))
+        except ConfigurationError as error:
+            lost.append(error.message)
+    if lost:
+        raise ConfigurationError(f"{path}: sha256: {'; '.join(lost)}")
+    return tuple(pins)
+
+
+def _signature(config: VersionConfig, path: Path, directory: Path, pins: tuple[Pin, ...]) -> Signature:
+    inputs = tuple(_input(tensor) for tensor in config.input)
+    return Signature(
+        inputs=inputs,
+        outputs=tuple(_output(tensor, path, directory, pins) for tensor in config.output),
+        features=config.features,
+        image=config.image.spec(inputs[0].name) if config.image else None,
+    )
+
+
+def _input(tensor: InputConfig) -> TensorSpec:
+    return TensorSpec(tensor.name, DATATYPES[tensor.data_type], (-1, *tensor.dims), allow_nan=tensor.allow_nan)
+
+
+def _output(tensor: OutputConfig, path: Path, directory: Path, pins: tuple[Pin, ...]) -> TensorSpec:
+    labels = () if tensor.label_filename is None else _read_labels(_locate(directory, tensor.label_filename), pins)
+    if labels:
+        classes = _class_count(tensor, len(labels))
+        if classes != len(labels):
+            raise ConfigurationError(
+                f"{path}: output {tensor.name!r}: {tensor.label_filename} has {len(labels)} labels, "
+                f"and the output {classes} classes"
+            )
+    return TensorSpec(tensor.name, DATATYPES[tensor.data_type], (-1, *tensor.dims), labels)
+
+
+def _class_count(tensor: OutputConfig, labels: int) -> int:
+    """How many classes the shape speaks of: a column each, or as many as there are labels for class indices."""
+    if tensor.data_type.startswith("TYPE_FP"):
+        return tensor.dims[-1] if tensor.dims else 1
+    return labels
+
+
+def _read_labels(path: Path, pins: tuple[Pin, ...]) -> tuple[str, ...]:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_LABEL_BYTES + 1)
+        text = data.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: cannot be read as text: {error}") from error
+    labels = tuple(line.strip() for line in text.splitlines())
+    if len(data) > MAX_LABEL_BYTES or not labels or not all(labels) or len(set(labels)) < len(labels):
+        raise ConfigurationError(
+            f"{path}: must hold one class name a line, each once, in at most {MAX_LABEL_BYTES} bytes"
+        )
+    hold_to_pins(path, data, pins)
+    return labels
+
+
+def _pad_id(tokenizer_file: Path | None) -> int:
+    """What a tokenizer.json pads with; 0 where it does not say. One that cannot be read is refused when loaded."""
+    if tokenizer_file is None:
+        return 0
+    try:
+        return int(orjson.loads(tokenizer_file.read_bytes())["padding"]["pad_id"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return 0
+
+
+def _locate(directory: Path, filename: str) -> Path:
+    """A file named in model.yaml: in the version's directory, else beside model.yaml, for all versions to share."""
+    for place in (directory, directory.parent):
+        path = _inside(place, place / filename)
+        if path.is_file():
+            return path
+    raise ConfigurationError(f"{directory}: the file {filename!r} is neither there nor beside model.yaml")
+
+
+def _inside(directory: Path, path: Path) -> Path:
+    """`path` itself, unless it or what it links to lies outside of `directory`."""
+    if not path.resolve().is_relative_to(directory.resolve()):
+        raise ConfigurationError(f"{path}: leads out of {directory}")
+    return path

@@ -1,0 +1,82 @@
+"""What became of a job, as the messages that say so. Pure."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from runtime.logs import get_logger
+from schemas.errors import OutputInvalid, PenstockError
+from schemas.jobs import Answer, Payload, Terminal, end_of
+from schemas.oip import encode_response
+from schemas.predictions import encode_predictions
+from schemas.signature import Signature
+from schemas.tensors import Array
+from workers.inference.batching.pending_job import PendingJob, RunResult
+from workers.inference.results.retry_policy import Retry, verdict
+
+log = get_logger(__name__)
+
+
+class RetryLater(NamedTuple):
+    """A job that is tried again later; `terminal` is its end where its record cannot be put aside."""
+
+    terminal: Terminal
+    tier: int
+    error: PenstockError
+
+
+class DeadLettered(NamedTuple):
+    """A job that is given up, although nothing may be wrong with it: it ends, and its record is kept as a dead letter.
+
+    `deliveries` counts the attempts.
+    """
+
+    terminal: Terminal
+    error: PenstockError
+    deliveries: int
+
+
+Outcome = Terminal | RetryLater | DeadLettered
+
+
+def settled(
+    signature: Signature,
+    item: PendingJob,
+    outcome: RunResult,
+    started_at: datetime,
+    completed_at: datetime,
+    retry_delays_s: Sequence[float],
+) -> Outcome:
+    """What became of a job that ran: it has ended, or is tried again on one of the tiers with these delays."""
+    if not (isinstance(outcome, PenstockError) and outcome.retryable):
+        return terminal(signature, item, outcome, started_at, completed_at)
+    job = item.job
+    decided = verdict(outcome, job.attempt, completed_at, job.expires_at, retry_delays_s)
+    if isinstance(decided, Retry):
+        return RetryLater(terminal(signature, item, outcome, started_at, completed_at), decided.tier, outcome)
+    end = terminal(signature, item, decided.error, started_at, completed_at)
+    return DeadLettered(end, decided.error, job.attempt + 1) if decided.exhausted else end
+
+
+def terminal(
+    signature: Signature, item: PendingJob, outcome: RunResult, started_at: datetime, completed_at: datetime
+) -> Terminal:
+    """The end of a job that ran. Outputs that cannot be written fail their own job and no other."""
+    if isinstance(outcome, PenstockError):
+        return end_of(item.job, outcome, completed_at, rows=item.rows, started_at=started_at)
+    job = item.job
+    try:
+        result = _encode(signature, item, outcome)
+    except Exception as error:
+        log.exception("outputs cannot be encoded", job=job.id, model=f"{job.model}/{job.version}")
+        unwritable = OutputInvalid(f"the outputs cannot be written ({type(error).__name__})")
+        return end_of(job, unwritable, completed_at, rows=item.rows, started_at=started_at)
+    return end_of(job, result, completed_at, rows=item.rows, started_at=started_at)
+
+
+def _encode(signature: Signature, item: PendingJob, outputs: Mapping[str, Array]) -> Payload:
+    if item.job.answer is Answer.PREDICTIONS:
+        return encode_predictions(signature, outputs)
+    wanted = item.request.outputs
+    chosen = {name: outputs[name] for name in wanted} if wanted else outputs
+    return encode_response(item.job.model, item.job.version, item.job.id, chosen, item.request.binary_outputs)
