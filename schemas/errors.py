@@ -28,6 +28,7 @@
     │   ├── ModelCrashed              500  model_crashed          the model ended the process that it ran in
     │   ├── TimeLimitExceeded         500  time_limit_exceeded    one run took longer than its model may
     │   ├── TransientFailure          500  transient_failure      tried again later, tier by tier
+    │   │   └── ModelUnavailable      500  model_unavailable      this worker cannot run the version at the moment
     │   ├── Canceled                  409  canceled
     │   └── DeadlineExceeded          504  deadline_exceeded
     ├── Undecodable                   400  undecodable            a record that is no message of ours: dead-lettered
@@ -270,6 +271,12 @@ class TransientFailure(JobError):
     code = "transient_failure"
     title = "Transient failure"
     retryable = True
+
+
+class ModelUnavailable(TransientFailure):
+    """The version cannot be run where the job came to: it does not load, or it answers wrongly there."""
+
+    code = "model_unavailable"
 
 
 class Canceled(JobError):
