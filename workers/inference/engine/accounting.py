@@ -7,7 +7,7 @@ from schemas.errors import PenstockError
 from workers.inference import metrics
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.pending_job import PendingJob, RunResult
-from workers.inference.execution.runner import Account
+from workers.inference.execution.account import Account
 
 
 class DeviceAccounting:

@@ -43,6 +43,11 @@ class Failure(NamedTuple):
         """Whether a part of what failed together may pass."""
         return self.scope in (Scope.MICRO_BATCH, Scope.PROCESS)
 
+    @property
+    def no_room(self) -> bool:
+        """Whether less at once may have room, on the device or in the process."""
+        return isinstance(self.error, OutOfMemory)
+
 
 def failure_of(raised: BaseException, *, alone: bool) -> Failure:
     """What the exception says that a run of one job (`alone`) or of several raised.

@@ -1,29 +1,37 @@
-"""Running a micro-batch so that a bad row hurts only itself. Blocking; called in the inference thread.
+"""Running a micro-batch so that a bad row hurts only itself. Blocking; steps are made in the inference thread.
 
-When a run fails it is halved until the culprits stand alone, see `bisection`. It is halved as well when memory runs
-out, and then nobody is to blame who can be run alone.
+A micro-batch usually takes one run of the model. It takes several where it fails and is halved, see `bisection`, and
+where a job has more rows than may run at once. Between two runs it pauses: the device may be given to others, and jobs
+that are over by then cost nothing more.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 
 from runtime.logs import get_logger
-from schemas.errors import InvalidInput, JobError, OutOfMemory, OutputInvalid, PenstockError
+from schemas.errors import JobError, OutOfMemory, OutputInvalid, PenstockError, TransientFailure
 from schemas.signature import Signature
 from schemas.tensors import Array
 from workers.inference.batching.compatibility import PLAIN, BatchCompatibility
 from workers.inference.batching.padding import pad_rows, round_up
 from workers.inference.batching.pending_job import PendingJob, RunResult
-from workers.inference.execution.bisection import isolate
+from workers.inference.execution.account import Account, Run
+from workers.inference.execution.bisection import Steps, isolate
+from workers.inference.execution.failures import Failure, Scope, failure_of
 from workers.inference.execution.finite import refuse_non_finite
 
 log = get_logger(__name__)
 
-NO_ROOM = (OutOfMemory, MemoryError)
+# What halving may cost in failed runs: finding one or two culprits costs less, however long a run takes. Jobs that are
+# undecided by then are tried again later, in other company.
+HALVING_RUNS: Final = 16
+HALVING_S: Final = 10.0
+
+T = TypeVar("T")
 
 
 class Model(Protocol):
@@ -33,199 +41,255 @@ class Model(Protocol):
         """Outputs by name for inputs by name, all of shape [rows, ...]. Blocks; may raise anything."""
 
 
-class Run(NamedTuple):
-    """One run of the model: with how many rows and at which cost, padding included, and how long it took."""
-
-    rows: int
-    cost: float
-    seconds: float
-
-
-@dataclass(slots=True)
-class Account:
-    """What a micro-batch took. Of the cost of the `runs` that went well, `real_cost` was no padding.
-
-    `too_large` ran out of memory, and not because of one item that has no room even alone. `failed_s` are the seconds
-    within the model that came to nothing, `collate_s` those of stacking.
-    """
-
-    runs: list[Run] = field(default_factory=list)
-    real_cost: float = 0.0
-    too_large: list[Run] = field(default_factory=list)
-    failed_s: float = 0.0
-    collate_s: float = 0.0
+class Room(Protocol):
+    """What the device is known to have room for at once."""
 
     @property
-    def padding_cost(self) -> float:
-        return max(0.0, sum(run.cost for run in self.runs) - self.real_cost)
+    def most_rows(self) -> int: ...
 
     @property
-    def model_s(self) -> float:
-        return self.failed_s + sum(run.seconds for run in self.runs)
-
-
-class Ran(NamedTuple):
-    """What became of each item, in order, and what it took."""
-
-    outcomes: list[RunResult]
-    account: Account
+    def cost(self) -> float: ...
 
 
 class Runner:
-    """Runs micro-batches of one model version. `max_rows` is the most that the model takes at once.
+    """Runs micro-batches of one model version, within the `room` that there is known to be.
 
-    `prepare` is called before each micro-batch, outside of what is measured: it brings the model into memory.
+    `prepare` is called before each run, outside of what is measured: it brings the model into memory.
     """
 
     def __init__(
         self,
         model: Model,
         signature: Signature,
-        max_rows: int,
+        room: Room,
         rules: BatchCompatibility = PLAIN,
         *,
         prepare: Callable[[], None] = lambda: None,
     ) -> None:
-        self._model = model
-        self._prepare = prepare
+        self.model = model
         self.signature = signature
-        self._max_rows = max_rows
-        self._rules = rules
-        self._account = Account()
-        self._failures: list[BaseException] = []
-        self._no_room = Run(0, 0.0, 0.0)
+        self.room = room
+        self.rules = rules
+        self.prepare = prepare
 
-    def stack(self, items: Sequence[PendingJob]) -> dict[str, Array]:
-        """The items' rows, as the model takes them. In any thread."""
-        return self._rules.padding.stack([item.request.inputs for item in items])
+    def stack(self, jobs: Sequence[PendingJob]) -> dict[str, Array]:
+        """The jobs' rows, as the model takes them. In any thread."""
+        return self.rules.padding.stack([job.request.inputs for job in jobs])
 
-    def run(self, items: Sequence[PendingJob], stacked: Mapping[str, Array] | None = None) -> Ran:
-        """Run the items of a micro-batch. `stacked` are their rows, where they have been stacked already."""
-        self._account = Account()
-        self._failures = []
-        self._prepare()
-        outcomes = self._outcomes(items, stacked)
-        if self._failures:
-            self._tell(items, outcomes)
-        return Ran(outcomes, self._account)
+    def begin(self, jobs: Sequence[PendingJob], stacked: Mapping[str, Array] | None = None) -> "Execution":
+        """A micro-batch to be run. `stacked` are the jobs' rows, where they have been stacked already."""
+        return Execution(self, jobs, stacked)
 
-    def _outcomes(self, items: Sequence[PendingJob], stacked: Mapping[str, Array] | None = None) -> list[RunResult]:
-        def attempt(some: Sequence[PendingJob]) -> Sequence[RunResult] | BaseException:
-            return self._attempt(some, stacked if len(some) == len(items) else None)
 
-        ends = isolate(items, attempt)
-        return [_why(end) if isinstance(end, BaseException) else end for end in ends]
+class Execution:
+    """One micro-batch under way. Of one thread at a time."""
 
-    def _attempt(
-        self, items: Sequence[PendingJob], stacked: Mapping[str, Array] | None
-    ) -> Sequence[RunResult] | BaseException:
-        alone = len(items) == 1
+    def __init__(self, runner: Runner, jobs: Sequence[PendingJob], stacked: Mapping[str, Array] | None) -> None:
+        self.account = Account()
+        self.results: list[RunResult] = []  # of each job, in order; when all is done
+        self._runner = runner
+        self._jobs = jobs
+        self._stacked = stacked
+        self._taken_out: dict[int, PenstockError] = {}
+        self._runs_begun = 0
+        self._budget_s = 0.0
+        self._no_room: list[tuple[Sequence[int], Run]] = []
+        self._raised: BaseException | None = None
+        self._steps = self._run()
+
+    def step(self) -> bool:
+        """Make the next run of the model. Returns whether that was the last one.
+
+        Raises `DeviceFailed`, and then nothing is known of any job.
+        """
         try:
-            inputs = stacked or self._stack(items)
-            outputs = self._run_rows(inputs, self._rules.agreed(items[0].request.parameters), alone=alone)
-            parts = self._rules.padding.cut(outputs, [item.request.inputs for item in items], inputs)
-            checked = refuse_non_finite(self.signature, items, outputs, parts)
-        # A model may call sys.exit, and a panic of Rust code is a BaseException too. In this thread they are no signal
-        # to anyone, and let through they would end the worker, again and again with each redelivery of the job.
+            next(self._steps)
+        except StopIteration as done:
+            self.results = done.value
+            return True
+        return False
+
+    def take_out(self, index: int, error: PenstockError) -> None:
+        """Run the job no more; between two steps."""
+        self._taken_out[index] = error
+
+    def close(self) -> None:
+        """Let go of what it holds; nothing becomes of the jobs."""
+        self._steps.close()
+
+    def _run(self) -> Steps[list[RunResult]]:
+        ends = yield from isolate(range(len(self._jobs)), self._attempt)
+        results: list[RunResult] = [end.error if isinstance(end, Failure) else end for end in ends]
+        for index, error in self._taken_out.items():
+            results[index] = error
+        for jobs, run in self._no_room:
+            if not any(isinstance(results[index], OutOfMemory) for index in jobs):
+                self.account.too_large.append(run)
+        self._tell(results)
+        return results
+
+    def _attempt(self, jobs: Sequence[int]) -> Steps[Sequence[RunResult] | Failure]:
+        yield from self._turn()
+        wanted = [index for index in jobs if index not in self._taken_out]
+        if not wanted:
+            return [self._taken_out[index] for index in jobs]
+        if self.account.failed_s > self._budget_s:
+            return Failure(Scope.MOMENT, TransientFailure("the micro-batch failed, and halving it took too long"))
+        answer = yield from self._run_together(wanted)
+        if isinstance(answer, Failure):
+            return answer
+        given = dict(zip(wanted, answer, strict=True))
+        return [self._taken_out[index] if index not in given else given[index] for index in jobs]
+
+    def _turn(self) -> Steps[None]:
+        """Before each run but the first others may have the device."""
+        if self._runs_begun:
+            yield
+        self._runs_begun += 1
+
+    def _run_together(self, jobs: Sequence[int]) -> Steps[Sequence[RunResult] | Failure]:
+        alone = len(jobs) == 1
+        inputs = self._try(lambda: self._inputs(jobs), alone=alone)
+        if isinstance(inputs, Failure):
+            return inputs
+        outputs = yield from self._run_rows(jobs, inputs)
+        if isinstance(outputs, Failure):
+            return outputs
+        return self._try(lambda: self._parts(jobs, inputs, outputs), alone=alone)
+
+    def _try(self, work: Callable[[], T], *, alone: bool) -> T | Failure:
+        """What `work` gives, or what its exception says.
+
+        A model may call sys.exit, and a panic of Rust code is a BaseException too. In this thread they are no signal to
+        anyone, and let through they would end the worker, again and again with each redelivery of the job.
+        """
+        try:
+            return work()
         except BaseException as error:
-            if isinstance(error, NO_ROOM) and not alone:
-                return self._halved(items)
-            if alone:
-                self._failures.append(error)
-            return error
-        self._account.real_cost += sum([item.rows * item.row_cost for item in items])
-        return checked
+            raised = error
+        failure = failure_of(raised, alone=alone)
+        if failure.scope is Scope.DEVICE:
+            raise raised
+        _release_frames(raised)  # what was computed so far would take up the memory that the next run needs
+        self._raised = raised
+        return failure
 
-    def _halved(self, items: Sequence[PendingJob]) -> list[RunResult]:
-        too_large = self._no_room
-        middle = len(items) // 2
-        outcomes = self._outcomes(items[:middle]) + self._outcomes(items[middle:])
-        if not any(isinstance(outcome, OutOfMemory) for outcome in outcomes):
-            self._account.too_large.append(too_large)
-        return outcomes
-
-    def _stack(self, items: Sequence[PendingJob]) -> dict[str, Array]:
+    def _inputs(self, jobs: Sequence[int]) -> Mapping[str, Array]:
+        stacked, self._stacked = self._stacked, None
+        if stacked is not None and len(jobs) == len(self._jobs):
+            return stacked
         started = time.perf_counter()
-        stacked = self.stack(items)
-        self._account.collate_s += time.perf_counter() - started
+        stacked = self._runner.stack([self._jobs[index] for index in jobs])
+        self.account.collate_s += time.perf_counter() - started
         return stacked
 
-    def _run_rows(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any], *, alone: bool) -> dict[str, Array]:
-        """One run; or several, where a single item has more rows than may run at once, or than memory has room for."""
+    def _run_rows(self, jobs: Sequence[int], inputs: Mapping[str, Array]) -> "Steps[dict[str, Array] | Failure]":
+        """One run; or several, where a single job has more rows than may run at once, or than memory has room for."""
         rows = len(next(iter(inputs.values())))
-        at_once = self._rules.most_rows(min(rows, self._max_rows), self._rules.size(inputs))
-        too_large: list[Run] = []
-        while True:
-            try:
-                outputs = self._run_slices(inputs, parameters, rows, at_once)
-            except NO_ROOM:
-                if not alone or at_once == 1:
-                    raise
-                too_large.append(self._no_room)
-                at_once //= 2
+        at_once = self._at_once(rows, inputs)
+        parameters = self._runner.rules.agreed(self._jobs[jobs[0]].request.parameters)
+        parts: list[dict[str, Array]] = []
+        start = runs = 0
+        while start < rows:
+            if runs:
+                yield from self._turn()
+                if (over := self._taken_out.get(jobs[0])) is not None:
+                    return Failure(Scope.ROW, over)
+            runs += 1
+            end = min(start + at_once, rows)
+            part = self._run_slice(jobs, inputs, start, end, parameters)
+            if not isinstance(part, Failure):
+                parts.append(part)
+                start = end
+            elif part.no_room and len(jobs) == 1 and end - start > 1:
+                at_once = (end - start) // 2
             else:
-                self._account.too_large += too_large
-                return outputs
-
-    def _run_slices(
-        self, inputs: Mapping[str, Array], parameters: Mapping[str, Any], rows: int, at_once: int
-    ) -> dict[str, Array]:
-        if rows <= at_once:
-            return self._run_once(inputs, parameters, rows)
-        parts = [
-            self._run_once(
-                {name: array[start : start + at_once] for name, array in inputs.items()},
-                parameters,
-                min(at_once, rows - start),
-            )
-            for start in range(0, rows, at_once)
-        ]
+                return part
+        if len(parts) == 1:
+            return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _run_once(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any], rows: int) -> dict[str, Array]:
-        """One run, with rows added where the model takes certain numbers of them only, and taken away again."""
-        run_rows = round_up(rows, self._rules.batch_sizes)
-        padded = pad_rows(inputs, run_rows) if run_rows > rows else inputs
-        cost = self._rules.cost(rows, self._rules.size(inputs))
-        started = time.perf_counter()
-        try:
-            outputs = self._model.run(padded, parameters)
-            self._check(outputs, run_rows)
-        except BaseException as error:
-            failed = Run(run_rows, cost, time.perf_counter() - started)
-            self._account.failed_s += failed.seconds
-            if isinstance(error, NO_ROOM):
-                self._no_room = failed
-            raise
-        self._account.runs.append(Run(run_rows, cost, time.perf_counter() - started))
-        return {name: array[:rows] for name, array in outputs.items()} if run_rows > rows else outputs
+    def _at_once(self, rows: int, inputs: Mapping[str, Array]) -> int:
+        room, rules = self._runner.room, self._runner.rules
+        return rules.most_rows(min(rows, room.most_rows), rules.size(inputs), room.cost)
 
-    def _check(self, outputs: Mapping[str, Array], rows: int) -> None:
-        for spec in self.signature.outputs:
+    def _run_slice(
+        self, jobs: Sequence[int], inputs: Mapping[str, Array], start: int, end: int, parameters: Mapping[str, Any]
+    ) -> dict[str, Array] | Failure:
+        """One run, with rows added where the model takes certain numbers of them only, and taken away again."""
+        rules, rows = self._runner.rules, end - start
+        run_rows = round_up(rows, rules.batch_sizes)
+        whole = rows == len(next(iter(inputs.values())))
+        part = inputs if whole else {name: array[start:end] for name, array in inputs.items()}
+        cost = rules.cost(rows, rules.size(inputs))
+        self._runner.prepare()
+        started = time.perf_counter()
+        outputs = self._try(lambda: self._run_once(part, run_rows, rows, parameters), alone=len(jobs) == 1)
+        run = Run(run_rows, cost, time.perf_counter() - started)
+        if not isinstance(outputs, Failure):
+            self.account.runs.append(run)
+            return outputs
+        if not self.account.failed_s:
+            self._budget_s = max(HALVING_S, HALVING_RUNS * run.seconds)
+        self.account.failed_s += run.seconds
+        if outputs.too_large:
+            self._no_room.append((jobs, run))
+        return outputs
+
+    def _run_once(
+        self, inputs: Mapping[str, Array], run_rows: int, rows: int, parameters: Mapping[str, Any]
+    ) -> dict[str, Array]:
+        outputs = self._runner.model.run(pad_rows(inputs, run_rows) if run_rows > rows else inputs, parameters)
+        for spec in self._runner.signature.outputs:
             array = outputs.get(spec.name)
             if array is None:
                 raise OutputInvalid(f"the model gave no output {spec.name!r}")
-            if len(array) != rows:
-                raise OutputInvalid(f"output {spec.name!r} has {len(array)} rows for {rows} rows of input")
+            if len(array) != run_rows:
+                raise OutputInvalid(f"output {spec.name!r} has {len(array)} rows for {run_rows} rows of input")
+        return {name: array[:rows] for name, array in outputs.items()} if run_rows > rows else outputs
 
-    def _tell(self, items: Sequence[PendingJob], outcomes: Sequence[RunResult]) -> None:
+    def _parts(
+        self, jobs: Sequence[int], inputs: Mapping[str, Array], outputs: Mapping[str, Array]
+    ) -> Sequence[RunResult]:
+        """Each job's own rows of the outputs."""
+        of = [self._jobs[index] for index in jobs]
+        parts = self._runner.rules.padding.cut(outputs, [job.request.inputs for job in of], inputs)
+        checked = refuse_non_finite(self._runner.signature, of, outputs, parts)
+        self.account.real_cost += sum([job.rows * job.row_cost for job in of])
+        return checked
+
+    def _tell(self, results: Sequence[RunResult]) -> None:
         """One line a micro-batch: a model that fails on everything must not bury the log under tracebacks."""
-        failed = [item.job.id for item, outcome in zip(items, outcomes, strict=True) if isinstance(outcome, JobError)]
-        job = items[0].job
+        failed = [
+            self._jobs[index].job.id
+            for index, result in enumerate(results)
+            if isinstance(result, JobError) and index not in self._taken_out
+        ]
+        if not failed:
+            return
+        job = self._jobs[0].job
         log.warning(
             "the model failed",
             model=f"{job.model}/{job.version}",
             jobs=failed[:10],
             failed=len(failed),
-            of=len(items),
-            exc_info=self._failures[0],
+            of=len(self._jobs),
+            exc_info=self._raised,
         )
 
 
-def _why(error: BaseException) -> PenstockError:
-    """What the client is told. An exception's own text stays in the log: it may speak of paths and internals."""
-    if isinstance(error, JobError | InvalidInput):
-        return error
-    if isinstance(error, MemoryError):
-        return OutOfMemory("the model ran out of memory on this input")
-    return JobError(f"the model failed on this input ({type(error).__name__})")
+def _release_frames(error: BaseException) -> None:
+    """Let go of what the frames of the error, and of those that led to it, hold; their lines can still be told."""
+    for each in _chain(error):
+        traceback.clear_frames(each.__traceback__)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    left = [error]
+    while left:
+        each = left.pop()
+        if id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            left += [before for before in (each.__cause__, each.__context__) if before is not None]

@@ -92,14 +92,8 @@ class ServedVersion:
         version = resident.found.version
         texts = texts_of(version)
         queued = QUEUED_BATCHES_OF_SIZES if version.rules.sized else QUEUED_BATCHES
-        runner = Runner(
-            resident,
-            version.signature,
-            version.max_batch_size,
-            version.rules,
-            prepare=lambda: around.prepare(resident),
-        )
         sizer = sizer_of(version)
+        runner = Runner(resident, version.signature, sizer, version.rules, prepare=lambda: around.prepare(resident))
         return [
             ServedLane(
                 lane,

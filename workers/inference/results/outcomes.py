@@ -39,7 +39,7 @@ class DeadLettered(NamedTuple):
 Outcome = Terminal | RetryLater | DeadLettered
 
 
-def settled(
+def outcome_of(
     signature: Signature,
     item: PendingJob,
     outcome: RunResult,
