@@ -26,8 +26,8 @@ from workers.inference.execution.finite import refuse_non_finite
 
 log = get_logger(__name__)
 
-# What halving may cost in failed runs: finding one or two culprits costs less, however long a run takes. Jobs that are
-# undecided by then are tried again later, in other company.
+# What halving may cost in failed runs: so many of the longest, or so many seconds. To find one or two culprits costs
+# less. Jobs that are undecided by then are tried again later, in other company.
 HALVING_RUNS: Final = 16
 HALVING_S: Final = 10.0
 
@@ -92,7 +92,7 @@ class Execution:
         self._stacked = stacked
         self._taken_out: dict[int, PenstockError] = {}
         self._runs_begun = 0
-        self._budget_s = 0.0
+        self._budget_s = HALVING_S
         self._no_room: list[tuple[Sequence[int], Run]] = []
         self._raised: BaseException | None = None
         self._steps = self._run()
@@ -229,9 +229,8 @@ class Execution:
         if not isinstance(outputs, Failure):
             self.account.runs.append(run)
             return outputs
-        if not self.account.failed_s:
-            self._budget_s = max(HALVING_S, HALVING_RUNS * run.seconds)
         self.account.failed_s += run.seconds
+        self._budget_s = max(self._budget_s, HALVING_RUNS * run.seconds)
         if outputs.too_large:
             self._no_room.append((jobs, run))
         return outputs
