@@ -7,6 +7,7 @@ from schemas.tensors import Array
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.pending_job import PendingJob, RunResult
 from workers.inference.execution.account import Account
+from workers.inference.execution.execution import Execution
 from workers.inference.execution.runner import Runner
 
 
@@ -20,7 +21,7 @@ def room_for(rows: int) -> BatchSizeTuner:
 
 
 def run_all(runner: Runner, jobs: Sequence[PendingJob], stacked: Mapping[str, Array] | None = None) -> Ran:
-    execution = runner.begin(jobs, stacked)
+    execution = Execution(runner, jobs, stacked)
     while not execution.step():
         pass
     return Ran(execution.results, execution.account)

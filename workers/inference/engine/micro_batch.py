@@ -12,7 +12,7 @@ from schemas.tensors import Array
 from schemas.topics import LaneClass
 from workers.inference.batching.pending_job import JobState, PendingJob
 from workers.inference.engine.lane import ServedLane
-from workers.inference.execution.runner import Execution
+from workers.inference.execution.execution import Execution
 
 NOT_YET: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -76,7 +76,8 @@ class MicroBatch:
         self.state = BatchState.RUNNING
         self.lane.begin(ours)
         if self.jobs:
-            self._execution = self.lane.runner.begin(self.jobs, self.stacked if len(self.jobs) == formed else None)
+            stacked = self.stacked if len(self.jobs) == formed else None
+            self._execution = Execution(self.lane.runner, self.jobs, stacked)
         self.stacked = None
 
     def uncounted(self) -> list[PendingJob]:

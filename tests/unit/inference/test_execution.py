@@ -33,8 +33,9 @@ from tests.unit.inference.running import room_for, run_all
 from workers.inference.batching.compatibility import BatchCompatibility, Dimension
 from workers.inference.batching.padding import FollowingOutput, PaddedInput, Padding
 from workers.inference.batching.pending_job import PendingJob, RunResult
+from workers.inference.execution.execution import HALVING_RUNS, Execution
 from workers.inference.execution.failures import DeviceFailed
-from workers.inference.execution.runner import HALVING_RUNS, Model, Runner
+from workers.inference.execution.runner import Model, Runner
 
 CANCELED = Canceled("the job was canceled")
 
@@ -388,7 +389,7 @@ class NarrowPadding(Padding):
 
 def test_between_two_runs_jobs_can_be_taken_out() -> None:
     model, jobs = Adder(poison=frozenset([0.0])), items([1] * 4)
-    execution = Runner(model, SIGNATURE, room_for(64)).begin(jobs)
+    execution = Execution(Runner(model, SIGNATURE, room_for(64)), jobs)
     assert not execution.step()
     execution.take_out(1, CANCELED)
     execution.take_out(3, CANCELED)
@@ -404,7 +405,7 @@ def test_between_two_runs_jobs_can_be_taken_out() -> None:
 
 def test_a_job_in_slices_that_is_taken_out_runs_no_further() -> None:
     model = Adder()
-    execution = Runner(model, SIGNATURE, room_for(4)).begin([item(*range(1000))])
+    execution = Execution(Runner(model, SIGNATURE, room_for(4)), [item(*range(1000))])
     assert not execution.step()
     assert not execution.step()
     execution.take_out(0, CANCELED)
@@ -433,7 +434,7 @@ def test_what_is_known_of_the_room_bounds_the_slices_of_a_large_job() -> None:
 
 def test_a_device_that_fails_decides_nothing() -> None:
     model = Adder(poison=frozenset([1.0]), choke=DeviceFailed)
-    execution = Runner(model, SIGNATURE, room_for(64)).begin(items([1] * 4))
+    execution = Execution(Runner(model, SIGNATURE, room_for(64)), items([1] * 4))
     with pytest.raises(DeviceFailed):
         execution.step()
     assert len(model.batches) == 1
