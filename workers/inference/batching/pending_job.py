@@ -39,6 +39,10 @@ class PendingJob:
     state: JobState = JobState.WAITING
 
     @property
+    def id(self) -> str:
+        return self.job.id
+
+    @property
     def rows(self) -> int:
         return self.request.rows
 

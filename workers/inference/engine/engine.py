@@ -222,7 +222,7 @@ class Engine:
 
     async def _execute(self, batch: MicroBatch) -> None:
         """Make all runs of the micro-batch; between two of them others may have the device."""
-        RUNNING_JOBS.set([job.job.id for job in batch.jobs])
+        RUNNING_JOBS.set([job.id for job in batch.jobs])
         while not await self._step(batch):
             if not batch.alone:
                 await self._pause(batch)
@@ -255,7 +255,7 @@ class Engine:
         self._woken.set()
 
     def _given_up(self, job: PendingJob) -> tuple[Record, Outcome]:
-        log.error("a job is given up: none of its starts ever ended", job=job.job.id, starts=MOST_STARTS)
+        log.error("a job is given up: none of its starts ever ended", job=job.id, starts=MOST_STARTS)
         told = f"the job was started {MOST_STARTS} times, and each time the worker ended before the job did"
         error = ModelCrashed(told)
         end = end_of(job.job, error, self._clock(), rows=job.rows)

@@ -39,7 +39,7 @@ def _set_apart(batch: MicroBatch) -> None:
     log.warning(
         "jobs were started before and never ended: each will run alone",
         lane=str(batch.lane.lane),
-        jobs=[job.job.id for job in apart[:10]],
+        jobs=[job.id for job in apart[:10]],
         of=len(apart),
     )
     batch.lane.set_apart(apart)
