@@ -28,8 +28,8 @@ class TensorSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """One tensor. `shape[0]` is -1 (rows); another -1 is a dimension whose size may vary.
 
     `labels` names the classes: of the values for an integer tensor, of the last dimension for a float one.
-    Bytes that are `text` are UTF-8. Texts that become tokens are cut to `max_tokens` of them, and integers that are token
-    ids are less than `vocab_size`; 0 where an input is neither, or nothing is known.
+    Bytes that are `text` are UTF-8. Texts that become tokens are cut to `max_tokens` of them, and integers that are
+    token ids are less than `vocab_size`; 0 where an input is neither, or nothing is known.
     """
 
     name: str

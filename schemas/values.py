@@ -30,7 +30,7 @@ def _check_text(array: Array, field: str) -> None:
                 element.decode()
             except UnicodeDecodeError as error:
                 raise InvalidInput(
-                    f"{field} holds bytes that are not UTF-8 text: byte {error.start} of element {place} cannot be read",
+                    f"{field} holds bytes that are not UTF-8 text: byte {error.start} of element {place} is not",
                     param=field,
                 ) from error
 
