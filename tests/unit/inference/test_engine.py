@@ -331,7 +331,7 @@ async def test_a_fault_of_our_own_ends_the_loop_instead_of_being_passed_over() -
         with pytest.raises(RuntimeError, match="a fault of our own"):
             await worker.loop_ended()
         assert worker.open_count == 1
-        assert worker.live._running == 0  # a drain does not wait for what will never end
+        assert not worker.live._running  # a drain does not wait for what will never end
 
 
 async def test_what_is_abandoned_stays_open() -> None:
@@ -340,7 +340,7 @@ async def test_what_is_abandoned_stays_open() -> None:
         submitted = jobs(4)
         await running(model, worker, submitted)
         await worker.pipeline.abandon()
-        assert worker.live._running == 0
+        assert not worker.live._running
         assert worker.open_count == 4
         model.let_go()
     assert worker.ends() == []

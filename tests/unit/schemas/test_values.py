@@ -26,7 +26,9 @@ def texts(*rows: bytes | str) -> Array:
 def test_bytes_that_are_no_utf8_are_refused_where_the_signature_says_text() -> None:
     payload = request_of({"x": texts(b"sound", b"wat\xff")})
     for check in (check_input, parse_request):
-        with pytest.raises(InvalidInput, match=r"inputs\[0\] holds bytes that are not UTF-8 text: byte 3 of element 1 is not"):
+        with pytest.raises(
+            InvalidInput, match=r"inputs\[0\] holds bytes that are not UTF-8 text: byte 3 of element 1 is not"
+        ):
             check(TEXT, payload)
         check(BINARY, payload)
 

@@ -1,4 +1,4 @@
-"""What moves through the worker: a job in hand, and what became of it."""
+"""What moves through the worker: a job that is ready to run, and what became of its run."""
 
 from collections.abc import Hashable, Mapping
 from typing import NamedTuple
@@ -15,8 +15,8 @@ from workers.inference.batching.compatibility import Size
 class PendingJob(NamedTuple):
     """A job that is ready to run, and the record it came in, which stays open until the job's end is published.
 
-    The inputs of `request` are those of the network: texts are tokens by now. `group`, `size` and `row_cost` are the
-    request's `Measure`.
+    The inputs of `request` are those of the network: texts are tokens by now, as `RaggedRows`. `group`, `size` and
+    `row_cost` are the request's `Measure`. `held_bytes` is what the job takes of the worker's memory.
     """
 
     record: Record
@@ -25,14 +25,11 @@ class PendingJob(NamedTuple):
     group: Hashable = ()
     size: Size = ()
     row_cost: float = 1.0
+    held_bytes: int = 0
 
     @property
     def rows(self) -> int:
         return self.request.rows
-
-    @property
-    def payload_bytes(self) -> int:
-        return len(self.record.value or b"")
 
     @property
     def key(self) -> JobKey:

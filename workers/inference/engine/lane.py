@@ -1,17 +1,17 @@
 """One lane as this worker serves it: what is fetched and decoded, what waits for the next micro-batch, what runs."""
 
 import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
+from runtime.budget import MemoryBudget
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from schemas.errors import Canceled, DeadlineExceeded
-from schemas.jobs import end_of
 from schemas.topics import Lane
 from workers.consuming.adoption import Adoptions
 from workers.consuming.kafka_consumer import DRAIN_LIMIT_S
@@ -21,17 +21,19 @@ from workers.inference import metrics
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
 from workers.inference.batching.pending_job import PendingJob
-from workers.inference.decoding.record_decoder import Dead, Ended, RecordDecoder
+from workers.inference.decoding.memory import FetchBrake
+from workers.inference.decoding.record_decoder import Decoded, Ended, RecordDecoder, UndecodableRecord
 from workers.inference.engine.accounting import DeviceAccounting
 from workers.inference.engine.scheduler import Candidate
 from workers.inference.execution.runner import Runner
-from workers.inference.results.outcomes import Outcome
+from workers.inference.results.outcomes import Outcome, failed
 from workers.inference.results.publisher import ResultPublisher
 
 log = get_logger(__name__)
 
 FETCH_TIMEOUT_S: Final = 0.5
-FETCH_RECORDS: Final = 512
+# Room in memory may be made by any lane.
+LOOK_FOR_ROOM_S: Final = 0.05
 
 T = TypeVar("T")
 
@@ -58,6 +60,7 @@ class ServedLane:
         group: str,
         wake: Callable[[], None],
         clock: Clock,
+        memory: MemoryBudget,
         retry_delays_s: Sequence[float] = (),
         run_limit_s: float | None = None,
     ) -> None:
@@ -74,12 +77,12 @@ class ServedLane:
         self._closed: list[PendingJob] = []
         self._apart: deque[PendingJob] = deque()
         self.closed_alone = False
-        self._running = 0
+        self._running: list[PendingJob] = []
         self._adoptions = Adoptions()
         self._afresh: list[Record] = []
         self._under_way: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
-        self._rows_a_record = 1.0
+        self._brake = FetchBrake(memory, lane.cls)
         self._labels = labels = {"model": lane.model, "version": lane.version, "lane": str(lane.cls)}
         self.device_time = DeviceAccounting(labels, sizer)
         self.stage_seconds = {stage: metrics.STAGE_SECONDS.labels(**labels, stage=stage) for stage in metrics.STAGES}
@@ -94,11 +97,9 @@ class ServedLane:
     async def feed(self, consumer: Consumer) -> None:
         """Fetch while there is room, until canceled. Not polling is the brake."""
         while True:
-            while self._batcher.room == 0:
-                await self._change()
-            # Records of many rows are asked for one by one, as it were: what waits is bounded in rows.
-            wanted = math.ceil(self._batcher.room / self._rows_a_record)
-            records = await consumer.fetch(min(wanted, FETCH_RECORDS), FETCH_TIMEOUT_S)
+            while not (wanted := self._brake.records(self._batcher.room)):
+                await self._change_or(LOOK_FOR_ROOM_S)
+            records = await consumer.fetch(wanted, FETCH_TIMEOUT_S)
             afresh, self._afresh = self._afresh, []
             new = [*afresh, *(record for record in records if not self._adoptions.adopt(record))]
             if new:
@@ -112,35 +113,37 @@ class ServedLane:
         if over or dead:
             await self._see_through(self._end_all(consumer, over, dead))
 
-    async def _take_in_large(self, records: Sequence[Record]) -> tuple[list[Ended], list[Dead]]:
+    async def _take_in_large(self, records: Sequence[Record]) -> tuple[list[Ended], list[UndecodableRecord]]:
         return self._queue(await asyncio.to_thread(self._decode, records, self._clock()))
 
-    def _decode(self, records: Sequence[Record], now: datetime) -> list[PendingJob | Ended | Dead]:
+    def _decode(self, records: Sequence[Record], now: datetime) -> list[Decoded]:
         started = time.perf_counter()
         read = self.intake.read_all(records, now)
         self.stage_seconds["decode"].observe(time.perf_counter() - started)
         return read
 
-    def _queue(self, read: Sequence[PendingJob | Ended | Dead]) -> tuple[list[Ended], list[Dead]]:
+    def _queue(self, read: Sequence[Decoded]) -> tuple[list[Ended], list[UndecodableRecord]]:
         """Let the jobs among what was read wait for their micro-batch; returns the others."""
         items = [each for each in read if isinstance(each, PendingJob)]
         if items:
-            self._rows_a_record = sum(item.rows for item in items) / len(items)
+            self._brake.fetched(items)
             arrived, now = time.monotonic(), self._clock()
             for item in items:
                 self._batcher.add(item, arrived, arrived + (item.job.expires_at - now).total_seconds())
-            self._queued_rows.set(self._batcher.rows)
+            self._count_waiting()
             self._wake()
         if len(items) == len(read):
             return [], []
-        return [each for each in read if isinstance(each, Ended)], [each for each in read if isinstance(each, Dead)]
+        ended = [each for each in read if isinstance(each, Ended)]
+        return ended, [each for each in read if isinstance(each, UndecodableRecord)]
 
-    async def _end_all(self, consumer: Consumer, over: Sequence[Ended], dead: Sequence[Dead]) -> None:
+    async def _end_all(self, consumer: Consumer, over: Sequence[Ended], dead: Sequence[UndecodableRecord]) -> None:
         if over:
             now = self._clock()
             in_time = sum(isinstance(each.error, Canceled | DeadlineExceeded) for each in over)
-            self.device_time.spared(in_time * self._rows_a_record)
-            await self.end(consumer, [(each.record, end_of(each.job, each.error, now)) for each in over])
+            self.device_time.spared(in_time * self._brake.rows_a_record)
+            ends = [(each.record, failed(each.job, each.error, now, self.retry_delays_s)) for each in over]
+            await self.end(consumer, ends)
         if dead:
             log.warning("undecodable records", lane=str(self.lane), records=len(dead), first=dead[0].error.message)
             self._dead_letters.inc(len(dead))
@@ -172,7 +175,7 @@ class ServedLane:
         """Close a micro-batch. Only one is closed at a time: the next after `start`."""
         self.closed_alone = bool(self._apart)
         self._closed = [self._apart.popleft()] if self._apart else self._batcher.take()
-        self._queued_rows.set(self._batcher.rows)
+        self._count_waiting()
         self._changed.set()
         return self._closed
 
@@ -185,13 +188,15 @@ class ServedLane:
     def start(self) -> list[PendingJob]:
         """The items of the closed micro-batch that are still ours. They count as running until `ran`."""
         items, self._closed = self._closed, []
-        self._running += len(items)
+        self._running += items
         self._adoptions.begin([item.record for item in items])
         return items
 
     def ran(self, items: Sequence[PendingJob]) -> None:
         """The items' ends are published, or will never be by us."""
-        self._running -= len(items)
+        over = set(map(id, items))
+        self._running = [item for item in self._running if id(item) not in over]
+        self._count_waiting()
         self._afresh += self._adoptions.over([item.record for item in items])
         self._changed.set()
 
@@ -211,13 +216,25 @@ class ServedLane:
             return gone(item.record)
 
         if self._batcher.drop(lost):
-            self._queued_rows.set(self._batcher.rows)
             self._changed.set()
         self._closed = [item for item in self._closed if not lost(item)]
         self._apart = deque(item for item in self._apart if not lost(item))
         self._afresh = [record for record in self._afresh if not gone(record)]
         self._adoptions.lose(partitions)
+        self._count_waiting()
+
+    def _count_waiting(self) -> None:
+        """Count anew what waits and what is held: always from what there is, so that nothing is forgotten."""
+        self._queued_rows.set(self._batcher.rows)
+        beside = (*self._closed, *self._apart, *self._running)
+        self._brake.holds(self._batcher.held_bytes + sum([item.held_bytes for item in beside]))
 
     async def _change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
+
+    async def _change_or(self, after_s: float) -> None:
+        """Return when something has changed here, or after so long: it may have elsewhere."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(after_s):
+                await self._change()
