@@ -18,14 +18,20 @@ from workers.inference.batching.padding import PaddedInput, Padding
 from workers.inference.batching.pending_job import PendingJob
 from workers.inference.batching.ragged_rows import RaggedRows
 from workers.inference.decoding.record_decoder import INLINE_TEXT_BYTES, Ended, RecordDecoder
-from workers.inference.decoding.tokenizer import CHUNK_TEXTS, LazyTokenizer, TextTokenizer, load_tokenizer
+from workers.inference.decoding.tokenizer import (
+    CHUNK_TEXTS,
+    READ_CHARACTERS_A_TOKEN,
+    LazyTokenizer,
+    TextTokenizer,
+    load_tokenizer,
+)
 from workers.inference.models.model_parameters import Parameters, TokenizerParameters, TokenTensor
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.pin import Pin
 
 need("tokenizers")
 
-from tokenizers import Tokenizer  # noqa: E402 - after the check above
+from tokenizers import Encoding, Tokenizer  # noqa: E402 - after the check above
 from tokenizers.models import WordLevel  # noqa: E402
 from tokenizers.pre_tokenizers import Whitespace  # noqa: E402
 from tokenizers.processors import TemplateProcessing  # noqa: E402
@@ -187,6 +193,23 @@ def test_a_long_text_among_many_short_ones_takes_no_more_memory_than_its_tokens(
     assert {name: array.shape for name, array in tensors.items()} == dict.fromkeys(tensors, (50_001, 512))
     assert sum(array.held_bytes for array in tensors.values()) < 2 * 2**20
     assert sum(array.nbytes for array in tensors.values()) > 400_000_000
+
+
+def test_of_a_text_no_more_is_read_than_could_be_kept(file: Path) -> None:
+    read: list[int] = []
+
+    class Watched:
+        def encode_batch_fast(self, texts: Sequence[str]) -> list[Encoding]:
+            read.extend(map(len, texts))
+            return tokenizer.encode_batch_fast(texts)
+
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(8)
+    watched = TextTokenizer(Watched(), ("input_ids",), 8)  # type: ignore[arg-type] # of it, this is used
+    ids = encode(watched, texts("water " * 100_000))["input_ids"]
+    assert ids.tolist() == [[1, 4, 4, 4, 4, 4, 4, 2]]
+    assert read == [8 * READ_CHARACTERS_A_TOKEN]
 
 
 def test_texts_that_are_tokenized_in_several_calls_come_out_in_order(file: Path) -> None:

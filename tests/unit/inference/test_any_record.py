@@ -60,7 +60,7 @@ class LettersTokenizer(LazyTokenizer):
     """`unreadable` as a file that is being replaced. Counts its calls."""
 
     def __init__(self, *, unreadable: bool = False) -> None:
-        self._letters = TextTokenizer(Letters(), ("input_ids", "attention_mask"), vocab_size=60)  # type: ignore[arg-type]
+        self._letters = TextTokenizer(Letters(), ("input_ids", "attention_mask"), 8, vocab_size=60)  # type: ignore[arg-type]
         self._unreadable = unreadable
         self.calls = 0
 

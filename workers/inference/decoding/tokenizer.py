@@ -17,20 +17,26 @@ from workers.inference.models.pin import hold_to_pins
 if TYPE_CHECKING:  # a worker without models of texts need not have it
     from tokenizers import Tokenizer
 
-# What is tokenized at a time. Until it is made arrays, a token takes about a hundred bytes.
+# What is tokenized at a time. Until they are made arrays, tokens take some three hundred bytes each.
 CHUNK_TEXTS: Final = 1024
 CHUNK_CHARACTERS: Final = 256 * 1024
+# A tokenizer reads a text to its end before it cuts it. No text has so few tokens that more of it would be kept.
+READ_CHARACTERS_A_TOKEN: Final = 128
 
 
 class TextTokenizer:
     """`produces` are the tensors the model wants: of input_ids, attention_mask and token_type_ids.
 
-    `vocab_size` is how many token ids the model has, where that is known.
+    Texts are cut to `max_tokens`, which `tokenizer` does. `vocab_size` is how many token ids the model has, where that
+    is known.
     """
 
-    def __init__(self, tokenizer: "Tokenizer", produces: Sequence[TokenTensor], vocab_size: int | None = None) -> None:
+    def __init__(
+        self, tokenizer: "Tokenizer", produces: Sequence[TokenTensor], max_tokens: int, vocab_size: int | None = None
+    ) -> None:
         self._tokenizer = tokenizer
         self._produces = produces
+        self._read_characters = max_tokens * READ_CHARACTERS_A_TOKEN
         self._vocab_size = vocab_size
 
     def encode_each(self, inputs: Sequence[Array]) -> list[dict[str, RaggedRows]]:
@@ -39,7 +45,7 @@ class TextTokenizer:
         The interpreter is free for other threads while the tokenizer works. Raises `InvalidInput` for bytes that are no
         UTF-8, and `JobError` for a token that the model does not have.
         """
-        texts = [_text(element) for array in inputs for element in array]
+        texts = [_text(element)[: self._read_characters] for array in inputs for element in array]
         tensors = self._encode(texts)
         ends = accumulate(map(len, inputs), initial=0)
         return [{name: tensor[start:end] for name, tensor in tensors.items()} for start, end in pairwise(ends)]
@@ -110,7 +116,7 @@ def load_tokenizer(version: ModelVersion) -> TextTokenizer:
         raise ConfigurationError(f"{path}: is not a tokenizer: {error}") from error
     tokenizer.no_padding()
     tokenizer.enable_truncation(parameters.max_tokens)
-    return TextTokenizer(tokenizer, parameters.produces, version.parameters.vocab_size)
+    return TextTokenizer(tokenizer, parameters.produces, parameters.max_tokens, version.parameters.vocab_size)
 
 
 def _text(element: str | bytes) -> str:
