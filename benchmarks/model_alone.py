@@ -11,25 +11,28 @@ from pathlib import Path
 from benchmarks.workload import WORKLOADS
 from schemas.tensors import Array
 from workers.inference.backends import load_backend
-from workers.inference.decoding.lazy_tokenizer import LazyTokenizer, texts_of
+from workers.inference.decoding.tokenizer import LazyTokenizer, tokenizer_of
+from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.repository import ModelRepository
 
 
 def measure(repository: str, name: str, workload: str, shorten: str, device: str = "cpu") -> float:
     (version,) = ModelRepository(Path(repository)).scan([name])
     backend = load_backend(version, device)
-    texts = texts_of(version)
+    tokenizer = tokenizer_of(version)
     batches = WORKLOADS[workload].shortened(int(shorten)).stacked(version.max_batch_size)
-    backend.run(_for_network(texts, batches[0]))
+    backend.run(_for_network(version, tokenizer, batches[0]))
     started = time.perf_counter()
     for batch in batches:
-        backend.run(_for_network(texts, batch))
+        backend.run(_for_network(version, tokenizer, batch))
     rows = sum(len(next(iter(batch.values()))) for batch in batches)
     return rows / (time.perf_counter() - started)
 
 
-def _for_network(texts: LazyTokenizer | None, batch: dict[str, Array]) -> dict[str, Array]:
-    return batch if texts is None else texts.encode([batch[texts.input]])[0]
+def _for_network(version: ModelVersion, tokenizer: LazyTokenizer | None, batch: dict[str, Array]) -> dict[str, Array]:
+    if tokenizer is None:
+        return batch
+    return version.rules.padding.stack(tokenizer.encode_each([batch[tokenizer.input]]))
 
 
 if __name__ == "__main__":

@@ -74,6 +74,12 @@ class Holding:
             raise Unavailable("The process holds as much as it may: try again.", retry_after_s=RETRY_AFTER_S)
         self.held_bytes += payload_bytes
 
+    def count(self, payload_bytes: int) -> None:
+        """Exactly so many bytes are held now, whether there is room for them or not: they are there already. Whoever
+        counts them takes no more while there is none."""
+        self._budget.give_back(self.held_bytes - payload_bytes, self._use)
+        self.held_bytes = payload_bytes
+
     def release(self) -> None:
         """Give everything back."""
         held_bytes, self.held_bytes = self.held_bytes, 0

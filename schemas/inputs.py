@@ -21,6 +21,7 @@ from schemas.malformed import why_not_json
 from schemas.oip import JSON, OCTET_STREAM, parse_request
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import DTYPES, Array, check_shape, element_count, finite, from_json, to_array, to_raw
+from schemas.values import check_values
 
 
 class CheckedInput(msgspec.Struct, frozen=True):
@@ -251,7 +252,7 @@ def _travelling(tensors: list[tuple[TensorSpec, Array]]) -> CheckedInput:
     described: list[dict[str, Any]] = []
     tail: list[bytes] = []
     for spec, array in tensors:
-        raw = to_raw(array)
+        raw = to_raw(check_values(spec, array, spec.name))
         described.append(
             {
                 "name": spec.name,

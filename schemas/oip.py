@@ -16,6 +16,7 @@ from schemas.jobs import Payload
 from schemas.malformed import why_not_json
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array, check_shape, datatype_of, from_json, from_raw, to_raw
+from schemas.values import check_values
 
 JSON = "application/json"
 OCTET_STREAM = "application/octet-stream"
@@ -105,10 +106,10 @@ def _read_inputs(signature: Signature, tensors: list[InputTensor], tail: memoryv
         if raw_bytes is None:
             if tensor.data is msgspec.UNSET:
                 raise InvalidInput(f"{field} has neither data nor parameters.binary_data_size", param=f"{field}.data")
-            arrays[tensor.name] = from_json(spec, tensor.data, tensor.shape, field)
+            arrays[tensor.name] = check_values(spec, from_json(spec, tensor.data, tensor.shape, field), field)
             continue
         raw = _take(tail, position, raw_bytes, field)
-        arrays[tensor.name] = from_raw(spec, raw, tensor.shape, field)
+        arrays[tensor.name] = check_values(spec, from_raw(spec, raw, tensor.shape, field), field)
         position += len(raw)
     if position != len(tail):
         raise InvalidInput(f"{len(tail) - position} bytes are left after the last binary tensor", param="inputs")

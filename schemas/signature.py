@@ -28,6 +28,8 @@ class TensorSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """One tensor. `shape[0]` is -1 (rows); another -1 is a dimension whose size may vary.
 
     `labels` names the classes: of the values for an integer tensor, of the last dimension for a float one.
+    Bytes that are `text` are UTF-8. Texts that become tokens are cut to `max_tokens` of them, and integers that are
+    token ids are less than `vocab_size`; 0 where an input is neither, or nothing is known.
     """
 
     name: str
@@ -35,6 +37,9 @@ class TensorSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     shape: tuple[int, ...]
     labels: tuple[str, ...] = ()
     allow_nan: bool = False
+    text: bool = False
+    max_tokens: int = 0
+    vocab_size: int = 0
 
     @property
     def row_shape(self) -> tuple[int, ...]:

@@ -8,12 +8,14 @@ from functools import partial
 
 from producers.kafka_publisher import KafkaPublisher
 from producers.model_states import model_states_topic
+from runtime.budget import MemoryBudget
 from runtime.clock import now_utc
 from runtime.health import Check
 from runtime.lifecycle import SideTasks
 from runtime.process import open_patiently, run_process, unless_stopped
 from stores.redis import RedisNews, RedisSignals, RedisStarts
 from workers.consuming.kafka_consumer import KafkaConsumer
+from workers.consuming.prefetch import PrefetchShares
 from workers.inference.backends.device import claim_device
 from workers.inference.backends.warmup import load_warm
 from workers.inference.decoding.cancellations import Cancellations
@@ -72,6 +74,7 @@ class Worker:
             weights = ModelLoader(
                 lambda version: load_warm(version, device), settings.worker_memory_bytes, running, loading
             )
+            memory = MemoryBudget(settings.memory_budget_bytes)
             around = WorkerContext(
                 settings=settings,
                 canceled=canceled,
@@ -80,6 +83,8 @@ class Worker:
                 prepare=weights.residents.use,
                 consumers=consumers,
                 side=side,
+                memory=memory,
+                prefetch=PrefetchShares(memory),
             )
             self._roster = ModelReconciler(
                 RepositoryWatch(repository, settings.patterns),

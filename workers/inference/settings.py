@@ -28,6 +28,11 @@ class WorkerSettings(KafkaSettings, RedisSettings, ProcessSettings):
         ByteSize(0),
         description="most bytes of model files in memory, as `4GiB`; the least recently used make room. 0: no bound",
     )
+    memory_budget_bytes: ByteSize = Field(
+        ByteSize(512 * 1024 * 1024),
+        ge=16 * 1024 * 1024,
+        description="most bytes of what others sent in memory, as `1GiB`: where it is full, no more is fetched",
+    )
     worker_result_compression: Compression = Field("none", description="of result records: none, zstd or lz4")
     lane_partitions: int = Field(12, ge=1, le=1000, description="of a lane's topic, when the worker creates it")
 

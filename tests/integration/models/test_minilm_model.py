@@ -22,8 +22,8 @@ from workers.inference.backends.warmup import load_warm
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
 from workers.inference.batching.pending_job import PendingJob
-from workers.inference.decoding.lazy_tokenizer import LazyTokenizer
 from workers.inference.decoding.record_decoder import RecordDecoder
+from workers.inference.decoding.tokenizer import LazyTokenizer
 from workers.inference.execution.runner import Runner
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.repository import ModelRepository
@@ -69,7 +69,7 @@ REFERENCE = Reference()
 
 def embed(embedder: Embedder, *texts: str) -> Array:
     """The texts as jobs of a row each, in one micro-batch."""
-    jobs = embedder.texts.encode([np.array([text.encode()], dtype=object) for text in texts])
+    jobs = embedder.texts.encode_each([np.array([text.encode()], dtype=object) for text in texts])
     return embedder.backend.run(embedder.rules.padding.stack(jobs))["sentence_embedding"]
 
 

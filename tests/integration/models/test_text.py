@@ -1,13 +1,13 @@
 """Texts become padded token ids."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from schemas.errors import ConfigurationError, InvalidInput
+from schemas.errors import ConfigurationError, InvalidInput, JobError
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array
 from tests.integration.models.needs import need
@@ -16,20 +16,25 @@ from workers.consuming.seams import Record
 from workers.inference.batching.compatibility import BatchCompatibility, Dimension
 from workers.inference.batching.padding import PaddedInput, Padding
 from workers.inference.batching.pending_job import PendingJob
-from workers.inference.decoding.lazy_tokenizer import LazyTokenizer
+from workers.inference.batching.ragged_rows import RaggedRows
 from workers.inference.decoding.record_decoder import INLINE_TEXT_BYTES, Ended, RecordDecoder
+from workers.inference.decoding.tokenizer import (
+    CHUNK_TEXTS,
+    READ_CHARACTERS_A_TOKEN,
+    LazyTokenizer,
+    TextTokenizer,
+    load_tokenizer,
+)
 from workers.inference.models.model_parameters import Parameters, TokenizerParameters, TokenTensor
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.pin import Pin
 
 need("tokenizers")
 
-from tokenizers import Tokenizer  # noqa: E402 - after the check above
+from tokenizers import Encoding, Tokenizer  # noqa: E402 - after the check above
 from tokenizers.models import WordLevel  # noqa: E402
 from tokenizers.pre_tokenizers import Whitespace  # noqa: E402
 from tokenizers.processors import TemplateProcessing  # noqa: E402
-
-from workers.inference.decoding.tokenizer import TextTokenizer, load_tokenizer  # noqa: E402
 
 WORDS = {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "[PAD]": 3, "water": 4, "gate": 5, "größe": 6}
 
@@ -69,9 +74,17 @@ def texts(*rows: str | bytes) -> Array:
     return np.array(rows, dtype=object)
 
 
+PAD = PaddedInput((1,), 3)
+PADDING = Padding({"input_ids": PAD, "attention_mask": PaddedInput((1,)), "token_type_ids": PaddedInput((1,))})
+
+
+def padded(tensors: Mapping[str, RaggedRows]) -> dict[str, Array]:
+    return PADDING.stack([tensors])
+
+
 def encode(tokenizer: TextTokenizer, rows: Array) -> dict[str, Array]:
     (tensors,) = tokenizer.encode_each([rows])
-    return tensors
+    return padded(tensors)
 
 
 def test_rows_are_padded_to_the_longest_of_them(file: Path) -> None:
@@ -120,7 +133,7 @@ def test_a_file_that_is_not_the_pinned_one_is_not_loaded(file: Path) -> None:
 
 def test_texts_of_many_jobs_are_padded_each_job_for_itself(file: Path) -> None:
     tensors = load(file).encode_each([texts("water"), texts("water gate water", "gate"), texts("")])
-    assert [each["input_ids"].tolist() for each in tensors] == [
+    assert [padded(each)["input_ids"].tolist() for each in tensors] == [
         [[1, 4, 2]],
         [[1, 4, 5, 4, 2], [1, 5, 2, 3, 3]],
         [[1, 2]],
@@ -129,7 +142,7 @@ def test_texts_of_many_jobs_are_padded_each_job_for_itself(file: Path) -> None:
 
 def lane(file: Path, texts_of_version: LazyTokenizer | None = None) -> RecordDecoder:
     words = version(file, produces=("input_ids", "attention_mask"))
-    rules = BatchCompatibility(Padding({"input_ids": PaddedInput((1,), 3)}), charged=(Dimension("input_ids", 1),))
+    rules = BatchCompatibility(PADDING, charged=(Dimension("input_ids", 1),))
     return RecordDecoder(LIVE, words.signature, frozenset(), rules, texts_of_version or LazyTokenizer(words))
 
 
@@ -144,7 +157,7 @@ def test_jobs_are_measured_in_tokens_before_they_are_collected(file: Path) -> No
     assert isinstance(second, PendingJob)
     assert isinstance(broken, Ended)
     assert [(item.rows, item.size, item.row_cost) for item in (first, second)] == [(1, (3,), 3), (2, (4,), 4)]
-    assert first.request.inputs["input_ids"].tolist() == [[1, 4, 2]]
+    assert PADDING.stack([first.request.inputs])["input_ids"].tolist() == [[1, 4, 2]]
     assert list(second.request.inputs) == ["input_ids", "attention_mask"]
 
 
@@ -154,10 +167,10 @@ class Panic(BaseException):
 
 def test_a_text_that_breaks_the_tokenizer_fails_its_own_job_only(file: Path) -> None:
     class Fragile(LazyTokenizer):
-        def encode(self, inputs: Sequence[Array]) -> list[dict[str, Array]]:
+        def encode_each(self, inputs: Sequence[Array]) -> list[dict[str, RaggedRows]]:
             if any(b"gate" in text for array in inputs for text in array):
                 raise Panic("gate")
-            return super().encode(inputs)
+            return super().encode_each(inputs)
 
     fragile = Fragile(version(file, produces=("input_ids", "attention_mask")))
     first, broken, second = lane(file, fragile).read_all([text_record(each) for each in ("water", "gate", "")], NOON)
@@ -172,3 +185,42 @@ def test_only_short_texts_are_read_in_the_loops_thread_and_none_before_the_token
     assert intake.inline_bytes == 0
     intake.read_all([text_record("water")], NOON)
     assert intake.inline_bytes == INLINE_TEXT_BYTES
+
+
+def test_a_long_text_among_many_short_ones_takes_no_more_memory_than_its_tokens(file: Path) -> None:
+    rows = texts(*[b"water"] * 50_000, b"water " * 600)
+    (tensors,) = load(file, max_tokens=512, produces=("input_ids", "attention_mask")).encode_each([rows])
+    assert {name: array.shape for name, array in tensors.items()} == dict.fromkeys(tensors, (50_001, 512))
+    assert sum(array.held_bytes for array in tensors.values()) < 2 * 2**20
+    assert sum(array.nbytes for array in tensors.values()) > 400_000_000
+
+
+def test_of_a_text_no_more_is_read_than_could_be_kept(file: Path) -> None:
+    read: list[int] = []
+
+    class Watched:
+        def encode_batch_fast(self, texts: Sequence[str]) -> list[Encoding]:
+            read.extend(map(len, texts))
+            return tokenizer.encode_batch_fast(texts)
+
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(8)
+    watched = TextTokenizer(Watched(), ("input_ids",), 8)  # type: ignore[arg-type] # of it, this is used
+    ids = encode(watched, texts("water " * 100_000))["input_ids"]
+    assert ids.tolist() == [[1, 4, 4, 4, 4, 4, 4, 2]]
+    assert read == [8 * READ_CHARACTERS_A_TOKEN]
+
+
+def test_texts_that_are_tokenized_in_several_calls_come_out_in_order(file: Path) -> None:
+    words = ["water" if place % 3 else "gate gate" for place in range(3 * CHUNK_TEXTS + 1)]
+    ids = encode(load(file), texts(*words))["input_ids"]
+    assert ids.tolist() == [[1, 4, 2, 3] if word == "water" else [1, 5, 5, 2] for word in words]
+
+
+def test_a_text_with_a_token_that_the_network_does_not_have_fails_before_it_runs(file: Path) -> None:
+    tokenizer = TokenizerParameters(input="text", max_tokens=8, vocab_size=6)
+    small = load_tokenizer(replace(version(file), parameters=Parameters(tokenizer=tokenizer)))
+    assert encode(small, texts("gate"))["input_ids"].tolist() == [[1, 5, 2]]
+    with pytest.raises(JobError, match="a text has token 6, and the model has tokens 0 to 5"):
+        small.encode_each([texts("größe")])

@@ -20,7 +20,7 @@ class Thing(NamedTuple):
     rows: int
     size: Size = ()
     group: str = ""
-    payload_bytes: int = 1
+    held_bytes: int = 1
 
 
 class ServedSpec(NamedTuple):
@@ -152,12 +152,14 @@ def test_a_micro_batch_is_due_at_once_when_it_costs_as_much_as_it_may() -> None:
     assert (waiting.full, waiting.due_at()) == (True, 0.0)
 
 
-def test_nothing_more_is_fetched_when_what_waits_is_many_bytes() -> None:
-    waiting = Batcher[Thing](ServedSpec(4), 1.0, 8, queue_bytes=100)
-    waiting.add(Thing(1, 1, payload_bytes=100), now=0.0, deadline=FAR)
-    assert waiting.room == 0
-    waiting.take()
-    assert waiting.room == 8
+def test_the_earliest_deadline_is_that_of_those_who_are_left() -> None:
+    waiting = Batcher[Thing](ServedSpec(1, run_s=0.5), 10.0, 8)
+    for number, deadline in enumerate([103.0, 108.0, 105.0]):
+        waiting.add(Thing(number, 1), now=100.0, deadline=deadline)
+    waiting.limits = ServedSpec(4, run_s=0.5)
+    assert waiting.due_at() == 103.0 - 0.5 - MARGIN_S
+    assert waiting.drop(lambda thing: thing.number == 0) == 1
+    assert waiting.due_at() == 105.0 - 0.5 - MARGIN_S
 
 
 def test_the_oldest_runs_with_its_nearest_neighbors() -> None:
@@ -237,7 +239,7 @@ def test_whatever_waits_is_taken_once_by_the_rules(
         # Each is taken once
         left = [thing for thing in left if thing not in batch]
         assert (len(waiting), waiting.rows) == (len(left), sum(thing.rows for thing in left))
-        assert waiting.payload_bytes == len(left)
+        assert waiting.held_bytes == len(left)
     assert waiting.due_at() is None
 
 

@@ -33,6 +33,7 @@ from tests.unit.inference.running import room_for, run_all
 from workers.inference.batching.compatibility import BatchCompatibility, Dimension
 from workers.inference.batching.padding import FollowingOutput, PaddedInput, Padding
 from workers.inference.batching.pending_job import PendingJob, RunResult
+from workers.inference.batching.ragged_rows import Rows
 from workers.inference.execution.execution import HALVING_RUNS, Execution
 from workers.inference.execution.failures import DeviceFailed
 from workers.inference.execution.runner import Model, Runner
@@ -381,7 +382,7 @@ class NarrowPadding(Padding):
 
     __slots__ = ()
 
-    def stack(self, requests: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    def stack(self, requests: Sequence[Mapping[str, Rows]]) -> dict[str, Array]:
         if len(requests) > 4:
             raise MemoryError
         return super().stack(requests)

@@ -2,17 +2,20 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 
+import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
 from producers.memory import MemoryLog
-from schemas.errors import DeadlineExceeded
+from runtime.budget import MemoryBudget
+from schemas.errors import DeadlineExceeded, TransientFailure
 from schemas.jobs import Payload, Status, end_of
 from schemas.records import LaneJob, OutRecord, read_terminal_record
+from schemas.tensors import Array
 from stores.seams import JobKey
 from tests.unit.inference.jobs import LIVE, LIVE_TOPIC, NOON, SIGNATURE, TOPICS, lane_job, out_record, request_json
 from tests.unit.inference.models import Adder
@@ -24,13 +27,17 @@ from workers.consuming.seams import Record
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
 from workers.inference.batching.pending_job import JobState, PendingJob
-from workers.inference.decoding.record_decoder import INLINE_BYTES, Dead, Ended, RecordDecoder
-from workers.inference.engine.lane import ServedLane
+from workers.inference.batching.ragged_rows import RaggedRows
+from workers.inference.decoding.memory import memory_bytes
+from workers.inference.decoding.record_decoder import INLINE_BYTES, Decoded, RecordDecoder
+from workers.inference.decoding.tokenizer import LazyTokenizer
+from workers.inference.engine.lane import LOOK_FOR_ROOM_S, ServedLane
 from workers.inference.execution.runner import Runner
 from workers.inference.results.publisher import ResultPublisher
 from workers.memory import MemoryConsumer, MemoryGroup
 
 MAX_ROWS, QUEUE_ROWS = 4, 8
+ROOMY_BYTES = 2**30
 DEAD_LETTERS = TOPICS.dead_letter(LIVE_TOPIC)
 PARTITION_0 = frozenset([Partition(LIVE_TOPIC, 0)])
 
@@ -44,6 +51,7 @@ def served(
     sizer: BatchSizeTuner | None = None,
     wake: Callable[[], None] = lambda: None,
     run_limit_s: float | None = None,
+    memory: MemoryBudget | None = None,
 ) -> ServedLane:
     sizer = sizer or BatchSizeTuner(MAX_ROWS, adaptive=False)
     return ServedLane(
@@ -56,6 +64,8 @@ def served(
         group="the-group",
         wake=wake,
         clock=lambda: NOON,
+        memory=memory or MemoryBudget(ROOMY_BYTES),
+        retry_delays_s=(10.0,),
         run_limit_s=run_limit_s,
     )
 
@@ -63,12 +73,18 @@ def served(
 class Fed:
     """A lane that is being fed from a log."""
 
-    def __init__(self, log: MemoryLog, consumer: MemoryConsumer, intake: RecordDecoder | None = None) -> None:
+    def __init__(
+        self,
+        log: MemoryLog,
+        consumer: MemoryConsumer,
+        intake: RecordDecoder | None = None,
+        memory: MemoryBudget | None = None,
+    ) -> None:
         self.log = log
         self.consumer = consumer
         self.wakes = 0
         self.sizer = BatchSizeTuner(MAX_ROWS, adaptive=False)
-        self.lane = served(log, intake, self.sizer, self._wake)
+        self.lane = served(log, intake, self.sizer, self._wake, memory=memory)
         self.feeding = asyncio.create_task(self.lane.feed(consumer))
 
     def _wake(self) -> None:
@@ -83,10 +99,12 @@ class Fed:
 
 
 @asynccontextmanager
-async def fed(log: MemoryLog | None = None, intake: RecordDecoder | None = None) -> AsyncIterator[Fed]:
+async def fed(
+    log: MemoryLog | None = None, intake: RecordDecoder | None = None, memory: MemoryBudget | None = None
+) -> AsyncIterator[Fed]:
     log = log or MemoryLog(partitions=1)
     async with MemoryGroup(log, [LIVE_TOPIC]).member() as consumer:
-        feed = Fed(log, consumer, intake)
+        feed = Fed(log, consumer, intake, memory)
         yield feed
         feed.feeding.cancel()
         await asyncio.gather(feed.feeding, return_exceptions=True)
@@ -223,10 +241,10 @@ class HeldIntake(RecordDecoder):
         self.decoding = threading.Event()
         self.may_go_on = threading.Event()
 
-    def read(self, record: Record, now: datetime) -> PendingJob | Ended | Dead:
+    def read_all(self, records: Sequence[Record], now: datetime) -> list[Decoded]:
         self.decoding.set()
         assert self.may_go_on.wait(30)
-        return super().read(record, now)
+        return super().read_all(records, now)
 
 
 @pytest.mark.parametrize("canceled", [False, True], ids=["rebalance", "shutdown"])
@@ -318,3 +336,89 @@ async def test_jobs_that_end_before_they_are_decoded_save_the_time_of_their_rows
 def seconds_saved() -> float:
     labels = {"model": LIVE.model, "version": LIVE.version, "lane": "live", "outcome": "saved"}
     return REGISTRY.get_sample_value("penstock_worker_device_seconds_total", labels) or 0.0
+
+
+class Unreadable(LazyTokenizer):
+    """A tokenizer whose file cannot be read at the moment."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    @property
+    def input(self) -> str:
+        return "x"
+
+    @property
+    def loaded(self) -> bool:
+        return True
+
+    def encode_each(self, inputs: Sequence[Array]) -> list[dict[str, RaggedRows]]:
+        self.calls += 1
+        raise TransientFailure("its tokenizer cannot be read at the moment")
+
+
+async def test_what_cannot_be_read_at_the_moment_is_tried_again_later_and_ends_when_that_was_too_often() -> None:
+    tokenizer = Unreadable()
+    intake = RecordDecoder(LIVE, SIGNATURE, frozenset(), tokenizer=tokenizer)
+    async with fed(intake=intake) as feed:
+        await feed.submit(lane_job(), lane_job(), lane_job("often", attempt=1))
+        await eventually(lambda: len(feed.log.records(DEAD_LETTERS)) == 1 and feed.consumer.open_count == 0)
+
+        retried = feed.log.records(TOPICS.retry(1))
+        assert [dict(out.headers)["ce_attempt"] for out in retried] == [b"1", b"1"]
+        (out,) = feed.log.records(TOPICS.results)
+        end = read_terminal_record(tuple(out.headers), out.value)
+        assert (end.id, end.status) == ("often", Status.FAILED)
+        assert end.error is not None
+        assert end.error.code == "transient_failure"
+        assert tokenizer.calls == 1
+
+
+async def test_fetching_stops_while_what_the_process_holds_fills_its_memory() -> None:
+    # Given a process whose other lanes hold as much as it may
+    memory = MemoryBudget(ROOMY_BYTES)
+    others = memory.hold("records")
+    others.count(ROOMY_BYTES)
+    async with fed(memory=memory) as feed:
+        # Then a lane takes one job, and no more
+        await feed.submit(*jobs(3))
+        await eventually(lambda: feed.waiting == 1)
+        assert memory.held_bytes == ROOMY_BYTES + memory_of(request_json([1.0]))
+        await asyncio.wait([feed.feeding], timeout=3 * LOOK_FOR_ROOM_S)
+        assert feed.waiting == 1
+
+        # Until there is room again, whoever made it
+        others.release()
+        await eventually(lambda: feed.waiting == 3)
+
+
+async def test_memory_is_held_until_a_job_is_through_and_given_back_with_a_lost_partition() -> None:
+    memory = MemoryBudget(ROOMY_BYTES)
+    async with fed(memory=memory) as feed:
+        await feed.submit(*jobs(QUEUE_ROWS))
+        await eventually(lambda: feed.waiting == QUEUE_ROWS)
+        held_bytes = memory.held_bytes
+        feed.feeding.cancel()
+        running, _ = feed.lane.form()
+        feed.lane.begin(running)
+        assert memory.held_bytes == held_bytes
+        feed.lane.release(running)
+        assert memory.held_bytes == held_bytes // 2
+        await feed.lane.drain(PARTITION_0)
+        assert memory.held_bytes == 0
+
+
+async def test_a_job_larger_than_the_whole_memory_is_refused_and_the_next_is_served() -> None:
+    memory = MemoryBudget(4000)
+    intake = RecordDecoder(LIVE, SIGNATURE, frozenset(), most_bytes=memory.limit_bytes)
+    async with fed(intake=intake, memory=memory) as feed:
+        await feed.submit(lane_job("huge", payload=request_json([1.0] * 1000)), lane_job())
+        await eventually(lambda: feed.waiting == 1)
+        await eventually(lambda: len(feed.log.records(TOPICS.results)) == 1)
+        (out,) = feed.log.records(TOPICS.results)
+        end = read_terminal_record(tuple(out.headers), out.value)
+        assert (end.id, end.error and end.error.code) == ("huge", "invalid_input")
+
+
+def memory_of(payload: Payload) -> int:
+    return memory_bytes(payload.value, {"x": np.zeros((1, 1), np.float32)})

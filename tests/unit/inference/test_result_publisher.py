@@ -20,7 +20,7 @@ from schemas.jobs import Payload, Status, Terminal, end_of
 from schemas.records import LaneJob, OutRecord, read_lane_record, read_terminal_record
 from tests.unit.inference.jobs import LIVE_TOPIC, NOON, SIGNATURE, TOPICS, item, lane_job, out_record, request_json
 from workers.consuming.seams import Record
-from workers.inference.decoding.record_decoder import Dead
+from workers.inference.decoding.record_decoder import UndecodableRecord
 from workers.inference.results import publisher as ends
 from workers.inference.results.outcomes import DeadLettered, Outcome, RetryLater, terminal
 from workers.inference.results.publisher import ResultPublisher
@@ -123,7 +123,9 @@ async def test_a_dead_record_is_buried_as_it_was_with_the_reason() -> None:
     async with MemoryGroup(log, [LIVE_TOPIC]).member() as consumer:
         (record,) = await fetched(log, consumer, [job])
 
-        await ResultPublisher(log, TOPICS).bury(consumer, "the-group", [Dead(record, Undecodable("no value"))])
+        await ResultPublisher(log, TOPICS).bury(
+            consumer, "the-group", [UndecodableRecord(record, Undecodable("no value"))]
+        )
 
         (letter,) = log.records(DEAD_LETTERS)
         headers = dict(letter.headers)
@@ -141,7 +143,7 @@ async def test_a_dead_record_is_buried_whatever_happens(refusal: QueueUnavailabl
         (record,) = await fetched(log, consumer, [job])
         log.fail_next = [refusal]
 
-        await ResultPublisher(log, TOPICS).bury(consumer, "the-group", [Dead(record, Undecodable("odd"))])
+        await ResultPublisher(log, TOPICS).bury(consumer, "the-group", [UndecodableRecord(record, Undecodable("odd"))])
 
         (letter,) = log.records(DEAD_LETTERS)
         assert letter.value == (None if isinstance(refusal, PayloadTooLarge) else record.value)

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 
 from producers.memory import MemoryLog
+from runtime.budget import MemoryBudget
 from schemas.errors import PenstockError
 from schemas.jobs import Terminal
 from schemas.records import LaneJob, OutRecord, read_terminal_record
@@ -74,6 +75,7 @@ class SmallWorker:
         self.loop: asyncio.Task[None]
         self.engine = Engine(self.consumers, thread, self.signals, self.starts, self.clock, announce_after_s=0.0)
         self.sizer = BatchSizeTuner(max_rows, adaptive=False)
+        self.memory = MemoryBudget(2**30)
         runner = Runner(model, SIGNATURE, self.sizer)
         self.live, self.bulk = (self._lane(lane, runner, max_rows) for lane in (LIVE, BULK))
 
@@ -88,6 +90,7 @@ class SmallWorker:
             group=TOPICS.lane_group(lane),
             wake=self.engine.wake,
             clock=self.clock,
+            memory=self.memory,
         )
 
     async def submit(self, *jobs: LaneJob) -> None:

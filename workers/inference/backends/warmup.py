@@ -10,6 +10,7 @@ from schemas.errors import ConfigurationError, PenstockError
 from schemas.signature import TensorSpec
 from schemas.tensors import DTYPES, Array
 from workers.inference.backends import Backend, load_backend
+from workers.inference.decoding.tokenizer import load_tokenizer
 from workers.inference.models.model_config import Warmup
 from workers.inference.models.model_version import ModelVersion
 
@@ -67,6 +68,4 @@ def sample(spec: TensorSpec, warmup: Warmup) -> Array:
 def _check_tokenizer(version: ModelVersion) -> None:
     """What makes texts into tokens is loaded when the first texts come; whether it can be is found out now."""
     if version.tokenizer_file is not None:
-        from workers.inference.decoding.tokenizer import load_tokenizer  # noqa: PLC0415 - few workers need what it imports
-
         load_tokenizer(version)

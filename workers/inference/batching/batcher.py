@@ -6,12 +6,28 @@ from collections.abc import Callable, Hashable
 from typing import Final, Generic, Protocol, TypeVar
 
 from workers.inference.batching.compatibility import PLAIN, BatchCompatibility
-from workers.inference.batching.limits import Limits
 from workers.inference.batching.queue import Bounds, CompatibleQueue, Measured
 
 # From the end of a run to its results' being published, and for being late with closing.
 MARGIN_S: Final = 0.01
-QUEUE_BYTES: Final = 256 * 1024 * 1024
+
+
+class Limits(Protocol):
+    """What bounds a micro-batch of one model version; it may change with every run."""
+
+    @property
+    def rows(self) -> int:
+        """The most rows of the next micro-batch."""
+
+    @property
+    def cost(self) -> float:
+        """The most cost of the next micro-batch, padding included; infinite where none is known."""
+
+    def predicted_s(self, rows: int, cost: float) -> float | None:
+        """How long a run takes; None while that is unknown."""
+
+    def padding_worth(self) -> float | None:
+        """The cost of padding that is as dear as the fixed part of one run; None while that is unknown."""
 
 
 class Collected(Measured, Protocol):
@@ -28,7 +44,7 @@ class Batcher(Generic[T]):
     """Items of one lane. Times are seconds of one clock.
 
     `limits` and `rules` bound a micro-batch, but a single item beyond them makes one alone: it is never split here.
-    `queue_rows` and `queue_bytes` bound what may wait; beyond them `room` is zero, and fetching stops.
+    `queue_rows` bounds what may wait; beyond it `room` is zero, and fetching stops.
     """
 
     def __init__(
@@ -37,12 +53,10 @@ class Batcher(Generic[T]):
         max_wait_s: float,
         queue_rows: int,
         rules: BatchCompatibility = PLAIN,
-        queue_bytes: int = QUEUE_BYTES,
     ) -> None:
         self.limits = limits
         self.max_wait_s = max_wait_s
         self.queue_rows = queue_rows
-        self.queue_bytes = queue_bytes
         self._rules = rules
         self._groups: dict[Hashable, CompatibleQueue[T]] = {}
         self._added = 0
@@ -56,13 +70,13 @@ class Batcher(Generic[T]):
         return sum([group.rows for group in self._groups.values()])
 
     @property
-    def payload_bytes(self) -> int:
-        return sum([group.bytes for group in self._groups.values()])
+    def held_bytes(self) -> int:
+        return sum([group.held_bytes for group in self._groups.values()])
 
     @property
     def room(self) -> int:
         """How many more rows may wait."""
-        return max(0, self.queue_rows - self.rows) if self.payload_bytes < self.queue_bytes else 0
+        return max(0, self.queue_rows - self.rows)
 
     @property
     def full(self) -> bool:

@@ -7,9 +7,13 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from schemas.errors import InvalidInput
 from schemas.oip import InferRequest
-from schemas.tensors import Array
 from workers.inference.batching.padding import Padding, round_up
+from workers.inference.batching.ragged_rows import Rows
+
+# Of the parameters that `batch_by` names, as JSON.
+MAX_AGREED_BYTES: Final = 64 * 1024
 
 # What the cost of a row depends on: sizes of the dimensions that its model is charged by.
 Size = tuple[int, ...]
@@ -55,20 +59,21 @@ class BatchCompatibility:
         return any(dimension.input in self.padding.inputs for dimension in self.charged)
 
     def measure(self, request: InferRequest) -> Measure:
+        """Raises `InvalidInput` for parameters named by `batch_by` that cannot be compared."""
         if not (self.charged or self.equal or self.batch_by):
             return _PLAIN if self.unit == 1.0 else Measure(row_cost=self.unit)
         inputs = request.inputs
         size = self.size(inputs)
         group: Hashable = tuple([inputs[name].shape[axis] for name, axis in self.equal])
-        if self.batch_by:  # as JSON, which tells 1, 1.0 and true apart
-            group = (group, orjson.dumps(self.agreed(request.parameters), option=orjson.OPT_SORT_KEYS))
+        if self.batch_by:
+            group = (group, _compared(self.agreed(request.parameters)))
         return Measure(group, self._padded(size), self.row_cost(size))
 
     def agreed(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Of a request's parameters, those that its whole micro-batch has."""
         return {name: parameters[name] for name in self.batch_by if name in parameters}
 
-    def size(self, inputs: Mapping[str, Array]) -> Size:
+    def size(self, inputs: Mapping[str, Rows]) -> Size:
         return tuple([inputs[name].shape[axis] for name, axis in self.charged])
 
     def row_cost(self, size: Size) -> float:
@@ -96,6 +101,21 @@ class BatchCompatibility:
                 for each, dimension in zip(size, self.charged, strict=True)
             ]
         )
+
+
+def _compared(agreed: Mapping[str, Any]) -> bytes:
+    """The parameters as JSON, which tells 1, 1.0 and true apart. What it takes, an isolated model's messages take."""
+    names = ", ".join(agreed)
+    try:
+        compared = orjson.dumps(agreed, option=orjson.OPT_SORT_KEYS)
+    except (TypeError, RecursionError) as error:
+        raise InvalidInput(
+            f"parameters: {names}: integers have 64 bits at most, and lists and objects are nested 200 deep at most",
+            param="parameters",
+        ) from error
+    if len(compared) > MAX_AGREED_BYTES:
+        raise InvalidInput(f"parameters: {names}: at most {MAX_AGREED_BYTES} bytes as JSON", param="parameters")
+    return compared
 
 
 _PLAIN: Final = Measure()

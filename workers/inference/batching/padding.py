@@ -10,6 +10,7 @@ import numpy as np
 from schemas.errors import OutputInvalid
 from schemas.signature import TensorSpec
 from schemas.tensors import DTYPES, Array
+from workers.inference.batching.ragged_rows import RaggedRows, Rows
 
 
 class PaddedInput(NamedTuple):
@@ -35,14 +36,14 @@ class Padding:
     outputs: Mapping[str, FollowingOutput] = field(default_factory=dict)
     lengths: tuple[int, ...] = ()
 
-    def stack(self, requests: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    def stack(self, requests: Sequence[Mapping[str, Rows]]) -> dict[str, Array]:
         """The rows of all requests, an array an input, and the masks. Always copies: inputs may be views of records."""
         stacked: dict[str, Array] = {}
         for name in requests[0]:
             arrays = [inputs[name] for inputs in requests]
             padded = self.inputs.get(name)
             if padded is None:
-                stacked[name] = np.concatenate(arrays)
+                stacked[name] = np.concatenate([_as_array(array) for array in arrays])
                 continue
             target = self._target(arrays, padded.axes)
             stacked[name] = _stack_padded(arrays, target, padded.value)
@@ -51,7 +52,7 @@ class Padding:
         return stacked
 
     def cut(
-        self, outputs: Mapping[str, Array], requests: Sequence[Mapping[str, Array]], stacked: Mapping[str, Array]
+        self, outputs: Mapping[str, Array], requests: Sequence[Mapping[str, Rows]], stacked: Mapping[str, Array]
     ) -> list[dict[str, Array]]:
         """Each request's own part of every output, as views.
 
@@ -67,14 +68,14 @@ class Padding:
             start = end
         return parts
 
-    def _target(self, arrays: Sequence[Array], axes: tuple[int, ...]) -> tuple[int, ...]:
+    def _target(self, arrays: Sequence[Rows], axes: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of a row that every array's rows fit into."""
         shape = list(arrays[0].shape)
         for axis in axes:
             shape[axis] = round_up(max([array.shape[axis] for array in arrays]), self.lengths)
         return tuple(shape[1:])
 
-    def _cut_one(self, name: str, rows: Array, inputs: Mapping[str, Array]) -> Array:
+    def _cut_one(self, name: str, rows: Array, inputs: Mapping[str, Rows]) -> Array:
         output = self.outputs.get(name)
         if output is None:
             return rows
@@ -98,19 +99,27 @@ def pad_rows(inputs: Mapping[str, Array], rows: int) -> dict[str, Array]:
     }
 
 
-def _stack_padded(arrays: Sequence[Array], target: tuple[int, ...], value: Any) -> Array:
-    if all(array.shape[1:] == target for array in arrays):
-        return np.concatenate(arrays)
+def _as_array(rows: Rows) -> Array:
+    return rows if isinstance(rows, np.ndarray) else _stack_padded([rows], rows.shape[1:], 0)
+
+
+def _stack_padded(arrays: Sequence[Rows], target: tuple[int, ...], value: Any) -> Array:
+    plain = [array for array in arrays if isinstance(array, np.ndarray) and array.shape[1:] == target]
+    if len(plain) == len(arrays):
+        return np.concatenate(plain)
     filled = np.full((sum(map(len, arrays)), *target), value, dtype=arrays[0].dtype)
     start = 0
     for array in arrays:
         end = start + len(array)
-        filled[(slice(start, end), *map(slice, array.shape[1:]))] = array
+        if isinstance(array, RaggedRows):
+            array.write_to(filled[start:end])
+        else:
+            filled[(slice(start, end), *map(slice, array.shape[1:]))] = array
         start = end
     return filled
 
 
-def _stack_mask(arrays: Sequence[Array], target: tuple[int, ...], padded: PaddedInput) -> Array:
+def _stack_mask(arrays: Sequence[Rows], target: tuple[int, ...], padded: PaddedInput) -> Array:
     assert padded.mask is not None  # noqa: S101 - the caller's condition
     sizes = tuple(target[axis - 1] for axis in padded.axes)
     mask = np.zeros((sum(map(len, arrays)), *sizes), dtype=DTYPES[padded.mask.datatype])

@@ -26,8 +26,8 @@ class JobState(Enum):
 class PendingJob:
     """A job that is ready to run, and the record it came in, which stays open until the job's end is published.
 
-    The inputs of `request` are those of the network: texts are tokens by now. `group`, `size` and `row_cost` are the
-    request's `Measure`.
+    The inputs of `request` are those of the network: texts are tokens by now, as `RaggedRows`. `group`, `size` and
+    `row_cost` are the request's `Measure`. `held_bytes` is what the job takes of the worker's memory.
     """
 
     record: Record
@@ -36,6 +36,7 @@ class PendingJob:
     group: Hashable = ()
     size: Size = ()
     row_cost: float = 1.0
+    held_bytes: int = 0
     state: JobState = JobState.WAITING
 
     @property
@@ -45,10 +46,6 @@ class PendingJob:
     @property
     def rows(self) -> int:
         return self.request.rows
-
-    @property
-    def payload_bytes(self) -> int:
-        return len(self.record.value or b"")
 
     @property
     def key(self) -> JobKey:

@@ -2,13 +2,13 @@
 
 Where all are of one size, a micro-batch is the oldest of them. Where sizes differ, it is the oldest one with its
 nearest neighbors in size, as long as padding is worth it. The padding of a micro-batch grows with the square of its
-items, and all that it spares is the fixed part of one more run: as in the economic order quantity, the least is spent
+items, and all that it saves is the fixed part of one more run: as in the economic order quantity, the least is spent
 in all where the two are equal.
 """
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from workers.inference.batching.compatibility import BatchCompatibility, Size
@@ -27,12 +27,25 @@ class Measured(Protocol):
     def size(self) -> Size: ...
 
     @property
-    def payload_bytes(self) -> int: ...
+    def held_bytes(self) -> int: ...
 
 
 T = TypeVar("T", bound=Measured)
-# An item, its rows and bytes, its number in order of arrival, when it came, its deadline.
-_Queue = deque[tuple[T, int, int, int, float, float]]
+
+
+class _Entry(NamedTuple, Generic[T]):
+    """An item that waits, its number in order of arrival, when it came, its deadline, and what of it is counted."""
+
+    item: T
+    number: int
+    came: float
+    deadline: float
+    rows: int
+    size: Size
+    held_bytes: int
+
+
+_Queue = deque[_Entry[T]]
 
 
 class Bounds(NamedTuple):
@@ -48,14 +61,15 @@ class Bounds(NamedTuple):
 class CompatibleQueue(Generic[T]):
     """Items of one group. Times are seconds of one clock; those of nothing are infinite."""
 
-    __slots__ = ("_charged", "_queues", "_rules", "bytes", "first_came", "rows")
+    __slots__ = ("_charged", "_earliest_deadline", "_queues", "_rules", "first_came", "held_bytes", "rows")
 
     def __init__(self, rules: BatchCompatibility) -> None:
         self._rules = rules
         self._queues: dict[Size, _Queue[T]] = {}
         self._charged = 0.0  # the items' cost, where rows differ in theirs
+        self._earliest_deadline: float | None = math.inf
         self.rows = 0
-        self.bytes = 0
+        self.held_bytes = 0
         self.first_came = math.inf
 
     def __bool__(self) -> bool:
@@ -68,51 +82,56 @@ class CompatibleQueue(Generic[T]):
 
     @property
     def earliest_deadline(self) -> float:
-        return min([entry[5] for queue in self._queues.values() for entry in queue], default=math.inf)
+        if self._earliest_deadline is None:  # whose it was has gone
+            deadlines = [entry.deadline for queue in self._queues.values() for entry in queue]
+            self._earliest_deadline = min(deadlines, default=math.inf)
+        return self._earliest_deadline
 
     def add(self, item: T, number: int, now: float, deadline: float) -> None:
-        size, rows, payload_bytes = item.size, item.rows, item.payload_bytes
-        queue = self._queues.get(size)
+        entry = _Entry(item, number, now, deadline, item.rows, item.size, item.held_bytes)
+        queue = self._queues.get(entry.size)
         if queue is None:
             if not self._queues:
                 self.first_came = now
-            queue = self._queues[size] = deque()
-        queue.append((item, rows, payload_bytes, number, now, deadline))
-        self.rows += rows
-        self.bytes += payload_bytes
-        if size:
-            self._charged += rows * self._rules.row_cost(size)
+            queue = self._queues[entry.size] = deque()
+        queue.append(entry)
+        self.rows += entry.rows
+        self.held_bytes += entry.held_bytes
+        if self._earliest_deadline is not None:
+            self._earliest_deadline = min(self._earliest_deadline, deadline)
+        if entry.size:
+            self._charged += entry.rows * self._rules.row_cost(entry.size)
 
     def take(self, bounds: Bounds) -> list[T]:
         """The items of the next micro-batch, at least one."""
         taken = self._take_oldest(bounds) if len(self._queues) == 1 else self._take_neighbors(bounds)
-        self._look_again()
-        return taken
+        self._subtract(taken)
+        return [entry.item for entry in taken]
 
     def drop(self, unwanted: Callable[[T], bool]) -> int:
         """Forget the items that are `unwanted`; returns how many."""
-        dropped = 0
+        dropped: list[_Entry[T]] = []
         for size, queue in self._queues.items():
-            kept = deque(entry for entry in queue if not unwanted(entry[0]))
-            dropped += len(queue) - len(kept)
+            kept: _Queue[T] = deque()
+            for entry in queue:
+                (dropped if unwanted(entry.item) else kept).append(entry)
             self._queues[size] = kept
-        self._look_again()
-        return dropped
+        self._subtract(dropped)
+        return len(dropped)
 
-    def _take_oldest(self, bounds: Bounds) -> list[T]:
+    def _take_oldest(self, bounds: Bounds) -> list[_Entry[T]]:
         ((size, queue),) = self._queues.items()
         most_rows = self._rules.most_rows(bounds.rows, size, bounds.cost)
-        taken = [queue[0][0]]
-        rows = queue.popleft()[1]
-        while queue and rows + queue[0][1] <= most_rows:
-            item, more, *_ = queue.popleft()
-            rows += more
-            taken.append(item)
+        taken = [queue.popleft()]
+        rows = taken[0].rows
+        while queue and rows + queue[0].rows <= most_rows:
+            taken.append(queue.popleft())
+            rows += taken[-1].rows
         return taken
 
-    def _take_neighbors(self, bounds: Bounds) -> list[T]:
+    def _take_neighbors(self, bounds: Bounds) -> list[_Entry[T]]:
         sizes = sorted(self._queues, key=self._rules.row_cost)
-        here = sizes.index(min(sizes, key=lambda size: self._queues[size][0][3]))
+        here = sizes.index(min(sizes, key=lambda size: self._queues[size][0].number))
         # The oldest's own size begins one of the sides: it costs no padding, and so is used up first.
         sides = [_Side(sizes[here::-1], self._queues), _Side(sizes[here + 1 :], self._queues)]
         growing = _Growing[T](self._rules, bounds)
@@ -121,18 +140,22 @@ class CompatibleQueue(Generic[T]):
             paddings = [growing.padding_with(side.head) for side in sides]
             least = min(paddings)
             if least == math.inf:
-                return growing.items
+                return growing.entries
             growing.add(sides[paddings.index(least)].take())
 
-    def _look_again(self) -> None:
-        """Count what is left."""
-        self._queues = queues = {size: queue for size, queue in self._queues.items() if queue}
-        self.rows = sum([entry[1] for queue in queues.values() for entry in queue])
-        self.bytes = sum([entry[2] for queue in queues.values() for entry in queue])
-        self.first_came = min([queue[0][4] for queue in queues.values()], default=math.inf)
-        if self._rules.charged:
-            row_cost = self._rules.row_cost
-            self._charged = sum([row_cost(size) * sum([entry[1] for entry in q]) for size, q in queues.items()])
+    def _subtract(self, gone: Iterable[_Entry[T]]) -> None:
+        """Count without what has been taken out of the queues."""
+        self._queues = {size: queue for size, queue in self._queues.items() if queue}
+        self.first_came = min([queue[0].came for queue in self._queues.values()], default=math.inf)
+        for entry in gone:
+            self.rows -= entry.rows
+            self.held_bytes -= entry.held_bytes
+            if entry.size:
+                self._charged -= entry.rows * self._rules.row_cost(entry.size)
+            if entry.deadline == self._earliest_deadline:
+                self._earliest_deadline = None
+        if not self._queues:
+            self._charged = 0.0  # without what rounding has left
 
 
 class _Side(Generic[T]):
@@ -142,14 +165,14 @@ class _Side(Generic[T]):
         self._queues = [queues[size] for size in reversed(sizes)]
 
     @property
-    def head(self) -> T | None:
-        return self._queues[-1][0][0] if self._queues else None
+    def head(self) -> _Entry[T] | None:
+        return self._queues[-1][0] if self._queues else None
 
-    def take(self) -> T:
-        item = self._queues[-1].popleft()[0]
+    def take(self) -> _Entry[T]:
+        entry = self._queues[-1].popleft()
         if not self._queues[-1]:
             self._queues.pop()
-        return item
+        return entry
 
 
 class _Growing(Generic[T]):
@@ -158,30 +181,30 @@ class _Growing(Generic[T]):
     def __init__(self, rules: BatchCompatibility, bounds: Bounds) -> None:
         self._rules = rules
         self._bounds = bounds
-        self.items: list[T] = []
+        self.entries: list[_Entry[T]] = []
         self._size: Size = ()
         self._rows = 0
         self._cost = 0.0  # without padding
 
-    def add(self, item: T) -> None:
-        self._size = self._size_with(item)
-        self.items.append(item)
-        self._rows += item.rows
-        self._cost += item.rows * self._rules.row_cost(item.size)
+    def add(self, entry: _Entry[T]) -> None:
+        self._size = self._size_with(entry)
+        self.entries.append(entry)
+        self._rows += entry.rows
+        self._cost += entry.rows * self._rules.row_cost(entry.size)
 
-    def padding_with(self, item: T | None) -> float:
+    def padding_with(self, entry: _Entry[T] | None) -> float:
         """The cost of all padding if the item came along; infinite if it may not."""
-        if item is None:
+        if entry is None:
             return math.inf
-        size, rows = self._size_with(item), self._rows + item.rows
+        size, rows = self._size_with(entry), self._rows + entry.rows
         if rows > self._rules.most_rows(self._bounds.rows, size, self._bounds.cost):
             return math.inf
         row_cost = self._rules.row_cost(size)
-        without = self._cost + item.rows * self._rules.row_cost(item.size)
+        without = self._cost + entry.rows * self._rules.row_cost(entry.size)
         padding = rows * row_cost - without
         # As long as nothing is known of a run's fixed part, it is taken to be worth one row.
         worth = row_cost if self._bounds.padding_worth is None else self._bounds.padding_worth
         return padding if padding <= max(worth, without * FREE_PADDING) else math.inf
 
-    def _size_with(self, item: T) -> Size:
-        return tuple(map(max, self._size, item.size)) if self.items else item.size
+    def _size_with(self, entry: _Entry[T]) -> Size:
+        return tuple(map(max, self._size, entry.size)) if self.entries else entry.size

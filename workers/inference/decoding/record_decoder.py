@@ -1,31 +1,24 @@
-"""From a fetched record to a job that may run, or to what becomes of it instead. Pure."""
+"""From fetched records to jobs that may run, or to what becomes of them instead. Pure."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
+from contextlib import suppress
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from runtime.logs import get_logger
-from schemas.errors import (
-    Canceled,
-    DeadlineExceeded,
-    InvalidInput,
-    JobError,
-    PenstockError,
-    RequestError,
-    Undecodable,
-)
-from schemas.oip import parse_request
+from schemas.errors import Canceled, DeadlineExceeded, InvalidInput, PenstockError, TransientFailure, Undecodable
+from schemas.oip import InferRequest, parse_request
 from schemas.records import LaneJob, read_lane_record
 from schemas.signature import Signature
-from schemas.tensors import Array
 from schemas.topics import Lane
 from stores.seams import JobKey
 from workers.consuming.seams import Record
 from workers.inference.batching.compatibility import PLAIN, BatchCompatibility
 from workers.inference.batching.pending_job import PendingJob
-from workers.inference.decoding.lazy_tokenizer import LazyTokenizer
+from workers.inference.decoding.memory import memory_bytes
+from workers.inference.decoding.tokenizer import LazyTokenizer
 
 log = get_logger(__name__)
 
@@ -35,24 +28,35 @@ INLINE_TEXT_BYTES: Final = 8 * 1024  # tokenizers get through a few megabytes a 
 
 
 class Ended(NamedTuple):
-    """A job that ends without running."""
+    """A job that cannot run: it ends with `error`, or is tried again later where that is retryable."""
 
     record: Record
     job: LaneJob
     error: PenstockError
 
 
-class Dead(NamedTuple):
+class UndecodableRecord(NamedTuple):
     """A record that is no job at all."""
 
     record: Record
     error: Undecodable
 
 
+Decoded = PendingJob | Ended | UndecodableRecord
+
+
+class _Parsed(NamedTuple):
+    """A job whose inputs have been read. Texts are texts until they are tokens."""
+
+    record: Record
+    job: LaneJob
+    request: InferRequest
+
+
 class RecordDecoder:
     """Reads the records of one lane. `canceled` holds the jobs that clients have taken back.
 
-    Nothing that a record holds makes it raise: the record would come again, and end the next worker as well.
+    A job that would take more than `most_bytes` of memory is refused: it could never be held.
     """
 
     def __init__(
@@ -61,48 +65,34 @@ class RecordDecoder:
         signature: Signature,
         canceled: Container[JobKey],
         rules: BatchCompatibility = PLAIN,
-        texts: LazyTokenizer | None = None,
+        tokenizer: LazyTokenizer | None = None,
+        *,
+        most_bytes: int | None = None,
     ) -> None:
         self._lane = lane
         self._signature = signature
         self._canceled = canceled
         self._rules = rules
-        self._texts = texts
+        self._tokenizer = tokenizer
+        self._most_bytes = most_bytes
 
     @property
     def inline_bytes(self) -> int:
         """How many bytes of records may be read within the loop's thread."""
-        if self._texts is None:
+        if self._tokenizer is None:
             return INLINE_BYTES
-        return INLINE_TEXT_BYTES if self._texts.loaded else 0
+        return INLINE_TEXT_BYTES if self._tokenizer.loaded else 0
 
-    def read_all(self, records: Sequence[Record], now: datetime) -> list[PendingJob | Ended | Dead]:
-        """What each of the records is, in order. Items are ready to be collected: measured, their texts tokens."""
-        read = [self.read(record, now) for record in records]
-        if self._texts is None:
-            return read
-        ready = iter(self._with_tokens([each for each in read if isinstance(each, PendingJob)], self._texts))
-        return [next(ready) if isinstance(each, PendingJob) else each for each in read]
+    def read_all(self, records: Sequence[Record], now: datetime) -> list[Decoded]:
+        """What each of the records is, in order; jobs are measured, and their texts are tokens.
 
-    def read(self, record: Record, now: datetime) -> PendingJob | Ended | Dead:
-        """What one record is, with its texts as they came."""
-        try:
-            job = read_lane_record(record.headers, record.value)
-        except Undecodable as error:
-            return Dead(record, error)
-        except Exception as error:
-            log.exception("a record broke the decoder", topic=record.topic, offset=record.offset)
-            return Dead(record, Undecodable(f"the record cannot be read ({type(error).__name__})"))
-        ended = self.ended(job, now)
-        if ended is not None:
-            return Ended(record, job, ended)
-        try:
-            return self._item(record, job)
-        except RequestError as error:
-            return Ended(record, job, error)
-        except Exception as error:
-            log.exception("an input broke the decoder", job=job.id, topic=record.topic, offset=record.offset)
-            return Ended(record, job, InvalidInput(f"the input cannot be read ({type(error).__name__})"))
+        Raises nothing that a record may cause: it would come again, and end the next worker as well. So every step is
+        taken by `_attempt`, and what a step raises is what becomes of its own record.
+        """
+        parsed = [self._parse(record, now) for record in records]
+        if self._tokenizer is not None:
+            parsed = self._with_tokens(parsed, self._tokenizer)
+        return [self._measure(each) if isinstance(each, _Parsed) else each for each in parsed]
 
     def ended(self, job: LaneJob, now: datetime) -> PenstockError | None:
         """Why the job must not cost anything any more, or None."""
@@ -112,43 +102,102 @@ class RecordDecoder:
             return Canceled("the job was canceled")
         return None
 
-    def _with_tokens(self, items: Sequence[PendingJob], texts: LazyTokenizer) -> list[PendingJob | Ended]:
-        if not items:
-            return []
-        try:
-            tokens = texts.encode([item.request.inputs[texts.input] for item in items])
-        # A panic of Rust code is a BaseException; on one text it would end worker after worker.
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt | SystemExit):
-                raise
-            if len(items) > 1:
-                return [end for item in items for end in self._with_tokens([item], texts)]
-            return [Ended(items[0].record, items[0].job, _why_no_tokens(error))]
-        return [self._measured(item, made, texts.input) for item, made in zip(items, tokens, strict=True)]
+    def _parse(self, record: Record, now: datetime) -> _Parsed | Ended | UndecodableRecord:
+        job = _attempt(record, None, lambda: read_lane_record(record.headers, record.value))
+        if not isinstance(job, LaneJob):
+            return job
+        return _attempt(record, job, lambda: self._parse_job(record, job, now))
 
-    def _measured(self, item: PendingJob, tokens: Mapping[str, Array], text_input: str) -> PendingJob:
-        others = {name: array for name, array in item.request.inputs.items() if name != text_input}
-        request = msgspec.structs.replace(item.request, inputs={**tokens, **others})
-        return PendingJob(item.record, item.job, request, *self._rules.measure(request))
-
-    def _item(self, record: Record, job: LaneJob) -> PendingJob:
-        self._check_lane(job)
-        request = parse_request(self._signature, job.payload)
-        if self._texts is not None:  # to be measured when it has its tokens
-            return PendingJob(record, job, request)
-        return PendingJob(record, job, request, *self._rules.measure(request))
-
-    def _check_lane(self, job: LaneJob) -> None:
+    def _parse_job(self, record: Record, job: LaneJob, now: datetime) -> _Parsed | Ended:
+        ended = self.ended(job, now)
+        if ended is not None:
+            return Ended(record, job, ended)
         if (job.model, job.version) != (self._lane.model, self._lane.version):
             raise InvalidInput(
                 f"the record is for {job.model}/{job.version}, but lies in the lane of "
                 f"{self._lane.model}/{self._lane.version}",
                 param="model",
             )
+        return _Parsed(record, job, parse_request(self._signature, job.payload))
+
+    def _with_tokens(
+        self, parsed: Sequence[_Parsed | Ended | UndecodableRecord], tokenizer: LazyTokenizer
+    ) -> list[_Parsed | Ended | UndecodableRecord]:
+        jobs = [each for each in parsed if isinstance(each, _Parsed)]
+        tokenized = iter(_tokenized(jobs, tokenizer) if jobs else ())
+        return [next(tokenized) if isinstance(each, _Parsed) else each for each in parsed]
+
+    def _measure(self, parsed: _Parsed) -> Decoded:
+        return _attempt(parsed.record, parsed.job, lambda: self._measured(*parsed))
+
+    def _measured(self, record: Record, job: LaneJob, request: InferRequest) -> PendingJob:
+        held_bytes = memory_bytes(record.value or b"", request.inputs)
+        if self._most_bytes is not None and held_bytes > self._most_bytes:
+            raise InvalidInput(
+                f"the inputs take {held_bytes} bytes of memory to run; the limit is {self._most_bytes}: send fewer "
+                "rows in one request, or long and short ones apart",
+                param="inputs",
+            )
+        measure = self._rules.measure(request)
+        if request.parameters:  # others than the micro-batch's are of no use, and may be large
+            agreed = self._rules.agreed(request.parameters)
+            request = msgspec.structs.replace(request, parameters=agreed)
+        return PendingJob(record, job, request, *measure, held_bytes)
 
 
-def _why_no_tokens(error: BaseException) -> PenstockError:
-    if isinstance(error, RequestError | JobError):
+T = TypeVar("T")
+
+
+def _attempt(record: Record, job: LaneJob | None, step: Callable[[], T]) -> T | Ended | UndecodableRecord:
+    """What `step` returns; where it raises, what becomes of the record instead."""
+    try:
+        return step()
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a panic of Rust code is no Exception
+        return _undecodable(record, error) if job is None else _ended(record, job, error)
+
+
+def _undecodable(record: Record, error: BaseException) -> UndecodableRecord:
+    if isinstance(error, Undecodable):
+        return UndecodableRecord(record, error)
+    _log(record, None, error)
+    return UndecodableRecord(record, Undecodable(f"the record cannot be read ({type(error).__name__})"))
+
+
+def _ended(record: Record, job: LaneJob, error: BaseException) -> Ended:
+    if not isinstance(error, PenstockError):
+        _log(record, job.id, error)
+    return Ended(record, job, _why(error))
+
+
+def _log(record: Record, job_id: str | None, error: BaseException) -> None:
+    with suppress(Exception):  # showing what was met must not break on it as well
+        log.error("a record broke the decoder", topic=record.topic, offset=record.offset, job=job_id, exc_info=error)
+
+
+def _why(error: BaseException) -> PenstockError:
+    if isinstance(error, PenstockError):
         return error
-    log.warning("a text broke the tokenizer", exc_info=error)
-    return InvalidInput(f"the text cannot be read ({type(error).__name__})")
+    if isinstance(error, MemoryError):  # of the process at this moment: the input itself is not too large
+        return TransientFailure("the worker had no memory to read the input")
+    return InvalidInput(f"the input cannot be read ({type(error).__name__})")
+
+
+def _tokenized(jobs: Sequence[_Parsed], tokenizer: LazyTokenizer) -> list[_Parsed | Ended]:
+    """All are one call of the tokenizer, unless one of them breaks it: then each is a call of its own. What has
+    nothing to do with the texts, such as a file that cannot be read, is the same for all of them."""
+    try:
+        tokens = tokenizer.encode_each([job.request.inputs[tokenizer.input] for job in jobs])
+        return [_with_inputs(job, tokenizer.input, made) for job, made in zip(jobs, tokens, strict=True)]
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a panic of Rust code is no Exception
+        if len(jobs) == 1 or (isinstance(error, PenstockError) and error.retryable):
+            return [_ended(job.record, job.job, error) for job in jobs]
+        return [end for job in jobs for end in _tokenized([job], tokenizer)]
+
+
+def _with_inputs(parsed: _Parsed, text_input: str, tokens: Any) -> _Parsed:
+    others = {name: array for name, array in parsed.request.inputs.items() if name != text_input}
+    return parsed._replace(request=msgspec.structs.replace(parsed.request, inputs={**tokens, **others}))

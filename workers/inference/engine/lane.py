@@ -1,17 +1,17 @@
 """One lane as this worker serves it: what is fetched and decoded, what waits for the next micro-batch, what runs."""
 
 import asyncio
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
+from runtime.budget import MemoryBudget
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from schemas.errors import Canceled, DeadlineExceeded, PenstockError
-from schemas.jobs import end_of
 from schemas.topics import Lane
 from workers.consuming.adoption import Adoptions
 from workers.consuming.kafka_consumer import DRAIN_LIMIT_S
@@ -20,17 +20,19 @@ from workers.consuming.seams import Consumer, Record
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
 from workers.inference.batching.pending_job import JobState, PendingJob
-from workers.inference.decoding.record_decoder import Dead, Ended, RecordDecoder
+from workers.inference.decoding.memory import FetchBrake
+from workers.inference.decoding.record_decoder import Decoded, Ended, RecordDecoder, UndecodableRecord
 from workers.inference.engine.accounting import DeviceAccounting
 from workers.inference.engine.lane_metrics import LaneMetrics
 from workers.inference.execution.runner import Runner
-from workers.inference.results.outcomes import Outcome
+from workers.inference.results.outcomes import Outcome, failed
 from workers.inference.results.publisher import ResultPublisher
 
 log = get_logger(__name__)
 
 FETCH_TIMEOUT_S: Final = 0.5
-FETCH_RECORDS: Final = 512
+# Room in memory may be made by any lane.
+LOOK_FOR_ROOM_S: Final = 0.05
 
 T = TypeVar("T")
 
@@ -56,6 +58,7 @@ class ServedLane:
         group: str,
         wake: Callable[[], None],
         clock: Clock,
+        memory: MemoryBudget,
         retry_delays_s: Sequence[float] = (),
         run_limit_s: float | None = None,
     ) -> None:
@@ -77,16 +80,14 @@ class ServedLane:
         self._afresh: list[Record] = []
         self._under_way: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
-        self._rows_a_record = 1.0
+        self._brake = FetchBrake(memory, lane.cls)
 
     async def feed(self, consumer: Consumer) -> None:
         """Fetch while there is room, until canceled. Not polling is the brake."""
         while True:
-            while self._batcher.room == 0:
-                await self._change()
-            # Records of many rows are asked for one by one, as it were: what waits is bounded in rows.
-            wanted = math.ceil(self._batcher.room / self._rows_a_record)
-            records = await consumer.fetch(min(wanted, FETCH_RECORDS), FETCH_TIMEOUT_S)
+            while not (wanted := self._brake.records(self._batcher.room)):
+                await self._change_or(LOOK_FOR_ROOM_S)
+            records = await consumer.fetch(wanted, FETCH_TIMEOUT_S)
             afresh, self._afresh = self._afresh, []
             new = [*afresh, *(record for record in records if not self._adoptions.adopt(record))]
             if new:
@@ -100,35 +101,37 @@ class ServedLane:
         if over or dead:
             await self._see_through(self._end_all(consumer, over, dead))
 
-    async def _take_in_large(self, records: Sequence[Record]) -> tuple[list[Ended], list[Dead]]:
+    async def _take_in_large(self, records: Sequence[Record]) -> tuple[list[Ended], list[UndecodableRecord]]:
         return self._queue(await asyncio.to_thread(self._decode, records, self._clock()))
 
-    def _decode(self, records: Sequence[Record], now: datetime) -> list[PendingJob | Ended | Dead]:
+    def _decode(self, records: Sequence[Record], now: datetime) -> list[Decoded]:
         started = time.perf_counter()
         read = self._decoder.read_all(records, now)
         self.metrics.stage_seconds["decode"].observe(time.perf_counter() - started)
         return read
 
-    def _queue(self, read: Sequence[PendingJob | Ended | Dead]) -> tuple[list[Ended], list[Dead]]:
+    def _queue(self, read: Sequence[Decoded]) -> tuple[list[Ended], list[UndecodableRecord]]:
         """Let the jobs among what was read wait for their micro-batch; returns the others."""
         jobs = [each for each in read if isinstance(each, PendingJob)]
         if jobs:
-            self._rows_a_record = sum(job.rows for job in jobs) / len(jobs)
+            self._brake.fetched(jobs)
             arrived, now = time.monotonic(), self._clock()
             for job in jobs:
                 self._batcher.add(job, arrived, arrived + (job.job.expires_at - now).total_seconds())
-            self.metrics.queued_rows.set(self._batcher.rows)
+            self._count_waiting()
             self._wake()
         if len(jobs) == len(read):
             return [], []
-        return [each for each in read if isinstance(each, Ended)], [each for each in read if isinstance(each, Dead)]
+        ended = [each for each in read if isinstance(each, Ended)]
+        return ended, [each for each in read if isinstance(each, UndecodableRecord)]
 
-    async def _end_all(self, consumer: Consumer, over: Sequence[Ended], dead: Sequence[Dead]) -> None:
+    async def _end_all(self, consumer: Consumer, over: Sequence[Ended], dead: Sequence[UndecodableRecord]) -> None:
         if over:
             now = self._clock()
             in_time = sum(isinstance(each.error, Canceled | DeadlineExceeded) for each in over)
-            self.device_time.spared(in_time * self._rows_a_record)
-            await self.publish(consumer, [(each.record, end_of(each.job, each.error, now)) for each in over])
+            self.device_time.spared(in_time * self._brake.rows_a_record)
+            ends = [(each.record, failed(each.job, each.error, now, self.retry_delays_s)) for each in over]
+            await self.publish(consumer, ends)
         if dead:
             log.warning("undecodable records", lane=str(self.lane), records=len(dead), first=dead[0].error.message)
             self.metrics.buried(len(dead))
@@ -168,7 +171,7 @@ class ServedLane:
         for job in jobs:
             job.state = JobState.FORMED
         self._taken.update(jobs)
-        self.metrics.queued_rows.set(self._batcher.rows)
+        self._count_waiting()
         self._changed.set()
         return jobs, alone
 
@@ -191,6 +194,7 @@ class ServedLane:
         for job in jobs:
             job.state = JobState.OVER
         self._taken.difference_update(jobs)
+        self._count_waiting()
         self._afresh += self._adoptions.over([job.record for job in jobs])
         self._changed.set()
 
@@ -214,7 +218,6 @@ class ServedLane:
             return gone(job.record)
 
         if self._batcher.drop(lost):
-            self.metrics.queued_rows.set(self._batcher.rows)
             self._changed.set()
         formed = [job for job in self._taken if job.state is JobState.FORMED and lost(job)]
         for job in formed:
@@ -223,7 +226,20 @@ class ServedLane:
         self._suspects = deque(job for job in self._suspects if not lost(job))
         self._afresh = [record for record in self._afresh if not gone(record)]
         self._adoptions.lose(partitions)
+        self._count_waiting()
+
+    def _count_waiting(self) -> None:
+        """Count anew what waits and what is held: always from what there is, so that nothing is forgotten."""
+        self.metrics.queued_rows.set(self._batcher.rows)
+        taken = sum([job.held_bytes for job in self._taken]) + sum([job.held_bytes for job in self._suspects])
+        self._brake.holds(self._batcher.held_bytes + taken)
 
     async def _change(self) -> None:
         self._changed.clear()
         await self._changed.wait()
+
+    async def _change_or(self, after_s: float) -> None:
+        """Return when something has changed here, or after so long: it may have elsewhere."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(after_s):
+                await self._change()

@@ -6,16 +6,18 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
 
+from runtime.budget import MemoryBudget
 from runtime.clock import now_utc
 from runtime.lifecycle import SideTasks
 from runtime.process import StoppedEarly, open_patiently, unless_stopped
 from workers.consuming.kafka_consumer import KafkaConsumer
+from workers.consuming.prefetch import PrefetchShares
 from workers.inference.backends.warmup import warmups_of
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
 from workers.inference.decoding.cancellations import Cancellations
-from workers.inference.decoding.lazy_tokenizer import texts_of
 from workers.inference.decoding.record_decoder import RecordDecoder
+from workers.inference.decoding.tokenizer import tokenizer_of
 from workers.inference.engine.lane import ServedLane
 from workers.inference.execution.runner import Runner
 from workers.inference.lifecycle.announce import lanes_of
@@ -44,6 +46,8 @@ class WorkerContext:
     prepare: Callable[[ModelSlot], None]
     consumers: dict[ServedLane, KafkaConsumer]
     side: SideTasks
+    memory: MemoryBudget
+    prefetch: PrefetchShares
 
 
 class ServedVersion:
@@ -90,7 +94,7 @@ class ServedVersion:
         """Both lanes; they share the runner, and what is learned from its runs."""
         around, resident = self._around, self._resident
         version = resident.found.version
-        texts = texts_of(version)
+        tokenizer = tokenizer_of(version)
         queued = QUEUED_BATCHES_OF_SIZES if version.rules.sized else QUEUED_BATCHES
         sizer = sizer_of(version)
         runner = Runner(resident, version.signature, sizer, version.rules, prepare=lambda: around.prepare(resident))
@@ -98,13 +102,21 @@ class ServedVersion:
             ServedLane(
                 lane,
                 runner,
-                RecordDecoder(lane, version.signature, around.canceled, version.rules, texts),
+                RecordDecoder(
+                    lane,
+                    version.signature,
+                    around.canceled,
+                    version.rules,
+                    tokenizer,
+                    most_bytes=around.memory.limit_bytes,
+                ),
                 Batcher(sizer, version.max_wait_s, queued * version.max_batch_size, version.rules),
                 sizer,
                 around.ends,
                 group=around.settings.topics.lane_group(lane),
                 wake=around.wake,
                 clock=now_utc,
+                memory=around.memory,
                 retry_delays_s=around.settings.retry_tiers_s,
                 run_limit_s=version.run_limit_s,
             )
@@ -115,10 +127,13 @@ class ServedVersion:
         settings = self._around.settings
         topic, group = settings.topics.lane(lane.lane), settings.topics.lane_group(lane.lane)
         async with AsyncExitStack() as stack:
+            limits = stack.enter_context(self._around.prefetch.limits(settings.lane_partitions))
             with suppress(StoppedEarly):
                 consumer = await open_patiently(
                     stack,
-                    lambda: KafkaConsumer(settings, group, [topic], drain=lane.drain, drain_limit_s=lane.drain_limit_s),
+                    lambda: KafkaConsumer(
+                        settings, group, [topic], drain=lane.drain, limits=limits, drain_limit_s=lane.drain_limit_s
+                    ),
                     self._leaving,
                 )
                 self._around.consumers[lane] = consumer

@@ -47,6 +47,8 @@ class InputConfig(Section):
     data_type: DataType
     dims: Dimensions  # without the batch dimension
     allow_nan: bool = False
+    text: bool = False  # of TYPE_STRING: UTF-8 only; without being said for ONNX, scikit-learn and tokenizers
+    vocab_size: PositiveInt | None = None  # of integers that are token ids: they are less
 
 
 class OutputConfig(Section):
@@ -108,6 +110,7 @@ class VersionConfig(Section):
         problems = [
             *self._repeated_names(),
             *self._warmup_problems(),
+            *self._value_problems(),
             *self._tokenizer_problems(),
             *batching_problems(self),
             *self._image_problems(),
@@ -137,6 +140,13 @@ class VersionConfig(Section):
                     f"model_warmup[{index}].batch_size: {warmup.batch_size} is more than "
                     f"max_batch_size, {self.max_batch_size}"
                 )
+
+    def _value_problems(self) -> Iterator[str]:
+        for tensor in self.input:
+            if tensor.text and tensor.data_type != "TYPE_STRING":
+                yield f"input {tensor.name!r}: text: is for TYPE_STRING, and this is {tensor.data_type}"
+            if tensor.vocab_size is not None and "INT" not in tensor.data_type:
+                yield f"input {tensor.name!r}: vocab_size: is for integers, and this is {tensor.data_type}"
 
     def _tokenizer_problems(self) -> Iterator[str]:
         tokenizer = self.parameters.tokenizer

@@ -34,6 +34,7 @@ class TokenizerParameters(Section):
     filename: str = "tokenizer.json"
     input: str = Field(min_length=1)  # the text input that becomes tokens
     max_tokens: PositiveInt  # longer texts are cut
+    vocab_size: PositiveInt | None = None  # how many token ids the network has; default: parameters.torch.config's
     produces: tuple[TokenTensor, ...] = Field(default=("input_ids", "attention_mask"), min_length=1)
 
 
@@ -60,3 +61,21 @@ class Parameters(Section):
     sklearn: SklearnParameters = SklearnParameters()
     handler: HandlerParameters = HandlerParameters()
     endpoint: EndpointParameters = EndpointParameters()
+
+    @property
+    def vocab_size(self) -> int | None:
+        """How many token ids the network has, where that is said."""
+        if self.tokenizer is not None and self.tokenizer.vocab_size is not None:
+            return self.tokenizer.vocab_size
+        size = None if self.torch is None else _embedded(self.torch.config)
+        return size if isinstance(size, int) else None  # what else it may be, the architecture refuses
+
+
+def _embedded(config: dict[str, Any]) -> object:
+    """How many ids the embedding of `bert` has, or that of `sequential` where its first layer is one."""
+    match config:
+        case {"vocab_size": size}:
+            return size
+        case {"layers": [{"type": "embedding", "num_embeddings": size}, *_]}:
+            return size
+    return None

@@ -21,14 +21,15 @@ class Platform(NamedTuple):
     extra: str | None = None  # the extra of our distribution that installs them
     runs_code: bool = False  # loading or running the file runs code of the model's author
     keeps_files: bool = False  # may open files of its directory as long as it is loaded
+    takes_text: bool = False  # strings must be UTF-8; others take whatever bytes there are
 
 
 PLATFORMS: Final[dict[PlatformName, Platform]] = {
-    "onnxruntime_onnx": Platform("model.onnx", ("onnxruntime",), "onnx"),
+    "onnxruntime_onnx": Platform("model.onnx", ("onnxruntime",), "onnx", takes_text=True),
     "pytorch_safetensors": Platform("model.safetensors", ("torch", "safetensors"), "torch"),
     # Its archive holds pickles beside the graph.
     "torch_export": Platform("model.pt2", ("torch",), "torch", runs_code=True),
-    "sklearn_joblib": Platform("model.joblib", ("sklearn", "joblib"), "sklearn", runs_code=True),
+    "sklearn_joblib": Platform("model.joblib", ("sklearn", "joblib"), "sklearn", runs_code=True, takes_text=True),
     "python_handler": Platform("handler.py", runs_code=True, keeps_files=True),
     "huggingface_endpoint": Platform("handler.py", runs_code=True, keeps_files=True),
 }

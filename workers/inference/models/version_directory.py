@@ -17,6 +17,8 @@ from workers.inference.models.pin import Pin, hold_to_pins
 from workers.inference.models.platforms import PLATFORMS, PlatformName, Trust
 
 MAX_LABEL_BYTES: Final = 4 * 1024 * 1024
+# What networks of texts call the input that they look up in their vocabulary.
+LOOKED_UP_INPUT: Final = "input_ids"
 
 
 def read_version(
@@ -47,7 +49,7 @@ def read_version(
         max_wait_s=config.dynamic_batching.max_queue_delay_microseconds / 1e6,
         latency_target_s=_seconds(config.dynamic_batching.latency_target_microseconds),
         adaptive=config.dynamic_batching.adaptive,
-        signature=_signature(config, file.path, directory, pins),
+        signature=_signature(config, file.path, directory, pins, platform),
         rules=rules_of(config, _pad_id(tokenizer_file)),
         warmups=config.model_warmup,
         parameters=config.parameters,
@@ -98,8 +100,10 @@ def _pins(config: VersionConfig, path: Path, directory: Path) -> tuple[Pin, ...]
     return tuple(pins)
 
 
-def _signature(config: VersionConfig, path: Path, directory: Path, pins: tuple[Pin, ...]) -> Signature:
-    inputs = tuple(_input(tensor) for tensor in config.input)
+def _signature(
+    config: VersionConfig, path: Path, directory: Path, pins: tuple[Pin, ...], platform: PlatformName
+) -> Signature:
+    inputs = tuple(_input(tensor, config, platform) for tensor in config.input)
     return Signature(
         inputs=inputs,
         outputs=tuple(_output(tensor, path, directory, pins) for tensor in config.output),
@@ -108,8 +112,19 @@ def _signature(config: VersionConfig, path: Path, directory: Path, pins: tuple[P
     )
 
 
-def _input(tensor: InputConfig) -> TensorSpec:
-    return TensorSpec(tensor.name, DATATYPES[tensor.data_type], (-1, *tensor.dims), allow_nan=tensor.allow_nan)
+def _input(tensor: InputConfig, config: VersionConfig, platform: PlatformName) -> TensorSpec:
+    tokenizer = config.parameters.tokenizer
+    tokenized = tokenizer is not None and tensor.name == tokenizer.input
+    looked_up = "INT" in tensor.data_type and (tensor.name == LOOKED_UP_INPUT or len(config.input) == 1)
+    return TensorSpec(
+        tensor.name,
+        DATATYPES[tensor.data_type],
+        (-1, *tensor.dims),
+        allow_nan=tensor.allow_nan,
+        text=tensor.data_type == "TYPE_STRING" and (tensor.text or tokenized or PLATFORMS[platform].takes_text),
+        max_tokens=tokenizer.max_tokens if tokenizer is not None and tokenized else 0,
+        vocab_size=tensor.vocab_size or (looked_up and config.parameters.vocab_size) or 0,
+    )
 
 
 def _output(tensor: OutputConfig, path: Path, directory: Path, pins: tuple[Pin, ...]) -> TensorSpec:

@@ -9,6 +9,7 @@ from schemas.errors import OutputInvalid, PenstockError
 from schemas.jobs import Answer, Payload, Terminal, end_of
 from schemas.oip import encode_response
 from schemas.predictions import encode_predictions
+from schemas.records import LaneJob
 from schemas.signature import Signature
 from schemas.tensors import Array
 from workers.inference.batching.pending_job import PendingJob, RunResult
@@ -48,13 +49,25 @@ def outcome_of(
     retry_delays_s: Sequence[float],
 ) -> Outcome:
     """What became of a job that ran: it has ended, or is tried again on one of the tiers with these delays."""
-    if not (isinstance(outcome, PenstockError) and outcome.retryable):
-        return terminal(signature, item, outcome, started_at, completed_at)
-    job = item.job
-    decided = verdict(outcome, job.attempt, completed_at, job.expires_at, retry_delays_s)
+    if isinstance(outcome, PenstockError):
+        return failed(item.job, outcome, completed_at, retry_delays_s, rows=item.rows, started_at=started_at)
+    return terminal(signature, item, outcome, started_at, completed_at)
+
+
+def failed(
+    job: LaneJob,
+    error: PenstockError,
+    now: datetime,
+    retry_delays_s: Sequence[float],
+    *,
+    rows: int = 1,
+    started_at: datetime | None = None,
+) -> Outcome:
+    """What becomes of a job that met `error`, wherever it did: it ends, or is tried again on one of the tiers."""
+    decided = verdict(error, job.attempt, now, job.expires_at, retry_delays_s)
     if isinstance(decided, Retry):
-        return RetryLater(terminal(signature, item, outcome, started_at, completed_at), decided.tier, outcome)
-    end = terminal(signature, item, decided.error, started_at, completed_at)
+        return RetryLater(end_of(job, error, now, rows=rows, started_at=started_at), decided.tier, error)
+    end = end_of(job, decided.error, now, rows=rows, started_at=started_at)
     return DeadLettered(end, decided.error, job.attempt + 1) if decided.exhausted else end
 
 

@@ -13,7 +13,7 @@ from schemas.records import OutRecord, terminal_record
 from schemas.topics import Topics
 from workers.consuming.seams import Consumer, Record
 from workers.dead_letters import dead_letter, dead_letter_without_payload
-from workers.inference.decoding.record_decoder import Dead
+from workers.inference.decoding.record_decoder import UndecodableRecord
 from workers.inference.results.outcomes import DeadLettered, Outcome, RetryLater
 from workers.inference.results.retry_policy import retry_record
 from workers.replacements import Replacement, burial, publish_replacements
@@ -72,7 +72,7 @@ class ResultPublisher:
         published[index] = end = each.terminal if isinstance(each, RetryLater) else _smaller(each)
         return terminal_record(self._topics.results, end, SOURCE)
 
-    async def bury(self, consumer: Consumer, group: str, dead: Sequence[Dead]) -> None:
+    async def bury(self, consumer: Consumer, group: str, dead: Sequence[UndecodableRecord]) -> None:
         """Move records that are no jobs to their dead-letter topic, and mark them done."""
         burials = [burial(each.record, group, each.error) for each in dead]
         await publish_replacements(consumer, self._publisher, burials)
