@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from gateway.input_check import CHECK_FACTOR
+from runtime.http_limits import CONNECTION_BYTES
 from runtime.settings import KafkaSettings, LogSettings, MemorySettings, PostgresSettings, RedisSettings
 
 DAY_S = 24 * 60 * 60
@@ -20,11 +21,32 @@ class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, MemorySett
     gateway_max_body_bytes: int = Field(
         4 * 1024 * 1024, ge=1024, description="largest request body, as sent and once decompressed"
     )
+    gateway_max_connections: int = Field(
+        4096,
+        ge=16,
+        description="clients' connections at a time, or as many as the process may open files for; "
+        "beyond it the one that has been silent for the longest is closed",
+    )
+    gateway_head_timeout_s: float = Field(
+        10, gt=0, le=600, description="how long a client may take for its first byte, and for the head of a request"
+    )
+    # Longer than the idle limits of common proxies, so that it is they who close, never we under a request of theirs.
+    gateway_idle_timeout_s: float = Field(
+        75, gt=0, le=3600, description="how long a connection may be idle between two requests"
+    )
+    gateway_min_bytes_per_s: int = Field(
+        4096,
+        ge=1,
+        description="how fast bodies are sent and answers read at least, after 10 s in which they need not be",
+    )
     gateway_max_in_flight: int = Field(
         4096, ge=1, description="submits being admitted at a time; beyond it clients are told to try again"
     )
     gateway_max_waiters: int = Field(
-        20_000, ge=0, description="requests that may wait for a job at a time; others are answered at once"
+        20_000,
+        ge=0,
+        description="requests that may wait for a job at a time, at most three quarters of all connections; "
+        "others are answered at once",
     )
     gateway_max_lane_depth: int = Field(
         100_000, ge=1, description="records a lane may hold before its submits are answered 429"
@@ -36,11 +58,12 @@ class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, MemorySett
     @model_validator(mode="after")
     def _one_body_fits(self) -> "GatewaySettings":
         # As sent, as unpacked, and while it is checked.
-        needed_bytes = (2 + CHECK_FACTOR) * self.gateway_max_body_bytes
-        if self.memory_budget_bytes < needed_bytes:
+        body_bytes = (2 + CHECK_FACTOR) * self.gateway_max_body_bytes
+        connections_bytes = CONNECTION_BYTES * self.gateway_max_connections
+        if self.memory_budget_bytes < body_bytes + connections_bytes:
             raise ValueError(
-                f"PENSTOCK_MEMORY_BUDGET_BYTES is below the {needed_bytes} that checking a body of "
-                "PENSTOCK_GATEWAY_MAX_BODY_BYTES may take"
+                f"PENSTOCK_MEMORY_BUDGET_BYTES is {self.memory_budget_bytes}; PENSTOCK_GATEWAY_MAX_CONNECTIONS need "
+                f"{connections_bytes}, and checking a body of PENSTOCK_GATEWAY_MAX_BODY_BYTES {body_bytes}"
             )
         if self.gateway_default_timeout_s > self.gateway_max_timeout_s:
             raise ValueError("PENSTOCK_GATEWAY_DEFAULT_TIMEOUT_S is above PENSTOCK_GATEWAY_MAX_TIMEOUT_S")
