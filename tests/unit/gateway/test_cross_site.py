@@ -12,6 +12,11 @@ EVIL = {"origin": "http://evil.example", "content-type": "text/plain"}
 Headers = dict[str, str]
 
 
+@pytest.fixture
+def house() -> House:
+    return House(gateway_host="0.0.0.0")
+
+
 @pytest.mark.parametrize(
     "path",
     [
