@@ -17,7 +17,7 @@ MAGIC: Final = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jp
 
 
 # The parser warns of every mistake of a client's, which is answered with 400 and is no news to whoever runs us.
-SILENT: Final = logging.Logger("multipart", level=logging.CRITICAL)
+SILENT: Final = logging.Logger("multipart", logging.CRITICAL)  # noqa: LOG001 - it stands apart from all others
 
 
 class FilePart(msgspec.Struct, frozen=True):
