@@ -40,7 +40,7 @@ def as_json(result: Payload) -> bytes:
 def as_binary(result: Payload) -> Payload:
     """The result with raw tensors: those its request asked for, else all of them.
 
-    Raises `NotAcceptable` for predictions, and for lists with gaps (NaN is null in JSON).
+    Raises `NotAcceptable` for predictions.
     """
     if result.json_length is not None and result.content_type == OCTET_STREAM:
         return result
