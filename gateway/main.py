@@ -12,6 +12,7 @@ import uvicorn
 from gateway.app import GatewayApp
 from gateway.front import Front
 from gateway.in_flight import InFlight
+from gateway.input_check import InputChecks
 from gateway.lane_depth import LaneDepths
 from gateway.lane_poller import LanePoller
 from gateway.links import Links
@@ -25,6 +26,7 @@ from gateway.waiters import Waiters
 from producers.catalog import Catalog, catalog_topic
 from producers.kafka_publisher import KafkaPublisher
 from producers.model_states import ModelStates, model_states_topic
+from runtime.budget import MemoryBudget
 from runtime.clock import now_utc
 from runtime.health import Check, QuietServer
 from runtime.lifecycle import SideTasks, run_role
@@ -81,6 +83,7 @@ class Gateway:
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
+        self._budget = MemoryBudget(settings.memory_budget_bytes)
         dsn = settings.postgres_dsn.get_secret_value()
         redis_url, prefix = settings.redis_url.get_secret_value(), settings.topic_prefix
         self._publisher = KafkaPublisher(settings)
@@ -142,7 +145,7 @@ class Gateway:
 
     def _services(self) -> Services:
         settings = self._settings
-        in_flight = InFlight(settings.gateway_max_in_flight, settings.gateway_max_in_flight_bytes)
+        in_flight = InFlight(settings.gateway_max_in_flight)
         IN_FLIGHT.set_function(lambda: in_flight.count)
         WAITERS.set_function(lambda: len(self._waiters))
         return Services(
@@ -151,7 +154,9 @@ class Gateway:
             catalog=self._catalog,
             life=ModelLife(self._publisher, settings.topics, self._catalog, self._states, now_utc),
             depths=self._depths,
+            budget=self._budget,
             in_flight=in_flight,
+            input_checks=InputChecks(self._budget),
             submissions=self._submissions,
             jobs=self._jobs,
             signals=self._signals,

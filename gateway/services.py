@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.in_flight import InFlight
+from gateway.input_check import InputChecks
 from gateway.lane_depth import LaneDepths
 from gateway.links import Links
 from gateway.model_life import ModelLife
@@ -12,20 +13,25 @@ from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
 from gateway.waiters import Waiters
 from producers.catalog import Catalog
+from runtime.budget import MemoryBudget
 from runtime.health import Check
 from stores.seams import Jobs, Signals
 
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """`checks` must pass before the gateway is ready; `hints` say what is slower than it should be."""
+    """`budget` is what the process may hold of what clients send.
+
+    `checks` must pass before the gateway is ready; `hints` say what is slower than it should be."""
 
     settings: GatewaySettings
     links: Links
     catalog: Catalog
     life: ModelLife
     depths: LaneDepths
+    budget: MemoryBudget
     in_flight: InFlight
+    input_checks: InputChecks
     submissions: Submissions
     jobs: Jobs
     signals: Signals

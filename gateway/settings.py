@@ -4,12 +4,13 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from runtime.settings import KafkaSettings, LogSettings, PostgresSettings, RedisSettings
+from gateway.input_check import CHECK_FACTOR
+from runtime.settings import KafkaSettings, LogSettings, MemorySettings, PostgresSettings, RedisSettings
 
 DAY_S = 24 * 60 * 60
 
 
-class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, LogSettings):
+class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, MemorySettings, LogSettings):
     # It serves other machines.
     gateway_host: str = Field("0.0.0.0", description="address that the API listens on")  # noqa: S104
     gateway_port: int = Field(8080, ge=0, le=65535, description="port of the API; 0 picks a free one")
@@ -21,9 +22,6 @@ class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, LogSetting
     )
     gateway_max_in_flight: int = Field(
         4096, ge=1, description="submits being admitted at a time; beyond it clients are told to try again"
-    )
-    gateway_max_in_flight_bytes: int = Field(
-        512 * 1024 * 1024, ge=1024, description="what the bodies of these submits may take together"
     )
     gateway_max_waiters: int = Field(
         20_000, ge=0, description="requests that may wait for a job at a time; others are answered at once"
@@ -37,8 +35,13 @@ class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, LogSetting
 
     @model_validator(mode="after")
     def _one_body_fits(self) -> "GatewaySettings":
-        if self.gateway_max_in_flight_bytes < self.gateway_max_body_bytes:
-            raise ValueError("PENSTOCK_GATEWAY_MAX_IN_FLIGHT_BYTES is below PENSTOCK_GATEWAY_MAX_BODY_BYTES")
+        # As sent, as unpacked, and while it is checked.
+        needed_bytes = (2 + CHECK_FACTOR) * self.gateway_max_body_bytes
+        if self.memory_budget_bytes < needed_bytes:
+            raise ValueError(
+                f"PENSTOCK_MEMORY_BUDGET_BYTES is below the {needed_bytes} that checking a body of "
+                "PENSTOCK_GATEWAY_MAX_BODY_BYTES may take"
+            )
         if self.gateway_default_timeout_s > self.gateway_max_timeout_s:
             raise ValueError("PENSTOCK_GATEWAY_DEFAULT_TIMEOUT_S is above PENSTOCK_GATEWAY_MAX_TIMEOUT_S")
         return self

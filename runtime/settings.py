@@ -33,6 +33,14 @@ class HealthSettings(Settings):
     )
 
 
+class MemorySettings(Settings):
+    memory_budget_bytes: int = Field(
+        512 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="what the process may hold of what others send: heads, bodies, pixels, rows",
+    )
+
+
 class KafkaSettings(Settings):
     kafka_bootstrap_servers: str = Field("localhost:9092", description="one broker or several, separated by commas")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
