@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from gateway.input_check import CHECK_FACTOR
+from runtime.reading import READ_FACTOR
 from runtime.settings import KafkaSettings, LogSettings, MemorySettings, PostgresSettings, RedisSettings
 
 DAY_S = 24 * 60 * 60
@@ -36,7 +36,7 @@ class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, MemorySett
     @model_validator(mode="after")
     def _one_body_fits(self) -> "GatewaySettings":
         # As sent, as unpacked, and while it is checked.
-        needed_bytes = (2 + CHECK_FACTOR) * self.gateway_max_body_bytes
+        needed_bytes = (2 + READ_FACTOR) * self.gateway_max_body_bytes
         if self.memory_budget_bytes < needed_bytes:
             raise ValueError(
                 f"PENSTOCK_MEMORY_BUDGET_BYTES is below the {needed_bytes} that checking a body of "

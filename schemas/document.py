@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from schemas.errors import InvalidInput
 from schemas.jobs import Payload
-from schemas.malformed import UTF8_BOM, why_not_json
+from schemas.malformed import UTF8_BOM, did_you_mean, why_not_json
 
 # More digits than any size has would only slow down whoever prints them.
 _Size = Annotated[int, msgspec.Meta(le=2**63 - 1)]
@@ -83,8 +83,9 @@ def _not_a_document(error: msgspec.ValidationError) -> InvalidInput:
     if unknown is not None:
         name = unknown[1][:64]
         param = f"{path}.{name}" if path else name
-        taken = next((words for start, words in _TAKEN if (path or "").startswith(start)), "")
-        return InvalidInput(f"{path or 'input'} has a member {name!r}, which nobody reads; {taken}", param=param)
+        where, taken = next((where, taken) for start, where, taken in _TAKEN if (path or "").startswith(start))
+        hint = did_you_mean(name, taken) or f"; {where} {', '.join(taken)}"
+        return InvalidInput(f"{path or 'input'} has a member {name!r}, which nobody reads{hint}", param=param)
     if path is None:
         return InvalidInput(f"input must be a JSON object: {error}", param="input")
     return InvalidInput(f"not an inference request: {error}", param=path)
@@ -92,9 +93,9 @@ def _not_a_document(error: msgspec.ValidationError) -> InvalidInput:
 
 _UNKNOWN: Final = re.compile(r"unknown field `([^`]*)")
 _TAKEN: Final = (
-    ("inputs", "a tensor has name, shape, datatype, data and parameters"),
-    ("outputs", "an output has name and parameters"),
-    ("", "beside an input there may be id, outputs and parameters; a job's options go into the envelope or the query"),
+    ("inputs", "a tensor has", InputTensor.__struct_fields__),
+    ("outputs", "an output has", RequestedOutput.__struct_fields__),
+    ("", "a job's options go into the envelope or the query, an input has", InputDocument.__struct_fields__),
 )
 
 

@@ -1,6 +1,8 @@
 """What is wrong with bytes that a client sent, in words that help whoever wrote them."""
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Final
 
 from schemas.errors import InvalidInput, PayloadTooLarge, PenstockError
@@ -45,6 +47,12 @@ def _half_character(data: bytes) -> str | None:
                 f"{found[half].decode('latin-1')} at byte {found.start(half)} is half of a character (a lone surrogate)"
             )
     return None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint to go with the refusal of an unknown name; empty where none of the known ones is like it."""
+    close = get_close_matches(name[:64], known, 1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def as_refusal(error: Exception) -> PenstockError:

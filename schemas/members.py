@@ -41,7 +41,7 @@ def first_twin(raw: bytes | msgspec.Raw) -> str | None:
     return None
 
 
-def refuse_twins(raw: bytes | memoryview | msgspec.Raw, found: int) -> None:
+def refuse_twins(raw: bytes | memoryview | msgspec.Raw, found: int, at: str = "") -> None:
     """Raises `InvalidInput` where an object in `raw` names a member twice.
 
     `found` is how many members decoders saw in all of it: with as many colons there is none that they did not see, and
@@ -49,7 +49,7 @@ def refuse_twins(raw: bytes | memoryview | msgspec.Raw, found: int) -> None:
     """
     text = bytes(raw)
     if text.count(b":") > found:
-        _refuse_twins(text, "", 0)
+        _refuse_twins(text, at, 0)
 
 
 def _refuse_twins(raw: bytes | msgspec.Raw, path: str, depth: int) -> None:

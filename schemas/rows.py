@@ -1,5 +1,6 @@
 """Inputs that come row by row, `instances` and `features`, as the model's tensors."""
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -28,6 +29,8 @@ _rows_decoder: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _object_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _base64_decoder: Final = msgspec.json.Decoder(list[Base64])
 _BASE64: Final = "b64"
+# As decoders and checks say where an element of a table is.
+_PLACE: Final = re.compile(r" - at `features\.data\[(\d+)\]\[(\d+)\]`| at \[(\d+), (\d+)\]")
 
 
 class Rows:
@@ -143,20 +146,17 @@ def _table(spec: TensorSpec, objects: list[Row], names: tuple[str, ...], prefixe
 def _explained(
     spec: TensorSpec, table: bytes, shape: tuple[int, ...], names: tuple[str, ...], prefixes: list[str]
 ) -> Array:
-    """The table as an array; an error in it is told by the feature's name, not by its column."""
+    """The table as an array; an error in it is told by the feature's name, not by its row and column."""
     try:
         return from_json(spec, table, shape, "features")
-    except InvalidInput:
-        for prefix, row in zip(prefixes, _rows_decoder.decode(table), strict=True):
-            for name, value in zip(names, _rows_decoder.decode(row), strict=True):
-                field = f"{prefix}.{name}"
-                try:
-                    from_json(spec, b"[" + bytes(value) + b"]", (1,), field)
-                except InvalidInput as error:
-                    raise InvalidInput(
-                        f"{field} is not a valid {spec.datatype}: {error.message}", param=field
-                    ) from error
-        raise
+    except InvalidInput as error:
+        place = _PLACE.search(error.message)
+        if place is None:
+            raise
+        row, column = (int(index) for index in place.groups() if index is not None)
+        field = f"{prefixes[row]}.{names[column]}"
+        told = error.message.replace(place[0], "").replace("features.data", field)
+        raise InvalidInput(f"{field} is not a valid {spec.datatype}: {told}", param=field) from error
 
 
 def _check_names(features: Row, names: tuple[str, ...], prefix: str) -> None:

@@ -132,9 +132,19 @@ def to_array(datatype: Datatype, values: list[Any], field: str) -> Array:
         with np.errstate(over="raise"):  # it would become infinite
             return np.array(values, dtype=DTYPES[datatype])  # of None, which is a missing value, it makes NaN
     except (OverflowError, FloatingPointError) as error:
-        raise InvalidInput(f"{field} holds a value out of range for {datatype}", param=field) from error
+        where = _out_of_range(values, datatype)
+        raise InvalidInput(f"{field} holds a value out of range for {datatype} at {where}", param=field) from error
     except ValueError as error:
         raise InvalidInput(f"{field} is ragged: its lists differ in length", param=field) from error
+
+
+def _out_of_range(values: list[Any], datatype: Datatype) -> list[int]:
+    """Where the first value is that the type does not hold."""
+    dtype = DTYPES[datatype]
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    given = np.array(values, dtype=np.float64 if dtype.kind == "f" else object)
+    beyond = (given < limits.min) | (given > limits.max)
+    return [int(index) for index in np.argwhere(beyond)[0]] if beyond.any() else []
 
 
 def finite(spec: TensorSpec, array: Array, field: str) -> Array:

@@ -67,7 +67,7 @@ def test_a_member_that_nobody_reads_is_refused_by_its_name(value: Any, param: st
         (VECTOR, b'{"features": [{"age": 1, "height": 2, "age": 3}]}', "features[0].age"),
         (VECTOR, b'{"instances": [[1, 2]], "parameters": {"a": 1, "a": 2}}', "parameters.a"),
         (VECTOR, b'{"instances": [[1, 2]], "parameters": {"a": {"b": 1, "b": 2}}}', "parameters.a.b"),
-        (TEXT, b'{"inputs":[{"name":"text","shape":[1],"datatype":"BYTES","data":["b"],"data":["a"]}]}', "inputs[0].data"),
+        (TEXT, b'{"inputs":[{"name":"text","shape":[],"shape":[1],"datatype":"BYTES","data":[]}]}', "inputs[0].shape"),
         (VECTOR, b'{"id":"a","id":"b","inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2]}]}', "id"),
         (TEXT, b'{"instances": ["a: b", {"b64": "", "b64": "aGk="}]}', "instances[1].b64"),
     ],
