@@ -10,7 +10,6 @@ from typing import Final
 from gateway.app import GatewayApp
 from gateway.front import Front
 from gateway.in_flight import InFlight
-from gateway.input_check import InputChecks
 from gateway.lane_depth import LaneDepths
 from gateway.lane_poller import LanePoller
 from gateway.links import Links
@@ -34,6 +33,7 @@ from runtime.lifecycle import SideTasks, run_role
 from runtime.logs import configure_logs, get_logger
 from runtime.metrics import watch_loop_lag
 from runtime.process import StoppedEarly, open_patiently
+from runtime.reading import InputReader
 from runtime.settings import load
 from schemas.errors import ConfigurationError
 from schemas.topics import Lane, LaneClass
@@ -162,7 +162,7 @@ class Gateway:
             depths=self._depths,
             budget=self._budget,
             in_flight=in_flight,
-            input_checks=InputChecks(self._budget),
+            reader=InputReader(self._budget),
             submissions=self._submissions,
             jobs=self._jobs,
             signals=self._signals,

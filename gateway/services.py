@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.in_flight import InFlight
-from gateway.input_check import InputChecks
 from gateway.lane_depth import LaneDepths
 from gateway.links import Links
 from gateway.model_life import ModelLife
@@ -15,6 +14,7 @@ from gateway.waiters import Waiters
 from producers.catalog import Catalog
 from runtime.budget import MemoryBudget
 from runtime.health import Check
+from runtime.reading import InputReader
 from stores.seams import Jobs, Signals
 
 
@@ -31,7 +31,7 @@ class Services:
     depths: LaneDepths
     budget: MemoryBudget
     in_flight: InFlight
-    input_checks: InputChecks
+    reader: InputReader
     submissions: Submissions
     jobs: Jobs
     signals: Signals

@@ -4,8 +4,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from gateway.input_check import CHECK_FACTOR
 from runtime.http_limits import CONNECTION_BYTES
+from runtime.reading import READ_FACTOR
 from runtime.settings import KafkaSettings, LogSettings, MemorySettings, PostgresSettings, RedisSettings
 
 DAY_S = 24 * 60 * 60
@@ -60,7 +60,7 @@ class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, MemorySett
     @model_validator(mode="after")
     def _one_body_fits(self) -> "GatewaySettings":
         # As sent, as unpacked, and while it is checked.
-        body_bytes = (2 + CHECK_FACTOR) * self.gateway_max_body_bytes
+        body_bytes = (2 + READ_FACTOR) * self.gateway_max_body_bytes
         connections_bytes = CONNECTION_BYTES * self.gateway_max_connections
         if self.memory_budget_bytes < body_bytes + connections_bytes:
             raise ValueError(

@@ -24,9 +24,11 @@ from gateway.waiters import Watch
 from runtime.budget import Holding
 from runtime.logs import get_logger
 from schemas.errors import PayloadTooLarge, PenstockError, RequestError, StoreUnavailable
-from schemas.inputs import CheckedInput
+from schemas.images import IMAGE_TYPES
+from schemas.inputs import CheckedInput, check_input
 from schemas.jobs import Job, Payload, Status
 from schemas.names import new_job_id
+from schemas.signature import Signature
 from schemas.topics import Lane
 from stores.seams import Admission, IdempotencyKey, JobKey
 
@@ -126,12 +128,19 @@ class SubmitEndpoint:
             entry = services.catalog.choose(submit.model, submit.version)
             lane = Lane(entry.model, entry.version, submit.options.lane)
             told.model, told.version, told.lane = lane.model, lane.version, lane.cls
-            checked = await services.input_checks.check(entry.signature, submit.payload)
+            checked = await self._check(entry.signature, submit.payload)
             self._hold_travelling(checked.payload, body, held)
             job = self._job(key, lane, submit, checked)
             idempotency = _idempotency(scope, headers, body)
             services.depths.admit(lane)
             return await services.submissions.submit(job, checked.payload, idempotency, _traceparent(headers))
+
+    async def _check(self, signature: Signature, payload: Payload) -> CheckedInput:
+        return await self._services.reader.run(
+            len(payload.value),
+            lambda hold: check_input(signature, payload, hold),
+            is_image=payload.content_type in IMAGE_TYPES,
+        )
 
     def _hold_travelling(self, payload: Payload, body: bytes, held: Holding) -> None:
         """Short values in JSON can be several times as large as tensors: say so in the caller's terms."""

@@ -13,7 +13,6 @@ import orjson
 
 from gateway.app import GatewayApp
 from gateway.in_flight import InFlight
-from gateway.input_check import InputChecks
 from gateway.lane_depth import LaneDepths
 from gateway.links import Links
 from gateway.model_life import ModelLife
@@ -26,6 +25,7 @@ from producers.memory import MemoryLog
 from producers.model_states import ModelStates
 from runtime.budget import MemoryBudget
 from runtime.health import Check
+from runtime.reading import InputReader
 from schemas.catalog import CatalogEntry
 from schemas.errors import ErrorBody
 from schemas.jobs import Job, Payload, Status, Terminal
@@ -127,7 +127,7 @@ class House:
             depths=self.depths,
             budget=self.budget,
             in_flight=self.in_flight,
-            input_checks=InputChecks(self.budget),
+            reader=InputReader(self.budget),
             submissions=self.submissions,
             jobs=self.store,
             signals=self.signals,
