@@ -5,8 +5,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-from runtime.budget import MemoryBudget
-from schemas.errors import Unavailable
+from runtime.budget import Holding, MemoryBudget
+from schemas.errors import PayloadTooLarge, Unavailable
 from schemas.images import Hold
 
 T = TypeVar("T")
@@ -33,7 +33,8 @@ class InputReader:
     async def run(self, payload_bytes: int, read: Callable[[Hold], T], *, is_image: bool = False) -> T:
         """What `read` makes of an input of so many bytes. It is told whom to ask for memory, and may be called again.
 
-        Raises what `read` raises, and `Unavailable` where the process has no room for it.
+        Raises what `read` raises; `Unavailable` where the process has no room for it now, `PayloadTooLarge` where it
+        never has any for its images.
         """
         images = _SmallImages()
         try:
@@ -52,12 +53,17 @@ class InputReader:
 
     def _read_large(self, payload_bytes: int, read: Callable[[Hold], T], hold: Hold) -> T:
         with self._budget.hold("checks") as held:
-            held.grow(READ_FACTOR * payload_bytes)
+            held.grow(min(READ_FACTOR * payload_bytes, self._budget.limit_bytes))
             return read(hold)
 
     def _read_images(self, read: Callable[[Hold], T]) -> T:
         with self._budget.hold("pixels") as held:
-            return read(held.grow)
+            return read(lambda payload_bytes: self._grow(held, payload_bytes))
+
+    def _grow(self, held: Holding, payload_bytes: int) -> None:
+        if held.held_bytes + payload_bytes > self._budget.limit_bytes:  # there will never be room for it
+            raise PayloadTooLarge("to read the input takes more memory than this process may use", param="input")
+        held.grow(payload_bytes)
 
 
 class _SmallImages:

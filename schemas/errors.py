@@ -39,9 +39,17 @@
 Drivers' own errors are wrapped once, where the driver is called, with the cause kept.
 """
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import msgspec
+
+# An error may quote what it refuses, which may be megabytes.
+MAX_MESSAGE_CHARACTERS: Final = 2000
+MAX_PARAM_CHARACTERS: Final = 200
+
+
+def shortened(text: str, characters: int) -> str:
+    return text if len(text) <= characters else f"{text[: characters - 3]}..."
 
 
 class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=False):
@@ -73,7 +81,8 @@ class PenstockError(Exception):
 
     def body(self) -> ErrorBody:
         """The part of the error that may be shown outside."""
-        return ErrorBody(code=self.code, message=self.message, type=self.type, param=self.param)
+        param = None if self.param is None else shortened(self.param, MAX_PARAM_CHARACTERS)
+        return ErrorBody(self.code, shortened(self.message, MAX_MESSAGE_CHARACTERS), self.type, param)
 
 
 class RequestError(PenstockError):

@@ -6,7 +6,7 @@ import pytest
 
 from runtime.budget import MemoryBudget
 from runtime.reading import INLINE_BYTES, INLINE_IMAGE_BYTES, READ_FACTOR, InputReader
-from schemas.errors import InvalidInput, Unavailable
+from schemas.errors import InvalidInput, PayloadTooLarge, Unavailable
 from schemas.images import Hold
 
 MIB = 1024 * 1024
@@ -58,11 +58,25 @@ async def test_what_an_input_takes_is_held_while_it_is_read() -> None:
 
 
 async def test_without_room_in_the_budget_the_caller_is_told_to_try_again() -> None:
+    budget = MemoryBudget(200 * MIB)
+    reader = InputReader(budget)
+    with budget.hold("others") as others:
+        others.grow(198 * MIB)
+        with pytest.raises(Unavailable, match="try again"):
+            await reader.run(1, lambda hold: where(hold, 4 * MIB))
+        with pytest.raises(Unavailable, match="try again"):
+            await reader.run(MIB, where)
+
+
+async def test_images_that_there_will_never_be_room_for_are_too_large() -> None:
     reader = InputReader(MemoryBudget(3 * MIB))
-    with pytest.raises(Unavailable, match="try again"):
-        await reader.run(1, lambda hold: where(hold, 4 * MIB))
-    with pytest.raises(Unavailable, match="try again"):
-        await reader.run(MIB, where)
+    with pytest.raises(PayloadTooLarge):
+        await reader.run(1, lambda hold: where(hold, 2 * MIB, 2 * MIB))
+
+
+async def test_a_large_input_is_read_when_it_has_the_budget_for_itself() -> None:
+    budget = MemoryBudget(3 * MIB)
+    assert await InputReader(budget).run(MIB, lambda _hold: budget.held_bytes) == 3 * MIB
 
 
 @pytest.mark.parametrize("payload_bytes", [1, INLINE_BYTES + 1])
