@@ -21,8 +21,9 @@ UNCOUNTED_HEAD_BYTES: Final = 4 * 1024
 UNCOUNTED_BYTES: Final = 8 * 1024
 # Before a client's rate counts: networks pause, and first packets are slow.
 GRACE_S: Final = 10.0
-# A refused client is given this long to read why, while what it still sends is thrown away.
+# A refused client is given this long to read why, while so much of what it still sends is thrown away.
 LINGER_S: Final = 2.0
+LINGER_BYTES: Final = 1024 * 1024
 # Files and sockets of a process that are no client's: databases, brokers, logs.
 RESERVED_FILES: Final = 96
 MIN_CONNECTIONS: Final = 16

@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from runtime.budget import Holding
 from runtime.http_limits import (
     CUT,
+    LINGER_BYTES,
     LINGER_S,
     MAX_HEAD_BYTES,
     MAX_HEADERS,
@@ -80,6 +81,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._last_head_bytes = 0
         self.headers = []
         self._deaf = False  # nothing more is heard from this client
+        self._discarded_bytes = 0  # of what is not heard, or came after its answer
         self._closing_since_s: float | None = None
         self._unsent_since_s = 0.0
         self._unsent_bytes = 0
@@ -103,7 +105,9 @@ class LimitedProtocol(HttpToolsProtocol):
             holding.release()
 
     def data_received(self, data: bytes) -> None:
-        if len(data) <= PIECE_BYTES and not self.pipeline:
+        if not self._hears():
+            self._discard(len(data))
+        elif len(data) <= PIECE_BYTES and not self.pipeline:
             self._feed(data)
         else:
             self._feed_pieces(memoryview(data))
@@ -153,6 +157,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._awaited = Awaited.HEAD
+        self._discarded_bytes = 0
 
     def on_headers_complete(self) -> None:
         if not self._hears():
@@ -171,7 +176,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self._frame_bytes -= len(body)
         self._body_bytes += len(body)
         super().on_body(body)
-        if not self.cycle.response_complete:
+        if self.cycle.response_complete:
+            self._discard(len(body))
+        else:
             self._count_unread(len(body))
 
     def on_chunk_complete(self) -> None:
@@ -268,6 +275,13 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse_head()
         elif self._awaited is Awaited.HEAD:
             self._count_heads()
+
+    def _discard(self, some_bytes: int) -> None:
+        """Whoever goes on sending for long costs others time: it has to wait, and is then cut off."""
+        self._discarded_bytes += some_bytes
+        if self._discarded_bytes > LINGER_BYTES:
+            self._deaf = True
+            self.flow.pause_reading()
 
     def _count_unread(self, more_bytes: int) -> None:
         try:

@@ -43,6 +43,7 @@ class HttpHouse:
         self.running = 0
         self.most_running = 0
         self.gone = 0
+        self.hasty = False  # answers before the body has come
         self.answer = b""
         self.port = 0
         self._peers: list[Peer] = []
@@ -55,7 +56,7 @@ class HttpHouse:
         try:
             await self.reads.wait()
             size, more = 0, True
-            while more:
+            while more and not self.hasty:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     self.gone += 1
@@ -74,6 +75,10 @@ class HttpHouse:
     def held_bytes(self) -> int:
         """Beside what is set apart for connections."""
         return self.budget.held_bytes - self.connections.limits.connections * CONNECTION_BYTES
+
+    @property
+    def pauses(self) -> bool:
+        return any(each.flow.read_paused for each in self.server.server_state.connections)  # type: ignore[union-attr]
 
     @property
     def awaits_head(self) -> bool:
