@@ -11,8 +11,8 @@ from typing import Annotated, Final
 
 import msgspec
 
+from schemas.document import FORMS
 from schemas.errors import InvalidInput
-from schemas.inputs import FORMS
 from schemas.topics import LaneClass
 
 

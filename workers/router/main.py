@@ -7,11 +7,13 @@ from typing import Final
 
 from producers.catalog import Catalog, catalog_topic
 from producers.kafka_publisher import KafkaPublisher
+from runtime.budget import MemoryBudget
 from runtime.clock import now_utc
 from runtime.health import Check
 from runtime.lifecycle import SideTasks
 from runtime.logs import get_logger
 from runtime.process import StoppedEarly, open_patiently, run_process, unless_stopped
+from runtime.reading import InputReader
 from stores.postgres import PostgresAdmissions
 from workers.batches import Batches
 from workers.consuming.kafka_consumer import KafkaConsumer
@@ -63,7 +65,15 @@ class RouterRole:
             side.start(consumer.watch(), "watch")
             placing = Placing(settings.topics, settings.router_lane_patience_s)
             pipeline = Pipeline(
-                consumer, publisher, admissions, self._catalog, settings.topics, settings.limits, now_utc, placing
+                consumer,
+                publisher,
+                admissions,
+                self._catalog,
+                settings.topics,
+                settings.limits,
+                now_utc,
+                placing,
+                InputReader(MemoryBudget(settings.memory_budget_bytes)),
             )
             tiers = [
                 Tier(number, delay_s, publisher, settings.topics, placing, now_utc)
