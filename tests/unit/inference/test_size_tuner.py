@@ -238,7 +238,7 @@ def test_no_sequence_of_runs_makes_it_raise(
             sizer.observe(rows, rows * row_cost, fixed_s + row_s * rows)
             assert 1 <= sizer.rows <= ceiling
             assert 1 <= sizer.best_rows <= ceiling
-            assert sizer.row_s() is None or sizer.row_s() >= 0
+            assert (sizer.row_s() or 0) >= 0
 
 
 def test_a_model_of_tokens_is_sized_by_what_a_token_costs() -> None:

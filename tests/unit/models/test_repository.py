@@ -1,6 +1,11 @@
 """What a scan of the model repository finds, in which order, and what it says of models that cannot be served."""
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import pytest
 from structlog.testing import capture_logs
@@ -12,6 +17,7 @@ from workers.inference.models.repository import ModelRepository, natural_order
 from workers.inference.models.snapshot import Snapshot
 
 ONNX_ONLY = installed("onnxruntime")
+NOBODY: Final = 65534
 
 
 def names(root: Path, *patterns: str) -> list[str]:
@@ -223,3 +229,75 @@ def test_a_look_at_patterns_that_find_nothing_finds_nothing(tmp_path: Path) -> N
     assert ModelRepository(tmp_path, ONNX_ONLY).look(["other"]) == Snapshot({}, {}, frozenset())
     with pytest.raises(ConfigurationError, match="cannot be read"):
         ModelRepository(tmp_path / "gone", ONNX_ONLY).look()
+
+
+@contextmanager
+def as_anybody() -> Iterator[None]:
+    """Without the rights of the superuser, who may read everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+class TestWhatCannotBeRead:
+    """`good` can be read, and of `bad` there is something that this user may not."""
+
+    @pytest.fixture
+    def root(self) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory() as directory:
+            Path(directory).chmod(0o755)
+            write_model(Path(directory), name="good")
+            write_model(Path(directory), name="bad", versions=("1", "2"))
+            yield Path(directory)
+
+    @pytest.mark.parametrize(
+        ("closed", "mode", "problem", "there"),
+        [
+            ("bad", 0o000, "bad", set()),
+            ("bad", 0o444, "bad", {"bad/1", "bad/2"}),  # its names can be seen, and nothing behind them
+            ("bad/model.yaml", 0o000, "bad", {"bad/1", "bad/2"}),
+            ("bad/2", 0o000, "bad/2", {"bad/1", "bad/2"}),
+            ("bad/2", 0o444, "bad/2", {"bad/1", "bad/2"}),
+            ("bad/2/model.onnx", 0o000, None, {"bad/1", "bad/2"}),  # it is told when it is loaded
+        ],
+    )
+    def test_is_a_problem_of_its_model_or_version_alone(
+        self, root: Path, closed: str, mode: int, problem: str | None, there: set[str]
+    ) -> None:
+        everything = ModelRepository(root, ONNX_ONLY).look()
+        (root / closed).chmod(mode)
+        repository = ModelRepository(root, ONNX_ONLY)
+        with as_anybody():
+            look = repository.look()
+            repository.marks()
+            served = {version.name for version in repository.scan()}
+        assert set(look.problems) == ({problem} if problem else set())
+        assert all("cannot be read: Permission denied" in told for told in look.problems.values())
+        assert "good/1" in served
+        assert look.there == {"good/1", *there}
+        assert not any(look.is_gone(found.version) for found in everything.found.values())
+
+    def test_folders_that_can_be_no_model_are_passed_over(self, root: Path) -> None:
+        (root / "lost+found").mkdir(mode=0o000)
+        with as_anybody():
+            assert ModelRepository(root, ONNX_ONLY).look().problems == {}
+
+    @pytest.mark.parametrize("filename", ["x" * 300, "nul\0", "loop", "\ud800"])
+    def test_a_file_name_that_no_file_can_have_is_a_problem_of_its_version(self, root: Path, filename: str) -> None:
+        output = {"name": "label", "data_type": "TYPE_INT64", "dims": [], "label_filename": filename}
+        write_model(root, fields(name="bad", output=[output]), name="bad")
+        (root / "bad" / "1" / "loop").symlink_to("loop")
+        look = ModelRepository(root, ONNX_ONLY).look()
+        assert set(look.found) == {"good/1"}
+        assert "bad/1" in look.problems or "bad" in look.problems
+
+    def test_links_in_a_circle_are_a_problem_of_what_they_stand_for(self, root: Path) -> None:
+        (root / "bad" / "2" / "model.onnx").unlink()
+        (root / "bad" / "2" / "model.onnx").symlink_to("model.onnx")
+        (root / "circle").symlink_to("circle")
+        assert set(ModelRepository(root, ONNX_ONLY).look().problems) == {"bad/2", "circle"}

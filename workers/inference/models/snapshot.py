@@ -23,23 +23,34 @@ Files = frozenset[FileMark]
 
 
 class Found(NamedTuple):
-    """A version as it stands in the repository."""
+    """A version as it stands in the repository: the files of its directory, and its tokenizer's, wherever that lies.
+
+    Labels count among neither: they are in the version's signature.
+    """
 
     version: ModelVersion
     files: Files
+    tokenizer: Files = frozenset()
 
     @property
     def size_bytes(self) -> int:
         """Of all its files: what it is reckoned to take in memory."""
-        return sum(file.size_bytes for file in self.files)
+        return sum(file.size_bytes for file in self.files | self.tokenizer)
 
 
 class Snapshot(NamedTuple):
-    """Versions by name that can be served, what is wrong with others, and the names of all that are there."""
+    """Versions by name that can be served, what is wrong with others, and the names of all that are there.
+
+    `unlisted` are models whose folder cannot be listed, so that any of their versions may be there.
+    """
 
     found: Mapping[str, Found]
     problems: Mapping[str, str]
     there: frozenset[str]
+    unlisted: frozenset[str] = frozenset()
+
+    def is_gone(self, version: ModelVersion) -> bool:
+        return version.name not in self.there and version.model not in self.unlisted
 
 
 def files_under(directory: Path) -> Files:

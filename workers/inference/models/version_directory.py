@@ -22,12 +22,15 @@ MAX_LABEL_BYTES: Final = 4 * 1024 * 1024
 def read_version(
     file: ModelFile, version: str, *, is_default: bool, is_installed: Callable[[str], bool], trust: Trust = "data"
 ) -> ModelVersion:
-    """The version as model.yaml and its directory describe it. Raises `ConfigurationError`; loads nothing.
+    """The version as model.yaml and its directory describe it. Loads nothing.
+
+    Raises `ConfigurationError` for what is wrong, and `OSError` for what cannot be read.
 
     `trust` is the operator's word: without `code`, no platform is chosen that runs code of the model's.
     """
     config = file.version(version)
     directory = file.path.parent / version
+    list(directory.iterdir())  # raises: of one that may not be read it would seem that its files are missing
     platform = _choose_platform(config, directory, is_installed, trust)
     torch = config.parameters.torch
     if platform == "pytorch_safetensors" and (torch is None or torch.architecture is None):
