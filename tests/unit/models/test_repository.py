@@ -66,6 +66,34 @@ def test_model_yaml_becomes_a_model_version_with_its_signature(tmp_path: Path) -
     )
 
 
+@pytest.mark.parametrize(
+    ("data_type", "image", "scale", "offset"),
+    [
+        ("TYPE_UINT8", {}, 1.0, 0.0),
+        ("TYPE_INT64", {}, 1.0, 0.0),
+        ("TYPE_INT8", {"offset": -128.0}, 1.0, -128.0),
+        ("TYPE_UINT8", {"scale": 0.5}, 0.5, 0.0),
+        ("TYPE_FP16", {}, 1 / 255, 0.0),
+    ],
+)
+def test_pixels_keep_their_values_for_an_input_of_integers_and_are_fractions_for_others(
+    tmp_path: Path, data_type: str, image: dict[str, float], scale: float, offset: float
+) -> None:
+    given = [{"name": "image", "data_type": data_type, "dims": [8, 8]}]
+    write_model(tmp_path, fields(input=given, image={"width": 8, "height": 8, "mode": "L", "layout": "HW", **image}))
+    (version,) = ModelRepository(tmp_path, ONNX_ONLY).scan()
+    assert version.signature.image is not None
+    assert (version.signature.image.scale, version.signature.image.offset) == (scale, offset)
+
+
+def test_types_may_be_written_as_the_protocol_writes_them(tmp_path: Path) -> None:
+    given = [{"name": "x", "data_type": "FP32", "dims": []}, {"name": "y", "data_type": "BYTES", "dims": []}]
+    write_model(tmp_path, fields(input=given, output=[{"name": "z", "data_type": "INT64", "dims": []}]))
+    (version,) = ModelRepository(tmp_path, ONNX_ONLY).scan()
+    tensors = (*version.signature.inputs, *version.signature.outputs)
+    assert [spec.datatype for spec in tensors] == ["FP32", "BYTES", "INT64"]
+
+
 def test_features_and_variable_dimensions_reach_the_signature(tmp_path: Path) -> None:
     write_model(
         tmp_path,
