@@ -13,8 +13,9 @@ from structlog.testing import capture_logs
 from schemas.errors import ConfigurationError
 from schemas.signature import ImageSpec, Signature, TensorSpec
 from tests.unit.models.repositories import fields, installed, why_not, write_model
+from tests.unit.models.snapshots import found
 from workers.inference.models.repository import ModelRepository, natural_order
-from workers.inference.models.snapshot import Snapshot
+from workers.inference.models.snapshot import Found, Snapshot, files_under, mark, weight_bytes
 
 ONNX_ONLY = installed("onnxruntime")
 NOBODY: Final = 65534
@@ -240,6 +241,30 @@ def test_a_look_finds_versions_with_their_files_and_what_is_wrong_with_others(tm
     assert {name: found.size_bytes for name, found in look.found.items()} == {"digits/1": 5}
     assert "model.onnx" in look.problems["digits/2"]
     assert look.there == {"digits/1", "digits/2"}
+
+
+@pytest.mark.parametrize(
+    ("platform", "weights"),
+    [
+        ("onnxruntime_onnx", {"model.onnx", "model.onnx.data", "more/part.bin"}),
+        ("pytorch_safetensors", {"model.safetensors", "model.onnx.data", "more/part.bin"}),
+        ("python_handler", {"handler.py", "model.onnx", "model.safetensors", "model.onnx.data", "more/part.bin"}),
+    ],
+)
+def test_weights_count_in_whatever_files_they_lie(tmp_path: Path, platform: str, weights: set[str]) -> None:
+    sizes = {"model.onnx": 1, "model.onnx.data": 10, "more/part.bin": 100, "model.safetensors": 1_000}
+    sizes |= {"handler.py": 10_000, "tokenizer.json": 100_000}
+    for name, size in sizes.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(size))
+    file = {"python_handler": "handler.py", "pytorch_safetensors": "model.safetensors"}.get(platform, "model.onnx")
+    version = found(
+        directory=tmp_path, platform=platform, file=tmp_path / file, tokenizer_file=tmp_path / "tokenizer.json"
+    ).version
+
+    assert weight_bytes(version) == sum(sizes[name] for name in weights)
+    in_memory = Found(version, files_under(tmp_path), mark(tmp_path / "tokenizer.json"))
+    assert in_memory.size_bytes == weight_bytes(version) + sizes["tokenizer.json"]
 
 
 def test_the_marks_change_with_every_file_that_a_look_depends_on(tmp_path: Path) -> None:
