@@ -3,12 +3,12 @@
 import codecs
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from schemas.errors import ConfigurationError
 from workers.inference.models.pin import Pin, hold_to_pins
-from workers.inference.models.tensor_config import OutputConfig
 
 MAX_LABEL_BYTES: Final = 4 * 1024 * 1024
 # Where an editor ends a line. Python's `splitlines` ends one at eight characters more.
@@ -56,14 +56,15 @@ def _told_apart(names: list[str]) -> tuple[str, ...]:
     return labels
 
 
-def misfit_of(output: OutputConfig, labels: int) -> str | None:
-    """Why an output cannot have so many labels; None if it can. A float output has a class a column, in its last
-    dimension. Of integers, which are the numbers of classes, no shape says how many there are."""
-    if not output.data_type.startswith("TYPE_FP"):
+def numbered(labels: Sequence[str]) -> list[str]:
+    """Those that have the number of the class behind them."""
+    return [label for index, label in enumerate(labels) if label.endswith(f" ({index})")]
+
+
+def misfit_of(data_type: str, dims: Sequence[int], labels: int) -> str | None:
+    """Why an output of this type and shape cannot have so many labels; None if it can. A float output has a class a
+    column, in its last dimension. Of integers, which are the numbers of classes, no shape says how many there are."""
+    classes = dims[-1] if dims else 1
+    if not data_type.startswith("TYPE_FP") or classes == labels:
         return None
-    classes = output.dims[-1] if output.dims else 1
-    if classes == labels:
-        return None
-    return (
-        f"{output.label_filename} has {labels} labels, and the output {classes} classes with dims {list(output.dims)}"
-    )
+    return f"has {labels} labels, and the output {classes} classes with dims {list(dims)}"

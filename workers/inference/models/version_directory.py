@@ -116,8 +116,8 @@ def _input(tensor: InputConfig) -> TensorSpec:
 
 def _output(tensor: OutputConfig, path: Path, directory: Path, pins: tuple[Pin, ...]) -> TensorSpec:
     labels = () if tensor.label_filename is None else read_labels(_locate(directory, tensor.label_filename), pins)
-    if labels and (misfit := misfit_of(tensor, len(labels))) is not None:
-        raise ConfigurationError(f"{path}: output {tensor.name!r}: {misfit}")
+    if labels and (misfit := misfit_of(tensor.data_type, tensor.dims, len(labels))) is not None:
+        raise ConfigurationError(f"{path}: output {tensor.name!r}: {tensor.label_filename} {misfit}")
     return TensorSpec(tensor.name, DATATYPES[tensor.data_type], (-1, *tensor.dims), labels)
 
 
