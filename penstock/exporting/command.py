@@ -71,4 +71,4 @@ def _folder(graph: Graph, aside: Path, name: str, version: str, max_batch_size: 
         "output": outputs,
         **({"features": list(graph.features)} if graph.features else {}),
     }
-    return ModelFolder(fields, files)
+    return ModelFolder(fields, aside, files)

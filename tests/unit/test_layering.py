@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,27 @@ def test_a_package_imports_only_what_lies_below_it(package: str) -> None:
     wrong = [(path.name, name) for path in modules(package) for name in imports(path) if name in ours - allowed]
 
     assert not wrong
+
+
+def test_no_module_imports_in_a_circle_not_even_for_its_types() -> None:
+    names = {module_name(path): path for package in ALLOWED for path in modules(package)}
+    graph = {name: set(modules_imported(path)) & names.keys() - {name} for name, path in names.items()}
+
+    assert list(TopologicalSorter(graph).static_order())  # raises `CycleError` with the circle
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def modules_imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from names
+            yield node.module or ""
 
 
 def test_no_module_is_named_for_nothing() -> None:

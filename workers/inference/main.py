@@ -112,9 +112,10 @@ class Worker:
         self._waiting_for = "models are being loaded"
         tasks = [side.start(pipeline.run(), "pipeline")]
         try:
-            await unless_stopped(roster.start(partial(is_named, patterns)), stop)
-            self._waiting_for = None
+            await unless_stopped(roster.start(), stop)
             tasks.append(side.start(roster.follow(), "roster"))
+            await unless_stopped(roster.loaded(partial(is_named, patterns)), stop)
+            self._waiting_for = None
             await stop.wait()
         finally:
             for task in tasks:

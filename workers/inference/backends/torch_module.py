@@ -16,6 +16,7 @@ from workers.inference.backends.threads import default_threads, usable_cores
 from workers.inference.backends.transfers import PinnedTransfers, PlainTransfers, Transfers
 from workers.inference.models.model_parameters import TorchParameters
 from workers.inference.models.model_version import ModelVersion
+from workers.inference.models.snapshot import weight_bytes
 
 _FLOATS: Final = {"FP16": torch.float16, "FP32": torch.float32, "FP64": torch.float64}
 _AUTOCAST: Final = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -107,7 +108,7 @@ def torch_backend(
         signature,
         where,
         PinnedTransfers(where) if where.type == "cuda" and options.pinned_memory else PlainTransfers(where),
-        threads=options.threads or default_threads(version.file.stat().st_size, usable_cores()),
+        threads=options.threads or default_threads(weight_bytes(version), usable_cores()),
         autocast=None if options.autocast is None else _AUTOCAST[options.autocast],
         compiled=options.compile is not False,
     )

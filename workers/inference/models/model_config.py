@@ -9,28 +9,22 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
+import numpy as np
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from schemas.signature import ImageSpec
-from workers.inference.models.batching_config import Cost, DynamicBatching, PaddingConfig
-from workers.inference.models.batching_rules import batching_problems
-from workers.inference.models.data_types import DataType
-from workers.inference.models.model_parameters import Parameters, Section
+from schemas.tensors import DTYPES
+from workers.inference.models.batching_config import BatchedConfig
+from workers.inference.models.data_types import DATATYPES
+from workers.inference.models.model_parameters import Section
 from workers.inference.models.platforms import PLATFORMS, PlatformName, Trust
+from workers.inference.models.tensor_config import InputConfig
 
 MetricValue = float | int | str
 Isolation = Literal["none", "process"]
-
-
-def _dimension(size: object) -> object:
-    if isinstance(size, int) and not isinstance(size, bool) and (size == -1 or size >= 1):
-        return size
-    raise ValueError("a dimension is a size of at least 1, or -1 where it varies")
-
-
-Dimensions = tuple[Annotated[int, BeforeValidator(_dimension)], ...]
+FEWEST_SHADES: Final = 15  # a step less than the 16 of four bits
 
 
 def _digest(value: object) -> object:
@@ -40,22 +34,6 @@ def _digest(value: object) -> object:
 
 
 Digest = Annotated[str, BeforeValidator(_digest)]
-
-
-class InputConfig(Section):
-    name: str = Field(min_length=1)
-    data_type: DataType
-    dims: Dimensions  # without the batch dimension
-    allow_nan: bool = False
-    text: bool = False  # of TYPE_STRING: UTF-8 only; without being said for ONNX, scikit-learn and tokenizers
-    vocab_size: PositiveInt | None = None  # of integers that are token ids: they are less
-
-
-class OutputConfig(Section):
-    name: str = Field(min_length=1)
-    data_type: DataType
-    dims: Dimensions  # without the batch dimension
-    label_filename: str | None = None  # one class name a line
 
 
 class Warmup(Section):
@@ -71,7 +49,7 @@ class ImageConfig(Section):
     height: PositiveInt
     mode: Literal["L", "RGB"] = "RGB"
     layout: Literal["CHW", "HWC", "HW"] = "CHW"
-    scale: float = 1.0 / 255.0
+    scale: float | None = None  # default: 1/255, or 1 for an input of integers
     offset: float = 0.0
     invert: Literal["never", "always", "auto"] = "never"
 
@@ -80,22 +58,44 @@ class ImageConfig(Section):
         size, channels = (self.height, self.width), 3 if self.mode == "RGB" else 1
         return {"CHW": (channels, *size), "HWC": (*size, channels), "HW": size}[self.layout]
 
-    def spec(self, only_input: str) -> ImageSpec:
-        return ImageSpec(**{**self.model_dump(), "input": self.input or only_input})
+    def spec(self, tensor: InputConfig) -> ImageSpec:
+        """For the one input, which takes images."""
+        return ImageSpec(**{**self.model_dump(), "input": tensor.name, "scale": self._scale(tensor)})
+
+    def _scale(self, tensor: InputConfig) -> float:
+        if self.scale is not None:
+            return self.scale
+        return 1.0 if _integers(tensor) else 1.0 / 255.0
+
+    def value_problems(self, tensor: InputConfig) -> Iterator[str]:
+        """Whether black and white and what lies between can be told apart in a tensor of integers."""
+        integers, scale = _integers(tensor), self._scale(tensor)
+        if integers is None:
+            return
+        darkest, lightest = sorted([self.offset, 255 * scale + self.offset])
+        if darkest < integers.min or lightest > integers.max:
+            yield (
+                f"image: makes values from {darkest:g} to {lightest:g}, and input {tensor.name!r} is "
+                f"{tensor.data_type}, from {integers.min} to {integers.max}: scale and offset bring them there"
+            )
+        elif lightest - darkest < FEWEST_SHADES:
+            yield (
+                f"image.scale: leaves values from {darkest:g} to {lightest:g} for input {tensor.name!r}, which is "
+                f"{tensor.data_type} and has no fractions (without scale, values are 0 to 255)"
+            )
 
 
-class VersionConfig(Section):
+def _integers(tensor: InputConfig) -> "np.iinfo[Any] | None":
+    """The bounds of the tensor's type, where it holds integers."""
+    dtype = np.dtype(DTYPES[DATATYPES[tensor.data_type]])
+    return np.iinfo(dtype) if dtype.kind in "iu" else None
+
+
+class VersionConfig(BatchedConfig):
     """Everything model.yaml says of one version, its overrides laid over the model's own fields."""
 
     platform: tuple[PlatformName, ...] = Field(min_length=1)
-    max_batch_size: int = Field(ge=1, le=65_536)
-    input: tuple[InputConfig, ...] = Field(min_length=1)
-    output: tuple[OutputConfig, ...] = Field(min_length=1)
-    dynamic_batching: DynamicBatching = DynamicBatching()
-    cost: Cost | None = None  # of a row; default: tokens, or the elements of the first input that is padded, or rows
-    padding: PaddingConfig = PaddingConfig()
     model_warmup: tuple[Warmup, ...] = ()
-    parameters: Parameters = Parameters()
     isolation: Isolation = "none"
     run_limit_seconds: PositiveFloat | None = None  # of one run of a micro-batch
     trust: Trust = "data"
@@ -112,7 +112,7 @@ class VersionConfig(Section):
             *self._warmup_problems(),
             *self._value_problems(),
             *self._tokenizer_problems(),
-            *batching_problems(self),
+            *self.batching_problems(),
             *self._image_problems(),
             *self._feature_problems(),
             *self._trust_problems(),
@@ -175,6 +175,7 @@ class VersionConfig(Section):
             yield f"image.input: {self.image.input!r} is not among the inputs"
         if tensor.data_type in ("TYPE_STRING", "TYPE_BOOL"):
             yield f"image: input {tensor.name!r} is {tensor.data_type}; pixels are numbers"
+        yield from self.image.value_problems(tensor)
         if not _fits(tensor.dims, self.image.row_shape):
             yield (
                 f"image: makes rows of shape {list(self.image.row_shape)}, and input {tensor.name!r} "
