@@ -167,7 +167,7 @@ def test_metadata_stays_with_the_job() -> None:
             ),
             "invalid_input",
             "inputs[0].shape[0]",
-            "Expected `int` <=",
+            "out of range",
         ),
     ],
 )

@@ -9,13 +9,11 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Literal, Self
 
-import numpy as np
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
-from schemas.signature import ImageSpec
-from schemas.tensors import DTYPES
+from schemas.signature import Datatype, ImageSpec, TensorSpec, default_scale, why_pixels_do_not_fit
 from workers.inference.models.batching_config import BatchedConfig
 from workers.inference.models.data_types import DATATYPES
 from workers.inference.models.model_parameters import Section
@@ -24,7 +22,6 @@ from workers.inference.models.tensor_config import InputConfig
 
 MetricValue = float | int | str
 Isolation = Literal["none", "process"]
-FEWEST_SHADES: Final = 15  # a step less than the 16 of four bits
 
 
 def _digest(value: object) -> object:
@@ -49,7 +46,7 @@ class ImageConfig(Section):
     height: PositiveInt
     mode: Literal["L", "RGB"] = "RGB"
     layout: Literal["CHW", "HWC", "HW"] = "CHW"
-    scale: float | None = None  # default: 1/255, or 1 for an input of integers
+    scale: float | None = None  # default: what suits the input's type
     offset: float = 0.0
     invert: Literal["never", "always", "auto"] = "never"
 
@@ -58,37 +55,12 @@ class ImageConfig(Section):
         size, channels = (self.height, self.width), 3 if self.mode == "RGB" else 1
         return {"CHW": (channels, *size), "HWC": (*size, channels), "HW": size}[self.layout]
 
-    def spec(self, tensor: InputConfig) -> ImageSpec:
-        """For the one input, which takes images."""
-        return ImageSpec(**{**self.model_dump(), "input": tensor.name, "scale": self._scale(tensor)})
+    def scale_for(self, datatype: Datatype) -> float:
+        return default_scale(datatype) if self.scale is None else self.scale
 
-    def _scale(self, tensor: InputConfig) -> float:
-        if self.scale is not None:
-            return self.scale
-        return 1.0 if _integers(tensor) else 1.0 / 255.0
-
-    def value_problems(self, tensor: InputConfig) -> Iterator[str]:
-        """Whether black and white and what lies between can be told apart in a tensor of integers."""
-        integers, scale = _integers(tensor), self._scale(tensor)
-        if integers is None:
-            return
-        darkest, lightest = sorted([self.offset, 255 * scale + self.offset])
-        if darkest < integers.min or lightest > integers.max:
-            yield (
-                f"image: makes values from {darkest:g} to {lightest:g}, and input {tensor.name!r} is "
-                f"{tensor.data_type}, from {integers.min} to {integers.max}: scale and offset bring them there"
-            )
-        elif lightest - darkest < FEWEST_SHADES:
-            yield (
-                f"image.scale: leaves values from {darkest:g} to {lightest:g} for input {tensor.name!r}, which is "
-                f"{tensor.data_type} and has no fractions (without scale, values are 0 to 255)"
-            )
-
-
-def _integers(tensor: InputConfig) -> "np.iinfo[Any] | None":
-    """The bounds of the tensor's type, where it holds integers."""
-    dtype = np.dtype(DTYPES[DATATYPES[tensor.data_type]])
-    return np.iinfo(dtype) if dtype.kind in "iu" else None
+    def spec(self, only_input: TensorSpec) -> ImageSpec:
+        scale = self.scale_for(only_input.datatype)
+        return ImageSpec(**{**self.model_dump(), "input": only_input.name, "scale": scale})
 
 
 class VersionConfig(BatchedConfig):
@@ -173,9 +145,10 @@ class VersionConfig(BatchedConfig):
         (tensor,) = self.input
         if self.image.input not in (None, tensor.name):
             yield f"image.input: {self.image.input!r} is not among the inputs"
-        if tensor.data_type in ("TYPE_STRING", "TYPE_BOOL"):
-            yield f"image: input {tensor.name!r} is {tensor.data_type}; pixels are numbers"
-        yield from self.image.value_problems(tensor)
+        datatype = DATATYPES[tensor.data_type]
+        unfit = why_pixels_do_not_fit(datatype, self.image.scale_for(datatype), self.image.offset)
+        if unfit is not None:
+            yield f"image: {unfit} (input {tensor.name!r})"
         if not _fits(tensor.dims, self.image.row_shape):
             yield (
                 f"image: makes rows of shape {list(self.image.row_shape)}, and input {tensor.name!r} "

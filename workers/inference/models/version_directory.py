@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import orjson
 
@@ -111,7 +112,7 @@ def _signature(
         inputs=inputs,
         outputs=tuple(_output(tensor, path, directory, pins) for tensor in config.output),
         features=config.features,
-        image=config.image.spec(config.input[0]) if config.image else None,
+        image=config.image.spec(inputs[0]) if config.image else None,
     )
 
 
