@@ -71,6 +71,7 @@ class Stack:
         self._on_line = on_line
         self._open = AsyncExitStack()
         self._roles: dict[str, Part] = {}
+        self._supervising: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         host = self._host
@@ -95,7 +96,8 @@ class Stack:
             await start_all(list(self._roles.values()))
             await self._until_announced()
             supervisor = Supervisor([*self.services.parts, *self._roles.values()], self._announce)
-            opening.push_async_callback(end_task, asyncio.create_task(supervisor.run(), name="supervisor"))
+            self._supervising = asyncio.create_task(supervisor.run(), name="supervisor")
+            opening.push_async_callback(end_task, self._supervising)
             self._open = opening.pop_all()
         return self
 
@@ -103,6 +105,12 @@ class Stack:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._open.aclose()
+
+    async def watch(self) -> None:
+        """Return never: what dies is started again. Raises what the supervisor failed with, if it ever does."""
+        if self._supervising is None:
+            raise RuntimeError("the stack is not open")
+        await asyncio.shield(self._supervising)
 
     async def _prepare(self, env: Mapping[str, str]) -> None:
         try:
@@ -198,6 +206,6 @@ def reachable(host: str) -> str:
 
 
 async def end_task(task: asyncio.Task[None]) -> None:
+    """What it may have failed with is told by whoever watches it, not again at the end."""
     task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    await asyncio.wait([task])

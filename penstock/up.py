@@ -13,7 +13,7 @@ import click
 import penstock
 from penstock.console import Console
 from penstock.embedded.locations import default_data_dir
-from penstock.errors import StackError
+from penstock.errors import StackError, in_a_line
 from penstock.invalid_settings import invalid_settings
 from penstock.stack import Stack
 from penstock.welcome import welcome
@@ -71,8 +71,8 @@ def up(
     options = UpOptions(kept, port, models or example_models(), workers, open_when_ready)
     try:
         asyncio.run(Up(options, Console(sys.stderr)).run())
-    except StackError as error:
-        raise click.ClickException(str(error)) from error
+    except (StackError, OSError) as error:
+        raise click.ClickException(in_a_line(error)) from error
 
 
 def refuse_invalid_settings() -> None:
@@ -126,7 +126,7 @@ class Up:
             click.echo(welcome(stack, self._options.models, time.monotonic() - began))
             if self._options.open_when_ready:
                 click.launch(f"{stack.gateway_url}/docs")
-            await asyncio.Event().wait()
+            await stack.watch()
 
     def _on_signal(self, serving: asyncio.Task[None]) -> None:
         if self._stopping:

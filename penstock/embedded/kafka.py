@@ -114,7 +114,8 @@ class Kafka:
     def ended(self) -> None:
         if self._archive is not None:
             self._archive.keep(self._written_archive)
-            self._written_archive.unlink(missing_ok=True)
+            with suppress(OSError):  # what is left costs room, nothing else
+                self._written_archive.unlink(missing_ok=True)
 
     @property
     def _written_archive(self) -> Path:
