@@ -81,7 +81,7 @@ class KafkaSettings(Settings):
         return tuple(map(float, self.retry_delays_s.split(",")))
 
     def client_options(self) -> dict[str, Any]:
-        """What every aiokafka client takes to reach the cluster."""
+        """What an aiokafka client takes to reach the cluster. Consumers take `consumer_options`."""
         options: dict[str, Any] = {
             "bootstrap_servers": self.kafka_bootstrap_servers,
             "security_protocol": self.kafka_security_protocol,
@@ -93,6 +93,19 @@ class KafkaSettings(Settings):
             options["sasl_plain_username"] = self.kafka_sasl_username
             options["sasl_plain_password"] = self.kafka_sasl_password.get_secret_value()
         return options
+
+    def consumer_options(self) -> dict[str, Any]:
+        """What every aiokafka consumer takes.
+
+        Others write to our topics, in transactions as well: what they took back, or have not yet committed, is no
+        record. Offsets are committed by us alone.
+        """
+        return {
+            **self.client_options(),
+            "isolation_level": "read_committed",
+            "enable_auto_commit": False,
+            "auto_offset_reset": "earliest",
+        }
 
 
 class PostgresSettings(Settings):

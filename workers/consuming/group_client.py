@@ -41,10 +41,8 @@ def group_client(
     """
     session_timeout_ms = int(settings.kafka_session_timeout_s * 1000)
     client = AIOKafkaConsumer(
-        **settings.client_options(),
+        **settings.consumer_options(),
         group_id=group,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
         partition_assignment_strategy=[StickyPartitionAssignor],
         session_timeout_ms=session_timeout_ms,
         heartbeat_interval_ms=session_timeout_ms // HEARTBEATS_PER_SESSION,
