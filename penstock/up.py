@@ -14,7 +14,7 @@ import penstock
 from penstock.console import Console
 from penstock.embedded.locations import default_data_dir
 from penstock.errors import StackError, in_a_line
-from penstock.invalid_settings import invalid_settings
+from penstock.invalid_settings import invalid_settings, unknown_variables
 from penstock.stack import Stack
 from penstock.welcome import welcome
 
@@ -96,8 +96,12 @@ class Up:
     def __init__(self, options: UpOptions, console: Console) -> None:
         self._options = options
         self._console = console
+        unknown = dict(unknown_variables(os.environ))
+        for line in unknown.values():
+            console.say(line)
         self._stack = Stack(
             options.data_dir,
+            environ={name: value for name, value in os.environ.items() if name not in unknown},
             models=options.models,
             port=options.port,
             workers=options.workers,
