@@ -66,10 +66,10 @@ def up(
     """
     if ephemeral and data_dir is not None:
         raise click.UsageError("--ephemeral keeps nothing, so it takes no --data-dir")
-    kept = None if ephemeral else (data_dir or default_data_dir(os.getuid()))
     refuse_invalid_settings()
-    options = UpOptions(kept, port, models or example_models(), workers, open_when_ready)
     try:
+        kept = None if ephemeral else (data_dir or default_data_dir(os.getuid()))
+        options = UpOptions(kept, port, models or example_models(), workers, open_when_ready)
         asyncio.run(Up(options, Console(sys.stderr)).run())
     except (StackError, OSError) as error:
         raise click.ClickException(in_a_line(error)) from error

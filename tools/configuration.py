@@ -46,13 +46,10 @@ taken in upper or lower case; a variable with our prefix that nobody reads is wa
 | 2 | settings, or what they name, cannot be right: a password that is refused, a port that is taken |
 | 130, 143 | a second signal (SIGINT, SIGTERM) ended it at once |
 
-All mistakes in the settings are listed at once. What is merely away (Postgres, Kafka, Redis, tables that `penstock migrate`
-has yet to make) is waited for, with the reason in the log. `penstock up` itself exits with 0 after a signal, with 1 where
-the stack cannot start, with 2 for invalid settings; while it runs, it starts what died again until that succeeds.
-
-`penstock up` passes its environment on to the roles, tells them where its services are, and reads a few variables of
-its own (below). `penstock submit` takes `PENSTOCK_SUBMIT_TO` for its `--to`, and reads the Kafka variables where it
-writes straight to Kafka.
+All mistakes in the settings are listed at once. What is merely away (Postgres, Kafka, Redis, tables that
+`penstock migrate` has yet to make) is waited for, with the reason in the log. `penstock up` itself exits with 0 after a
+signal, with 1 where the stack cannot start, with 2 for invalid settings; while it runs, it starts what died again until
+that succeeds.
 """
 STACK: Final = """\
 ## `penstock up`
