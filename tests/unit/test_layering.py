@@ -78,6 +78,15 @@ def test_no_module_is_named_for_nothing() -> None:
     assert not wrong
 
 
+def test_every_consumer_that_reads_records_takes_the_options_of_all_consumers() -> None:
+    asks_for_offsets_alone = {ROOT / "gateway" / "lane_poller.py"}
+    opened = [path for package in ALLOWED for path in modules(package) if "AIOKafkaConsumer(" in path.read_text()]
+    wrong = [path for path in opened if ".consumer_options()" not in path.read_text()]
+
+    assert opened
+    assert set(wrong) <= asks_for_offsets_alone
+
+
 @pytest.mark.parametrize("package", ALLOWED)
 def test_nothing_reaches_outside_when_a_module_is_imported(package: str) -> None:
     wrong = []
