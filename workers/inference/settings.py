@@ -28,6 +28,13 @@ class WorkerSettings(KafkaSettings, RedisSettings, ProcessSettings):
         ByteSize(0),
         description="most bytes of model files in memory, as `4GiB`; the least recently used make room. 0: no bound",
     )
+    worker_check_interval_s: float = Field(
+        60,
+        ge=0,
+        le=86400,
+        description="between two checks that a version still answers its reference rows rightly; 0: none but at loads "
+        "and after errors of the device",
+    )
     worker_result_compression: Compression = Field("none", description="of result records: none, zstd or lz4")
     lane_partitions: int = Field(12, ge=1, le=1000, description="of a lane's topic, when the worker creates it")
 

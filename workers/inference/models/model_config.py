@@ -19,6 +19,7 @@ from workers.inference.models.batching_rules import batching_problems
 from workers.inference.models.data_types import DataType
 from workers.inference.models.model_parameters import Parameters, Section
 from workers.inference.models.platforms import PLATFORMS, PlatformName, Trust
+from workers.inference.models.reference_rows import ReferenceRows, reference_problems
 
 MetricValue = float | int | str
 Isolation = Literal["none", "process"]
@@ -92,7 +93,8 @@ class VersionConfig(Section):
     dynamic_batching: DynamicBatching = DynamicBatching()
     cost: Cost | None = None  # of a row; default: tokens, or the elements of the first input that is padded, or rows
     padding: PaddingConfig = PaddingConfig()
-    model_warmup: tuple[Warmup, ...] = ()
+    model_warmup: tuple[Warmup, ...] | None = None  # default: see backends/warmup.py; empty: none
+    reference_rows: ReferenceRows | None = None
     parameters: Parameters = Parameters()
     isolation: Isolation = "none"
     run_limit_seconds: PositiveFloat | None = None  # of one run of a micro-batch
@@ -108,6 +110,7 @@ class VersionConfig(Section):
         problems = [
             *self._repeated_names(),
             *self._warmup_problems(),
+            *reference_problems(self),
             *self._tokenizer_problems(),
             *batching_problems(self),
             *self._image_problems(),
@@ -131,7 +134,7 @@ class VersionConfig(Section):
             yield from (f"{field}: {name!r} is listed twice" for name, n in Counter(names).items() if n > 1)
 
     def _warmup_problems(self) -> Iterator[str]:
-        for index, warmup in enumerate(self.model_warmup):
+        for index, warmup in enumerate(self.model_warmup or ()):
             if warmup.batch_size > self.max_batch_size:
                 yield (
                     f"model_warmup[{index}].batch_size: {warmup.batch_size} is more than "
