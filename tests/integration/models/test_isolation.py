@@ -32,8 +32,7 @@ from tests.waiting import eventually_sync
 from workers.inference.backends.isolated import backend as isolated_backend
 from workers.inference.backends.isolated import child
 from workers.inference.backends.isolated.backend import IsolatedBackend
-from workers.inference.backends.isolated.program import DEVICE_FAILED_STATUS
-from workers.inference.execution.failures import DeviceFailed
+from workers.inference.execution.failures import DEVICE_FAILED_STATUS, DeviceFailed
 
 # Sums the values of a row; some values are words of command.
 ODD = """

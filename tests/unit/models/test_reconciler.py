@@ -19,7 +19,7 @@ from tests.unit.models.test_model_cache import Loader
 from tests.unit.models.test_model_cache import ModelLoader as LoadedModel
 from tests.waiting import eventually
 from workers.inference.engine.inference_thread import InferenceThread
-from workers.inference.lifecycle.model_cache import ModelSlot
+from workers.inference.lifecycle.model_cache import ModelCache, ModelSlot
 from workers.inference.lifecycle.model_loader import ModelLoader
 from workers.inference.lifecycle.reconciler import ModelReconciler
 from workers.inference.lifecycle.watcher import RepositoryWatch
@@ -132,6 +132,10 @@ class Shop:
         self.diary.clear()
 
 
+def loader(load: Loader, limit_bytes: int, running: InferenceThread, loading: InferenceThread) -> ModelLoader:
+    return ModelLoader(ModelCache(load, limit_bytes), bounded=limit_bytes > 0, running=running, loading=loading)
+
+
 @asynccontextmanager
 async def opened(root: Path, *patterns: str, broken: Sequence[str] = (), limit_bytes: int = 0) -> AsyncIterator[Shop]:
     async with AsyncExitStack() as stack:
@@ -140,7 +144,7 @@ async def opened(root: Path, *patterns: str, broken: Sequence[str] = (), limit_b
         side = await stack.enter_async_context(SideTasks(asyncio.Event()))
         load = SlowLoader()
         load.broken = set(broken)
-        shop = Shop(root, patterns or ["*"], ModelLoader(load, limit_bytes, running, loading), load, side)
+        shop = Shop(root, patterns or ["*"], loader(load, limit_bytes, running, loading), load, side)
         yield shop
 
 

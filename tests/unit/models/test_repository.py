@@ -54,7 +54,7 @@ def test_model_yaml_becomes_a_model_version_with_its_signature(tmp_path: Path) -
     assert version.platform == "onnxruntime_onnx"
     assert (version.max_batch_size, version.max_wait_s) == (64, 0.0015)
     assert (version.adaptive, version.latency_target_s) == (True, 0.05)
-    assert [(each.batch_size, each.length) for each in version.warmups] == [(1, 1), (64, 9)]
+    assert [(each.batch_size, each.length) for each in version.warmups or ()] == [(1, 1), (64, 9)]
     assert version.parameters.onnxruntime.intra_op_threads == 2
     assert (version.description, version.metrics, version.is_default) == ("Digits", {"test_accuracy": 0.97}, True)
     assert version.signature == Signature(

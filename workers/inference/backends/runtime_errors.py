@@ -33,14 +33,18 @@ def memory_ran_out(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, Exception) and bool(_NO_MEMORY.search(str(error))))
 
 
+def names_device(error: BaseException) -> bool:
+    """Whether `error` comes from CUDA or its libraries, whatever follows from it."""
+    return bool(_DEVICE.search(str(error)))
+
+
 def device_failed(error: BaseException) -> bool:
     """Whether `error` says that the device, or this process's context on it, can do nothing any more.
 
     After most errors of CUDA every later call fails alike until the process ends: an assertion in a kernel, an illegal
     address, an uncorrectable memory error. So what is not known to be harmless counts as such.
     """
-    words = str(error)
-    return isinstance(error, Exception) and bool(_DEVICE.search(words)) and not _ONE_CALL.search(words)
+    return isinstance(error, Exception) and names_device(error) and not _ONE_CALL.search(str(error))
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -12,9 +12,12 @@ of micro-batches follow. Pure.
 """
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from schemas.errors import InvalidInput, JobError, ModelUnavailable, OutOfMemory, PenstockError, TransientFailure
+
+# Of a process that ends since its device failed.
+DEVICE_FAILED_STATUS: Final = 3
 
 
 class Scope(StrEnum):

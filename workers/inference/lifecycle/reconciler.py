@@ -1,14 +1,17 @@
 """What this worker serves, brought in line with its repository and with what operators want, again and again."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Any, Final, Protocol
 
 from producers.model_states import ModelStates
+from runtime.backoff import delays_s
 from runtime.lifecycle import SideTasks
 from runtime.logs import get_logger
 from schemas.errors import ConfigurationError, PenstockError, Unavailable
 from schemas.model_states import WantedState
+from workers.inference import metrics
+from workers.inference.execution.failures import DeviceFailed
 from workers.inference.lifecycle.model_cache import ModelSlot
 from workers.inference.lifecycle.model_loader import ModelLoader
 from workers.inference.lifecycle.plan import ServedSpec, StableSnapshot, changes, is_unloaded
@@ -80,6 +83,8 @@ class ModelReconciler:
         self._reasons: dict[str, str] = {}  # of those that failed
         self._at_work: dict[str, asyncio.Task[None]] = {}
         self._leaving: set[Service] = set()
+        self._wrong: set[str] = set()
+        self._out: dict[str, Iterator[float]] = {}  # with the delays until it is loaded again
         self._asked: set[str] = set()
         self._heard = asyncio.Event()
 
@@ -88,6 +93,16 @@ class ModelReconciler:
         self._states.apply(key, value)
         self._asked.add(key.decode("utf-8", "replace"))
         self._heard.set()
+
+    def take_out(self, name: str) -> None:
+        """Serve the version no more, since it answers wrongly, until a fresh load answers rightly."""
+        self._wrong.add(name)
+        self._heard.set()
+
+    @property
+    def out_of_service(self) -> list[str]:
+        """Versions that answered wrongly and are not served."""
+        return sorted(self._out)
 
     @property
     def absent(self) -> list[str]:
@@ -118,6 +133,7 @@ class ModelReconciler:
         """Run until canceled."""
         while True:
             look = self._watch.look if await self._interval_is_over() else self._watch.glance
+            self._take_out_wrong()
             sight = await asyncio.to_thread(look)
             if sight is not None:
                 await self._turn(sight)
@@ -144,6 +160,7 @@ class ModelReconciler:
         asked, self._asked = self._asked, set()
         # Who asks for a version says that it is complete.
         sight = sight._replace(ready=sight.ready | (asked & sight.now.found.keys()))
+        self._out = {name: delays for name, delays in self._out.items() if not self._is_gone(name, sight)}
         to_do = changes(self._known, self._failed, sight, self._wanted, self._at_work)
         for name in to_do.leave:
             await self._stop_serving(name)
@@ -182,6 +199,8 @@ class ModelReconciler:
         self._known[name] = known
         self._served[name] = self._serve(resident)
         self._served[name].start()
+        self._out.pop(name, None)
+        metrics.OUT_OF_SERVICE.set(len(self._out))
 
     async def _swap(self, known: ServedSpec) -> None:
         """Run the version that is served with what was found now; it stays as it was where that cannot be loaded."""
@@ -206,10 +225,13 @@ class ModelReconciler:
         name = known.found.version.name
         try:
             await loading
+        except DeviceFailed:
+            raise
         except Exception as error:  # a model's own code among other things
             self._reasons[name] = reason_of(error)
             log.error("model left out", model=name, reason=self._reasons[name])
             self._failed[name] = known
+            self._try_again_later(name)
             return False
         self._failed.pop(name, None)
         return True
@@ -224,6 +246,28 @@ class ModelReconciler:
                 await self._announcer.take_back(known.found.version)
             except Unavailable as error:
                 log.warning("the catalog could not be told", model=name, reason=error.message)
+
+    def _take_out_wrong(self) -> None:
+        wrong, self._wrong = self._wrong, set()
+        for name in wrong & self._served.keys():
+            log.error("a model is taken out of service, since it answers wrongly", model=name)
+            self._failed[name] = self._known.pop(name)
+            self._retire(self._served.pop(name))
+            self._out[name] = delays_s(5.0, 300.0)
+            self._try_again_later(name)
+        metrics.OUT_OF_SERVICE.set(len(self._out))
+
+    def _is_gone(self, name: str, sight: StableSnapshot) -> bool:
+        return name in self._failed and sight.is_gone(self._failed[name].found.version)
+
+    def _try_again_later(self, name: str) -> None:
+        if name in self._out:
+            asyncio.get_running_loop().call_later(next(self._out[name]), self._try_again, name)
+
+    def _try_again(self, name: str) -> None:
+        self._failed.pop(name, None)
+        self._asked.add(name)
+        self._heard.set()
 
     def _retire(self, version: Service) -> Service:
         version.leave()

@@ -152,5 +152,5 @@ def sizer_of(version: ModelVersion) -> BatchSizeTuner:
         costs_differ=bool(version.rules.charged),
     )
     if version.adaptive and version.latency_target_s is None and not version.rules.charged:
-        sizer.start_at(max(warmup.batch_size for warmup in warmups_of(version)))
+        sizer.start_at(max((warmup.batch_size for warmup in warmups_of(version)), default=1))
     return sizer

@@ -18,6 +18,7 @@ from workers.inference.models.batching_config import BatchedConfig
 from workers.inference.models.data_types import DATATYPES
 from workers.inference.models.model_parameters import Section
 from workers.inference.models.platforms import PLATFORMS, PlatformName, Trust
+from workers.inference.models.reference_rows import ReferenceRows, reference_problems
 from workers.inference.models.tensor_config import InputConfig
 
 MetricValue = float | int | str
@@ -67,7 +68,8 @@ class VersionConfig(BatchedConfig):
     """Everything model.yaml says of one version, its overrides laid over the model's own fields."""
 
     platform: tuple[PlatformName, ...] = Field(min_length=1)
-    model_warmup: tuple[Warmup, ...] = ()
+    model_warmup: tuple[Warmup, ...] | None = None  # default: see backends/warmup.py; empty: none
+    reference_rows: ReferenceRows | None = None
     isolation: Isolation = "none"
     run_limit_seconds: PositiveFloat | None = None  # of one run of a micro-batch
     trust: Trust = "data"
@@ -83,6 +85,7 @@ class VersionConfig(BatchedConfig):
             *self._repeated_names(),
             *self._warmup_problems(),
             *self._value_problems(),
+            *reference_problems(self),
             *self._tokenizer_problems(),
             *self.batching_problems(),
             *self._image_problems(),
@@ -106,7 +109,7 @@ class VersionConfig(BatchedConfig):
             yield from (f"{field}: {name!r} is listed twice" for name, n in Counter(names).items() if n > 1)
 
     def _warmup_problems(self) -> Iterator[str]:
-        for index, warmup in enumerate(self.model_warmup):
+        for index, warmup in enumerate(self.model_warmup or ()):
             if warmup.batch_size > self.max_batch_size:
                 yield (
                     f"model_warmup[{index}].batch_size: {warmup.batch_size} is more than "

@@ -39,6 +39,11 @@ class Found(NamedTuple):
         return sum(file.size_bytes for file in weights_of(self.version, self.files) | self.tokenizer)
 
 
+def is_as_found(found: Found) -> bool:
+    """Whether all its files can still be read, and are what they were."""
+    return all(mark(Path(file.path)) == {file} and os.access(file.path, os.R_OK) for file in found.files)
+
+
 class Snapshot(NamedTuple):
     """Versions by name that can be served, what is wrong with others, and the names of all that are there.
 

@@ -56,6 +56,7 @@ def read_version(
         signature=_signature(config, file.path, directory, pins, platform),
         rules=rules_of(config, _pad_id(tokenizer_file)),
         warmups=config.model_warmup,
+        reference_rows=config.reference_rows,
         parameters=config.parameters,
         isolation=config.isolation,
         run_limit_s=config.run_limit_seconds,

@@ -23,11 +23,9 @@ from workers.inference.backends import Backend
 from workers.inference.backends.isolated.messages import Done, Failed, Run, decode_run, encode, failed
 from workers.inference.backends.isolated.shared_memory import Segment
 from workers.inference.backends.warmup import load_warm
-from workers.inference.execution.failures import DeviceFailed
+from workers.inference.execution.failures import DEVICE_FAILED_STATUS, DeviceFailed
 
 log = get_logger(__name__)
-
-DEVICE_FAILED_STATUS: Final = 3
 # Of 1000: where memory runs out, the kernel is to end us before the worker.
 KILL_ME_FIRST: Final = 500
 
