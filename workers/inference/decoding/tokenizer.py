@@ -47,6 +47,8 @@ class TextTokenizer:
         """
         texts = [_text(element)[: self._read_characters] for array in inputs for element in array]
         tensors = self._encode(texts)
+        if len(inputs) == 1:
+            return [tensors]
         ends = accumulate(map(len, inputs), initial=0)
         return [{name: tensor[start:end] for name, tensor in tensors.items()} for start, end in pairwise(ends)]
 
