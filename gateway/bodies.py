@@ -1,19 +1,24 @@
-"""Request bodies: read with their size counted, and decompressed with both size and ratio capped."""
+"""Request bodies: counted as they arrive, and unpacked with size, ratio and parts capped."""
 
 import asyncio
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from starlette.types import Message, Receive
 
+from runtime.budget import Holding
 from schemas.errors import PayloadTooLarge, RequestError, UnsupportedMediaType
 
 # A body may unpack to this many times its size, once it is beyond the first bytes: honest JSON rarely passes 20.
 MAX_RATIO: Final = 100
 RATIO_SLACK_BYTES: Final = 64 * 1024
-# From the first part of a body to the last. A slow sender holds one of the places for submits.
-TIMEOUT_S: Final = 30.0
+# Of a gzip body. Tools that compress in blocks write one member every 64 KiB or so.
+MAX_MEMBERS: Final = 1024
+# Fed to zlib at a time. What a member leaves of its last piece is copied, so pieces are small.
+PIECE_BYTES: Final = 8 * 1024
+# Unpacking more than this takes milliseconds: a thread does it, so that other requests go on.
+INLINE_UNPACK_BYTES: Final = 8 * 1024
 
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _ZLIB: Final = zlib.MAX_WBITS
@@ -24,11 +29,11 @@ class ClientGone(Exception):
     """The client closed the connection before its request was whole: nobody is left to be answered."""
 
 
-def announced_bytes(headers: Mapping[bytes, bytes], limit_bytes: int) -> int:
-    """How many bytes reading the body may take: what Content-Length says, or the limit where it says too little.
+def check_announced(headers: Mapping[bytes, bytes], limit_bytes: int) -> None:
+    """Raises what can be refused before a byte of the body is read.
 
-    Raises what can be refused before a byte is read: `PayloadTooLarge` for a length beyond the limit,
-    `UnsupportedMediaType` for an encoding that is neither gzip nor deflate, `RequestError` for a length that is none.
+    `PayloadTooLarge` for a length beyond the limit, `UnsupportedMediaType` for an encoding that is neither gzip nor
+    deflate, `RequestError` for a length that is none.
     """
     encoding = headers.get(b"content-encoding")
     if encoding is not None and _coding(encoding) not in _WINDOWS:
@@ -37,52 +42,51 @@ def announced_bytes(headers: Mapping[bytes, bytes], limit_bytes: int) -> int:
         )
     length = headers.get(b"content-length")
     if length is None:
-        return limit_bytes
+        return
     if not length.isdigit():
         raise RequestError("Content-Length is not a number", param="Content-Length")
     if len(length) > 18 or int(length) > limit_bytes:
         raise _too_large(limit_bytes)
-    return limit_bytes if encoding is not None else int(length)
 
 
 async def read_body(
-    headers: Mapping[bytes, bytes],
-    first: Message,
-    receive: Receive,
-    limit_bytes: int,
-    timeout_s: float = TIMEOUT_S,
+    headers: Mapping[bytes, bytes], first: Message, receive: Receive, limit_bytes: int, held: Holding
 ) -> bytes:
-    """The decompressed body, of which the server has given the `first` message.
+    """The decompressed body, of which the server has given the `first` message. What is read is counted by `held`.
 
     Raises `PayloadTooLarge` before more than `limit_bytes` are held, counted while reading and while unpacking;
-    `RequestError` for one that does not unpack, or is not whole after `timeout_s` seconds; `ClientGone`.
+    `Unavailable` where the process has no room; `RequestError` for a body that does not unpack; `ClientGone`. How
+    long the body may take is the server's business.
     """
     body = _chunk(first)
+    held.grow(len(body))
     if first.get("more_body"):
-        try:
-            async with asyncio.timeout(timeout_s):
-                body = await _read_on(body, receive, limit_bytes)
-        except TimeoutError as error:
-            raise RequestError(f"the body was not whole after {timeout_s:g} s") from error
+        body = await _read_on(body, receive, limit_bytes, held)
     if len(body) > limit_bytes:
         raise _too_large(limit_bytes)
     encoding = headers.get(b"content-encoding")
     window = _WINDOWS[_coding(encoding)] if encoding is not None else None
-    return body if window is None else _unpack(body, window, limit_bytes)
+    if window is None:
+        return body
+    if len(body) <= INLINE_UNPACK_BYTES:
+        return _unpack(body, window, limit_bytes, held)
+    return await asyncio.to_thread(_unpack, body, window, limit_bytes, held)
 
 
 def _coding(encoding: bytes) -> bytes:
     return encoding.strip().lower()
 
 
-async def _read_on(first: bytes, receive: Receive, limit_bytes: int) -> bytes:
+async def _read_on(first: bytes, receive: Receive, limit_bytes: int, held: Holding) -> bytes:
     body = bytearray(first)
     more = True
     while more:
         if len(body) > limit_bytes:
             raise _too_large(limit_bytes)
         message = await receive()
-        body += _chunk(message)
+        chunk = _chunk(message)
+        held.grow(len(chunk))
+        body += chunk
         more = message.get("more_body", False)
     return bytes(body)
 
@@ -94,27 +98,39 @@ def _chunk(message: Message) -> bytes:
     return chunk
 
 
-def _unpack(packed: bytes, window: int, limit_bytes: int) -> bytes:
+def _unpack(packed: bytes, window: int, limit_bytes: int, held: Holding) -> bytes:
     if window == _ZLIB and not _has_zlib_header(packed):
         window = _RAW_DEFLATE  # what some clients send as "deflate"
     allowed = min(limit_bytes, MAX_RATIO * len(packed) + RATIO_SLACK_BYTES)
     unpacked = bytearray()
-    rest = packed
-    while True:
+    try:
+        for piece in _pieces(memoryview(packed), window, allowed):
+            held.grow(len(piece))
+            unpacked += piece
+            if len(unpacked) > allowed:
+                raise _too_large(limit_bytes) if allowed == limit_bytes else _suspicious()
+    except zlib.error as error:
+        raise RequestError("the body is not what its Content-Encoding says", param="Content-Encoding") from error
+    return bytes(unpacked)
+
+
+def _pieces(packed: memoryview, window: int, allowed: int) -> Iterator[bytes]:
+    """What `packed` unpacks to, piece by piece, none larger than one byte beyond what is `allowed` in all."""
+    position = 0
+    for _ in range(MAX_MEMBERS):
         stream = zlib.decompressobj(window)
-        try:
-            unpacked += stream.decompress(rest, allowed - len(unpacked) + 1)
-        except zlib.error as error:
-            raise RequestError("the body is not what its Content-Encoding says", param="Content-Encoding") from error
-        if len(unpacked) > allowed:
-            raise _too_large(limit_bytes) if allowed == limit_bytes else _suspicious()
-        if not stream.eof:
-            raise RequestError("the compressed body ends too early", param="Content-Encoding")
-        rest = stream.unused_data
-        if not rest:
-            return bytes(unpacked)
+        while not stream.eof:
+            if position == len(packed):
+                raise RequestError("the compressed body ends too early", param="Content-Encoding")
+            piece = packed[position : position + PIECE_BYTES]
+            position += len(piece)
+            yield stream.decompress(piece, allowed + 1)
+        position -= len(stream.unused_data)
+        if position == len(packed):
+            return
         if window != _GZIP:  # only gzip may hold several members one after the other
             raise RequestError("bytes are left after the compressed body", param="Content-Encoding")
+    raise RequestError(f"the gzip body has more than {MAX_MEMBERS} members", param="Content-Encoding")
 
 
 def _has_zlib_header(packed: bytes) -> bool:

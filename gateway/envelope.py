@@ -1,14 +1,14 @@
 """The body of `POST /v1/jobs`: a job's model, input and options in one JSON object."""
 
-import json
 import re
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from gateway.options import Options, check_options
 from schemas.errors import RequestError
-from schemas.malformed import why_not_json
+from schemas.malformed import did_you_mean, why_not_json
+from schemas.members import first_twin
 from schemas.topics import LaneClass
 
 _FIELD: Final = re.compile(r"(?:field `|at `\$\.)([^`]+)`")
@@ -29,7 +29,6 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _decoder: Final = msgspec.json.Decoder(Envelope)
-_NAMES: Final = tuple(f'"{name}"'.encode() for name in Envelope.__struct_fields__)
 
 
 def parse_envelope(body: bytes) -> Envelope:
@@ -37,17 +36,16 @@ def parse_envelope(body: bytes) -> Envelope:
     try:
         envelope = _decoder.decode(body)
     except msgspec.ValidationError as error:
-        raise RequestError(f"the body is not a job: {error}", param=_field_of(str(error))) from error
+        field = _field_of(str(error))
+        hint = did_you_mean(field, Envelope.__struct_fields__) if field and "unknown" in str(error) else ""
+        raise RequestError(f"the body is not a job: {error}{hint}", param=field) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"the body is not valid JSON: {why_not_json(error, body)}") from error
     except RecursionError as error:
         raise RequestError("the body is nested too deeply") from error
-    # The decoder keeps the last of two equal names; two readers could then see two jobs in one body.
-    # Counting is cheap and nearly always settles it.
-    for name in _NAMES:
-        if body.count(name) > 1:
-            _refuse_duplicates(body)
-            break
+    twin = first_twin(body)  # the decoder keeps the last: two readers could see two jobs in one body
+    if twin is not None:
+        raise RequestError(f"the body names {twin[:64]} twice", param=twin[:64])
     return envelope
 
 
@@ -65,24 +63,6 @@ def options_of(envelope: Envelope) -> Options:
 def _given(raw: msgspec.Raw | msgspec.UnsetType) -> bytes | None:
     """The bytes of a field that is there and not null."""
     return None if isinstance(raw, msgspec.UnsetType) or bytes(raw) == b"null" else bytes(raw)
-
-
-def _refuse_duplicates(body: bytes) -> None:
-    outermost: list[tuple[str, Any]] = []
-
-    def remember(pairs: list[tuple[str, Any]]) -> None:
-        outermost[:] = pairs  # the outermost object ends last
-
-    try:
-        json.loads(body, object_pairs_hook=remember)
-    except RecursionError as error:
-        raise RequestError("the body is nested too deeply") from error
-    except ValueError as error:
-        raise RequestError(f"the body is not valid JSON: {error}") from error
-    names = [name for name, _ in outermost]
-    for name in names:
-        if names.count(name) > 1:
-            raise RequestError(f"the body names {name} twice", param=name)
 
 
 def _field_of(message: str) -> str | None:

@@ -83,12 +83,12 @@ def _read(result: Payload) -> tuple[_Response, list[Array]]:
     tail = view[head_bytes:]
     arrays = []
     for output in response.outputs:
-        # What the model gave may be NaN; only inputs are held against that.
-        spec = TensorSpec(output.name, output.datatype, output.shape, allow_nan=True)
+        spec = TensorSpec(output.name, output.datatype, output.shape)
         if isinstance(output.data, msgspec.Raw):
             arrays.append(from_json(spec, output.data, output.shape, output.name))
         else:
             size = int(output.parameters["binary_data_size"])
-            arrays.append(from_raw(spec, tail[:size], output.shape, output.name))
+            raw_spec = msgspec.structs.replace(spec, allow_nan=True)  # what the model gave is what it is
+            arrays.append(from_raw(raw_spec, tail[:size], output.shape, output.name))
             tail = tail[size:]
     return response, arrays

@@ -12,20 +12,26 @@ from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
 from gateway.waiters import Waiters
 from producers.catalog import Catalog
+from runtime.budget import MemoryBudget
 from runtime.health import Check
+from runtime.reading import InputReader
 from stores.seams import Jobs, Signals
 
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """`checks` must pass before the gateway is ready; `hints` say what is slower than it should be."""
+    """`budget` is what the process may hold of what clients send.
+
+    `checks` must pass before the gateway is ready; `hints` say what is slower than it should be."""
 
     settings: GatewaySettings
     links: Links
     catalog: Catalog
     life: ModelLife
     depths: LaneDepths
+    budget: MemoryBudget
     in_flight: InFlight
+    reader: InputReader
     submissions: Submissions
     jobs: Jobs
     signals: Signals

@@ -1,6 +1,5 @@
 """The submit routes, as plain ASGI: the one road where every microsecond counts."""
 
-import asyncio
 import re
 import time
 from collections.abc import Mapping
@@ -10,7 +9,7 @@ from typing import Final
 from starlette.types import Receive, Scope, Send
 
 from gateway.answers import Answer, accepted, finished
-from gateway.bodies import ClientGone, announced_bytes, read_body
+from gateway.bodies import ClientGone, check_announced, read_body
 from gateway.disconnects import noticed
 from gateway.documents import as_accepted
 from gateway.idempotency import idempotency_key
@@ -22,8 +21,9 @@ from gateway.services import Services
 from gateway.submit_request import Submit, Target, read_submit
 from gateway.tenancy import tenant_of
 from gateway.waiters import Watch
+from runtime.budget import Holding
 from runtime.logs import get_logger
-from schemas.errors import InvalidInput, PenstockError, RequestError, StoreUnavailable
+from schemas.errors import PayloadTooLarge, PenstockError, RequestError, StoreUnavailable
 from schemas.images import IMAGE_TYPES
 from schemas.inputs import CheckedInput, check_input
 from schemas.jobs import Job, Payload, Status
@@ -34,8 +34,8 @@ from stores.seams import Admission, IdempotencyKey, JobKey
 
 log = get_logger(__name__)
 
-# Checking more than this may take milliseconds: a thread does it, so that other requests go on.
-INLINE_CHECK_BYTES: Final = 128 * 1024
+# What stands in a lane record beside the input: its headers, at their longest.
+RECORD_HEADERS_BYTES: Final = 4096
 CLIENT_GONE: Final = 499  # as nginx counts it
 _TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -120,22 +120,40 @@ class SubmitEndpoint:
     ) -> Admission:
         services = self._services
         limit_bytes = services.settings.gateway_max_body_bytes
-        held_bytes = announced_bytes(headers, limit_bytes)
+        check_announced(headers, limit_bytes)
         first = await receive()  # a client that sends no body at all takes no place
-        services.in_flight.enter(held_bytes)
-        try:
-            body = await read_body(headers, first, receive, limit_bytes)
+        with services.in_flight, services.budget.hold("bodies") as held:
+            body = await read_body(headers, first, receive, limit_bytes, held)
             submit = read_submit(target, headers, scope["query_string"], body)
             entry = services.catalog.choose(submit.model, submit.version)
             lane = Lane(entry.model, entry.version, submit.options.lane)
             told.model, told.version, told.lane = lane.model, lane.version, lane.cls
-            checked = await _check(entry.signature, submit.payload)
+            checked = await self._check(entry.signature, submit.payload)
+            self._hold_travelling(checked.payload, body, held)
             job = self._job(key, lane, submit, checked)
             idempotency = _idempotency(scope, headers, body)
             services.depths.admit(lane)
             return await services.submissions.submit(job, checked.payload, idempotency, _traceparent(headers))
-        finally:
-            services.in_flight.leave(held_bytes)
+
+    async def _check(self, signature: Signature, payload: Payload) -> CheckedInput:
+        return await self._services.reader.run(
+            len(payload.value),
+            lambda hold: check_input(signature, payload, hold),
+            is_image=payload.content_type in IMAGE_TYPES,
+        )
+
+    def _hold_travelling(self, payload: Payload, body: bytes, held: Holding) -> None:
+        """Short values in JSON can be several times as large as tensors: say so in the caller's terms."""
+        limit_bytes = self._services.settings.max_record_bytes - RECORD_HEADERS_BYTES
+        if len(payload.value) > limit_bytes:
+            form = "" if payload.value is body else " as tensors"
+            raise PayloadTooLarge(
+                f"the input takes {len(payload.value)} bytes{form}; at most {limit_bytes} fit into one job: "
+                "send fewer rows",
+                param="input",
+            )
+        if payload.value is not body:
+            held.grow(len(payload.value))
 
     def _job(self, key: JobKey, lane: Lane, submit: Submit, checked: CheckedInput) -> Job:
         settings = self._services.settings
@@ -184,15 +202,6 @@ def _idempotency(scope: Scope, headers: Mapping[bytes, bytes], body: bytes) -> I
 def _traceparent(headers: Mapping[bytes, bytes]) -> str | None:
     value = headers.get(b"traceparent")
     return value.decode() if value is not None and _TRACEPARENT.fullmatch(value) else None
-
-
-async def _check(signature: Signature, payload: Payload) -> CheckedInput:
-    try:
-        if len(payload.value) > INLINE_CHECK_BYTES or payload.content_type in IMAGE_TYPES:
-            return await asyncio.to_thread(check_input, signature, payload)
-        return check_input(signature, payload)
-    except RecursionError as error:
-        raise InvalidInput("the input is nested too deeply", param="input") from error
 
 
 def _outcome(admission: Admission) -> str:

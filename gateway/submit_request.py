@@ -1,5 +1,6 @@
 """What a submit asks for, read from its path, headers, query and body. Pure."""
 
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -71,7 +72,7 @@ def _from_envelope(media_type: str, query: bytes, body: bytes) -> Submit:
         )
     if query:
         raise RequestError(f"{ENVELOPE_ROUTE} takes no query parameters: a job's options stand in its body")
-    envelope = parse_envelope(body)
+    envelope = parse_envelope(_unmarked(body))
     return Submit(envelope.model, envelope.version, Payload(bytes(envelope.input)), options_of(envelope))
 
 
@@ -86,13 +87,18 @@ def _payload(headers: Mapping[bytes, bytes], content_type: bytes, media_type: st
     json_length = headers.get(b"inference-header-content-length")
     if json_length is None:
         # What is no JSON by name goes on as it is: the model's signature knows whether it takes images.
-        return Payload(body, JSON if _is_json(media_type) else media_type)
+        return Payload(_unmarked(body), JSON) if _is_json(media_type) else Payload(body, media_type)
     if not json_length.isdigit() or len(json_length) > 18:
         raise RequestError(
             "Inference-Header-Content-Length is not a number of bytes", param="Inference-Header-Content-Length"
         )
     # Clients of the protocol send all sorts of content types with this header, or none.
     return Payload(body, OCTET_STREAM, int(json_length))
+
+
+def _unmarked(body: bytes) -> bytes:
+    """Without a byte order mark, which some writers put before JSON (RFC 8259, section 8.1)."""
+    return body.removeprefix(BOM_UTF8)
 
 
 def _is_json(media_type: str) -> bool:

@@ -1,6 +1,7 @@
 """What `up` writes: its own words, and the logs of the roles, each line with the name of who said it."""
 
 import threading
+from contextlib import suppress
 from itertools import cycle
 from typing import TextIO
 
@@ -11,7 +12,11 @@ NAME_WIDTH = 8
 
 
 class Console:
-    """Whole lines, from any thread. Colors only where a terminal shows them."""
+    """Whole lines, from any thread. Colors only where a terminal shows them.
+
+    What cannot be written (a full disk, a closed terminal) is dropped: where nobody takes
+    the lines of a role, it stands still.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -32,4 +37,5 @@ class Console:
             self._write(click.style(f"{'penstock':<{NAME_WIDTH}} |", bold=True), text)
 
     def _write(self, who: str, text: str) -> None:
-        click.echo(f"{who} {text}", file=self._stream)
+        with suppress(OSError, ValueError):
+            click.echo(f"{who} {text}", file=self._stream)

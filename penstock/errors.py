@@ -6,3 +6,13 @@ Not part of the tree in `schemas/errors.py`: it has no HTTP status, no job fails
 
 class StackError(Exception):
     """One line: what stands in the way and, where we know, what helps. The command prints it and exits with 1."""
+
+
+def in_a_line(error: BaseException) -> str:
+    """What went wrong, for a person: of an operating system's error the reason and the file, else type and text."""
+    if isinstance(error, StackError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename is not None else error.strerror
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__

@@ -7,7 +7,7 @@ from signal import SIGTERM
 from typing import Protocol
 
 from penstock.child import Child, Launch
-from penstock.errors import StackError
+from penstock.errors import StackError, in_a_line
 from penstock.reaper import Reaper
 
 POLL_INTERVAL_S = 0.01
@@ -21,16 +21,16 @@ class Program(Protocol):
     stop_grace_s: float
 
     async def prepare(self) -> Launch:
-        """Do what must be done before a start, and say how to start. Raises `StackError`."""
+        """Do what must be done before a start, and say how to start. Raises whatever stands in the way."""
 
     async def ready(self) -> bool:
-        """Whether it answers."""
+        """Whether it answers. Raises what no waiting can mend."""
 
     def explain(self) -> str:
         """After it failed to start: its last words. Empty if there are none."""
 
     def ended(self) -> None:
-        """It was stopped, and is gone."""
+        """It was stopped, and is gone. Raises nothing."""
 
 
 class Part:
@@ -75,7 +75,15 @@ class Part:
                 await self._start()
 
     async def _start(self) -> None:
-        launch = await self.program.prepare()
+        """Raises `StackError`, and nothing else: what the machine refuses (a full disk, a driver) is a reason too."""
+        try:
+            await self._run(await self.program.prepare())
+        except StackError:
+            raise
+        except Exception as error:
+            raise StackError(f"{self.name} cannot be started: {in_a_line(error)}") from error
+
+    async def _run(self, launch: Launch) -> None:
         child = Child(self.name, launch, self._reaper)
         child.start()
         self._child = child

@@ -1,19 +1,42 @@
 """`penstock gateway`, `penstock worker`, ...: one role in this process, configured by PENSTOCK_* variables."""
 
+import os
 from importlib import import_module
 
 import click
+from pydantic import ValidationError
 
 from penstock.cli import COMMANDS, missing_extra
+from runtime.logs import configure_logs, get_logger
+from runtime.settings import LogSettings
 
 
 def run_role(name: str, module: str) -> None:
-    """Import a role's `main` and run it until a signal stops it. Invalid settings exit with 2."""
+    """Import a role's `main` and run it until a signal stops it.
+
+    Exits with 0 when it was told to stop, with 2 where settings or what they name cannot be right, with 1 where it
+    failed; what is merely away is waited for.
+    """
     try:
         role = import_module(module)
+        warn_of_unknown_variables(name)
     except ModuleNotFoundError as error:
         raise missing_extra(name, COMMANDS[name], error) from error
     role.run()
+
+
+def warn_of_unknown_variables(role: str) -> None:
+    """A misspelt variable changes nothing, which nobody would notice."""
+    from penstock.invalid_settings import unknown_variables  # noqa: PLC0415 - the settings of all roles
+
+    unknown = list(unknown_variables(os.environ))
+    if unknown:
+        try:
+            configure_logs(LogSettings(), role)
+        except ValidationError:
+            return  # the role itself is about to tell all mistakes
+        for _, line in unknown:
+            get_logger(__name__).warning(line)
 
 
 @click.command()

@@ -44,12 +44,15 @@ class Stack:
         models: Path,
         port: int = 0,
         workers: int = 1,
+        gateways: int = 1,
         kafka_properties: Mapping[str, str] = NO_PROPERTIES,
         environ: Mapping[str, str] | None = None,
         announce: Callable[[str], None] = say_nothing,
         on_line: Callable[[str, str], None] = hear_nothing,
     ) -> None:
-        """`port`: the gateway's, 0 for a free one. `workers`: processes, each serving all models.
+        """`port`: the first gateway's, 0 for a free one. `workers`: processes, each serving all models.
+
+        `gateways`: processes, each on a port of its own; who spreads clients over them stands before the stack.
 
         `environ` is what the roles see beside what we tell them; an address of a service in it means that this service
         is not started. `announce` hears one line about whatever is unusual, `on_line` each line of each role's log.
@@ -67,10 +70,13 @@ class Stack:
         self._models = models
         self._port = port
         self._workers = workers
+        self._gateways = gateways
+        self._gateway_ports: dict[str, int] = {}
         self._announce = announce
         self._on_line = on_line
         self._open = AsyncExitStack()
         self._roles: dict[str, Part] = {}
+        self._supervising: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
         host = self._host
@@ -95,7 +101,8 @@ class Stack:
             await start_all(list(self._roles.values()))
             await self._until_announced()
             supervisor = Supervisor([*self.services.parts, *self._roles.values()], self._announce)
-            opening.push_async_callback(end_task, asyncio.create_task(supervisor.run(), name="supervisor"))
+            self._supervising = asyncio.create_task(supervisor.run(), name="supervisor")
+            opening.push_async_callback(end_task, self._supervising)
             self._open = opening.pop_all()
         return self
 
@@ -103,6 +110,12 @@ class Stack:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._open.aclose()
+
+    async def watch(self) -> None:
+        """Return never: what dies is started again. Raises what the supervisor failed with, if it ever does."""
+        if self._supervising is None:
+            raise RuntimeError("the stack is not open")
+        await asyncio.shield(self._supervising)
 
     async def _prepare(self, env: Mapping[str, str]) -> None:
         try:
@@ -113,22 +126,21 @@ class Stack:
     def _assemble(self, env: Mapping[str, str], reaper: Reaper) -> dict[str, Part]:
         workers = ["worker"] if self._workers == 1 else [f"worker-{number + 1}" for number in range(self._workers)]
         commands = {"router": "router", **dict.fromkeys(workers, "worker"), "sink": "sink"}
-        ports, _ = self.services.data_dir.ports([f"{name} health" for name in commands])
-        roles = {
-            "gateway": Role(
-                "gateway",
-                name="gateway",
-                host=reachable(self._host),
-                health_port=self._port,
-                env=env,
-                on_line=self._on_line,
-            )
-        }
+        more_gateways = [f"gateway-{number + 1}" for number in range(1, self._gateways)]
+        ports, _ = self.services.data_dir.ports([*(f"{name} health" for name in commands), *more_gateways])
+        self._gateway_ports = {"gateway": self._port, **{name: ports[name] for name in more_gateways}}
+        roles = {name: self._gateway(name, port, env) for name, port in self._gateway_ports.items()}
         for name, command in commands.items():
             port = ports[f"{name} health"]
             own = {"PENSTOCK_HEALTH_HOST": LOOPBACK, "PENSTOCK_HEALTH_PORT": str(port)}
             roles[name] = Role(command, name=name, health_port=port, env={**env, **own}, on_line=self._on_line)
         return {name: Part(role, reaper) for name, role in roles.items()}
+
+    def _gateway(self, name: str, port: int, env: Mapping[str, str]) -> Role:
+        """It answers for its health where it serves."""
+        own = {"PENSTOCK_GATEWAY_PORT": str(port)}
+        host = reachable(self._host)
+        return Role("gateway", name=name, host=host, health_port=port, env={**env, **own}, on_line=self._on_line)
 
     async def _until_announced(self) -> None:
         """A worker that is ready has announced its models; return when the gateway has heard of them.
@@ -144,9 +156,9 @@ class Stack:
                     await asyncio.sleep(POLL_INTERVAL_S)
 
     async def _stop_roles(self) -> None:
-        """The gateway first: those who wait at it still get what is being computed."""
-        await stop_all([part for name, part in self._roles.items() if name == "gateway"])
-        await stop_all([part for name, part in self._roles.items() if name != "gateway"])
+        """The gateways first: those who wait at them still get what is being computed."""
+        await stop_all([part for name, part in self._roles.items() if name in self._gateway_ports])
+        await stop_all([part for name, part in self._roles.items() if name not in self._gateway_ports])
 
     def kill(self) -> None:
         """SIGKILL to everything that runs: for whoever cannot wait for an orderly end."""
@@ -159,13 +171,21 @@ class Stack:
         return self._roles
 
     def role(self, name: str) -> Part:
-        """`gateway`, `router`, `sink`, and `worker`, or `worker-1`, `worker-2`, ... where there are several."""
+        """`gateway`, `gateway-2`, ..., `router`, `sink`, and `worker`, or `worker-1`, ... where there are several."""
         return self._roles[name]
 
     @property
     def gateway_url(self) -> str:
+        """Of the first gateway, and the one that is told to clients."""
+        return self._url(self._port)
+
+    @property
+    def gateway_urls(self) -> list[str]:
+        return [self._url(port) for port in self._gateway_ports.values()]
+
+    def _url(self, port: int) -> str:
         host = reachable(self._host)
-        return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     @property
     def kafka(self) -> Part:
@@ -198,6 +218,6 @@ def reachable(host: str) -> str:
 
 
 async def end_task(task: asyncio.Task[None]) -> None:
+    """What it may have failed with is told by whoever watches it, not again at the end."""
     task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    await asyncio.wait([task])

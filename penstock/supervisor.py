@@ -1,15 +1,17 @@
 """Starts what died again, later each time, and says so."""
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from signal import Signals
 
-from penstock.errors import StackError
+from penstock.errors import in_a_line
 from penstock.part import Part
 from runtime.backoff import delays_s
 
-FIRST_DELAY_S = 0.5
+# Whoever waits for a role waits this long, too; who dies again and again soon waits long.
+FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 30.0
 # Who ran this long was well: its next death is a first one.
 WELL_AFTER_S = 60.0
@@ -46,25 +48,34 @@ class Supervisor:
             await part.wait_until_wanted()
             began = self._clock()
             status = await part.wait()
-            if not part.wanted:
-                continue
-            if part.running:  # somebody was faster than we
+            if not part.wanted or part.running:  # stopped, or somebody was faster than we
                 continue
             if self._clock() - began >= WELL_AFTER_S:
                 delays = self._delays()
             delay_s = next(delays)
             self._announce(f"{part.name} {describe(status)}; starting it again in {delay_s:.1f} s")
             await asyncio.sleep(delay_s)
-            await self._start_again(part)
+            await self._until_it_runs(part, delays)
 
-    async def _start_again(self, part: Part) -> None:
-        try:
-            await part.start_again()
-        except StackError as error:
-            self._announce(str(error))  # the next round finds it dead, and waits longer
-        else:
-            if part.running:
-                self._announce(f"{part.name} runs again")
+    async def _until_it_runs(self, part: Part, delays: Iterator[float]) -> None:
+        """Try until it is there, or is not wanted any more. The same reason is told once, however often it is met."""
+        told = ""
+        while part.wanted and not part.running:
+            try:
+                await part.start_again()
+            except Exception as error:  # whatever it is: the others are watched on
+                why = in_a_line(error)
+                if same_but_for_numbers(why) != told:
+                    told = same_but_for_numbers(why)
+                    self._announce(f"{why}; trying again until it can")
+                await asyncio.sleep(next(delays))
+        if part.running:
+            self._announce(f"{part.name} runs again")
+
+
+def same_but_for_numbers(text: str) -> str:
+    """Last words of a log hold times and process ids, which are others at each try."""
+    return re.sub(r"\d+", "#", text)
 
 
 def describe(status: int) -> str:

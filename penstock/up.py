@@ -13,8 +13,8 @@ import click
 import penstock
 from penstock.console import Console
 from penstock.embedded.locations import default_data_dir
-from penstock.errors import StackError
-from penstock.invalid_settings import invalid_settings
+from penstock.errors import StackError, in_a_line
+from penstock.invalid_settings import invalid_settings, unknown_variables
 from penstock.stack import Stack
 from penstock.welcome import welcome
 
@@ -66,13 +66,13 @@ def up(
     """
     if ephemeral and data_dir is not None:
         raise click.UsageError("--ephemeral keeps nothing, so it takes no --data-dir")
-    kept = None if ephemeral else (data_dir or default_data_dir(os.getuid()))
     refuse_invalid_settings()
-    options = UpOptions(kept, port, models or example_models(), workers, open_when_ready)
     try:
+        kept = None if ephemeral else (data_dir or default_data_dir(os.getuid()))
+        options = UpOptions(kept, port, models or example_models(), workers, open_when_ready)
         asyncio.run(Up(options, Console(sys.stderr)).run())
-    except StackError as error:
-        raise click.ClickException(str(error)) from error
+    except (StackError, OSError) as error:
+        raise click.ClickException(in_a_line(error)) from error
 
 
 def refuse_invalid_settings() -> None:
@@ -96,8 +96,12 @@ class Up:
     def __init__(self, options: UpOptions, console: Console) -> None:
         self._options = options
         self._console = console
+        unknown = dict(unknown_variables(os.environ))
+        for line in unknown.values():
+            console.say(line)
         self._stack = Stack(
             options.data_dir,
+            environ={name: value for name, value in os.environ.items() if name not in unknown},
             models=options.models,
             port=options.port,
             workers=options.workers,
@@ -126,7 +130,7 @@ class Up:
             click.echo(welcome(stack, self._options.models, time.monotonic() - began))
             if self._options.open_when_ready:
                 click.launch(f"{stack.gateway_url}/docs")
-            await asyncio.Event().wait()
+            await stack.watch()
 
     def _on_signal(self, serving: asyncio.Task[None]) -> None:
         if self._stopping:

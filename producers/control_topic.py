@@ -48,9 +48,7 @@ class ControlTopic:
 
     async def _read(self) -> None:
         self._connected = False
-        consumer = AIOKafkaConsumer(
-            **self._settings.client_options(), enable_auto_commit=False, auto_offset_reset="earliest"
-        )
+        consumer = AIOKafkaConsumer(**self._settings.consumer_options())
         try:
             await consumer.start()
             partition = TopicPartition(self._topic, 0)

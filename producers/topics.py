@@ -1,12 +1,13 @@
 """Creating topics: never by accident (brokers' auto-creation stays off), always with the settings we rely on."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from producers.topic_settings import MIN_IN_SYNC, raise_settings
 from runtime.settings import KafkaSettings
 from schemas.errors import QueueUnavailable
 from schemas.topics import Lane
@@ -18,6 +19,8 @@ DEAD_LETTER_RETENTION_MS: Final = 30 * DAY_MS
 # A dead letter is the record as it was plus the headers that say why it is here.
 DEAD_LETTER_ROOM_BYTES: Final = 64 * 1024
 DEFAULT_REPLICATION: Final = 3
+# Copies that a record has before it is acknowledged; of three, one may be away.
+WRITTEN_COPIES: Final = 2
 
 
 class TopicPlan(msgspec.Struct, frozen=True):
@@ -26,6 +29,15 @@ class TopicPlan(msgspec.Struct, frozen=True):
     name: str
     partitions: int
     config: Mapping[str, str]
+
+    def with_copies(self, replication: int) -> "TopicPlan":
+        """The plan where each record has so many copies.
+
+        `acks=all` waits for the copies that are in sync, and the leader alone would do: a record that is acknowledged
+        stands on two brokers, or it is not acknowledged.
+        """
+        in_sync = {MIN_IN_SYNC: str(min(WRITTEN_COPIES, replication))}
+        return msgspec.structs.replace(self, config={**self.config, **in_sync})
 
 
 def job_topic(settings: KafkaSettings, name: str, partitions: int) -> TopicPlan:
@@ -78,12 +90,18 @@ def lane_topics(settings: KafkaSettings, lanes: Sequence[Lane], partitions: int)
 
 
 async def ensure_topics(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> list[str]:
-    """Create the topics that do not exist; leave the others as they are. Returns the names of the new ones."""
+    """Create the topics that do not exist. Returns the names of the new ones.
+
+    Those that exist stay as they are, but for what a promise rests on: records up to our size are taken, and a record
+    that is acknowledged has its second copy. Where we may not change them, that is logged.
+    """
     admin = AIOKafkaAdminClient(**settings.client_options())
     try:
         await admin.start()
-        existing = set(await admin.list_topics())
+        existing = {topic["topic"]: topic for topic in await admin.describe_topics()}
         wanted = [plan for plan in plans if plan.name not in existing]
+        kept = [(plan, _replication(existing[plan.name])) for plan in plans if plan.name in existing]
+        await raise_settings(admin, [plan.with_copies(copies) for plan, copies in kept])
         return await _create(admin, wanted, settings.kafka_replication_factor) if wanted else []
     except (KafkaError, OSError) as error:
         raise QueueUnavailable(f"topics could not be created: {error}") from error
@@ -94,8 +112,9 @@ async def ensure_topics(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> 
 async def _create(admin: AIOKafkaAdminClient, plans: Sequence[TopicPlan], replication: int | None) -> list[str]:
     if replication is None:  # the client cannot ask for the broker's default
         replication = min(DEFAULT_REPLICATION, len((await admin.describe_cluster())["brokers"]))
+    copied = [plan.with_copies(replication) for plan in plans]
     response = await admin.create_topics(
-        [NewTopic(plan.name, plan.partitions, replication, topic_configs=dict(plan.config)) for plan in plans]
+        [NewTopic(plan.name, plan.partitions, replication, topic_configs=dict(plan.config)) for plan in copied]
     )
     created = []
     for name, code, *_ in response.topic_errors:
@@ -105,6 +124,11 @@ async def _create(admin: AIOKafkaAdminClient, plans: Sequence[TopicPlan], replic
         elif error is not TopicAlreadyExistsError:  # another process may have been faster
             raise error(name)
     return created
+
+
+def _replication(topic: Mapping[str, Any]) -> int:
+    """Copies of the partition that has fewest; 1 where there is no telling."""
+    return min((len(partition["replicas"]) for partition in topic["partitions"]), default=1)
 
 
 def _config(settings: KafkaSettings, retention_ms: int) -> dict[str, str]:

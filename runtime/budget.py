@@ -21,11 +21,15 @@ HELD_BYTES = Gauge("penstock_memory_held_bytes", "What the process holds of what
 class MemoryBudget:
     """At most `limit_bytes` are held at a time, over all uses. Whoever is refused has to wait, or to be told so."""
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, *, shown: bool = True) -> None:
+        """`shown` as the process's metric; a part with a small budget of its own is not."""
         self.limit_bytes = limit_bytes
         self._held_bytes = 0
+        self._by_use: dict[str, int] = {}
         self._lock = threading.Lock()
-        BUDGET_BYTES.set(limit_bytes)
+        self._shown = shown
+        if shown:
+            BUDGET_BYTES.set(limit_bytes)
 
     @property
     def held_bytes(self) -> int:
@@ -33,6 +37,10 @@ class MemoryBudget:
 
     def hold(self, use: str) -> "Holding":
         """A place to count what is held for `use` (a label of the metric: one of a few words). Holds nothing yet."""
+        if use not in self._by_use:
+            self._by_use[use] = 0
+            if self._shown:
+                HELD_BYTES.labels(use).set_function(lambda: self._by_use[use])
         return Holding(self, use)
 
     def take(self, payload_bytes: int, use: str) -> bool:
@@ -41,13 +49,13 @@ class MemoryBudget:
             if self._held_bytes + payload_bytes > self.limit_bytes:
                 return False
             self._held_bytes += payload_bytes
-        HELD_BYTES.labels(use).inc(payload_bytes)
+            self._by_use[use] += payload_bytes
         return True
 
     def give_back(self, payload_bytes: int, use: str) -> None:
         with self._lock:
             self._held_bytes -= payload_bytes
-        HELD_BYTES.labels(use).dec(payload_bytes)
+            self._by_use[use] -= payload_bytes
 
 
 class Holding:
@@ -79,6 +87,15 @@ class Holding:
         counts them takes no more while there is none."""
         self._budget.give_back(self.held_bytes - payload_bytes, self._use)
         self.held_bytes = payload_bytes
+
+    def resize(self, payload_bytes: int) -> None:
+        """Hold exactly so many bytes. Raises `Unavailable` where that is more than there is room for."""
+        more_bytes = payload_bytes - self.held_bytes
+        if more_bytes > 0:
+            self.grow(more_bytes)
+        elif more_bytes:
+            self.held_bytes = payload_bytes
+            self._budget.give_back(-more_bytes, self._use)
 
     def release(self) -> None:
         """Give everything back."""

@@ -46,11 +46,31 @@ def configure_logs(settings: LogSettings, role: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    # Every reconnect attempt of aiokafka is an error to it; we say once that Kafka is away.
+    # Every reconnect attempt of aiokafka is an error to it; we say once that Kafka is away, and let it say once why.
     logging.getLogger("aiokafka").setLevel(max(level, logging.CRITICAL if level > logging.DEBUG else level))
+    if level > logging.DEBUG:
+        connecting = logging.getLogger("aiokafka.client")
+        connecting.setLevel(max(level, logging.ERROR))
+        connecting.addFilter(OnceEach("Unable connect"))
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it announces what each role says better itself
     if as_json:
         structlog.contextvars.bind_contextvars(role=role)
+
+
+class OnceEach(logging.Filter):
+    """Lets each text that begins so through once, and nothing else."""
+
+    def __init__(self, beginning: str) -> None:
+        super().__init__()
+        self._beginning = beginning
+        self._told: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if not text.startswith(self._beginning) or text in self._told:
+            return False
+        self._told.add(text)
+        return True
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -48,7 +48,7 @@ def run_process(name: str, settings_type: type[S], role: Callable[[S], Role]) ->
         log.error("cannot start", reason=error.message)
         raise SystemExit(2) from error
     except Unavailable as error:
-        log.error("cannot go on", reason=error.message)
+        log.error("cannot go on", reason=error.message, cause=cause_of(error))
         raise SystemExit(1) from error
 
 
@@ -57,7 +57,7 @@ async def serve(settings: ProcessSettings, role: Role, stop: asyncio.Event) -> N
     with listening(settings) as listener:
         log.info("health", address="{}:{}".format(*listener.getsockname()[:2]))
         async with SideTasks(stop) as side:
-            side.start(_serve_health(settings, role.checks, listener), "health")
+            side.start(_serve_health(role.checks, listener), "health")
             side.start(watch_loop_lag(), "loop lag")
             with suppress(StoppedEarly):
                 await role.run(stop)
@@ -74,8 +74,8 @@ def listening(settings: HealthSettings) -> socket.socket:
         raise ConfigurationError(f"PENSTOCK_HEALTH_PORT: cannot listen on {host}:{port}: {error.strerror}") from error
 
 
-async def _serve_health(settings: HealthSettings, checks: Mapping[str, Check], listener: socket.socket) -> None:
-    server = health_server(settings, checks)
+async def _serve_health(checks: Mapping[str, Check], listener: socket.socket) -> None:
+    server = health_server(checks)
     try:
         await server.serve(sockets=[listener])
     finally:
@@ -94,14 +94,36 @@ async def open_patiently(
 
     Raises `StoppedEarly` when `stop` is set first.
     """
+    return await patiently(lambda: stack.enter_async_context(part()), stop)
+
+
+async def patiently(
+    work: Callable[[], Awaitable[T]], stop: asyncio.Event, tell: Callable[[str | None], None] = lambda _: None
+) -> T:
+    """What `work` gives; while something is unavailable, again with back-off. `tell` hears what is waited for.
+
+    Raises `StoppedEarly` when `stop` is set first.
+    """
     delays = delays_s()
     while True:
         try:
-            return await unless_stopped(stack.enter_async_context(part()), stop)
+            done = await unless_stopped(work(), stop)
         except Unavailable as error:
             delay_s = next(delays)
-            log.warning("waiting for a part", reason=error.message, next_attempt_s=round(delay_s, 2))
+            tell(error.message)
+            log.warning(
+                "waiting for a part", reason=error.message, cause=cause_of(error), next_attempt_s=round(delay_s, 2)
+            )
+        else:
+            tell(None)
+            return done
         await unless_stopped(asyncio.sleep(delay_s), stop)
+
+
+def cause_of(error: BaseException) -> str | None:
+    """What a driver said, in one line: for logs, never for clients."""
+    cause = error.__cause__
+    return None if cause is None else f"{type(cause).__name__}: {' '.join(str(cause).split())}"
 
 
 async def unless_stopped(work: Awaitable[T], stop: asyncio.Event) -> T:

@@ -2,9 +2,12 @@
 
 import ssl
 import sys
-from typing import Any, Literal, NoReturn, TypeVar
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.topics import Topics
@@ -17,6 +20,22 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True, extra="forbid")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _choices_in_any_case(cls, given: Any) -> Any:
+        """`INFO` is `info`, and `sasl_ssl` is `SASL_SSL`."""
+        if not isinstance(given, Mapping):
+            return given
+        return {name: _choice(cls, name, value) for name, value in given.items()}
+
+
+def _choice(settings: type[Settings], name: str, value: Any) -> Any:
+    """The choice that is meant, where the field has choices and the value is one of them but for its case."""
+    field = settings.model_fields.get(name)
+    if field is None or get_origin(field.annotation) is not Literal or not isinstance(value, str):
+        return value
+    return {choice.lower(): choice for choice in get_args(field.annotation)}.get(value.strip().lower(), value)
+
 
 class LogSettings(Settings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="the least that is logged")
@@ -26,10 +45,20 @@ class LogSettings(Settings):
 
 
 class HealthSettings(Settings):
-    # Probes come from outside the container.
-    health_host: str = Field("0.0.0.0", description="address that the health server listens on")  # noqa: S104
+    health_host: str = Field(
+        "127.0.0.1",
+        description="address that the health server listens on; `0.0.0.0` (as in our images) for probes from elsewhere",
+    )
     health_port: int = Field(
         9464, ge=0, le=65535, description="serves /livez, /readyz and /metrics; 0 picks a free port"
+    )
+
+
+class MemorySettings(Settings):
+    memory_budget_bytes: int = Field(
+        512 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="what the process may hold of what others send: heads, bodies, pixels, rows",
     )
 
 
@@ -63,6 +92,28 @@ class KafkaSettings(Settings):
         description="seconds until a job that failed for a reason that may pass is tried again, attempt by attempt",
     )
 
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _servers(cls, servers: str) -> str:
+        for server in servers.split(","):
+            _refuse_bad_address(f"//{server.strip()}", "a broker is HOST:PORT")
+        return servers
+
+    @model_validator(mode="after")
+    def _authorities_can_be_read(self) -> "KafkaSettings":
+        _ = self._ssl_context
+        return self
+
+    @cached_property
+    def _ssl_context(self) -> ssl.SSLContext | None:
+        """Read once: a file that goes away later troubles no client of a process that runs."""
+        if not self.kafka_security_protocol.endswith("SSL"):
+            return None
+        try:
+            return ssl.create_default_context(cafile=self.kafka_ssl_cafile)
+        except OSError as error:  # ssl.SSLError is one
+            raise ValueError(f"{PREFIX}KAFKA_SSL_CAFILE: {self.kafka_ssl_cafile}: {error.strerror or error}") from error
+
     @model_validator(mode="after")
     def _sasl_needs_a_name(self) -> "KafkaSettings":
         if self.kafka_security_protocol.startswith("SASL") and not (
@@ -81,18 +132,31 @@ class KafkaSettings(Settings):
         return tuple(map(float, self.retry_delays_s.split(",")))
 
     def client_options(self) -> dict[str, Any]:
-        """What every aiokafka client takes to reach the cluster."""
+        """What an aiokafka client takes to reach the cluster. Consumers take `consumer_options`."""
         options: dict[str, Any] = {
             "bootstrap_servers": self.kafka_bootstrap_servers,
             "security_protocol": self.kafka_security_protocol,
         }
-        if self.kafka_security_protocol.endswith("SSL"):
-            options["ssl_context"] = ssl.create_default_context(cafile=self.kafka_ssl_cafile)
+        if self._ssl_context is not None:
+            options["ssl_context"] = self._ssl_context
         if self.kafka_security_protocol.startswith("SASL") and self.kafka_sasl_password:
             options["sasl_mechanism"] = self.kafka_sasl_mechanism
             options["sasl_plain_username"] = self.kafka_sasl_username
             options["sasl_plain_password"] = self.kafka_sasl_password.get_secret_value()
         return options
+
+    def consumer_options(self) -> dict[str, Any]:
+        """What every aiokafka consumer takes.
+
+        Others write to our topics, in transactions as well: what they took back, or have not yet committed, is no
+        record. Offsets are committed by us alone.
+        """
+        return {
+            **self.client_options(),
+            "isolation_level": "read_committed",
+            "enable_auto_commit": False,
+            "auto_offset_reset": "earliest",
+        }
 
 
 class PostgresSettings(Settings):
@@ -100,9 +164,40 @@ class PostgresSettings(Settings):
         SecretStr("postgresql://penstock@localhost:5432/penstock"), description="URL of the database"
     )
 
+    @field_validator("postgres_dsn")
+    @classmethod
+    def _is_url(cls, dsn: SecretStr) -> SecretStr:
+        """An address that no driver would take; one where nobody answers may be right."""
+        return _url(dsn, {"postgresql", "postgres"}, "postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+
 
 class RedisSettings(Settings):
     redis_url: SecretStr = Field(SecretStr("redis://localhost:6379/0"), description="URL of Redis or Valkey")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _is_url(cls, url: SecretStr) -> SecretStr:
+        return _url(url, {"redis", "rediss", "unix"}, "redis://:PASSWORD@HOST:PORT/DATABASE")
+
+
+def _url(url: SecretStr, schemes: set[str], form: str) -> SecretStr:
+    """The URL, or `ValueError` that shows its form and nothing of it: it may hold a password."""
+    text = url.get_secret_value()
+    if text.partition("://")[0] not in schemes or "://" not in text:
+        raise ValueError(f"must be {form}")
+    for host in urlsplit(text).netloc.rpartition("@")[2].split(","):  # Postgres may have several
+        _refuse_bad_address(f"//{host}", f"must be {form}, with a password percent-encoded", host_needed=False)
+    return url
+
+
+def _refuse_bad_address(netloc: str, rule: str, *, host_needed: bool = True) -> None:
+    try:
+        parts = urlsplit(netloc)
+        complete = parts.port != 0 and bool(parts.hostname or not host_needed) and not parts.path
+    except ValueError:
+        complete = False
+    if not complete:
+        raise ValueError(rule)
 
 
 S = TypeVar("S", bound=Settings)

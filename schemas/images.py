@@ -1,63 +1,184 @@
-"""An uploaded image to one row of a tensor, as the signature's `ImageSpec` says."""
+"""An uploaded image to one row of a tensor, as the signature's `ImageSpec` says.
+
+A small file may hold many pixels. So what unpacking it takes is worked out from its head and accounted for before a
+pixel exists, and no second copy of the pixels is made at full size: they are flattened and shrunk in bands of rows.
+"""
 
 import io
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import numpy as np
 
-from schemas.errors import InvalidInput, PayloadTooLarge
+from schemas.errors import InvalidInput, PayloadTooLarge, PenstockError
+from schemas.png import picture_only
 from schemas.signature import ImageSpec
 from schemas.tensors import Array
 
-IMAGE_TYPES: Final = frozenset({"image/png", "image/jpeg"})
-# Checked before a pixel is decoded: a small file may unpack to gigabytes.
-MAX_PIXELS: Final = 32 * 1024 * 1024
+IMAGE_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/jpg"})  # the last is what many call the second
+# What a camera of 24 megapixels takes. Unpacked it is 100 MB at most, a JPEG of several scans up to 200 MB.
+MAX_PIXELS: Final = 24 * 1024 * 1024
+MAX_SIDE: Final = 65_535  # JPEG's own limit; each row costs some bytes, however short it is
+# Flattened and shrunk at a time; each of them takes some bytes in several forms meanwhile.
+BAND_PIXELS: Final = 512 * 1024
+BAND_PIXEL_BYTES: Final = 24
+# A progressive JPEG has about ten scans. Each goes over all of the pixels, and may be a few bytes long.
+MAX_SCANS: Final = 100
+_SCAN: Final = b"\xff\xda"
+_STORED_BYTES: Final = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}  # a pixel in memory, by Pillow's mode; else 4
+_COEFFICIENT_BYTES: Final = 2
+_JPEG: Final = b"\xff\xd8"
+_ORIENTATION: Final = 0x0112
+# Source: Exif 2.32, tag Orientation; how each is turned upright.
+_TURNS: Final = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+_SIDEWAYS: Final = frozenset({"TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"})
+
+# Told how many bytes are about to be taken, before they are. Raises `Unavailable` where there is no room for them.
+Hold = Callable[[int], None]
 
 
-def image_to_row(spec: ImageSpec, data: bytes) -> Array:
-    """One row of float32, [C, H, W], [H, W, C] or [H, W] by `spec.layout`.
+class Images:
+    """Reads the images of one input, which may have `MAX_PIXELS` together."""
 
-    Raises `InvalidInput`, and `PayloadTooLarge` for more than `MAX_PIXELS`.
-    """
-    pixels = np.asarray(_open(spec, data), dtype=np.float32)
-    if spec.invert == "always" or (spec.invert == "auto" and _has_light_border(pixels)):
-        pixels = np.float32(255.0) - pixels
-    if spec.mode == "RGB" and spec.layout == "CHW":
-        pixels = pixels.transpose(2, 0, 1)
-    elif spec.mode == "L" and spec.layout != "HW":
-        pixels = pixels[np.newaxis] if spec.layout == "CHW" else pixels[..., np.newaxis]
-    return np.ascontiguousarray(pixels * np.float32(spec.scale) + np.float32(spec.offset))
+    def __init__(self, spec: ImageSpec, hold: Hold) -> None:
+        self._spec = spec
+        self._hold = hold
+        self._pixels = 0
+
+    @property
+    def input(self) -> str:
+        return self._spec.input
+
+    def row(self, data: bytes) -> Array:
+        """One row of float32, [C, H, W], [H, W, C] or [H, W] by the spec's `layout`.
+
+        Raises `InvalidInput`, `PayloadTooLarge` for more than `MAX_PIXELS`, and what `hold` raises.
+        """
+        spec = self._spec
+        pixels = np.asarray(self._open(data), dtype=np.float32)
+        if spec.invert == "always" or (spec.invert == "auto" and _has_light_border(pixels)):
+            pixels = np.float32(255.0) - pixels
+        if spec.mode == "RGB" and spec.layout == "CHW":
+            pixels = pixels.transpose(2, 0, 1)
+        elif spec.mode == "L" and spec.layout != "HW":
+            pixels = pixels[np.newaxis] if spec.layout == "CHW" else pixels[..., np.newaxis]
+        return np.ascontiguousarray(pixels * np.float32(spec.scale) + np.float32(spec.offset))
+
+    def _open(self, data: bytes) -> Any:
+        from PIL import Image  # noqa: PLC0415 - only roles that take images install it
+
+        spec = self._spec
+        try:
+            scans = _scans(data)
+            with Image.open(io.BytesIO(picture_only(data)), formats=("PNG", "JPEG")) as image:
+                pixels = self._count(*image.size)
+                # Only what the row needs is unpacked of a JPEG: an eighth of each side at the least.
+                image.draft(None, (2 * spec.width, 2 * spec.height))
+                self._hold(_peak_bytes(spec, image, pixels if scans > 1 else 0))
+                image.load()
+                return _row_image(spec, image)
+        except PenstockError:
+            raise
+        except Image.DecompressionBombError as error:  # Pillow's own limit, which comes before ours
+            raise _too_large("too many pixels") from error
+        except Exception as error:  # each part of Pillow raises what it likes: struct.error, SyntaxError, OverflowError
+            raise InvalidInput("the body is not a readable PNG or JPEG image", param="image") from error
+
+    def _count(self, width: int, height: int) -> int:
+        self._pixels += width * height
+        if self._pixels > MAX_PIXELS or max(width, height) > MAX_SIDE:
+            raise _too_large(f"{width} x {height} pixels")
+        return width * height
 
 
-def _open(spec: ImageSpec, data: bytes) -> Any:
-    from PIL import Image, ImageOps  # noqa: PLC0415 - only roles that take images install it
-
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise PayloadTooLarge(
-                    f"the image has {width} x {height} pixels; the limit is {MAX_PIXELS} in all",
-                    param="image",
-                )
-            upright = ImageOps.exif_transpose(image)
-            flat = _on_background(upright) if upright.has_transparency_data else upright
-            size = (spec.width, spec.height)
-            return flat.convert(spec.mode).resize(size, Image.Resampling.BOX if width >= spec.width else None)
-    except Image.DecompressionBombError as error:  # Pillow's own limit, which comes before ours
-        raise PayloadTooLarge(
-            f"the image has too many pixels; the limit is {MAX_PIXELS} in all", param="image"
-        ) from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InvalidInput("the body is not a readable PNG or JPEG image", param="image") from error
+def _scans(data: bytes) -> int:
+    """How many scans a JPEG has; one of its thumbnail may be among them."""
+    scans = data.count(_SCAN) if data.startswith(_JPEG) else 0
+    if scans > MAX_SCANS:
+        raise InvalidInput(f"the JPEG has more than {MAX_SCANS} scans", param="image")
+    return scans
 
 
-def _on_background(image: Any) -> Any:
-    """Transparent pixels become white, as every viewer shows them."""
+def _too_large(found: str) -> PayloadTooLarge:
+    return PayloadTooLarge(
+        f"the image has {found}; the limit is {MAX_PIXELS} in all, and {MAX_SIDE} a side", param="image"
+    )
+
+
+def _peak_bytes(spec: ImageSpec, image: Any, whole_pixels: int) -> int:
+    """What all of it takes at most. Of `whole_pixels` a JPEG of several scans is put together before it is shrunk."""
+    size: tuple[int, int] = image.size
+    width, height = size
+    unpacked = width * height * _STORED_BYTES.get(image.mode, 4)
+    coefficients = whole_pixels * len(image.getbands()) * _COEFFICIENT_BYTES
+    narrow = min(width, max(spec.width, spec.height)) * height * 4
+    row = spec.width * spec.height * 4 * 8  # as pixels, and as numbers that are scaled
+    bands = min(width * height, BAND_PIXELS) * BAND_PIXEL_BYTES
+    return unpacked + coefficients + narrow + bands + row
+
+
+def _row_image(spec: ImageSpec, image: Any) -> Any:
+    """The picture upright, in the mode and the size of the row."""
     from PIL import Image  # noqa: PLC0415 - see above
 
-    rgba = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    turn = _turn(image)
+    sideways = turn in _SIDEWAYS
+    size = (spec.height, spec.width) if sideways else (spec.width, spec.height)
+    shrinks = (image.height if sideways else image.width) >= spec.width
+    method = Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC
+    # As Pillow does it: first across, then down. Across in bands, so that little of it is in other forms at a time.
+    narrow = Image.new(spec.mode, (min(image.width, size[0]), image.height))
+    for top, band in _bands(image):
+        narrow.paste(_flat(band, spec.mode).resize((narrow.width, band.height), method), (0, top))
+    small = narrow.resize((narrow.width, size[1]), method).resize(size, method)
+    return small if turn is None else small.transpose(Image.Transpose[turn])
+
+
+def _bands(image: Any) -> Iterator[tuple[int, Any]]:
+    rows = max(1, BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _flat(band: Any, mode: str) -> Any:
+    """The band in `mode`, its transparent pixels white, as every viewer shows them."""
+    from PIL import Image  # noqa: PLC0415 - see above
+
+    if band.mode.startswith("I"):
+        return _of_16_bits(band).convert(mode)
+    if not band.has_transparency_data:
+        return band.convert(mode)
+    rgba = band.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert(mode)
+
+
+def _of_16_bits(band: Any) -> Any:
+    """A gray band of 16 bits a sample in 8; Pillow's own conversion makes white of all that is above 255."""
+    from PIL import Image  # noqa: PLC0415 - see above
+
+    samples = np.asarray(band)
+    gray = ((samples.astype(np.uint32) * 255 + 32_767) // 65_535).astype(np.uint8)
+    transparent = band.info.get("transparency")
+    if transparent is not None:
+        gray[samples == transparent] = 255
+    return Image.fromarray(gray)
+
+
+def _turn(image: Any) -> str | None:
+    """How the picture must be turned to stand upright; where its EXIF data cannot be read not at all, as viewers do."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # broken data about a sound picture; Pillow's readers of it have errors of many kinds
+        return None
+    return _TURNS.get(orientation)
 
 
 def _has_light_border(pixels: Array) -> bool:

@@ -6,8 +6,11 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.errors import Canceled, ErrorBody, PenstockError
+from schemas.errors import Canceled, DeadlineExceeded, ErrorBody, PenstockError
 from schemas.topics import Lane, LaneClass
+
+# Two clocks that differ by more than this are worth a warning: jobs may miss deadlines for it.
+CLOCKS_APART_S: Final = 5.0
 
 
 class Status(StrEnum):
@@ -115,6 +118,19 @@ def end_of(
         error=error.body() if error else None,
         result=outcome if isinstance(outcome, Payload) else None,
     )
+
+
+def deadline_passed(
+    what: str, asked_at: datetime, expires_at: datetime, now: datetime, ahead_s: float = 0.0
+) -> DeadlineExceeded:
+    """Why a job ends that was not `what` in time, with all that tells whether it was late or clocks are apart.
+
+    `ahead_s` is by how many seconds the clock that told of the job is known to be ahead of ours.
+    """
+    late_s, age_s = (now - expires_at).total_seconds(), (now - asked_at).total_seconds()
+    told = f"the deadline passed {late_s:.1f} s before the job could be {what}, {age_s:.1f} s after it was asked for"
+    apart = f"; the clock that says so is {ahead_s:.1f} s ahead of ours" if ahead_s >= CLOCKS_APART_S else ""
+    return DeadlineExceeded(f"{told}, by the clocks of two machines{apart}")
 
 
 def failed_end(job: Job, error: PenstockError, completed_at: datetime) -> Terminal:

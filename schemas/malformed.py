@@ -1,17 +1,35 @@
-"""Why bytes are not JSON, in words that help whoever wrote them."""
+"""What is wrong with bytes that a client sent, in words that help whoever wrote them."""
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from typing import Final
+
+from schemas.errors import InvalidInput, PayloadTooLarge, PenstockError
+
+UTF8_BOM: Final = b"\xef\xbb\xbf"
 
 _PLACE: Final = re.compile(r"\(byte (\d+)\)")
 # What many writers put down for numbers that JSON has no way to say.
 _NO_NUMBER: Final = re.compile(rb"-?(?:NaN|Infinity)")
 _LONGEST: Final = len(b"-Infinity")
+_UTF16_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
+# An escaped half of a character: the first without the second, or the second without the first.
+_HALF: Final = re.compile(
+    rb"(?<!\\)(?:\\\\)*(?:(?P<high>\\u[dD][89abAB][0-9a-fA-F]{2})(\\u[dD][c-fC-F][0-9a-fA-F]{2})?|(?P<low>\\u[dD][c-fC-F]..))"
+)
 
 
 def why_not_json(error: Exception, data: bytes | memoryview) -> str:
-    """`error` is what msgspec raised over `data`; where it stopped at NaN or Infinity, that is what is told."""
+    """`error` is what msgspec raised over `data`. NaN, Infinity and halves of characters are told by their names."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"it holds text that is not UTF-8: {error.reason}"
+    if bytes(data[:2]) in _UTF16_BOMS:
+        return "it is UTF-16; JSON is sent as UTF-8"
     place = _PLACE.search(str(error))
+    half = _half_character(bytes(data)) if place is None or "surrogate" in str(error) else None
+    if half is not None:
+        return half
     if place is None:
         return str(error)
     start = int(place[1])
@@ -19,3 +37,36 @@ def why_not_json(error: Exception, data: bytes | memoryview) -> str:
         start -= 1
     found = _NO_NUMBER.match(bytes(data[start : start + _LONGEST]))
     return f"{found[0].decode()} at byte {start}; its numbers are finite" if found else str(error)
+
+
+def _half_character(data: bytes) -> str | None:
+    for found in _HALF.finditer(data):
+        if found["low"] is not None or found[2] is None:
+            half = "low" if found["low"] is not None else "high"
+            return (
+                f"{found[half].decode('latin-1')} at byte {found.start(half)} is half of a character (a lone surrogate)"
+            )
+    return None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint to go with the refusal of an unknown name; empty where none of the known ones is like it."""
+    close = get_close_matches(name[:64], known, 1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def as_refusal(error: Exception) -> PenstockError:
+    """What the client is told of an error that came up while its input was read.
+
+    Every decoder and library raises what it likes over bytes that somebody made up. Whatever it is, the input is to
+    blame, and the caller is told so; the error itself stays the cause.
+    """
+    if isinstance(error, PenstockError):
+        return error
+    if isinstance(error, RecursionError):  # how deep is too deep depends on who calls: any decoder may be the one
+        return InvalidInput("input is nested too deeply", param="input")
+    if isinstance(error, UnicodeDecodeError):  # each decoder reads only its own part of the text
+        return InvalidInput(f"input holds text that is not UTF-8: {error.reason}", param="input")
+    if isinstance(error, MemoryError):
+        return PayloadTooLarge("input takes more memory than there is", param="input")
+    return InvalidInput(f"input cannot be read ({type(error).__name__})", param="input")

@@ -5,6 +5,7 @@ from typing import Any, Final
 import msgspec
 
 from schemas.errors import RequestError
+from schemas.members import refuse_twins
 
 MAX_BYTES: Final = 8 * 1024
 MAX_DEPTH: Final = 16
@@ -27,6 +28,7 @@ def parse_metadata(raw: bytes) -> dict[str, Any]:
         raise _refused(f"is nested more than {MAX_DEPTH} deep") from error
     if metadata:
         _check(metadata)
+        refuse_twins(raw, len(metadata), "metadata")
     return metadata
 
 

@@ -4,6 +4,7 @@ Source: the protocol's "Inference Request" and "Inference Response" objects, and
 (`parameters.binary_data_size` of a tensor, `binary_data_output` of a request, `binary_data` of an output).
 """
 
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,35 +12,16 @@ import msgspec
 import numpy as np
 import orjson
 
+from schemas.document import InputDocument, InputTensor, RequestedOutput, read_document, split
 from schemas.errors import InvalidInput
 from schemas.jobs import Payload
-from schemas.malformed import why_not_json
+from schemas.malformed import as_refusal
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array, check_shape, datatype_of, from_json, from_raw, to_raw
 from schemas.values import check_values
 
 JSON = "application/json"
 OCTET_STREAM = "application/octet-stream"
-
-
-class InputTensor(msgspec.Struct, frozen=True):
-    name: str
-    shape: tuple[int, ...]
-    datatype: str
-    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    parameters: dict[str, Any] = {}
-
-
-class RequestedOutput(msgspec.Struct, frozen=True):
-    name: str
-    parameters: dict[str, Any] = {}
-
-
-class _RequestJson(msgspec.Struct, frozen=True):
-    inputs: list[InputTensor]
-    outputs: list[RequestedOutput] = []
-    id: str | None = None
-    parameters: dict[str, Any] = {}
 
 
 class InferRequest(msgspec.Struct, frozen=True):
@@ -54,43 +36,32 @@ class InferRequest(msgspec.Struct, frozen=True):
 
 
 _NOTHING: frozenset[str] = frozenset()
-_request_decoder = msgspec.json.Decoder(_RequestJson)
 
 
 def parse_request(signature: Signature, payload: Payload) -> InferRequest:
     """Read and check an OIP v2 request. Raises `InvalidInput` naming the field and the rule."""
-    head, tail = _split(payload)
     try:
-        message = _request_decoder.decode(head)
-    except msgspec.ValidationError as error:
-        raise InvalidInput(f"not an inference request: {error}", param=_path(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"the request is not valid JSON: {why_not_json(error, head)}") from error
-    except RecursionError as error:
-        raise InvalidInput("the request is nested too deeply") from error
-    try:
-        inputs = _read_inputs(signature, message.inputs, tail)
-    except UnicodeDecodeError as error:  # JSON is read piece by piece: this one is within a tensor's data
-        raise InvalidInput(f"inputs hold text that is not UTF-8: {error.reason}", param="inputs") from error
+        head, tail = split(payload)
+        return request_of(signature, read_document(head), tail)
+    except Exception as error:
+        raise as_refusal(error) from error
+
+
+def request_of(signature: Signature, document: InputDocument, tail: memoryview) -> InferRequest:
+    """The request in a document, with its raw tensors in `tail`. Raises `InvalidInput`, also where it has none."""
+    if isinstance(document.inputs, msgspec.UnsetType):
+        raise InvalidInput("not an inference request: it has no inputs", param="inputs")
+    outputs = document.outputs or []
+    parameters = document.parameters or {}
+    inputs = _read_inputs(signature, document.inputs, tail)
     rows = _rows(inputs)
-    outputs = tuple(output.name for output in message.outputs)
-    for name in outputs:
-        if signature.output(name) is None:
-            known = ", ".join(spec.name for spec in signature.outputs)
-            raise InvalidInput(f"outputs: the model has no output {name!r}; it has {known}", param="outputs")
-    return InferRequest(inputs, rows, message.id, outputs, _binary_outputs(signature, message), message.parameters)
-
-
-def _split(payload: Payload) -> tuple[memoryview, memoryview]:
-    view = memoryview(payload.value)
-    if payload.json_length is None:
-        return view, view[len(view) :]
-    if not 0 < payload.json_length <= len(view):
-        raise InvalidInput(
-            f"Inference-Header-Content-Length is {payload.json_length}, but the body has {len(view)} bytes",
-            param="Inference-Header-Content-Length",
-        )
-    return view[: payload.json_length], view[payload.json_length :]
+    for index, output in enumerate(outputs):
+        _check_output(signature, output, f"outputs[{index}]")
+    names = tuple(output.name for output in outputs)
+    if len(set(names)) < len(names):
+        raise InvalidInput("outputs: one is asked for twice", param="outputs")
+    binary = _binary_outputs(signature, outputs, parameters)
+    return InferRequest(inputs, rows, document.id or None, names, binary, parameters)
 
 
 def _read_inputs(signature: Signature, tensors: list[InputTensor], tail: memoryview) -> dict[str, Array]:
@@ -102,9 +73,9 @@ def _read_inputs(signature: Signature, tensors: list[InputTensor], tail: memoryv
         if tensor.name in arrays:
             raise InvalidInput(f"{field}: input {tensor.name!r} is given twice", param=f"{field}.name")
         check_shape(spec, tensor.shape, field)
-        raw_bytes = tensor.parameters.get("binary_data_size")
+        raw_bytes = _raw_bytes(tensor, field)
         if raw_bytes is None:
-            if tensor.data is msgspec.UNSET:
+            if isinstance(tensor.data, msgspec.UnsetType):
                 raise InvalidInput(f"{field} has neither data nor parameters.binary_data_size", param=f"{field}.data")
             arrays[tensor.name] = check_values(spec, from_json(spec, tensor.data, tensor.shape, field), field)
             continue
@@ -119,11 +90,31 @@ def _read_inputs(signature: Signature, tensors: list[InputTensor], tail: memoryv
     return arrays
 
 
-def _take(tail: memoryview, position: int, raw_bytes: object, field: str) -> memoryview:
-    param = f"{field}.parameters.binary_data_size"
-    if not isinstance(raw_bytes, int) or isinstance(raw_bytes, bool) or raw_bytes < 0:
-        raise InvalidInput(f"{param} must be a number of bytes, not {raw_bytes!r}", param=param)
+def _raw_bytes(tensor: InputTensor, field: str) -> int | None:
+    """How many raw bytes the tensor has; None where it is JSON."""
+    if not tensor.parameters:
+        return None
+    _known(tensor.parameters, "binary_data_size", f"{field}.parameters")
+    raw_bytes, param = tensor.parameters["binary_data_size"], f"{field}.parameters.binary_data_size"
+    if not isinstance(raw_bytes, int) or isinstance(raw_bytes, bool) or not 0 <= raw_bytes < 2**63:
+        raise InvalidInput(f"{param} must be a number of bytes", param=param)
+    if tensor.data is not msgspec.UNSET:
+        raise InvalidInput(f"{field} has both data and {param}", param=f"{field}.data")
+    return raw_bytes
+
+
+def _known(parameters: Mapping[str, Any], only: str, field: str) -> None:
+    """Raises `InvalidInput` for any parameter but the one that is heeded there."""
+    for name in parameters:
+        if name != only:
+            raise InvalidInput(
+                f"{field} has {name[:64]!r}, which nobody reads; there is {only}", param=f"{field}.{name[:64]}"
+            )
+
+
+def _take(tail: memoryview, position: int, raw_bytes: int, field: str) -> memoryview:
     if position + raw_bytes > len(tail):
+        param = f"{field}.parameters.binary_data_size"
         raise InvalidInput(f"{param} is {raw_bytes}; only {len(tail) - position} bytes are left", param=param)
     return tail[position : position + raw_bytes]
 
@@ -148,23 +139,34 @@ def _rows(inputs: Mapping[str, Array]) -> int:
     return first
 
 
-def _binary_outputs(signature: Signature, message: _RequestJson) -> frozenset[str]:
-    if not (message.parameters or message.outputs):
+def _check_output(signature: Signature, output: RequestedOutput, field: str) -> None:
+    if signature.output(output.name) is None:
+        known = ", ".join(spec.name for spec in signature.outputs)
+        raise InvalidInput(f"outputs: the model has no output {output.name!r}; it has {known}", param="outputs")
+    if output.parameters:
+        _known(output.parameters, "binary_data", f"{field}.parameters")
+        _boolean(output.parameters["binary_data"], f"{field}.parameters.binary_data")
+
+
+def _binary_outputs(
+    signature: Signature, outputs: list[RequestedOutput], parameters: Mapping[str, Any]
+) -> frozenset[str]:
+    if not (parameters or outputs):
         return _NOTHING
-    everything = message.parameters.get("binary_data_output") is True
-    asked = {output.name: output.parameters.get("binary_data", everything) for output in message.outputs}
-    if not asked and everything:
-        return frozenset(spec.name for spec in signature.outputs)
-    return frozenset(name for name, raw in asked.items() if raw is True)
+    everything = _boolean(parameters.get("binary_data_output", False), "parameters.binary_data_output")
+    if not outputs:
+        return frozenset(spec.name for spec in signature.outputs) if everything else _NOTHING
+    return frozenset(output.name for output in outputs if output.parameters.get("binary_data", everything))
 
 
-def _path(error: msgspec.ValidationError) -> str | None:
-    _, found, path = str(error).partition("`$")
-    return path.strip("`.") or None if found else None
+def _boolean(value: object, param: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{param} must be true or false", param=param)
+    return value
 
 
 def encode_response(
-    model: str, version: str, job_id: str, outputs: Mapping[str, Array], binary: frozenset[str] = frozenset()
+    model: str, version: str, response_id: str, outputs: Mapping[str, Array], binary: frozenset[str] = frozenset()
 ) -> Payload:
     """An OIP v2 response. Outputs named in `binary` follow the JSON as raw tensors, in the order they are listed."""
     described: list[dict[str, Any]] = []
@@ -179,7 +181,7 @@ def encode_response(
             tensor["data"] = json_values(array.ravel())
         described.append(tensor)
     head = orjson.dumps(
-        {"model_name": model, "model_version": version, "id": job_id, "outputs": described},
+        {"model_name": model, "model_version": version, "id": response_id, "outputs": described},
         option=orjson.OPT_SERIALIZE_NUMPY,
     )
     if not binary:
@@ -188,13 +190,22 @@ def encode_response(
 
 
 def json_values(array: Array) -> Any:
-    """`array` as something orjson writes: the array itself where it can, else lists of float or str."""
+    """`array` as something orjson writes: the array itself where it can, else lists.
+
+    Everything arrives whole: numbers as exactly as they are, bytes that are no text as `{"b64": "..."}`.
+    """
     if array.dtype == object:
-        return [_text(element) for element in array] if array.ndim == 1 else [json_values(row) for row in array]
+        return [json_values(each) if isinstance(each, np.ndarray) else text_or_base64(each) for each in array]
     if array.dtype == np.float16:
         return array.astype(np.float32)
     return np.ascontiguousarray(array) if array.ndim else array.item()
 
 
-def _text(element: object) -> str:
-    return element.decode("utf-8", "replace") if isinstance(element, bytes) else str(element)
+def text_or_base64(element: object) -> str | dict[str, str]:
+    """An element of a BYTES tensor: its text, or `{"b64": "..."}` where it is none."""
+    if not isinstance(element, bytes):
+        return str(element)
+    try:
+        return element.decode()
+    except UnicodeDecodeError:
+        return {"b64": b64encode(element).decode()}

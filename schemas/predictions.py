@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 
 from schemas.jobs import Payload
-from schemas.oip import json_values
+from schemas.oip import json_values, text_or_base64
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array
 
@@ -33,11 +33,13 @@ def _column(spec: TensorSpec | None, array: Array) -> list[Any]:
     if labels and array.dtype.kind in "iu" and array.ndim == 1:
         return [labels[value] if 0 <= value < len(labels) else int(value) for value in array]
     if labels and array.dtype.kind == "f" and array.ndim == 2 and array.shape[1] == len(labels):
-        return [dict(zip(labels, row, strict=True)) for row in array.astype(np.float32)]
+        # JSON's writer has no half precision; the others are told as exactly as they are.
+        rows = array.astype(np.float32) if array.dtype == np.float16 else array
+        return [dict(zip(labels, row, strict=True)) for row in rows]
     return [json_values(row) if isinstance(row, np.ndarray) else _scalar(row) for row in array]
 
 
 def _scalar(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+    if isinstance(value, bytes):  # numpy's own kind of bytes among them
+        return text_or_base64(value)
     return value.item() if isinstance(value, np.generic) else value

@@ -3,7 +3,7 @@
 Datatypes are those of the Open Inference Protocol v2. Shapes include the batch dimension, which is first and always -1.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -22,6 +22,14 @@ Datatype = Literal[
     "FP64",
     "BYTES",
 ]
+
+# The whole numbers that each integer type holds.
+INTEGERS: Final[dict[str, tuple[int, int]]] = {
+    **{f"UINT{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
+    **{f"INT{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
+}
+# What pixels are multiplied by where model.yaml does not say: 0 to 1 for numbers, and as they are for integers.
+UNIT_SCALE: Final = 1.0 / 255.0
 
 
 class TensorSpec(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -59,9 +67,27 @@ class ImageSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     height: int
     mode: Literal["L", "RGB"] = "RGB"
     layout: Literal["CHW", "HWC", "HW"] = "CHW"
-    scale: float = 1.0 / 255.0
+    scale: float = UNIT_SCALE
     offset: float = 0.0
     invert: Literal["never", "always", "auto"] = "never"
+
+
+def default_scale(datatype: Datatype) -> float:
+    """What suits an image's input of this type, where model.yaml gives no `scale`."""
+    return 1.0 if datatype in INTEGERS else UNIT_SCALE
+
+
+def why_pixels_do_not_fit(datatype: Datatype, scale: float, offset: float) -> str | None:
+    """Why `pixel * scale + offset` would not arrive whole in a tensor of this type; None where it does."""
+    if datatype not in INTEGERS:
+        return None if datatype.startswith("FP") else f"pixels are numbers, and the input is {datatype}"
+    if not (scale.is_integer() and offset.is_integer() and scale):
+        return f"the input is {datatype}: scale and offset must be whole numbers, and scale not 0"
+    low, high = INTEGERS[datatype]
+    ends = sorted((offset, 255 * scale + offset))
+    if not low <= ends[0] <= ends[1] <= high:
+        return f"pixels become {ends[0]:g} to {ends[1]:g}, and {datatype} holds {low} to {high}"
+    return None
 
 
 class Signature(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.errors import InvalidInput, PayloadTooLarge
+from schemas.malformed import why_not_json
 from schemas.signature import Datatype, TensorSpec
 
 Array = NDArray[Any]
@@ -39,7 +40,14 @@ DTYPES: Final[dict[Datatype, np.dtype[Any]]] = {
     "BYTES": np.dtype(object),
 }
 _OPENING: Final = re.compile(rb"[\[ \t\r\n]*")
+_BASE64: Final = re.compile(rb'"b64"')
 _FLOATS: Final = frozenset({"FP16", "FP32", "FP64"})
+
+
+class Base64(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bytes in JSON: `{"b64": "..."}`, as TensorFlow Serving writes them."""
+
+    b64: bytes
 
 
 def element_count(shape: tuple[int, ...], field: str) -> int:
@@ -76,7 +84,7 @@ def from_json(spec: TensorSpec, data: bytes | msgspec.Raw, shape: tuple[int, ...
             param=f"{field}.data",
         )
     count = element_count(shape, field)
-    values = _decode(spec.datatype, depth, data, f"{field}.data")
+    values = decode_values(spec, depth, data, f"{field}.data")
     if depth == 1:
         if len(values) != count:
             raise InvalidInput(
@@ -104,6 +112,8 @@ def from_raw(spec: TensorSpec, data: memoryview, shape: tuple[int, ...], field: 
             f"{field} has {len(data)} bytes; {spec.datatype} of shape {list(shape)} needs {count * dtype.itemsize}",
             param=field,
         )
+    if spec.datatype == "BOOL" and count and np.frombuffer(data, dtype=np.uint8).max() > 1:
+        raise InvalidInput(f"{field} holds bytes other than 0 and 1, and is BOOL", param=field)
     return finite(spec, np.frombuffer(data, dtype=dtype).reshape(shape), field)
 
 
@@ -119,12 +129,22 @@ def to_array(datatype: Datatype, values: list[Any], field: str) -> Array:
     try:
         if datatype == "BYTES":
             return _object_array(values)
-        with np.errstate(over="ignore"):  # out of range becomes infinite, and `finite` says so by name
-            return np.array(values, dtype=DTYPES[datatype])
-    except OverflowError as error:
-        raise InvalidInput(f"{field} holds a value out of range for {datatype}", param=field) from error
+        with np.errstate(over="raise"):  # it would become infinite
+            return np.array(values, dtype=DTYPES[datatype])  # of None, which is a missing value, it makes NaN
+    except (OverflowError, FloatingPointError) as error:
+        where = _out_of_range(values, datatype)
+        raise InvalidInput(f"{field} holds a value out of range for {datatype} at {where}", param=field) from error
     except ValueError as error:
         raise InvalidInput(f"{field} is ragged: its lists differ in length", param=field) from error
+
+
+def _out_of_range(values: list[Any], datatype: Datatype) -> list[int]:
+    """Where the first value is that the type does not hold."""
+    dtype = DTYPES[datatype]
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    given = np.array(values, dtype=np.float64 if dtype.kind == "f" else object)
+    beyond = (given < limits.min) | (given > limits.max)
+    return [int(index) for index in np.argwhere(beyond)[0]] if beyond.any() else []
 
 
 def finite(spec: TensorSpec, array: Array, field: str) -> Array:
@@ -151,23 +171,33 @@ def _nesting(data: bytes | msgspec.Raw) -> int:
     return opening.group().count(b"[") if opening else 0
 
 
+def decode_values(spec: TensorSpec, depth: int, data: bytes | msgspec.Raw, field: str) -> list[Any]:
+    """JSON lists, nested `depth` deep, of what the datatype holds; null is among it where NaN is allowed."""
+    try:
+        values: list[Any] = _decoder(spec.datatype, depth, spec.allow_nan).decode(data)
+    except msgspec.ValidationError as error:
+        message = str(error).replace("`$", f"`{field}", 1)
+        raise InvalidInput(f"{message} ({spec.datatype})", param=field) from error
+    except msgspec.DecodeError as error:
+        raise InvalidInput(f"{field} is not valid JSON: {why_not_json(error, bytes(data))}", param=field) from error
+    return _with_bytes(values) if spec.datatype == "BYTES" and _BASE64.search(data) else values
+
+
+def _with_bytes(values: list[Any]) -> list[Any]:
+    return [
+        _with_bytes(value) if isinstance(value, list) else value.b64 if isinstance(value, Base64) else value
+        for value in values
+    ]
+
+
 @lru_cache(maxsize=256)
-def _decoder(datatype: Datatype, depth: int) -> msgspec.json.Decoder[Any]:
-    kind: Any = {"BOOL": bool, "BYTES": str}.get(datatype, float if datatype in _FLOATS else int)
+def _decoder(datatype: Datatype, depth: int, allow_nan: bool) -> msgspec.json.Decoder[Any]:
+    kind: Any = {"BOOL": bool, "BYTES": str | Base64}.get(datatype, float if datatype in _FLOATS else int)
+    if allow_nan and kind is float:
+        kind = float | None
     for _ in range(depth):
         kind = list[kind]
     return msgspec.json.Decoder(kind)
-
-
-def _decode(datatype: Datatype, depth: int, data: bytes | msgspec.Raw, field: str) -> list[Any]:
-    try:
-        values: list[Any] = _decoder(datatype, depth).decode(data)
-    except msgspec.ValidationError as error:
-        message = str(error).replace("`$", f"`{field}", 1)
-        raise InvalidInput(f"{message} ({datatype})", param=field) from error
-    except msgspec.DecodeError as error:
-        raise InvalidInput(f"{field} is not valid JSON: {error}", param=field) from error
-    return values
 
 
 def _object_array(values: list[Any]) -> Array:

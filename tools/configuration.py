@@ -36,12 +36,20 @@ INTRODUCTION: Final = """\
 
 <!-- Written by `make docs` from the settings classes; do not edit. -->
 
-Every role is configured by environment variables, and by nothing else. An empty variable counts as not set. Invalid
-settings end a role at once, with exit status 2 and every mistake listed.
+Every role is configured by environment variables, and by nothing else. An empty variable counts as not set; choices are
+taken in upper or lower case; a variable with our prefix that nobody reads is warned of.
 
-`penstock up` passes its environment on to the roles, tells them where its services are, and reads a few variables of
-its own (below). `penstock submit` takes `PENSTOCK_SUBMIT_TO` for its `--to`, and reads the Kafka variables where it
-writes straight to Kafka.
+| exit status of a role | when |
+| --- | --- |
+| 0 | it was told to stop, and has finished what it had begun |
+| 1 | it failed: its log says at what. Start it again |
+| 2 | settings, or what they name, cannot be right: a password that is refused, a port that is taken |
+| 130, 143 | a second signal (SIGINT, SIGTERM) ended it at once |
+
+All mistakes in the settings are listed at once. What is merely away (Postgres, Kafka, Redis, tables that
+`penstock migrate` has yet to make) is waited for, with the reason in the log. `penstock up` itself exits with 0 after a
+signal, with 1 where the stack cannot start, with 2 for invalid settings; while it runs, it starts what died again until
+that succeeds.
 """
 STACK: Final = """\
 ## `penstock up`

@@ -41,9 +41,8 @@ class DeadLetters:
         self._admin: Any = None
 
     async def __aenter__(self) -> "DeadLetters":
-        options = self._settings.client_options()
-        self._consumer = AIOKafkaConsumer(**options, enable_auto_commit=False, auto_offset_reset="earliest")
-        self._admin = AIOKafkaAdminClient(**options)
+        self._consumer = AIOKafkaConsumer(**self._settings.consumer_options())
+        self._admin = AIOKafkaAdminClient(**self._settings.client_options())
         try:
             await self._consumer.start()
             await self._admin.start()

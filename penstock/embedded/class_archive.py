@@ -16,14 +16,20 @@ from pathlib import Path
 from penstock.embedded.java import Java
 
 DUMP_TIMEOUT_S = 60
+# An archive holds the class path that it was made with: names of jars beside it, which stay when the directory moves.
+CLASS_PATH = "names"
 
 
 class ClassArchive:
-    """The archive for one Java, one set of VM options and one set of jars, kept in `directory`."""
+    """The archive for one Java, one set of VM options and one set of jars, kept in `directory`.
+
+    Java is started there and told the archives' names alone: it splits a list of them at each colon.
+    """
 
     def __init__(self, directory: Path, java: Java, options: Sequence[str]) -> None:
-        identity = "\n".join([str(java.program.resolve()), release_of(java), *options])
+        identity = "\n".join([str(java.program.resolve()), release_of(java), *options, CLASS_PATH])
         key = hashlib.sha256(identity.encode()).hexdigest()[:16]
+        self._directory = directory
         self._java = java
         self._options = tuple(options)
         self._base = None if java.has_class_archive else directory / f"java-{key}.jsa"
@@ -36,8 +42,9 @@ class ClassArchive:
         partial = self._base.with_name(f".{self._base.name}.{os.getpid()}")
         with suppress(OSError, subprocess.TimeoutExpired):  # then we go without
             subprocess.run(  # noqa: S603 - the Java we found
-                [str(self._java.program), *self._options, "-Xshare:dump", f"-XX:SharedArchiveFile={partial}"],
+                [str(self._java.program), *self._options, "-Xshare:dump", f"-XX:SharedArchiveFile={partial.name}"],
                 env=dict(env),
+                cwd=self._directory,
                 capture_output=True,
                 timeout=DUMP_TIMEOUT_S,
                 check=False,
@@ -49,9 +56,9 @@ class ClassArchive:
         """VM options: use the archive, or, if there is none yet, write one to `written` when the VM ends in order."""
         if self._base is not None and not self._base.exists():
             return []  # there is nothing to build on
-        base = [] if self._base is None else [str(self._base)]
+        base = [] if self._base is None else [self._base.name]
         if self._archive.exists():
-            return [f"-XX:SharedArchiveFile={':'.join([*base, str(self._archive)])}"]
+            return [f"-XX:SharedArchiveFile={os.pathsep.join([*base, self._archive.name])}"]
         return [*(f"-XX:SharedArchiveFile={path}" for path in base), f"-XX:ArchiveClassesAtExit={written}"]
 
     def keep(self, written: Path) -> None:

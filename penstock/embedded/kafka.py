@@ -12,7 +12,7 @@ from types import MappingProxyType
 from penstock.child import Launch
 from penstock.embedded.class_archive import ClassArchive
 from penstock.embedded.data_dir import DataDir, replace_file
-from penstock.embedded.environment import clean_environment
+from penstock.embedded.environment import java_environment
 from penstock.embedded.java import find_java
 from penstock.embedded.kafka_home import KafkaHome
 from penstock.embedded.kafka_probe import serves_clients
@@ -81,7 +81,7 @@ class Kafka:
     async def prepare(self) -> Launch:
         java = await in_thread(find_java, self._environ)
         await self._home.install(java)
-        env = clean_environment(os.environ)
+        env = java_environment(os.environ)
         self._archive = ClassArchive(self._home.directory, java, VM_OPTIONS)
         await in_thread(self._archive.prepare, env)
         directory = self._data_dir.directory("kafka")
@@ -101,7 +101,7 @@ class Kafka:
                 *("-cp", self._home.classpath, "kafka.Kafka", str(config)),
             ),
             env=env,
-            cwd=directory,
+            cwd=self._home.directory,  # by which the class path finds its jars
             log=self._log,
         )
 
@@ -114,7 +114,8 @@ class Kafka:
     def ended(self) -> None:
         if self._archive is not None:
             self._archive.keep(self._written_archive)
-            self._written_archive.unlink(missing_ok=True)
+            with suppress(OSError):  # what is left costs room, nothing else
+                self._written_archive.unlink(missing_ok=True)
 
     @property
     def _written_archive(self) -> Path:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from penstock.embedded.environment import clean_environment
+from penstock.embedded.environment import java_environment
 from penstock.embedded.jar_download import JarDownload, is_intact
 from penstock.embedded.jars import PINS, Jar, kafka_version, parse_pins
 from penstock.embedded.java import Java
@@ -42,7 +42,8 @@ class KafkaHome:
 
     @property
     def classpath(self) -> str:
-        return os.pathsep.join(str(self.directory / jar.file_name) for jar in self._jars)
+        """Of a Java that is started in `directory`: no directory's name can hold what the list is separated by."""
+        return os.pathsep.join(jar.file_name for jar in self._jars)
 
     @property
     def checkpoint(self) -> Path:
@@ -110,7 +111,8 @@ class KafkaHome:
         try:
             done = subprocess.run(  # noqa: S603 - the Java we found, the jars we verified
                 [str(java.program), "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", self.classpath, *tool],
-                env=clean_environment(os.environ),
+                env=java_environment(os.environ),
+                cwd=self.directory,
                 capture_output=True,
                 text=True,
                 timeout=FORMAT_TIMEOUT_S,

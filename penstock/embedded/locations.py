@@ -3,7 +3,7 @@
 import os
 import pwd
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import platformdirs
@@ -15,16 +15,23 @@ CACHE_DIR_VARIABLE = "PENSTOCK_CACHE_DIR"
 
 
 def default_data_dir(uid: int) -> Path:
-    """Where jobs and results stay from one `up` to the next."""
-    return Path("/var/lib/penstock") if uid == 0 else platformdirs.user_data_path("penstock")
+    """Where jobs and results stay from one `up` to the next. Raises `StackError` for a user without a home."""
+    return Path("/var/lib/penstock") if uid == 0 else _of_user(platformdirs.user_data_path, "--data-dir")
 
 
 def cache_dir(uid: int, environ: Mapping[str, str]) -> Path:
-    """Where what was fetched or unpacked stays. Losing it costs time, nothing else."""
+    """Where what was fetched or unpacked stays. Losing it costs time, nothing else. Raises as `default_data_dir`."""
     chosen = environ.get(CACHE_DIR_VARIABLE)
     if chosen:
         return Path(chosen).absolute()
-    return Path("/var/cache/penstock") if uid == 0 else platformdirs.user_cache_path("penstock")
+    return Path("/var/cache/penstock") if uid == 0 else _of_user(platformdirs.user_cache_path, CACHE_DIR_VARIABLE)
+
+
+def _of_user(place: Callable[[str], Path], instead: str) -> Path:
+    try:
+        return place("penstock")
+    except (RuntimeError, KeyError) as error:
+        raise StackError(f"this user has no home directory: set HOME, or name a directory with {instead}") from error
 
 
 def database_account(uid: int) -> Account | None:

@@ -172,4 +172,8 @@ async def start_all(parts: Sequence[Part]) -> None:
 
 
 async def stop_all(parts: Sequence[Part]) -> None:
-    await asyncio.gather(*(part.stop() for part in parts))
+    """Stop at the same time, all of them. The first failure is raised once every part is down."""
+    outcomes = await asyncio.gather(*(part.stop() for part in parts), return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import yaml
 
-from penstock.importing.graph_names import graph_names
+from penstock.importing.graph import GraphTensor, read_graph
 from penstock.importing.model_folder import ModelFolder, model_name
 from schemas.errors import ConfigurationError
 
@@ -85,7 +85,7 @@ def read_mlflow(directory: Path, name: str | None, version: str, max_batch_size:
         )
     notes.extend(_left_behind(directory, model, flavors))
     whole = {"name": called, "max_batch_size": max_batch_size, **fields}
-    return ModelFolder(whole, {f"{version}/{name}": source for name, source in files.items()}, notes)
+    return ModelFolder(whole, directory, {f"{version}/{name}": source for name, source in files.items()}, notes)
 
 
 def _graph_files(graph: Path) -> Iterator[tuple[str, Path]]:
@@ -120,8 +120,8 @@ def _onnx(graph: Path, model: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigurationError("signature: has columns; a graph takes tensors: infer it from arrays")
     if not all(each.get("name") for each in (*inputs, *outputs)):
         # A single array has no name in a signature. The graph knows it.
-        names = graph_names(graph)
-        inputs, outputs = _named(inputs, names.inputs, "input"), _named(outputs, names.outputs, "output")
+        read = read_graph(graph)
+        inputs, outputs = _named(inputs, read.inputs, "input"), _named(outputs, read.outputs, "output")
     return {
         "platform": "onnxruntime_onnx",
         "input": [_tensor(each) for each in inputs],
@@ -129,7 +129,8 @@ def _onnx(graph: Path, model: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _named(tensors: list[Mapping[str, Any]], names: list[str], kind: str) -> list[Mapping[str, Any]]:
+def _named(tensors: list[Mapping[str, Any]], nodes: list[GraphTensor], kind: str) -> list[Mapping[str, Any]]:
+    names = [node.name for node in nodes]
     unnamed = [tensor for tensor in tensors if not tensor.get("name")]
     if unnamed and (len(tensors) > 1 or len(names) > 1):
         raise ConfigurationError(

@@ -15,12 +15,14 @@ from workers.inference.models.repository import ModelRepository
 
 
 class ModelFolder(NamedTuple):
-    """`fields` are those of model.yaml. `files` says where each file comes from, by its path in the model's folder.
+    """`fields` are those of model.yaml. `files` says where each file comes from, by its path in the model's folder;
+    all of them lie in `origin`.
 
     `notes` tell what became of something, or that it was left behind: a line each.
     """
 
     fields: Mapping[str, Any]
+    origin: Path
     files: Mapping[str, Path]
     notes: Sequence[str] = ()
 
@@ -44,7 +46,8 @@ def put_into(repository: Path, folder: ModelFolder, *, origin: str, link: bool =
 
     It is built aside, read as a worker would read it, and moved into place: nobody sees half of it. With `link`, files
     are linked hard where the file system can, and copied elsewhere. Raises `ConfigurationError` if a model of that name
-    is there already, or if a worker could not read what came out; then nothing is left behind.
+    is there already, if a link leads out of where the model comes from, or if a worker could not read what came out;
+    then nothing is left behind.
     """
     target = repository / folder.name
     if target.exists():
@@ -63,6 +66,8 @@ def put_into(repository: Path, folder: ModelFolder, *, origin: str, link: bool =
 def _build(directory: Path, folder: ModelFolder, origin: str, link: bool) -> None:
     directory.mkdir()
     for path, source in folder.files.items():
+        if not source.resolve().is_relative_to(folder.origin.resolve()):
+            raise ConfigurationError(f"{source}: leads out of {folder.origin}, so it is not taken along")
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         _link_or_copy(source, directory / path) if link else shutil.copyfile(source, directory / path)
     head = "".join(f"# {line}\n" for line in [f"Made from {origin}.", *folder.notes])

@@ -3,14 +3,17 @@
 Source of the fields: Triton's model configuration (`ModelConfig` protocol buffer) and its ONNX Runtime backend.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from penstock.importing.fields import Fields
 from penstock.importing.model_folder import ModelFolder, files_under, model_name
-from penstock.importing.text_format import Message, Value, parse_text_format
+from penstock.importing.text_format import Message, parse_text_format
+from penstock.importing.triton_tensors import tensors_of
 from schemas.errors import ConfigurationError
 from schemas.names import is_version
+from workers.inference.models.labels import misfit_of, numbered, read_labels
 from workers.inference.models.repository import natural_order
 
 CONFIG: Final = "config.pbtxt"
@@ -35,132 +38,82 @@ REASONS: Final = {
 def read_triton(directory: Path, name: str | None = None, max_batch_size: int | None = None) -> ModelFolder:
     """Read the model in `directory`; `name` is what to call it here, where not by its own name.
 
-    `max_batch_size` is for a model whose configuration says 0, though the first dimension of its tensors is the
-    batch's. Raises `ConfigurationError` for what is not ONNX, cannot be read, or cannot work here.
+    What the configuration does not say of the tensors is filled in from the graph, as Triton does. `max_batch_size` is
+    for a model that takes no batches, though the first dimension of its tensors is the batch's. Raises
+    `ConfigurationError` for what is not ONNX, cannot be read, or cannot work here.
     """
-    path = directory / CONFIG
+    notes: list[str] = []
+    config = Fields(_read_config(directory / CONFIG, notes), directory / CONFIG)
+    called = model_name(name, config.text("name", directory.resolve().name), notes)
+    _check_platform(config)
+    weights = config.text("default_model_filename", "model.onnx")
+    versions = _versions(directory, weights)
+    fields: dict[str, Any] = {"name": called, "platform": ONNX}
+    fields |= tensors_of(config, _graph_in(versions[-1] / weights), max_batch_size, notes)
+    if batching := {**_batching(config, notes), **fields.get("dynamic_batching", {})}:
+        fields["dynamic_batching"] = batching
+    fields |= {**_warmups(config, notes), **_parameters(config, notes)}
+    files = dict(_files(versions, weights)) | dict(_label_files(directory, fields["output"], notes))
+    notes.extend(left_behind(field, field) for field in config.unasked())
+    return ModelFolder(fields, directory, files, notes)
+
+
+def _read_config(path: Path, notes: list[str]) -> Message:
     try:
-        config = parse_text_format(path.read_text(encoding="utf-8"), path)
+        return parse_text_format(path.read_text(encoding="utf-8-sig"), path)
+    except FileNotFoundError:
+        notes.append(f"{CONFIG}: is not there: all is filled in from the graph")
+        return {}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from error
-    notes: list[str] = []
-    fields = _Fields(config, path)
-    called = model_name(name, str(fields.one("name", directory.name)), notes)
-    translated = _translated(fields, max_batch_size, notes)
-    weights = str(fields.one("default_model_filename", "model.onnx"))
-    files = dict(_files(directory, weights))
-    files.update(_label_files(directory, translated["output"]))
-    notes.extend(_left_behind(fields))
-    return ModelFolder({"name": called, **translated}, files, notes)
 
 
-class _Fields:
-    """A message of which is remembered what was asked for."""
-
-    def __init__(self, message: Message, where: object) -> None:
-        self._message = message
-        self._where = where
-        self._asked: set[str] = set()
-
-    def every(self, name: str) -> list[Value]:
-        self._asked.add(name)
-        return self._message.get(name, [])
-
-    def one(self, name: str, otherwise: Any = None) -> Any:
-        """The last value that was written, as protocol buffers have it."""
-        return next(reversed(self.every(name)), otherwise)
-
-    def each(self, name: str) -> "Iterator[_Fields]":
-        for value in self.every(name):
-            if not isinstance(value, dict):
-                raise ConfigurationError(f"{self._where}: {name}: is no message")
-            yield _Fields(value, f"{self._where}: {name}")
-
-    def unasked(self) -> list[str]:
-        return [name for name in self._message if name not in self._asked]
-
-
-def _translated(fields: _Fields, max_batch_size: int | None, notes: list[str]) -> dict[str, Any]:
-    _check_platform(fields)
-    rows = int(fields.one("max_batch_size", 0))
-    batchless = rows == 0
-    if batchless and max_batch_size is None:
-        raise ConfigurationError(
-            f"{fields.one('name', 'the model')}: max_batch_size is 0: it takes no batches. If the first dimension of "
-            "each tensor is the batch's all the same, give --max-batch-size"
-        )
-    translated: dict[str, Any] = {
-        "platform": ONNX,
-        "max_batch_size": max_batch_size or rows,
-        "input": [_tensor(tensor, batchless, notes) for tensor in fields.each("input")],
-        "output": [_tensor(tensor, batchless, notes) for tensor in fields.each("output")],
-    }
-    for kind in ("input", "output"):
-        if not translated[kind]:
-            raise ConfigurationError(
-                f"config.pbtxt: {kind}: is missing. Triton fills it in from the graph: its /v2/models/<name>/config "
-                "answers with the whole of it"
-            )
-    for batching in fields.each("dynamic_batching"):
-        delay = int(batching.one("max_queue_delay_microseconds", 0))
-        if delay:
-            translated["dynamic_batching"] = {"max_queue_delay_microseconds": delay}
-        notes.extend(_left(f"dynamic_batching.{name}", name) for name in batching.unasked())
-    warmups = [int(warmup.one("batch_size", 0)) for warmup in fields.each("model_warmup")]
-    if any(warmups):
-        translated["model_warmup"] = [{"batch_size": rows} for rows in sorted(set(warmups)) if rows]
-        notes.append("model_warmup: the sizes came along; its inputs are zeros here")
-    _parameters(fields, translated, notes)
-    return translated
-
-
-def _check_platform(fields: _Fields) -> None:
-    platform, backend = fields.one("platform", ""), fields.one("backend", "")
+def _check_platform(config: Fields) -> None:
+    platform, backend = config.text("platform"), config.text("backend")
     for name, reason in REFUSED.items():
-        if fields.every(name):
+        if config.has(name):
             raise ConfigurationError(f"{name}: {reason}")
-    if any(policy.one("decoupled", False) for policy in fields.each("model_transaction_policy")):
+    if any(policy.flag("decoupled") for policy in config.each("model_transaction_policy")):
         raise ConfigurationError("model_transaction_policy.decoupled: a job here has one answer")
-    if ONNX not in (platform, f"{backend}_onnx"):
+    if (platform or backend) and ONNX not in (platform, f"{backend}_onnx"):
         raise ConfigurationError(
-            f"platform {platform or backend or 'not given'!r}: only onnxruntime_onnx is taken. Export the model to "
+            f"platform {platform or backend!r}: only onnxruntime_onnx is taken. Export the model to "
             "ONNX, or write its model.yaml for safetensors or a handler by hand"
         )
 
 
-def _tensor(tensor: _Fields, batchless: bool, notes: list[str]) -> dict[str, Any]:
-    name = str(tensor.one("name", ""))
-    dims = tensor.every("dims")
-    for reshape in tensor.each("reshape"):
-        shape = reshape.every("shape")
-        notes.append(f"{name}: reshape: clients send and get {shape} a row, as the graph has it, instead of {dims}")
-        dims = shape
-    if batchless:
-        if not dims or dims[0] != -1:
-            raise ConfigurationError(f"{name}: dims {dims}: the first is not -1, so there is no batch dimension")
-        dims = dims[1:]
-    if tensor.one("is_shape_tensor", False):
-        raise ConfigurationError(f"{name}: is_shape_tensor: every input here has rows")
-    translated = {"name": name, "data_type": str(tensor.one("data_type", "")), "dims": dims}
-    label_filename = tensor.one("label_filename")
-    if label_filename:
-        translated["label_filename"] = label_filename
-    notes.extend(_left(f"{name}.{field}", field) for field in tensor.unasked())
+def _batching(config: Fields, notes: list[str]) -> dict[str, Any]:
+    translated = {}
+    for batching in config.each("dynamic_batching"):
+        delay = batching.integer("max_queue_delay_microseconds")
+        if delay:
+            translated["max_queue_delay_microseconds"] = delay
+        notes.extend(left_behind(f"dynamic_batching.{name}", name) for name in batching.unasked())
     return translated
 
 
-def _parameters(fields: _Fields, translated: dict[str, Any], notes: list[str]) -> None:
-    for parameter in fields.each("parameters"):
-        key = str(parameter.one("key", ""))
-        texts = [str(value.one("string_value", "")) for value in parameter.each("value")]
-        if key == "intra_op_thread_count" and texts and texts[0].isdigit() and int(texts[0]) > 0:
-            translated["parameters"] = {"onnxruntime": {"intra_op_threads": int(texts[0])}}
+def _warmups(config: Fields, notes: list[str]) -> dict[str, Any]:
+    sizes = sorted({warmup.integer("batch_size") for warmup in config.each("model_warmup")} - {0})
+    if not sizes:
+        return {}
+    notes.append("model_warmup: the sizes came along; its inputs are zeros here")
+    return {"model_warmup": [{"batch_size": rows} for rows in sizes]}
+
+
+def _parameters(config: Fields, notes: list[str]) -> dict[str, Any]:
+    translated = {}
+    for parameter in config.each("parameters"):
+        key = parameter.text("key")
+        texts = [value.text("string_value") for value in parameter.each("value")]
+        if key == "intra_op_thread_count" and texts and texts[-1].isdecimal() and int(texts[-1]) > 0:
+            translated["parameters"] = {"onnxruntime": {"intra_op_threads": int(texts[-1])}}
         else:
             notes.append(f"parameters.{key}: left behind")
+    return translated
 
 
-def _files(directory: Path, weights: str) -> Iterator[tuple[str, Path]]:
-    """The version folders whole: a graph may keep weights in files beside it, or be a folder of both."""
+def _versions(directory: Path, weights: str) -> list[Path]:
+    """The version folders, the newest last; each has the weights."""
     versions = sorted(
         (entry for entry in directory.iterdir() if entry.is_dir() and is_version(entry.name) and entry.name.isdigit()),
         key=lambda entry: natural_order(entry.name),
@@ -170,25 +123,45 @@ def _files(directory: Path, weights: str) -> Iterator[tuple[str, Path]]:
     for version in versions:
         if not (version / weights).exists():
             raise ConfigurationError(f"{version}: has no {weights}")
+    return versions
+
+
+def _graph_in(weights: Path) -> Path:
+    """The graph itself: it may be a folder, with the weights beside the graph."""
+    return weights / "model.onnx" if weights.is_dir() else weights
+
+
+def _files(versions: Sequence[Path], weights: str) -> Iterator[tuple[str, Path]]:
+    """The version folders whole: a graph may keep weights in files beside it, or be a folder of both."""
+    for version in versions:
         for path, source in files_under(version):
             inside = path.removeprefix(f"{weights}/")
             yield f"{version.name}/{'model.onnx' if path == weights else inside}", source
 
 
-def _label_files(directory: Path, outputs: list[dict[str, Any]]) -> Iterator[tuple[str, Path]]:
+def _label_files(directory: Path, outputs: list[dict[str, Any]], notes: list[str]) -> Iterator[tuple[str, Path]]:
+    """The label files that a worker can read; without the others the outputs have no labels."""
     for output in outputs:
         filename = output.get("label_filename")
-        if filename:
-            source = directory / filename
-            if not source.is_file() or not source.resolve().is_relative_to(directory.resolve()):
-                raise ConfigurationError(f"{directory}: the file {filename!r} is not there")
+        if filename is None:
+            continue
+        source = directory / filename
+        if not source.is_file() or not source.resolve().is_relative_to(directory.resolve()):
+            raise ConfigurationError(f"{directory}: the file {filename!r} is not there")
+        try:
+            labels = read_labels(source)
+        except ConfigurationError as error:
+            misfit: str | None = error.message.removeprefix(f"{source}: ")
+        else:
+            misfit = misfit_of(output["data_type"], output["dims"], len(labels))
+            if not misfit and (told_apart := numbered(labels)):
+                notes.append(f"{filename}: classes of one name have their number behind it: {', '.join(told_apart)}")
+        if misfit is None:
             yield filename, source
+        else:
+            notes.append(f"{output['name']}.label_filename: left behind: {filename} {misfit}")
+            del output["label_filename"]
 
 
-def _left_behind(fields: _Fields) -> Iterator[str]:
-    for name in fields.unasked():
-        yield _left(name, name)
-
-
-def _left(path: str, field: str) -> str:
+def left_behind(path: str, field: str) -> str:
     return f"{path}: left behind" + (f": {REASONS[field]}" if field in REASONS else "")

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from penstock.submit.plan import Plan
+from penstock.submit.run import Plan
 from schemas.topics import LaneClass
 
 DEFAULT_TO = "http://localhost:8080"

@@ -13,7 +13,7 @@ import msgspec
 
 from penstock.submit.outcome import NOTHING, Ending, status_of
 from penstock.submit.patience import Patience
-from producers.bulk.lines import JobLine
+from producers.bulk.lines import UNREADABLE, JobLine
 from schemas.errors import ErrorBody, LaneFull, PenstockError, Refused, RequestInFlight, Unavailable
 from schemas.jobs import TERMINAL, Status
 
@@ -125,7 +125,7 @@ class GatewayTarget:
     def _error(self, answer: httpx.Response) -> PenstockError:
         try:
             told = _problem_decoder.decode(answer.content).error
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             told = ErrorBody("http_error", f"HTTP {answer.status_code} {answer.reason_phrase}", "server_error")
         wait_s = self._retry_after_s(answer)
         if answer.status_code == httpx.codes.TOO_MANY_REQUESTS:
@@ -140,7 +140,7 @@ class GatewayTarget:
     def _read(answer: httpx.Response) -> _Job:
         try:
             return _job_decoder.decode(answer.content)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             told = ErrorBody("not_a_job", f"the server's answer is no job: {error}", "server_error")
             raise Refused(told) from error
 

@@ -1,7 +1,12 @@
 """What became of a line: one JSON object in the output file."""
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
-from typing import Final
+from itertools import count
+from pathlib import Path
+from typing import BinaryIO, Final
 
 import msgspec
 
@@ -65,3 +70,35 @@ def status_of(status: Status) -> LineStatus:
 
 def _given(raw: msgspec.Raw) -> msgspec.Raw | msgspec.UnsetType:
     return msgspec.UNSET if raw == NOTHING else raw
+
+
+_encoder = msgspec.json.Encoder()
+
+
+@contextmanager
+def output(path: str, say: Callable[[str], None]) -> Iterator[BinaryIO]:
+    """A new file at `path`, or standard output for `-`.
+
+    What stood there before is kept beside it, and `say` tells where. What is no regular file (a device, a pipe) is
+    written to as it is.
+    """
+    if path == "-":
+        yield sys.stdout.buffer
+        return
+    if Path(path).is_file() and Path(path).stat().st_size:
+        kept = _set_aside(Path(path))
+        say(f"what stood in {path} before is now in {kept}")
+    with Path(path).open("wb") as file:
+        yield file
+
+
+def _set_aside(path: Path) -> Path:
+    """Give the file the first free name of `<name>.1`, `<name>.2`, ..."""
+    names = (path.with_name(f"{path.name}.{number}") for number in count(1))
+    return path.rename(next(name for name in names if not name.exists()))
+
+
+def write(file: BinaryIO, outcome: Outcome) -> None:
+    """Append the outcome and hand it to the operating system, so that the file holds whole lines whenever we end."""
+    file.write(_encoder.encode(outcome) + b"\n")
+    file.flush()

@@ -3,15 +3,60 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urlsplit
 
-from penstock.submit.outcome import LineStatus, Outcome, ended, rejected, unknown
-from penstock.submit.target import Target
-from producers.bulk.lines import LineDefaults, custom_id_of, read_line
+from penstock.submit.outcome import Ending, LineStatus, Outcome, ended, rejected, unknown
+from producers.bulk.lines import JobLine, LineDefaults, custom_id_of, read_line
 from producers.bulk.stream import Line
 from schemas.errors import PenstockError
+from schemas.topics import LaneClass
 
 # Told of every outcome, with the size in bytes of the line it is of.
 Tell = Callable[[Outcome, int], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`file` and `output` are paths, or `-`; `to` is the URL of a gateway, or `kafka://` and brokers."""
+
+    file: str
+    to: str
+    model: str | None
+    version: str | None
+    lane: LaneClass
+    output: str
+    concurrency: int
+    timeout_s: float | None
+    wait: bool
+    run_id: str
+
+    @property
+    def defaults(self) -> LineDefaults:
+        return LineDefaults(self.model, self.version, self.lane, self.timeout_s)
+
+    @property
+    def brokers(self) -> str | None:
+        """Kafka's bootstrap servers, or None where a gateway is meant."""
+        parts = urlsplit(self.to)
+        return parts.netloc if parts.scheme == "kafka" else None
+
+
+class Submission(Protocol):
+    """One line on its way."""
+
+    async def send(self) -> str:
+        """Submit, and return the job's id once it is durable. After an error that a retry may mend it may be called
+        again: the job stays the same. Raises the `PenstockError` that stands in the way."""
+
+    async def ending(self) -> Ending:
+        """Wait for the job that `send` has submitted. Raises `PenstockError`."""
+
+
+class Target(Protocol):
+    def submission(self, line: JobLine) -> Submission:
+        """Raises `InvalidInput` for a line that cannot go there."""
 
 
 class Run:

@@ -10,14 +10,11 @@ from typing import BinaryIO, Final
 import httpx
 from rich.console import Console
 
-from penstock.submit import output
 from penstock.submit.gateway_target import GatewayTarget, clients_for, told
 from penstock.submit.kafka_target import KafkaTarget
-from penstock.submit.outcome import LineStatus, Outcome
+from penstock.submit.outcome import LineStatus, Outcome, output, write
 from penstock.submit.patience import Patience, TargetLost
-from penstock.submit.plan import Plan
-from penstock.submit.run import Run
-from penstock.submit.target import Target
+from penstock.submit.run import Plan, Run, Target
 from penstock.submit.view import View
 from producers.bulk.results import ResultsReader
 from producers.bulk.stream import lines
@@ -61,26 +58,31 @@ class Session:
 
     async def _work(self) -> None:
         plan = self._plan
-        with _opened(plan.file) as source, output.opened(plan.output) as results:
+        with _opened(plan.file) as source:
             bar = self._console.is_terminal and not (plan.output == "-" and sys.stdout.isatty())
             with View(self._console, _size_bytes(source), bar=bar) as view:
-                await self._submit(source, results, view)
+                # The output last: who cannot reach the server has touched nothing.
+                async with _target(plan, Patience(view.hold_up)) as target:
+                    with output(plan.output, self._say) as results:
+                        await self._submit(target, source, results, view)
 
-    async def _submit(self, source: BinaryIO, results: BinaryIO, view: View) -> None:
+    async def _submit(self, target: Target, source: BinaryIO, results: BinaryIO, view: View) -> None:
         plan = self._plan
 
         def tell(outcome: Outcome, line_bytes: int) -> None:
-            output.write(results, outcome)
+            write(results, outcome)
             view.outcome(outcome, line_bytes)
 
-        async with _target(plan, Patience(view.hold_up)) as target:
-            the_run = Run(target, tell, plan.defaults, concurrency=plan.concurrency, wait=plan.wait)
-            try:
-                await the_run.over(lines(source))
-            finally:
-                self._console.print(view.summary(the_run.tally), markup=False, highlight=False)
+        the_run = Run(target, tell, plan.defaults, concurrency=plan.concurrency, wait=plan.wait)
+        try:
+            await the_run.over(lines(source))
+        finally:
+            self._say(view.summary(the_run.tally))
         wanted = LineStatus.SUCCEEDED if plan.wait else LineStatus.QUEUED
         self.status = 0 if set(the_run.tally) <= {wanted} else 1
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False)
 
     def _how_to_go_on(self) -> str:
         if self._plan.brokers is None and self._plan.file != "-":

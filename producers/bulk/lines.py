@@ -11,8 +11,8 @@ from typing import Annotated, Final
 
 import msgspec
 
+from schemas.document import FORMS
 from schemas.errors import InvalidInput
-from schemas.inputs import FORMS
 from schemas.topics import LaneClass
 
 
@@ -63,6 +63,9 @@ class _OnlyCustomId(msgspec.Struct, frozen=True):
 NULL: Final = msgspec.Raw(b"null")
 READ_HERE: Final = frozenset({"input", *_Fields.__struct_fields__})
 
+# All that the decoders raise for bytes that are no JSON, or none that they can take.
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _fields_decoder = msgspec.json.Decoder(_Fields)
 _custom_id_decoder = msgspec.json.Decoder(_OnlyCustomId)
@@ -72,7 +75,7 @@ def custom_id_of(raw: bytes) -> str | None:
     """The line's `custom_id`, also of a line that is no job, as far as it can be read."""
     try:
         return _custom_id_decoder.decode(raw).custom_id
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
 
 
@@ -85,7 +88,9 @@ def read_line(number: int, raw: bytes, defaults: LineDefaults) -> JobLine:
         return _from_payload(number, raw, fields, defaults)
     except msgspec.ValidationError as error:
         raise InvalidInput(f"not a job: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise InvalidInput("nested too deeply") from error
+    except UNREADABLE as error:
         raise InvalidInput(f"not valid JSON: {error}") from error
 
 

@@ -31,9 +31,7 @@ class ResultsReader:
 
     async def __aenter__(self) -> "ResultsReader":
         topic = self._settings.topics.results
-        client = AIOKafkaConsumer(
-            **self._settings.client_options(), enable_auto_commit=False, auto_offset_reset="earliest"
-        )
+        client = AIOKafkaConsumer(**self._settings.consumer_options())
         try:
             await client.start()
             partitions = await _partitions_of(self._settings, topic)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import asyncpg
 
-from schemas.errors import InvalidInput, StoreUnavailable
+from schemas.errors import ConfigurationError, InvalidInput, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +25,24 @@ _FAILED: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.Interna
 # Planned anew each time: a plan kept from when a table was small would scan it after it has grown, and planning
 # costs a group of calls next to nothing. No statement here is worth compiling.
 _SETTINGS: Final = {"application_name": "penstock", "plan_cache_mode": "force_custom_plan", "jit": "off"}
+
+
+# What no waiting mends: the address is wrong, not the moment.
+_REFUSED: Final = (
+    asyncpg.ClientConfigurationError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+)
+
+
+@contextmanager
+def connecting() -> "Iterator[None]":
+    """For the first connection: `postgres_errors`, but `ConfigurationError` where the address cannot be right."""
+    with postgres_errors():
+        try:
+            yield
+        except _REFUSED as error:
+            raise ConfigurationError(f"PENSTOCK_POSTGRES_DSN: {str(error).splitlines()[0]}") from error
 
 
 @contextmanager
@@ -51,8 +69,8 @@ class Postgres:
         self._opened: _Pool | None = None
 
     async def __aenter__(self) -> Self:
-        """Raises `StoreUnavailable` if there is nobody to connect to."""
-        with postgres_errors():
+        """Raises `StoreUnavailable` if nobody answers, `ConfigurationError` if the database does not let us in."""
+        with connecting():
             self._opened = await asyncpg.create_pool(
                 self._dsn,
                 min_size=self._connections,

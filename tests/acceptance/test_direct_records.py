@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 import uuid
 
 import httpx
@@ -14,6 +13,7 @@ from cloudevents.core.v1.event import CloudEvent
 from penstock.stack import Stack
 from schemas.topics import Topics
 from tests.acceptance import digits, jobs, kafka
+from tests.acceptance.kcat import kcat_command
 from tests.waiting import eventually
 
 ROWS = digits.images(2)
@@ -181,7 +181,6 @@ async def test_a_record_that_is_no_job_goes_to_the_dead_letters_at_once(
     assert record.headers["__dlq.errors.message"]
 
 
-@pytest.mark.skipif(shutil.which("kcat") is None, reason="kcat is not installed; librdkafka above speaks for it")
 async def test_kcat_is_a_client(http: httpx.AsyncClient, stack: Stack, topics: Topics, job_id: str) -> None:
     # When a line is written with kcat
     await kcat(
@@ -197,8 +196,7 @@ async def test_kcat_is_a_client(http: httpx.AsyncClient, stack: Stack, topics: T
 
 async def kcat(stack: Stack, *options: str, stdin: bytes | None = None) -> bytes:
     program = await asyncio.create_subprocess_exec(
-        "kcat",
-        *("-b", stack.kafka_bootstrap_servers, *options),
+        *(*kcat_command(), "-b", stack.kafka_bootstrap_servers, *options),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -50,10 +51,40 @@ def test_a_package_imports_only_what_lies_below_it(package: str) -> None:
     assert not wrong
 
 
+def test_no_module_imports_in_a_circle_not_even_for_its_types() -> None:
+    names = {module_name(path): path for package in ALLOWED for path in modules(package)}
+    graph = {name: set(modules_imported(path)) & names.keys() - {name} for name, path in names.items()}
+
+    assert list(TopologicalSorter(graph).static_order())  # raises `CycleError` with the circle
+
+
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def modules_imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from names
+            yield node.module or ""
+
+
 def test_no_module_is_named_for_nothing() -> None:
     wrong = [path for package in ALLOWED for path in modules(package) if path.stem in FORBIDDEN_NAMES]
 
     assert not wrong
+
+
+def test_every_consumer_that_reads_records_takes_the_options_of_all_consumers() -> None:
+    asks_for_offsets_alone = {ROOT / "gateway" / "lane_poller.py"}
+    opened = [path for package in ALLOWED for path in modules(package) if "AIOKafkaConsumer(" in path.read_text()]
+    wrong = [path for path in opened if ".consumer_options()" not in path.read_text()]
+
+    assert opened
+    assert set(wrong) <= asks_for_offsets_alone
 
 
 @pytest.mark.parametrize("package", ALLOWED)

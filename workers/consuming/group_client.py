@@ -8,13 +8,16 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
 from runtime.settings import KafkaSettings
+from workers.consuming.workarounds import wait_longer_for_the_group
 
 # A tenth of the session: many may be lost before the member is.
 HEARTBEATS_PER_SESSION: Final = 10
-# drain limit < rebalance timeout < request timeout: a member that drains must not be thrown out while it does,
+# drain limit < rebalance timeout < join timeout: a member that drains must not be thrown out while it does,
 # and the broker's answer to a join that waits for it must not be given up.
 REBALANCE_BEYOND_DRAIN_S: Final = 15.0
-REQUEST_BEYOND_DRAIN_S: Final = 25.0
+JOIN_BEYOND_DRAIN_S: Final = 25.0
+# All else is answered at once, or by a broker that is gone.
+REQUEST_TIMEOUT_S: Final = 10.0
 
 
 class ConsumingLimits(msgspec.Struct, frozen=True):
@@ -41,19 +44,18 @@ def group_client(
     """
     session_timeout_ms = int(settings.kafka_session_timeout_s * 1000)
     client = AIOKafkaConsumer(
-        **settings.client_options(),
+        **settings.consumer_options(),
         group_id=group,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
         partition_assignment_strategy=[StickyPartitionAssignor],
         session_timeout_ms=session_timeout_ms,
         heartbeat_interval_ms=session_timeout_ms // HEARTBEATS_PER_SESSION,
         rebalance_timeout_ms=int((drain_limit_s + REBALANCE_BEYOND_DRAIN_S) * 1000),
-        request_timeout_ms=int((drain_limit_s + REQUEST_BEYOND_DRAIN_S) * 1000),
+        request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
         max_poll_interval_ms=24 * 3600 * 1000,  # we poll only while there is room; `watch` is our guard
         max_partition_fetch_bytes=limits.partition_fetch_bytes,
         # Default 1.5 s: how long a broker's answer to "no such member" or a lost coordinator is slept on.
         retry_backoff_ms=100,
     )
+    wait_longer_for_the_group(client, drain_limit_s + JOIN_BEYOND_DRAIN_S)
     client.subscribe(topics=list(topics), listener=listener)
     return client

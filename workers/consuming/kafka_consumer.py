@@ -25,11 +25,9 @@ from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
 from schemas.errors import QueueUnavailable, TopicMissing
 from workers.consuming.group_client import ConsumingLimits, group_client
-from workers.consuming.leaving import stop_joining
 from workers.consuming.offsets import OffsetTracker, Partition
-from workers.consuming.positions import rewind
 from workers.consuming.seams import Record
-from workers.consuming.unreadable import read_up_to_unreadable
+from workers.consuming.workarounds import read_up_to_unreadable, rewind, stop_joining
 
 log = get_logger(__name__)
 

@@ -12,6 +12,7 @@ from runtime.budget import MemoryBudget
 from runtime.clock import now_utc
 from runtime.health import Check
 from runtime.lifecycle import SideTasks
+from runtime.logs import get_logger
 from runtime.process import open_patiently, run_process, unless_stopped
 from stores.redis import RedisNews, RedisSignals, RedisStarts
 from workers.consuming.kafka_consumer import KafkaConsumer
@@ -22,8 +23,10 @@ from workers.inference.decoding.cancellations import Cancellations
 from workers.inference.engine.engine import Engine
 from workers.inference.engine.inference_thread import InferenceThread
 from workers.inference.engine.lane import ServedLane
+from workers.inference.execution.failures import DEVICE_FAILED_STATUS, DeviceFailed
 from workers.inference.gpu_metrics import watched_gpu
 from workers.inference.lifecycle.announce import KafkaAnnouncer, make_topics
+from workers.inference.lifecycle.model_cache import ModelCache, ModelSlot
 from workers.inference.lifecycle.model_loader import ModelLoader
 from workers.inference.lifecycle.reconciler import ModelReconciler
 from workers.inference.lifecycle.served_version import ServedVersion, WorkerContext
@@ -32,9 +35,15 @@ from workers.inference.models.repository import ModelRepository, is_named
 from workers.inference.results.publisher import ResultPublisher
 from workers.inference.settings import WorkerSettings
 
+log = get_logger(__name__)
+
 
 def run() -> None:
-    run_process("worker", WorkerSettings, Worker)
+    try:
+        run_process("worker", WorkerSettings, Worker)
+    except DeviceFailed as error:
+        log.critical("ending, since the device failed", reason=str(error))
+        raise SystemExit(DEVICE_FAILED_STATUS) from error
 
 
 class Worker:
@@ -72,7 +81,15 @@ class Worker:
             canceled = Cancellations(now_utc)
             side.start(canceled.follow(news), "cancellations")
             weights = ModelLoader(
-                lambda version: load_warm(version, device), settings.worker_memory_bytes, running, loading
+                ModelCache(
+                    lambda version: load_warm(version, device),
+                    settings.worker_memory_bytes,
+                    check_interval_s=settings.worker_check_interval_s,
+                    on_wrong=partial(self._take_out, asyncio.get_running_loop()),
+                ),
+                bounded=settings.worker_memory_bytes > 0,
+                running=running,
+                loading=loading,
             )
             memory = MemoryBudget(settings.memory_budget_bytes)
             around = WorkerContext(
@@ -97,8 +114,17 @@ class Worker:
             await self._serve(self._roster, pipeline, side, stop)
 
     def _why_not_ready(self) -> str | None:
-        absent = self._roster.absent if self._roster is not None else []
-        return self._waiting_for or (f"joining {', '.join(absent)}" if absent else None)
+        if self._waiting_for is not None or self._roster is None:
+            return self._waiting_for
+        if out := self._roster.out_of_service:
+            return f"out of service, since they answered wrongly: {', '.join(out)}"
+        absent = self._roster.absent
+        return f"joining {', '.join(absent)}" if absent else None
+
+    def _take_out(self, loop: asyncio.AbstractEventLoop, slot: ModelSlot) -> None:
+        """Called in the thread in which models run."""
+        if self._roster is not None:
+            loop.call_soon_threadsafe(self._roster.take_out, slot.name)
 
     def _publisher(self) -> KafkaPublisher:
         return KafkaPublisher(self._settings, compression=self._settings.worker_result_compression)
@@ -112,9 +138,10 @@ class Worker:
         self._waiting_for = "models are being loaded"
         tasks = [side.start(pipeline.run(), "pipeline")]
         try:
-            await unless_stopped(roster.start(partial(is_named, patterns)), stop)
-            self._waiting_for = None
+            await unless_stopped(roster.start(), stop)
             tasks.append(side.start(roster.follow(), "roster"))
+            await unless_stopped(roster.loaded(partial(is_named, patterns)), stop)
+            self._waiting_for = None
             await stop.wait()
         finally:
             for task in tasks:

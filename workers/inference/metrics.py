@@ -56,6 +56,14 @@ LOADS = Counter("penstock_worker_loads_total", "Loads of a model version", ["mod
 EVICTIONS = Counter(
     "penstock_worker_evictions_total", "Model versions closed to make room in memory", ["model", "version"]
 )
+KNOWN_ANSWERS = Counter(
+    "penstock_worker_known_answer_checks_total",
+    "Runs of reference rows whose answers are known, by what came of them: right, wrong, or unknown",
+    ["model", "version", "outcome"],
+)
+OUT_OF_SERVICE = Gauge(
+    "penstock_worker_out_of_service_versions", "Model versions that are not served since they answered wrongly"
+)
 LOAD_SECONDS = Histogram(
     "penstock_worker_load_seconds",
     "Seconds to load and warm up a model version",

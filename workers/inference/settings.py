@@ -33,6 +33,13 @@ class WorkerSettings(KafkaSettings, RedisSettings, ProcessSettings):
         ge=16 * 1024 * 1024,
         description="most bytes of what others sent in memory, as `1GiB`: where it is full, no more is fetched",
     )
+    worker_check_interval_s: float = Field(
+        60,
+        ge=0,
+        le=86400,
+        description="between two checks that a version still answers its reference rows rightly; 0: none but at loads "
+        "and after errors of the device",
+    )
     worker_result_compression: Compression = Field("none", description="of result records: none, zstd or lz4")
     lane_partitions: int = Field(12, ge=1, le=1000, description="of a lane's topic, when the worker creates it")
 

@@ -9,18 +9,22 @@ Nothing here looks at what the options say. Pure.
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 
-from schemas.errors import Undecodable
+from schemas.errors import InvalidInput, RequestError, Undecodable
+from schemas.malformed import UTF8_BOM
+from schemas.members import members as members_of
 from schemas.oip import JSON
 from workers.consuming.seams import Record
 
 # An option's name is the envelope's (POST /v1/jobs), where that has it; on the left, CloudEvents' for the same.
 _ATTRIBUTES: Final = {
     "id": "id",
+    "source": "source",
     "model": "model",
     "modelversion": "version",
     "lane": "lane",
@@ -41,36 +45,44 @@ _PLAIN_HEADERS: Final = {
     "ce_specversion": "specversion",
 }
 _ABOUT: Final[tuple[str, ...]] = ("content_type", "specversion")
+NULL: Final = msgspec.Raw(b"null")
 _CLOUDEVENTS: Final = "application/cloudevents"
+
+# Without these nobody can be told what became of the job.
+_IDENTITY: Final = frozenset({"id", "source", "model"})
 
 Options = Mapping[str, str]
 
 
 class Event(NamedTuple):
-    """A record's options by name, none of them empty, and its content."""
+    """A record's options by name, none of them empty, and its content.
+
+    `fault` is what makes it no sound job, although it can be told whose it is.
+    """
 
     options: Options
     value: bytes
     content_type: str
-
-
-_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+    fault: RequestError | None = None
 
 
 def read_event(record: Record) -> Event:
     """Raises `Undecodable` for what is in none of the three forms."""
     if record.value is None:
         raise Undecodable("the record has no value")
-    options, about = _read_headers(record.headers)
+    options, about, fault = _read_headers(record.headers)
     content_type = about.get("content_type", JSON)
     if content_type[: len(_CLOUDEVENTS)].lower() == _CLOUDEVENTS:
         return _read_structured(record.value, content_type)
     _check_version(about.get("specversion", "1.0"))
-    return Event(options, record.value, content_type)
+    return Event(options, record.value, content_type, fault)
 
 
-def _read_headers(headers: tuple[tuple[str, bytes], ...]) -> tuple[dict[str, str], dict[str, str]]:
-    """The options, `ce_*` before plain, and what the headers say about the record itself."""
+def _read_headers(
+    headers: tuple[tuple[str, bytes], ...],
+) -> tuple[dict[str, str], dict[str, str], RequestError | None]:
+    """The options, `ce_*` before plain; what the headers say about the record itself; what is wrong with them."""
+    fault: RequestError | None = None
     plain: dict[str, str] = {}
     attributes: dict[str, str] = {}
     for name, raw in headers:
@@ -83,28 +95,54 @@ def _read_headers(headers: tuple[tuple[str, bytes], ...]) -> tuple[dict[str, str
         if option is None or not raw:
             continue
         try:
-            target[option] = raw.decode()
+            text = raw.decode()
         except UnicodeDecodeError as error:
-            raise Undecodable(f"header {name} is not UTF-8") from error
-    about = {name: text for name in _ABOUT if (text := plain.pop(name, None))}
-    return plain | attributes, about
+            if option in _IDENTITY:
+                raise Undecodable(f"header {name} is not UTF-8") from error
+            fault = RequestError(f"header {name} is not UTF-8", param=option)
+            continue
+        if target.setdefault(option, text) != text:
+            fault = RequestError(f"header {name} is there twice, and not the same", param=option)
+    about = {name: text for name in _ABOUT if (text := plain.pop(name, ""))}
+    return plain | attributes, about, fault
 
 
 def _read_structured(value: bytes, content_type: str) -> Event:
     if content_type.partition(";")[0].strip().lower() != f"{_CLOUDEVENTS}+json":
         raise Undecodable(f"content type {content_type[:64]!r}: of CloudEvents' formats only JSON is read")
     try:
-        members = _object_decoder.decode(value)
+        pairs = members_of(value.removeprefix(UTF8_BOM))
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise Undecodable(f"the event is not a JSON object: {error}") from error
-    _check_version(text_of(members.get("specversion", msgspec.Raw(b"null"))) or "")
-    options = {
-        option: text
-        for attribute, option in _ATTRIBUTES.items()
-        if attribute in members and (text := text_of(members[attribute]))
-    }
-    inner_type = text_of(members.get("datacontenttype", msgspec.Raw(b"null"))) or JSON
-    return Event(options, _data(members, inner_type), inner_type)
+    members = dict(reversed(pairs))  # the first of two, which `fault` tells of
+    _check_version(text_of(members.get("specversion", NULL)) or "")
+    attributes = {attribute: option for attribute, option in _ATTRIBUTES.items() if attribute in members}
+    options, fault = read_options({option: members[attribute] for attribute, option in attributes.items()})
+    inner_type = text_of(members.get("datacontenttype", NULL)) or JSON
+    return Event(options, _data(members, inner_type), inner_type, twin_fault(pairs) or fault)
+
+
+def read_options(given: Mapping[str, msgspec.Raw]) -> tuple[dict[str, str], RequestError | None]:
+    """The texts of JSON values that are options; one that cannot be read is the fault."""
+    texts: dict[str, str] = {}
+    fault: RequestError | None = None
+    for name, raw in given.items():
+        try:
+            text = text_of(raw)
+        except Undecodable as error:
+            if name in _IDENTITY:
+                raise
+            fault = RequestError(f"{name}: {error.message}", param=name)
+        else:
+            texts |= {name: text} if text else {}
+    return texts, fault
+
+
+def twin_fault(pairs: Sequence[tuple[str, msgspec.Raw]]) -> RequestError | None:
+    """What is wrong where two members have one name."""
+    names = Counter(name for name, _ in pairs)
+    twin = next((name for name, count in names.items() if count > 1), None)
+    return None if twin is None else InvalidInput(f"{twin[:64]} is given twice", param=twin[:64])
 
 
 def _check_version(version: str) -> None:

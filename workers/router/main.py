@@ -7,12 +7,14 @@ from typing import Final
 
 from producers.catalog import Catalog, catalog_topic
 from producers.kafka_publisher import KafkaPublisher
+from runtime.budget import MemoryBudget
 from runtime.clock import now_utc
 from runtime.health import Check
 from runtime.lifecycle import SideTasks
 from runtime.logs import get_logger
-from runtime.process import StoppedEarly, open_patiently, run_process, unless_stopped
-from stores.postgres import PostgresAdmissions
+from runtime.process import StoppedEarly, open_patiently, patiently, run_process, unless_stopped
+from runtime.reading import InputReader
+from stores.postgres import PostgresAdmissions, require_migrated
 from workers.batches import Batches
 from workers.consuming.kafka_consumer import KafkaConsumer
 from workers.router.pipeline import Pipeline
@@ -39,7 +41,9 @@ class RouterRole:
         topics = settings.topics
         self._consumer = KafkaConsumer(settings, topics.router_group, [topics.requests], drain_limit_s=DRAIN_LIMIT_S)
         self._tier_consumers: dict[int, KafkaConsumer] = {}
+        self._database_trouble: str | None = "the database was not yet reached"
         self.checks: Mapping[str, Check] = {
+            "database": lambda: self._database_trouble,
             "catalog": lambda: None if self._catalog_topic.caught_up.is_set() else "the catalog is being read",
             "group": lambda: None if self._consumer.joined else "joining the group",
             "retries": self._why_no_retries,
@@ -49,6 +53,7 @@ class RouterRole:
         settings = self._settings
         dsn = settings.postgres_dsn.get_secret_value()
         async with AsyncExitStack() as stack:
+            await patiently(lambda: require_migrated(dsn), stop, self._tell_database_trouble)
             publisher = await open_patiently(stack, lambda: KafkaPublisher(settings), stop)
             admissions = await open_patiently(
                 stack,
@@ -63,7 +68,15 @@ class RouterRole:
             side.start(consumer.watch(), "watch")
             placing = Placing(settings.topics, settings.router_lane_patience_s)
             pipeline = Pipeline(
-                consumer, publisher, admissions, self._catalog, settings.topics, settings.limits, now_utc, placing
+                consumer,
+                publisher,
+                admissions,
+                self._catalog,
+                settings.topics,
+                settings.limits,
+                now_utc,
+                placing,
+                InputReader(MemoryBudget(settings.memory_budget_bytes)),
             )
             tiers = [
                 Tier(number, delay_s, publisher, settings.topics, placing, now_utc)
@@ -89,6 +102,9 @@ class RouterRole:
                 self._tier_consumers[tier.number] = consumer
                 side.start(consumer.watch(), f"watch {group}")
                 await unless_stopped(tier.run(consumer), stop)
+
+    def _tell_database_trouble(self, why: str | None) -> None:
+        self._database_trouble = why
 
     def _why_no_retries(self) -> str | None:
         joined = [number for number, consumer in self._tier_consumers.items() if consumer.joined]

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from producers.catalog import Catalog
@@ -11,8 +12,10 @@ from producers.seams import Publisher
 from runtime.backoff import delays_s
 from runtime.clock import Clock
 from runtime.logs import get_logger
-from schemas.errors import StoreUnavailable, Undecodable
-from schemas.jobs import failed_end
+from runtime.reading import InputReader
+from schemas.errors import StoreUnavailable, Unavailable, Undecodable
+from schemas.images import Hold
+from schemas.jobs import CLOCKS_APART_S, failed_end
 from schemas.records import terminal_record
 from schemas.topics import Topics
 from stores.seams import Admissions
@@ -20,16 +23,16 @@ from workers.consuming.seams import Consumer, Record
 from workers.replacements import Replacement, burial, publish_replacements
 from workers.router import metrics
 from workers.router.placing import Placing
-from workers.router.routing import SOURCE, Dead, Refused, Routed, route
+from workers.router.routing import SOURCE, Dead, Refused, Routed, ahead_s, route
 from workers.router.submission import Limits
 
 log = get_logger(__name__)
 
 # How long a batch may be read at a stretch: the heartbeats share the loop.
 TURN_S: Final = 0.01
-# Read in a thread: large payloads, and images, of which few bytes may be many pixels.
-LARGE_BYTES: Final = 128 * 1024
 IMAGE_PREFIXES: Final = (b"\x89PNG", b"\xff\xd8")
+# Between two warnings of clocks that are apart.
+CLOCK_WARNING_S: Final = 60.0
 
 Decision = Routed | Refused | Dead
 
@@ -47,6 +50,7 @@ class Pipeline:
         limits: Limits,
         clock: Clock,
         placing: Placing,
+        reader: InputReader,
     ) -> None:
         self._consumer = consumer
         self._publisher = publisher
@@ -56,6 +60,8 @@ class Pipeline:
         self._limits = limits
         self._clock = clock
         self._placing = placing
+        self._reader = reader
+        self._clock_told_at = float("-inf")
 
     async def work(self, records: Sequence[Record]) -> None:
         """Returns when every record of the batch is done, or its partition lost."""
@@ -72,29 +78,51 @@ class Pipeline:
         decisions: list[Decision] = []
         turn_ends = time.perf_counter() + TURN_S
         for record in records:
-            value = record.value or b""
-            if len(value) > LARGE_BYTES or value.startswith(IMAGE_PREFIXES):
-                decisions.append(await asyncio.to_thread(self._route, record))
-            else:
-                decisions.append(self._route(record))
+            decisions.append(await self._decision(record))
             if time.perf_counter() > turn_ends:
                 await asyncio.sleep(0)
                 turn_ends = time.perf_counter() + TURN_S
         return decisions
 
-    def _route(self, record: Record) -> Decision:
+    async def _decision(self, record: Record) -> Decision:
+        """Tried again until there is room for what reading the record takes."""
+        value = record.value or b""
+        is_image = value.startswith(IMAGE_PREFIXES)
+        delays = delays_s()
+        while True:
+            try:
+                return await self._reader.run(len(value), partial(self._route, record), is_image=is_image)
+            except Unavailable:
+                await asyncio.sleep(next(delays))
+
+    def _route(self, record: Record, hold: Hold) -> Decision:
         try:
-            return route(record, self._catalog.snapshot, self._topics, self._limits, self._clock())
+            return route(record, self._catalog.snapshot, self._topics, self._limits, self._clock(), hold)
+        except Unavailable:
+            raise
         except Exception as error:  # a record that we fail over must not stand in the way of those behind it
             log.error("a record could not be read", **_where(record), exc_info=error)
             return Dead(record, Undecodable(f"the router failed to read the record: {type(error).__name__}"))
 
     def _tell(self, decisions: Sequence[Decision]) -> None:
+        self._tell_clocks(decisions)
+        for each in decisions:
+            if isinstance(each, Refused) and each.unforeseen is not None:
+                log.error("an input could not be read", **_where(each.record), exc_info=each.unforeseen)
         for outcome, count in Counter(type(each).__name__.lower() for each in decisions).items():
             metrics.RECORDS.labels(outcome).inc(count)
         dead = [each for each in decisions if isinstance(each, Dead)]
         if dead:  # one line a batch: a producer that gets it wrong does so often
             log.warning("undecodable records", count=len(dead), **_where(dead[0].record), error=dead[0].error.message)
+
+    def _tell_clocks(self, decisions: Sequence[Decision]) -> None:
+        """Now and then, where a producer's clock is far from ours: its jobs may miss their deadlines for it."""
+        now = self._clock()
+        first = max(decisions, key=lambda each: each.record.timestamp_ms)
+        apart_s = ahead_s(first.record, now)
+        if apart_s >= CLOCKS_APART_S and now.timestamp() >= self._clock_told_at + CLOCK_WARNING_S:
+            self._clock_told_at = now.timestamp()
+            log.warning("a producer's clock is ahead of ours", ahead_s=round(apart_s, 1), **_where(first.record))
 
     async def _admit(self, routed: Sequence[Routed]) -> None:
         """Write the jobs down, however long the store is away."""

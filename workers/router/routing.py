@@ -3,12 +3,12 @@
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
-import msgspec
-
 from schemas.catalog import CatalogEntry
-from schemas.errors import DeadlineExceeded, PenstockError, Undecodable
+from schemas.errors import PenstockError, Unavailable, Undecodable
+from schemas.images import Hold
 from schemas.inputs import check_input
-from schemas.jobs import Job, Status, Terminal
+from schemas.jobs import Job, Status, Terminal, deadline_passed
+from schemas.malformed import as_refusal
 from schemas.names import DEFAULT_TENANT, is_model_name, is_version
 from schemas.records import OutRecord, lane_job, lane_record
 from schemas.topics import LaneClass, Topics
@@ -18,8 +18,6 @@ from workers.router.event import read_event
 from workers.router.submission import Asked, Checked, Limits, check_options, read_asked
 
 SOURCE: Final = "/penstock/router"
-# An error may quote what it refuses; the record that tells it must stay small.
-MAX_ERROR_CHARACTERS: Final = 2000
 
 
 class Routed(NamedTuple):
@@ -35,6 +33,7 @@ class Refused(NamedTuple):
 
     record: Record
     terminal: Terminal
+    unforeseen: Exception | None = None  # an error of ours that the job ends with
 
 
 class Dead(NamedTuple):
@@ -45,9 +44,12 @@ class Dead(NamedTuple):
 
 
 def route(
-    record: Record, catalog: CatalogSnapshot, topics: Topics, limits: Limits, now: datetime
+    record: Record, catalog: CatalogSnapshot, topics: Topics, limits: Limits, now: datetime, hold: Hold
 ) -> Routed | Refused | Dead:
-    """The same record, read again under the same catalog, becomes the same job."""
+    """The same record, read again under the same catalog, becomes the same job.
+
+    Raises `Unavailable` where `hold` has no room for its images at the moment.
+    """
     try:
         asked = read_asked(record, read_event(record), now)
     except Undecodable as error:
@@ -58,16 +60,24 @@ def route(
         checked = check_options(asked, limits)
         entry = catalog.choose(asked.model, checked.version)
         if checked.expires_at <= now:
-            raise DeadlineExceeded("the deadline passed before the job could be queued")
-        return _routed(record, asked, checked, entry, topics)
-    except Undecodable as error:
-        return Dead(record, error)
+            late = deadline_passed("queued", asked.created_at, checked.expires_at, now, ahead_s(record, now))
+            return Refused(record, _failed(asked, checked, entry, limits, late, now))
+        return _routed(record, asked, checked, entry, topics, hold)
+    except Unavailable:
+        raise
     except PenstockError as error:
         return Refused(record, _failed(asked, checked, entry, limits, error, now))
+    except Exception as error:  # whose job it is, is known: it ends, and is no riddle among the dead letters
+        return Refused(record, _failed(asked, checked, entry, limits, as_refusal(error), now), error)
 
 
-def _routed(record: Record, asked: Asked, checked: Checked, entry: CatalogEntry, topics: Topics) -> Routed:
-    given = check_input(entry.signature, checked.payload)
+def ahead_s(record: Record, now: datetime) -> float:
+    """By how much the record's clock is ahead of ours at least; a record from the past may just have waited."""
+    return max(0.0, record.timestamp_ms / 1000 - now.timestamp())
+
+
+def _routed(record: Record, asked: Asked, checked: Checked, entry: CatalogEntry, topics: Topics, hold: Hold) -> Routed:
+    given = check_input(entry.signature, checked.payload, hold)
     job = Job(
         tenant=tenant_of(record),
         id=asked.id,
@@ -99,7 +109,6 @@ def _failed(
     now: datetime,
 ) -> Terminal:
     pinned = asked.options.get("version", "")
-    body = error.body()
     return Terminal(
         tenant=DEFAULT_TENANT,
         id=asked.id,
@@ -110,7 +119,7 @@ def _failed(
         created_at=asked.created_at,
         expires_at=checked.expires_at if checked else asked.created_at + timedelta(seconds=limits.default_timeout_s),
         completed_at=now,
-        error=msgspec.structs.replace(body, message=body.message[:MAX_ERROR_CHARACTERS]),
+        error=error.body(),
     )
 
 

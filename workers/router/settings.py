@@ -5,13 +5,13 @@ from typing import Final
 from pydantic import Field
 
 from runtime.process import ProcessSettings
-from runtime.settings import KafkaSettings, PostgresSettings
+from runtime.settings import KafkaSettings, MemorySettings, PostgresSettings
 from workers.router.submission import Limits
 
 WEEK_S: Final = 7 * 24 * 3600
 
 
-class RouterSettings(KafkaSettings, PostgresSettings, ProcessSettings):
+class RouterSettings(KafkaSettings, PostgresSettings, MemorySettings, ProcessSettings):
     router_default_timeout_s: float = Field(600, ge=1, le=WEEK_S, description="a job's time where it names none")
     router_max_timeout_s: float = Field(WEEK_S, ge=1, le=WEEK_S, description="longest time a job may ask for")
     router_batch_records: int = Field(500, ge=1, le=10_000, description="most records fetched at a time")

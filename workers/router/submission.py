@@ -1,21 +1,23 @@
 """What a direct producer asks for: options held against their rules, and the payload for the model. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from schemas.document import FORMS
 from schemas.errors import InvalidInput, RequestError, Undecodable
-from schemas.inputs import FORMS
 from schemas.jobs import Answer, Payload
+from schemas.malformed import UTF8_BOM, did_you_mean
+from schemas.members import members as members_of
 from schemas.metadata import parse_metadata
-from schemas.names import is_job_id
+from schemas.names import is_job_id, job_id_of
 from schemas.topics import LaneClass
 from workers.consuming.seams import Record
-from workers.router.event import Event, Options, is_json, text_of
+from workers.router.event import NULL, Event, Options, is_json, read_options, twin_fault
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -25,7 +27,8 @@ _TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 _OPTIONS: Final = ("model", "version", "lane", "timeout_s", "sticky_key", "metadata")
 _WEBHOOKS: Final = ("webhook", "webhook_events_filter")
-_ENVELOPE: Final = frozenset({"input", *_OPTIONS, *_WEBHOOKS})
+_BESIDE: Final = frozenset({*_OPTIONS, *_WEBHOOKS})
+_ENVELOPE: Final = frozenset({"input", *_BESIDE})
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -36,7 +39,10 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Asked(NamedTuple):
-    """A readable record: who the job is, when it was asked for, its options and members as they came."""
+    """A readable record: who the job is, when it was asked for, its options and members as they came.
+
+    `fault` is why it cannot be done nevertheless.
+    """
 
     id: str
     model: str
@@ -44,6 +50,7 @@ class Asked(NamedTuple):
     options: Options
     event: Event
     members: Mapping[str, msgspec.Raw]
+    fault: RequestError | None = None
 
 
 class Checked(NamedTuple):
@@ -58,31 +65,31 @@ class Checked(NamedTuple):
     payload: Payload
 
 
-_object_decoder: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
 def read_asked(record: Record, event: Event, now: datetime) -> Asked:
     """Raises `Undecodable` where there is nobody to answer: without an id or a model it is no job."""
-    members = _members(event)
-    beside = {name: text for name in _OPTIONS if name in members and (text := text_of(members[name]))}
+    pairs = _members(event)
+    members = dict(reversed(pairs))  # the first of two, which the fault tells of
+    beside, fault = read_options({name: members[name] for name in _OPTIONS if name in members})
     options = {**beside, **event.options}
-    job_id = options.get("id") or f"{record.topic}-{record.partition}-{record.offset}"
+    event_id, source = options.get("id"), options.get("source")
+    job_id = job_id_of(event_id, source) if event_id else f"{record.topic}-{record.partition}-{record.offset}"
     if not is_job_id(job_id):
-        raise Undecodable("ce_id is not a job id: letters, digits and ._:~- only, at most 128")
+        raise Undecodable(f"the record's topic makes no job id: {record.topic}")
     model = options.get("model")
     if model is None:
         raise Undecodable("there is no model name: header ce_model or model, or model beside the input")
-    return Asked(job_id, model, created_at(record, now), options, event, members)
+    fault = event.fault or twin_fault(pairs) or fault
+    return Asked(job_id, model, created_at(record, now), options, event, members, fault)
 
 
-def _members(event: Event) -> Mapping[str, msgspec.Raw]:
+def _members(event: Event) -> list[tuple[str, msgspec.Raw]]:
     """The members of a JSON object; none for any other content, about which the input's check has more to say."""
     if not is_json(event.content_type):
-        return {}
+        return []
     try:
-        return _object_decoder.decode(event.value)
+        return members_of(event.value.removeprefix(UTF8_BOM))
     except (ValueError, RecursionError):
-        return {}
+        return []
 
 
 def created_at(record: Record, now: datetime) -> datetime:
@@ -94,9 +101,11 @@ def created_at(record: Record, now: datetime) -> datetime:
 
 def check_options(asked: Asked, limits: Limits) -> Checked:
     """Raises `RequestError` naming the option and its rule."""
+    if asked.fault is not None:
+        raise asked.fault
     options = asked.options
     payload = _payload(asked)
-    if any((text := asked.members.get(name)) is not None and text_of(text) is not None for name in _WEBHOOKS):
+    if any(bytes(asked.members.get(name, NULL)) != b"null" for name in _WEBHOOKS):
         raise RequestError("webhooks are not available: leave webhook out", param="webhook")
     sticky_key = options.get("sticky_key")
     if sticky_key is not None and len(sticky_key) > MAX_STICKY_KEY:
@@ -117,14 +126,21 @@ def check_options(asked: Asked, limits: Limits) -> Checked:
 def _payload(asked: Asked) -> Payload:
     event, members = asked.event, asked.members
     if "input" not in members:
-        return Payload(event.value, event.content_type, _json_length(asked.options))
+        value = event.value if members.keys().isdisjoint(_BESIDE) else _without(members, _BESIDE)
+        return Payload(value, event.content_type, _json_length(asked.options))
     unknown = members.keys() - _ENVELOPE
     if unknown:
         name = min(unknown)
         if name in FORMS:
             raise InvalidInput(f"give input or {name}, not both", param=name)
-        raise RequestError(f"unknown member {name[:64]!r} beside input", param=name[:64])
+        hint = did_you_mean(name, _ENVELOPE)
+        raise RequestError(f"unknown member {name[:64]!r} beside input{hint}", param=name[:64])
     return Payload(bytes(members["input"]))
+
+
+def _without(members: Mapping[str, msgspec.Raw], options: Container[str]) -> bytes:
+    """The payload that options stand beside: an object of all the other members."""
+    return msgspec.json.encode({name: value for name, value in members.items() if name not in options})
 
 
 def _json_length(options: Options) -> int | None:

@@ -10,8 +10,8 @@ from runtime.clock import now_utc
 from runtime.health import Check
 from runtime.lifecycle import SideTasks
 from runtime.logs import get_logger
-from runtime.process import open_patiently, run_process
-from stores.postgres import PostgresEndings
+from runtime.process import open_patiently, patiently, run_process
+from stores.postgres import PostgresEndings, require_migrated
 from stores.redis import RedisNews, RedisSignals
 from workers.batches import Batches
 from workers.consuming.kafka_consumer import KafkaConsumer
@@ -38,7 +38,9 @@ class SinkRole:
         self._settings = settings
         topics = settings.topics
         self._consumer = KafkaConsumer(settings, topics.sink_group, [topics.results], drain_limit_s=DRAIN_LIMIT_S)
+        self._database_trouble: str | None = "the database was not yet reached"
         self.checks: Mapping[str, Check] = {
+            "database": lambda: self._database_trouble,
             "group": lambda: None if self._consumer.joined else "joining the group",
         }
 
@@ -46,8 +48,9 @@ class SinkRole:
         settings = self._settings
         redis_url = settings.redis_url.get_secret_value()
         async with AsyncExitStack() as stack:
-            publisher = await open_patiently(stack, lambda: KafkaPublisher(settings), stop)
             dsn = settings.postgres_dsn.get_secret_value()
+            await patiently(lambda: require_migrated(dsn), stop, self._tell_database_trouble)
+            publisher = await open_patiently(stack, lambda: KafkaPublisher(settings), stop)
             endings = await open_patiently(stack, lambda: PostgresEndings(dsn, connections=CONNECTIONS), stop)
             signals = await stack.enter_async_context(RedisSignals(redis_url, prefix=settings.topic_prefix))
             news = await stack.enter_async_context(RedisNews(redis_url, prefix=settings.topic_prefix))
@@ -69,3 +72,6 @@ class SinkRole:
             log.info("sinking", topic=settings.topics.results)
             batches = Batches(consumer, pipeline.work, largest=settings.sink_batch_records, at_once=BATCHES_AT_ONCE)
             await batches.run(stop, side)
+
+    def _tell_database_trouble(self, why: str | None) -> None:
+        self._database_trouble = why

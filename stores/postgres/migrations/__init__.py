@@ -8,8 +8,8 @@ from typing import Final, NamedTuple
 
 import asyncpg
 
-from schemas.errors import ConfigurationError
-from stores.postgres.pool import postgres_errors
+from schemas.errors import ConfigurationError, StoreUnavailable
+from stores.postgres.pool import connecting
 
 # Any number will do, as long as nobody else takes advisory locks on it in this database.
 _LOCK: Final = 0x70656E73746F636B
@@ -52,7 +52,7 @@ async def migrate(
     Raises `ConfigurationError` for a database that is ahead of this code, or was made by other files.
     """
     known = known_migrations() if migrations is None else migrations
-    with postgres_errors():
+    with connecting():
         connection = await asyncpg.connect(dsn, timeout=timeout_s, command_timeout=timeout_s)
         try:
             async with connection.transaction():
@@ -71,6 +71,28 @@ async def migrate(
         finally:
             await connection.close(timeout=timeout_s)
     return pending
+
+
+async def applied_migrations(dsn: str, *, timeout_s: float = 5.0) -> frozenset[int]:
+    """The numbers of the migrations that the database has; none where it has never been migrated."""
+    with connecting():
+        connection = await asyncpg.connect(dsn, timeout=timeout_s, command_timeout=timeout_s)
+        try:
+            return frozenset(row["number"] for row in await connection.fetch("select number from schema_migrations"))
+        except asyncpg.UndefinedTableError:
+            return frozenset()
+        finally:
+            await connection.close(timeout=timeout_s)
+
+
+async def require_migrated(dsn: str) -> None:
+    """Raises `StoreUnavailable`, naming the command that helps, where the database lacks a migration of this version.
+
+    One that has more is served: a newer version may have migrated it while this one is still running.
+    """
+    missing = {migration.number for migration in known_migrations()} - await applied_migrations(dsn)
+    if missing:
+        raise StoreUnavailable(f"the database lacks {len(missing)} migrations of this version: run `penstock migrate`")
 
 
 def _pending(known: Sequence[Migration], applied: dict[int, tuple[str, str]]) -> Sequence[Migration]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from penstock.stack import Stack
-from tests.acceptance.chaos.faults import rules, schedule
+from tests.acceptance.chaos.faults import rules_for, schedule
 from tests.acceptance.chaos.report import table
 from tests.acceptance.chaos.running import Plan, Report, run
 from tests.acceptance.repository import write_repository
@@ -29,14 +29,13 @@ ENVIRONMENT = {
 @click.option("--jobs", type=click.IntRange(1), default=50_000, show_default=True)
 @click.option("--per-s", type=click.FloatRange(1), default=300, show_default=True, help="Jobs that arrive in a second.")
 @click.option("--workers", type=click.IntRange(2), default=4, show_default=True)
+@click.option("--gateways", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--seed", type=int, help="Of the faults; the same seed, the same schedule.  [default: by chance]")
-def main(jobs: int, per_s: float, workers: int, seed: int | None) -> None:
+def main(jobs: int, per_s: float, workers: int, gateways: int, seed: int | None) -> None:
     """Lose nothing and show nothing twice, while everything is killed, stopped and started again."""
     chosen = secrets.randbelow(1_000_000) if seed is None else seed
     click.echo(f"seed {chosen} (again: --seed {chosen}); {load_average()}")
-    names = [f"worker-{number + 1}" for number in range(workers)]
-    plan = Plan(jobs, per_s, schedule(chosen, jobs / per_s, rules(names)))
-    report = asyncio.run(suffer(plan, workers))
+    report = asyncio.run(suffer(jobs, per_s, workers, gateways, chosen))
     click.echo(table(report))
     click.echo(load_average())
     if not report.kept:
@@ -44,13 +43,20 @@ def main(jobs: int, per_s: float, workers: int, seed: int | None) -> None:
         raise SystemExit(1)
 
 
-async def suffer(plan: Plan, workers: int) -> Report:
+async def suffer(jobs: int, per_s: float, workers: int, gateways: int, seed: int) -> Report:
     with tempfile.TemporaryDirectory(prefix="penstock-chaos-") as directory:
         models = write_repository(Path(directory))
         environ = os.environ | ENVIRONMENT
         async with Stack(
-            None, models=models, workers=workers, environ=environ, announce=LOGS.announce, on_line=LOGS.hear
+            None,
+            models=models,
+            workers=workers,
+            gateways=gateways,
+            environ=environ,
+            announce=LOGS.announce,
+            on_line=LOGS.hear,
         ) as stack:
+            plan = Plan(jobs, per_s, schedule(seed, jobs / per_s, rules_for(stack.roles)))
             return await run(stack, plan, click.echo)
 
 

@@ -18,12 +18,12 @@ from tests.waiting import eventually
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def fragile_stack(models: Path, environ: dict[str, str]) -> AsyncIterator[Stack]:
-    """Two workers, and services of its own: one for all tests that break something."""
+    """Two workers, two gateways, and services of its own: one for all tests that break something."""
     if service_source() is not SOURCES["embedded"]:
         pytest.skip("only services of our own may be broken")
     # A worker that was killed is missed after seconds, not after half a minute: the broker allows no less.
     quick = environ | {"PENSTOCK_KAFKA_SESSION_TIMEOUT_S": "6"}
-    whole = Stack(None, models=models, workers=2, environ=quick, announce=LOGS.announce, on_line=LOGS.hear)
+    whole = Stack(None, models=models, workers=2, gateways=2, environ=quick, announce=LOGS.announce, on_line=LOGS.hear)
     async with opened(whole):
         yield whole
 

@@ -4,49 +4,62 @@ import asyncio
 import json
 import time
 import uuid
+from functools import partial
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, Message, Producer
 
-from tests.acceptance import kafka
+from tests.acceptance.kafka import QUIET
 from tests.waiting import until
 
-EVERY_S = 0.5
+EVERY_S = 0.1
+# Longer than any outage here: within it librdkafka tries again by itself.
+PATIENCE_S = 300
 
 
 class DirectLoad:
-    """Numbered jobs for the model `tickets`, as in `Load`; `accepted` are those that the broker has acknowledged."""
+    """Numbered jobs for the model `tickets`, as in `Load`; `accepted` are those that the broker has acknowledged.
+
+    They are handed to librdkafka at their time, whatever became of those before. `latest_s`: how far that fell behind.
+    """
 
     def __init__(self, bootstrap_servers: str, topic: str, *, first: int) -> None:
         self.accepted: dict[int, str] = {}
-        self._bootstrap_servers = bootstrap_servers
+        self.gave_up: list[str] = []
+        self.latest_s = 0.0
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "enable.idempotence": True,
+                "log_level": QUIET,
+                "delivery.timeout.ms": PATIENCE_S * 1000,
+            }
+        )
         self._topic = topic
         self._first = first
         self._name = f"direct-{uuid.uuid4().hex}"
 
     async def arrive(self, jobs: int, per_s: float) -> None:
-        """So many jobs at this rate, twice a second a few; returns when the broker has them all."""
+        """So many jobs at this rate; returns when the broker has them all."""
         began = time.monotonic()
-        together = max(1, round(per_s * EVERY_S))
-        for done in range(0, jobs, together):
-            await until(began + done / per_s)
-            await self._write(range(self._first + done, self._first + min(jobs, done + together)))
+        for place in range(jobs):
+            due = began + place / per_s
+            if due - time.monotonic() > EVERY_S:
+                await until(due)
+            self.latest_s = max(self.latest_s, time.monotonic() - due)
+            self._write(self._first + place)
+            self._producer.poll(0)
+        await asyncio.to_thread(self._producer.flush, PATIENCE_S)
 
-    async def _write(self, numbers: range) -> None:
-        ids = {number: f"{self._name}-{number}" for number in numbers}
-        records = [
-            kafka.Said(
-                json.dumps({"instances": [{"ticket": number, "turns": 0}]}).encode(),
-                {"ce_id": job_id, "model": "tickets"},
-            )
-            for number, job_id in ids.items()
-        ]
-        while not await asyncio.to_thread(self._is_written, records):
-            pass
-        self.accepted |= ids
+    def _write(self, number: int) -> None:
+        job_id = f"{self._name}-{number}"
+        value = json.dumps({"instances": [{"ticket": number, "turns": 0}]})
+        headers: dict[str, str | bytes | None] = {"ce_id": job_id, "model": "tickets"}
+        self._producer.produce(
+            self._topic, value, headers=headers, on_delivery=partial(self._on_delivery, number, job_id)
+        )
 
-    def _is_written(self, records: list[kafka.Said]) -> bool:
-        try:
-            kafka.send_all(self._bootstrap_servers, self._topic, records)
-        except (AssertionError, KafkaException):
-            return False
-        return True
+    def _on_delivery(self, number: int, job_id: str, error: KafkaError | None, _: Message) -> None:
+        if error is None:
+            self.accepted[number] = job_id
+        else:
+            self.gave_up.append(f"{job_id} was not written: {error}")

@@ -1,7 +1,7 @@
 """What goes wrong in a chaos run, and when: a schedule as data, drawn from a seed."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -24,22 +24,17 @@ class Fault(NamedTuple):
 class Rule(NamedTuple):
     """Something that happens every `every_s` seconds, and once at least, to one of the parts, whichever.
 
-    `down_s`: the least and the most. `until`: after this share of the run it happens no more.
+    `down_s`: the least and the most.
     """
 
     kind: Kind
     parts: Sequence[str]
     every_s: float
     down_s: tuple[float, float] = (0.0, 1.0)
-    until: float = 0.9
 
 
-def rules(workers: Sequence[str]) -> list[Rule]:
-    """All that a stack must bear. Services come back at once, as their own supervisors would have it.
-
-    What cuts off requests comes early: an idempotency key whose request was not answered is held for half a minute, and
-    in the end its client has to be through.
-    """
+def rules(workers: Sequence[str], gateways: Sequence[str]) -> list[Rule]:
+    """All that a stack must bear, to the very end. Services come back at once, as their supervisors would have it."""
     return [
         Rule(Kind.KILL, workers, every_s=8, down_s=(0, 5)),
         Rule(Kind.TERMINATE, workers, every_s=8, down_s=(0, 5)),
@@ -47,22 +42,28 @@ def rules(workers: Sequence[str]) -> list[Rule]:
         Rule(Kind.TERMINATE, ["sink"], every_s=30, down_s=(0, 2)),
         Rule(Kind.KILL, ["router"], every_s=30, down_s=(0, 2)),
         Rule(Kind.TERMINATE, ["router"], every_s=60, down_s=(0, 2)),
-        Rule(Kind.KILL, ["gateway"], every_s=40, until=0.5),
-        Rule(Kind.TERMINATE, ["gateway"], every_s=40, until=0.5),
+        Rule(Kind.KILL, gateways, every_s=20),
+        Rule(Kind.TERMINATE, gateways, every_s=40),
         Rule(Kind.TERMINATE, ["Kafka"], every_s=120),
         Rule(Kind.KILL, ["Kafka"], every_s=120),
-        Rule(Kind.TERMINATE, ["Postgres"], every_s=120, until=0.5),
-        Rule(Kind.KILL, ["Postgres"], every_s=120, until=0.5),
+        Rule(Kind.TERMINATE, ["Postgres"], every_s=120),
+        Rule(Kind.KILL, ["Postgres"], every_s=120),
         Rule(Kind.TERMINATE, ["Valkey"], every_s=120, down_s=(3, 6)),
         Rule(Kind.KILL, ["Valkey"], every_s=120),
         Rule(Kind.FORGET, ["Valkey"], every_s=20, down_s=(0, 0)),
     ]
 
 
+def rules_for(roles: Iterable[str]) -> list[Rule]:
+    """For the roles of a stack by their names."""
+    names = list(roles)
+    return rules(*([name for name in names if name.startswith(kind)] for kind in ("worker", "gateway")))
+
+
 def schedule(seed: int, duration_s: float, rules: Sequence[Rule]) -> list[Fault]:
     """The faults of a run of this length, in order of time. The same seed, the same faults."""
     chance = random.Random(seed)  # noqa: S311 - dice
-    return sorted(fault for rule in rules for fault in _drawn(chance, duration_s * rule.until, rule))
+    return sorted(fault for rule in rules for fault in _drawn(chance, duration_s, rule))
 
 
 def _drawn(chance: random.Random, within_s: float, rule: Rule) -> Iterator[Fault]:

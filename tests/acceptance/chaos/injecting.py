@@ -5,6 +5,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+import redis
 import redis.asyncio
 
 from penstock.errors import StackError
@@ -58,8 +59,11 @@ class Injector:
         if fault.part in self._starting:
             await self._starting[fault.part]
         self._announce(f"{fault.kind} {fault.part}")
-        async with redis.asyncio.Redis.from_url(self._stack.redis_url) as client:
-            await client.flushall()
+        try:
+            async with redis.asyncio.Redis.from_url(self._stack.redis_url) as client:
+                await client.flushall()
+        except redis.RedisError as error:
+            self._announce(f"Valkey could not be made to forget: {error}")
 
     async def _interrupt_start(self, name: str) -> None:
         starting = self._starting.pop(name, None)

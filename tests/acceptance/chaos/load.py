@@ -4,9 +4,10 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from itertools import count
+from typing import Any, NamedTuple, Protocol
 
 import httpx
 
@@ -18,24 +19,53 @@ PATIENCE_S = 90.0
 LONGEST_PAUSE_S = 1.0
 # What tells a client to try again with the same key.
 PASSING = frozenset({409, 429, 502, 503, 504})
+NO_CONNECTION = "no connection"
+NO_ANSWER = "no answer"
+CUT_OFF = "cut off"
 # Every so many-th client of an open loop asks once more after it was accepted, as one does who lost the answer.
 FORGETFUL = 20
+
+
+class Poster(Protocol):
+    """`httpx.AsyncClient`, or one that does as much."""
+
+    def post(self, url: str, *, json: Any, headers: Mapping[str, str]) -> Awaitable[httpx.Response]: ...
+
+
+class GaveUp(Exception):
+    """A client was refused for good, or ran out of patience."""
+
+
+class Cut(NamedTuple):
+    """A request whose connection was lost: how long until its key was answered with a job, and what was met before."""
+
+    retried_s: float
+    refusals: frozenset[str]
+
+    @property
+    def by_the_gateway_alone(self) -> bool:
+        """Whether nothing else stood in the way, as Kafka or Postgres may."""
+        return self.refusals <= {NO_CONNECTION, str(httpx.codes.CONFLICT)}
 
 
 class Load:
     """Numbered jobs for the model `tickets`: the number is in the input, in the metadata, and must be in the result.
 
     `accepted` maps the number of each job that a client was told is accepted to its id; `doubled` has a line about each
-    key that was given two.
+    key that was given two, `gave_up` about each client that ran out of patience. `latest_s`: how late the latest was.
     """
 
-    def __init__(self, http: httpx.AsyncClient, *, turns: int = 0) -> None:
+    def __init__(self, *https: Poster, turns: int = 0) -> None:
+        """Several clients: of as many gateways. Who is refused, or cut off, asks the next one."""
         self.name = f"load-{uuid.uuid4().hex}"
         self.accepted: dict[int, str] = {}
         self.doubled: list[str] = []
+        self.gave_up: list[str] = []
+        self.cuts: list[Cut] = []
+        self.latest_s = 0.0
         self.attempts = 0
         self.refusals: Counter[str] = Counter()  # what clients were told before they tried again, for whoever reads
-        self._http = http
+        self._https = https
         self._turns = turns
         self._numbers = count()
         self._clients: list[asyncio.Task[None]] = []
@@ -54,9 +84,16 @@ class Load:
         async with asyncio.TaskGroup() as group:
             for place in range(jobs):
                 await until(began + place / per_s)
+                self.latest_s = max(self.latest_s, time.monotonic() - began - place / per_s)
                 group.create_task(self._arrived(next(self._numbers)))
 
     async def _arrived(self, number: int) -> None:
+        try:
+            await self._until_accepted_twice(number)
+        except GaveUp as error:
+            self.gave_up.append(str(error))
+
+    async def _until_accepted_twice(self, number: int) -> None:
         await self._until_accepted(number, wait_s=0)
         if number % FORGETFUL == 0:
             first = self.accepted[number]
@@ -96,21 +133,30 @@ class Load:
             await self._until_accepted(next(self._numbers), wait_s=2)
 
     async def _until_accepted(self, number: int, wait_s: int) -> None:
-        give_up_at = time.monotonic() + PATIENCE_S
-        for delay_s in delays_s(cap_s=LONGEST_PAUSE_S):
-            answer = await self.attempt(number, wait_s)
-            if answer is not None and answer.status_code in (200, 202):
+        began = time.monotonic()
+        cut_at: float | None = None
+        met: set[str] = set()
+        for turn, delay_s in enumerate(delays_s(cap_s=LONGEST_PAUSE_S)):
+            answer = await self.attempt(number, wait_s, turn)
+            if isinstance(answer, httpx.Response) and answer.status_code in (200, 202):
                 self.accepted[number] = answer.json()["id"]
+                if cut_at is not None:
+                    self.cuts.append(Cut(time.monotonic() - cut_at, frozenset(met)))
                 return
-            if answer is not None and answer.status_code not in PASSING:
-                raise RuntimeError(f"job {number} was refused: {answer.status_code} {answer.text}")
-            self.refusals[str(answer.status_code) if answer is not None else "no connection"] += 1
-            if time.monotonic() > give_up_at:
-                raise RuntimeError(f"job {number} was not accepted within {PATIENCE_S:g} s; {self}")
+            refusal = _refusal(answer)
+            self.refusals[refusal] += 1
+            if cut_at is not None:
+                met.add(refusal)
+            elif refusal == CUT_OFF:
+                cut_at = time.monotonic()
+            if isinstance(answer, httpx.Response) and answer.status_code not in PASSING:
+                raise GaveUp(f"job {number} was refused: {answer.status_code} {answer.text}")
+            if time.monotonic() - began > PATIENCE_S:
+                raise GaveUp(f"job {number} was not accepted within {PATIENCE_S:g} s: {refusal}")
             await until(time.monotonic() + delay_s)
 
-    async def attempt(self, number: int, wait_s: int) -> httpx.Response | None:
-        """Ask once. None where the connection was lost, or there was none to be had."""
+    async def attempt(self, number: int, wait_s: int, turn: int = 0) -> httpx.Response | httpx.TransportError:
+        """Ask once: the gateway whose turn it is. Returns the error where the connection was lost or not to be had."""
         self.attempts += 1
         body = {
             "model": "tickets",
@@ -120,6 +166,14 @@ class Load:
         preference = f"wait={wait_s}" if wait_s else "respond-async"
         headers = {"idempotency-key": f"{self.name}-{number}", "prefer": preference}
         try:
-            return await self._http.post("/v1/jobs", json=body, headers=headers)
-        except httpx.TransportError:
-            return None
+            return await self._https[(number + turn) % len(self._https)].post("/v1/jobs", json=body, headers=headers)
+        except httpx.TransportError as error:
+            return error
+
+
+def _refusal(answer: httpx.Response | httpx.TransportError) -> str:
+    if isinstance(answer, httpx.Response):
+        return str(answer.status_code)
+    if isinstance(answer, httpx.TimeoutException):
+        return NO_ANSWER
+    return NO_CONNECTION if isinstance(answer, httpx.ConnectError) else CUT_OFF

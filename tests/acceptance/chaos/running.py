@@ -11,10 +11,10 @@ from tests.acceptance.chaos.audit import TOPICS, examine, jobs_of
 from tests.acceptance.chaos.direct import DirectLoad
 from tests.acceptance.chaos.faults import Fault
 from tests.acceptance.chaos.injecting import Injector
-from tests.acceptance.chaos.load import Load
+from tests.acceptance.chaos.load import Cut, Load
+from tests.acceptance.chaos.open_loop import OpenLoopClient
 from tests.acceptance.chaos.verdict import Verdict
 from tests.acceptance.chaos.wholeness import is_whole
-from tests.acceptance.client import client_of
 from tests.waiting import eventually
 
 # Of the jobs, this many in a hundred come as records from a direct producer.
@@ -36,17 +36,21 @@ class Plan:
 
 @dataclass(frozen=True)
 class Report:
-    """What came of a run. `refusals`: what clients were told before they tried again."""
+    """What came of a run. `refusals`: what clients were told before they tried again; `cuts`: requests cut off by the
+    end of their gateway; `latest_s`: how far arrivals fell behind their times, over HTTP and to Kafka."""
 
     plan: Plan
     verdict: Verdict
     attempts: int
     refusals: Counter[str]
+    cuts: Sequence[Cut]
+    gave_up: Sequence[str]
+    latest_s: float
     took_s: float
 
     @property
     def kept(self) -> bool:
-        return self.verdict.kept and self.verdict.jobs == self.plan.jobs
+        return self.verdict.kept and not self.gave_up and self.verdict.jobs == self.plan.jobs
 
 
 async def run(stack: Stack, plan: Plan, announce: Callable[[str], None]) -> Report:
@@ -59,16 +63,29 @@ async def run(stack: Stack, plan: Plan, announce: Callable[[str], None]) -> Repo
     direct_jobs = plan.jobs * DIRECT_PERCENT // 100
     direct_per_s = plan.per_s * DIRECT_PERCENT / 100
     direct = DirectLoad(stack.kafka_bootstrap_servers, TOPICS.requests, first=FIRST_DIRECT)
-    async with client_of(stack.gateway_url, timeout_s=20) as http:
-        load = Load(http)
+    clients = [OpenLoopClient(url) for url in stack.gateway_urls]
+    load = Load(*clients)
+    try:
         async with asyncio.TaskGroup() as group:
             group.create_task(Injector(stack, say).inject(plan.faults))
             group.create_task(direct.arrive(direct_jobs, direct_per_s))
             group.create_task(load.arrive(plan.jobs - direct_jobs, plan.per_s - direct_per_s))
-        say(f"all jobs are accepted: {load}")
-        await eventually(lambda: is_whole(stack), WHOLE_WITHIN_S, "the stack is whole again")
-        verdict = await examine(stack, load.accepted | direct.accepted, ENDED_WITHIN_S)
+    finally:
+        for client in clients:
+            client.close()
+    say(f"all jobs are accepted: {load}")
+    await eventually(lambda: is_whole(stack), WHOLE_WITHIN_S, "the stack is whole again")
+    verdict = await examine(stack, load.accepted | direct.accepted, ENDED_WITHIN_S)
     doubled = [*verdict.doubled, *load.doubled]
     if (rows := await jobs_of(stack, load)) != len(load.accepted):
         doubled.append(f"{len(load.accepted)} keys made {rows} jobs")
-    return Report(plan, verdict._replace(doubled=doubled), load.attempts, load.refusals, time.monotonic() - began)
+    return Report(
+        plan=plan,
+        verdict=verdict._replace(doubled=doubled),
+        attempts=load.attempts,
+        refusals=load.refusals,
+        cuts=load.cuts,
+        gave_up=[*load.gave_up, *direct.gave_up],
+        latest_s=max(load.latest_s, direct.latest_s),
+        took_s=time.monotonic() - began,
+    )

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -38,7 +37,6 @@ async def test_latency_is_measured_by_waiting_and_by_polling() -> None:
     assert re.search(r"\| polling \| [\d,.]+ .*\| [\d,.]+ ", output)
 
 
-@pytest.mark.skipif(shutil.which("wrk") is None, reason="the load generator wrk is not installed")
 async def test_durable_submits_are_counted_in_postgres_and_kafka() -> None:
     output = await run_benchmark("submit", "--rounds", "1", "--shorten", "8")
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
 import pytest
@@ -46,6 +47,15 @@ async def test_it_makes_tables_and_topics_once(settings: dict[str, str], topic_p
     finally:
         await connection.close()
     assert await partitions_of(settings, f"{topic_prefix}.results.v1") == 3
+
+
+def test_the_password_may_stand_beside_the_address_as_any_characters(settings: dict[str, str]) -> None:
+    parts = urlsplit(settings["PENSTOCK_POSTGRES_DSN"])
+    assert parts.password is not None
+    bare = parts._replace(netloc=f"{parts.username}@{parts.hostname}:{parts.port}").geturl()
+    ran = migrate(**settings | {"PENSTOCK_POSTGRES_DSN": bare, "PGPASSWORD": unquote(parts.password)})
+
+    assert ran.returncode == 0, ran.stderr
 
 
 async def partitions_of(settings: dict[str, str], topic: str) -> int:

@@ -6,7 +6,6 @@ from pathlib import Path
 from signal import SIGTERM, Signals
 
 from penstock.child import Launch
-from penstock.errors import StackError
 
 
 class ShellProgram:
@@ -28,13 +27,15 @@ class ShellProgram:
         self.stop_grace_s = stop_grace_s
         self.lines: list[str] = []
         self.times_ended = 0
-        self.refusal = ""  # what `prepare` raises, if anything
+        self.refusal: Exception | None = None  # what `prepare` raises, if anything
+        self.times_refused = 0
         self._ready_when = ready_when
         self._stop_signal = stop_signal
 
     async def prepare(self) -> Launch:
-        if self.refusal:
-            raise StackError(self.refusal)
+        if self.refusal is not None:
+            self.times_refused += 1
+            raise self.refusal
         return Launch(
             argv=("/bin/sh", "-c", self.script, sys.executable),
             env=os.environ,

@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from penstock.embedded.elsewhere import Elsewhere, Service
+from penstock.embedded.locations import cache_dir
 from penstock.embedded.stack import EmbeddedStack
 from penstock.errors import StackError
 from tests.waiting import eventually
@@ -163,6 +164,23 @@ async def test_a_broken_setting_of_the_broker_is_told_in_its_own_words() -> None
     stack = EmbeddedStack(None, services=frozenset([Service.KAFKA]), kafka_properties={"num.io.threads": "none"})
     with skipped_where_missing(), pytest.raises(StackError, match=r"Kafka ended while it started: .*num\.io\.threads"):
         await stack.__aenter__()
+
+
+@pytest.mark.parametrize("name", ["d\u00e4t\u00e9:\u6570 b"])
+async def test_it_comes_up_wherever_it_is_put(data_path: Path, name: str) -> None:
+    known = cache_dir(os.getuid(), os.environ)
+    cache = data_path.parent / name / "cache"
+    for jar in known.glob("kafka-*/*[!.jsa]"):  # not fetched again
+        linked = cache / jar.relative_to(known)
+        linked.parent.mkdir(parents=True, exist_ok=True)
+        linked.symlink_to(jar)
+    for directory in (data_path.parent / name, cache, *cache.glob("*")):
+        directory.chmod(0o711)
+    environ = os.environ | {"PENSTOCK_CACHE_DIR": str(cache)}
+    with skipped_where_missing():
+        async with EmbeddedStack(data_path.parent / name / "data", environ=environ) as stack:
+            await write_everywhere(stack)
+            assert await read_everywhere(stack) == ["kept", "kept", "kept"]
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root runs Postgres as somebody else")

@@ -3,8 +3,6 @@
 import shutil
 from dataclasses import replace
 
-import pytest
-
 from penstock.embedded.jars import PINS, Jar, parse_pins
 from tests.services import unavailable
 from tools.check_kafka_pins import ROOTS, MavenFailed, differences, render, resolve
@@ -16,7 +14,7 @@ TWO = Jar("org.example", "two", "1.0", "1" * 64, 10)
 def test_maven_resolves_what_we_pinned() -> None:
     maven = shutil.which("mvn")
     if maven is None:
-        pytest.skip("there is no mvn on the PATH")
+        unavailable("there is no mvn on the PATH")
     try:
         resolved = resolve(maven, ROOTS)
     except MavenFailed as error:

@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
-from itertools import count
+from itertools import count, repeat
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from penstock.child import Launch
+from penstock.errors import StackError
 from penstock.part import Part
 from penstock.reaper import Reaper
 from penstock.supervisor import Supervisor, describe
@@ -110,20 +112,67 @@ async def test_a_part_that_cannot_start_is_tried_until_it_can(reaper: Reaper, tm
         ready.unlink()
         program.script = "exit 1"
         part.kill()
-        await eventually(lambda: "worker ended while it started" in watched.announced)
+        await eventually(lambda: "worker ended while it started; trying again until it can" in watched.announced)
         program.script = f"touch {ready}; {FOREVER}"
         await eventually(lambda: watched.announced[-1:] == ["worker runs again"])
 
 
-async def test_a_start_that_fails_outright_does_not_end_the_watch(watched: Watched) -> None:
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        (StackError("no room"), "no room"),
+        (
+            OSError(28, "No space left on device", "/data/x"),
+            "worker cannot be started: No space left on device: /data/x",
+        ),
+        (asyncpg.InterfaceError("odd"), "worker cannot be started: InterfaceError: odd"),
+        (KeyError("x"), "worker cannot be started: KeyError: 'x'"),
+    ],
+    ids=["StackError", "OSError", "driver", "bug"],
+)
+async def test_a_start_that_fails_for_whatever_reason_is_told_once_and_tried_until_it_succeeds(
+    watched: Watched, refusal: Exception, told: str
+) -> None:
     async with watched.watching():
         program = watched.part.program
         assert isinstance(program, ShellProgram)
-        program.refusal = "no room"
+        program.refusal = refusal
         watched.part.kill()
-        await eventually(lambda: "no room" in watched.announced)
-        program.refusal = ""
+        await eventually(lambda: program.times_refused >= 3)
+        assert watched.announced[1:] == [f"{told}; trying again until it can"]
+        program.refusal = None
         await eventually(lambda: watched.announced[-1:] == ["worker runs again"])
+
+
+async def test_a_part_that_cannot_be_started_leaves_the_others_watched(watched: Watched, reaper: Reaper) -> None:
+    other = Part(ShellProgram(FOREVER, name="sink"), reaper)
+    await other.start()
+    announced: list[str] = []
+    supervisor = Supervisor([watched.part, other], announced.append, delays=lambda: repeat(0.001))
+    task = asyncio.create_task(supervisor.run())
+    program = watched.part.program
+    assert isinstance(program, ShellProgram)
+    program.refusal = OSError(28, "No space left on device")
+    watched.part.kill()
+    await eventually(lambda: program.times_refused >= 2)
+    other.kill()
+    await eventually(lambda: "sink runs again" in announced)
+    task.cancel()
+    await asyncio.wait([task])
+    await other.stop()
+
+
+async def test_last_words_that_differ_by_their_time_only_are_told_once(watched: Watched) -> None:
+    async with watched.watching():
+        program = watched.part.program
+        assert isinstance(program, ShellProgram)
+        refusals = (StackError(f"12:00:0{number} no room") for number in count())
+        program.refusal = next(refusals)
+        watched.part.kill()
+        for tries in range(1, 4):
+            await eventually(lambda tries=tries: program.times_refused >= tries)  # type: ignore[misc]
+            program.refusal = next(refusals)
+        assert len(watched.announced) == 2
 
 
 @pytest.mark.parametrize(

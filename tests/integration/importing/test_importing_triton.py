@@ -1,7 +1,8 @@
 """A model's folder of Triton becomes one of ours, which is then served by the same code as any other."""
 
 from pathlib import Path
-from shutil import copyfile
+from shutil import copyfile, rmtree
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,12 @@ from click.testing import CliRunner, Result
 
 from penstock.cli import main
 from tests.integration.models.digits import REPOSITORY, held_out, load
+from tests.integration.models.needs import need
+from workers.inference.models.repository import ModelRepository
+
+need("onnx")
+
+from onnx import helper, numpy_helper  # noqa: E402 - after the check above
 
 CONFIG = """
 # The larger of the two.
@@ -107,7 +114,12 @@ def test_a_model_that_takes_no_batches_needs_a_word_about_them(tmp_path: Path) -
         (CONFIG + "model_transaction_policy { decoupled: true }", "decoupled: a job here has one answer"),
         (CONFIG.replace("onnxruntime_onnx", "tensorrt_plan"), "platform 'tensorrt_plan': only onnxruntime_onnx"),
         ('backend: "python" max_batch_size: 8', "platform 'python': only onnxruntime_onnx is taken"),
-        ('backend: "onnxruntime" max_batch_size: 8', "input: is missing. Triton fills it in from the graph"),
+        (CONFIG.replace("size: 64\ninput", "size: '64'\ninput"), "max_batch_size: must be an integer, not '64'"),
+        (CONFIG.replace("[ 8, 8 ]", "[ 8, eight ]"), "dims: must be an integer, not 'eight'"),
+        (CONFIG.replace('name: "image"', "name: image"), "name: must be a string in quotes, not 'image'"),
+        (CONFIG.replace("TYPE_INT64", "99"), "data_type: must be one of its words, not '99'"),
+        (CONFIG.replace("TYPE_INT64 dims", "TYPE_INT64 is_shape_tensor: t dims"), "is_shape_tensor"),
+        (CONFIG + "input: 5", "input: must be a message in braces, not '5'"),
         (CONFIG.replace("TYPE_FP32, dims", "TYPE_BF16, dims"), "input[0].data_type"),
         (CONFIG.replace('"labels.txt"', '"../labels.txt"'), "the file '../labels.txt' is not there"),
         (CONFIG + 'default_model_filename: "net.onnx"', "has no net.onnx"),
@@ -144,6 +156,118 @@ def test_a_model_that_is_there_already_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "models" / "digits-net").mkdir(parents=True)
     assert "digits-net: is there already" in imported(triton_model(tmp_path), tmp_path / "models").output
     assert not list((tmp_path / "models" / "digits-net").iterdir())
+
+
+def graph(root: Path, given: list[Any], made: list[Any], name: str = "net") -> Path:
+    """A model's folder of Triton, without a configuration, whose graph sums over all but the first dimension."""
+    nodes = [helper.make_node("ReduceSum", ["x", "axes"], ["y"], keepdims=0)]
+    axes = numpy_helper.from_array(np.arange(1, len(given)), "axes")
+    tensors = [helper.make_tensor_value_info(name, 1, shape) for name, shape in (("x", given), ("y", made))]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", tensors[:1], tensors[1:], [axes]), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    model.ir_version = 9
+    (root / name / "1").mkdir(parents=True)
+    (root / name / "1" / "model.onnx").write_bytes(model.SerializeToString())
+    return root / name
+
+
+def written(repository: Path, name: str) -> dict[str, Any]:
+    fields: dict[str, Any] = yaml.safe_load((repository / name / "model.yaml").read_text())
+    return fields
+
+
+TENSORS = {
+    "input": [{"name": "x", "data_type": "TYPE_FP32", "dims": [3]}],
+    "output": [{"name": "y", "data_type": "TYPE_FP32", "dims": []}],
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "first", "sizes"),
+    [
+        (None, None, {"max_batch_size": 64}),
+        (None, "N", {"max_batch_size": 64}),
+        (None, 4, {"max_batch_size": 4, "dynamic_batching": {"allowed_batch_sizes": [4]}}),
+        ('platform: "onnxruntime_onnx"', "batch_size", {"max_batch_size": 64}),
+        ('backend: "onnxruntime" max_batch_size: 16', "rows", {"max_batch_size": 16}),
+        (
+            'max_batch_size: 0 input { name: "x" data_type: 11 dims: [-1, 3] }',
+            "batch",
+            {"max_batch_size": 64},
+        ),
+        (
+            (
+                'input { name: "x" data_type: TYPE_FP32 dims: 1 dims: 3 } '
+                "dynamic_batching { max_queue_delay_microseconds: 9 }"
+            ),
+            1,
+            {
+                "max_batch_size": 1,
+                "dynamic_batching": {"max_queue_delay_microseconds": 9, "allowed_batch_sizes": [1]},
+            },
+        ),
+    ],
+)
+def test_what_the_configuration_does_not_say_is_filled_in_from_the_graph(
+    tmp_path: Path, config: str | None, first: str | int | None, sizes: dict[str, Any]
+) -> None:
+    model = graph(tmp_path, [first, 3], [first])
+    if config is not None:
+        (model / "config.pbtxt").write_text(config)
+    result = imported(model, tmp_path / "models")
+    assert result.exit_code == 0, result.output
+    assert "filled in from the graph" in result.stderr
+    assert written(tmp_path / "models", "net") == {
+        "name": "net",
+        "platform": "onnxruntime_onnx",
+        **TENSORS,
+        **sizes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("config", "first"),
+    [
+        ("", "tokens"),  # a length, as it may be, and no rows
+        ('input { name: "x" data_type: TYPE_FP32 dims: [-1, 3] }', None),  # Triton takes it for no rows
+    ],
+)
+def test_a_dimension_that_may_be_no_rows_is_not_taken_for_them(tmp_path: Path, config: str, first: str | None) -> None:
+    model = graph(tmp_path, [first, 3], [first])
+    (model / "config.pbtxt").write_text(config)
+    assert "it takes no batches" in refused(model, tmp_path / "models")
+    assert imported(model, tmp_path / "models", "--max-batch-size", "8").exit_code == 0
+
+
+def test_labels_that_fit_no_output_are_left_behind_and_told(tmp_path: Path) -> None:
+    model = triton_model(tmp_path, CONFIG.replace("dims: [ 10 ]", "dims: [ 10 ] reshape { shape: [ 10, 1, 1 ] }"))
+    result = imported(model, tmp_path / "models")
+    assert "probabilities.label_filename: left behind: labels.txt has 10 labels, and the output 1" in result.stderr
+    assert "label_filename" not in written(tmp_path / "models", "digits-net")["output"][1]
+
+
+def test_two_classes_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    model = triton_model(tmp_path)
+    (model / "labels.txt").write_bytes(b"\xef\xbb\xbfcrane\r\n1\r\n2\r\n3\r\n4\r\ncrane\r\n6\r\n7\r\n8\r\n9\r\n\r\n")
+    result = imported(model, tmp_path / "models")
+    assert "classes of one name have their number behind it: crane (0), crane (5)" in result.stderr
+    (version,) = ModelRepository(tmp_path / "models").scan(["digits-net"])
+    assert version.signature.outputs[1].labels[:6] == ("crane (0)", "1", "2", "3", "4", "crane (5)")
+
+
+@pytest.mark.parametrize("options", [(), ("--link",)])
+@pytest.mark.parametrize("linked", ["7/secret.bin", "7/model.onnx", "7"])
+def test_links_that_lead_out_of_the_folder_are_not_followed(
+    tmp_path: Path, linked: str, options: tuple[str, ...]
+) -> None:
+    model = triton_model(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "model.onnx").write_bytes((model / "7" / "model.onnx").read_bytes())
+    target = tmp_path / "elsewhere" if linked == "7" else tmp_path / "elsewhere" / "model.onnx"
+    rmtree(model / linked) if linked == "7" else (model / linked).unlink(missing_ok=True)
+    (model / linked).symlink_to(target)
+    assert f"leads out of {model}" in refused(model, tmp_path / "models", *options)
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "Digits", ""])

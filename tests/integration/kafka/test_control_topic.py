@@ -105,14 +105,58 @@ async def test_topics_are_made_once_with_the_settings_we_rely_on(kafka_settings:
     assert int(dead) > kafka_settings.max_record_bytes, "room for saying why"
 
 
-async def setting(settings: KafkaSettings, topic: str, name: str) -> str:
+async def test_topics_of_an_older_installation_take_records_of_a_size_that_was_raised_later(
+    kafka_settings: KafkaSettings, publisher: KafkaPublisher
+) -> None:
+    small = kafka_settings.model_copy(update={"max_record_bytes": 64 * 1024})
+    topics = kafka_settings.topics
+    await ensure_topics(small, base_topics(small, 1))
+    await setting(small, topics.requests, "retention.ms")
+    await change_setting(small, topics.requests, {"max.message.bytes": "65536", "retention.ms": "12345"})
+
+    assert await ensure_topics(kafka_settings, base_topics(kafka_settings, 1)) == []
+
+    async def all_are_raised() -> bool:
+        names = (topics.requests, topics.results, topics.dead_letter(topics.requests), topics.catalog)
+        sizes = [int(await setting(kafka_settings, name, "max.message.bytes")) for name in names]
+        return min(sizes) >= kafka_settings.max_record_bytes
+
+    await eventually(all_are_raised)
+    assert await setting(kafka_settings, topics.requests, "retention.ms") == "12345", "that is the operator's"
+    assert await setting(kafka_settings, topics.catalog, "cleanup.policy") == "compact"
+    await publisher.publish(OutRecord(topics.requests, b"key", b"x" * 1024 * 1024, []))
+    await ensure_topics(small, base_topics(small, 1))
+    largest = await setting(kafka_settings, topics.requests, "max.message.bytes")
+    assert largest == str(kafka_settings.max_record_bytes), "never lowered: such records may be there"
+
+
+async def test_a_record_of_a_topic_with_one_copy_is_acknowledged_with_one(kafka_settings: KafkaSettings) -> None:
+    await make(kafka_settings)
+    assert await setting(kafka_settings, kafka_settings.topics.catalog, "min.insync.replicas") == "1"
+
+
+async def change_setting(settings: KafkaSettings, topic: str, values: dict[str, str]) -> None:
     admin = AIOKafkaAdminClient(**settings.client_options())
     await admin.start()
     try:
-        (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, values)])
     finally:
         await admin.close()
-    return next(str(entry[1]) for entry in answer.resources[0][4] if entry[0] == name)
+
+
+async def setting(settings: KafkaSettings, topic: str, name: str) -> str:
+    """As the broker has it, which hears of a new topic or setting a moment later than whoever made it."""
+    admin = AIOKafkaAdminClient(**settings.client_options())
+
+    async def told() -> str | None:
+        (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+        return next((str(entry[1]) for entry in answer.resources[0][4] if entry[0] == name), None)
+
+    await admin.start()
+    try:
+        return await eventually(told, what=f"{name} of {topic}") or ""
+    finally:
+        await admin.close()
 
 
 async def test_two_that_make_a_topic_at_once_do_not_mind_each_other(kafka_settings: KafkaSettings) -> None:

@@ -5,12 +5,17 @@ import time
 from collections import Counter
 from contextlib import AsyncExitStack
 
+import pytest
+from aiokafka.client import ConnectionGroup
+
 from producers.kafka_publisher import KafkaPublisher
 from producers.stopping import STOP_TIMEOUT_S
 from runtime.settings import KafkaSettings
 from tests.integration.kafka.conftest import PARTITIONS
 from tests.integration.kafka.reading import Reader, committed, reading, write
 from tests.waiting import eventually
+from workers.consuming import group_client
+from workers.consuming.group_client import JOIN_BEYOND_DRAIN_S
 from workers.consuming.kafka_consumer import KafkaConsumer
 
 ALL = range(PARTITIONS)
@@ -180,3 +185,23 @@ async def test_a_member_that_gives_up_joining_leaves_at_once_and_holds_up_nobody
         await write(publisher, topic, *(b"%d" % number for number in range(60)))
         await eventually(lambda: len(first.fetched) == 61)
         first.finish(*first.fetched)
+
+
+async def test_a_join_may_take_as_long_as_a_drain_while_a_broker_that_answers_nothing_else_is_missed_soon(
+    kafka_settings: KafkaSettings, publisher: KafkaPublisher, topic: str, group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a member that drains for longer than any request but a join may take
+    monkeypatch.setattr(group_client, "REQUEST_TIMEOUT_S", 1.0)
+    await write(publisher, topic, b"slow", partition=0)
+    async with reading(KafkaConsumer(kafka_settings, group, [topic], drain_limit_s=3)) as slow:
+        await eventually(lambda: len(slow.fetched) == 1)
+        # When another joins
+        joining = KafkaConsumer(kafka_settings, group, [topic], drain_limit_s=0)
+        began = time.monotonic()
+        async with joining:
+            await eventually(lambda: joining.joined, timeout_s=20)
+            # Then it waits for the first, by the connection of its group alone
+            assert time.monotonic() - began > 2.5
+            client = joining._client._client  # type: ignore[union-attr]
+            timeouts_s = {kind: connection._request_timeout for (_, kind), connection in client._conns.items()}
+            assert timeouts_s == {ConnectionGroup.DEFAULT: 1.0, ConnectionGroup.COORDINATION: JOIN_BEYOND_DRAIN_S}

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from schemas.images import image_to_row
 from schemas.signature import ImageSpec
 from schemas.tensors import Array
 from tests.integration.models.digits import EXAMPLES, ONNX, TORCH, held_out, load, version_of
 from tests.integration.models.needs import need
+from tests.unit.schemas.reading import image_to_row
 
 need("onnxruntime")
 need("torch")

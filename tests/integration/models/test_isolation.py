@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,23 @@ import psutil
 import pytest
 from structlog.testing import capture_logs
 
-from schemas.errors import ConfigurationError, InvalidInput, JobError, ModelCrashed, OutOfMemory, TimeLimitExceeded
+from schemas.errors import (
+    ConfigurationError,
+    InvalidInput,
+    JobError,
+    ModelCrashed,
+    ModelUnavailable,
+    OutOfMemory,
+    TimeLimitExceeded,
+)
 from schemas.tensors import Array
 from tests.control_group import control_group
 from tests.unit.models.handlers import scan, write_handler
 from tests.waiting import eventually_sync
+from workers.inference.backends.isolated import backend as isolated_backend
+from workers.inference.backends.isolated import child
 from workers.inference.backends.isolated.backend import IsolatedBackend
+from workers.inference.execution.failures import DEVICE_FAILED_STATUS, DeviceFailed
 
 # Sums the values of a row; some values are words of command.
 ODD = """
@@ -214,7 +227,129 @@ def test_the_kernel_is_to_end_the_child_before_the_worker(odd: IsolatedBackend) 
 def test_closing_ends_the_child(tmp_path: Path) -> None:
     with isolated(tmp_path) as backend:
         pid = backend.pid
-    assert gone(pid)
+    eventually_sync(lambda: gone(pid))
+
+
+SLOW_TO_LEAVE = """
+    import atexit, time
+
+    class Handler:
+        def load(self, context):
+            atexit.register(time.sleep, 3600)
+        def predict(self, inputs):
+            return {"sum": inputs["values"].sum(axis=1)}
+"""
+
+
+def test_nobody_waits_for_a_child_that_takes_its_time_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "LEAVE_WITHIN_S", 2.0)
+    with isolated(tmp_path, SLOW_TO_LEAVE) as backend:
+        pid = backend.pid
+        started = time.monotonic()
+    assert time.monotonic() - started < 1.0
+    assert not gone(pid)
+    eventually_sync(lambda: gone(pid), 10, "the child is gone")
+
+
+class NoRoom:
+    """Stands in for what the system refuses: the first `times` calls fail, the others are the real ones."""
+
+    def __init__(self, real: Callable[..., Any], error: Exception, times: int) -> None:
+        self._real = real
+        self._error = error
+        self.times = times
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        if self.times:
+            self.times -= 1
+            raise self._error
+        return self._real(*args, **options)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+REFUSALS = [
+    (child, "_spawn", BlockingIOError(11, "Resource temporarily unavailable")),
+    (child, "nameless_memory", OSError(24, "Too many open files")),
+    (os, "pidfd_open", OSError(24, "Too many open files")),
+    (threading, "Thread", RuntimeError("can't start new thread")),
+]
+
+
+@pytest.mark.parametrize(("where", "name", "error"), REFUSALS, ids=[name for _, name, _ in REFUSALS])
+def test_a_child_that_the_system_has_no_room_for_is_started_once_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Any, name: str, error: Exception
+) -> None:
+    with isolated(tmp_path) as backend:
+        assert answers(backend)
+        children = len(psutil.Process().children())
+        opened = eventually_sync(descriptors)  # counted in the same way as below, beside an event loop
+        # When the child dies, and neither the next nor the one after can be started
+        no_room = NoRoom(getattr(where, name), error, times=2)
+        monkeypatch.setattr(where, name, no_room)
+        with pytest.raises(ModelCrashed):
+            backend.run(values(SEGFAULT))
+        # Then whoever comes next is served, and nothing is left of the attempts
+        assert answers(backend)
+        assert no_room.times == 0
+        assert len(psutil.Process().children()) == children
+        eventually_sync(lambda: descriptors() == opened, what="no descriptor is left open")
+
+
+def test_a_model_whose_child_cannot_be_had_is_unavailable_and_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with isolated(tmp_path) as backend:
+        spawn = NoRoom(child._spawn, BlockingIOError(11, "Resource temporarily unavailable"), times=100)
+        monkeypatch.setattr(child, "_spawn", spawn)
+        monkeypatch.setattr(isolated_backend, "TRIES_AT_ONCE", 1)
+        with pytest.raises(ModelCrashed):
+            backend.run(values(SEGFAULT))
+        with pytest.raises(ModelUnavailable):
+            backend.run(values(1))
+        tried = spawn.times
+        with pytest.raises(ModelUnavailable):
+            backend.run(values(1))
+        assert spawn.times == tried  # until the pause is over
+
+        backend._next_try_at = 0.0
+        spawn.times = 0
+        assert answers(backend)
+
+
+DEVICE = """
+    from pathlib import Path
+
+    class Handler:
+        def load(self, context):
+            if Path({broken!r}).exists():
+                raise RuntimeError("CUDA error: unknown error")
+        def predict(self, inputs):
+            if (inputs["values"] < 0).any():
+                raise RuntimeError("CUDA error: device-side assert triggered")
+            return {{"sum": inputs["values"].sum(axis=1)}}
+"""
+
+
+def test_a_child_whose_device_fails_is_replaced(tmp_path: Path) -> None:
+    with isolated(tmp_path, DEVICE.format(broken=str(tmp_path / "broken"))) as backend:
+        pid = backend.pid
+        with pytest.raises(ModelCrashed, match=f"exit status {DEVICE_FAILED_STATUS}"):
+            backend.run(values(1, -1))
+        assert answers(backend)
+        assert backend.pid != pid
+
+
+def test_a_device_that_fails_the_next_child_as_well_is_the_worker_s_matter(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    with isolated(tmp_path, DEVICE.format(broken=str(broken))) as backend:
+        broken.touch()
+        with pytest.raises(ModelCrashed):
+            backend.run(values(-1))
+        with pytest.raises(DeviceFailed, match="sums/1: the device failed while it was loaded"):
+            backend.run(values(1))
 
 
 def test_a_model_that_cannot_be_loaded_says_why(tmp_path: Path) -> None:
@@ -285,9 +420,9 @@ def test_a_worker_that_is_killed_takes_its_child_along_and_leaves_nothing_behind
     )
     with worker:
         assert worker.stdout is not None
-        child = next(int(line[6:]) for line in worker.stdout if line.startswith(b"child "))
+        pid = next(int(line[6:]) for line in worker.stdout if line.startswith(b"child "))
         worker.send_signal(signal.SIGKILL)
         worker.wait()
-        eventually_sync(lambda: gone(child), 5, "the child is gone")
+        eventually_sync(lambda: gone(pid), 5, "the child is gone")
     left = {path.name for path in Path("/dev/shm").iterdir()} - before  # noqa: S108
     assert not {name for name in left if "PostgreSQL" not in name}

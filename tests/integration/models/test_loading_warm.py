@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from schemas.errors import ConfigurationError, JobError
 from schemas.tensors import Array
@@ -29,12 +30,14 @@ class Recorder:
 
     def __init__(self, refused: int | None = None) -> None:
         self.shapes: list[tuple[int, ...]] = []
+        self.last: Array | None = None
         self.closed = False
         self._refused = refused
 
     def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
         del parameters
         self.shapes.append(inputs["x"].shape)
+        self.last = inputs["x"]
         if len(inputs["x"]) == self._refused:
             raise JobError("too many")
         return {"y": inputs["x"][:, 0]}
@@ -76,9 +79,37 @@ def test_what_model_yaml_lists_is_run_and_nothing_else(tmp_path: Path, recorder:
     assert recorder.shapes == [(3, 5)]
 
 
-def test_a_version_that_fails_on_its_warm_up_is_not_left_open(tmp_path: Path, recorder: Recorder) -> None:
-    with pytest.raises(ConfigurationError, match="pairs/1: warm-up with 7 rows of length 2: too many"):
-        load_warm(version_of(tmp_path, "model_warmup: [{batch_size: 7, length: 2}]"), "cpu")
+def test_without_warm_ups_nothing_is_run(tmp_path: Path, recorder: Recorder) -> None:
+    load_warm(version_of(tmp_path, "model_warmup: []"), "cpu")
+    assert recorder.shapes == []
+
+
+def test_a_version_that_does_not_take_rows_that_were_made_up_is_served_and_the_log_says_why(
+    tmp_path: Path, recorder: Recorder
+) -> None:
+    with capture_logs() as logs:
+        load_warm(version_of(tmp_path, "model_warmup: [{batch_size: 7, length: 2}, {batch_size: 8}]"), "cpu")
+    assert not recorder.closed
+    assert recorder.shapes == [(7, 2), (8, 1)]
+    (warning,) = (line for line in logs if line["log_level"] == "warning")
+    assert warning["reason"] == "pairs/1: warm-up with 7 rows of length 2: too many"
+    assert isinstance(warning["exc_info"].__cause__, JobError)
+
+
+def test_rows_of_model_yaml_are_what_it_is_warmed_up_with(tmp_path: Path, recorder: Recorder) -> None:
+    rows = "reference_rows: {inputs: {x: [[1, 2, 3], [4, 5, 6]]}}"
+    load_warm(version_of(tmp_path, rows), "cpu")
+    assert recorder.shapes == [(1, 3), (8, 3)]
+    assert recorder.last is not None
+    assert recorder.last.tolist() == [[1, 2, 3], [4, 5, 6]] * 4
+
+
+def test_a_version_that_does_not_take_the_rows_of_its_model_yaml_is_refused_and_not_left_open(
+    tmp_path: Path, recorder: Recorder
+) -> None:
+    more = "reference_rows: {inputs: {x: [[1, 2]]}}\nmodel_warmup: [{batch_size: 7}]"
+    with pytest.raises(ConfigurationError, match="pairs/1: warm-up with 7 rows of length 1: too many"):
+        load_warm(version_of(tmp_path, more), "cpu")
     assert recorder.closed
 
 

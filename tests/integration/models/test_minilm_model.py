@@ -15,6 +15,8 @@ from schemas.tensors import Array
 from tests.integration.models.digits import EXAMPLES, only
 from tests.integration.models.needs import need
 from tests.unit.inference.jobs import LIVE, NOON, lane_job, record, request_of
+from tests.unit.inference.running import room_for
+from tests.unit.inference.running import run_all as run_to_the_end
 from workers.inference.backends import load_backend
 from workers.inference.backends.warmup import load_warm
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
@@ -94,7 +96,7 @@ def test_sentences_of_similar_meaning_are_near_each_other(embedder: Embedder) ->
 
 def test_both_versions_are_ready_after_their_warm_up(repository: ModelRepository) -> None:
     versions = repository.scan(["minilm"])
-    assert [[each.batch_size for each in version.warmups] for version in versions] == [[1, 128], [1, 128]]
+    assert [[each.batch_size for each in version.warmups or ()] for version in versions] == [[1, 128], [1, 128]]
     assert [version.platform for version in versions] == ["onnxruntime_onnx", "pytorch_safetensors"]
     for version in versions:
         load_warm(version, "cpu").close()
@@ -121,12 +123,12 @@ def test_a_version_that_charges_by_tokens_runs_texts_with_their_neighbors_in_len
         lengths.append(item.size[0])
 
     # When they run as they are collected
-    runner = Runner(embedder.backend, version.signature, version.max_batch_size, version.rules)
+    runner = Runner(embedder.backend, version.signature, room_for(version.max_batch_size), version.rules)
     vectors: dict[str, Array] = {}
     padding = 0.0
     while batcher.due_at() is not None:
         batch = batcher.take()
-        ran = runner.run(batch)
+        ran = run_to_the_end(runner, batch)
         padding += sum(run.cost for run in ran.account.runs) - ran.account.real_cost
         for item, outcome in zip(batch, ran.outcomes, strict=True):
             assert not isinstance(outcome, PenstockError)

@@ -9,11 +9,14 @@ from schemas.errors import PenstockError
 from schemas.tensors import Array
 from tests.integration.models.needs import need
 from tests.unit.inference.jobs import LIVE, NOON, lane_job, record, request_of
+from tests.unit.inference.running import room_for
+from tests.unit.inference.running import run_all as run_to_the_end
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
 from workers.inference.batching.pending_job import PendingJob
 from workers.inference.decoding.record_decoder import RecordDecoder
-from workers.inference.execution.runner import Account, Runner
+from workers.inference.execution.account import Account
+from workers.inference.execution.runner import Runner
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.repository import ModelRepository
 
@@ -72,7 +75,7 @@ def run_all(version: ModelVersion, sequences: list[Array]) -> tuple[list[dict[st
     """Each sequence's outputs, in order, with the micro-batches that they made."""
     intake = RecordDecoder(LIVE, version.signature, frozenset(), version.rules)
     batcher = Batcher[PendingJob](BatchSizeTuner(version.max_batch_size, adaptive=False), 0.0, 1024, version.rules)
-    runner = Runner(load_backend(version, "cpu"), version.signature, version.max_batch_size, version.rules)
+    runner = Runner(load_backend(version, "cpu"), version.signature, room_for(version.max_batch_size), version.rules)
     jobs = [lane_job(payload=request_of({"x": sequence})) for sequence in sequences]
     for item in intake.read_all([record(job) for job in jobs], NOON):
         assert isinstance(item, PendingJob)
@@ -81,7 +84,7 @@ def run_all(version: ModelVersion, sequences: list[Array]) -> tuple[list[dict[st
     accounts: list[Account] = []
     while batcher.due_at() is not None:
         batch = batcher.take()
-        ran = runner.run(batch)
+        ran = run_to_the_end(runner, batch)
         accounts.append(ran.account)
         for item, outcome in zip(batch, ran.outcomes, strict=True):
             assert not isinstance(outcome, PenstockError)

@@ -1,5 +1,6 @@
 """Router and sink as processes: how they exit when they cannot start, and when they are told to stop."""
 
+import json
 import os
 import signal
 import socket
@@ -7,10 +8,12 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.waiting import eventually_sync
+from stores.postgres import migrate
+from tests.waiting import eventually, eventually_sync
 
 ROLES = ["router", "sink"]
 # Nobody answers there: a role waits for its parts, and says so.
@@ -75,3 +78,57 @@ def status(port: int, path: str) -> int | None:
         return error.code
     except OSError:
         return None
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("wrong", ["password", "database"])
+def test_a_database_that_does_not_let_us_in_is_told_with_its_reason_and_the_exit_status_is_2(
+    role: str, wrong: str, postgres_dsn: str
+) -> None:
+    parts = urlsplit(postgres_dsn)
+    netloc = f"{parts.username}:wrong@{parts.netloc.rpartition('@')[2]}"
+    address = parts._replace(netloc=netloc) if wrong == "password" else parts._replace(path="/nowhere")
+    with start(role, PENSTOCK_POSTGRES_DSN=address.geturl(), PENSTOCK_HEALTH_PORT="0") as process:
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 2
+    reason = json.loads(errors.splitlines()[-1])["reason"]
+    assert reason.startswith("PENSTOCK_POSTGRES_DSN: ")
+    assert ("password authentication failed" if wrong == "password" else "does not exist") in reason
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_says_why_it_waits(role: str) -> None:
+    with start(role, PENSTOCK_HEALTH_PORT="0") as process:
+        assert process.stderr is not None
+        told = next(line for line in map(json.loads, process.stderr) if line["event"] == "waiting for a part")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+    assert told["reason"] == "the database is not available"
+    assert told["cause"].startswith("ConnectionRefusedError: ")
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_a_role_over_a_database_that_is_not_migrated_names_the_command_and_goes_on_once_it_was_run(
+    role: str, fresh_postgres_dsn: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with start(role, PENSTOCK_HEALTH_PORT=str(port), PENSTOCK_POSTGRES_DSN=fresh_postgres_dsn) as process:
+        await eventually(lambda: "run `penstock migrate`" in database_check(port), timeout_s=30)
+        await migrate(fresh_postgres_dsn)
+        await eventually(lambda: database_check(port) == "ok", timeout_s=30)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+    assert process.returncode == 0
+
+
+def database_check(port: int) -> str:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as response:
+            body = response.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            body = error.read()
+    except OSError:
+        return ""
+    return str(json.loads(body)["checks"]["database"])

@@ -10,6 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.settings import GatewaySettings
+from penstock.preparing import MigrateSettings
+from runtime.settings import Settings
+from workers.inference.settings import WorkerSettings
+from workers.router.settings import RouterSettings
+from workers.sink.settings import SinkSettings
+
 ROOT = Path(__file__).parents[3]
 COMPOSE_FILE = ROOT / "docker-compose.yml"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
@@ -90,6 +97,41 @@ def test_nothing_is_open_beyond_this_machine(services: dict[str, dict[str, Any]]
 
     assert ports
     assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+# How the containers reach each other and the device, and what is fixed by what runs beside them.
+SET_BY_COMPOSE = {
+    *("kafka_bootstrap_servers", "postgres_dsn", "redis_url", "kafka_security_protocol", "kafka_ssl_cafile"),
+    *("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password", "kafka_replication_factor"),
+    *("health_host", "health_port", "gateway_host", "gateway_port", "worker_device", "model_repository"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("gateway", GatewaySettings),
+        ("router", RouterSettings),
+        ("sink", SinkSettings),
+        ("worker-cpu", WorkerSettings),
+        ("worker-gpu", WorkerSettings),
+        ("migrate", MigrateSettings),
+    ],
+)
+def test_every_setting_of_a_role_reaches_it(
+    services: dict[str, dict[str, Any]], name: str, settings: type[Settings]
+) -> None:
+    given = services[name]["environment"]
+    for field in settings.model_fields.keys() - SET_BY_COMPOSE:
+        variable = f"PENSTOCK_{field.upper()}"
+        assert given.get(variable, "").startswith(f"${{{variable}:-"), variable
+
+
+def test_a_password_may_have_any_characters(services: dict[str, dict[str, Any]]) -> None:
+    for service in services.values():
+        for variable, value in (service.get("environment") or {}).items():
+            assert "PASSWORD" not in str(value) or variable.endswith("PASSWORD"), "it would have to be escaped"
+    assert services["sink"]["environment"]["PGPASSWORD"] == services["postgres"]["environment"]["POSTGRES_PASSWORD"]
 
 
 def test_what_must_stay_stands_on_named_volumes(compose: dict[str, Any]) -> None:

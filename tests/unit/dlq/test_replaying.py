@@ -11,6 +11,7 @@ from schemas.jobs import Answer, Payload
 from schemas.topics import LaneClass
 from tests.unit.dlq.letters import JOB, LANE, NOON, TOPICS, fetched, letter_of, parked, undecodable
 from tests.unit.router.requests import CATALOG, NOW, WRITTEN
+from tests.unit.schemas.reading import no_limit
 from workers.consuming.seams import Record
 from workers.dead_letters import dead_letter_without_payload
 from workers.router.routing import Routed, route
@@ -34,7 +35,7 @@ def test_a_job_that_has_ended_becomes_a_new_one_that_the_router_takes_for_the_sa
     assert replay.job_id == "job_2"
     out = replay.out
     read = Record(out.topic, 0, 0, 1, out.key, out.value, tuple(out.headers), int(WRITTEN.timestamp() * 1000))
-    decision = route(read, CATALOG, TOPICS, Limits(), NOW)
+    decision = route(read, CATALOG, TOPICS, Limits(), NOW, no_limit)
     # Then it is a job of its own, with all that the old one was
     assert isinstance(decision, Routed)
     job = decision.job

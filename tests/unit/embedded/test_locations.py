@@ -1,5 +1,6 @@
 """Who may enter where, and what is where by default."""
 
+import pwd
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,19 @@ def test_root_and_users_have_their_own_places() -> None:
     assert default_data_dir(1000).is_relative_to(Path.home())
     assert cache_dir(0, {}) == Path("/var/cache/penstock")
     assert cache_dir(1000, {}).is_relative_to(Path.home())
+
+
+def test_a_user_without_home_and_name_is_told_which_variable_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(uid: int) -> pwd.struct_passwd:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for variable in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(StackError, match="set HOME, or name a directory with --data-dir"):
+        default_data_dir(1000)
+    with pytest.raises(StackError, match="set HOME, or name a directory with PENSTOCK_CACHE_DIR"):
+        cache_dir(1000, {})
 
 
 def test_the_cache_may_be_elsewhere(tmp_path: Path) -> None:

@@ -23,7 +23,9 @@ from gateway.waiters import Waiters
 from producers.catalog import Catalog
 from producers.memory import MemoryLog
 from producers.model_states import ModelStates
+from runtime.budget import MemoryBudget
 from runtime.health import Check
+from runtime.reading import InputReader
 from schemas.catalog import CatalogEntry
 from schemas.errors import ErrorBody
 from schemas.jobs import Job, Payload, Status, Terminal
@@ -115,14 +117,17 @@ class House:
         )
         self.submissions = Submissions(self.store, self.log, self.settings.topics, delays=lambda: iter([0.0] * 3))
         self.depths = LaneDepths(self.settings.gateway_max_lane_depth)
-        self.in_flight = InFlight(self.settings.gateway_max_in_flight, self.settings.gateway_max_in_flight_bytes)
+        self.budget = MemoryBudget(self.settings.memory_budget_bytes)
+        self.in_flight = InFlight(self.settings.gateway_max_in_flight)
         self.services = Services(
             settings=self.settings,
             links=Links(self.settings.public_base_url),
             catalog=self.catalog,
             life=ModelLife(self.log, self.settings.topics, self.catalog, self.states, lambda: NOW),
             depths=self.depths,
+            budget=self.budget,
             in_flight=self.in_flight,
+            reader=InputReader(self.budget),
             submissions=self.submissions,
             jobs=self.store,
             signals=self.signals,

@@ -1,5 +1,8 @@
 import asyncio
 import gzip
+import os
+import threading
+import time
 import zlib
 from collections.abc import Iterable
 
@@ -7,8 +10,9 @@ import pytest
 from starlette.types import Message, Receive
 
 from gateway import bodies
-from gateway.bodies import MAX_RATIO, RATIO_SLACK_BYTES, ClientGone, announced_bytes
-from schemas.errors import PayloadTooLarge, RequestError, UnsupportedMediaType
+from gateway.bodies import INLINE_UNPACK_BYTES, MAX_MEMBERS, MAX_RATIO, RATIO_SLACK_BYTES, ClientGone, check_announced
+from runtime.budget import MemoryBudget
+from schemas.errors import PayloadTooLarge, RequestError, Unavailable, UnsupportedMediaType
 
 LIMIT = 256 * 1024
 TEXT = b'{"model":"digits"}'
@@ -28,10 +32,11 @@ def messages(chunks: Iterable[bytes], *, ended: bool = True) -> tuple[Receive, l
     return receive, taken
 
 
-async def read_body(headers: dict[bytes, bytes], receive: Receive, limit: int, timeout_s: float = 30) -> bytes:
+async def read_body(headers: dict[bytes, bytes], receive: Receive, limit: int, budget_bytes: int = 1 << 40) -> bytes:
     """As the submit endpoint reads one."""
-    announced_bytes(headers, limit)
-    return await bodies.read_body(headers, await receive(), receive, limit, timeout_s)
+    check_announced(headers, limit)
+    with MemoryBudget(budget_bytes).hold("bodies") as held:
+        return await bodies.read_body(headers, await receive(), receive, limit, held)
 
 
 async def read(body: bytes, encoding: bytes | None = None, limit: int = LIMIT) -> bytes:
@@ -139,18 +144,57 @@ async def test_a_bomb_in_many_members_is_refused() -> None:
         await read(gzip.compress(b"0" * 60_000, 9) * 200, b"gzip")
 
 
-def test_memory_is_reckoned_by_the_announced_length_where_that_can_be_trusted() -> None:
-    assert announced_bytes({b"content-length": b"100"}, LIMIT) == 100
-    assert announced_bytes({}, LIMIT) == LIMIT
-    assert announced_bytes({b"content-length": b"100", b"content-encoding": b"gzip"}, LIMIT) == LIMIT
+async def test_many_members_take_linear_time_and_their_number_is_capped() -> None:
+    empty = gzip.compress(b"")
+    whole = empty * (MAX_MEMBERS - 1) + gzip.compress(TEXT)
+    assert await read(whole, b"gzip") == TEXT
+    with pytest.raises(RequestError, match="members") as refused:
+        await read(empty + whole, b"gzip")
+    assert refused.value.param == "Content-Encoding"
+    # As many as fit: reading them all took eleven seconds where each copied what lay behind it.
+    began_s = time.process_time()
+    with pytest.raises(RequestError, match="members"):
+        await read(empty * (4 * 1024 * 1024 // len(empty)), b"gzip", limit=4 * 1024 * 1024)
+    assert time.process_time() - began_s < 1
 
 
-async def test_a_body_that_never_ends_is_given_up() -> None:
-    first: Message = {"type": "http.request", "body": b"half", "more_body": True}
+async def test_a_large_body_is_unpacked_beside_the_event_loop() -> None:
+    threads: set[int] = set()
+
+    class Watched(MemoryBudget):
+        def take(self, payload_bytes: int, use: str) -> bool:
+            threads.add(threading.get_ident())
+            return super().take(payload_bytes, use)
+
+    text = os.urandom(2 * INLINE_UNPACK_BYTES)
+    receive, _ = messages([gzip.compress(text)])
+    with Watched(LIMIT).hold("bodies") as held:
+        assert await bodies.read_body({b"content-encoding": b"gzip"}, await receive(), receive, LIMIT, held) == text
+    assert threads - {threading.get_ident()}
+
+
+@pytest.mark.parametrize("encoding", [b"gzip", b"identity"])
+async def test_what_arrives_and_what_it_unpacks_to_are_counted(encoding: bytes) -> None:
+    text = b"0123456789" * 1000
+    receive, taken = messages([gzip.compress(text)] if encoding == b"gzip" else [text[:6000], text[6000:], b"never"])
+    with pytest.raises(Unavailable):
+        await read_body({b"content-encoding": encoding}, receive, LIMIT, budget_bytes=9_999)
+    assert len(taken) <= 2
+
+
+async def test_a_body_of_which_nothing_has_come_holds_nothing() -> None:
+    budget = MemoryBudget(1000)
+    asked = asyncio.Event()
 
     async def receive() -> Message:
+        asked.set()
         await asyncio.Event().wait()
         raise AssertionError
 
-    with pytest.raises(RequestError, match="not whole after"):
-        await bodies.read_body({}, first, receive, LIMIT, timeout_s=0.01)
+    first: Message = {"type": "http.request", "body": b"ab", "more_body": True}
+    with budget.hold("bodies") as held:
+        reading = asyncio.create_task(bodies.read_body({}, first, receive, LIMIT, held))
+        await asked.wait()
+        assert budget.held_bytes == 2
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)

@@ -27,7 +27,7 @@ def test_the_public_url_is_kept_without_its_last_slash(given: str, kept: str) ->
         {"gateway_max_in_flight": 0},
         {"gateway_max_timeout_s": 604_801},
         {"gateway_default_timeout_s": 60, "gateway_max_timeout_s": 30},
-        {"gateway_max_body_bytes": 4096, "gateway_max_in_flight_bytes": 2048},
+        {"gateway_max_body_bytes": 1024 * 1024, "memory_budget_bytes": 2 * 1024 * 1024},
     ],
 )
 def test_what_cannot_work_is_refused(wrong: dict[str, object]) -> None:

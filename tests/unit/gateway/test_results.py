@@ -6,7 +6,7 @@ from gateway.results import as_binary, as_json
 from schemas.errors import NotAcceptable
 from schemas.jobs import Payload
 from schemas.oip import OCTET_STREAM, encode_response
-from schemas.tensors import Array
+from schemas.tensors import Array, to_raw
 
 OUTPUTS: dict[str, Array] = {
     "label": np.array([7, 2], dtype=np.int64),
@@ -54,3 +54,12 @@ def test_a_list_with_a_gap_cannot_be_had_raw() -> None:
 def test_predictions_cannot_be_had_raw() -> None:
     with pytest.raises(NotAcceptable):
         as_binary(Payload(b'{"predictions":["seven"]}'))
+
+
+def test_bytes_that_are_no_text_are_whole_in_either_form() -> None:
+    outputs: dict[str, Array] = {"mask": np.array([b"\xff\0", b"text"], object)}
+    as_lists = encode_response("digits", "2", "job_1", outputs)
+    assert b'{"b64":"/wA="}' in as_json(as_lists)
+    raw = as_binary(as_lists)
+    assert raw.value.endswith(to_raw(outputs["mask"]))
+    assert as_json(raw) == as_lists.value

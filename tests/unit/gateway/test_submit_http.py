@@ -297,20 +297,57 @@ async def test_a_full_lane_is_answered_with_when_to_come_back() -> None:
 
 async def test_more_submits_than_the_gateway_may_hold_are_turned_away() -> None:
     house = House(gateway_max_in_flight=1)
-    house.in_flight.enter(0)
     async with opened(house) as client:
-        answer = await client.post("/v1/jobs", json=SUBMIT)
+        with house.in_flight:
+            answer = await client.post("/v1/jobs", json=SUBMIT)
         problem(answer, 503, "unavailable")
         assert answer.headers["retry-after"] == "1"
-        house.in_flight.leave(0)
         assert (await client.post("/v1/jobs", json=SUBMIT)).status_code == 202
 
 
 async def test_more_bytes_than_the_gateway_may_hold_are_turned_away() -> None:
-    house = House(gateway_max_in_flight_bytes=2048, gateway_max_body_bytes=2048)
-    house.in_flight.enter(2000)
+    house = House()
     async with opened(house) as client:
-        problem(await client.post("/v1/jobs", json=SUBMIT), 503, "unavailable")
+        with house.budget.hold("tests") as others:
+            others.grow(house.budget.limit_bytes - 10)
+            answer = await client.post("/v1/jobs", json=SUBMIT)
+        problem(answer, 503, "unavailable")
+        assert answer.headers["retry-after"] == "1"
+        assert (await client.post("/v1/jobs", json=SUBMIT)).status_code == 202
+        assert house.budget.held_bytes == 0
+
+
+async def test_an_input_that_is_too_large_only_as_tensors_is_refused_in_the_callers_terms() -> None:
+    house = House(max_record_bytes=64 * 1024)
+    async with opened(house) as client:
+        answer = await client.post("/v1/models/vector/jobs", json={"instances": [[1, 2]] * 8_000})
+        detail = problem(answer, 413, "payload_too_large", "input")["detail"]
+        assert "64" in detail
+        assert "as tensors" in detail
+        assert "record" not in detail
+        assert (await client.post("/v1/models/vector/jobs", json={"instances": [[1, 2]] * 7_000})).status_code == 202
+
+
+@pytest.mark.parametrize(("path", "document"), [("/v1/jobs", SUBMIT), ("/v1/models/vector/jobs", INPUT)])
+async def test_a_byte_order_mark_before_json_is_passed_over(
+    house: House, client: httpx.AsyncClient, path: str, document: Any
+) -> None:
+    answer = await client.post(path, content=b"\xef\xbb\xbf" + encoded(document), headers=JSON)
+    assert answer.status_code == 202, answer.text
+    (record,) = house.records()
+    assert orjson.loads(record.payload.value) == INPUT
+
+
+async def test_a_large_input_that_the_process_has_no_room_to_check_is_turned_away() -> None:
+    house = House()
+    rows = [[1.0, 2.0]] * 40_000
+    async with opened(house) as client:
+        with house.budget.hold("tests") as others:
+            others.grow(house.budget.limit_bytes - 4 * 1024 * 1024)
+            answer = await client.post("/v1/models/vector/jobs", json={"instances": rows})
+        problem(answer, 503, "unavailable")
+        assert (await client.post("/v1/models/vector/jobs", json={"instances": rows})).status_code == 202
+    assert house.budget.held_bytes == 0
 
 
 @pytest.mark.parametrize(

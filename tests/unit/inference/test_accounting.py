@@ -10,7 +10,7 @@ from tests.unit.inference.jobs import items
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.pending_job import RunResult
 from workers.inference.engine.accounting import DeviceAccounting
-from workers.inference.execution.runner import Account, Run
+from workers.inference.execution.account import Account, Run
 
 RESULT: RunResult = {}
 CANCELED = Canceled("the job was canceled")

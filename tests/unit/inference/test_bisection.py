@@ -1,25 +1,48 @@
 """Bisection finds every culprit, with the outcome of nobody else changed, in few runs."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.inference.execution.bisection import isolate
+from schemas.errors import JobError, OutOfMemory, TransientFailure
+from workers.inference.execution.bisection import Steps, isolate
+from workers.inference.execution.failures import Failure, Scope
+
+Answer = Sequence[str] | Failure
+
+
+def answers(items: Sequence[int]) -> list[str]:
+    return [f"answer {item}" for item in items]
 
 
 class Model:
-    """Fails on any run that holds a culprit; counts runs."""
+    """Fails on any run that holds a culprit; counts runs, and pauses before each."""
 
     def __init__(self, culprits: frozenset[int]) -> None:
         self._culprits = culprits
         self.runs: list[Sequence[int]] = []
 
-    def __call__(self, items: Sequence[int]) -> Sequence[str] | BaseException:
+    def __call__(self, items: Sequence[int]) -> Steps[Answer]:
+        yield
         self.runs.append(items)
         met = [item for item in items if item in self._culprits]
-        return ValueError(met[0]) if met else [f"answer {item}" for item in items]
+        if not met:
+            return answers(items)
+        return Failure(Scope.ROW if len(items) == 1 else Scope.MICRO_BATCH, JobError(str(met[0])))
+
+
+def isolated(size: int, attempt: Callable[[Sequence[int]], Steps[Answer]]) -> list[str | Failure]:
+    """What becomes of the items, all pauses passed over."""
+    steps = isolate(range(size), attempt)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            ends: list[str | Failure] = done.value
+            return ends
 
 
 @st.composite
@@ -31,9 +54,9 @@ def batches(draw: st.DrawFn) -> tuple[int, frozenset[int]]:
 @given(batches())
 def test_every_culprit_fails_with_its_own_error_and_nobody_else_does(batch: tuple[int, frozenset[int]]) -> None:
     size, culprits = batch
-    ends = isolate(range(size), Model(culprits))
+    ends = isolated(size, Model(culprits))
 
-    assert [end.args[0] for end in ends if isinstance(end, ValueError)] == sorted(culprits)
+    assert [int(end.error.message) for end in ends if isinstance(end, Failure)] == sorted(culprits)
     assert all(ends[item] == f"answer {item}" for item in range(size) if item not in culprits)
 
 
@@ -41,7 +64,7 @@ def test_every_culprit_fails_with_its_own_error_and_nobody_else_does(batch: tupl
 def test_k_culprits_among_n_cost_few_runs(batch: tuple[int, frozenset[int]]) -> None:
     size, culprits = batch
     model = Model(culprits)
-    isolate(range(size), model)
+    isolated(size, model)
 
     depth = math.ceil(math.log2(size)) if size > 1 else 0
     assert len(model.runs) <= 1 + 2 * len(culprits) * depth
@@ -52,21 +75,45 @@ def test_k_culprits_among_n_cost_few_runs(batch: tuple[int, frozenset[int]]) -> 
 def test_a_culprit_has_run_alone(batch: tuple[int, frozenset[int]]) -> None:
     size, culprits = batch
     model = Model(culprits)
-    isolate(range(size), model)
+    isolated(size, model)
 
     assert {run[0] for run in model.runs if len(run) == 1} >= culprits
 
 
 def test_a_half_that_must_hold_the_culprit_is_not_run_whole_again() -> None:
     model = Model(frozenset({63}))
-    isolate(range(64), model)
+    isolated(64, model)
 
     assert [len(run) for run in model.runs] == [64, 32, 16, 8, 4, 2, 1, 1]
 
 
+@pytest.mark.parametrize("scope", [Scope.MICRO_BATCH, Scope.PROCESS])
 @given(st.integers(2, 64), st.integers(1, 63))
-def test_a_failure_that_no_item_carries_fails_nobody(size: int, most: int) -> None:
-    def attempt(items: Sequence[int]) -> Sequence[int] | BaseException:
-        return MemoryError() if len(items) > most else list(items)
+def test_where_there_is_no_room_for_all_each_half_is_run_whole_and_nobody_fails(
+    scope: Scope, size: int, most: int
+) -> None:
+    runs: list[int] = []
 
-    assert isolate(range(size), attempt) == list(range(size))
+    def attempt(items: Sequence[int]) -> Steps[Answer]:
+        yield
+        runs.append(len(items))
+        return Failure(scope, OutOfMemory("no room")) if len(items) > most else answers(items)
+
+    assert isolated(size, attempt) == answers(range(size))
+    # Halves that have room are not halved further
+    assert min(runs) >= min(size, (most + 1) // 2)
+
+
+@pytest.mark.parametrize("scope", [Scope.MOMENT, Scope.MODEL, Scope.DEVICE])
+@given(st.integers(1, 64))
+def test_a_failure_of_which_no_part_may_pass_costs_one_run_and_is_everybodys(scope: Scope, size: int) -> None:
+    runs: list[int] = []
+    failure = Failure(scope, TransientFailure("away"))
+
+    def attempt(items: Sequence[int]) -> Steps[Answer]:
+        yield
+        runs.append(len(items))
+        return failure
+
+    assert isolated(size, attempt) == [failure] * size
+    assert runs == [size]

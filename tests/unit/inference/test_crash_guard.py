@@ -67,7 +67,7 @@ async def test_a_job_alone_is_counted_when_it_starts_and_not_while_another_still
         model.let_go()
         await eventually(lambda: len(model.batches) == 2)
         # Then the second, which stands behind it, is not charged with what the first may do
-        await eventually(lambda: worker.live.closed_alone and not worker.live._apart)
+        await eventually(lambda: worker.waits_alone(worker.live))
         assert [starts.counts[key] for key in keys(submitted[:2])] == [2, 1]
         model.let_go(2)
         await eventually(lambda: worker.ended(submitted) and not starts.counts)
@@ -81,7 +81,7 @@ async def test_a_job_alone_has_ended_before_the_next_starts() -> None:
         # Given two suspects, and a Kafka that does not acknowledge the end of the first
         log.acknowledging.clear()
         await worker.submit(*submitted)
-        await eventually(lambda: log.waiting == 1 and worker.live.closed_alone and not worker.live._apart)
+        await eventually(lambda: log.waiting == 1 and worker.waits_alone(worker.live))
         # Then the second does not start: if it ended the process, the first would be held to be guilty as well
         assert len(model.batches) == 1
         assert [starts.counts[key] for key in keys(submitted)] == [2, 1]
@@ -117,7 +117,7 @@ async def test_what_was_counted_ahead_and_is_revoked_before_it_starts_is_forgott
         await eventually(lambda: len(starts.counts) == 8)
         # When the partition is lost
         draining = asyncio.create_task(worker.live.drain(PARTITION_0))
-        await eventually(lambda: not worker.live._closed)
+        await eventually(lambda: not worker.formed(worker.live))
         model.let_go()
         await draining
         # Then nothing is held against the jobs that wait elsewhere
@@ -128,7 +128,7 @@ async def test_what_was_counted_ahead_is_forgotten_when_the_worker_is_told_to_st
     model, starts, submitted = HeldAdder(), MemoryStarts(), jobs(8)
     async with small_worker(model, starts=starts) as worker:
         await worker.submit(*submitted)
-        await eventually(lambda: len(starts.counts) == 8 and len(worker.live._closed) == 4)
+        await eventually(lambda: len(starts.counts) == 8 and worker.formed(worker.live) == 4)
         worker.loop.cancel()
         await eventually(lambda: sorted(starts.counts) == sorted(keys(submitted[:4])))
         model.let_go()
@@ -140,7 +140,7 @@ async def test_a_run_that_is_left_behind_stays_counted() -> None:
     async with small_worker(model, starts=starts) as worker:
         await worker.submit(*submitted)
         await eventually(lambda: model.batches)
-        await worker.pipeline.abandon()
+        await worker.engine.abandon()
         assert starts.counts == dict.fromkeys(keys(submitted), 1)
         model.let_go()
 
@@ -166,3 +166,31 @@ async def test_without_the_store_jobs_run_uncounted_and_it_is_said_once(logs: li
         await eventually(lambda: worker.ended(submitted))
     said = [line["event"] for line in logs if line["event"].startswith("starts of jobs")]
     assert said == ["starts of jobs are not counted until Redis is back", "starts of jobs are counted again"]
+
+
+class SlowStarts(MemoryStarts):
+    """Counts, and answers when the test lets it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answering = asyncio.Event()
+
+    async def count(self, keys: Sequence[JobKey]) -> Sequence[int]:
+        counted = await super().count(keys)
+        await self.answering.wait()
+        return counted
+
+
+async def test_what_was_being_counted_when_the_worker_was_told_to_stop_is_forgotten() -> None:
+    starts, submitted = SlowStarts(), jobs(4)
+    starts.counts[keys(submitted)[0]] = 1
+    async with small_worker(Adder(), starts=starts) as worker:
+        # Given a micro-batch whose starts are counted while the answer is on its way
+        await worker.submit(*submitted)
+        await eventually(lambda: len(starts.counts) == 4)
+        worker.loop.cancel()
+        await asyncio.gather(worker.loop, return_exceptions=True)
+        starts.answering.set()
+        await worker.engine.abandon()
+    # Then only what was counted before stays so
+    assert set(starts.counts) == set(keys(submitted[:1]))

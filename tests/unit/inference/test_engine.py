@@ -21,6 +21,7 @@ from tests.waiting import eventually
 from workers.consuming.offsets import Partition
 from workers.inference.batching.padding import Padding
 from workers.inference.engine import completion, engine, prepare
+from workers.inference.execution.failures import DeviceFailed
 
 PARTITION_0 = frozenset([Partition(LIVE_TOPIC, 0)])
 
@@ -68,7 +69,7 @@ async def test_the_next_micro_batch_is_closed_and_stacked_while_one_runs_and_no_
         await worker.submit(*rest)
 
         # Then one full micro-batch stands behind, closed; the others can still be overtaken
-        await eventually(lambda: len(worker.live._closed) == 4 and len(worker.live._batcher) == 8)
+        await eventually(lambda: worker.formed(worker.live) == 4 and len(worker.live._batcher) == 8)
         assert len(model.batches) == 1
         model.let_go(4)
         await eventually(lambda: worker.ended([*first, *rest]))
@@ -98,7 +99,7 @@ async def test_a_live_job_waits_for_what_runs_and_not_for_bulk_that_is_closed_be
         # Given a backlog of bulk, four rows of it running and four closed
         backlog, urgent = bulk_jobs(20), jobs(1, first=100)
         await worker.submit(*backlog)
-        await eventually(lambda: len(model.batches) == 1 and len(worker.bulk._closed) > 0)
+        await eventually(lambda: len(model.batches) == 1 and worker.formed(worker.bulk) > 0)
 
         await worker.submit(*urgent)
         await eventually(lambda: len(worker.live._batcher) == 1)
@@ -119,9 +120,9 @@ async def test_publishing_overlaps_with_the_next_run() -> None:
         await worker.submit(*jobs(40))
 
         # Then a few more micro-batches run meanwhile, and no more than that
-        await eventually(lambda: log.waiting == engine.PUBLISHING_BATCHES)
-        assert len(model.batches) == engine.PUBLISHING_BATCHES
-        assert worker.live._closed == []  # what waits can still be forgotten
+        await eventually(lambda: log.waiting == engine.MOST_OPEN)
+        assert len(model.batches) == engine.MOST_OPEN
+        assert worker.formed(worker.live) == 0  # what waits can still be forgotten
 
         log.acknowledging.set()
         await eventually(lambda: len(worker.ends()) == 40)
@@ -152,7 +153,7 @@ async def test_a_job_canceled_while_its_micro_batch_waits_costs_no_run() -> None
         first, second = jobs(4), jobs(4, first=4)
         await running(model, worker, first)
         await worker.submit(*second)
-        await eventually(lambda: len(worker.live._closed) == 4)
+        await eventually(lambda: worker.formed(worker.live) == 4)
 
         worker.canceled.add(JobKey("default", second[1].id))
 
@@ -169,7 +170,7 @@ async def test_jobs_whose_deadline_passes_while_they_wait_cost_no_run() -> None:
         first, late = jobs(4), [lane_job(expires_in_s=10) for _ in range(4)]
         await running(model, worker, first)
         await worker.submit(*late)
-        await eventually(lambda: len(worker.live._closed) == 4)
+        await eventually(lambda: worker.formed(worker.live) == 4)
 
         worker.clock.advance(10)
 
@@ -216,7 +217,7 @@ async def test_a_job_that_runs_for_a_while_is_announced_as_running() -> None:
 
 async def test_a_quick_job_is_never_shown_as_running() -> None:
     async with small_worker(Adder()) as worker:
-        worker.pipeline._announce_after_s = 3600.0
+        worker.engine._announce_after_s = 3600.0
         heard = asyncio.ensure_future(anext(worker.signals.running()))
         submitted = jobs(8)
         await worker.submit(*submitted)
@@ -232,7 +233,7 @@ async def test_without_redis_jobs_run_all_the_same() -> None:
         worker.signals.down = True
         submitted = jobs(1)
         await running(model, worker, submitted)
-        await eventually(lambda: not worker.pipeline._announcing)
+        await eventually(lambda: not worker.engine._announcing)
         model.let_go()
         await eventually(lambda: worker.ended(submitted))
 
@@ -244,7 +245,7 @@ async def test_draining_finishes_what_runs_and_forgets_the_rest() -> None:
         first, rest = jobs(4), jobs(12, first=4)
         await running(model, worker, first)
         await worker.submit(*rest)
-        await eventually(lambda: len(worker.live._closed) == 4 and len(worker.live._batcher) == 8)
+        await eventually(lambda: worker.formed(worker.live) == 4 and len(worker.live._batcher) == 8)
 
         # When their partition is about to be lost
         draining = asyncio.create_task(worker.live.drain(PARTITION_0))
@@ -265,7 +266,7 @@ async def test_one_lane_drains_while_the_other_goes_on() -> None:
         first, others = jobs(4), bulk_jobs(4, first=100)
         await running(model, worker, first)
         await worker.submit(*others)
-        await eventually(lambda: len(worker.bulk._closed) == 4)
+        await eventually(lambda: worker.formed(worker.bulk) == 4)
         draining = asyncio.create_task(worker.live.drain(PARTITION_0))
         model.let_go(2)
         await draining
@@ -331,7 +332,7 @@ async def test_a_fault_of_our_own_ends_the_loop_instead_of_being_passed_over() -
         with pytest.raises(RuntimeError, match="a fault of our own"):
             await worker.loop_ended()
         assert worker.open_count == 1
-        assert not worker.live._running  # a drain does not wait for what will never end
+        assert worker.live.running == 0  # a drain does not wait for what will never end
 
 
 async def test_what_is_abandoned_stays_open() -> None:
@@ -339,8 +340,8 @@ async def test_what_is_abandoned_stays_open() -> None:
     async with small_worker(model) as worker:
         submitted = jobs(4)
         await running(model, worker, submitted)
-        await worker.pipeline.abandon()
-        assert not worker.live._running
+        await worker.engine.abandon()
+        assert worker.live.running == 0
         assert worker.open_count == 4
         model.let_go()
     assert worker.ends() == []
@@ -369,3 +370,116 @@ async def test_a_record_in_the_wrong_lane_ends_and_a_record_that_is_no_job_is_bu
         await eventually(lambda: worker.ends() and worker.log.records(letters) and worker.open_count == 0)
     assert list(codes(worker.ends()).values()) == ["invalid_input"]
     assert len(worker.log.records(letters)) == 1
+
+
+def large_job(rows: int, *, lane: Lane = BULK, expires_in_s: float = 3600) -> LaneJob:
+    """A job of many slices of four rows."""
+    return lane_job(payload=request_json([1000.0] * rows), lane=lane, expires_in_s=expires_in_s)
+
+
+async def test_a_live_job_waits_for_one_slice_of_a_large_bulk_job_and_not_for_all_of_it() -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        # Given a bulk job of many slices, one of them running
+        large, urgent = large_job(40), jobs(1)
+        await worker.submit(large)
+        await eventually(lambda: len(model.batches) == 1)
+
+        await worker.submit(*urgent)
+        await eventually(lambda: len(worker.live._batcher) == 1)
+
+        # Then the live job is next, and the large one goes on after it
+        model.let_go(11)
+        await eventually(lambda: worker.ended([large, *urgent]))
+    assert model.batches[1] == [0]
+    assert len(model.batches) == 11
+    assert set(codes(worker.ends()).values()) == {"succeeded"}
+
+
+async def test_a_large_bulk_job_keeps_its_share_of_the_turns_beside_a_stream_of_live_ones() -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        large, stream = large_job(8), jobs(80)
+        await worker.submit(large)
+        await eventually(lambda: len(model.batches) == 1)
+        await worker.submit(*stream)
+        await eventually(lambda: worker.live._batcher.room == 0)
+        model.let_go(30)
+        await eventually(lambda: worker.ended([large, *stream]))
+    assert 1 < model.batches.index([1000.0] * 4, 1) <= 9
+
+
+@pytest.mark.parametrize("how", ["canceled", "deadline_exceeded"])
+async def test_a_large_job_that_is_over_between_two_slices_runs_no_further(how: str) -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        large = large_job(4000, expires_in_s=10)
+        await worker.submit(large)
+        await eventually(lambda: len(model.batches) == 1)
+        if how == "canceled":
+            worker.canceled.add(JobKey("default", large.id))
+        else:
+            worker.clock.advance(10)
+        model.let_go()
+        await eventually(lambda: worker.ended([large]) and worker.open_count == 0)
+    assert len(model.batches) == 1
+    assert codes(worker.ends()) == {large.id: how}
+
+
+async def test_draining_lets_a_large_job_finish_though_others_overtake_it() -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        large = large_job(12)
+        await worker.submit(large)
+        await eventually(lambda: len(model.batches) == 1)
+        draining = asyncio.create_task(worker.bulk.drain(frozenset([Partition(TOPICS.lane(BULK), 0)])))
+        await worker.submit(*jobs(1))
+        model.let_go(4)
+        await draining
+        assert codes(worker.ends())[large.id] == "succeeded"
+        await eventually(lambda: len(worker.ends()) == 2)
+
+
+async def test_a_large_job_that_is_paused_when_the_worker_is_told_to_stop_is_finished() -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        # Given a large job that stands behind a live one, between two of its slices
+        large, urgent = large_job(12), jobs(1)
+        await worker.submit(large)
+        await eventually(lambda: len(model.batches) == 1)
+        await worker.submit(*urgent)
+        await eventually(lambda: len(worker.live._batcher) == 1)
+        model.let_go()
+        await eventually(lambda: len(model.batches) == 2)
+
+        worker.loop.cancel()
+        draining = asyncio.create_task(worker.bulk.drain(frozenset()))
+        model.let_go(10)
+
+        await draining
+        await eventually(lambda: worker.ended([large, *urgent]))
+
+
+async def test_large_jobs_of_a_lane_do_not_pile_up_half_done() -> None:
+    model = HeldAdder()
+    async with small_worker(model, max_rows=2) as worker:
+        large = [large_job(8) for _ in range(6)]
+        await worker.submit(*large)
+        for runs in range(1, 25):
+            await eventually(lambda runs=runs: len(model.batches) == runs)  # type: ignore[misc]
+            assert len(worker.engine._begun) <= 3
+            model.let_go()
+        await eventually(lambda: worker.ended(large))
+
+
+async def test_a_device_that_fails_ends_the_loop_and_its_jobs_stay_open_and_counted() -> None:
+    model = Adder(poison=frozenset([1.0]), choke=DeviceFailed)
+    async with small_worker(model, fails=True) as worker:
+        submitted = jobs(4)
+        await worker.submit(*submitted)
+        with pytest.raises(DeviceFailed):
+            await worker.loop_ended()
+        assert worker.open_count == 4
+        assert worker.live.running == 0
+        assert set(worker.starts.counts) == {JobKey("default", job.id) for job in submitted}
+    assert worker.ends() == []

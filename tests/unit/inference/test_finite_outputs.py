@@ -11,6 +11,7 @@ from schemas.errors import OutputInvalid, PenstockError
 from schemas.jobs import Answer
 from schemas.tensors import Array
 from tests.unit.inference.jobs import SIGNATURE, item, lane_job, request_json
+from tests.unit.inference.running import room_for, run_all
 from workers.inference.batching.pending_job import PendingJob, RunResult
 from workers.inference.execution.runner import Runner
 
@@ -24,7 +25,7 @@ class Echo:
 
 
 def run(*jobs: PendingJob) -> list[RunResult]:
-    return Runner(Echo(), SIGNATURE, 64).run(jobs).outcomes
+    return run_all(Runner(Echo(), SIGNATURE, room_for(64)), jobs).outcomes
 
 
 @pytest.mark.parametrize("value", [0.0, -1.0], ids=["NaN", "infinity"])

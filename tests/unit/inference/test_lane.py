@@ -26,7 +26,7 @@ from workers.consuming.offsets import Partition
 from workers.consuming.seams import Record
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
-from workers.inference.batching.pending_job import PendingJob
+from workers.inference.batching.pending_job import JobState, PendingJob
 from workers.inference.batching.ragged_rows import RaggedRows
 from workers.inference.decoding.memory import memory_bytes
 from workers.inference.decoding.record_decoder import INLINE_BYTES, Decoded, RecordDecoder
@@ -56,7 +56,7 @@ def served(
     sizer = sizer or BatchSizeTuner(MAX_ROWS, adaptive=False)
     return ServedLane(
         LIVE,
-        Runner(Adder(), SIGNATURE, MAX_ROWS),
+        Runner(Adder(), SIGNATURE, sizer),
         intake or RecordDecoder(LIVE, SIGNATURE, {JobKey("default", "canceled")}),
         Batcher[PendingJob](sizer, 0.0, QUEUE_ROWS),
         sizer,
@@ -126,7 +126,7 @@ async def test_room_that_is_made_is_filled() -> None:
     async with fed() as feed:
         await feed.submit(*jobs(20))
         await eventually(lambda: feed.waiting == QUEUE_ROWS)
-        closed = feed.lane.close()
+        closed, _ = feed.lane.form()
         assert len(closed) == MAX_ROWS
         await eventually(lambda: feed.consumer.open_count == QUEUE_ROWS + MAX_ROWS)
 
@@ -138,12 +138,12 @@ async def test_records_of_many_rows_are_asked_for_one_by_one() -> None:
         await feed.submit(*blocks)
         await eventually(lambda: feed.waiting > 0)
         for _ in range(feed.waiting):  # the first fetch could not know
-            feed.lane.close()
+            feed.lane.form()
 
         # Then each further fetch takes one
         for _ in range(3):
             await eventually(lambda: feed.waiting == 1)
-            feed.lane.close()
+            feed.lane.form()
 
 
 async def test_a_job_that_is_over_ends_without_waiting_for_a_micro_batch() -> None:
@@ -178,13 +178,13 @@ async def test_drain_forgets_what_waits_and_what_is_closed_of_the_partitions() -
     async with fed() as feed:
         await feed.submit(*jobs(20))
         await eventually(lambda: feed.waiting == QUEUE_ROWS)
-        feed.lane.close()
+        formed, _ = feed.lane.form()
         feed.feeding.cancel()
 
         await feed.lane.drain(PARTITION_0)
 
         assert feed.waiting == 0
-        assert feed.lane.start() == []
+        assert {job.state for job in formed} == {JobState.OVER}
 
 
 async def test_drain_keeps_what_is_of_other_partitions() -> None:
@@ -201,13 +201,13 @@ async def test_drain_waits_for_what_runs() -> None:
     async with fed() as feed:
         await feed.submit(*jobs(2))
         await eventually(lambda: feed.waiting == 2)
-        feed.lane.close()
-        running = feed.lane.start()
+        running, _ = feed.lane.form()
+        feed.lane.begin(running)
         draining = asyncio.create_task(feed.lane.drain(PARTITION_0))
         await asyncio.wait([draining], timeout=0)
         assert not draining.done()
 
-        feed.lane.ran(running)
+        feed.lane.release(running)
 
         await draining
 
@@ -273,8 +273,9 @@ async def started(feed: Fed, count: int) -> list[PendingJob]:
     """Submit jobs and have them run."""
     await feed.submit(*jobs(count))
     await eventually(lambda: feed.waiting == count)
-    feed.lane.close()
-    return feed.lane.start()
+    running, _ = feed.lane.form()
+    feed.lane.begin(running)
+    return running
 
 
 async def lose_and_regain(feed: Fed) -> None:
@@ -296,8 +297,8 @@ async def test_what_runs_while_its_partition_is_lost_and_comes_back_is_not_run_a
         assert feed.waiting == 0
 
         # Its end is that of the records which have come meanwhile
-        await feed.lane.end(feed.consumer, [(item.record, end_of(item.job, LATE, NOON)) for item in running])
-        feed.lane.ran(running)
+        await feed.lane.publish(feed.consumer, [(item.record, end_of(item.job, LATE, NOON)) for item in running])
+        feed.lane.release(running)
 
         assert feed.consumer.open_count == 0
         assert len(feed.log.records(TOPICS.results)) == 3
@@ -309,10 +310,10 @@ async def test_what_came_back_while_it_ran_runs_again_if_nothing_has_become_of_i
         await lose_and_regain(feed)
         await eventually(lambda: feed.consumer.open_count == 3)
 
-        feed.lane.ran(running)
+        feed.lane.release(running)
 
         await eventually(lambda: feed.waiting == 3)
-        again = feed.lane.close()
+        again, _ = feed.lane.form()
         assert [item.job.id for item in again] == [item.job.id for item in running]
         assert all(item.record.epoch > before.record.epoch for item, before in zip(again, running, strict=True))
 
@@ -398,10 +399,10 @@ async def test_memory_is_held_until_a_job_is_through_and_given_back_with_a_lost_
         await eventually(lambda: feed.waiting == QUEUE_ROWS)
         held_bytes = memory.held_bytes
         feed.feeding.cancel()
-        feed.lane.close()
-        running = feed.lane.start()
+        running, _ = feed.lane.form()
+        feed.lane.begin(running)
         assert memory.held_bytes == held_bytes
-        feed.lane.ran(running)
+        feed.lane.release(running)
         assert memory.held_bytes == held_bytes // 2
         await feed.lane.drain(PARTITION_0)
         assert memory.held_bytes == 0

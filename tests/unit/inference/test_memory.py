@@ -1,5 +1,7 @@
 """What jobs take of memory, and how that stops fetching."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,7 +55,7 @@ def test_a_lane_asks_for_as_many_records_as_have_room_in_rows() -> None:
 def test_a_lane_asks_for_as_many_records_as_have_room_in_bytes() -> None:
     lane = brake(MemoryBudget(MIB))
     assert lane.records(1000) == MIB // USUAL_RECORD_BYTES
-    lane.fetched([item(1.0)._replace(held_bytes=300 * 1024)])
+    lane.fetched([replace(item(1.0), held_bytes=300 * 1024)])
     assert lane.records(1000) == 4
 
 

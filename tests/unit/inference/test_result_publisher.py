@@ -88,9 +88,9 @@ async def test_a_result_too_large_for_a_record_fails_its_job_and_says_so() -> No
     async with MemoryGroup(log, [LIVE_TOPIC]).member() as consumer:
         records = await fetched(log, consumer, [large, small])
         settled: list[Outcome] = [*failures([large, small])]
-        job = item(1.0)
+        job = item(1.0, job=large)
         rows = job.request.inputs["x"].repeat(1000, axis=0)
-        settled[0] = terminal(SIGNATURE, job._replace(job=large), {"same": rows, "double": rows}, NOON, NOON)
+        settled[0] = terminal(SIGNATURE, job, {"same": rows, "double": rows}, NOON, NOON)
 
         told = await ResultPublisher(log, TOPICS).finish(consumer, "the-group", zipped(records, settled))
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import JobError, QueueUnavailable, TransientFailure
 from tests.unit.inference.jobs import NOON, SIGNATURE, item, lane_job
-from workers.inference.results.outcomes import DeadLettered, RetryLater, settled
+from workers.inference.results.outcomes import DeadLettered, RetryLater, outcome_of
 from workers.inference.results.retry_policy import GivenUp, Retry, verdict
 
 DELAYS_S = (10.0, 60.0, 600.0)
@@ -70,7 +70,7 @@ def test_attempts_are_bounded_and_none_is_put_off_beyond_the_deadline(
 def test_a_run_that_failed_for_now_is_settled_by_its_attempts() -> None:
     for attempt, expected in ((0, RetryLater), (2, RetryLater), (3, DeadLettered)):
         job = item(job=lane_job(attempt=attempt))
-        became = settled(SIGNATURE, job, AWAY, NOON, NOON, DELAYS_S)
+        became = outcome_of(SIGNATURE, job, AWAY, NOON, NOON, DELAYS_S)
         assert isinstance(became, expected)
         assert became.terminal.error is not None
         assert became.terminal.error.code == "transient_failure"

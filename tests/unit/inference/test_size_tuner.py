@@ -5,7 +5,7 @@ import statistics
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.inference.simulated import Model, cliff, jump, line, plateau, serve
@@ -186,6 +186,59 @@ def test_a_trial_that_the_load_never_fills_is_given_up() -> None:
 
     # Then it goes back to what it knows
     assert sizer.rows == sizer.best_rows <= 64
+
+
+@pytest.mark.parametrize("at_first", [1, 64])
+def test_jobs_that_each_fill_a_micro_batch_leave_the_size_as_it_is(at_first: int) -> None:
+    # Given jobs of 64 rows, so that no trial of fewer is ever filled
+    sizer = BatchSizeTuner(64)
+    sizer.start_at(at_first)
+    for _ in range(1000):
+        sizer.observe(64, 64, 10 * MS)
+    assert sizer.best_rows == at_first
+
+
+@settings(max_examples=60)
+@given(
+    ceiling=st.integers(1, 300),
+    start=st.one_of(st.none(), st.integers(1, 400)),
+    target_s=st.one_of(st.none(), st.floats(1e-4, 1.0)),
+    steps=st.sampled_from([(), (1, 8, 64), (64,), (16, 48)]),
+    costs_differ=st.booleans(),
+    eras=st.lists(
+        st.tuples(
+            st.integers(1, 70),  # rows a job
+            st.floats(1.0, 1000.0),  # what a row costs
+            st.floats(1e-6, 10.0),  # how long a run takes
+            st.floats(0.0, 1.0),  # and so much longer a row
+            st.one_of(st.none(), st.integers(1, 300)),  # rows that memory has no room for
+            st.integers(1, 200),  # runs
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+)
+def test_no_sequence_of_runs_makes_it_raise(
+    ceiling: int,
+    start: int | None,
+    target_s: float | None,
+    steps: tuple[int, ...],
+    costs_differ: bool,
+    eras: list[tuple[int, float, float, float, int | None, int]],
+) -> None:
+    ceiling = steps[-1] if steps else ceiling
+    sizer = BatchSizeTuner(ceiling, target_s=target_s, batch_sizes=steps, costs_differ=costs_differ)
+    if start is not None:
+        sizer.start_at(start)
+    for rows_a_job, row_cost, fixed_s, row_s, too_many, runs in eras:
+        for _ in range(runs):
+            rows = rows_a_job * max(1, sizer.rows // rows_a_job)  # a job is never divided to fit
+            if too_many is not None and rows >= too_many:
+                sizer.out_of_memory(rows, rows * row_cost)
+            sizer.observe(rows, rows * row_cost, fixed_s + row_s * rows)
+            assert 1 <= sizer.rows <= ceiling
+            assert 1 <= sizer.best_rows <= ceiling
+            assert (sizer.row_s() or 0) >= 0
 
 
 def test_a_model_of_tokens_is_sized_by_what_a_token_costs() -> None:

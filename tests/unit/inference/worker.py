@@ -17,6 +17,7 @@ from stores.seams import JobKey
 from tests.unit.inference.jobs import BULK, LIVE, NOON, SIGNATURE, TOPICS, out_record
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
+from workers.inference.batching.pending_job import JobState
 from workers.inference.decoding.record_decoder import RecordDecoder
 from workers.inference.engine.engine import Engine
 from workers.inference.engine.inference_thread import InferenceThread
@@ -72,10 +73,10 @@ class SmallWorker:
         self.canceled: set[JobKey] = set()
         self.consumers: dict[ServedLane, MemoryConsumer] = {}
         self.loop: asyncio.Task[None]
-        self.pipeline = Engine(self.consumers, thread, self.signals, self.starts, self.clock, announce_after_s=0.0)
+        self.engine = Engine(self.consumers, thread, self.signals, self.starts, self.clock, announce_after_s=0.0)
         self.sizer = BatchSizeTuner(max_rows, adaptive=False)
         self.memory = MemoryBudget(2**30)
-        runner = Runner(model, SIGNATURE, max_rows)
+        runner = Runner(model, SIGNATURE, self.sizer)
         self.live, self.bulk = (self._lane(lane, runner, max_rows) for lane in (LIVE, BULK))
 
     def _lane(self, lane: Lane, runner: Runner, max_rows: int) -> ServedLane:
@@ -87,7 +88,7 @@ class SmallWorker:
             self.sizer,
             ResultPublisher(self.log, TOPICS),
             group=TOPICS.lane_group(lane),
-            wake=self.pipeline.wake,
+            wake=self.engine.wake,
             clock=self.clock,
             memory=self.memory,
         )
@@ -107,6 +108,14 @@ class SmallWorker:
         """Raises what the loop failed with."""
         async with asyncio.timeout(10):
             await self.loop
+
+    def formed(self, lane: ServedLane) -> int:
+        """Jobs of the lane that are in a micro-batch which has not begun."""
+        return sum(job.state is JobState.FORMED for job in lane._taken)
+
+    def waits_alone(self, lane: ServedLane) -> bool:
+        """Whether the last suspect of the lane stands behind what runs."""
+        return not lane._suspects and any(batch.alone and batch.lane is lane for batch in self.engine._unbegun)
 
     @property
     def open_count(self) -> int:
@@ -132,9 +141,9 @@ async def small_worker(
             consumer = await stack.enter_async_context(MemoryGroup(log, [TOPICS.lane(lane.lane)]).member())
             worker.consumers[lane] = consumer
             tasks.append(asyncio.create_task(lane.feed(consumer)))
-        worker.loop = asyncio.create_task(worker.pipeline.run())
+        worker.loop = asyncio.create_task(worker.engine.run())
         tasks.append(worker.loop)
-        stack.push_async_callback(worker.pipeline.abandon)
+        stack.push_async_callback(worker.engine.abandon)
         try:
             yield worker
         finally:

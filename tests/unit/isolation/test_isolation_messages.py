@@ -24,11 +24,12 @@ from workers.inference.backends.isolated.messages import (
     raised,
 )
 from workers.inference.backends.isolated.shared_memory import Place
+from workers.inference.execution.failures import DeviceFailed
 
 PLACE = Place("x", "<f4", (2, 3), 64, 24)
 
 
-def crossed(error: BaseException) -> PenstockError:
+def crossed(error: BaseException) -> PenstockError | DeviceFailed:
     """The error on the other side."""
     answer = decode_answer(encode(failed(error)))
     assert isinstance(answer, Failed)

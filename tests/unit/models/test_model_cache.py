@@ -1,6 +1,7 @@
 """Which weights are in memory, under a bound."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import ConfigurationError, TransientFailure
+from schemas.errors import ConfigurationError, ModelUnavailable
 from schemas.tensors import Array
 from tests.unit.models.snapshots import found
 from workers.inference.lifecycle.model_cache import ModelCache, ModelSlot
 from workers.inference.models.model_version import ModelVersion
+from workers.inference.models.snapshot import Found, is_as_found, mark
 
 ROOM = 250  # for two of the versions, of 100 bytes each
 
@@ -26,7 +28,8 @@ class ModelLoader:
 
     def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
         assert not self.closed
-        return {"y": inputs["x"]}
+        rows = next(iter(inputs.values()))
+        return {"y": rows, "label": rows}
 
     def close(self) -> None:
         assert not self.closed
@@ -38,9 +41,11 @@ class Loader:
 
     def __init__(self) -> None:
         self.made: list[ModelLoader] = []
+        self.tries = 0
         self.broken: set[str] = set()
 
     def __call__(self, version: ModelVersion) -> ModelLoader:
+        self.tries += 1
         if version.name in self.broken:
             raise ConfigurationError(f"{version.name} is broken")
         self.made.append(ModelLoader(version.name))
@@ -59,13 +64,25 @@ def three() -> tuple[ModelSlot, ModelSlot, ModelSlot]:
     return ModelSlot(found("1")), ModelSlot(found("2")), ModelSlot(found("3"))
 
 
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def cache(load: Loader, limit_bytes: int = 0, **options: Any) -> ModelCache:
+    return ModelCache(load, limit_bytes, **{"is_there": lambda _: True, **options})
+
+
 def run(residents: ModelCache, resident: ModelSlot) -> None:
     residents.use(resident)
     resident.run({"x": np.zeros(1)})
 
 
 def test_the_least_recently_used_makes_room(load: Loader) -> None:
-    residents = ModelCache(load, ROOM)
+    residents = cache(load, ROOM)
     one, two, three_ = three()
     for each in (one, two, one, three_):
         run(residents, each)
@@ -77,7 +94,7 @@ def test_the_least_recently_used_makes_room(load: Loader) -> None:
 
 
 def test_what_is_in_memory_is_not_loaded_again(load: Loader) -> None:
-    residents = ModelCache(load, ROOM)
+    residents = cache(load, ROOM)
     one, two, _ = three()
     for each in (one, two, one, two):
         run(residents, each)
@@ -85,41 +102,83 @@ def test_what_is_in_memory_is_not_loaded_again(load: Loader) -> None:
 
 
 def test_without_a_bound_nothing_has_to_go(load: Loader) -> None:
-    residents = ModelCache(load)
+    residents = cache(load)
     for each in three():
         run(residents, each)
     assert residents.size_bytes == 300
 
 
 def test_at_the_start_nothing_goes_for_another(load: Loader) -> None:
-    residents = ModelCache(load, ROOM)
+    residents = cache(load, ROOM)
     for each in three():
         residents.load_if_room(each)
     assert residents.names == ["digits/1", "digits/2"]
 
 
 def test_a_version_larger_than_the_bound_is_refused() -> None:
-    residents = ModelCache(Loader(), ROOM)
+    residents = cache(Loader(), ROOM)
     residents.check_size(found(size_bytes=250))
     with pytest.raises(ConfigurationError, match="have 251 bytes"):
         residents.check_size(found(size_bytes=251))
     ModelCache(Loader()).check_size(found(size_bytes=251))
 
 
-def test_a_version_that_cannot_be_loaded_fails_its_jobs_for_now(load: Loader) -> None:
-    residents = ModelCache(load, ROOM)
+def test_a_version_that_cannot_be_loaded_is_unavailable_until_it_can(load: Loader) -> None:
+    clock = Clock()
+    residents = cache(load, ROOM, clock=clock)
     one, *_ = three()
     load.broken = {"digits/1"}
-    with pytest.raises(TransientFailure):
+    with pytest.raises(ModelUnavailable, match=r"digits/1 cannot be run on this worker .*: it cannot be loaded"):
         run(residents, one)
 
     load.broken = set()
+    clock.now += 60
     run(residents, one)
     assert residents.names == ["digits/1"]
 
 
+def test_a_version_that_cannot_be_loaded_does_not_drive_out_others_again_and_again(load: Loader) -> None:
+    clock = Clock()
+    residents = cache(load, ROOM, clock=clock)
+    one, two, broken = three()
+    load.broken = {"digits/3"}
+    for _ in range(20):
+        for each in (one, two):
+            run(residents, each)
+        with pytest.raises(ModelUnavailable):
+            run(residents, broken)
+        clock.now += 0.1
+    # It made one go when it was tried for the first time, and no more
+    assert len(load.made) == 3
+
+    tries = load.tries
+    clock.now += 3600
+    for _ in range(10):
+        residents.use(broken)
+    assert load.tries == tries + 1
+
+
+def test_nothing_makes_room_for_a_version_whose_files_are_gone(load: Loader, tmp_path: Path) -> None:
+    weights = tmp_path / "model.onnx"
+    weights.write_bytes(b"x" * 100)
+    there = Found(found("3").version, mark(weights))
+    residents = ModelCache(load, ROOM, is_there=lambda each: each is not there or is_as_found(each))
+    one, two, _ = three()
+    for each in (one, two):
+        run(residents, each)
+    weights.unlink()
+    residents.use(ModelSlot(there))
+    assert residents.names == ["digits/1", "digits/2"]
+
+    weights.write_bytes(b"y" * 100)
+    again = ModelSlot(Found(there.version, mark(weights)))
+    there = again.found
+    run(residents, again)
+    assert residents.names == ["digits/2", "digits/3"]
+
+
 def test_what_replaces_a_backend_closes_it(load: Loader) -> None:
-    residents = ModelCache(load)
+    residents = cache(load)
     one, *_ = three()
     run(residents, one)
     residents.put(one, ModelLoader("new"))
@@ -134,7 +193,7 @@ def test_what_replaces_a_backend_closes_it(load: Loader) -> None:
 @given(st.lists(st.integers(0, 5), max_size=60), st.lists(st.integers(1, 100), min_size=6, max_size=6))
 def test_the_bound_holds_whatever_is_used(uses: list[int], sizes: list[int]) -> None:
     load = Loader()
-    residents = ModelCache(load, limit_bytes=100)
+    residents = cache(load, 100)
     versions = [ModelSlot(found(str(number), size_bytes=size)) for number, size in enumerate(sizes)]
     for number in uses:
         run(residents, versions[number])

@@ -3,13 +3,13 @@
 import re
 from pathlib import Path
 from textwrap import dedent
-from typing import Final, get_args
+from typing import Final
 
 import pytest
 
 from tests.unit.models.repositories import installed, write_model
-from workers.inference.models import batching_config, model_config, model_parameters
-from workers.inference.models.data_types import DataType
+from workers.inference.models import batching_config, model_config, model_parameters, tensor_config
+from workers.inference.models.data_types import DATATYPES
 from workers.inference.models.model_file import read_model_file
 from workers.inference.models.platforms import PLATFORMS
 from workers.inference.models.repository import ModelRepository
@@ -31,10 +31,10 @@ def test_every_model_yaml_on_the_page_can_be_served(tmp_path: Path, example: str
     "name",
     [
         *PLATFORMS,
-        *get_args(DataType),
+        *DATATYPES,
         *model_config.VersionConfig.model_fields,
-        *model_config.InputConfig.model_fields,
-        *model_config.OutputConfig.model_fields,
+        *tensor_config.InputConfig.model_fields,
+        *tensor_config.OutputConfig.model_fields,
         *batching_config.DynamicBatching.model_fields,
         *batching_config.ElementsOf.model_fields,
         *batching_config.PaddingConfig.model_fields,

@@ -1,5 +1,7 @@
 """Whatever a backend does, its caller sees the declared outputs or an error of ours."""
 
+import traceback
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +12,7 @@ from schemas.errors import JobError, OutOfMemory, OutputInvalid
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array
 from workers.inference.backends.output_check import CheckedBackend
+from workers.inference.execution.failures import DeviceFailed
 
 SIGNATURE = Signature(
     inputs=(TensorSpec("x", "FP32", (-1, 2)),),
@@ -107,3 +110,110 @@ def test_closing_closes_what_is_inside() -> None:
     inner = Answering(SOUND)
     CheckedBackend(inner, "digits/1", SIGNATURE).close()
     assert inner.closed
+
+
+STICKY = (
+    "CUDA error: device-side assert triggered\nSearch for `cudaErrorAssert' in https://docs.nvidia.com/cuda/ for more.",
+    "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be asynchronously reported",
+    "CUDA error: unspecified launch failure",
+    "CUDA error: uncorrectable ECC error encountered",
+    "CUDA error: unknown error",
+    "CUDA driver error: unknown error",
+    "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm( handle, opa, opb, m, n, k)`",
+    "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
+    (
+        "Non-zero status code returned while running Gather node. Status Message: CUDA failure 710: device-side assert "
+        "triggered ; GPU=0 ; hostname=h ; file=f.cc ; line=1 ; expr=cudaGetLastError()"
+    ),
+    "CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; hostname=h ; expr=cudaStreamSynchronize(s)",
+    "CUBLAS failure 13: CUBLAS_STATUS_EXECUTION_FAILED ; GPU=0 ; hostname=h",
+    "CUDNN failure 8: CUDNN_STATUS_EXECUTION_FAILED ; GPU=0 ; hostname=h",
+)
+
+
+@pytest.mark.parametrize("words", STICKY, ids=lambda words: words[:40])
+def test_an_error_after_which_the_device_answers_nothing_more_is_no_fault_of_the_jobs(words: str) -> None:
+    with pytest.raises(DeviceFailed, match="digits/1: ") as caught:
+        guarded(RuntimeError(words)).run(INPUTS)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: invalid configuration argument",
+        "CUDA error: too many resources requested for launch",
+        "CUDA failure 1: invalid argument ; GPU=0",
+        "cuDNN error: CUDNN_STATUS_NOT_SUPPORTED. This error may appear if you passed in a non-contiguous input.",
+        "CUDA error: CUBLAS_STATUS_INVALID_VALUE when calling `cublasSgemm`",
+        "mat1 and mat2 shapes cannot be multiplied",
+        "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!",
+    ],
+)
+def test_an_error_of_one_call_leaves_the_device_in_service(words: str) -> None:
+    with pytest.raises(JobError) as caught:
+        guarded(RuntimeError(words)).run(INPUTS)
+    assert type(caught.value) is JobError
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "CUDNN failure 4: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED ; GPU=0",
+        "Available memory of 8 is smaller than requested bytes of 16: bad allocation",
+    ],
+)
+def test_a_library_of_cuda_without_memory_is_no_failed_device(words: str) -> None:
+    with pytest.raises(OutOfMemory):
+        guarded(RuntimeError(words)).run(INPUTS)
+
+
+class Hungry:
+    """Runs out of memory with a large array in its hands."""
+
+    def __init__(self) -> None:
+        self.held: weakref.ref[Array] | None = None
+
+    def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
+        activations = np.zeros(10)
+        self.held = weakref.ref(activations)
+        raise MemoryError(f"no room beside {activations.nbytes} bytes")
+
+    def close(self) -> None:
+        pass
+
+
+def test_what_a_run_held_when_memory_ran_out_is_free_before_the_next_try() -> None:
+    hungry = Hungry()
+    with pytest.raises(OutOfMemory) as caught:
+        CheckedBackend(hungry, "digits/1", SIGNATURE).run(INPUTS)
+    assert hungry.held is not None
+    assert hungry.held() is None
+    assert "no room beside 80 bytes" in "".join(traceback.format_exception(caught.value))
+
+
+class Reusing:
+    """Writes every answer into the same array, and gives that or a part of it."""
+
+    def __init__(self, *, whole: bool) -> None:
+        self._whole = whole
+        self._labels = np.zeros(ROWS if whole else 2 * ROWS, np.int64)
+
+    def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
+        self._labels[:] = inputs["x"][0, 0]
+        return {"label": self._labels if self._whole else self._labels[:ROWS], "scores": SOUND["scores"]}
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_answer_stays_as_it_was_when_the_model_writes_the_next_into_the_same_array(whole: bool) -> None:
+    backend = CheckedBackend(Reusing(whole=whole), "digits/1", SIGNATURE)
+    first = backend.run({"x": np.full((ROWS, 2), 1, np.float32)})["label"]
+    second = backend.run({"x": np.full((ROWS, 2), 2, np.float32)})["label"]
+    assert (first.tolist(), second.tolist()) == ([1] * ROWS, [2] * ROWS)

@@ -1,6 +1,6 @@
 """What has to be done so that a worker serves what stands in its repository."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ from schemas.signature import Signature, TensorSpec
 from tests.unit.models.snapshots import found, look
 from workers.inference.lifecycle.plan import Changes, ServedSpec, changes, sight_of
 from workers.inference.models.model_version import ModelVersion
-from workers.inference.models.snapshot import Found, Snapshot
+from workers.inference.models.snapshot import FileMark, Found, Snapshot
 
 NOTHING = Changes([], [], [], [], [])
 ONE, TWO = found("1"), found("2")
@@ -35,6 +35,7 @@ def to_do(
     *,
     before: Snapshot | None = None,
     failed: Mapping[str, ServedSpec] | None = None,
+    at_work: Sequence[str] = (),
     **wishes: WantedState,
 ) -> Changes:
     """`wishes` by the version's name, with `v` before it."""
@@ -42,7 +43,7 @@ def to_do(
     def wanted(version: ModelVersion) -> WantedState | None:
         return wishes.get(f"v{version.version}")
 
-    return changes(served, failed or {}, sight_of(before or now, now), wanted)
+    return changes(served, failed or {}, sight_of(before or now, now), wanted, at_work)
 
 
 def test_what_is_served_as_it_stands_is_left_alone() -> None:
@@ -82,6 +83,33 @@ def test_other_tensors_or_micro_batches_take_new_lanes(change: dict[str, Any]) -
 def test_what_only_the_catalog_tells_is_announced(change: dict[str, Any]) -> None:
     changed = found("1", **change)
     assert to_do(known(ONE), look(changed)) == NOTHING._replace(announce=[ServedSpec(changed, None)])
+
+
+def test_a_changed_tokenizer_takes_new_lanes_which_read_it() -> None:
+    mark = FileMark("models/digits/tokenizer.json", 10, 1)
+    before = ONE._replace(tokenizer=frozenset([mark]))
+    after = ONE._replace(tokenizer=frozenset([mark._replace(modified_ns=2)]))
+    assert to_do(known(before), look(after)).rebuild == [ServedSpec(after, None)]
+
+
+def test_of_a_version_at_work_nothing_is_begun_until_that_is_done() -> None:
+    written_again = found("1", written_ns=2)
+    assert to_do(known(ONE), look(written_again, TWO), at_work=["digits/1", "digits/2"]) == NOTHING
+
+
+def test_an_old_default_is_announced_after_the_new_one_is_served() -> None:
+    was_default, new_default = found("1", is_default=True), found("2", is_default=True)
+    begun = to_do(known(was_default), look(ONE, new_default))
+    assert (begun.load, begun.announce) == ([ServedSpec(new_default, None)], [])
+    assert to_do(known(was_default), look(ONE, new_default), at_work=["digits/2"]).announce == []
+    assert to_do(known(was_default, new_default), look(ONE, new_default)).announce == [ServedSpec(ONE, None)]
+
+
+def test_a_model_whose_folder_cannot_be_listed_is_served_on() -> None:
+    unlisted = Snapshot({}, {}, frozenset(), frozenset(["digits"]))
+    assert to_do(known(ONE), unlisted) == NOTHING
+    assert to_do(known(ONE), look(), before=unlisted) == NOTHING
+    assert to_do(known(ONE), look()).leave == ["digits/1"]
 
 
 def test_what_failed_is_tried_again_only_when_it_changes_or_is_asked_for() -> None:

@@ -2,26 +2,56 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from runtime.lifecycle import SideTasks
 from schemas.errors import ConfigurationError, Unavailable
 from schemas.model_states import ModelState, WantedState, encode_state
 from tests.unit.models.repositories import fields, installed, write_model
 from tests.unit.models.test_model_cache import Loader
+from tests.unit.models.test_model_cache import ModelLoader as LoadedModel
 from tests.waiting import eventually
 from workers.inference.engine.inference_thread import InferenceThread
-from workers.inference.lifecycle.model_cache import ModelSlot
+from workers.inference.lifecycle.model_cache import ModelCache, ModelSlot
 from workers.inference.lifecycle.model_loader import ModelLoader
 from workers.inference.lifecycle.reconciler import ModelReconciler
 from workers.inference.lifecycle.watcher import RepositoryWatch
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.repository import ModelRepository, is_named
+
+
+class SlowLoader(Loader):
+    """Raises what is in `raising`, by the version's name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.raising: dict[str, Exception] = {}
+        self._held: dict[str, tuple[threading.Event, threading.Event]] = {}
+
+    @contextmanager
+    def held(self, name: str) -> Iterator[threading.Event]:
+        """Loading this version takes until the end of the block. The event is set when it has begun."""
+        began, ended = self._held[name] = threading.Event(), threading.Event()
+        try:
+            yield began
+        finally:
+            ended.set()
+
+    def __call__(self, version: ModelVersion) -> LoadedModel:
+        if version.name in self.raising:
+            raise self.raising[version.name]
+        if version.name in self._held:
+            began, ended = self._held[version.name]
+            began.set()
+            assert ended.wait(30)
+        return super().__call__(version)
 
 
 class Lanes:
@@ -72,7 +102,7 @@ class Shop:
     """A roster, and all that it does in `diary`."""
 
     def __init__(
-        self, root: Path, patterns: Sequence[str], weights: ModelLoader, load: Loader, side: SideTasks
+        self, root: Path, patterns: Sequence[str], weights: ModelLoader, load: SlowLoader, side: SideTasks
     ) -> None:
         self.root = root
         self.load = load
@@ -81,7 +111,7 @@ class Shop:
         self.announcements = Announcements(self.diary)
         self._patterns = patterns
         self.roster = ModelReconciler(
-            RepositoryWatch(ModelRepository(root, installed("onnxruntime")), patterns),
+            RepositoryWatch(ModelRepository(root, installed("onnxruntime", "tokenizers")), patterns),
             weights,
             self.announcements,
             lambda resident: Lanes(resident, self.diary),
@@ -90,7 +120,8 @@ class Shop:
         )
 
     async def start(self) -> None:
-        await self.roster.start(lambda version: is_named(self._patterns, version))
+        await self.roster.start()
+        await self.roster.loaded(lambda version: is_named(self._patterns, version))
 
     def want(self, name: str, state: ModelState, day: int = 1) -> None:
         self.roster.hear(name.encode(), encode_state(WantedState(state, datetime(2026, 1, day, tzinfo=UTC))))
@@ -101,15 +132,19 @@ class Shop:
         self.diary.clear()
 
 
+def loader(load: Loader, limit_bytes: int, running: InferenceThread, loading: InferenceThread) -> ModelLoader:
+    return ModelLoader(ModelCache(load, limit_bytes), bounded=limit_bytes > 0, running=running, loading=loading)
+
+
 @asynccontextmanager
 async def opened(root: Path, *patterns: str, broken: Sequence[str] = (), limit_bytes: int = 0) -> AsyncIterator[Shop]:
     async with AsyncExitStack() as stack:
         running = await stack.enter_async_context(InferenceThread())
         loading = await stack.enter_async_context(InferenceThread("loading"))
         side = await stack.enter_async_context(SideTasks(asyncio.Event()))
-        load = Loader()
+        load = SlowLoader()
         load.broken = set(broken)
-        shop = Shop(root, patterns or ["*"], ModelLoader(load, limit_bytes, running, loading), load, side)
+        shop = Shop(root, patterns or ["*"], loader(load, limit_bytes, running, loading), load, side)
         yield shop
 
 
@@ -128,11 +163,11 @@ async def following(root: Path, *patterns: str, broken: Sequence[str] = ()) -> A
             assert isinstance(ended, asyncio.CancelledError), ended
 
 
-async def test_all_is_loaded_then_announced_then_served(tmp_path: Path) -> None:
+async def test_each_version_is_loaded_then_announced_then_served(tmp_path: Path) -> None:
     write_model(tmp_path, versions=("1", "2"))
     async with opened(tmp_path) as shop:
         await shop.start()
-        await shop.wrote("announce digits/1", "announce digits/2", "serve digits/1", "serve digits/2")
+        await shop.wrote("announce digits/1", "serve digits/1", "announce digits/2", "serve digits/2")
 
 
 async def test_what_only_a_wildcard_met_and_cannot_be_loaded_is_left_out(tmp_path: Path) -> None:
@@ -171,7 +206,7 @@ async def test_within_a_bound_the_rest_is_served_and_waits_to_be_loaded(tmp_path
         (tmp_path / "digits" / version / "model.onnx").write_bytes(b"x" * 100)
     async with opened(tmp_path, limit_bytes=150) as shop:
         await shop.start()
-        await shop.wrote("announce digits/1", "announce digits/2", "serve digits/1", "serve digits/2")
+        await shop.wrote("announce digits/1", "serve digits/1", "announce digits/2", "serve digits/2")
         assert shop.weights.residents.names == ["digits/1"]
 
 
@@ -179,7 +214,7 @@ async def test_a_version_that_comes_is_served_and_one_that_goes_is_left(tmp_path
     write_model(tmp_path)
     async with following(tmp_path) as shop:
         write_model(tmp_path, versions=("2",))
-        await shop.wrote("announce digits/1", "announce digits/2", "serve digits/2")  # 1 is the default no more
+        await shop.wrote("announce digits/2", "serve digits/2", "announce digits/1")  # 1 is the default no more
 
         shutil.rmtree(tmp_path / "digits" / "1")
         await shop.wrote("leave digits/1")
@@ -196,6 +231,76 @@ async def test_a_new_version_that_cannot_be_loaded_is_tried_again_when_it_is_men
         shop.load.broken.clear()
         (tmp_path / "digits" / "2" / "model.onnx").write_bytes(b"mended")
         await shop.wrote("announce digits/2", "serve digits/2")
+
+
+async def test_what_is_unloaded_while_another_version_loads_is_left_at_once(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with following(tmp_path) as shop:
+        with shop.load.held("slow/1") as began:
+            write_model(tmp_path, name="slow")
+            await eventually(began.is_set)
+            shop.want("digits/1", ModelState.UNLOADED)
+            await shop.wrote("leave digits/1", "take back digits/1")
+        await shop.wrote("announce slow/1", "serve slow/1")
+
+
+async def test_what_is_unloaded_while_it_loads_is_never_served(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with following(tmp_path) as shop:
+        with shop.load.held("slow/1") as began:
+            write_model(tmp_path, name="slow")
+            await eventually(began.is_set)
+            shop.want("slow/1", ModelState.UNLOADED)
+        await eventually(lambda: len(shop.load.made) == 2 and shop.load.open_names() == ["digits/1"])
+        await shop.wrote()
+
+
+async def test_what_is_left_while_its_new_files_load_keeps_nothing_in_memory(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with following(tmp_path) as shop:
+        with shop.load.held("digits/1") as began:
+            (tmp_path / "digits" / "1" / "model.onnx").write_bytes(b"new")
+            await eventually(began.is_set)
+            shop.want("digits/1", ModelState.UNLOADED)
+            await shop.wrote("leave digits/1", "take back digits/1")
+        await eventually(lambda: len(shop.load.made) == 2 and not shop.load.open_names())
+
+
+async def test_the_default_stays_in_the_catalog_until_the_new_one_is_served(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with following(tmp_path) as shop:
+        with shop.load.held("digits/2") as began:
+            write_model(tmp_path, versions=("2",))
+            await eventually(began.is_set)
+            await shop.wrote()
+        await shop.wrote("announce digits/2", "serve digits/2", "announce digits/1")
+
+
+async def test_new_weights_come_with_their_tokenizer(tmp_path: Path) -> None:
+    content = fields(
+        input=[{"name": "text", "data_type": "TYPE_STRING", "dims": []}],
+        parameters={"tokenizer": {"input": "text", "max_tokens": 8}},
+    )
+    write_model(tmp_path, content)
+    (tmp_path / "digits" / "tokenizer.json").write_text("{}")
+    async with following(tmp_path) as shop:
+        (tmp_path / "digits" / "1" / "model.onnx").write_bytes(b"new")
+        (tmp_path / "digits" / "tokenizer.json").write_text('{"new": 1}')
+        await shop.wrote("announce digits/1", "leave digits/1", "serve digits/1")  # in lanes that read it again
+
+
+async def test_the_log_has_the_cause_of_a_version_that_is_left_out(tmp_path: Path) -> None:
+    write_model(tmp_path, name="odd")
+    write_model(tmp_path)
+    async with opened(tmp_path) as shop:
+        failed = ConfigurationError("odd/1 failed (ValueError)")
+        failed.__cause__ = ValueError("columns are\n missing")
+        shop.load.raising["odd/1"] = failed
+        with capture_logs() as logs:
+            await shop.start()
+        assert [entry["reason"] for entry in logs if entry["event"] == "model left out"] == [
+            "odd/1 failed (ValueError), because of ValueError: columns are missing"
+        ]
 
 
 async def test_changed_files_take_the_place_of_those_before(tmp_path: Path) -> None:

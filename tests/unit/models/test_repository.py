@@ -1,6 +1,11 @@
 """What a scan of the model repository finds, in which order, and what it says of models that cannot be served."""
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import pytest
 from structlog.testing import capture_logs
@@ -8,10 +13,12 @@ from structlog.testing import capture_logs
 from schemas.errors import ConfigurationError
 from schemas.signature import ImageSpec, Signature, TensorSpec
 from tests.unit.models.repositories import fields, installed, why_not, write_model
+from tests.unit.models.snapshots import found
 from workers.inference.models.repository import ModelRepository, natural_order
-from workers.inference.models.snapshot import Snapshot
+from workers.inference.models.snapshot import Found, Snapshot, files_under, mark, weight_bytes
 
 ONNX_ONLY = installed("onnxruntime")
+NOBODY: Final = 65534
 
 
 def names(root: Path, *patterns: str) -> list[str]:
@@ -47,7 +54,7 @@ def test_model_yaml_becomes_a_model_version_with_its_signature(tmp_path: Path) -
     assert version.platform == "onnxruntime_onnx"
     assert (version.max_batch_size, version.max_wait_s) == (64, 0.0015)
     assert (version.adaptive, version.latency_target_s) == (True, 0.05)
-    assert [(each.batch_size, each.length) for each in version.warmups] == [(1, 1), (64, 9)]
+    assert [(each.batch_size, each.length) for each in version.warmups or ()] == [(1, 1), (64, 9)]
     assert version.parameters.onnxruntime.intra_op_threads == 2
     assert (version.description, version.metrics, version.is_default) == ("Digits", {"test_accuracy": 0.97}, True)
     assert version.signature == Signature(
@@ -58,6 +65,34 @@ def test_model_yaml_becomes_a_model_version_with_its_signature(tmp_path: Path) -
         ),
         image=ImageSpec("image", 8, 8, mode="L", layout="HW", scale=0.5, invert="auto"),
     )
+
+
+@pytest.mark.parametrize(
+    ("data_type", "image", "scale", "offset"),
+    [
+        ("TYPE_UINT8", {}, 1.0, 0.0),
+        ("TYPE_INT64", {}, 1.0, 0.0),
+        ("TYPE_INT8", {"offset": -128.0}, 1.0, -128.0),
+        ("TYPE_UINT8", {"scale": 0.5}, 0.5, 0.0),
+        ("TYPE_FP16", {}, 1 / 255, 0.0),
+    ],
+)
+def test_pixels_keep_their_values_for_an_input_of_integers_and_are_fractions_for_others(
+    tmp_path: Path, data_type: str, image: dict[str, float], scale: float, offset: float
+) -> None:
+    given = [{"name": "image", "data_type": data_type, "dims": [8, 8]}]
+    write_model(tmp_path, fields(input=given, image={"width": 8, "height": 8, "mode": "L", "layout": "HW", **image}))
+    (version,) = ModelRepository(tmp_path, ONNX_ONLY).scan()
+    assert version.signature.image is not None
+    assert (version.signature.image.scale, version.signature.image.offset) == (scale, offset)
+
+
+def test_types_may_be_written_as_the_protocol_writes_them(tmp_path: Path) -> None:
+    given = [{"name": "x", "data_type": "FP32", "dims": []}, {"name": "y", "data_type": "BYTES", "dims": []}]
+    write_model(tmp_path, fields(input=given, output=[{"name": "z", "data_type": "INT64", "dims": []}]))
+    (version,) = ModelRepository(tmp_path, ONNX_ONLY).scan()
+    tensors = (*version.signature.inputs, *version.signature.outputs)
+    assert [spec.datatype for spec in tensors] == ["FP32", "BYTES", "INT64"]
 
 
 def test_features_and_variable_dimensions_reach_the_signature(tmp_path: Path) -> None:
@@ -208,6 +243,30 @@ def test_a_look_finds_versions_with_their_files_and_what_is_wrong_with_others(tm
     assert look.there == {"digits/1", "digits/2"}
 
 
+@pytest.mark.parametrize(
+    ("platform", "weights"),
+    [
+        ("onnxruntime_onnx", {"model.onnx", "model.onnx.data", "more/part.bin"}),
+        ("pytorch_safetensors", {"model.safetensors", "model.onnx.data", "more/part.bin"}),
+        ("python_handler", {"handler.py", "model.onnx", "model.safetensors", "model.onnx.data", "more/part.bin"}),
+    ],
+)
+def test_weights_count_in_whatever_files_they_lie(tmp_path: Path, platform: str, weights: set[str]) -> None:
+    sizes = {"model.onnx": 1, "model.onnx.data": 10, "more/part.bin": 100, "model.safetensors": 1_000}
+    sizes |= {"handler.py": 10_000, "tokenizer.json": 100_000}
+    for name, size in sizes.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(bytes(size))
+    file = {"python_handler": "handler.py", "pytorch_safetensors": "model.safetensors"}.get(platform, "model.onnx")
+    version = found(
+        directory=tmp_path, platform=platform, file=tmp_path / file, tokenizer_file=tmp_path / "tokenizer.json"
+    ).version
+
+    assert weight_bytes(version) == sum(sizes[name] for name in weights)
+    in_memory = Found(version, files_under(tmp_path), mark(tmp_path / "tokenizer.json"))
+    assert in_memory.size_bytes == weight_bytes(version) + sizes["tokenizer.json"]
+
+
 def test_the_marks_change_with_every_file_that_a_look_depends_on(tmp_path: Path) -> None:
     model = write_model(tmp_path)
     repository = ModelRepository(tmp_path, ONNX_ONLY)
@@ -223,3 +282,75 @@ def test_a_look_at_patterns_that_find_nothing_finds_nothing(tmp_path: Path) -> N
     assert ModelRepository(tmp_path, ONNX_ONLY).look(["other"]) == Snapshot({}, {}, frozenset())
     with pytest.raises(ConfigurationError, match="cannot be read"):
         ModelRepository(tmp_path / "gone", ONNX_ONLY).look()
+
+
+@contextmanager
+def as_anybody() -> Iterator[None]:
+    """Without the rights of the superuser, who may read everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+class TestWhatCannotBeRead:
+    """`good` can be read, and of `bad` there is something that this user may not."""
+
+    @pytest.fixture
+    def root(self) -> Iterator[Path]:
+        with tempfile.TemporaryDirectory() as directory:
+            Path(directory).chmod(0o755)
+            write_model(Path(directory), name="good")
+            write_model(Path(directory), name="bad", versions=("1", "2"))
+            yield Path(directory)
+
+    @pytest.mark.parametrize(
+        ("closed", "mode", "problem", "there"),
+        [
+            ("bad", 0o000, "bad", set()),
+            ("bad", 0o444, "bad", {"bad/1", "bad/2"}),  # its names can be seen, and nothing behind them
+            ("bad/model.yaml", 0o000, "bad", {"bad/1", "bad/2"}),
+            ("bad/2", 0o000, "bad/2", {"bad/1", "bad/2"}),
+            ("bad/2", 0o444, "bad/2", {"bad/1", "bad/2"}),
+            ("bad/2/model.onnx", 0o000, None, {"bad/1", "bad/2"}),  # it is told when it is loaded
+        ],
+    )
+    def test_is_a_problem_of_its_model_or_version_alone(
+        self, root: Path, closed: str, mode: int, problem: str | None, there: set[str]
+    ) -> None:
+        everything = ModelRepository(root, ONNX_ONLY).look()
+        (root / closed).chmod(mode)
+        repository = ModelRepository(root, ONNX_ONLY)
+        with as_anybody():
+            look = repository.look()
+            repository.marks()
+            served = {version.name for version in repository.scan()}
+        assert set(look.problems) == ({problem} if problem else set())
+        assert all("cannot be read: Permission denied" in told for told in look.problems.values())
+        assert "good/1" in served
+        assert look.there == {"good/1", *there}
+        assert not any(look.is_gone(found.version) for found in everything.found.values())
+
+    def test_folders_that_can_be_no_model_are_passed_over(self, root: Path) -> None:
+        (root / "lost+found").mkdir(mode=0o000)
+        with as_anybody():
+            assert ModelRepository(root, ONNX_ONLY).look().problems == {}
+
+    @pytest.mark.parametrize("filename", ["x" * 300, "nul\0", "loop", "\ud800"])
+    def test_a_file_name_that_no_file_can_have_is_a_problem_of_its_version(self, root: Path, filename: str) -> None:
+        output = {"name": "label", "data_type": "TYPE_INT64", "dims": [], "label_filename": filename}
+        write_model(root, fields(name="bad", output=[output]), name="bad")
+        (root / "bad" / "1" / "loop").symlink_to("loop")
+        look = ModelRepository(root, ONNX_ONLY).look()
+        assert set(look.found) == {"good/1"}
+        assert "bad/1" in look.problems or "bad" in look.problems
+
+    def test_links_in_a_circle_are_a_problem_of_what_they_stand_for(self, root: Path) -> None:
+        (root / "bad" / "2" / "model.onnx").unlink()
+        (root / "bad" / "2" / "model.onnx").symlink_to("model.onnx")
+        (root / "circle").symlink_to("circle")
+        assert set(ModelRepository(root, ONNX_ONLY).look().problems) == {"bad/2", "circle"}

@@ -1,12 +1,16 @@
 """What must stand in a version's directory: a file some installed platform runs, and no path that leads out of it."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from schemas.errors import ConfigurationError
 from tests.unit.models.repositories import fields, installed, why_not, write_model
+from workers.inference.models.labels import labels_in
 from workers.inference.models.repository import ModelRepository
 
 ONNX_ONLY = installed("onnxruntime")
@@ -109,8 +113,8 @@ class TestFiles:
         with pytest.raises(ConfigurationError, match=r"its texts need tokenizers \(install penstock\[text\]\)"):
             ModelRepository(tmp_path, ONNX_ONLY).scan()
 
-    @pytest.mark.parametrize("content", [b"", b"a\n\nb\n", b"a\na\n", b"\xff\n"])
-    def test_labels_are_one_class_a_line_each_once(self, tmp_path: Path, content: bytes) -> None:
+    @pytest.mark.parametrize("content", [b"", b" \n\t\n", b"a\n\nb\n", b"\xff\n", b"a\na\na (1)\n", b"\xff\xfea"])
+    def test_labels_are_one_class_a_line(self, tmp_path: Path, content: bytes) -> None:
         model = write_model(tmp_path, with_labels("labels.txt"))
         (model / "labels.txt").write_bytes(content)
         assert f"{model / 'labels.txt'}: " in why_not(tmp_path)
@@ -119,3 +123,28 @@ class TestFiles:
         model = write_model(tmp_path, with_labels("labels.txt", data_type="TYPE_FP32", dims=[10]))
         (model / "labels.txt").write_text("a\nb\n")
         assert "output 'label': labels.txt has 2 labels, and the output 10 classes" in why_not(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "labels"),
+    [
+        (b"cat\ndog", ("cat", "dog")),
+        (b"cat\r\ndog\r\n", ("cat", "dog")),
+        (b"cat\rdog\r", ("cat", "dog")),
+        (b"\xef\xbb\xbfcat\ndog\n", ("cat", "dog")),
+        ("cat\nhund\u00e9\n".encode("utf-16"), ("cat", "hund\u00e9")),
+        (b"cat  \n\tdog\t\n\n \n", ("cat", "dog")),
+        (b"great\tgrey owl\ndog\n", ("great\tgrey owl", "dog")),
+        ("a\u2028b\nc\u0085d\x0ce\n".encode(), ("a\u2028b", "c\u0085d\x0ce")),
+        (b"tench\ncrane\notter\ncrane\n", ("tench", "crane (1)", "otter", "crane (3)")),
+    ],
+)
+def test_labels_are_the_names_that_an_editor_shows(content: bytes, labels: tuple[str, ...]) -> None:
+    assert labels_in(content) == labels
+
+
+@given(st.lists(st.text(alphabet="ab \t\u2028\u00e9(1)", min_size=1).filter(lambda name: name.strip()), max_size=6))
+def test_every_class_has_a_label_of_its_own_or_the_file_is_refused(names: list[str]) -> None:
+    with suppress(ValueError):
+        labels = labels_in("\n".join(names).encode())
+        assert len(labels) == len(set(labels)) == len(names)

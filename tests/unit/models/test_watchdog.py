@@ -9,7 +9,10 @@ from workers.inference.backends.watchdog import RUN_LIMIT_STATUS
 
 PROGRAM = """
 import ctypes, sys, threading, time
-from workers.inference.backends.watchdog import RUNNING_JOBS, WatchedBackend
+from workers.inference.backends import watchdog
+from workers.inference.backends.watchdog import RUNNING_JOBS, WATCH, WatchedBackend
+
+watchdog.GRACE_S = float(sys.argv[4])
 
 class Model:
     def run(self, inputs, parameters):
@@ -24,19 +27,40 @@ def take_longer(): time.sleep(1.0)
 def hang(): threading.Event().wait()
 def hang_with_the_gil(): ctypes.PyDLL(None).sleep(3600)
 
+def hold_the_gil(seconds): ctypes.PyDLL(None).usleep(int(seconds * 1e6))
+def load():
+    with WATCH.loading():
+        loads.set()
+        hold_the_gil(1.2)
+def load_beside():
+    threading.Thread(target=load).start()
+    loads.wait()
+
+def load_beside_unannounced():
+    threading.Thread(target=hold_the_gil, args=(1.2,)).start()
+
+loads = threading.Event()
 backend = WatchedBackend(Model(), "model/1", 0.4)
-jobs, what, runs = sys.argv[1:]
+other = WatchedBackend(Model(), "model/2", 3600.0)
+jobs, what, runs = sys.argv[1:4]
 RUNNING_JOBS.set(jobs.split())
 for _ in range(int(runs)):
+    other.run({"what": return_at_once}, {})
     backend.run({"what": globals()[what]}, {})
+    other.run({"what": return_at_once}, {})
+hold_the_gil(0.9)  # as an import or another model may; no run is under way
 backend.close()
 print("closed")
 """
 
 
-def ended(jobs: str, what: str, runs: int = 1) -> subprocess.CompletedProcess[str]:
+def ended(jobs: str, what: str, runs: int = 1, grace_s: float = 0.2) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", PROGRAM, jobs, what, str(runs)], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", PROGRAM, jobs, what, str(runs), str(grace_s)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
     )
 
 
@@ -56,4 +80,14 @@ def test_a_run_that_hangs_and_keeps_the_interpreter_to_itself_ends_the_process_a
 @pytest.mark.parametrize(("jobs", "what", "runs"), [("job-1", "return_at_once", 10), ("", "take_longer", 1)])
 def test_runs_in_time_and_warm_ups_of_any_length_are_let_be(jobs: str, what: str, runs: int) -> None:
     process = ended(jobs, what, runs)
+    assert (process.returncode, process.stdout, process.stderr) == (0, "closed\n", "")
+
+
+def test_a_load_that_holds_the_interpreter_beside_a_run_ends_nothing() -> None:
+    process = ended("job-1", "load_beside")
+    assert (process.returncode, process.stdout, process.stderr) == (0, "closed\n", "")
+
+
+def test_what_holds_the_interpreter_for_a_while_is_not_taken_for_a_run_that_hangs() -> None:
+    process = ended("job-1", "load_beside_unannounced", grace_s=10.0)
     assert (process.returncode, process.stdout, process.stderr) == (0, "closed\n", "")

@@ -8,6 +8,7 @@ from schemas.catalog import CatalogEntry
 from schemas.signature import ImageSpec, Signature, TensorSpec
 from schemas.topics import Topics
 from schemas.versions import CatalogSnapshot
+from tests.unit.schemas.reading import no_limit
 from workers.consuming.seams import Record
 from workers.router.routing import Dead, Refused, Routed, route
 from workers.router.submission import Limits
@@ -57,4 +58,4 @@ def record(
 
 
 def routed(asked: Record, **limits: float) -> Routed | Refused | Dead:
-    return route(asked, CATALOG, TOPICS, Limits(**limits), NOW)
+    return route(asked, CATALOG, TOPICS, Limits(**limits), NOW, no_limit)

@@ -1,5 +1,6 @@
 """The page about Kafka records tells what the code does."""
 
+import hashlib
 import json
 import re
 from datetime import timedelta
@@ -10,6 +11,7 @@ import pytest
 
 from schemas.errors import ErrorBody, TransientFailure, Undecodable
 from schemas.jobs import Payload, Status, Terminal
+from schemas.names import job_id_of
 from schemas.records import terminal_record
 from schemas.topics import LaneClass
 from tests.unit.router.requests import NOW, record, routed
@@ -40,6 +42,13 @@ def test_every_example_is_a_job(example: str) -> None:
 def test_the_line_for_kcat_is_a_job() -> None:
     value, name = re.findall(r"echo '(.*)' \| kcat .* -H model=(\w+)", WRITING)[0]
     assert isinstance(routed(record(value.encode(), ("model", name))), Routed)
+
+
+def test_the_line_for_a_jobs_id_prints_it() -> None:
+    (found,) = re.findall(r"`printf '%s\\n%s' (\S+) (\S+) \| sha256sum \| cut -c1-(\d+)`", WRITING)
+    source, event_id, digits = found
+    digest = hashlib.sha256(f"{source}\n{event_id}".encode()).hexdigest()
+    assert job_id_of(event_id, source) == f"event_{digest[: int(digits)]}"
 
 
 def rows(table: str) -> list[list[str]]:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from schemas.jobs import Job
+from schemas.names import is_job_id, job_id_of
 from schemas.oip import parse_request
 from schemas.records import LaneJob, read_lane_record
 from schemas.topics import LaneClass
@@ -69,7 +70,7 @@ STRUCTURED = ("content-type", "application/cloudevents+json; charset=utf-8")
 )
 def test_a_cloud_event_in_binary_or_structured_mode_is_a_job(asked: Record) -> None:
     found = job(asked)
-    assert (found.id, found.model, found.version, found.rows) == ("order-7", "vector", "1", 2)
+    assert (found.id, found.model, found.version, found.rows) == (job_id_of("order-7", "/shop"), "vector", "1", 2)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +143,45 @@ def test_an_image_is_a_job_of_one_row(asked: Record) -> None:
     assert parse_request(DIGITS, payload).inputs["image"].shape == (1, 8, 8)
 
 
+EVENT_IDS = ["order-7", "partition:1/offset:24", "not an id", "x" * 1000, "\0", "\u00fc", "event_1"]
+
+
+def event_of(event_id: str, source: str) -> Record:
+    return record(INSTANCES, ("model", "vector"), ("ce_id", event_id), ("ce_source", source))
+
+
+@pytest.mark.parametrize("event_id", EVENT_IDS)
+def test_any_text_is_an_events_id_and_two_sources_are_two_events(event_id: str) -> None:
+    ids = [job(event_of(event_id, source)).id for source in ("/shop-a", "/shop-b", "/shop-a")]
+    assert all(map(is_job_id, ids))
+    assert ids[0] == ids[2] != ids[1]
+    assert len({job(event_of(each, "/shop-a")).id for each in EVENT_IDS}) == len(EVENT_IDS)
+
+
+def test_an_id_without_a_source_or_from_ourselves_is_the_jobs_where_it_can_be_one() -> None:
+    assert job(record(INSTANCES, ("model", "vector"), ("ce_id", "order-7"))).id == "order-7"
+    assert job(event_of("job_17", "/penstock/dlq")).id == "job_17"
+    odd = [job(record(INSTANCES, ("model", "vector"), ("ce_id", each))).id for each in ("not an id", "\0")]
+    assert all(map(is_job_id, odd))
+    assert len(set(odd)) == 2
+
+
+def test_options_beside_a_payload_are_no_part_of_it() -> None:
+    asked = record({"model": "vector", "lane": "bulk", "timeout_s": 30, "metadata": {"a": 1}, **INSTANCES})
+    found = job(asked)
+    assert (found.lane, found.rows, found.metadata) == (LaneClass.BULK, 2, {"a": 1})
+
+
+@pytest.mark.parametrize("mark", [b"\xef\xbb\xbf"])
+def test_a_byte_order_mark_is_passed_over(mark: bytes) -> None:
+    for asked in (
+        record(mark + json.dumps({"model": "vector", **INSTANCES}).encode()),
+        record(mark + json.dumps({"model": "vector", "input": INSTANCES}).encode()),
+        record(mark + json.dumps(event(data=INSTANCES)).encode(), STRUCTURED),
+    ):
+        assert job(asked).rows == 2
+
+
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
@@ -151,9 +191,8 @@ def test_an_image_is_a_job_of_one_row(asked: Record) -> None:
         (record(INSTANCES), "no model name"),
         (record([1, 2]), "no model name"),
         (record(INSTANCES, ("ce_model", b"\xff")), "ce_model is not UTF-8"),
-        (record(INSTANCES, ("model", "vector"), ("ce_id", "not an id")), "ce_id is not a job id"),
-        (record(INSTANCES, ("model", "vector"), ("ce_id", "x" * 129)), "ce_id is not a job id"),
-        (record(INSTANCES, ("model", "vector"), ("ce_id", "\0")), "ce_id is not a job id"),
+        (record(INSTANCES, ("model", "vector"), ("ce_id", b"\xff")), "ce_id is not UTF-8"),
+        (record(INSTANCES, ("model", "vector"), ("ce_source", b"\xff")), "ce_source is not UTF-8"),
         (record(INSTANCES, ("ce_specversion", "0.3"), ("ce_model", "vector")), "specversion is '0.3'"),
         (record(event(data=INSTANCES, specversion="2.0"), STRUCTURED), "specversion is '2.0'"),
         (record(event(data=INSTANCES, specversion=None), STRUCTURED), "specversion is ''"),

@@ -11,6 +11,8 @@ import pytest
 import workers.router.pipeline
 from producers.catalog import Catalog
 from producers.memory import MemoryLog
+from runtime.budget import MemoryBudget
+from runtime.reading import INLINE_BYTES, InputReader
 from schemas.errors import OutcomeUnknown, PayloadTooLarge, PenstockError, QueueUnavailable, TopicMissing
 from schemas.jobs import Job, Status, Terminal
 from schemas.records import OutRecord, read_lane_record, read_terminal_record
@@ -66,7 +68,8 @@ async def opened_room(lane_patience_s: float = 10) -> AsyncIterator[Room]:
     jobs = MemoryJobs()
     async with group.member() as member:
         placing = Placing(TOPICS, lane_patience_s)
-        pipeline = Pipeline(member, log, jobs, Catalog(CATALOG), TOPICS, Limits(), lambda: NOW, placing)
+        reader = InputReader(MemoryBudget(512 * 1024 * 1024))
+        pipeline = Pipeline(member, log, jobs, Catalog(CATALOG), TOPICS, Limits(), lambda: NOW, placing, reader)
         yield Room(log, group, member, jobs, pipeline)
 
 
@@ -188,7 +191,7 @@ async def test_a_record_that_the_router_fails_over_is_a_dead_letter_and_the_othe
 async def test_a_large_payload_is_read_beside_the_loop(room: Room) -> None:
     large = record({"instances": [[1.5, 2.5]] * 20_000}, ("model", "vector"), ("ce_id", "large"))
     assert large.value is not None
-    assert len(large.value) > workers.router.pipeline.LARGE_BYTES
+    assert len(large.value) > INLINE_BYTES
     await room.work(large, GOOD)
 
     assert room.ids(LANE) == ["large", "good"]

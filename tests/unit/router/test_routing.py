@@ -20,7 +20,7 @@ REQUEST = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data":
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-def asked_for(*headers: tuple[str, str], written: datetime | None = WRITTEN, value: Any = INSTANCES) -> Record:
+def asked_for(*headers: tuple[str, str | bytes], written: datetime | None = WRITTEN, value: Any = INSTANCES) -> Record:
     return record(value, ("model", "vector"), *headers, written=written)
 
 
@@ -154,6 +154,21 @@ def test_metadata_stays_with_the_job() -> None:
         (asked_for(value={"input": INSTANCES, "webhook": "https://x"}), "invalid_request", "webhook", "not available"),
         (asked_for(value={"input": INSTANCES, "lane": 5}), "invalid_request", "lane", "live, bulk"),
         (asked_for(value={"input": None}), "invalid_input", "input", "JSON object"),
+        (asked_for(value={**INSTANCES, "priority": 3}), "invalid_input", "priority", "nobody reads"),
+        (asked_for(value=b'{"instances": [[1, 2]], "instances": [[3, 4]]}'), "invalid_input", "instances", "twice"),
+        (asked_for(value=b'{"lane": "bulk", "instances": [[1, 2]], "lane": 3}'), "invalid_input", "lane", "twice"),
+        (asked_for(value=b'{"input": {"instances": [[1, 2]]}, "input": {}}'), "invalid_input", "input", "twice"),
+        (asked_for(value=b'{"lane": "\xff", "instances": [[1, 2]]}'), "invalid_request", "lane", "malformed"),
+        (asked_for(("lane", "bulk"), ("lane", "live")), "invalid_request", "lane", "twice"),
+        (asked_for(("ce_lane", b"\xff")), "invalid_request", "lane", "not UTF-8"),
+        (
+            asked_for(
+                value=b'{"inputs":[{"name":"x","shape":[1' + b"0" * 5000 + b',2],"datatype":"FP32","data":[1]}]}'
+            ),
+            "invalid_input",
+            "inputs[0].shape[0]",
+            "out of range",
+        ),
     ],
 )
 def test_a_job_that_cannot_be_queued_ends_as_failed_and_says_why(
@@ -164,6 +179,27 @@ def test_a_job_that_cannot_be_queued_ends_as_failed_and_says_why(
     assert ended.error is not None
     assert (ended.error.code, ended.error.param) == (code, param)
     assert why in ended.error.message
+
+
+def test_an_error_of_ours_over_an_input_ends_its_job_and_is_kept_for_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(*_: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("workers.router.routing.check_input", faulty)
+    decision = routed(asked_for(("ce_id", "order-7")))
+    assert isinstance(decision, Refused)
+    assert isinstance(decision.unforeseen, ZeroDivisionError)
+    assert decision.terminal.error is not None
+    assert (decision.terminal.id, decision.terminal.error.code) == ("order-7", "invalid_input")
+
+
+def test_a_missed_deadline_tells_when_the_clocks_are_apart() -> None:
+    behind = end(asked_for(written=NOW - timedelta(seconds=900)))
+    assert behind.error is not None
+    assert "300.0 s before the job could be queued, 900.0 s after it was asked for" in behind.error.message
+    early = end(asked_for(("deadline", "2026-01-02T03:04:00Z"), written=NOW + timedelta(seconds=60)))
+    assert early.error is not None
+    assert "60.0 s ahead of ours" in early.error.message
 
 
 def test_an_end_tells_what_is_known_of_the_job() -> None:

@@ -1,8 +1,9 @@
 """What a process may hold of what others send."""
 
 import pytest
+from prometheus_client import REGISTRY
 
-from runtime.budget import HELD_BYTES, MemoryBudget
+from runtime.budget import MemoryBudget
 from schemas.errors import Unavailable
 
 
@@ -27,12 +28,28 @@ def test_what_does_not_fit_is_refused_and_what_is_held_stays_held() -> None:
 
 
 def test_each_use_is_shown_by_itself() -> None:
+    def shown(use: str) -> float | None:
+        return REGISTRY.get_sample_value("penstock_memory_held_bytes", {"use": use})
+
     budget = MemoryBudget(100)
-    before = HELD_BYTES.labels("heads")._value.get()
-    with budget.hold("heads") as head:
+    with budget.hold("heads") as head, budget.hold("bodies") as body:
         head.grow(9)
-        assert HELD_BYTES.labels("heads")._value.get() == before + 9
-    assert HELD_BYTES.labels("heads")._value.get() == before
+        body.grow(1)
+        assert (shown("heads"), shown("bodies")) == (9, 1)
+    assert (shown("heads"), shown("bodies")) == (0, 0)
+    assert REGISTRY.get_sample_value("penstock_memory_budget_bytes") == 100
+
+
+def test_a_holding_can_be_set_to_a_size() -> None:
+    budget = MemoryBudget(10)
+    with budget.hold("bodies") as body:
+        body.resize(8)
+        body.resize(3)
+        assert budget.held_bytes == 3
+        with pytest.raises(Unavailable):
+            body.resize(11)
+        assert budget.held_bytes == 3
+    assert budget.held_bytes == 0
 
 
 def test_giving_back_twice_gives_back_once() -> None:

@@ -1,9 +1,19 @@
 """Settings from the environment."""
 
+from pathlib import Path
+
 import pytest
 from pydantic import Field, SecretStr, ValidationError
 
-from runtime.settings import HealthSettings, KafkaSettings, LogSettings, PostgresSettings, Settings, load
+from runtime.settings import (
+    HealthSettings,
+    KafkaSettings,
+    LogSettings,
+    PostgresSettings,
+    RedisSettings,
+    Settings,
+    load,
+)
 
 
 class ThingSettings(KafkaSettings, LogSettings, HealthSettings):
@@ -94,3 +104,77 @@ def test_the_delays_of_retries_are_numbers_separated_by_commas(
         with pytest.raises(SystemExit):
             load(KafkaSettings)
         assert "PENSTOCK_RETRY_DELAYS_S" in capsys.readouterr().err
+
+
+def test_a_choice_is_taken_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_LOG_LEVEL", "INFO")
+    monkeypatch.setenv("PENSTOCK_LOG_FORMAT", "Console")
+    monkeypatch.setenv("PENSTOCK_KAFKA_SECURITY_PROTOCOL", "ssl")
+    settings = load(ThingSettings)
+    assert (settings.log_level, settings.log_format, settings.kafka_security_protocol) == ("info", "console", "SSL")
+
+
+@pytest.mark.parametrize(
+    ("settings", "variable", "value"),
+    [
+        (PostgresSettings, "POSTGRES_DSN", "foo"),
+        (PostgresSettings, "POSTGRES_DSN", "mysql://me:secret@db/penstock"),
+        (PostgresSettings, "POSTGRES_DSN", "postgresql://me:secret#1@db/penstock"),
+        (PostgresSettings, "POSTGRES_DSN", "postgresql://me:secret@db:port/penstock"),
+        (RedisSettings, "REDIS_URL", "foo"),
+        (RedisSettings, "REDIS_URL", "http://:secret@cache:6379"),
+        (RedisSettings, "REDIS_URL", "redis://:secret@cache:99999/0"),
+        (KafkaSettings, "KAFKA_BOOTSTRAP_SERVERS", "kafka:port"),
+        (KafkaSettings, "KAFKA_BOOTSTRAP_SERVERS", "kafka:9092,"),
+        (KafkaSettings, "KAFKA_BOOTSTRAP_SERVERS", "kafka://kafka:9092"),
+    ],
+)
+def test_an_address_that_no_driver_would_take_is_a_mistake_that_shows_no_password(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    settings: type[Settings],
+    variable: str,
+    value: str,
+) -> None:
+    monkeypatch.setenv(f"PENSTOCK_{variable}", value)
+    with pytest.raises(SystemExit) as caught:
+        load(settings)
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"PENSTOCK_{variable}: ")
+    assert "secret" not in line
+
+
+@pytest.mark.parametrize(
+    ("settings", "variable", "value"),
+    [
+        (PostgresSettings, "POSTGRES_DSN", "postgres://me:p%23ss@db-1:5432,db-2:5433/penstock?sslmode=require"),
+        (PostgresSettings, "POSTGRES_DSN", "postgresql:///penstock?host=/run/postgresql"),
+        (PostgresSettings, "POSTGRES_DSN", "postgresql://[::1]:5432/penstock"),
+        (RedisSettings, "REDIS_URL", "rediss://user:secret@cache:6380/1"),
+        (RedisSettings, "REDIS_URL", "unix:///run/valkey.sock?db=1"),
+        (KafkaSettings, "KAFKA_BOOTSTRAP_SERVERS", "kafka"),
+        (KafkaSettings, "KAFKA_BOOTSTRAP_SERVERS", "kafka-1:9092, [::1]:9093"),
+    ],
+)
+def test_every_form_that_drivers_take_is_taken(
+    monkeypatch: pytest.MonkeyPatch, settings: type[Settings], variable: str, value: str
+) -> None:
+    monkeypatch.setenv(f"PENSTOCK_{variable}", value)
+    load(settings)
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_authorities_that_cannot_be_read_are_a_mistake(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str | None
+) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    monkeypatch.setenv("PENSTOCK_KAFKA_SSL_CAFILE", str(file))
+    load(KafkaSettings)  # nobody reads it there
+    monkeypatch.setenv("PENSTOCK_KAFKA_SECURITY_PROTOCOL", "SSL")
+    with pytest.raises(SystemExit) as caught:
+        load(KafkaSettings)
+    assert caught.value.code == 2
+    assert f"PENSTOCK_KAFKA_SSL_CAFILE: {file}: " in capsys.readouterr().err

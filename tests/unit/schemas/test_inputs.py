@@ -1,5 +1,6 @@
 """The forms in which inputs may come, each brought into the one that travels."""
 
+import base64
 import io
 import json
 from typing import Any
@@ -11,10 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from schemas.errors import InvalidInput, RequestError, UnsupportedMediaType
-from schemas.inputs import check_input
 from schemas.jobs import Answer, Payload
 from schemas.oip import parse_request
-from schemas.signature import ImageSpec, Signature, TensorSpec
+from schemas.signature import ImageSpec, Signature, TensorSpec, default_scale
+from tests.unit.schemas.reading import checked
 
 Y = (TensorSpec("y", "FP32", (-1,)),)
 VECTOR = Signature(inputs=(TensorSpec("x", "FP32", (-1, 2)),), outputs=Y)
@@ -31,28 +32,28 @@ DIGITS = Signature(
 
 def arrays(signature: Signature, value: Any) -> dict[str, Any]:
     """What the model would be given for this JSON."""
-    checked = check_input(signature, Payload(json.dumps(value).encode()))
-    request = parse_request(signature, checked.payload)
-    assert request.rows == checked.rows
+    given = checked(signature, Payload(json.dumps(value).encode()))
+    request = parse_request(signature, given.payload)
+    assert request.rows == given.rows
     return {name: array.tolist() for name, array in request.inputs.items()}
 
 
 def refusal(signature: Signature, value: Any) -> RequestError:
     with pytest.raises(RequestError) as caught:
-        check_input(signature, Payload(json.dumps(value).encode()))
+        checked(signature, Payload(json.dumps(value).encode()))
     return caught.value
 
 
 def test_a_request_of_the_protocol_travels_byte_for_byte_and_is_answered_with_tensors() -> None:
     value = b'{ "inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}], "id": "a" }'
-    checked = check_input(VECTOR, Payload(value))
-    assert checked.payload == Payload(value)
-    assert (checked.rows, checked.answer) == (1, Answer.TENSORS)
+    given = checked(VECTOR, Payload(value))
+    assert given.payload == Payload(value)
+    assert (given.rows, given.answer) == (1, Answer.TENSORS)
 
 
 def test_instances_and_features_are_answered_with_predictions() -> None:
     for value in ({"instances": [[1, 2]]}, {"features": {"age": 1, "height": 2}}):
-        assert check_input(FEATURES, Payload(json.dumps(value).encode())).answer is Answer.PREDICTIONS
+        assert checked(FEATURES, Payload(json.dumps(value).encode())).answer is Answer.PREDICTIONS
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_every_form_becomes_the_models_tensors(signature: Signature, value: Any,
         (VECTOR, {"instances": [[1, 2], [3]]}, "ragged", "instances"),
         (VECTOR, {"instances": [[1, "2"]]}, "instances[0][1]", "instances"),
         (VECTOR, {"instances": [[1, None]]}, "instances[0][1]", "instances"),
-        (VECTOR, {"instances": [[1, 1e39]]}, "not a finite FP32", "instances"),
+        (VECTOR, {"instances": [[1, 1e39]]}, "out of range for FP32", "instances"),
         (VECTOR, {"instances": [{"z": [1, 2]}]}, "no input 'z'; it takes x", "instances[0].z"),
         (VECTOR, {"instances": [{}]}, "'x' is missing", "instances[0].x"),
         (NAMED, {"instances": [{"age": 1}]}, "'city' is missing", "instances[0].city"),
@@ -111,30 +112,30 @@ def test_what_breaks_the_signature_names_field_and_rule(signature: Signature, va
 @pytest.mark.parametrize("value", [b"", b"{", b"\xff", b'{"instances": [[NaN, 1]]}', b"{" * 5000, b"[" * 100_000])
 def test_what_is_not_json_is_refused(value: bytes) -> None:
     with pytest.raises(InvalidInput):
-        check_input(VECTOR, Payload(value))
+        checked(VECTOR, Payload(value))
 
 
-@pytest.mark.parametrize("form", ["inputs", "instances", "features"])
+@pytest.mark.parametrize("form", ['{"instances": ', '{"features": ', '{"instances": [1], "parameters": {"a": '])
 def test_what_is_nested_beyond_all_measure_is_refused(form: str) -> None:
-    deep = f'{{"{form}": '.encode() + b"[" * 100_000 + b"]" * 100_000 + b"}"
+    deep = form.encode() + b"[" * 100_000 + b"]" * 100_000 + b"}" * form.count("{")
     with pytest.raises(InvalidInput, match="nested too deeply"):
-        check_input(FEATURES, Payload(deep))
+        checked(FEATURES, Payload(deep))
 
 
 @pytest.mark.parametrize("content_type", ["text/csv", "", "application/xml", "image/gif", "multipart/form-data"])
 def test_other_media_types_are_refused(content_type: str) -> None:
     with pytest.raises(UnsupportedMediaType, match="send application/json"):
-        check_input(VECTOR, Payload(b"{}", content_type))
+        checked(VECTOR, Payload(b"{}", content_type))
 
 
 @pytest.mark.parametrize("content_type", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/v1+json"])
 def test_json_is_json_by_any_name(content_type: str) -> None:
-    assert check_input(VECTOR, Payload(b'{"instances": [[1, 2]]}', content_type)).rows == 1
+    assert checked(VECTOR, Payload(b'{"instances": [[1, 2]]}', content_type)).rows == 1
 
 
 def test_binary_without_the_length_of_its_json_is_refused() -> None:
     with pytest.raises(InvalidInput, match="Inference-Header-Content-Length"):
-        check_input(VECTOR, Payload(b"{}", "application/octet-stream"))
+        checked(VECTOR, Payload(b"{}", "application/octet-stream"))
 
 
 def png(size: tuple[int, int], color: int = 255) -> bytes:
@@ -144,20 +145,65 @@ def png(size: tuple[int, int], color: int = 255) -> bytes:
 
 
 def test_an_image_becomes_one_row() -> None:
-    checked = check_input(DIGITS, Payload(png((32, 32)), "image/png"))
-    image = parse_request(DIGITS, checked.payload).inputs["image"]
-    assert (checked.rows, checked.answer, image.shape) == (1, Answer.PREDICTIONS, (1, 8, 8))
+    given = checked(DIGITS, Payload(png((32, 32)), "image/png"))
+    image = parse_request(DIGITS, given.payload).inputs["image"]
+    assert (given.rows, given.answer, image.shape) == (1, Answer.PREDICTIONS, (1, 8, 8))
     np.testing.assert_allclose(image, 1.0)
+
+
+@pytest.mark.parametrize("kind", ["image/jpeg", "image/jpg", "IMAGE/JPG; q=1"])
+def test_a_jpeg_is_a_jpeg_by_either_name(kind: str) -> None:
+    file = io.BytesIO()
+    Image.new("L", (8, 8), 255).save(file, "JPEG")
+    assert checked(DIGITS, Payload(file.getvalue(), kind)).rows == 1
+
+
+def base64_of(image: bytes) -> dict[str, str]:
+    return {"b64": base64.b64encode(image).decode()}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"instances": [base64_of(png((8, 8))), base64_of(png((9, 9), 0))]},
+        {"instances": [{"image": base64_of(png((8, 8)))}, {"image": base64_of(png((9, 9), 0))}]},
+        {"features": [{"image": base64_of(png((8, 8)))}, {"image": base64_of(png((9, 9), 0))}]},
+    ],
+)
+def test_images_stand_in_json_as_base64_one_a_row(value: Any) -> None:
+    given = checked(DIGITS, Payload(json.dumps(value).encode()))
+    image = parse_request(DIGITS, given.payload).inputs["image"]
+    assert given.rows == 2
+    np.testing.assert_array_equal(image, [np.ones((8, 8)), np.zeros((8, 8))])
+
+
+@pytest.mark.parametrize("row", [{"b64": "***"}, {"b64": "aGk="}, {"b65": ""}, {"b64": "", "x": 1}])
+def test_a_row_that_is_no_image_is_refused(row: Any) -> None:
+    refusal(DIGITS, {"instances": [base64_of(png((8, 8))), row]})
+
+
+def test_pixels_arrive_whole_in_an_input_of_integers() -> None:
+    spec = ImageSpec("image", 4, 4, mode="L", layout="HW", scale=default_scale("UINT8"))
+    signature = Signature(inputs=(TensorSpec("image", "UINT8", (-1, 4, 4)),), outputs=Y, image=spec)
+    given = checked(signature, Payload(png((4, 4), 200), "image/png"))
+    assert parse_request(signature, given.payload).inputs["image"].tolist() == [[[200] * 4] * 4]
+
+
+def test_pixels_that_an_input_of_integers_does_not_hold_are_refused() -> None:
+    spec = ImageSpec("image", 4, 4, mode="L", layout="HW", scale=2.0)
+    signature = Signature(inputs=(TensorSpec("image", "UINT8", (-1, 4, 4)),), outputs=Y, image=spec)
+    with pytest.raises(InvalidInput, match="does not hold"):
+        checked(signature, Payload(png((4, 4), 200), "image/png"))
 
 
 def test_a_model_without_images_takes_none() -> None:
     with pytest.raises(UnsupportedMediaType, match="takes no images"):
-        check_input(VECTOR, Payload(png((8, 8)), "image/png"))
+        checked(VECTOR, Payload(png((8, 8)), "image/png"))
 
 
 def test_what_is_no_image_is_refused() -> None:
     with pytest.raises(InvalidInput, match="not a readable"):
-        check_input(DIGITS, Payload(b"\x89PNG\r\n\x1a\n and then nothing", "image/png"))
+        checked(DIGITS, Payload(b"\x89PNG\r\n\x1a\n and then nothing", "image/png"))
 
 
 @given(
@@ -171,7 +217,7 @@ def test_what_is_no_image_is_refused() -> None:
 )
 def test_no_json_gets_by_as_anything_but_rows_or_a_refusal(value: Any, form: str, signature: Signature) -> None:
     try:
-        checked = check_input(signature, Payload(json.dumps({form: value}).encode()))
+        given = checked(signature, Payload(json.dumps({form: value}).encode()))
     except RequestError:
         return
-    assert parse_request(signature, checked.payload).rows == checked.rows >= 1
+    assert parse_request(signature, given.payload).rows == given.rows >= 1

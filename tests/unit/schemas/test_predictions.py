@@ -34,11 +34,18 @@ def predictions(outputs: dict[str, Array], *specs: TensorSpec) -> Any:
         (TensorSpec("y", "INT64", (-1,)), np.array([7, 8]), [7, 8]),
         (TensorSpec("y", "BOOL", (-1,)), np.array([True, False]), [True, False]),
         (TensorSpec("y", "BYTES", (-1,)), np.array([b"a", "b"], object), ["a", "b"]),
-        (TensorSpec("y", "BYTES", (-1, 2)), np.array([[b"a", b"\xff"]], object), [["a", "\ufffd"]]),
+        (TensorSpec("y", "BYTES", (-1, 2)), np.array([[b"a", b"\xff"]], object), [["a", {"b64": "/w=="}]]),
+        (TensorSpec("y", "BYTES", (-1,)), np.array([b"\xff", "\u00e4"], object), [{"b64": "/w=="}, "\u00e4"]),
     ],
 )
 def test_one_output_gives_a_value_a_row(spec: TensorSpec, array: Array, expected: Any) -> None:
     assert predictions({spec.name: array}, spec) == expected
+
+
+def test_scores_are_told_as_exactly_as_the_model_gave_them() -> None:
+    exact = TensorSpec("scores", "FP64", (-1, 2), labels=("cat", "dog"))
+    third = 1 / 3
+    assert predictions({"scores": np.array([[third, 1 - third]])}, exact) == [{"cat": third, "dog": 1 - third}]
 
 
 def test_several_outputs_give_an_object_a_row() -> None:

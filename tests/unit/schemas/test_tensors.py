@@ -96,8 +96,8 @@ def test_all_strings_are_bytes_and_a_dtype_without_a_name_is_a_key_error() -> No
         ("FP32", '[1, 2, 3, "4"]', r"x.data\[3\]"),
         ("FP32", "[1, 2, 3, null]", r"x.data\[3\]"),
         ("FP32", "[1, 2, 3, true]", r"x.data\[3\]"),
-        ("FP32", "[1, 2, 3, 1e39]", "not a finite FP32"),
-        ("FP16", "[1, 2, 3, 65520]", "not a finite FP16"),
+        ("FP32", "[1, 2, 3, 1e39]", "out of range for FP32"),
+        ("FP16", "[1, 2, 3, 65520]", "out of range for FP16"),
         ("INT8", "[1, 2, 3, 128]", "out of range for INT8"),
         ("UINT8", "[1, 2, 3, -1]", "out of range for UINT8"),
         ("UINT64", "[1, 2, 3, 18446744073709551616]", "out of range"),
@@ -134,6 +134,38 @@ def test_numbers_that_are_not_finite_are_refused_unless_allowed(datatype: Dataty
     with pytest.raises(InvalidInput, match=r"not a finite .* at \[0, 1\]"):
         from_raw(spec(datatype), raw, (1, 2), "x")
     assert not np.isfinite(from_raw(spec(datatype, allow_nan=True), raw, (1, 2), "x")[0, 1])
+
+
+@pytest.mark.parametrize("data", ["[0, 1e39]", "[[0, -1e39]]"])
+def test_a_number_too_large_for_its_type_is_not_made_infinite_where_nan_is_allowed(data: str) -> None:
+    with pytest.raises(InvalidInput, match="out of range for FP32"):
+        from_json(spec("FP32", allow_nan=True), data.encode(), (1, 2), "x")
+
+
+@pytest.mark.parametrize("data", ["[0, null]", "[[0, null]]"])
+def test_null_is_a_missing_value_where_nan_is_allowed(data: str) -> None:
+    read = from_json(spec("FP32", allow_nan=True), data.encode(), (1, 2), "x")
+    np.testing.assert_array_equal(read, [[0, np.nan]])
+    with pytest.raises(InvalidInput):
+        from_json(spec("INT64", allow_nan=True), data.encode(), (1, 2), "x")
+
+
+@pytest.mark.parametrize("data", ['["a", {"b64": "/wA="}]', '[["a", {"b64": "/wA="}]]'])
+def test_bytes_that_are_no_text_stand_in_json_as_base64(data: str) -> None:
+    assert from_json(spec("BYTES"), data.encode(), (1, 2), "x").tolist() == [["a", b"\xff\0"]]
+
+
+@pytest.mark.parametrize("element", ['{"b64": "***"}', '{"b64": 1}', '{"b65": ""}', '{"b64": "", "a": 1}'])
+def test_what_is_no_base64_is_refused(element: str) -> None:
+    with pytest.raises(InvalidInput, match=r"x\.data\[1\]"):
+        from_json(spec("BYTES"), f'["a", {element}]'.encode(), (1, 2), "x")
+
+
+def test_raw_booleans_are_0_and_1_and_nothing_else() -> None:
+    assert from_raw(spec("BOOL"), memoryview(b"\0\1"), (1, 2), "x").tolist() == [[False, True]]
+    for byte in (2, 255):
+        with pytest.raises(InvalidInput, match="other than 0 and 1"):
+            from_raw(spec("BOOL"), memoryview(bytes([0, byte])), (1, 2), "x")
 
 
 @pytest.mark.parametrize(

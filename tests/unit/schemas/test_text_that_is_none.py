@@ -3,10 +3,10 @@
 import pytest
 
 from schemas.errors import InvalidInput
-from schemas.inputs import check_input
 from schemas.jobs import Payload
 from schemas.oip import parse_request
 from schemas.signature import Signature, TensorSpec
+from tests.unit.schemas.reading import checked
 
 TEXT = TensorSpec("text", "BYTES", (-1,))
 SIGNATURE = Signature(inputs=(TEXT,), outputs=(TEXT,))
@@ -26,7 +26,7 @@ REQUEST = b'{"inputs":[{"name":"text","shape":[1],"datatype":"BYTES","data":["\x
 )
 def test_an_input_that_is_no_text_is_refused(value: bytes) -> None:
     with pytest.raises(InvalidInput, match="not UTF-8"):
-        check_input(SIGNATURE, Payload(value))
+        checked(SIGNATURE, Payload(value))
 
 
 def test_a_worker_refuses_it_too_and_lives_on() -> None:

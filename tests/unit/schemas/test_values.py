@@ -5,13 +5,13 @@ import orjson
 import pytest
 
 from schemas.errors import InvalidInput, PayloadTooLarge
-from schemas.inputs import check_input
 from schemas.jobs import Payload
 from schemas.oip import parse_request
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array
 from schemas.values import MAX_PADDED_TOKENS, check_values
 from tests.unit.inference.jobs import request_of
+from tests.unit.schemas.reading import checked
 
 OUT = TensorSpec("y", "FP32", (-1,))
 TEXT = Signature(inputs=(TensorSpec("x", "BYTES", (-1,), text=True),), outputs=(OUT,))
@@ -25,7 +25,7 @@ def texts(*rows: bytes | str) -> Array:
 
 def test_bytes_that_are_no_utf8_are_refused_where_the_signature_says_text() -> None:
     payload = request_of({"x": texts(b"sound", b"wat\xff")})
-    for check in (check_input, parse_request):
+    for check in (checked, parse_request):
         with pytest.raises(
             InvalidInput, match=r"inputs\[0\] holds bytes that are not UTF-8 text: byte 3 of element 1 is not"
         ):
@@ -60,8 +60,8 @@ def test_a_token_id_that_the_model_does_not_have_is_refused_in_every_form(found:
     ]
     for payload in payloads:
         with pytest.raises(InvalidInput, match=f"holds {found}; token ids are 0 to 99"):
-            check_input(IDS, payload)
+            checked(IDS, payload)
 
 
 def test_an_input_without_elements_has_no_ids_to_refuse() -> None:
-    check_input(IDS, request_of({"ids": np.zeros((1, 0), np.int64)}))
+    checked(IDS, request_of({"ids": np.zeros((1, 0), np.int64)}))

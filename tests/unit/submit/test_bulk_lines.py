@@ -1,8 +1,13 @@
 import json
+from contextlib import suppress
+from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from producers.bulk.lines import LineDefaults, custom_id_of, read_line
+from producers.bulk.requests import request_record
 from schemas.errors import InvalidInput
 from schemas.topics import LaneClass
 
@@ -94,3 +99,24 @@ def test_a_wrong_line_still_tells_its_custom_id_where_it_can_be_read() -> None:
     assert custom_id_of(b'{"custom_id": "x", "lane": 5}') == "x"
     assert custom_id_of(b'{"custom_id": 5}') is None
     assert custom_id_of(b"nonsense") is None
+
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+NUMBERS = st.one_of(st.integers(), st.floats(), st.sampled_from([10**400, -(10**400), 1e308, 0, 1e-320]))
+LEAVES = st.one_of(st.none(), st.booleans(), NUMBERS, st.text(max_size=5))
+VALUES = st.one_of(LEAVES, st.lists(LEAVES, max_size=3), st.dictionaries(st.text(max_size=3), LEAVES, max_size=3))
+MEMBERS = st.sampled_from(["input", "instances", "features", "inputs", "model", "version", "lane", "timeout_s", "x"])
+OBJECTS = st.dictionaries(MEMBERS, VALUES, max_size=6).map(json.dumps)
+DEEP = st.integers(1, 50_000).map(lambda depth: '{"input": ' + "[" * depth + "]" * depth + "}")
+SPOILT = st.tuples(OBJECTS, st.integers(0, 60), st.binary(max_size=3)).map(
+    lambda parts: parts[0].encode()[: parts[1]] + parts[2] + parts[0].encode()[parts[1] :]
+)
+
+
+@given(st.one_of(st.binary(), OBJECTS.map(str.encode), DEEP.map(str.encode), SPOILT))
+def test_whatever_a_line_holds_it_is_a_job_or_a_refusal(raw: bytes) -> None:
+    custom_id_of(raw)
+    with suppress(InvalidInput):
+        line = read_line(1, raw, DIGITS)
+        line.envelope()
+        request_record("requests", "job_1", line, NOW, "/test")

@@ -243,3 +243,60 @@ def test_the_input_is_never_overwritten(jobs: Path) -> None:
     assert ended.exit_code == 2
     assert "is the input itself" in ended.output
     assert jobs.read_text() == "{}"
+
+
+@pytest.mark.parametrize("to", [NOBODY, "kafka://127.0.0.1:9"])
+def test_a_run_that_reaches_nobody_leaves_the_results_of_an_earlier_one_as_they_are(
+    jobs: Path, tmp_path: Path, to: str
+) -> None:
+    jobs.write_text('{"instances": [1]}\n')
+    output = tmp_path / "results.jsonl"
+    output.write_text("of an earlier run\n")
+
+    assert invoke(jobs, "--to", to, "--model", "digits", "--output", output).returncode == 1
+
+    assert sorted(tmp_path.iterdir()) == [jobs, output]
+    assert output.read_text() == "of an earlier run\n"
+
+
+def test_results_of_earlier_runs_are_kept_beside_the_new_ones(
+    gateway: SmallGateway, jobs: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "results.jsonl"
+    said = ""
+    for custom_id in ("first", "second", "third"):
+        jobs.write_text(f'{{"instances": [1], "custom_id": "{custom_id}"}}\n')
+        ended = invoke(jobs, "--to", gateway.url, "--model", "digits", "--output", output)
+        assert ended.returncode == 0, ended.stderr
+        said = ended.stderr
+
+    kept = [output.with_name(name) for name in ("results.jsonl.1", "results.jsonl.2", "results.jsonl")]
+    assert [read(path)[0]["custom_id"] for path in kept] == ["first", "second", "third"]
+    assert f"what stood in {output} before is now in {output}.2" in said.replace("\n", "")
+
+
+def test_an_output_that_is_no_file_is_written_to_as_it_is(gateway: SmallGateway, jobs: Path) -> None:
+    jobs.write_text('{"instances": [1]}\n')
+    assert invoke(jobs, "--to", gateway.url, "--model", "digits", "--output", "/dev/null").returncode == 0
+
+
+def test_an_output_that_cannot_be_written_is_one_clear_line(gateway: SmallGateway, jobs: Path, tmp_path: Path) -> None:
+    jobs.write_text('{"instances": [1]}\n')
+    ended = invoke(jobs, "--to", gateway.url, "--model", "digits", "--output", tmp_path / "nowhere" / "results.jsonl")
+
+    assert ended.returncode == 1
+    assert "No such file or directory" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert gateway.keys == [], "nothing was submitted"
+
+
+def test_a_line_that_is_nested_too_deeply_stops_no_other(gateway: SmallGateway, jobs: Path) -> None:
+    deep = "[" * 100_000 + "]" * 100_000
+    jobs.write_text(f'{{"instances": [1]}}\n{{"instances": {deep}}}\n{{"input": {deep}}}\n{{"instances": [2]}}\n')
+    ended = invoke(jobs, "--to", gateway.url, "--model", "digits")
+
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+    assert "line 2: invalid_input: nested too deeply" in ended.stderr
+    statuses = {line["line"]: line["status"] for line in map(json.loads, ended.stdout.splitlines())}
+    assert statuses == {1: "succeeded", 2: "rejected", 3: "rejected", 4: "succeeded"}

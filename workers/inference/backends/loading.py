@@ -8,8 +8,10 @@ from schemas.signature import Signature
 from workers.inference.backends.handler_module import module_name
 from workers.inference.backends.output_check import CheckedBackend
 from workers.inference.backends.protocol import Backend
+from workers.inference.backends.runtime_errors import causes, device_failed
 from workers.inference.backends.verified_copy import VerifiedBackend, VerifiedCopy
 from workers.inference.backends.watchdog import WatchedBackend
+from workers.inference.execution.failures import DeviceFailed
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.platforms import PLATFORMS
 
@@ -21,7 +23,7 @@ def load_backend(version: ModelVersion, device: str) -> Backend:
     """Load `version` on `device` (`cpu`, `cuda`, `cuda:<index>` or `auto`), in a process of its own if it asks for one.
 
     Blocks. Raises `ConfigurationError` naming the file and the rule where files, model.yaml and device do not go
-    together.
+    together, and `DeviceFailed` where the device is at fault.
     """
     if version.isolation == "process":
         from workers.inference.backends.isolated.backend import IsolatedBackend
@@ -50,7 +52,14 @@ def load_in_process(version: ModelVersion, device: str) -> Backend:
 
 
 def _load_files(version: ModelVersion, device: str) -> Backend:
-    return CheckedBackend(_load(version, version.network, device), version.name, version.network)
+    try:
+        backend = _load(version, version.network, device)
+    except Exception as error:
+        if any(map(device_failed, causes(error))):
+            raise DeviceFailed(f"{version.name}: the device failed while it was loaded") from error
+        raise
+    fresh = version.platform == "onnxruntime_onnx"  # it copies each output into an array of its own
+    return CheckedBackend(backend, version.name, version.network, fresh_outputs=fresh)
 
 
 def _load(version: ModelVersion, signature: Signature, device: str) -> Backend:

@@ -14,6 +14,7 @@ from workers.inference.backends.device import VISIBLE, Device, parse_device
 from workers.inference.backends.threads import default_threads, usable_cores
 from workers.inference.models.model_parameters import OnnxruntimeParameters
 from workers.inference.models.model_version import ModelVersion
+from workers.inference.models.snapshot import weight_bytes
 
 CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
@@ -74,7 +75,7 @@ class OnnxBackend:
 def load_onnx(version: ModelVersion, signature: Signature, device: str) -> OnnxBackend:
     """Load the graph and hold it against `signature`. Raises `ConfigurationError` naming file, tensor and rule."""
     providers = _providers(parse_device(device))
-    options = _session_options(version.parameters.onnxruntime, version.file.stat().st_size)
+    options = _session_options(version.parameters.onnxruntime, weight_bytes(version))
     try:
         session = onnxruntime.InferenceSession(version.file, options, providers=providers)
     except Exception as error:  # its exceptions share no other ancestor

@@ -1,40 +1,59 @@
-"""Holds a backend to its signature: errors become ours, and outputs are what was declared."""
+"""Holds a backend to its signature: errors become ours, and outputs are what was declared, in memory of their own."""
 
+import sys
+import traceback
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from schemas.errors import JobError, OutOfMemory, OutputInvalid, PenstockError, TransientFailure
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import DTYPES, Array
-from workers.inference.backends.exhaustion import memory_ran_out
 from workers.inference.backends.protocol import Backend
+from workers.inference.backends.runtime_errors import causes, device_failed, memory_ran_out
+from workers.inference.execution.failures import DeviceFailed
 
 
 class CheckedBackend:
-    """Runs `inner`; gives back the declared outputs only, in the order they are declared."""
+    """Runs `inner`; gives back the declared outputs only, in the order they are declared.
 
-    def __init__(self, inner: Backend, name: str, signature: Signature) -> None:
+    They are copies unless `inner` makes `fresh_outputs` at each run: results are encoded and published while the next
+    micro-batch runs, and a model may write that one's into an array it has given before.
+    """
+
+    def __init__(self, inner: Backend, name: str, signature: Signature, *, fresh_outputs: bool = False) -> None:
         self._inner = inner
         self._name = name
         self._signature = signature
+        self._fresh_outputs = fresh_outputs
 
     def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
         rows = len(next(iter(inputs.values())))
         try:
             outputs = self._inner.run(inputs, parameters)
-        except PenstockError:
+        except (PenstockError, DeviceFailed):
             raise
-        except (ConnectionError, TimeoutError) as error:  # of a handler that asks a service
-            raise TransientFailure(f"{self._name} could not reach what it needs ({type(error).__name__})") from error
         # Runtimes share no error class, and a handler may even exit. Their words stay in the cause, for our log.
         except (Exception, SystemExit) as error:
-            if memory_ran_out(error):
-                raise OutOfMemory(f"{self._name} ran out of memory with {rows} rows") from error
-            raise JobError(f"{self._name} failed on this input ({type(error).__name__})") from error
+            raise self._translated(error, rows) from error
         return {spec.name: self._checked(spec, outputs.get(spec.name), rows) for spec in self._signature.outputs}
 
     def close(self) -> None:
         self._inner.close()
+        del self._inner  # first, so that what it held is free to be given back
+        _give_back_device_memory()
+
+    def _translated(self, error: BaseException, rows: int) -> Exception:
+        if isinstance(error, ConnectionError | TimeoutError):  # of a handler that asks a service
+            return TransientFailure(f"{self._name} could not reach what it needs ({type(error).__name__})")
+        if memory_ran_out(error):
+            _forget_locals(error)
+            _give_back_device_memory()
+            return OutOfMemory(f"{self._name} ran out of memory with {rows} rows")
+        if device_failed(error):
+            return DeviceFailed(f"{self._name}: {str(error).partition(chr(10))[0]}")
+        return JobError(f"{self._name} failed on this input ({type(error).__name__})")
 
     def _checked(self, spec: TensorSpec, array: Array | None, rows: int) -> Array:
         if array is None:
@@ -50,4 +69,17 @@ class CheckedBackend:
                 f"{self._name}: output {spec.name!r} has shape {list(array.shape)}, not {list(wanted)} "
                 f"for {rows} rows of input (-1: any size)"
             )
-        return array
+        return array if self._fresh_outputs else np.array(array)
+
+
+def _forget_locals(error: BaseException) -> None:
+    """Frames that an error has left hold the very tensors that fill the memory; the lines of its trace stay."""
+    for each in causes(error):
+        traceback.clear_frames(each.__traceback__)
+
+
+def _give_back_device_memory() -> None:
+    """Have torch return what it keeps of the GPU's memory for later, where a model has used it: others need it now."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import torch
 
-from schemas.errors import ConfigurationError, JobError, OutOfMemory
+from schemas.errors import ConfigurationError, JobError, OutputInvalid
 from schemas.signature import Signature
 from schemas.tensors import Array
 from workers.inference.backends.device import VISIBLE, parse_device
@@ -16,6 +16,7 @@ from workers.inference.backends.threads import default_threads, usable_cores
 from workers.inference.backends.transfers import PinnedTransfers, PlainTransfers, Transfers
 from workers.inference.models.model_parameters import TorchParameters
 from workers.inference.models.model_version import ModelVersion
+from workers.inference.models.snapshot import weight_bytes
 
 _FLOATS: Final = {"FP16": torch.float16, "FP32": torch.float32, "FP64": torch.float64}
 _AUTOCAST: Final = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -47,20 +48,6 @@ class TorchBackend:
         # Torch's number is the process's, and each model has its own.
         if torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
-        try:
-            return self._run(inputs)
-        except torch.OutOfMemoryError as error:
-            reason = str(error)
-        # Not while the error is handled: its frames hold the very tensors that fill the memory.
-        torch.cuda.empty_cache()
-        raise OutOfMemory(f"the GPU ran out of memory: {reason.partition('.')[0]}")
-
-    def close(self) -> None:
-        del self._module
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-
-    def _run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         with torch.inference_mode():
             tensors = self._transfers.to_device(inputs)
             if self._compiled:
@@ -68,6 +55,14 @@ class TorchBackend:
             with self._precision():
                 outputs = self._named(self._module(**tensors))
             return self._transfers.to_host(self._as_declared(outputs))
+
+    def close(self) -> None:
+        """Graphs of `torch.export` and compiled modules refer to themselves: what they hold would only be free when the
+        garbage collector has found them, so their weights are let go by hand."""
+        if isinstance(self._module, torch.nn.Module):
+            for weight in (*self._module.parameters(), *self._module.buffers()):
+                weight.data = torch.empty(0, dtype=weight.dtype, device=weight.device)
+        del self._module
 
     def _precision(self) -> AbstractContextManager[None]:
         return nullcontext() if self._autocast is None else torch.autocast(self._device.type, self._autocast)
@@ -79,8 +74,13 @@ class TorchBackend:
                 torch._dynamo.maybe_mark_dynamic(tensors[spec.name], axis)  # noqa: SLF001 - documented, by this name
 
     def _named(self, answer: object) -> Mapping[str, torch.Tensor]:
+        """The declared outputs: a network may give others, even such as are no tensors."""
         if isinstance(answer, Mapping):
-            return answer
+            named = {spec.name: answer[spec.name] for spec in self._signature.outputs if spec.name in answer}
+            for name, value in named.items():
+                if not isinstance(value, torch.Tensor):
+                    raise OutputInvalid(f"output {name!r} is {type(value).__name__}, not a tensor")
+            return named
         if isinstance(answer, torch.Tensor) and len(self._signature.outputs) == 1:
             return {self._signature.outputs[0].name: answer}
         raise JobError(f"the architecture returned {type(answer).__name__}, not its outputs by name")
@@ -107,7 +107,7 @@ def torch_backend(
         signature,
         where,
         PinnedTransfers(where) if where.type == "cuda" and options.pinned_memory else PlainTransfers(where),
-        threads=options.threads or default_threads(version.file.stat().st_size, usable_cores()),
+        threads=options.threads or default_threads(weight_bytes(version), usable_cores()),
         autocast=None if options.autocast is None else _AUTOCAST[options.autocast],
         compiled=options.compile is not False,
     )

@@ -1,15 +1,13 @@
-"""Loading a model version and running it with made-up rows, so that no job pays for what a first run costs."""
+"""Loading a model version and running it with rows that no client sent, so that no job pays for a first run."""
 
 import time
 from collections.abc import Sequence
 
-import numpy as np
-
 from runtime.logs import get_logger
-from schemas.errors import ConfigurationError, PenstockError
-from schemas.signature import TensorSpec
-from schemas.tensors import DTYPES, Array
+from schemas.errors import ConfigurationError, OutputInvalid, PenstockError
 from workers.inference.backends import Backend, load_backend
+from workers.inference.backends.reference_inputs import given_inputs, made_up_inputs, repeated, run_rows
+from workers.inference.backends.watchdog import WATCH
 from workers.inference.decoding.tokenizer import load_tokenizer
 from workers.inference.models.model_config import Warmup
 from workers.inference.models.model_version import ModelVersion
@@ -18,16 +16,18 @@ log = get_logger(__name__)
 
 
 def load_warm(version: ModelVersion, device: str) -> Backend:
-    """Load the version and run its warm-ups. Blocks. Raises `ConfigurationError`; nothing is left open then."""
+    """Load the version and run its warm-ups. Blocks. Raises `ConfigurationError` or `DeviceFailed`; nothing is left
+    open then."""
     started = time.perf_counter()
-    _check_tokenizer(version)
-    backend = load_backend(version, device)
-    loaded = time.perf_counter()
-    try:
-        _warm_up(version, backend)
-    except BaseException:
-        backend.close()
-        raise
+    with WATCH.loading():
+        _check_tokenizer(version)
+        backend = load_backend(version, device)
+        loaded = time.perf_counter()
+        try:
+            _warm_up(version, backend)
+        except BaseException:
+            backend.close()
+            raise
     log.info(
         "model loaded",
         model=version.name,
@@ -41,7 +41,7 @@ def load_warm(version: ModelVersion, device: str) -> Backend:
 def warmups_of(version: ModelVersion) -> Sequence[Warmup]:
     """Those of model.yaml. Else every shape that micro-batches are brought to, where they are brought to any: each
     allowed batch size with each length. Compiled graphs and allocators meet them before the first job does."""
-    if version.warmups:
+    if version.warmups is not None:
         return version.warmups
     sizes = version.rules.batch_sizes or tuple(dict.fromkeys([1, version.max_batch_size]))
     lengths = version.rules.padding.lengths or (1,)
@@ -49,20 +49,30 @@ def warmups_of(version: ModelVersion) -> Sequence[Warmup]:
 
 
 def _warm_up(version: ModelVersion, backend: Backend) -> None:
+    """Rows of model.yaml have to pass. Those that are made up need not mean anything to the model."""
+    given = given_inputs(version)
+    failed: PenstockError | None = None
     for warmup in warmups_of(version):
+        inputs = given or made_up_inputs(version, 1, warmup.length)
         try:
-            backend.run({spec.name: sample(spec, warmup) for spec in version.network.inputs})
+            run_rows(version, backend, repeated(inputs, warmup.batch_size))
         except PenstockError as error:
-            reason = f"warm-up with {warmup.batch_size} rows of length {warmup.length}: {error.message}"
-            raise ConfigurationError(f"{version.name}: {reason}") from error
+            if given is not None or isinstance(error, OutputInvalid):
+                raise ConfigurationError(_told(version, warmup, error)) from error
+            if failed is None:
+                failed = ConfigurationError(_told(version, warmup, error))
+                failed.__cause__ = error
+    if failed is not None:
+        log.warning(
+            "a model does not take the rows that were made up to warm it up; reference_rows in model.yaml gives others",
+            model=version.name,
+            reason=failed.message,
+            exc_info=failed,
+        )
 
 
-def sample(spec: TensorSpec, warmup: Warmup) -> Array:
-    """Rows of zeros (of a short text for BYTES)."""
-    shape = (warmup.batch_size, *(warmup.length if size == -1 else size for size in spec.row_shape))
-    if spec.datatype == "BYTES":
-        return np.full(shape, b"warm-up", dtype=object)
-    return np.zeros(shape, dtype=DTYPES[spec.datatype])
+def _told(version: ModelVersion, warmup: Warmup, error: PenstockError) -> str:
+    return f"{version.name}: warm-up with {warmup.batch_size} rows of length {warmup.length}: {error.message}"
 
 
 def _check_tokenizer(version: ModelVersion) -> None:

@@ -1,7 +1,8 @@
-"""What moves through the worker: a job that is ready to run, and what became of its run."""
+"""A job in the worker's hands, and what running it gave."""
 
 from collections.abc import Hashable, Mapping
-from typing import NamedTuple
+from dataclasses import dataclass
+from enum import Enum, auto
 
 from schemas.errors import PenstockError
 from schemas.oip import InferRequest
@@ -12,7 +13,17 @@ from workers.consuming.seams import Record
 from workers.inference.batching.compatibility import Size
 
 
-class PendingJob(NamedTuple):
+class JobState(Enum):
+    """Where a job is. It moves down this list, and may be over at any time."""
+
+    WAITING = auto()  # for its micro-batch
+    FORMED = auto()  # in a micro-batch that has not begun
+    RUNNING = auto()  # in the model, or its end is being published
+    OVER = auto()  # its end is published, or it is no longer ours
+
+
+@dataclass(slots=True, eq=False)
+class PendingJob:
     """A job that is ready to run, and the record it came in, which stays open until the job's end is published.
 
     The inputs of `request` are those of the network: texts are tokens by now, as `RaggedRows`. `group`, `size` and
@@ -26,6 +37,11 @@ class PendingJob(NamedTuple):
     size: Size = ()
     row_cost: float = 1.0
     held_bytes: int = 0
+    state: JobState = JobState.WAITING
+
+    @property
+    def id(self) -> str:
+        return self.job.id
 
     @property
     def rows(self) -> int:
@@ -36,5 +52,5 @@ class PendingJob(NamedTuple):
         return JobKey(self.job.tenant, self.job.id)
 
 
-# The outputs of one item's rows, by name, or why there are none.
+# The outputs of one job's rows, by name, or why there are none.
 RunResult = Mapping[str, Array] | PenstockError

@@ -7,7 +7,7 @@ from schemas.errors import PenstockError
 from workers.inference import metrics
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.pending_job import PendingJob, RunResult
-from workers.inference.execution.runner import Account
+from workers.inference.execution.account import Account
 
 
 class DeviceAccounting:
@@ -37,13 +37,13 @@ class DeviceAccounting:
         self._batch_size.set(self._sizer.best_rows)
 
     def ended(
-        self, account: Account, items: Sequence[PendingJob], outcomes: Sequence[RunResult], ends: Sequence[RunResult]
+        self, account: Account, jobs: Sequence[PendingJob], outcomes: Sequence[RunResult], ends: Sequence[RunResult]
     ) -> None:
         """Count what the micro-batch took. Of its `outcomes` some are dropped: their jobs had other `ends` by then."""
-        good_rows = _rows_of_results(items, outcomes)
+        good_rows = _rows_of_results(jobs, outcomes)
         wasted_s = account.failed_s
         if good_rows:
-            wasted_s += (account.model_s - account.failed_s) * (1 - _rows_of_results(items, ends) / good_rows)
+            wasted_s += (account.model_s - account.failed_s) * (1 - _rows_of_results(jobs, ends) / good_rows)
         self._wasted.inc(wasted_s)
         self._used.inc(account.model_s - wasted_s)
 
@@ -52,6 +52,6 @@ class DeviceAccounting:
         self._saved.inc(rows * (self._sizer.row_s() or 0.0))
 
 
-def _rows_of_results(items: Sequence[PendingJob], outcomes: Sequence[RunResult]) -> int:
-    kept = compress(items, (not isinstance(outcome, PenstockError) for outcome in outcomes))
-    return sum([item.rows for item in kept])
+def _rows_of_results(jobs: Sequence[PendingJob], outcomes: Sequence[RunResult]) -> int:
+    kept = compress(jobs, (not isinstance(outcome, PenstockError) for outcome in outcomes))
+    return sum([job.rows for job in kept])

@@ -1,4 +1,4 @@
-"""From what came of a micro-batch to what clients are told."""
+"""Completing a micro-batch: from what came of it to what clients are told."""
 
 import asyncio
 import time
@@ -7,55 +7,51 @@ from datetime import datetime
 from typing import Final
 
 from schemas.errors import PenstockError
+from schemas.jobs import end_of
 from workers.consuming.seams import Consumer, Record
-from workers.inference.batching.pending_job import PendingJob, RunResult
-from workers.inference.engine.lane import ServedLane
-from workers.inference.results.outcomes import Outcome, settled
+from workers.inference.batching.pending_job import RunResult
+from workers.inference.engine.micro_batch import BatchState, MicroBatch
+from workers.inference.results.outcomes import Outcome, outcome_of
 
 # What is larger is encoded in a thread: the loop carries the heartbeats.
 INLINE_ENCODE_BYTES: Final = 1024 * 1024
 
 
-def ends_of(
-    lane: ServedLane, items: Sequence[PendingJob], outcomes: Sequence[RunResult], now: datetime
-) -> list[RunResult]:
-    """What came of the items, but for those that are over by now."""
-    return [lane.intake.ended(item.job, now) or outcome for item, outcome in zip(items, outcomes, strict=True)]
-
-
-async def publish(
-    lane: ServedLane,
-    consumer: Consumer,
-    items: Sequence[PendingJob],
-    ends: Sequence[RunResult],
-    started_at: datetime,
-    completed_at: datetime,
-) -> None:
-    """Return when what became of the items is published, and their records are done."""
+async def complete(batch: MicroBatch, consumer: Consumer, completed_at: datetime) -> None:
+    """Return when what became of the jobs is published, and their records are done."""
+    batch.state = BatchState.COMPLETING
+    lane, execution = batch.lane, batch.execution
+    # Of the results some are dropped: their jobs had other ends by now.
+    ends = [lane.over(job, completed_at) or result for job, result in zip(batch.jobs, execution.results, strict=True)]
+    lane.metrics.ran(batch.jobs, execution.account, batch.started_at.timestamp())
+    lane.device_time.ended(execution.account, batch.jobs, execution.results, ends)
     started = time.perf_counter()
     if sum(_bytes(end) for end in ends) <= INLINE_ENCODE_BYTES:
-        over = _encode(lane, items, ends, started_at, completed_at)
+        outcomes = _encode(batch, ends, completed_at)
     else:
-        over = await asyncio.to_thread(_encode, lane, items, ends, started_at, completed_at)
+        outcomes = await asyncio.to_thread(_encode, batch, ends, completed_at)
     encoded = time.perf_counter()
-    await lane.end(consumer, over)
-    lane.stage_seconds["encode"].observe(encoded - started)
-    lane.stage_seconds["publish"].observe(time.perf_counter() - encoded)
+    await lane.publish(consumer, outcomes)
+    lane.metrics.stage_seconds["encode"].observe(encoded - started)
+    lane.metrics.stage_seconds["publish"].observe(time.perf_counter() - encoded)
 
 
-def _encode(
-    lane: ServedLane,
-    items: Sequence[PendingJob],
-    ends: Sequence[RunResult],
-    started_at: datetime,
-    completed_at: datetime,
-) -> list[tuple[Record, Outcome]]:
-    signature, delays_s = lane.runner.signature, lane.retry_delays_s
+async def complete_dead(batch: MicroBatch, consumer: Consumer) -> None:
+    """The same for the jobs that were over before they ran."""
+    if batch.dead:
+        batch.lane.device_time.spared(sum(job.rows for job, _ in batch.dead))
+        now = batch.started_at
+        over = [(job.record, end_of(job.job, error, now, rows=job.rows)) for job, error in batch.dead]
+        await batch.lane.publish(consumer, over)
+
+
+def _encode(batch: MicroBatch, ends: Sequence[RunResult], completed_at: datetime) -> list[tuple[Record, Outcome]]:
+    signature, delays_s = batch.lane.runner.signature, batch.lane.retry_delays_s
     return [
-        (item.record, settled(signature, item, end, started_at, completed_at, delays_s))
-        for item, end in zip(items, ends, strict=True)
+        (job.record, outcome_of(signature, job, end, batch.started_at, completed_at, delays_s))
+        for job, end in zip(batch.jobs, ends, strict=True)
     ]
 
 
-def _bytes(outcome: RunResult) -> int:
-    return 0 if isinstance(outcome, PenstockError) else sum(array.nbytes for array in outcome.values())
+def _bytes(result: RunResult) -> int:
+    return 0 if isinstance(result, PenstockError) else sum(array.nbytes for array in result.values())

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Final, TypeVar
 
 from runtime.logs import get_logger
@@ -29,16 +30,34 @@ class CrashGuard:
         self._away = False
         self._ended: list[JobKey] = []
         self._closing = asyncio.Event()
+        self._counting: set[asyncio.Task[set[int]]] = set()
         self._forgetting: asyncio.Task[None] | None = None
 
-    async def earlier(self, items: Sequence[PendingJob]) -> Sequence[int]:
-        """Count a start of each item that had none; returns how many each had before."""
-        keys = [item.key for item in items]
-        return await self._counted(self._starts.count(keys), len(items)) or [0] * len(items)
+    async def count_starts(self, jobs: Sequence[PendingJob]) -> set[int]:
+        """Count a start of each job that had none; returns the indexes of the others.
 
-    async def earlier_alone(self, item: PendingJob) -> int:
-        """Count a start of an item that is started alone; returns how many it had before."""
-        return await self._counted(self._starts.count_again(item.key), 1) or 0
+        A caller that is canceled will not start them: then those that were counted are forgotten again.
+        """
+        task = asyncio.create_task(self._count([job.key for job in jobs]))
+        self._counting.add(task)
+        task.add_done_callback(self._counting.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(partial(self._take_back, jobs))
+            raise
+
+    async def _count(self, keys: Sequence[JobKey]) -> set[int]:
+        earlier = await self._counted(self._starts.count(keys), len(keys)) or ()
+        return {index for index, starts in enumerate(earlier) if starts}
+
+    def _take_back(self, jobs: Sequence[PendingJob], counting: "asyncio.Task[set[int]]") -> None:
+        if not counting.cancelled() and counting.exception() is None:
+            self.forget([job for index, job in enumerate(jobs) if index not in counting.result()])
+
+    async def earlier_alone(self, job: PendingJob) -> int:
+        """Count a start of a job that is started alone; returns how many it had before."""
+        return await self._counted(self._starts.count_again(job.key), 1) or 0
 
     async def _counted(self, counting: Awaitable[T], jobs: int) -> T | None:
         try:
@@ -54,9 +73,9 @@ class CrashGuard:
         self._away = False
         return counted
 
-    def forget(self, items: Sequence[PendingJob]) -> None:
-        """The items have ended, or will not be started here."""
-        self._ended.extend([item.key for item in items])
+    def forget(self, jobs: Sequence[PendingJob]) -> None:
+        """The jobs have ended, or will not be started here."""
+        self._ended.extend([job.key for job in jobs])
         if self._ended and self._forgetting is None:
             self._forgetting = asyncio.create_task(self._forget_together())
 
@@ -68,13 +87,15 @@ class CrashGuard:
         with suppress(StoreUnavailable):  # then they are forgotten by themselves, some time later
             await self._starts.forget(ended)
 
-    async def forget_now(self, items: Sequence[PendingJob]) -> None:
+    async def forget_now(self, jobs: Sequence[PendingJob]) -> None:
         """Return when they are forgotten."""
         with suppress(StoreUnavailable):
-            await self._starts.forget([item.key for item in items])
+            await self._starts.forget([job.key for job in jobs])
 
     async def close(self) -> None:
         """Return when what is to be forgotten is."""
         self._closing.set()
+        if self._counting:
+            await asyncio.wait(self._counting)
         if self._forgetting is not None:
             await self._forgetting

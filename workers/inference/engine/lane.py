@@ -11,20 +11,19 @@ from typing import Any, Final, TypeVar
 from runtime.budget import MemoryBudget
 from runtime.clock import Clock
 from runtime.logs import get_logger
-from schemas.errors import Canceled, DeadlineExceeded
+from schemas.errors import Canceled, DeadlineExceeded, PenstockError
 from schemas.topics import Lane
 from workers.consuming.adoption import Adoptions
 from workers.consuming.kafka_consumer import DRAIN_LIMIT_S
 from workers.consuming.offsets import Partition
 from workers.consuming.seams import Consumer, Record
-from workers.inference import metrics
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
-from workers.inference.batching.pending_job import PendingJob
+from workers.inference.batching.pending_job import JobState, PendingJob
 from workers.inference.decoding.memory import FetchBrake
 from workers.inference.decoding.record_decoder import Decoded, Ended, RecordDecoder, UndecodableRecord
 from workers.inference.engine.accounting import DeviceAccounting
-from workers.inference.engine.scheduler import Candidate
+from workers.inference.engine.lane_metrics import LaneMetrics
 from workers.inference.execution.runner import Runner
 from workers.inference.results.outcomes import Outcome, failed
 from workers.inference.results.publisher import ResultPublisher
@@ -41,9 +40,8 @@ T = TypeVar("T")
 class ServedLane:
     """Fetches, decodes and queues. `wake` is called when there may be a micro-batch to run.
 
-    A job is waiting, then closed into a micro-batch, then running until its end is published. What has not begun to
-    run when its partition is lost is forgotten: it comes again, here or elsewhere. What runs and comes again is not
-    run again.
+    What has not begun to run when its partition is lost is forgotten: it comes again, here or elsewhere. What runs and
+    comes again is not run a second time.
 
     `sizer` is the version's, and learns from what runs. `run_limit_s` is how long one run may take.
     """
@@ -52,10 +50,10 @@ class ServedLane:
         self,
         lane: Lane,
         runner: Runner,
-        intake: RecordDecoder,
+        decoder: RecordDecoder,
         batcher: Batcher[PendingJob],
         sizer: BatchSizeTuner,
-        ends: ResultPublisher,
+        publisher: ResultPublisher,
         *,
         group: str,
         wake: Callable[[], None],
@@ -66,33 +64,23 @@ class ServedLane:
     ) -> None:
         self.lane = lane
         self.runner = runner
-        self.intake = intake
         self.retry_delays_s = retry_delays_s
         self.drain_limit_s = DRAIN_LIMIT_S + (run_limit_s or 0.0)
+        self.metrics = LaneMetrics(lane)
+        self.device_time = DeviceAccounting(self.metrics.labels, sizer)
+        self._decoder = decoder
         self._batcher = batcher
-        self._ends = ends
+        self._publisher = publisher
         self._group = group
         self._wake = wake
         self._clock = clock
-        self._closed: list[PendingJob] = []
-        self._apart: deque[PendingJob] = deque()
-        self.closed_alone = False
-        self._running: list[PendingJob] = []
+        self._suspects: deque[PendingJob] = deque()
+        self._taken: set[PendingJob] = set()  # into micro-batches that are not completed
         self._adoptions = Adoptions()
         self._afresh: list[Record] = []
         self._under_way: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
         self._brake = FetchBrake(memory, lane.cls)
-        self._labels = labels = {"model": lane.model, "version": lane.version, "lane": str(lane.cls)}
-        self.device_time = DeviceAccounting(labels, sizer)
-        self.stage_seconds = {stage: metrics.STAGE_SECONDS.labels(**labels, stage=stage) for stage in metrics.STAGES}
-        self.rows_total = metrics.ROWS.labels(**labels)
-        self.real_cost = metrics.COST.labels(**labels, kind="real")
-        self.padding_cost = metrics.COST.labels(**labels, kind="padding")
-        self.batch_rows = metrics.BATCH_ROWS.labels(**labels)
-        self.wait_seconds = metrics.WAIT_SECONDS.labels(**labels)
-        self._queued_rows = metrics.QUEUED_ROWS.labels(**labels)
-        self._dead_letters = metrics.DEAD_LETTERS.labels(**labels)
 
     async def feed(self, consumer: Consumer) -> None:
         """Fetch while there is room, until canceled. Not polling is the brake."""
@@ -106,7 +94,7 @@ class ServedLane:
                 await self._take_in(consumer, new)
 
     async def _take_in(self, consumer: Consumer, records: Sequence[Record]) -> None:
-        if sum(len(record.value or b"") for record in records) <= self.intake.inline_bytes:
+        if sum(len(record.value or b"") for record in records) <= self._decoder.inline_bytes:
             over, dead = self._queue(self._decode(records, self._clock()))
         else:
             over, dead = await self._see_through(self._take_in_large(records))
@@ -118,21 +106,21 @@ class ServedLane:
 
     def _decode(self, records: Sequence[Record], now: datetime) -> list[Decoded]:
         started = time.perf_counter()
-        read = self.intake.read_all(records, now)
-        self.stage_seconds["decode"].observe(time.perf_counter() - started)
+        read = self._decoder.read_all(records, now)
+        self.metrics.stage_seconds["decode"].observe(time.perf_counter() - started)
         return read
 
     def _queue(self, read: Sequence[Decoded]) -> tuple[list[Ended], list[UndecodableRecord]]:
         """Let the jobs among what was read wait for their micro-batch; returns the others."""
-        items = [each for each in read if isinstance(each, PendingJob)]
-        if items:
-            self._brake.fetched(items)
+        jobs = [each for each in read if isinstance(each, PendingJob)]
+        if jobs:
+            self._brake.fetched(jobs)
             arrived, now = time.monotonic(), self._clock()
-            for item in items:
-                self._batcher.add(item, arrived, arrived + (item.job.expires_at - now).total_seconds())
+            for job in jobs:
+                self._batcher.add(job, arrived, arrived + (job.job.expires_at - now).total_seconds())
             self._count_waiting()
             self._wake()
-        if len(items) == len(read):
+        if len(jobs) == len(read):
             return [], []
         ended = [each for each in read if isinstance(each, Ended)]
         return ended, [each for each in read if isinstance(each, UndecodableRecord)]
@@ -143,11 +131,11 @@ class ServedLane:
             in_time = sum(isinstance(each.error, Canceled | DeadlineExceeded) for each in over)
             self.device_time.spared(in_time * self._brake.rows_a_record)
             ends = [(each.record, failed(each.job, each.error, now, self.retry_delays_s)) for each in over]
-            await self.end(consumer, ends)
+            await self.publish(consumer, ends)
         if dead:
             log.warning("undecodable records", lane=str(self.lane), records=len(dead), first=dead[0].error.message)
-            self._dead_letters.inc(len(dead))
-            await self._ends.bury(consumer, self._group, dead)
+            self.metrics.buried(len(dead))
+            await self._publisher.bury(consumer, self._group, dead)
 
     async def _see_through(self, work: Coroutine[Any, Any, T]) -> T:
         """Do `work` to its end even if the caller is canceled; `drain` waits for it."""
@@ -160,51 +148,65 @@ class ServedLane:
         self._under_way.discard(task)
         self._changed.set()
 
-    async def end(self, consumer: Consumer, over: Sequence[tuple[Record, Outcome]]) -> None:
+    async def publish(self, consumer: Consumer, outcomes: Sequence[tuple[Record, Outcome]]) -> None:
         """Publish what became of records, and mark them done."""
         seen = self._adoptions.seen_through(consumer)
-        metrics.count(self._labels, await self._ends.finish(seen, self._group, over))
+        self.metrics.ended(await self._publisher.finish(seen, self._group, outcomes))
 
-    def candidate(self) -> "Candidate[ServedLane] | None":
-        if self._apart:
-            return Candidate(self, self.lane.cls, 0.0, full=True)
+    def over(self, job: PendingJob, now: datetime) -> PenstockError | None:
+        """Why the job must not cost anything any more, or None."""
+        return self._decoder.ended(job.job, now)
+
+    def due(self) -> tuple[float, bool] | None:
+        """When the next micro-batch is to be formed (seconds), and whether it is full; None where nothing waits."""
+        if self._suspects:
+            return 0.0, True
         due_at = self._batcher.due_at()
-        return None if due_at is None else Candidate(self, self.lane.cls, due_at, self._batcher.full)
+        return None if due_at is None else (due_at, self._batcher.full)
 
-    def close(self) -> list[PendingJob]:
-        """Close a micro-batch. Only one is closed at a time: the next after `start`."""
-        self.closed_alone = bool(self._apart)
-        self._closed = [self._apart.popleft()] if self._apart else self._batcher.take()
+    def form(self) -> tuple[list[PendingJob], bool]:
+        """Take the jobs of the next micro-batch, and whether it is one that runs alone."""
+        alone = bool(self._suspects)
+        jobs = [self._suspects.popleft()] if alone else self._batcher.take()
+        for job in jobs:
+            job.state = JobState.FORMED
+        self._taken.update(jobs)
         self._count_waiting()
         self._changed.set()
-        return self._closed
+        return jobs, alone
 
-    def set_apart(self, items: Sequence[PendingJob]) -> None:
-        """Let each of these items of the closed micro-batch make one of its own, before all others."""
-        apart = set(map(id, items))
-        self._apart.extend(item for item in self._closed if id(item) in apart)
-        self._closed = [item for item in self._closed if id(item) not in apart]
+    def set_apart(self, jobs: Sequence[PendingJob]) -> None:
+        """Let each of these jobs of a micro-batch make one of its own, before all others."""
+        self._taken.difference_update(jobs)
+        for job in jobs:
+            if job.state is JobState.FORMED:
+                job.state = JobState.WAITING
+                self._suspects.append(job)
 
-    def start(self) -> list[PendingJob]:
-        """The items of the closed micro-batch that are still ours. They count as running until `ran`."""
-        items, self._closed = self._closed, []
-        self._running += items
-        self._adoptions.begin([item.record for item in items])
-        return items
+    def begin(self, jobs: Sequence[PendingJob]) -> None:
+        """The jobs run from now on, until they are released."""
+        for job in jobs:
+            job.state = JobState.RUNNING
+        self._adoptions.begin([job.record for job in jobs])
 
-    def ran(self, items: Sequence[PendingJob]) -> None:
-        """The items' ends are published, or will never be by us."""
-        over = set(map(id, items))
-        self._running = [item for item in self._running if id(item) not in over]
+    def release(self, jobs: Sequence[PendingJob]) -> None:
+        """The jobs' ends are published, or will never be by us."""
+        for job in jobs:
+            job.state = JobState.OVER
+        self._taken.difference_update(jobs)
         self._count_waiting()
-        self._afresh += self._adoptions.over([item.record for item in items])
+        self._afresh += self._adoptions.over([job.record for job in jobs])
         self._changed.set()
+
+    @property
+    def running(self) -> int:
+        """Jobs in the model, or whose end is being published."""
+        return sum(job.state is JobState.RUNNING for job in self._taken)
 
     async def drain(self, partitions: frozenset[Partition]) -> None:
         """Forget what has not begun to run of these partitions, and return when nothing runs any more."""
-
         self._forget(partitions)
-        while self._running or self._under_way:
+        while self.running or self._under_way:
             await self._change()
             self._forget(partitions)  # what was being decoded
 
@@ -212,22 +214,25 @@ class ServedLane:
         def gone(record: Record) -> bool:
             return (record.topic, record.partition) in partitions
 
-        def lost(item: PendingJob) -> bool:
-            return gone(item.record)
+        def lost(job: PendingJob) -> bool:
+            return gone(job.record)
 
         if self._batcher.drop(lost):
             self._changed.set()
-        self._closed = [item for item in self._closed if not lost(item)]
-        self._apart = deque(item for item in self._apart if not lost(item))
+        formed = [job for job in self._taken if job.state is JobState.FORMED and lost(job)]
+        for job in formed:
+            job.state = JobState.OVER
+        self._taken.difference_update(formed)
+        self._suspects = deque(job for job in self._suspects if not lost(job))
         self._afresh = [record for record in self._afresh if not gone(record)]
         self._adoptions.lose(partitions)
         self._count_waiting()
 
     def _count_waiting(self) -> None:
         """Count anew what waits and what is held: always from what there is, so that nothing is forgotten."""
-        self._queued_rows.set(self._batcher.rows)
-        beside = (*self._closed, *self._apart, *self._running)
-        self._brake.holds(self._batcher.held_bytes + sum([item.held_bytes for item in beside]))
+        self.metrics.queued_rows.set(self._batcher.rows)
+        taken = sum([job.held_bytes for job in self._taken]) + sum([job.held_bytes for job in self._suspects])
+        self._brake.holds(self._batcher.held_bytes + taken)
 
     async def _change(self) -> None:
         self._changed.clear()

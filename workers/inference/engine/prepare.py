@@ -1,15 +1,13 @@
-"""Closing a micro-batch: what has to be known and done before it can run."""
+"""Preparing a micro-batch: what has to be known and done before it can run."""
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from runtime.logs import get_logger
 from schemas.tensors import Array
-from workers.inference.batching.pending_job import PendingJob
 from workers.inference.engine.crash_guard import CrashGuard
-from workers.inference.engine.lane import ServedLane
+from workers.inference.engine.micro_batch import BatchState, MicroBatch
 
 log = get_logger(__name__)
 
@@ -17,49 +15,48 @@ log = get_logger(__name__)
 INLINE_STACK_BYTES: Final = 4 * 1024 * 1024
 
 
-class Closed(NamedTuple):
-    """A micro-batch that is closed: of its items those whose start is counted, and their rows if all are."""
+async def prepare(batch: MicroBatch, guard: CrashGuard) -> None:
+    """Count the starts of its jobs and stack their rows, both at the same time.
 
-    lane: ServedLane
-    counted: list[PendingJob]
-    stacked: dict[str, Array] | None
-
-
-async def close(lane: ServedLane, counts: CrashGuard) -> Closed:
-    """Close the lane's next micro-batch, count the starts of its jobs and stack their rows, both at the same time."""
-    items = lane.close()
-    if lane.closed_alone:
-        return Closed(lane, [], None)
-    counted, stacked = await asyncio.gather(_count(lane, counts, items), _stacked(lane, items))
-    return Closed(lane, counted, stacked if len(counted) == len(items) else None)
+    A job that was started before and never ended may have ended its process, and must not take its neighbors along
+    again: it is taken out, to run alone. One that is alone already is counted when it starts.
+    """
+    if not batch.alone:
+        _, batch.stacked = await asyncio.gather(_count_starts(batch, guard), _stacked(batch))
+        if len(batch.counted) < len(batch.jobs):
+            _set_apart(batch)
+    batch.state = BatchState.PREPARED
 
 
-async def _count(lane: ServedLane, counts: CrashGuard, items: Sequence[PendingJob]) -> list[PendingJob]:
-    """Count a start of each item that had none, and return these. The others may have ended their process, and must
-    not take their neighbors along again: they are set apart."""
-    earlier = await counts.earlier(items)
-    if not any(earlier):
-        return list(items)
-    apart = [item for item, starts in zip(items, earlier, strict=True) if starts]
+async def _count_starts(batch: MicroBatch, guard: CrashGuard) -> None:
+    suspects = await guard.count_starts(batch.jobs)
+    batch.counted = [job for index, job in enumerate(batch.jobs) if index not in suspects]
+
+
+def _set_apart(batch: MicroBatch) -> None:
+    counted = set(map(id, batch.counted))
+    apart = [job for job in batch.jobs if id(job) not in counted]
     log.warning(
         "jobs were started before and never ended: each will run alone",
-        lane=str(lane.lane),
-        jobs=[item.job.id for item in apart[:10]],
+        lane=str(batch.lane.lane),
+        jobs=[job.id for job in apart[:10]],
         of=len(apart),
     )
-    lane.set_apart(apart)
-    return [item for item, starts in zip(items, earlier, strict=True) if not starts]
+    batch.lane.set_apart(apart)
+    batch.jobs = list(batch.counted)
+    batch.stacked = None
 
 
-async def _stacked(lane: ServedLane, items: Sequence[PendingJob]) -> dict[str, Array] | None:
-    """The items' rows, stacked ahead of the run; None where they are too large to be held twice."""
+async def _stacked(batch: MicroBatch) -> dict[str, Array] | None:
+    """The jobs' rows, stacked ahead of the run; None where they are too large to be held twice."""
     started = time.perf_counter()
+    stack = batch.lane.runner.stack
     try:
-        if sum(array.nbytes for item in items for array in item.request.inputs.values()) <= INLINE_STACK_BYTES:
-            stacked = lane.runner.stack(items)
+        if sum(array.nbytes for job in batch.jobs for array in job.request.inputs.values()) <= INLINE_STACK_BYTES:
+            stacked = stack(batch.jobs)
         else:
-            stacked = await asyncio.to_thread(lane.runner.stack, items)
+            stacked = await asyncio.to_thread(stack, batch.jobs)
     except MemoryError:
         return None
-    lane.stage_seconds["collate"].observe(time.perf_counter() - started)
+    batch.lane.metrics.stage_seconds["collate"].observe(time.perf_counter() - started)
     return stacked

@@ -12,9 +12,12 @@ of micro-batches follow. Pure.
 """
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from schemas.errors import InvalidInput, JobError, ModelUnavailable, OutOfMemory, PenstockError, TransientFailure
+
+# Of a process that ends since its device failed.
+DEVICE_FAILED_STATUS: Final = 3
 
 
 class Scope(StrEnum):
@@ -42,6 +45,11 @@ class Failure(NamedTuple):
     def may_pass_in_parts(self) -> bool:
         """Whether a part of what failed together may pass."""
         return self.scope in (Scope.MICRO_BATCH, Scope.PROCESS)
+
+    @property
+    def no_room(self) -> bool:
+        """Whether less at once may have room, on the device or in the process."""
+        return isinstance(self.error, OutOfMemory)
 
 
 def failure_of(raised: BaseException, *, alone: bool) -> Failure:

@@ -1,48 +1,96 @@
 """Which model versions' weights are in memory, and which make room for others."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from runtime.backoff import delays_s
 from runtime.logs import get_logger
-from schemas.errors import ConfigurationError, TransientFailure
+from schemas.errors import (
+    ConfigurationError,
+    ModelCrashed,
+    ModelUnavailable,
+    OutOfMemory,
+    PenstockError,
+    TimeLimitExceeded,
+)
 from schemas.tensors import Array
 from workers.inference import metrics
 from workers.inference.backends import Backend
+from workers.inference.backends.runtime_errors import causes, names_device
+from workers.inference.execution.failures import DeviceFailed
+from workers.inference.lifecycle.known_answers import KnownAnswers
 from workers.inference.models.model_version import ModelVersion
-from workers.inference.models.snapshot import Found
+from workers.inference.models.snapshot import Found, is_as_found
 
 log = get_logger(__name__)
 
 Load = Callable[[ModelVersion], Backend]
+Clock = Callable[[], float]
 
 
 class ModelSlot:
-    """One version to be run, whether or not its weights are in memory. A `runner.Model`."""
+    """One version to be run, whether or not its weights are in memory. A `runner.Model`.
+
+    `doubtful` after an error of the device: what it answers is to be checked before anything else is run. `why_not`
+    says why it cannot be run at the moment.
+    """
 
     def __init__(self, found: Found) -> None:
         self.found = found
         self.backend: Backend | None = None
+        self.doubtful = False
+        self.checked_at = 0.0
+        self.why_not: str | None = None
+        self.next_load_at = 0.0
+        self.load_delays_s: Iterator[float] = delays_s(5.0, 300.0)
 
     @property
     def name(self) -> str:
         return self.found.version.name
 
     def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
-        if self.backend is None:  # what `ModelCache.use` met stands in the log
-            raise TransientFailure(f"{self.name} cannot be loaded at the moment")
-        return self.backend.run(inputs, parameters)
+        if self.backend is None or self.why_not is not None:  # what `ModelCache.use` met stands in the log
+            raise ModelUnavailable(
+                f"{self.name} cannot be run on this worker at the moment: {self.why_not or 'it is not loaded'}"
+            )
+        try:
+            return self.backend.run(inputs, parameters)
+        except PenstockError as error:
+            self.doubtful = self.doubtful or _concerns_device(error)
+            raise
+
+
+def _concerns_device(error: PenstockError) -> bool:
+    return isinstance(error, OutOfMemory | ModelCrashed | TimeLimitExceeded) or any(map(names_device, causes(error)))
 
 
 class ModelCache:
     """Keeps the files of the versions in memory within `limit_bytes`; 0 is no limit. The least recently used go.
 
-    Of one thread, the one in which models run: so nothing is closed while it runs.
+    Used by one thread alone, that in which models run, so that nothing is closed while it runs. Versions are held
+    against their `known` answers after a load, after an error of the device, and before a run if the last check is
+    `check_interval_s` ago (0: not for that reason). `on_wrong` hears of those that fail.
     """
 
-    def __init__(self, load: Load, limit_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        load: Load,
+        limit_bytes: int = 0,
+        *,
+        known: KnownAnswers | None = None,
+        check_interval_s: float = 0.0,
+        on_wrong: Callable[[ModelSlot], None] = lambda _: None,
+        clock: Clock = time.monotonic,
+        is_there: Callable[[Found], bool] = is_as_found,
+    ) -> None:
         self._load = load
         self._limit_bytes = limit_bytes
+        self._known = known or KnownAnswers()
+        self._check_interval_s = check_interval_s
+        self._on_wrong = on_wrong
+        self._clock = clock
+        self._is_there = is_there
         self._by_use: dict[ModelSlot, None] = {}  # the least recently used first
 
     @property
@@ -55,26 +103,32 @@ class ModelCache:
         return [resident.name for resident in self._by_use]
 
     def use(self, resident: ModelSlot) -> None:
-        """Have the version in memory, or say in the log why it cannot be. Blocks while it is loaded."""
-        if resident.backend is not None:
+        """Have the version in memory and in order, or say in the log why it cannot be. Blocks while it is loaded.
+
+        Raises `DeviceFailed`.
+        """
+        if resident.backend is None:
+            self._try_loading(resident)
+        else:
             del self._by_use[resident]
             self._by_use[resident] = None
-            return
-        try:
-            self._make_room(resident)
-            self.put(resident, timed_load(self._load, resident.found.version))
-        except BaseException as error:  # anything, as a model that runs: a file that has changed, no memory, sys.exit
-            log.exception("a model cannot be loaded", model=resident.name, reason=str(error))
+        if resident.backend is not None and resident.why_not is None and self._is_check_due(resident):
+            try:
+                self.check(resident, resident.found, resident.backend)
+            except (ConfigurationError, ModelUnavailable):
+                resident.why_not = "it answers wrongly"
+                self._on_wrong(resident)
 
     def load_if_room(self, resident: ModelSlot) -> None:
         """Load the version unless others would have to go. Raises what loading raises."""
         if resident.backend is None and self._has_room(resident):
-            self.put(resident, timed_load(self._load, resident.found.version))
+            self._load_into(resident)
 
     def put(self, resident: ModelSlot, backend: Backend) -> None:
         """Run the version with `backend` from now on; what it had before is closed."""
         self.drop(resident)
         resident.backend = backend
+        resident.why_not = None
         self._by_use[resident] = None
         self._tell()
 
@@ -83,11 +137,15 @@ class ModelCache:
         if resident.backend is not None:
             backend, resident.backend = resident.backend, None
             del self._by_use[resident]
-            try:
-                backend.close()
-            except Exception:  # it is gone for us in any case
-                log.exception("a model did not close cleanly", model=resident.name)
+            close(backend, resident.name)
             self._tell()
+
+    def check(self, resident: ModelSlot, found: Found, backend: Backend) -> None:
+        """Hold a backend that the version runs with, or is to run with, against its known answers. Raises as
+        `KnownAnswers.check`."""
+        resident.doubtful = False
+        resident.checked_at = self._clock()
+        self._known.check(found, backend)
 
     def check_size(self, found: Found) -> None:
         """Raises `ConfigurationError` for a version that alone is larger than the limit."""
@@ -97,10 +155,49 @@ class ModelCache:
                 f"PENSTOCK_WORKER_MEMORY_BYTES allows {self._limit_bytes}"
             )
 
+    def loaded(self, found: Found) -> Backend:
+        """The version, loaded, with its known answers learned. In any thread. Raises what loading raises."""
+        backend = timed_load(self._load, found.version)
+        try:
+            self._known.learn(found, backend)
+        except BaseException:
+            close(backend, found.version.name)
+            raise
+        return backend
+
+    def _is_check_due(self, resident: ModelSlot) -> bool:
+        over = self._clock() - resident.checked_at >= self._check_interval_s
+        return resident.doubtful or (self._check_interval_s > 0 and over)
+
+    def _try_loading(self, resident: ModelSlot) -> None:
+        """Others make room only for a version that was not in vain loaded a moment ago, and whose files are there."""
+        if self._clock() < resident.next_load_at:
+            return
+        try:
+            self._make_room(resident)
+            self._load_into(resident)
+        except DeviceFailed:
+            raise
+        except BaseException as error:  # anything, as a model that runs: a file that has changed, no memory, sys.exit
+            delay_s = next(resident.load_delays_s)
+            resident.next_load_at = self._clock() + delay_s
+            resident.why_not = "it cannot be loaded"
+            log.exception(
+                "a model cannot be loaded", model=resident.name, reason=str(error), next_attempt_s=round(delay_s, 1)
+            )
+        else:
+            resident.load_delays_s = delays_s(5.0, 300.0)
+
+    def _load_into(self, resident: ModelSlot) -> None:
+        self.put(resident, self.loaded(resident.found))
+        resident.doubtful = True  # until it is checked, before it runs
+
     def _has_room(self, resident: ModelSlot) -> bool:
         return not self._limit_bytes or self.size_bytes + resident.found.size_bytes <= self._limit_bytes
 
     def _make_room(self, resident: ModelSlot) -> None:
+        if not self._is_there(resident.found):
+            raise ConfigurationError(f"{resident.name}: its files have changed or are gone")
         while self._by_use and not self._has_room(resident):
             oldest = next(iter(self._by_use))
             self.drop(oldest)
@@ -110,6 +207,13 @@ class ModelCache:
     def _tell(self) -> None:
         metrics.LOADED_VERSIONS.set(len(self._by_use))
         metrics.LOADED_BYTES.set(self.size_bytes)
+
+
+def close(backend: Backend, name: str) -> None:
+    try:
+        backend.close()
+    except Exception:  # it is gone for us in any case
+        log.exception("a model did not close cleanly", model=name)
 
 
 def timed_load(load: Load, version: ModelVersion) -> Backend:

@@ -4,7 +4,7 @@ from functools import partial
 
 from workers.inference.backends import Backend
 from workers.inference.engine.inference_thread import InferenceThread
-from workers.inference.lifecycle.model_cache import Load, ModelCache, ModelSlot, timed_load
+from workers.inference.lifecycle.model_cache import ModelCache, ModelSlot, close
 from workers.inference.models.snapshot import Found
 
 
@@ -15,10 +15,11 @@ class ModelLoader:
     between two micro-batches. With a bound it is loaded where others make room for it: in `running`.
     """
 
-    def __init__(self, load: Load, limit_bytes: int, running: InferenceThread, loading: InferenceThread) -> None:
-        self.residents = ModelCache(load, limit_bytes)
-        self._load = load
-        self._bounded = limit_bytes > 0
+    def __init__(
+        self, residents: ModelCache, *, bounded: bool, running: InferenceThread, loading: InferenceThread
+    ) -> None:
+        self.residents = residents
+        self._bounded = bounded
         self._running = running
         self._loading = loading
 
@@ -46,11 +47,16 @@ class ModelLoader:
         await self._running.submit(partial(self.residents.drop, resident))
 
     async def _put(self, resident: ModelSlot, found: Found) -> None:
-        load = partial(timed_load, self._load, found.version)
-        backend = await self._loading.submit(load, status_if_left=0)
+        backend = await self._loading.submit(partial(self.residents.loaded, found), status_if_left=0)
         await self._running.submit(partial(self._take_over, resident, found, backend))
 
     def _take_over(self, resident: ModelSlot, found: Found, backend: Backend) -> None:
+        """The check is the first run in this thread, in which libraries set up what they keep for each."""
+        try:
+            self.residents.check(resident, found, backend)
+        except BaseException:
+            close(backend, found.version.name)
+            raise
         self.residents.drop(resident)
         resident.found = found
         self.residents.put(resident, backend)

@@ -1,14 +1,17 @@
 """What this worker serves, brought in line with its repository and with what operators want, again and again."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from typing import Any, Final, Protocol
 
 from producers.model_states import ModelStates
+from runtime.backoff import delays_s
 from runtime.lifecycle import SideTasks
 from runtime.logs import get_logger
 from schemas.errors import ConfigurationError, PenstockError, Unavailable
 from schemas.model_states import WantedState
+from workers.inference import metrics
+from workers.inference.execution.failures import DeviceFailed
 from workers.inference.lifecycle.model_cache import ModelSlot
 from workers.inference.lifecycle.model_loader import ModelLoader
 from workers.inference.lifecycle.plan import ServedSpec, StableSnapshot, changes, is_unloaded
@@ -18,6 +21,8 @@ from workers.inference.models.model_version import ModelVersion
 log = get_logger(__name__)
 
 Must = Callable[[ModelVersion], bool]
+
+MAX_WORDS: Final = 500  # characters of one error in the log's reason
 
 
 class Announcer(Protocol):
@@ -49,7 +54,11 @@ class Service(Protocol):
 
 
 class ModelReconciler:
-    """`serve` makes a version's lanes; `interval_s` is between two looks at the repository, 0 for none."""
+    """`serve` makes a version's lanes; `interval_s` is between two looks at the repository, 0 for none.
+
+    Each version is loaded, announced and served by a task of its own, so that none waits for another and a version is
+    left at once while others load. Of one version one thing is done at a time.
+    """
 
     def __init__(
         self,
@@ -71,7 +80,11 @@ class ModelReconciler:
         self._served: dict[str, Service] = {}
         self._known: dict[str, ServedSpec] = {}
         self._failed: dict[str, ServedSpec] = {}
+        self._reasons: dict[str, str] = {}  # of those that failed
+        self._at_work: dict[str, asyncio.Task[None]] = {}
         self._leaving: set[Service] = set()
+        self._wrong: set[str] = set()
+        self._out: dict[str, Iterator[float]] = {}  # with the delays until it is loaded again
         self._asked: set[str] = set()
         self._heard = asyncio.Event()
 
@@ -81,18 +94,38 @@ class ModelReconciler:
         self._asked.add(key.decode("utf-8", "replace"))
         self._heard.set()
 
+    def take_out(self, name: str) -> None:
+        """Serve the version no more, since it answers wrongly, until a fresh load answers rightly."""
+        self._wrong.add(name)
+        self._heard.set()
+
+    @property
+    def out_of_service(self) -> list[str]:
+        """Versions that answered wrongly and are not served."""
+        return sorted(self._out)
+
     @property
     def absent(self) -> list[str]:
         """The lanes that should be served and are not yet."""
         return [lane for version in self._served.values() for lane in version.absent]
 
-    async def start(self, must: Must) -> None:
-        """Serve what is there. Raises `ConfigurationError` where a version cannot be loaded for which `must` holds, or
-        where none can."""
+    async def start(self) -> None:
+        """Look at the repository and begin to load what is there; `follow` may run from now on. Raises
+        `ConfigurationError` where the repository cannot be read."""
         sight = await asyncio.to_thread(self._watch.look)
         if sight is None:
-            raise ConfigurationError("the model repository cannot be read")
-        await self._turn(sight, must)
+            raise ConfigurationError(self._watch.trouble)
+        await self._turn(sight)
+
+    async def loaded(self, must: Must) -> None:
+        """Wait until what is being loaded has been, or has failed to. Raises `ConfigurationError` as soon as a version
+        cannot be loaded for which `must` holds, and in the end where none can."""
+        loading = set(self._at_work.values())
+        while loading:
+            _, loading = await asyncio.wait(loading, return_when=asyncio.FIRST_COMPLETED)
+            for name, known in self._failed.items():
+                if must(known.found.version):
+                    raise ConfigurationError(self._reasons[name])
         if self._failed and not self._served:
             raise ConfigurationError(f"none of {', '.join(self._failed)} can be loaded")
 
@@ -100,18 +133,21 @@ class ModelReconciler:
         """Run until canceled."""
         while True:
             look = self._watch.look if await self._interval_is_over() else self._watch.glance
+            self._take_out_wrong()
             sight = await asyncio.to_thread(look)
             if sight is not None:
                 await self._turn(sight)
 
     async def leave(self) -> None:
         """Leave the groups of all lanes, at the same time; returns when they are left."""
+        for task in self._at_work.values():
+            task.cancel()
         for version in self._served.values():
             version.leave()
         await asyncio.gather(*(version.left() for version in {*self._served.values(), *self._leaving}))
 
     async def _interval_is_over(self) -> bool:
-        """Whether it is; else something is wanted before."""
+        """Whether it is; else something is wanted before, or has been done."""
         try:
             async with asyncio.timeout(self._interval_s or None):
                 await self._heard.wait()
@@ -120,54 +156,85 @@ class ModelReconciler:
         self._heard.clear()
         return False
 
-    async def _turn(self, sight: StableSnapshot, must: Must = lambda _: False) -> None:
+    async def _turn(self, sight: StableSnapshot) -> None:
         asked, self._asked = self._asked, set()
         # Who asks for a version says that it is complete.
         sight = sight._replace(ready=sight.ready | (asked & sight.now.found.keys()))
-        to_do = changes(self._known, self._failed, sight, self._wanted)
+        self._out = {name: delays for name, delays in self._out.items() if not self._is_gone(name, sight)}
+        to_do = changes(self._known, self._failed, sight, self._wanted, self._at_work)
         for name in to_do.leave:
             await self._stop_serving(name)
-        swapped = [known for known in to_do.swap if await self._try(known, self._swap(known), must)]
-        new = [(known, ModelSlot(known.found)) for known in [*to_do.load, *to_do.rebuild]]
-        loaded = [(known, each) for known, each in new if await self._try(known, self._weights.bring(each), must)]
-        await self._announce([*to_do.announce, *swapped, *(known for known, _ in loaded)])
-        for known, resident in loaded:
-            await self._start_serving(known, resident)
+        for known in [*to_do.load, *to_do.rebuild]:
+            self._begin(known, self._bring(known))
+        for known in to_do.swap:
+            self._begin(known, self._swap(known))
+        for known in to_do.announce:
+            self._begin(known, self._announce(known))
 
-    async def _try(self, known: ServedSpec, loading: Awaitable[None], must: Must) -> bool:
-        """Whether the version could be loaded."""
-        version = known.found.version
-        try:
-            await loading
-        except Exception as error:  # a model's own code among other things
-            reason = error.message if isinstance(error, PenstockError) else repr(error)
-            if must(version):
-                raise ConfigurationError(reason) from error
-            log.error("model left out", model=version.name, reason=reason)
-            self._failed[version.name] = known
-            return False
-        self._failed.pop(version.name, None)
-        return True
-
-    async def _swap(self, known: ServedSpec) -> None:
+    def _begin(self, known: ServedSpec, work: Coroutine[Any, Any, None]) -> None:
         name = known.found.version.name
-        log.warning("files of a served version have changed: they are loaded in its place", model=name)
-        await self._weights.swap(self._served[name].resident, known.found)
-        self._known[name] = known
+        task = self._side.start(work, f"bring {name} up to date")
+        self._at_work[name] = task
+        task.add_done_callback(lambda _: self._done(name))
 
-    async def _announce(self, all_known: Iterable[ServedSpec]) -> None:
-        versions = {known.found.version.name: known for known in all_known}
-        if versions:
-            await self._announcer.announce([known.found.version for known in versions.values()])
-        self._known.update({name: known for name, known in versions.items() if name in self._served})
+    def _done(self, name: str) -> None:
+        """What has changed in the meantime is seen to now."""
+        del self._at_work[name]
+        self._heard.set()
 
-    async def _start_serving(self, known: ServedSpec, resident: ModelSlot) -> None:
+    async def _bring(self, known: ServedSpec) -> None:
+        """Load, announce and serve the version, in place of what was served under its name."""
+        resident = ModelSlot(known.found)
+        if not await self._try(known, self._weights.bring(resident)):
+            return
+        if is_unloaded(self._wanted(known.found.version)):  # since it began to load
+            await self._weights.drop(resident)
+            return
+        await self._announcer.announce([known.found.version])
         name = resident.name
-        if name in self._served:  # in another form
-            await self._retire(self._served[name]).left()
+        before = self._served.pop(name, None)
+        self._known.pop(name, None)
+        if before is not None:
+            await self._retire(before).left()
         self._known[name] = known
         self._served[name] = self._serve(resident)
         self._served[name].start()
+        self._out.pop(name, None)
+        metrics.OUT_OF_SERVICE.set(len(self._out))
+
+    async def _swap(self, known: ServedSpec) -> None:
+        """Run the version that is served with what was found now; it stays as it was where that cannot be loaded."""
+        name = known.found.version.name
+        log.warning("files of a served version have changed: they are loaded in its place", model=name)
+        resident = self._served[name].resident
+        if not await self._try(known, self._weights.swap(resident, known.found)):
+            return
+        if name in self._served:
+            await self._announce(known)
+        else:  # it was left in the meantime
+            await self._weights.drop(resident)
+
+    async def _announce(self, known: ServedSpec) -> None:
+        await self._announcer.announce([known.found.version])
+        name = known.found.version.name
+        if name in self._served:
+            self._known[name] = known
+
+    async def _try(self, known: ServedSpec, loading: Awaitable[None]) -> bool:
+        """Whether the version could be loaded."""
+        name = known.found.version.name
+        try:
+            await loading
+        except DeviceFailed:
+            raise
+        except Exception as error:  # a model's own code among other things
+            self._reasons[name] = reason_of(error)
+            log.error("model left out", model=name, reason=self._reasons[name])
+            self._failed[name] = known
+            self._try_again_later(name)
+            return False
+        self._failed.pop(name, None)
+        return True
 
     async def _stop_serving(self, name: str) -> None:
         known, version = self._known.pop(name), self._served.pop(name)
@@ -179,6 +246,28 @@ class ModelReconciler:
                 await self._announcer.take_back(known.found.version)
             except Unavailable as error:
                 log.warning("the catalog could not be told", model=name, reason=error.message)
+
+    def _take_out_wrong(self) -> None:
+        wrong, self._wrong = self._wrong, set()
+        for name in wrong & self._served.keys():
+            log.error("a model is taken out of service, since it answers wrongly", model=name)
+            self._failed[name] = self._known.pop(name)
+            self._retire(self._served.pop(name))
+            self._out[name] = delays_s(5.0, 300.0)
+            self._try_again_later(name)
+        metrics.OUT_OF_SERVICE.set(len(self._out))
+
+    def _is_gone(self, name: str, sight: StableSnapshot) -> bool:
+        return name in self._failed and sight.is_gone(self._failed[name].found.version)
+
+    def _try_again_later(self, name: str) -> None:
+        if name in self._out:
+            asyncio.get_running_loop().call_later(next(self._out[name]), self._try_again, name)
+
+    def _try_again(self, name: str) -> None:
+        self._failed.pop(name, None)
+        self._asked.add(name)
+        self._heard.set()
 
     def _retire(self, version: Service) -> Service:
         version.leave()
@@ -193,3 +282,15 @@ class ModelReconciler:
 
     def _wanted(self, version: ModelVersion) -> WantedState | None:
         return self._states.of(version.model, version.version)
+
+
+def reason_of(error: BaseException) -> str:
+    """The error and what caused it, in one line for the log: a foreign error's own words say what is to be mended."""
+    told: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        words = " ".join(str(cause).split())[:MAX_WORDS]
+        if not any(words in before for before in told) or not words:
+            told.append(words if isinstance(cause, PenstockError) else f"{type(cause).__name__}: {words}")
+        cause = cause.__cause__
+    return ", because of ".join(told)

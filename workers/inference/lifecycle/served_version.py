@@ -96,14 +96,8 @@ class ServedVersion:
         version = resident.found.version
         tokenizer = tokenizer_of(version)
         queued = QUEUED_BATCHES_OF_SIZES if version.rules.sized else QUEUED_BATCHES
-        runner = Runner(
-            resident,
-            version.signature,
-            version.max_batch_size,
-            version.rules,
-            prepare=lambda: around.prepare(resident),
-        )
         sizer = sizer_of(version)
+        runner = Runner(resident, version.signature, sizer, version.rules, prepare=lambda: around.prepare(resident))
         return [
             ServedLane(
                 lane,
@@ -158,5 +152,5 @@ def sizer_of(version: ModelVersion) -> BatchSizeTuner:
         costs_differ=bool(version.rules.charged),
     )
     if version.adaptive and version.latency_target_s is None and not version.rules.charged:
-        sizer.start_at(max(warmup.batch_size for warmup in warmups_of(version)))
+        sizer.start_at(max((warmup.batch_size for warmup in warmups_of(version)), default=1))
     return sizer

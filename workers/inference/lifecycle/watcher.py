@@ -23,7 +23,7 @@ class RepositoryWatch:
         self._read: tuple[Files, Snapshot] | None = None
         self._last: StableSnapshot | None = None
         self._told: Mapping[str, str] = {}
-        self._readable = True
+        self.trouble = ""  # why the repository could not be read at the last look
 
     def look(self) -> StableSnapshot | None:
         """What is there, an interval after the last look; None where the repository cannot be read."""
@@ -47,11 +47,11 @@ class RepositoryWatch:
         try:
             look = self._look()
         except ConfigurationError as error:
-            if self._readable:
+            if not self.trouble:
                 log.error("the model repository cannot be read: what is served stays", reason=error.message)
-            self._readable = False
+            self.trouble = error.message
             return None
-        self._readable = True
+        self.trouble = ""
         return look
 
     def _look(self) -> Snapshot:
@@ -65,7 +65,8 @@ class RepositoryWatch:
             self._told = now.problems
             return
         for name, problem in now.problems.items():
-            # Of a version that is being copied there is something wrong at every look, and each time something else.
+            # While a version is being copied, each look finds something else wrong with it. It is told when two looks
+            # have found the same.
             if before.problems.get(name) == problem != self._told.get(name):
                 log.error("model left out", model=name, reason=problem)
                 self._told = {**self._told, name: problem}

@@ -1,10 +1,20 @@
 """The element types of tensors, as model.yaml writes them."""
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
+
+from pydantic import BeforeValidator
 
 from schemas.signature import Datatype
 
-DataType = Literal[
+
+def in_full(data_type: object) -> object:
+    """The type with the prefix of Triton's configuration, which may be left out, and by its word for texts."""
+    if not isinstance(data_type, str) or data_type.startswith("TYPE_"):
+        return data_type
+    return "TYPE_STRING" if data_type == "BYTES" else f"TYPE_{data_type}"
+
+
+_TritonType = Literal[
     "TYPE_BOOL",
     "TYPE_UINT8",
     "TYPE_UINT16",
@@ -19,8 +29,9 @@ DataType = Literal[
     "TYPE_FP64",
     "TYPE_STRING",
 ]
+DataType = Annotated[_TritonType, BeforeValidator(in_full)]
 # Triton's configuration and the protocol differ in one word besides the prefix.
-DATATYPES: Final[dict[DataType, Datatype]] = {
+DATATYPES: Final[dict[_TritonType, Datatype]] = {
     "TYPE_BOOL": "BOOL",
     "TYPE_UINT8": "UINT8",
     "TYPE_UINT16": "UINT16",

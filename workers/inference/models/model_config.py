@@ -13,26 +13,18 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
-from schemas.signature import ImageSpec
-from workers.inference.models.batching_config import Cost, DynamicBatching, PaddingConfig
-from workers.inference.models.batching_rules import batching_problems
-from workers.inference.models.data_types import DataType
-from workers.inference.models.model_parameters import Parameters, Section
+from schemas.signature import Datatype, ImageSpec, TensorSpec, default_scale, why_pixels_do_not_fit
+from workers.inference.models.batching_config import BatchedConfig
+from workers.inference.models.data_types import DATATYPES
+from workers.inference.models.model_parameters import Section
 from workers.inference.models.platforms import PLATFORMS, PlatformName, Trust
+from workers.inference.models.reference_rows import ReferenceRows, reference_problems
+from workers.inference.models.tensor_config import InputConfig
 
 MetricValue = float | int | str
 Isolation = Literal["none", "process"]
 # What networks of texts call the input that they look up in their vocabulary.
 LOOKED_UP_INPUT: Final = "input_ids"
-
-
-def _dimension(size: object) -> object:
-    if isinstance(size, int) and not isinstance(size, bool) and (size == -1 or size >= 1):
-        return size
-    raise ValueError("a dimension is a size of at least 1, or -1 where it varies")
-
-
-Dimensions = tuple[Annotated[int, BeforeValidator(_dimension)], ...]
 
 
 def _digest(value: object) -> object:
@@ -42,22 +34,6 @@ def _digest(value: object) -> object:
 
 
 Digest = Annotated[str, BeforeValidator(_digest)]
-
-
-class InputConfig(Section):
-    name: str = Field(min_length=1)
-    data_type: DataType
-    dims: Dimensions  # without the batch dimension
-    allow_nan: bool = False
-    text: bool = False  # of TYPE_STRING: UTF-8 only; without being said for ONNX, scikit-learn and tokenizers
-    vocab_size: PositiveInt | None = None  # of integers that are token ids: they are less
-
-
-class OutputConfig(Section):
-    name: str = Field(min_length=1)
-    data_type: DataType
-    dims: Dimensions  # without the batch dimension
-    label_filename: str | None = None  # one class name a line
 
 
 class Warmup(Section):
@@ -73,7 +49,7 @@ class ImageConfig(Section):
     height: PositiveInt
     mode: Literal["L", "RGB"] = "RGB"
     layout: Literal["CHW", "HWC", "HW"] = "CHW"
-    scale: float = 1.0 / 255.0
+    scale: float | None = None  # default: what suits the input's type
     offset: float = 0.0
     invert: Literal["never", "always", "auto"] = "never"
 
@@ -82,22 +58,20 @@ class ImageConfig(Section):
         size, channels = (self.height, self.width), 3 if self.mode == "RGB" else 1
         return {"CHW": (channels, *size), "HWC": (*size, channels), "HW": size}[self.layout]
 
-    def spec(self, only_input: str) -> ImageSpec:
-        return ImageSpec(**{**self.model_dump(), "input": self.input or only_input})
+    def scale_for(self, datatype: Datatype) -> float:
+        return default_scale(datatype) if self.scale is None else self.scale
+
+    def spec(self, only_input: TensorSpec) -> ImageSpec:
+        scale = self.scale_for(only_input.datatype)
+        return ImageSpec(**{**self.model_dump(), "input": only_input.name, "scale": scale})
 
 
-class VersionConfig(Section):
+class VersionConfig(BatchedConfig):
     """Everything model.yaml says of one version, its overrides laid over the model's own fields."""
 
     platform: tuple[PlatformName, ...] = Field(min_length=1)
-    max_batch_size: int = Field(ge=1, le=65_536)
-    input: tuple[InputConfig, ...] = Field(min_length=1)
-    output: tuple[OutputConfig, ...] = Field(min_length=1)
-    dynamic_batching: DynamicBatching = DynamicBatching()
-    cost: Cost | None = None  # of a row; default: tokens, or the elements of the first input that is padded, or rows
-    padding: PaddingConfig = PaddingConfig()
-    model_warmup: tuple[Warmup, ...] = ()
-    parameters: Parameters = Parameters()
+    model_warmup: tuple[Warmup, ...] | None = None  # default: see backends/warmup.py; empty: none
+    reference_rows: ReferenceRows | None = None
     isolation: Isolation = "none"
     run_limit_seconds: PositiveFloat | None = None  # of one run of a micro-batch
     trust: Trust = "data"
@@ -120,8 +94,9 @@ class VersionConfig(Section):
             *self._repeated_names(),
             *self._warmup_problems(),
             *self._value_problems(),
+            *reference_problems(self),
             *self._tokenizer_problems(),
-            *batching_problems(self),
+            *self.batching_problems(),
             *self._image_problems(),
             *self._feature_problems(),
             *self._trust_problems(),
@@ -143,7 +118,7 @@ class VersionConfig(Section):
             yield from (f"{field}: {name!r} is listed twice" for name, n in Counter(names).items() if n > 1)
 
     def _warmup_problems(self) -> Iterator[str]:
-        for index, warmup in enumerate(self.model_warmup):
+        for index, warmup in enumerate(self.model_warmup or ()):
             if warmup.batch_size > self.max_batch_size:
                 yield (
                     f"model_warmup[{index}].batch_size: {warmup.batch_size} is more than "
@@ -185,8 +160,10 @@ class VersionConfig(Section):
         (tensor,) = self.input
         if self.image.input not in (None, tensor.name):
             yield f"image.input: {self.image.input!r} is not among the inputs"
-        if tensor.data_type in ("TYPE_STRING", "TYPE_BOOL"):
-            yield f"image: input {tensor.name!r} is {tensor.data_type}; pixels are numbers"
+        datatype = DATATYPES[tensor.data_type]
+        unfit = why_pixels_do_not_fit(datatype, self.image.scale_for(datatype), self.image.offset)
+        if unfit is not None:
+            yield f"image: {unfit} (input {tensor.name!r})"
         if not _fits(tensor.dims, self.image.row_shape):
             yield (
                 f"image: makes rows of shape {list(self.image.row_shape)}, and input {tensor.name!r} "

@@ -10,6 +10,7 @@ from workers.inference.models.model_config import Isolation, MetricValue, Warmup
 from workers.inference.models.model_parameters import Parameters
 from workers.inference.models.pin import Pin
 from workers.inference.models.platforms import PlatformName
+from workers.inference.models.reference_rows import ReferenceRows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,7 @@ class ModelVersion:
 
     A micro-batch holds at most `max_batch_size` rows and is closed `max_wait_s` after its first row came.
     Where its size is `adaptive`, a run shall take `latency_target_s` at most.
-    `warmups` are what to run before the version is said to be ready; if none, what `warm.warmups_of` says.
+    `warmups` are what to run before the version is said to be ready; where it is None, what `warmup.warmups_of` says.
     """
 
     model: str
@@ -32,7 +33,8 @@ class ModelVersion:
     adaptive: bool = True
     signature: Signature
     rules: BatchCompatibility = PLAIN
-    warmups: tuple[Warmup, ...] = ()
+    warmups: tuple[Warmup, ...] | None = None
+    reference_rows: ReferenceRows | None = None
     parameters: Parameters = field(default_factory=Parameters)
     isolation: Isolation = "none"
     run_limit_s: float | None = None  # of one run; None: as long as it takes

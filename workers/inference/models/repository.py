@@ -3,7 +3,9 @@
 `<repository>/<model>/model.yaml` and `<repository>/<model>/<version>/model.onnx | model.safetensors`.
 """
 
+import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Final, NamedTuple
 
 from runtime.logs import get_logger
 from schemas.errors import ConfigurationError
-from schemas.names import is_version
+from schemas.names import is_model_name, is_version
 from workers.inference.models.model_file import ModelFile, read_model_file
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.platforms import Trust
@@ -79,13 +81,13 @@ class ModelRepository:
         """What can be served of what the patterns name, its files, and what is wrong with the rest.
 
         For who looks again and again: a pattern that finds nothing is no error. Raises `ConfigurationError` where the
-        directory cannot be read.
+        directory itself cannot be listed; whatever else cannot be read is a problem of its model or version.
         """
-        files = self._files(patterns)
+        files, unlisted = self._files(patterns)
         everything = self._read_all(patterns)
         return Snapshot(
             {
-                version.name: Found(version, files[version.name] | _files_beside(version))
+                version.name: Found(version, files[version.name], _tokenizer_files(version))
                 for version in everything.versions
                 if version.name in files
             },
@@ -95,22 +97,26 @@ class ModelRepository:
                 if _matches_any(patterns, problem.model, problem.version)
             },
             frozenset(files),
+            unlisted,
         )
 
     def marks(self, patterns: Sequence[str] = ("*",)) -> Files:
         """All files that a look would depend on, which costs less than the look. Raises as `look`."""
-        of_versions = self._files(patterns).values()
+        of_versions = self._files(patterns)[0].values()
         of_models = (files_in(directory) for directory in self._model_directories())
         return frozenset().union(*of_versions, *of_models)
 
-    def _files(self, patterns: Sequence[str]) -> dict[str, Files]:
-        """The files of each version's directory, by the version's name."""
-        return {
-            f"{model.name}/{entry.name}": files_under(entry)
-            for model in self._model_directories()
-            for entry in _directories(model)
-            if is_version(entry.name) and _matches_any(patterns, model.name, entry.name)
-        }
+    def _files(self, patterns: Sequence[str]) -> tuple[dict[str, Files], frozenset[str]]:
+        """The files of each version's directory, by the version's name; and the models that could not be listed."""
+        files, unlisted = {}, set()
+        for model in self._model_directories():
+            try:
+                for version in _versions_in(model):
+                    if _matches_any(patterns, model.name, version):
+                        files[f"{model.name}/{version}"] = files_under(model / version)
+            except OSError:
+                unlisted.add(model.name)
+        return files, frozenset(unlisted)
 
     def _read_all(self, patterns: Sequence[str]) -> Survey:
         survey = Survey([], [])
@@ -119,19 +125,20 @@ class ModelRepository:
                 continue
             try:
                 file, default_version, versions = self._read_model(directory)
-            except ConfigurationError as error:
-                survey.problems.append(Problem(directory.name, None, error))
+            except Exception as error:
+                survey.problems.append(Problem(directory.name, None, _problem(directory, error)))
                 continue
             for version in versions:
                 try:
                     survey.versions.append(self._read_version(file, version, version == default_version))
-                except ConfigurationError as error:
-                    survey.problems.append(Problem(directory.name, version, error))
+                except Exception as error:
+                    problem = _problem(directory / version, error)
+                    survey.problems.append(Problem(directory.name, version, problem))
         return survey
 
     def _model_directories(self) -> list[Path]:
         try:
-            return sorted(entry for entry in self._path.iterdir() if (entry / "model.yaml").is_file())
+            return sorted(entry for entry in self._path.iterdir() if _may_be_model(entry))
         except OSError as error:
             raise ConfigurationError(f"model repository {self._path}: cannot be read: {error.strerror}") from error
 
@@ -140,10 +147,7 @@ class ModelRepository:
         file = read_model_file(directory / "model.yaml")
         if file.name != directory.name:
             raise ConfigurationError(f"{file.path}: name: is {file.name!r}, and its directory {directory.name!r}")
-        versions = sorted(
-            (entry.name for entry in directory.iterdir() if entry.is_dir() and is_version(entry.name)),
-            key=natural_order,
-        )
+        versions = sorted(_versions_in(directory), key=natural_order)
         if not versions:
             raise ConfigurationError(f"{directory}: has no version; {directory / '1'} would be one")
         for field, names in (("default_version", [file.default_version or versions[-1]]), ("versions", file.overrides)):
@@ -158,19 +162,44 @@ class ModelRepository:
         return read_version(file, version, is_default=is_default, is_installed=self._is_installed, trust=self._trust)
 
 
-def _directories(directory: Path) -> list[Path]:
+def _may_be_model(directory: Path) -> bool:
+    """Whether there is a model.yaml, or may be one that cannot be seen: reading it tells why."""
     try:
-        return [entry for entry in directory.iterdir() if entry.is_dir()]
-    except OSError:  # gone since it was listed
-        return []
+        return stat.S_ISREG((directory / "model.yaml").stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # what can be no model anyway, such as lost+found, is nobody's mistake
+        return is_model_name(directory.name)
 
 
-def _files_beside(version: ModelVersion) -> Files:
-    """Files outside of the version's directory that it is loaded from; labels are in its signature already."""
-    path = version.tokenizer_file
-    if path is None or path.is_relative_to(version.directory):
-        return frozenset()
-    return mark(path)
+def _versions_in(directory: Path) -> list[str]:
+    """The names of the version folders; a link that cannot be followed counts as one. Raises `OSError`."""
+    with os.scandir(directory) as entries:
+        return [entry.name for entry in entries if is_version(entry.name) and _may_be_directory(entry)]
+
+
+def _may_be_directory(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return True
+
+
+def _problem(path: Path, error: Exception) -> ConfigurationError:
+    """Whatever reading met: a model that cannot be read must not keep others from being served."""
+    match error:
+        case ConfigurationError():
+            return error
+        case OSError():
+            told = ConfigurationError(f"{error.filename or path}: cannot be read: {error.strerror or error}")
+        case _:
+            told = ConfigurationError(f"{path}: cannot be read: {type(error).__name__}: {error}")
+    told.__cause__ = error
+    return told
+
+
+def _tokenizer_files(version: ModelVersion) -> Files:
+    return frozenset() if version.tokenizer_file is None else mark(version.tokenizer_file)
 
 
 def natural_order(version: str) -> tuple[list[tuple[int, int, str]], str]:

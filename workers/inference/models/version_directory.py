@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 import orjson
 
@@ -10,24 +9,27 @@ from schemas.errors import ConfigurationError
 from schemas.signature import Signature, TensorSpec
 from workers.inference.models.batching_rules import rules_of
 from workers.inference.models.data_types import DATATYPES
-from workers.inference.models.model_config import InputConfig, OutputConfig, VersionConfig
+from workers.inference.models.labels import misfit_of, read_labels
+from workers.inference.models.model_config import VersionConfig
 from workers.inference.models.model_file import ModelFile
 from workers.inference.models.model_version import ModelVersion
-from workers.inference.models.pin import Pin, hold_to_pins
+from workers.inference.models.pin import Pin
 from workers.inference.models.platforms import PLATFORMS, PlatformName, Trust
-
-MAX_LABEL_BYTES: Final = 4 * 1024 * 1024
+from workers.inference.models.tensor_config import InputConfig, OutputConfig
 
 
 def read_version(
     file: ModelFile, version: str, *, is_default: bool, is_installed: Callable[[str], bool], trust: Trust = "data"
 ) -> ModelVersion:
-    """The version as model.yaml and its directory describe it. Raises `ConfigurationError`; loads nothing.
+    """The version as model.yaml and its directory describe it. Loads nothing.
+
+    Raises `ConfigurationError` for what is wrong, and `OSError` for what cannot be read.
 
     `trust` is the operator's word: without `code`, no platform is chosen that runs code of the model's.
     """
     config = file.version(version)
     directory = file.path.parent / version
+    list(directory.iterdir())  # raises: of one that may not be read it would seem that its files are missing
     platform = _choose_platform(config, directory, is_installed, trust)
     torch = config.parameters.torch
     if platform == "pytorch_safetensors" and (torch is None or torch.architecture is None):
@@ -50,6 +52,7 @@ def read_version(
         signature=_signature(config, file.path, directory, pins, platform),
         rules=rules_of(config, _pad_id(tokenizer_file, config.parameters.vocab_size)),
         warmups=config.model_warmup,
+        reference_rows=config.reference_rows,
         parameters=config.parameters,
         isolation=config.isolation,
         run_limit_s=config.run_limit_seconds,
@@ -106,7 +109,7 @@ def _signature(
         inputs=inputs,
         outputs=tuple(_output(tensor, path, directory, pins) for tensor in config.output),
         features=config.features,
-        image=config.image.spec(inputs[0].name) if config.image else None,
+        image=config.image.spec(inputs[0]) if config.image else None,
     )
 
 
@@ -125,38 +128,10 @@ def _input(tensor: InputConfig, config: VersionConfig, platform: PlatformName) -
 
 
 def _output(tensor: OutputConfig, path: Path, directory: Path, pins: tuple[Pin, ...]) -> TensorSpec:
-    labels = () if tensor.label_filename is None else _read_labels(_locate(directory, tensor.label_filename), pins)
-    if labels:
-        classes = _class_count(tensor, len(labels))
-        if classes != len(labels):
-            raise ConfigurationError(
-                f"{path}: output {tensor.name!r}: {tensor.label_filename} has {len(labels)} labels, "
-                f"and the output {classes} classes"
-            )
+    labels = () if tensor.label_filename is None else read_labels(_locate(directory, tensor.label_filename), pins)
+    if labels and (misfit := misfit_of(tensor.data_type, tensor.dims, len(labels))) is not None:
+        raise ConfigurationError(f"{path}: output {tensor.name!r}: {tensor.label_filename} {misfit}")
     return TensorSpec(tensor.name, DATATYPES[tensor.data_type], (-1, *tensor.dims), labels)
-
-
-def _class_count(tensor: OutputConfig, labels: int) -> int:
-    """How many classes the shape speaks of: a column each, or as many as there are labels for class indices."""
-    if tensor.data_type.startswith("TYPE_FP"):
-        return tensor.dims[-1] if tensor.dims else 1
-    return labels
-
-
-def _read_labels(path: Path, pins: tuple[Pin, ...]) -> tuple[str, ...]:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_LABEL_BYTES + 1)
-        text = data.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path}: cannot be read as text: {error}") from error
-    labels = tuple(line.strip() for line in text.splitlines())
-    if len(data) > MAX_LABEL_BYTES or not labels or not all(labels) or len(set(labels)) < len(labels):
-        raise ConfigurationError(
-            f"{path}: must hold one class name a line, each once, in at most {MAX_LABEL_BYTES} bytes"
-        )
-    hold_to_pins(path, data, pins)
-    return labels
 
 
 def _pad_id(tokenizer_file: Path | None, vocab_size: int | None) -> int:

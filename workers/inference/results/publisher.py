@@ -37,7 +37,7 @@ class ResultPublisher:
         Returns what was published in the end: a result that is too large for a record makes its job a failed one, and
         a job that cannot be put aside ends.
         """
-        settled = [each for _, each in over]
+        published = [each for _, each in over]
         outs = [(index, out) for index, (record, each) in enumerate(over) for out in self._outs(record, each, group)]
         outcomes = await self._publisher.publish_all([out for _, out in outs])
         failed = [(index, out, why) for (index, out), why in zip(outs, outcomes, strict=True) if why is not None]
@@ -46,32 +46,30 @@ class ResultPublisher:
         if failed:
             left = []
             for index, out, why in failed:
-                instead = partial(self._instead, settled, index, over[index][0], group)
+                instead = partial(self._instead, published, index, over[index][0], group)
                 left.append(Replacement(over[index][0], instead(why, 0.0) or out, instead))
             await publish_replacements(consumer, self._publisher, left)
-        return settled
+        return published
 
-    def _outs(self, record: Record, settled: Outcome, group: str) -> tuple[OutRecord, ...]:
-        if isinstance(settled, Terminal):
-            return (terminal_record(self._topics.results, settled, SOURCE),)
-        if isinstance(settled, RetryLater):
-            return (retry_record(self._topics.retry(settled.tier), record, settled.tier, settled.error),)
-        letter = dead_letter(record, group, settled.error, deliveries=settled.deliveries)
-        return terminal_record(self._topics.results, settled.terminal, SOURCE), letter
+    def _outs(self, record: Record, outcome: Outcome, group: str) -> tuple[OutRecord, ...]:
+        if isinstance(outcome, Terminal):
+            return (terminal_record(self._topics.results, outcome, SOURCE),)
+        if isinstance(outcome, RetryLater):
+            return (retry_record(self._topics.retry(outcome.tier), record, outcome.tier, outcome.error),)
+        letter = dead_letter(record, group, outcome.error, deliveries=outcome.deliveries)
+        return terminal_record(self._topics.results, outcome.terminal, SOURCE), letter
 
     def _instead(
-        self, settled: list[Outcome], index: int, record: Record, group: str, why: PenstockError, tried_s: float
+        self, published: list[Outcome], index: int, record: Record, group: str, why: PenstockError, tried_s: float
     ) -> OutRecord | None:
         """What to publish in the stead of what can never be written; None where time may mend it."""
-        each = settled[index]
+        each = published[index]
         tier_missing = isinstance(each, RetryLater) and isinstance(why, TopicMissing) and tried_s > TIER_PATIENCE_S
         if not (tier_missing or isinstance(why, PayloadTooLarge)):
             return None
-        if isinstance(
-            each, DeadLettered
-        ):  # its end holds no result, and a short error: what is too large is the letter
+        if isinstance(each, DeadLettered):  # its end holds no result: what is too large is the letter
             return dead_letter_without_payload(record, group, each.error, deliveries=each.deliveries)
-        settled[index] = end = each.terminal if isinstance(each, RetryLater) else _smaller(each)
+        published[index] = end = each.terminal if isinstance(each, RetryLater) else _smaller(each)
         return terminal_record(self._topics.results, end, SOURCE)
 
     async def bury(self, consumer: Consumer, group: str, dead: Sequence[UndecodableRecord]) -> None:

@@ -1,14 +1,14 @@
 """`isolation: process`: a model that runs in a child of ours, and is started again whenever that one ends."""
 
-import os
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from runtime.backoff import delays_s
 from runtime.logs import get_logger
-from schemas.errors import ConfigurationError, ModelCrashed, PenstockError, TimeLimitExceeded
+from schemas.errors import ConfigurationError, ModelCrashed, ModelUnavailable, PenstockError, TimeLimitExceeded
 from schemas.tensors import Array
 from workers.inference.backends.isolated.child import Child
 from workers.inference.backends.isolated.messages import Failed, raised
@@ -17,91 +17,115 @@ from workers.inference.models.model_version import ModelVersion
 log = get_logger(__name__)
 
 LOAD_LIMIT_S: Final = 600.0
-MOST_LOADS: Final = 6
-CANNOT_LOAD_AGAIN_STATUS: Final = 1
+# Where a child cannot be started, or dies while it loads, a job waits for so many further tries, and no longer.
+TRIES_AT_ONCE: Final = 3
 
 
 class IsolatedBackend:
     """`Backend` in another process. Its death costs the micro-batch that it ran, which the runner then halves.
 
-    A child that ends is replaced at once, and the next run waits until the new one has loaded the model.
+    A child that ends is replaced at once, and the next run waits until the new one has loaded the model. There is a
+    child that has loaded it, or one that loads it, or none: then the next run starts one.
     """
 
     def __init__(self, version: ModelVersion, device: str) -> None:
         self._version = version
         self._device = device
-        self._child = Child(version.name)
-        self._loading = False
+        self._child: Child | None = None
+        self._loaded = False
+        self._pauses_s = delays_s(5.0, 120.0)
+        self._next_try_at = 0.0
         self._pause = threading.Event()
 
     @property
     def pid(self) -> int:
+        assert self._child is not None  # noqa: S101 - the caller's condition
         return self._child.pid
 
     def load(self) -> None:
         """Raises `ConfigurationError` where it cannot be loaded, or the child dies of it."""
-        self._start()
         try:
-            self._await_loaded()
+            self._bring_up()
         except ConfigurationError:
             raise
         except PenstockError as error:
             raise ConfigurationError(f"{self._version.name}: loading it: {error.message}") from error
 
     def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
-        if self._loading:
-            self._load_again()
+        """Raises `ModelUnavailable` where no child can be had that has loaded the model."""
+        child = self._child
+        if child is None or not self._loaded:
+            child = self._bring_up_again()
         limit_s = self._version.run_limit_s
-        order = self._child.order(inputs, parameters)
+        order = child.order(inputs, parameters)
         try:
-            self._child.tell(order)
-            answer = self._child.answer(limit_s)
-            if isinstance(answer, Failed):
-                raise raised(answer)
-            return self._child.outputs(answer.outputs)
+            child.tell(order)
+            answer = child.answer(limit_s)
+            if not isinstance(answer, Failed):
+                return child.outputs(answer.outputs)
         except TimeoutError as error:
-            self._child.abort()
-            self._start()
+            child.abort()
+            self._replace_child()
             raise TimeLimitExceeded(f"the run took longer than {limit_s:g} s, which is the model's limit") from error
         except (EOFError, OSError, ValueError, TypeError) as error:
-            how = self._child.kill()
-            self._start()
+            how = child.kill()
+            self._replace_child()
             raise ModelCrashed(f"the model ended the process that it ran in ({how})") from error
+        raise raised(answer)
 
     def close(self) -> None:
-        self._child.leave()
+        if self._child is not None:
+            self._child.leave()
+        self._child = None
 
-    def _start(self) -> None:
-        self._child = Child(self._version.name)
-        self._child.start(replace(self._version, isolation="none", run_limit_s=None), self._device)
-        self._loading = True
-
-    def _await_loaded(self) -> None:
+    def _replace_child(self) -> None:
+        """Start the next child, so that it loads while whoever waits for this run is told."""
+        self._child, self._loaded = None, False
         try:
-            answer = self._child.answer(LOAD_LIMIT_S)
+            self._child = self._start()
+        except ModelCrashed as error:  # the next run tries again
+            log.warning("a model's process cannot be started", model=self._version.name, reason=error.message)
+
+    def _start(self) -> Child:
+        child = Child(self._version.name)
+        try:
+            child.start(replace(self._version, isolation="none", run_limit_s=None), self._device)
+        except (OSError, RuntimeError) as error:  # no room for a process, a thread or a descriptor
+            raise ModelCrashed(f"no process can be started for it ({type(error).__name__})") from error
+        return child
+
+    def _bring_up(self) -> Child:
+        """A child that has loaded the model. Raises what loading raised, or `ModelCrashed`; then there is none."""
+        child, self._child = self._child or self._start(), None
+        try:
+            answer = child.answer(LOAD_LIMIT_S)
         except TimeoutError as error:
-            self._child.abort()
+            child.abort()
             raise TimeLimitExceeded(f"loading takes longer than {LOAD_LIMIT_S:g} s") from error
         except (EOFError, OSError, ValueError) as error:
-            raise ModelCrashed(f"the process ended ({self._child.kill()})") from error
+            raise ModelCrashed(f"the process ended ({child.kill()})") from error
         if isinstance(answer, Failed):
-            self._child.kill()
+            child.kill()
             raise raised(answer)
-        self._loading = False
-        log.info("model isolated", model=self._version.name, process=self._child.pid)
+        self._child, self._loaded = child, True
+        log.info("model isolated", model=self._version.name, process=child.pid)
+        return child
 
-    def _load_again(self) -> None:
-        """Wait for the new child, with back-off where it dies as well.
+    def _bring_up_again(self) -> Child:
+        """Wait for the new child, for a few more where it dies as well, and then for none until a pause is over.
 
-        What cannot be loaded any more is no job's fault: then the worker ends, and its jobs come again, here or where
-        it can be loaded.
+        What cannot be loaded any more is no job's fault, and others must not wait for it.
         """
-        for _, delay_s in zip(range(MOST_LOADS), delays_s(0.5, 10.0), strict=False):
+        if time.monotonic() < self._next_try_at:
+            raise ModelUnavailable(f"{self._version.name} cannot be loaded again at the moment")
+        for delay_s, _ in zip(delays_s(0.5, 10.0), range(TRIES_AT_ONCE), strict=False):
             try:
-                return self._await_loaded()
+                child = self._bring_up()
             except PenstockError as error:
                 log.warning("a model cannot be loaded again", model=self._version.name, reason=error.message)
-            self._pause.wait(delay_s)
-            self._start()
-        log.critical("ending, since a model cannot be loaded again", model=self._version.name)
-        os._exit(CANNOT_LOAD_AGAIN_STATUS)
+                self._pause.wait(delay_s)
+            else:
+                self._pauses_s = delays_s(5.0, 120.0)
+                return child
+        self._next_try_at = time.monotonic() + next(self._pauses_s)
+        raise ModelUnavailable(f"{self._version.name} cannot be loaded again at the moment")

@@ -20,7 +20,7 @@ from workers.inference.models.model_version import ModelVersion
 
 log = get_logger(__name__)
 
-PROGRAM: Final = "workers.inference.backends.isolated.program"
+PROGRAM: Final = f"{__package__}.program"
 LONGEST_LINE: Final = 4096  # characters; what a model prints beyond that is logged in pieces
 TRACE_WITHIN_S: Final = 1.0
 LEAVE_WITHIN_S: Final = 5.0
@@ -42,40 +42,34 @@ class Child:
         self._outputs: Segment
 
     def start(self, version: ModelVersion, device: str) -> None:
-        """Start the process and tell it what to load. Returns at once: `answer` tells when it is done."""
+        """Start the process and tell it what to load. Returns at once: `answer` tells when it is done.
+
+        Raises `OSError` or `RuntimeError` where the system has no room for another; nothing is left of it then.
+        """
         with ExitStack() as opening:
             self._connection, theirs = Pipe()
             opening.callback(self._connection.close)
-            alive, lifeline = os.pipe()
-            opening.callback(os.close, lifeline)
-            self._inputs, self._outputs = Segment(nameless_memory("inputs")), Segment(nameless_memory("outputs"))
-            opening.callback(self._inputs.close)
-            opening.callback(self._outputs.close)
-            try:
-                self._spawn(theirs.fileno(), alive, self._inputs.memory, self._outputs.memory)
-            finally:
-                theirs.close()
-                os.close(alive)
+            with ExitStack() as handed_over:
+                handed_over.callback(theirs.close)
+                alive, lifeline = os.pipe()
+                handed_over.callback(os.close, alive)
+                opening.callback(os.close, lifeline)
+                self._inputs = Segment(nameless_memory("inputs"))
+                opening.callback(self._inputs.close)
+                self._outputs = Segment(nameless_memory("outputs"))
+                opening.callback(self._outputs.close)
+                self._process = _spawn(theirs.fileno(), alive, self._inputs.memory, self._outputs.memory)
+            opening.callback(self._end_process)
+            self._log_noise()
+            self._poll.register(self._connection.fileno(), select.POLLIN)
+            if sys.platform == "linux":
+                # A process that the model forked may hold the connection open after its parent's death.
+                exited = os.pidfd_open(self._process.pid)
+                opening.callback(os.close, exited)
+                self._poll.register(exited, select.POLLIN)
+            with suppress(BrokenPipeError, ConnectionError):  # it is gone already, and `answer` will say so
+                self.tell(pickle.dumps((version, device)))
             self._opened = opening.pop_all()
-        self._poll.register(self._connection.fileno(), select.POLLIN)
-        if sys.platform == "linux":
-            # A process that the model forked may hold the connection open after its parent's death.
-            exited = os.pidfd_open(self._process.pid)
-            self._opened.callback(os.close, exited)
-            self._poll.register(exited, select.POLLIN)
-        with suppress(OSError):  # it is gone already, and `answer` will say so
-            self.tell(pickle.dumps((version, device)))
-
-    def _spawn(self, *descriptors: int) -> None:
-        self._process = subprocess.Popen(  # noqa: S603 - our own program
-            [sys.executable, "-P", "-m", PROGRAM, *map(str, descriptors)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            pass_fds=descriptors,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # a group of its own, for it and whatever it starts
-        )
-        threading.Thread(target=self._log_noise, args=(self._process.stdout,), name="noise", daemon=True).start()
 
     @property
     def pid(self) -> int:
@@ -107,8 +101,11 @@ class Child:
         return {name: view.copy() for name, view in self._outputs.get(places).items()}
 
     def leave(self) -> None:
-        """Let it free what it holds, and end."""
+        """Let it free what it holds, and end. Returns at once; it is killed where that takes it too long."""
         self._connection.close()
+        threading.Thread(target=self._see_off, name=f"end of {self._name}", daemon=True).start()
+
+    def _see_off(self) -> None:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(LEAVE_WITHIN_S)
         self.kill()
@@ -122,13 +119,35 @@ class Child:
 
     def kill(self) -> str:
         """End it, whatever it does, and what it has started. Returns how it ended: `SIGSEGV`, `exit status 1`."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        status = self._process.wait()
         self._opened.close()
+        status = self._process.wait()
         return f"exit status {status}" if status >= 0 else signal.Signals(-status).name
 
-    def _log_noise(self, printed: IO[bytes]) -> None:
+    def _end_process(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _log_noise(self) -> None:
+        printed = self._process.stdout
+        assert printed is not None  # noqa: S101 - it is a pipe
+        with ExitStack() as unread:
+            unread.enter_context(printed)
+            threading.Thread(target=self._read_noise, args=(printed,), name="noise", daemon=True).start()
+            unread.pop_all()
+
+    def _read_noise(self, printed: IO[bytes]) -> None:
         with printed:
             while line := printed.readline(LONGEST_LINE):
                 log.info("printed by a model", model=self._name, line=line.decode(errors="replace").rstrip())
+
+
+def _spawn(*descriptors: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-P", "-m", PROGRAM, *map(str, descriptors)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        pass_fds=descriptors,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # a group of its own, for it and whatever it starts
+    )

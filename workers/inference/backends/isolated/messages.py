@@ -15,6 +15,7 @@ from schemas.errors import (
     TransientFailure,
 )
 from workers.inference.backends.isolated.shared_memory import Place
+from workers.inference.execution.failures import DeviceFailed
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -31,7 +32,7 @@ class Done(msgspec.Struct, frozen=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """Loading or a run raised. `code` is that of an error of ours."""
+    """Loading or a run raised. `code` is that of an error of ours, or `DEVICE_FAILED`."""
 
     code: str
     message: str
@@ -40,6 +41,8 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 
 
 Answer = Done | Failed
+
+DEVICE_FAILED: Final = "device_failed"
 
 _ERRORS: Final = {
     kind.code: kind
@@ -61,13 +64,19 @@ class ChildTraceback(Exception):
 def failed(error: BaseException) -> Failed:
     """An error on its way out of the child. What a foreign one says of internals stays in the trace."""
     trace = "".join(traceback.format_exception(error))
+    if isinstance(error, DeviceFailed):
+        return Failed(DEVICE_FAILED, str(error), None, trace)
     if isinstance(error, PenstockError) and error.code in _ERRORS:
         return Failed(error.code, error.message, error.param, trace)
     return Failed(JobError.code, f"the model failed on this input ({type(error).__name__})", None, trace)
 
 
-def raised(failure: Failed) -> PenstockError:
+def raised(failure: Failed) -> PenstockError | DeviceFailed:
     """The same error on the worker's side."""
-    error = _ERRORS.get(failure.code, JobError)(failure.message, param=failure.param)
+    error: PenstockError | DeviceFailed
+    if failure.code == DEVICE_FAILED:
+        error = DeviceFailed(failure.message)
+    else:
+        error = _ERRORS.get(failure.code, JobError)(failure.message, param=failure.param)
     error.__cause__ = ChildTraceback(failure.trace)
     return error

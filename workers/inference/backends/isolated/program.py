@@ -17,13 +17,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final, TextIO
 
-from runtime.logs import configure_logs
+from runtime.logs import configure_logs, get_logger
 from runtime.settings import LogSettings, load
 from workers.inference.backends import Backend
 from workers.inference.backends.isolated.messages import Done, Failed, Run, decode_run, encode, failed
 from workers.inference.backends.isolated.shared_memory import Segment
 from workers.inference.backends.warmup import load_warm
+from workers.inference.execution.failures import DEVICE_FAILED_STATUS, DeviceFailed
 
+log = get_logger(__name__)
 # Of 1000: where memory runs out, the kernel is to end us before the worker.
 KILL_ME_FIRST: Final = 500
 
@@ -88,6 +90,9 @@ def serve(connection: Connection, inputs: Segment, outputs: Segment) -> None:
 def run(backend: Backend, order: Run, inputs: Segment, outputs: Segment) -> Done | Failed:
     try:
         return Done(outputs.put(backend.run(inputs.get(order.inputs), order.parameters)))
+    except DeviceFailed as error:  # no later run would do better: the worker starts another process
+        log.critical("a model's process ends, since its device failed", reason=str(error), exc_info=error)
+        os._exit(DEVICE_FAILED_STATUS)
     # Also what a model raises to leave the process, as `sys.exit` does: it is an answer to this input like any other.
     except BaseException as error:
         return failed(error)

@@ -102,6 +102,7 @@ class SizeSearch:
         asked, runs = self.size, self._filled(size)
         if self._trial is not None and (runs is None or (asked == self._trial.size and runs is not self._trial)):
             self._not_filled()
+            runs = self._filled(size)  # again: it may have given the trial up, and begun the best size's runs afresh
         if runs is None:
             return
         if runs is self._trial:

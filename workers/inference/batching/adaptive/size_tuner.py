@@ -45,6 +45,11 @@ class BatchSizeTuner:
         return self._search.size
 
     @property
+    def most_rows(self) -> int:
+        """The most rows that there is known to be room for."""
+        return self._search.ceiling
+
+    @property
     def best_rows(self) -> int:
         """What has been found to be best; `rows` is now and then something else, to learn."""
         return self._search.best

@@ -2,7 +2,10 @@
 
 import asyncio
 import math
-from collections.abc import Mapping
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -11,19 +14,35 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.typing import EventDict
 
-from schemas.errors import InvalidInput, JobError, OutOfMemory, OutputInvalid, PenstockError
+from schemas.errors import (
+    Canceled,
+    InvalidInput,
+    JobError,
+    ModelUnavailable,
+    OutOfMemory,
+    OutputInvalid,
+    PenstockError,
+    TimeLimitExceeded,
+    TransientFailure,
+)
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array
 from tests.unit.inference.jobs import SIGNATURE, item, items, request_json, request_of
 from tests.unit.inference.models import Adder
+from tests.unit.inference.running import room_for, run_all
 from workers.inference.batching.compatibility import BatchCompatibility, Dimension
 from workers.inference.batching.padding import FollowingOutput, PaddedInput, Padding
 from workers.inference.batching.pending_job import PendingJob, RunResult
+from workers.inference.batching.ragged_rows import Rows
+from workers.inference.execution.execution import HALVING_RUNS, Execution
+from workers.inference.execution.failures import DeviceFailed
 from workers.inference.execution.runner import Model, Runner
+
+CANCELED = Canceled("the job was canceled")
 
 
 def run(model: Model, jobs: list[PendingJob], max_rows: int = 64) -> list[RunResult]:
-    return Runner(model, SIGNATURE, max_rows).run(jobs).outcomes
+    return run_all(Runner(model, SIGNATURE, room_for(max_rows)), jobs).outcomes
 
 
 def doubles(outcome: RunResult) -> list[float]:
@@ -53,8 +72,8 @@ def test_each_job_gets_its_own_rows() -> None:
 
 def test_rows_that_were_stacked_ahead_are_not_stacked_again() -> None:
     model, jobs = Adder(), items([1, 2])
-    runner = Runner(model, SIGNATURE, 64)
-    ran = runner.run(jobs, runner.stack(jobs))
+    runner = Runner(model, SIGNATURE, room_for(64))
+    ran = run_all(runner, jobs, runner.stack(jobs))
     assert [doubles(outcome) for outcome in ran.outcomes] == [[0], [2, 4]]
     assert ran.account.collate_s == 0.0
     assert ran.account.model_s > 0.0
@@ -106,6 +125,7 @@ PADDED = BatchCompatibility(
     max_cost=40,
     batch_sizes=(1, 2, 4, 8),
 )
+FREE = BatchCompatibility(padding=PADDED.padding, charged=PADDED.charged)
 SEQUENCES = Signature(
     inputs=(TensorSpec("x", "FP32", (-1, -1)),),
     outputs=(TensorSpec("double", "FP32", (-1, -1)), TensorSpec("sum", "FP32", (-1,))),
@@ -145,7 +165,7 @@ def test_bisection_finds_every_culprit_among_padded_rows(lengths: list[int], dat
     model = Sequences()
 
     # When they run together, padded in both directions
-    ran = Runner(model, SEQUENCES, 8, PADDED).run(jobs)
+    ran = run_all(Runner(model, SEQUENCES, room_for(8), PADDED), jobs)
 
     # Then the culprits fail, and the others have their own length back
     assert {index for index, outcome in enumerate(ran.outcomes) if failed(outcome)} == culprits
@@ -161,7 +181,7 @@ def test_bisection_finds_every_culprit_among_padded_rows(lengths: list[int], dat
 
 
 def test_a_run_is_told_with_its_padding() -> None:
-    ran = Runner(Sequences(), SEQUENCES, 8, PADDED).run([sequence(1, 2, 3), sequence(4), sequence(5, 6)])
+    ran = run_all(Runner(Sequences(), SEQUENCES, room_for(8), PADDED), [sequence(1, 2, 3), sequence(4), sequence(5, 6)])
     ((rows, cost, seconds),) = ran.account.runs
     assert (rows, cost) == (4, 12.0)  # a row added, and each of three numbers
     assert seconds > 0
@@ -170,7 +190,7 @@ def test_a_run_is_told_with_its_padding() -> None:
 
 def test_a_job_that_costs_more_than_a_micro_batch_may_is_run_in_slices() -> None:
     model = Sequences()
-    (outcome,) = Runner(model, SEQUENCES, 8, PADDED).run([sequence(*[1.0] * 10, rows=8)]).outcomes
+    (outcome,) = run_all(Runner(model, SEQUENCES, room_for(8), PADDED), [sequence(*[1.0] * 10, rows=8)]).outcomes
     assert model.shapes == [(4, 10), (4, 10)]
     assert not isinstance(outcome, PenstockError)
     assert outcome["sum"].tolist() == [10.0] * 8
@@ -178,7 +198,7 @@ def test_a_job_that_costs_more_than_a_micro_batch_may_is_run_in_slices() -> None
 
 def test_a_micro_batch_that_runs_out_of_memory_is_halved_and_nobody_fails(logs: list[EventDict]) -> None:
     model = Sequences(most=4)
-    ran = Runner(model, SEQUENCES, 8, PADDED).run([sequence(float(number)) for number in range(8)])
+    ran = run_all(Runner(model, SEQUENCES, room_for(8), PADDED), [sequence(float(number)) for number in range(8)])
     assert not any(map(failed, ran.outcomes))
     assert [run[:2] for run in ran.account.runs] == [(4, 4.0), (4, 4.0)]
     assert [run[:2] for run in ran.account.too_large] == [(8, 8.0)]
@@ -188,15 +208,20 @@ def test_a_micro_batch_that_runs_out_of_memory_is_halved_and_nobody_fails(logs: 
 
 def test_a_job_that_has_no_room_even_alone_fails_and_says_nothing_of_the_size_of_others() -> None:
     model = Sequences(most=4)
-    huge, *others = Runner(model, SEQUENCES, 8, PADDED).run([sequence(*range(6)), sequence(1), sequence(2)]).outcomes
+    huge, *others = run_all(
+        Runner(model, SEQUENCES, room_for(8), PADDED), [sequence(*range(6)), sequence(1), sequence(2)]
+    ).outcomes
     assert isinstance(huge, OutOfMemory)
     assert not any(map(failed, others))
-    assert Runner(model, SEQUENCES, 8, PADDED).run([sequence(*range(6)), sequence(1)]).account.too_large == []
+    assert (
+        run_all(Runner(model, SEQUENCES, room_for(8), PADDED), [sequence(*range(6)), sequence(1)]).account.too_large
+        == []
+    )
 
 
 def test_the_rows_of_a_single_job_are_halved_until_memory_has_room() -> None:
     model = Sequences(most=4)
-    ran = Runner(model, SEQUENCES, 8, PADDED).run([sequence(1, 2, rows=7)])
+    ran = run_all(Runner(model, SEQUENCES, room_for(8), PADDED), [sequence(1, 2, rows=7)])
     (outcome,) = ran.outcomes
     assert not isinstance(outcome, PenstockError)
     assert outcome["sum"].tolist() == [3.0] * 7
@@ -212,7 +237,7 @@ def test_the_model_is_given_the_parameters_that_the_micro_batch_agrees_on() -> N
 
     seen: list[dict[str, Any]] = []
     jobs = [item(payload=request_json([1.0], parameters={"temperature": 0.5, "seed": seed})) for seed in (1, 2)]
-    Runner(Asked(), SIGNATURE, 64, BatchCompatibility(batch_by=("temperature",))).run(jobs)
+    run_all(Runner(Asked(), SIGNATURE, room_for(64), BatchCompatibility(batch_by=("temperature",))), jobs)
     assert seen == [{"temperature": 0.5}]
 
 
@@ -297,3 +322,120 @@ def test_one_line_is_logged_for_a_micro_batch_however_many_fail(logs: list[Event
     run(Adder(poison=frozenset(map(float, range(32)))), items([1] * 32))
     (line,) = logs
     assert (line["event"], line["failed"], line["of"]) == ("the model failed", 32, 32)
+
+
+@pytest.mark.parametrize("choke", [lambda: TransientFailure("away"), lambda: ModelUnavailable("not loaded")])
+def test_what_is_no_fault_of_the_rows_costs_one_run_and_is_told_to_each_job(choke: Callable[[], PenstockError]) -> None:
+    model = Adder(poison=frozenset(map(float, range(64))), choke=choke)
+    outcomes = run(model, items([1] * 64))
+    assert len(model.batches) == 1
+    assert all(isinstance(outcome, TransientFailure) for outcome in outcomes)
+
+
+def test_halving_that_takes_too_long_leaves_the_undecided_for_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a model that hangs on every row, and halving that may cost sixteen such runs
+    clock = count()
+    monkeypatch.setattr(time, "perf_counter", lambda: 60.0 * next(clock))
+    model = Adder(poison=frozenset(map(float, range(64))), choke=lambda: TimeLimitExceeded("hung"))
+
+    outcomes = run(model, items([1] * 64))
+
+    # Then those that ran alone fail, and the others are tried again
+    assert len(model.batches) <= HALVING_RUNS + 1
+    alone = {int(batch[0]) for batch in model.batches if len(batch) == 1}
+    assert alone
+    for number, outcome in enumerate(outcomes):
+        assert isinstance(outcome, TimeLimitExceeded if number in alone else TransientFailure)
+
+
+def test_a_run_that_failed_holds_no_memory_while_its_halves_run() -> None:
+    class Activations:
+        pass
+
+    class Heavy(Adder):
+        def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
+            alive.append(sum(each() is not None for each in made))
+            activations = Activations()
+            made.append(weakref.ref(activations))
+            try:
+                return super().run(inputs, parameters)
+            except OutOfMemory as error:
+                raise RuntimeError("as frameworks wrap it") from error
+
+    alive: list[int] = []
+    made: list[weakref.ref[Activations]] = []
+    run(Heavy(poison=frozenset([1.0]), choke=lambda: OutOfMemory("no room")), items([1] * 8))
+    assert len(alive) > 3
+    assert set(alive) == {0}
+
+
+def test_memory_that_runs_out_in_the_process_says_nothing_of_the_device() -> None:
+    jobs = items([1] * 8)
+    runner = Runner(Adder(), SIGNATURE, room_for(64), BatchCompatibility(padding=NarrowPadding()))
+    ran = run_all(runner, jobs)
+    assert not any(map(failed, ran.outcomes))
+    assert ran.account.too_large == []
+
+
+class NarrowPadding(Padding):
+    """Has no memory for more than four jobs."""
+
+    __slots__ = ()
+
+    def stack(self, requests: Sequence[Mapping[str, Rows]]) -> dict[str, Array]:
+        if len(requests) > 4:
+            raise MemoryError
+        return super().stack(requests)
+
+
+def test_between_two_runs_jobs_can_be_taken_out() -> None:
+    model, jobs = Adder(poison=frozenset([0.0])), items([1] * 4)
+    execution = Execution(Runner(model, SIGNATURE, room_for(64)), jobs)
+    assert not execution.step()
+    execution.take_out(1, CANCELED)
+    execution.take_out(3, CANCELED)
+    while not execution.step():
+        pass
+    first, second, third, fourth = execution.results
+    assert failed(first)
+    assert second is fourth is CANCELED
+    assert doubles(third) == [4]
+    assert [1.0] not in model.batches
+    assert not any(3.0 in batch for batch in model.batches[1:])
+
+
+def test_a_job_in_slices_that_is_taken_out_runs_no_further() -> None:
+    model = Adder()
+    execution = Execution(Runner(model, SIGNATURE, room_for(4)), [item(*range(1000))])
+    assert not execution.step()
+    assert not execution.step()
+    execution.take_out(0, CANCELED)
+    assert execution.step()
+    assert execution.results == [CANCELED]
+    assert len(model.batches) == 2
+
+
+def test_a_slice_without_room_is_halved_and_what_was_done_is_kept() -> None:
+    model = Sequences(most=8)
+    ran = run_all(Runner(model, SEQUENCES, room_for(4), FREE), [sequence(1, 2, 3, rows=7)])
+    (outcome,) = ran.outcomes
+    assert not isinstance(outcome, PenstockError)
+    assert outcome["sum"].tolist() == [6.0] * 7
+    assert [shape[0] for shape in model.shapes] == [4, 2, 2, 2, 1]
+
+
+def test_what_is_known_of_the_room_bounds_the_slices_of_a_large_job() -> None:
+    room, model = room_for(8), Sequences(most=8)
+    run_all(Runner(model, SEQUENCES, room, FREE), [sequence(1, 2, 3, rows=7)])
+    room.out_of_memory(4, 12.0)
+    model.shapes.clear()
+    run_all(Runner(model, SEQUENCES, room, FREE), [sequence(1, 2, 3, rows=7)])
+    assert max(rows for rows, _ in model.shapes) < 4
+
+
+def test_a_device_that_fails_decides_nothing() -> None:
+    model = Adder(poison=frozenset([1.0]), choke=DeviceFailed)
+    execution = Execution(Runner(model, SIGNATURE, room_for(64)), items([1] * 4))
+    with pytest.raises(DeviceFailed):
+        execution.step()
+    assert len(model.batches) == 1

@@ -1,0 +1,38 @@
+"""What is counted of one lane, with its labels bound once."""
+
+from collections.abc import Sequence
+
+from schemas.topics import Lane
+from workers.inference import metrics
+from workers.inference.batching.pending_job import PendingJob
+from workers.inference.execution.account import Account
+from workers.inference.results.outcomes import Outcome
+
+
+class LaneMetrics:
+    def __init__(self, lane: Lane) -> None:
+        self.labels = labels = {"model": lane.model, "version": lane.version, "lane": str(lane.cls)}
+        self.stage_seconds = {stage: metrics.STAGE_SECONDS.labels(**labels, stage=stage) for stage in metrics.STAGES}
+        self.queued_rows = metrics.QUEUED_ROWS.labels(**labels)
+        self._rows = metrics.ROWS.labels(**labels)
+        self._real_cost = metrics.COST.labels(**labels, kind="real")
+        self._padding_cost = metrics.COST.labels(**labels, kind="padding")
+        self._batch_rows = metrics.BATCH_ROWS.labels(**labels)
+        self._wait_seconds = metrics.WAIT_SECONDS.labels(**labels)
+        self._dead_letters = metrics.DEAD_LETTERS.labels(**labels)
+
+    def ran(self, jobs: Sequence[PendingJob], account: Account, started_s: float) -> None:
+        """The jobs ran together, which began at `started_s` (seconds since 1970)."""
+        rows = sum([job.rows for job in jobs])
+        self._rows.inc(rows)
+        self._batch_rows.observe(rows)
+        self._real_cost.inc(account.real_cost)
+        self._padding_cost.inc(account.padding_cost)
+        self.stage_seconds["infer"].observe(account.model_s)
+        self._wait_seconds.observe(max(0.0, started_s - jobs[0].record.timestamp_ms / 1000))
+
+    def ended(self, outcomes: Sequence[Outcome]) -> None:
+        metrics.count(self.labels, outcomes)
+
+    def buried(self, records: int) -> None:
+        self._dead_letters.inc(records)

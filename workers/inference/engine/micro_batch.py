@@ -1,0 +1,100 @@
+"""What travels through the engine: form -> prepare -> execute -> complete."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import Enum, auto
+from typing import Final
+
+from schemas.errors import PenstockError
+from schemas.tensors import Array
+from schemas.topics import LaneClass
+from workers.inference.batching.pending_job import JobState, PendingJob
+from workers.inference.engine.lane import ServedLane
+from workers.inference.execution.execution import Execution
+
+NOT_YET: Final = datetime.max.replace(tzinfo=UTC)
+
+
+class BatchState(Enum):
+    """Where a micro-batch is. It moves down this list, but for running and paused, which may take turns."""
+
+    FORMED = auto()
+    PREPARED = auto()  # starts counted, rows stacked
+    RUNNING = auto()  # it has the device, or is about to
+    PAUSED = auto()  # between two of its runs: others may have the device
+    COMPLETING = auto()  # its results are being published
+    OVER = auto()
+
+
+@dataclass(slots=True, eq=False)
+class MicroBatch:
+    """Jobs of one lane that run together. One `alone` is a single job that may have ended a process before.
+
+    `counted` are the jobs whose start is counted and not forgotten yet, `stacked` the rows of all `jobs` where they
+    have been stacked ahead, `dead` the jobs that were over before they ran. `turn_s` is for how long it has kept the
+    device from others so far; `turn` is what it waits for while it is paused.
+    """
+
+    lane: ServedLane
+    jobs: list[PendingJob]
+    alone: bool = False
+    state: BatchState = BatchState.FORMED
+    counted: list[PendingJob] = field(default_factory=list)
+    stacked: dict[str, Array] | None = None
+    dead: list[tuple[PendingJob, PenstockError]] = field(default_factory=list)
+    started_at: datetime = NOT_YET
+    turn_s: float = 0.0
+    paused_at: float = 0.0
+    turn: "asyncio.Future[None] | None" = None
+    _execution: Execution | None = None
+
+    @classmethod
+    def form(cls, lane: ServedLane) -> "MicroBatch":
+        """The lane's next micro-batch."""
+        jobs, alone = lane.form()
+        return cls(lane, jobs, alone)
+
+    @property
+    def cls(self) -> LaneClass:
+        return self.lane.lane.cls
+
+    @property
+    def execution(self) -> Execution:
+        assert self._execution is not None  # noqa: S101 - begun
+        return self._execution
+
+    def begin(self, now: datetime) -> None:
+        """Run, from now on, the jobs that are still ours and not over by now."""
+        formed = len(self.jobs)
+        ours = [job for job in self.jobs if job.state is JobState.FORMED]
+        self.dead = self._over(ours, now)
+        dead = {id(job) for job, _ in self.dead}
+        self.jobs = [job for job in ours if id(job) not in dead] if dead else ours
+        self.started_at = now
+        self.state = BatchState.RUNNING
+        self.lane.begin(ours)
+        if self.jobs:
+            stacked = self.stacked if len(self.jobs) == formed else None
+            self._execution = Execution(self.lane.runner, self.jobs, stacked)
+        self.stacked = None
+
+    def uncounted(self) -> list[PendingJob]:
+        """Of the counted jobs, those that will not run after all; they are no longer counted."""
+        if len(self.counted) == len(self.jobs):
+            return []
+        running = set(map(id, self.jobs))
+        left_out = [job for job in self.counted if id(job) not in running]
+        self.counted = [job for job in self.counted if id(job) in running]
+        return left_out
+
+    def look_again(self, now: datetime) -> None:
+        """Between two runs: take out the jobs that are over by now."""
+        over = {id(job): error for job, error in self._over(self.jobs, now)}
+        for index, job in enumerate(self.jobs):
+            if id(job) in over:
+                self.execution.take_out(index, over[id(job)])
+
+    def _over(self, jobs: Sequence[PendingJob], now: datetime) -> list[tuple[PendingJob, PenstockError]]:
+        return [(job, error) for job in jobs if (error := self.lane.over(job, now)) is not None]
