@@ -9,6 +9,7 @@ from schemas.errors import OutputInvalid
 from schemas.signature import TensorSpec
 from schemas.tensors import Array
 from workers.inference.batching.padding import FollowingOutput, PaddedInput, Padding, pad_rows, round_up
+from workers.inference.batching.ragged_rows import RaggedRows
 
 PLAIN = Padding()
 IDS = PaddedInput((1,), 7, TensorSpec("mask", "INT64", (-1, -1)))
@@ -93,3 +94,24 @@ def test_rows_are_added_by_repeating_the_last() -> None:
 def test_rounding_up_finds_the_nearest_step(number: int, steps: list[int]) -> None:
     above = [step for step in steps if step >= number]
     assert round_up(number, steps) == (above[0] if above else number)
+
+
+def ragged(*rows: list[int]) -> RaggedRows:
+    return RaggedRows(
+        np.array([value for row in rows for value in row], np.int32), np.array([len(row) for row in rows])
+    )
+
+
+def test_ragged_rows_are_padded_when_they_are_stacked_to_the_longest_or_the_next_length() -> None:
+    jobs = [{"ids": ragged([1, 2], [])}, {"ids": ragged([3, 4, 5])}]
+    stacked = Padding({"ids": PaddedInput((1,), 9)}).stack(jobs)["ids"]
+    assert stacked.tolist() == [[1, 2, 9], [9, 9, 9], [3, 4, 5]]
+    assert stacked.dtype == np.int64
+    stepped = Padding({"ids": PaddedInput((1,), 9)}, lengths=(4, 8)).stack(jobs)["ids"]
+    assert stepped.tolist() == [[1, 2, 9, 9], [9, 9, 9, 9], [3, 4, 5, 9]]
+    assert Padding().stack(jobs)["ids"].tolist() == [[1, 2, 0], [0, 0, 0], [3, 4, 5]]
+
+
+def test_slices_of_ragged_rows_are_padded_to_the_longest_of_the_slice() -> None:
+    rows = ragged([1], [2], [3, 4, 5, 6])
+    assert Padding({"ids": PaddedInput((1,))}).stack([{"ids": rows[0:2]}])["ids"].tolist() == [[1], [2]]

@@ -66,3 +66,14 @@ def test_only_strings_are_text_and_only_integers_are_ids(tmp_path: Path) -> None
     assert "input 'input_ids': text: is for TYPE_STRING" in why_not(tmp_path)
     write_model(tmp_path, fields(input=[{**STRING, "vocab_size": 7}]))
     assert "input 'x': vocab_size: is for integers" in why_not(tmp_path)
+
+
+def test_nothing_is_padded_with_a_token_that_the_network_does_not_have(tmp_path: Path) -> None:
+    padded = {"inputs": {"input_ids": {"value": 7}}}
+    write_model(tmp_path, fields(input=[{**IDS, "vocab_size": 7}], padding=padded))
+    assert "padding.inputs.input_ids.value: 7 is no token id, which are 0 to 6" in why_not(tmp_path)
+
+    tokenizer = {"input": "x", "max_tokens": 8, "vocab_size": 7}
+    model = write_model(tmp_path, fields(input=[STRING], parameters={"tokenizer": tokenizer}))
+    (model / "tokenizer.json").write_text('{"padding": {"pad_id": 7}}')
+    assert "tokenizer.json: pads with 7, and the network has tokens 0 to 6" in why_not(tmp_path)

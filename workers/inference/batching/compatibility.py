@@ -104,7 +104,8 @@ class BatchCompatibility:
 
 
 def _compared(agreed: Mapping[str, Any]) -> bytes:
-    """The parameters as JSON, which tells 1, 1.0 and true apart. What it takes, an isolated model's messages take."""
+    """The parameters as JSON, which tells 1, 1.0 and true apart. What can be written so can be sent to a model in a
+    process of its own, too."""
     names = ", ".join(agreed)
     try:
         compared = orjson.dumps(agreed, option=orjson.OPT_SORT_KEYS)

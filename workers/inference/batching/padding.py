@@ -3,14 +3,14 @@
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 
 from schemas.errors import OutputInvalid
 from schemas.signature import TensorSpec
 from schemas.tensors import DTYPES, Array
-from workers.inference.batching.ragged_rows import RaggedRows, Rows
+from workers.inference.batching.ragged_rows import RaggedRows, Rows, join
 
 
 class PaddedInput(NamedTuple):
@@ -43,7 +43,7 @@ class Padding:
             arrays = [inputs[name] for inputs in requests]
             padded = self.inputs.get(name)
             if padded is None:
-                stacked[name] = np.concatenate([_as_array(array) for array in arrays])
+                stacked[name] = _stack_alike(arrays)
                 continue
             target = self._target(arrays, padded.axes)
             stacked[name] = _stack_padded(arrays, target, padded.value)
@@ -99,22 +99,32 @@ def pad_rows(inputs: Mapping[str, Array], rows: int) -> dict[str, Array]:
     }
 
 
-def _as_array(rows: Rows) -> Array:
-    return rows if isinstance(rows, np.ndarray) else _stack_padded([rows], rows.shape[1:], 0)
+def _are_ragged(arrays: Sequence[Rows]) -> TypeGuard[Sequence[RaggedRows]]:
+    return isinstance(arrays[0], RaggedRows)  # of one input all are or none
+
+
+def _are_arrays(arrays: Sequence[Rows]) -> TypeGuard[Sequence[Array]]:
+    return isinstance(arrays[0], np.ndarray)
+
+
+def _stack_alike(arrays: Sequence[Rows]) -> Array:
+    if _are_arrays(arrays):
+        return np.concatenate(arrays)
+    whole = join([rows for rows in arrays if isinstance(rows, RaggedRows)])
+    return _stack_padded([whole], whole.shape[1:], 0)
 
 
 def _stack_padded(arrays: Sequence[Rows], target: tuple[int, ...], value: Any) -> Array:
-    plain = [array for array in arrays if isinstance(array, np.ndarray) and array.shape[1:] == target]
-    if len(plain) == len(arrays):
-        return np.concatenate(plain)
+    if _are_arrays(arrays) and all(array.shape[1:] == target for array in arrays):
+        return np.concatenate(arrays)
     filled = np.full((sum(map(len, arrays)), *target), value, dtype=arrays[0].dtype)
+    if _are_ragged(arrays):
+        join(arrays).write_to(filled)
+        return filled
     start = 0
     for array in arrays:
         end = start + len(array)
-        if isinstance(array, RaggedRows):
-            array.write_to(filled[start:end])
-        else:
-            filled[(slice(start, end), *map(slice, array.shape[1:]))] = array
+        filled[(slice(start, end), *map(slice, array.shape[1:]))] = array
         start = end
     return filled
 

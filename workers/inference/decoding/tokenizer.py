@@ -20,7 +20,8 @@ if TYPE_CHECKING:  # a worker without models of texts need not have it
 # What is tokenized at a time. Until they are made arrays, tokens take some three hundred bytes each.
 CHUNK_TEXTS: Final = 1024
 CHUNK_CHARACTERS: Final = 256 * 1024
-# A tokenizer reads a text to its end before it cuts it. No text has so few tokens that more of it would be kept.
+# A tokenizer makes tokens of a whole text before it cuts them to `max_tokens`. So the text is cut before, where it has
+# many more characters than so many tokens are written with.
 READ_CHARACTERS_A_TOKEN: Final = 128
 
 
@@ -47,6 +48,8 @@ class TextTokenizer:
         """
         texts = [_text(element)[: self._read_characters] for array in inputs for element in array]
         tensors = self._encode(texts)
+        if len(inputs) == 1:
+            return [tensors]
         ends = accumulate(map(len, inputs), initial=0)
         return [{name: tensor[start:end] for name, tensor in tensors.items()} for start, end in pairwise(ends)]
 

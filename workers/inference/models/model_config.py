@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
@@ -23,6 +23,8 @@ from workers.inference.models.tensor_config import InputConfig
 
 MetricValue = float | int | str
 Isolation = Literal["none", "process"]
+# What networks of texts call the input that they look up in their vocabulary.
+LOOKED_UP_INPUT: Final = "input_ids"
 
 
 def _digest(value: object) -> object:
@@ -79,6 +81,13 @@ class VersionConfig(BatchedConfig):
     description: str = ""
     metrics: dict[str, MetricValue] = Field(default_factory=dict)
 
+    def vocab_size_of(self, tensor: InputConfig) -> int | None:
+        """How many token ids there are, where the input holds them and it is known."""
+        if tensor.vocab_size is not None or "INT" not in tensor.data_type:
+            return tensor.vocab_size
+        looked_up = tensor.name == LOOKED_UP_INPUT or len(self.input) == 1
+        return self.parameters.vocab_size if looked_up else None
+
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
         problems = [
@@ -122,6 +131,9 @@ class VersionConfig(BatchedConfig):
                 yield f"input {tensor.name!r}: text: is for TYPE_STRING, and this is {tensor.data_type}"
             if tensor.vocab_size is not None and "INT" not in tensor.data_type:
                 yield f"input {tensor.name!r}: vocab_size: is for integers, and this is {tensor.data_type}"
+            size, padded = self.vocab_size_of(tensor), self.padding.inputs.get(tensor.name)
+            if size is not None and padded is not None and padded.value not in range(size):
+                yield f"padding.inputs.{tensor.name}.value: {padded.value!r} is no token id, which are 0 to {size - 1}"
 
     def _tokenizer_problems(self) -> Iterator[str]:
         tokenizer = self.parameters.tokenizer

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 import orjson
 
@@ -17,9 +16,6 @@ from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.pin import Pin
 from workers.inference.models.platforms import PLATFORMS, PlatformName, Trust
 from workers.inference.models.tensor_config import InputConfig, OutputConfig
-
-# What networks of texts call the input that they look up in their vocabulary.
-LOOKED_UP_INPUT: Final = "input_ids"
 
 
 def read_version(
@@ -54,7 +50,7 @@ def read_version(
         latency_target_s=_seconds(config.dynamic_batching.latency_target_microseconds),
         adaptive=config.dynamic_batching.adaptive,
         signature=_signature(config, file.path, directory, pins, platform),
-        rules=rules_of(config, _pad_id(tokenizer_file)),
+        rules=rules_of(config, _pad_id(tokenizer_file, config.parameters.vocab_size)),
         warmups=config.model_warmup,
         reference_rows=config.reference_rows,
         parameters=config.parameters,
@@ -120,7 +116,6 @@ def _signature(
 def _input(tensor: InputConfig, config: VersionConfig, platform: PlatformName) -> TensorSpec:
     tokenizer = config.parameters.tokenizer
     tokenized = tokenizer is not None and tensor.name == tokenizer.input
-    looked_up = "INT" in tensor.data_type and (tensor.name == LOOKED_UP_INPUT or len(config.input) == 1)
     return TensorSpec(
         tensor.name,
         DATATYPES[tensor.data_type],
@@ -128,7 +123,7 @@ def _input(tensor: InputConfig, config: VersionConfig, platform: PlatformName) -
         allow_nan=tensor.allow_nan,
         text=tensor.data_type == "TYPE_STRING" and (tensor.text or tokenized or PLATFORMS[platform].takes_text),
         max_tokens=tokenizer.max_tokens if tokenizer is not None and tokenized else 0,
-        vocab_size=tensor.vocab_size or (looked_up and config.parameters.vocab_size) or 0,
+        vocab_size=config.vocab_size_of(tensor) or 0,
     )
 
 
@@ -139,14 +134,19 @@ def _output(tensor: OutputConfig, path: Path, directory: Path, pins: tuple[Pin, 
     return TensorSpec(tensor.name, DATATYPES[tensor.data_type], (-1, *tensor.dims), labels)
 
 
-def _pad_id(tokenizer_file: Path | None) -> int:
+def _pad_id(tokenizer_file: Path | None, vocab_size: int | None) -> int:
     """What a tokenizer.json pads with; 0 where it does not say. One that cannot be read is refused when loaded."""
     if tokenizer_file is None:
         return 0
     try:
-        return int(orjson.loads(tokenizer_file.read_bytes())["padding"]["pad_id"])
+        pad_id = int(orjson.loads(tokenizer_file.read_bytes())["padding"]["pad_id"])
     except (OSError, KeyError, TypeError, ValueError):
         return 0
+    if vocab_size is not None and not 0 <= pad_id < vocab_size:
+        raise ConfigurationError(
+            f"{tokenizer_file}: pads with {pad_id}, and the network has tokens 0 to {vocab_size - 1}"
+        )
+    return pad_id
 
 
 def _locate(directory: Path, filename: str) -> Path:
