@@ -99,6 +99,10 @@ def tokenizer(**changes: Any) -> Fields:
         (fields(features=["age"]), "features: 1 names do not fit input 'image' with dims [8, 8]"),
         (fields(features=["age", "age"]), "features: 'age' is listed twice"),
         (fields(features=["age"], input=SECOND_INPUT), "features: names the columns of one input"),
+        (
+            fields(platform=["sklearn_joblib"], trust="code", sha256={"model.joblib": "0" * 64}, input=SECOND_INPUT),
+            "input: scikit-learn takes one table [rows, features], or a column an input with dims []; 'image' has dims",
+        ),
         (fields(parameters=tokenizer()), "parameters.tokenizer.input: 'text' is not among the inputs"),
         (fields(parameters=tokenizer(input="image")), "parameters.tokenizer.input: 'image' must be TYPE_STRING"),
         (fields(parameters=tokenizer(max_tokens=0)), "parameters.tokenizer.max_tokens: input should be greater than 0"),
