@@ -94,7 +94,7 @@ def test_sentences_of_similar_meaning_are_near_each_other(embedder: Embedder) ->
 
 def test_both_versions_are_ready_after_their_warm_up(repository: ModelRepository) -> None:
     versions = repository.scan(["minilm"])
-    assert [[each.batch_size for each in version.warmups] for version in versions] == [[1, 128], [1, 128]]
+    assert [[each.batch_size for each in version.warmups or ()] for version in versions] == [[1, 128], [1, 128]]
     assert [version.platform for version in versions] == ["onnxruntime_onnx", "pytorch_safetensors"]
     for version in versions:
         load_warm(version, "cpu").close()

@@ -256,7 +256,7 @@ def test_a_device_that_fails_the_check_ends_the_turn_and_not_a_job() -> None:
     shelf = Shelf(Weighted())
     shelf.run()
     shelf.clock.now += 60.0
-    shelf.backend.raises = DeviceFailed("digits/1: CUDA error: unknown error")  # type: ignore[assignment]
+    shelf.backend.raises = DeviceFailed("digits/1: CUDA error: unknown error")
     with pytest.raises(DeviceFailed):
         shelf.cache.use(shelf.slot)
 

@@ -128,7 +128,7 @@ def test_a_version_that_cannot_be_loaded_is_unavailable_until_it_can(load: Loade
     residents = cache(load, ROOM, clock=clock)
     one, *_ = three()
     load.broken = {"digits/1"}
-    with pytest.raises(ModelUnavailable, match="digits/1 cannot be run on this worker .*: it cannot be loaded"):
+    with pytest.raises(ModelUnavailable, match=r"digits/1 cannot be run on this worker .*: it cannot be loaded"):
         run(residents, one)
 
     load.broken = set()

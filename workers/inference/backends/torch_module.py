@@ -12,7 +12,7 @@ from schemas.errors import ConfigurationError, JobError, OutputInvalid
 from schemas.signature import Signature
 from schemas.tensors import Array
 from workers.inference.backends.device import VISIBLE, parse_device
-from workers.inference.backends.threads import default_threads, usable_cores
+from workers.inference.backends.threads import default_threads, usable_cores, weight_bytes
 from workers.inference.backends.transfers import PinnedTransfers, PlainTransfers, Transfers
 from workers.inference.models.model_parameters import TorchParameters
 from workers.inference.models.model_version import ModelVersion
@@ -106,7 +106,7 @@ def torch_backend(
         signature,
         where,
         PinnedTransfers(where) if where.type == "cuda" and options.pinned_memory else PlainTransfers(where),
-        threads=options.threads or default_threads(version.file.stat().st_size, usable_cores()),
+        threads=options.threads or default_threads(weight_bytes(version.file), usable_cores()),
         autocast=None if options.autocast is None else _AUTOCAST[options.autocast],
         compiled=options.compile is not False,
     )
