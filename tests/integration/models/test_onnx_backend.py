@@ -143,7 +143,8 @@ def test_weights_in_files_beside_the_graph_count_for_its_threads(tmp_path: Path)
 
 
 def threads_of(version: ModelVersion) -> int:
-    return _session_options(version.parameters.onnxruntime, weight_bytes(version.file)).intra_op_num_threads
+    options = _session_options(version.parameters.onnxruntime, weight_bytes(version.file))
+    return int(options.intra_op_num_threads)
 
 
 def test_model_yaml_may_fix_a_size_that_the_graph_leaves_open(tmp_path: Path) -> None:
