@@ -13,6 +13,7 @@ from schemas.tensors import Array
 from tests.integration.models.needs import need
 from tests.unit.inference.jobs import LIVE, NOON, lane_job, record, request_of
 from workers.consuming.seams import Record
+from workers.inference.backends.reference_inputs import given_inputs
 from workers.inference.batching.compatibility import BatchCompatibility, Dimension
 from workers.inference.batching.padding import PaddedInput, Padding
 from workers.inference.batching.pending_job import PendingJob
@@ -21,6 +22,7 @@ from workers.inference.decoding.record_decoder import INLINE_TEXT_BYTES, Ended, 
 from workers.inference.models.model_parameters import Parameters, TokenizerParameters, TokenTensor
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.pin import Pin
+from workers.inference.models.reference_rows import ReferenceRows
 
 need("tokenizers")
 
@@ -172,3 +174,10 @@ def test_only_short_texts_are_read_in_the_loops_thread_and_none_before_the_token
     assert intake.inline_bytes == 0
     intake.read_all([text_record("water")], NOON)
     assert intake.inline_bytes == INLINE_TEXT_BYTES
+
+
+def test_reference_rows_are_texts_and_reach_the_network_as_tokens(file: Path) -> None:
+    rows = ReferenceRows(inputs={"text": ["water gate", "größe"]})
+    inputs = given_inputs(replace(version(file), reference_rows=rows))
+    assert inputs is not None
+    assert inputs["input_ids"].tolist() == [[1, 4, 5, 2], [1, 6, 2, 3]]

@@ -2,12 +2,13 @@
 
 import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from schemas.errors import ConfigurationError, OutOfMemory
+from schemas.errors import ConfigurationError, InvalidInput, OutOfMemory
+from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array
 from tests.integration.models.digits import TORCH, altered, held_out, load, version_of
 from tests.integration.models.needs import need
@@ -150,3 +151,20 @@ def test_a_handler_keeps_its_threads_whatever_a_small_network_was_given(tmp_path
             assert threads == (wanted or usable_cores())
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("bad", [-1, 10])
+def test_an_index_beyond_a_table_is_refused_before_it_reaches_the_device(bad: int) -> None:
+    class Table(torch.nn.Embedding):
+        table_sizes: ClassVar = {"x": 10}
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x)
+
+    signature = Signature(inputs=(TensorSpec("x", "INT64", (-1, -1)),), outputs=(TensorSpec("y", "FP32", (-1, -1, 3)),))
+    device = torch.device("cpu")
+    backend = TorchBackend(Table(10, 3), signature, device, PlainTransfers(device), threads=1)
+    assert backend.run({"x": np.array([[0, 9]])})["y"].shape == (1, 2, 3)
+    assert backend.run({"x": np.zeros((1, 0), np.int64)})["y"].shape == (1, 0, 3)
+    with pytest.raises(InvalidInput, match="input 'x' holds a number that is not from 0 to 9"):
+        backend.run({"x": np.array([[0, bad]])})
