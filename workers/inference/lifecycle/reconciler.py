@@ -20,6 +20,10 @@ from workers.inference.models.model_version import ModelVersion
 
 log = get_logger(__name__)
 
+# Delays until a version that answered wrongly is loaded afresh, from the first to the longest.
+FIRST_RELOAD_S: Final = 5.0
+LAST_RELOAD_S: Final = 300.0
+
 Must = Callable[[ModelVersion], bool]
 
 MAX_WORDS: Final = 500  # characters of one error in the log's reason
@@ -253,7 +257,7 @@ class ModelReconciler:
             log.error("a model is taken out of service, since it answers wrongly", model=name)
             self._failed[name] = self._known.pop(name)
             self._retire(self._served.pop(name))
-            self._out[name] = delays_s(5.0, 300.0)
+            self._out[name] = delays_s(FIRST_RELOAD_S, LAST_RELOAD_S)
             self._try_again_later(name)
         metrics.OUT_OF_SERVICE.set(len(self._out))
 
