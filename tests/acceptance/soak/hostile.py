@@ -85,13 +85,14 @@ async def endless_head(reader: Reader, writer: Writer) -> None:
 async def full_heads(reader: Reader, writer: Writer) -> None:
     """As large as may be, one request behind the other, with bodies that nobody asks for."""
     head = b"GET /v1/models HTTP/1.1\r\nHost: gateway\r\nX: " + b"y" * 30_000 + b"\r\nContent-Length: 60000\r\n\r\n"
-    await pour(reader, writer, b"", head + b"z" * 60_000, 50 * MiB)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    await pour(reader, writer, b"", head + b"z" * 60_000, 2 * MiB)
 
 
 async def unread_answers(reader: Reader, writer: Writer) -> None:
     """Ask for much, and read none of it."""
     writer.transport.pause_reading()  # type: ignore[attr-defined]
-    await pour(reader, writer, b"", b"GET /openapi.json HTTP/1.1\r\nHost: gateway\r\n\r\n" * 100, 50 * MiB)
+    await pour(reader, writer, b"", b"GET /openapi.json HTTP/1.1\r\nHost: gateway\r\n\r\n" * 10, 20_000)
 
 
 async def send(reader: Reader, writer: Writer, path: str, body: bytes, *headers: str) -> None:
@@ -141,7 +142,7 @@ KINDS: Final = {
     "promised_body": Kind(150, promised_body),
     "endless_head": Kind(4, endless_head),
     "full_heads": Kind(50, full_heads),
-    "unread_answers": Kind(50, unread_answers),
+    "unread_answers": Kind(20, unread_answers),
     "many_members": Kind(2, many_members),
     "inflated": Kind(4, inflated),
     "short_values": Kind(4, short_values),
