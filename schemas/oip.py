@@ -165,7 +165,7 @@ def _boolean(value: object, param: str) -> bool:
 
 
 def encode_response(
-    model: str, version: str, job_id: str, outputs: Mapping[str, Array], binary: frozenset[str] = frozenset()
+    model: str, version: str, response_id: str, outputs: Mapping[str, Array], binary: frozenset[str] = frozenset()
 ) -> Payload:
     """An OIP v2 response. Outputs named in `binary` follow the JSON as raw tensors, in the order they are listed."""
     described: list[dict[str, Any]] = []
@@ -180,7 +180,7 @@ def encode_response(
             tensor["data"] = json_values(array.ravel())
         described.append(tensor)
     head = orjson.dumps(
-        {"model_name": model, "model_version": version, "id": job_id, "outputs": described},
+        {"model_name": model, "model_version": version, "id": response_id, "outputs": described},
         option=orjson.OPT_SERIALIZE_NUMPY,
     )
     if not binary:

@@ -50,6 +50,11 @@ def sklearn(
     click.echo(target)
 
 
+def is_line(label: str) -> bool:
+    """Whether a label file, which is read line by line, gives the name back as it is; scores go without names else."""
+    return label.splitlines() == [label.strip()]
+
+
 def _folder(graph: Graph, aside: Path, name: str, version: str, max_batch_size: int) -> ModelFolder:
     files = {f"{version}/model.onnx": aside / "model.onnx"}
     (aside / "model.onnx").write_bytes(graph.onnx)
@@ -59,7 +64,8 @@ def _folder(graph: Graph, aside: Path, name: str, version: str, max_batch_size: 
     ]
     for output in outputs:
         # Scores have a column a class, unless there are two and one column for both.
-        if str(output["data_type"]).startswith("TYPE_FP") and output["dims"] == [len(graph.classes)]:
+        of_classes = str(output["data_type"]).startswith("TYPE_FP") and output["dims"] == [len(graph.classes)]
+        if of_classes and all(map(is_line, graph.classes)):
             output["label_filename"] = LABELS
             files[LABELS] = aside / LABELS
             (aside / LABELS).write_text("".join(f"{label}\n" for label in graph.classes), encoding="utf-8")

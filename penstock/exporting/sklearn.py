@@ -87,8 +87,16 @@ def to_graph(estimator: Any, sample: Array | None = None) -> Graph:
         columns,
         outputs,
         tuple(str(name) for name in getattr(estimator, "feature_names_in_", ())),
-        tuple(str(name) for name in np.ravel(getattr(estimator, "classes_", ()))) if is_classifier(estimator) else (),
+        _classes(estimator, outputs) if is_classifier(estimator) else (),
     )
+
+
+def _classes(estimator: Any, outputs: Mapping[str, Array]) -> tuple[str, ...]:
+    """The classes as the graph's answers spell them: it gives integers where the estimator has booleans or floats."""
+    classes = np.ravel(getattr(estimator, "classes_", ()))
+    if any(rows.dtype.kind in "iu" for rows in outputs.values()) and classes.dtype.kind in "bf":
+        classes = classes.astype(np.int64)
+    return tuple(map(str, classes))
 
 
 def _converted(estimator: Any, columns: int) -> bytes:

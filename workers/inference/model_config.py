@@ -13,10 +13,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
-from schemas.signature import ImageSpec
+from schemas.signature import Datatype, ImageSpec, TensorSpec, default_scale, why_pixels_do_not_fit
 from workers.inference.batching_config import Cost, DynamicBatching, PaddingConfig
 from workers.inference.batching_rules import batching_problems
-from workers.inference.data_types import DataType
+from workers.inference.data_types import DATATYPES, DataType
 from workers.inference.model_parameters import Parameters, Section
 from workers.inference.platforms import PLATFORMS, PlatformName, Trust
 
@@ -69,7 +69,7 @@ class ImageConfig(Section):
     height: PositiveInt
     mode: Literal["L", "RGB"] = "RGB"
     layout: Literal["CHW", "HWC", "HW"] = "CHW"
-    scale: float = 1.0 / 255.0
+    scale: float | None = None  # default: what suits the input's type
     offset: float = 0.0
     invert: Literal["never", "always", "auto"] = "never"
 
@@ -78,8 +78,12 @@ class ImageConfig(Section):
         size, channels = (self.height, self.width), 3 if self.mode == "RGB" else 1
         return {"CHW": (channels, *size), "HWC": (*size, channels), "HW": size}[self.layout]
 
-    def spec(self, only_input: str) -> ImageSpec:
-        return ImageSpec(**{**self.model_dump(), "input": self.input or only_input})
+    def scale_for(self, datatype: Datatype) -> float:
+        return default_scale(datatype) if self.scale is None else self.scale
+
+    def spec(self, only_input: TensorSpec) -> ImageSpec:
+        scale = self.scale_for(only_input.datatype)
+        return ImageSpec(**{**self.model_dump(), "input": only_input.name, "scale": scale})
 
 
 class VersionConfig(Section):
@@ -163,8 +167,10 @@ class VersionConfig(Section):
         (tensor,) = self.input
         if self.image.input not in (None, tensor.name):
             yield f"image.input: {self.image.input!r} is not among the inputs"
-        if tensor.data_type in ("TYPE_STRING", "TYPE_BOOL"):
-            yield f"image: input {tensor.name!r} is {tensor.data_type}; pixels are numbers"
+        datatype = DATATYPES[tensor.data_type]
+        unfit = why_pixels_do_not_fit(datatype, self.image.scale_for(datatype), self.image.offset)
+        if unfit is not None:
+            yield f"image: {unfit} (input {tensor.name!r})"
         if not _fits(tensor.dims, self.image.row_shape):
             yield (
                 f"image: makes rows of shape {list(self.image.row_shape)}, and input {tensor.name!r} "

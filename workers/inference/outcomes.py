@@ -79,4 +79,5 @@ def _encode(signature: Signature, item: Item, outputs: Mapping[str, Array]) -> P
         return encode_predictions(signature, outputs)
     wanted = item.request.outputs
     chosen = {name: outputs[name] for name in wanted} if wanted else outputs
-    return encode_response(item.job.model, item.job.version, item.job.id, chosen, item.request.binary_outputs)
+    told_id = item.request.id or item.job.id  # the protocol has the request's id echoed
+    return encode_response(item.job.model, item.job.version, told_id, chosen, item.request.binary_outputs)

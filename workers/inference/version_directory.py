@@ -104,7 +104,7 @@ def _signature(config: VersionConfig, path: Path, directory: Path, pins: tuple[P
         inputs=inputs,
         outputs=tuple(_output(tensor, path, directory, pins) for tensor in config.output),
         features=config.features,
-        image=config.image.spec(inputs[0].name) if config.image else None,
+        image=config.image.spec(inputs[0]) if config.image else None,
     )
 
 

@@ -69,6 +69,21 @@ def test_a_classifier_of_words_answers_with_words(tmp_path: Path) -> None:
     assert answered["label"].tolist() == ["setosa", "virginica"]
 
 
+@pytest.mark.parametrize("classes", [(False, True), (0.0, 1.0)], ids=["booleans", "floats"])
+def test_classes_are_spelled_as_the_graphs_answers_spell_them(tmp_path: Path, classes: tuple[Any, Any]) -> None:
+    estimator = LogisticRegression(max_iter=500).fit(X, np.array(classes)[(IRIS.target == 0).astype(int)])
+    assert exported(tmp_path, estimator, "--trust").exit_code == 0
+    labels = (tmp_path / "models" / "iris" / "labels.txt").read_text().split()
+    answered = load("iris/1", repository=tmp_path / "models").run({"features": X})
+    assert {str(label) for label in answered["label"]} == set(labels)
+
+
+def test_classes_that_are_no_lines_of_a_file_are_told_by_their_place(tmp_path: Path) -> None:
+    estimator = LogisticRegression(max_iter=500).fit(X, np.array([" a", "b\nc"])[(IRIS.target == 0).astype(int)])
+    assert exported(tmp_path, estimator, "--trust").exit_code == 0
+    assert not (tmp_path / "models" / "iris" / "labels.txt").exists()
+
+
 @pytest.mark.parametrize(
     "estimator", [LinearRegression().fit(X, IRIS.target), StandardScaler().fit(X)], ids=["regressor", "transformer"]
 )

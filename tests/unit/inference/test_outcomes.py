@@ -53,6 +53,13 @@ def test_only_the_outputs_asked_for_are_given_in_the_order_asked() -> None:
     assert [each["name"] for each in body["outputs"]] == ["double"]  # type: ignore[attr-defined]
 
 
+def test_a_response_has_the_id_that_its_request_gave_else_that_of_the_job() -> None:
+    named = item(job=lane_job(payload=request_json([3.0], id="my-request-7")))
+    assert result_of(named, outputs(3.0))[0]["id"] == "my-request-7"
+    unnamed = item(3.0)
+    assert result_of(unnamed, outputs(3.0))[0]["id"] == unnamed.job.id
+
+
 def test_outputs_asked_for_as_binary_follow_the_json() -> None:
     asked = [{"name": "double", "parameters": {"binary_data": True}}, {"name": "same"}]
     job = item(job=lane_job(payload=request_json([3.0], outputs=asked)))

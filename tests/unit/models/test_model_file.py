@@ -10,6 +10,7 @@ from tests.unit.models.repositories import Fields, fields, why_not, write_model
 from workers.inference.model_file import MAX_BYTES, read_model_file
 
 TEXT = {"name": "text", "data_type": "TYPE_STRING", "dims": []}
+PIXELS = {"name": "image", "data_type": "TYPE_UINT8", "dims": [8, 8]}
 IMAGE = {"width": 8, "height": 8, "mode": "L", "layout": "HW"}
 SECOND_INPUT = [*fields()["input"], {"name": "other", "data_type": "TYPE_FP32", "dims": [1]}]
 
@@ -71,7 +72,15 @@ def tokenizer(**changes: Any) -> Fields:
         (fields(image={**IMAGE, "mode": "RGB"}), "image.layout: HW has no place for the three channels of mode RGB"),
         (fields(image={**IMAGE, "input": "picture"}), "image.input: 'picture' is not among the inputs"),
         (fields(image=IMAGE, input=SECOND_INPUT), "image: an image makes one input, and the model has 2"),
-        (fields(image=IMAGE, input=[TEXT]), "image: input 'text' is TYPE_STRING; pixels are numbers"),
+        (fields(image=IMAGE, input=[TEXT]), "image: pixels are numbers, and the input is BYTES (input 'text')"),
+        (fields(image={**IMAGE, "scale": 1 / 255}, input=[PIXELS]), "scale and offset must be whole numbers"),
+        (
+            fields(image={**IMAGE, "scale": 0}, input=[PIXELS]),
+            "scale and offset must be whole numbers, and scale not 0",
+        ),
+        (fields(image={**IMAGE, "offset": 0.5}, input=[PIXELS]), "scale and offset must be whole numbers"),
+        (fields(image={**IMAGE, "scale": 2}, input=[PIXELS]), "pixels become 0 to 510, and UINT8 holds 0 to 255"),
+        (fields(image={**IMAGE, "offset": -1}, input=[PIXELS]), "pixels become -1 to 254, and UINT8 holds 0 to 255"),
         (fields(features=["age"]), "features: 1 names do not fit input 'image' with dims [8, 8]"),
         (fields(features=["age", "age"]), "features: 'age' is listed twice"),
         (fields(features=["age"], input=SECOND_INPUT), "features: names the columns of one input"),

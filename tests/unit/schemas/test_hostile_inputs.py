@@ -43,22 +43,21 @@ def read_or_refused(signature: Signature, payload: Payload) -> None:
     """Read, and then read by a worker, too; or refused with something that the sender can mend."""
     refusal: PenstockError | None = None
     try:
-        given_input = checked(signature, payload)
+        taken = checked(signature, payload)
     except PenstockError as error:
         refusal = error
+    else:
+        assert parse_request(signature, taken.payload).rows == taken.rows >= 1
     if refusal is not None:
         assert 400 <= refusal.status < 500
-        assert 0 < len(refusal.body().message) < 5000
-        return
-    assert parse_request(signature, given_input.payload).rows == given_input.rows >= 1
+        assert 0 < len(refusal.body().message) <= 2000
 
 
+HUGE = "1" + "0" * 5000
 names = st.sampled_from(["x", "name", "y", "age", "height", "b64", "inputs", "data", "parameters", ""]) | st.text(
     max_size=3
 )
-numbers = st.sampled_from(
-    ["0", "-0", "1e39", "-1e400", "1" + "0" * 5000, "NaN", "-Infinity", "2" * 20, "0.5", "-1", "255"]
-)
+numbers = st.sampled_from(["0", "-0", "1e39", "-1e400", HUGE, "NaN", "-Infinity", "2" * 20, "0.5", "-1", "255"])
 scalars = (
     numbers
     | st.sampled_from(["null", "true", '"\\ud800"', '"\\udc00x"', '"\\u0000"', '"aGk="', "nul", ""])
@@ -139,6 +138,7 @@ def jpeg(*, progressive: bool) -> bytes:
 
 
 CHUNKS = [b"eXIf", b"iCCP", b"gAMA", b"pHYs", b"tRNS", b"zTXt", b"iTXt", b"tEXt", b"acTL", b"fcTL", b"PLTE", b"IHDR"]
+XMP = b"XML:com.adobe.xmp\0\0\0\0\0<tiff:Orientation"
 CONTENTS = [
     b"",
     b"\0",
@@ -191,9 +191,7 @@ def test_any_odd_picture(data: bytes) -> None:
     read_or_refused(SIGNATURES[-1], Payload(data, "image/png"))
 
 
-@pytest.mark.parametrize(
-    "error", [MemoryError, RecursionError, SyntaxError, OverflowError, ZeroDivisionError, KeyError]
-)
+@pytest.mark.parametrize("error", [MemoryError, RecursionError, SyntaxError, OverflowError, KeyError])
 def test_whatever_a_decoder_raises_is_a_refusal(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
     def fail(*_: Any) -> Any:
         raise error

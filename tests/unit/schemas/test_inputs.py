@@ -1,5 +1,6 @@
 """The forms in which inputs may come, each brought into the one that travels."""
 
+import base64
 import io
 import json
 from typing import Any
@@ -13,7 +14,7 @@ from PIL import Image
 from schemas.errors import InvalidInput, RequestError, UnsupportedMediaType
 from schemas.jobs import Answer, Payload
 from schemas.oip import parse_request
-from schemas.signature import ImageSpec, Signature, TensorSpec
+from schemas.signature import ImageSpec, Signature, TensorSpec, default_scale
 from tests.unit.schemas.reading import checked
 
 Y = (TensorSpec("y", "FP32", (-1,)),)
@@ -148,6 +149,51 @@ def test_an_image_becomes_one_row() -> None:
     image = parse_request(DIGITS, given.payload).inputs["image"]
     assert (given.rows, given.answer, image.shape) == (1, Answer.PREDICTIONS, (1, 8, 8))
     np.testing.assert_allclose(image, 1.0)
+
+
+@pytest.mark.parametrize("kind", ["image/jpeg", "image/jpg", "IMAGE/JPG; q=1"])
+def test_a_jpeg_is_a_jpeg_by_either_name(kind: str) -> None:
+    file = io.BytesIO()
+    Image.new("L", (8, 8), 255).save(file, "JPEG")
+    assert checked(DIGITS, Payload(file.getvalue(), kind)).rows == 1
+
+
+def base64_of(image: bytes) -> dict[str, str]:
+    return {"b64": base64.b64encode(image).decode()}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"instances": [base64_of(png((8, 8))), base64_of(png((9, 9), 0))]},
+        {"instances": [{"image": base64_of(png((8, 8)))}, {"image": base64_of(png((9, 9), 0))}]},
+        {"features": [{"image": base64_of(png((8, 8)))}, {"image": base64_of(png((9, 9), 0))}]},
+    ],
+)
+def test_images_stand_in_json_as_base64_one_a_row(value: Any) -> None:
+    given = checked(DIGITS, Payload(json.dumps(value).encode()))
+    image = parse_request(DIGITS, given.payload).inputs["image"]
+    assert given.rows == 2
+    np.testing.assert_array_equal(image, [np.ones((8, 8)), np.zeros((8, 8))])
+
+
+@pytest.mark.parametrize("row", [{"b64": "***"}, {"b64": "aGk="}, {"b65": ""}, {"b64": "", "x": 1}])
+def test_a_row_that_is_no_image_is_refused(row: Any) -> None:
+    refusal(DIGITS, {"instances": [base64_of(png((8, 8))), row]})
+
+
+def test_pixels_arrive_whole_in_an_input_of_integers() -> None:
+    spec = ImageSpec("image", 4, 4, mode="L", layout="HW", scale=default_scale("UINT8"))
+    signature = Signature(inputs=(TensorSpec("image", "UINT8", (-1, 4, 4)),), outputs=Y, image=spec)
+    given = checked(signature, Payload(png((4, 4), 200), "image/png"))
+    assert parse_request(signature, given.payload).inputs["image"].tolist() == [[[200] * 4] * 4]
+
+
+def test_pixels_that_an_input_of_integers_does_not_hold_are_refused() -> None:
+    spec = ImageSpec("image", 4, 4, mode="L", layout="HW", scale=2.0)
+    signature = Signature(inputs=(TensorSpec("image", "UINT8", (-1, 4, 4)),), outputs=Y, image=spec)
+    with pytest.raises(InvalidInput, match="does not hold"):
+        checked(signature, Payload(png((4, 4), 200), "image/png"))
 
 
 def test_a_model_without_images_takes_none() -> None:
