@@ -6,6 +6,7 @@ A program of its own, so that what it costs is not taken for what the gateway ta
 import asyncio
 import gzip
 import io
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -178,5 +179,6 @@ async def main(port: int, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    os.nice(19)  # it stands for machines elsewhere, which take nothing of this one
     with suppress(KeyboardInterrupt):
         asyncio.run(main(int(sys.argv[1]), sys.argv[2:]))
