@@ -7,6 +7,7 @@ import asyncio
 import gzip
 import io
 import os
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -87,13 +88,14 @@ async def full_heads(reader: Reader, writer: Writer) -> None:
     """As large as may be, one request behind the other, with bodies that nobody asks for."""
     head = b"GET /v1/models HTTP/1.1\r\nHost: gateway\r\nX: " + b"y" * 30_000 + b"\r\nContent-Length: 60000\r\n\r\n"
     writer.transport.pause_reading()  # type: ignore[attr-defined]
-    await pour(reader, writer, b"", head + b"z" * 60_000, 2 * MiB)
+    await pour(reader, writer, b"", head + b"z" * 60_000, 400_000)
 
 
 async def unread_answers(reader: Reader, writer: Writer) -> None:
     """Ask for much, and read none of it."""
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     writer.transport.pause_reading()  # type: ignore[attr-defined]
-    await pour(reader, writer, b"", b"GET /openapi.json HTTP/1.1\r\nHost: gateway\r\n\r\n" * 10, 20_000)
+    await pour(reader, writer, b"", b"GET /openapi.json HTTP/1.1\r\nHost: gateway\r\n\r\n" * 10, 2_000)
 
 
 async def send(reader: Reader, writer: Writer, path: str, body: bytes, *headers: str) -> None:
