@@ -11,8 +11,10 @@ from typing import Annotated, Final
 
 import msgspec
 
+from schemas.document import FORMS
 from schemas.errors import InvalidInput
-from schemas.inputs import FORMS
+from schemas.malformed import why_not_json
+from schemas.members import members
 from schemas.topics import LaneClass
 
 
@@ -63,7 +65,6 @@ class _OnlyCustomId(msgspec.Struct, frozen=True):
 NULL: Final = msgspec.Raw(b"null")
 READ_HERE: Final = frozenset({"input", *_Fields.__struct_fields__})
 
-_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _fields_decoder = msgspec.json.Decoder(_Fields)
 _custom_id_decoder = msgspec.json.Decoder(_OnlyCustomId)
 
@@ -79,14 +80,24 @@ def custom_id_of(raw: bytes) -> str | None:
 def read_line(number: int, raw: bytes, defaults: LineDefaults) -> JobLine:
     """The job of line `number`, counted from 1. Raises `InvalidInput` naming the field and the rule."""
     try:
-        fields = _object_decoder.decode(raw)
+        fields = _members(raw)
         if "input" in fields:
             return _from_envelope(number, raw, fields, defaults)
         return _from_payload(number, raw, fields, defaults)
     except msgspec.ValidationError as error:
         raise InvalidInput(f"not a job: {error}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"not valid JSON: {error}") from error
+        raise InvalidInput(f"not valid JSON: {why_not_json(error, raw)}") from error
+
+
+def _members(raw: bytes) -> dict[str, msgspec.Raw]:
+    """The line's members. Raises `InvalidInput` for two of one name: a decoder would drop one of them unseen."""
+    fields: dict[str, msgspec.Raw] = {}
+    for name, value in members(raw):
+        if name in fields:
+            raise InvalidInput(f"{name[:64]} is given twice", param=name[:64])
+        fields[name] = value
+    return fields
 
 
 def _from_envelope(number: int, raw: bytes, fields: dict[str, msgspec.Raw], defaults: LineDefaults) -> JobLine:
