@@ -20,7 +20,7 @@ _EXAMPLE_IMAGE: Final = {"instances": [[[0, 5, 13, 9, 1, 0, 0, 0]] * 8]}
 _IDEMPOTENCY: Final = parameter(
     "Idempotency-Key",
     "Makes a retry safe: the same key with the same request gives the first answer again. At most 255 characters.",
-    {"type": "string", "maxLength": 257},  # two more where it is quoted
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~]+$"},  # or that in quotes
 )
 _PREFER: Final = parameter(
     "Prefer", "`wait=N`: wait for the result, at most N (60) seconds. `respond-async`: answer at once."

@@ -20,7 +20,7 @@ INLINE_BYTES: Final = 32 * 1024
 READ_FACTOR: Final = 80
 # An image that takes more than this once it is unpacked goes to a thread, too, however small its file is.
 INLINE_IMAGE_BYTES: Final = 1024 * 1024
-# Each image may take 200 MB and a core.
+# Each image may take some 120 MB and a core.
 IMAGE_THREADS: Final = 2
 
 

@@ -17,7 +17,7 @@ from workers.inference.backends.reference_inputs import given_inputs
 from workers.inference.batching.compatibility import BatchCompatibility, Dimension
 from workers.inference.batching.padding import PaddedInput, Padding
 from workers.inference.batching.pending_job import PendingJob
-from workers.inference.batching.ragged_rows import RaggedRows
+from workers.inference.batching.ragged_rows import RaggedRows, Rows
 from workers.inference.decoding.record_decoder import INLINE_TEXT_BYTES, Ended, RecordDecoder
 from workers.inference.decoding.tokenizer import (
     CHUNK_TEXTS,
@@ -80,7 +80,7 @@ PAD = PaddedInput((1,), 3)
 PADDING = Padding({"input_ids": PAD, "attention_mask": PaddedInput((1,)), "token_type_ids": PaddedInput((1,))})
 
 
-def padded(tensors: Mapping[str, RaggedRows]) -> dict[str, Array]:
+def padded(tensors: Mapping[str, Rows]) -> dict[str, Array]:
     return PADDING.stack([tensors])
 
 

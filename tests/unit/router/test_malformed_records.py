@@ -15,7 +15,8 @@ from workers.router.submission import Limits
 CATALOG = CatalogSnapshot()
 for _name, _signature in SIGNATURES.items():
     CATALOG = CATALOG.with_entry(entry(_name, "1", _signature))
-CODES = {error.code: error for error in (RequestError, *RequestError.__subclasses__())}
+KINDS: list[type[PenstockError]] = [RequestError, *RequestError.__subclasses__()]
+STATUSES = {kind.code: kind.status for kind in KINDS}
 
 
 def record_of(sent: Sent) -> Record:
@@ -32,6 +33,5 @@ def test_its_job_fails_with_the_field_and_the_rule(case: str) -> None:
     end = decision.terminal
     assert (end.id, end.status, decision.unforeseen) == ("order-7", Status.FAILED, None)
     assert end.error is not None
-    found: type[PenstockError] = CODES[end.error.code]
-    assert (found.status, end.error.param) == (refusal.status, refusal.param)
+    assert (STATUSES[end.error.code], end.error.param) == (refusal.status, refusal.param)
     assert refusal.words in end.error.message
