@@ -8,9 +8,9 @@ from typing import Any, Literal
 import msgspec
 
 from gateway.links import JobUrls, Links
-from gateway.results import as_json
 from schemas.errors import ErrorBody
 from schemas.jobs import Job, Status
+from schemas.results import as_json
 
 
 class JobDocument(msgspec.Struct, frozen=True, kw_only=True):

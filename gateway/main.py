@@ -32,7 +32,7 @@ from runtime.http_server import LimitedServer, show
 from runtime.lifecycle import SideTasks, run_role
 from runtime.logs import configure_logs, get_logger
 from runtime.metrics import watch_loop_lag
-from runtime.process import StoppedEarly, open_patiently
+from runtime.process import StoppedEarly, listen, open_patiently
 from runtime.reading import InputReader
 from runtime.settings import load
 from schemas.errors import ConfigurationError
@@ -191,8 +191,7 @@ def http_limits(settings: GatewaySettings) -> HttpLimits:
 def listening(settings: GatewaySettings) -> socket.socket:
     """The gateway's socket. Raises `ConfigurationError` where it cannot be had."""
     host, port = settings.gateway_host, settings.gateway_port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        return listen(host, port, BACKLOG)
     except OSError as error:
         raise ConfigurationError(f"PENSTOCK_GATEWAY_PORT: cannot listen on {host}:{port}: {error.strerror}") from error

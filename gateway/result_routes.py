@@ -14,10 +14,10 @@ from gateway.job_routes import JobId
 from gateway.negotiation import wants_binary
 from gateway.problems import Headers, render_job_error
 from gateway.responses import respond
-from gateway.results import as_binary, as_json
 from gateway.services import Services
 from schemas.errors import NotFound, ResultNotReady, Unavailable
 from schemas.jobs import Job, Status
+from schemas.results import as_binary, as_json
 from stores.seams import CANCELED
 
 VARY: Final = (b"vary", b"accept")

@@ -67,11 +67,17 @@ async def serve(settings: ProcessSettings, role: Role, stop: asyncio.Event) -> N
 def listening(settings: HealthSettings) -> socket.socket:
     """The socket of the health server. Raises `ConfigurationError` where it cannot be had."""
     host, port = settings.health_host, settings.health_port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family)
+        return listen(host, port)
     except OSError as error:
         raise ConfigurationError(f"PENSTOCK_HEALTH_PORT: cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+def listen(host: str, port: int, backlog: int | None = None) -> socket.socket:
+    """A server's socket; `::` listens for both families, as everywhere else. Raises `OSError`."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server((host, port), family=family, backlog=backlog, dualstack_ipv6=both)
 
 
 async def _serve_health(checks: Mapping[str, Check], listener: socket.socket) -> None:

@@ -6,12 +6,16 @@ from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import asyncpg
+import hypothesis
 import pytest
 import pytest_asyncio
 
 from stores.postgres import migrate
 from tests.services import service_source
 from tests.sharing import pytest_xdist_make_scheduler
+
+# `make check` takes it: the same properties, tried on fewer examples.
+hypothesis.settings.register_profile("quick", max_examples=20)
 
 __all__ = ["pytest_xdist_make_scheduler"]  # pytest looks for hooks here
 

@@ -1,17 +1,13 @@
-"""A record that cannot be worked on, as it goes to its dead-letter topic: as it was, and why it is there.
-
-Source of the header names: Apache Kafka, KIP-1191 (dead-letter queues of share groups); the error's code is ours.
-"""
+"""A record that cannot be worked on, as it goes to its dead-letter topic: as it was, and why it is there."""
 
 from typing import Final
 
+from schemas.dead_letters import APACHES, CODE_HEADER
 from schemas.errors import PenstockError
 from schemas.records import Headers, OutRecord
 from schemas.topics import Topics
 from workers.consuming.seams import Record
 
-APACHES: Final = "__dlq.errors."
-CODE_HEADER: Final = "ce_errorcode"
 # The reason is for a person to read, and must leave the record small enough to be published.
 MAX_MESSAGE_CHARACTERS: Final = 2000
 

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from schemas.dead_letters import APACHES, CODE_HEADER
 from schemas.errors import RequestError, Undecodable
 from schemas.names import is_job_id
 from schemas.records import Headers
-from workers.dead_letters import APACHES, CODE_HEADER
 
 
 class Place(NamedTuple):

@@ -100,8 +100,14 @@ def submit(
 
 
 def _scheme(to: str) -> str:
-    parts = urlsplit(to)
-    if parts.scheme not in {"http", "https", "kafka"} or not parts.netloc:
+    try:
+        parts = urlsplit(to)
+        addresses = parts.netloc.split(",") if parts.scheme == "kafka" else [parts.netloc]
+        hosts = [urlsplit(f"//{address}") for address in addresses]
+        complete = all(host.hostname and host.port != 0 for host in hosts)
+    except ValueError:  # a port that is none, or half an address
+        parts, complete = urlsplit(""), False
+    if not complete or parts.scheme not in {"http", "https", "kafka"}:
         raise click.BadParameter("must be http://..., https://... or kafka://HOST:PORT", param_hint="--to")
     if parts.scheme == "kafka" and (parts.path.strip("/") or parts.query):
         raise click.BadParameter("kafka:// takes brokers only: kafka://HOST:PORT[,HOST:PORT...]", param_hint="--to")

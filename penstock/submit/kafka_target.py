@@ -7,7 +7,6 @@ from typing import Final
 
 import msgspec
 
-from gateway.results import as_json
 from penstock.submit.outcome import NOTHING, Ending, LineStatus, as_raw, status_of
 from penstock.submit.patience import Patience
 from producers.bulk.lines import JobLine
@@ -17,6 +16,7 @@ from schemas.errors import ErrorBody
 from schemas.jobs import Terminal
 from schemas.names import new_job_id
 from schemas.records import OutRecord
+from schemas.results import as_json
 
 SOURCE: Final = "/penstock/submit"
 # A job ends at its deadline; the record that says so takes a moment more.

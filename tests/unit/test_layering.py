@@ -72,6 +72,13 @@ def modules_imported(path: Path) -> Iterator[str]:
             yield node.module or ""
 
 
+@pytest.mark.parametrize("command", ["submit", "dlq"])
+def test_a_client_of_the_stack_needs_nothing_of_its_roles(command: str) -> None:
+    wrong = [(path.name, name) for path in modules(f"penstock/{command}") for name in imports(path)]
+
+    assert {name for _, name in wrong}.isdisjoint({"gateway", "workers", "stores"}), wrong
+
+
 def test_no_module_is_named_for_nothing() -> None:
     wrong = [path for package in ALLOWED for path in modules(package) if path.stem in FORBIDDEN_NAMES]
 

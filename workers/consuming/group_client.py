@@ -18,6 +18,8 @@ REBALANCE_BEYOND_DRAIN_S: Final = 15.0
 JOIN_BEYOND_DRAIN_S: Final = 25.0
 # All else is answered at once, or by a broker that is gone.
 REQUEST_TIMEOUT_S: Final = 10.0
+# How soon partitions that were added, and a topic that was deleted and made again, are noticed; default 5 min.
+METADATA_MAX_AGE_MS: Final = 10_000
 
 
 class ConsumingLimits(msgspec.Struct, frozen=True):
@@ -52,6 +54,7 @@ def group_client(
         rebalance_timeout_ms=int((drain_limit_s + REBALANCE_BEYOND_DRAIN_S) * 1000),
         request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
         max_poll_interval_ms=24 * 3600 * 1000,  # we poll only while there is room; `watch` is our guard
+        metadata_max_age_ms=METADATA_MAX_AGE_MS,
         max_partition_fetch_bytes=limits.partition_fetch_bytes,
         # Default 1.5 s: how long a broker's answer to "no such member" or a lost coordinator is slept on.
         retry_backoff_ms=100,

@@ -74,6 +74,7 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         self._fetching_since: float | None = None
         self._failing_since: float | None = None
         self._joined = False
+        self._missing = ""
         self._client: AIOKafkaConsumer | None = None
         self._committer: asyncio.Task[None] | None = None
 
@@ -111,6 +112,13 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
     def joined(self) -> bool:
         """Whether this member is in its group, with partitions or, where members outnumber them, without."""
         return self._joined
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing may come, or None."""
+        if not self._joined:
+            return "joining the group"
+        return f"there is no topic {self._missing}" if self._missing else None
 
     @property
     def open_count(self) -> int:
@@ -205,10 +213,19 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         """
         while True:
             await asyncio.sleep(WATCH_INTERVAL_S)
+            self._look_for_topics()
             now = time.monotonic()
             for since in (self._fetching_since, self._failing_since):
                 if since is not None and now - since > self._stuck_after_s:
                     raise QueueUnavailable(f"group {self.group}: no fetch has returned for {self._stuck_after_s:g} s")
+
+    def _look_for_topics(self) -> None:
+        """A topic that was deleted leaves a member with nothing to read, and nothing wrong with it."""
+        assert self._client is not None  # noqa: S101 - set on entering
+        missing = " or ".join(topic for topic in self._topics if not self._client.partitions_for_topic(topic))
+        if missing and missing != self._missing:
+            log.warning("the topic does not exist any more", group=self.group, topic=missing)
+        self._missing = missing
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         self._joined = False

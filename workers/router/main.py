@@ -45,7 +45,7 @@ class RouterRole:
         self.checks: Mapping[str, Check] = {
             "database": lambda: self._database_trouble,
             "catalog": lambda: None if self._catalog_topic.caught_up.is_set() else "the catalog is being read",
-            "group": lambda: None if self._consumer.joined else "joining the group",
+            "group": lambda: self._consumer.trouble,
             "retries": self._why_no_retries,
         }
 

@@ -41,7 +41,7 @@ class SinkRole:
         self._database_trouble: str | None = "the database was not yet reached"
         self.checks: Mapping[str, Check] = {
             "database": lambda: self._database_trouble,
-            "group": lambda: None if self._consumer.joined else "joining the group",
+            "group": lambda: self._consumer.trouble,
         }
 
     async def run(self, stop: asyncio.Event) -> None:

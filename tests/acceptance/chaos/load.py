@@ -1,6 +1,7 @@
 """Clients that never give up: each job is sent with a key of its own until it is accepted."""
 
 import asyncio
+import random
 import time
 import uuid
 from collections import Counter
@@ -153,7 +154,7 @@ class Load:
                 raise GaveUp(f"job {number} was refused: {answer.status_code} {answer.text}")
             if time.monotonic() - began > PATIENCE_S:
                 raise GaveUp(f"job {number} was not accepted within {PATIENCE_S:g} s: {refusal}")
-            await until(time.monotonic() + delay_s)
+            await until(time.monotonic() + max(delay_s, _asked_to_wait_s(answer)))
 
     async def attempt(self, number: int, wait_s: int, turn: int = 0) -> httpx.Response | httpx.TransportError:
         """Ask once: the gateway whose turn it is. Returns the error where the connection was lost or not to be had."""
@@ -169,6 +170,12 @@ class Load:
             return await self._https[(number + turn) % len(self._https)].post("/v1/jobs", json=body, headers=headers)
         except httpx.TransportError as error:
             return error
+
+
+def _asked_to_wait_s(answer: httpx.Response | httpx.TransportError) -> float:
+    """What `Retry-After` says, with some scatter: clients that were refused together do not come back together."""
+    told = answer.headers.get("retry-after", "0") if isinstance(answer, httpx.Response) else "0"
+    return float(told) * random.uniform(0.75, 1.25)  # noqa: S311 - scatter
 
 
 def _refusal(answer: httpx.Response | httpx.TransportError) -> str:

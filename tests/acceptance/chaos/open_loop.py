@@ -1,4 +1,4 @@
-"""An HTTP client that is cheap enough for an open loop: httpx looks at all connections of its pool at each request."""
+"""An HTTP client cheap enough for an open loop: httpx looks at every connection of its pool for each request."""
 
 import asyncio
 import json

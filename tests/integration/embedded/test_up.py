@@ -71,6 +71,32 @@ async def test_the_second_up_finds_the_jobs_of_the_first_and_leaves_no_process_w
     assert (found["id"], found["status"], found["result"]) == (job["id"], "succeeded", job["result"])
 
 
+async def test_what_the_machine_keeps_from_starting_is_told_once_and_tried_until_it_can(
+    tmp_path: Path, data_path: Path
+) -> None:
+    with running_up(tmp_path, "--port", "0", "--data-dir", str(data_path), **QUICK) as up:
+        url = await up.ready()
+        # Given a place that cannot be written to, as on a full disk
+        obstacle = data_path / "kafka" / "server.properties"
+        obstacle.unlink()
+        (obstacle / "in-the-way").mkdir(parents=True)
+        member(up, "kafka.Kafka").kill()
+        await up.says("Kafka cannot be started: Is a directory")
+        # When a role dies meanwhile, it is started again all the same
+        member(up, "penstock", "sink").kill()
+        await up.says("sink was ended by SIGKILL; starting it again")
+        assert up.output.count("Kafka cannot be started") == 1
+        # Then all serves as soon as the reason is gone
+        (obstacle / "in-the-way").rmdir()
+        obstacle.rmdir()
+        await up.says("Kafka runs again", timeout_s=60)
+        await up.says("sink runs again", timeout_s=60)
+        await eventually(lambda: submit(url), 60)
+        up.send(SIGINT)
+        assert await up.ends() == 0
+        assert "Traceback" not in up.output
+
+
 async def test_roles_and_services_that_die_are_started_again_and_serve(tmp_path: Path) -> None:
     with running_up(tmp_path, "--port", "0", "--ephemeral", **QUICK) as up:
         url = await up.ready()

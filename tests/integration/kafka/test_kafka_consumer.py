@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.record import default_records
@@ -15,8 +16,10 @@ from producers.kafka_publisher import KafkaPublisher
 from producers.topics import TopicPlan, ensure_topics
 from runtime.settings import KafkaSettings
 from schemas.errors import QueueUnavailable
+from schemas.records import OutRecord
 from tests.integration.kafka.reading import committed, reading, write
 from tests.waiting import eventually
+from workers.consuming import group_client
 from workers.consuming.group_client import ConsumingLimits
 from workers.consuming.kafka_consumer import KafkaConsumer
 
@@ -165,3 +168,38 @@ async def test_an_unreachable_kafka_is_told_on_joining(group: str, caplog: pytes
     with pytest.raises(QueueUnavailable, match=r"127\.0\.0\.1:1"):
         async with KafkaConsumer(nowhere, group, ["things"]):
             pass
+
+
+async def test_a_topic_that_was_deleted_is_told_and_read_again_soon_after_it_was_made_again(
+    kafka_settings: KafkaSettings,
+    publisher: KafkaPublisher,
+    topic: str,
+    group: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    assert group_client.METADATA_MAX_AGE_MS < 60_000
+    monkeypatch.setattr(group_client, "METADATA_MAX_AGE_MS", 500)
+    caplog.set_level(logging.CRITICAL, "aiokafka")
+    await write(publisher, topic, b"1", b"2", b"3", partition=0)
+    member = KafkaConsumer(kafka_settings, group, [topic], drain_limit_s=0)
+    async with reading(member, finish_within_s=0) as reader:
+        watching = asyncio.create_task(member.watch())
+        await eventually(lambda: len(reader.fetched) == 3)
+        assert member.trouble is None
+        admin = AIOKafkaAdminClient(**kafka_settings.client_options())
+        await admin.start()
+        await admin.delete_topics([topic])
+        await admin.close()
+        await eventually(lambda: member.trouble == f"there is no topic {topic}", timeout_s=20)
+
+        await ensure_topics(kafka_settings, [TopicPlan(topic, 1, {})])
+
+        async def is_written() -> bool:
+            (outcome,) = await publisher.publish_all([OutRecord(topic, b"new", b"new", [], 0)])
+            return outcome is None
+
+        await eventually(is_written, timeout_s=20)
+        await eventually(lambda: reader.values[-1] == b"new", timeout_s=20)
+        await eventually(lambda: member.trouble is None)
+        watching.cancel()

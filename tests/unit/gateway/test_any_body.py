@@ -1,15 +1,20 @@
 """Whatever is sent, the answer is the caller's to mend (4xx) or the job is accepted: never a 500."""
 
 import asyncio
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import orjson
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from starlette.types import ASGIApp
 
 from tests.unit.gateway.house import House
 
-SETTINGS = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Path, body, headers, query -> status.
+Post = Callable[..., int]
+SETTINGS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
@@ -66,7 +71,15 @@ headers = st.lists(
 )
 
 
-async def post(path: str, body: bytes, sent: list[tuple[bytes, bytes]], query: bytes = b"") -> int:
+@pytest.fixture(scope="module")
+def post() -> Iterator[Post]:
+    """One gateway for all that is tried: to build one takes longer than to ask it."""
+    app = House().app
+    with asyncio.Runner() as runner:
+        yield lambda path, body, sent, query=b"": runner.run(status_of(app, path, body, sent, query))
+
+
+async def status_of(app: ASGIApp, path: str, body: bytes, sent: list[tuple[bytes, bytes]], query: bytes) -> int:
     """The status of the answer."""
     statuses: list[int] = []
 
@@ -80,7 +93,7 @@ async def post(path: str, body: bytes, sent: list[tuple[bytes, bytes]], query: b
             assert orjson.loads(message["body"])["error"]["code"]
 
     scope = {"type": "http", "method": "POST", "path": path, "query_string": query, "headers": sent}
-    await House().app(scope, receive, send)
+    await app(scope, receive, send)
     (status,) = statuses
     return status
 
@@ -99,27 +112,27 @@ def _small(value: Any) -> bool:
 
 @SETTINGS
 @given(envelopes)
-def test_any_envelope(envelope: Any) -> None:
-    assert asyncio.run(post("/v1/jobs", dumps(envelope), [])) < 500
+def test_any_envelope(post: Post, envelope: Any) -> None:
+    assert post("/v1/jobs", dumps(envelope), []) < 500
 
 
 @SETTINGS
 @given(payloads, st.sampled_from(["vector", "digits"]))
-def test_any_payload(payload: Any, model: str) -> None:
-    assert asyncio.run(post(f"/v1/models/{model}/jobs", dumps(payload), [])) < 500
+def test_any_payload(post: Post, payload: Any, model: str) -> None:
+    assert post(f"/v1/models/{model}/jobs", dumps(payload), []) < 500
 
 
 @SETTINGS
 @given(st.binary(max_size=300), headers, st.binary(max_size=60))
-def test_any_bytes(body: bytes, sent: list[tuple[bytes, bytes]], query: bytes) -> None:
+def test_any_bytes(post: Post, body: bytes, sent: list[tuple[bytes, bytes]], query: bytes) -> None:
     for path in ("/v1/jobs", "/v1/models/digits/jobs", "/v1/models/vector/versions/1/jobs"):
-        assert asyncio.run(post(path, body, sent, query)) < 500
+        assert post(path, body, sent, query) < 500
 
 
 @SETTINGS
 @given(st.binary(max_size=64), st.integers(0, 400))
-def test_any_tail_of_raw_tensors(tail: bytes, size: int) -> None:
+def test_any_tail_of_raw_tensors(post: Post, tail: bytes, size: int) -> None:
     described = {"name": "x", "shape": [1, 2], "datatype": "FP32", "parameters": {"binary_data_size": size}}
     head = orjson.dumps({"inputs": [described]})
     sent = [(b"inference-header-content-length", b"%d" % len(head))]
-    assert asyncio.run(post("/v1/models/vector/jobs", head + tail, sent)) < 500
+    assert post("/v1/models/vector/jobs", head + tail, sent) < 500

@@ -1,4 +1,8 @@
+import asyncio
+import json
+
 import httpx
+from starlette.types import Message, Receive, Scope, Send
 
 from gateway.front import Front
 from tests.unit.gateway.house import SUBMIT, House, problem
@@ -17,3 +21,29 @@ async def test_probes_are_answered_while_the_gateway_starts() -> None:
         front.app = House().app
         assert (await client.post("/v1/jobs", json=SUBMIT)).status_code == 202
         assert (await client.get("/readyz")).status_code == 200
+
+
+async def test_a_request_that_a_stop_cuts_short_is_answered_with_503_and_never_with_500() -> None:
+    sent: list[Message] = []
+    begun = asyncio.Event()
+
+    async def hanging(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    front = Front({})
+    front.app = hanging
+    request = asyncio.create_task(front({"type": "http", "method": "POST", "path": "/v1/jobs"}, receive, send))
+    await begun.wait()
+    request.cancel("Task cancelled, timeout graceful shutdown exceeded")
+    await request
+    start, body = sent
+    assert start["status"] == 503
+    assert (b"retry-after", b"1") in start["headers"]
+    assert json.loads(body["body"])["error"]["code"] == "outcome_unknown"

@@ -220,6 +220,10 @@ def test_an_address_where_nothing_answers_is_one_clear_line(jobs: Path, to: str)
     ("arguments", "reason"),
     [
         (["--to", "ftp://somewhere"], "must be http://"),
+        (["--to", "http://[::1"], "must be http://"),
+        (["--to", "http://host:port"], "must be http://"),
+        (["--to", "kafka://host:port"], "must be http://"),
+        (["--to", "kafka://host:9092,"], "must be http://"),
         (["--to", "kafka://host:9092/topic"], "brokers only"),
         (["--version", "2"], "--version is a version of --model"),
         (["--concurrency", "0"], "0 is not in the range"),

@@ -2,10 +2,10 @@ import numpy as np
 import orjson
 import pytest
 
-from gateway.results import as_binary, as_json
 from schemas.errors import NotAcceptable
 from schemas.jobs import Payload
 from schemas.oip import OCTET_STREAM, encode_response
+from schemas.results import as_binary, as_json
 from schemas.tensors import Array, to_raw
 
 OUTPUTS: dict[str, Array] = {

@@ -1,0 +1,9 @@
+"""The headers by which a dead letter says why it is there.
+
+Source: Apache Kafka, KIP-1191 (dead-letter queues of share groups); the error's code is ours.
+"""
+
+from typing import Final
+
+APACHES: Final = "__dlq.errors."
+CODE_HEADER: Final = "ce_errorcode"
