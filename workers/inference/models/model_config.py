@@ -94,7 +94,7 @@ class VersionConfig(BatchedConfig):
             *self._repeated_names(),
             *self._warmup_problems(),
             *self._value_problems(),
-            *reference_problems(self),
+            *reference_problems(self.reference_rows, self.input, self.output, self.max_batch_size),
             *self._tokenizer_problems(),
             *self.batching_problems(),
             *self._image_problems(),

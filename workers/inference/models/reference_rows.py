@@ -1,7 +1,7 @@
 """`reference_rows` of model.yaml: rows like those that clients send, and what the model is known to answer to them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from pydantic import Field, NonNegativeFloat
@@ -12,9 +12,6 @@ from schemas.tensors import Array, check_shape, from_json
 from workers.inference.models.data_types import DATATYPES
 from workers.inference.models.model_parameters import Section
 from workers.inference.models.tensor_config import InputConfig, OutputConfig
-
-if TYPE_CHECKING:  # it holds the section that is read here
-    from workers.inference.models.model_config import VersionConfig
 
 
 class ReferenceRows(Section):
@@ -31,32 +28,29 @@ def arrays_of(specs: Sequence[TensorSpec], tensors: Mapping[str, list[Any]], fie
     return {spec.name: _array(spec, tensors[spec.name], f"{field}.{spec.name}") for spec in specs}
 
 
-def reference_problems(config: "VersionConfig") -> Iterator[str]:
-    rows = config.reference_rows
+def reference_problems(
+    rows: ReferenceRows | None, inputs: Sequence[InputConfig], outputs: Sequence[OutputConfig], max_rows: int
+) -> Iterator[str]:
+    """What is wrong with the rows of a version that has these tensors and runs so many rows at once."""
     if rows is None:
         return
-    inputs, outputs = (
-        {tensor.name: tensor for tensor in config.input},
-        {tensor.name: tensor for tensor in config.output},
-    )
-    yield from (f"reference_rows.inputs: {name!r} is missing" for name in inputs if name not in rows.inputs)
+    ins, outs = {tensor.name: tensor for tensor in inputs}, {tensor.name: tensor for tensor in outputs}
+    yield from (f"reference_rows.inputs: {name!r} is missing" for name in ins if name not in rows.inputs)
+    yield from (f"reference_rows.inputs: {name!r} is not among the inputs" for name in rows.inputs if name not in ins)
     yield from (
-        f"reference_rows.inputs: {name!r} is not among the inputs" for name in rows.inputs if name not in inputs
+        f"reference_rows.outputs: {name!r} is not among the outputs" for name in rows.outputs if name not in outs
     )
-    yield from (
-        f"reference_rows.outputs: {name!r} is not among the outputs" for name in rows.outputs if name not in outputs
-    )
-    yield from _tensor_problems(inputs, rows.inputs, "reference_rows.inputs")
-    yield from _tensor_problems(outputs, rows.outputs, "reference_rows.outputs")
+    yield from _tensor_problems(ins, rows.inputs, "reference_rows.inputs")
+    yield from _tensor_problems(outs, rows.outputs, "reference_rows.outputs")
     counts = {len(tensor) for tensor in (*rows.inputs.values(), *rows.outputs.values())}
     if len(counts) > 1:
         yield "reference_rows: all tensors must have as many rows"
-    elif max(counts) > config.max_batch_size:
-        yield f"reference_rows: {max(counts)} rows are more than max_batch_size, {config.max_batch_size}"
+    elif max(counts) > max_rows:
+        yield f"reference_rows: {max(counts)} rows are more than max_batch_size, {max_rows}"
 
 
 def _tensor_problems(
-    declared: "Mapping[str, InputConfig] | Mapping[str, OutputConfig]", tensors: Mapping[str, list[Any]], field: str
+    declared: Mapping[str, InputConfig] | Mapping[str, OutputConfig], tensors: Mapping[str, list[Any]], field: str
 ) -> Iterator[str]:
     for name, rows in tensors.items():
         tensor = declared.get(name)
