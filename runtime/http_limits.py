@@ -23,7 +23,9 @@ UNCOUNTED_BYTES: Final = 8 * 1024
 GRACE_S: Final = 10.0
 # A refused client is given this long to read why, while so much of what it still sends is thrown away.
 LINGER_S: Final = 2.0
-LINGER_BYTES: Final = 1024 * 1024
+LINGER_BYTES: Final = 256 * 1024
+# Of a body that the application has answered before it was whole: many clients read only when they have sent all.
+DRAIN_BYTES: Final = 64 * 1024 * 1024
 # Files and sockets of a process that are no client's: databases, brokers, logs.
 RESERVED_FILES: Final = 96
 MIN_CONNECTIONS: Final = 16

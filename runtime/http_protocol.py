@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from runtime.budget import Holding
 from runtime.http_limits import (
     CUT,
+    DRAIN_BYTES,
     LINGER_BYTES,
     LINGER_S,
     MAX_HEAD_BYTES,
@@ -106,7 +107,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if not self._hears():
-            self._discard(len(data))
+            self._discard(len(data), LINGER_BYTES)
         elif len(data) <= PIECE_BYTES and not self.pipeline:
             self._feed(data)
         else:
@@ -177,7 +178,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._body_bytes += len(body)
         super().on_body(body)
         if self.cycle.response_complete:
-            self._discard(len(body))
+            self._discard(len(body), DRAIN_BYTES)
         else:
             self._count_unread(len(body))
 
@@ -276,12 +277,11 @@ class LimitedProtocol(HttpToolsProtocol):
         elif self._awaited is Awaited.HEAD:
             self._count_heads()
 
-    def _discard(self, some_bytes: int) -> None:
-        """Whoever goes on sending for long costs others time: it has to wait, and is then cut off."""
+    def _discard(self, some_bytes: int, limit_bytes: int) -> None:
+        """Whoever goes on sending for long after its answer costs others time."""
         self._discarded_bytes += some_bytes
-        if self._discarded_bytes > LINGER_BYTES:
-            self._deaf = True
-            self.flow.pause_reading()
+        if self._discarded_bytes > limit_bytes:
+            self._cut("not_heard")
 
     def _count_unread(self, more_bytes: int) -> None:
         try:

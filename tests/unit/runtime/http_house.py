@@ -77,10 +77,6 @@ class HttpHouse:
         return self.budget.held_bytes - self.connections.limits.connections * CONNECTION_BYTES
 
     @property
-    def pauses(self) -> bool:
-        return any(each.flow.read_paused for each in self.server.server_state.connections)  # type: ignore[union-attr]
-
-    @property
     def awaits_head(self) -> bool:
         return any(each._awaited is Awaited.HEAD for each in self.server.server_state.connections)  # type: ignore[union-attr]
 
