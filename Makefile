@@ -31,6 +31,10 @@ test: lint types ## Everything CI checks; two processes share the tests, which m
 chaos: $(VENV)/everything ## Kill everything, piece by piece, under 50,000 jobs, and count what is lost: nothing
 	$(BIN)/python -m tests.acceptance.chaos $(CHAOS)
 
+.PHONY: soak
+soak: $(VENV)/everything ## Beset a gateway with silent, slow and greedy clients, and see how honest ones fare
+	$(BIN)/python -m tests.acceptance.soak $(SOAK)
+
 .PHONY: lint
 lint: $(VENV)/everything ## Ruff: rules and format
 	$(BIN)/ruff check .

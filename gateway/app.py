@@ -8,12 +8,14 @@ from fastapi import FastAPI
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway.cross_site import CrossSiteCheck
 from gateway.docs_page import add_docs_routes
 from gateway.error_routes import add_error_handlers
 from gateway.job_routes import add_job_routes
 from gateway.metrics import count_request
 from gateway.model_routes import add_model_routes
 from gateway.openapi_document import TITLE, document
+from gateway.problems import render_problem
 from gateway.process_routes import add_process_routes
 from gateway.responses import json
 from gateway.result_routes import add_result_routes
@@ -21,6 +23,7 @@ from gateway.services import Services
 from gateway.submit_endpoint import SubmitEndpoint
 from gateway.submit_request import submit_target
 from runtime.logs import get_logger
+from schemas.errors import CrossSite, PenstockError
 
 log = get_logger(__name__)
 
@@ -31,9 +34,16 @@ class GatewayApp:
     def __init__(self, services: Services) -> None:
         self._submit = SubmitEndpoint(services)
         self._pages = pages(services)
+        settings = services.settings
+        self._cross_site = CrossSiteCheck(settings.public_base_url, settings.gateway_host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            return
+        try:
+            self._cross_site.check(scope["method"], scope["headers"])
+        except CrossSite as error:
+            await refuse(error, UNMATCHED, scope, send)
             return
         if scope["method"] == "POST":
             target = submit_target(scope["path"])
@@ -61,6 +71,15 @@ class GatewayApp:
             log.error("a request failed", method=method, path=scope["path"], exc_info=error)
         route: Any = inner.get("route")
         count_request(getattr(route, "path_format", UNMATCHED), method, code, time.perf_counter() - began_s)
+
+
+async def refuse(error: PenstockError, route: str, scope: Scope, send: Send) -> None:
+    """Answer a request of which nothing more is looked at."""
+    status, headers, body = render_problem(error)
+    headers = [*headers, (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+    count_request(route, scope["method"], status, 0)
 
 
 def pages(services: Services) -> FastAPI:

@@ -7,8 +7,6 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
-import uvicorn
-
 from gateway.app import GatewayApp
 from gateway.front import Front
 from gateway.in_flight import InFlight
@@ -17,6 +15,7 @@ from gateway.lane_poller import LanePoller
 from gateway.links import Links
 from gateway.metrics import IN_FLIGHT, WAITERS
 from gateway.model_life import ModelLife
+from gateway.problems import render_problem
 from gateway.services import Services
 from gateway.settings import GatewaySettings
 from gateway.store_probe import StoreProbe
@@ -27,7 +26,9 @@ from producers.kafka_publisher import KafkaPublisher
 from producers.model_states import ModelStates, model_states_topic
 from runtime.budget import MemoryBudget
 from runtime.clock import now_utc
-from runtime.health import Check, QuietServer
+from runtime.health import Check
+from runtime.http_limits import Connections, HttpLimits, fitting_connections
+from runtime.http_server import LimitedServer, show
 from runtime.lifecycle import SideTasks, run_role
 from runtime.logs import configure_logs, get_logger
 from runtime.metrics import watch_loop_lag
@@ -42,8 +43,8 @@ from stores.redis import RedisNews, RedisSignals
 log = get_logger(__name__)
 
 BACKLOG: Final = 2048
-# Longer than the idle limits of common proxies, so that it is they who close, never we under a request of theirs.
-KEEP_ALIVE_S: Final = 75
+# Of the connections: the others are for requests that are answered at once.
+WAITING_SHARE: Final = 0.75
 # Requests leave no cycles behind; looking for some after every 700 allocations costs a quarter of a submit.
 GC_THRESHOLDS: Final = (20_000, 20, 50)
 NO_REDIS: Final = "Redis cannot be reached: whoever waits for a job is answered up to a quarter of a second late"
@@ -65,7 +66,8 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     with listening(settings) as listener:
         gateway = Gateway(settings)
         front = Front(gateway.checks)
-        server = QuietServer(server_config(settings, front))
+        server = LimitedServer(front, gateway.connections, drain_timeout_s=settings.gateway_drain_timeout_s)
+        show(gateway.connections)
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         serving.add_done_callback(lambda _: stop.set())
         log.info("listening", address="{}:{}".format(*listener.getsockname()[:2]), url=settings.public_base_url)
@@ -84,6 +86,7 @@ class Gateway:
     def __init__(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self._budget = MemoryBudget(settings.memory_budget_bytes)
+        self.connections = Connections(http_limits(settings), self._budget, render_problem)
         dsn = settings.postgres_dsn.get_secret_value()
         redis_url, prefix = settings.redis_url.get_secret_value(), settings.topic_prefix
         self._publisher = KafkaPublisher(settings)
@@ -98,7 +101,7 @@ class Gateway:
         self._depths = LaneDepths(settings.gateway_max_lane_depth)
         self._poller = LanePoller(settings, self._depths, self._lanes)
         self._probe = StoreProbe(self._jobs)
-        self._waiters = Waiters(self._jobs, self._news, limit=settings.gateway_max_waiters)
+        self._waiters = Waiters(self._jobs, self._news, limit=self._most_waiters())
         self._submissions = Submissions(self._admissions, self._publisher, settings.topics)
         self._stopping = False
         self.checks: dict[str, Check] = {
@@ -111,7 +114,7 @@ class Gateway:
     async def run(
         self,
         front: Front,
-        server: QuietServer,
+        server: LimitedServer,
         serving: "asyncio.Task[None]",
         stack: AsyncExitStack,
         stop: asyncio.Event,
@@ -143,6 +146,9 @@ class Gateway:
         await serving
         await self._submissions.drain()
 
+    def _most_waiters(self) -> int:
+        return min(self._settings.gateway_max_waiters, int(WAITING_SHARE * self.connections.limits.connections))
+
     def _services(self) -> Services:
         settings = self._settings
         in_flight = InFlight(settings.gateway_max_in_flight)
@@ -173,18 +179,12 @@ class Gateway:
         ]
 
 
-def server_config(settings: GatewaySettings, app: Front) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,  # nothing here depends on who the client says it is
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=settings.gateway_drain_timeout_s,
+def http_limits(settings: GatewaySettings) -> HttpLimits:
+    return HttpLimits(
+        connections=fitting_connections(settings.gateway_max_connections),
+        head_timeout_s=settings.gateway_head_timeout_s,
+        idle_timeout_s=settings.gateway_idle_timeout_s,
+        min_bytes_per_s=settings.gateway_min_bytes_per_s,
     )
 
 

@@ -4,6 +4,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from runtime.http_limits import CONNECTION_BYTES
 from runtime.reading import READ_FACTOR
 from runtime.settings import KafkaSettings, LogSettings, MemorySettings, PostgresSettings, RedisSettings
 
@@ -11,8 +12,10 @@ DAY_S = 24 * 60 * 60
 
 
 class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, MemorySettings, LogSettings):
-    # It serves other machines.
-    gateway_host: str = Field("0.0.0.0", description="address that the API listens on")  # noqa: S104
+    # Whoever reaches the API may use all of it. To serve other machines is a decision; our images have made it.
+    gateway_host: str = Field(
+        "127.0.0.1", description="address that the API listens on; `0.0.0.0` (as in our images) to serve other machines"
+    )
     gateway_port: int = Field(8080, ge=0, le=65535, description="port of the API; 0 picks a free one")
     public_base_url: str = Field(
         "http://localhost:8080", description="where clients reach the gateway; begins every URL it hands out"
@@ -20,11 +23,32 @@ class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, MemorySett
     gateway_max_body_bytes: int = Field(
         4 * 1024 * 1024, ge=1024, description="largest request body, as sent and once decompressed"
     )
+    gateway_max_connections: int = Field(
+        4096,
+        ge=16,
+        description="clients' connections at a time, or as many as the process may open files for; "
+        "beyond it the one that has been silent for the longest is closed",
+    )
+    gateway_head_timeout_s: float = Field(
+        10, gt=0, le=600, description="how long a client may take for its first byte, and for the head of a request"
+    )
+    # Longer than the idle limits of common proxies, so that it is they who close, never we under a request of theirs.
+    gateway_idle_timeout_s: float = Field(
+        75, gt=0, le=3600, description="how long a connection may be idle between two requests"
+    )
+    gateway_min_bytes_per_s: int = Field(
+        4096,
+        ge=1,
+        description="how fast bodies are sent and answers read at least, after 10 s in which they need not be",
+    )
     gateway_max_in_flight: int = Field(
         4096, ge=1, description="submits being admitted at a time; beyond it clients are told to try again"
     )
     gateway_max_waiters: int = Field(
-        20_000, ge=0, description="requests that may wait for a job at a time; others are answered at once"
+        20_000,
+        ge=0,
+        description="requests that may wait for a job at a time, at most three quarters of all connections; "
+        "others are answered at once",
     )
     gateway_max_lane_depth: int = Field(
         100_000, ge=1, description="records a lane may hold before its submits are answered 429"
@@ -36,11 +60,12 @@ class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, MemorySett
     @model_validator(mode="after")
     def _one_body_fits(self) -> "GatewaySettings":
         # As sent, as unpacked, and while it is checked.
-        needed_bytes = (2 + READ_FACTOR) * self.gateway_max_body_bytes
-        if self.memory_budget_bytes < needed_bytes:
+        body_bytes = (2 + READ_FACTOR) * self.gateway_max_body_bytes
+        connections_bytes = CONNECTION_BYTES * self.gateway_max_connections
+        if self.memory_budget_bytes < body_bytes + connections_bytes:
             raise ValueError(
-                f"PENSTOCK_MEMORY_BUDGET_BYTES is below the {needed_bytes} that checking a body of "
-                "PENSTOCK_GATEWAY_MAX_BODY_BYTES may take"
+                f"PENSTOCK_MEMORY_BUDGET_BYTES is {self.memory_budget_bytes}; PENSTOCK_GATEWAY_MAX_CONNECTIONS need "
+                f"{connections_bytes}, and checking a body of PENSTOCK_GATEWAY_MAX_BODY_BYTES {body_bytes}"
             )
         if self.gateway_default_timeout_s > self.gateway_max_timeout_s:
             raise ValueError("PENSTOCK_GATEWAY_DEFAULT_TIMEOUT_S is above PENSTOCK_GATEWAY_MAX_TIMEOUT_S")

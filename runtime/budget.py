@@ -21,12 +21,15 @@ HELD_BYTES = Gauge("penstock_memory_held_bytes", "What the process holds of what
 class MemoryBudget:
     """At most `limit_bytes` are held at a time, over all uses. Whoever is refused has to wait, or to be told so."""
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, *, shown: bool = True) -> None:
+        """`shown` as the process's metric; a part with a small budget of its own is not."""
         self.limit_bytes = limit_bytes
         self._held_bytes = 0
         self._by_use: dict[str, int] = {}
         self._lock = threading.Lock()
-        BUDGET_BYTES.set(limit_bytes)
+        self._shown = shown
+        if shown:
+            BUDGET_BYTES.set(limit_bytes)
 
     @property
     def held_bytes(self) -> int:
@@ -36,7 +39,8 @@ class MemoryBudget:
         """A place to count what is held for `use` (a label of the metric: one of a few words). Holds nothing yet."""
         if use not in self._by_use:
             self._by_use[use] = 0
-            HELD_BYTES.labels(use).set_function(lambda: self._by_use[use])
+            if self._shown:
+                HELD_BYTES.labels(use).set_function(lambda: self._by_use[use])
         return Holding(self, use)
 
     def take(self, payload_bytes: int, use: str) -> bool:

@@ -1,14 +1,15 @@
 """`/livez`, `/readyz` and `/metrics` for processes that serve nothing else."""
 
-import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
 
 import orjson
-import uvicorn
 
+from runtime.budget import MemoryBudget
+from runtime.http_limits import CONNECTION_BYTES, Connections, HttpLimits, Rendered
+from runtime.http_server import LimitedServer
 from runtime.metrics import render
-from runtime.settings import HealthSettings
+from schemas.errors import PenstockError
 
 # Why a part is not ready, or None when it is.
 Check = Callable[[], str | None]
@@ -17,12 +18,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 
-class QuietServer(uvicorn.Server):
-    """Uvicorn without its signal handlers: the process has its own."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+# Probes and scrapers: few, quick, and without bodies.
+LIMITS: Final = HttpLimits(connections=64, head_timeout_s=5, idle_timeout_s=75, min_bytes_per_s=4096)
+BUDGET_BYTES: Final = 64 * CONNECTION_BYTES + 4 * 1024 * 1024
+DRAIN_TIMEOUT_S: Final = 1
 
 
 def readiness(checks: Mapping[str, Check]) -> tuple[int, bytes]:
@@ -60,14 +59,11 @@ class HealthApp:
         return 404, "application/json", b'{"error":"not found"}'
 
 
-def health_server(settings: HealthSettings, checks: Mapping[str, Check]) -> QuietServer:
-    """A server to run beside the role's own work: `await server.serve()`."""
-    config = uvicorn.Config(
-        HealthApp(checks),
-        host=settings.health_host,
-        port=settings.health_port,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-    )
-    return QuietServer(config)
+def health_server(checks: Mapping[str, Check]) -> LimitedServer:
+    """A server to run beside the role's own work: `await server.serve(sockets=[...])`."""
+    connections = Connections(LIMITS, MemoryBudget(BUDGET_BYTES, shown=False), _refused)
+    return LimitedServer(HealthApp(checks), connections, drain_timeout_s=DRAIN_TIMEOUT_S)
+
+
+def _refused(error: PenstockError) -> Rendered:
+    return error.status, [(b"content-type", b"application/json")], orjson.dumps({"error": error.message})

@@ -57,7 +57,7 @@ async def serve(settings: ProcessSettings, role: Role, stop: asyncio.Event) -> N
     with listening(settings) as listener:
         log.info("health", address="{}:{}".format(*listener.getsockname()[:2]))
         async with SideTasks(stop) as side:
-            side.start(_serve_health(settings, role.checks, listener), "health")
+            side.start(_serve_health(role.checks, listener), "health")
             side.start(watch_loop_lag(), "loop lag")
             with suppress(StoppedEarly):
                 await role.run(stop)
@@ -74,8 +74,8 @@ def listening(settings: HealthSettings) -> socket.socket:
         raise ConfigurationError(f"PENSTOCK_HEALTH_PORT: cannot listen on {host}:{port}: {error.strerror}") from error
 
 
-async def _serve_health(settings: HealthSettings, checks: Mapping[str, Check], listener: socket.socket) -> None:
-    server = health_server(settings, checks)
+async def _serve_health(checks: Mapping[str, Check], listener: socket.socket) -> None:
+    server = health_server(checks)
     try:
         await server.serve(sockets=[listener])
     finally:

@@ -26,8 +26,10 @@ class LogSettings(Settings):
 
 
 class HealthSettings(Settings):
-    # Probes come from outside the container.
-    health_host: str = Field("0.0.0.0", description="address that the health server listens on")  # noqa: S104
+    health_host: str = Field(
+        "127.0.0.1",
+        description="address that the health server listens on; `0.0.0.0` (as in our images) for probes from elsewhere",
+    )
     health_port: int = Field(
         9464, ge=0, le=65535, description="serves /livez, /readyz and /metrics; 0 picks a free port"
     )

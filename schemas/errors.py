@@ -12,7 +12,10 @@
     │   ├── Conflict                  409  conflict
     │   │   ├── ResultNotReady        409  result_not_ready
     │   │   └── RequestInFlight       409  request_in_flight      the same idempotency key is being answered
+    │   ├── CrossSite                 403  cross_site             a browser sends it for a page of another site
+    │   ├── RequestTimeout            408  request_timeout        the client did not send on in time
     │   ├── PayloadTooLarge           413  payload_too_large
+    │   ├── HeadTooLarge              431  head_too_large         too many headers, or too large
     │   ├── UnsupportedMediaType      415  unsupported_media_type
     │   ├── IdempotencyMismatch       422  idempotency_mismatch   same key, other body
     │   └── Refused                   400  refused                met as a client: the server's words, with its code
@@ -157,6 +160,29 @@ class RequestInFlight(Conflict):
     code = "request_in_flight"
     title = "Request in flight"
     retryable = True
+
+
+class CrossSite(RequestError):
+    """A browser sends the request for a page of another site, which may not change anything here."""
+
+    code = "cross_site"
+    title = "Cross-site request"
+    status = 403
+
+
+class RequestTimeout(RequestError):
+    """The client did not send its request, or went on with it, in time."""
+
+    code = "request_timeout"
+    title = "Request timeout"
+    status = 408
+    retryable = True
+
+
+class HeadTooLarge(RequestError):
+    code = "head_too_large"
+    title = "Request header fields too large"
+    status = 431
 
 
 class PayloadTooLarge(RequestError):

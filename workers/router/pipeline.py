@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from typing import Final
 
 from producers.catalog import Catalog
@@ -14,7 +13,7 @@ from runtime.clock import Clock
 from runtime.logs import get_logger
 from runtime.reading import InputReader
 from schemas.errors import StoreUnavailable, Unavailable, Undecodable
-from schemas.images import Hold
+from schemas.inputs import CheckedInput
 from schemas.jobs import CLOCKS_APART_S, failed_end
 from schemas.records import terminal_record
 from schemas.topics import Topics
@@ -23,7 +22,7 @@ from workers.consuming.seams import Consumer, Record
 from workers.replacements import Replacement, burial, publish_replacements
 from workers.router import metrics
 from workers.router.placing import Placing
-from workers.router.routing import SOURCE, Dead, Refused, Routed, ahead_s, route
+from workers.router.routing import SOURCE, Begun, Dead, Refused, Routed, ahead_s, begin, refused, routed
 from workers.router.submission import Limits
 
 log = get_logger(__name__)
@@ -85,24 +84,31 @@ class Pipeline:
         return decisions
 
     async def _decision(self, record: Record) -> Decision:
-        """Tried again until there is room for what reading the record takes."""
-        value = record.value or b""
-        is_image = value.startswith(IMAGE_PREFIXES)
+        begun = self._begin(record)
+        if not isinstance(begun, Begun):
+            return begun
+        try:
+            return routed(begun, await self._checked(begun), self._topics)
+        except Exception as error:  # a record that we fail over must not stand in the way of those behind it
+            return refused(begun, error, self._limits, self._clock())
+
+    def _begin(self, record: Record) -> Begun | Refused | Dead:
+        try:
+            return begin(record, self._catalog.snapshot, self._limits, self._clock())
+        except Exception as error:
+            log.error("a record could not be read", **_where(record), exc_info=error)
+            return Dead(record, Undecodable(f"the router failed to read the record: {type(error).__name__}"))
+
+    async def _checked(self, begun: Begun) -> CheckedInput:
+        """Tried again until there is room for what reading the input takes. Raises what `check_input` raises."""
+        payload = begun.checked.payload
+        is_image = payload.value.startswith(IMAGE_PREFIXES)
         delays = delays_s()
         while True:
             try:
-                return await self._reader.run(len(value), partial(self._route, record), is_image=is_image)
+                return await self._reader.run(len(payload.value), begun.check, is_image=is_image)
             except Unavailable:
                 await asyncio.sleep(next(delays))
-
-    def _route(self, record: Record, hold: Hold) -> Decision:
-        try:
-            return route(record, self._catalog.snapshot, self._topics, self._limits, self._clock(), hold)
-        except Unavailable:
-            raise
-        except Exception as error:  # a record that we fail over must not stand in the way of those behind it
-            log.error("a record could not be read", **_where(record), exc_info=error)
-            return Dead(record, Undecodable(f"the router failed to read the record: {type(error).__name__}"))
 
     def _tell(self, decisions: Sequence[Decision]) -> None:
         self._tell_clocks(decisions)

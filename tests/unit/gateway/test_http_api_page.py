@@ -9,6 +9,7 @@ import orjson
 
 from gateway.options import KNOWN
 from gateway.settings import GatewaySettings
+from runtime.settings import HealthSettings
 from schemas.errors import ConfigurationError, PenstockError, Refused, RequestError, Unauthenticated, Undecodable
 from tests.unit.gateway.house import House, problem
 
@@ -64,8 +65,9 @@ def test_every_option_is_on_the_page() -> None:
 
 
 def test_every_setting_on_the_page_exists() -> None:
+    known = {*GatewaySettings.model_fields, *HealthSettings.model_fields}
     for name in re.findall(r"PENSTOCK_(\w+)", PAGE):
-        assert name.lower() in GatewaySettings.model_fields
+        assert name.lower() in known
 
 
 async def test_every_path_on_the_page_exists(client: httpx.AsyncClient) -> None:

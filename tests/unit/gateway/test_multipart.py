@@ -48,6 +48,9 @@ def test_an_unhelpful_type_is_looked_behind() -> None:
         (FORM, b"--edge\r\nbad header\r\n\r\n" + PNG + b"\r\n" + END),
     ],
 )
-def test_a_form_without_exactly_one_whole_file_is_refused(content_type: bytes, body: bytes) -> None:
+def test_a_form_without_exactly_one_whole_file_is_refused_and_logs_nothing(
+    content_type: bytes, body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(InvalidInput):
         single_file(content_type, body)
+    assert caplog.records == []

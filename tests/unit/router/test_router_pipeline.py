@@ -13,11 +13,13 @@ import pytest
 from PIL import Image
 
 import workers.router.pipeline
+import workers.router.routing
 from producers.catalog import Catalog
 from producers.memory import MemoryLog
 from runtime.budget import MemoryBudget
 from runtime.reading import INLINE_BYTES, InputReader
 from schemas.errors import OutcomeUnknown, PayloadTooLarge, PenstockError, QueueUnavailable, TopicMissing
+from schemas.inputs import check_input
 from schemas.jobs import Job, Status, Terminal
 from schemas.records import OutRecord, read_lane_record, read_terminal_record
 from stores.memory import MemoryJobs
@@ -28,7 +30,7 @@ from workers.consuming.seams import Record
 from workers.memory import MemoryConsumer, MemoryGroup
 from workers.router.pipeline import Pipeline
 from workers.router.placing import Placing
-from workers.router.routing import route
+from workers.router.routing import begin
 from workers.router.submission import Limits
 
 LANE = "penstock.lane.vector.1.live.v1"
@@ -184,9 +186,9 @@ async def test_a_record_that_the_router_fails_over_is_a_dead_letter_and_the_othe
     def faulty(asked: Record, *rest: Any) -> Any:
         if asked.headers == NO_MODEL.headers:
             raise ZeroDivisionError
-        return route(asked, *rest)
+        return begin(asked, *rest)
 
-    monkeypatch.setattr(workers.router.pipeline, "route", faulty)
+    monkeypatch.setattr(workers.router.pipeline, "begin", faulty)
     await room.work(NO_MODEL, GOOD)
 
     (letter,) = room.log.records("dlq.penstock.requests.v1")
@@ -222,9 +224,9 @@ async def test_an_image_of_many_pixels_is_unpacked_in_a_thread_of_their_own(
 
     def noted(*given: Any) -> Any:
         threads.append(threading.current_thread().name.partition("_")[0])
-        return route(*given)
+        return check_input(*given)
 
-    monkeypatch.setattr(workers.router.pipeline, "route", noted)
+    monkeypatch.setattr(workers.router.routing, "check_input", noted)
     image = bomb(1000)
     assert len(image) < INLINE_BYTES
     bare = record(image, ("model", "digits"), ("ce_id", "picture"), ("content-type", "image/png"))

@@ -1,0 +1,332 @@
+"""Uvicorn's HTTP/1.1 over httptools, which limits nothing, with the limits of `http_limits` around it."""
+
+import asyncio
+from collections import deque
+from enum import Enum, auto
+from typing import Any, Final
+
+import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from runtime.budget import Holding
+from runtime.http_limits import (
+    CUT,
+    LINGER_BYTES,
+    LINGER_S,
+    MAX_HEAD_BYTES,
+    MAX_HEADERS,
+    UNCOUNTED_BYTES,
+    UNCOUNTED_HEAD_BYTES,
+    Connections,
+)
+from schemas.errors import HeadTooLarge, PenstockError, RequestError, RequestTimeout, Unavailable
+
+# Parsed at a time: between two pieces it is seen whether to go on.
+PIECE_BYTES: Final = 8 * 1024
+# In memory a head is its bytes, and an object for each header; a request that waits for its turn, some objects more.
+HEAD_FACTOR: Final = 3
+PIPELINED_BYTES: Final = 4096
+# The least that frames a chunk of a body, and some more: who sends many small chunks does no harm by it.
+CHUNK_FRAME_BYTES: Final = 16
+
+
+class Awaited(Enum):
+    """What the client is to send next."""
+
+    REQUEST = auto()  # any; it may be idle
+    HEAD = auto()  # the rest of one
+    BODY = auto()
+
+
+class CountedFlow(FlowControl):
+    """Counts a body's bytes until the application takes them over, which it does whenever it asks for more."""
+
+    def __init__(self, transport: asyncio.Transport, unread: Holding, pipeline: "deque[Any]") -> None:
+        super().__init__(transport)
+        self._unread = unread
+        self._pipeline = pipeline
+        self._unread_bytes = 0
+
+    def arrived(self, body_bytes: int) -> None:
+        """Raises `Unavailable`."""
+        self._unread_bytes += body_bytes
+        if self._unread_bytes > UNCOUNTED_BYTES:
+            self._unread.resize(self._unread_bytes)
+
+    def resume_reading(self) -> None:
+        if self._pipeline:  # requests wait already: their bodies stay, and no more are read
+            return
+        self._unread_bytes = 0
+        self._unread.release()
+        super().resume_reading()
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """One connection. Whatever a client does, it holds a bounded number of bytes for a bounded time."""
+
+    def __init__(self, connections: Connections, **given: Any) -> None:
+        super().__init__(**given)
+        self._connections = connections
+        self._limits = connections.limits
+        budget = connections.budget
+        self._heads, self._unread, self._unsent = budget.hold("heads"), budget.hold("unread"), budget.hold("unsent")
+        self._awaited = Awaited.REQUEST
+        self._rest = memoryview(b"")  # what has come and is not parsed yet
+        self._used = False  # for a request whose head was whole
+        self._since_s = 0.0  # when it began to be awaited
+        self._frame_bytes = 0  # of the present request: what has come but its body and what frames its chunks
+        self._body_bytes = 0
+        self._whole_heads_bytes = 0  # what the heads of requests take that are not answered yet, and the last of them
+        self._last_head_bytes = 0
+        self.headers = []
+        self._deaf = False  # nothing more is heard from this client
+        self._discarded_bytes = 0  # of what is not heard, or came after its answer
+        self._closing_since_s: float | None = None
+        self._unsent_since_s = 0.0
+        self._unsent_bytes = 0
+
+    # From the transport
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.flow = CountedFlow(transport, self._unread, self.pipeline)
+        transport.set_write_buffer_limits(high=UNCOUNTED_BYTES)
+        self._since_s = self.loop.time()
+        if not self._connections.admit(self, self.connections):  # type: ignore[arg-type]
+            self._refuse("full", Unavailable("The server has as many connections as it can take.", retry_after_s=1))
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._deaf = True
+        self._connections.works(self)
+        for holding in (self._heads, self._unread, self._unsent):
+            holding.release()
+
+    def data_received(self, data: bytes) -> None:
+        if not self._hears():
+            self._discard(len(data))
+        elif len(data) <= PIECE_BYTES and not self.pipeline:
+            self._feed(data)
+        else:
+            self._feed_pieces(memoryview(data))
+
+    def _feed_pieces(self, data: memoryview) -> None:
+        for start in range(0, len(data), PIECE_BYTES):
+            if self.pipeline:  # requests wait already; no more are parsed until they have had their turn
+                self._rest = data[start:]
+                self._count_unread(len(self._rest))
+                return
+            self._feed(data[start : start + PIECE_BYTES])
+
+    def _feed(self, data: bytes | memoryview) -> None:
+        if not self._hears():
+            return
+        before = self._awaited
+        self._frame_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # to nothing that we speak: the request is answered as it is
+        except httptools.HttpParserError:
+            self._refuse("malformed", RequestError("The request is not valid HTTP/1.1."))
+        if not self._hears():
+            return
+        if self._frame_bytes > UNCOUNTED_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
+            self._count_frame()
+        if self._awaited is not before:
+            self._since_s = self.loop.time()
+            if self._awaited is not Awaited.REQUEST:
+                self._connections.waits(self)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unsent_since_s, self._unsent_bytes = self.loop.time(), self.transport.get_write_buffer_size()
+        try:
+            self._unsent.resize(self._unsent_bytes)
+        except Unavailable:
+            self._cut("no_memory")
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._unsent.release()
+
+    # From the parser
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._awaited = Awaited.HEAD
+        self._discarded_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        if not self._hears():
+            return
+        unusual = self._frame_bytes > UNCOUNTED_HEAD_BYTES or len(self.headers) > MAX_HEADERS or not self._is_done
+        if unusual and not self._head_fits():
+            return
+        super().on_headers_complete()
+        self._used = True
+        self._awaited = Awaited.BODY
+        self._body_bytes = 0
+
+    def on_body(self, body: bytes) -> None:
+        if not self._hears():
+            return
+        self._frame_bytes -= len(body)
+        self._body_bytes += len(body)
+        super().on_body(body)
+        if self.cycle.response_complete:
+            self._discard(len(body))
+        else:
+            self._count_unread(len(body))
+
+    def on_chunk_complete(self) -> None:
+        self._frame_bytes = max(0, self._frame_bytes - CHUNK_FRAME_BYTES)
+
+    def on_message_complete(self) -> None:
+        if not self._hears():
+            return
+        super().on_message_complete()
+        self._awaited = Awaited.REQUEST
+        self._frame_bytes = 0
+        if not self.cycle.response_complete:
+            self._connections.works(self)
+
+    # From the application
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, but that `check` sees to idle connections: that spares each request a timer."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._last_head_bytes = 0
+            self._connections.waits(self)
+            self._since_s = self.loop.time()
+        if self._heads.held_bytes and not self.pipeline:
+            self._whole_heads_bytes = self._last_head_bytes
+            self._count_heads()
+        self.flow.resume_reading()
+        if self._rest and not self.pipeline:
+            rest, self._rest = self._rest, memoryview(b"")
+            self._feed_pieces(rest)
+
+    # The limits
+
+    def check(self, now_s: float) -> None:
+        """End the connection if the client has taken too long. Called every second."""
+        waited_s = now_s - self._since_s
+        if self.flow.write_paused:
+            sent_bytes = self._unsent_bytes - self.transport.get_write_buffer_size()
+            if now_s - self._unsent_since_s > self._limits.allowed_s(sent_bytes):
+                self._cut("slow_reader")
+        elif self.transport.is_closing() or (self._deaf and self._is_done):
+            self._closing_since_s = self._closing_since_s or now_s
+            if now_s - self._closing_since_s > LINGER_S:
+                self.transport.abort()
+        elif self._awaited is Awaited.BODY:
+            if self.flow.read_paused:  # it is we who do not go on
+                self._since_s += waited_s
+            elif waited_s > self._limits.allowed_s(self._body_bytes):
+                self._refuse("slow_body", RequestTimeout("The body came too slowly."))
+        elif self._is_done:
+            self._check_idle(waited_s)
+
+    def _check_idle(self, waited_s: float) -> None:
+        if self._awaited is Awaited.HEAD:
+            if waited_s > self._limits.head_timeout_s:
+                limit_s = self._limits.head_timeout_s
+                self._refuse("slow_head", RequestTimeout(f"The request's head was not whole after {limit_s:g} s."))
+        elif not self._used:
+            if waited_s > self._limits.head_timeout_s:
+                self._cut("silent")
+        elif waited_s > self._limits.idle_timeout_s:
+            self.transport.close()
+
+    def give_way(self) -> None:
+        self._deaf = True
+        self.transport.abort()
+
+    def _hears(self) -> bool:
+        return not self._deaf
+
+    @property
+    def _is_done(self) -> bool:
+        """Nothing is owed to the client."""
+        return not self._used or self.cycle.response_complete
+
+    def _head_fits(self) -> bool:
+        """Whether a whole head is within the limits; it is then counted where it, or its waiting, is unusual."""
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
+            self._refuse_head()
+        elif not self._is_done or size > UNCOUNTED_HEAD_BYTES:
+            self._last_head_bytes = HEAD_FACTOR * size + PIPELINED_BYTES
+            self._whole_heads_bytes += self._last_head_bytes
+            self._count_heads()
+        return self._hears()
+
+    def _count_frame(self) -> None:
+        """Of a head that is not whole yet, or of what stands around a body's chunks."""
+        if self._frame_bytes > MAX_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
+            self._refuse_head()
+        elif self._awaited is Awaited.HEAD:
+            self._count_heads()
+
+    def _discard(self, some_bytes: int) -> None:
+        """Whoever goes on sending for long costs others time: it has to wait, and is then cut off."""
+        self._discarded_bytes += some_bytes
+        if self._discarded_bytes > LINGER_BYTES:
+            self._deaf = True
+            self.flow.pause_reading()
+
+    def _count_unread(self, more_bytes: int) -> None:
+        try:
+            self.flow.arrived(more_bytes)  # type: ignore[attr-defined]
+        except Unavailable as error:
+            self._refuse("no_memory", error)
+
+    def _count_heads(self) -> None:
+        partial = self._awaited is Awaited.HEAD and self._frame_bytes > UNCOUNTED_HEAD_BYTES
+        try:
+            self._heads.resize(self._whole_heads_bytes + HEAD_FACTOR * self._frame_bytes * partial)
+        except Unavailable as error:
+            self._refuse("no_memory", error)
+
+    def _refuse_head(self) -> None:
+        self._refuse(
+            "large_head",
+            HeadTooLarge(f"The request's head is larger than {MAX_HEAD_BYTES} bytes or {MAX_HEADERS} headers."),
+        )
+
+    def _refuse(self, reason: str, error: PenstockError) -> None:
+        """Answer with `error`, hear nothing more, and close; answers that are owed go before."""
+        CUT.labels(reason).inc()
+        self._deaf = True
+        if not self._is_done:
+            if self._awaited is not Awaited.BODY:
+                self.cycle.keep_alive = False  # with the answer to the last request that was whole
+                return
+            if self.pipeline or self.cycle.response_started:
+                self.transport.close()
+                return
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+            self.cycle.response_complete = True
+        self._write(error)
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def _write(self, error: PenstockError) -> None:
+        status, headers, body = self._connections.render(error)
+        headers = [*self.server_state.default_headers, *headers, (b"content-length", b"%d" % len(body))]
+        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+        self.transport.write(b"%b%bconnection: close\r\n\r\n%b" % (STATUS_LINE[status], lines, body))
+
+    def _cut(self, reason: str) -> None:
+        CUT.labels(reason).inc()
+        self.give_way()

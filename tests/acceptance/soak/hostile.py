@@ -1,0 +1,184 @@
+"""Silent, slow and greedy clients: `python -m tests.acceptance.soak.hostile <port> [kind ...]`, until it is ended.
+
+A program of its own, so that what it costs is not taken for what the gateway takes.
+"""
+
+import asyncio
+import gzip
+import io
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from functools import cache
+from typing import Final, NamedTuple, TypeAlias
+
+from PIL import Image
+
+from tests.waiting import until
+
+MiB: Final = 1024 * 1024
+BODY_BYTES: Final = 4 * MiB - 256
+AGAIN_S: Final = 0.05
+PATIENCE_S: Final = 60.0
+
+Reader: TypeAlias = asyncio.StreamReader
+Writer: TypeAlias = asyncio.StreamWriter
+
+
+class Kind(NamedTuple):
+    """So many at a time, each doing this again and again."""
+
+    at_a_time: int
+    act: Callable[[Reader, Writer], Awaitable[None]]
+
+
+def submit(path: str, *headers: str) -> bytes:
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: gateway", *headers, "", ""]).encode()
+
+
+async def silent(reader: Reader, _: Writer) -> None:
+    await reader.read()
+
+
+async def drip(reader: Reader, writer: Writer, start: bytes) -> None:
+    """Send what nobody can refuse, and then a byte a second, until cut off."""
+    writer.write(start)
+    ended = asyncio.ensure_future(reader.read())
+    try:
+        while not ended.done():
+            writer.write(b"1")
+            await asyncio.wait([ended], timeout=1)
+    finally:
+        ended.cancel()
+
+
+async def slow_head(reader: Reader, writer: Writer) -> None:
+    await drip(reader, writer, b"POST /v1/jo")
+
+
+async def slow_body(reader: Reader, writer: Writer) -> None:
+    await drip(reader, writer, submit("/v1/jobs", "Content-Type: application/json", "Content-Length: 1000000"))
+
+
+async def promised_body(reader: Reader, writer: Writer) -> None:
+    writer.write(submit("/v1/jobs", "Content-Type: application/json", "Transfer-Encoding: chunked") + b"1\r\n{\r\n")
+    await reader.read()
+
+
+async def pour(reader: Reader, writer: Writer, start: bytes, block: bytes, most_bytes: int) -> None:
+    """Send the same again and again, hearing nothing, until cut off."""
+    writer.write(start)
+    for _ in range(most_bytes // len(block)):
+        writer.write(block)
+        await writer.drain()
+        if reader.at_eof():
+            return
+    await reader.read()
+
+
+async def endless_head(reader: Reader, writer: Writer) -> None:
+    block = b"".join(b"X-%09d: 1\r\n" % number for number in range(5_000))
+    await pour(reader, writer, submit("/v1/jobs")[:-2], block, 200 * MiB)
+
+
+async def full_heads(reader: Reader, writer: Writer) -> None:
+    """As large as may be, one request behind the other, with bodies that nobody asks for."""
+    head = b"GET /v1/models HTTP/1.1\r\nHost: gateway\r\nX: " + b"y" * 30_000 + b"\r\nContent-Length: 60000\r\n\r\n"
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    await pour(reader, writer, b"", head + b"z" * 60_000, 2 * MiB)
+
+
+async def unread_answers(reader: Reader, writer: Writer) -> None:
+    """Ask for much, and read none of it."""
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    await pour(reader, writer, b"", b"GET /openapi.json HTTP/1.1\r\nHost: gateway\r\n\r\n" * 10, 20_000)
+
+
+async def send(reader: Reader, writer: Writer, path: str, body: bytes, *headers: str) -> None:
+    writer.write(submit(path, *headers, f"Content-Length: {len(body)}", "Connection: close"))
+    writer.write(body)
+    await reader.read()
+
+
+async def many_members(reader: Reader, writer: Writer) -> None:
+    empty = gzip.compress(b"")
+    body = empty * (BODY_BYTES // len(empty))
+    await send(reader, writer, "/v1/jobs", body, "Content-Type: application/json", "Content-Encoding: gzip")
+
+
+async def inflated(reader: Reader, writer: Writer) -> None:
+    await send(reader, writer, "/v1/jobs", _packed(), "Content-Type: application/json", "Content-Encoding: gzip")
+
+
+async def short_values(reader: Reader, writer: Writer) -> None:
+    """JSON whose values are many times as large once they are objects."""
+    unit = b"[],"
+    body = b'{"instances":[' + unit * (BODY_BYTES // len(unit) - 10) + b"[]]}"
+    await send(reader, writer, "/v1/models/digits/jobs", body, "Content-Type: application/json")
+
+
+async def bombs(reader: Reader, writer: Writer) -> None:
+    await send(reader, writer, "/v1/models/digits/jobs", _bomb(), "Content-Type: image/png")
+
+
+@cache
+def _packed() -> bytes:
+    return gzip.compress(b'{"model":"digits","input":{"instances":[' + b"[1]," * 900_000 + b"[1]]}}", 6)
+
+
+@cache
+def _bomb() -> bytes:
+    """24 million pixels with transparency, in some tens of kilobytes."""
+    file = io.BytesIO()
+    Image.new("LA", (4900, 4900)).save(file, "PNG")
+    return file.getvalue()
+
+
+KINDS: Final = {
+    "silent": Kind(200, silent),
+    "slow_head": Kind(100, slow_head),
+    "slow_body": Kind(100, slow_body),
+    "promised_body": Kind(150, promised_body),
+    "endless_head": Kind(4, endless_head),
+    "full_heads": Kind(50, full_heads),
+    "unread_answers": Kind(20, unread_answers),
+    "many_members": Kind(2, many_members),
+    "inflated": Kind(4, inflated),
+    "short_values": Kind(4, short_values),
+    "bombs": Kind(6, bombs),
+}
+
+
+@asynccontextmanager
+async def connection(port: int) -> AsyncIterator[tuple[Reader, Writer]]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+async def again_and_again(port: int, kind: Kind) -> None:
+    while True:
+        with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+            async with asyncio.timeout(PATIENCE_S), connection(port) as (reader, writer):
+                await kind.act(reader, writer)
+        await until(time.monotonic() + AGAIN_S)
+
+
+def crowd(port: int, names: list[str]) -> Iterator[Awaitable[None]]:
+    for name in names or KINDS:
+        for _ in range(KINDS[name].at_a_time):
+            yield again_and_again(port, KINDS[name])
+
+
+async def main(port: int, names: list[str]) -> None:
+    await asyncio.gather(*crowd(port, names))
+
+
+if __name__ == "__main__":
+    os.nice(19)  # it stands for machines elsewhere, which take nothing of this one
+    with suppress(KeyboardInterrupt):
+        asyncio.run(main(int(sys.argv[1]), sys.argv[2:]))

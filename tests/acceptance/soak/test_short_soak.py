@@ -1,0 +1,28 @@
+"""`make soak`, short: whatever clients do, the gateway's memory is bounded and honest clients are answered."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from penstock.stack import Stack
+from tests.acceptance.extra_roles import extra_role
+from tests.acceptance.role_logs import LOGS
+from tests.acceptance.soak.running import MB, run
+
+BESIDE_THE_BUDGET_BYTES = 200 * MB
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the most memory a process has had")
+async def test_silent_slow_and_greedy_clients_take_what_the_budget_gives_and_honest_ones_are_served(
+    stack: Stack, models: Path, environ: dict[str, str]
+) -> None:
+    own = environ | {"PENSTOCK_GATEWAY_MAX_CONNECTIONS": "512", "PENSTOCK_GATEWAY_HEAD_TIMEOUT_S": "3"}
+    async with extra_role(stack, "gateway", "besieged", models=models, environ=own) as url:
+        report = await run(url, seconds=15, per_s=20)
+    LOGS.announce(report.lines())
+    assert report.peak_bytes < report.budget_bytes + BESIDE_THE_BUDGET_BYTES, report.lines()
+    assert not report.beside.failed, report.beside.failed[:3]
+    # Times are reported and not judged: other tests run beside this one.
+    assert len(report.beside.seconds) > report.beside.told_to_wait, report.lines()
+    assert {"large_head", "slow_head"} <= report.cut.keys(), report.lines()
