@@ -30,6 +30,8 @@ log = get_logger(__name__)
 # How long a batch may be read at a stretch: the heartbeats share the loop.
 TURN_S: Final = 0.01
 IMAGE_PREFIXES: Final = (b"\x89PNG", b"\xff\xd8")
+# How long a record may wait for the memory that reading it takes. What is read meanwhile takes seconds at most.
+READING_PATIENCE_S: Final = 60.0
 # Between two warnings of clocks that are apart.
 CLOCK_WARNING_S: Final = 60.0
 
@@ -50,6 +52,8 @@ class Pipeline:
         clock: Clock,
         placing: Placing,
         reader: InputReader,
+        *,
+        reading_patience_s: float = READING_PATIENCE_S,
     ) -> None:
         self._consumer = consumer
         self._publisher = publisher
@@ -60,6 +64,7 @@ class Pipeline:
         self._clock = clock
         self._placing = placing
         self._reader = reader
+        self._reading_patience_s = reading_patience_s
         self._clock_told_at = float("-inf")
 
     async def work(self, records: Sequence[Record]) -> None:
@@ -100,14 +105,18 @@ class Pipeline:
             return Dead(record, Undecodable(f"the router failed to read the record: {type(error).__name__}"))
 
     async def _checked(self, begun: Begun) -> CheckedInput:
-        """Tried again until there is room for what reading the input takes. Raises what `check_input` raises."""
+        """Tried again while there is no room for what reading the input takes. Raises what `check_input` raises, and
+        `Unavailable` where it still cannot be read after a while: those behind it in its partition wait as well.
+        """
         payload = begun.checked.payload
         is_image = payload.value.startswith(IMAGE_PREFIXES)
-        delays = delays_s()
+        delays, give_up_at = delays_s(), time.monotonic() + self._reading_patience_s
         while True:
             try:
                 return await self._reader.run(len(payload.value), begun.check, is_image=is_image)
             except Unavailable:
+                if time.monotonic() >= give_up_at:
+                    raise
                 await asyncio.sleep(next(delays))
 
     def _tell(self, decisions: Sequence[Decision]) -> None:

@@ -69,7 +69,7 @@ class Room:
 
 
 @asynccontextmanager
-async def opened_room(lane_patience_s: float = 10) -> AsyncIterator[Room]:
+async def opened_room(lane_patience_s: float = 10, reading_patience_s: float = 60) -> AsyncIterator[Room]:
     log = MemoryLog(partitions=1)
     group = MemoryGroup(log, [TOPICS.requests], clock_ms=lambda: int(NOW.timestamp() * 1000))
     jobs = MemoryJobs()
@@ -77,7 +77,18 @@ async def opened_room(lane_patience_s: float = 10) -> AsyncIterator[Room]:
         placing = Placing(TOPICS, lane_patience_s)
         budget = MemoryBudget(512 * 1024 * 1024)
         reader = InputReader(budget)
-        pipeline = Pipeline(member, log, jobs, Catalog(CATALOG), TOPICS, Limits(), lambda: NOW, placing, reader)
+        pipeline = Pipeline(
+            member,
+            log,
+            jobs,
+            Catalog(CATALOG),
+            TOPICS,
+            Limits(),
+            lambda: NOW,
+            placing,
+            reader,
+            reading_patience_s=reading_patience_s,
+        )
         yield Room(log, group, member, jobs, pipeline, budget)
 
 
@@ -245,6 +256,19 @@ async def test_a_record_waits_until_there_is_room_for_what_reading_it_takes(room
             await eventually(lambda: room.member.open_count == 0, timeout_s=0.3)
     await working
     assert room.ids("penstock.lane.digits.2.live.v1") == ["picture"]
+
+
+async def test_a_record_that_there_is_never_room_for_holds_nobody_up_for_ever() -> None:
+    image = record(bomb(1000), ("model", "digits"), ("ce_id", "picture"), ("content-type", "image/png"))
+    async with opened_room(reading_patience_s=0) as room:
+        with room.budget.hold("others") as others:
+            others.grow(room.budget.limit_bytes - 1)
+            await room.work(image, GOOD)
+        assert room.ids(LANE) == ["good"]
+        (out,) = room.log.records(TOPICS.results)
+        end = read_terminal_record(tuple(out.headers), out.value)
+    assert end.error is not None
+    assert (end.id, end.error.code) == ("picture", "unavailable")
 
 
 async def test_a_clock_that_is_ahead_of_ours_is_told_now_and_then(
