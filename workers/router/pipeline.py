@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
 from typing import Final
 
 from producers.catalog import Catalog
@@ -14,7 +13,7 @@ from runtime.clock import Clock
 from runtime.logs import get_logger
 from runtime.reading import InputReader
 from schemas.errors import StoreUnavailable, Unavailable, Undecodable
-from schemas.images import Hold
+from schemas.inputs import CheckedInput
 from schemas.jobs import CLOCKS_APART_S, failed_end
 from schemas.records import terminal_record
 from schemas.topics import Topics
@@ -23,7 +22,7 @@ from workers.consuming.seams import Consumer, Record
 from workers.replacements import Replacement, burial, publish_replacements
 from workers.router import metrics
 from workers.router.placing import Placing
-from workers.router.routing import SOURCE, Dead, Refused, Routed, ahead_s, route
+from workers.router.routing import SOURCE, Begun, Dead, Refused, Routed, ahead_s, begin, refused, routed
 from workers.router.submission import Limits
 
 log = get_logger(__name__)
@@ -31,6 +30,8 @@ log = get_logger(__name__)
 # How long a batch may be read at a stretch: the heartbeats share the loop.
 TURN_S: Final = 0.01
 IMAGE_PREFIXES: Final = (b"\x89PNG", b"\xff\xd8")
+# How long a record may wait for the memory that reading it takes. What is read meanwhile takes seconds at most.
+READING_PATIENCE_S: Final = 60.0
 # Between two warnings of clocks that are apart.
 CLOCK_WARNING_S: Final = 60.0
 
@@ -51,6 +52,8 @@ class Pipeline:
         clock: Clock,
         placing: Placing,
         reader: InputReader,
+        *,
+        reading_patience_s: float = READING_PATIENCE_S,
     ) -> None:
         self._consumer = consumer
         self._publisher = publisher
@@ -61,6 +64,7 @@ class Pipeline:
         self._clock = clock
         self._placing = placing
         self._reader = reader
+        self._reading_patience_s = reading_patience_s
         self._clock_told_at = float("-inf")
 
     async def work(self, records: Sequence[Record]) -> None:
@@ -85,24 +89,35 @@ class Pipeline:
         return decisions
 
     async def _decision(self, record: Record) -> Decision:
-        """Tried again until there is room for what reading the record takes."""
-        value = record.value or b""
-        is_image = value.startswith(IMAGE_PREFIXES)
-        delays = delays_s()
-        while True:
-            try:
-                return await self._reader.run(len(value), partial(self._route, record), is_image=is_image)
-            except Unavailable:
-                await asyncio.sleep(next(delays))
-
-    def _route(self, record: Record, hold: Hold) -> Decision:
+        begun = self._begin(record)
+        if not isinstance(begun, Begun):
+            return begun
         try:
-            return route(record, self._catalog.snapshot, self._topics, self._limits, self._clock(), hold)
-        except Unavailable:
-            raise
+            return routed(begun, await self._checked(begun), self._topics)
         except Exception as error:  # a record that we fail over must not stand in the way of those behind it
+            return refused(begun, error, self._limits, self._clock())
+
+    def _begin(self, record: Record) -> Begun | Refused | Dead:
+        try:
+            return begin(record, self._catalog.snapshot, self._limits, self._clock())
+        except Exception as error:
             log.error("a record could not be read", **_where(record), exc_info=error)
             return Dead(record, Undecodable(f"the router failed to read the record: {type(error).__name__}"))
+
+    async def _checked(self, begun: Begun) -> CheckedInput:
+        """Tried again while there is no room for what reading the input takes. Raises what `check_input` raises, and
+        `Unavailable` where it still cannot be read after a while: those behind it in its partition wait as well.
+        """
+        payload = begun.checked.payload
+        is_image = payload.value.startswith(IMAGE_PREFIXES)
+        delays, give_up_at = delays_s(), time.monotonic() + self._reading_patience_s
+        while True:
+            try:
+                return await self._reader.run(len(payload.value), begun.check, is_image=is_image)
+            except Unavailable:
+                if time.monotonic() >= give_up_at:
+                    raise
+                await asyncio.sleep(next(delays))
 
     def _tell(self, decisions: Sequence[Decision]) -> None:
         self._tell_clocks(decisions)

@@ -1,12 +1,14 @@
 """What becomes of a record of the requests topic: into a lane, to its end at once, or to the dead letters. Pure."""
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final, NamedTuple
 
 from schemas.catalog import CatalogEntry
 from schemas.errors import PenstockError, Unavailable, Undecodable
 from schemas.images import Hold
-from schemas.inputs import check_input
+from schemas.inputs import CheckedInput, check_input
 from schemas.jobs import Job, Status, Terminal, deadline_passed
 from schemas.malformed import as_refusal
 from schemas.names import DEFAULT_TENANT, is_model_name, is_version
@@ -43,6 +45,20 @@ class Dead(NamedTuple):
     error: Undecodable
 
 
+class Begun(NamedTuple):
+    """A record whose input is still to be held against the signature."""
+
+    record: Record
+    asked: Asked
+    checked: Checked
+    entry: CatalogEntry
+
+    @property
+    def check(self) -> Callable[[Hold], CheckedInput]:
+        """What may take long. It can be pickled, to be done by another process."""
+        return partial(check_input, self.entry.signature, self.checked.payload)
+
+
 def route(
     record: Record, catalog: CatalogSnapshot, topics: Topics, limits: Limits, now: datetime, hold: Hold
 ) -> Routed | Refused | Dead:
@@ -50,6 +66,19 @@ def route(
 
     Raises `Unavailable` where `hold` has no room for its images at the moment.
     """
+    begun = begin(record, catalog, limits, now)
+    if not isinstance(begun, Begun):
+        return begun
+    try:
+        return routed(begun, begun.check(hold), topics)
+    except Unavailable:
+        raise
+    except Exception as error:
+        return refused(begun, error, limits, now)
+
+
+def begin(record: Record, catalog: CatalogSnapshot, limits: Limits, now: datetime) -> Begun | Refused | Dead:
+    """Everything about a record but its input."""
     try:
         asked = read_asked(record, read_event(record), now)
     except Undecodable as error:
@@ -59,16 +88,22 @@ def route(
     try:
         checked = check_options(asked, limits)
         entry = catalog.choose(asked.model, checked.version)
-        if checked.expires_at <= now:
-            late = deadline_passed("queued", asked.created_at, checked.expires_at, now, ahead_s(record, now))
-            return Refused(record, _failed(asked, checked, entry, limits, late, now))
-        return _routed(record, asked, checked, entry, topics, hold)
-    except Unavailable:
-        raise
-    except PenstockError as error:
-        return Refused(record, _failed(asked, checked, entry, limits, error, now))
-    except Exception as error:  # whose job it is, is known: it ends, and is no riddle among the dead letters
-        return Refused(record, _failed(asked, checked, entry, limits, as_refusal(error), now), error)
+    except Exception as error:
+        return _refused(record, _failed(asked, checked, entry, limits, as_refusal(error), now), error)
+    if checked.expires_at <= now:
+        late = deadline_passed("queued", asked.created_at, checked.expires_at, now, ahead_s(record, now))
+        return Refused(record, _failed(asked, checked, entry, limits, late, now))
+    return Begun(record, asked, checked, entry)
+
+
+def refused(begun: Begun, error: Exception, limits: Limits, now: datetime) -> Refused:
+    """The end of a job whose input met an error: whose it is, is known, so that it is no riddle among dead letters."""
+    end = _failed(begun.asked, begun.checked, begun.entry, limits, as_refusal(error), now)
+    return _refused(begun.record, end, error)
+
+
+def _refused(record: Record, end: Terminal, error: Exception) -> Refused:
+    return Refused(record, end, None if isinstance(error, PenstockError) else error)
 
 
 def ahead_s(record: Record, now: datetime) -> float:
@@ -76,8 +111,9 @@ def ahead_s(record: Record, now: datetime) -> float:
     return max(0.0, record.timestamp_ms / 1000 - now.timestamp())
 
 
-def _routed(record: Record, asked: Asked, checked: Checked, entry: CatalogEntry, topics: Topics, hold: Hold) -> Routed:
-    given = check_input(entry.signature, checked.payload, hold)
+def routed(begun: Begun, given: CheckedInput, topics: Topics) -> Routed:
+    """The job of a record whose input fits."""
+    record, asked, checked, entry = begun
     job = Job(
         tenant=tenant_of(record),
         id=asked.id,

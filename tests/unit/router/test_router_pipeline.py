@@ -13,11 +13,13 @@ import pytest
 from PIL import Image
 
 import workers.router.pipeline
+import workers.router.routing
 from producers.catalog import Catalog
 from producers.memory import MemoryLog
 from runtime.budget import MemoryBudget
 from runtime.reading import INLINE_BYTES, InputReader
 from schemas.errors import OutcomeUnknown, PayloadTooLarge, PenstockError, QueueUnavailable, TopicMissing
+from schemas.inputs import check_input
 from schemas.jobs import Job, Status, Terminal
 from schemas.records import OutRecord, read_lane_record, read_terminal_record
 from stores.memory import MemoryJobs
@@ -28,7 +30,7 @@ from workers.consuming.seams import Record
 from workers.memory import MemoryConsumer, MemoryGroup
 from workers.router.pipeline import Pipeline
 from workers.router.placing import Placing
-from workers.router.routing import route
+from workers.router.routing import begin
 from workers.router.submission import Limits
 
 LANE = "penstock.lane.vector.1.live.v1"
@@ -67,7 +69,7 @@ class Room:
 
 
 @asynccontextmanager
-async def opened_room(lane_patience_s: float = 10) -> AsyncIterator[Room]:
+async def opened_room(lane_patience_s: float = 10, reading_patience_s: float = 60) -> AsyncIterator[Room]:
     log = MemoryLog(partitions=1)
     group = MemoryGroup(log, [TOPICS.requests], clock_ms=lambda: int(NOW.timestamp() * 1000))
     jobs = MemoryJobs()
@@ -75,7 +77,18 @@ async def opened_room(lane_patience_s: float = 10) -> AsyncIterator[Room]:
         placing = Placing(TOPICS, lane_patience_s)
         budget = MemoryBudget(512 * 1024 * 1024)
         reader = InputReader(budget)
-        pipeline = Pipeline(member, log, jobs, Catalog(CATALOG), TOPICS, Limits(), lambda: NOW, placing, reader)
+        pipeline = Pipeline(
+            member,
+            log,
+            jobs,
+            Catalog(CATALOG),
+            TOPICS,
+            Limits(),
+            lambda: NOW,
+            placing,
+            reader,
+            reading_patience_s=reading_patience_s,
+        )
         yield Room(log, group, member, jobs, pipeline, budget)
 
 
@@ -184,9 +197,9 @@ async def test_a_record_that_the_router_fails_over_is_a_dead_letter_and_the_othe
     def faulty(asked: Record, *rest: Any) -> Any:
         if asked.headers == NO_MODEL.headers:
             raise ZeroDivisionError
-        return route(asked, *rest)
+        return begin(asked, *rest)
 
-    monkeypatch.setattr(workers.router.pipeline, "route", faulty)
+    monkeypatch.setattr(workers.router.pipeline, "begin", faulty)
     await room.work(NO_MODEL, GOOD)
 
     (letter,) = room.log.records("dlq.penstock.requests.v1")
@@ -222,9 +235,9 @@ async def test_an_image_of_many_pixels_is_unpacked_in_a_thread_of_their_own(
 
     def noted(*given: Any) -> Any:
         threads.append(threading.current_thread().name.partition("_")[0])
-        return route(*given)
+        return check_input(*given)
 
-    monkeypatch.setattr(workers.router.pipeline, "route", noted)
+    monkeypatch.setattr(workers.router.routing, "check_input", noted)
     image = bomb(1000)
     assert len(image) < INLINE_BYTES
     bare = record(image, ("model", "digits"), ("ce_id", "picture"), ("content-type", "image/png"))
@@ -243,6 +256,19 @@ async def test_a_record_waits_until_there_is_room_for_what_reading_it_takes(room
             await eventually(lambda: room.member.open_count == 0, timeout_s=0.3)
     await working
     assert room.ids("penstock.lane.digits.2.live.v1") == ["picture"]
+
+
+async def test_a_record_that_there_is_never_room_for_holds_nobody_up_for_ever() -> None:
+    image = record(bomb(1000), ("model", "digits"), ("ce_id", "picture"), ("content-type", "image/png"))
+    async with opened_room(reading_patience_s=0) as room:
+        with room.budget.hold("others") as others:
+            others.grow(room.budget.limit_bytes - 1)
+            await room.work(image, GOOD)
+        assert room.ids(LANE) == ["good"]
+        (out,) = room.log.records(TOPICS.results)
+        end = read_terminal_record(tuple(out.headers), out.value)
+    assert end.error is not None
+    assert (end.id, end.error.code) == ("picture", "unavailable")
 
 
 async def test_a_clock_that_is_ahead_of_ours_is_told_now_and_then(
