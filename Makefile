@@ -35,6 +35,10 @@ check: lint types ## The quick part of it, for each commit: rules, types, unit t
 chaos: $(VENV)/everything ## Kill everything, piece by piece, under 50,000 jobs, and count what is lost: nothing
 	$(BIN)/python -m tests.acceptance.chaos $(CHAOS)
 
+.PHONY: soak
+soak: $(VENV)/everything ## Beset a gateway with silent, slow and greedy clients, and see how honest ones fare
+	$(BIN)/python -m tests.acceptance.soak $(SOAK)
+
 .PHONY: lint
 lint: $(VENV)/everything ## Ruff: rules and format
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from typing import Annotated, Final
 
 from fastapi import FastAPI, Path, Query
+from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,7 +18,7 @@ from gateway.tenancy import tenant_of
 from runtime.logs import get_logger
 from schemas.errors import RequestError, StoreUnavailable
 from schemas.jobs import Job, Status
-from schemas.names import is_job_id
+from schemas.names import JOB_ID, is_job_id
 from stores.seams import JobKey
 
 log = get_logger(__name__)
@@ -32,9 +33,12 @@ def add_job_routes(app: FastAPI, services: Services) -> None:
     @app.get("/v1/jobs", response_class=Response, responses=openapi.LIST_JOBS, tags=["jobs"], summary="List jobs")
     async def list_jobs(
         request: Request,
-        after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
+        after: Annotated[
+            str | SkipJsonSchema[None],
+            Query(description="The last id of the page before.", json_schema_extra={"pattern": f"^{JOB_ID.pattern}$"}),
+        ] = None,
         limit: Annotated[int, Query(ge=1, le=MAX_PAGE, description="Jobs a page.")] = 20,
-        status: Annotated[Status | None, Query(description="Only jobs in this state.")] = None,
+        status: Annotated[Status | SkipJsonSchema[None], Query(description="Only jobs in this state.")] = None,
     ) -> Response:
         """Newest first. Results are left out; read the job itself for them."""
         if after is not None and not is_job_id(after):

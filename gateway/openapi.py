@@ -1,5 +1,6 @@
 """The pieces of the OpenAPI document that routes share. Schemas come from the very structs that write the answers."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -8,6 +9,7 @@ from gateway.documents import JobDocument, JobList
 from gateway.envelope import Envelope
 from gateway.model_documents import ModelDocument, ModelList, VersionDocument, WantedStateDocument
 from gateway.problems import Problem
+from schemas.jobs import Status
 from schemas.oip import JSON, OCTET_STREAM
 
 Doc = dict[str, Any]
@@ -36,7 +38,7 @@ def schemas() -> Doc:
     named: Doc = msgspec.json.decode(text)
     named["Envelope"]["properties"] |= ENVELOPE_FIELDS
     shown: Doc = {_NAMES.get(name, name): schema for name, schema in named.items()}
-    return {name: schema | {"title": name} for name, schema in shown.items()} | {"InferRequest": INFER_REQUEST}
+    return {name: schema | {"title": name} for name, schema in shown.items()} | INPUTS
 
 
 def ref(name: str) -> Doc:
@@ -74,42 +76,69 @@ def parameter(name: str, description: str, schema: Doc | None = None, where: str
     }
 
 
-INFER_REQUEST: Final[Doc] = {
-    "title": "InferRequest",
-    "description": "An Open Inference Protocol v2 request.",
-    "type": "object",
-    "required": ["inputs"],
-    "properties": {
-        "id": {"type": "string"},
-        "inputs": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["name", "shape", "datatype"],
-                "properties": {
-                    "name": {"type": "string"},
-                    "shape": {"type": "array", "items": {"type": "integer"}},
-                    "datatype": {"type": "string", "examples": ["FP32", "INT64", "BYTES"]},
-                    "data": {"type": "array"},
-                    "parameters": {"type": "object"},
-                },
-            },
-        },
-        "outputs": {"type": "array", "items": {"type": "object"}},
-        "parameters": {"type": "object"},
+def only(required: Sequence[str], properties: Doc, **more: Any) -> Doc:
+    """An object that has no members but these."""
+    return {
+        "type": "object",
+        "required": list(required),
+        "properties": properties,
+        "additionalProperties": False,
+        **more,
+    }
+
+
+_FREE: Final[Doc] = {"type": "object"}
+_TENSOR: Final[Doc] = only(
+    ["name", "shape", "datatype"],
+    {
+        "name": {"type": "string"},
+        "shape": {"type": "array", "items": {"type": "integer"}},
+        "datatype": {"type": "string", "examples": ["FP32", "INT64", "BYTES"]},
+        "data": {"type": "array", "description": 'Flat, or nested by shape. `{"b64": "..."}` stands for bytes.'},
+        "parameters": only([], {"binary_data_size": {"type": "integer", "minimum": 0}}),
     },
+)
+_OUTPUT: Final[Doc] = only(
+    ["name"], {"name": {"type": "string"}, "parameters": only([], {"binary_data": {"type": "boolean"}})}
+)
+# The forms of an input, by the names of their schemas.
+INPUTS: Final[Doc] = {
+    "InferRequest": only(
+        ["inputs"],
+        {
+            "id": {"type": "string", "description": "Comes back as the response's."},
+            "inputs": {"type": "array", "items": _TENSOR},
+            "outputs": {"type": "array", "items": _OUTPUT},
+            "parameters": _FREE,
+        },
+        title="InferRequest",
+        description="An Open Inference Protocol v2 request.",
+    ),
+    "Instances": only(
+        ["instances"],
+        {"instances": {"type": "array", "minItems": 1}, "parameters": _FREE},
+        title="Instances",
+        description="One value, or one object of named values, a row.",
+    ),
+    "Features": only(
+        ["features"],
+        {"features": {"type": ["object", "array"]}, "parameters": _FREE},
+        title="Features",
+        description="Named features: one object, or one a row.",
+    ),
+    "Input": {"title": "Input", "anyOf": [ref("InferRequest"), ref("Instances"), ref("Features")]},
 }
 
-# What the decoder keeps as raw bytes, it knows no schema of.
+TIMEOUT_S: Final[Doc] = {"type": "number", "minimum": 1, "maximum": 7 * 24 * 3600}
+STICKY_KEY: Final[Doc] = {"type": "string", "minLength": 1, "maxLength": 255}
+# What the decoder keeps as raw bytes, it knows no schema of; nor of rules that are checked later.
 ENVELOPE_FIELDS: Final[Doc] = {
     "input": {
         "description": "An inference request, `instances` or `features`, as the model's signature asks.",
-        "anyOf": [
-            ref("InferRequest"),
-            {"type": "object", "required": ["instances"], "properties": {"instances": {"type": "array"}}},
-            {"type": "object", "required": ["features"], "properties": {"features": {"type": ["object", "array"]}}},
-        ],
+        **ref("Input"),
     },
+    "timeout_s": {**TIMEOUT_S, "type": ["number", "null"], "default": None},
+    "sticky_key": {**STICKY_KEY, "type": ["string", "null"], "default": None},
     "metadata": {"description": "Comes back with the job; at most 8 KiB.", "type": ["object", "null"]},
     "webhook": {"description": "Refused until webhooks exist.", "type": "null"},
     "webhook_events_filter": {"description": "Refused until webhooks exist.", "type": "null"},
@@ -160,10 +189,20 @@ CANCEL_JOB: Final[Responses] = {
     404: NO_JOB,
     503: DOWN,
 }
+_EVENT: Final[Doc] = {
+    "type": "object",
+    "description": "One event of the stream, by the names of its fields.",
+    "properties": {
+        "event": {"type": "string", "const": "status"},
+        "id": {"type": "string", "enum": [status.value for status in Status]},
+        "data": {"type": "string", "contentMediaType": JSON, "contentSchema": ref("Job")},
+        "retry": {"type": "integer"},
+    },
+}
 JOB_EVENTS: Final[Responses] = {
     200: {
         "description": "Events named `status`, each with the job as its data and the status as its id.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": _EVENT}},
     },
     204: {"description": "The job has ended, and `Last-Event-ID` says that this is known."},
     404: NO_JOB,

@@ -16,19 +16,20 @@ API_VERSION: Final = "1"
 DESCRIPTION: Final = "Asynchronous batch inference: post a job, poll or wait for its result."
 
 _EXAMPLE_INPUT: Final = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [0.5, 1.5]}]}
+_EXAMPLE_IMAGE: Final = {"instances": [[[0, 5, 13, 9, 1, 0, 0, 0]] * 8]}
 _IDEMPOTENCY: Final = parameter(
     "Idempotency-Key",
     "Makes a retry safe: the same key with the same request gives the first answer again. At most 255 characters.",
-    {"type": "string", "maxLength": 257},  # two more where it is quoted
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~]+$"},  # or that in quotes
 )
 _PREFER: Final = parameter(
     "Prefer", "`wait=N`: wait for the result, at most N (60) seconds. `respond-async`: answer at once."
 )
 _QUERY: Final[dict[str, tuple[str, Doc]]] = {
     "lane": ("`live` jobs go before `bulk` ones.", {"type": "string", "enum": ["live", "bulk"], "default": "live"}),
-    "timeout_s": ("Seconds after which a job that has not ended fails.", {"type": "number", "minimum": 1}),
-    "sticky_key": ("Jobs with the same key get the same version.", {"type": "string", "maxLength": 255}),
-    "metadata": ("A JSON object that comes back with the job.", {"type": "string"}),
+    "timeout_s": ("Seconds after which a job that has not ended fails.", openapi.TIMEOUT_S),
+    "sticky_key": ("Jobs with the same key get the same version.", openapi.STICKY_KEY),
+    "metadata": ("A JSON object that comes back with the job.", {"type": "object"}),
 }
 _JOB_HEADERS: Final = {
     **openapi.APPLIED,
@@ -93,7 +94,7 @@ def document(app: FastAPI, public_base_url: str) -> dict[str, Any]:
 
 
 def _envelope_submit() -> Doc:
-    example = {"model": "digits", "input": _EXAMPLE_INPUT, "timeout_s": 60, "metadata": {"order": "17"}}
+    example = {"model": "digits", "input": _EXAMPLE_IMAGE, "timeout_s": 60, "metadata": {"order": "17"}}
     return {
         "tags": ["jobs"],
         "summary": "Submit a job",
@@ -103,6 +104,13 @@ def _envelope_submit() -> Doc:
         "requestBody": {"required": True, "content": {JSON: {"schema": ref("Envelope"), "example": example}}},
         "responses": _RESPONSES,
     }
+
+
+def _query(name: str, description: str, schema: Doc) -> Doc:
+    document = parameter(name, description, schema, where="query")
+    if schema.get("type") != "object":
+        return document
+    return {key: value for key, value in document.items() if key != "schema"} | {"content": {JSON: {"schema": schema}}}
 
 
 def _payload_submit(path: tuple[str, ...]) -> Doc:
@@ -118,7 +126,7 @@ def _payload_submit(path: tuple[str, ...]) -> Doc:
         "operationId": f"submit_to_{path[-1]}",
         "parameters": [
             *({**parameter(name, f"The {name}'s name.", where="path"), "required": True} for name in path),
-            *(parameter(name, *_QUERY[name], where="query") for name in KNOWN if name in _QUERY),
+            *(_query(name, *_QUERY[name]) for name in KNOWN if name in _QUERY),
             _IDEMPOTENCY,
             _PREFER,
             length,
@@ -126,11 +134,11 @@ def _payload_submit(path: tuple[str, ...]) -> Doc:
         "requestBody": {
             "required": True,
             "content": {
-                JSON: {"schema": ref("InferRequest"), "example": _EXAMPLE_INPUT},
+                JSON: {"schema": ref("Input"), "example": _EXAMPLE_INPUT},
                 OCTET_STREAM: binary,
                 "image/png": binary,
                 "image/jpeg": binary,
-                FORM: {"schema": form},
+                FORM: {"schema": form, "encoding": {"image": {"contentType": "image/png, image/jpeg"}}},
             },
         },
         "responses": _RESPONSES,

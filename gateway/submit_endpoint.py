@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
@@ -138,7 +139,7 @@ class SubmitEndpoint:
     async def _check(self, signature: Signature, payload: Payload) -> CheckedInput:
         return await self._services.reader.run(
             len(payload.value),
-            lambda hold: check_input(signature, payload, hold),
+            partial(check_input, signature, payload),
             is_image=payload.content_type in IMAGE_TYPES,
         )
 
@@ -146,7 +147,7 @@ class SubmitEndpoint:
         """Short values in JSON can be several times as large as tensors: say so in the caller's terms."""
         limit_bytes = self._services.settings.max_record_bytes - RECORD_HEADERS_BYTES
         if len(payload.value) > limit_bytes:
-            form = "" if payload.value is body else " as tensors"
+            form = "" if payload.json_length is None else " as tensors"
             raise PayloadTooLarge(
                 f"the input takes {len(payload.value)} bytes{form}; at most {limit_bytes} fit into one job: "
                 "send fewer rows",

@@ -1,37 +1,42 @@
-"""Reading inputs: at once where that is quick, else in a thread, so that the loop goes on meanwhile."""
+"""Reading inputs: at once where that is quick, else beside the event loop, so that it goes on meanwhile."""
 
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, TypeVar
 
+from runtime.apart import Apart
 from runtime.budget import Holding, MemoryBudget
 from schemas.errors import PayloadTooLarge, Unavailable
 from schemas.images import Hold
 
 T = TypeVar("T")
+U = TypeVar("U")
 
-# Reading more than this may take tens of milliseconds: a thread does it.
+# Reading more than this may take tens of milliseconds: another process does it.
 INLINE_BYTES: Final = 32 * 1024
 # While an input is read, its values are Python objects: as many times its size as short values in JSON come to.
 READ_FACTOR: Final = 80
 # An image that takes more than this once it is unpacked goes to a thread, too, however small its file is.
 INLINE_IMAGE_BYTES: Final = 1024 * 1024
-# Each image may take 200 MB and a core.
+# Each image may take some 120 MB and a core.
 IMAGE_THREADS: Final = 2
 
 
 class InputReader:
-    """Large inputs are read one after the other: what they need for a moment is a multiple of their size, and more
-    threads would share one interpreter anyway. Images have threads of their own, since Pillow lets others run."""
+    """Large inputs are read one after the other, by a process beside this one: what they need for a moment is a
+    multiple of their size. Images have threads, since Pillow lets others run."""
 
     def __init__(self, budget: MemoryBudget) -> None:
         self._budget = budget
+        self._apart = Apart()
         self._large = ThreadPoolExecutor(1, "large-inputs")
         self._images = ThreadPoolExecutor(IMAGE_THREADS, "images")
 
     async def run(self, payload_bytes: int, read: Callable[[Hold], T], *, is_image: bool = False) -> T:
-        """What `read` makes of an input of so many bytes. It is told whom to ask for memory, and may be called again.
+        """What `read` makes of an input of so many bytes. It is told whom to ask for memory, may be called again, and
+        can be pickled.
 
         Raises what `read` raises; `Unavailable` where the process has no room for it now, `PayloadTooLarge` where it
         never has any for its images.
@@ -41,20 +46,22 @@ class InputReader:
             if payload_bytes <= INLINE_BYTES:
                 return read(images.hold)
             if not is_image:
-                return await self._in(self._large, self._read_large, payload_bytes, read, images.hold)
+                outcome: T | _ImagesTooLarge = await self._in(self._large, self._read_large, payload_bytes, read)
+                if not isinstance(outcome, _ImagesTooLarge):
+                    return outcome
         except Unavailable:
             if not images.too_large:
                 raise
         return await self._in(self._images, self._read_images, read)
 
     @staticmethod
-    async def _in(threads: ThreadPoolExecutor, read: Callable[..., T], *given: object) -> T:
+    async def _in(threads: ThreadPoolExecutor, read: Callable[..., U], *given: object) -> U:
         return await asyncio.get_running_loop().run_in_executor(threads, read, *given)
 
-    def _read_large(self, payload_bytes: int, read: Callable[[Hold], T], hold: Hold) -> T:
+    def _read_large(self, payload_bytes: int, read: Callable[[Hold], T]) -> "T | _ImagesTooLarge":
         with self._budget.hold("checks") as held:
             held.grow(min(READ_FACTOR * payload_bytes, self._budget.limit_bytes))
-            return read(hold)
+            return self._apart.call(partial(_read_apart, read))
 
     def _read_images(self, read: Callable[[Hold], T]) -> T:
         with self._budget.hold("pixels") as held:
@@ -64,6 +71,20 @@ class InputReader:
         if held.held_bytes + payload_bytes > self._budget.limit_bytes:  # there will never be room for it
             raise PayloadTooLarge("to read the input takes more memory than this process may use", param="input")
         held.grow(payload_bytes)
+
+
+class _ImagesTooLarge:
+    """The input holds images that are for the threads."""
+
+
+def _read_apart(read: Callable[[Hold], T]) -> T | _ImagesTooLarge:
+    images = _SmallImages()
+    try:
+        return read(images.hold)
+    except Unavailable:
+        if images.too_large:
+            return _ImagesTooLarge()
+        raise
 
 
 class _SmallImages:

@@ -16,17 +16,21 @@ from schemas.signature import ImageSpec
 from schemas.tensors import Array
 
 IMAGE_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/jpg"})  # the last is what many call the second
-# What a camera of 24 megapixels takes. Unpacked it is 100 MB at most, a JPEG of several scans up to 200 MB.
+# What a camera of 24 megapixels takes; unpacked it is 100 MB at most.
 MAX_PIXELS: Final = 24 * 1024 * 1024
 MAX_SIDE: Final = 65_535  # JPEG's own limit; each row costs some bytes, however short it is
 # Flattened and shrunk at a time; each of them takes some bytes in several forms meanwhile.
 BAND_PIXELS: Final = 512 * 1024
 BAND_PIXEL_BYTES: Final = 24
+# A JPEG of several scans is put together whole, in up to 100 MB, and told at one go, while which no other thread runs.
+MAX_SCANNED_PIXELS: Final = 12 * 1024 * 1024
 # A progressive JPEG has about ten scans. Each goes over all of the pixels, and may be a few bytes long.
 MAX_SCANS: Final = 100
 _SCAN: Final = b"\xff\xda"
 _STORED_BYTES: Final = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}  # a pixel in memory, by Pillow's mode; else 4
 _COEFFICIENT_BYTES: Final = 2
+# Handed to a decoder at a time, while which no other thread runs; a thousand times as much may come of it.
+DECODED_BYTES: Final = 1024
 _JPEG: Final = b"\xff\xd8"
 _ORIENTATION: Final = 0x0112
 # Source: Exif 2.32, tag Orientation; how each is turned upright.
@@ -79,10 +83,11 @@ class Images:
         try:
             scans = _scans(data)
             with Image.open(io.BytesIO(picture_only(data)), formats=("PNG", "JPEG")) as image:
-                pixels = self._count(*image.size)
+                pixels = self._count(*image.size, MAX_SCANNED_PIXELS if scans > 1 else MAX_PIXELS)
                 # Only what the row needs is unpacked of a JPEG: an eighth of each side at the least.
                 image.draft(None, (2 * spec.width, 2 * spec.height))
                 self._hold(_peak_bytes(spec, image, pixels if scans > 1 else 0))
+                image.decodermaxblock = DECODED_BYTES
                 image.load()
                 return _row_image(spec, image)
         except PenstockError:
@@ -92,11 +97,12 @@ class Images:
         except Exception as error:  # each part of Pillow raises what it likes: struct.error, SyntaxError, OverflowError
             raise InvalidInput("the body is not a readable PNG or JPEG image", param="image") from error
 
-    def _count(self, width: int, height: int) -> int:
-        self._pixels += width * height
-        if self._pixels > MAX_PIXELS or max(width, height) > MAX_SIDE:
-            raise _too_large(f"{width} x {height} pixels")
-        return width * height
+    def _count(self, width: int, height: int, limit: int) -> int:
+        pixels = width * height
+        self._pixels += pixels
+        if pixels > limit or self._pixels > MAX_PIXELS or max(width, height) > MAX_SIDE:
+            raise _too_large(f"{width} x {height} pixels", limit)
+        return pixels
 
 
 def _scans(data: bytes) -> int:
@@ -107,10 +113,8 @@ def _scans(data: bytes) -> int:
     return scans
 
 
-def _too_large(found: str) -> PayloadTooLarge:
-    return PayloadTooLarge(
-        f"the image has {found}; the limit is {MAX_PIXELS} in all, and {MAX_SIDE} a side", param="image"
-    )
+def _too_large(found: str, limit: int = MAX_PIXELS) -> PayloadTooLarge:
+    return PayloadTooLarge(f"the image has {found}; the limit is {limit} in all, and {MAX_SIDE} a side", param="image")
 
 
 def _peak_bytes(spec: ImageSpec, image: Any, whole_pixels: int) -> int:

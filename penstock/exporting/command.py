@@ -1,6 +1,7 @@
 """`penstock export`: a model that is code becomes one that is data, in a model repository."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -9,6 +10,7 @@ from penstock.exporting.sklearn import INPUT, Graph, columns_of, data_type, load
 from penstock.importing.command import REPOSITORY
 from penstock.importing.model_folder import ModelFolder, model_name, put_into
 from schemas.errors import ConfigurationError
+from workers.inference.models.labels import labels_in
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 LABELS = "labels.txt"
@@ -45,14 +47,11 @@ def sklearn(
             target = put_into(repository, folder, origin=f"{model.name} of scikit-learn")
     except ConfigurationError as error:
         raise click.ClickException(error.message) from error
+    for note in folder.notes:
+        click.echo(f"  {note}", err=True)
     count = len(next(iter(graph.outputs.values())))
     click.echo(f"  {count} {'sample' if sample else 'random'} rows answered alike", err=True)
     click.echo(target)
-
-
-def is_line(label: str) -> bool:
-    """Whether a label file, which is read line by line, gives the name back as it is; scores go without names else."""
-    return label.splitlines() == [label.strip()]
 
 
 def _folder(graph: Graph, aside: Path, name: str, version: str, max_batch_size: int) -> ModelFolder:
@@ -62,13 +61,15 @@ def _folder(graph: Graph, aside: Path, name: str, version: str, max_batch_size: 
         {"name": output, "data_type": data_type(rows), "dims": list(rows.shape[1:])}
         for output, rows in graph.outputs.items()
     ]
+    notes = []
     for output in outputs:
         # Scores have a column a class, unless there are two and one column for both.
-        of_classes = str(output["data_type"]).startswith("TYPE_FP") and output["dims"] == [len(graph.classes)]
-        if of_classes and all(map(is_line, graph.classes)):
+        if str(output["data_type"]).startswith("TYPE_FP") and output["dims"] == [len(graph.classes)]:
+            if not _write_labels(aside / LABELS, graph.classes):
+                notes.append(f"{output['name']}: without labels: the classes' names cannot stand in a line each")
+                continue
             output["label_filename"] = LABELS
             files[LABELS] = aside / LABELS
-            (aside / LABELS).write_text("".join(f"{label}\n" for label in graph.classes), encoding="utf-8")
     fields = {
         "name": name,
         "platform": "onnxruntime_onnx",
@@ -77,4 +78,15 @@ def _folder(graph: Graph, aside: Path, name: str, version: str, max_batch_size: 
         "output": outputs,
         **({"features": list(graph.features)} if graph.features else {}),
     }
-    return ModelFolder(fields, aside, files)
+    return ModelFolder(fields, aside, files, notes)
+
+
+def _write_labels(path: Path, classes: Sequence[str]) -> bool:
+    """Whether a worker would read these names."""
+    content = "".join(f"{name}\n" for name in classes).encode("utf-8", "surrogatepass")
+    try:
+        readable = labels_in(content) == tuple(classes)
+    except ValueError:
+        return False
+    path.write_bytes(content)
+    return readable

@@ -1,7 +1,8 @@
 """An estimator or pipeline of scikit-learn as an ONNX graph that gives the same answers."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +23,11 @@ SEED: Final = 0
 # Single precision on both sides, and sums in another order.
 RELATIVE: Final = 1e-3
 ABSOLUTE: Final = 1e-4
+
+# In the order in which converters prefer them.
+SCORES: Final = ("predict_proba", "decision_function", "transform")
+# Some converters know no newer one.
+OLDER_OPSET: Final = {"": 17, "ai.onnx.ml": 3}
 
 _TRITON: Final = {np.dtype(DTYPES[name]): f"TYPE_{name}" for name in ("BOOL", "INT32", "INT64", "FP32", "FP64")}
 
@@ -52,7 +58,7 @@ def read_sample(path: Path, columns: int) -> Array:
     try:
         rows = np.load(path, allow_pickle=False)
         sample = np.asarray(rows, dtype=np.float32)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, EOFError, ValueError, TypeError) as error:
         raise ConfigurationError(f"{path}: cannot be read as an array of numbers: {error}") from error
     if sample.ndim != 2 or sample.shape[1] != columns or not len(sample):
         raise ConfigurationError(f"{path}: has shape {list(sample.shape)}, and the estimator takes rows of {columns}")
@@ -72,48 +78,77 @@ def columns_of(estimator: Any) -> int:
 def to_graph(estimator: Any, sample: Array | None = None) -> Graph:
     """Convert, run both on `sample`, float32 [rows, columns], and compare. Without one, rows are drawn at random.
 
-    Raises `ConfigurationError` if it cannot be converted, or if the graph answers otherwise than the estimator.
+    Raises `ConfigurationError` if it cannot be converted, if either cannot take the rows or gives something else than
+    an answer to each, or if the graph answers otherwise than the estimator.
     """
     columns = columns_of(estimator)
-    model = _converted(estimator, columns)
+    name = type(estimator).__name__
+    with _in_one_line(f"{name}: has no ONNX form"):
+        model = _converted(estimator, columns)
     rows = np.random.default_rng(SEED).normal(size=(SAMPLE_ROWS, columns)).astype(np.float32)
+    hint = "" if sample is not None else " (--sample gives rows like its own)"
     rows = rows if sample is None else sample
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    names = [node.name for node in session.get_outputs()]
-    outputs = dict(zip(names, session.run(names, {INPUT: rows}), strict=True))
-    _compare(estimator, rows, outputs)
-    return Graph(
-        model,
-        columns,
-        outputs,
-        tuple(str(name) for name in getattr(estimator, "feature_names_in_", ())),
-        _classes(estimator, outputs) if is_classifier(estimator) else (),
-    )
+    with _in_one_line(f"{name}: its graph cannot be run on {'random' if sample is None else 'the sample'} rows{hint}"):
+        session = onnxruntime.InferenceSession(model, _quiet(), providers=["CPUExecutionProvider"])
+        names = [node.name for node in session.get_outputs()]
+        outputs = dict(zip(names, session.run(names, {INPUT: rows}), strict=True))
+    _check_rows(name, outputs, len(rows))
+    with _in_one_line(f"{name}: cannot be compared with its graph"):
+        _compare(estimator, rows, outputs)
+    features = tuple(str(each) for each in getattr(estimator, "feature_names_in_", ()))
+    return Graph(model, columns, outputs, features, _classes(estimator, outputs))
 
 
-def _classes(estimator: Any, outputs: Mapping[str, Array]) -> tuple[str, ...]:
-    """The classes as the graph's answers spell them: it gives integers where the estimator has booleans or floats."""
-    classes = np.ravel(getattr(estimator, "classes_", ()))
-    if any(rows.dtype.kind in "iu" for rows in outputs.values()) and classes.dtype.kind in "bf":
-        classes = classes.astype(np.int64)
-    return tuple(map(str, classes))
+@contextmanager
+def _in_one_line(what: str) -> Iterator[None]:
+    """Converters, runtimes and estimators raise whatever they come upon."""
+    try:
+        yield
+    except ConfigurationError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ConfigurationError(f"{what}: {reason}") from error
+
+
+def _quiet() -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # its errors reach us as exceptions
+    return options
 
 
 def _converted(estimator: Any, columns: int) -> bytes:
+    """Scores come as a table where the converter can do so, instead of a dict a row, which is no tensor; and the
+    opset is the newest that the converter of this estimator knows."""
     types = [(INPUT, FloatTensorType([None, columns]))]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # converters look at attributes that are going away
+    asked: list[dict[str, Any]] = [
+        {**options, **opset}
+        for opset in ({}, {"target_opset": OLDER_OPSET})
+        for options in ({"options": {id(estimator): {"zipmap": False}}}, {})
+    ]
+    failures: list[Exception] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # converters look at attributes that are going away
+        for arguments in asked:
             try:
-                # Scores as a table, instead of a dict a row, which is no tensor.
-                model = convert_sklearn(estimator, initial_types=types, options={id(estimator): {"zipmap": False}})
-            except NameError:  # it makes no dicts, and refuses the option
-                model = convert_sklearn(estimator, initial_types=types)
-    except Exception as error:  # its converters raise whatever they come upon
-        reason = " ".join(str(error).split())[:300]
-        raise ConfigurationError(f"{type(estimator).__name__}: has no ONNX form: {reason}") from error
-    content: bytes = model.SerializeToString()
-    return content
+                content: bytes = convert_sklearn(estimator, initial_types=types, **arguments).SerializeToString()
+                return content
+            except (NameError, RuntimeError) as error:  # it knows no such option, or not so new an opset
+                failures.append(error)
+    raise next((each for each in failures if not isinstance(each, NameError)), failures[0])
+
+
+def _check_rows(name: str, outputs: Mapping[str, Any], rows: int) -> None:
+    for output, array in outputs.items():
+        if not isinstance(array, np.ndarray) or array.shape[:1] != (rows,):
+            raise ConfigurationError(f"{name}: output {output!r} of its graph is no tensor with a row for each row")
+
+
+def _classes(estimator: Any, outputs: Mapping[str, Array]) -> tuple[str, ...]:
+    """Spelt as the graph's own answer spells them, which has integers for booleans and whole floats."""
+    classes = np.ravel(getattr(estimator, "classes_", ())) if is_classifier(estimator) else np.array([])
+    integers = any(array.dtype.kind == "i" for array in outputs.values())
+    return tuple(str(int(each)) if integers else str(each) for each in classes)
 
 
 def data_type(array: Array) -> str:
@@ -125,7 +160,10 @@ def _compare(estimator: Any, rows: Array, outputs: Mapping[str, Array]) -> None:
     with warnings.catch_warnings():
         # Fitted on named columns, it warns of rows without names.
         warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
-        answers = _answers(estimator, rows, len(outputs))
+        try:
+            answers = _answers(estimator, rows, len(outputs))
+        except ValueError:  # some insist on the precision that they were fitted in
+            answers = _answers(estimator, rows.astype(np.float64), len(outputs))
     for (name, ours), theirs in zip(outputs.items(), answers, strict=True):
         alike = _alike(ours, np.asarray(theirs).reshape(ours.shape))
         if not alike.all():
@@ -141,8 +179,9 @@ def _answers(estimator: Any, rows: Array, outputs: int) -> list[Any]:
         return [estimator.transform(rows)]
     if outputs == 1:
         return [estimator.predict(rows)]
-    scores = estimator.predict_proba if hasattr(estimator, "predict_proba") else estimator.decision_function
-    return [estimator.predict(rows), scores(rows)]
+    # Of a clustering the scores are the distances to the centres.
+    scores = next(method for method in SCORES if hasattr(estimator, method))
+    return [estimator.predict(rows), getattr(estimator, scores)(rows)]
 
 
 def _alike(ours: Array, theirs: Array) -> Array:

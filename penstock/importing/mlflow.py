@@ -35,13 +35,14 @@ _TENSORS: Final = {
     "str": "TYPE_STRING",
     "object": "TYPE_STRING",
 }
-# The types of columns, of which a table of numbers can be made.
+# The types of columns of a data frame.
 _COLUMNS: Final = {
     "boolean": "TYPE_BOOL",
     "integer": "TYPE_INT32",
     "long": "TYPE_INT64",
     "float": "TYPE_FP32",
     "double": "TYPE_FP64",
+    "string": "TYPE_STRING",
 }
 # What MLflow writes beside a model, which no graph reads.
 _BESIDE: Final = frozenset(
@@ -165,16 +166,27 @@ def _sklearn(flavors: Mapping[str, Any], model: Mapping[str, Any], source: Path)
 
 
 def _table(inputs: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """The one input of an estimator: an array, or the columns of a data frame, which then are the features."""
+    """What an estimator takes: an array; or the columns of a data frame as the features of one table, where all are
+    numbers, and as an input each, where not."""
     if len(inputs) == 1 and inputs[0].get("type") == "tensor":
         return {"input": [_tensor({"name": "features", **inputs[0]})]}
-    others = [f"{each.get('name')} ({each.get('type')})" for each in inputs if each.get("type") not in _COLUMNS]
+    names, types = [each.get("name") for each in inputs], [str(each.get("type")) for each in inputs]
+    others = [f"{name} ({kind})" for name, kind in zip(names, types, strict=True) if kind not in _COLUMNS]
     if others:
-        raise ConfigurationError(f"signature: columns that are no numbers: {', '.join(others)}")
-    single = all(each["type"] == "float" for each in inputs)
-    tensor = {"name": "features", "data_type": "TYPE_FP32" if single else "TYPE_FP64", "dims": [len(inputs)]}
-    names = [each.get("name") for each in inputs]
-    return {"input": [tensor], **({"features": names} if all(names) else {})}
+        raise ConfigurationError(f"signature: columns that are neither numbers nor texts: {', '.join(others)}")
+    if "string" in types:
+        if not all(names):
+            raise ConfigurationError("signature: a column has no name, and columns of several types need names")
+        return {"input": [_column(str(name), kind) for name, kind in zip(names, types, strict=True)]}
+    single = all(kind == "float" for kind in types)
+    table = {**_column("features", "float" if single else "double"), "dims": [len(inputs)]}
+    return {"input": [table], **({"features": names} if all(names) else {})}
+
+
+def _column(name: str, kind: str) -> dict[str, Any]:
+    """Missing numbers are NaN in a data frame, and imputers wait for them."""
+    column = {"name": name, "data_type": _COLUMNS[kind], "dims": []}
+    return {**column, "allow_nan": True} if kind in ("float", "double") else column
 
 
 def _schema(model: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:

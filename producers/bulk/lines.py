@@ -13,6 +13,8 @@ import msgspec
 
 from schemas.document import FORMS
 from schemas.errors import InvalidInput
+from schemas.malformed import why_not_json
+from schemas.members import members
 from schemas.topics import LaneClass
 
 
@@ -66,7 +68,6 @@ READ_HERE: Final = frozenset({"input", *_Fields.__struct_fields__})
 # All that the decoders raise for bytes that are no JSON, or none that they can take.
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-_object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _fields_decoder = msgspec.json.Decoder(_Fields)
 _custom_id_decoder = msgspec.json.Decoder(_OnlyCustomId)
 
@@ -82,7 +83,7 @@ def custom_id_of(raw: bytes) -> str | None:
 def read_line(number: int, raw: bytes, defaults: LineDefaults) -> JobLine:
     """The job of line `number`, counted from 1. Raises `InvalidInput` naming the field and the rule."""
     try:
-        fields = _object_decoder.decode(raw)
+        fields = _members(raw)
         if "input" in fields:
             return _from_envelope(number, raw, fields, defaults)
         return _from_payload(number, raw, fields, defaults)
@@ -91,7 +92,17 @@ def read_line(number: int, raw: bytes, defaults: LineDefaults) -> JobLine:
     except RecursionError as error:
         raise InvalidInput("nested too deeply") from error
     except UNREADABLE as error:
-        raise InvalidInput(f"not valid JSON: {error}") from error
+        raise InvalidInput(f"not valid JSON: {why_not_json(error, raw)}") from error
+
+
+def _members(raw: bytes) -> dict[str, msgspec.Raw]:
+    """The line's members. Raises `InvalidInput` for two of one name: a decoder would drop one of them unseen."""
+    fields: dict[str, msgspec.Raw] = {}
+    for name, value in members(raw):
+        if name in fields:
+            raise InvalidInput(f"{name[:64]} is given twice", param=name[:64])
+        fields[name] = value
+    return fields
 
 
 def _from_envelope(number: int, raw: bytes, fields: dict[str, msgspec.Raw], defaults: LineDefaults) -> JobLine:

@@ -18,6 +18,7 @@ from stores.redis import RedisNews, RedisSignals, RedisStarts
 from workers.consuming.kafka_consumer import KafkaConsumer
 from workers.consuming.prefetch import PrefetchShares
 from workers.inference.backends.device import claim_device
+from workers.inference.backends.threads import bound_pools, usable_cores
 from workers.inference.backends.warmup import load_warm
 from workers.inference.decoding.cancellations import Cancellations
 from workers.inference.engine.engine import Engine
@@ -63,6 +64,7 @@ class Worker:
         redis = (settings.redis_url.get_secret_value(), settings.topic_prefix)
         async with AsyncExitStack() as stack:
             device = claim_device(settings.worker_device, os.environ)  # before anything imports a runtime
+            bound_pools(os.environ, usable_cores())
             stack.enter_context(watched_gpu(device, os.environ))
             running = await stack.enter_async_context(InferenceThread())
             loading = await stack.enter_async_context(InferenceThread("loading"))

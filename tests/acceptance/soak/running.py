@@ -116,12 +116,17 @@ async def besieged(port: int, kinds: Sequence[str]) -> AsyncIterator[None]:
 
 
 def peak_bytes(port: int) -> int:
-    """The most memory that the process behind the port has had (Linux: VmHWM)."""
+    """The most memory that the process behind the port and its children have had (Linux: VmHWM)."""
     (pid,) = {
         each.pid
         for each in psutil.net_connections("tcp")
         if each.status == psutil.CONN_LISTEN and each.laddr[1:] == (port,) and each.pid
     }
+    family = [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+    return sum(_peak_of(each) for each in family)
+
+
+def _peak_of(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text("utf-8")
     return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
 

@@ -19,6 +19,14 @@ from workers.inference.models.repository import ModelRepository
 
 need("onnxruntime")
 need("sklearn")
+need("pandas")
+
+import joblib  # noqa: E402 - after the checks above
+import pandas as pd  # noqa: E402
+from sklearn.compose import make_column_transformer  # noqa: E402
+from sklearn.impute import SimpleImputer  # noqa: E402
+from sklearn.linear_model import LogisticRegression  # noqa: E402
+from sklearn.pipeline import make_pipeline  # noqa: E402
 
 SAVED = Path(__file__).with_name("mlflow")
 SETOSA, VIRGINICA = [5.1, 3.5, 1.4, 0.2], [6.3, 3.3, 6.0, 2.5]
@@ -84,6 +92,39 @@ def test_columns_of_a_data_frame_become_features(tmp_path: Path) -> None:
     ]
 
 
+def test_columns_of_several_types_are_an_input_each_and_numbers_may_be_missing(tmp_path: Path) -> None:
+    inputs = [{"type": "string", "name": "city"}, {"type": "double", "name": "age"}, {"type": "boolean", "name": "old"}]
+    changes = signature(inputs=inputs, outputs=[{"type": "string", "name": "kind"}])
+    assert imported(altered(tmp_path, "iris_columns", **changes), tmp_path / "models").exit_code == 0
+    written = fields(tmp_path / "models", "iris-columns")
+    assert written["input"] == [
+        {"name": "city", "data_type": "TYPE_STRING", "dims": []},
+        {"name": "age", "data_type": "TYPE_FP64", "dims": [], "allow_nan": True},
+        {"name": "old", "data_type": "TYPE_BOOL", "dims": []},
+    ]
+    assert "features" not in written
+    assert written["output"] == [{"name": "kind", "data_type": "TYPE_STRING", "dims": []}]
+
+
+def test_a_pipeline_that_chooses_columns_by_name_answers_as_it_did(tmp_path: Path) -> None:
+    saved = altered(
+        tmp_path,
+        "iris_columns",
+        **signature(
+            inputs=[{"type": "double", "name": "age"}, {"type": "double", "name": "fare"}],
+            outputs=[{"type": "long"}],
+        ),
+    )
+    frame = pd.DataFrame({"age": [22.0, 38.0, np.nan, 35.0], "fare": [7.0, 71.0, 8.0, 53.0]})
+    steps = make_column_transformer((SimpleImputer(), ["fare", "age"]))
+    pipeline = make_pipeline(steps, LogisticRegression()).fit(frame, [0, 1, 0, 1])
+    joblib.dump(pipeline, saved / "model.pkl")
+    assert imported(saved, tmp_path / "models").exit_code == 0
+    table = frame.to_numpy()
+    answered = load(tmp_path / "models", "iris-columns/1").run({"features": table})["prediction"]
+    assert answered.tolist() == pipeline.predict(frame).tolist() == [0, 1, 0, 1]
+
+
 def test_what_does_not_come_along_is_told(tmp_path: Path) -> None:
     told = imported(SAVED / "iris_pickled", tmp_path).stderr
     assert "requirements.txt: left behind: a worker runs on the packages that are installed with it" in told
@@ -114,8 +155,8 @@ def signature(**tensors: Any) -> dict[str, Any]:
         ("iris_pickled", {"flavors": SKOPS}, "is in the format skops, which no worker reads: `penstock export"),
         (
             "iris_columns",
-            signature(inputs=[{"type": "string", "name": "city"}], outputs=[{"type": "long"}]),
-            "signature: columns that are no numbers: city (string)",
+            signature(inputs=[{"type": "datetime", "name": "day"}], outputs=[{"type": "long"}]),
+            "signature: columns that are neither numbers nor texts: day (datetime)",
         ),
         (
             "iris_graph",

@@ -1,5 +1,6 @@
 """Graphs that torch.export wrote answer like the network that they came from."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from safetensors.torch import load_file  # noqa: E402
 
 from examples.digits.convolutional import as_exported  # noqa: E402
 from workers.inference.backends.architectures.sequential import build  # noqa: E402
+from workers.inference.backends.exported import ExportedModule  # noqa: E402
+from workers.inference.backends.torch_module import TorchBackend  # noqa: E402
+from workers.inference.backends.transfers import PlainTransfers  # noqa: E402
 
 ROWS = torch.export.Dim("rows")
 
@@ -48,14 +52,44 @@ class TestDigits:
         np.testing.assert_allclose(outputs["probabilities"], expected["probabilities"], atol=1e-5)
         assert backend.run({"image": held_out().inputs["image"][:1]})["label"].shape == (1,)
 
-    def test_a_graph_for_one_number_of_rows_is_refused(self, tmp_path: Path, network: torch.nn.Module) -> None:
+    def test_a_graph_for_one_number_of_rows_is_refused_where_others_may_run(
+        self, tmp_path: Path, network: torch.nn.Module
+    ) -> None:
         repository = pinned(tmp_path, "torch_export", exported(tmp_path, network, torch.zeros(2, 8, 8)))
         with pytest.raises(ConfigurationError) as caught:
             load_trusted(repository)
         assert caught.value.message == (
             f"{repository / 'digits' / '2' / 'model.pt2'}: model.yaml does not fit the graph: "
-            "input 'image' was exported for exactly 2 rows: give it dynamic_shapes"
+            "input 'image' was made for exactly 2 rows: make it for any number, or say so with max_batch_size: 2 and "
+            "dynamic_batching.allowed_batch_sizes: [2]"
         )
+
+    def test_a_graph_for_one_number_of_rows_is_served_where_only_that_runs(
+        self, tmp_path: Path, network: torch.nn.Module
+    ) -> None:
+        file = exported(tmp_path, network, torch.zeros(2, 8, 8))
+        batching = {"max_batch_size": 2, "dynamic_batching": {"allowed_batch_sizes": [2]}, "model_warmup": []}
+        backend = load_trusted(pinned(tmp_path, "torch_export", file, **batching))
+        image = held_out().inputs["image"][:2]
+        expected = load("digits/2", TORCH).run({"image": image})
+        assert (backend.run({"image": image})["label"] == expected["label"]).all()
+
+    def test_closing_it_gives_its_weights_back_at_once(self, tmp_path: Path, network: torch.nn.Module) -> None:
+        program = torch.export.export(network, (torch.zeros(2, 8, 8),), dynamic_shapes=({0: ROWS},))
+        module = ExportedModule(program.module(), ["image"], ["label", "probabilities"])
+        weights = [*module.parameters(), *module.buffers()]
+        signature = version_of("digits/2", TORCH).signature
+        cpu = torch.device("cpu")
+        backend = TorchBackend(module, signature, cpu, PlainTransfers(cpu), threads=1)
+        backend.run({"image": held_out().inputs["image"][:2]})
+        assert sum(weight.numel() for weight in weights) > 10_000
+
+        gc.disable()  # the module refers to itself
+        try:
+            backend.close()
+            assert sum(weight.untyped_storage().nbytes() for weight in weights) == 0
+        finally:
+            gc.enable()
 
 
 class Named(torch.nn.Module):

@@ -1,6 +1,7 @@
 """ONNX graphs are held against model.yaml when they are loaded, and run by ONNX Runtime."""
 
 import json
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,20 @@ import onnx  # noqa: E402 - after the check above
 import onnxruntime  # noqa: E402
 
 from workers.inference.backends import load_backend  # noqa: E402
+from workers.inference.backends.onnx import _session_options  # noqa: E402
+from workers.inference.backends.reference_inputs import run_rows  # noqa: E402
+from workers.inference.backends.threads import SMALL_MODEL_BYTES, usable_cores  # noqa: E402
+from workers.inference.backends.warmup import load_warm  # noqa: E402
+from workers.inference.models.model_version import ModelVersion  # noqa: E402
+from workers.inference.models.repository import ModelRepository  # noqa: E402
+from workers.inference.models.snapshot import weight_bytes  # noqa: E402
 
 FLOAT, STRING = onnx.TensorProto.FLOAT, onnx.TensorProto.STRING
 
 
-def identity(root: Path, element_type: int, graph_shape: list[int | str], **tensor: Any) -> Path:
+def identity(
+    root: Path, element_type: int, graph_shape: list[int | str], fields: Mapping[str, Any] = {}, **tensor: Any
+) -> Path:
     """A repository with the model `echo`, whose graph gives back its input `x` as `y`."""
     info = onnx.helper.make_tensor_value_info
     graph = onnx.helper.make_graph(
@@ -36,14 +46,15 @@ def identity(root: Path, element_type: int, graph_shape: list[int | str], **tens
     (root / "echo" / "1").mkdir(parents=True)
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
     onnx.save(model, root / "echo" / "1" / "model.onnx")
-    fields = {
+    content = {
         "name": "echo",
         "platform": "onnxruntime_onnx",
         "max_batch_size": 8,
         "input": [{"name": "x", **tensor}],
         "output": [{"name": "y", **tensor}],
+        **fields,
     }
-    (root / "echo" / "model.yaml").write_text(json.dumps(fields))  # JSON is YAML
+    (root / "echo" / "model.yaml").write_text(json.dumps(content))  # JSON is YAML
     return root
 
 
@@ -94,12 +105,47 @@ def test_outputs_that_model_yaml_leaves_out_are_not_computed(tmp_path: Path) -> 
     assert list(load("digits/2", repository=repository).run(held_out().inputs)) == ["label"]
 
 
-def test_a_graph_for_one_row_only_is_refused(tmp_path: Path) -> None:
-    repository = identity(tmp_path, FLOAT, [1, 3], data_type="TYPE_FP32", dims=[3])
+@pytest.mark.parametrize("sizes", [(), (1, 8), (4,)])
+def test_a_graph_for_a_fixed_number_of_rows_is_refused_where_another_may_run(
+    tmp_path: Path, sizes: tuple[int, ...]
+) -> None:
+    fields = {"max_batch_size": max(sizes, default=8), "dynamic_batching": {"allowed_batch_sizes": list(sizes)}}
+    repository = identity(tmp_path, FLOAT, [1, 3], fields, data_type="TYPE_FP32", dims=[3])
+    with pytest.raises(ConfigurationError, match=r"input 'x' was made for exactly 1 rows: .* max_batch_size: 1 and "):
+        load("echo", repository=repository)
+
+
+@pytest.mark.parametrize("rows", [1, 4])
+def test_a_graph_for_a_fixed_number_of_rows_is_served_where_no_other_runs(tmp_path: Path, rows: int) -> None:
+    fields = {"max_batch_size": rows, "dynamic_batching": {"allowed_batch_sizes": [rows]}}
+    repository = identity(tmp_path, FLOAT, [rows, 3], fields, data_type="TYPE_FP32", dims=[3])
+    (version,) = ModelRepository(repository).scan()
+    backend = load_warm(version, "cpu")
+    for given in range(1, rows + 1):
+        inputs = {"x": np.arange(given * 3, dtype=np.float32).reshape(given, 3)}
+        np.testing.assert_array_equal(run_rows(version, backend, inputs)["y"], inputs["x"])
+
+
+def test_the_dimensions_of_a_row_are_held_against_the_graph_of_fixed_rows_as_well(tmp_path: Path) -> None:
+    fields = {"max_batch_size": 1, "dynamic_batching": {"allowed_batch_sizes": [1]}}
+    repository = identity(tmp_path, FLOAT, [1, 4], fields, data_type="TYPE_FP32", dims=[3])
     with pytest.raises(
-        ConfigurationError, match=r"input 'x' has shape \[\?, 3\] with its batch dimension, and \[1, 3\]"
+        ConfigurationError, match=r"input 'x' has shape \[\?, 3\] with its batch dimension, and \[1, 4\]"
     ):
         load("echo", repository=repository)
+
+
+def test_weights_in_files_beside_the_graph_count_for_its_threads(tmp_path: Path) -> None:
+    repository = identity(tmp_path, FLOAT, ["rows", 3], data_type="TYPE_FP32", dims=[3])
+    (version,) = ModelRepository(repository).scan()
+    assert threads_of(version) == 1
+    (version.directory / "weights.bin").write_bytes(bytes(SMALL_MODEL_BYTES))
+    assert threads_of(version) == usable_cores()
+
+
+def threads_of(version: ModelVersion) -> int:
+    options = _session_options(version.parameters.onnxruntime, weight_bytes(version))
+    return int(options.intra_op_num_threads)
 
 
 def test_model_yaml_may_fix_a_size_that_the_graph_leaves_open(tmp_path: Path) -> None:

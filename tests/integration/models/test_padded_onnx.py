@@ -17,8 +17,10 @@ from workers.inference.batching.pending_job import PendingJob
 from workers.inference.decoding.record_decoder import RecordDecoder
 from workers.inference.execution.account import Account
 from workers.inference.execution.runner import Runner
+from workers.inference.lifecycle.known_answers import KnownAnswers
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.repository import ModelRepository
+from workers.inference.models.snapshot import Found
 
 need("onnx")
 need("onnxruntime")
@@ -26,6 +28,7 @@ need("onnxruntime")
 import onnx  # noqa: E402 - after the check above
 
 from workers.inference.backends import load_backend  # noqa: E402
+from workers.inference.backends.warmup import load_warm  # noqa: E402
 
 FLOAT = onnx.TensorProto.FLOAT
 MODEL = """
@@ -112,3 +115,26 @@ def test_padding_changes_no_result(tmp_path: Path, lengths: str) -> None:
     assert {run.rows for run in runs} <= {1, 2, 4, 16}
     assert all(run.cost <= 64 or run.rows == 1 for run in runs)
     assert sum(account.padding_cost for account in accounts) > 0
+
+
+def test_reference_rows_are_padded_and_their_answers_cut_like_those_of_jobs(tmp_path: Path) -> None:
+    rows = """
+reference_rows:
+  inputs: {x: [[1, 2, 3], [4, 6, 8], [0, 0, 3]]}
+  outputs: {centered: [[-1, 0, 1], [-2, 0, 2], [-1, -1, 2]], mean: [[2], [6], [1]]}
+"""
+    version = center(tmp_path, rows)
+    found, known, backend = Found(version, frozenset()), KnownAnswers(), load_warm(version, "cpu")
+    known.learn(found, backend)
+    known.check(found, backend)
+    assert known._were_right
+
+
+def test_made_up_rows_have_masks_that_let_them_through(tmp_path: Path) -> None:
+    version = center(tmp_path, "")
+    found, known, backend = Found(version, frozenset()), KnownAnswers(), load_warm(version, "cpu")
+    known.learn(found, backend)
+    (reference,) = known._references.values()
+    assert reference is not None
+    assert np.isfinite(reference.expected["mean"]).all()
+    known.check(found, backend)

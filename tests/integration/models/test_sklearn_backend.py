@@ -14,12 +14,17 @@ from tests.integration.models.needs import need
 
 need("sklearn")
 need("joblib")
+need("pandas")
 
 import joblib  # noqa: E402 - after the checks above
+import pandas as pd  # noqa: E402
+from sklearn.compose import make_column_transformer  # noqa: E402
 from sklearn.datasets import load_digits  # noqa: E402
 from sklearn.feature_extraction.text import CountVectorizer  # noqa: E402
-from sklearn.linear_model import LogisticRegression, Ridge  # noqa: E402
+from sklearn.impute import SimpleImputer  # noqa: E402
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
+from sklearn.preprocessing import OneHotEncoder  # noqa: E402
 
 NO_PARAMETERS: dict[str, Any] = {"parameters": {}}
 
@@ -65,6 +70,41 @@ class TestAnswers:
         file = dumped(tmp_path, pipeline)
         backend = load_trusted(pinned(tmp_path, "sklearn_joblib", file, **NO_PARAMETERS, **changes))
         outputs = backend.run({"text": np.array(["good", b"bad"], dtype=object)})
+        assert outputs["label"].tolist() == ["yes", "no"]
+
+    @pytest.mark.parametrize("features", [["age", "fare"], ["fare", "age"], [], ["old", "price"]])
+    def test_a_pipeline_finds_its_columns_by_name(self, tmp_path: Path, features: list[str]) -> None:
+        """Clients may call them otherwise, in the order of the estimator's, or name them in another order."""
+        steps = make_column_transformer((SimpleImputer(), ["age"]), ("passthrough", ["fare"]))
+        frame = pd.DataFrame({"age": [20.0, np.nan, 40.0], "fare": [1.0, 2.0, 3.0]})
+        file = dumped(tmp_path, make_pipeline(steps, LinearRegression()).fit(frame, [21.0, 32.0, 43.0]))
+        changes = {
+            "input": [{"name": "table", "data_type": "TYPE_FP64", "dims": [2], "allow_nan": True}],
+            "output": [{"name": "sum", "data_type": "TYPE_FP64", "dims": []}],
+            "features": features,
+            "image": None,
+        }
+        backend = load_trusted(pinned(tmp_path, "sklearn_joblib", file, **NO_PARAMETERS, **changes))
+        rows = np.array([[20.0, 1.0], [np.nan, 2.0]])
+        if features == ["fare", "age"]:
+            rows = rows[:, ::-1]
+        np.testing.assert_allclose(backend.run({"table": rows})["sum"], [21.0, 32.0])
+
+    def test_columns_of_several_types_are_an_input_each(self, tmp_path: Path) -> None:
+        steps = make_column_transformer((OneHotEncoder(), ["city"]), (SimpleImputer(), ["age"]))
+        frame = pd.DataFrame({"age": [20.0, 40.0, 20.0, 40.0], "city": ["Bern", "Bern", "Z\u00fcrich", "Z\u00fcrich"]})
+        file = dumped(tmp_path, make_pipeline(steps, LogisticRegression()).fit(frame, ["no", "no", "yes", "yes"]))
+        changes = {
+            "input": [
+                {"name": "city", "data_type": "TYPE_STRING", "dims": []},
+                {"name": "age", "data_type": "TYPE_FP64", "dims": [], "allow_nan": True},
+            ],
+            "output": [{"name": "label", "data_type": "TYPE_STRING", "dims": []}],
+            "image": None,
+        }
+        backend = load_trusted(pinned(tmp_path, "sklearn_joblib", file, **NO_PARAMETERS, **changes))
+        cities = np.array(["Z\u00fcrich".encode(), "Bern"], dtype=object)
+        outputs = backend.run({"city": cities, "age": np.array([np.nan, 30.0])})
         assert outputs["label"].tolist() == ["yes", "no"]
 
     def test_an_answer_of_another_kind_is_refused(self, tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from schemas.tensors import Array
 from tests.integration.models.needs import need
 from tests.unit.inference.jobs import LIVE, NOON, lane_job, record, request_of
 from workers.consuming.seams import Record
+from workers.inference.backends.reference_inputs import given_inputs
 from workers.inference.batching.compatibility import BatchCompatibility, Dimension
 from workers.inference.batching.padding import PaddedInput, Padding
 from workers.inference.batching.pending_job import PendingJob
-from workers.inference.batching.ragged_rows import RaggedRows
+from workers.inference.batching.ragged_rows import RaggedRows, Rows
 from workers.inference.decoding.record_decoder import INLINE_TEXT_BYTES, Ended, RecordDecoder
 from workers.inference.decoding.tokenizer import (
     CHUNK_TEXTS,
@@ -28,6 +29,7 @@ from workers.inference.decoding.tokenizer import (
 from workers.inference.models.model_parameters import Parameters, TokenizerParameters, TokenTensor
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.pin import Pin
+from workers.inference.models.reference_rows import ReferenceRows
 
 need("tokenizers")
 
@@ -78,7 +80,7 @@ PAD = PaddedInput((1,), 3)
 PADDING = Padding({"input_ids": PAD, "attention_mask": PaddedInput((1,)), "token_type_ids": PaddedInput((1,))})
 
 
-def padded(tensors: Mapping[str, RaggedRows]) -> dict[str, Array]:
+def padded(tensors: Mapping[str, Rows]) -> dict[str, Array]:
     return PADDING.stack([tensors])
 
 
@@ -224,3 +226,10 @@ def test_a_text_with_a_token_that_the_network_does_not_have_fails_before_it_runs
     assert encode(small, texts("gate"))["input_ids"].tolist() == [[1, 5, 2]]
     with pytest.raises(JobError, match="a text has token 6, and the model has tokens 0 to 5"):
         small.encode_each([texts("größe")])
+
+
+def test_reference_rows_are_texts_and_reach_the_network_as_tokens(file: Path) -> None:
+    rows = ReferenceRows(inputs={"text": ["water gate", "größe"]})
+    inputs = given_inputs(replace(version(file), reference_rows=rows))
+    assert inputs is not None
+    assert padded(inputs)["input_ids"].tolist() == [[1, 4, 5, 2], [1, 6, 2, 3]]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.errors import ConfigurationError, JobError
+from schemas.errors import ConfigurationError, JobError, OutputInvalid
 from tests.integration.models.digits import TORCH, altered, held_out, load, version_of
 from tests.integration.models.needs import need
 from tests.integration.models.networks import TINY_BERT
@@ -146,6 +146,62 @@ class TestArchitectures:
         backend = load("digits/2", TORCH, with_site_network(tmp_path, {}, outputs=2))
         with pytest.raises(JobError, match="the architecture returned tuple, not its outputs by name"):
             backend.run(held_out().inputs)
+
+    def test_outputs_that_are_not_declared_may_be_anything(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        install(
+            tmp_path / "site",
+            monkeypatch,
+            "import torch\n"
+            "class Talkative(torch.nn.Module):\n"
+            "    def forward(self, image):\n"
+            "        return {'hidden_states': (image, image), 'label': image.flatten(1).argmax(1)}\n"
+            "def build(config):\n"
+            "    return Talkative()\n",
+        )
+        backend = load("digits/2", TORCH, with_site_network(tmp_path, {}, outputs=1))
+        assert list(backend.run(held_out().inputs)) == ["label"]
+
+    def test_a_declared_output_that_is_no_tensor_is_an_error(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        install(
+            tmp_path / "site",
+            monkeypatch,
+            "import torch\n"
+            "class Tuples(torch.nn.Module):\n"
+            "    def forward(self, image):\n"
+            "        return {'label': (image, image)}\n"
+            "def build(config):\n"
+            "    return Tuples()\n",
+        )
+        backend = load("digits/2", TORCH, with_site_network(tmp_path, {}, outputs=1))
+        with pytest.raises(OutputInvalid, match="output 'label' is tuple, not a tensor"):
+            backend.run(held_out().inputs)
+
+    def test_an_answer_is_not_the_networks_own_memory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        install(
+            tmp_path / "site",
+            monkeypatch,
+            "import torch\n"
+            "class Keeping(torch.nn.Module):\n"
+            "    def __init__(self):\n"
+            "        super().__init__()\n"
+            "        self.register_buffer('last', torch.zeros(64, dtype=torch.int64))\n"
+            "    def forward(self, image):\n"
+            "        self.last[:len(image)] = image.flatten(1).argmax(1)\n"
+            "        return self.last[:len(image)]\n"
+            "def build(config):\n"
+            "    return Keeping()\n",
+        )
+        repository = with_site_network(tmp_path, {}, outputs=1)
+        save_file({"last": torch.zeros(64, dtype=torch.int64)}, repository / "digits" / "2" / "model.safetensors")
+        backend, image = load("digits/2", TORCH, repository), held_out().inputs["image"]
+        first = backend.run({"image": image[:64]})["label"]
+        kept = first.copy()
+        backend.run({"image": image[64:128]})
+        np.testing.assert_array_equal(first, kept)
 
 
 def install(site: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:

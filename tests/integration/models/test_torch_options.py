@@ -1,22 +1,27 @@
 """`parameters.torch`: a smaller type, compilation, and what happens where they cannot be had."""
 
+import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from schemas.errors import ConfigurationError, OutOfMemory
+from schemas.errors import ConfigurationError, InvalidInput, OutOfMemory
+from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array
 from tests.integration.models.digits import TORCH, altered, held_out, load, version_of
 from tests.integration.models.needs import need
+from tests.unit.models.handlers import load_handler
 from workers.inference.backends import Backend
+from workers.inference.backends.threads import usable_cores
 
 need("torch")
 need("safetensors")
 
 import torch  # noqa: E402 - after the checks above
 
+from workers.inference.backends.output_check import CheckedBackend  # noqa: E402
 from workers.inference.backends.torch_module import TorchBackend  # noqa: E402
 from workers.inference.backends.transfers import PinnedTransfers, PlainTransfers  # noqa: E402
 
@@ -87,13 +92,18 @@ def backend_of(module: Any) -> TorchBackend:
 
 
 def test_a_gpu_that_ran_out_of_memory_is_told_and_nothing_holds_on_to_its_tensors() -> None:
-    def exhaust(**_tensors: torch.Tensor) -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def exhaust(**tensors: torch.Tensor) -> None:
+        held.extend(map(weakref.ref, tensors.values()))
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has 1.2 GiB free")
 
-    with pytest.raises(OutOfMemory, match="the GPU ran out of memory: CUDA out of memory") as caught:
-        backend_of(exhaust).run(held_out().inputs)
-    assert caught.value.__cause__ is None
-    assert caught.value.__context__ is None  # its frames would keep the tensors alive
+    backend = backend_of(exhaust)
+    signature = version_of("digits/2", TORCH).signature
+    with pytest.raises(OutOfMemory, match="digits/2 ran out of memory with 360 rows") as caught:
+        CheckedBackend(backend, "digits/2", signature).run(held_out().inputs)
+    assert isinstance(caught.value.__cause__, torch.OutOfMemoryError)
+    assert [each() for each in held] == [None]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
@@ -112,3 +122,49 @@ def test_arrays_come_back_from_the_gpu_as_they_went(transfers: type[PlainTransfe
         back = road.to_host(tensors)
         for name, array in arrays.items():
             np.testing.assert_array_equal(back[name], array)
+
+
+TORCH_HANDLER = """
+    import torch
+
+    class Handler:
+        def load(self, context):
+            if {wanted!r}:
+                torch.set_num_threads({wanted!r})
+        def predict(self, inputs):
+            return {{"sum": inputs["values"].sum(axis=1) * 0 + torch.get_num_threads()}}
+"""
+
+
+@pytest.mark.parametrize("wanted", [None, 3])
+def test_a_handler_keeps_its_threads_whatever_a_small_network_was_given(tmp_path: Path, wanted: int | None) -> None:
+    small = load("digits/2", TORCH, with_options(tmp_path, threads=1))
+    image = {"image": held_out().inputs["image"][:1]}
+    small.run(image)
+    handler = load_handler(tmp_path / "handlers", TORCH_HANDLER.format(wanted=wanted))
+    before = torch.get_num_threads()
+    try:
+        for _ in range(2):
+            small.run(image)
+            assert torch.get_num_threads() == 1
+            (threads,) = handler.run({"values": np.ones((1, 1), np.float32)})["sum"]
+            assert threads == (wanted or usable_cores())
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("bad", [-1, 10])
+def test_an_index_beyond_a_table_is_refused_before_it_reaches_the_device(bad: int) -> None:
+    class Table(torch.nn.Embedding):
+        table_sizes: ClassVar = {"x": 10}
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x)
+
+    signature = Signature(inputs=(TensorSpec("x", "INT64", (-1, -1)),), outputs=(TensorSpec("y", "FP32", (-1, -1, 3)),))
+    device = torch.device("cpu")
+    backend = TorchBackend(Table(10, 3), signature, device, PlainTransfers(device), threads=1)
+    assert backend.run({"x": np.array([[0, 9]])})["y"].shape == (1, 2, 3)
+    assert backend.run({"x": np.zeros((1, 0), np.int64)})["y"].shape == (1, 0, 3)
+    with pytest.raises(InvalidInput, match="input 'x' holds a number that is not from 0 to 9"):
+        backend.run({"x": np.array([[0, bad]])})

@@ -6,7 +6,7 @@ import msgspec
 import orjson
 import pytest
 from fastapi.routing import APIRoute
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 from openapi_spec_validator import validate
 
 from gateway.app import pages
@@ -72,6 +72,52 @@ async def test_answers_fit_their_schemas(house: House, client: httpx.AsyncClient
     fits(document, "ModelVersion", (await client.get("/v1/models/digits/versions/1")).json())
     fits(document, "WantedState", (await client.post("/v1/models/digits/versions/1:load")).json())
     fits(document, "Problem", (await client.get("/v1/jobs/none")).json())
+
+
+async def test_an_event_of_a_stream_fits_its_schema(
+    house: House, client: httpx.AsyncClient, document: dict[str, Any]
+) -> None:
+    job_id = await house.submitted(client)
+    await house.finish(job_id)
+    stream = (await client.get(f"/v1/jobs/{job_id}/events")).text
+    event = dict(line.split(": ", 1) for line in stream.split("\n\n")[1].splitlines())
+    described = document["paths"]["/v1/jobs/{job_id}/events"]["get"]["responses"]["200"]["content"]["text/event-stream"]
+    Draft202012Validator(described["schema"] | {"components": document["components"]}).validate(event)
+    fits(document, "Job", orjson.loads(event["data"]))
+
+
+@pytest.mark.parametrize(
+    ("query", "taken"),
+    [
+        ({"after": "job_1"}, True),
+        ({"after": ""}, False),
+        ({"after": "no id"}, False),
+        ({"status": "queued"}, True),
+        ({"status": "null"}, False),
+        ({"limit": "0"}, False),
+        ({"limit": "100"}, True),
+    ],
+)
+async def test_a_list_takes_the_queries_that_its_schema_allows_and_no_others(
+    client: httpx.AsyncClient, document: dict[str, Any], query: dict[str, str], taken: bool
+) -> None:
+    ((name, value),) = query.items()
+    parameters = document["paths"]["/v1/jobs"]["get"]["parameters"]
+    (schema,) = (parameter["schema"] for parameter in parameters if parameter["name"] == name)
+    told = int(value) if schema.get("type") == "integer" else value
+    validator = Draft202012Validator(schema | {"components": document["components"]})
+    assert validator.is_valid(told) is taken
+    assert (await client.get("/v1/jobs", params=query)).status_code in ((200, 404) if taken else (400,))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"instances": [[1, 2]]}, {"features": {"age": 1, "height": 2}}, {"instances": [[1, 2]], "parameters": {"k": 1}}],
+)
+async def test_inputs_fit_their_schema_and_others_do_not(document: dict[str, Any], value: dict[str, Any]) -> None:
+    fits(document, "Input", value)
+    with pytest.raises(ValidationError):
+        fits(document, "Input", value | {"lane": "bulk"})
 
 
 async def test_the_examples_of_submits_fit_their_schemas(document: dict[str, Any]) -> None:

@@ -7,7 +7,13 @@ import pytest
 
 from schemas.errors import ConfigurationError
 from workers.inference.backends.device import ORDER, VISIBLE, Device, claim_device, parse_device
-from workers.inference.backends.threads import SMALL_MODEL_BYTES, default_threads, usable_cores
+from workers.inference.backends.threads import (
+    POOLS,
+    SMALL_MODEL_BYTES,
+    bound_pools,
+    default_threads,
+    usable_cores,
+)
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -102,3 +108,16 @@ def test_a_containers_quota_bounds_the_cores(tmp_path: Path, quota: str, cores: 
 
 def test_without_a_quota_the_affinity_decides(tmp_path: Path) -> None:
     assert usable_cores(tmp_path / "none") == CORES
+
+
+def test_pools_of_libraries_are_bounded_unless_somebody_has_chosen() -> None:
+    environ = {"OMP_NUM_THREADS": "7"}
+    bound_pools(environ, 2)
+    assert environ == {**dict.fromkeys(POOLS, "2"), "OMP_NUM_THREADS": "7"}
+
+
+def test_pools_that_are_there_already_are_bounded_too() -> None:
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    with threadpoolctl.threadpool_limits():  # puts things back
+        bound_pools({}, 1)
+        assert {pool["num_threads"] for pool in threadpoolctl.threadpool_info()} == {1}

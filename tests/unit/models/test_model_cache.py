@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from schemas.errors import ConfigurationError, ModelUnavailable
 from schemas.tensors import Array
 from tests.unit.models.snapshots import found
+from workers.inference.execution.failures import DeviceFailed
 from workers.inference.lifecycle.model_cache import ModelCache, ModelSlot
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.snapshot import Found, is_as_found, mark
@@ -43,9 +44,12 @@ class Loader:
         self.made: list[ModelLoader] = []
         self.tries = 0
         self.broken: set[str] = set()
+        self.device_failed = False
 
     def __call__(self, version: ModelVersion) -> ModelLoader:
         self.tries += 1
+        if self.device_failed:
+            raise DeviceFailed("CUDA error: unknown error")
         if version.name in self.broken:
             raise ConfigurationError(f"{version.name} is broken")
         self.made.append(ModelLoader(version.name))
@@ -175,6 +179,12 @@ def test_nothing_makes_room_for_a_version_whose_files_are_gone(load: Loader, tmp
     there = again.found
     run(residents, again)
     assert residents.names == ["digits/2", "digits/3"]
+
+
+def test_a_device_that_fails_while_a_model_is_loaded_is_not_that_model_s_matter(load: Loader) -> None:
+    load.device_failed = True
+    with pytest.raises(DeviceFailed):
+        cache(load, ROOM).use(three()[0])
 
 
 def test_what_replaces_a_backend_closes_it(load: Loader) -> None:

@@ -20,6 +20,13 @@ def tokenizer(**changes: Any) -> Fields:
     return {"tokenizer": {"input": "text", "max_tokens": 8, **changes}}
 
 
+ROW = [[0] * 8] * 8
+
+
+def reference(**changes: Any) -> Fields:
+    return fields(reference_rows={"inputs": {"image": [ROW]}, **changes})
+
+
 @pytest.mark.parametrize(
     ("content", "field_and_rule"),
     [
@@ -66,6 +73,16 @@ def tokenizer(**changes: Any) -> Fields:
         ),
         (fields(model_warmup=[{"batch_size": 65}]), "model_warmup[0].batch_size: 65 is more than max_batch_size, 64"),
         (fields(model_warmup=[{"batch_size": 0}]), "model_warmup[0].batch_size: input should be greater than 0"),
+        (reference(inputs={}), "reference_rows.inputs: must not be empty"),
+        (reference(inputs={"pixels": [ROW]}), "reference_rows.inputs: 'image' is missing"),
+        (reference(inputs={"image": [ROW], "y": [1]}), "reference_rows.inputs: 'y' is not among the inputs"),
+        (reference(outputs={"score": [1]}), "reference_rows.outputs: 'score' is not among the outputs"),
+        (reference(inputs={"image": [[1, 2]]}), "reference_rows.inputs.image has shape [1, 2]; the model takes [-1, 8"),
+        (reference(inputs={"image": [[["a"] * 8] * 8]}), "reference_rows.inputs.image"),
+        (reference(outputs={"label": [1.5]}), "reference_rows.outputs.label"),
+        (reference(outputs={"label": [1, 2]}), "reference_rows: all tensors must have as many rows"),
+        (reference(inputs={"image": [ROW] * 65}), "reference_rows: 65 rows are more than max_batch_size, 64"),
+        (reference(rtol=-1.0), "reference_rows.rtol: input should be greater than or equal to 0"),
         (fields(metrics={"accuracy": [1]}), "metrics.accuracy"),
         (fields(image={"width": 8}), "image.height: is missing"),
         (fields(image={**IMAGE, "invert": "maybe"}), "image.invert: input should be 'never', 'always' or 'auto'"),
@@ -99,6 +116,10 @@ def tokenizer(**changes: Any) -> Fields:
         (fields(features=["age"]), "features: 1 names do not fit input 'image' with dims [8, 8]"),
         (fields(features=["age", "age"]), "features: 'age' is listed twice"),
         (fields(features=["age"], input=SECOND_INPUT), "features: names the columns of one input"),
+        (
+            fields(platform=["sklearn_joblib"], trust="code", sha256={"model.joblib": "0" * 64}, input=SECOND_INPUT),
+            "input: scikit-learn takes one table [rows, features], or a column an input with dims []; 'image' has dims",
+        ),
         (fields(parameters=tokenizer()), "parameters.tokenizer.input: 'text' is not among the inputs"),
         (fields(parameters=tokenizer(input="image")), "parameters.tokenizer.input: 'image' must be TYPE_STRING"),
         (fields(parameters=tokenizer(max_tokens=0)), "parameters.tokenizer.max_tokens: input should be greater than 0"),

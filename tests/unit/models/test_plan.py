@@ -9,7 +9,7 @@ import pytest
 from schemas.model_states import ModelState, WantedState
 from schemas.signature import Signature, TensorSpec
 from tests.unit.models.snapshots import found, look
-from workers.inference.lifecycle.plan import Changes, ServedSpec, changes, sight_of
+from workers.inference.lifecycle.plan import Changes, ServedSpec, changes, stable_snapshot
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.snapshot import FileMark, Found, Snapshot
 
@@ -43,7 +43,7 @@ def to_do(
     def wanted(version: ModelVersion) -> WantedState | None:
         return wishes.get(f"v{version.version}")
 
-    return changes(served, failed or {}, sight_of(before or now, now), wanted, at_work)
+    return changes(served, failed or {}, stable_snapshot(before or now, now), wanted, at_work)
 
 
 def test_what_is_served_as_it_stands_is_left_alone() -> None:
@@ -146,4 +146,4 @@ def test_one_that_was_unloaded_and_loaded_between_two_looks_is_announced_again()
 
 
 def test_everything_is_ready_at_the_first_look() -> None:
-    assert sight_of(None, look(ONE, TWO)).ready == {"digits/1", "digits/2"}
+    assert stable_snapshot(None, look(ONE, TWO)).ready == {"digits/1", "digits/2"}

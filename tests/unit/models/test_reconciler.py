@@ -19,6 +19,8 @@ from tests.unit.models.test_model_cache import Loader
 from tests.unit.models.test_model_cache import ModelLoader as LoadedModel
 from tests.waiting import eventually
 from workers.inference.engine.inference_thread import InferenceThread
+from workers.inference.execution.failures import DeviceFailed
+from workers.inference.lifecycle import reconciler
 from workers.inference.lifecycle.model_cache import ModelCache, ModelSlot
 from workers.inference.lifecycle.model_loader import ModelLoader
 from workers.inference.lifecycle.reconciler import ModelReconciler
@@ -363,3 +365,54 @@ async def test_a_repository_that_cannot_be_read_stops_nothing(tmp_path: Path) ->
         shop.want("digits/1", ModelState.LOADED)
         (tmp_path / "away").rename(root)
         await shop.wrote("announce digits/1")
+
+
+async def test_a_version_that_answers_wrongly_is_left_and_served_again_after_a_fresh_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "FIRST_RELOAD_S", 0.01)
+    write_model(tmp_path)
+    async with following(tmp_path) as shop:
+        loaded = len(shop.load.made)
+        shop.roster.take_out("digits/1")
+        await shop.wrote("leave digits/1", "announce digits/1", "serve digits/1")
+        assert len(shop.load.made) == loaded + 1
+        assert shop.roster.out_of_service == []
+        await eventually(lambda: shop.load.open_names() == ["digits/1"])  # the weights that answered wrongly are gone
+
+
+async def test_a_version_that_was_taken_out_is_loaded_until_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "FIRST_RELOAD_S", 0.01)
+    write_model(tmp_path)
+    async with following(tmp_path) as shop:
+        shop.load.broken = {"digits/1"}
+        tries = shop.load.tries
+        shop.roster.take_out("digits/1")
+        await eventually(lambda: shop.load.tries >= tries + 3)
+        assert shop.roster.out_of_service == ["digits/1"]
+        shop.load.broken = set()
+        await shop.wrote("leave digits/1", "announce digits/1", "serve digits/1")
+
+
+async def test_a_version_that_was_taken_out_and_is_gone_is_out_of_service_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "FIRST_RELOAD_S", 3600.0)
+    write_model(tmp_path, versions=("1", "2"))
+    async with following(tmp_path) as shop:
+        shop.roster.take_out("digits/1")
+        shop.roster.take_out("digits/3")  # which it does not serve
+        await shop.wrote("leave digits/1")
+        assert shop.roster.out_of_service == ["digits/1"]
+        shutil.rmtree(tmp_path / "digits" / "1")
+        await eventually(lambda: shop.roster.out_of_service == [])
+
+
+async def test_a_device_that_fails_while_a_version_is_loaded_ends_the_roster(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with opened(tmp_path) as shop:
+        shop.load.device_failed = True
+        with pytest.raises(DeviceFailed):
+            await shop.start()

@@ -1,12 +1,16 @@
 """A batch through the router: what is written down, what is published, and when a record is done."""
 
 import asyncio
+import base64
+import io
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import workers.router.pipeline
 from producers.catalog import Catalog
@@ -42,6 +46,7 @@ class Room:
     member: MemoryConsumer
     jobs: MemoryJobs
     pipeline: Pipeline
+    budget: MemoryBudget
 
     async def fetch(self, *asked: Record) -> Sequence[Record]:
         """Write the records and fetch them as one batch."""
@@ -68,9 +73,10 @@ async def opened_room(lane_patience_s: float = 10) -> AsyncIterator[Room]:
     jobs = MemoryJobs()
     async with group.member() as member:
         placing = Placing(TOPICS, lane_patience_s)
-        reader = InputReader(MemoryBudget(512 * 1024 * 1024))
+        budget = MemoryBudget(512 * 1024 * 1024)
+        reader = InputReader(budget)
         pipeline = Pipeline(member, log, jobs, Catalog(CATALOG), TOPICS, Limits(), lambda: NOW, placing, reader)
-        yield Room(log, group, member, jobs, pipeline)
+        yield Room(log, group, member, jobs, pipeline, budget)
 
 
 @pytest.fixture
@@ -186,6 +192,67 @@ async def test_a_record_that_the_router_fails_over_is_a_dead_letter_and_the_othe
     (letter,) = room.log.records("dlq.penstock.requests.v1")
     assert b"ZeroDivisionError" in dict(letter.headers)["__dlq.errors.message"]
     assert room.ids(LANE) == ["good"]
+
+
+def bomb(side: int) -> bytes:
+    """A small file of many pixels."""
+    file = io.BytesIO()
+    Image.new("LA", (side, side)).save(file, "PNG")
+    return file.getvalue()
+
+
+def structured(image: bytes) -> Record:
+    event = {
+        "specversion": "1.0",
+        "id": "picture",
+        "source": "/penstock/test",
+        "type": "t",
+        "model": "digits",
+        "datacontenttype": "image/png",
+        "data_base64": base64.b64encode(image).decode(),
+    }
+    return record(event, ("content-type", "application/cloudevents+json"))
+
+
+@pytest.mark.parametrize("form", ["bare", "structured"])
+async def test_an_image_of_many_pixels_is_unpacked_in_a_thread_of_their_own(
+    room: Room, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    threads: list[str] = []
+
+    def noted(*given: Any) -> Any:
+        threads.append(threading.current_thread().name.partition("_")[0])
+        return route(*given)
+
+    monkeypatch.setattr(workers.router.pipeline, "route", noted)
+    image = bomb(1000)
+    assert len(image) < INLINE_BYTES
+    bare = record(image, ("model", "digits"), ("ce_id", "picture"), ("content-type", "image/png"))
+    await room.work(bare if form == "bare" else structured(image))
+    assert room.ids("penstock.lane.digits.2.live.v1") == ["picture"]
+    assert threads == ["MainThread", "images"]
+
+
+async def test_a_record_waits_until_there_is_room_for_what_reading_it_takes(room: Room) -> None:
+    image = record(bomb(1000), ("model", "digits"), ("ce_id", "picture"), ("content-type", "image/png"))
+    with room.budget.hold("others") as others:
+        others.grow(room.budget.limit_bytes - 1)
+        working = asyncio.create_task(room.work(image))
+        await eventually(lambda: room.member.open_count == 1)
+        with pytest.raises(AssertionError, match="not within"):
+            await eventually(lambda: room.member.open_count == 0, timeout_s=0.3)
+    await working
+    assert room.ids("penstock.lane.digits.2.live.v1") == ["picture"]
+
+
+async def test_a_clock_that_is_ahead_of_ours_is_told_now_and_then(
+    room: Room, capsys: pytest.CaptureFixture[str]
+) -> None:
+    room.group.clock_ms = lambda: int(NOW.timestamp() * 1000) + 60_000
+    await room.work(GOOD, UNKNOWN)
+    await room.work(GOOD)
+    told = capsys.readouterr()
+    assert (told.out + told.err).count("a producer's clock is ahead of ours") == 1
 
 
 async def test_a_large_payload_is_read_beside_the_loop(room: Room) -> None:

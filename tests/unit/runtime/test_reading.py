@@ -1,25 +1,62 @@
 """Where inputs are read, and what is held meanwhile."""
 
+import asyncio
+import gc
+import os
+import signal
 import threading
+from functools import partial
+from typing import Any
 
 import pytest
 
+from runtime.apart import Apart
 from runtime.budget import MemoryBudget
 from runtime.reading import INLINE_BYTES, INLINE_IMAGE_BYTES, READ_FACTOR, InputReader
 from schemas.errors import InvalidInput, PayloadTooLarge, Unavailable
 from schemas.images import Hold
+from schemas.inputs import check_input
+from schemas.jobs import Payload
+from tests.unit.gateway.house import DIGITS
 
 MIB = 1024 * 1024
 
 
-def where(hold: Hold, *image_bytes: int) -> str:
-    """The thread that reads an input with images of so many bytes."""
+def where(*image_bytes_and_hold: Any) -> str:
+    """Where an input with images of so many bytes is read."""
+    *image_bytes, hold = image_bytes_and_hold
     for each in image_bytes:
         hold(each)
-    return threading.current_thread().name.partition("_")[0]
+    return threading.current_thread().name.partition("_")[0] if os.getpid() == HOME else "apart"
+
+
+def refuse(_hold: Hold) -> None:
+    raise InvalidInput("no", param="input")
+
+
+def die(_hold: Hold) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def chatter(_hold: Hold) -> str:
+    print("a library says something")  # noqa: T201 - that is the point
+    return "answer"
+
+
+class Watched(MemoryBudget):
+    """Remembers the most that was held."""
+
+    most_bytes = 0
+
+    def take(self, payload_bytes: int, use: str) -> bool:
+        taken = super().take(payload_bytes, use)
+        self.most_bytes = max(self.most_bytes, self.held_bytes)
+        return taken
 
 
 HERE = threading.current_thread().name
+# Of the process that runs the tests; the other imports this module, too.
+HOME = int(os.environ.setdefault("PENSTOCK_TEST_READING_HOME", str(os.getpid())))
 
 
 @pytest.mark.parametrize(
@@ -28,14 +65,14 @@ HERE = threading.current_thread().name
         (INLINE_BYTES, 0, HERE),
         (INLINE_BYTES, INLINE_IMAGE_BYTES, HERE),
         (INLINE_BYTES, INLINE_IMAGE_BYTES + 1, "images"),
-        (INLINE_BYTES + 1, 0, "large-inputs"),
+        (INLINE_BYTES + 1, 0, "apart"),
         (INLINE_BYTES + 1, INLINE_IMAGE_BYTES + 1, "images"),
     ],
 )
 async def test_what_takes_long_is_read_beside_the_loop(payload_bytes: int, image_bytes: int, thread: str) -> None:
     budget = MemoryBudget(200 * MIB)
     reader = InputReader(budget)
-    assert await reader.run(payload_bytes, lambda hold: where(hold, image_bytes)) == thread
+    assert await reader.run(payload_bytes, partial(where, image_bytes)) == thread
     assert budget.held_bytes == 0
 
 
@@ -45,15 +82,12 @@ async def test_a_file_that_is_an_image_goes_to_their_threads_at_once() -> None:
 
 
 async def test_what_an_input_takes_is_held_while_it_is_read() -> None:
-    budget = MemoryBudget(200 * MIB)
+    budget = Watched(200 * MIB)
     reader = InputReader(budget)
-
-    def held(hold: Hold) -> int:
-        hold(2 * MIB)
-        return budget.held_bytes
-
-    assert await reader.run(1, held) == 2 * MIB
-    assert await reader.run(MIB, lambda _hold: budget.held_bytes) == READ_FACTOR * MIB
+    await reader.run(1, partial(where, 2 * MIB))
+    assert budget.most_bytes == 2 * MIB
+    await reader.run(MIB, where)
+    assert budget.most_bytes == READ_FACTOR * MIB
     assert budget.held_bytes == 0
 
 
@@ -63,7 +97,7 @@ async def test_without_room_in_the_budget_the_caller_is_told_to_try_again() -> N
     with budget.hold("others") as others:
         others.grow(198 * MIB)
         with pytest.raises(Unavailable, match="try again"):
-            await reader.run(1, lambda hold: where(hold, 4 * MIB))
+            await reader.run(1, partial(where, 4 * MIB))
         with pytest.raises(Unavailable, match="try again"):
             await reader.run(MIB, where)
 
@@ -71,21 +105,55 @@ async def test_without_room_in_the_budget_the_caller_is_told_to_try_again() -> N
 async def test_images_that_there_will_never_be_room_for_are_too_large() -> None:
     reader = InputReader(MemoryBudget(3 * MIB))
     with pytest.raises(PayloadTooLarge):
-        await reader.run(1, lambda hold: where(hold, 2 * MIB, 2 * MIB))
+        await reader.run(1, partial(where, 2 * MIB, 2 * MIB))
 
 
 async def test_a_large_input_is_read_when_it_has_the_budget_for_itself() -> None:
-    budget = MemoryBudget(3 * MIB)
-    assert await InputReader(budget).run(MIB, lambda _hold: budget.held_bytes) == 3 * MIB
+    budget = Watched(3 * MIB)
+    await InputReader(budget).run(MIB, where)
+    assert budget.most_bytes == 3 * MIB
 
 
 @pytest.mark.parametrize("payload_bytes", [1, INLINE_BYTES + 1])
 async def test_what_reading_raises_is_raised(payload_bytes: int) -> None:
     budget = MemoryBudget(200 * MIB)
-
-    def refuse(_hold: Hold) -> None:
-        raise InvalidInput("no")
-
-    with pytest.raises(InvalidInput):
+    with pytest.raises(InvalidInput) as refused:
         await InputReader(budget).run(payload_bytes, refuse)
+    assert refused.value.body() == InvalidInput("no", param="input").body()
     assert budget.held_bytes == 0
+
+
+async def test_an_input_that_kills_its_reader_costs_nobody_else_anything() -> None:
+    reader = InputReader(MemoryBudget(200 * MIB))
+    with pytest.raises(Unavailable):
+        await reader.run(INLINE_BYTES + 1, die)
+    assert await reader.run(INLINE_BYTES + 1, where) == "apart"
+
+
+async def test_what_is_printed_while_reading_is_no_answer() -> None:
+    assert await InputReader(MemoryBudget(200 * MIB)).run(INLINE_BYTES + 1, chatter) == "answer"
+
+
+async def test_the_reader_ends_when_its_owner_does() -> None:
+    apart = Apart()
+    assert apart.call(partial(where, None)) == "apart"
+    process = apart._process
+    assert process is not None
+    assert process.poll() is None
+    del apart
+    gc.collect()
+    assert process.returncode is not None
+
+
+async def test_other_tasks_run_while_a_large_input_is_read() -> None:
+    rows = b'{"instances":[' + b"[]," * 300_000 + b"[]]}"
+    reader = InputReader(MemoryBudget(200 * MIB))
+    await reader.run(INLINE_BYTES + 1, where)  # it is started
+    reading = asyncio.create_task(reader.run(len(rows), partial(check_input, DIGITS, Payload(rows))))
+    turns = 0
+    while not reading.done():
+        await asyncio.wait([reading], timeout=0.001)
+        turns += 1
+    with pytest.raises(InvalidInput):
+        await reading
+    assert turns > 10

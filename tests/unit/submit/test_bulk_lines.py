@@ -77,6 +77,9 @@ def test_an_option_that_is_null_is_as_good_as_absent() -> None:
         (b'{"something": 1}', "neither input nor one of inputs, instances, features"),
         (b'{"input": {}, "lane": "fast"}', "Invalid enum value 'fast'"),
         (b'{"input": {}, "timeout_s": 0}', "Expected `float` > 0"),
+        (b'{"input": {}, "lane": "live", "lane": "bulk"}', "lane is given twice"),
+        (b'{"instances": [1], "inst\\u0061nces": [2]}', "instances is given twice"),
+        (b'{"instances": ["\\ud83d"]}', "half of a character"),
         (b'{"input": {}, "custom_id": 5}', "Expected `str | null`, got `int`"),
     ],
 )

@@ -8,6 +8,7 @@ from torch.export.passes import move_to_device_pass
 
 from schemas.errors import ConfigurationError, JobError
 from schemas.signature import Datatype, Signature
+from workers.inference.backends.fixed_rows import rows_mistake
 from workers.inference.backends.torch_module import TorchBackend, choose_device, torch_backend
 from workers.inference.models.model_parameters import TorchParameters
 from workers.inference.models.model_version import ModelVersion
@@ -60,7 +61,7 @@ def load_exported(version: ModelVersion, signature: Signature, device: str) -> T
         reason = str(error).partition("\n")[0]
         raise ConfigurationError(f"{version.file}: cannot be loaded: {type(error).__name__}: {reason}") from error
     positional = _positional(version, signature, program)
-    if mistakes := _mistakes(signature, positional, program):
+    if mistakes := _mistakes(signature, positional, program, version.rules.batch_sizes):
         raise ConfigurationError(f"{version.file}: model.yaml does not fit the graph: {'; '.join(mistakes)}")
     where = choose_device(device)
     if where.type != "cpu":  # constants of the graph stand where it was exported
@@ -84,7 +85,12 @@ def _positional(version: ModelVersion, signature: Signature, program: torch.expo
     return names
 
 
-def _mistakes(signature: Signature, positional: Sequence[str], program: torch.export.ExportedProgram) -> list[str]:
+def _mistakes(
+    signature: Signature,
+    positional: Sequence[str],
+    program: torch.export.ExportedProgram,
+    batch_sizes: tuple[int, ...],
+) -> list[str]:
     specs = {spec.name: spec for spec in signature.inputs}
     keywords = program.call_spec.in_spec.children()[1].context
     values = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
@@ -94,10 +100,10 @@ def _mistakes(signature: Signature, positional: Sequence[str], program: torch.ex
         sizes = [size if isinstance(size, int) else -1 for size in value.shape]
         if _DATATYPES.get(value.dtype) != spec.datatype:
             mistakes.append(f"input {name!r} is {spec.datatype}, and {_DATATYPES.get(value.dtype)} in the graph")
-        if sizes and sizes[0] != -1:
-            mistakes.append(f"input {name!r} was exported for exactly {sizes[0]} rows: give it dynamic_shapes")
+        if sizes and sizes[0] != -1 and (mistake := rows_mistake(sizes[0], batch_sizes)) is not None:
+            mistakes.append(f"input {name!r} {mistake}")
         elif len(sizes) != len(spec.shape) or any(
-            size not in (-1, want) for want, size in zip(spec.shape, sizes, strict=True)
+            size not in (-1, want) for want, size in zip(spec.shape[1:], sizes[1:], strict=True)
         ):
             mistakes.append(f"input {name!r} has shape {list(spec.shape)}, and {sizes} in the graph (-1: any size)")
     return mistakes

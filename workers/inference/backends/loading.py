@@ -7,6 +7,7 @@ from schemas.errors import ConfigurationError
 from schemas.signature import Signature
 from workers.inference.backends.handler_module import module_name
 from workers.inference.backends.output_check import CheckedBackend
+from workers.inference.backends.own_threads import OwnThreads
 from workers.inference.backends.protocol import Backend
 from workers.inference.backends.runtime_errors import causes, device_failed
 from workers.inference.backends.verified_copy import VerifiedBackend, VerifiedCopy
@@ -83,8 +84,8 @@ def _load(version: ModelVersion, signature: Signature, device: str) -> Backend:
         case "python_handler":
             from workers.inference.backends.handler import load_handler
 
-            return load_handler(version, signature, device)
+            return OwnThreads(lambda: load_handler(version, signature, device))
         case "huggingface_endpoint":
             from workers.inference.backends.endpoint import load_endpoint
 
-            return load_endpoint(version, signature)
+            return OwnThreads(lambda: load_endpoint(version, signature))

@@ -11,6 +11,7 @@ from schemas.errors import ConfigurationError
 from schemas.signature import Datatype, Signature, TensorSpec
 from schemas.tensors import Array
 from workers.inference.backends.device import VISIBLE, Device, parse_device
+from workers.inference.backends.fixed_rows import rows_mistake
 from workers.inference.backends.threads import default_threads, usable_cores
 from workers.inference.models.model_parameters import OnnxruntimeParameters
 from workers.inference.models.model_version import ModelVersion
@@ -60,7 +61,7 @@ class OnnxBackend:
     def _run_bound(self, feeds: Mapping[str, Array], device_type: str, device_id: int) -> dict[str, Array]:
         """As `session.run`, but the copies from and to the device stand outside of the graph's run, side by side.
 
-        The binding is made anew: it holds on to what is bound, and outputs are as large as the micro-batch.
+        Each run makes a binding of its own: a binding keeps what was bound to it in memory, inputs and outputs alike.
         """
         binding = self._session.io_binding()
         for name, array in feeds.items():
@@ -88,8 +89,8 @@ def load_onnx(version: ModelVersion, signature: Signature, device: str) -> OnnxB
             f"({VISIBLE}={os.environ.get(VISIBLE, '')})"
         )
     mistakes = [
-        *_mistakes("input", signature.inputs, session.get_inputs(), every=True),
-        *_mistakes("output", signature.outputs, session.get_outputs(), every=False),
+        *_mistakes("input", signature.inputs, session.get_inputs(), version.rules.batch_sizes, every=True),
+        *_mistakes("output", signature.outputs, session.get_outputs(), version.rules.batch_sizes, every=False),
     ]
     if mistakes:
         raise ConfigurationError(f"{version.file}: model.yaml does not fit the graph: {'; '.join(mistakes)}")
@@ -128,8 +129,13 @@ def _providers(device: Device) -> list[str | tuple[str, dict[str, Any]]]:
     )
 
 
-def _mistakes(kind: str, specs: tuple[TensorSpec, ...], nodes: list[Any], *, every: bool) -> list[str]:
-    """What is wrong with `specs`, held against the graph's `nodes`. Every node must be in `specs` if `every`."""
+def _mistakes(
+    kind: str, specs: tuple[TensorSpec, ...], nodes: list[Any], batch_sizes: tuple[int, ...], *, every: bool
+) -> list[str]:
+    """What is wrong with `specs`, held against the graph's `nodes`. Every node must be in `specs` if `every`.
+
+    A graph for a fixed number of rows is none, where that is the only one of `batch_sizes`.
+    """
     by_name = {node.name: node for node in nodes}
     mistakes = []
     for spec in specs:
@@ -140,7 +146,10 @@ def _mistakes(kind: str, specs: tuple[TensorSpec, ...], nodes: list[Any], *, eve
         datatype = _DATATYPES.get(node.type)
         if datatype != spec.datatype:
             mistakes.append(f"{kind} {spec.name!r} is {spec.datatype}, and {datatype or node.type} in the graph")
-        if not _shapes_agree(spec.shape, node.shape):
+        rows = node.shape[0] if node.shape else None
+        if isinstance(rows, int) and (mistake := rows_mistake(rows, batch_sizes)) is not None:
+            mistakes.append(f"{kind} {spec.name!r} {mistake}")
+        elif node.shape and not _shapes_agree(spec.shape[1:], node.shape[1:]):  # else it has no rank
             mistakes.append(
                 f"{kind} {spec.name!r} has shape {_readable(spec.shape)} with its batch dimension, and "
                 f"{_readable(node.shape)} in the graph"
@@ -152,12 +161,10 @@ def _mistakes(kind: str, specs: tuple[TensorSpec, ...], nodes: list[Any], *, eve
 
 
 def _shapes_agree(shape: tuple[int, ...], node_shape: list[int | str | None]) -> bool:
-    """Same rank, batch dimension free in the graph, fixed sizes equal. A graph may leave open what we fix.
+    """Same rank and fixed sizes equal, the batch dimension left aside. A graph may leave open what we fix.
 
-    What we leave open, the graph must as well. A graph without a rank agrees with everything.
+    What we leave open, the graph must as well.
     """
-    if not node_shape:
-        return True
     if len(shape) != len(node_shape):
         return False
     return all(not isinstance(size, int) or size == want for want, size in zip(shape, node_shape, strict=True))

@@ -11,18 +11,19 @@ from schemas.signature import Signature, TensorSpec
 from schemas.tensors import DTYPES, Array
 from workers.inference.models.model_version import ModelVersion
 
+Table = Callable[[Mapping[str, Array]], Any]
+
 
 class SklearnBackend:
-    """`methods` are the estimator's, by output. The only input is one table, or one text a row."""
+    """`methods` are the estimator's, by output; `table` makes what they take of the inputs."""
 
-    def __init__(self, methods: Mapping[str, Callable[[Any], Any]], signature: Signature) -> None:
+    def __init__(self, methods: Mapping[str, Callable[[Any], Any]], table: Table, signature: Signature) -> None:
         self._methods = methods
+        self._table = table
         self._outputs = signature.outputs
-        self._input = signature.inputs[0]
 
     def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:  # noqa: ARG002
-        array = inputs[self._input.name]
-        table: Any = _texts(array) if array.dtype == object else array.reshape(len(array), -1)
+        table = self._table(inputs)
         return {spec.name: _as_declared(spec, self._methods[spec.name](table)) for spec in self._outputs}
 
     def close(self) -> None:
@@ -46,8 +47,39 @@ def load_sklearn(version: ModelVersion, signature: Signature) -> SklearnBackend:
                 "(parameters.sklearn.methods chooses another)"
             )
         methods[spec.name] = method
-    _check_columns(version, signature.inputs[0], estimator)
-    return SklearnBackend(methods, signature)
+    if len(signature.inputs) == 1:
+        _check_columns(version, signature.inputs[0], estimator)
+    return SklearnBackend(methods, _table_of(version, signature, estimator), signature)
+
+
+def _table_of(version: ModelVersion, signature: Signature, estimator: object) -> Table:
+    """A data frame with a column an input, or the columns' names where the estimator was fitted on named ones, so that
+    steps may choose columns by name; else the one input as it is."""
+    first, *others = signature.inputs
+    fitted = tuple(map(str, getattr(estimator, "feature_names_in_", ())))
+    if not (others or fitted):
+        return lambda inputs: _plain_table(inputs[first.name])
+    try:
+        import pandas as pd  # noqa: PLC0415 - few models need it
+    except ModuleNotFoundError as error:
+        if not others:
+            return lambda inputs: _plain_table(inputs[first.name])
+        raise ConfigurationError(f"{version.file}: columns by name need pandas (install penstock[sklearn])") from error
+    if others:
+        names = [spec.name for spec in signature.inputs]
+        return lambda inputs: pd.DataFrame({name: _plain_column(inputs[name]) for name in names}, copy=False)
+    given = version.signature.features
+    # Other names than the estimator's are what clients are to say, in the order of its columns.
+    columns = list(given if sorted(given) == sorted(fitted) else fitted)
+    return lambda inputs: pd.DataFrame(_plain_table(inputs[first.name]), columns=columns, copy=False)[list(fitted)]
+
+
+def _plain_table(array: Array) -> Any:
+    return _texts(array) if array.dtype == object else array.reshape(len(array), -1)
+
+
+def _plain_column(array: Array) -> Any:
+    return _texts(array) if array.dtype == object else array
 
 
 def _check_columns(version: ModelVersion, spec: TensorSpec, estimator: object) -> None:

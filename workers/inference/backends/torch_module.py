@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import torch
 
-from schemas.errors import ConfigurationError, JobError, OutputInvalid
+from schemas.errors import ConfigurationError, InvalidInput, JobError, OutputInvalid
 from schemas.signature import Signature
 from schemas.tensors import Array
 from workers.inference.backends.device import VISIBLE, parse_device
@@ -23,7 +23,8 @@ _AUTOCAST: Final = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class TorchBackend:
-    """`module` takes the inputs by name. `autocast` is the type that it may count in, where that loses little."""
+    """`module` takes the inputs by name. Its attribute `table_sizes`, if it has one, says by name which of them are
+    indices from 0, and below what. `autocast` is the type that it may count in, where that loses little."""
 
     def __init__(
         self,
@@ -43,11 +44,13 @@ class TorchBackend:
         self._threads = threads
         self._autocast = autocast
         self._compiled = compiled
+        self._table_sizes: Mapping[str, int] = getattr(module, "table_sizes", {})
 
     def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:  # noqa: ARG002
         # Torch's number is the process's, and each model has its own.
         if torch.get_num_threads() != self._threads:
             torch.set_num_threads(self._threads)
+        self._check_indices(inputs)
         with torch.inference_mode():
             tensors = self._transfers.to_device(inputs)
             if self._compiled:
@@ -55,6 +58,13 @@ class TorchBackend:
             with self._precision():
                 outputs = self._named(self._module(**tensors))
             return self._transfers.to_host(self._as_declared(outputs))
+
+    def _check_indices(self, inputs: Mapping[str, Array]) -> None:
+        """An index beyond a table is an assertion in a kernel on CUDA, after which this process can do nothing more."""
+        for name, size in self._table_sizes.items():
+            indices = inputs[name]
+            if indices.size and (indices.min() < 0 or indices.max() >= size):
+                raise InvalidInput(f"input {name!r} holds a number that is not from 0 to {size - 1}", param=name)
 
     def close(self) -> None:
         """Graphs of `torch.export` and compiled modules refer to themselves: what they hold would only be free when the

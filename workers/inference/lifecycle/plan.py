@@ -42,7 +42,7 @@ class StableSnapshot(NamedTuple):
         return self.now.is_gone(version) and self.before.is_gone(version)
 
 
-def sight_of(before: Snapshot | None, now: Snapshot) -> StableSnapshot:
+def stable_snapshot(before: Snapshot | None, now: Snapshot) -> StableSnapshot:
     """At the first look everything is ready."""
     if before is None:
         return StableSnapshot(now, frozenset(now.found), now)
@@ -53,7 +53,7 @@ def sight_of(before: Snapshot | None, now: Snapshot) -> StableSnapshot:
 def changes(
     served: Mapping[str, ServedSpec],
     failed: Mapping[str, ServedSpec],
-    sight: StableSnapshot,
+    snapshot: StableSnapshot,
     wanted: Callable[[ModelVersion], WantedState | None],
     at_work: Collection[str] = (),
 ) -> Changes:
@@ -63,9 +63,9 @@ def changes(
     A served version that is there and cannot be read is served on: a mistake in a model.yaml must not stop what runs.
     """
     to_do = Changes([], [], [], [], [])
-    for name, found in sight.now.found.items():
+    for name, found in snapshot.now.found.items():
         known = ServedSpec(found, wanted(found.version))
-        if is_unloaded(known.wanted) or name not in sight.ready or name in at_work or failed.get(name) == known:
+        if is_unloaded(known.wanted) or name not in snapshot.ready or name in at_work or failed.get(name) == known:
             continue
         if name not in served:
             to_do.load.append(known)
@@ -74,7 +74,7 @@ def changes(
     to_do.leave.extend(
         name
         for name, known in served.items()
-        if sight.is_gone(known.found.version) or is_unloaded(wanted(known.found.version))
+        if snapshot.is_gone(known.found.version) or is_unloaded(wanted(known.found.version))
     )
     return _defaults_last(to_do, at_work)
 
@@ -99,5 +99,5 @@ def _as_run(version: ModelVersion) -> ModelVersion:
 
 
 def is_unloaded(wanted: WantedState | None) -> bool:
-    """Whether nobody is to serve the version."""
+    """Whether an operator has taken the version out of service."""
     return wanted is not None and wanted.state is ModelState.UNLOADED

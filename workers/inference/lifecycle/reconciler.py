@@ -20,6 +20,10 @@ from workers.inference.models.model_version import ModelVersion
 
 log = get_logger(__name__)
 
+# Delays until a version that answered wrongly is loaded afresh, from the first to the longest.
+FIRST_RELOAD_S: Final = 5.0
+LAST_RELOAD_S: Final = 300.0
+
 Must = Callable[[ModelVersion], bool]
 
 MAX_WORDS: Final = 500  # characters of one error in the log's reason
@@ -112,10 +116,10 @@ class ModelReconciler:
     async def start(self) -> None:
         """Look at the repository and begin to load what is there; `follow` may run from now on. Raises
         `ConfigurationError` where the repository cannot be read."""
-        sight = await asyncio.to_thread(self._watch.look)
-        if sight is None:
+        snapshot = await asyncio.to_thread(self._watch.look)
+        if snapshot is None:
             raise ConfigurationError(self._watch.trouble)
-        await self._turn(sight)
+        await self._turn(snapshot)
 
     async def loaded(self, must: Must) -> None:
         """Wait until what is being loaded has been, or has failed to. Raises `ConfigurationError` as soon as a version
@@ -134,9 +138,9 @@ class ModelReconciler:
         while True:
             look = self._watch.look if await self._interval_is_over() else self._watch.glance
             self._take_out_wrong()
-            sight = await asyncio.to_thread(look)
-            if sight is not None:
-                await self._turn(sight)
+            snapshot = await asyncio.to_thread(look)
+            if snapshot is not None:
+                await self._turn(snapshot)
 
     async def leave(self) -> None:
         """Leave the groups of all lanes, at the same time; returns when they are left."""
@@ -156,12 +160,12 @@ class ModelReconciler:
         self._heard.clear()
         return False
 
-    async def _turn(self, sight: StableSnapshot) -> None:
+    async def _turn(self, snapshot: StableSnapshot) -> None:
         asked, self._asked = self._asked, set()
-        # Who asks for a version says that it is complete.
-        sight = sight._replace(ready=sight.ready | (asked & sight.now.found.keys()))
-        self._out = {name: delays for name, delays in self._out.items() if not self._is_gone(name, sight)}
-        to_do = changes(self._known, self._failed, sight, self._wanted, self._at_work)
+        # An operator who asks for a version says that its files are complete: no second look is waited for.
+        snapshot = snapshot._replace(ready=snapshot.ready | (asked & snapshot.now.found.keys()))
+        self._out = {name: delays for name, delays in self._out.items() if not self._is_gone(name, snapshot)}
+        to_do = changes(self._known, self._failed, snapshot, self._wanted, self._at_work)
         for name in to_do.leave:
             await self._stop_serving(name)
         for known in [*to_do.load, *to_do.rebuild]:
@@ -253,12 +257,12 @@ class ModelReconciler:
             log.error("a model is taken out of service, since it answers wrongly", model=name)
             self._failed[name] = self._known.pop(name)
             self._retire(self._served.pop(name))
-            self._out[name] = delays_s(5.0, 300.0)
+            self._out[name] = delays_s(FIRST_RELOAD_S, LAST_RELOAD_S)
             self._try_again_later(name)
         metrics.OUT_OF_SERVICE.set(len(self._out))
 
-    def _is_gone(self, name: str, sight: StableSnapshot) -> bool:
-        return name in self._failed and sight.is_gone(self._failed[name].found.version)
+    def _is_gone(self, name: str, snapshot: StableSnapshot) -> bool:
+        return name in self._failed and snapshot.is_gone(self._failed[name].found.version)
 
     def _try_again_later(self, name: str) -> None:
         if name in self._out:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from runtime.logs import get_logger
 from schemas.errors import ConfigurationError
-from workers.inference.lifecycle.plan import StableSnapshot, sight_of
+from workers.inference.lifecycle.plan import StableSnapshot, stable_snapshot
 from workers.inference.models.repository import ModelRepository
 from workers.inference.models.snapshot import Files, Snapshot
 
@@ -14,7 +14,8 @@ log = get_logger(__name__)
 class RepositoryWatch:
     """Polls: network file systems and mounted volumes, where models lie, tell nobody of changes.
 
-    All its methods block. What is wrong in the repository is logged once; at the first look by nobody.
+    All its methods block. What is wrong in the repository is logged once; what the first look finds wrong is not logged
+    here, since the scan at the start has done so.
     """
 
     def __init__(self, repository: ModelRepository, patterns: Sequence[str]) -> None:
@@ -32,7 +33,7 @@ class RepositoryWatch:
             return None
         before = self._last.now if self._last is not None else None
         self._tell(before, now)
-        self._last = sight_of(before, now)
+        self._last = stable_snapshot(before, now)
         return self._last
 
     def glance(self) -> StableSnapshot | None:
@@ -40,19 +41,19 @@ class RepositoryWatch:
         now, last = self._try_reading(), self._last
         if now is None or last is None:
             return None
-        sight = sight_of(last.now, now)
-        return sight._replace(ready=sight.ready & last.ready)
+        snapshot = stable_snapshot(last.now, now)
+        return snapshot._replace(ready=snapshot.ready & last.ready)
 
     def _try_reading(self) -> Snapshot | None:
         try:
-            look = self._look()
+            snapshot = self._look()
         except ConfigurationError as error:
             if not self.trouble:
                 log.error("the model repository cannot be read: what is served stays", reason=error.message)
             self.trouble = error.message
             return None
         self.trouble = ""
-        return look
+        return snapshot
 
     def _look(self) -> Snapshot:
         marks = self._repository.marks(self._patterns)

@@ -207,8 +207,13 @@ class VersionConfig(BatchedConfig):
             )
 
     def _sklearn_problems(self) -> Iterator[str]:
-        if "sklearn_joblib" in self.platform and len(self.input) != 1:
-            yield f"input: scikit-learn takes one table [rows, features], and the model has {len(self.input)} inputs"
+        if "sklearn_joblib" in self.platform and len(self.input) > 1:
+            yield from (
+                f"input: scikit-learn takes one table [rows, features], or a column an input with dims []; "
+                f"{tensor.name!r} has dims {list(tensor.dims)}"
+                for tensor in self.input
+                if tensor.dims
+            )
         outputs = {tensor.name for tensor in self.output}
         for name in self.parameters.sklearn.methods:
             if name not in outputs:

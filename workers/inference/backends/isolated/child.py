@@ -76,8 +76,12 @@ class Child:
         return self._process.pid
 
     def order(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any]) -> bytes:
-        """A run, ready to be told. Raises whatever the inputs make it raise, which is not the child's fault."""
-        return encode(Run(self._inputs.put(inputs), dict(parameters)))
+        """A run, ready to be told. Raises what the inputs make it raise, `MemoryError` where there is no room for them:
+        neither is the child's fault."""
+        try:
+            return encode(Run(self._inputs.put(inputs), dict(parameters)))
+        except OSError as error:
+            raise MemoryError(f"no shared memory for a model's inputs ({error.strerror})") from error
 
     def tell(self, order: bytes) -> None:
         """Raises `OSError` where it is gone."""

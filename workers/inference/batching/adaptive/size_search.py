@@ -32,7 +32,7 @@ LONGEST_REST_RUNS: Final = 512
 AGAIN: Final = (1.25, 1 / 1.25, 2.0, 1 / 2.0, 1.1, 1 / 1.1)
 # A trial that so many runs in a row did not fill is given up: there is no load for it, or jobs have too many rows each.
 UNFILLED_RUNS: Final = 16
-# When the best size takes so many times what it took, or so much less, the search begins anew from one: small runs are
+# When the best size takes so many times what it took, or so much less, the search starts again from one: small runs are
 # short, and from where it stands it might not see across the next valley.
 CHANGED: Final = 1.5
 RECENT_RUNS: Final = 16
@@ -60,7 +60,7 @@ class SizeSearch:
         self._start(1)
 
     def _start(self, size: int, above: int | None = None) -> None:
-        """Search anew from a size; from `above` on there is nothing."""
+        """Start the search again from a size; `above` and everything beyond it is known to be no better."""
         self._best = SizeSamples(self._step(size, 0, self.ceiling + 1) or size)
         self._trial: SizeSamples | None = None
         self._retrying = False
@@ -91,7 +91,7 @@ class SizeSearch:
         self._to_scan = [step for step in self._steps or doublings if step < self._best.size]
 
     def refuse(self, size: int) -> None:
-        """Never run this size or a larger one again. Half of it is next, and from there it is felt for the limit."""
+        """Never run this size or a larger one again. Half of it is next, and the limit is searched for from there."""
         self.ceiling = min(self.ceiling, max(1, size - 1))
         self._start(max(1, min(size // 2, self._best.size)), above=self.ceiling + 1)
 
@@ -102,7 +102,9 @@ class SizeSearch:
         asked, runs = self.size, self._filled(size)
         if self._trial is not None and (runs is None or (asked == self._trial.size and runs is not self._trial)):
             self._not_filled()
-            runs = self._filled(size)  # again: it may have given the trial up, and begun the best size's runs afresh
+            runs = self._filled(
+                size
+            )  # again: the trial may have been given up, and the best size's runs begun from none
         if runs is None:
             return
         if runs is self._trial:
@@ -203,7 +205,7 @@ class SizeSearch:
 
     def _begin(self, size: int) -> None:
         self._trial = SizeSamples(size)
-        self._best = SizeSamples(self._best.size)  # afresh: the two are compared over the same time
+        self._best = SizeSamples(self._best.size)  # from none: the two are compared over the same time
         self._unfilled = 0
 
     def _upward(self) -> int | None:

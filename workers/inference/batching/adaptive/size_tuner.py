@@ -10,7 +10,8 @@ from typing import Final
 from workers.inference.batching.adaptive.run_time_model import RunTimeModel
 from workers.inference.batching.adaptive.size_search import SizeSearch
 
-# Of the cost that memory had no room for, where rows differ in cost; it is not felt for the limit as it is with rows.
+# Where rows differ in cost: the share of the cost that memory had no room for which is allowed from then on. The limit
+# is not searched for step by step, as it is with rows.
 ROOM: Final = 0.75
 
 

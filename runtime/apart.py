@@ -1,0 +1,97 @@
+"""A process beside this one, for work that would hold the interpreter for long: to read large JSON is one call of C,
+during which no other thread runs."""
+
+import gc
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from schemas.errors import PenstockError, Unavailable
+
+T = TypeVar("T")
+
+# Small requests go first where there is less processor than work.
+NICENESS: Final = 10
+
+_PROGRAM: Final = "from runtime.apart import serve; serve()"
+
+
+class Apart:
+    """Started when it is first needed, and again when it has died. It ends with this process, however that ends."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def call(self, work: Callable[[], T]) -> T:
+        """What `work` gives; it is pickled, and so is its result. Blocks, and takes one call at a time.
+
+        Raises the errors of ours that `work` raises, and `Unavailable` where the process died of it.
+        """
+        try:
+            outcome = self._exchange(work)
+        except (OSError, EOFError, pickle.UnpicklingError) as error:
+            self._stop()
+            raise Unavailable("The process that reads large inputs died: try again.", retry_after_s=1) from error
+        if isinstance(outcome, _Failed):
+            raise outcome.error
+        answer: T = outcome
+        return answer
+
+    def _exchange(self, work: Callable[[], Any]) -> Any:
+        process = self._process or self._start()
+        assert process.stdin is not None  # noqa: S101 - both are pipes
+        assert process.stdout is not None  # noqa: S101
+        pickle.dump(work, process.stdin, pickle.HIGHEST_PROTOCOL)
+        process.stdin.flush()
+        return pickle.load(process.stdout)  # noqa: S301 - a program of ours wrote it
+
+    def _start(self) -> "subprocess.Popen[bytes]":
+        process = subprocess.Popen([sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - ours
+        self._process, self._end = process, weakref.finalize(self, _end, process)
+        return process
+
+    def _stop(self) -> None:
+        if self._process is not None:
+            self._process = None
+            self._end()
+
+
+class _Failed:
+    def __init__(self, error: PenstockError) -> None:
+        self.error = error
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.communicate()
+
+
+def serve() -> None:
+    """Do what comes by standard input, until it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, to all of us: whoever started us decides
+    os.nice(NICENESS)
+    gc.disable()  # looking for cycles among millions of new values takes longer than to make them
+    tasks, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
+    while True:
+        try:
+            work = pickle.load(tasks)  # noqa: S301 - the process that started us wrote it
+        except EOFError:
+            return
+        pickle.dump(_outcome(work), answers, pickle.HIGHEST_PROTOCOL)
+        answers.flush()
+        gc.collect()
+
+
+def _outcome(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except PenstockError as error:
+        return _Failed(error)
+    except Exception as error:  # its class may not be known, or not be picklable, over there
+        return _Failed(PenstockError(repr(error)))
