@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Literal, NoReturn, TypeVar, get_args, get_origin
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from schemas.topics import Topics
@@ -55,10 +55,10 @@ class HealthSettings(Settings):
 
 
 class MemorySettings(Settings):
-    memory_budget_bytes: int = Field(
-        512 * 1024 * 1024,
+    memory_budget_bytes: ByteSize = Field(
+        ByteSize(512 * 1024 * 1024),
         ge=1024 * 1024,
-        description="what the process may hold of what others send: heads, bodies, pixels, rows",
+        description="what the process may hold of what others send, as `1GiB`: heads, bodies, pixels, rows, tokens",
     )
 
 

@@ -6,11 +6,11 @@ from pydantic import ByteSize, Field
 
 from producers.kafka_publisher import Compression
 from runtime.process import ProcessSettings
-from runtime.settings import KafkaSettings, RedisSettings
+from runtime.settings import KafkaSettings, MemorySettings, RedisSettings
 from workers.inference.models.platforms import Trust
 
 
-class WorkerSettings(KafkaSettings, RedisSettings, ProcessSettings):
+class WorkerSettings(KafkaSettings, RedisSettings, MemorySettings, ProcessSettings):
     model_repository: Path = Field(Path("models"), description="folder of models: <model>/<version>/model.onnx ...")
     worker_models: str = Field("*", description="which to serve: `digits`, `digits/2`, `text-*`; separated by commas")
     worker_trust: Trust = Field(
@@ -27,11 +27,6 @@ class WorkerSettings(KafkaSettings, RedisSettings, ProcessSettings):
     worker_memory_bytes: ByteSize = Field(
         ByteSize(0),
         description="most bytes of model files in memory, as `4GiB`; the least recently used make room. 0: no bound",
-    )
-    memory_budget_bytes: ByteSize = Field(
-        ByteSize(512 * 1024 * 1024),
-        ge=16 * 1024 * 1024,
-        description="most bytes of what others sent in memory, as `1GiB`: where it is full, no more is fetched",
     )
     worker_check_interval_s: float = Field(
         60,
