@@ -109,7 +109,7 @@ def _translated(fields: _Fields, max_batch_size: int | None, notes: list[str]) -
     warmups = [int(warmup.one("batch_size", 0)) for warmup in fields.each("model_warmup")]
     if any(warmups):
         translated["model_warmup"] = [{"batch_size": rows} for rows in sorted(set(warmups)) if rows]
-        notes.append("model_warmup: the sizes came along; its inputs are zeros here")
+        notes.append("model_warmup: the sizes came along; its inputs are made up here")
     _parameters(fields, translated, notes)
     return translated
 
