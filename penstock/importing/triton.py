@@ -96,7 +96,7 @@ def _warmups(config: Fields, notes: list[str]) -> dict[str, Any]:
     sizes = sorted({warmup.integer("batch_size") for warmup in config.each("model_warmup")} - {0})
     if not sizes:
         return {}
-    notes.append("model_warmup: the sizes came along; its inputs are zeros here")
+    notes.append("model_warmup: the sizes came along; its inputs are made up here")
     return {"model_warmup": [{"batch_size": rows} for rows in sizes]}
 
 

@@ -87,7 +87,7 @@ def test_the_configuration_comes_along_and_what_does_not_is_told(tmp_path: Path)
         "name: digits_net is digits-net here",
         "label: reshape: clients send and get [] a row, as the graph has it, instead of [1]",
         "dynamic_batching.preferred_batch_size: left behind: the worker finds the size that suits",
-        "model_warmup: the sizes came along; its inputs are zeros here",
+        "model_warmup: the sizes came along; its inputs are made up here",
         "parameters.execution_mode: left behind",
         "instance_group: left behind: a worker is one process on one device: start as many as there should be",
         "version_policy: left behind: all versions came along; PENSTOCK_WORKER_MODELS chooses among them",

@@ -97,9 +97,9 @@ def values(*rows: float) -> dict[str, Array]:
 
 
 @contextmanager
-def isolated(root: Path, handler: str = ODD, **changes: Any) -> Iterator[IsolatedBackend]:
+def isolated(root: Path, handler: str = ODD, device: str = "cpu", **changes: Any) -> Iterator[IsolatedBackend]:
     write_handler(root, {"handler.py": handler}, isolation="process", **changes)
-    backend = IsolatedBackend(scan(root), "cpu")
+    backend = IsolatedBackend(scan(root), device)
     backend.load()
     with closing(backend):
         yield backend
@@ -334,7 +334,7 @@ DEVICE = """
 
 
 def test_a_child_whose_device_fails_is_replaced(tmp_path: Path) -> None:
-    with isolated(tmp_path, DEVICE.format(broken=str(tmp_path / "broken"))) as backend:
+    with isolated(tmp_path, DEVICE.format(broken=str(tmp_path / "broken")), "cuda:0") as backend:
         pid = backend.pid
         with pytest.raises(ModelCrashed, match=f"exit status {DEVICE_FAILED_STATUS}"):
             backend.run(values(1, -1))
@@ -344,7 +344,7 @@ def test_a_child_whose_device_fails_is_replaced(tmp_path: Path) -> None:
 
 def test_a_device_that_fails_the_next_child_as_well_is_the_worker_s_matter(tmp_path: Path) -> None:
     broken = tmp_path / "broken"
-    with isolated(tmp_path, DEVICE.format(broken=str(broken))) as backend:
+    with isolated(tmp_path, DEVICE.format(broken=str(broken)), "cuda:0") as backend:
         broken.touch()
         with pytest.raises(ModelCrashed):
             backend.run(values(-1))

@@ -39,8 +39,18 @@ class Answering:
         self.closed = True
 
 
-def guarded(answer: Mapping[str, Array] | Exception) -> CheckedBackend:
-    return CheckedBackend(Answering(answer), "digits/1", SIGNATURE)
+def guarded(answer: Mapping[str, Array] | Exception, *, on_gpu: bool = True) -> CheckedBackend:
+    return CheckedBackend(Answering(answer), "digits/1", SIGNATURE, on_gpu=on_gpu)
+
+
+class OnnxruntimeError(Exception):
+    """As those of ONNX Runtime: they have no ancestor but Exception."""
+
+    __module__ = "onnxruntime.capi.onnxruntime_pybind11_state"
+
+
+def raised_by_its_runtime(words: str) -> Exception:
+    return OnnxruntimeError(words) if " failure " in words else RuntimeError(words)
 
 
 def test_declared_outputs_come_in_declared_order_and_others_are_dropped() -> None:
@@ -134,8 +144,25 @@ STICKY = (
 @pytest.mark.parametrize("words", STICKY, ids=lambda words: words[:40])
 def test_an_error_after_which_the_device_answers_nothing_more_is_no_fault_of_the_jobs(words: str) -> None:
     with pytest.raises(DeviceFailed, match="digits/1: ") as caught:
-        guarded(RuntimeError(words)).run(INPUTS)
+        guarded(raised_by_its_runtime(words)).run(INPUTS)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("words", STICKY, ids=lambda words: words[:40])
+def test_what_a_client_writes_is_not_taken_for_a_failed_device(words: str) -> None:
+    errors = [ValueError(words), KeyError(words), RuntimeError(f"unknown label {words!r}"), OnnxruntimeError(words[:9])]
+    for error in errors:
+        with pytest.raises(JobError) as caught:
+            guarded(error).run(INPUTS)
+        assert type(caught.value) is JobError
+    with pytest.raises(JobError):
+        guarded(raised_by_its_runtime(words), on_gpu=False).run(INPUTS)
+
+
+def test_what_a_client_writes_is_not_taken_for_a_lack_of_memory() -> None:
+    with pytest.raises(JobError) as caught:
+        guarded(ValueError("unknown label 'out of memory'")).run(INPUTS)
+    assert type(caught.value) is JobError
 
 
 @pytest.mark.parametrize(
@@ -152,7 +179,7 @@ def test_an_error_after_which_the_device_answers_nothing_more_is_no_fault_of_the
 )
 def test_an_error_of_one_call_leaves_the_device_in_service(words: str) -> None:
     with pytest.raises(JobError) as caught:
-        guarded(RuntimeError(words)).run(INPUTS)
+        guarded(raised_by_its_runtime(words)).run(INPUTS)
     assert type(caught.value) is JobError
 
 
@@ -169,7 +196,7 @@ def test_an_error_of_one_call_leaves_the_device_in_service(words: str) -> None:
 )
 def test_a_library_of_cuda_without_memory_is_no_failed_device(words: str) -> None:
     with pytest.raises(OutOfMemory):
-        guarded(RuntimeError(words)).run(INPUTS)
+        guarded(raised_by_its_runtime(words)).run(INPUTS)
 
 
 class Hungry:

@@ -53,14 +53,15 @@ def load_in_process(version: ModelVersion, device: str) -> Backend:
 
 
 def _load_files(version: ModelVersion, device: str) -> Backend:
+    on_gpu = device != "cpu"
     try:
         backend = _load(version, version.network, device)
     except Exception as error:
-        if any(map(device_failed, causes(error))):
+        if on_gpu and any(map(device_failed, causes(error))):
             raise DeviceFailed(f"{version.name}: the device failed while it was loaded") from error
         raise
     fresh = version.platform == "onnxruntime_onnx"  # it copies each output into an array of its own
-    return CheckedBackend(backend, version.name, version.network, fresh_outputs=fresh)
+    return CheckedBackend(backend, version.name, version.network, fresh_outputs=fresh, on_gpu=on_gpu)
 
 
 def _load(version: ModelVersion, signature: Signature, device: str) -> Backend:

@@ -19,14 +19,18 @@ class CheckedBackend:
     """Runs `inner`; gives back the declared outputs only, in the order they are declared.
 
     They are copies unless `inner` makes `fresh_outputs` at each run: results are encoded and published while the next
-    micro-batch runs, and a model may write that one's into an array it has given before.
+    micro-batch runs, and a model may write that one's into an array it has given before. Errors are those of a device
+    only where the model may be `on_gpu`.
     """
 
-    def __init__(self, inner: Backend, name: str, signature: Signature, *, fresh_outputs: bool = False) -> None:
+    def __init__(
+        self, inner: Backend, name: str, signature: Signature, *, fresh_outputs: bool = False, on_gpu: bool = False
+    ) -> None:
         self._inner = inner
         self._name = name
         self._signature = signature
         self._fresh_outputs = fresh_outputs
+        self._on_gpu = on_gpu
 
     def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
         rows = len(next(iter(inputs.values())))
@@ -51,7 +55,7 @@ class CheckedBackend:
             _forget_locals(error)
             _give_back_device_memory()
             return OutOfMemory(f"{self._name} ran out of memory with {rows} rows")
-        if device_failed(error):
+        if self._on_gpu and device_failed(error):
             return DeviceFailed(f"{self._name}: {str(error).partition(chr(10))[0]}")
         return JobError(f"{self._name} failed on this input ({type(error).__name__})")
 

@@ -76,8 +76,8 @@ class KnownAnswers:
             self._were_right.add(key)
         self._references[key] = reference
 
-    def check(self, found: Found, backend: Backend) -> None:
-        """Hold the version against its known answers, where it has any.
+    def check(self, found: Found, backend: Backend) -> bool:
+        """Hold the version against its known answers, where it has any. False if they could not be run.
 
         A version that has been right in this process and no longer is, raises `ModelUnavailable`: its weights or its
         device have changed. `DeviceFailed` where that happens again, to this version after a fresh load or to another:
@@ -86,17 +86,17 @@ class KnownAnswers:
         key, version = _key(found), found.version
         reference = self._references.get(key)
         if reference is None:
-            return
+            return True
         try:
             wrong = _what_is_wrong(version, backend, reference)
         except (OutOfMemory, TransientFailure) as error:  # it says nothing about the answers
             log.warning("reference rows could not be run", model=version.name, reason=error.message)
             _count(version, "unknown")
-            return
+            return False
         _count(version, "right" if wrong is None else "wrong")
         if wrong is None:
             self._were_right.add(key)
-            return
+            return True
         log.error("a model answers its reference rows wrongly", model=version.name, reason=wrong)
         if key not in self._were_right:
             raise ConfigurationError(f"{version.name}: answers its reference rows wrongly: {wrong}")
@@ -159,7 +159,7 @@ def _recorded(version: ModelVersion, backend: Backend) -> Reference | None:
     given = given_inputs(version)
     if given is None and PLATFORMS[version.platform].keeps_files:
         return None
-    length = max((warmup.length for warmup in warmups_of(version)), default=1)
+    length = min((warmup.length for warmup in warmups_of(version)), default=1)
     inputs: Mapping[str, Rows] = given or made_up_inputs(version, min(MADE_UP_ROWS, version.max_batch_size), length)
     try:
         expected = run_rows(version, backend, inputs)

@@ -143,9 +143,8 @@ class ModelCache:
     def check(self, resident: ModelSlot, found: Found, backend: Backend) -> None:
         """Hold a backend that the version runs with, or is to run with, against its known answers. Raises as
         `KnownAnswers.check`."""
-        resident.doubtful = False
         resident.checked_at = self._clock()
-        self._known.check(found, backend)
+        resident.doubtful = not self._known.check(found, backend)
 
     def check_size(self, found: Found) -> None:
         """Raises `ConfigurationError` for a version that alone is larger than the limit."""
