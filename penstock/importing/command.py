@@ -48,8 +48,9 @@ def triton(model: Path, repository: Path, name: str | None, max_batch_size: int 
 def mlflow(model: Path, repository: Path, name: str | None, version: str, max_batch_size: int, link: bool) -> None:
     """Read MODEL, a folder that MLflow saved a model in, into REPOSITORY.
 
-    The flavors onnx and sklearn are taken. An estimator of scikit-learn is a pickle, which runs code when it is loaded:
-    the model says so with `trust: code` and pins the file, and only workers that trust code serve it.
+    The flavors onnx and sklearn are taken as they are; any other is run by MLflow, which must be installed with the
+    worker. What is no graph runs code when it is loaded: the model says so with `trust: code` and pins its files, and
+    only workers that trust code serve it.
     """
     try:
         put(repository, read_mlflow(model, name, version, max_batch_size), origin="MLflow's MLmodel", link=link)

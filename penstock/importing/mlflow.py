@@ -4,7 +4,6 @@ Source of the fields: MLflow's model format (flavors, model signature).
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -12,38 +11,14 @@ from typing import Any, Final
 import yaml
 
 from penstock.importing.graph import GraphTensor, read_graph
+from penstock.importing.mlflow_pyfunc import pyfunc_model
+from penstock.importing.mlflow_signature import COLUMN_TYPES, Schema, schema_of, table_of, tensor_of
 from penstock.importing.model_folder import ModelFolder, model_name
 from schemas.errors import ConfigurationError
 
 MLMODEL: Final = "MLmodel"
 MAX_BYTES: Final = 4 * 1024 * 1024
 
-# numpy's names, as tensors of a signature have them.
-_TENSORS: Final = {
-    "bool": "TYPE_BOOL",
-    "uint8": "TYPE_UINT8",
-    "uint16": "TYPE_UINT16",
-    "uint32": "TYPE_UINT32",
-    "uint64": "TYPE_UINT64",
-    "int8": "TYPE_INT8",
-    "int16": "TYPE_INT16",
-    "int32": "TYPE_INT32",
-    "int64": "TYPE_INT64",
-    "float16": "TYPE_FP16",
-    "float32": "TYPE_FP32",
-    "float64": "TYPE_FP64",
-    "str": "TYPE_STRING",
-    "object": "TYPE_STRING",
-}
-# The types of columns of a data frame.
-_COLUMNS: Final = {
-    "boolean": "TYPE_BOOL",
-    "integer": "TYPE_INT32",
-    "long": "TYPE_INT64",
-    "float": "TYPE_FP32",
-    "double": "TYPE_FP64",
-    "string": "TYPE_STRING",
-}
 # What MLflow writes beside a model, which no graph reads.
 _BESIDE: Final = frozenset(
     [
@@ -65,28 +40,38 @@ def read_mlflow(directory: Path, name: str | None, version: str, max_batch_size:
     """Read the model that MLflow saved in `directory`; `name` is what to call it, where not by the folder's name.
 
     Graphs are taken as they are. An estimator of scikit-learn is a pickle, so the model says `trust: code` and pins it;
-    nothing is unpickled here. Raises `ConfigurationError` for other flavors, and where the signature does not say
-    enough.
+    nothing is unpickled here. Of any other flavor the whole folder is taken, with a handler that has MLflow run it.
+    Raises `ConfigurationError` for what MLflow cannot run as a function, and where the signature does not say enough.
     """
     model = _read(directory / MLMODEL)
     notes: list[str] = []
     called = model_name(name, directory.resolve().name, notes)
-    flavors = model.get("flavors")
-    flavors = flavors if isinstance(flavors, Mapping) else {}
+    given = model.get("flavors")
+    flavors = {key: _mapping(flavor) for key, flavor in given.items()} if isinstance(given, Mapping) else {}
+    texts: dict[str, str] = {}
     if "onnx" in flavors:
         graph = _inside(directory, flavors["onnx"].get("data", "model.onnx"))
         fields, files = _onnx(graph, model), dict(_graph_files(graph))
-    elif "sklearn" in flavors:
+    elif "sklearn" in flavors and flavors["sklearn"].get("serialization_format") in _PICKLES:
         pickled = _inside(directory, flavors["sklearn"].get("pickled_model", "model.pkl"))
         fields, files = _sklearn(flavors, model, pickled), {"model.joblib": pickled}
+    elif flavors.get("python_function", {}).get("loader_module"):
+        fields, files, texts = pyfunc_model(directory, model)
+        notes.append("a worker runs it with mlflow and what requirements.txt lists, which must be installed with it")
     else:
         raise ConfigurationError(
-            f"{directory}: flavors {', '.join(flavors) or 'none'}: only onnx and sklearn are taken. Save the model "
-            "with mlflow.onnx, or write a model.yaml for safetensors or a handler by hand"
+            f"{directory}: flavors {', '.join(flavors) or 'none'}: only onnx, sklearn and python_function are taken. "
+            "Save the model with mlflow.onnx, or write a model.yaml for safetensors or a handler by hand"
         )
-    notes.extend(_left_behind(directory, model, flavors))
+    notes.extend(_left_behind(directory, model, flavors) if not texts else ())
     whole = {"name": called, "max_batch_size": max_batch_size, **fields}
-    return ModelFolder(whole, directory, {f"{version}/{name}": source for name, source in files.items()}, notes)
+    return ModelFolder(
+        whole,
+        directory,
+        {f"{version}/{path}": source for path, source in files.items()},
+        notes,
+        {f"{version}/{path}": text for path, text in texts.items()},
+    )
 
 
 def _graph_files(graph: Path) -> Iterator[tuple[str, Path]]:
@@ -108,6 +93,10 @@ def _read(path: Path) -> Mapping[str, Any]:
     return model
 
 
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
 def _inside(directory: Path, name: str) -> Path:
     path = directory / name
     if not path.exists() or not path.resolve().is_relative_to(directory.resolve()):
@@ -116,7 +105,7 @@ def _inside(directory: Path, name: str) -> Path:
 
 
 def _onnx(graph: Path, model: Mapping[str, Any]) -> dict[str, Any]:
-    inputs, outputs = _schema(model, "inputs"), _schema(model, "outputs")
+    inputs, outputs = schema_of(model, "inputs"), schema_of(model, "outputs")
     if any(each.get("type") != "tensor" for each in (*inputs, *outputs)):
         raise ConfigurationError("signature: has columns; a graph takes tensors: infer it from arrays")
     if not all(each.get("name") for each in (*inputs, *outputs)):
@@ -125,12 +114,12 @@ def _onnx(graph: Path, model: Mapping[str, Any]) -> dict[str, Any]:
         inputs, outputs = _named(inputs, read.inputs, "input"), _named(outputs, read.outputs, "output")
     return {
         "platform": "onnxruntime_onnx",
-        "input": [_tensor(each) for each in inputs],
-        "output": [_tensor(each) for each in outputs],
+        "input": [tensor_of(each) for each in inputs],
+        "output": [tensor_of(each) for each in outputs],
     }
 
 
-def _named(tensors: list[Mapping[str, Any]], nodes: list[GraphTensor], kind: str) -> list[Mapping[str, Any]]:
+def _named(tensors: Schema, nodes: list[GraphTensor], kind: str) -> Schema:
     names = [node.name for node in nodes]
     unnamed = [tensor for tensor in tensors if not tensor.get("name")]
     if unnamed and (len(tensors) > 1 or len(names) > 1):
@@ -142,75 +131,21 @@ def _named(tensors: list[Mapping[str, Any]], nodes: list[GraphTensor], kind: str
 
 
 def _sklearn(flavors: Mapping[str, Any], model: Mapping[str, Any], source: Path) -> dict[str, Any]:
-    kind = flavors["sklearn"].get("serialization_format")
-    if kind not in _PICKLES:
-        raise ConfigurationError(
-            f"{source}: is in the format {kind}, which no worker reads: `penstock export sklearn` turns the estimator "
-            "into ONNX, and mlflow.sklearn.save_model(..., serialization_format='cloudpickle') into a pickle"
-        )
     method = (flavors.get("python_function") or {}).get("predict_fn") or "predict"
-    outputs = _schema(model, "outputs")
+    outputs = schema_of(model, "outputs")
     if len(outputs) != 1:
         raise ConfigurationError(f"signature: has {len(outputs)} outputs, and {method} of an estimator has one")
     output = {"name": "prediction", **outputs[0]}
-    column = _COLUMNS.get(str(output.get("type")))
-    tensor = {"name": output["name"], "data_type": column, "dims": []} if column else _tensor(output)
+    column = COLUMN_TYPES.get(str(output.get("type")))
+    tensor = {"name": output["name"], "data_type": column, "dims": []} if column else tensor_of(output)
     return {
         "platform": "sklearn_joblib",
         "trust": "code",
         "sha256": {"model.joblib": hashlib.sha256(source.read_bytes()).hexdigest()},
-        **_table(_schema(model, "inputs")),
+        **table_of(schema_of(model, "inputs")),
         "output": [tensor],
         "parameters": {"sklearn": {"methods": {output["name"]: method}}},
     }
-
-
-def _table(inputs: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """What an estimator takes: an array; or the columns of a data frame as the features of one table, where all are
-    numbers, and as an input each, where not."""
-    if len(inputs) == 1 and inputs[0].get("type") == "tensor":
-        return {"input": [_tensor({"name": "features", **inputs[0]})]}
-    names, types = [each.get("name") for each in inputs], [str(each.get("type")) for each in inputs]
-    others = [f"{name} ({kind})" for name, kind in zip(names, types, strict=True) if kind not in _COLUMNS]
-    if others:
-        raise ConfigurationError(f"signature: columns that are neither numbers nor texts: {', '.join(others)}")
-    if "string" in types:
-        if not all(names):
-            raise ConfigurationError("signature: a column has no name, and columns of several types need names")
-        return {"input": [_column(str(name), kind) for name, kind in zip(names, types, strict=True)]}
-    single = all(kind == "float" for kind in types)
-    table = {**_column("features", "float" if single else "double"), "dims": [len(inputs)]}
-    return {"input": [table], **({"features": names} if all(names) else {})}
-
-
-def _column(name: str, kind: str) -> dict[str, Any]:
-    """Missing numbers are NaN in a data frame, and imputers wait for them."""
-    column = {"name": name, "data_type": _COLUMNS[kind], "dims": []}
-    return {**column, "allow_nan": True} if kind in ("float", "double") else column
-
-
-def _schema(model: Mapping[str, Any], kind: str) -> list[Mapping[str, Any]]:
-    signature = model.get("signature")
-    text = signature.get(kind) if isinstance(signature, Mapping) else None
-    try:
-        schema = json.loads(text) if text else None
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"signature.{kind}: cannot be read: {error}") from error
-    if not isinstance(schema, list) or not schema or not all(isinstance(each, dict) for each in schema):
-        raise ConfigurationError(
-            f"signature.{kind}: is missing: save the model with signature=infer_signature(inputs, outputs)"
-        )
-    return schema
-
-
-def _tensor(tensor: Mapping[str, Any]) -> dict[str, Any]:
-    spec = tensor.get("tensor-spec", {})
-    datatype, shape = _TENSORS.get(str(spec.get("dtype"))), spec.get("shape")
-    if datatype is None:
-        raise ConfigurationError(f"signature: {tensor['name']}: dtype {spec.get('dtype')} is not taken")
-    if not isinstance(shape, list) or shape[:1] != [-1]:
-        raise ConfigurationError(f"signature: {tensor['name']}: shape {shape}: the first is not -1, the rows")
-    return {"name": tensor["name"], "data_type": datatype, "dims": shape[1:]}
 
 
 def _left_behind(directory: Path, model: Mapping[str, Any], flavors: Mapping[str, Any]) -> Iterator[str]:

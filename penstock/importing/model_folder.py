@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import yaml
@@ -16,7 +17,7 @@ from workers.inference.models.repository import ModelRepository
 
 class ModelFolder(NamedTuple):
     """`fields` are those of model.yaml. `files` says where each file comes from, by its path in the model's folder;
-    all of them lie in `origin`.
+    all of them lie in `origin`. `texts` are files that are written here.
 
     `notes` tell what became of something, or that it was left behind: a line each.
     """
@@ -25,6 +26,7 @@ class ModelFolder(NamedTuple):
     origin: Path
     files: Mapping[str, Path]
     notes: Sequence[str] = ()
+    texts: Mapping[str, str] = MappingProxyType({})
 
     @property
     def name(self) -> str:
@@ -70,9 +72,14 @@ def _build(directory: Path, folder: ModelFolder, origin: str, link: bool) -> Non
             raise ConfigurationError(f"{source}: leads out of {folder.origin}, so it is not taken along")
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         _link_or_copy(source, directory / path) if link else shutil.copyfile(source, directory / path)
+    for path, text in folder.texts.items():
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / path).write_text(text, encoding="utf-8")
     head = "".join(f"# {line}\n" for line in [f"Made from {origin}.", *folder.notes])
-    text = yaml.safe_dump(dict(folder.fields), sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
-    (directory / "model.yaml").write_text(f"{head}{text}", encoding="utf-8")
+    content = yaml.safe_dump(
+        dict(folder.fields), sort_keys=False, default_flow_style=None, allow_unicode=True, width=120
+    )
+    (directory / "model.yaml").write_text(f"{head}{content}", encoding="utf-8")
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -1,9 +1,11 @@
 """Folders that MLflow 3.17 wrote (`mlflow/`) become models of ours."""
 
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from shutil import copytree
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -52,6 +54,18 @@ def altered(root: Path, saved: str, **changes: Any) -> Path:
     model = yaml.safe_load((root / saved / "MLmodel").read_text())
     (root / saved / "MLmodel").write_text(yaml.safe_dump({**model, **changes}))
     return root / saved
+
+
+FUNCTION = {"python_function": {"loader_module": "mlflow.sklearn"}}
+SKOPS = {"sklearn": {"pickled_model": "model.pkl", "serialization_format": "skops"}}
+
+
+def tensor(dtype: str, *shape: int) -> dict[str, Any]:
+    return {"type": "tensor", "tensor-spec": {"dtype": dtype, "shape": list(shape)}}
+
+
+def signature(**tensors: Any) -> dict[str, Any]:
+    return {"signature": {name: json.dumps(value) for name, value in tensors.items()}}
 
 
 @pytest.mark.parametrize(
@@ -125,6 +139,73 @@ def test_a_pipeline_that_chooses_columns_by_name_answers_as_it_did(tmp_path: Pat
     assert answered.tolist() == pipeline.predict(frame).tolist() == [0, 1, 0, 1]
 
 
+class Mlflow(ModuleType):
+    """In place of MLflow's module `mlflow.pyfunc`: the model is a function of what it is given."""
+
+    def __init__(self, predict: Callable[[Any], Any]) -> None:
+        super().__init__("mlflow.pyfunc")
+        self.predict = predict
+
+    def load_model(self, path: str) -> "Mlflow":
+        assert (Path(path) / "MLmodel").is_file()
+        return self
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "predict", "given", "answered"),
+    [
+        (
+            [{"type": "string", "name": "city"}, {"type": "double", "name": "age"}],
+            [{"type": "string", "name": "kind"}, {"type": "long", "name": "n"}],
+            lambda frame: pd.DataFrame({"n": [1] * len(frame), "kind": frame["city"] + frame["age"].astype(str)}),
+            {"city": np.array([b"Bern", "Chur"], object), "age": np.array([2.0, 3.0])},
+            {"kind": ["Bern2.0", "Chur3.0"], "n": [1, 1]},
+        ),
+        (
+            [{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 2]}}],
+            [{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1]}}],
+            lambda array: array.sum(axis=1).astype(np.float64),
+            {"input": np.ones((2, 2), np.float32)},
+            {"prediction": [2.0, 2.0]},
+        ),
+        (
+            [{"type": "tensor", "name": x, "tensor-spec": {"dtype": "int64", "shape": [-1]}} for x in "ab"],
+            [{"type": "tensor", "name": "y", "tensor-spec": {"dtype": "int64", "shape": [-1]}}],
+            lambda arrays: {"y": arrays["a"] - arrays["b"]},
+            {"a": np.array([3, 2]), "b": np.array([1, 1])},
+            {"y": [2, 1]},
+        ),
+    ],
+    ids=["columns", "an array", "arrays"],
+)
+def test_what_only_mlflow_can_run_is_run_by_a_handler(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    inputs: Any,
+    outputs: Any,
+    predict: Callable[[Any], Any],
+    given: dict[str, Any],
+    answered: dict[str, Any],
+) -> None:
+    changes = {"flavors": {**FUNCTION, **SKOPS}, **signature(inputs=inputs, outputs=outputs)}
+    result = imported(altered(tmp_path, "iris_pickled", **changes), tmp_path / "models")
+    assert result.exit_code == 0, result.output
+    assert "a worker runs it with mlflow and what requirements.txt lists" in result.stderr
+    module = ModuleType("mlflow")
+    module.pyfunc = Mlflow(predict)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mlflow", module)
+    monkeypatch.setitem(sys.modules, "mlflow.pyfunc", module.pyfunc)
+    outcome = load(tmp_path / "models", "iris-pickled").run(given)
+    assert {name: array.tolist() for name, array in outcome.items()} == answered
+
+
+def test_every_file_that_mlflow_reads_is_pinned(tmp_path: Path) -> None:
+    model = altered(tmp_path, "iris_pickled", flavors=FUNCTION)
+    assert imported(model, tmp_path / "models").exit_code == 0
+    pinned = set(fields(tmp_path / "models", "iris-pickled")["sha256"])
+    assert pinned == {"handler.py", *(f"mlflow/{path.name}" for path in model.iterdir())}
+
+
 def test_what_does_not_come_along_is_told(tmp_path: Path) -> None:
     told = imported(SAVED / "iris_pickled", tmp_path).stderr
     assert "requirements.txt: left behind: a worker runs on the packages that are installed with it" in told
@@ -139,20 +220,23 @@ def test_weights_beside_a_graph_come_along(tmp_path: Path) -> None:
     assert sorted(file.name for file in version.iterdir()) == ["model.onnx", "weights.data"]
 
 
-SKOPS = {"sklearn": {"pickled_model": "model.pkl", "serialization_format": "skops"}}
-
-
-def signature(**tensors: Any) -> dict[str, Any]:
-    return {"signature": {name: json.dumps(value) for name, value in tensors.items()}}
-
-
 @pytest.mark.parametrize(
     ("saved", "changes", "reason"),
     [
-        ("iris_graph", {"flavors": {"pytorch": {}, "python_function": {}}}, "only onnx and sklearn are taken"),
+        (
+            "iris_graph",
+            {"flavors": {"pytorch": {}, "python_function": {}}},
+            "only onnx, sklearn and python_function are taken",
+        ),
         ("iris_graph", {"signature": None}, "signature.inputs: is missing: save the model with signature="),
         ("iris_graph", {"flavors": {"onnx": {"data": "../other"}}}, "the file '../other' that MLmodel names"),
-        ("iris_pickled", {"flavors": SKOPS}, "is in the format skops, which no worker reads: `penstock export"),
+        ("iris_pickled", {"flavors": SKOPS}, "flavors sklearn: only onnx, sklearn and python_function are taken"),
+        ("iris_pickled", {"flavors": {"onnx": "?", "python_function": None}}, "the file 'model.onnx' that MLmodel"),
+        (
+            "iris_pickled",
+            {"flavors": FUNCTION, **signature(inputs=[{"type": "double"}], outputs=[{"type": "double"}])},
+            "signature: a column has no name",
+        ),
         (
             "iris_columns",
             signature(inputs=[{"type": "datetime", "name": "day"}], outputs=[{"type": "long"}]),
@@ -176,7 +260,7 @@ def signature(**tensors: Any) -> dict[str, Any]:
         ),
         (
             "iris_pickled",
-            signature(inputs=[{"type": "tensor", "tensor-spec": {"dtype": "datetime64", "shape": [-1]}}], outputs=[{}]),
+            signature(inputs=[tensor("datetime64", -1)], outputs=[tensor("int64", -1)]),
             "dtype",
         ),
     ],
