@@ -89,20 +89,6 @@ def reference(**changes: Any) -> Fields:
         (fields(image={**IMAGE, "width": 9}), "image: makes rows of shape [8, 9], and input 'image' has dims [8, 8]"),
         (fields(image={**IMAGE, "mode": "RGB"}), "image.layout: HW has no place for the three channels of mode RGB"),
         (fields(image={**IMAGE, "input": "picture"}), "image.input: 'picture' is not among the inputs"),
-        (
-            fields(image={**IMAGE, "scale": 1 / 255}, input=[PIXELS]),
-            "image.scale: leaves values from 0 to 1 for input 'image', which is TYPE_UINT8 and has no fractions",
-        ),
-        (
-            fields(image={**IMAGE, "scale": 1 / 127.5, "offset": -1.0}, input=[{**PIXELS, "data_type": "INT8"}]),
-            "image.scale: leaves values from -1 to 1 for input 'image', which is TYPE_INT8",
-        ),
-        (
-            fields(image=IMAGE, input=[{**PIXELS, "data_type": "TYPE_INT8"}]),
-            "image: makes values from 0 to 255, and input 'image' is TYPE_INT8, from -128 to 127",
-        ),
-        (fields(image={**IMAGE, "scale": 2}, input=[PIXELS]), "image: makes values from 0 to 510, and input 'image'"),
-        (fields(image={**IMAGE, "scale": -1}, input=[PIXELS]), "image: makes values from -255 to 0"),
         (fields(image=IMAGE, input=SECOND_INPUT), "image: an image makes one input, and the model has 2"),
         (fields(image=IMAGE, input=[TEXT]), "image: pixels are numbers, and the input is BYTES (input 'text')"),
         (fields(image={**IMAGE, "scale": 1 / 255}, input=[PIXELS]), "scale and offset must be whole numbers"),

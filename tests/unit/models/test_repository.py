@@ -73,7 +73,6 @@ def test_model_yaml_becomes_a_model_version_with_its_signature(tmp_path: Path) -
         ("TYPE_UINT8", {}, 1.0, 0.0),
         ("TYPE_INT64", {}, 1.0, 0.0),
         ("TYPE_INT8", {"offset": -128.0}, 1.0, -128.0),
-        ("TYPE_UINT8", {"scale": 0.5}, 0.5, 0.0),
         ("TYPE_FP16", {}, 1 / 255, 0.0),
     ],
 )
