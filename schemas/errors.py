@@ -22,6 +22,7 @@
     │   │   ├── OutcomeUnknown        503  outcome_unknown        the record may or may not have been written
     │   │   └── TopicMissing          503  topic_missing          Kafka answers, and has no such topic
     │   └── StoreUnavailable          503  store_unavailable
+    │       └── WriteUnknown          503  store_unavailable      the store did not say whether it has written
     ├── JobError                      500  inference_failed       why a job ended as `failed`
     │   ├── OutputInvalid             500  output_invalid
     │   ├── OutOfMemory               500  out_of_memory          the device has no room for even this job alone
@@ -225,7 +226,13 @@ class TopicMissing(QueueUnavailable):
 
 
 class StoreUnavailable(Unavailable):
+    """The store could not be reached; nothing was written."""
+
     code = "store_unavailable"
+
+
+class WriteUnknown(StoreUnavailable):
+    """The store did not say in time whether it did what it was asked. To a client it is the same."""
 
 
 class JobError(PenstockError):

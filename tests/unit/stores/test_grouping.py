@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from schemas.errors import InvalidInput, JobNotFound, PenstockError, StoreUnavailable
+from schemas.errors import InvalidInput, JobNotFound, PenstockError, StoreUnavailable, WriteUnknown
 from stores.grouping import Grouping
 from tests.waiting import eventually
 
@@ -134,6 +134,28 @@ async def test_a_mistake_in_the_store_reaches_every_caller_and_ends_no_lane(stor
         assert [type(outcome) for outcome in outcomes] == [ZeroDivisionError] * 2
         store.fails = None
         assert await calls.ask(3) == 6
+
+
+async def test_a_call_that_no_lane_comes_for_is_refused_although_the_lanes_hang(store: Doubling) -> None:
+    store.let.clear()
+    async with Grouping(store, lanes=1, longest_wait_s=0.05) as calls:
+        running = asyncio.create_task(calls.ask(1))
+        await eventually(lambda: store.groups)
+        with pytest.raises(StoreUnavailable) as refused:
+            await asyncio.wait_for(calls.ask(2), 2)
+        assert not isinstance(refused.value, WriteUnknown), "it was certainly not run"
+        store.let.set()
+        assert await running == 2
+
+
+async def test_a_group_that_takes_too_long_goes_on_and_its_callers_are_told(store: Doubling) -> None:
+    store.let.clear()
+    async with Grouping(store, lanes=1, longest_run_s=0.05) as calls:
+        with pytest.raises(WriteUnknown):
+            await asyncio.wait_for(calls.ask(1), 2)
+        store.let.set()
+        assert await calls.ask(2) == 4
+    assert store.groups == [[1], [2]]
 
 
 async def test_too_many_waiting_calls_are_refused_at_once(store: Doubling) -> None:
