@@ -22,7 +22,6 @@
     │   │   ├── OutcomeUnknown        503  outcome_unknown        the record may or may not have been written
     │   │   └── TopicMissing          503  topic_missing          Kafka answers, and has no such topic
     │   └── StoreUnavailable          503  store_unavailable
-    │       └── WriteUnknown          503  store_unavailable      the store did not say whether it has written
     ├── JobError                      500  inference_failed       why a job ended as `failed`
     │   ├── OutputInvalid             500  output_invalid
     │   ├── OutOfMemory               500  out_of_memory          the device has no room for even this job alone
@@ -226,13 +225,13 @@ class TopicMissing(QueueUnavailable):
 
 
 class StoreUnavailable(Unavailable):
-    """The store could not be reached; nothing was written."""
+    """The store could not be reached, or did not say in time whether it did what it was asked: `perhaps_done`."""
 
     code = "store_unavailable"
 
-
-class WriteUnknown(StoreUnavailable):
-    """The store did not say in time whether it did what it was asked. To a client it is the same."""
+    def __init__(self, message: str, *, perhaps_done: bool = False) -> None:
+        super().__init__(message)
+        self.perhaps_done = perhaps_done
 
 
 class JobError(PenstockError):

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Generic, NamedTuple, Self, TypeVar, cast
 
-from schemas.errors import InvalidInput, PenstockError, StoreUnavailable, WriteUnknown
+from schemas.errors import InvalidInput, PenstockError, StoreUnavailable
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -33,7 +33,7 @@ class Grouping(Generic[Item, Answer]):
 
     Waiting is bounded in both senses: beyond `most_waiting` calls, and for calls that found no lane within
     `longest_wait_s`, `StoreUnavailable` is raised; they were not run. A group that takes longer than `longest_run_s`
-    goes on, and its callers get `WriteUnknown`. So every `ask` ends within both together.
+    goes on, and its callers are told that it is perhaps done. So every `ask` ends within both together.
 
     A group that raises `InvalidInput`, having done nothing, is halved and run again until the culprit stands alone, and
     only its caller sees the error.
@@ -149,7 +149,7 @@ class Grouping(Generic[Item, Answer]):
 
 def _refuse_all(group: Sequence[_Call[Any, Any]]) -> None:
     for call in group:
-        _refuse(call.answer, WriteUnknown("the store did not answer in time"))
+        _refuse(call.answer, StoreUnavailable("the store did not answer in time", perhaps_done=True))
 
 
 def _refuse(answer: "asyncio.Future[Answer]", error: Exception) -> None:
@@ -157,7 +157,7 @@ def _refuse(answer: "asyncio.Future[Answer]", error: Exception) -> None:
     if answer.done():
         return
     if isinstance(error, StoreUnavailable):
-        own = type(error)(error.message)
+        own = StoreUnavailable(error.message, perhaps_done=error.perhaps_done)
         own.__cause__ = error.__cause__
         error = own
     answer.set_exception(error)

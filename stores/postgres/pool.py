@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import asyncpg
 
-from schemas.errors import InvalidInput, StoreUnavailable, WriteUnknown
+from schemas.errors import InvalidInput, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,14 +28,14 @@ _SETTINGS: Final = {"application_name": "penstock", "plan_cache_mode": "force_cu
 
 
 @contextmanager
-def postgres_errors(otherwise: type[StoreUnavailable] = StoreUnavailable) -> "Iterator[None]":
-    """Raise `InvalidInput` for what a row brought upon itself, `otherwise` for all else, the cause kept."""
+def postgres_errors(*, perhaps_done: bool = False) -> "Iterator[None]":
+    """Raise `InvalidInput` for what a row brought upon itself, `StoreUnavailable` for all else, the cause kept."""
     try:
         yield
     except BAD_ROW as error:
         raise InvalidInput("a value does not fit the store") from error
     except _FAILED as error:
-        raise otherwise("the database is not available") from error
+        raise StoreUnavailable("the database is not available", perhaps_done=perhaps_done) from error
 
 
 class Postgres:
@@ -74,12 +74,12 @@ class Postgres:
 
     @asynccontextmanager
     async def connection(self) -> "AsyncIterator[Connection]":
-        """Raises `StoreUnavailable` where none is to be had, `WriteUnknown` for what fails later: it may be done."""
+        """Raises `StoreUnavailable`; for what fails once there is a connection, `perhaps_done`."""
         if self._opened is None:
             raise StoreUnavailable("the store is not open")
         with postgres_errors():
             connection = await self._opened.acquire(timeout=self._timeout_s)
-        with postgres_errors(WriteUnknown):
+        with postgres_errors(perhaps_done=True):
             try:
                 yield connection
             finally:
