@@ -60,7 +60,7 @@ class LaneDepths:
     def depth(self, lane: Lane) -> int:
         view = self._views.get(lane)
         lag = view.lag_records if view is not None else 0
-        return lag + self._admitted.get(lane, 0) - self._seen.get(lane, 0)
+        return max(0, lag + self._admitted.get(lane, 0) - self._seen.get(lane, 0))
 
     def admit(self, lane: Lane) -> None:
         """Count one more record. Raises `LaneFull` where the lane is full."""
@@ -74,6 +74,10 @@ class LaneDepths:
                 limit_records=self.limit_records,
             )
         self._admitted[lane] = self._admitted.get(lane, 0) + 1
+
+    def give_back(self, lane: Lane) -> None:
+        """A record that was counted has not been written after all."""
+        self._admitted[lane] -= 1
 
     def admitted(self, lane: Lane) -> int:
         """How many records were admitted in all; read it before asking for the offsets that `update` takes."""

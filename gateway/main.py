@@ -9,12 +9,12 @@ from typing import Final
 
 import uvicorn
 
+from gateway.answers import Links
 from gateway.app import GatewayApp
 from gateway.front import Front
 from gateway.in_flight import InFlight
 from gateway.lane_depth import LaneDepths
 from gateway.lane_poller import LanePoller
-from gateway.links import Links
 from gateway.metrics import IN_FLIGHT, WAITERS
 from gateway.model_life import ModelLife
 from gateway.services import Services
@@ -96,7 +96,9 @@ class Gateway:
         self._poller = LanePoller(settings, self._depths, self._lanes)
         self._probe = StoreProbe(self._jobs)
         self._waiters = Waiters(self._jobs, self._news, limit=settings.gateway_max_waiters)
-        self._submissions = Submissions(self._admissions, self._publisher, settings.topics)
+        self._submissions = Submissions(
+            settings, self._catalog, self._depths, self._admissions, self._publisher, now_utc
+        )
         self._stopping = False
         self.checks: dict[str, Check] = {
             "catalog": lambda: None if self._catalog_topic.caught_up.is_set() else "the catalog is being read",
@@ -138,7 +140,7 @@ class Gateway:
         self._waiters.drain()
         server.should_exit = True
         await serving
-        await self._submissions.drain()
+        await self._submissions.drain(self._settings.gateway_drain_timeout_s)
 
     def _services(self) -> Services:
         settings = self._settings
@@ -150,7 +152,6 @@ class Gateway:
             links=Links(settings.public_base_url),
             catalog=self._catalog,
             life=ModelLife(self._publisher, settings.topics, self._catalog, self._states, now_utc),
-            depths=self._depths,
             in_flight=in_flight,
             submissions=self._submissions,
             jobs=self._jobs,

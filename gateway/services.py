@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from gateway.answers import Links
 from gateway.in_flight import InFlight
-from gateway.lane_depth import LaneDepths
-from gateway.links import Links
 from gateway.model_life import ModelLife
 from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
@@ -24,7 +23,6 @@ class Services:
     links: Links
     catalog: Catalog
     life: ModelLife
-    depths: LaneDepths
     in_flight: InFlight
     submissions: Submissions
     jobs: Jobs

@@ -57,7 +57,8 @@ class Admissions(Protocol):
         the lease ran out over a job that is still queued, that job, not replayed, under a new lease.
         A key whose job was withdrawn gives that job's id again, at once.
 
-        Raises `StoreUnavailable`, `perhaps_done` where the job may have been written; a caller that is cancelled cannot know it either.
+        Raises `StoreUnavailable`, `perhaps_done` where the job may have been written; a caller that is cancelled cannot
+        know it either.
         """
 
     async def recall(self, tenant: str, idempotency: IdempotencyKey) -> Job | None:

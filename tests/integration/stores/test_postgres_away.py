@@ -209,7 +209,7 @@ async def test_a_withdrawal_waits_for_an_insert_that_is_still_under_way(
             transaction = other.transaction()
             await transaction.start()
             if key is None:
-                await insert_queued(other, [job])  # type: ignore[arg-type] - a plain connection, not of a pool
+                await insert_queued(other, [job])  # type: ignore[arg-type]
             else:
                 await take_keys(other, [KeyedJob(job, key)], now_utc())  # type: ignore[arg-type]
             withdrawing = asyncio.create_task(admissions.withdraw(job, key))
