@@ -31,6 +31,10 @@ test: lint types ## Everything CI checks; two processes share the tests, which m
 chaos: $(VENV)/everything ## Kill everything, piece by piece, under 50,000 jobs, and count what is lost: nothing
 	$(BIN)/python -m tests.acceptance.chaos $(CHAOS)
 
+.PHONY: outage
+outage: $(VENV)/everything ## Have Kafka, Postgres and Valkey hang for a minute each, under 100 submits a second
+	$(BIN)/python -m tests.acceptance.chaos.outage $(OUTAGE)
+
 .PHONY: lint
 lint: $(VENV)/everything ## Ruff: rules and format
 	$(BIN)/ruff check .
