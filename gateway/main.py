@@ -159,7 +159,10 @@ class Gateway:
             waiters=self._waiters,
             now=now_utc,
             checks=self.checks,
-            hints={"redis": lambda: None if self._news.connected else NO_REDIS},
+            hints={
+                "redis": lambda: None if self._news.connected else NO_REDIS,
+                "lanes": lambda: self._poller.unknown,
+            },
         )
 
     def _lanes(self) -> list[Lane]:

@@ -34,6 +34,8 @@ def postgres_errors(*, perhaps_done: bool = False) -> "Iterator[None]":
         yield
     except BAD_ROW as error:
         raise InvalidInput("a value does not fit the store") from error
+    except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError) as error:
+        raise StoreUnavailable("the database lacks migrations of this version: run `penstock migrate`") from error
     except _FAILED as error:
         raise StoreUnavailable("the database is not available", perhaps_done=perhaps_done) from error
 
