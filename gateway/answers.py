@@ -167,8 +167,7 @@ def current(job: Job, links: Links, known: str | None = None, preferences: Prefe
 
 
 def _add(headers: Headers, preferences: Preferences, *, replayed: bool) -> Headers:
-    applied = preferences.applied
-    if applied is not None:
+    if preferences is not NONE and (applied := preferences.applied) is not None:
         headers.append((b"preference-applied", applied))
     if replayed:
         headers.append(_REPLAYED)

@@ -6,7 +6,6 @@ Row and record are both written or neither is, whatever becomes of the client. A
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -106,7 +105,7 @@ class Submissions:
             self._depths.admit(lane)
         except PenstockError as refusal:
             return await self._answered_before(submission, refusal)
-        return await self._in_time(self._place(submission, job, checked.payload))
+        return await self._in_time(self._place(submission, lane, job, checked.payload))
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Wait until nothing is half done, `timeout_s` seconds at most."""
@@ -183,9 +182,9 @@ class Submissions:
         if not task.cancelled():
             task.exception()  # has been seen, also where the caller is gone
 
-    async def _place(self, submission: Submission, job: Job, payload: Payload) -> Admission:
+    async def _place(self, submission: Submission, lane: Lane, job: Job, payload: Payload) -> Admission:
         """The job's row, then its record, then the key's release."""
-        key, lane = submission.idempotency, job.lane_of
+        key = submission.idempotency
         since_s = asyncio.get_running_loop().time()
         try:
             admission = await self._admissions.insert(job, key)
@@ -198,8 +197,11 @@ class Submissions:
             self._depths.give_back(lane)
             return admission
         try:
-            with self._holding(job, key, since_s):
+            if key is None:
                 await self._send(admission.job, payload, submission.traceparent, since_s)
+            else:
+                with Lease(lambda: self._start(self._admissions.renew(job, key)), since_s):
+                    await self._send(admission.job, payload, submission.traceparent, since_s)
         except BaseException as error:
             # Also when the outcome is unknown: the caller is told to try again, with the same key under the same id.
             if not isinstance(error, OutcomeUnknown):
@@ -209,11 +211,6 @@ class Submissions:
         if key is not None:
             await self._surely("confirm", lambda: self._admissions.confirm(admission.job, key))
         return admission
-
-    def _holding(self, job: Job, key: IdempotencyKey | None, since_s: float) -> AbstractContextManager[object]:
-        if key is None:
-            return nullcontext()
-        return Lease(lambda: self._start(self._admissions.renew(job, key)), since_s)
 
     async def _send(self, job: Job, payload: Payload, traceparent: str | None, since_s: float) -> None:
         if asyncio.get_running_loop().time() - since_s > self._answered_within_s:  # its caller has been refused

@@ -25,17 +25,18 @@ class PartitionCounts:
         """Have the client ask again, beside what goes on: a topic may have been deleted or made anew."""
         self._client.force_metadata_update()
 
+    def known(self, topics: Iterable[str]) -> dict[str, int]:
+        """Of those topics that the client knows, the number of partitions."""
+        counts = {name: self._client.cluster.partitions_for_topic(name) for name in topics}
+        return {name: len(partitions) for name, partitions in counts.items() if partitions}
+
     async def of(self, topics: Iterable[str], until_s: float) -> Mapping[str, int | PenstockError]:
         """For each topic its number of partitions, or why it cannot be written to; by `until_s` of the loop's time."""
         wanted = set(topics)
-        known: dict[str, int | PenstockError] = {**self._known(wanted)}
+        known: dict[str, int | PenstockError] = {**self.known(wanted)}
         if len(known) < len(wanted):
             known |= await self._ask(wanted - known.keys(), until_s)
         return known
-
-    def _known(self, topics: set[str]) -> dict[str, int]:
-        counts = {name: self._client.cluster.partitions_for_topic(name) for name in topics}
-        return {name: len(partitions) for name, partitions in counts.items() if partitions}
 
     async def _ask(self, topics: set[str], until_s: float) -> dict[str, int | PenstockError]:
         for name in topics:
@@ -48,7 +49,7 @@ class PartitionCounts:
                     if attempt:
                         await asyncio.sleep(PAUSE_S)
                     reached = bool(await self._client.force_metadata_update())
-                    found = self._known(topics)
+                    found = self.known(topics)
                     if len(found) == len(topics):
                         break
         return {name: found.get(name) or _why_not(name, reached) for name in topics}
