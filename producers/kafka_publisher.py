@@ -155,7 +155,7 @@ class KafkaPublisher:
         partition = self._partitions.get((record.topic, number))
         if partition is None:
             partition = self._partitions[record.topic, number] = PartitionQueue(record.topic, number)
-        if partition.refuses(self._now_s()):
+        if partition.draining and partition.refuses(self._now_s()):
             member.call.settle(member.place, _not_answering())
             return
         partition.waiting.append(member)
@@ -224,7 +224,7 @@ class KafkaPublisher:
             return _not_answering()
         except KafkaError as error:
             return _outcome(error, partition.topic)
-        partition.sent(self._now_s())
+        partition.sent_at_s = self._now_s()
         try:
             await acknowledged
         except KafkaError as error:

@@ -50,7 +50,7 @@ class PartitionQueue:
     probe, not everybody, waits for a broker that is away.
     """
 
-    __slots__ = ("_failed", "_sent_at_s", "draining", "number", "topic", "under_way", "waiting")
+    __slots__ = ("_failed", "draining", "number", "sent_at_s", "topic", "under_way", "waiting")
 
     def __init__(self, topic: str, number: int) -> None:
         self.topic = topic
@@ -58,24 +58,20 @@ class PartitionQueue:
         self.waiting: deque[Member] = deque()
         self.under_way: Sequence[Member] = ()
         self.draining = False
-        self._sent_at_s: float | None = None
+        self.sent_at_s: float | None = None  # since when what is under way is out of our hands
         self._failed = False
 
     def refuses(self, now_s: float) -> bool:
         """Whether a record that comes now would wait for a broker that is most likely away."""
-        return self._stuck(now_s) or (self._failed and (bool(self.under_way) or self._sent_at_s is not None))
+        return self._stuck(now_s) or (self._failed and (bool(self.under_way) or self.sent_at_s is not None))
 
     def _stuck(self, now_s: float) -> bool:
-        return self._sent_at_s is not None and now_s - self._sent_at_s >= STUCK_AFTER_S
-
-    def sent(self, now_s: float) -> None:
-        """What is under way is out of our hands."""
-        self._sent_at_s = now_s
+        return self.sent_at_s is not None and now_s - self.sent_at_s >= STUCK_AFTER_S
 
     def ended(self, *, failed: bool) -> Sequence[Member]:
         """The batch has come to its end. Returns those of its members that nobody was told about yet."""
         members, self.under_way = self.under_way, ()
-        self._sent_at_s = None
+        self.sent_at_s = None
         self._failed = failed
         return members
 
@@ -89,7 +85,7 @@ class PartitionQueue:
 
     def unanswered(self, now_s: float) -> Sequence[Member]:
         """Take out those that were sent and have not been acknowledged in time."""
-        if self._sent_at_s is None or now_s - self._sent_at_s < UNANSWERED_AT_MOST_S:
+        if self.sent_at_s is None or now_s - self.sent_at_s < UNANSWERED_AT_MOST_S:
             return ()
         members, self.under_way = self.under_way, ()
         return members

@@ -79,7 +79,8 @@ class Grouping(Generic[Item, Answer]):
         """How many calls no lane has taken yet."""
         return len(self._waiting)
 
-    async def ask(self, item: Item) -> Answer:
+    def ask(self, item: Item) -> asyncio.Future[Answer]:
+        """What will be answered. To be awaited at once: who is canceled while it waits is passed over."""
         if len(self._waiting) >= self._most_waiting:
             raise StoreUnavailable("too many calls are waiting for the store")
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
@@ -90,7 +91,7 @@ class Grouping(Generic[Item, Answer]):
         if not self._starting and len(self._tasks) < self._lanes:
             self._starting = True
             self._tasks.add(asyncio.create_task(self._lane()))
-        return await answer
+        return answer
 
     async def _lane(self) -> None:
         self._starting = False

@@ -5,7 +5,7 @@ Jobs are addressed by tenant and id: an id of another tenant is not found. A nam
 has a NUL character or half a surrogate pair in it, is not found either, and `InvalidInput` where it is to be written.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, NamedTuple, Protocol
 
@@ -48,7 +48,7 @@ class Admission(msgspec.Struct, frozen=True):
 class Admissions(Protocol):
     """Where accepted jobs are written down. Concurrent calls share one grouped insert."""
 
-    async def insert(self, job: Job, idempotency: IdempotencyKey | None = None) -> Admission:
+    def insert(self, job: Job, idempotency: IdempotencyKey | None = None) -> Awaitable[Admission]:
         """Write a queued job; durable on return. A job id the store knows already is left alone, and is replayed.
 
         With a key that is new, the key is taken together with the job, and is in flight until `confirm`, or until

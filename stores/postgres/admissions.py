@@ -1,6 +1,6 @@
 """Where accepted jobs are written down."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Final, Self
@@ -14,7 +14,7 @@ from stores.postgres.keyed import Answer, KeyedJob, answer_known, confirm, held_
 from stores.postgres.pool import Postgres
 from stores.postgres.rows import StoredJob, find, in_lock_order, insert_queued, key_columns, with_result
 from stores.seams import Admission, IdempotencyKey, JobKey
-from stores.validation import check_key, check_names
+from stores.validation import check_key
 
 _WITHDRAW: Final = """
 with queued as (
@@ -47,10 +47,10 @@ class PostgresAdmissions:
         self._inserting = Postgres(dsn, connections=insert_connections, timeout_s=timeout_s)
         self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s)
         self._clock = clock
-        self._inserts: Grouping[Job, Admission | StoredJob] = Grouping(
+        self._inserts: Grouping[Job, Admission] = Grouping(
             self._insert_group, lanes=insert_connections, longest_wait_s=timeout_s
         )
-        self._keyed_inserts: Grouping[KeyedJob, Admission | StoredJob] = Grouping(
+        self._keyed_inserts: Grouping[KeyedJob, Admission] = Grouping(
             self._insert_keyed_group, lanes=2, longest_wait_s=timeout_s
         )
         self._renewals = Grouping(self._renew_group, lanes=1, longest_wait_s=timeout_s)
@@ -70,19 +70,10 @@ class PostgresAdmissions:
     async def __aexit__(self, *_: object) -> None:
         await self._opened.aclose()
 
-    async def insert(self, job: Job, idempotency: IdempotencyKey | None = None) -> Admission:
-        check_names(job)
-        answer: Admission | StoredJob
+    def insert(self, job: Job, idempotency: IdempotencyKey | None = None) -> Awaitable[Admission]:
         if idempotency is None:
-            answer = await self._inserts.ask(job)
-        else:
-            check_key(idempotency)
-            answer = await self._keyed_inserts.ask(KeyedJob(job, idempotency))
-        return (
-            Admission(await with_result(self._others, answer), replayed=True)
-            if isinstance(answer, StoredJob)
-            else answer
-        )
+            return self._inserts.ask(job)
+        return self._keyed_inserts.ask(KeyedJob(job, idempotency))
 
     async def insert_new(self, jobs: Sequence[Job]) -> None:
         in_order = sorted(jobs, key=in_lock_order)
@@ -103,11 +94,11 @@ class PostgresAdmissions:
     async def withdraw(self, job: Job, idempotency: IdempotencyKey | None = None) -> None:
         await self._withdrawals.ask((job, idempotency))
 
-    async def _insert_group(self, jobs: Sequence[Job]) -> Sequence[Answer]:
+    async def _insert_group(self, jobs: Sequence[Job]) -> Sequence[Admission | PenstockError]:
         async with self._inserting.connection() as connection:
             inserted = await insert_queued(connection, sorted(jobs, key=in_lock_order))
             if len(inserted) == len(jobs):
-                return [Admission(job, replayed=False) for job in jobs]
+                return [Admission(job, replayed=False) for job in jobs]  # nearly always
             found = await find(connection, {JobKey(job.tenant, job.id) for job in jobs})
         answers: list[Answer] = []
         for job in jobs:
@@ -117,9 +108,9 @@ class PostgresAdmissions:
                 answers.append(Admission(job, replayed=False))
             else:
                 answers.append(found.get(key) or StoreUnavailable("the job was withdrawn in this moment"))
-        return answers
+        return await self._whole(answers)
 
-    async def _insert_keyed_group(self, group: Sequence[KeyedJob]) -> Sequence[Answer]:
+    async def _insert_keyed_group(self, group: Sequence[KeyedJob]) -> Sequence[Admission | PenstockError]:
         now = self._clock()
         async with self._others.connection() as connection:
             taken = await take_keys(connection, group, now)
@@ -132,7 +123,17 @@ class PostgresAdmissions:
         rest = [number for number in range(len(group)) if number not in answers]
         if rest:
             answers.update(zip(rest, await self._answer_known([group[number] for number in rest], now), strict=True))
-        return [answers[number] for number in range(len(group))]
+        return await self._whole([answers[number] for number in range(len(group))])
+
+    async def _whole(self, answers: Sequence[Answer]) -> Sequence[Admission | PenstockError]:
+        """The answers, with jobs that were found instead of inserted as replays."""
+        whole: list[Admission | PenstockError] = []
+        for answer in answers:
+            if isinstance(answer, StoredJob):
+                whole.append(Admission(await with_result(self._others, answer), replayed=True))
+            else:
+                whole.append(answer)
+        return whole
 
     async def _answer_known(self, group: Sequence[KeyedJob], now: datetime) -> Sequence[Answer]:
         """What goes wrong here is these requests' alone: the keys taken a moment ago are taken."""

@@ -21,6 +21,7 @@ from stores.postgres.rows import (
 )
 from stores.replays import KnownKey, resolve_replay
 from stores.seams import KEY_LEASE, Admission, IdempotencyKey, JobKey
+from stores.validation import check_key
 
 if TYPE_CHECKING:
     import asyncpg
@@ -100,6 +101,8 @@ select tenant, job_id from answered where holder <> job_id
 
 async def take_keys(connection: "Connection", group: Sequence[KeyedJob], now: datetime) -> set[JobKey]:
     """Insert the jobs whose keys are new, with their keys, in one statement. Returns which."""
+    for keyed in group:
+        check_key(keyed.asked)
     group = sorted(group, key=lambda keyed: keyed.place)
     rows = await connection.fetch(
         _TAKE,

@@ -10,7 +10,7 @@ from schemas.errors import ErrorBody
 from schemas.jobs import Answer, Job, Payload, Status
 from schemas.topics import LaneClass
 from stores.seams import JobKey
-from stores.validation import metadata_json
+from stores.validation import check_names, metadata_json
 
 if TYPE_CHECKING:
     import asyncpg
@@ -84,7 +84,9 @@ class StoredJob(NamedTuple):
 
 
 def queued_columns(jobs: Sequence[Job]) -> list[list[Any]]:
-    """The arrays for `QUEUED_COLUMNS`."""
+    """The arrays for `QUEUED_COLUMNS`. Raises `InvalidInput` where one of the jobs cannot be stored."""
+    for job in jobs:
+        check_names(job)
     columns = [list(map(getter, jobs)) for getter in _QUEUED_GETTERS]
     columns.append([metadata_json(job.metadata) if job.metadata else "{}" for job in jobs])
     return columns

@@ -166,7 +166,7 @@ async def test_a_key_that_waits_does_not_hold_up_jobs_without_one(migrated_postg
             transaction = blocker.transaction()
             await transaction.start()
             await blocker.execute("select from idempotency_keys for update")
-            waiting = [asyncio.create_task(admissions.insert(queued(), idempotency())) for _ in range(5)]
+            waiting = [asyncio.ensure_future(admissions.insert(queued(), idempotency())) for _ in range(5)]
             admitted = await asyncio.gather(*(admissions.insert(queued()) for _ in range(100)))
             assert len(admitted) == 100
             assert not any(task.done() for task in waiting)
@@ -179,7 +179,7 @@ async def test_a_key_that_waits_does_not_hold_up_jobs_without_one(migrated_postg
 
 async def test_a_cut_off_caller_leaves_its_neighbours_their_answers(migrated_postgres_dsn: str) -> None:
     async with PostgresAdmissions(migrated_postgres_dsn) as admissions, PostgresJobs(migrated_postgres_dsn) as jobs:
-        inserting = [asyncio.create_task(admissions.insert(queued())) for _ in range(50)]
+        inserting = [asyncio.ensure_future(admissions.insert(queued())) for _ in range(50)]
         for task in inserting[::2]:
             task.cancel()
         await asyncio.wait(inserting)
