@@ -120,7 +120,7 @@ class Submissions:
     async def _answered_before(self, submission: Submission, refusal: PenstockError) -> Admission:
         """The job of an earlier request with the same key. Raises `refusal` where there was none."""
         if submission.idempotency is not None:
-            job = await self._admissions.recall(submission.key.tenant, submission.idempotency)
+            job = await self._in_time(self._admissions.recall(submission.key.tenant, submission.idempotency))
             if job is not None:
                 return Admission(job, replayed=True)
         raise refusal

@@ -35,11 +35,7 @@ class Rule(NamedTuple):
 
 
 def rules(workers: Sequence[str]) -> list[Rule]:
-    """All that a stack must bear. Services come back at once, as their own supervisors would have it.
-
-    What cuts off requests comes early: an idempotency key whose request was not answered is held for half a minute, and
-    in the end its client has to be through.
-    """
+    """All that a stack must bear. Services come back at once, as their own supervisors would have it."""
     return [
         Rule(Kind.KILL, workers, every_s=8, down_s=(0, 5)),
         Rule(Kind.TERMINATE, workers, every_s=8, down_s=(0, 5)),
@@ -47,12 +43,12 @@ def rules(workers: Sequence[str]) -> list[Rule]:
         Rule(Kind.TERMINATE, ["sink"], every_s=30, down_s=(0, 2)),
         Rule(Kind.KILL, ["router"], every_s=30, down_s=(0, 2)),
         Rule(Kind.TERMINATE, ["router"], every_s=60, down_s=(0, 2)),
-        Rule(Kind.KILL, ["gateway"], every_s=40, until=0.5),
-        Rule(Kind.TERMINATE, ["gateway"], every_s=40, until=0.5),
+        Rule(Kind.KILL, ["gateway"], every_s=40),
+        Rule(Kind.TERMINATE, ["gateway"], every_s=40),
         Rule(Kind.TERMINATE, ["Kafka"], every_s=120),
         Rule(Kind.KILL, ["Kafka"], every_s=120),
-        Rule(Kind.TERMINATE, ["Postgres"], every_s=120, until=0.5),
-        Rule(Kind.KILL, ["Postgres"], every_s=120, until=0.5),
+        Rule(Kind.TERMINATE, ["Postgres"], every_s=120),
+        Rule(Kind.KILL, ["Postgres"], every_s=120),
         Rule(Kind.TERMINATE, ["Valkey"], every_s=120, down_s=(3, 6)),
         Rule(Kind.KILL, ["Valkey"], every_s=120),
         Rule(Kind.FORGET, ["Valkey"], every_s=20, down_s=(0, 0)),
