@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from types import TracebackType
 
-from stores.seams import KEY_RENEWED_EVERY_S
+from stores.replays import KEY_RENEWED_EVERY_S
 
 
 class Lease:

@@ -10,8 +10,8 @@ import msgspec
 from runtime.clock import Clock, now_utc
 from schemas.errors import InvalidInput, JobNotFound, StoreUnavailable
 from schemas.jobs import Job, Status, Terminal
-from stores.replays import KnownKey, resolve_replay
-from stores.seams import CANCELED, KEY_KEPT, KEY_LEASE, Admission, IdempotencyKey, JobKey
+from stores.replays import KEY_KEPT, KEY_LEASE, KnownKey, resolve_replay
+from stores.seams import CANCELED, Admission, IdempotencyKey, JobKey
 from stores.validation import check_key, check_names, metadata_json, storable
 
 _INTEGERS: Final = 2**31

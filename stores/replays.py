@@ -1,12 +1,19 @@
 """What a request with a known idempotency key gets. Pure: the stores look up, this decides."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 import msgspec
 
 from schemas.errors import IdempotencyMismatch, RequestInFlight
 from schemas.jobs import Job, Status
 from stores.seams import IdempotencyKey
+
+# How long a request holds its idempotency key unless it renews its lease: a retry need not wait longer than this for
+# a gateway that was killed. Renewed so often that a process may be late by more than half of it.
+KEY_LEASE: Final = timedelta(seconds=1)
+KEY_RENEWED_EVERY_S: Final = 0.3
+KEY_KEPT: Final = timedelta(hours=24)
 
 
 class KnownKey(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ has a NUL character or half a surrogate pair in it, is not found either, and `In
 """
 
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
@@ -14,11 +14,6 @@ import msgspec
 from schemas.errors import Canceled
 from schemas.jobs import Job, Status, Terminal
 
-# How long a request holds its idempotency key unless it renews its lease: a retry need not wait longer than this for
-# a gateway that was killed. Renewed so often that a process may be late by more than half of it.
-KEY_LEASE: Final = timedelta(seconds=1)
-KEY_RENEWED_EVERY_S: Final = 0.3
-KEY_KEPT: Final = timedelta(hours=24)
 CANCELED: Final = Canceled("the job was canceled").body()  # the error of a job canceled before it ended
 
 
@@ -52,9 +47,10 @@ class Admissions(Protocol):
         """Write a queued job; durable on return. A job id the store knows already is left alone, and is replayed.
 
         With a key that is new, the key is taken together with the job, and is in flight until `confirm`, or until
-        `KEY_LEASE` has passed since it was taken or renewed. With a known key: `IdempotencyMismatch` for another body,
-        else the first job again, replayed, once confirmed; `RequestInFlight` while in flight; and where
-        the lease ran out over a job that is still queued, that job, not replayed, under a new lease.
+        `KEY_LEASE` (see `stores.replays`) has passed since it was taken or renewed. With a known key:
+        `IdempotencyMismatch` for another body, else the first job again, replayed, once confirmed; `RequestInFlight`
+        while in flight; and where the lease ran out over a job that is still queued, that job, not replayed, under a
+        new lease.
         A key whose job was withdrawn gives that job's id again, at once.
 
         Raises `StoreUnavailable`, `perhaps_done` where the job may have been written; a caller that is cancelled cannot

@@ -9,7 +9,8 @@ from schemas.jobs import Job, Terminal
 from stores.postgres.batches import write_batch
 from stores.postgres.pool import Postgres
 from stores.postgres.rows import WITHOUT_RESULT, error_json, key_columns, read_row, unnest
-from stores.seams import KEY_KEPT, JobKey
+from stores.replays import KEY_KEPT
+from stores.seams import JobKey
 from stores.validation import storable
 
 if TYPE_CHECKING:
