@@ -39,6 +39,10 @@ chaos: $(VENV)/everything ## Kill everything, piece by piece, under 50,000 jobs,
 soak: $(VENV)/everything ## Beset a gateway with silent, slow and greedy clients, and see how honest ones fare
 	$(BIN)/python -m tests.acceptance.soak $(SOAK)
 
+.PHONY: outage
+outage: $(VENV)/everything ## Have Kafka, Postgres and Valkey hang for a minute each, under 100 submits a second
+	$(BIN)/python -m tests.acceptance.chaos.outage $(OUTAGE)
+
 .PHONY: lint
 lint: $(VENV)/everything ## Ruff: rules and format
 	$(BIN)/ruff check .

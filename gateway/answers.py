@@ -1,16 +1,129 @@
-"""Answers about one job as raw HTTP: status, headers and body."""
+"""Answers about jobs: what clients see of them as JSON, where they are found, and raw HTTP made of both."""
 
-from typing import Final, NamedTuple
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final, Literal, NamedTuple
 
-from gateway.documents import encode_job, entity_tag, matches
-from gateway.links import Links
-from gateway.preferences import NONE, Preferences
-from gateway.problems import Headers
-from schemas.jobs import Job
+import msgspec
+from starlette.responses import Response
+
+from gateway.problems import Headers, render_problem
+from gateway.requests import NONE, Preferences
+from schemas.errors import ErrorBody, PenstockError
+from schemas.jobs import Job, Status
+from schemas.results import as_json
 
 JSON_TYPE: Final = (b"content-type", b"application/json")
 _RETRY: Final = (b"retry-after", b"1")  # seconds until a client should look again
 _REPLAYED: Final = (b"idempotency-replayed", b"true")
+
+
+class JobUrls(msgspec.Struct, frozen=True):
+    """Where a job is read, canceled, and its result and events fetched."""
+
+    get: str
+    cancel: str
+    result: str
+    events: str
+
+
+class Links:
+    """The URLs the gateway hands out. Always absolute: clients behind a proxy cannot resolve relative ones."""
+
+    def __init__(self, public_base_url: str) -> None:
+        self._jobs = f"{public_base_url}/v1/jobs/"
+        self._models = f"{public_base_url}/v1/models/"
+
+    def job(self, job_id: str) -> str:
+        return self._jobs + job_id
+
+    def job_urls(self, job_id: str) -> JobUrls:
+        url = self._jobs + job_id
+        return JobUrls(url, f"{url}/cancel", f"{url}/result", f"{url}/events")
+
+    def version(self, model: str, version: str) -> str:
+        return f"{self._models}{model}/versions/{version}"
+
+
+class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """A job. `result` is there once it has succeeded, `error` once it has failed or was canceled."""
+
+    id: str
+    object: Literal["job"] = "job"
+    status: Status
+    done: bool
+    model: str
+    model_version: str
+    variant: str | None
+    batch_id: str | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    expires_at: datetime
+    result: msgspec.Raw | None
+    error: ErrorBody | None
+    metadata: dict[str, Any]
+    urls: JobUrls
+
+
+class JobList(msgspec.Struct, frozen=True):
+    """A page of jobs, newest first; the next begins after the last id of this one."""
+
+    data: list[JobDocument]
+    has_more: bool
+    object: Literal["list"] = "list"
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def job_document(job: Job, links: Links) -> JobDocument:
+    return JobDocument(
+        id=job.id,
+        status=job.status,
+        done=job.done,
+        model=job.model,
+        model_version=job.version,
+        variant=job.variant,
+        batch_id=job.batch_id,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        completed_at=job.completed_at,
+        expires_at=job.expires_at,
+        result=msgspec.Raw(as_json(job.result)) if job.result is not None else None,
+        error=job.error,
+        metadata=job.metadata,
+        urls=links.job_urls(job.id),
+    )
+
+
+def encode_job(job: Job, links: Links) -> bytes:
+    return _encoder.encode(job_document(job, links))
+
+
+def encode_jobs(jobs: Sequence[Job], links: Links, *, has_more: bool) -> bytes:
+    return _encoder.encode(JobList([job_document(job, links) for job in jobs], has_more))
+
+
+def as_accepted(job: Job) -> Job:
+    """The job as it was when it was accepted, which is what the first answer to its request showed."""
+    if job.status is Status.QUEUED:
+        return job
+    return msgspec.structs.replace(
+        job, status=Status.QUEUED, started_at=None, completed_at=None, error=None, result=None
+    )
+
+
+def entity_tag(document: bytes) -> str:
+    """A strong entity tag (RFC 9110, section 8.8.3): the same bytes, the same tag."""
+    return f'"{hashlib.blake2b(document, digest_size=12).hexdigest()}"'
+
+
+def matches(entity: str, if_none_match: str) -> bool:
+    """Whether `If-None-Match` names the entity; compared weakly, as that header wants."""
+    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return "*" in tags or entity in tags
 
 
 class Answer(NamedTuple):
@@ -54,9 +167,25 @@ def current(job: Job, links: Links, known: str | None = None, preferences: Prefe
 
 
 def _add(headers: Headers, preferences: Preferences, *, replayed: bool) -> Headers:
-    applied = preferences.applied
-    if applied is not None:
+    if preferences is not NONE and (applied := preferences.applied) is not None:
         headers.append((b"preference-applied", applied))
     if replayed:
         headers.append(_REPLAYED)
     return headers
+
+
+def respond(answer: Answer) -> Response:
+    """The answer as a response; its own headers, and Content-Length where it has a body."""
+    response = Response(answer.body, answer.status)
+    response.raw_headers = list(answer.headers)
+    if answer.status != 304:
+        response.raw_headers.append((b"content-length", b"%d" % len(answer.body)))
+    return response
+
+
+def problem(error: PenstockError) -> Response:
+    return respond(Answer(*render_problem(error)))
+
+
+def json(body: bytes, status: int = 200) -> Response:
+    return Response(body, status, media_type="application/json")

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from gateway.answers import json
 from gateway.cross_site import CrossSiteCheck
 from gateway.docs_page import add_docs_routes
 from gateway.error_routes import add_error_handlers
@@ -17,7 +18,6 @@ from gateway.model_routes import add_model_routes
 from gateway.openapi_document import TITLE, document
 from gateway.problems import render_problem
 from gateway.process_routes import add_process_routes
-from gateway.responses import json
 from gateway.result_routes import add_result_routes
 from gateway.services import Services
 from gateway.submit_endpoint import SubmitEndpoint

@@ -9,7 +9,7 @@ from typing import Final
 from fastapi import FastAPI
 from starlette.responses import Response
 
-from gateway.responses import problem
+from gateway.answers import problem
 from schemas.errors import NotFound
 
 ASSETS: Final = {

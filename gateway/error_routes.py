@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
 
-from gateway.responses import problem
+from gateway.answers import problem
 from gateway.seldom import complain
 from gateway.submit_request import submit_target
 from schemas.errors import MethodNotAllowed, NotFound, PenstockError, RequestError

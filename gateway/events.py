@@ -6,8 +6,8 @@ from typing import Final
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.disconnects import noticed
-from gateway.documents import encode_job
+from gateway.answers import encode_job
+from gateway.requests import noticed
 from gateway.services import Services
 from schemas.errors import StoreUnavailable
 from schemas.jobs import Job

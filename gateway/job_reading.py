@@ -4,10 +4,8 @@ from collections.abc import Callable
 
 from starlette.requests import Request
 
-from gateway.disconnects import noticed
-from gateway.preferences import NONE, Preferences, parse_preferences
+from gateway.requests import NONE, Preferences, noticed, parse_preferences, tenant_of
 from gateway.services import Services
-from gateway.tenancy import tenant_of
 from schemas.errors import JobNotFound
 from schemas.jobs import Job
 from schemas.names import is_job_id
@@ -28,9 +26,10 @@ def found(job: Job | None, key: JobKey) -> Job:
     return job
 
 
-def preferences_of(request: Request) -> Preferences:
+def preferences_of(services: Services, request: Request) -> Preferences:
+    """What is followed of what the client prefers."""
     values = [value for name, value in request.scope["headers"] if name == b"prefer"]
-    return parse_preferences(values) if values else NONE
+    return services.waiters.granted(parse_preferences(values)) if values else NONE
 
 
 async def read_job(
@@ -38,7 +37,7 @@ async def read_job(
 ) -> Job:
     """The job, once it is `enough` or `wait_s` seconds have passed. Raises `JobNotFound`."""
     waiters = services.waiters
-    if not wait_s or waiters.full:
+    if not wait_s:
         return found(await services.jobs.get(key), key)
     with waiters.watch(key) as watch:
         async with noticed(request.receive, watch.wake) as gone:

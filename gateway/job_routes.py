@@ -8,13 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import openapi
-from gateway.answers import current
-from gateway.documents import encode_job, encode_jobs, entity_tag, matches
+from gateway.answers import Links, current, encode_job, encode_jobs, entity_tag, json, matches, respond
 from gateway.job_reading import found, key_of, preferences_of, read_job
-from gateway.links import Links
-from gateway.responses import json, respond
+from gateway.requests import tenant_of
 from gateway.services import Services
-from gateway.tenancy import tenant_of
 from runtime.logs import get_logger
 from schemas.errors import RequestError, StoreUnavailable
 from schemas.jobs import Job, Status
@@ -57,7 +54,7 @@ def add_job_routes(app: FastAPI, services: Services) -> None:
     async def get_job(request: Request, job_id: JobId) -> Response:
         """The job as it is. With `Prefer: wait=N`, once it is done or, given `If-None-Match`, once it has changed."""
         key = key_of(request, job_id)
-        preferences = preferences_of(request)
+        preferences = preferences_of(services, request)
         known = request.headers.get("if-none-match")
         job = await read_job(services, request, key, preferences.wait_s, lambda job: _is_news(job, known, links))
         return respond(current(job, links, known, preferences))

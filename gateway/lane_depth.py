@@ -1,6 +1,7 @@
 """Whether a lane has room. Pure: offsets come from `gateway.lane_poller`, time is an argument."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -16,28 +17,36 @@ RETRY_AFTER_UNKNOWN_S: Final = 10.0
 SMOOTHING: Final = 0.3
 
 
+class Offsets(NamedTuple):
+    """Of each of a lane's partitions that is known: where it ends, and up to where the lane's group is done."""
+
+    ends: Mapping[int, int]
+    done: Mapping[int, int]
+
+
 class LaneView(msgspec.Struct, frozen=True):
     """What was last seen of a lane: records written and not yet done with, and how fast it drains."""
 
     lag_records: int
-    done_records: int
+    done: Mapping[int, int]
     seen_at_s: float
     drain_records_per_s: float | None = None
 
 
-def observe(before: LaneView | None, *, end: int, done: int, now_s: float) -> LaneView:
-    """The next view, from the sums of the end offsets and of the committed offsets over the lane's partitions."""
-    lag = max(0, end - done)
+def observe(before: LaneView | None, seen: Offsets, *, now_s: float) -> LaneView:
+    """The next view. A partition that is not known now is not counted, nor does it change how fast the lane drains."""
+    lag = sum(max(0, end - seen.done[number]) for number, end in seen.ends.items())
     if before is None or now_s <= before.seen_at_s:
-        return LaneView(lag, done, now_s)
-    rate = max(0, done - before.done_records) / (now_s - before.seen_at_s)
+        return LaneView(lag, seen.done, now_s)
+    finished = sum(offset - before.done[number] for number, offset in seen.done.items() if number in before.done)
+    rate = max(0, finished) / (now_s - before.seen_at_s)
     if before.lag_records == 0 and lag == 0:
         rate_smoothed = before.drain_records_per_s  # an empty lane says nothing about how fast it could drain
     elif before.drain_records_per_s is None:
         rate_smoothed = rate
     else:
         rate_smoothed = SMOOTHING * rate + (1 - SMOOTHING) * before.drain_records_per_s
-    return LaneView(lag, done, now_s, rate_smoothed)
+    return LaneView(lag, seen.done, now_s, rate_smoothed)
 
 
 def retry_after_s(depth: int, limit: int, drain_records_per_s: float | None) -> float:
@@ -60,7 +69,7 @@ class LaneDepths:
     def depth(self, lane: Lane) -> int:
         view = self._views.get(lane)
         lag = view.lag_records if view is not None else 0
-        return lag + self._admitted.get(lane, 0) - self._seen.get(lane, 0)
+        return max(0, lag + self._admitted.get(lane, 0) - self._seen.get(lane, 0))
 
     def admit(self, lane: Lane) -> None:
         """Count one more record. Raises `LaneFull` where the lane is full."""
@@ -75,13 +84,17 @@ class LaneDepths:
             )
         self._admitted[lane] = self._admitted.get(lane, 0) + 1
 
+    def give_back(self, lane: Lane) -> None:
+        """A record that was counted has not been written after all."""
+        self._admitted[lane] -= 1
+
     def admitted(self, lane: Lane) -> int:
         """How many records were admitted in all; read it before asking for the offsets that `update` takes."""
         return self._admitted.get(lane, 0)
 
-    def update(self, lane: Lane, *, admitted_before: int, end: int, done: int, now_s: float) -> LaneView:
+    def update(self, lane: Lane, seen: Offsets, *, admitted_before: int, now_s: float) -> LaneView:
         """Take in a lane's offsets, asked for after `admitted_before` records had been admitted."""
-        view = observe(self._views.get(lane), end=end, done=done, now_s=now_s)
+        view = observe(self._views.get(lane), seen, now_s=now_s)
         self._views[lane] = view
         self._seen[lane] = admitted_before
         return view

@@ -7,12 +7,12 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
+from gateway.answers import Links
 from gateway.app import GatewayApp
 from gateway.front import Front
 from gateway.in_flight import InFlight
 from gateway.lane_depth import LaneDepths
 from gateway.lane_poller import LanePoller
-from gateway.links import Links
 from gateway.metrics import IN_FLIGHT, WAITERS
 from gateway.model_life import ModelLife
 from gateway.problems import render_problem
@@ -102,7 +102,10 @@ class Gateway:
         self._poller = LanePoller(settings, self._depths, self._lanes)
         self._probe = StoreProbe(self._jobs)
         self._waiters = Waiters(self._jobs, self._news, limit=self._most_waiters())
-        self._submissions = Submissions(self._admissions, self._publisher, settings.topics)
+        reader = InputReader(self._budget)
+        self._submissions = Submissions(
+            settings, self._catalog, self._depths, self._admissions, self._publisher, reader, now_utc
+        )
         self._stopping = False
         self.checks: dict[str, Check] = {
             "catalog": lambda: None if self._catalog_topic.caught_up.is_set() else "the catalog is being read",
@@ -144,7 +147,7 @@ class Gateway:
         self._waiters.drain()
         server.should_exit = True
         await serving
-        await self._submissions.drain()
+        await self._submissions.drain(self._settings.gateway_drain_timeout_s)
 
     def _most_waiters(self) -> int:
         return min(self._settings.gateway_max_waiters, int(WAITING_SHARE * self.connections.limits.connections))
@@ -159,17 +162,18 @@ class Gateway:
             links=Links(settings.public_base_url),
             catalog=self._catalog,
             life=ModelLife(self._publisher, settings.topics, self._catalog, self._states, now_utc),
-            depths=self._depths,
             budget=self._budget,
             in_flight=in_flight,
-            reader=InputReader(self._budget),
             submissions=self._submissions,
             jobs=self._jobs,
             signals=self._signals,
             waiters=self._waiters,
             now=now_utc,
             checks=self.checks,
-            hints={"redis": lambda: None if self._news.connected else NO_REDIS},
+            hints={
+                "redis": lambda: None if self._news.connected else NO_REDIS,
+                "lanes": lambda: self._poller.unknown,
+            },
         )
 
     def _lanes(self) -> list[Lane]:

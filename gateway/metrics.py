@@ -5,6 +5,8 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from schemas.topics import Lane
+
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 REQUESTS: Final = Counter(
@@ -54,6 +56,9 @@ def count_request(route: str, method: str, code: int, seconds: float) -> None:
     _seconds(route, method).observe(seconds)
 
 
-def count_submit(model: str, version: str, lane: str, outcome: str) -> None:
-    """`model`, `version` and `lane` are empty for a submit refused before they were known to exist."""
-    _submit(model, version, lane, outcome).inc()
+def count_submit(lane: Lane | None, outcome: str) -> None:
+    """`lane` is None for a submit refused before its model and version were known to exist."""
+    if lane is None:
+        _submit("", "", "", outcome).inc()
+    else:
+        _submit(lane.model, lane.version, lane.cls, outcome).inc()

@@ -7,8 +7,8 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.responses import Response
 
 from gateway import openapi
+from gateway.answers import json
 from gateway.model_documents import encode_model, encode_models, encode_version, encode_wanted
-from gateway.responses import json
 from gateway.services import Services
 from schemas.model_states import ModelState
 

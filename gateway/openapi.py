@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.documents import JobDocument, JobList
+from gateway.answers import JobDocument, JobList
 from gateway.envelope import Envelope
 from gateway.model_documents import ModelDocument, ModelList, VersionDocument, WantedStateDocument
 from gateway.problems import Problem

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import openapi
-from gateway.responses import json
+from gateway.answers import json
 from gateway.services import Services
 from runtime.health import readiness
 from runtime.metrics import render

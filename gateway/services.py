@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from gateway.answers import Links
 from gateway.in_flight import InFlight
-from gateway.lane_depth import LaneDepths
-from gateway.links import Links
 from gateway.model_life import ModelLife
 from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
@@ -14,7 +13,6 @@ from gateway.waiters import Waiters
 from producers.catalog import Catalog
 from runtime.budget import MemoryBudget
 from runtime.health import Check
-from runtime.reading import InputReader
 from stores.seams import Jobs, Signals
 
 
@@ -28,10 +26,8 @@ class Services:
     links: Links
     catalog: Catalog
     life: ModelLife
-    depths: LaneDepths
     budget: MemoryBudget
     in_flight: InFlight
-    reader: InputReader
     submissions: Submissions
     jobs: Jobs
     signals: Signals

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from runtime.http_limits import CONNECTION_BYTES
 from runtime.reading import READ_FACTOR
 from runtime.settings import KafkaSettings, LogSettings, MemorySettings, PostgresSettings, RedisSettings
+from schemas.jobs import DEFAULT_TIMEOUT_S
 
 DAY_S = 24 * 60 * 60
 
@@ -53,7 +54,9 @@ class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, MemorySett
     gateway_max_lane_depth: int = Field(
         100_000, ge=1, description="records a lane may hold before its submits are answered 429"
     )
-    gateway_default_timeout_s: float = Field(600, ge=1, le=7 * DAY_S, description="a job's time where it names none")
+    gateway_default_timeout_s: float = Field(
+        DEFAULT_TIMEOUT_S, ge=1, le=7 * DAY_S, description="a job's time where it names none"
+    )
     gateway_max_timeout_s: float = Field(7 * DAY_S, ge=1, le=7 * DAY_S, description="longest time a job may ask for")
     gateway_drain_timeout_s: int = Field(8, ge=1, le=600, description="how long running requests may take at a stop")
 

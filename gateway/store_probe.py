@@ -28,6 +28,8 @@ class StoreProbe:
                 async with asyncio.timeout(TIMEOUT_S):
                     await self._jobs.get(NOBODY)
                 self.trouble = None
-            except (StoreUnavailable, TimeoutError):
+            except StoreUnavailable as error:
+                self.trouble = error.message
+            except TimeoutError:
                 self.trouble = "Postgres does not answer"
             await asyncio.sleep(self._interval_s)

@@ -1,29 +1,69 @@
-"""Accepting a job: its row, then its record. Both or neither, whatever becomes of the client."""
+"""The road of a submit behind its body: which version, is the input right, is there room; then its row, its record.
+
+Row and record are both written or neither is, whatever becomes of the client. A caller is answered within
+`ANSWERED_WITHIN_S`, whatever becomes of Postgres and Kafka; what was begun goes on to its end behind the answer.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, TypeVar
 
+from gateway.lane_depth import LaneDepths
+from gateway.leases import Lease
 from gateway.metrics import REPAIRS_GIVEN_UP
+from gateway.settings import GatewaySettings
+from gateway.submit_request import Submit
+from producers.catalog import Catalog
 from producers.seams import Publisher
 from runtime.backoff import delays_s
+from runtime.budget import Holding
 from runtime.logs import get_logger
-from schemas.errors import StoreUnavailable
-from schemas.jobs import Job, Payload
-from schemas.records import OutRecord, lane_job, lane_record
-from schemas.topics import Topics
-from stores.seams import KEY_LOCK, Admission, Admissions, IdempotencyKey
+from runtime.reading import InputReader
+from schemas.errors import (
+    OutcomeUnknown,
+    PayloadTooLarge,
+    PenstockError,
+    RequestError,
+    StoreUnavailable,
+)
+from schemas.images import IMAGE_TYPES
+from schemas.inputs import CheckedInput, check_input
+from schemas.jobs import Job, Payload, Status
+from schemas.records import lane_job, lane_record
+from schemas.signature import Signature
+from schemas.topics import Lane
+from stores.seams import Admission, Admissions, IdempotencyKey, JobKey
 
 log = get_logger(__name__)
 
 SOURCE: Final = "/penstock/gateway"
-# A row may be taken back only while its key is locked: after that, a retry may have sent the same job.
-# The third that is left covers a write that has begun. What is not taken back ends at its deadline.
-REPAIR_WITHIN_S: Final = KEY_LOCK.total_seconds() * 2 / 3
+# From the end of the body to the answer, waiting for the result aside.
+ANSWERED_WITHIN_S: Final = 20.0
+# What stands in a lane record beside the input: its headers, at their longest.
+RECORD_HEADERS_BYTES: Final = 4096
+# A statement on its way to a database that hangs is carried out when that goes on, perhaps behind the withdrawal of
+# what it writes. So much later it has been.
+LATE_WRITE_S: Final = 5.0
 MAX_REPAIRS: Final = 10_000
 
 T = TypeVar("T")
-Write = Callable[[], Awaitable[None]]
+
+
+class Submission:
+    """One submit on its way: what is asked, and what is known of it so far. `key` is that of its job, unless the
+    request was answered before; `held` counts what it takes of the process's memory."""
+
+    __slots__ = ("held", "idempotency", "key", "lane", "submit", "traceparent")
+
+    def __init__(self, key: JobKey) -> None:
+        self.key = key
+        self.submit: Submit
+        self.held: Holding
+        self.idempotency: IdempotencyKey | None = None
+        self.traceparent: str | None = None
+        self.lane: Lane | None = None
 
 
 class Submissions:
@@ -31,37 +71,132 @@ class Submissions:
 
     def __init__(
         self,
+        settings: GatewaySettings,
+        catalog: Catalog,
+        depths: LaneDepths,
         admissions: Admissions,
         publisher: Publisher,
-        topics: Topics,
+        reader: InputReader,
+        now: Callable[[], datetime],
         *,
         delays: Callable[[], Iterator[float]] = delays_s,
+        answered_within_s: float = ANSWERED_WITHIN_S,
+        late_write_s: float = LATE_WRITE_S,
     ) -> None:
+        self._settings = settings
+        self._topics = settings.topics
+        self._catalog = catalog
+        self._depths = depths
         self._admissions = admissions
         self._publisher = publisher
-        self._topics = topics
+        self._reader = reader
+        self._now = now
         self._delays = delays
+        self._answered_within_s = answered_within_s
+        self._late_write_s = late_write_s
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def submit(
-        self, job: Job, payload: Payload, idempotency: IdempotencyKey | None, traceparent: str | None
-    ) -> Admission:
+    async def submit(self, submission: Submission) -> Admission:
         """The job as admitted, durable in the store and in its lane, or as it was admitted before.
 
-        Raises what `Admissions.insert` and `Publisher.publish` raise; the job is then withdrawn. A caller that is
-        canceled leaves the submit running to its end.
+        Raises what says that the submit cannot be: `RequestError`, `LaneFull`, and what `Admissions.insert` and
+        `Publisher.publish` raise; the job is then withdrawn. A request that was answered before gets its answer again,
+        also where today it would be refused. A caller that is canceled leaves the submit running to its end.
         """
-        # `asyncio.shield` with half the callbacks: this stands on the hot path.
-        task = self._start(self._place(job, payload, idempotency, traceparent))
-        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        task.add_done_callback(lambda _: None if ended.done() else ended.set_result(None))
-        await ended
-        return task.result()
+        try:
+            entry = self._catalog.choose(submission.submit.model, submission.submit.version)
+            lane = submission.lane = Lane(entry.model, entry.version, submission.submit.options.lane)
+            checked = await self._check(entry.signature, submission.submit.payload)
+            self._hold_travelling(submission, checked.payload)
+            job = self._job(submission, lane, checked)
+            self._depths.admit(lane)
+        except PenstockError as refusal:
+            return await self._answered_before(submission, refusal)
+        return await self._in_time(self._place(submission, lane, job, checked.payload))
 
-    async def drain(self) -> None:
-        """Wait until nothing is half done."""
+    async def drain(self, timeout_s: float | None = None) -> None:
+        """Wait until nothing is half done, `timeout_s` seconds at most."""
+        until_s = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
         while self._running:
-            await asyncio.wait(self._running)
+            left_s = None if until_s is None else until_s - asyncio.get_running_loop().time()
+            if left_s is not None and left_s <= 0:
+                log.warning("stopping with submits half done", submits=len(self._running))
+                return
+            await asyncio.wait(self._running, timeout=left_s)
+
+    async def _answered_before(self, submission: Submission, refusal: PenstockError) -> Admission:
+        """The job of an earlier request with the same key. Raises `refusal` where there was none."""
+        if submission.idempotency is not None:
+            job = await self._in_time(self._admissions.recall(submission.key.tenant, submission.idempotency))
+            if job is not None:
+                return Admission(job, replayed=True)
+        raise refusal
+
+    async def _check(self, signature: Signature, payload: Payload) -> CheckedInput:
+        return await self._reader.run(
+            len(payload.value),
+            partial(check_input, signature, payload),
+            is_image=payload.content_type in IMAGE_TYPES,
+        )
+
+    def _hold_travelling(self, submission: Submission, payload: Payload) -> None:
+        """Short values in JSON can be several times as large as tensors: say so in the caller's terms."""
+        limit_bytes = self._settings.max_record_bytes - RECORD_HEADERS_BYTES
+        if len(payload.value) > limit_bytes:
+            form = "" if payload.json_length is None else " as tensors"
+            raise PayloadTooLarge(
+                f"the input takes {len(payload.value)} bytes{form}; at most {limit_bytes} fit into one job: "
+                "send fewer rows",
+                param="input",
+            )
+        if payload.value is not submission.submit.payload.value:
+            submission.held.grow(len(payload.value))
+
+    def _job(self, submission: Submission, lane: Lane, checked: CheckedInput) -> Job:
+        settings, options = self._settings, submission.submit.options
+        timeout_s = options.timeout_s
+        if timeout_s is None:
+            timeout_s = settings.gateway_default_timeout_s
+        elif not 1 <= timeout_s <= settings.gateway_max_timeout_s:
+            raise RequestError(
+                f"timeout_s must be between 1 and {settings.gateway_max_timeout_s:g} seconds", param="timeout_s"
+            )
+        now = self._now()
+        created_at = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as exact as the record carries it
+        return Job(
+            tenant=submission.key.tenant,
+            id=submission.key.id,
+            model=lane.model,
+            version=lane.version,
+            lane=lane.cls,
+            status=Status.QUEUED,
+            created_at=created_at,
+            expires_at=created_at + timedelta(seconds=timeout_s),
+            rows=checked.rows,
+            answer=checked.answer,
+            metadata=options.metadata,
+        )
+
+    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` gives; it goes on where its caller is canceled, or was told that it took too long."""
+        # `asyncio.shield` and `asyncio.timeout` with a part of their callbacks: this stands on the hot path.
+        task = self._start(work)
+        loop = asyncio.get_running_loop()
+        ended: asyncio.Future[None] = loop.create_future()
+
+        def end(_: object = None) -> None:
+            if not ended.done():
+                ended.set_result(None)
+
+        task.add_done_callback(end)
+        timer = loop.call_later(self._answered_within_s, end)
+        try:
+            await ended
+        finally:
+            timer.cancel()
+        if not task.done():
+            raise OutcomeUnknown(f"neither row nor record within {self._answered_within_s:g} s")
+        return task.result()
 
     def _start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
         task = asyncio.get_running_loop().create_task(work)
@@ -74,54 +209,69 @@ class Submissions:
         if not task.cancelled():
             task.exception()  # has been seen, also where the caller is gone
 
-    async def _place(
-        self, job: Job, payload: Payload, idempotency: IdempotencyKey | None, traceparent: str | None
-    ) -> Admission:
-        until_s = asyncio.get_running_loop().time() + REPAIR_WITHIN_S
+    async def _place(self, submission: Submission, lane: Lane, job: Job, payload: Payload) -> Admission:
+        """The job's row, then its record, then the key's release."""
+        key = submission.idempotency
+        since_s = asyncio.get_running_loop().time()
         try:
-            admission = await self._admissions.insert(job, idempotency)
-        except StoreUnavailable:  # it may have been written all the same
-            self._repair_later("withdraw", job, lambda: self._admissions.withdraw(job), until_s)
+            admission = await self._admissions.insert(job, key)
+        except BaseException as error:
+            self._depths.give_back(lane)
+            if isinstance(error, StoreUnavailable) and error.perhaps_done:
+                self._repair(self._withdraw_twice(job, key))
             raise
         if admission.replayed:
+            self._depths.give_back(lane)
             return admission
-        placed = admission.job
         try:
-            await self._publisher.publish(self._record(placed, payload, traceparent))
-        except BaseException:
+            if key is None:
+                await self._send(admission.job, payload, submission.traceparent, since_s)
+            else:
+                with Lease(lambda: self._start(self._admissions.renew(job, key)), since_s):
+                    await self._send(admission.job, payload, submission.traceparent, since_s)
+        except BaseException as error:
             # Also when the outcome is unknown: the caller is told to try again, with the same key under the same id.
-            await self._surely("withdraw", placed, lambda: self._admissions.withdraw(placed), until_s)
+            if not isinstance(error, OutcomeUnknown):
+                self._depths.give_back(lane)
+            await self._surely("withdraw", lambda: self._admissions.withdraw(job, key))
             raise
-        if idempotency is not None:
-            await self._surely("confirm", placed, lambda: self._admissions.confirm(placed, idempotency), until_s)
+        if key is not None:
+            await self._surely("confirm", lambda: self._admissions.confirm(admission.job, key))
         return admission
 
-    def _record(self, job: Job, payload: Payload, traceparent: str | None) -> OutRecord:
-        return lane_record(self._topics.lane(job.lane_of), lane_job(job, payload, traceparent), SOURCE)
+    async def _send(self, job: Job, payload: Payload, traceparent: str | None, since_s: float) -> None:
+        if asyncio.get_running_loop().time() - since_s > self._answered_within_s:  # its caller has been refused
+            raise StoreUnavailable("the row was written too late to be sent")
+        record = lane_record(self._topics.lane(job.lane_of), lane_job(job, payload, traceparent), SOURCE)
+        await self._publisher.publish(record)
 
-    async def _surely(self, what: str, job: Job, write: Write, until_s: float) -> None:
+    async def _surely(self, what: str, write: Callable[[], Awaitable[None]]) -> None:
         """Do `write` now, or keep trying beside the request: its answer does not hang on it."""
-        if asyncio.get_running_loop().time() > until_s:
-            return
         try:
             await write()
         except StoreUnavailable:
-            self._repair_later(what, job, write, until_s)
+            self._repair(self._until_done(what, write))
 
-    def _repair_later(self, what: str, job: Job, write: Write, until_s: float) -> None:
+    def _repair(self, work: Coroutine[Any, Any, None]) -> None:
         if len(self._running) < MAX_REPAIRS:
-            self._start(self._repair(what, job, write, until_s))
+            self._start(work)
+        else:
+            work.close()
+            REPAIRS_GIVEN_UP.labels("crowd").inc()
 
-    async def _repair(self, what: str, job: Job, write: Write, until_s: float) -> None:
-        loop = asyncio.get_running_loop()
+    async def _withdraw_twice(self, job: Job, key: IdempotencyKey | None) -> None:
+        """Take back what was perhaps written, and once more: see `LATE_WRITE_S`."""
+        await self._until_done("withdraw", lambda: self._admissions.withdraw(job, key))
+        await asyncio.sleep(self._late_write_s)
+        await self._until_done("withdraw", lambda: self._admissions.withdraw(job, key))
+
+    async def _until_done(self, what: str, write: Callable[[], Awaitable[None]]) -> None:
+        """However long the store stays away. Nobody else can have been given what is written here: see `Admissions`."""
         for delay_s in self._delays():
-            if loop.time() + delay_s > until_s:
-                break
-            await asyncio.sleep(delay_s)
             try:
                 return await write()
             except StoreUnavailable:
-                continue
+                await asyncio.sleep(delay_s)
         REPAIRS_GIVEN_UP.labels(what).inc()
-        log.warning("the store stayed away for too long", write=what, job=job.id)
+        log.warning("the store stayed away for too long", write=what)
         return None

@@ -1,66 +1,49 @@
 """The submit routes, as plain ASGI: the one road where every microsecond counts."""
 
+import asyncio
 import re
 import time
 from collections.abc import Mapping
-from datetime import timedelta
-from functools import partial
 from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.answers import Answer, accepted, finished
+from gateway.answers import Answer, accepted, as_accepted, finished
 from gateway.bodies import ClientGone, check_announced, read_body
-from gateway.disconnects import noticed
-from gateway.documents import as_accepted
 from gateway.idempotency import idempotency_key
 from gateway.metrics import count_request, count_submit
-from gateway.preferences import NONE, Preferences, parse_preferences
 from gateway.problems import render_problem
+from gateway.requests import NONE, Preferences, noticed, parse_preferences, tenant_of
 from gateway.seldom import complain
 from gateway.services import Services
-from gateway.submit_request import Submit, Target, read_submit
-from gateway.tenancy import tenant_of
+from gateway.submissions import Submission
+from gateway.submit_request import Target, read_submit
 from gateway.waiters import Watch
-from runtime.budget import Holding
 from runtime.logs import get_logger
-from schemas.errors import PayloadTooLarge, PenstockError, RequestError, StoreUnavailable
-from schemas.images import IMAGE_TYPES
-from schemas.inputs import CheckedInput, check_input
-from schemas.jobs import Job, Payload, Status
+from schemas.errors import PenstockError, StoreUnavailable
+from schemas.jobs import Job
 from schemas.names import new_job_id
-from schemas.signature import Signature
-from schemas.topics import Lane
 from stores.seams import Admission, IdempotencyKey, JobKey
 
 log = get_logger(__name__)
 
-# What stands in a lane record beside the input: its headers, at their longest.
-RECORD_HEADERS_BYTES: Final = 4096
 CLIENT_GONE: Final = 499  # as nginx counts it
+# How long a waiting client may have to wait longer than it asked for, where the store does not answer.
+READ_GRACE_S: Final = 2.0
 _TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-class _Told:
-    """What is known of a submit when it is counted."""
-
-    __slots__ = ("lane", "model", "version")
-
-    def __init__(self) -> None:
-        self.model = self.version = self.lane = ""
-
-
 class SubmitEndpoint:
-    """`POST` of a job, in its three forms."""
+    """`POST` of a job, in its three forms: from a request to its `Submission`, and from the admission to an answer."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     async def __call__(self, target: Target, scope: Scope, receive: Receive, send: Send) -> None:
         began_s = time.perf_counter()
-        told = _Told()
+        submission = Submission(JobKey(tenant_of(scope), new_job_id()))
         try:
-            answer, outcome = await self._answer(target, told, scope, receive)
+            answer, outcome = await self._answer(submission, target, scope, receive)
         except PenstockError as error:
             complain(error)
             answer, outcome = Answer(*render_problem(error)), error.code
@@ -73,122 +56,68 @@ class SubmitEndpoint:
         headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
-        count_submit(told.model, told.version, told.lane, outcome)
+        count_submit(submission.lane, outcome)
         count_request(target.route, "POST", answer.status, time.perf_counter() - began_s)
 
-    async def _answer(self, target: Target, told: _Told, scope: Scope, receive: Receive) -> tuple[Answer, str]:
+    async def _answer(
+        self, submission: Submission, target: Target, scope: Scope, receive: Receive
+    ) -> tuple[Answer, str]:
         links, waiters = self._services.links, self._services.waiters
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        preferences = _preferences(scope) if b"prefer" in headers else NONE
-        key = JobKey(tenant_of(scope), new_job_id())
-        if not preferences.wait_s or waiters.full:
-            admission = await self._admit(target, told, scope, headers, receive, key)
-            answer = accepted(as_accepted(admission.job), links, preferences, replayed=admission.replayed)
-            return answer, _outcome(admission)
-        # The watch stands before the job is sent: a quick one may be done before its acknowledgement is back.
-        with waiters.watch(key) as watch:
-            admission = await self._admit(target, told, scope, headers, receive, key)
-            if admission.job.id == key.id:
-                return await self._wait(admission, key, watch, preferences, receive), _outcome(admission)
-        key = JobKey(key.tenant, admission.job.id)
-        with waiters.watch(key) as watch:
-            watch.wake()  # it may have been done for long
-            return await self._wait(admission, key, watch, preferences, receive), _outcome(admission)
-
-    async def _wait(
-        self, admission: Admission, key: JobKey, watch: Watch, preferences: Preferences, receive: Receive
-    ) -> Answer:
-        """200 with the finished job if it comes in time, else 202."""
-        links, waiters = self._services.links, self._services.waiters
-        wait_s = float(preferences.wait_s or 0)
-        try:
-            async with noticed(receive, watch.wake) as gone:
-                job = await waiters.until(key, watch, _is_done, wait_s, gone, look_first=False)
-        except StoreUnavailable:
-            job = None  # it is accepted all the same
-        if job is not None and job.done:
-            return finished(job, links, preferences, replayed=admission.replayed)
-        return accepted(as_accepted(admission.job), links, preferences, replayed=admission.replayed)
+        preferences = waiters.granted(_preferences(scope)) if b"prefer" in headers else NONE
+        if not preferences.wait_s:
+            admission = await self._admit(submission, target, scope, headers, receive)
+            job = as_accepted(admission.job)
+        else:
+            # The watch stands before the job is sent: a quick one may be done before its acknowledgement is back.
+            with waiters.watch(submission.key) as watch:
+                admission = await self._admit(submission, target, scope, headers, receive)
+                job = await self._wait(submission.key, admission, watch, preferences.wait_s, receive)
+        answer = (finished if job.done else accepted)(job, links, preferences, replayed=admission.replayed)
+        return answer, "replayed" if admission.replayed else "accepted"
 
     async def _admit(
-        self,
-        target: Target,
-        told: _Told,
-        scope: Scope,
-        headers: Mapping[bytes, bytes],
-        receive: Receive,
-        key: JobKey,
+        self, submission: Submission, target: Target, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
     ) -> Admission:
         services = self._services
         limit_bytes = services.settings.gateway_max_body_bytes
         check_announced(headers, limit_bytes)
         first = await receive()  # a client that sends no body at all takes no place
-        with services.in_flight, services.budget.hold("bodies") as held:
-            body = await read_body(headers, first, receive, limit_bytes, held)
-            submit = read_submit(target, headers, scope["query_string"], body)
-            entry = services.catalog.choose(submit.model, submit.version)
-            lane = Lane(entry.model, entry.version, submit.options.lane)
-            told.model, told.version, told.lane = lane.model, lane.version, lane.cls
-            checked = await self._check(entry.signature, submit.payload)
-            self._hold_travelling(checked.payload, body, held)
-            job = self._job(key, lane, submit, checked)
-            idempotency = _idempotency(scope, headers, body)
-            services.depths.admit(lane)
-            return await services.submissions.submit(job, checked.payload, idempotency, _traceparent(headers))
+        with services.in_flight, services.budget.hold("bodies") as submission.held:
+            body = await read_body(headers, first, receive, limit_bytes, submission.held)
+            submission.submit = read_submit(target, headers, scope["query_string"], body)
+            if b"idempotency-key" in headers:
+                submission.idempotency = _idempotency(scope, headers, body)
+            if b"traceparent" in headers:
+                submission.traceparent = _traceparent(headers[b"traceparent"])
+            return await services.submissions.submit(submission)
 
-    async def _check(self, signature: Signature, payload: Payload) -> CheckedInput:
-        return await self._services.reader.run(
-            len(payload.value),
-            partial(check_input, signature, payload),
-            is_image=payload.content_type in IMAGE_TYPES,
-        )
+    async def _wait(self, key: JobKey, admission: Admission, watch: Watch, wait_s: float, receive: Receive) -> Job:
+        """The finished job if it comes in time, else the job as it was accepted."""
+        waiters = self._services.waiters
+        if admission.job.id != key.id:  # the watch is for another job; this one may have been done for long
+            key = JobKey(key.tenant, admission.job.id)
+            with waiters.watch(key) as watch_again:
+                watch_again.wake()
+                job = await self._finished(key, watch_again, wait_s, receive)
+        else:
+            job = await self._finished(key, watch, wait_s, receive)
+        return job or as_accepted(admission.job)
 
-    def _hold_travelling(self, payload: Payload, body: bytes, held: Holding) -> None:
-        """Short values in JSON can be several times as large as tensors: say so in the caller's terms."""
-        limit_bytes = self._services.settings.max_record_bytes - RECORD_HEADERS_BYTES
-        if len(payload.value) > limit_bytes:
-            form = "" if payload.json_length is None else " as tensors"
-            raise PayloadTooLarge(
-                f"the input takes {len(payload.value)} bytes{form}; at most {limit_bytes} fit into one job: "
-                "send fewer rows",
-                param="input",
-            )
-        if payload.value is not body:
-            held.grow(len(payload.value))
-
-    def _job(self, key: JobKey, lane: Lane, submit: Submit, checked: CheckedInput) -> Job:
-        settings = self._services.settings
-        timeout_s = submit.options.timeout_s
-        if timeout_s is None:
-            timeout_s = settings.gateway_default_timeout_s
-        elif not 1 <= timeout_s <= settings.gateway_max_timeout_s:
-            raise RequestError(
-                f"timeout_s must be between 1 and {settings.gateway_max_timeout_s:g} seconds", param="timeout_s"
-            )
-        now = self._services.now()
-        created_at = now.replace(microsecond=now.microsecond // 1000 * 1000)  # as exact as the record carries it
-        return Job(
-            tenant=key.tenant,
-            id=key.id,
-            model=lane.model,
-            version=lane.version,
-            lane=lane.cls,
-            status=Status.QUEUED,
-            created_at=created_at,
-            expires_at=created_at + timedelta(seconds=timeout_s),
-            rows=checked.rows,
-            answer=checked.answer,
-            metadata=submit.options.metadata,
-        )
+    async def _finished(self, key: JobKey, watch: Watch, wait_s: float, receive: Receive) -> Job | None:
+        try:
+            async with noticed(receive, watch.wake) as gone, asyncio.timeout(wait_s + READ_GRACE_S):
+                job = await self._services.waiters.until(key, watch, _is_done, wait_s, gone, look_first=False)
+        except (StoreUnavailable, TimeoutError):
+            return None  # it is accepted all the same
+        return job if job is not None and job.done else None
 
 
 def _preferences(scope: Scope) -> Preferences:
     return parse_preferences(value for name, value in scope["headers"] if name == b"prefer")
 
 
-def _idempotency(scope: Scope, headers: Mapping[bytes, bytes], body: bytes) -> IdempotencyKey | None:
-    if b"idempotency-key" not in headers:
-        return None
+def _idempotency(scope: Scope, headers: Mapping[bytes, bytes], body: bytes) -> IdempotencyKey:
     values = [value for name, value in scope["headers"] if name == b"idempotency-key"]
     return idempotency_key(
         values,
@@ -200,13 +129,8 @@ def _idempotency(scope: Scope, headers: Mapping[bytes, bytes], body: bytes) -> I
     )
 
 
-def _traceparent(headers: Mapping[bytes, bytes]) -> str | None:
-    value = headers.get(b"traceparent")
-    return value.decode() if value is not None and _TRACEPARENT.fullmatch(value) else None
-
-
-def _outcome(admission: Admission) -> str:
-    return "replayed" if admission.replayed else "accepted"
+def _traceparent(value: bytes) -> str | None:
+    return value.decode() if _TRACEPARENT.fullmatch(value) else None
 
 
 def _is_done(job: Job | None) -> bool:

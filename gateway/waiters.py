@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import msgspec
+
+from gateway.requests import Preferences
 from schemas.jobs import Job
 from stores.seams import JobKey, Jobs, News
 
@@ -59,7 +62,13 @@ class Waiters:
     @property
     def full(self) -> bool:
         """Whether nobody else may wait: a preference is not a right, so they are answered at once."""
-        return self._count >= self._limit
+        return self.draining or self._count >= self._limit
+
+    def granted(self, preferences: Preferences) -> Preferences:
+        """What is followed of the preferences: where nobody may wait, no wait."""
+        if preferences.wait_s and self.full:
+            return msgspec.structs.replace(preferences, wait_s=None)
+        return preferences
 
     async def follow(self) -> None:
         """Wake whoever waits for a job that is told to be done. Runs until canceled."""

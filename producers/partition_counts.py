@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from schemas.errors import PenstockError, QueueUnavailable, TopicMissing
 
 ATTEMPTS: Final = 3
 PAUSE_S: Final = 0.1
-UPDATE_TIMEOUT_S: Final = 5.0
 
 
 class PartitionCounts:
@@ -20,47 +20,39 @@ class PartitionCounts:
 
     def __init__(self, client: Any) -> None:
         self._client = client
-        self._doubted: set[str] = set()
 
-    def forget(self, topic: str) -> None:
-        """Ask again next time: the topic may have been deleted or made anew."""
-        self._doubted.add(topic)
+    def doubt(self) -> None:
+        """Have the client ask again, beside what goes on: a topic may have been deleted or made anew."""
+        self._client.force_metadata_update()
 
-    async def of(self, topics: Iterable[str]) -> Mapping[str, int | PenstockError]:
-        """For each topic its number of partitions, or why it cannot be written to."""
-        wanted = set(topics)
-        known: dict[str, int | PenstockError] = {**self._known(wanted - self._doubted)}
-        if len(known) < len(wanted):
-            known |= await self._ask(wanted - known.keys())
-        return known
-
-    def _known(self, topics: set[str]) -> dict[str, int]:
+    def known(self, topics: Iterable[str]) -> dict[str, int]:
+        """Of those topics that the client knows, the number of partitions."""
         counts = {name: self._client.cluster.partitions_for_topic(name) for name in topics}
         return {name: len(partitions) for name, partitions in counts.items() if partitions}
 
-    async def _ask(self, topics: set[str]) -> dict[str, int | PenstockError]:
-        found: dict[str, int] = {}
-        reached = False
-        for attempt in range(ATTEMPTS):  # an update under way may have begun before it knew of the topics
-            if attempt:
-                await asyncio.sleep(PAUSE_S)
-            reached = await self._update(topics)
-            found = self._known(topics)
-            if len(found) == len(topics):
-                break
-        if reached:
-            self._doubted -= found.keys()
-        return {name: found.get(name) or _why_not(name, reached) for name in topics}
+    async def of(self, topics: Iterable[str], until_s: float) -> Mapping[str, int | PenstockError]:
+        """For each topic its number of partitions, or why it cannot be written to; by `until_s` of the loop's time."""
+        wanted = set(topics)
+        known: dict[str, int | PenstockError] = {**self.known(wanted)}
+        if len(known) < len(wanted):
+            known |= await self._ask(wanted - known.keys(), until_s)
+        return known
 
-    async def _update(self, topics: set[str]) -> bool:
-        """Whether a broker has answered."""
+    async def _ask(self, topics: set[str], until_s: float) -> dict[str, int | PenstockError]:
         for name in topics:
             self._client.add_topic(name)
-        try:
-            async with asyncio.timeout(UPDATE_TIMEOUT_S):
-                return bool(await self._client.force_metadata_update())
-        except TimeoutError:
-            return False
+        found: dict[str, int] = {}
+        reached = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until_s):
+                for attempt in range(ATTEMPTS):  # an update under way may have begun before it knew of the topics
+                    if attempt:
+                        await asyncio.sleep(PAUSE_S)
+                    reached = bool(await self._client.force_metadata_update())
+                    found = self.known(topics)
+                    if len(found) == len(topics):
+                        break
+        return {name: found.get(name) or _why_not(name, reached) for name in topics}
 
 
 def _why_not(topic: str, reached: bool) -> PenstockError:

@@ -261,7 +261,13 @@ class TopicMissing(QueueUnavailable):
 
 
 class StoreUnavailable(Unavailable):
+    """The store could not be reached, or did not say in time whether it did what it was asked: `perhaps_done`."""
+
     code = "store_unavailable"
+
+    def __init__(self, message: str, *, perhaps_done: bool = False) -> None:
+        super().__init__(message)
+        self.perhaps_done = perhaps_done
 
 
 class JobError(PenstockError):

@@ -23,6 +23,9 @@ class Status(StrEnum):
     CANCELED = "canceled"
 
 
+# A job's time where nobody names one, in seconds.
+DEFAULT_TIMEOUT_S: Final = 600
+
 TERMINAL: Final = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED})
 
 

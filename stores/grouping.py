@@ -8,12 +8,15 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, NamedTuple, Self, TypeVar, cast
+from typing import Any, Final, Generic, NamedTuple, Self, TypeVar, cast
 
 from schemas.errors import InvalidInput, PenstockError, StoreUnavailable
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
+
+# How exactly the limit of waiting is kept.
+LOOK_EVERY_S: Final = 0.25
 
 # One statement for a group: an answer for each item, in order; an error among them is raised to that caller alone.
 Run = Callable[[Sequence[Item]], Awaitable[Sequence[Answer | PenstockError]]]
@@ -29,8 +32,11 @@ class Grouping(Generic[Item, Answer]):
     """Runs concurrent `ask`s as groups of at most `largest`, on at most `lanes` groups at a time.
 
     Waiting is bounded in both senses: beyond `most_waiting` calls, and for calls that found no lane within
-    `longest_wait_s`, `StoreUnavailable` is raised. A group that raises `InvalidInput`, having done nothing, is
-    halved and run again until the culprit stands alone, and only its caller sees the error.
+    `longest_wait_s`, `StoreUnavailable` is raised; they were not run. A group that takes longer than `longest_run_s`
+    goes on, and its callers are told that it is perhaps done. So every `ask` ends within both together.
+
+    A group that raises `InvalidInput`, having done nothing, is halved and run again until the culprit stands alone, and
+    only its caller sees the error.
     """
 
     def __init__(
@@ -41,6 +47,7 @@ class Grouping(Generic[Item, Answer]):
         largest: int = 1000,  # more would only make everybody wait for the slowest
         most_waiting: int = 20_000,
         longest_wait_s: float = 5.0,
+        longest_run_s: float = 5.0,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run = run
@@ -48,10 +55,12 @@ class Grouping(Generic[Item, Answer]):
         self._largest = largest
         self._most_waiting = most_waiting
         self._longest_wait_s = longest_wait_s
+        self._longest_run_s = longest_run_s
         self._clock_s = clock_s
         self._waiting: deque[_Call[Item, Answer]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._starting = False
+        self._looking: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -60,6 +69,8 @@ class Grouping(Generic[Item, Answer]):
         """Calls that wait for a lane are refused; those in a statement get its answer."""
         while self._waiting:
             _refuse(self._waiting.popleft().answer, StoreUnavailable("the store is closing"))
+        if self._looking is not None:
+            self._looking.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -68,36 +79,51 @@ class Grouping(Generic[Item, Answer]):
         """How many calls no lane has taken yet."""
         return len(self._waiting)
 
-    async def ask(self, item: Item) -> Answer:
+    def ask(self, item: Item) -> asyncio.Future[Answer]:
+        """What will be answered. To be awaited at once: who is canceled while it waits is passed over."""
         if len(self._waiting) >= self._most_waiting:
             raise StoreUnavailable("too many calls are waiting for the store")
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Call(item, answer, self._clock_s()))
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._look)
         # A lane that has been started but has not run yet will take this call too.
         if not self._starting and len(self._tasks) < self._lanes:
             self._starting = True
             self._tasks.add(asyncio.create_task(self._lane()))
-        return await answer
+        return answer
 
     async def _lane(self) -> None:
         self._starting = False
+        loop = asyncio.get_running_loop()
         try:
             while group := self._take():
+                unanswered = loop.call_later(self._longest_run_s, _refuse_all, group)
                 await self._answer(group)
+                unanswered.cancel()
         finally:
             # In the same breath as finding nobody waiting: a done-callback would come a moment later, and a call
             # made in between would count on a lane that has gone.
             self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
+    def _refuse_late(self) -> None:
+        """Refuse the calls that no lane has come for in time."""
+        oldest_s = self._clock_s() - self._longest_wait_s
+        while self._waiting and self._waiting[0].since_s < oldest_s:
+            _refuse(self._waiting.popleft().answer, StoreUnavailable("the store did not get to this call in time"))
+
+    def _look(self) -> None:
+        """Runs now and then while calls wait: all lanes may hang."""
+        self._refuse_late()
+        self._looking = asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._look) if self._waiting else None
+
     def _take(self) -> list[_Call[Item, Answer]]:
         """The next group; empty only if nobody waits any more."""
+        self._refuse_late()
         group: list[_Call[Item, Answer]] = []
-        oldest_s = self._clock_s() - self._longest_wait_s
         while self._waiting and len(group) < self._largest:
             call = self._waiting.popleft()
-            if call.since_s < oldest_s:
-                _refuse(call.answer, StoreUnavailable("the store did not get to this call in time"))
-            elif not call.answer.done():  # done: the caller was cancelled
+            if not call.answer.done():  # done: the caller was cancelled
                 group.append(call)
         return group
 
@@ -122,12 +148,17 @@ class Grouping(Generic[Item, Answer]):
                     call.answer.set_result(answer)
 
 
+def _refuse_all(group: Sequence[_Call[Any, Any]]) -> None:
+    for call in group:
+        _refuse(call.answer, StoreUnavailable("the store did not answer in time", perhaps_done=True))
+
+
 def _refuse(answer: "asyncio.Future[Answer]", error: Exception) -> None:
     """Each caller gets an error of its own: one raised in many tasks would gather all their tracebacks."""
     if answer.done():
         return
     if isinstance(error, StoreUnavailable):
-        own = StoreUnavailable(error.message)
+        own = StoreUnavailable(error.message, perhaps_done=error.perhaps_done)
         own.__cause__ = error.__cause__
         error = own
     answer.set_exception(error)

@@ -10,9 +10,9 @@ import msgspec
 from runtime.clock import Clock, now_utc
 from schemas.errors import InvalidInput, JobNotFound, StoreUnavailable
 from schemas.jobs import Job, Status, Terminal
-from stores.idempotency import KnownKey, judge
-from stores.seams import CANCELED, KEY_KEPT, KEY_LOCK, Admission, IdempotencyKey, JobKey
-from stores.storable import check_key, check_names, metadata_json, storable
+from stores.replays import KEY_KEPT, KEY_LEASE, KnownKey, resolve_replay
+from stores.seams import CANCELED, Admission, IdempotencyKey, JobKey
+from stores.validation import check_key, check_names, metadata_json, storable
 
 _INTEGERS: Final = 2**31
 
@@ -42,17 +42,27 @@ class MemoryJobs:
         now = self._clock()
         place = (job.tenant, idempotency.key)
         if place not in self._taken:
-            self._taken[place] = _Taken(KnownKey(idempotency.fingerprint, job.id, now + KEY_LOCK), now)
+            self._taken[place] = _Taken(KnownKey(idempotency.fingerprint, job.id, now + KEY_LEASE, job.id), now)
             self._jobs.setdefault(_key(job), job)
             return Admission(job, replayed=False)
         known = self._taken[place].known
-        answer = judge(known, idempotency, job, self._jobs.get(JobKey(job.tenant, known.job_id)), now)
-        if not isinstance(answer, Admission):
-            raise answer
-        if not answer.replayed:
-            self._jobs.setdefault(_key(answer.job), answer.job)
-            self._lock(place, now + KEY_LOCK)
-        return answer
+        stored = self._jobs.get(JobKey(job.tenant, known.job_id))
+        replay = resolve_replay(known, idempotency, stored, now)
+        if replay is not None:
+            return Admission(replay, replayed=True)
+        placed = stored or msgspec.structs.replace(job, id=known.job_id)
+        self._jobs.setdefault(_key(placed), placed)
+        self._hold(place, now + KEY_LEASE, job.id)
+        return Admission(placed, replayed=False)
+
+    async def recall(self, tenant: str, idempotency: IdempotencyKey) -> Job | None:
+        self._check_up()
+        check_key(idempotency)
+        taken = self._taken.get((tenant, idempotency.key))
+        if taken is None:
+            return None
+        stored = self._jobs.get(JobKey(tenant, taken.known.job_id))
+        return resolve_replay(taken.known, idempotency, stored, self._clock())
 
     async def insert_new(self, jobs: Sequence[Job]) -> None:
         self._check_up()
@@ -60,17 +70,24 @@ class MemoryJobs:
             if _fits(job) and _is_json(job.metadata):
                 self._jobs.setdefault(_key(job), job)
 
+    async def renew(self, job: Job, idempotency: IdempotencyKey) -> None:
+        self._check_up()
+        if self._held(job, idempotency) is not None:
+            self._hold((job.tenant, idempotency.key), self._clock() + KEY_LEASE, job.id)
+
     async def confirm(self, job: Job, idempotency: IdempotencyKey) -> None:
         self._check_up()
         taken = self._taken.get((job.tenant, idempotency.key))
         if taken is not None and taken.known.job_id == job.id:
-            self._lock((job.tenant, idempotency.key), None)
+            self._hold((job.tenant, idempotency.key), None, None)
+            self._jobs.setdefault(_key(job), job)
 
-    async def withdraw(self, job: Job) -> None:
+    async def withdraw(self, job: Job, idempotency: IdempotencyKey | None = None) -> None:
         self._check_up()
-        stored = self._jobs.get(_key(job))
+        job_id = job.id if idempotency is None else self._held(job, idempotency)
+        stored = None if job_id is None else self._jobs.get(JobKey(job.tenant, job_id))
         if stored is not None and stored.status is Status.QUEUED:
-            del self._jobs[_key(job)]
+            del self._jobs[_key(stored)]
 
     async def get(self, key: JobKey) -> Job | None:
         self._check_up()
@@ -126,9 +143,14 @@ class MemoryJobs:
             del self._taken[place]
         return len(old)
 
-    def _lock(self, place: tuple[str, str], until: datetime | None) -> None:
+    def _held(self, job: Job, idempotency: IdempotencyKey) -> str | None:
+        """The id that the key stands for, if it is held for this job."""
+        taken = self._taken.get((job.tenant, idempotency.key))
+        return taken.known.job_id if taken is not None and taken.known.holder == job.id else None
+
+    def _hold(self, place: tuple[str, str], until: datetime | None, holder: str | None) -> None:
         known, created_at = self._taken[place]
-        self._taken[place] = _Taken(msgspec.structs.replace(known, locked_until=until), created_at)
+        self._taken[place] = _Taken(msgspec.structs.replace(known, held_until=until, holder=holder), created_at)
 
     def _check_up(self) -> None:
         if self.down:

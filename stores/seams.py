@@ -5,8 +5,8 @@ Jobs are addressed by tenant and id: an id of another tenant is not found. A nam
 has a NUL character or half a surrogate pair in it, is not found either, and `InvalidInput` where it is to be written.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
@@ -14,8 +14,6 @@ import msgspec
 from schemas.errors import Canceled
 from schemas.jobs import Job, Status, Terminal
 
-KEY_LOCK: Final = timedelta(seconds=30)  # how long an unanswered request holds its idempotency key
-KEY_KEPT: Final = timedelta(hours=24)
 CANCELED: Final = Canceled("the job was canceled").body()  # the error of a job canceled before it ended
 
 
@@ -45,16 +43,24 @@ class Admission(msgspec.Struct, frozen=True):
 class Admissions(Protocol):
     """Where accepted jobs are written down. Concurrent calls share one grouped insert."""
 
-    async def insert(self, job: Job, idempotency: IdempotencyKey | None = None) -> Admission:
+    def insert(self, job: Job, idempotency: IdempotencyKey | None = None) -> Awaitable[Admission]:
         """Write a queued job; durable on return. A job id the store knows already is left alone, and is replayed.
 
-        With a key that is new, the key is taken together with the job, and is in flight until `confirm`, or for
-        `KEY_LOCK` if that never comes. With a known key: `IdempotencyMismatch` for another body, else
-        the first job again, replayed, once confirmed; `RequestInFlight` while in flight; and where
-        the lock ran out over a job that is still queued, that job, not replayed, under a new lock.
+        With a key that is new, the key is taken together with the job, and is in flight until `confirm`, or until
+        `KEY_LEASE` (see `stores.replays`) has passed since it was taken or renewed. With a known key:
+        `IdempotencyMismatch` for another body, else the first job again, replayed, once confirmed; `RequestInFlight`
+        while in flight; and where the lease ran out over a job that is still queued, that job, not replayed, under a
+        new lease.
         A key whose job was withdrawn gives that job's id again, at once.
 
-        A caller that is cancelled while it waits cannot know whether the job was written.
+        Raises `StoreUnavailable`, `perhaps_done` where the job may have been written; a caller that is cancelled cannot
+        know it either.
+        """
+
+    async def recall(self, tenant: str, idempotency: IdempotencyKey) -> Job | None:
+        """The job that a request with this key was answered with before; None where none was, or it is to be sent anew.
+
+        Raises `IdempotencyMismatch` and `RequestInFlight` as `insert` does. Writes nothing.
         """
 
     async def insert_new(self, jobs: Sequence[Job]) -> None:
@@ -63,11 +69,20 @@ class Admissions(Protocol):
         A job that no store can hold is left out, with a line in the log: its neighbours must not wait for ever.
         """
 
-    async def confirm(self, job: Job, idempotency: IdempotencyKey) -> None:
-        """The request with this key has been answered: from now on it is replayed."""
+    async def renew(self, job: Job, idempotency: IdempotencyKey) -> None:
+        """Hold the key for another `KEY_LEASE`, if it is still held for this `job`, as it was given to `insert`."""
 
-    async def withdraw(self, job: Job) -> None:
-        """Take back a job whose record could not be sent, if it is still queued. Its key keeps the job's id."""
+    async def confirm(self, job: Job, idempotency: IdempotencyKey) -> None:
+        """The request with this key has been answered with this `job`, as admitted: from now on it is replayed.
+
+        Where another request took the key over and withdrew the job meanwhile, the job is written again.
+        """
+
+    async def withdraw(self, job: Job, idempotency: IdempotencyKey | None = None) -> None:
+        """Take back what `insert`, called with the same, has written or may yet write, if the job is still queued.
+
+        A key keeps the job's id. Nothing is taken back once another request holds the key, or has been answered.
+        """
 
 
 class Jobs(Protocol):

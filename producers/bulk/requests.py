@@ -1,17 +1,14 @@
 """A job for the requests topic: what a direct producer writes, and the router reads."""
 
 from datetime import datetime, timedelta
-from typing import Final
 
 import msgspec
 
 from producers.bulk.lines import JobLine
 from schemas.errors import InvalidInput
+from schemas.jobs import DEFAULT_TIMEOUT_S
 from schemas.names import is_model_name, is_version
 from schemas.records import JOB_TYPE, Headers, OutRecord, timestamp
-
-# Where the gateway's default stands too; written into the record, so that the deadline is known to whoever waits.
-DEFAULT_TIMEOUT_S: Final = 600.0
 
 
 def request_record(topic: str, job_id: str, line: JobLine, now: datetime, source: str) -> OutRecord:

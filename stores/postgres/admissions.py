@@ -1,22 +1,20 @@
 """Where accepted jobs are written down."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 from runtime.clock import Clock, now_utc
 from schemas.errors import PenstockError, StoreUnavailable
 from schemas.jobs import Job
 from stores.grouping import Grouping
 from stores.postgres.batches import write_batch
-from stores.postgres.inserting import in_lock_order, insert_queued
-from stores.postgres.keyed import Answer, Keyed, answer_known, take_keys
+from stores.postgres.keyed import Answer, KeyedJob, answer_known, confirm, held_jobs, recall, renew, take_keys
 from stores.postgres.pool import Postgres
-from stores.postgres.reading import find, whole
-from stores.postgres.rows import Found, key_columns
+from stores.postgres.rows import StoredJob, find, in_lock_order, insert_queued, key_columns, with_result
 from stores.seams import Admission, IdempotencyKey, JobKey
-from stores.storable import check_key, check_names
+from stores.validation import check_key
 
 _WITHDRAW: Final = """
 with queued as (
@@ -28,23 +26,6 @@ with queued as (
 )
 delete from jobs j using queued where j.tenant = queued.tenant and j.id = queued.id
 """
-_CONFIRM: Final = """
-with taken as (
-    select k.tenant, k.key
-    from unnest($1::text[], $2::text[], $3::text[]) as asked (tenant, key, job_id)
-    join idempotency_keys k using (tenant, key, job_id)
-    order by k.tenant, k.key
-    for update of k
-)
-update idempotency_keys k set locked_until = null
-from taken where k.tenant = taken.tenant and k.key = taken.key
-"""
-
-
-class _Confirmed(NamedTuple):
-    tenant: str
-    key: str
-    job_id: str
 
 
 class PostgresAdmissions:
@@ -66,12 +47,13 @@ class PostgresAdmissions:
         self._inserting = Postgres(dsn, connections=insert_connections, timeout_s=timeout_s)
         self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s)
         self._clock = clock
-        self._inserts: Grouping[Job, Admission | Found] = Grouping(
+        self._inserts: Grouping[Job, Admission] = Grouping(
             self._insert_group, lanes=insert_connections, longest_wait_s=timeout_s
         )
-        self._keyed_inserts: Grouping[Keyed, Admission | Found] = Grouping(
+        self._keyed_inserts: Grouping[KeyedJob, Admission] = Grouping(
             self._insert_keyed_group, lanes=2, longest_wait_s=timeout_s
         )
+        self._renewals = Grouping(self._renew_group, lanes=1, longest_wait_s=timeout_s)
         self._confirms = Grouping(self._confirm_group, lanes=1, longest_wait_s=timeout_s)
         self._withdrawals = Grouping(self._withdraw_group, lanes=1, longest_wait_s=timeout_s)
         self._opened = AsyncExitStack()
@@ -80,7 +62,7 @@ class PostgresAdmissions:
         async with AsyncExitStack() as opening:
             for pool in (self._inserting, self._others):
                 await opening.enter_async_context(pool)
-            for calls in (self._inserts, self._keyed_inserts, self._confirms, self._withdrawals):
+            for calls in (self._inserts, self._keyed_inserts, self._renewals, self._confirms, self._withdrawals):
                 await opening.enter_async_context(calls)
             self._opened = opening.pop_all()
         return self
@@ -88,31 +70,35 @@ class PostgresAdmissions:
     async def __aexit__(self, *_: object) -> None:
         await self._opened.aclose()
 
-    async def insert(self, job: Job, idempotency: IdempotencyKey | None = None) -> Admission:
-        check_names(job)
-        answer: Admission | Found
+    def insert(self, job: Job, idempotency: IdempotencyKey | None = None) -> Awaitable[Admission]:
         if idempotency is None:
-            answer = await self._inserts.ask(job)
-        else:
-            check_key(idempotency)
-            answer = await self._keyed_inserts.ask(Keyed(job, idempotency))
-        return Admission(await whole(self._others, answer), replayed=True) if isinstance(answer, Found) else answer
+            return self._inserts.ask(job)
+        return self._keyed_inserts.ask(KeyedJob(job, idempotency))
 
     async def insert_new(self, jobs: Sequence[Job]) -> None:
         in_order = sorted(jobs, key=in_lock_order)
         await write_batch(self._others, in_order, insert_queued)
 
+    async def recall(self, tenant: str, idempotency: IdempotencyKey) -> Job | None:
+        check_key(idempotency)
+        async with self._others.connection() as connection:
+            stored = await recall(connection, tenant, idempotency, self._clock())
+        return None if stored is None else await with_result(self._others, stored)
+
+    async def renew(self, job: Job, idempotency: IdempotencyKey) -> None:
+        await self._renewals.ask(KeyedJob(job, idempotency))
+
     async def confirm(self, job: Job, idempotency: IdempotencyKey) -> None:
-        await self._confirms.ask(_Confirmed(job.tenant, idempotency.key, job.id))
+        await self._confirms.ask(KeyedJob(job, idempotency))
 
-    async def withdraw(self, job: Job) -> None:
-        await self._withdrawals.ask(JobKey(job.tenant, job.id))
+    async def withdraw(self, job: Job, idempotency: IdempotencyKey | None = None) -> None:
+        await self._withdrawals.ask((job, idempotency))
 
-    async def _insert_group(self, jobs: Sequence[Job]) -> Sequence[Answer]:
+    async def _insert_group(self, jobs: Sequence[Job]) -> Sequence[Admission | PenstockError]:
         async with self._inserting.connection() as connection:
             inserted = await insert_queued(connection, sorted(jobs, key=in_lock_order))
             if len(inserted) == len(jobs):
-                return [Admission(job, replayed=False) for job in jobs]
+                return [Admission(job, replayed=False) for job in jobs]  # nearly always
             found = await find(connection, {JobKey(job.tenant, job.id) for job in jobs})
         answers: list[Answer] = []
         for job in jobs:
@@ -122,9 +108,9 @@ class PostgresAdmissions:
                 answers.append(Admission(job, replayed=False))
             else:
                 answers.append(found.get(key) or StoreUnavailable("the job was withdrawn in this moment"))
-        return answers
+        return await self._whole(answers)
 
-    async def _insert_keyed_group(self, group: Sequence[Keyed]) -> Sequence[Answer]:
+    async def _insert_keyed_group(self, group: Sequence[KeyedJob]) -> Sequence[Admission | PenstockError]:
         now = self._clock()
         async with self._others.connection() as connection:
             taken = await take_keys(connection, group, now)
@@ -137,9 +123,19 @@ class PostgresAdmissions:
         rest = [number for number in range(len(group)) if number not in answers]
         if rest:
             answers.update(zip(rest, await self._answer_known([group[number] for number in rest], now), strict=True))
-        return [answers[number] for number in range(len(group))]
+        return await self._whole([answers[number] for number in range(len(group))])
 
-    async def _answer_known(self, group: Sequence[Keyed], now: datetime) -> Sequence[Answer]:
+    async def _whole(self, answers: Sequence[Answer]) -> Sequence[Admission | PenstockError]:
+        """The answers, with jobs that were found instead of inserted as replays."""
+        whole: list[Admission | PenstockError] = []
+        for answer in answers:
+            if isinstance(answer, StoredJob):
+                whole.append(Admission(await with_result(self._others, answer), replayed=True))
+            else:
+                whole.append(answer)
+        return whole
+
+    async def _answer_known(self, group: Sequence[KeyedJob], now: datetime) -> Sequence[Answer]:
         """What goes wrong here is these requests' alone: the keys taken a moment ago are taken."""
         try:
             async with self._others.transaction() as connection:
@@ -147,13 +143,26 @@ class PostgresAdmissions:
         except PenstockError as error:
             return [error] * len(group)
 
-    async def _confirm_group(self, group: Sequence[_Confirmed]) -> Sequence[None]:
-        tenants, keys, ids = (list(column) for column in zip(*group, strict=True))
+    async def _renew_group(self, group: Sequence[KeyedJob]) -> Sequence[None]:
         async with self._others.connection() as connection:
-            await connection.execute(_CONFIRM, tenants, keys, ids)
+            await renew(connection, group, self._clock())
         return [None] * len(group)
 
-    async def _withdraw_group(self, group: Sequence[JobKey]) -> Sequence[None]:
+    async def _confirm_group(self, group: Sequence[KeyedJob]) -> Sequence[None]:
         async with self._others.connection() as connection:
-            await connection.execute(_WITHDRAW, *key_columns(group))
+            await confirm(connection, group)
+        return [None] * len(group)
+
+    async def _withdraw_group(self, group: Sequence[tuple[Job, IdempotencyKey | None]]) -> Sequence[None]:
+        """Insert again, then delete: an insert that is still under way elsewhere is waited for, not missed."""
+        plain = [job for job, key in group if key is None]
+        keyed = [KeyedJob(job, key) for job, key in group if key is not None]
+        async with self._others.transaction() as connection:
+            withdrawn = [JobKey(job.tenant, job.id) for job in plain]
+            if keyed:
+                await take_keys(connection, keyed, self._clock())
+                withdrawn += await held_jobs(connection, keyed)
+            if plain:
+                await insert_queued(connection, sorted(plain, key=in_lock_order))
+            await connection.execute(_WITHDRAW, *key_columns(withdrawn))
         return [None] * len(group)

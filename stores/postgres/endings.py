@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from schemas.jobs import Job, Terminal
 from stores.postgres.batches import write_batch
 from stores.postgres.pool import Postgres
-from stores.postgres.rows import WITHOUT_RESULT, error_json, found, key_columns, unnest
-from stores.seams import KEY_KEPT, JobKey
-from stores.storable import storable
+from stores.postgres.rows import WITHOUT_RESULT, error_json, key_columns, read_row, unnest
+from stores.replays import KEY_KEPT
+from stores.seams import JobKey
+from stores.validation import storable
 
 if TYPE_CHECKING:
     from stores.postgres.pool import Connection
@@ -104,7 +105,7 @@ class PostgresEndings:
 
     async def overdue(self, now: datetime, limit: int) -> Sequence[Job]:
         rows = await self._postgres.fetch(_OVERDUE, now, limit)
-        return [found(row).job for row in rows]
+        return [read_row(row).job for row in rows]
 
     async def purge(self, now: datetime) -> int:
         purged = 0

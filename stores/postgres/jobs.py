@@ -9,10 +9,9 @@ from schemas.errors import JobNotFound
 from schemas.jobs import Job, Status
 from stores.grouping import Grouping
 from stores.postgres.pool import Postgres
-from stores.postgres.reading import find, whole
-from stores.postgres.rows import WITHOUT_RESULT, Found, error_json, found
+from stores.postgres.rows import WITHOUT_RESULT, StoredJob, error_json, find, read_row, with_result
 from stores.seams import CANCELED, JobKey
-from stores.storable import storable
+from stores.validation import storable
 
 _CREATED_AT: Final = "select created_at from jobs where tenant = $1 and id = $2"
 _CANCEL: Final = f"""
@@ -51,9 +50,9 @@ class PostgresJobs:
         if not storable(*key):
             return None
         read = await self._gets.ask(key)
-        return None if read is None else await whole(self._others, read)
+        return None if read is None else await with_result(self._others, read)
 
-    async def _get_group(self, keys: Sequence[JobKey]) -> Sequence[Found | None]:
+    async def _get_group(self, keys: Sequence[JobKey]) -> Sequence[StoredJob | None]:
         async with self._reading.connection() as connection:
             jobs = await find(connection, dict.fromkeys(keys))
         return [jobs.get(key) for key in keys]
@@ -65,7 +64,7 @@ class PostgresJobs:
         if after is not None:
             arguments += [await self._created_at(JobKey(tenant, after)), after]
         rows = await self._others.fetch(list_statement(status, from_cursor=after is not None), *arguments)
-        return [found(row).job for row in rows]
+        return [read_row(row).job for row in rows]
 
     async def _created_at(self, key: JobKey) -> datetime:
         row = await self._others.fetchrow(_CREATED_AT, *key) if storable(key.id) else None
@@ -78,7 +77,7 @@ class PostgresJobs:
         if not storable(*key):
             return None
         row = await self._others.fetchrow(_CANCEL, *key, now, error_json(CANCELED))
-        return await self.get(key) if row is None else found(row).job
+        return await self.get(key) if row is None else read_row(row).job
 
 
 def list_statement(status: Status | None, *, from_cursor: bool) -> str:

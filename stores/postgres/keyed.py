@@ -1,4 +1,4 @@
-"""Inserting jobs that come with idempotency keys: the job and its key are taken together, or neither is."""
+"""Jobs that come with idempotency keys: the job and its key are taken together, or neither is."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -8,18 +8,29 @@ import msgspec
 
 from schemas.errors import PenstockError, StoreUnavailable
 from schemas.jobs import Job
-from stores.idempotency import KnownKey, judge
-from stores.postgres.inserting import INSERTED, SELECTED, in_lock_order, insert_queued
-from stores.postgres.reading import find
-from stores.postgres.rows import QUEUED_COLUMNS, Found, queued_columns, unnest
-from stores.seams import KEY_LOCK, Admission, IdempotencyKey, JobKey
+from stores.postgres.rows import (
+    INSERTED,
+    QUEUED_COLUMNS,
+    SELECTED,
+    StoredJob,
+    find,
+    in_lock_order,
+    insert_queued,
+    queued_columns,
+    unnest,
+)
+from stores.replays import KEY_LEASE, KnownKey, resolve_replay
+from stores.seams import Admission, IdempotencyKey, JobKey
+from stores.validation import check_key
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from stores.postgres.pool import Connection
 
 
-class Keyed(NamedTuple):
-    """A job to be inserted under a key."""
+class KeyedJob(NamedTuple):
+    """A job that is asked for under a key. Its id says who holds the key, too: no two requests ask for the same."""
 
     job: Job
     asked: IdempotencyKey
@@ -31,14 +42,14 @@ class Keyed(NamedTuple):
 
 
 # A job found instead of inserted is replayed.
-Answer: TypeAlias = Admission | Found | PenstockError
+Answer: TypeAlias = Admission | StoredJob | PenstockError
 
 _TAKE: Final = f"""
 with asked as (
     select * from {unnest([*QUEUED_COLUMNS.values(), "text", "bytea"], 3)} as asked ({INSERTED}, key, fingerprint)
 ), taken as (
-    insert into idempotency_keys (tenant, key, fingerprint, job_id, created_at, locked_until)
-    select tenant, key, fingerprint, id, $1, $2 from asked
+    insert into idempotency_keys (tenant, key, fingerprint, job_id, holder, created_at, locked_until)
+    select tenant, key, fingerprint, id, id, $1, $2 from asked
     on conflict do nothing
     returning tenant, job_id as id
 ), inserted as (
@@ -48,26 +59,55 @@ with asked as (
 )
 select tenant, id from taken
 """
-_LOCK: Final = """
-select k.tenant, k.key, k.fingerprint, k.job_id, k.locked_until
+_KNOWN: Final = "k.tenant, k.key, k.fingerprint, k.job_id, k.locked_until, k.holder"
+_RECALL: Final = f"select {_KNOWN} from idempotency_keys k where k.tenant = $1 and k.key = $2"
+_LOCK: Final = f"""
+select {_KNOWN}
 from unnest($1::text[], $2::text[]) as asked (tenant, key) join idempotency_keys k using (tenant, key)
 order by k.tenant, k.key
 for update of k
 """
-_RELOCK: Final = """
-update idempotency_keys k set locked_until = $3
-from unnest($1::text[], $2::text[]) as asked (tenant, key)
+_TAKE_OVER: Final = """
+update idempotency_keys k set locked_until = $4, holder = asked.holder
+from unnest($1::text[], $2::text[], $3::text[]) as asked (tenant, key, holder)
 where k.tenant = asked.tenant and k.key = asked.key
+"""
+_HELD: Final = """
+select k.tenant, k.key, k.job_id
+from unnest($1::text[], $2::text[], $3::text[]) as asked (tenant, key, holder)
+join idempotency_keys k using (tenant, key, holder)
+order by k.tenant, k.key
+for update of k
+"""
+_RENEW: Final = f"""
+with held as ({_HELD})
+update idempotency_keys k set locked_until = $4 from held where k.tenant = held.tenant and k.key = held.key
+"""
+# Nearly always whoever took the key first is who answers. Where another took it over, it may have withdrawn the job.
+_CONFIRM: Final = """
+with answered as (
+    select k.tenant, k.key, k.job_id, k.holder
+    from unnest($1::text[], $2::text[], $3::text[]) as asked (tenant, key, job_id)
+    join idempotency_keys k using (tenant, key, job_id)
+    order by k.tenant, k.key
+    for update of k
+), released as (
+    update idempotency_keys k set locked_until = null, holder = null
+    from answered where k.tenant = answered.tenant and k.key = answered.key
+)
+select tenant, job_id from answered where holder <> job_id
 """
 
 
-async def take_keys(connection: "Connection", group: Sequence[Keyed], now: datetime) -> set[JobKey]:
+async def take_keys(connection: "Connection", group: Sequence[KeyedJob], now: datetime) -> set[JobKey]:
     """Insert the jobs whose keys are new, with their keys, in one statement. Returns which."""
+    for keyed in group:
+        check_key(keyed.asked)
     group = sorted(group, key=lambda keyed: keyed.place)
     rows = await connection.fetch(
         _TAKE,
         now,
-        now + KEY_LOCK,
+        now + KEY_LEASE,
         *queued_columns([keyed.job for keyed in group]),
         [keyed.asked.key for keyed in group],
         [keyed.asked.fingerprint for keyed in group],
@@ -75,49 +115,87 @@ async def take_keys(connection: "Connection", group: Sequence[Keyed], now: datet
     return {JobKey(*row) for row in rows}
 
 
-async def answer_known(connection: "Connection", group: Sequence[Keyed], now: datetime) -> Sequence[Answer]:
+async def answer_known(connection: "Connection", group: Sequence[KeyedJob], now: datetime) -> Sequence[Answer]:
     """Answer requests whose keys stood there before. To be called within a transaction: it locks them first."""
-    locked = await connection.fetch(_LOCK, *_places(keyed.place for keyed in group))
-    known = {(row["tenant"], row["key"]): KnownKey(*list(row)[2:]) for row in locked}
+    tenants, keys, _ = _columns(group)
+    locked = await connection.fetch(_LOCK, tenants, keys)
+    known = {(row["tenant"], row["key"]): _known_key(row) for row in locked}
     # A statement of its own: only one that starts under the locks sees what was committed before they were given.
     jobs = await find(connection, [JobKey(tenant, key.job_id) for (tenant, _), key in known.items()])
-    turn = _Turn(known, jobs, now)
-    answers = [turn.answer(keyed) for keyed in group]
-    if turn.relocked:
-        await connection.execute(_RELOCK, *_places(sorted(turn.relocked)), now + KEY_LOCK)
-    if turn.renewed:
-        await insert_queued(connection, sorted(turn.renewed, key=in_lock_order))
+    keys_locked = LockedKeys(known, jobs, now)
+    answers = [keys_locked.answer(keyed) for keyed in group]
+    if taken_over := sorted(keys_locked.taken_over.values(), key=lambda keyed: keyed.place):
+        await connection.execute(_TAKE_OVER, *_columns(taken_over), now + KEY_LEASE)
+    if keys_locked.renewed:
+        await insert_queued(connection, sorted(keys_locked.renewed, key=in_lock_order))
     return answers
 
 
-class _Turn:
+async def recall(connection: "Connection", tenant: str, asked: IdempotencyKey, now: datetime) -> StoredJob | None:
+    """The job that was answered under this key before, without locking anything."""
+    row = await connection.fetchrow(_RECALL, tenant, asked.key)
+    if row is None:
+        return None
+    known = _known_key(row)
+    stored = (await find(connection, [JobKey(tenant, known.job_id)])).get(JobKey(tenant, known.job_id))
+    return stored if resolve_replay(known, asked, stored.job if stored else None, now) else None
+
+
+async def renew(connection: "Connection", group: Sequence[KeyedJob], now: datetime) -> None:
+    """Prolong the leases of those keys that are still held for these jobs."""
+    await connection.execute(_RENEW, *_columns(group), now + KEY_LEASE)
+
+
+async def confirm(connection: "Connection", group: Sequence[KeyedJob]) -> None:
+    """Release the keys that were answered with these jobs; write again those jobs that others have withdrawn."""
+    perhaps_withdrawn = {JobKey(*row) for row in await connection.fetch(_CONFIRM, *_columns(group))}
+    jobs = {JobKey(keyed.job.tenant, keyed.job.id): keyed.job for keyed in group}
+    if again := [jobs[key] for key in sorted(perhaps_withdrawn)]:
+        await insert_queued(connection, again)
+
+
+async def held_jobs(connection: "Connection", group: Sequence[KeyedJob]) -> list[JobKey]:
+    """Lock the keys that are still held for these jobs. Returns the jobs that the keys stand for."""
+    return [JobKey(row["tenant"], row["job_id"]) for row in await connection.fetch(_HELD, *_columns(group))]
+
+
+class LockedKeys:
     """One group's look at the keys it has locked. Whoever comes first in the group changes them for the next."""
 
-    def __init__(self, known: dict[tuple[str, str], KnownKey], jobs: dict[JobKey, Found], now: datetime) -> None:
+    def __init__(self, known: dict[tuple[str, str], KnownKey], jobs: dict[JobKey, StoredJob], now: datetime) -> None:
         self._known = known
         self._jobs = jobs
         self._now = now
-        self.relocked: set[tuple[str, str]] = set()
+        self.taken_over: dict[tuple[str, str], KeyedJob] = {}
         self.renewed: list[Job] = []
 
-    def answer(self, keyed: Keyed) -> Answer:
+    def answer(self, keyed: KeyedJob) -> Answer:
         known = self._known.get(keyed.place)
         if known is None:
             return StoreUnavailable("the idempotency key ran out in this moment")
-        found = self._jobs.get(JobKey(keyed.job.tenant, known.job_id))
-        answer = judge(known, keyed.asked, keyed.job, found.job if found else None, self._now)
-        if not isinstance(answer, Admission):
-            return answer
-        if answer.replayed and found:
-            return found
-        if not found:
-            self.renewed.append(answer.job)
-        self._known[keyed.place] = msgspec.structs.replace(known, locked_until=self._now + KEY_LOCK)
-        self._jobs[JobKey(answer.job.tenant, answer.job.id)] = Found(answer.job, lacks_result=False)
-        self.relocked.add(keyed.place)
-        return answer
+        key = JobKey(keyed.job.tenant, known.job_id)
+        stored = self._jobs.get(key)
+        try:
+            replay = resolve_replay(known, keyed.asked, stored.job if stored else None, self._now)
+        except PenstockError as refusal:
+            return refusal
+        if stored and replay:
+            return stored
+        job = stored.job if stored else msgspec.structs.replace(keyed.job, id=known.job_id)
+        if not stored:
+            self.renewed.append(job)
+        self._known[keyed.place] = msgspec.structs.replace(known, held_until=self._now + KEY_LEASE)
+        self._jobs[key] = StoredJob(job, lacks_result=False)
+        self.taken_over[keyed.place] = keyed
+        return Admission(job, replayed=False)
 
 
-def _places(places: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
-    tenants, keys = zip(*places, strict=True)
-    return list(tenants), list(keys)
+def _known_key(row: "asyncpg.Record") -> KnownKey:
+    return KnownKey(row["fingerprint"], row["job_id"], row["locked_until"], row["holder"])
+
+
+def _columns(group: Iterable[KeyedJob]) -> tuple[list[str], list[str], list[str]]:
+    """The arrays of tenants, keys, and ids of the jobs."""
+    rows = [(keyed.job.tenant, keyed.asked.key, keyed.job.id) for keyed in group]
+    tenants, keys, ids = (list(column) for column in zip(*rows, strict=True))
+    return tenants, keys, ids

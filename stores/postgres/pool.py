@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
 
 import asyncpg
 
-from schemas.errors import ConfigurationError, InvalidInput, StoreUnavailable
+from runtime.logs import get_logger
+from schemas.errors import ConfigurationError, InvalidInput, PenstockError, StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,10 +18,13 @@ if TYPE_CHECKING:
     Connection: TypeAlias = PoolConnectionProxy[asyncpg.Record]
     _Pool: TypeAlias = asyncpg.Pool[asyncpg.Record]
 
+log = get_logger(__name__)
+
 # What one row brings upon its statement, whatever the state of the server.
 BAD_ROW: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 _FAILED: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+DRIVER_ERRORS: Final = (*BAD_ROW, *_FAILED)
 
 # Planned anew each time: a plan kept from when a table was small would scan it after it has grown, and planning
 # costs a group of calls next to nothing. No statement here is worth compiling.
@@ -46,14 +50,20 @@ def connecting() -> "Iterator[None]":
 
 
 @contextmanager
-def postgres_errors() -> "Iterator[None]":
+def postgres_errors(*, perhaps_done: bool = False) -> "Iterator[None]":
     """Raise `InvalidInput` for what a row brought upon itself, `StoreUnavailable` for all else, the cause kept."""
     try:
         yield
-    except BAD_ROW as error:
-        raise InvalidInput("a value does not fit the store") from error
-    except _FAILED as error:
-        raise StoreUnavailable("the database is not available") from error
+    except DRIVER_ERRORS as error:
+        raise translated(error, perhaps_done=perhaps_done) from error
+
+
+def translated(error: Exception, *, perhaps_done: bool = False) -> PenstockError:
+    if isinstance(error, BAD_ROW):
+        return InvalidInput("a value does not fit the store")
+    if isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError):
+        return StoreUnavailable("the database lacks migrations of this version: run `penstock migrate`")
+    return StoreUnavailable("the database is not available", perhaps_done=perhaps_done)
 
 
 class Postgres:
@@ -67,6 +77,9 @@ class Postgres:
         self._connections = connections
         self._timeout_s = timeout_s
         self._opened: _Pool | None = None
+        # Between two statements: giving a connection back to the pool and taking it again costs more than a statement.
+        self._spare: list[Connection] = []
+        self._waiting = 0
 
     async def __aenter__(self) -> Self:
         """Raises `StoreUnavailable` if nobody answers, `ConfigurationError` if the database does not let us in."""
@@ -86,17 +99,46 @@ class Postgres:
         if self._opened is not None:
             try:
                 async with asyncio.timeout(self._timeout_s):
+                    while self._spare:
+                        await self._release(self._spare.pop())
                     await self._opened.close()
             except (*_FAILED, TimeoutError):
                 self._opened.terminate()
 
     @asynccontextmanager
     async def connection(self) -> "AsyncIterator[Connection]":
+        """Raises `StoreUnavailable`; for what fails once there is a connection, `perhaps_done`."""
         if self._opened is None:
             raise StoreUnavailable("the store is not open")
-        with postgres_errors():
-            async with self._opened.acquire(timeout=self._timeout_s) as connection:
-                yield connection
+        connection = self._spare.pop() if self._spare else await self._acquire()
+        done = False
+        try:
+            yield connection
+            done = True
+        except DRIVER_ERRORS as error:
+            raise translated(error, perhaps_done=True) from error
+        finally:
+            if done and not self._waiting and not connection.is_closed():
+                self._spare.append(connection)
+            else:
+                await self._release(connection)
+
+    async def _acquire(self) -> "Connection":
+        assert self._opened is not None  # noqa: S101 - asked by the one caller
+        self._waiting += 1
+        try:
+            return await self._opened.acquire(timeout=self._timeout_s)
+        except _FAILED as error:
+            raise translated(error) from error
+        finally:
+            self._waiting -= 1
+
+    async def _release(self, connection: "Connection") -> None:
+        try:
+            if self._opened is not None:
+                await self._opened.release(connection)
+        except _FAILED:  # it is closed, and opened anew for the next who asks
+            log.debug("a connection could not be given back")
 
     @asynccontextmanager
     async def transaction(self) -> "AsyncIterator[Connection]":

@@ -1,4 +1,4 @@
-"""Jobs to columns and back."""
+"""Jobs as rows of Postgres: to columns and back, written as queued, found by their keys."""
 
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
@@ -10,10 +10,12 @@ from schemas.errors import ErrorBody
 from schemas.jobs import Answer, Job, Payload, Status
 from schemas.topics import LaneClass
 from stores.seams import JobKey
-from stores.storable import metadata_json
+from stores.validation import check_names, metadata_json
 
 if TYPE_CHECKING:
     import asyncpg
+
+    from stores.postgres.pool import Connection, Postgres
 
 # A result above this many bytes is not read together with others: a group of reads stays below 32 MiB.
 INLINE_RESULT_BYTES: Final = 64 * 1024
@@ -45,18 +47,8 @@ QUEUED_COLUMNS: Final = {
 }
 _QUEUED_GETTERS: Final = [attrgetter(name) for name in QUEUED_COLUMNS if name != "metadata"]
 
-_STATUSES: Final = {str(status): status for status in Status}
-_LANES: Final = {str(lane): lane for lane in LaneClass}
-_ANSWERS: Final = {str(answer): answer for answer in Answer}
-_error_decoder = msgspec.json.Decoder(ErrorBody)
-_metadata_decoder = msgspec.json.Decoder(dict[str, Any])
-
-
-class Found(NamedTuple):
-    """A job as a statement read it. `lacks_result`: it has one too large to come along."""
-
-    job: Job
-    lacks_result: bool
+INSERTED: Final = ", ".join(QUEUED_COLUMNS)
+SELECTED: Final = INSERTED.replace("metadata", "metadata::json")
 
 
 def unnest(columns: Iterable[str], first: int = 1) -> str:
@@ -65,8 +57,36 @@ def unnest(columns: Iterable[str], first: int = 1) -> str:
     return f"unnest({arrays})"
 
 
+_INSERT: Final = f"""
+insert into jobs ({INSERTED}, status)
+select {SELECTED}, 'queued' from {unnest(QUEUED_COLUMNS.values())} as asked ({INSERTED})
+on conflict do nothing
+returning tenant, id
+"""
+_SELECT: Final = f"""
+select {WITH_RESULT}
+from unnest($1::text[], $2::text[]) as k (tenant, id) join jobs j using (tenant, id)
+"""
+_SELECT_RESULT: Final = "select result, result_content_type, result_json_length from jobs where tenant = $1 and id = $2"
+
+_STATUSES: Final = {str(status): status for status in Status}
+_LANES: Final = {str(lane): lane for lane in LaneClass}
+_ANSWERS: Final = {str(answer): answer for answer in Answer}
+_error_decoder = msgspec.json.Decoder(ErrorBody)
+_metadata_decoder = msgspec.json.Decoder(dict[str, Any])
+
+
+class StoredJob(NamedTuple):
+    """A job as a statement read it. `lacks_result`: it has one too large to come along."""
+
+    job: Job
+    lacks_result: bool
+
+
 def queued_columns(jobs: Sequence[Job]) -> list[list[Any]]:
-    """The arrays for `QUEUED_COLUMNS`."""
+    """The arrays for `QUEUED_COLUMNS`. Raises `InvalidInput` where one of the jobs cannot be stored."""
+    for job in jobs:
+        check_names(job)
     columns = [list(map(getter, jobs)) for getter in _QUEUED_GETTERS]
     columns.append([metadata_json(job.metadata) if job.metadata else "{}" for job in jobs])
     return columns
@@ -84,7 +104,7 @@ def error_json(error: ErrorBody | None) -> str | None:
     return None if error is None else msgspec.json.encode(error).decode()
 
 
-def found(row: "asyncpg.Record") -> Found:
+def read_row(row: "asyncpg.Record") -> StoredJob:
     """A row of `WITH_RESULT` or `WITHOUT_RESULT`."""
     # fmt: off
     (tenant, job_id, model, version, lane, status, created_at, expires_at, rows, answer, variant, batch_id,
@@ -109,4 +129,32 @@ def found(row: "asyncpg.Record") -> Found:
         error=None if error is None else _error_decoder.decode(error),
         result=None if result is None else Payload(result, content_type, json_length),
     )
-    return Found(job, lacks_result=content_type is not None and result is None)
+    return StoredJob(job, lacks_result=content_type is not None and result is None)
+
+
+def in_lock_order(job: Job) -> tuple[str, str]:
+    """Statements that write many jobs do it in this order, so that two of them never wait for each other."""
+    return job.tenant, job.id
+
+
+async def insert_queued(connection: "Connection", jobs: Sequence[Job]) -> set[JobKey]:
+    """Write those of the jobs that are new, in the order of `jobs`. Returns which.
+
+    Waits for an insert of the same job that is still under way elsewhere.
+    """
+    rows = await connection.fetch(_INSERT, *queued_columns(jobs))
+    return {JobKey(*row) for row in rows}
+
+
+async def find(connection: "Connection", keys: Iterable[JobKey]) -> dict[JobKey, StoredJob]:
+    """Those of the jobs that exist, without the results that are too large to be read in a group."""
+    rows = await connection.fetch(_SELECT, *key_columns(keys))
+    return {JobKey(read.job.tenant, read.job.id): read for read in map(read_row, rows)}
+
+
+async def with_result(postgres: "Postgres", stored: StoredJob) -> Job:
+    """The job with its result, fetched by itself where it was too large to come along."""
+    if not stored.lacks_result:
+        return stored.job
+    row = await postgres.fetchrow(_SELECT_RESULT, stored.job.tenant, stored.job.id)
+    return stored.job if row is None else msgspec.structs.replace(stored.job, result=Payload(*row))

@@ -6,13 +6,16 @@ from pydantic import Field
 
 from runtime.process import ProcessSettings
 from runtime.settings import KafkaSettings, MemorySettings, PostgresSettings
+from schemas.jobs import DEFAULT_TIMEOUT_S
 from workers.router.submission import Limits
 
 WEEK_S: Final = 7 * 24 * 3600
 
 
 class RouterSettings(KafkaSettings, PostgresSettings, MemorySettings, ProcessSettings):
-    router_default_timeout_s: float = Field(600, ge=1, le=WEEK_S, description="a job's time where it names none")
+    router_default_timeout_s: float = Field(
+        DEFAULT_TIMEOUT_S, ge=1, le=WEEK_S, description="a job's time where it names none"
+    )
     router_max_timeout_s: float = Field(WEEK_S, ge=1, le=WEEK_S, description="longest time a job may ask for")
     router_batch_records: int = Field(500, ge=1, le=10_000, description="most records fetched at a time")
 

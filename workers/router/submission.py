@@ -10,7 +10,7 @@ import msgspec
 
 from schemas.document import FORMS
 from schemas.errors import InvalidInput, RequestError, Undecodable
-from schemas.jobs import Answer, Payload
+from schemas.jobs import DEFAULT_TIMEOUT_S, Answer, Payload
 from schemas.malformed import UTF8_BOM, did_you_mean
 from schemas.members import members as members_of
 from schemas.metadata import parse_metadata
@@ -34,7 +34,7 @@ _ENVELOPE: Final = frozenset({"input", *_BESIDE})
 class Limits(msgspec.Struct, frozen=True):
     """How long a job may take, in seconds from its record's time: where it names no time, and at most."""
 
-    default_timeout_s: float = 600.0
+    default_timeout_s: float = DEFAULT_TIMEOUT_S
     max_timeout_s: float = 7 * 24 * 3600.0
 
 

@@ -39,7 +39,7 @@ async def test_a_replay_shows_the_job_as_it_is_now(stores: Stores) -> None:
 
 async def test_a_request_in_flight_is_refused(stores: Stores, clock: Clock) -> None:
     await stores.admissions.insert(queued(), idempotency())
-    clock.forward(seconds=29)
+    clock.forward(seconds=0.9)
     with pytest.raises(RequestInFlight):
         await stores.admissions.insert(queued(), idempotency())
 
@@ -91,7 +91,7 @@ async def test_keys_belong_to_their_tenant(stores: Stores) -> None:
 async def test_a_withdrawn_jobs_key_gives_its_id_again_at_once(stores: Stores) -> None:
     first = queued(rows=1)
     await stores.admissions.insert(first, idempotency())
-    await stores.admissions.withdraw(first)
+    await stores.admissions.withdraw(first, idempotency())
     second = queued(rows=2)
     again = await stores.admissions.insert(second, idempotency())
     assert again == Admission(msgspec.structs.replace(second, id=first.id), replayed=False)
@@ -105,7 +105,7 @@ async def test_a_withdrawn_jobs_key_gives_its_id_again_at_once(stores: Stores) -
 async def test_of_many_retries_after_a_withdrawal_one_gets_the_job(stores: Stores) -> None:
     first = queued()
     await stores.admissions.insert(first, idempotency())
-    await stores.admissions.withdraw(first)
+    await stores.admissions.withdraw(first, idempotency())
     outcomes = await asyncio.gather(
         *(stores.admissions.insert(queued(), idempotency()) for _ in range(30)), return_exceptions=True
     )
@@ -117,46 +117,154 @@ async def test_a_withdrawn_job_that_ran_after_all_is_replayed(stores: Stores) ->
     """The send was thought to have failed, and had not: the job came back through the sink."""
     job = queued()
     await stores.admissions.insert(job, idempotency())
-    await stores.admissions.withdraw(job)
+    await stores.admissions.withdraw(job, idempotency())
     await stores.endings.finish([ended(job)])
     await stores.admissions.confirm(job, idempotency())
     replay = await stores.admissions.insert(queued(), idempotency())
     assert replay == Admission(await stores.found(job), replayed=True)
 
 
-async def test_the_lock_of_a_crashed_gateway_runs_out_and_the_same_job_is_sent_again(
+async def test_the_lease_of_a_crashed_gateway_runs_out_and_the_same_job_is_sent_again(
     stores: Stores, clock: Clock
 ) -> None:
     first = queued()
     await stores.admissions.insert(first, idempotency())
-    clock.forward(seconds=30)
+    clock.forward(seconds=1)
     retry = await stores.admissions.insert(queued(), idempotency())
     assert retry == Admission(first, replayed=False)
-    clock.forward(seconds=29)
+    clock.forward(seconds=0.9)
     with pytest.raises(RequestInFlight):
         await stores.admissions.insert(queued(), idempotency())
 
 
-async def test_of_many_retries_after_a_lock_ran_out_one_gets_the_job(stores: Stores, clock: Clock) -> None:
+async def test_of_many_retries_after_a_lease_ran_out_one_gets_the_job(stores: Stores, clock: Clock) -> None:
     first = queued()
     await stores.admissions.insert(first, idempotency())
-    clock.forward(seconds=30)
+    clock.forward(seconds=1)
     outcomes = await asyncio.gather(
         *(stores.admissions.insert(queued(), idempotency()) for _ in range(30)), return_exceptions=True
     )
     assert [outcome for outcome in outcomes if isinstance(outcome, Admission)] == [Admission(first, replayed=False)]
 
 
-async def test_a_job_that_started_before_its_lock_ran_out_is_replayed(stores: Stores, clock: Clock) -> None:
+async def test_a_job_that_started_before_its_lease_ran_out_is_replayed(stores: Stores, clock: Clock) -> None:
     """It has been sent, though nobody lived to say so."""
     job = queued()
     await stores.admissions.insert(job, idempotency())
     await stores.endings.mark_running([key_of(job)], NOW)
-    clock.forward(seconds=30)
+    clock.forward(seconds=1)
     replay = await stores.admissions.insert(queued(), idempotency())
     assert replay.replayed
     assert replay.job.id == job.id
     assert replay.job.status is Status.RUNNING
+
+
+async def test_a_renewed_lease_holds_the_key_for_as_long_as_it_is_renewed(stores: Stores, clock: Clock) -> None:
+    first = queued()
+    await stores.admissions.insert(first, idempotency())
+    for _ in range(5):
+        clock.forward(seconds=0.9)
+        await stores.admissions.renew(first, idempotency())
+        with pytest.raises(RequestInFlight):
+            await stores.admissions.insert(queued(), idempotency())
+    clock.forward(seconds=1)
+    assert await stores.admissions.insert(queued(), idempotency()) == Admission(first, replayed=False)
+
+
+async def test_who_lost_its_lease_to_a_retry_cannot_renew_it(stores: Stores, clock: Clock) -> None:
+    first, second = queued(), queued()
+    await stores.admissions.insert(first, idempotency())
+    clock.forward(seconds=1)
+    await stores.admissions.insert(second, idempotency())
+    clock.forward(seconds=0.9)
+    await stores.admissions.renew(first, idempotency())
+    clock.forward(seconds=0.1)
+    assert await stores.admissions.insert(queued(), idempotency()) == Admission(first, replayed=False)
+
+
+async def test_an_answered_key_is_held_by_nobody_who_renews_late(stores: Stores) -> None:
+    job = queued()
+    await stores.admissions.insert(job, idempotency())
+    await stores.admissions.confirm(job, idempotency())
+    await stores.admissions.renew(job, idempotency())
+    assert await stores.admissions.insert(queued(), idempotency()) == Admission(job, replayed=True)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_who_lost_its_lease_to_a_retry_cannot_withdraw_the_job(
+    stores: Stores, clock: Clock, answered: bool
+) -> None:
+    first = queued()
+    await stores.admissions.insert(first, idempotency())
+    clock.forward(seconds=1)
+    retry = await stores.admissions.insert(queued(), idempotency())
+    if answered:
+        await stores.admissions.confirm(retry.job, idempotency())
+    await stores.admissions.withdraw(first, idempotency())
+    assert await stores.found(first) == first
+
+
+async def test_a_withdrawal_by_a_retry_does_not_outlive_the_answer_of_whoever_it_took_the_key_from(
+    stores: Stores, clock: Clock
+) -> None:
+    first, second = queued(metadata={"a": 1}), queued()
+    await stores.admissions.insert(first, idempotency())
+    clock.forward(seconds=1)
+    await stores.admissions.insert(second, idempotency())
+    await stores.admissions.withdraw(second, idempotency())
+    await stores.admissions.confirm(first, idempotency())
+    assert await stores.found(first) == first
+    await stores.admissions.withdraw(second, idempotency())
+    assert await stores.admissions.insert(queued(), idempotency()) == Admission(first, replayed=True)
+
+
+async def test_an_answered_job_is_not_withdrawn_by_whoever_answered_it(stores: Stores) -> None:
+    job = queued()
+    await stores.admissions.insert(job, idempotency())
+    await stores.admissions.confirm(job, idempotency())
+    await stores.admissions.withdraw(job, idempotency())
+    assert await stores.found(job) == job
+
+
+async def test_the_job_of_a_renewed_key_is_withdrawn_by_who_asked_for_it(stores: Stores) -> None:
+    first, second = queued(), queued()
+    await stores.admissions.insert(first, idempotency())
+    await stores.admissions.withdraw(first, idempotency())
+    await stores.admissions.insert(second, idempotency())
+    await stores.admissions.withdraw(second, idempotency())
+    assert await stores.jobs.get(key_of(first)) is None
+
+
+async def test_withdrawing_what_was_never_written_leaves_no_job(stores: Stores) -> None:
+    job, plain = queued(), queued()
+    await stores.admissions.withdraw(job, idempotency())
+    await stores.admissions.withdraw(plain)
+    assert await stores.jobs.list("default", after=None, limit=10, status=None) == []
+
+
+async def test_recalling_an_unknown_key_finds_nothing_and_takes_nothing(stores: Stores) -> None:
+    assert await stores.admissions.recall("default", idempotency()) is None
+    job = queued()
+    assert await stores.admissions.insert(job, idempotency()) == Admission(job, replayed=False)
+
+
+async def test_an_answered_request_is_recalled_as_it_is_now(stores: Stores) -> None:
+    job = queued()
+    await stores.admissions.insert(job, idempotency())
+    await stores.admissions.confirm(job, idempotency())
+    await stores.endings.finish([ended(job, result=Payload(b"x" * 300_000, "application/octet-stream", 17))])
+    assert await stores.admissions.recall("default", idempotency()) == await stores.found(job)
+    with pytest.raises(IdempotencyMismatch):
+        await stores.admissions.recall("default", idempotency(body=b"another"))
+
+
+async def test_a_request_in_flight_is_not_recalled(stores: Stores, clock: Clock) -> None:
+    job = queued()
+    await stores.admissions.insert(job, idempotency())
+    with pytest.raises(RequestInFlight):
+        await stores.admissions.recall("default", idempotency())
+    clock.forward(seconds=1)
+    assert await stores.admissions.recall("default", idempotency()) is None
 
 
 async def test_confirming_an_unknown_key_does_nothing(stores: Stores) -> None:

@@ -4,6 +4,7 @@ import time
 import httpx
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from pydantic import SecretStr
 
 from gateway.settings import GatewaySettings
 from producers.kafka_publisher import KafkaPublisher
@@ -211,3 +212,16 @@ async def test_while_a_part_is_away_it_is_alive_not_ready_and_stops_at_once(
         refused = await client.post("/v1/jobs", json=SUBMIT)
         problem(refused, 503, "unavailable")
         assert refused.headers["retry-after"] == "1"
+
+
+async def test_a_database_that_is_not_migrated_is_named_with_the_command_that_helps(
+    environment: dict[str, str], prepared: GatewaySettings, fresh_postgres_dsn: str
+) -> None:
+    settings = configured(environment, postgres_dsn=SecretStr(fresh_postgres_dsn))
+    async with serving(settings) as client:
+
+        async def told() -> bool:
+            return "penstock migrate" in (await client.get("/readyz")).text
+
+        await eventually(told)
+        problem(await client.post("/v1/jobs", json=SUBMIT), 503, "store_unavailable")

@@ -3,17 +3,20 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import httpx
 
 from gateway.settings import GatewaySettings
+from penstock.embedded.ports import choose
 from tests.integration.gateway.conftest import answers
 from tests.unit.gateway.house import SUBMIT, problem
-from tests.waiting import eventually
+from tests.waiting import eventually, until
 
 WAIT = {"prefer": "wait=60"}
+RETRIES = 60
 
 
 @asynccontextmanager
@@ -91,3 +94,43 @@ async def test_a_process_that_waits_for_kafka_is_alive_and_ends_at_a_signal(envi
         words = await last_words(running)
     assert running.returncode == 0, words
     assert "Traceback" not in words
+
+
+async def test_after_a_gateway_was_killed_another_one_answers_retries_within_two_seconds(
+    environment: dict[str, str], prepared: GatewaySettings
+) -> None:
+    (port,) = choose(1)
+    other = environment | {"gateway_port": str(port), "public_base_url": f"http://127.0.0.1:{port}"}
+    many = httpx.Limits(max_connections=RETRIES)
+    async with (
+        process(environment) as running,
+        process(other),
+        httpx.AsyncClient(base_url=environment["public_base_url"], timeout=30, limits=many) as client,
+        httpx.AsyncClient(base_url=other["public_base_url"], timeout=30, limits=many) as elsewhere,
+    ):
+        await eventually(lambda: answers(client, "/readyz", 200), timeout_s=30)
+        await eventually(lambda: answers(elsewhere, "/readyz", 200), timeout_s=30)
+        first = [asyncio.create_task(keyed(client, number)) for number in range(RETRIES)]
+        await eventually(lambda: any(task.done() for task in first))
+        running.kill()
+        outcomes = await asyncio.gather(*first, return_exceptions=True)
+        cut_off = [number for number, outcome in enumerate(outcomes) if isinstance(outcome, httpx.TransportError)]
+        assert cut_off, "all were answered before the kill"
+        took_s = sorted(await asyncio.gather(*(until_accepted(elsewhere, number) for number in cut_off)))
+    assert took_s[int(len(took_s) * 0.99)] < 2.0, took_s[-5:]
+
+
+async def keyed(client: httpx.AsyncClient, number: int) -> httpx.Response:
+    return await client.post("/v1/jobs", json=SUBMIT, headers={"idempotency-key": f"{number}"})
+
+
+async def until_accepted(client: httpx.AsyncClient, number: int) -> float:
+    """Ask four times a second until the job is accepted. Returns how many seconds that took."""
+    began_s = time.monotonic()
+    while True:
+        asked_s = time.monotonic()
+        answer = await keyed(client, number)
+        assert answer.status_code in (202, 409), answer.text
+        if answer.status_code == 202:
+            return time.monotonic() - began_s
+        await until(asked_s + 0.25)

@@ -9,8 +9,12 @@ import pytest
 
 from penstock.embedded.elsewhere import Service
 from penstock.embedded.stack import EmbeddedStack
+from runtime.clock import now_utc
 from schemas.errors import InvalidInput, StoreUnavailable
 from stores.postgres import PostgresAdmissions, PostgresEndings, PostgresJobs, migrate
+from stores.postgres.keyed import KeyedJob, take_keys
+from stores.postgres.rows import insert_queued
+from stores.seams import IdempotencyKey
 from tests.contracts.stores.building import NOW, ended, idempotency, key_of, queued
 from tests.integration.stores.gate import Gate
 from tests.waiting import eventually
@@ -42,7 +46,10 @@ async def test_every_call_says_that_the_store_is_away_and_works_when_it_is_back(
             lambda: admissions.insert(queued(), idempotency(queued().id)),
             lambda: admissions.insert_new([queued()]),
             lambda: admissions.confirm(job, idempotency()),
+            lambda: admissions.renew(job, idempotency()),
+            lambda: admissions.recall("default", idempotency()),
             lambda: admissions.withdraw(job),
+            lambda: admissions.withdraw(job, idempotency()),
             lambda: jobs.get(key_of(job)),
             lambda: jobs.list("default", after=None, limit=10, status=None),
             lambda: jobs.cancel(key_of(job), NOW),
@@ -159,7 +166,7 @@ async def test_a_key_that_waits_does_not_hold_up_jobs_without_one(migrated_postg
             transaction = blocker.transaction()
             await transaction.start()
             await blocker.execute("select from idempotency_keys for update")
-            waiting = [asyncio.create_task(admissions.insert(queued(), idempotency())) for _ in range(5)]
+            waiting = [asyncio.ensure_future(admissions.insert(queued(), idempotency())) for _ in range(5)]
             admitted = await asyncio.gather(*(admissions.insert(queued()) for _ in range(100)))
             assert len(admitted) == 100
             assert not any(task.done() for task in waiting)
@@ -172,7 +179,7 @@ async def test_a_key_that_waits_does_not_hold_up_jobs_without_one(migrated_postg
 
 async def test_a_cut_off_caller_leaves_its_neighbours_their_answers(migrated_postgres_dsn: str) -> None:
     async with PostgresAdmissions(migrated_postgres_dsn) as admissions, PostgresJobs(migrated_postgres_dsn) as jobs:
-        inserting = [asyncio.create_task(admissions.insert(queued())) for _ in range(50)]
+        inserting = [asyncio.ensure_future(admissions.insert(queued())) for _ in range(50)]
         for task in inserting[::2]:
             task.cancel()
         await asyncio.wait(inserting)
@@ -189,3 +196,31 @@ async def test_an_integer_beyond_its_column_is_refused_alone(migrated_postgres_d
         refused = outcomes[1]
         assert isinstance(refused, InvalidInput)
         assert refused.__cause__ is not None
+
+
+@pytest.mark.parametrize("key", [None, idempotency()])
+async def test_a_withdrawal_waits_for_an_insert_that_is_still_under_way(
+    migrated_postgres_dsn: str, key: IdempotencyKey | None
+) -> None:
+    job = queued()
+    other = await asyncpg.connect(migrated_postgres_dsn)
+    try:
+        async with PostgresAdmissions(migrated_postgres_dsn) as admissions, PostgresJobs(migrated_postgres_dsn) as jobs:
+            transaction = other.transaction()
+            await transaction.start()
+            if key is None:
+                await insert_queued(other, [job])  # type: ignore[arg-type]
+            else:
+                await take_keys(other, [KeyedJob(job, key)], now_utc())  # type: ignore[arg-type]
+            withdrawing = asyncio.create_task(admissions.withdraw(job, key))
+            await eventually(lambda: somebody_waits(other))
+            await transaction.commit()
+            await withdrawing
+            assert await jobs.get(key_of(job)) is None
+    finally:
+        await other.close()
+
+
+async def somebody_waits(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
+    waiting: bool = await connection.fetchval("select exists (select from pg_locks where not granted)")
+    return waiting

@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 import orjson
 
+from gateway.answers import Links
 from gateway.app import GatewayApp
 from gateway.in_flight import InFlight
 from gateway.lane_depth import LaneDepths
-from gateway.links import Links
 from gateway.model_life import ModelLife
 from gateway.services import Services
 from gateway.settings import GatewaySettings
@@ -104,6 +104,7 @@ class House:
         checks: Mapping[str, Check] | None = None,
         hints: Mapping[str, Check] | None = None,
         catalog: Catalog | None = None,
+        answered_within_s: float = 20.0,
         **settings: Any,
     ) -> None:
         self.settings = GatewaySettings(public_base_url=BASE_URL, **settings)
@@ -115,19 +116,28 @@ class House:
         self.waiters = Waiters(
             self.store, self.signals, limit=self.settings.gateway_max_waiters, slow_s=slow_s, fast_s=0.01
         )
-        self.submissions = Submissions(self.store, self.log, self.settings.topics, delays=lambda: iter([0.0] * 3))
         self.depths = LaneDepths(self.settings.gateway_max_lane_depth)
         self.budget = MemoryBudget(self.settings.memory_budget_bytes)
         self.in_flight = InFlight(self.settings.gateway_max_in_flight)
+        self.submissions = Submissions(
+            self.settings,
+            self.catalog,
+            self.depths,
+            self.store,
+            self.log,
+            InputReader(self.budget),
+            lambda: NOW,
+            delays=lambda: iter([0.0] * 3),
+            answered_within_s=answered_within_s,
+            late_write_s=0.0,
+        )
         self.services = Services(
             settings=self.settings,
             links=Links(self.settings.public_base_url),
             catalog=self.catalog,
             life=ModelLife(self.log, self.settings.topics, self.catalog, self.states, lambda: NOW),
-            depths=self.depths,
             budget=self.budget,
             in_flight=self.in_flight,
-            reader=InputReader(self.budget),
             submissions=self.submissions,
             jobs=self.store,
             signals=self.signals,

@@ -5,7 +5,8 @@ import httpx
 import pytest
 
 from schemas.errors import JobError, OutcomeUnknown, QueueUnavailable, StoreUnavailable
-from tests.unit.gateway.house import INPUT, SUBMIT, House, encoded, problem
+from schemas.versions import CatalogSnapshot
+from tests.unit.gateway.house import DIGITS, INPUT, SUBMIT, House, encoded, entry, opened, problem
 
 KEY = {"idempotency-key": '"order-17"'}
 VOLATILE = {"idempotency-replayed"}
@@ -118,3 +119,40 @@ async def test_two_keys_in_one_request_are_refused(client: httpx.AsyncClient) ->
     headers = [("idempotency-key", "a"), ("idempotency-key", "b")]
     answer = await client.post("/v1/jobs", content=encoded(SUBMIT), headers=headers)
     problem(answer, 400, "invalid_request", "Idempotency-Key")
+
+
+async def test_a_request_that_was_answered_is_answered_again_after_its_model_has_gone(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    first = await client.post("/v1/jobs", json=SUBMIT, headers=KEY)
+    house.catalog.snapshot = CatalogSnapshot()
+    problem(await client.post("/v1/jobs", json=SUBMIT), 404, "model_not_found", "model")
+    same(first, await client.post("/v1/jobs", json=SUBMIT, headers=KEY))
+    other = await client.post("/v1/jobs", json=SUBMIT | {"timeout_s": 5}, headers=KEY)
+    problem(other, 422, "idempotency_mismatch", "Idempotency-Key")
+
+
+async def test_a_request_that_was_answered_is_answered_again_while_its_lane_is_full() -> None:
+    house = House(gateway_max_lane_depth=1)
+    async with opened(house) as client:
+        first = await client.post("/v1/jobs", json=SUBMIT, headers=KEY)
+        problem(await client.post("/v1/jobs", json=SUBMIT, headers={"idempotency-key": "another"}), 429, "lane_full")
+        same(first, await client.post("/v1/jobs", json=SUBMIT, headers=KEY))
+
+
+async def test_a_request_that_was_answered_is_answered_again_after_its_models_signature_has_changed(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    first = await client.post("/v1/jobs", json=SUBMIT, headers=KEY)
+    house.catalog.snapshot = CatalogSnapshot().with_entry(entry("vector", "3", DIGITS))
+    assert (await client.post("/v1/jobs", json=SUBMIT)).status_code == 400
+    same(first, await client.post("/v1/jobs", json=SUBMIT, headers=KEY))
+
+
+async def test_a_store_that_cannot_say_whether_a_refused_request_was_answered_is_told(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    await client.post("/v1/jobs", json=SUBMIT, headers=KEY)
+    house.catalog.snapshot = CatalogSnapshot()
+    house.store.fail_next.append(StoreUnavailable("gone"))
+    problem(await client.post("/v1/jobs", json=SUBMIT, headers=KEY), 503, "store_unavailable")

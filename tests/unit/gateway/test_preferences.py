@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.preferences import Preferences, parse_preferences
+from gateway.requests import Preferences, parse_preferences
 
 
 @pytest.mark.parametrize(

@@ -294,7 +294,7 @@ async def test_an_insert_of_unknown_outcome_is_taken_back(
 
     async def insert_and_lose_the_answer(*given: Any) -> Any:
         await insert(*given)
-        raise StoreUnavailable("no answer in time")
+        raise StoreUnavailable("no answer in time", perhaps_done=True)
 
     monkeypatch.setattr(house.store, "insert", insert_and_lose_the_answer)
     problem(await client.post("/v1/jobs", json=SUBMIT), 503, "store_unavailable")
@@ -305,7 +305,7 @@ async def test_an_insert_of_unknown_outcome_is_taken_back(
 async def test_a_row_that_the_store_never_takes_back_is_given_up(
     house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def withdraw(_: Any) -> None:
+    async def withdraw(*_: Any) -> None:
         raise StoreUnavailable("gone")
 
     monkeypatch.setattr(house.store, "withdraw", withdraw)

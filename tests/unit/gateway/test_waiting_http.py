@@ -201,6 +201,8 @@ async def test_beyond_the_limit_nobody_waits() -> None:
             poll = await client.get(f"/v1/jobs/{job_id}", headers=WAIT)
             events = await client.get(f"/v1/jobs/{job_id}/events")
         assert [submit.status_code, poll.status_code, poll.json()["done"]] == [202, 200, False]
+        assert "preference-applied" not in submit.headers
+        assert "preference-applied" not in poll.headers
         problem(events, 503, "unavailable")
         await house.finish(job_id)
         assert (await first).json()["done"] is True

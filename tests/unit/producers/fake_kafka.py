@@ -7,6 +7,7 @@ from typing import Any
 from aiokafka.errors import KafkaError
 
 BATCH_RECORDS = 100
+NOT_ENCODABLE = b"not encodable"
 
 
 class FakeCluster:
@@ -23,17 +24,23 @@ class FakeClient:
         self.cluster = FakeCluster({})
         self.on_broker = topics
         self.reachable = True
+        self.hangs = False
         self.asked_for: set[str] = set()
         self.updates = 0
 
     def add_topic(self, topic: str) -> None:
         self.asked_for.add(topic)
 
-    async def force_metadata_update(self) -> bool:
+    def force_metadata_update(self) -> "asyncio.Future[bool]":
+        """Answered at once, or never where the broker `hangs`."""
         self.updates += 1
+        updated: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        if self.hangs:
+            return updated
         if self.reachable:
             self.cluster.topics = {name: self.on_broker[name] for name in self.asked_for & self.on_broker.keys()}
-        return self.reachable
+        updated.set_result(self.reachable)
+        return updated
 
 
 class FakeBatch:
@@ -41,6 +48,8 @@ class FakeBatch:
         self.values: list[bytes | None] = []
 
     def append(self, *, timestamp: None, key: bytes | None, value: bytes | None, headers: Any) -> object | None:
+        if value == NOT_ENCODABLE:
+            raise TypeError("a fault of the client")
         if len(self.values) == BATCH_RECORDS:
             return None
         self.values.append(value)
@@ -54,6 +63,7 @@ class FakeProducer:
         self.client = FakeClient(topics)
         self.sent: list[tuple[str, int, list[bytes | None]]] = []
         self.hold = False
+        self.takes_nothing = False
         self.held: deque[asyncio.Future[None]] = deque()
         self.failures: deque[Exception | None] = deque()
         self.refuses: set[bytes] = set()
@@ -78,6 +88,8 @@ class FakeProducer:
             failure = self.refusal
         if failure is not None:
             raise failure
+        if self.takes_nothing:
+            await asyncio.Event().wait()
         self.sent.append((topic, partition, batch.values))
         if self.hold:
             self.held.append(acknowledged)

@@ -1,7 +1,9 @@
 """Batching, outcomes and bounds of the publisher, over a client that does as it is told."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 from aiokafka.errors import (
@@ -13,12 +15,13 @@ from aiokafka.errors import (
 )
 
 import producers.kafka_publisher
+import producers.partition_queue
 from producers.kafka_publisher import KafkaPublisher, partition_of
 from producers.topics import DEAD_LETTER_ROOM_BYTES
 from runtime.settings import KafkaSettings
 from schemas.errors import OutcomeUnknown, PayloadTooLarge, PenstockError, QueueUnavailable, TopicMissing
 from schemas.records import OutRecord
-from tests.unit.producers.fake_kafka import FakeProducer
+from tests.unit.producers.fake_kafka import NOT_ENCODABLE, FakeProducer
 from tests.waiting import eventually
 
 LIMIT = 64 * 1024
@@ -35,6 +38,23 @@ def kafka(monkeypatch: pytest.MonkeyPatch) -> FakeProducer:
 async def publisher(kafka: FakeProducer) -> AsyncIterator[KafkaPublisher]:
     async with KafkaPublisher(KafkaSettings(max_record_bytes=LIMIT), max_unacknowledged=10) as opened:
         yield opened
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limits of time, made so short that a test can wait for them."""
+    monkeypatch.setattr(producers.kafka_publisher, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(producers.kafka_publisher, "QUEUED_AT_MOST_S", 0.1)
+    monkeypatch.setattr(producers.kafka_publisher, "UNANSWERED_AT_MOST_S", 0.2)
+    monkeypatch.setattr(producers.partition_queue, "STUCK_AFTER_S", 0.1)
+    monkeypatch.setattr(producers.partition_queue, "UNANSWERED_AT_MOST_S", 0.2)
+
+
+@contextmanager
+def no_waiting() -> Iterator[None]:
+    began_s = time.monotonic()
+    yield
+    assert time.monotonic() - began_s < 0.05
 
 
 def record(value: bytes, topic: str = "single", key: bytes | None = None) -> OutRecord:
@@ -179,6 +199,7 @@ async def test_partitions_are_looked_up_once_and_again_after_a_failure(
 
     kafka.failures.append(NotLeaderForPartitionError())
     await publisher.publish_all(records(b"3"))
+    assert kafka.client.updates == 2
     await publisher.publish_all(records(b"4"))
     assert kafka.client.updates == 2
 
@@ -206,6 +227,101 @@ async def test_beyond_the_bound_callers_wait_for_room(kafka: FakeProducer, publi
     kafka.acknowledge()
     assert not any(await full)
     assert await waiting == [None]
+
+
+async def test_without_room_callers_are_told_in_time(
+    kafka: FakeProducer, publisher: KafkaPublisher, short: None
+) -> None:
+    kafka.hold = True
+    await begun(publisher, *(b"%d" % n for n in range(10)))
+    (outcome,) = await publisher.publish_all(records(b"late"))
+    assert type(outcome) is QueueUnavailable
+
+
+async def test_what_waits_behind_a_batch_without_answer_is_refused_as_not_written(
+    kafka: FakeProducer, publisher: KafkaPublisher, short: None
+) -> None:
+    kafka.hold = True
+    first = await begun(publisher, b"1")
+    await eventually(lambda: kafka.held)
+    later = await begun(publisher, b"2", b"3")
+
+    assert [type(outcome) for outcome in await later] == [QueueUnavailable, QueueUnavailable]
+    assert [type(outcome) for outcome in await first] == [OutcomeUnknown]
+    assert [values for _, _, values in kafka.sent] == [[b"1"]], "what was refused is never sent"
+
+
+async def test_while_a_batch_has_no_answer_others_are_refused_at_once(
+    kafka: FakeProducer, publisher: KafkaPublisher, short: None
+) -> None:
+    kafka.hold = True
+    await (await begun(publisher, b"1"))
+    with no_waiting():
+        (outcome,) = await publisher.publish_all(records(b"2"))
+    assert type(outcome) is QueueUnavailable
+    kafka.hold = False
+    kafka.acknowledge()
+    await eventually(lambda: not publisher._sending)
+    assert not any(await publisher.publish_all(records(b"3")))
+
+
+async def test_after_a_failure_one_batch_tries_and_the_others_are_refused_until_it_has_come_through(
+    kafka: FakeProducer, publisher: KafkaPublisher
+) -> None:
+    kafka.failures.append(NotLeaderForPartitionError())
+    await publisher.publish_all(records(b"1"))
+    kafka.hold = True
+    probe = await begun(publisher, b"2", b"3")
+    await eventually(lambda: kafka.held)
+    with no_waiting():
+        (outcome,) = await publisher.publish_all(records(b"4"))
+    assert type(outcome) is QueueUnavailable
+    kafka.acknowledge()
+    assert await probe == [None, None]
+    kafka.hold = False
+    assert not any(await publisher.publish_all(records(b"5")))
+
+
+async def test_a_client_that_never_takes_a_batch_has_not_written_it(
+    kafka: FakeProducer, publisher: KafkaPublisher, short: None
+) -> None:
+    kafka.takes_nothing = True
+    (outcome,) = await publisher.publish_all(records(b"1"))
+    assert type(outcome) is QueueUnavailable
+
+
+async def test_a_broker_that_does_not_say_whether_a_topic_is_there_is_given_up(
+    kafka: FakeProducer, publisher: KafkaPublisher, short: None
+) -> None:
+    kafka.client.hangs = True
+    (outcome,) = await publisher.publish_all([record(b"1", "unheard.of")])
+    assert type(outcome) is QueueUnavailable
+
+
+async def test_a_record_that_cannot_be_encoded_is_refused_alone_and_leaves_its_partition_free(
+    kafka: FakeProducer, publisher: KafkaPublisher
+) -> None:
+    outcomes = await publisher.publish_all(records(b"1", NOT_ENCODABLE, b"2"))
+    assert [type(outcome) for outcome in outcomes] == [type(None), PenstockError, type(None)]
+    assert not any(await publisher.publish_all(records(b"3")))
+
+
+async def test_a_client_that_makes_no_batch_leaves_its_partition_free(
+    kafka: FakeProducer, publisher: KafkaPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(kafka, "create_batch", lambda: 1 / 0)
+        (outcome,) = await publisher.publish_all(records(b"1"))
+        assert isinstance(outcome, QueueUnavailable)
+    assert not any(await publisher.publish_all(records(b"2")))
+
+
+async def test_leaving_tells_those_who_still_wait(kafka: FakeProducer, short: None) -> None:
+    kafka.hold = True
+    async with KafkaPublisher(KafkaSettings()) as publisher:
+        task = await begun(publisher, b"1")
+        await eventually(lambda: kafka.held)
+    assert [type(outcome) for outcome in await task] == [OutcomeUnknown]
 
 
 async def test_a_cancelled_caller_disturbs_nobody(kafka: FakeProducer, publisher: KafkaPublisher) -> None:

@@ -68,7 +68,7 @@ async def test_while_every_lane_is_busy_calls_gather(store: Doubling) -> None:
     async with Grouping(store, lanes=2) as calls:
         asked = []
         for number in range(1, 11):
-            asked.append(asyncio.create_task(calls.ask(number)))
+            asked.append(asyncio.ensure_future(calls.ask(number)))
             await eventually(lambda number=number: len(store.groups) >= min(number, 2))  # type: ignore[misc]
         store.let.set()
         assert await asyncio.gather(*asked) == [2 * number for number in range(1, 11)]
@@ -136,12 +136,35 @@ async def test_a_mistake_in_the_store_reaches_every_caller_and_ends_no_lane(stor
         assert await calls.ask(3) == 6
 
 
+async def test_a_call_that_no_lane_comes_for_is_refused_although_the_lanes_hang(store: Doubling) -> None:
+    store.let.clear()
+    async with Grouping(store, lanes=1, longest_wait_s=0.05) as calls:
+        running = asyncio.ensure_future(calls.ask(1))
+        await eventually(lambda: store.groups)
+        with pytest.raises(StoreUnavailable) as refused:
+            await asyncio.wait_for(calls.ask(2), 2)
+        assert not refused.value.perhaps_done, "it was certainly not run"
+        store.let.set()
+        assert await running == 2
+
+
+async def test_a_group_that_takes_too_long_goes_on_and_its_callers_are_told(store: Doubling) -> None:
+    store.let.clear()
+    async with Grouping(store, lanes=1, longest_run_s=0.05) as calls:
+        with pytest.raises(StoreUnavailable) as refused:
+            await asyncio.wait_for(calls.ask(1), 2)
+        assert refused.value.perhaps_done
+        store.let.set()
+        assert await calls.ask(2) == 4
+    assert store.groups == [[1], [2]]
+
+
 async def test_too_many_waiting_calls_are_refused_at_once(store: Doubling) -> None:
     store.let.clear()
     async with Grouping(store, lanes=1, most_waiting=2) as calls:
-        running = asyncio.create_task(calls.ask(1))
+        running = asyncio.ensure_future(calls.ask(1))
         await eventually(lambda: store.groups)
-        waiting = [asyncio.create_task(calls.ask(number)) for number in (2, 3)]
+        waiting = [asyncio.ensure_future(calls.ask(number)) for number in (2, 3)]
         with pytest.raises(StoreUnavailable):
             await asyncio.gather(*waiting, calls.ask(4))
         store.let.set()
@@ -153,12 +176,12 @@ async def test_calls_that_waited_too_long_are_refused_and_not_run(store: Doublin
     now_s = 0.0
     store.let.clear()
     async with Grouping(store, lanes=1, longest_wait_s=5, clock_s=lambda: now_s) as calls:
-        running = asyncio.create_task(calls.ask(1))
+        running = asyncio.ensure_future(calls.ask(1))
         await eventually(lambda: store.groups)
-        early = asyncio.create_task(calls.ask(2))
+        early = asyncio.ensure_future(calls.ask(2))
         await eventually(lambda: calls.waiting == 1)
         now_s = 3.0
-        late = asyncio.create_task(calls.ask(3))
+        late = asyncio.ensure_future(calls.ask(3))
         await eventually(lambda: calls.waiting == 2)
         now_s = 6.0
         store.let.set()
@@ -172,9 +195,9 @@ async def test_calls_that_waited_too_long_are_refused_and_not_run(store: Doublin
 async def test_what_a_canceled_caller_asked_is_not_run(store: Doubling) -> None:
     store.let.clear()
     async with Grouping(store, lanes=1) as calls:
-        running = asyncio.create_task(calls.ask(1))
+        running = asyncio.ensure_future(calls.ask(1))
         await eventually(lambda: store.groups)
-        gone, kept = (asyncio.create_task(calls.ask(number)) for number in (2, 3))
+        gone, kept = (asyncio.ensure_future(calls.ask(number)) for number in (2, 3))
         await eventually(lambda: calls.waiting == 2)
         gone.cancel()
         await asyncio.wait([gone])
@@ -187,7 +210,7 @@ async def test_what_a_canceled_caller_asked_is_not_run(store: Doubling) -> None:
 async def test_a_caller_canceled_while_its_group_runs_hurts_nobody(store: Doubling) -> None:
     store.let.clear()
     async with Grouping(store, lanes=1) as calls:
-        asked = [asyncio.create_task(calls.ask(number)) for number in (1, 2, 0)]
+        asked = [asyncio.ensure_future(calls.ask(number)) for number in (1, 2, 0)]
         await eventually(lambda: store.groups)
         asked[0].cancel()
         asked[2].cancel()
@@ -198,9 +221,9 @@ async def test_a_caller_canceled_while_its_group_runs_hurts_nobody(store: Doubli
 async def test_leaving_waits_for_running_groups_and_refuses_the_rest(store: Doubling) -> None:
     store.let.clear()
     async with Grouping(store, lanes=1) as calls:
-        running = asyncio.create_task(calls.ask(1))
+        running = asyncio.ensure_future(calls.ask(1))
         await eventually(lambda: store.groups)
-        waiting = asyncio.create_task(calls.ask(2))
+        waiting = asyncio.ensure_future(calls.ask(2))
         await eventually(lambda: calls.waiting == 1)
         asyncio.get_running_loop().call_soon(store.let.set)
     assert await running == 2

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from schemas.errors import InvalidInput
-from stores.storable import metadata_json, storable
+from stores.validation import metadata_json, storable
 
 texts = some.text(some.characters(exclude_categories=["Cs"]))
 scalars = some.none() | some.booleans() | some.integers(-(2**63), 2**64 - 1) | texts

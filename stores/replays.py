@@ -1,0 +1,46 @@
+"""What a request with a known idempotency key gets. Pure: the stores look up, this decides."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from schemas.errors import IdempotencyMismatch, RequestInFlight
+from schemas.jobs import Job, Status
+from stores.seams import IdempotencyKey
+
+# How long a request holds its idempotency key unless it renews its lease: a retry need not wait longer than this for
+# a gateway that was killed. Renewed so often that a process may be late by more than half of it.
+KEY_LEASE: Final = timedelta(seconds=1)
+KEY_RENEWED_EVERY_S: Final = 0.3
+KEY_KEPT: Final = timedelta(hours=24)
+
+
+class KnownKey(msgspec.Struct, frozen=True):
+    """A key as the store holds it.
+
+    `held_until` is when the lease of the request that is being answered runs out, `holder` the id that this request
+    asked for. Both are None once a request was answered.
+    """
+
+    fingerprint: bytes
+    job_id: str
+    held_until: datetime | None
+    holder: str | None = None
+
+
+def resolve_replay(known: KnownKey, asked: IdempotencyKey, stored: Job | None, now: datetime) -> Job | None:
+    """The job to be answered again; None where the job is to be sent, under the id that the key keeps.
+
+    `stored` is the job the key was taken for, if it is there. Raises `IdempotencyMismatch` and `RequestInFlight`.
+    """
+    if known.fingerprint != asked.fingerprint:
+        raise IdempotencyMismatch("this idempotency key came with another body before", param="Idempotency-Key")
+    if stored is None:  # withdrawn; under the same id a record that was sent after all makes no second job
+        return None
+    if known.held_until is None:
+        return stored
+    if known.held_until > now:
+        raise RequestInFlight("the first request with this idempotency key is still being answered")
+    # Whoever was answering is gone. A job still queued has perhaps never been sent; any other has.
+    return None if stored.status is Status.QUEUED else stored

@@ -1,0 +1,183 @@
+"""However long Postgres or Kafka take, a submit is answered in time, and what was refused is taken back."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+import gateway.leases
+import gateway.submit_endpoint
+from schemas.errors import OutcomeUnknown, QueueUnavailable, StoreUnavailable
+from tests.unit.gateway.house import LIVE, SUBMIT, House, opened, problem
+from tests.waiting import eventually
+
+KEY = {"idempotency-key": "order-17"}
+
+
+@pytest.fixture
+def house() -> House:
+    return House(answered_within_s=0.1)
+
+
+class Held:
+    """A call of the house's parts that waits until it is let go."""
+
+    def __init__(self, call: Any) -> None:
+        self.call = call
+        self.entered, self.go_on = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, *given: Any) -> Any:
+        self.entered.set()
+        await self.go_on.wait()
+        return await self.call(*given)
+
+
+@pytest.fixture
+async def publishing(house: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Held]:
+    held = Held(house.log.publish)
+    monkeypatch.setattr(house.log, "publish", held)
+    yield held
+    held.go_on.set()
+    await house.submissions.drain()
+
+
+async def test_a_queue_that_never_answers_does_not_keep_a_submit_waiting(
+    house: House, client: httpx.AsyncClient, publishing: Held
+) -> None:
+    problem(await asyncio.wait_for(client.post("/v1/jobs", json=SUBMIT), 5), 503, "outcome_unknown")
+    publishing.go_on.set()
+    await house.submissions.drain()
+    (job,) = (await client.get("/v1/jobs")).json()["data"]
+    assert [record.id for record in house.records()] == [job["id"]], "both were written after all"
+
+
+async def test_a_row_that_came_too_late_is_not_sent_and_taken_back(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inserting = Held(house.store.insert)
+    monkeypatch.setattr(house.store, "insert", inserting)
+    problem(await asyncio.wait_for(client.post("/v1/jobs", json=SUBMIT), 5), 503, "outcome_unknown")
+    inserting.go_on.set()
+    await house.submissions.drain()
+    assert house.records() == []
+    assert (await client.get("/v1/jobs")).json()["data"] == []
+    assert house.depths.depth(LIVE) == 0
+
+
+async def test_a_key_stays_held_for_as_long_as_its_request_is_under_way(
+    house: House, client: httpx.AsyncClient, publishing: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway.leases, "KEY_RENEWED_EVERY_S", 0.01)
+    renewals = 0
+    renew = house.store.renew
+
+    async def counted(*given: Any) -> None:
+        nonlocal renewals
+        renewals += 1
+        await renew(*given)
+
+    monkeypatch.setattr(house.store, "renew", counted)
+    request = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT, headers=KEY))
+    await eventually(lambda: renewals >= 3)
+    publishing.go_on.set()
+    await request
+    await house.submissions.drain()
+    again = await client.post("/v1/jobs", json=SUBMIT, headers=KEY)
+    assert again.headers["idempotency-replayed"] == "true"
+
+
+async def test_a_store_that_fails_to_renew_does_not_hurt_the_submit(
+    house: House, client: httpx.AsyncClient, publishing: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway.leases, "KEY_RENEWED_EVERY_S", 0.01)
+    failed = asyncio.Event()
+
+    async def fail(*_: Any) -> None:
+        failed.set()
+        raise StoreUnavailable("gone")
+
+    monkeypatch.setattr(house.store, "renew", fail)
+    request = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT, headers=KEY))
+    await failed.wait()
+    publishing.go_on.set()
+    assert (await request).status_code == 202
+
+
+async def test_what_was_perhaps_written_is_taken_back_twice(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database may carry the statement out behind the first withdrawal."""
+    given_back: list[Any] = []
+    withdraw, insert = house.store.withdraw, house.store.insert
+
+    async def withdraw_then_write(job: Any, key: Any = None) -> None:
+        await withdraw(job, key)
+        if not given_back:
+            await insert(job, key)
+        given_back.append(job.id)
+
+    async def lose(*_: Any) -> Any:
+        raise StoreUnavailable("no answer in time", perhaps_done=True)
+
+    monkeypatch.setattr(house.store, "withdraw", withdraw_then_write)
+    monkeypatch.setattr(house.store, "insert", lose)
+    problem(await client.post("/v1/jobs", json=SUBMIT), 503, "store_unavailable")
+    await house.submissions.drain()
+    assert len(given_back) == 2
+    assert (await client.get("/v1/jobs")).json()["data"] == []
+
+
+async def test_what_was_certainly_not_written_is_not_taken_back(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: Any) -> None:
+        pytest.fail("there is nothing to take back")
+
+    monkeypatch.setattr(house.store, "withdraw", fail)
+    house.store.fail_next.append(StoreUnavailable("gone"))
+    problem(await client.post("/v1/jobs", json=SUBMIT), 503, "store_unavailable")
+    await house.submissions.drain()
+
+
+@pytest.mark.parametrize(
+    ("failure", "depth"), [(QueueUnavailable("gone"), 0), (RuntimeError("ours"), 0), (OutcomeUnknown("no answer"), 1)]
+)
+async def test_a_lane_does_not_count_what_was_certainly_not_sent(
+    house: House, client: httpx.AsyncClient, failure: Any, depth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: Any) -> None:
+        raise failure
+
+    monkeypatch.setattr(house.log, "publish", fail)
+    assert (await client.post("/v1/jobs", json=SUBMIT)).status_code >= 500
+    assert house.depths.depth(LIVE) == depth
+
+
+async def test_a_lane_does_not_count_what_the_store_refused(house: House, client: httpx.AsyncClient) -> None:
+    house.store.fail_next.append(StoreUnavailable("gone"))
+    await client.post("/v1/jobs", json=SUBMIT)
+    assert house.depths.depth(LIVE) == 0
+
+
+async def test_a_lane_counts_a_request_that_is_said_twice_once(house: House, client: httpx.AsyncClient) -> None:
+    for _ in range(2):
+        await client.post("/v1/jobs", json=SUBMIT, headers=KEY)
+    assert house.depths.depth(LIVE) == 1
+
+
+async def test_stopping_waits_for_what_is_half_done_no_longer_than_it_may(house: House, publishing: Held) -> None:
+    async with opened(house) as client:
+        await client.post("/v1/jobs", json=SUBMIT)
+        async with asyncio.timeout(5):
+            await house.submissions.drain(0.05)
+
+
+async def test_a_waiting_submit_is_answered_although_the_store_hangs(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway.submit_endpoint, "READ_GRACE_S", 0.05)
+    monkeypatch.setattr(house.store, "get", Held(house.store.get))
+    answer = await asyncio.wait_for(client.post("/v1/jobs", json=SUBMIT, headers={"prefer": "wait=1"}), 5)
+    assert (answer.status_code, answer.json()["status"]) == (202, "queued")

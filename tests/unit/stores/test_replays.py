@@ -1,0 +1,48 @@
+"""What a request with a known idempotency key gets."""
+
+from datetime import timedelta
+
+import msgspec
+import pytest
+
+from schemas.errors import IdempotencyMismatch, RequestInFlight
+from schemas.jobs import Status
+from stores.replays import KnownKey, resolve_replay
+from stores.seams import IdempotencyKey
+from tests.contracts.stores.building import NOW, queued
+
+STORED = queued(id="job_first", rows=1)
+SAME = IdempotencyKey("key", b"body")
+IN_FLIGHT = KnownKey(b"body", "job_first", NOW + timedelta(microseconds=1), "job_first")
+RUN_OUT = KnownKey(b"body", "job_first", NOW, "job_first")
+ANSWERED = KnownKey(b"body", "job_first", None)
+
+
+@pytest.mark.parametrize("known", [IN_FLIGHT, RUN_OUT, ANSWERED])
+@pytest.mark.parametrize("stored", [STORED, None])
+def test_another_body_is_always_refused(known: KnownKey, stored: object) -> None:
+    with pytest.raises(IdempotencyMismatch):
+        resolve_replay(known, IdempotencyKey("key", b"other"), STORED if stored else None, NOW)
+
+
+@pytest.mark.parametrize("known", [IN_FLIGHT, RUN_OUT, ANSWERED])
+def test_a_withdrawn_job_is_to_be_sent_anew(known: KnownKey) -> None:
+    assert resolve_replay(known, SAME, None, NOW) is None
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_an_answered_request_is_replayed_whatever_became_of_its_job(status: Status) -> None:
+    stored = msgspec.structs.replace(STORED, status=status)
+    assert resolve_replay(ANSWERED, SAME, stored, NOW) == stored
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_a_request_in_flight_is_refused_whatever_became_of_its_job(status: Status) -> None:
+    with pytest.raises(RequestInFlight):
+        resolve_replay(IN_FLIGHT, SAME, msgspec.structs.replace(STORED, status=status), NOW)
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_after_the_lease_ran_out_only_a_queued_job_is_sent_again(status: Status) -> None:
+    stored = msgspec.structs.replace(STORED, status=status)
+    assert resolve_replay(RUN_OUT, SAME, stored, NOW) == (None if status is Status.QUEUED else stored)

@@ -1,0 +1,163 @@
+"""Counts what a piece of work visits at run time: files, functions, tasks, and how often it comes back to a file.
+
+    python -m tools.road                 one submit through a whole gateway, on embedded services
+    python -m tools.road --names         the same, with every function in the order of the first visit
+
+Other work is counted from Python: `await trace(work, packages)`, where `work` is an async function that does it once.
+"""
+
+import argparse
+import asyncio
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, NamedTuple
+
+import httpx
+
+REPOSITORY: Final = Path(__file__).resolve().parent.parent
+PACKAGES: Final = ("schemas", "runtime", "stores", "producers", "gateway", "workers", "penstock")
+
+
+class Road(NamedTuple):
+    """`entries`: each file with the function entered there, whenever one is entered; a coroutine that goes on, too."""
+
+    entries: list[tuple[str, str]]
+    tasks: list[str]
+
+    @property
+    def visits(self) -> list[str]:
+        """The files in the order of the visits."""
+        files = [file for file, _ in self.entries]
+        return [file for place, file in enumerate(files) if place == 0 or files[place - 1] != file]
+
+    @property
+    def files(self) -> list[str]:
+        return list(dict.fromkeys(self.visits))
+
+    @property
+    def functions(self) -> list[tuple[str, str]]:
+        return list(dict.fromkeys(self.entries))
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.files)} files, {len(self.functions)} functions, {len(self.tasks)} tasks, "
+            f"{len(self.visits)} visits to files, {len(self.visits) - len(self.files)} of them returns"
+        )
+
+
+async def trace(
+    work: Callable[[], Awaitable[object]],
+    packages: Collection[str] = PACKAGES,
+    *,
+    repository: Path = REPOSITORY,
+    times: int = 15,
+) -> Road:
+    """The shortest road of `times`: what runs beside the work now and then is then not among it."""
+    await work()  # what is done once only is no part of the road
+    roads = []
+    for _ in range(times):
+        with _listening(packages, repository) as road:
+            await work()
+        roads.append(road)
+    return min(roads, key=lambda road: len(road.visits))
+
+
+@contextmanager
+def _listening(packages: Collection[str], repository: Path) -> Iterator[Road]:
+    roots = tuple(f"{repository / package}/" for package in packages)
+    road = Road([], [])
+
+    def listen(frame: FrameType, event: str, _: object) -> None:
+        code = frame.f_code
+        if event == "call" and code.co_filename.startswith(roots):
+            road.entries.append((str(Path(code.co_filename).relative_to(repository)), code.co_qualname))
+
+    def count(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> "asyncio.Task[Any]":
+        code = getattr(work, "cr_code", None)
+        if code is not None and code.co_filename.startswith(roots):
+            road.tasks.append(code.co_qualname)
+        return asyncio.Task(work, loop=loop, **options)
+
+    loop = asyncio.get_running_loop()
+    before = loop.get_task_factory()
+    loop.set_task_factory(count)
+    threading.setprofile(listen)
+    sys.setprofile(listen)
+    try:
+        yield road
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+        loop.set_task_factory(before)
+
+
+async def submit_road() -> Road:
+    """One submit, from the socket to its 202, with Kafka, Postgres and Valkey behind."""
+    from gateway.main import serve  # noqa: PLC0415 - `trace` needs none of these
+    from gateway.settings import GatewaySettings  # noqa: PLC0415
+    from penstock.embedded.ports import LOOPBACK, choose  # noqa: PLC0415
+    from penstock.embedded.stack import EmbeddedStack  # noqa: PLC0415
+    from producers.kafka_publisher import KafkaPublisher  # noqa: PLC0415
+    from producers.topics import base_topics, ensure_topics, lane_topics  # noqa: PLC0415
+    from schemas.catalog import encode_entry  # noqa: PLC0415
+    from schemas.records import OutRecord  # noqa: PLC0415
+    from schemas.topics import Lane, LaneClass  # noqa: PLC0415
+    from stores.postgres import migrate  # noqa: PLC0415
+    from tests.unit.gateway.house import SUBMIT, VECTOR, entry  # noqa: PLC0415
+    from tests.waiting import eventually  # noqa: PLC0415
+
+    async with EmbeddedStack(None) as services:
+        (port,) = choose(1)
+        url = f"http://{LOOPBACK}:{port}"
+        settings = GatewaySettings(
+            kafka_bootstrap_servers=services.kafka_bootstrap_servers,
+            postgres_dsn=services.postgres_dsn,
+            redis_url=services.redis_url,
+            gateway_host=LOOPBACK,
+            gateway_port=port,
+            public_base_url=url,
+        )
+        await migrate(services.postgres_dsn)
+        lanes = [Lane("vector", "1", cls) for cls in LaneClass]
+        await ensure_topics(settings, [*base_topics(settings, 1), *lane_topics(settings, lanes, 1)])
+        async with KafkaPublisher(settings) as publisher:
+            announced = entry("vector", "1", VECTOR)
+            await publisher.publish(OutRecord(settings.topics.catalog, announced.key, encode_entry(announced), []))
+        stop = asyncio.Event()
+        serving = asyncio.create_task(serve(settings, stop))
+        async with httpx.AsyncClient(base_url=url) as client:
+
+            async def is_ready() -> bool:
+                try:
+                    return (await client.get("/readyz")).status_code == 200
+                except httpx.TransportError:
+                    return False
+
+            async def submit() -> None:
+                assert (await client.post("/v1/jobs", json=SUBMIT)).status_code == 202  # noqa: S101
+
+            await eventually(is_ready, timeout_s=30)
+            road = await trace(submit)
+        stop.set()
+        await serving
+        return road
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--names", action="store_true", help="name every function that is visited")
+    names = parser.parse_args().names
+    road = asyncio.run(submit_road())
+    print(road)  # noqa: T201 - a command
+    if names:
+        for file, function in road.functions:
+            print(f"  {file}  {function}")  # noqa: T201
+        print("tasks:", ", ".join(road.tasks))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()
