@@ -114,9 +114,7 @@ async def test_a_list_takes_the_queries_that_its_schema_allows_and_no_others(
     "value",
     [{"instances": [[1, 2]]}, {"features": {"age": 1, "height": 2}}, {"instances": [[1, 2]], "parameters": {"k": 1}}],
 )
-async def test_inputs_fit_their_schema_and_others_do_not(
-    document: dict[str, Any], value: dict[str, Any]
-) -> None:
+async def test_inputs_fit_their_schema_and_others_do_not(document: dict[str, Any], value: dict[str, Any]) -> None:
     fits(document, "Input", value)
     with pytest.raises(ValidationError):
         fits(document, "Input", value | {"lane": "bulk"})
