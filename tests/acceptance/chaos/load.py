@@ -181,6 +181,13 @@ def _asked_to_wait_s(answer: httpx.Response | httpx.TransportError) -> float:
     return float(told) * random.uniform(0.75, 1.25)  # noqa: S311 - scatter
 
 
+def _code(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["error"]["code"])
+    except (ValueError, KeyError):  # of the server below the gateway, which knows no problems
+        return answer.reason_phrase
+
+
 def _refusal(answer: httpx.Response | httpx.TransportError) -> str:
     if isinstance(answer, httpx.Response):
         return (
