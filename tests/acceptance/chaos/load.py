@@ -23,6 +23,8 @@ PASSING = frozenset({409, 429, 502, 503, 504})
 NO_CONNECTION = "no connection"
 NO_ANSWER = "no answer"
 CUT_OFF = "cut off"
+# What a client meets at a gateway that is gone, or is starting. The next one may well serve.
+OF_GATEWAYS = frozenset({NO_CONNECTION, CUT_OFF, "503 unavailable"})
 # Every so many-th client of an open loop asks once more after it was accepted, as one does who lost the answer.
 FORGETFUL = 20
 
@@ -46,7 +48,7 @@ class Cut(NamedTuple):
     @property
     def by_the_gateway_alone(self) -> bool:
         """Whether nothing else stood in the way, as Kafka or Postgres may."""
-        return self.refusals <= {NO_CONNECTION, str(httpx.codes.CONFLICT)}
+        return self.refusals <= OF_GATEWAYS | {"409 request_in_flight"}
 
 
 class Load:
@@ -154,7 +156,8 @@ class Load:
                 raise GaveUp(f"job {number} was refused: {answer.status_code} {answer.text}")
             if time.monotonic() - began > PATIENCE_S:
                 raise GaveUp(f"job {number} was not accepted within {PATIENCE_S:g} s: {refusal}")
-            await until(time.monotonic() + max(delay_s, _asked_to_wait_s(answer)))
+            asked_s = 0 if refusal in OF_GATEWAYS else _asked_to_wait_s(answer)
+            await until(time.monotonic() + max(delay_s, asked_s))
 
     async def attempt(self, number: int, wait_s: int, turn: int = 0) -> httpx.Response | httpx.TransportError:
         """Ask once: the gateway whose turn it is. Returns the error where the connection was lost or not to be had."""
@@ -178,9 +181,18 @@ def _asked_to_wait_s(answer: httpx.Response | httpx.TransportError) -> float:
     return float(told) * random.uniform(0.75, 1.25)  # noqa: S311 - scatter
 
 
+def _code(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["error"]["code"])
+    except (ValueError, KeyError):  # of the server below the gateway, which knows no problems
+        return answer.reason_phrase
+
+
 def _refusal(answer: httpx.Response | httpx.TransportError) -> str:
     if isinstance(answer, httpx.Response):
-        return str(answer.status_code)
+        return (
+            f"{answer.status_code} {answer.json()['error']['code']}" if answer.status_code in PASSING else answer.text
+        )
     if isinstance(answer, httpx.TimeoutException):
         return NO_ANSWER
     return NO_CONNECTION if isinstance(answer, httpx.ConnectError) else CUT_OFF
