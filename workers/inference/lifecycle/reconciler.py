@@ -79,7 +79,7 @@ class ModelReconciler:
         self._known: dict[str, ServedSpec] = {}
         self._failed: dict[str, ServedSpec] = {}
         self._leaving: set[Service] = set()
-        self._wrong: set[str] = set()
+        self._wrong: list[ModelSlot] = []
         self._out: dict[str, Iterator[float]] = {}  # with the delays until it is loaded again
         self._asked: set[str] = set()
         self._heard = asyncio.Event()
@@ -90,9 +90,9 @@ class ModelReconciler:
         self._asked.add(key.decode("utf-8", "replace"))
         self._heard.set()
 
-    def take_out(self, name: str) -> None:
+    def take_out(self, resident: ModelSlot) -> None:
         """Serve the version no more, since it answers wrongly, until a fresh load answers rightly."""
-        self._wrong.add(name)
+        self._wrong.append(resident)
         self._heard.set()
 
     @property
@@ -144,7 +144,7 @@ class ModelReconciler:
         asked, self._asked = self._asked, set()
         # Who asks for a version says that it is complete.
         sight = sight._replace(ready=sight.ready | (asked & sight.now.found.keys()))
-        self._out = {name: delays for name, delays in self._out.items() if name in sight.there}
+        self._forget_out(sight)
         to_do = changes(self._known, self._failed, sight, self._wanted)
         for name in to_do.leave:
             await self._stop_serving(name)
@@ -207,14 +207,22 @@ class ModelReconciler:
                 log.warning("the catalog could not be told", model=name, reason=error.message)
 
     def _take_out_wrong(self) -> None:
-        wrong, self._wrong = self._wrong, set()
-        for name in wrong & self._served.keys():
+        wrong, self._wrong = self._wrong, []
+        for name, version in list(self._served.items()):
+            if version.resident not in wrong:
+                continue
             log.error("a model is taken out of service, since it answers wrongly", model=name)
             self._failed[name] = self._known.pop(name)
             self._retire(self._served.pop(name))
             self._out[name] = delays_s(FIRST_RELOAD_S, LAST_RELOAD_S)
             self._try_again_later(name)
         metrics.OUT_OF_SERVICE.set(len(self._out))
+
+    def _forget_out(self, sight: StableSnapshot) -> None:
+        """Versions that are gone, or that nobody is to serve, are not missed."""
+        found = sight.now.found
+        unloaded = {name for name in self._out if name in found and is_unloaded(self._wanted(found[name].version))}
+        self._out = {name: delays for name, delays in self._out.items() if name in sight.there - unloaded}
 
     def _try_again_later(self, name: str) -> None:
         if name in self._out:
