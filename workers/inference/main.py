@@ -126,7 +126,7 @@ class Worker:
     def _take_out(self, loop: asyncio.AbstractEventLoop, slot: ModelSlot) -> None:
         """Called in the thread in which models run."""
         if self._roster is not None:
-            loop.call_soon_threadsafe(self._roster.take_out, slot.name)
+            loop.call_soon_threadsafe(self._roster.take_out, slot)
 
     def _publisher(self) -> KafkaPublisher:
         return KafkaPublisher(self._settings, compression=self._settings.worker_result_compression)

@@ -111,15 +111,20 @@ class Shop:
         self.weights = weights
         self.diary: list[str] = []
         self.announcements = Announcements(self.diary)
+        self.slots: dict[str, ModelSlot] = {}
         self._patterns = patterns
         self.roster = ModelReconciler(
             RepositoryWatch(ModelRepository(root, installed("onnxruntime", "tokenizers")), patterns),
             weights,
             self.announcements,
-            lambda resident: Lanes(resident, self.diary),
+            self._serve,
             side,
             interval_s=0.01,
         )
+
+    def _serve(self, resident: ModelSlot) -> Lanes:
+        self.slots[resident.name] = resident
+        return Lanes(resident, self.diary)
 
     async def start(self) -> None:
         await self.roster.start()
@@ -374,8 +379,10 @@ async def test_a_version_that_answers_wrongly_is_left_and_served_again_after_a_f
     write_model(tmp_path)
     async with following(tmp_path) as shop:
         loaded = len(shop.load.made)
-        shop.roster.take_out("digits/1")
+        wrong = shop.slots["digits/1"]
+        shop.roster.take_out(wrong)
         await shop.wrote("leave digits/1", "announce digits/1", "serve digits/1")
+        shop.roster.take_out(wrong)  # which is no longer what is served
         assert len(shop.load.made) == loaded + 1
         assert shop.roster.out_of_service == []
         await eventually(lambda: shop.load.open_names() == ["digits/1"])  # the weights that answered wrongly are gone
@@ -389,7 +396,7 @@ async def test_a_version_that_was_taken_out_is_loaded_until_it_can_be(
     async with following(tmp_path) as shop:
         shop.load.broken = {"digits/1"}
         tries = shop.load.tries
-        shop.roster.take_out("digits/1")
+        shop.roster.take_out(shop.slots["digits/1"])
         await eventually(lambda: shop.load.tries >= tries + 3)
         assert shop.roster.out_of_service == ["digits/1"]
         shop.load.broken = set()
@@ -402,11 +409,14 @@ async def test_a_version_that_was_taken_out_and_is_gone_is_out_of_service_no_mor
     monkeypatch.setattr(reconciler, "FIRST_RELOAD_S", 3600.0)
     write_model(tmp_path, versions=("1", "2"))
     async with following(tmp_path) as shop:
-        shop.roster.take_out("digits/1")
-        shop.roster.take_out("digits/3")  # which it does not serve
+        shop.roster.take_out(shop.slots["digits/1"])
         await shop.wrote("leave digits/1")
         assert shop.roster.out_of_service == ["digits/1"]
+        shop.roster.take_out(shop.slots["digits/2"])
+        await shop.wrote("leave digits/2")
         shutil.rmtree(tmp_path / "digits" / "1")
+        await eventually(lambda: shop.roster.out_of_service == ["digits/2"])
+        shop.want("digits/2", ModelState.UNLOADED)
         await eventually(lambda: shop.roster.out_of_service == [])
 
 

@@ -87,7 +87,7 @@ class ModelReconciler:
         self._reasons: dict[str, str] = {}  # of those that failed
         self._at_work: dict[str, asyncio.Task[None]] = {}
         self._leaving: set[Service] = set()
-        self._wrong: set[str] = set()
+        self._wrong: list[ModelSlot] = []
         self._out: dict[str, Iterator[float]] = {}  # with the delays until it is loaded again
         self._asked: set[str] = set()
         self._heard = asyncio.Event()
@@ -98,9 +98,9 @@ class ModelReconciler:
         self._asked.add(key.decode("utf-8", "replace"))
         self._heard.set()
 
-    def take_out(self, name: str) -> None:
+    def take_out(self, resident: ModelSlot) -> None:
         """Serve the version no more, since it answers wrongly, until a fresh load answers rightly."""
-        self._wrong.add(name)
+        self._wrong.append(resident)
         self._heard.set()
 
     @property
@@ -164,7 +164,7 @@ class ModelReconciler:
         asked, self._asked = self._asked, set()
         # An operator who asks for a version says that its files are complete: no second look is waited for.
         snapshot = snapshot._replace(ready=snapshot.ready | (asked & snapshot.now.found.keys()))
-        self._out = {name: delays for name, delays in self._out.items() if not self._is_gone(name, snapshot)}
+        self._forget_out(snapshot)
         to_do = changes(self._known, self._failed, snapshot, self._wanted, self._at_work)
         for name in to_do.leave:
             await self._stop_serving(name)
@@ -252,8 +252,10 @@ class ModelReconciler:
                 log.warning("the catalog could not be told", model=name, reason=error.message)
 
     def _take_out_wrong(self) -> None:
-        wrong, self._wrong = self._wrong, set()
-        for name in wrong & self._served.keys():
+        wrong, self._wrong = self._wrong, []
+        for name, version in list(self._served.items()):
+            if version.resident not in wrong:
+                continue
             log.error("a model is taken out of service, since it answers wrongly", model=name)
             self._failed[name] = self._known.pop(name)
             self._retire(self._served.pop(name))
@@ -261,8 +263,15 @@ class ModelReconciler:
             self._try_again_later(name)
         metrics.OUT_OF_SERVICE.set(len(self._out))
 
-    def _is_gone(self, name: str, snapshot: StableSnapshot) -> bool:
-        return name in self._failed and snapshot.is_gone(self._failed[name].found.version)
+    def _forget_out(self, snapshot: StableSnapshot) -> None:
+        """Versions that are gone, or that nobody is to serve, are not missed."""
+        self._out = {name: delays for name, delays in self._out.items() if self._is_missed(name, snapshot)}
+
+    def _is_missed(self, name: str, snapshot: StableSnapshot) -> bool:
+        known = self._failed.get(name)
+        if known is None:  # it is being loaded
+            return True
+        return not (snapshot.is_gone(known.found.version) or is_unloaded(self._wanted(known.found.version)))
 
     def _try_again_later(self, name: str) -> None:
         if name in self._out:
