@@ -123,10 +123,11 @@ class ModelReconciler:
 
     async def loaded(self, must: Must) -> None:
         """Wait until what is being loaded has been, or has failed to. Raises `ConfigurationError` as soon as a version
-        cannot be loaded for which `must` holds, and in the end where none can."""
+        cannot be loaded for which `must` holds, and in the end where none can; and what ends the process anyway."""
         loading = set(self._at_work.values())
         while loading:
-            _, loading = await asyncio.wait(loading, return_when=asyncio.FIRST_COMPLETED)
+            done, loading = await asyncio.wait(loading, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.gather(*done)  # raises what ended a task
             for name, known in self._failed.items():
                 if must(known.found.version):
                     raise ConfigurationError(self._reasons[name])
