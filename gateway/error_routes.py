@@ -24,7 +24,7 @@ def add_error_handlers(app: FastAPI) -> None:
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it
         first = error.errors()[0]
-        name = str(first["loc"][-1])
+        name = str(first["loc"][1])  # where, then which; then, of a union, what it was taken for
         return problem(RequestError(f"{name}: {first['msg']}", param=name))
 
     async def http(request: Request, error: Exception) -> Response:
