@@ -181,6 +181,16 @@ def test_nothing_makes_room_for_a_version_whose_files_are_gone(load: Loader, tmp
     assert residents.names == ["digits/2", "digits/3"]
 
 
+def test_other_files_are_not_held_back_by_what_became_of_those_before(load: Loader) -> None:
+    residents = cache(load, ROOM, clock=Clock())
+    one, *_ = three()
+    load.broken = {"digits/1"}
+    residents.use(one)
+    load.broken = set()
+    one.renew(found("1", written_ns=2))
+    run(residents, one)
+
+
 def test_a_device_that_fails_while_a_model_is_loaded_is_not_that_model_s_matter(load: Loader) -> None:
     load.device_failed = True
     with pytest.raises(DeviceFailed):

@@ -1,5 +1,6 @@
 """Whatever a backend does, its caller sees the declared outputs or an error of ours."""
 
+import sys
 import traceback
 import weakref
 from collections.abc import Mapping
@@ -221,6 +222,38 @@ def test_what_a_run_held_when_memory_ran_out_is_free_before_the_next_try() -> No
     assert hungry.held is not None
     assert hungry.held() is None
     assert "no room beside 80 bytes" in "".join(traceback.format_exception(caught.value))
+
+
+class FakeTorch:
+    """Torch with a GPU in use, as far as memory goes; what happens is written into `diary`."""
+
+    def __init__(self, diary: list[str]) -> None:
+        self.cuda = self
+        self._diary = diary
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def empty_cache(self) -> None:
+        self._diary.append("emptied")
+
+
+def test_the_gpus_memory_is_given_back_after_a_model_is_closed_and_when_memory_ran_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    diary: list[str] = []
+    monkeypatch.setitem(sys.modules, "torch", FakeTorch(diary))
+
+    class Closing(Answering):
+        def close(self) -> None:
+            diary.append("closed")
+
+    backend = CheckedBackend(Closing(RuntimeError("CUDA error: out of memory")), "digits/1", SIGNATURE, on_gpu=True)
+    with pytest.raises(OutOfMemory):
+        backend.run(INPUTS)
+    assert diary == ["emptied"]
+    backend.close()
+    assert diary == ["emptied", "closed", "emptied"]
 
 
 class Reusing:

@@ -49,6 +49,13 @@ class ModelSlot:
     def name(self) -> str:
         return self.found.version.name
 
+    def renew(self, found: Found) -> None:
+        """Load what was `found` from now on, whatever became of what there was before."""
+        self.found = found
+        self.why_not = None
+        self.next_load_at = 0.0
+        self.load_delays_s = delays_s(5.0, 300.0)
+
     def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
         if self.backend is None or self.why_not is not None:  # what `ModelCache.use` met stands in the log
             raise ModelUnavailable(
@@ -185,7 +192,7 @@ class ModelCache:
                 "a model cannot be loaded", model=resident.name, reason=str(error), next_attempt_s=round(delay_s, 1)
             )
         else:
-            resident.load_delays_s = delays_s(5.0, 300.0)
+            resident.renew(resident.found)
 
     def _load_into(self, resident: ModelSlot) -> None:
         self.put(resident, self.loaded(resident.found))

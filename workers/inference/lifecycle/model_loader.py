@@ -39,7 +39,7 @@ class ModelLoader:
             await self._put(resident, found)
             return
         await self.drop(resident)
-        resident.found = found
+        resident.renew(found)
         await self.bring(resident)
 
     async def drop(self, resident: ModelSlot) -> None:
@@ -58,5 +58,5 @@ class ModelLoader:
             close(backend, found.version.name)
             raise
         self.residents.drop(resident)
-        resident.found = found
+        resident.renew(found)
         self.residents.put(resident, backend)
