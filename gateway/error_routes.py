@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from gateway.answers import problem
-from gateway.seldom import complain
+from gateway.log_throttle import log_server_error
 from gateway.submit_request import submit_target
 from schemas.errors import MethodNotAllowed, NotFound, PenstockError, RequestError
 
@@ -18,7 +18,7 @@ from schemas.errors import MethodNotAllowed, NotFound, PenstockError, RequestErr
 def add_error_handlers(app: FastAPI) -> None:
     async def ours(_: Request, error: Exception) -> Response:
         assert isinstance(error, PenstockError)  # noqa: S101 - registered for it
-        complain(error)
+        log_server_error(error)
         return problem(error)
 
     async def invalid(_: Request, error: Exception) -> Response:

@@ -11,7 +11,7 @@ from gateway.requests import noticed
 from gateway.services import Services
 from schemas.errors import StoreUnavailable
 from schemas.jobs import Job
-from stores.seams import JobKey
+from stores.protocols import JobKey
 
 # Below the idle limits of common proxies.
 HEARTBEAT_S: Final = 15.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from schemas.errors import RequestError
-from stores.seams import IdempotencyKey
+from stores.protocols import IdempotencyKey
 
 MAX_CHARACTERS: Final = 255
 _ESCAPED: Final = re.compile(r"\\(.)")

@@ -9,7 +9,7 @@ from gateway.services import Services
 from schemas.errors import JobNotFound
 from schemas.jobs import Job
 from schemas.names import is_job_id
-from stores.seams import JobKey
+from stores.protocols import JobKey
 
 
 def key_of(request: Request, job_id: str) -> JobKey:

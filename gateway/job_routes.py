@@ -16,7 +16,7 @@ from runtime.logs import get_logger
 from schemas.errors import RequestError, StoreUnavailable
 from schemas.jobs import Job, Status
 from schemas.names import JOB_ID, is_job_id
-from stores.seams import JobKey
+from stores.protocols import JobKey
 
 log = get_logger(__name__)
 

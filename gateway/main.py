@@ -9,15 +9,15 @@ from typing import Final
 
 from gateway.answers import Links
 from gateway.app import GatewayApp
-from gateway.front import Front
 from gateway.in_flight import InFlight
 from gateway.lane_depth import LaneDepths
 from gateway.lane_poller import LanePoller
 from gateway.metrics import IN_FLIGHT, WAITERS
-from gateway.model_life import ModelLife
+from gateway.model_control import ModelControl
 from gateway.problems import render_problem
 from gateway.services import Services
 from gateway.settings import GatewaySettings
+from gateway.startup_app import StartupApp
 from gateway.store_probe import StoreProbe
 from gateway.submissions import Submissions
 from gateway.waiters import Waiters
@@ -29,7 +29,7 @@ from runtime.clock import now_utc
 from runtime.health import Check
 from runtime.http_limits import Connections, HttpLimits, fitting_connections
 from runtime.http_server import LimitedServer, show
-from runtime.lifecycle import SideTasks, run_role
+from runtime.lifecycle import BackgroundTasks, run_role
 from runtime.logs import configure_logs, get_logger
 from runtime.metrics import watch_loop_lag
 from runtime.process import StoppedEarly, listen, open_patiently
@@ -65,7 +65,7 @@ async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     """Answer on the port from the first moment; be ready once every part is open; at `stop` finish what has begun."""
     with listening(settings) as listener:
         gateway = Gateway(settings)
-        front = Front(gateway.checks)
+        front = StartupApp(gateway.checks)
         server = LimitedServer(front, gateway.connections, drain_timeout_s=settings.gateway_drain_timeout_s)
         show(gateway.connections)
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
@@ -116,13 +116,13 @@ class Gateway:
 
     async def run(
         self,
-        front: Front,
+        front: StartupApp,
         server: LimitedServer,
         serving: "asyncio.Task[None]",
         stack: AsyncExitStack,
         stop: asyncio.Event,
     ) -> None:
-        beside = await stack.enter_async_context(SideTasks(stop))
+        beside = await stack.enter_async_context(BackgroundTasks(stop))
         beside.start(watch_loop_lag(), "loop lag")
         beside.start(self._catalog_topic.follow(), "catalog")
         beside.start(self._states_topic.follow(), "model states")
@@ -135,7 +135,7 @@ class Gateway:
             await open_patiently(stack, lambda: self._news, stop)
         except StoppedEarly:
             return
-        using = await stack.enter_async_context(SideTasks(stop))  # these end before the parts they use
+        using = await stack.enter_async_context(BackgroundTasks(stop))  # these end before the parts they use
         using.start(self._probe.run(), "store probe")
         using.start(self._waiters.follow(), "news")
         front.app = GatewayApp(self._services())
@@ -161,7 +161,7 @@ class Gateway:
             settings=settings,
             links=Links(settings.public_base_url),
             catalog=self._catalog,
-            life=ModelLife(self._publisher, settings.topics, self._catalog, self._states, now_utc),
+            life=ModelControl(self._publisher, settings.topics, self._catalog, self._states, now_utc),
             budget=self._budget,
             in_flight=in_flight,
             submissions=self._submissions,

@@ -17,7 +17,7 @@ from gateway.services import Services
 from schemas.errors import NotFound, ResultNotReady, Unavailable
 from schemas.jobs import Job, Status
 from schemas.results import as_binary, as_json
-from stores.seams import CANCELED
+from stores.protocols import CANCELED
 
 VARY: Final = (b"vary", b"accept")
 

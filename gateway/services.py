@@ -6,14 +6,14 @@ from datetime import datetime
 
 from gateway.answers import Links
 from gateway.in_flight import InFlight
-from gateway.model_life import ModelLife
+from gateway.model_control import ModelControl
 from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
 from gateway.waiters import Waiters
 from producers.catalog import Catalog
 from runtime.budget import MemoryBudget
 from runtime.health import Check
-from stores.seams import Jobs, Signals
+from stores.protocols import Jobs, Signals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,7 @@ class Services:
     settings: GatewaySettings
     links: Links
     catalog: Catalog
-    life: ModelLife
+    life: ModelControl
     budget: MemoryBudget
     in_flight: InFlight
     submissions: Submissions

@@ -5,7 +5,7 @@ from typing import Final
 
 from schemas.errors import StoreUnavailable
 from schemas.names import DEFAULT_TENANT
-from stores.seams import JobKey, Jobs
+from stores.protocols import JobKey, Jobs
 
 INTERVAL_S: Final = 2.0
 TIMEOUT_S: Final = 5.0

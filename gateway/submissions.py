@@ -16,7 +16,7 @@ from gateway.metrics import REPAIRS_GIVEN_UP
 from gateway.settings import GatewaySettings
 from gateway.submit_request import Submit
 from producers.catalog import Catalog
-from producers.seams import Publisher
+from producers.protocols import Publisher
 from runtime.backoff import delays_s
 from runtime.budget import Holding
 from runtime.logs import get_logger
@@ -34,7 +34,7 @@ from schemas.jobs import Job, Payload, Status
 from schemas.records import lane_job, lane_record
 from schemas.signature import Signature
 from schemas.topics import Lane
-from stores.seams import Admission, Admissions, IdempotencyKey, JobKey
+from stores.protocols import Admission, Admissions, IdempotencyKey, JobKey
 
 log = get_logger(__name__)
 

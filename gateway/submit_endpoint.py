@@ -11,10 +11,10 @@ from starlette.types import Receive, Scope, Send
 from gateway.answers import Answer, accepted, as_accepted, finished
 from gateway.bodies import ClientGone, check_announced, read_body
 from gateway.idempotency import idempotency_key
+from gateway.log_throttle import log_server_error
 from gateway.metrics import count_request, count_submit
 from gateway.problems import render_problem
 from gateway.requests import NONE, Preferences, noticed, parse_preferences, tenant_of
-from gateway.seldom import complain
 from gateway.services import Services
 from gateway.submissions import Submission
 from gateway.submit_request import Target, read_submit
@@ -23,7 +23,7 @@ from runtime.logs import get_logger
 from schemas.errors import PenstockError, StoreUnavailable
 from schemas.jobs import Job
 from schemas.names import new_job_id
-from stores.seams import Admission, IdempotencyKey, JobKey
+from stores.protocols import Admission, IdempotencyKey, JobKey
 
 log = get_logger(__name__)
 
@@ -45,7 +45,7 @@ class SubmitEndpoint:
         try:
             answer, outcome = await self._answer(submission, target, scope, receive)
         except PenstockError as error:
-            complain(error)
+            log_server_error(error)
             answer, outcome = Answer(*render_problem(error)), error.code
         except ClientGone:
             count_request(target.route, "POST", CLIENT_GONE, time.perf_counter() - began_s)

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.requests import Preferences
 from schemas.jobs import Job
-from stores.seams import JobKey, Jobs, News
+from stores.protocols import JobKey, Jobs, News
 
 # How often a waiter asks the store by itself: while news arrive, and while they do not.
 SLOW_S: Final = 2.0

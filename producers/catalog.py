@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from producers.control_topic import ControlTopic
-from producers.seams import Publisher
+from producers.protocols import Publisher
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
 from schemas.catalog import CatalogEntry, decode_entry, parse_key, version_key

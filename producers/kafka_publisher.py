@@ -52,7 +52,7 @@ def record_bytes(record: OutRecord) -> int:
 
 
 class KafkaPublisher:
-    """`producers.seams.Publisher` on Kafka. At most `max_unacknowledged` records wait; further calls wait for room."""
+    """`protocols.Publisher` on Kafka. At most `max_unacknowledged` records wait; further calls wait for room."""
 
     def __init__(
         self, settings: KafkaSettings, *, compression: Compression = "none", max_unacknowledged: int = 50_000

@@ -9,7 +9,7 @@ from schemas.records import OutRecord
 
 
 class MemoryLog:
-    """Topics of `partitions` partitions each, kept for ever. Also a `producers.seams.Publisher`.
+    """Topics of `partitions` partitions each, kept for ever. Also a `producers.protocols.Publisher`.
 
     `fail_next` holds what the next records meet instead of being written: an error each, or None to be written.
     What is in `on_write` is called after each record.

@@ -3,7 +3,7 @@
 import msgspec
 
 from producers.control_topic import Apply, ControlTopic
-from producers.seams import Publisher
+from producers.protocols import Publisher
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
 from schemas.catalog import parse_key, version_key

@@ -53,7 +53,7 @@ async def _until_stopped(role: Role) -> None:
     await role(stop)
 
 
-class SideTasks:
+class BackgroundTasks:
     """Tasks that run beside the main one. The first that fails sets `stop`, and is raised on leaving."""
 
     def __init__(self, stop: asyncio.Event) -> None:
@@ -61,7 +61,7 @@ class SideTasks:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: BaseException | None = None
 
-    async def __aenter__(self) -> "SideTasks":
+    async def __aenter__(self) -> "BackgroundTasks":
         return self
 
     def start(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 from runtime.backoff import delays_s
 from runtime.health import Check, health_server
-from runtime.lifecycle import SideTasks, run_role
+from runtime.lifecycle import BackgroundTasks, run_role
 from runtime.logs import configure_logs, get_logger
 from runtime.metrics import watch_loop_lag
 from runtime.settings import HealthSettings, LogSettings, load
@@ -56,7 +56,7 @@ async def serve(settings: ProcessSettings, role: Role, stop: asyncio.Event) -> N
     """Run `role` with its health server beside it. Raises what the role or a side task failed with."""
     with listening(settings) as listener:
         log.info("health", address="{}:{}".format(*listener.getsockname()[:2]))
-        async with SideTasks(stop) as side:
+        async with BackgroundTasks(stop) as side:
             side.start(_serve_health(role.checks, listener), "health")
             side.start(watch_loop_lag(), "loop lag")
             with suppress(StoppedEarly):

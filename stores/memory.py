@@ -10,8 +10,8 @@ import msgspec
 from runtime.clock import Clock, now_utc
 from schemas.errors import InvalidInput, JobNotFound, StoreUnavailable
 from schemas.jobs import Job, Status, Terminal
+from stores.protocols import CANCELED, Admission, IdempotencyKey, JobKey
 from stores.replays import KEY_KEPT, KEY_LEASE, KnownKey, resolve_replay
-from stores.seams import CANCELED, Admission, IdempotencyKey, JobKey
 from stores.validation import check_key, check_names, metadata_json, storable
 
 _INTEGERS: Final = 2**31
@@ -23,7 +23,7 @@ class _Taken(NamedTuple):
 
 
 class MemoryJobs:
-    """`Admissions`, `Jobs` and `Endings` in one. While `down` is true, every call raises `StoreUnavailable`."""
+    """`Admissions`, `Jobs` and `ResultStore` in one. While `down` is true, every call raises `StoreUnavailable`."""
 
     def __init__(self, clock: Clock = now_utc) -> None:
         self.down = False

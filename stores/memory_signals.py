@@ -7,7 +7,7 @@ from typing import Any
 
 from runtime.clock import Clock, now_utc
 from schemas.errors import StoreUnavailable
-from stores.seams import JobKey
+from stores.protocols import JobKey
 
 
 class MemorySignals:

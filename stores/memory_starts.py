@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from schemas.errors import StoreUnavailable
-from stores.seams import JobKey
+from stores.protocols import JobKey
 
 
 class MemoryStarts:

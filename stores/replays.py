@@ -7,7 +7,7 @@ import msgspec
 
 from schemas.errors import IdempotencyMismatch, RequestInFlight
 from schemas.jobs import Job, Status
-from stores.seams import IdempotencyKey
+from stores.protocols import IdempotencyKey
 
 # How long a request holds its idempotency key unless it renews its lease: a retry need not wait longer than this for
 # a gateway that was killed. Renewed so often that a process may be late by more than half of it.

@@ -6,7 +6,7 @@ import orjson
 
 from schemas.errors import InvalidInput
 from schemas.jobs import Job
-from stores.seams import IdempotencyKey
+from stores.protocols import IdempotencyKey
 
 
 def storable(*texts: str | None) -> bool:

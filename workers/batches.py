@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from runtime.lifecycle import SideTasks
-from workers.consuming.seams import Consumer, Record
+from runtime.lifecycle import BackgroundTasks
+from workers.consuming.protocols import Consumer, Record
 
 FETCH_TIMEOUT_S: Final = 0.5
 
@@ -26,13 +26,13 @@ class Batches:
         self._largest = largest
         self._places = asyncio.Semaphore(at_once)
 
-    async def run(self, stop: asyncio.Event, side: SideTasks) -> None:
+    async def run(self, stop: asyncio.Event, side: BackgroundTasks) -> None:
         """Fetch until `stop`. Batches still open then go on as side tasks, for the consumer's leave to wait for."""
         fetching = side.start(self._fetch(side), "fetch")
         await stop.wait()
         fetching.cancel()
 
-    async def _fetch(self, side: SideTasks) -> None:
+    async def _fetch(self, side: BackgroundTasks) -> None:
         while True:
             await self._places.acquire()
             records = await self._consumer.fetch(self._largest, FETCH_TIMEOUT_S)

@@ -6,7 +6,7 @@ from schemas.dead_letters import APACHES, CODE_HEADER
 from schemas.errors import PenstockError
 from schemas.records import Headers, OutRecord
 from schemas.topics import Topics
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 
 # The reason is for a person to read, and must leave the record small enough to be published.
 MAX_MESSAGE_CHARACTERS: Final = 2000

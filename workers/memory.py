@@ -7,7 +7,7 @@ from types import TracebackType
 
 from producers.memory import MemoryLog
 from workers.consuming.offsets import OffsetTracker, Partition
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 
 
 def _now_ms() -> int:
@@ -49,7 +49,7 @@ class MemoryGroup:
 
 
 class MemoryConsumer:
-    """`workers.consuming.seams.Consumer` in memory. What is done is committed at once."""
+    """`workers.consuming.protocols.Consumer` in memory. What is done is committed at once."""
 
     def __init__(self, group: MemoryGroup) -> None:
         self._group = group

@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from producers.seams import Publisher
+from producers.protocols import Publisher
 from runtime.backoff import delays_s
 from runtime.logs import get_logger
 from schemas.errors import PayloadTooLarge, PenstockError
 from schemas.records import OutRecord
-from workers.consuming.seams import Consumer, Record
+from workers.consuming.protocols import Consumer, Record
 from workers.dead_letters import dead_letter, dead_letter_without_payload
 
 log = get_logger(__name__)

@@ -9,7 +9,7 @@ from penstock.dlq.reading import DeadLetters, common, spans_around
 from penstock.dlq.replaying import Replay, replay_of
 from penstock.dlq.selection import Selection
 from producers.kafka_publisher import KafkaPublisher
-from producers.seams import Publisher
+from producers.protocols import Publisher
 from producers.topics import ensure_topics, letter_marks_topic
 from runtime.clock import Clock
 from runtime.settings import KafkaSettings

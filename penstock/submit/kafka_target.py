@@ -11,7 +11,7 @@ from penstock.submit.outcome import NOTHING, Ending, LineStatus, as_raw, status_
 from penstock.submit.patience import Patience
 from producers.bulk.lines import JobLine
 from producers.bulk.requests import deadline, request_record
-from producers.seams import Publisher
+from producers.protocols import Publisher
 from schemas.errors import ErrorBody
 from schemas.jobs import Terminal
 from schemas.names import new_job_id

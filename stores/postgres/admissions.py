@@ -13,7 +13,7 @@ from stores.postgres.batches import write_batch
 from stores.postgres.keyed import Answer, KeyedJob, answer_known, confirm, held_jobs, recall, renew, take_keys
 from stores.postgres.pool import Postgres
 from stores.postgres.rows import StoredJob, find, in_lock_order, insert_queued, key_columns, with_result
-from stores.seams import Admission, IdempotencyKey, JobKey
+from stores.protocols import Admission, IdempotencyKey, JobKey
 from stores.validation import check_key
 
 _WITHDRAW: Final = """

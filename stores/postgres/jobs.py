@@ -10,7 +10,7 @@ from schemas.jobs import Job, Status
 from stores.grouping import Grouping
 from stores.postgres.pool import Postgres
 from stores.postgres.rows import WITHOUT_RESULT, StoredJob, error_json, find, read_row, with_result
-from stores.seams import CANCELED, JobKey
+from stores.protocols import CANCELED, JobKey
 from stores.validation import storable
 
 _CREATED_AT: Final = "select created_at from jobs where tenant = $1 and id = $2"

@@ -19,8 +19,8 @@ from stores.postgres.rows import (
     queued_columns,
     unnest,
 )
+from stores.protocols import Admission, IdempotencyKey, JobKey
 from stores.replays import KEY_LEASE, KnownKey, resolve_replay
-from stores.seams import Admission, IdempotencyKey, JobKey
 from stores.validation import check_key
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import msgspec
 from schemas.errors import ErrorBody
 from schemas.jobs import Answer, Job, Payload, Status
 from schemas.topics import LaneClass
-from stores.seams import JobKey
+from stores.protocols import JobKey
 from stores.validation import check_names, metadata_json
 
 if TYPE_CHECKING:

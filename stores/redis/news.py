@@ -14,9 +14,9 @@ from redis.backoff import NoBackoff
 from runtime.backoff import delays_s
 from runtime.clock import Clock, now_utc
 from runtime.logs import get_logger
-from stores.redis.sources import CancelStream, published
-from stores.redis.wire import LONGEST_DEADLINE_S, Names, decode_done, decode_running
-from stores.seams import JobKey
+from stores.protocols import JobKey
+from stores.redis.codec import LONGEST_DEADLINE_S, Names, decode_done, decode_running
+from stores.redis.subscriptions import CancelStream, published
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

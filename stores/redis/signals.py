@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from typing import Final, Self
 
 from runtime.clock import Clock, now_utc
+from stores.protocols import JobKey
+from stores.redis.codec import LONGEST_DEADLINE_S, Names, encode_cancel, encode_done, encode_running
 from stores.redis.connection import RedisConnection
-from stores.redis.wire import LONGEST_DEADLINE_S, Names, encode_cancel, encode_done, encode_running
-from stores.seams import JobKey
 
 # Beyond this many the oldest cancellations are forgotten: their jobs cost a run whose result nobody keeps.
 MOST_CANCELS: Final = 200_000

@@ -6,9 +6,9 @@ from typing import Any, Final, Self
 
 from redis.exceptions import NoScriptError
 
+from stores.protocols import JobKey
+from stores.redis.codec import Names, encode_names
 from stores.redis.connection import RedisConnection
-from stores.redis.wire import Names, encode_names
-from stores.seams import JobKey
 
 # One argument in MessagePack instead of one a job: redis-py takes ten times as long over these. Keys that are not
 # declared are what Redis Cluster forbids, and nothing of ours runs on that.

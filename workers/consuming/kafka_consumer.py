@@ -26,7 +26,7 @@ from runtime.settings import KafkaSettings
 from schemas.errors import QueueUnavailable, TopicMissing
 from workers.consuming.group_client import ConsumingLimits, group_client
 from workers.consuming.offsets import OffsetTracker, Partition
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 from workers.consuming.workarounds import read_up_to_unreadable, rewind, stop_joining
 
 log = get_logger(__name__)
@@ -47,7 +47,7 @@ Drain = Callable[[frozenset[Partition]], Awaitable[None]]
 
 
 class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is untyped
-    """`workers.consuming.seams.Consumer` on Kafka."""
+    """`workers.consuming.protocols.Consumer` on Kafka."""
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ from producers.stopping import stop_consumer
 from runtime.logs import get_logger
 from schemas.errors import QueueUnavailable
 from workers.consuming.offsets import OffsetTracker
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 
 log = get_logger(__name__)
 

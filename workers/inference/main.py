@@ -11,7 +11,7 @@ from producers.model_states import model_states_topic
 from runtime.budget import MemoryBudget
 from runtime.clock import now_utc
 from runtime.health import Check
-from runtime.lifecycle import SideTasks
+from runtime.lifecycle import BackgroundTasks
 from runtime.logs import get_logger
 from runtime.process import open_patiently, run_process, unless_stopped
 from stores.redis import RedisNews, RedisSignals, RedisStarts
@@ -53,7 +53,7 @@ class Worker:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._waiting_for: str | None = "the model repository is being read"
-        self._roster: ModelReconciler | None = None
+        self._reconciler: ModelReconciler | None = None
 
     @property
     def checks(self) -> Mapping[str, Check]:
@@ -77,12 +77,12 @@ class Worker:
             news = await stack.enter_async_context(RedisNews(redis[0], prefix=redis[1]))
             starts = await stack.enter_async_context(RedisStarts(redis[0], prefix=redis[1]))
             consumers: dict[ServedLane, KafkaConsumer] = {}
-            pipeline = Engine(consumers, running, signals, starts, now_utc)
-            stack.push_async_callback(pipeline.abandon)
-            side = await stack.enter_async_context(SideTasks(stop))
+            engine = Engine(consumers, running, signals, starts, now_utc)
+            stack.push_async_callback(engine.abandon)
+            side = await stack.enter_async_context(BackgroundTasks(stop))
             canceled = Cancellations(now_utc)
             side.start(canceled.follow(news), "cancellations")
-            weights = ModelLoader(
+            loader = ModelLoader(
                 ModelCache(
                     lambda version: load_warm(version, device),
                     settings.worker_memory_bytes,
@@ -98,54 +98,56 @@ class Worker:
                 settings=settings,
                 canceled=canceled,
                 ends=ResultPublisher(publisher, settings.topics),
-                wake=pipeline.wake,
-                prepare=weights.residents.use,
+                wake=engine.wake,
+                prepare=loader.residents.use,
                 consumers=consumers,
                 side=side,
                 memory=memory,
                 prefetch=PrefetchShares(memory),
             )
-            self._roster = ModelReconciler(
+            self._reconciler = ModelReconciler(
                 RepositoryWatch(repository, settings.patterns),
-                weights,
+                loader,
                 KafkaAnnouncer(settings, publisher, settings.lane_partitions, now_utc),
                 lambda resident: ServedVersion(resident, around),
                 side,
                 interval_s=settings.worker_watch_interval_s,
             )
-            await self._serve(self._roster, pipeline, side, stop)
+            await self._serve(self._reconciler, engine, side, stop)
 
     def _why_not_ready(self) -> str | None:
-        if self._waiting_for is not None or self._roster is None:
+        if self._waiting_for is not None or self._reconciler is None:
             return self._waiting_for
-        if out := self._roster.out_of_service:
+        if out := self._reconciler.out_of_service:
             return f"out of service, since they answered wrongly: {', '.join(out)}"
-        absent = self._roster.absent
+        absent = self._reconciler.absent
         return f"joining {', '.join(absent)}" if absent else None
 
     def _take_out(self, loop: asyncio.AbstractEventLoop, slot: ModelSlot) -> None:
         """Called in the thread in which models run."""
-        if self._roster is not None:
-            loop.call_soon_threadsafe(self._roster.take_out, slot)
+        if self._reconciler is not None:
+            loop.call_soon_threadsafe(self._reconciler.take_out, slot)
 
     def _publisher(self) -> KafkaPublisher:
         return KafkaPublisher(self._settings, compression=self._settings.worker_result_compression)
 
-    async def _serve(self, roster: ModelReconciler, pipeline: Engine, side: SideTasks, stop: asyncio.Event) -> None:
+    async def _serve(
+        self, reconciler: ModelReconciler, engine: Engine, side: BackgroundTasks, stop: asyncio.Event
+    ) -> None:
         """Serve until `stop`; then all lanes drain, commit and leave their groups, all at the same time."""
         patterns = self._settings.patterns
-        wanted = model_states_topic(self._settings, roster.hear)
+        wanted = model_states_topic(self._settings, reconciler.hear)
         side.start(wanted.follow(), "model states")
         await unless_stopped(wanted.caught_up.wait(), stop)
         self._waiting_for = "models are being loaded"
-        tasks = [side.start(pipeline.run(), "pipeline")]
+        tasks = [side.start(engine.run(), "engine")]
         try:
-            await unless_stopped(roster.start(), stop)
-            tasks.append(side.start(roster.follow(), "roster"))
-            await unless_stopped(roster.loaded(partial(is_named, patterns)), stop)
+            await unless_stopped(reconciler.start(), stop)
+            tasks.append(side.start(reconciler.follow(), "reconciler"))
+            await unless_stopped(reconciler.loaded(partial(is_named, patterns)), stop)
             self._waiting_for = None
             await stop.wait()
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(roster.leave(), *tasks, return_exceptions=True)
+            await asyncio.gather(reconciler.leave(), *tasks, return_exceptions=True)

@@ -10,7 +10,7 @@ from producers.kafka_publisher import KafkaPublisher
 from runtime.budget import MemoryBudget
 from runtime.clock import now_utc
 from runtime.health import Check
-from runtime.lifecycle import SideTasks
+from runtime.lifecycle import BackgroundTasks
 from runtime.logs import get_logger
 from runtime.process import StoppedEarly, open_patiently, patiently, run_process, unless_stopped
 from runtime.reading import InputReader
@@ -60,7 +60,7 @@ class RouterRole:
                 lambda: PostgresAdmissions(dsn, insert_connections=1, other_connections=BATCHES_AT_ONCE),
                 stop,
             )
-            side = await stack.enter_async_context(SideTasks(stop))
+            side = await stack.enter_async_context(BackgroundTasks(stop))
             side.start(self._catalog_topic.follow(), "catalog")
             # Without the catalog every model is unknown, and a job of an unknown model fails for good.
             await unless_stopped(self._catalog_topic.caught_up.wait(), stop)
@@ -88,7 +88,7 @@ class RouterRole:
             await batches.run(stop, side)
             await asyncio.wait(serving)
 
-    async def _serve(self, tier: Tier, side: SideTasks, stop: asyncio.Event) -> None:
+    async def _serve(self, tier: Tier, side: BackgroundTasks, stop: asyncio.Event) -> None:
         """A group for each tier: what waits in one is no other's business."""
         settings = self._settings
         topic, group = settings.topics.retry(tier.number), settings.topics.retry_group(tier.number)

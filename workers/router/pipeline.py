@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from producers.catalog import Catalog
-from producers.seams import Publisher
+from producers.protocols import Publisher
 from runtime.backoff import delays_s
 from runtime.clock import Clock
 from runtime.logs import get_logger
@@ -17,8 +17,8 @@ from schemas.inputs import CheckedInput
 from schemas.jobs import CLOCKS_APART_S, failed_end
 from schemas.records import terminal_record
 from schemas.topics import Topics
-from stores.seams import Admissions
-from workers.consuming.seams import Consumer, Record
+from stores.protocols import Admissions
+from workers.consuming.protocols import Consumer, Record
 from workers.replacements import Replacement, burial, publish_replacements
 from workers.router import metrics
 from workers.router.placing import Placing

@@ -6,7 +6,7 @@ from schemas.errors import PayloadTooLarge, PenstockError, TopicMissing
 from schemas.jobs import Terminal
 from schemas.records import OutRecord, terminal_record
 from schemas.topics import Topics
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 from workers.replacements import Replacement
 from workers.router.routing import SOURCE
 

@@ -4,7 +4,7 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
-from producers.seams import Publisher
+from producers.protocols import Publisher
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from schemas.errors import Undecodable
@@ -12,7 +12,7 @@ from schemas.jobs import end_of
 from schemas.records import OutRecord, lane_of, read_lane_record
 from schemas.topics import Topics
 from workers.consuming.offsets import Partition
-from workers.consuming.seams import Consumer, Record
+from workers.consuming.protocols import Consumer, Record
 from workers.replacements import Replacement, burial, publish_replacements
 from workers.router import metrics
 from workers.router.placing import Placing

@@ -15,7 +15,7 @@ from schemas.names import DEFAULT_TENANT, is_model_name, is_version
 from schemas.records import OutRecord, lane_job, lane_record
 from schemas.topics import LaneClass, Topics
 from schemas.versions import CatalogSnapshot
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 from workers.router.event import read_event
 from workers.router.submission import Asked, Checked, Limits, check_options, read_asked
 

@@ -16,7 +16,7 @@ from schemas.members import members as members_of
 from schemas.metadata import parse_metadata
 from schemas.names import is_job_id, job_id_of
 from schemas.topics import LaneClass
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 from workers.router.event import NULL, Event, Options, is_json, read_options, twin_fault
 
 E = TypeVar("E", bound=StrEnum)

@@ -5,12 +5,12 @@ import asyncio
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from schemas.errors import StoreUnavailable
-from stores.seams import Endings, News
+from stores.protocols import News, ResultStore
 
 log = get_logger(__name__)
 
 
-async def mark_running(news: News, endings: Endings) -> None:
+async def mark_running(news: News, endings: ResultStore) -> None:
     """Write down, for ever, which jobs workers say they run. What is missed only shows as queued a while longer."""
     async for keys, started_at in news.running():
         try:
@@ -19,7 +19,7 @@ async def mark_running(news: News, endings: Endings) -> None:
             log.info("jobs could not be marked as running", jobs=len(keys), reason=error.message)
 
 
-async def purge_keys(endings: Endings, clock: Clock, interval_s: float) -> None:
+async def purge_keys(endings: ResultStore, clock: Clock, interval_s: float) -> None:
     """Forget old idempotency keys, now and every `interval_s`."""
     while True:
         try:

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
-from producers.seams import Publisher
+from producers.protocols import Publisher
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from schemas.errors import DeadlineExceeded, StoreUnavailable
 from schemas.jobs import Job, Terminal, failed_end
 from schemas.records import terminal_record
 from schemas.topics import Topics
-from stores.seams import Endings, JobKey
+from stores.protocols import JobKey, ResultStore
 from workers.sink import metrics
 
 log = get_logger(__name__)
@@ -38,7 +38,7 @@ class Expirer:
 
     def __init__(
         self,
-        endings: Endings,
+        endings: ResultStore,
         publisher: Publisher,
         topics: Topics,
         clock: Clock,

@@ -8,10 +8,10 @@ from typing import Final
 from producers.kafka_publisher import KafkaPublisher
 from runtime.clock import now_utc
 from runtime.health import Check
-from runtime.lifecycle import SideTasks
+from runtime.lifecycle import BackgroundTasks
 from runtime.logs import get_logger
 from runtime.process import open_patiently, patiently, run_process
-from stores.postgres import PostgresEndings, require_migrated
+from stores.postgres import PostgresResults, require_migrated
 from stores.redis import RedisNews, RedisSignals
 from workers.batches import Batches
 from workers.consuming.kafka_consumer import KafkaConsumer
@@ -51,10 +51,10 @@ class SinkRole:
             dsn = settings.postgres_dsn.get_secret_value()
             await patiently(lambda: require_migrated(dsn), stop, self._tell_database_trouble)
             publisher = await open_patiently(stack, lambda: KafkaPublisher(settings), stop)
-            endings = await open_patiently(stack, lambda: PostgresEndings(dsn, connections=CONNECTIONS), stop)
+            endings = await open_patiently(stack, lambda: PostgresResults(dsn, connections=CONNECTIONS), stop)
             signals = await stack.enter_async_context(RedisSignals(redis_url, prefix=settings.topic_prefix))
             news = await stack.enter_async_context(RedisNews(redis_url, prefix=settings.topic_prefix))
-            side = await stack.enter_async_context(SideTasks(stop))
+            side = await stack.enter_async_context(BackgroundTasks(stop))
             expirer = Expirer(
                 endings,
                 publisher,

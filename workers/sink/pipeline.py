@@ -4,15 +4,15 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from producers.seams import Publisher
+from producers.protocols import Publisher
 from runtime.backoff import delays_s
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from schemas.errors import StoreUnavailable, Undecodable
 from schemas.jobs import Terminal
 from schemas.records import read_terminal_record
-from stores.seams import Endings, JobKey, Signals
-from workers.consuming.seams import Consumer, Record
+from stores.protocols import JobKey, ResultStore, Signals
+from workers.consuming.protocols import Consumer, Record
 from workers.replacements import Replacement, burial, publish_replacements
 from workers.sink import metrics
 
@@ -26,7 +26,7 @@ class Pipeline:
         self,
         consumer: Consumer,
         publisher: Publisher,
-        endings: Endings,
+        endings: ResultStore,
         signals: Signals,
         group: str,
         clock: Clock,

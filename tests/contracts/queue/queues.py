@@ -6,11 +6,11 @@ from typing import Protocol
 
 from producers.kafka_publisher import KafkaPublisher
 from producers.memory import MemoryLog
-from producers.seams import Publisher
+from producers.protocols import Publisher
 from producers.topics import TopicPlan, ensure_topics
 from runtime.settings import KafkaSettings
 from workers.consuming.kafka_consumer import KafkaConsumer
-from workers.consuming.seams import Consumer, Record
+from workers.consuming.protocols import Consumer, Record
 from workers.memory import MemoryGroup
 
 PARTITIONS = 4

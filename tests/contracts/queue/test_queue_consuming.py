@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from schemas.records import OutRecord
 from tests.contracts.queue.queues import PARTITIONS, Queue, fetch_count, values
 from tests.waiting import eventually
-from workers.consuming.seams import Consumer, Record
+from workers.consuming.protocols import Consumer, Record
 
 
 async def publish(queue: Queue, topic: str, *written: bytes, partition: int = 0) -> None:

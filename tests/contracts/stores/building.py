@@ -7,7 +7,7 @@ from schemas.errors import DeadlineExceeded, JobError
 from schemas.jobs import Job, Payload, Status, Terminal
 from schemas.names import new_job_id
 from schemas.topics import LaneClass
-from stores.seams import Admissions, Endings, IdempotencyKey, JobKey, Jobs
+from stores.protocols import Admissions, IdempotencyKey, JobKey, Jobs, ResultStore
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=30)
@@ -29,9 +29,9 @@ class Clock:
 
 
 class Stores:
-    """The three seams of one store."""
+    """The three protocols of one store."""
 
-    def __init__(self, admissions: Admissions, jobs: Jobs, endings: Endings) -> None:
+    def __init__(self, admissions: Admissions, jobs: Jobs, endings: ResultStore) -> None:
         self.admissions = admissions
         self.jobs = jobs
         self.endings = endings

@@ -5,7 +5,7 @@ import pytest
 import pytest_asyncio
 
 from stores.memory import MemoryJobs
-from stores.postgres import PostgresAdmissions, PostgresEndings, PostgresJobs
+from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresResults
 from tests.conftest import database
 from tests.contracts.stores.building import Clock, Stores
 
@@ -41,7 +41,7 @@ async def stores(dsn: str | None, clock: Clock) -> AsyncIterator[Stores]:
     async with (
         PostgresAdmissions(dsn, clock=clock) as admissions,
         PostgresJobs(dsn) as jobs,
-        PostgresEndings(dsn) as endings,
+        PostgresResults(dsn) as endings,
     ):
         yield Stores(admissions, jobs, endings)
 

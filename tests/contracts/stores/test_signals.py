@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from stores.memory_signals import MemorySignals
+from stores.protocols import JobKey, News, Signals
 from stores.redis import RedisNews, RedisSignals
-from stores.seams import JobKey, News, Signals
 from tests.contracts.stores.building import NOW, Clock
 from tests.waiting import eventually
 

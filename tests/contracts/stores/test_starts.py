@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from stores.memory_starts import MemoryStarts
+from stores.protocols import JobKey, Starts
 from stores.redis import RedisStarts
-from stores.seams import JobKey, Starts
 
 ONE, TWO, THREE = JobKey("default", "job_1"), JobKey("tenant é", "topic.v1-0-17"), JobKey("default", "job_3")
 

@@ -1,4 +1,4 @@
-"""Contract of `Endings`, and of canceling, which is one more way to end."""
+"""Contract of `ResultStore`, and of canceling, which is one more way to end."""
 
 import asyncio
 from datetime import timedelta
@@ -7,7 +7,7 @@ import pytest
 
 from schemas.jobs import Answer, Payload, Status
 from schemas.topics import LaneClass
-from stores.seams import CANCELED
+from stores.protocols import CANCELED
 from tests.contracts.stores.building import FAILED, LATER, NOW, TOO_LATE, Stores, ended, failed, key_of, queued
 
 

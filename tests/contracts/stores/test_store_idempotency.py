@@ -7,7 +7,7 @@ import pytest
 
 from schemas.errors import IdempotencyMismatch, InvalidInput, RequestInFlight
 from schemas.jobs import Payload, Status
-from stores.seams import Admission
+from stores.protocols import Admission
 from tests.contracts.stores.building import NOW, Clock, Stores, ended, idempotency, key_of, queued
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.errors import JobNotFound
 from schemas.jobs import Payload, Status
-from stores.seams import JobKey
+from stores.protocols import JobKey
 from tests.contracts.stores.building import LATER, NOW, Stores, ended, failed, key_of, queued
 
 

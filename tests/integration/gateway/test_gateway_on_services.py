@@ -12,9 +12,9 @@ from runtime.clock import now_utc
 from schemas.jobs import Job, Payload, Status, Terminal
 from schemas.records import LaneJob, OutRecord, lane_record, read_lane_record
 from schemas.topics import Lane, LaneClass
-from stores.postgres import PostgresEndings, PostgresJobs
+from stores.postgres import PostgresJobs, PostgresResults
+from stores.protocols import JobKey
 from stores.redis import RedisNews, RedisSignals
-from stores.seams import JobKey
 from tests.integration.gateway.conftest import announce, configured, ready, serving
 from tests.unit.gateway.house import INPUT, RESULT, SUBMIT, VECTOR, encoded, entry, problem
 from tests.waiting import eventually
@@ -56,7 +56,7 @@ async def finish(settings: GatewaySettings, job: Job, *, tell: bool = True) -> N
         completed_at=now_utc(),
         result=RESULT,
     )
-    async with PostgresEndings(settings.postgres_dsn.get_secret_value()) as endings:
+    async with PostgresResults(settings.postgres_dsn.get_secret_value()) as endings:
         await endings.finish([terminal])
     if tell:
         async with RedisSignals(settings.redis_url.get_secret_value(), prefix=settings.topic_prefix) as signals:

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from producers.seams import Publisher
+from producers.protocols import Publisher
 from runtime.settings import KafkaSettings
 from schemas.records import OutRecord
 from workers.consuming.kafka_consumer import KafkaConsumer
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 
 
 class Reader:

@@ -12,7 +12,7 @@ from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array
 from tests.integration.models.needs import need
 from tests.unit.inference.jobs import LIVE, NOON, lane_job, record, request_of
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 from workers.inference.backends.reference_inputs import given_inputs
 from workers.inference.batching.compatibility import BatchCompatibility, Dimension
 from workers.inference.batching.padding import PaddedInput, Padding

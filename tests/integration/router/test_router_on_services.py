@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from runtime.process import serve
 from schemas.jobs import Status
 from schemas.records import OutRecord, read_terminal_record
-from stores.seams import JobKey
+from stores.protocols import JobKey
 from tests.integration.joined import joined
 from tests.integration.kafka.reading import committed
 from tests.integration.kafka.tail import Tail, tailing

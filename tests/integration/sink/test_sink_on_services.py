@@ -13,7 +13,7 @@ from schemas.errors import DeadlineExceeded
 from schemas.jobs import Job, Payload, Status, Terminal
 from schemas.records import OutRecord, terminal_record
 from schemas.topics import LaneClass
-from stores.seams import JobKey
+from stores.protocols import JobKey
 from tests.integration.joined import joined
 from tests.integration.kafka.reading import committed
 from tests.integration.kafka.tail import tailing

@@ -11,10 +11,10 @@ from penstock.embedded.elsewhere import Service
 from penstock.embedded.stack import EmbeddedStack
 from runtime.clock import now_utc
 from schemas.errors import InvalidInput, StoreUnavailable
-from stores.postgres import PostgresAdmissions, PostgresEndings, PostgresJobs, migrate
+from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresResults, migrate
 from stores.postgres.keyed import KeyedJob, take_keys
 from stores.postgres.rows import insert_queued
-from stores.seams import IdempotencyKey
+from stores.protocols import IdempotencyKey
 from tests.contracts.stores.building import NOW, ended, idempotency, key_of, queued
 from tests.integration.stores.gate import Gate
 from tests.waiting import eventually
@@ -39,7 +39,7 @@ async def test_every_call_says_that_the_store_is_away_and_works_when_it_is_back(
     async with (
         PostgresAdmissions(gate.url) as admissions,
         PostgresJobs(gate.url) as jobs,
-        PostgresEndings(gate.url) as endings,
+        PostgresResults(gate.url) as endings,
     ):
         calls: list[Callable[[], Awaitable[object]]] = [
             lambda: admissions.insert(queued()),
@@ -98,7 +98,7 @@ async def test_leaving_a_store_that_hangs_takes_no_longer_than_its_timeout(gate:
 
 async def test_opening_a_store_that_is_not_there_is_refused(gate: Gate) -> None:
     await gate.shut()
-    for store in (PostgresAdmissions(gate.url), PostgresJobs(gate.url), PostgresEndings(gate.url)):
+    for store in (PostgresAdmissions(gate.url), PostgresJobs(gate.url), PostgresResults(gate.url)):
         with pytest.raises(StoreUnavailable):
             async with store:
                 pytest.fail("it opened")
@@ -118,7 +118,7 @@ async def test_nothing_that_was_admitted_is_lost_in_a_restart() -> None:
         async with (
             PostgresAdmissions(stack.postgres_dsn) as admissions,
             PostgresJobs(stack.postgres_dsn) as jobs,
-            PostgresEndings(stack.postgres_dsn) as endings,
+            PostgresResults(stack.postgres_dsn) as endings,
         ):
 
             async def submit() -> None:

@@ -11,8 +11,8 @@ from penstock.embedded.elsewhere import Service
 from penstock.embedded.stack import EmbeddedStack
 from runtime.clock import now_utc
 from schemas.errors import StoreUnavailable
+from stores.protocols import JobKey
 from stores.redis import RedisNews, RedisSignals
-from stores.seams import JobKey
 from tests.integration.stores.gate import Gate
 from tests.waiting import eventually
 

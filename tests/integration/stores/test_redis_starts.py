@@ -7,8 +7,8 @@ import pytest
 import redis.asyncio as redis
 
 from schemas.errors import StoreUnavailable
+from stores.protocols import JobKey
 from stores.redis import RedisStarts
-from stores.seams import JobKey
 from tests.integration.stores.gate import Gate
 
 KEYS = [JobKey("default", "job_1"), JobKey("default", "job_2")]

@@ -6,8 +6,8 @@ from producers.catalog import Catalog, catalog_topic
 from schemas.jobs import Status
 from schemas.records import OutRecord
 from schemas.topics import Lane, LaneClass
+from stores.protocols import JobKey
 from stores.redis import RedisSignals
-from stores.seams import JobKey
 from tests.integration.worker.lever import MODEL, POISON, doubles, pull, pull_raw
 from tests.integration.worker.process import worker_process
 from tests.integration.worker.site import Site, job, open_site

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import pytest
 
 from producers.memory import MemoryLog
-from runtime.lifecycle import SideTasks
+from runtime.lifecycle import BackgroundTasks
 from schemas.records import OutRecord
 from tests.waiting import eventually
 from workers.batches import Batches
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 from workers.memory import MemoryGroup
 
 
@@ -34,7 +34,7 @@ async def write(log: MemoryLog, *values: bytes) -> None:
 
 async def test_a_lone_record_is_worked_on_at_once_and_the_next_beside_it() -> None:
     log, worker, stop = MemoryLog(), Worker(), asyncio.Event()
-    async with MemoryGroup(log, ["things"]).member() as member, SideTasks(stop) as side:
+    async with MemoryGroup(log, ["things"]).member() as member, BackgroundTasks(stop) as side:
         side.start(Batches(member, worker.work, largest=10, at_once=2).run(stop, side), "run")
         await write(log, b"1")
         await eventually(lambda: worker.begun == [[b"1"]])
@@ -44,7 +44,7 @@ async def test_a_lone_record_is_worked_on_at_once_and_the_next_beside_it() -> No
 
 async def test_when_all_places_are_taken_nothing_is_fetched_and_the_next_batch_grows() -> None:
     log, worker, stop = MemoryLog(), Worker(), asyncio.Event()
-    async with MemoryGroup(log, ["things"]).member() as member, SideTasks(stop) as side:
+    async with MemoryGroup(log, ["things"]).member() as member, BackgroundTasks(stop) as side:
         side.start(Batches(member, worker.work, largest=3, at_once=1).run(stop, side), "run")
         await write(log, b"1")
         await eventually(lambda: worker.begun == [[b"1"]])
@@ -58,7 +58,7 @@ async def test_when_all_places_are_taken_nothing_is_fetched_and_the_next_batch_g
 
 async def test_after_the_stop_nothing_is_fetched_and_open_batches_go_on() -> None:
     log, worker, stop = MemoryLog(), Worker(), asyncio.Event()
-    async with MemoryGroup(log, ["things"]).member() as member, SideTasks(stop) as side:
+    async with MemoryGroup(log, ["things"]).member() as member, BackgroundTasks(stop) as side:
         running = side.start(Batches(member, worker.work, largest=3, at_once=2).run(stop, side), "run")
         await write(log, b"1")
         await eventually(lambda: worker.begun == [[b"1"]])
@@ -78,7 +78,7 @@ async def test_a_batch_that_fails_ends_the_role() -> None:
         raise ZeroDivisionError
 
     async def role() -> None:
-        async with MemoryGroup(log, ["things"]).member() as member, SideTasks(stop) as side:
+        async with MemoryGroup(log, ["things"]).member() as member, BackgroundTasks(stop) as side:
             await write(log, b"1")
             await Batches(member, fail, largest=3, at_once=2).run(stop, side)
 

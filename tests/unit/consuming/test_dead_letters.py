@@ -5,7 +5,7 @@ import pytest
 from producers.memory import MemoryLog
 from schemas.errors import PayloadTooLarge, QueueUnavailable, Undecodable
 from schemas.records import OutRecord
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 from workers.dead_letters import dead_letter, dead_letter_without_payload
 from workers.memory import MemoryConsumer, MemoryGroup
 from workers.replacements import Replacement, burial, publish_replacements

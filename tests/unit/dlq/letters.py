@@ -10,7 +10,7 @@ from schemas.errors import PenstockError, TransientFailure, Undecodable
 from schemas.jobs import Payload
 from schemas.records import LaneJob, OutRecord, lane_record
 from schemas.topics import LaneClass, Topics
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 from workers.dead_letters import dead_letter
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -12,7 +12,7 @@ from schemas.topics import LaneClass
 from tests.unit.dlq.letters import JOB, LANE, NOON, TOPICS, fetched, letter_of, parked, undecodable
 from tests.unit.router.requests import CATALOG, NOW, WRITTEN
 from tests.unit.schemas.reading import no_limit
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 from workers.dead_letters import dead_letter_without_payload
 from workers.router.routing import Routed, route
 from workers.router.submission import Limits

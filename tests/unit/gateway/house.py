@@ -15,7 +15,7 @@ from gateway.answers import Links
 from gateway.app import GatewayApp
 from gateway.in_flight import InFlight
 from gateway.lane_depth import LaneDepths
-from gateway.model_life import ModelLife
+from gateway.model_control import ModelControl
 from gateway.services import Services
 from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
@@ -36,7 +36,7 @@ from schemas.topics import Lane, LaneClass
 from schemas.versions import CatalogSnapshot
 from stores.memory import MemoryJobs
 from stores.memory_signals import MemorySignals
-from stores.seams import JobKey
+from stores.protocols import JobKey
 
 BASE_URL = "https://inference.example.com/api"
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
@@ -135,7 +135,7 @@ class House:
             settings=self.settings,
             links=Links(self.settings.public_base_url),
             catalog=self.catalog,
-            life=ModelLife(self.log, self.settings.topics, self.catalog, self.states, lambda: NOW),
+            life=ModelControl(self.log, self.settings.topics, self.catalog, self.states, lambda: NOW),
             budget=self.budget,
             in_flight=self.in_flight,
             submissions=self.submissions,

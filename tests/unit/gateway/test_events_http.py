@@ -7,7 +7,7 @@ import pytest
 
 import gateway.events
 from schemas.errors import StoreUnavailable
-from stores.seams import JobKey
+from stores.protocols import JobKey
 from tests.unit.gateway.house import NOW, TENANT, House
 from tests.waiting import eventually
 

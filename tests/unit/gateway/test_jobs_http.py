@@ -4,7 +4,7 @@ import pytest
 
 from schemas.errors import DeadlineExceeded, ErrorBody, JobError, StoreUnavailable
 from schemas.jobs import Status
-from stores.seams import JobKey
+from stores.protocols import JobKey
 from tests.unit.gateway.house import (
     BASE_URL,
     NOW,

@@ -4,7 +4,7 @@ from gateway.waiters import Waiters
 from schemas.jobs import Job
 from stores.memory import MemoryJobs
 from stores.memory_signals import MemorySignals
-from stores.seams import JobKey
+from stores.protocols import JobKey
 from tests.waiting import eventually
 
 KEY = JobKey("default", "job_1")

@@ -5,7 +5,7 @@ import pytest
 
 from schemas.errors import JobError, StoreUnavailable
 from schemas.jobs import Status
-from stores.seams import JobKey
+from stores.protocols import JobKey
 from tests.unit.gateway.house import BASE_URL, NOW, SUBMIT, TENANT, House, opened, problem
 from tests.waiting import eventually
 

@@ -14,7 +14,7 @@ from schemas.records import LaneJob, OutRecord, lane_record
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array, datatype_of, to_raw
 from schemas.topics import Lane, LaneClass, Topics
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 from workers.inference.batching.pending_job import PendingJob
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -15,7 +15,7 @@ from schemas.records import terminal_record
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array
 from tests.unit.inference.jobs import LIVE, NOON, SIGNATURE, TOPICS, lane_job, record, request_json
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 from workers.dead_letters import dead_letter
 from workers.inference.batching.compatibility import BatchCompatibility
 from workers.inference.batching.padding import PaddedInput, Padding

@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 
 from stores.memory_signals import MemorySignals
-from stores.seams import JobKey
+from stores.protocols import JobKey
 from tests.unit.inference.jobs import NOON
 from tests.waiting import eventually
 from workers.inference.decoding.cancellations import Cancellations

@@ -9,7 +9,7 @@ from producers.memory import MemoryLog
 from schemas.records import LaneJob
 from schemas.topics import Topics
 from stores.memory_starts import MemoryStarts
-from stores.seams import JobKey
+from stores.protocols import JobKey
 from tests.unit.inference.jobs import LIVE_TOPIC, lane_job, request_json
 from tests.unit.inference.models import Adder, HeldAdder
 from tests.unit.inference.worker import RESULTS, HeldLog, small_worker

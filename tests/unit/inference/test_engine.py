@@ -13,7 +13,7 @@ from schemas.jobs import Status, Terminal
 from schemas.records import LaneJob, OutRecord
 from schemas.tensors import Array
 from schemas.topics import Lane, LaneClass
-from stores.seams import JobKey
+from stores.protocols import JobKey
 from tests.unit.inference.jobs import BULK, LIVE_TOPIC, TOPICS, lane_job, out_record, request_json
 from tests.unit.inference.models import Adder, HeldAdder
 from tests.unit.inference.worker import RESULTS, HeldLog, SmallWorker, small_worker

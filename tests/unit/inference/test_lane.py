@@ -16,14 +16,14 @@ from schemas.errors import DeadlineExceeded, TransientFailure
 from schemas.jobs import Payload, Status, end_of
 from schemas.records import LaneJob, OutRecord, read_terminal_record
 from schemas.tensors import Array
-from stores.seams import JobKey
+from stores.protocols import JobKey
 from tests.unit.inference.jobs import LIVE, LIVE_TOPIC, NOON, SIGNATURE, TOPICS, lane_job, out_record, request_json
 from tests.unit.inference.models import Adder
 from tests.unit.inference.worker import HeldLog
 from tests.waiting import eventually
 from workers.consuming.kafka_consumer import DRAIN_LIMIT_S
 from workers.consuming.offsets import Partition
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
 from workers.inference.batching.pending_job import JobState, PendingJob

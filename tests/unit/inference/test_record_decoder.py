@@ -9,9 +9,9 @@ import pytest
 from schemas.errors import Canceled, DeadlineExceeded, InvalidInput, PenstockError
 from schemas.jobs import Payload
 from schemas.topics import Lane, LaneClass
-from stores.seams import JobKey
+from stores.protocols import JobKey
 from tests.unit.inference.jobs import LIVE, NOON, SIGNATURE, lane_job, record, request_json, request_of
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 from workers.inference.batching.compatibility import BatchCompatibility
 from workers.inference.batching.pending_job import PendingJob
 from workers.inference.decoding.record_decoder import Decoded, Ended, RecordDecoder, UndecodableRecord

@@ -19,7 +19,7 @@ from schemas.errors import (
 from schemas.jobs import Payload, Status, Terminal, end_of
 from schemas.records import LaneJob, OutRecord, read_lane_record, read_terminal_record
 from tests.unit.inference.jobs import LIVE_TOPIC, NOON, SIGNATURE, TOPICS, item, lane_job, out_record, request_json
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 from workers.inference.decoding.record_decoder import UndecodableRecord
 from workers.inference.results import publisher as ends
 from workers.inference.results.outcomes import DeadLettered, Outcome, RetryLater, terminal

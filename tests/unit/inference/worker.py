@@ -13,7 +13,7 @@ from schemas.records import LaneJob, OutRecord, read_terminal_record
 from schemas.topics import Lane
 from stores.memory_signals import MemorySignals
 from stores.memory_starts import MemoryStarts
-from stores.seams import JobKey
+from stores.protocols import JobKey
 from tests.unit.inference.jobs import BULK, LIVE, NOON, SIGNATURE, TOPICS, out_record
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher

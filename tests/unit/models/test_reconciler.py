@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from runtime.lifecycle import SideTasks
+from runtime.lifecycle import BackgroundTasks
 from schemas.errors import ConfigurationError, Unavailable
 from schemas.model_states import ModelState, WantedState, encode_state
 from tests.unit.models.repositories import fields, installed, write_model
@@ -104,7 +104,7 @@ class Shop:
     """A roster, and all that it does in `diary`."""
 
     def __init__(
-        self, root: Path, patterns: Sequence[str], weights: ModelLoader, load: SlowLoader, side: SideTasks
+        self, root: Path, patterns: Sequence[str], weights: ModelLoader, load: SlowLoader, side: BackgroundTasks
     ) -> None:
         self.root = root
         self.load = load
@@ -148,7 +148,7 @@ async def opened(root: Path, *patterns: str, broken: Sequence[str] = (), limit_b
     async with AsyncExitStack() as stack:
         running = await stack.enter_async_context(InferenceThread())
         loading = await stack.enter_async_context(InferenceThread("loading"))
-        side = await stack.enter_async_context(SideTasks(asyncio.Event()))
+        side = await stack.enter_async_context(BackgroundTasks(asyncio.Event()))
         load = SlowLoader()
         load.broken = set(broken)
         shop = Shop(root, patterns or ["*"], loader(load, limit_bytes, running, loading), load, side)
@@ -422,7 +422,7 @@ async def test_a_version_that_was_taken_out_and_is_gone_is_out_of_service_no_mor
 
 async def test_a_device_that_fails_while_a_version_is_loaded_ends_the_process(tmp_path: Path) -> None:
     write_model(tmp_path)
-    with pytest.raises(DeviceFailed):
+    with pytest.raises(DeviceFailed):  # noqa: PT012 - it is raised where the side tasks are left
         async with opened(tmp_path) as shop:
             shop.load.device_failed = True
             await shop.start()

@@ -9,7 +9,7 @@ from schemas.signature import ImageSpec, Signature, TensorSpec
 from schemas.topics import Topics
 from schemas.versions import CatalogSnapshot
 from tests.unit.schemas.reading import no_limit
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 from workers.router.routing import Dead, Refused, Routed, route
 from workers.router.submission import Limits
 

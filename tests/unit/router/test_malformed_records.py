@@ -8,7 +8,7 @@ from schemas.versions import CatalogSnapshot
 from tests.malformed import INPUTS, SIGNATURES, Sent
 from tests.unit.router.requests import NOW, TOPICS, entry, record
 from tests.unit.schemas.reading import no_limit
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 from workers.router.routing import Refused, route
 from workers.router.submission import Limits
 

@@ -14,7 +14,7 @@ from schemas.oip import parse_request
 from schemas.records import LaneJob, read_lane_record
 from schemas.topics import LaneClass
 from tests.unit.router.requests import DIGITS, INSTANCES, VECTOR, record, routed
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 from workers.router.routing import Dead, Routed
 
 BINARY_MODE = (

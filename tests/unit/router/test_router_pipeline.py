@@ -23,10 +23,10 @@ from schemas.inputs import check_input
 from schemas.jobs import Job, Status, Terminal
 from schemas.records import OutRecord, read_lane_record, read_terminal_record
 from stores.memory import MemoryJobs
-from stores.seams import JobKey
+from stores.protocols import JobKey
 from tests.unit.router.requests import CATALOG, INSTANCES, NOW, TOPICS, record
 from tests.waiting import eventually
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 from workers.memory import MemoryConsumer, MemoryGroup
 from workers.router.pipeline import Pipeline
 from workers.router.placing import Placing

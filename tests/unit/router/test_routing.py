@@ -13,7 +13,7 @@ from schemas.names import is_job_id
 from schemas.records import read_lane_record, read_terminal_record, terminal_record
 from schemas.topics import LaneClass
 from tests.unit.router.requests import CATALOG, INSTANCES, NOW, TOPICS, WRITTEN, record, routed
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 from workers.router.routing import Refused, Routed
 
 REQUEST = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}

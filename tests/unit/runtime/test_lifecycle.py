@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from runtime.health import Check
-from runtime.lifecycle import SideTasks, run_role
+from runtime.lifecycle import BackgroundTasks, run_role
 from runtime.process import (
     ProcessSettings,
     StoppedEarly,
@@ -33,7 +33,7 @@ async def fail_with(error: Exception) -> None:
 
 async def test_the_first_side_task_that_fails_stops_the_role_and_is_raised() -> None:
     async def role(stop: asyncio.Event) -> None:
-        async with SideTasks(stop) as side:
+        async with BackgroundTasks(stop) as side:
             side.start(fail_with(QueueUnavailable("stuck")), "watch")
             await stop.wait()
 
@@ -42,14 +42,14 @@ async def test_the_first_side_task_that_fails_stops_the_role_and_is_raised() -> 
 
 
 async def test_side_tasks_are_cancelled_on_leaving() -> None:
-    async with SideTasks(asyncio.Event()) as side:
+    async with BackgroundTasks(asyncio.Event()) as side:
         task = side.start(asyncio.Event().wait(), "for ever")  # type: ignore[arg-type]
     assert task.cancelled()
 
 
 async def test_a_side_task_that_ends_by_itself_stops_nothing() -> None:
     stop = asyncio.Event()
-    async with SideTasks(stop) as side:
+    async with BackgroundTasks(stop) as side:
         await side.start(asyncio.sleep(0), "short")
     assert not stop.is_set()
 

@@ -15,8 +15,8 @@ PACKAGES = (
     "schemas.versions",
     "schemas.inputs",
     "schemas.records",
-    "stores.seams",
-    "producers.seams",
+    "stores.protocols",
+    "producers.protocols",
 )
 
 _LINE = re.compile(r"^(?P<branch>[ │├└─]*)(?P<name>[A-Z]\w+) +(?P<status>\d{3})  (?P<code>[a-z_]+)", re.MULTILINE)

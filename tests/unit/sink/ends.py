@@ -14,8 +14,8 @@ from schemas.records import OutRecord, terminal_record
 from schemas.topics import LaneClass, Topics
 from stores.memory import MemoryJobs
 from stores.memory_signals import MemorySignals
-from stores.seams import JobKey
-from workers.consuming.seams import Record
+from stores.protocols import JobKey
+from workers.consuming.protocols import Record
 from workers.memory import MemoryConsumer, MemoryGroup
 from workers.sink.pipeline import Pipeline
 

@@ -13,8 +13,8 @@ from schemas.records import read_terminal_record
 from schemas.topics import LaneClass
 from stores.memory import MemoryJobs
 from stores.memory_signals import MemorySignals
+from stores.protocols import IdempotencyKey, JobKey
 from stores.replays import KEY_KEPT
-from stores.seams import IdempotencyKey, JobKey
 from tests.unit.sink.ends import NOW, TOPICS
 from tests.waiting import eventually
 from workers.sink.chores import mark_running, purge_keys

@@ -10,7 +10,7 @@ import workers.sink.pipeline
 from schemas.errors import DeadlineExceeded
 from schemas.jobs import Status
 from schemas.records import OutRecord
-from stores.seams import JobKey
+from stores.protocols import JobKey
 from tests.unit.sink.ends import DEAD_LETTERS, SUCCEEDED, TOPICS, Basin, basin, out, succeeded, with_header
 from tests.waiting import eventually
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from stores.redis.wire import (
+from stores.protocols import JobKey
+from stores.redis.codec import (
     Names,
     decode_cancel,
     decode_done,
@@ -11,7 +12,6 @@ from stores.redis.wire import (
     encode_done,
     encode_running,
 )
-from stores.seams import JobKey
 from tests.contracts.stores.building import NOW
 
 KEYS = [JobKey("default", "job_1"), JobKey('t"é\n', "topic.v1-0-17")]

@@ -7,8 +7,8 @@ import pytest
 
 from schemas.errors import IdempotencyMismatch, RequestInFlight
 from schemas.jobs import Status
+from stores.protocols import IdempotencyKey
 from stores.replays import KnownKey, resolve_replay
-from stores.seams import IdempotencyKey
 from tests.contracts.stores.building import NOW, queued
 
 STORED = queued(id="job_first", rows=1)

@@ -8,8 +8,8 @@ from schemas.errors import PenstockError
 from schemas.oip import InferRequest
 from schemas.records import LaneJob
 from schemas.tensors import Array
-from stores.seams import JobKey
-from workers.consuming.seams import Record
+from stores.protocols import JobKey
+from workers.consuming.protocols import Record
 from workers.inference.batching.compatibility import Size
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from stores.seams import JobKey, News
+from stores.protocols import JobKey, News
 
 
 class Cancellations:

@@ -13,8 +13,8 @@ from schemas.oip import InferRequest, parse_request
 from schemas.records import LaneJob, read_lane_record
 from schemas.signature import Signature
 from schemas.topics import Lane
-from stores.seams import JobKey
-from workers.consuming.seams import Record
+from stores.protocols import JobKey
+from workers.consuming.protocols import Record
 from workers.inference.batching.compatibility import PLAIN, BatchCompatibility
 from workers.inference.batching.pending_job import PendingJob
 from workers.inference.decoding.memory import memory_bytes

@@ -8,7 +8,7 @@ from typing import Final
 
 from schemas.errors import PenstockError
 from schemas.jobs import end_of
-from workers.consuming.seams import Consumer, Record
+from workers.consuming.protocols import Consumer, Record
 from workers.inference.batching.pending_job import RunResult
 from workers.inference.engine.micro_batch import BatchState, MicroBatch
 from workers.inference.results.outcomes import Outcome, outcome_of

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from runtime.logs import get_logger
 from schemas.errors import StoreUnavailable
-from stores.seams import JobKey, Starts
+from stores.protocols import JobKey, Starts
 from workers.inference import metrics
 from workers.inference.batching.pending_job import PendingJob
 

@@ -17,8 +17,8 @@ from runtime.logs import get_logger
 from schemas.errors import ModelCrashed, StoreUnavailable
 from schemas.jobs import end_of
 from schemas.topics import LaneClass
-from stores.seams import JobKey, Signals, Starts
-from workers.consuming.seams import Consumer, Record
+from stores.protocols import JobKey, Signals, Starts
+from workers.consuming.protocols import Consumer, Record
 from workers.inference.backends.watchdog import RUNNING_JOBS
 from workers.inference.batching.pending_job import PendingJob
 from workers.inference.engine.completion import complete, complete_dead

@@ -13,10 +13,10 @@ from runtime.clock import Clock
 from runtime.logs import get_logger
 from schemas.errors import Canceled, DeadlineExceeded, PenstockError
 from schemas.topics import Lane
-from workers.consuming.adoption import Adoptions
 from workers.consuming.kafka_consumer import DRAIN_LIMIT_S
 from workers.consuming.offsets import Partition
-from workers.consuming.seams import Consumer, Record
+from workers.consuming.protocols import Consumer, Record
+from workers.consuming.redelivery import Redeliveries
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
 from workers.inference.batching.pending_job import JobState, PendingJob
@@ -76,7 +76,7 @@ class ServedLane:
         self._clock = clock
         self._suspects: deque[PendingJob] = deque()
         self._taken: set[PendingJob] = set()  # into micro-batches that are not completed
-        self._adoptions = Adoptions()
+        self._redeliveries = Redeliveries()
         self._afresh: list[Record] = []
         self._under_way: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
@@ -89,7 +89,7 @@ class ServedLane:
                 await self._change_or(LOOK_FOR_ROOM_S)
             records = await consumer.fetch(wanted, FETCH_TIMEOUT_S)
             afresh, self._afresh = self._afresh, []
-            new = [*afresh, *(record for record in records if not self._adoptions.adopt(record))]
+            new = [*afresh, *(record for record in records if not self._redeliveries.adopt(record))]
             if new:
                 await self._take_in(consumer, new)
 
@@ -150,7 +150,7 @@ class ServedLane:
 
     async def publish(self, consumer: Consumer, outcomes: Sequence[tuple[Record, Outcome]]) -> None:
         """Publish what became of records, and mark them done."""
-        seen = self._adoptions.seen_through(consumer)
+        seen = self._redeliveries.seen_through(consumer)
         self.metrics.ended(await self._publisher.finish(seen, self._group, outcomes))
 
     def over(self, job: PendingJob, now: datetime) -> PenstockError | None:
@@ -187,7 +187,7 @@ class ServedLane:
         """The jobs run from now on, until they are released."""
         for job in jobs:
             job.state = JobState.RUNNING
-        self._adoptions.begin([job.record for job in jobs])
+        self._redeliveries.begin([job.record for job in jobs])
 
     def release(self, jobs: Sequence[PendingJob]) -> None:
         """The jobs' ends are published, or will never be by us."""
@@ -195,7 +195,7 @@ class ServedLane:
             job.state = JobState.OVER
         self._taken.difference_update(jobs)
         self._count_waiting()
-        self._afresh += self._adoptions.over([job.record for job in jobs])
+        self._afresh += self._redeliveries.over([job.record for job in jobs])
         self._changed.set()
 
     @property
@@ -225,7 +225,7 @@ class ServedLane:
         self._taken.difference_update(formed)
         self._suspects = deque(job for job in self._suspects if not lost(job))
         self._afresh = [record for record in self._afresh if not gone(record)]
-        self._adoptions.lose(partitions)
+        self._redeliveries.lose(partitions)
         self._count_waiting()
 
     def _count_waiting(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from producers.catalog import take_back
-from producers.seams import Publisher
+from producers.protocols import Publisher
 from producers.topics import control_topic, ensure_topics, job_topic, lane_topics, retry_topics
 from runtime.backoff import delays_s
 from runtime.clock import Clock

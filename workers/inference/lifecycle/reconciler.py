@@ -6,7 +6,7 @@ from typing import Any, Final, Protocol
 
 from producers.model_states import ModelStates
 from runtime.backoff import delays_s
-from runtime.lifecycle import SideTasks
+from runtime.lifecycle import BackgroundTasks
 from runtime.logs import get_logger
 from schemas.errors import ConfigurationError, PenstockError, Unavailable
 from schemas.model_states import WantedState
@@ -70,7 +70,7 @@ class ModelReconciler:
         weights: ModelLoader,
         announcer: Announcer,
         serve: Callable[[ModelSlot], Service],
-        side: SideTasks,
+        side: BackgroundTasks,
         *,
         interval_s: float,
     ) -> None:

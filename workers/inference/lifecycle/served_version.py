@@ -8,7 +8,7 @@ from typing import Final
 
 from runtime.budget import MemoryBudget
 from runtime.clock import now_utc
-from runtime.lifecycle import SideTasks
+from runtime.lifecycle import BackgroundTasks
 from runtime.process import StoppedEarly, open_patiently, unless_stopped
 from workers.consuming.kafka_consumer import KafkaConsumer
 from workers.consuming.prefetch import PrefetchShares
@@ -45,7 +45,7 @@ class WorkerContext:
     wake: Callable[[], None]
     prepare: Callable[[ModelSlot], None]
     consumers: dict[ServedLane, KafkaConsumer]
-    side: SideTasks
+    side: BackgroundTasks
     memory: MemoryBudget
     prefetch: PrefetchShares
 

@@ -6,12 +6,12 @@ from typing import Final
 
 import msgspec
 
-from producers.seams import Publisher
+from producers.protocols import Publisher
 from schemas.errors import OutputInvalid, PayloadTooLarge, PenstockError, TopicMissing
 from schemas.jobs import Status, Terminal
 from schemas.records import OutRecord, terminal_record
 from schemas.topics import Topics
-from workers.consuming.seams import Consumer, Record
+from workers.consuming.protocols import Consumer, Record
 from workers.dead_letters import dead_letter, dead_letter_without_payload
 from workers.inference.decoding.record_decoder import UndecodableRecord
 from workers.inference.results.outcomes import DeadLettered, Outcome, RetryLater

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from schemas.errors import PenstockError
 from schemas.records import ATTEMPT_HEADER, OutRecord
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
 
 REASON_HEADER: Final = "ce_retryreason"
 # What a handler says is for a person to read; records that tell it must stay small enough to be published.

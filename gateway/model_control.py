@@ -2,7 +2,7 @@
 
 from producers.catalog import Catalog, take_back
 from producers.model_states import ModelStates, publish_state
-from producers.seams import Publisher
+from producers.protocols import Publisher
 from runtime.clock import Clock
 from schemas.errors import ModelNotFound
 from schemas.model_states import ModelState, WantedState
@@ -10,7 +10,7 @@ from schemas.names import is_model_name, is_version
 from schemas.topics import Topics
 
 
-class ModelLife:
+class ModelControl:
     def __init__(
         self, publisher: Publisher, topics: Topics, catalog: Catalog, states: ModelStates, clock: Clock
     ) -> None:

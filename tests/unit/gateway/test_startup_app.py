@@ -4,12 +4,12 @@ import json
 import httpx
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.front import Front
+from gateway.startup_app import StartupApp
 from tests.unit.gateway.house import SUBMIT, House, problem
 
 
 async def test_probes_are_answered_while_the_gateway_starts() -> None:
-    front = Front({"kafka": lambda: "Kafka cannot be reached"})
+    front = StartupApp({"kafka": lambda: "Kafka cannot be reached"})
     async with httpx.AsyncClient(transport=httpx.ASGITransport(front), base_url="http://gateway.test") as client:
         assert (await client.get("/livez")).status_code == 200
         assert (await client.get("/readyz")).json()["checks"] == {"kafka": "Kafka cannot be reached"}
@@ -37,7 +37,7 @@ async def test_a_request_that_a_stop_cuts_short_is_answered_with_503_and_never_w
     async def receive() -> Message:
         return {"type": "http.disconnect"}
 
-    front = Front({})
+    front = StartupApp({})
     front.app = hanging
     request = asyncio.create_task(front({"type": "http", "method": "POST", "path": "/v1/jobs"}, receive, send))
     await begun.wait()

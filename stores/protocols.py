@@ -101,7 +101,7 @@ class Jobs(Protocol):
         """Cancel a job that has not ended. Returns it as it now is: canceled, or as it had ended before."""
 
 
-class Endings(Protocol):
+class ResultStore(Protocol):
     """Where terminal records become durable."""
 
     async def finish(self, terminals: Sequence[Terminal]) -> Sequence[JobKey]:

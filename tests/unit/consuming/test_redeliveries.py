@@ -7,9 +7,9 @@ import pytest
 
 from producers.memory import MemoryLog
 from schemas.records import OutRecord
-from workers.consuming.adoption import Adoptions
 from workers.consuming.offsets import Partition
-from workers.consuming.seams import Record
+from workers.consuming.protocols import Record
+from workers.consuming.redelivery import Redeliveries
 from workers.memory import MemoryConsumer, MemoryGroup
 
 PARTITION_0 = Partition("things", 0)
@@ -21,7 +21,7 @@ class Member:
     def __init__(self, group: MemoryGroup, consumer: MemoryConsumer, record: Record) -> None:
         self.consumer = consumer
         self.record = record
-        self.adoptions = Adoptions()
+        self.adoptions = Redeliveries()
         self.adoptions.begin([record])
         self.seen = self.adoptions.seen_through(consumer)
         self._group = group

@@ -13,7 +13,7 @@ INTERVAL_S: Final = 1.0
 log = get_logger(__name__)
 
 
-class Seldom:
+class LogThrottle:
     """Lets one event of a kind through per interval, and counts the others."""
 
     def __init__(self, interval_s: float = INTERVAL_S, clock_s: Callable[[], float] = time.monotonic) -> None:
@@ -32,10 +32,10 @@ class Seldom:
         return self._held_back.pop(kind, 0)
 
 
-_complaints = Seldom()
+_complaints = LogThrottle()
 
 
-def complain(error: PenstockError) -> None:
+def log_server_error(error: PenstockError) -> None:
     """Log an error that is ours, not the caller's; of one code at most one a second."""
     if error.status < 500:
         return

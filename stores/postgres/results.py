@@ -9,8 +9,8 @@ from schemas.jobs import Job, Terminal
 from stores.postgres.batches import write_batch
 from stores.postgres.pool import Postgres
 from stores.postgres.rows import WITHOUT_RESULT, error_json, key_columns, read_row, unnest
+from stores.protocols import JobKey
 from stores.replays import KEY_KEPT
-from stores.seams import JobKey
 from stores.validation import storable
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ delete from idempotency_keys where ctid = any (array(
 _getters: Final = [attrgetter(name) for name in _PLAIN_COLUMNS]
 
 
-class PostgresEndings:
-    """`Endings` on Postgres. Use as `async with`. `timeout_s` bounds each wait for a connection and each statement."""
+class PostgresResults:
+    """`ResultStore` on Postgres. Use as `async with`. `timeout_s` bounds each wait for a connection, each statement."""
 
     def __init__(self, dsn: str, *, connections: int = 2, timeout_s: float = 30.0) -> None:
         self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s)

@@ -17,7 +17,7 @@ STOPPED: Final = OutcomeUnknown(
 PROBES: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
 
-class Front:
+class StartupApp:
     """Hands every request to `app`, once there is one."""
 
     def __init__(self, checks: Mapping[str, Check]) -> None:

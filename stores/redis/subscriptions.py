@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import redis.asyncio as redis
 
 from runtime.logs import get_logger
-from stores.redis.wire import Cancel, decode_cancel
+from stores.redis.codec import Cancel, decode_cancel
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

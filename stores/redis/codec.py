@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from stores.seams import JobKey
+from stores.protocols import JobKey
 
 LONGEST_DEADLINE_S: Final = 7 * 24 * 3600.0  # no job is given longer; older cancellations concern nobody
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from workers.consuming.offsets import Partition
-from workers.consuming.seams import Consumer, Record
+from workers.consuming.protocols import Consumer, Record
 
 
 class _Place(NamedTuple):
@@ -17,7 +17,7 @@ def _place(record: Record) -> _Place:
     return _Place(record.topic, record.partition, record.offset)
 
 
-class Adoptions:
+class Redeliveries:
     """The records that one member works on, and copies of them that came in a later epoch."""
 
     def __init__(self) -> None:
