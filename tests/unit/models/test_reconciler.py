@@ -421,8 +421,11 @@ async def test_a_version_that_was_taken_out_and_is_gone_is_out_of_service_no_mor
 
 
 async def test_a_device_that_fails_while_a_version_is_loaded_ends_the_roster(tmp_path: Path) -> None:
-    write_model(tmp_path)
-    async with opened(tmp_path) as shop:
-        shop.load.device_failed = True
-        with pytest.raises(DeviceFailed):
+    async def started() -> None:
+        async with opened(tmp_path) as shop:
+            shop.load.device_failed = True
             await shop.start()
+
+    write_model(tmp_path)
+    with pytest.raises(DeviceFailed):
+        await started()
