@@ -96,14 +96,23 @@ def test_the_configuration_comes_along_and_what_does_not_is_told(tmp_path: Path)
     assert [line.removeprefix("# ") for line in written.splitlines()[1 : len(told) + 1]] == told
 
 
-def test_a_model_that_takes_no_batches_needs_a_word_about_them(tmp_path: Path) -> None:
+def test_of_a_model_that_takes_no_batches_each_row_runs_alone_or_the_first_dimension_is_said_to_be_rows(
+    tmp_path: Path,
+) -> None:
     config = """backend: "onnxruntime"
     input { name: "image" data_type: TYPE_FP32 dims: [-1, 8, 8] }
     output { name: "label" data_type: TYPE_INT64 dims: [-1] }"""
     model = triton_model(tmp_path, config)
-    assert "it takes no batches" in refused(model, tmp_path / "models")
+    result = imported(model, tmp_path / "models", "--name", "one")
+    assert "the model takes no batches, so each row of a job runs alone" in result.stderr
+    assert written(tmp_path / "models", "one")["output"] == [
+        {"name": "label", "data_type": "TYPE_INT64", "dims": [-1], "batch_dimension": False}
+    ]
+    rows = held_out().inputs["image"]
+    assert load("one/7", repository=tmp_path / "models").run({"image": rows[np.newaxis]})["label"].shape == (1, 360)
+
     assert imported(model, tmp_path / "models", "--max-batch-size", "16", "--name", "digits").exit_code == 0
-    assert load("digits/7", repository=tmp_path / "models").run(held_out().inputs)["label"].shape == (360,)
+    assert load("digits/7", repository=tmp_path / "models").run({"image": rows})["label"].shape == (360,)
 
 
 @pytest.mark.parametrize(
@@ -236,8 +245,12 @@ def test_what_the_configuration_does_not_say_is_filled_in_from_the_graph(
 def test_a_dimension_that_may_be_no_rows_is_not_taken_for_them(tmp_path: Path, config: str, first: str | None) -> None:
     model = graph(tmp_path, [first, 3], [first])
     (model / "config.pbtxt").write_text(config)
-    assert "it takes no batches" in refused(model, tmp_path / "models")
-    assert imported(model, tmp_path / "models", "--max-batch-size", "8").exit_code == 0
+    assert imported(model, tmp_path / "models").exit_code == 0
+    assert written(tmp_path / "models", "net")["input"] == [
+        {"name": "x", "data_type": "TYPE_FP32", "dims": [-1, 3], "batch_dimension": False}
+    ]
+    assert imported(model, tmp_path / "models", "--max-batch-size", "8", "--name", "rows").exit_code == 0
+    assert written(tmp_path / "models", "rows")["input"] == TENSORS["input"]
 
 
 def test_labels_that_fit_no_output_are_left_behind_and_told(tmp_path: Path) -> None:

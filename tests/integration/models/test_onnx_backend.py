@@ -202,3 +202,38 @@ class TestWithoutCuda:
     def test_auto_takes_the_cpu(self) -> None:
         backend = load_backend(version_of("digits/1"), "auto")
         assert backend.run(held_out().inputs)["label"].shape == (360,)
+
+
+def test_tensors_without_rows_are_given_and_taken_without_them(tmp_path: Path) -> None:
+    """A detector: one image, a threshold beside it, and as many values as there are above it."""
+    info = onnx.helper.make_tensor_value_info
+    nodes = [
+        onnx.helper.make_node("Greater", ["image", "threshold"], ["above"]),
+        onnx.helper.make_node("Compress", ["image", "flat"], ["found"]),
+        onnx.helper.make_node("Reshape", ["above", "shape"], ["flat"]),
+    ]
+    nodes = [nodes[0], nodes[2], nodes[1]]
+    shape = onnx.numpy_helper.from_array(np.array([-1]), "shape")
+    inputs = [info("image", FLOAT, [1, 4]), info("threshold", FLOAT, [])]
+    graph = onnx.helper.make_graph(nodes, "detector", inputs, [info("found", FLOAT, ["n"])], [shape])
+    (tmp_path / "detector" / "1").mkdir(parents=True)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, tmp_path / "detector" / "1" / "model.onnx")
+    content = {
+        "name": "detector",
+        "platform": "onnxruntime_onnx",
+        "max_batch_size": 1,
+        "dynamic_batching": {"allowed_batch_sizes": [1]},
+        "input": [
+            {"name": "image", "data_type": "FP32", "dims": [4]},
+            {"name": "threshold", "data_type": "FP32", "dims": [], "batch_dimension": False},
+        ],
+        "output": [{"name": "found", "data_type": "FP32", "dims": [-1], "batch_dimension": False}],
+    }
+    (tmp_path / "detector" / "model.yaml").write_text(json.dumps(content))
+    (version,) = ModelRepository(tmp_path).scan()
+    backend = load_backend(version, "cpu")
+    image = np.array([[0.1, 0.7, 0.4, 0.9]], np.float32)
+    for threshold, found in ((0.5, [0.7, 0.9]), (0.0, image[0].tolist()), (1.0, [])):
+        outputs = backend.run({"image": image, "threshold": np.array([threshold], np.float32)})
+        np.testing.assert_allclose(outputs["found"], np.array([found], np.float32).reshape(1, -1))

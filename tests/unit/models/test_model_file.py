@@ -106,6 +106,10 @@ def reference(**changes: Any) -> Fields:
             fields(platform=["sklearn_joblib"], trust="code", sha256={"model.joblib": "0" * 64}, input=SECOND_INPUT),
             "input: scikit-learn takes one table [rows, features], or a column an input with dims []; 'image' has dims",
         ),
+        (
+            fields(input=[{"name": "x", "data_type": "FP32", "dims": [], "batch_dimension": False}]),
+            "max_batch_size: must be 1, since 'x' has batch_dimension: false",
+        ),
         (fields(parameters=tokenizer()), "parameters.tokenizer.input: 'text' is not among the inputs"),
         (fields(parameters=tokenizer(input="image")), "parameters.tokenizer.input: 'image' must be TYPE_STRING"),
         (fields(parameters=tokenizer(max_tokens=0)), "parameters.tokenizer.max_tokens: input should be greater than 0"),

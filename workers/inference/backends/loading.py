@@ -5,6 +5,7 @@ from contextlib import ExitStack
 
 from schemas.errors import ConfigurationError
 from schemas.signature import Signature
+from workers.inference.backends.batchless import BatchlessBackend
 from workers.inference.backends.handler_module import module_name
 from workers.inference.backends.output_check import CheckedBackend
 from workers.inference.backends.own_threads import OwnThreads
@@ -69,7 +70,8 @@ def _load(version: ModelVersion, signature: Signature, device: str) -> Backend:
         case "onnxruntime_onnx":
             from workers.inference.backends.onnx import load_onnx
 
-            return load_onnx(version, signature, device)
+            graph = load_onnx(version, signature, device)
+            return BatchlessBackend(graph, version.batchless) if version.batchless else graph
         case "pytorch_safetensors":
             from workers.inference.backends.pytorch import load_pytorch
 

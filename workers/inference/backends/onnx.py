@@ -89,8 +89,8 @@ def load_onnx(version: ModelVersion, signature: Signature, device: str) -> OnnxB
             f"({VISIBLE}={os.environ.get(VISIBLE, '')})"
         )
     mistakes = [
-        *_mistakes("input", signature.inputs, session.get_inputs(), version.rules.batch_sizes, every=True),
-        *_mistakes("output", signature.outputs, session.get_outputs(), version.rules.batch_sizes, every=False),
+        *_mistakes("input", signature.inputs, session.get_inputs(), version, every=True),
+        *_mistakes("output", signature.outputs, session.get_outputs(), version, every=False),
     ]
     if mistakes:
         raise ConfigurationError(f"{version.file}: model.yaml does not fit the graph: {'; '.join(mistakes)}")
@@ -130,11 +130,11 @@ def _providers(device: Device) -> list[str | tuple[str, dict[str, Any]]]:
 
 
 def _mistakes(
-    kind: str, specs: tuple[TensorSpec, ...], nodes: list[Any], batch_sizes: tuple[int, ...], *, every: bool
+    kind: str, specs: tuple[TensorSpec, ...], nodes: list[Any], version: ModelVersion, *, every: bool
 ) -> list[str]:
     """What is wrong with `specs`, held against the graph's `nodes`. Every node must be in `specs` if `every`.
 
-    A graph for a fixed number of rows is none, where that is the only one of `batch_sizes`.
+    A graph for a fixed number of rows is none, where the version's micro-batches have that number only.
     """
     by_name = {node.name: node for node in nodes}
     mistakes = []
@@ -146,13 +146,14 @@ def _mistakes(
         datatype = _DATATYPES.get(node.type)
         if datatype != spec.datatype:
             mistakes.append(f"{kind} {spec.name!r} is {spec.datatype}, and {datatype or node.type} in the graph")
-        rows = node.shape[0] if node.shape else None
-        if isinstance(rows, int) and (mistake := rows_mistake(rows, batch_sizes)) is not None:
+        shape = [None, *node.shape] if spec.name in version.batchless else node.shape
+        rows = shape[0] if shape else None
+        if isinstance(rows, int) and (mistake := rows_mistake(rows, version.rules.batch_sizes)) is not None:
             mistakes.append(f"{kind} {spec.name!r} {mistake}")
-        elif node.shape and not _shapes_agree(spec.shape[1:], node.shape[1:]):  # else it has no rank
+        elif shape and not _shapes_agree(spec.shape[1:], shape[1:]):  # else it has no rank
             mistakes.append(
                 f"{kind} {spec.name!r} has shape {_readable(spec.shape)} with its batch dimension, and "
-                f"{_readable(node.shape)} in the graph"
+                f"{_readable(shape)} in the graph"
             )
     if every:
         names = {spec.name for spec in specs}

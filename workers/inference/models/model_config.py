@@ -19,7 +19,7 @@ from workers.inference.models.data_types import DATATYPES
 from workers.inference.models.model_parameters import Section
 from workers.inference.models.platforms import PLATFORMS, PlatformName, Trust
 from workers.inference.models.reference_rows import ReferenceRows, reference_problems
-from workers.inference.models.tensor_config import InputConfig
+from workers.inference.models.tensor_config import InputConfig, OutputConfig
 
 MetricValue = float | int | str
 Isolation = Literal["none", "process"]
@@ -97,6 +97,7 @@ class VersionConfig(BatchedConfig):
             *reference_problems(self.reference_rows, self.input, self.output, self.max_batch_size),
             *self._tokenizer_problems(),
             *self.batching_problems(),
+            *self._batch_dimension_problems(),
             *self._image_problems(),
             *self._feature_problems(),
             *self._trust_problems(),
@@ -147,6 +148,18 @@ class VersionConfig(BatchedConfig):
         for name in tokenizer.produces:
             if self._input(name) is not None:
                 yield f"parameters.tokenizer.produces: {name!r} is already an input of the model"
+
+    @property
+    def batchless(self) -> frozenset[str]:
+        """Tensors of the graph that have no batch dimension."""
+        tensors: list[InputConfig | OutputConfig] = [*self.input, *self.output]
+        return frozenset(tensor.name for tensor in tensors if not tensor.batch_dimension)
+
+    def _batch_dimension_problems(self) -> Iterator[str]:
+        if self.batchless and self.max_batch_size != 1:
+            yield f"max_batch_size: must be 1, since {min(self.batchless)!r} has batch_dimension: false"
+        if self.batchless and set(self.platform) != {"onnxruntime_onnx"}:
+            yield "batch_dimension: is for tensors of a graph that onnxruntime_onnx runs"
 
     def _image_problems(self) -> Iterator[str]:
         if self.image is None:

@@ -41,6 +41,7 @@ class ModelVersion:
     tokenizer_file: Path | None = None  # of a model that takes text
     description: str = ""
     metrics: Mapping[str, MetricValue] = field(default_factory=dict)
+    batchless: frozenset[str] = frozenset()  # tensors of the graph without a batch dimension
     is_default: bool = False
     pins: tuple[Pin, ...] = ()
 

@@ -21,6 +21,7 @@ class InputConfig(Section):
     name: str = Field(min_length=1)
     data_type: DataType
     dims: Dimensions
+    batch_dimension: bool = True  # of the graph's tensor; without one, a run has one row
     allow_nan: bool = False
     text: bool = False  # of TYPE_STRING: UTF-8 only; without being said for ONNX, scikit-learn and tokenizers
     vocab_size: PositiveInt | None = None  # of integers that are token ids: they are less
@@ -34,6 +35,7 @@ class OutputConfig(Section):
     name: str = Field(min_length=1)
     data_type: DataType
     dims: Dimensions
+    batch_dimension: bool = True  # of the graph's tensor; without one, a run has one row
     label_filename: str | None = None  # one class name a line
 
     @property

@@ -59,6 +59,7 @@ def read_version(
         tokenizer_file=tokenizer_file,
         description=config.description,
         metrics=config.metrics,
+        batchless=config.batchless,
         is_default=is_default,
         pins=pins,
     )
