@@ -12,6 +12,7 @@ from schemas.errors import ConfigurationError, ModelCrashed
 from tests.integration.models.digits import altered, held_out, load
 from tests.integration.models.needs import need
 from tests.unit.models.handlers import load_handler
+from tests.waiting import eventually_sync
 from workers.inference.backends import Backend
 
 need("onnxruntime")
@@ -83,4 +84,4 @@ def test_a_handler_in_a_process_of_its_own_leaves_no_copy_for_ever(
         assert len(list(copies.glob("penstock-model-*"))) == 1
     finally:
         backend.close()
-    assert list(copies.iterdir()) == []
+    eventually_sync(lambda: list(copies.iterdir()) == [], what="the copy is gone with its process")
