@@ -56,7 +56,7 @@ class Watched(MemoryBudget):
 
 HERE = threading.current_thread().name
 # Of the process that runs the tests; the other imports this module, too.
-HOME = int(os.environ.setdefault("PENSTOCK_TEST_READING_HOME", str(os.getpid())))
+HOME = int(os.environ.setdefault("READING_TEST_HOME", str(os.getpid())))
 
 
 @pytest.mark.parametrize(
