@@ -89,6 +89,24 @@ async def test_a_store_that_hangs_is_given_up_in_time_and_works_when_it_moves_ag
         await eventually(lambda: works(lambda: jobs.get(key_of(job))))
 
 
+async def test_connections_that_were_lost_while_nobody_used_them_cost_no_call(migrated_postgres_dsn: str) -> None:
+    async with PostgresAdmissions(migrated_postgres_dsn) as admissions, PostgresJobs(migrated_postgres_dsn) as jobs:
+        job = (await admissions.insert(queued())).job
+        await jobs.get(key_of(job))
+        other = await asyncpg.connect(migrated_postgres_dsn)
+        ours = "from pg_stat_activity where application_name = 'penstock' and datname = current_database()"
+        pids = await other.fetchval(f"select array_agg(pid) {ours}")
+        assert await other.fetchval(f"select count(pg_terminate_backend(pid)) {ours}") == len(pids)
+
+        async def gone() -> bool:
+            return await other.fetchval(f"select count(*) {ours} and pid = any($1)", pids) == 0
+
+        await eventually(gone)
+        await other.close()
+        assert await jobs.get(key_of(job)) == job
+        assert not (await admissions.insert(queued())).replayed
+
+
 async def test_leaving_a_store_that_hangs_takes_no_longer_than_its_timeout(gate: Gate) -> None:
     async with PostgresJobs(gate.url, timeout_s=0.3):
         gate.hold()
