@@ -61,6 +61,7 @@ class Child:
             account = f" as user {self._launch.account.name}" if self._launch.account else ""
             raise StackError(f"cannot run {self._launch.argv[0]}{account}: {error.strerror}") from error
         self._process = process
+        self._reaper.remember(process.pid, self._launch.stop_signal, self._launch.wave)
         if process.stdout is not None:
             threading.Thread(target=self._read_lines, args=(process,), name=f"{self.name}-log", daemon=True).start()
         threading.Thread(target=self._see_the_end, args=(process,), name=f"{self.name}-exit", daemon=True).start()

@@ -3,6 +3,7 @@
 import contextlib
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from signal import Signals
@@ -20,17 +21,26 @@ class Reaper:
     """Runs the reaper program while the block lasts.
 
     `holds` are file descriptors that it keeps open as long as it lives: the lock of a data directory is one, so that
-    nobody takes the directory while processes that use it are still ending.
+    nobody takes the directory while processes that use it are still ending. A reaper that somebody killed is started
+    again before the next child is, which could not register otherwise, and in the end; the new one is told what the
+    old one knew.
     """
 
     def __init__(self, holds: Sequence[int] = ()) -> None:
         self._holds = tuple(holds)
         self._process: subprocess.Popen[bytes] | None = None
+        self._children: dict[int, str] = {}  # how each registered, by its process id
+        self._directories: list[str] = []
+        self._telling = threading.Lock()
 
     def __enter__(self) -> Self:
         if self._process is not None:
             raise RuntimeError("the reaper is running")
-        self._process = subprocess.Popen(  # noqa: S603 - our own program
+        self._process = self._start()
+        return self
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 - our own program
             [sys.executable, "-I", "-S", reaper_program.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -40,12 +50,13 @@ class Reaper:
             bufsize=0,
             start_new_session=True,  # a Ctrl-C in the terminal is not for it
         )
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stdin().close()  # it ends what is left and goes
+        with self._telling:
+            self._start_again_if_killed()
+            self._stdin().close()  # it ends what is left and goes
         self._running().wait()
         self._process = None
 
@@ -56,20 +67,38 @@ class Reaper:
     @property
     def pipe(self) -> int:
         """The file descriptor that a child started with `registering` needs as its standard input."""
-        return self._stdin().fileno()
+        with self._telling:
+            self._start_again_if_killed()
+            return self._stdin().fileno()
 
     @staticmethod
     def registering(argv: Sequence[str], stop_signal: Signals, wave: int) -> list[str]:
         """The command that registers itself as a process group to be ended with `stop_signal`, and becomes `argv`."""
         return ["/bin/sh", "-c", REGISTER_THEN_RUN, stop_signal.name, str(wave), *argv]
 
+    def remember(self, pid: int, stop_signal: Signals, wave: int) -> None:
+        """The process was started with `registering`, and has yet to end."""
+        with self._telling:
+            self._children[pid] = f"+ {pid} {stop_signal.name} {wave}\n"
+
     def forget(self, pid: int) -> None:
         """The process has ended, and its number may soon be another's."""
-        self._tell(f"- {pid}\n")
+        with self._telling:
+            self._children.pop(pid, None)
+            self._tell(f"- {pid}\n")
 
     def remove_in_the_end(self, directory: Path) -> None:
         """Remove the directory when all processes are gone, however we ended."""
-        self._tell(f"d {directory}\n")
+        with self._telling:
+            self._directories.append(f"d {directory}\n")
+            self._tell(self._directories[-1])
+
+    def _start_again_if_killed(self) -> None:
+        if self._running().poll() is not None:
+            self._stdin().close()
+            self._process = self._start()
+            for line in (*self._children.values(), *self._directories):
+                self._tell(line)
 
     def _tell(self, line: str) -> None:
         if self._process is None:

@@ -166,7 +166,7 @@ class PostgresSettings(Settings):
 
     @field_validator("postgres_dsn")
     @classmethod
-    def _is_url(cls, dsn: SecretStr) -> SecretStr:
+    def _is_postgres_url(cls, dsn: SecretStr) -> SecretStr:
         """An address that no driver would take; one where nobody answers may be right."""
         return _url(dsn, {"postgresql", "postgres"}, "postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
 
@@ -176,7 +176,7 @@ class RedisSettings(Settings):
 
     @field_validator("redis_url")
     @classmethod
-    def _is_url(cls, url: SecretStr) -> SecretStr:
+    def _is_redis_url(cls, url: SecretStr) -> SecretStr:
         return _url(url, {"redis", "rediss", "unix"}, "redis://:PASSWORD@HOST:PORT/DATABASE")
 
 

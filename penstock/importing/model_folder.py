@@ -12,7 +12,15 @@ import yaml
 
 from schemas.errors import ConfigurationError
 from schemas.names import MODEL_NAME
+from workers.inference.models.model_file import take_exponents
 from workers.inference.models.repository import ModelRepository
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts a text into quotes that the reader of model.yaml would take for a number."""
+
+
+take_exponents(_Dumper)
 
 
 class ModelFolder(NamedTuple):
@@ -76,8 +84,8 @@ def _build(directory: Path, folder: ModelFolder, origin: str, link: bool) -> Non
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         (directory / path).write_text(text, encoding="utf-8")
     head = "".join(f"# {line}\n" for line in [f"Made from {origin}.", *folder.notes])
-    content = yaml.safe_dump(
-        dict(folder.fields), sort_keys=False, default_flow_style=None, allow_unicode=True, width=120
+    content = yaml.dump(
+        dict(folder.fields), Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120
     )
     (directory / "model.yaml").write_text(f"{head}{content}", encoding="utf-8")
 

@@ -105,6 +105,22 @@ async def test_a_child_that_ended_is_forgotten(tmp_path: Path) -> None:
         await eventually(lambda: not running(child.pid))
 
 
+def test_a_reaper_that_was_killed_is_replaced_by_one_that_knows_as_much(tmp_path: Path) -> None:
+    thrown_away = tmp_path / "thrown-away"
+    thrown_away.mkdir()
+    sleeping = Launch(("/bin/sh", "-c", "exec sleep 600"), os.environ, log=tmp_path / "log")
+    with Reaper() as reaper:
+        reaper.remove_in_the_end(thrown_away)
+        children = [Child(name, sleeping, reaper) for name in ("before", "after")]
+        for child in children:
+            child.start()
+            eventually_sync(lambda pid=child.pid: psutil.Process(pid).name() == "sleep", what="it runs")  # type: ignore[misc]
+            os.kill(reaper.pid, signal.SIGKILL)
+            eventually_sync(lambda: not running(reaper.pid), what="the reaper has ended")
+    eventually_sync(lambda: not any(running(child.pid) for child in children), what="both have ended")
+    assert not thrown_away.exists()
+
+
 def test_who_does_not_end_when_asked_is_killed() -> None:
     script = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
     with subprocess.Popen(["/bin/sh", "-c", script], stdout=subprocess.PIPE, start_new_session=True) as stubborn:

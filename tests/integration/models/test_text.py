@@ -233,3 +233,10 @@ def test_reference_rows_are_texts_and_reach_the_network_as_tokens(file: Path) ->
     inputs = given_inputs(replace(version(file), reference_rows=rows))
     assert inputs is not None
     assert padded(inputs)["input_ids"].tolist() == [[1, 4, 5, 2], [1, 6, 2, 3]]
+
+
+def test_reference_rows_with_a_token_that_the_network_lacks_are_a_mistake_of_the_model(file: Path) -> None:
+    parameters = Parameters(tokenizer=TokenizerParameters(input="text", max_tokens=8, vocab_size=6))
+    described = replace(version(file), parameters=parameters, reference_rows=ReferenceRows(inputs={"text": ["größe"]}))
+    with pytest.raises(ConfigurationError, match="reference_rows: a text has token 6, and the model has tokens 0 to 5"):
+        given_inputs(described)

@@ -79,6 +79,7 @@ def reference(**changes: Any) -> Fields:
         (reference(outputs={"score": [1]}), "reference_rows.outputs: 'score' is not among the outputs"),
         (reference(inputs={"image": [[1, 2]]}), "reference_rows.inputs.image has shape [1, 2]; the model takes [-1, 8"),
         (reference(inputs={"image": [[["a"] * 8] * 8]}), "reference_rows.inputs.image"),
+        (reference(inputs={"image": [[[None] * 8] * 8]}), "reference_rows.inputs.image"),
         (reference(outputs={"label": [1.5]}), "reference_rows.outputs.label"),
         (reference(outputs={"label": [1, 2]}), "reference_rows: all tensors must have as many rows"),
         (reference(inputs={"image": [ROW] * 65}), "reference_rows: 65 rows are more than max_batch_size, 64"),
@@ -155,7 +156,9 @@ def test_all_mistakes_of_a_file_are_told_at_once(tmp_path: Path) -> None:
         ("name: !!python/name:os.system\n", ", line 1, column 7: could not determine a constructor"),
         ("- name\n", ": must be a mapping of fields, as name: digits"),
         ("", ": must be a mapping of fields, as name: digits"),
-        ("name: \x00\n", ": is not YAML"),
+        ("name: \x00\n", ": is not YAML: unacceptable character #x0000"),
+        ("name: digits\nrtol: .inf\n", ", line 2, column 7: infinity is not taken"),
+        ("[" * 5000, ": is nested too deeply"),
         ("#" * (MAX_BYTES + 1), f": is larger than {MAX_BYTES} bytes"),
     ],
 )
@@ -163,7 +166,23 @@ def test_yaml_that_is_not_a_mapping_of_unique_text_keys_is_refused(
     tmp_path: Path, text: str, place_and_rule: str
 ) -> None:
     model = write_model(tmp_path, text)
-    assert why_not(tmp_path).startswith(f"{model / 'model.yaml'}{place_and_rule}")
+    message = why_not(tmp_path)
+    assert message.startswith(f"{model / 'model.yaml'}{place_and_rule}")
+    assert "\n" not in message
+
+
+def test_a_list_whose_elements_are_wrong_is_not_said_to_be_empty(tmp_path: Path) -> None:
+    write_model(tmp_path, fields(input=[{"name": "x", "data_type": "FLOAT", "dims": []}]))
+    assert "empty" not in why_not(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("1e-3", 1e-3), ("1E5", 1e5), (".5e1", 5.0), ("-2.5e2", -250.0), ("1.e+3", 1e3)]
+)
+def test_a_number_with_an_exponent_is_a_number(tmp_path: Path, text: str, number: float) -> None:
+    path = tmp_path / "model.yaml"
+    path.write_text(f"name: digits\nlimit: {text}\n")
+    assert read_model_file(path).fields == {"limit": number}
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

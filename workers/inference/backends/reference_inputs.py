@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from schemas.errors import ConfigurationError, InvalidInput, JobError
 from schemas.signature import TensorSpec
 from schemas.tensors import DTYPES, Array
 from workers.inference.backends.protocol import Backend
@@ -14,7 +15,10 @@ from workers.inference.models.reference_rows import arrays_of
 
 
 def given_inputs(version: ModelVersion) -> dict[str, Rows] | None:
-    """The reference rows of model.yaml as the network takes them, texts made into tokens, but without masks."""
+    """The reference rows of model.yaml as the network takes them, texts made into tokens, but without masks.
+
+    Raises `ConfigurationError` for a text that cannot be made into tokens, or for its tokenizer.
+    """
     if version.reference_rows is None:
         return None
     inputs: dict[str, Rows] = {}
@@ -25,7 +29,10 @@ def given_inputs(version: ModelVersion) -> dict[str, Rows] | None:
 
     texts = inputs.pop(version.parameters.tokenizer.input)
     assert not isinstance(texts, RaggedRows)  # noqa: S101 - they are texts still
-    return {**load_tokenizer(version).encode_each([texts])[0], **inputs}
+    try:
+        return {**load_tokenizer(version).encode_each([texts])[0], **inputs}
+    except (InvalidInput, JobError) as error:
+        raise ConfigurationError(f"{version.name}: reference_rows: {error.message}") from error
 
 
 def made_up_inputs(version: ModelVersion, rows: int, length: int) -> dict[str, Array]:

@@ -1,5 +1,7 @@
 """Reading model.yaml: YAML to checked values, a version's overrides laid over the model's fields, errors in words."""
 
+import math
+import re
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,8 +78,11 @@ def explain(where: object, error: ValidationError, prefixes: Mapping[str, str] |
 
 
 def _mistakes(error: ValidationError, prefixes: Mapping[str, str]) -> Iterable[str]:
-    for mistake in error.errors(include_url=False, include_context=False, include_input=False):
+    mistakes = error.errors(include_url=False, include_context=False, include_input=False)
+    for mistake in mistakes:
         location = mistake["loc"]
+        if mistake["type"] == "too_short" and any(other["loc"][:-1][: len(location)] == location for other in mistakes):
+            continue  # it is short of the elements whose mistakes are told
         if location and str(location[0]) in prefixes:
             location = (prefixes[str(location[0])], *location)
         message = mistake["msg"].removeprefix("Value error, ")
@@ -99,6 +104,12 @@ def _json(path: Path, value: object) -> bytes:
         return orjson.dumps(value, default=str)
     except orjson.JSONEncodeError as error:
         raise ConfigurationError(f"{path}: holds a value that is none of JSON's: {error}") from error
+
+
+def take_exponents(side: type[yaml.SafeLoader] | type[yaml.SafeDumper]) -> None:
+    """Have it know `1e-3` and `1.5e3` for numbers: to PyYAML both are text, for want of a point or of a sign."""
+    number = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$")
+    side.add_implicit_resolver("tag:yaml.org,2002:float", number, list("-+.0123456789"))
 
 
 class _Loader(yaml.SafeLoader):
@@ -126,6 +137,16 @@ class _Loader(yaml.SafeLoader):
             seen.add(key)
         return super().construct_mapping(node, deep)
 
+    def finite(self, node: yaml.ScalarNode) -> float:
+        value: float = self.construct_yaml_float(node)
+        if math.isinf(value):  # JSON would make it null, and so a field that was not given
+            raise yaml.constructor.ConstructorError(None, None, "infinity is not taken", node.start_mark)
+        return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.finite)
+take_exponents(_Loader)
+
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
@@ -141,8 +162,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         mark = error.problem_mark
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigurationError(f"{path}{place}: {error.problem}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{path}: is not YAML: {error}") from error
+    except RecursionError as error:
+        raise ConfigurationError(f"{path}: is nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigurationError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(value, dict):
         raise ConfigurationError(f"{path}: must be a mapping of fields, as name: {path.parent.name}")
     return value

@@ -56,7 +56,8 @@ def _tensor_problems(
         tensor = declared.get(name)
         if tensor is None:
             continue
-        spec = TensorSpec(name, DATATYPES[tensor.data_type], (-1, *tensor.dims), allow_nan=True)
+        allow_nan = not isinstance(tensor, InputConfig) or tensor.allow_nan
+        spec = TensorSpec(name, DATATYPES[tensor.data_type], (-1, *tensor.dims), allow_nan=allow_nan)
         try:
             _array(spec, rows, f"{field}.{name}")
         except PenstockError as error:
