@@ -3,6 +3,7 @@
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -86,4 +87,5 @@ def _give_back_device_memory() -> None:
     """Have torch return what it keeps of the GPU's memory for later, where a model has used it: others need it now."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # of a device that has failed: what has met that first is to be told
+            torch.cuda.empty_cache()

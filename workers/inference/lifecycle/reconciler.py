@@ -301,8 +301,10 @@ class ModelReconciler:
 def reason_of(error: BaseException) -> str:
     """The error and what caused it, in one line for the log: a foreign error's own words say what is to be mended."""
     told: list[str] = []
+    seen: set[int] = set()
     cause: BaseException | None = error
-    while cause is not None:
+    while cause is not None and id(cause) not in seen:  # an error may be its own cause
+        seen.add(id(cause))
         words = " ".join(str(cause).split())[:MAX_WORDS]
         if not any(words in before for before in told) or not words:
             told.append(words if isinstance(cause, PenstockError) else f"{type(cause).__name__}: {words}")
