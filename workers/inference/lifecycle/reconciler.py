@@ -172,7 +172,7 @@ class ModelReconciler:
         for known in [*to_do.load, *to_do.rebuild]:
             self._begin(known, self._bring(known))
         for known in to_do.swap:
-            self._begin(known, self._swap(known))
+            self._begin(known, self._swap(known, self._served[known.found.version.name].resident))
         for known in to_do.announce:
             self._begin(known, self._announce(known))
 
@@ -207,11 +207,10 @@ class ModelReconciler:
         self._out.pop(name, None)
         metrics.OUT_OF_SERVICE.set(len(self._out))
 
-    async def _swap(self, known: ServedSpec) -> None:
+    async def _swap(self, known: ServedSpec, resident: ModelSlot) -> None:
         """Run the version that is served with what was found now; it stays as it was where that cannot be loaded."""
         name = known.found.version.name
         log.warning("files of a served version have changed: they are loaded in its place", model=name)
-        resident = self._served[name].resident
         if not await self._try(known, self._weights.swap(resident, known.found)):
             return
         if name in self._served:
