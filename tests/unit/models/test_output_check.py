@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.errors import JobError, OutOfMemory, OutputInvalid
+from schemas.errors import InvalidInput, JobError, OutOfMemory, OutputInvalid, PenstockError, TransientFailure
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array
 from workers.inference.backends.output_check import CheckedBackend
@@ -268,6 +268,30 @@ def test_a_device_that_cannot_give_memory_back_hides_nothing(monkeypatch: pytest
     with pytest.raises(OutOfMemory):
         backend.run(INPUTS)
     backend.close()
+
+
+class RateLimited(TransientFailure):
+    def __init__(self) -> None:
+        super().__init__("ask later")
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "message", "param"),
+    [
+        (InvalidInput(ValueError("no number")), InvalidInput, "no number", None),  # type: ignore[arg-type]
+        (InvalidInput("bad", param=3), InvalidInput, "bad", "3"),  # type: ignore[arg-type]
+        (InvalidInput("\ud800"), InvalidInput, "?", None),
+        (RateLimited(), TransientFailure, "ask later", None),
+    ],
+)
+def test_whatever_a_handler_says_can_be_written(
+    raised: Exception, kind: type[PenstockError], message: str, param: str | None
+) -> None:
+    with pytest.raises(kind) as caught:
+        guarded(raised).run(INPUTS)
+    assert type(caught.value) is kind
+    assert caught.value.body() == kind(message, param=param).body()
+    assert caught.value.__cause__ is raised
 
 
 def its_own_cause(kind: type[Exception]) -> Exception:
