@@ -9,6 +9,7 @@ import pytest
 
 from tests.waiting import eventually
 from workers.inference.engine.inference_thread import LEFT_RUNNING_STATUS, InferenceThread
+from workers.inference.execution.failures import DeviceFailed
 
 
 async def test_work_is_done_in_order_in_one_thread() -> None:
@@ -33,6 +34,19 @@ async def test_what_asyncio_would_take_for_itself_is_told_as_a_plain_error(error
         with pytest.raises(RuntimeError, match=type(error).__name__) as caught:
             await thread.submit(work)
     assert caught.value.__cause__ is error
+
+
+async def test_nothing_is_done_once_the_device_has_failed_whoever_found_that_out() -> None:
+    def check() -> None:
+        raise DeviceFailed("digits/1 answers wrongly")
+
+    done: list[str] = []
+    async with InferenceThread() as thread:
+        checking, running = thread.submit(check), thread.submit(lambda: done.append("a slice"))
+        for each in (checking, running):
+            with pytest.raises(DeviceFailed, match="digits/1 answers wrongly"):
+                await each
+    assert done == []
 
 
 async def test_a_caller_that_is_canceled_leaves_the_work_to_itself() -> None:

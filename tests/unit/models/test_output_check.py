@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.errors import JobError, OutOfMemory, OutputInvalid
+from schemas.errors import InvalidInput, JobError, OutOfMemory, OutputInvalid, PenstockError, TransientFailure
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array
 from workers.inference.backends.output_check import CheckedBackend
+from workers.inference.backends.runtime_errors import causes
 from workers.inference.execution.failures import DeviceFailed
+from workers.inference.lifecycle.reconciler import reason_of
 
 SIGNATURE = Signature(
     inputs=(TensorSpec("x", "FP32", (-1, 2)),),
@@ -254,6 +256,57 @@ def test_the_gpus_memory_is_given_back_after_a_model_is_closed_and_when_memory_r
     assert diary == ["emptied"]
     backend.close()
     assert diary == ["emptied", "closed", "emptied"]
+
+
+def test_a_device_that_cannot_give_memory_back_hides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failed(FakeTorch):
+        def empty_cache(self) -> None:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setitem(sys.modules, "torch", Failed([]))
+    backend = CheckedBackend(Answering(RuntimeError("CUDA error: out of memory")), "digits/1", SIGNATURE, on_gpu=True)
+    with pytest.raises(OutOfMemory):
+        backend.run(INPUTS)
+    backend.close()
+
+
+class RateLimited(TransientFailure):
+    def __init__(self) -> None:
+        super().__init__("ask later")
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "message", "param"),
+    [
+        (InvalidInput(ValueError("no number")), InvalidInput, "no number", None),  # type: ignore[arg-type]
+        (InvalidInput("bad", param=3), InvalidInput, "bad", "3"),  # type: ignore[arg-type]
+        (InvalidInput("\ud800"), InvalidInput, "?", None),
+        (RateLimited(), TransientFailure, "ask later", None),
+    ],
+)
+def test_whatever_a_handler_says_can_be_written(
+    raised: Exception, kind: type[PenstockError], message: str, param: str | None
+) -> None:
+    with pytest.raises(kind) as caught:
+        guarded(raised).run(INPUTS)
+    assert type(caught.value) is kind
+    assert caught.value.body() == kind(message, param=param).body()
+    assert caught.value.__cause__ is raised
+
+
+def its_own_cause(kind: type[Exception]) -> Exception:
+    error = kind("x")
+    error.__cause__ = error
+    return error
+
+
+def test_an_error_that_is_its_own_cause_is_looked_at_once() -> None:
+    first, second = its_own_cause(ValueError), JobError("f")
+    second.__cause__, second.__context__ = first, second
+    assert list(causes(second)) == [second, first]
+    assert reason_of(first) == "ValueError: x"
+    with pytest.raises(OutOfMemory):
+        CheckedBackend(Answering(its_own_cause(MemoryError)), "digits/1", SIGNATURE).run(INPUTS)
 
 
 class Reusing:

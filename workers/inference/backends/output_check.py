@@ -3,11 +3,12 @@
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from schemas.errors import JobError, OutOfMemory, OutputInvalid, PenstockError, TransientFailure
+from schemas.errors import InvalidInput, JobError, OutOfMemory, OutputInvalid, PenstockError, TransientFailure
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import DTYPES, Array
 from workers.inference.backends.protocol import Backend
@@ -36,6 +37,10 @@ class CheckedBackend:
         rows = len(next(iter(inputs.values())))
         try:
             outputs = self._inner.run(inputs, parameters)
+        except (JobError, InvalidInput) as error:
+            if (plain := _plain(error)) is not error:
+                raise plain from error
+            raise
         except (PenstockError, DeviceFailed):
             raise
         # Runtimes share no error class, and a handler may even exit. Their words stay in the cause, for our log.
@@ -76,6 +81,20 @@ class CheckedBackend:
         return array if self._fresh_outputs else np.array(array)
 
 
+def _plain(error: JobError | InvalidInput) -> PenstockError:
+    """The error in words that can be written, and of a class of ours: a handler may derive from them, with other
+    arguments, and may give anything for a message."""
+    kind = next(each for each in type(error).__mro__ if each.__module__ == PenstockError.__module__)
+    message, param = _writable(error), getattr(error, "param", None)
+    told = kind(message, param=None if param is None else _writable(param))
+    same = type(error) is kind and (error.message, param) == (told.message, told.param)
+    return error if same else told
+
+
+def _writable(words: object) -> str:
+    return str(words).encode("utf-8", "replace").decode()
+
+
 def _forget_locals(error: BaseException) -> None:
     """Frames that an error has left hold the very tensors that fill the memory; the lines of its trace stay."""
     for each in causes(error):
@@ -86,4 +105,5 @@ def _give_back_device_memory() -> None:
     """Have torch return what it keeps of the GPU's memory for later, where a model has used it: others need it now."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+        with suppress(RuntimeError):  # of a device that has failed: what has met that first is to be told
+            torch.cuda.empty_cache()

@@ -51,11 +51,16 @@ def device_failed(error: BaseException) -> bool:
     return names_device(error) and not _ONE_CALL.search(str(error)) and not memory_ran_out(error)
 
 
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and what led to it."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and all that led to it, each once: an error may be its own cause (`raise error from error`)."""
+    seen: set[int] = set()
+    left = [error]
+    while left:
+        each = left.pop()
+        if id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            left += [before for before in (each.__context__, each.__cause__) if before is not None]
 
 
 def _is_onnxruntimes(error: BaseException) -> bool:

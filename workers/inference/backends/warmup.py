@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from runtime.logs import get_logger
 from schemas.errors import ConfigurationError, OutputInvalid, PenstockError
@@ -26,7 +27,8 @@ def load_warm(version: ModelVersion, device: str) -> Backend:
         try:
             _warm_up(version, backend)
         except BaseException:
-            backend.close()
+            with suppress(Exception):  # what went wrong first is to be told
+                backend.close()
             raise
     log.info(
         "model loaded",

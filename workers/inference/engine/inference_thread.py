@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from runtime.logs import get_logger
+from workers.inference.execution.failures import DeviceFailed
 
 log = get_logger(__name__)
 
@@ -27,6 +28,8 @@ class InferenceThread:
 
     A model that runs cannot be interrupted. The thread is a daemon, so that nothing waits for it on the way out, and
     a process that would leave it running ends without the interpreter's last steps, which could crash under it.
+
+    Once something has raised `DeviceFailed`, whatever comes after is told the same and not done.
     """
 
     def __init__(self, name: str = "inference") -> None:
@@ -35,6 +38,7 @@ class InferenceThread:
         self._submitted = 0  # written by the loop's thread alone
         self._done = 0  # written by our own
         self._status_if_left = LEFT_RUNNING_STATUS
+        self._device_failed: DeviceFailed | None = None
 
     @property
     def busy(self) -> bool:
@@ -67,16 +71,24 @@ class InferenceThread:
     def _work(self) -> None:
         while (each := self._waiting.get()) is not None:
             work, future = each
-            try:
-                result, error = work(), None
-            except BaseException as raised:
-                result, error = None, raised
+            result, error = self._do(work)
             self._done += 1
             try:
                 future.get_loop().call_soon_threadsafe(_settle, future, result, error)
             except RuntimeError:  # the loop is closed: nobody waits any more
                 return
             del each, work, future, result, error  # not held until the next work comes
+
+    def _do(self, work: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+        if self._device_failed is not None:
+            return None, self._device_failed
+        try:
+            return work(), None
+        except DeviceFailed as failed:
+            self._device_failed = failed
+            return None, failed
+        except BaseException as raised:
+            return None, raised
 
     def _end_process_if_busy(self) -> None:
         if self.busy:

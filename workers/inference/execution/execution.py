@@ -7,7 +7,7 @@ that are over by then cost nothing more.
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from runtime.logs import get_logger
 from schemas.errors import JobError, OutOfMemory, OutputInvalid, PenstockError, TransientFailure
 from schemas.tensors import Array
+from workers.inference.backends.runtime_errors import causes
 from workers.inference.batching.padding import pad_rows, round_up
 from workers.inference.batching.pending_job import PendingJob, RunResult
 from workers.inference.execution.account import Account, Run
@@ -246,16 +247,5 @@ def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
 
 def _release_frames(error: BaseException) -> None:
     """Let go of what the frames of the error, and of those that led to it, hold; their lines can still be told."""
-    for each in _chain(error):
+    for each in causes(error):
         traceback.clear_frames(each.__traceback__)
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    left = [error]
-    while left:
-        each = left.pop()
-        if id(each) not in seen:
-            seen.add(id(each))
-            yield each
-            left += [before for before in (each.__cause__, each.__context__) if before is not None]

@@ -172,7 +172,7 @@ class ModelReconciler:
         for known in [*to_do.load, *to_do.rebuild]:
             self._begin(known, self._bring(known))
         for known in to_do.swap:
-            self._begin(known, self._swap(known))
+            self._begin(known, self._swap(known, self._served[known.found.version.name].resident))
         for known in to_do.announce:
             self._begin(known, self._announce(known))
 
@@ -207,11 +207,10 @@ class ModelReconciler:
         self._out.pop(name, None)
         metrics.OUT_OF_SERVICE.set(len(self._out))
 
-    async def _swap(self, known: ServedSpec) -> None:
+    async def _swap(self, known: ServedSpec, resident: ModelSlot) -> None:
         """Run the version that is served with what was found now; it stays as it was where that cannot be loaded."""
         name = known.found.version.name
         log.warning("files of a served version have changed: they are loaded in its place", model=name)
-        resident = self._served[name].resident
         if not await self._try(known, self._weights.swap(resident, known.found)):
             return
         if name in self._served:
@@ -301,8 +300,10 @@ class ModelReconciler:
 def reason_of(error: BaseException) -> str:
     """The error and what caused it, in one line for the log: a foreign error's own words say what is to be mended."""
     told: list[str] = []
+    seen: set[int] = set()
     cause: BaseException | None = error
-    while cause is not None:
+    while cause is not None and id(cause) not in seen:  # an error may be its own cause
+        seen.add(id(cause))
         words = " ".join(str(cause).split())[:MAX_WORDS]
         if not any(words in before for before in told) or not words:
             told.append(words if isinstance(cause, PenstockError) else f"{type(cause).__name__}: {words}")
