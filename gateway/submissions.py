@@ -29,7 +29,7 @@ from schemas.errors import (
     StoreUnavailable,
 )
 from schemas.images import IMAGE_TYPES
-from schemas.inputs import CheckedInput, check_input
+from schemas.inputs import CheckedInput, bytes_to_parse, check_input
 from schemas.jobs import Job, Payload, Status
 from schemas.records import lane_job, lane_record
 from schemas.signature import Signature
@@ -138,7 +138,7 @@ class Submissions:
 
     async def _check(self, signature: Signature, payload: Payload) -> CheckedInput:
         return await self._reader.run(
-            len(payload.value),
+            bytes_to_parse(signature, payload),
             partial(check_input, signature, payload),
             is_image=payload.content_type in IMAGE_TYPES,
         )

@@ -13,7 +13,7 @@ from runtime.clock import Clock
 from runtime.logs import get_logger
 from runtime.reading import InputReader
 from schemas.errors import StoreUnavailable, Unavailable, Undecodable
-from schemas.inputs import CheckedInput
+from schemas.inputs import CheckedInput, bytes_to_parse
 from schemas.jobs import CLOCKS_APART_S, failed_end
 from schemas.records import terminal_record
 from schemas.topics import Topics
@@ -109,11 +109,12 @@ class Pipeline:
         `Unavailable` where it still cannot be read after a while: those behind it in its partition wait as well.
         """
         payload = begun.checked.payload
+        parsed_bytes = bytes_to_parse(begun.entry.signature, payload)
         is_image = payload.value.startswith(IMAGE_PREFIXES)
         delays, give_up_at = delays_s(), time.monotonic() + self._reading_patience_s
         while True:
             try:
-                return await self._reader.run(len(payload.value), begun.check, is_image=is_image)
+                return await self._reader.run(parsed_bytes, begun.check, is_image=is_image)
             except Unavailable:
                 if time.monotonic() >= give_up_at:
                     raise

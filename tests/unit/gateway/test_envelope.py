@@ -1,5 +1,6 @@
 import pytest
 
+from gateway import envelope
 from gateway.envelope import options_of, parse_envelope
 from gateway.options import Options, options_from_query
 from schemas.errors import RequestError
@@ -67,6 +68,10 @@ def test_a_malformed_body_is_refused_by_field(body: bytes, param: str | None) ->
         b'{"model":"a","model":"b","input":{}}',
         b'{"model":"a","input":{},"input":{"x":1}}',
         b'{"model":"a","input":{},"metadata":{"model":"x"},"lane":"live","lane":"bulk"}',
+        b'{"model":"a","input":{},"lane":"bulk","lane":"live"}',
+        b'{"model":"a","input":{},"version":"1","version":null}',
+        b'{"model":"a","input":{"a":1,"b":2},"input":{}}',
+        b'{"model":"a","input":{},"webhook":null,"webhook":null}',
     ],
 )
 def test_a_name_given_twice_is_refused(body: bytes) -> None:
@@ -140,3 +145,9 @@ def test_a_query_that_breaks_a_rule_is_refused(query: bytes, param: str | None) 
     with pytest.raises(RequestError) as refused:
         options_from_query(query)
     assert refused.value.param == param
+
+
+def test_a_large_body_is_gone_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(envelope, "first_twin", pytest.fail)
+    parsed = parse_envelope(b'{"model":"a","version":"1","input":{"b":{"c":1}},"metadata":{"d":":"},"timeout_s":5}')
+    assert bytes(parsed.input) == b'{"b":{"c":1}}'

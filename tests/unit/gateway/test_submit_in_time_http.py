@@ -1,6 +1,7 @@
 """However long Postgres or Kafka take, a submit is answered in time, and what was refused is taken back."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import gateway.leases
 import gateway.submit_endpoint
 from schemas.errors import OutcomeUnknown, QueueUnavailable, StoreUnavailable
 from tests.unit.gateway.house import LIVE, SUBMIT, House, opened, problem
-from tests.waiting import eventually
+from tests.waiting import eventually, until
 
 KEY = {"idempotency-key": "order-17"}
 
@@ -28,10 +29,10 @@ class Held:
         self.call = call
         self.entered, self.go_on = asyncio.Event(), asyncio.Event()
 
-    async def __call__(self, *given: Any) -> Any:
+    async def __call__(self, *given: Any, **named: Any) -> Any:
         self.entered.set()
         await self.go_on.wait()
-        return await self.call(*given)
+        return await self.call(*given, **named)
 
 
 @pytest.fixture
@@ -181,3 +182,17 @@ async def test_a_waiting_submit_is_answered_although_the_store_hangs(
     monkeypatch.setattr(house.store, "get", Held(house.store.get))
     answer = await asyncio.wait_for(client.post("/v1/jobs", json=SUBMIT, headers={"prefer": "wait=1"}), 5)
     assert (answer.status_code, answer.json()["status"]) == (202, "queued")
+
+
+async def test_the_time_that_an_input_waits_to_be_read_counts_as_well(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = Held(house.submissions._reader.run)
+    monkeypatch.setattr(house.submissions._reader, "run", reading)
+    asked = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT))
+    await reading.entered.wait()
+    await until(time.monotonic() + 0.15)
+    reading.go_on.set()
+    assert (await asked).status_code == 503
+    await house.submissions.drain()
+    assert not house.records()

@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,8 +16,9 @@ from runtime.budget import MemoryBudget
 from runtime.reading import INLINE_BYTES, INLINE_IMAGE_BYTES, READ_FACTOR, InputReader
 from schemas.errors import InvalidInput, PayloadTooLarge, Unavailable
 from schemas.images import Hold
-from schemas.inputs import check_input
+from schemas.inputs import bytes_to_parse, check_input
 from schemas.jobs import Payload
+from schemas.signature import Signature, TensorSpec
 from tests.unit.gateway.house import DIGITS
 from tests.waiting import eventually
 
@@ -161,6 +163,25 @@ async def test_the_reader_ends_when_its_owner_does() -> None:
     del apart
     gc.collect()
     assert process.returncode is not None
+
+
+@pytest.mark.parametrize(("datatype", "thread"), [("FP32", "loop"), ("BYTES", "apart")])
+async def test_raw_numbers_need_no_other_process(datatype: Any, thread: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = ["loop"]
+
+    def call(_self: Apart, work: Callable[[], Any]) -> Any:
+        threads.append("apart")
+        return work()
+
+    monkeypatch.setattr(Apart, "call", call)
+    head = b'{"inputs":[{"name":"x","datatype":"%b","shape":[%d],"parameters":{"binary_data_size":%d}}]}'
+    head %= (datatype.encode(), MIB, 4 * MIB)
+    signature = Signature((TensorSpec("x", datatype, (-1,)),), (TensorSpec("y", "FP32", (-1,)),))
+    payload = Payload(head + bytes(4 * MIB), "application/octet-stream", len(head))
+    reader = InputReader(MemoryBudget(1000 * MIB))
+    checked = await reader.run(bytes_to_parse(signature, payload), partial(check_input, signature, payload))
+    assert checked.rows == MIB
+    assert threads[-1] == thread
 
 
 async def test_other_tasks_run_while_a_large_input_is_read() -> None:
