@@ -20,6 +20,7 @@ from workers.inference.backends.reference_inputs import given_inputs, made_up_in
 from workers.inference.backends.warmup import warmups_of
 from workers.inference.batching.ragged_rows import Rows
 from workers.inference.execution.failures import DeviceFailed
+from workers.inference.lifecycle.plan import as_run
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.platforms import PLATFORMS
 from workers.inference.models.reference_rows import arrays_of
@@ -50,11 +51,12 @@ class Reference(NamedTuple):
     tolerances: Mapping[str, Tolerance]
 
 
-Key = tuple[str, Files]
+Key = tuple[str, Files, str]
 
 
 class KnownAnswers:
-    """Those of the versions that this process has loaded, by name and files: another content is another version.
+    """Those of the versions that this process has loaded, by name and files: another content is another version, and
+    so is what another model.yaml says of it.
 
     Answers are given in model.yaml, or else recorded when the files are loaded for the first time. Whoever calls says
     in which thread.
@@ -137,7 +139,8 @@ def _bytes(text: str | bytes) -> bytes:
 
 
 def _key(found: Found) -> Key:
-    return found.version.name, found.files
+    """What the answers depend on: the name, the files, and what model.yaml says, as text since it has no hash."""
+    return found.version.name, found.files | found.tokenizer, repr(as_run(found.version))
 
 
 def _expects(version: ModelVersion) -> bool:

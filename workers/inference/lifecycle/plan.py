@@ -80,7 +80,7 @@ def changes(
 
 
 def _change(before: Found, now: Found, to_do: Changes) -> list[ServedSpec]:
-    if _as_run(before.version) != _as_run(now.version) or before.tokenizer != now.tokenizer:
+    if as_run(before.version) != as_run(now.version) or before.tokenizer != now.tokenizer:
         return to_do.rebuild
     return to_do.announce if before.files == now.files else to_do.swap
 
@@ -93,8 +93,8 @@ def _defaults_last(to_do: Changes, at_work: Collection[str]) -> Changes:
     return to_do._replace(announce=[known for known in to_do.announce if known.found.version.model not in loading])
 
 
-def _as_run(version: ModelVersion) -> ModelVersion:
-    """Without what only the catalog tells."""
+def as_run(version: ModelVersion) -> ModelVersion:
+    """What its answers may depend on: all but what only the catalog tells."""
     return replace(version, is_default=False, description="", metrics={})
 
 
