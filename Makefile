@@ -84,7 +84,7 @@ $(VENV)/stack: pyproject.toml constraints.txt | $(BIN)/uv
 # The rest: torch with its CUDA libraries (5 GB), tests, lints, benchmarks.
 $(VENV)/everything: $(VENV)/stack
 	@echo "Installing torch and the development tools (once; 5 GB)"
-	@$(INSTALL) --editable '.[stack,torch,text]' --group build --group lint --group test --group bench --group examples
+	@$(INSTALL) --editable '.[stack,torch,text,sklearn,export]' --group build --group lint --group test --group bench --group examples
 	@touch $@
 
 .penstock/models/minilm: examples/minilm/build.py examples/minilm/model.yaml | $(VENV)/everything

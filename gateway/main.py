@@ -19,7 +19,7 @@ from gateway.services import Services
 from gateway.settings import GatewaySettings
 from gateway.startup_app import StartupApp
 from gateway.store_probe import StoreProbe
-from gateway.submissions import Submissions
+from gateway.submissions import READ_WITHIN_S, Submissions
 from gateway.waiters import Waiters
 from producers.catalog import Catalog, catalog_topic
 from producers.kafka_publisher import KafkaPublisher
@@ -102,7 +102,7 @@ class Gateway:
         self._poller = LanePoller(settings, self._depths, self._lanes)
         self._probe = StoreProbe(self._jobs)
         self._waiters = Waiters(self._jobs, self._news, limit=self._most_waiters())
-        reader = InputReader(self._budget)
+        reader = InputReader(self._budget, patience_s=READ_WITHIN_S)
         self._submissions = Submissions(
             settings, self._catalog, self._depths, self._admissions, self._publisher, reader, now_utc
         )

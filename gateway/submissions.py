@@ -41,6 +41,8 @@ log = get_logger(__name__)
 SOURCE: Final = "/penstock/gateway"
 # From the end of the body to the answer, waiting for the result aside.
 ANSWERED_WITHIN_S: Final = 20.0
+# Of these, for a large input to be read, or to wait for others to be read before it.
+READ_WITHIN_S: Final = 8.0
 # What stands in a lane record beside the input: its headers, at their longest.
 RECORD_HEADERS_BYTES: Final = 4096
 # A statement on its way to a database that hangs is carried out when that goes on, perhaps behind the withdrawal of
@@ -103,6 +105,7 @@ class Submissions:
         `Publisher.publish` raise; the job is then withdrawn. A request that was answered before gets its answer again,
         also where today it would be refused. A caller that is canceled leaves the submit running to its end.
         """
+        until_s = asyncio.get_running_loop().time() + self._answered_within_s
         try:
             entry = self._catalog.choose(submission.submit.model, submission.submit.version)
             lane = submission.lane = Lane(entry.model, entry.version, submission.submit.options.lane)
@@ -111,8 +114,8 @@ class Submissions:
             job = self._job(submission, lane, checked)
             self._depths.admit(lane)
         except PenstockError as refusal:
-            return await self._answered_before(submission, refusal)
-        return await self._in_time(self._place(submission, lane, job, checked.payload))
+            return await self._answered_before(submission, refusal, until_s)
+        return await self._in_time(self._place(submission, lane, job, checked.payload, until_s), until_s)
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Wait until nothing is half done, `timeout_s` seconds at most."""
@@ -124,10 +127,11 @@ class Submissions:
                 return
             await asyncio.wait(self._running, timeout=left_s)
 
-    async def _answered_before(self, submission: Submission, refusal: PenstockError) -> Admission:
+    async def _answered_before(self, submission: Submission, refusal: PenstockError, until_s: float) -> Admission:
         """The job of an earlier request with the same key. Raises `refusal` where there was none."""
         if submission.idempotency is not None:
-            job = await self._in_time(self._admissions.recall(submission.key.tenant, submission.idempotency))
+            recalling = self._admissions.recall(submission.key.tenant, submission.idempotency)
+            job = await self._in_time(recalling, until_s)
             if job is not None:
                 return Admission(job, replayed=True)
         raise refusal
@@ -177,7 +181,7 @@ class Submissions:
             metadata=options.metadata,
         )
 
-    async def _in_time(self, work: Coroutine[Any, Any, T]) -> T:
+    async def _in_time(self, work: Coroutine[Any, Any, T], until_s: float) -> T:
         """What `work` gives; it goes on where its caller is canceled, or was told that it took too long."""
         # `asyncio.shield` and `asyncio.timeout` with a part of their callbacks: this stands on the hot path.
         task = self._start(work)
@@ -189,7 +193,7 @@ class Submissions:
                 ended.set_result(None)
 
         task.add_done_callback(end)
-        timer = loop.call_later(self._answered_within_s, end)
+        timer = loop.call_at(until_s, end)
         try:
             await ended
         finally:
@@ -209,7 +213,7 @@ class Submissions:
         if not task.cancelled():
             task.exception()  # has been seen, also where the caller is gone
 
-    async def _place(self, submission: Submission, lane: Lane, job: Job, payload: Payload) -> Admission:
+    async def _place(self, submission: Submission, lane: Lane, job: Job, payload: Payload, until_s: float) -> Admission:
         """The job's row, then its record, then the key's release."""
         key = submission.idempotency
         since_s = asyncio.get_running_loop().time()
@@ -225,10 +229,10 @@ class Submissions:
             return admission
         try:
             if key is None:
-                await self._send(admission.job, payload, submission.traceparent, since_s)
+                await self._send(admission.job, payload, submission.traceparent, until_s)
             else:
                 with Lease(lambda: self._start(self._admissions.renew(job, key)), since_s):
-                    await self._send(admission.job, payload, submission.traceparent, since_s)
+                    await self._send(admission.job, payload, submission.traceparent, until_s)
         except BaseException as error:
             # Also when the outcome is unknown: the caller is told to try again, with the same key under the same id.
             if not isinstance(error, OutcomeUnknown):
@@ -239,8 +243,8 @@ class Submissions:
             await self._surely("confirm", lambda: self._admissions.confirm(admission.job, key))
         return admission
 
-    async def _send(self, job: Job, payload: Payload, traceparent: str | None, since_s: float) -> None:
-        if asyncio.get_running_loop().time() - since_s > self._answered_within_s:  # its caller has been refused
+    async def _send(self, job: Job, payload: Payload, traceparent: str | None, until_s: float) -> None:
+        if asyncio.get_running_loop().time() > until_s:  # its caller has been refused
             raise StoreUnavailable("the row was written too late to be sent")
         record = lane_record(self._topics.lane(job.lane_of), lane_job(job, payload, traceparent), SOURCE)
         await self._publisher.publish(record)

@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -17,6 +18,8 @@ T = TypeVar("T")
 
 # Small requests go first where there is less processor than work.
 NICENESS: Final = 10
+# The largest input takes some seconds of a processor. Whoever is at it for longer hangs, and is ended.
+LONGEST_S: Final = 60.0
 
 _PROGRAM: Final = "from runtime.apart import serve; serve()"
 
@@ -24,13 +27,15 @@ _PROGRAM: Final = "from runtime.apart import serve; serve()"
 class Apart:
     """Started when it is first needed, and again when it has died. It ends with this process, however that ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest_s: float = LONGEST_S) -> None:
+        self._longest_s = longest_s
         self._process: subprocess.Popen[bytes] | None = None
 
     def call(self, work: Callable[[], T]) -> T:
         """What `work` gives; it is pickled, and so is its result. Blocks, and takes one call at a time.
 
-        Raises the errors of ours that `work` raises, and `Unavailable` where the process died of it.
+        Raises the errors of ours that `work` raises, and `Unavailable` where the process died of it, or was still at it
+        after `longest_s`.
         """
         try:
             outcome = self._exchange(work)
@@ -46,9 +51,14 @@ class Apart:
         process = self._process or self._start()
         assert process.stdin is not None  # noqa: S101 - both are pipes
         assert process.stdout is not None  # noqa: S101
-        pickle.dump(work, process.stdin, pickle.HIGHEST_PROTOCOL)
-        process.stdin.flush()
-        return pickle.load(process.stdout)  # noqa: S301 - a program of ours wrote it
+        hung = threading.Timer(self._longest_s, process.kill)
+        hung.start()
+        try:
+            pickle.dump(work, process.stdin, pickle.HIGHEST_PROTOCOL)
+            process.stdin.flush()
+            return pickle.load(process.stdout)  # noqa: S301 - a program of ours wrote it
+        finally:
+            hung.cancel()
 
     def _start(self) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen([sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - ours

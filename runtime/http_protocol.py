@@ -128,8 +128,9 @@ class LimitedProtocol(HttpToolsProtocol):
         self._frame_bytes += len(data)
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # to nothing that we speak: the request is answered as it is
+        except httptools.HttpParserUpgrade as upgrade:
+            self._pass_over_upgrade(bytes(data[upgrade.args[0] :]))
+            return
         except httptools.HttpParserError:
             self._refuse("malformed", RequestError("The request is not valid HTTP/1.1."))
         if not self._hears():
@@ -140,6 +141,19 @@ class LimitedProtocol(HttpToolsProtocol):
             self._since_s = self.loop.time()
             if self._awaited is not Awaited.REQUEST:
                 self._connections.waits(self)
+
+    def _pass_over_upgrade(self, rest: bytes) -> None:
+        """Of a request to speak another protocol from now on the parser leaves the body unread. We speak none, and
+        such a request may be answered as any other (RFC 9110, section 7.8): it is parsed again without that wish."""
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        if method == b"CONNECT":
+            self._refuse("malformed", RequestError("The server is no proxy."))
+            return
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        self._frame_bytes = 0
+        self._feed(b"\r\n".join([*lines, b"", b""]) + rest)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -161,7 +175,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._discarded_bytes = 0
 
     def on_headers_complete(self) -> None:
-        if not self._hears():
+        if not self._hears() or self.parser.should_upgrade():
             return
         unusual = self._frame_bytes > UNCOUNTED_HEAD_BYTES or len(self.headers) > MAX_HEADERS or not self._is_done
         if unusual and not self._head_fits():
@@ -186,7 +200,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._frame_bytes = max(0, self._frame_bytes - CHUNK_FRAME_BYTES)
 
     def on_message_complete(self) -> None:
-        if not self._hears():
+        if not self._hears() or self.parser.should_upgrade():
             return
         super().on_message_complete()
         self._awaited = Awaited.REQUEST

@@ -18,7 +18,7 @@ U = TypeVar("U")
 INLINE_BYTES: Final = 32 * 1024
 # While an input is read, its values are Python objects: as many times its size as short values in JSON come to.
 READ_FACTOR: Final = 80
-# An image that takes more than this once it is unpacked goes to a thread, too, however small its file is.
+# Images that take more than this together once they are unpacked go to a thread, too, however small their files are.
 INLINE_IMAGE_BYTES: Final = 1024 * 1024
 # Each image may take some 120 MB and a core.
 IMAGE_THREADS: Final = 2
@@ -28,8 +28,10 @@ class InputReader:
     """Large inputs are read one after the other, by a process beside this one: what they need for a moment is a
     multiple of their size. Images have threads, since Pillow lets others run."""
 
-    def __init__(self, budget: MemoryBudget) -> None:
+    def __init__(self, budget: MemoryBudget, *, patience_s: float | None = None) -> None:
+        """`patience_s`: how long an input may wait for its turn and be read; None for as long as it takes."""
         self._budget = budget
+        self._patience_s = patience_s
         self._apart = Apart()
         self._large = ThreadPoolExecutor(1, "large-inputs")
         self._images = ThreadPoolExecutor(IMAGE_THREADS, "images")
@@ -38,8 +40,8 @@ class InputReader:
         """What `read` makes of an input of so many bytes. It is told whom to ask for memory, may be called again, and
         can be pickled.
 
-        Raises what `read` raises; `Unavailable` where the process has no room for it now, `PayloadTooLarge` where it
-        never has any for its images.
+        Raises what `read` raises; `Unavailable` where the process has no room for it now, or did not get to it in
+        time, `PayloadTooLarge` where it never has any for its images.
         """
         images = _SmallImages()
         try:
@@ -54,9 +56,12 @@ class InputReader:
                 raise
         return await self._in(self._images, self._read_images, read)
 
-    @staticmethod
-    async def _in(threads: ThreadPoolExecutor, read: Callable[..., U], *given: object) -> U:
-        return await asyncio.get_running_loop().run_in_executor(threads, read, *given)
+    async def _in(self, threads: ThreadPoolExecutor, read: Callable[..., U], *given: object) -> U:
+        try:
+            async with asyncio.timeout(self._patience_s):
+                return await asyncio.get_running_loop().run_in_executor(threads, read, *given)
+        except TimeoutError as error:
+            raise Unavailable("Too many large inputs wait to be read: try again.", retry_after_s=5) from error
 
     def _read_large(self, payload_bytes: int, read: Callable[[Hold], T]) -> "T | _ImagesTooLarge":
         with self._budget.hold("checks") as held:
@@ -88,12 +93,14 @@ def _read_apart(read: Callable[[Hold], T]) -> T | _ImagesTooLarge:
 
 
 class _SmallImages:
-    """Has room for small images only, so that large ones are unpacked elsewhere."""
+    """Has room for small images only, and for few of them, so that others are unpacked elsewhere."""
 
     def __init__(self) -> None:
+        self._bytes = 0
         self.too_large = False
 
     def hold(self, payload_bytes: int) -> None:
-        self.too_large = payload_bytes > INLINE_IMAGE_BYTES
+        self._bytes += payload_bytes
+        self.too_large = self._bytes > INLINE_IMAGE_BYTES
         if self.too_large:
             raise Unavailable("the images are unpacked elsewhere")

@@ -19,6 +19,8 @@ IMAGE_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/jpg"})  # the 
 # What a camera of 24 megapixels takes; unpacked it is 100 MB at most.
 MAX_PIXELS: Final = 24 * 1024 * 1024
 MAX_SIDE: Final = 65_535  # JPEG's own limit; each row costs some bytes, however short it is
+# Small enough to be unpacked whole, whatever the row needs of it.
+SMALL_PIXELS: Final = 1024 * 1024
 # Flattened and shrunk at a time; each of them takes some bytes in several forms meanwhile.
 BAND_PIXELS: Final = 512 * 1024
 BAND_PIXEL_BYTES: Final = 24
@@ -84,8 +86,8 @@ class Images:
             scans = _scans(data)
             with Image.open(io.BytesIO(picture_only(data)), formats=("PNG", "JPEG")) as image:
                 pixels = self._count(*image.size, MAX_SCANNED_PIXELS if scans > 1 else MAX_PIXELS)
-                # Only what the row needs is unpacked of a JPEG: an eighth of each side at the least.
-                image.draft(None, (2 * spec.width, 2 * spec.height))
+                if pixels > SMALL_PIXELS:  # of a large JPEG no more is unpacked than shrinks well to the row
+                    image.draft(None, (4 * spec.width, 4 * spec.height))
                 self._hold(_peak_bytes(spec, image, pixels if scans > 1 else 0))
                 image.decodermaxblock = DECODED_BYTES
                 image.load()

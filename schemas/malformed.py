@@ -13,6 +13,8 @@ _PLACE: Final = re.compile(r"\(byte (\d+)\)")
 # What many writers put down for numbers that JSON has no way to say.
 _NO_NUMBER: Final = re.compile(rb"-?(?:NaN|Infinity)")
 _LONGEST: Final = len(b"-Infinity")
+# A decoder stops right behind a half of a character.
+_NEAR_BYTES: Final = 64
 _UTF16_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
 # An escaped half of a character: the first without the second, or the second without the first.
 _HALF: Final = re.compile(
@@ -27,7 +29,9 @@ def why_not_json(error: Exception, data: bytes | memoryview) -> str:
     if bytes(data[:2]) in _UTF16_BOMS:
         return "it is UTF-16; JSON is sent as UTF-8"
     place = _PLACE.search(str(error))
-    half = _half_character(bytes(data)) if place is None or "surrogate" in str(error) else None
+    half = None
+    if place is None or "surrogate" in str(error):  # without a place the data ends too early: what follows is missing
+        half = _half_character(bytes(data), len(data) if place is None else int(place[1]))
     if half is not None:
         return half
     if place is None:
@@ -39,14 +43,16 @@ def why_not_json(error: Exception, data: bytes | memoryview) -> str:
     return f"{found[0].decode()} at byte {start}; its numbers are finite" if found else str(error)
 
 
-def _half_character(data: bytes) -> str | None:
-    for found in _HALF.finditer(data):
+def _half_character(data: bytes, end: int) -> str | None:
+    """Looks shortly before `end`, where the decoder stopped: to go through all of it would take long."""
+    start = max(0, end - _NEAR_BYTES)
+    told = None
+    for found in _HALF.finditer(data[start:end]):  # the last: of the first, the other half may be cut off
         if found["low"] is not None or found[2] is None:
             half = "low" if found["low"] is not None else "high"
-            return (
-                f"{found[half].decode('latin-1')} at byte {found.start(half)} is half of a character (a lone surrogate)"
-            )
-    return None
+            place = start + found.start(half)
+            told = f"{found[half].decode('latin-1')} at byte {place} is half of a character (a lone surrogate)"
+    return told
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -1,7 +1,8 @@
 """Counts what a piece of work visits at run time: files, functions, tasks, and how often it comes back to a file.
 
-    python -m tools.road                 one submit through a whole gateway, on embedded services
-    python -m tools.road --names         the same, with every function in the order of the first visit
+    python -m tools.road submit          one submit through a whole gateway, on embedded services
+    python -m tools.road micro-batch     one micro-batch through a worker's parts, over the twins of its services
+    python -m tools.road submit --names  the same, with every function in the order of the first visit
 
 Other work is counted from Python: `await trace(work, packages)`, where `work` is an async function that does it once.
 """
@@ -20,6 +21,11 @@ import httpx
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 PACKAGES: Final = ("schemas", "runtime", "stores", "producers", "gateway", "workers", "penstock")
+# They stand in for services, and are no part of any road.
+TWINS: Final = ("producers/memory.py", "stores/memory", "workers/memory.py")
+
+Listener = Callable[[FrameType, str, object], None]
+RunElsewhere = Callable[[Callable[[], None]], Awaitable[object]]
 
 
 class Road(NamedTuple):
@@ -55,25 +61,35 @@ async def trace(
     *,
     repository: Path = REPOSITORY,
     times: int = 15,
+    run_elsewhere: RunElsewhere | None = None,
 ) -> Road:
-    """The shortest road of `times`: what runs beside the work now and then is then not among it."""
+    """The shortest road of `times`: what runs beside the work now and then is then not among it.
+
+    `run_elsewhere` runs a function in a thread that stands already, and that does a part of the work.
+    """
     await work()  # what is done once only is no part of the road
     roads = []
     for _ in range(times):
-        with _listening(packages, repository) as road:
+        with _listening(packages, repository) as (road, listen):
+            if run_elsewhere is not None:
+                await run_elsewhere(lambda listen=listen: sys.setprofile(listen))  # type: ignore[misc]
+            road.entries.clear()
             await work()
+        if run_elsewhere is not None:
+            await run_elsewhere(lambda: sys.setprofile(None))
         roads.append(road)
     return min(roads, key=lambda road: len(road.visits))
 
 
 @contextmanager
-def _listening(packages: Collection[str], repository: Path) -> Iterator[Road]:
+def _listening(packages: Collection[str], repository: Path) -> Iterator[tuple[Road, Listener]]:
     roots = tuple(f"{repository / package}/" for package in packages)
+    twins = tuple(f"{repository / twin}" for twin in TWINS)
     road = Road([], [])
 
     def listen(frame: FrameType, event: str, _: object) -> None:
         code = frame.f_code
-        if event == "call" and code.co_filename.startswith(roots):
+        if event == "call" and code.co_filename.startswith(roots) and not code.co_filename.startswith(twins):
             road.entries.append((str(Path(code.co_filename).relative_to(repository)), code.co_qualname))
 
     def count(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> "asyncio.Task[Any]":
@@ -88,7 +104,7 @@ def _listening(packages: Collection[str], repository: Path) -> Iterator[Road]:
     threading.setprofile(listen)
     sys.setprofile(listen)
     try:
-        yield road
+        yield road, listen
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
@@ -147,13 +163,36 @@ async def submit_road() -> Road:
         return road
 
 
+async def micro_batch_road() -> Road:
+    """One micro-batch of four jobs, from its records to its results and to what is committed."""
+    from tests.unit.inference.jobs import lane_job  # noqa: PLC0415 - as above
+    from tests.unit.inference.models import Adder  # noqa: PLC0415
+    from tests.unit.inference.worker import small_worker  # noqa: PLC0415
+    from tests.waiting import eventually  # noqa: PLC0415
+
+    async with small_worker(Adder()) as worker:
+        ended = 0
+
+        async def four_jobs() -> None:
+            nonlocal ended
+            ended += 4
+            await worker.submit(*[lane_job() for _ in range(4)])
+            await eventually(lambda: len(worker.ends()) == ended and not worker.open_count and not worker.starts.counts)
+
+        return await trace(four_jobs, run_elsewhere=worker.engine._thread.submit)  # noqa: SLF001 - it is looked into
+
+
+ROADS: Final = {"submit": submit_road, "micro-batch": micro_batch_road}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("road", choices=ROADS)
     parser.add_argument("--names", action="store_true", help="name every function that is visited")
-    names = parser.parse_args().names
-    road = asyncio.run(submit_road())
+    asked = parser.parse_args()
+    road = asyncio.run(ROADS[asked.road]())
     print(road)  # noqa: T201 - a command
-    if names:
+    if asked.names:
         for file, function in road.functions:
             print(f"  {file}  {function}")  # noqa: T201
         print("tasks:", ", ".join(road.tasks))  # noqa: T201

@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
-from datetime import datetime
 from typing import Final, Self
 
 from runtime.clock import Clock, now_utc
@@ -111,9 +110,8 @@ class PostgresAdmissions:
         return await self._whole(answers)
 
     async def _insert_keyed_group(self, group: Sequence[KeyedJob]) -> Sequence[Admission | PenstockError]:
-        now = self._clock()
         async with self._others.connection() as connection:
-            taken = await take_keys(connection, group, now)
+            taken = await take_keys(connection, group, self._clock())  # once there is a connection: leases are short
         answers: dict[int, Answer] = {}
         for number, keyed in enumerate(group):
             key = JobKey(keyed.job.tenant, keyed.job.id)
@@ -122,7 +120,7 @@ class PostgresAdmissions:
                 answers[number] = Admission(keyed.job, replayed=False)
         rest = [number for number in range(len(group)) if number not in answers]
         if rest:
-            answers.update(zip(rest, await self._answer_known([group[number] for number in rest], now), strict=True))
+            answers.update(zip(rest, await self._answer_known([group[number] for number in rest]), strict=True))
         return await self._whole([answers[number] for number in range(len(group))])
 
     async def _whole(self, answers: Sequence[Answer]) -> Sequence[Admission | PenstockError]:
@@ -135,11 +133,11 @@ class PostgresAdmissions:
                 whole.append(answer)
         return whole
 
-    async def _answer_known(self, group: Sequence[KeyedJob], now: datetime) -> Sequence[Answer]:
+    async def _answer_known(self, group: Sequence[KeyedJob]) -> Sequence[Answer]:
         """What goes wrong here is these requests' alone: the keys taken a moment ago are taken."""
         try:
             async with self._others.transaction() as connection:
-                return await answer_known(connection, group, now)
+                return await answer_known(connection, group, self._clock)
         except PenstockError as error:
             return [error] * len(group)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import msgspec
 
+from runtime.clock import Clock
 from schemas.errors import PenstockError, StoreUnavailable
 from schemas.jobs import Job
 from stores.postgres.rows import (
@@ -115,13 +116,14 @@ async def take_keys(connection: "Connection", group: Sequence[KeyedJob], now: da
     return {JobKey(*row) for row in rows}
 
 
-async def answer_known(connection: "Connection", group: Sequence[KeyedJob], now: datetime) -> Sequence[Answer]:
+async def answer_known(connection: "Connection", group: Sequence[KeyedJob], clock: Clock) -> Sequence[Answer]:
     """Answer requests whose keys stood there before. To be called within a transaction: it locks them first."""
     tenants, keys, _ = _columns(group)
     locked = await connection.fetch(_LOCK, tenants, keys)
     known = {(row["tenant"], row["key"]): _known_key(row) for row in locked}
     # A statement of its own: only one that starts under the locks sees what was committed before they were given.
     jobs = await find(connection, [JobKey(tenant, key.job_id) for (tenant, _), key in known.items()])
+    now = clock()  # behind the locks, which may have taken long
     keys_locked = LockedKeys(known, jobs, now)
     answers = [keys_locked.answer(keyed) for keyed in group]
     if taken_over := sorted(keys_locked.taken_over.values(), key=lambda keyed: keyed.place):

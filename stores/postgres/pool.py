@@ -110,7 +110,7 @@ class Postgres:
         """Raises `StoreUnavailable`; for what fails once there is a connection, `perhaps_done`."""
         if self._opened is None:
             raise StoreUnavailable("the store is not open")
-        connection = self._spare.pop() if self._spare else await self._acquire()
+        connection = self._unused() or await self._acquire()
         done = False
         try:
             yield connection
@@ -118,10 +118,18 @@ class Postgres:
         except DRIVER_ERRORS as error:
             raise translated(error, perhaps_done=True) from error
         finally:
-            if done and not self._waiting and not connection.is_closed():
+            if done and not self._waiting and not _is_lost(connection):
                 self._spare.append(connection)
             else:
                 await self._release(connection)
+
+    def _unused(self) -> "Connection | None":
+        """A spare one. Those that were lost meanwhile the pool has taken back, and opens anew."""
+        while self._spare:
+            connection = self._spare.pop()
+            if not _is_lost(connection):
+                return connection
+        return None
 
     async def _acquire(self) -> "Connection":
         assert self._opened is not None  # noqa: S101 - asked by the one caller
@@ -152,6 +160,13 @@ class Postgres:
     async def fetchrow(self, sql: str, *arguments: Any) -> asyncpg.Record | None:
         async with self.connection() as connection:
             return await connection.fetchrow(sql, *arguments)
+
+
+def _is_lost(connection: "Connection") -> bool:
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:  # the pool has taken it back
+        return True
 
 
 async def _keep_session(_: object) -> None:

@@ -165,6 +165,15 @@ def test_a_child_that_dies_costs_its_run_and_is_replaced(odd: IsolatedBackend, c
     assert odd.pid != pid
 
 
+def test_a_child_that_ends_between_two_runs_costs_none(odd: IsolatedBackend) -> None:
+    assert answers(odd)
+    pid = odd.pid
+    os.kill(pid, signal.SIGKILL)
+    eventually_sync(lambda: gone(pid))
+    assert answers(odd)
+    assert odd.pid != pid
+
+
 def test_a_child_that_fills_the_memory_is_killed_in_the_worker_s_stead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,12 +10,12 @@ import pytest
 from penstock.embedded.elsewhere import Service
 from penstock.embedded.stack import EmbeddedStack
 from runtime.clock import now_utc
-from schemas.errors import InvalidInput, StoreUnavailable
+from schemas.errors import InvalidInput, RequestInFlight, StoreUnavailable
 from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresResults, migrate
 from stores.postgres.keyed import KeyedJob, take_keys
 from stores.postgres.rows import insert_queued
 from stores.protocols import IdempotencyKey
-from tests.contracts.stores.building import NOW, ended, idempotency, key_of, queued
+from tests.contracts.stores.building import NOW, Clock, ended, idempotency, key_of, queued
 from tests.integration.stores.gate import Gate
 from tests.waiting import eventually
 
@@ -87,6 +87,37 @@ async def test_a_store_that_hangs_is_given_up_in_time_and_works_when_it_moves_ag
         gate.release()
         await eventually(lambda: works(lambda: admissions.insert(queued())))
         await eventually(lambda: works(lambda: jobs.get(key_of(job))))
+
+
+async def test_connections_that_were_lost_while_nobody_used_them_cost_no_call(migrated_postgres_dsn: str) -> None:
+    async with PostgresAdmissions(migrated_postgres_dsn) as admissions, PostgresJobs(migrated_postgres_dsn) as jobs:
+        job = (await admissions.insert(queued())).job
+        await jobs.get(key_of(job))
+        other = await asyncpg.connect(migrated_postgres_dsn)
+        ours = "from pg_stat_activity where application_name = 'penstock' and datname = current_database()"
+        pids = await other.fetchval(f"select array_agg(pid) {ours}")
+        assert await other.fetchval(f"select count(pg_terminate_backend(pid)) {ours}") == len(pids)
+
+        async def gone() -> bool:
+            return bool(await other.fetchval(f"select count(*) = 0 {ours} and pid = any($1)", pids))
+
+        await eventually(gone)
+        await other.close()
+        assert await jobs.get(key_of(job)) == job
+        assert not (await admissions.insert(queued())).replayed
+
+
+async def test_a_lease_of_a_key_begins_once_there_is_a_connection_for_it(migrated_postgres_dsn: str) -> None:
+    clock = Clock()
+    async with PostgresAdmissions(migrated_postgres_dsn, other_connections=1, clock=clock) as admissions:
+        job, key = queued(), idempotency("waits")
+        async with admissions._others.connection():
+            inserted = asyncio.ensure_future(admissions.insert(job, key))
+            await eventually(lambda: admissions._others._waiting)
+            clock.forward(seconds=4)
+        assert not (await inserted).replayed
+        with pytest.raises(RequestInFlight):
+            await admissions.insert(queued(), key)
 
 
 async def test_leaving_a_store_that_hangs_takes_no_longer_than_its_timeout(gate: Gate) -> None:

@@ -483,3 +483,53 @@ async def test_a_device_that_fails_ends_the_loop_and_its_jobs_stay_open_and_coun
         assert worker.live.running == 0
         assert set(worker.starts.counts) == {JobKey("default", job.id) for job in submitted}
     assert worker.ends() == []
+
+
+class FailingDevice(HeldAdder):
+    """Fails as soon as it is let go."""
+
+    def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
+        super().run(inputs, parameters)
+        raise DeviceFailed("CUDA error: unknown error")
+
+
+@pytest.mark.parametrize("lane", ["live", "bulk"])
+async def test_nothing_begins_on_a_device_that_has_failed(lane: str) -> None:
+    model = FailingDevice()
+    async with small_worker(model, fails=True) as worker:
+        # Given a micro-batch that stands behind the one that runs
+        first, behind = jobs(4), jobs(4, first=4) if lane == "live" else bulk_jobs(4, first=4)
+        await running(model, worker, first)
+        await worker.submit(*behind)
+        await eventually(lambda: worker.formed(worker.live) + worker.formed(worker.bulk) == 4)
+
+        model.let_go(10)
+        with pytest.raises(DeviceFailed):
+            await worker.loop_ended()
+
+        # Then it has not been run, and its jobs are not held to have ended the process
+        await worker.engine.abandon()
+        assert model.batches == [[0, 1, 2, 3]]
+        assert worker.open_count == 8
+        assert set(worker.starts.counts) == {JobKey("default", job.id) for job in first}
+
+
+async def test_a_lane_may_be_gone_when_its_micro_batch_would_have_begun() -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        # Given a micro-batch of a version that stands behind another's
+        first, behind = jobs(4), bulk_jobs(4, first=100)
+        await running(model, worker, first)
+        await worker.submit(*behind)
+        await eventually(lambda: worker.formed(worker.bulk) == 4)
+
+        # When the version is served no more
+        await worker.bulk.drain(frozenset([Partition(TOPICS.lane(BULK), 0)]))
+        del worker.consumers[worker.bulk]
+
+        # Then the others go on
+        more = jobs(1, first=200)
+        await worker.submit(*more)
+        model.let_go(2)
+        await eventually(lambda: worker.ended([*first, *more]))
+    assert len(model.batches) == 2

@@ -415,6 +415,53 @@ def test_a_job_in_slices_that_is_taken_out_runs_no_further() -> None:
     assert len(model.batches) == 2
 
 
+def test_a_job_that_is_taken_out_between_the_slices_of_several_jobs_takes_nobody_along() -> None:
+    # Given jobs that were formed into one micro-batch before there was found to be less room
+    execution = Execution(Runner(Adder(), SIGNATURE, room_for(2)), [item(1), item(2), item(3)])
+    assert not execution.step()
+    execution.take_out(0, CANCELED)
+    assert execution.step()
+    first, second, third = execution.results
+    assert first is CANCELED
+    assert doubles(second) == [4]
+    assert doubles(third) == [6]
+
+
+class Boxes:
+    """As many boxes a run as it has been told."""
+
+    def __init__(self, *boxes: int) -> None:
+        self._boxes = iter(boxes)
+
+    def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
+        return {"boxes": np.zeros((len(inputs["x"]), next(self._boxes)), np.float32)}
+
+
+BOXES = Signature(inputs=SIGNATURE.inputs, outputs=(TensorSpec("boxes", "FP32", (-1, -1)),))
+
+
+def test_slices_whose_outputs_do_not_go_together_fail_their_job_and_no_other() -> None:
+    (outcome,) = run_all(Runner(Boxes(2, 2, 3), BOXES, room_for(1)), [item(1, 2, 3)]).outcomes
+    assert isinstance(outcome, OutputInvalid)
+    assert outcome.message == ("output 'boxes' has rows of shape [2] and of shape [3]: send fewer rows in one request")
+    # And jobs that share a micro-batch are put asunder
+    outcomes = run_all(Runner(Boxes(2, 3, 4, 5), BOXES, room_for(1)), [item(1), item(2)]).outcomes
+    assert not any(map(failed, outcomes))
+
+
+def test_memory_that_runs_out_where_slices_are_put_together_fails_their_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [item(1, 2, 3)]
+    runner = Runner(Adder(), SIGNATURE, room_for(1))
+    stacked = runner.stack(jobs)
+
+    def no_room(_: Sequence[Array]) -> Array:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "concatenate", no_room)
+    (outcome,) = run_all(runner, jobs, stacked).outcomes
+    assert isinstance(outcome, OutOfMemory)
+
+
 def test_a_slice_without_room_is_halved_and_what_was_done_is_kept() -> None:
     model = Sequences(most=8)
     ran = run_all(Runner(model, SEQUENCES, room_for(4), FREE), [sequence(1, 2, 3, rows=7)])

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from schemas.errors import ConfigurationError, ModelUnavailable
 from schemas.tensors import Array
 from tests.unit.models.snapshots import found
+from workers.inference.backends.watchdog import RUNNING_JOBS
 from workers.inference.execution.failures import DeviceFailed
 from workers.inference.lifecycle.model_cache import ModelCache, ModelSlot
 from workers.inference.models.model_version import ModelVersion
@@ -220,3 +221,27 @@ def test_the_bound_holds_whatever_is_used(uses: list[int], sizes: list[int]) -> 
         assert residents.size_bytes <= 100
         assert sorted(load.open_names()) == sorted(residents.names)
         assert residents.names[-1] == versions[number].name
+
+
+def test_a_load_that_a_job_waits_for_is_not_held_to_the_limit_of_its_run() -> None:
+    jobs_in: list[tuple[str, ...]] = []
+
+    class Watched(ModelLoader):
+        def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
+            jobs_in.append(tuple(RUNNING_JOBS.get()))
+            return {"y": inputs["x"][:, 0], "label": inputs["x"]}
+
+    def load_and_warm_up(version: ModelVersion) -> Watched:
+        backend = Watched(version.name)
+        backend.run({"x": np.zeros((8, 2), np.float32)})
+        return backend
+
+    models, slot = ModelCache(load_and_warm_up, ROOM, is_there=lambda _: True), ModelSlot(found("1"))
+    before = RUNNING_JOBS.set(["job"])
+    try:
+        models.use(slot)
+        loads = len(jobs_in) - 1  # and the check before the run
+        slot.run({"x": np.zeros((1, 2), np.float32)})
+    finally:
+        RUNNING_JOBS.reset(before)
+    assert jobs_in == [()] * loads + [("job",)] * 2

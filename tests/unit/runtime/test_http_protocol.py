@@ -54,6 +54,29 @@ async def test_who_waits_for_a_word_before_its_body_gets_it() -> None:
         assert await peer.answer() == (200, b"2")
 
 
+# As Java's client sends the first request of a connection.
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n"
+
+
+async def test_a_request_that_would_rather_speak_http_2_is_answered_whole() -> None:
+    async with http_house() as house:
+        peer = await house.connect()
+        await peer.send(POST + UPGRADE + b"Content-Length: 3\r\n\r\nabc")
+        assert await peer.answer() == (200, b"3")
+        await peer.send(POST + UPGRADE + b"Content-Length: 20000\r\n\r\n")
+        await peer.send(20_000 * b"x" + CHUNKED.replace(b"Host", UPGRADE + b"Host") + b"2\r\nab\r\n0\r\n\r\n" + GET)
+        assert [await peer.answer() for _ in range(3)] == [(200, b"20000"), (200, b"2"), (200, b"0")]
+        await eventually(lambda: house.held_bytes == 0)
+
+
+async def test_who_takes_the_server_for_a_proxy_is_told_that_it_is_none() -> None:
+    async with http_house() as house:
+        peer = await house.connect()
+        await peer.send(b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n")
+        assert await peer.answer() == (400, b"The server is no proxy.")
+        assert await peer.ended() == b""
+
+
 async def test_an_http_1_0_client_is_answered_and_closed() -> None:
     async with http_house() as house:
         peer = await house.connect()

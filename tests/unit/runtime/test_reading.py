@@ -18,6 +18,7 @@ from schemas.images import Hold
 from schemas.inputs import check_input
 from schemas.jobs import Payload
 from tests.unit.gateway.house import DIGITS
+from tests.waiting import eventually
 
 MIB = 1024 * 1024
 
@@ -38,6 +39,10 @@ def die(_hold: Hold) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def hang(_hold: Hold) -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def chatter(_hold: Hold) -> str:
     print("a library says something")  # noqa: T201 - that is the point
     return "answer"
@@ -56,7 +61,7 @@ class Watched(MemoryBudget):
 
 HERE = threading.current_thread().name
 # Of the process that runs the tests; the other imports this module, too.
-HOME = int(os.environ.setdefault("PENSTOCK_TEST_READING_HOME", str(os.getpid())))
+HOME = int(os.environ.setdefault("READING_TEST_HOME", str(os.getpid())))
 
 
 @pytest.mark.parametrize(
@@ -65,14 +70,16 @@ HOME = int(os.environ.setdefault("PENSTOCK_TEST_READING_HOME", str(os.getpid()))
         (INLINE_BYTES, 0, HERE),
         (INLINE_BYTES, INLINE_IMAGE_BYTES, HERE),
         (INLINE_BYTES, INLINE_IMAGE_BYTES + 1, "images"),
+        (INLINE_BYTES, (INLINE_IMAGE_BYTES // 2, INLINE_IMAGE_BYTES // 2, 1), "images"),
         (INLINE_BYTES + 1, 0, "apart"),
         (INLINE_BYTES + 1, INLINE_IMAGE_BYTES + 1, "images"),
     ],
 )
-async def test_what_takes_long_is_read_beside_the_loop(payload_bytes: int, image_bytes: int, thread: str) -> None:
+async def test_what_takes_long_is_read_beside_the_loop(payload_bytes: int, image_bytes: Any, thread: str) -> None:
     budget = MemoryBudget(200 * MIB)
     reader = InputReader(budget)
-    assert await reader.run(payload_bytes, partial(where, image_bytes)) == thread
+    images = image_bytes if isinstance(image_bytes, tuple) else (image_bytes,)
+    assert await reader.run(payload_bytes, partial(where, *images)) == thread
     assert budget.held_bytes == 0
 
 
@@ -127,6 +134,17 @@ async def test_an_input_that_kills_its_reader_costs_nobody_else_anything() -> No
     reader = InputReader(MemoryBudget(200 * MIB))
     with pytest.raises(Unavailable):
         await reader.run(INLINE_BYTES + 1, die)
+    assert await reader.run(INLINE_BYTES + 1, where) == "apart"
+
+
+async def test_who_waits_for_a_reader_that_hangs_is_told_in_time_and_the_next_is_read() -> None:
+    budget = MemoryBudget(200 * MIB)
+    reader = InputReader(budget, patience_s=0.2)
+    reader._apart = Apart(longest_s=1)
+    with pytest.raises(Unavailable, match="try again"):
+        await reader.run(INLINE_BYTES + 1, hang)
+    await eventually(lambda: budget.held_bytes == 0)  # it was ended
+    reader._patience_s, reader._apart._longest_s = None, 60
     assert await reader.run(INLINE_BYTES + 1, where) == "apart"
 
 

@@ -135,3 +135,7 @@ def test_members_are_all_told_in_their_order() -> None:
     ]
     assert first_twin(raw) == "a"
     assert first_twin(b'{"a": {"b": 1, "b": 2}}') is None
+
+
+def test_the_first_of_very_many_twins_is_told_before_the_rest_is_looked_at() -> None:
+    assert first_twin(b'{"a": 1, "b": 2, "\\u0061": 3, ' + 300_000 * b'"b": 2, ' + b'"c": nonsense') == "a"

@@ -28,6 +28,16 @@ GRACE_WHILE_LOADING_S: Final = 600.0
 RUNNING_JOBS: ContextVar[Sequence[str]] = ContextVar("RUNNING_JOBS", default=())
 
 
+@contextmanager
+def without_jobs() -> Iterator[None]:
+    """What happens within is no job's run, even if a job waits for it."""
+    before = RUNNING_JOBS.set(())
+    try:
+        yield
+    finally:
+        RUNNING_JOBS.reset(before)
+
+
 @dataclass(slots=True)
 class _Run:
     """`spent_s` is how long the run has been seen at work, up to `seen_at`."""

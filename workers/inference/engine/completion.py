@@ -8,7 +8,7 @@ from typing import Final
 
 from schemas.errors import PenstockError
 from schemas.jobs import end_of
-from workers.consuming.protocols import Consumer, Record
+from workers.consuming.protocols import Record
 from workers.inference.batching.pending_job import RunResult
 from workers.inference.engine.micro_batch import BatchState, MicroBatch
 from workers.inference.results.outcomes import Outcome, outcome_of
@@ -17,7 +17,7 @@ from workers.inference.results.outcomes import Outcome, outcome_of
 INLINE_ENCODE_BYTES: Final = 1024 * 1024
 
 
-async def complete(batch: MicroBatch, consumer: Consumer, completed_at: datetime) -> None:
+async def complete(batch: MicroBatch, completed_at: datetime) -> None:
     """Return when what became of the jobs is published, and their records are done."""
     batch.state = BatchState.COMPLETING
     lane, execution = batch.lane, batch.execution
@@ -31,18 +31,18 @@ async def complete(batch: MicroBatch, consumer: Consumer, completed_at: datetime
     else:
         outcomes = await asyncio.to_thread(_encode, batch, ends, completed_at)
     encoded = time.perf_counter()
-    await lane.publish(consumer, outcomes)
+    await lane.publish(batch.consumer, outcomes)
     lane.metrics.stage_seconds["encode"].observe(encoded - started)
     lane.metrics.stage_seconds["publish"].observe(time.perf_counter() - encoded)
 
 
-async def complete_dead(batch: MicroBatch, consumer: Consumer) -> None:
+async def complete_dead(batch: MicroBatch) -> None:
     """The same for the jobs that were over before they ran."""
     if batch.dead:
         batch.lane.device_time.spared(sum(job.rows for job, _ in batch.dead))
         now = batch.started_at
         over = [(job.record, end_of(job.job, error, now, rows=job.rows)) for job, error in batch.dead]
-        await batch.lane.publish(consumer, over)
+        await batch.lane.publish(batch.consumer, over)
 
 
 def _encode(batch: MicroBatch, ends: Sequence[RunResult], completed_at: datetime) -> list[tuple[Record, Outcome]]:

@@ -113,8 +113,7 @@ class Engine:
         """Who has the next run; while the device is busy, whose micro-batch is worth forming ahead."""
         loop = asyncio.get_running_loop()
         while True:
-            if self._failure is not None:
-                raise self._failure
+            self._raise_failure()
             candidates = self._candidates()
             busy = not self._idle.is_set()
             now = time.monotonic()
@@ -147,7 +146,7 @@ class Engine:
         if isinstance(chosen, MicroBatch):
             self._paused.remove(chosen)
             return chosen
-        batch = MicroBatch.form(chosen)
+        batch = MicroBatch.form(chosen, self._lanes[chosen])
         self._unbegun.add(batch)
         await prepare(batch, self._guard)
         return batch
@@ -164,6 +163,7 @@ class Engine:
 
     def _go_on(self, batch: MicroBatch) -> None:
         """Begin the micro-batch, or let it make its next run."""
+        self._raise_failure()
         if batch.turn is not None:
             self._idle.clear()
             if not batch.turn.done():
@@ -187,23 +187,22 @@ class Engine:
         self._woken.set()
 
     async def _see_through(self, batch: MicroBatch) -> None:
-        consumer = self._lanes[batch.lane]
         if not batch.jobs:
-            return await complete_dead(batch, consumer)
+            return await complete_dead(batch)
         late = asyncio.get_running_loop().call_later(self._announce_after_s, self._announce_running, batch)
         try:
             if batch.alone:
-                return await self._see_through_alone(batch, consumer)
+                return await self._see_through_alone(batch)
             running = self._execute(batch)
-            dying = complete_dead(batch, consumer) if batch.dead else None
+            dying = complete_dead(batch) if batch.dead else None
             await (asyncio.gather(running, dying) if dying is not None else running)
         finally:
             late.cancel()
-        await complete(batch, consumer, self._clock())
+        await complete(batch, self._clock())
         self._guard.forget(batch.counted)
         return None
 
-    async def _see_through_alone(self, batch: MicroBatch, consumer: Consumer) -> None:
+    async def _see_through_alone(self, batch: MicroBatch) -> None:
         """Run a job that was started before and never ended, unless that was too often.
 
         It is counted no sooner than it starts, and has ended and is forgotten before anything else starts: nothing but
@@ -212,10 +211,10 @@ class Engine:
         """
         try:
             if await self._guard.earlier_alone(batch.jobs[0]) >= MOST_STARTS:
-                await batch.lane.publish(consumer, [self._given_up(batch.jobs[0])])
+                await batch.lane.publish(batch.consumer, [self._given_up(batch.jobs[0])])
             else:
                 await self._execute(batch)
-                await complete(batch, consumer, self._clock())
+                await complete(batch, self._clock())
                 await self._guard.forget_now(batch.jobs)
         finally:
             self._set_idle()
@@ -230,12 +229,17 @@ class Engine:
         batch.lane.device_time.ran(batch.execution.account, batch.turn_s)
 
     async def _step(self, batch: MicroBatch) -> bool:
+        self._raise_failure()
         batch.state = BatchState.RUNNING
         began_s = time.perf_counter()
-        running = self._thread.submit(batch.execution.step)
-        if not batch.alone:
-            running.add_done_callback(lambda _: self._set_idle())
-        done = await running
+        try:
+            done = await self._thread.submit(batch.execution.step)
+        except Exception as error:
+            self._failure = error  # before the device is idle: nothing else may begin on it
+            raise
+        finally:
+            if not batch.alone:
+                self._set_idle()
         batch.turn_s += time.perf_counter() - began_s
         return done
 
@@ -253,6 +257,11 @@ class Engine:
     def _set_idle(self) -> None:
         self._idle.set()
         self._woken.set()
+
+    def _raise_failure(self) -> None:
+        """Nothing begins or goes on once the device, or something of ours, has failed."""
+        if self._failure is not None:
+            raise self._failure
 
     def _given_up(self, job: PendingJob) -> tuple[Record, Outcome]:
         log.error("a job is given up: none of its starts ever ended", job=job.id, starts=MOST_STARTS)

@@ -10,6 +10,7 @@ from typing import Final
 from schemas.errors import PenstockError
 from schemas.tensors import Array
 from schemas.topics import LaneClass
+from workers.consuming.protocols import Consumer
 from workers.inference.batching.pending_job import JobState, PendingJob
 from workers.inference.engine.lane import ServedLane
 from workers.inference.execution.execution import Execution
@@ -38,6 +39,7 @@ class MicroBatch:
     """
 
     lane: ServedLane
+    consumer: Consumer
     jobs: list[PendingJob]
     alone: bool = False
     state: BatchState = BatchState.FORMED
@@ -51,10 +53,10 @@ class MicroBatch:
     _execution: Execution | None = None
 
     @classmethod
-    def form(cls, lane: ServedLane) -> "MicroBatch":
-        """The lane's next micro-batch."""
+    def form(cls, lane: ServedLane, consumer: Consumer) -> "MicroBatch":
+        """The lane's next micro-batch; its records are the `consumer`'s."""
         jobs, alone = lane.form()
-        return cls(lane, jobs, alone)
+        return cls(lane, consumer, jobs, alone)
 
     @property
     def cls(self) -> LaneClass:

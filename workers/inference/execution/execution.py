@@ -144,8 +144,8 @@ class Execution:
         while start < rows:
             if runs:
                 yield from self._turn()
-                if (over := self._taken_out.get(jobs[0])) is not None:
-                    return Failure(Scope.ROW, over)
+                if self._taken_out.keys() >= set(jobs):
+                    return Failure(Scope.ROW, self._taken_out[jobs[0]])
             runs += 1
             end = min(start + at_once, rows)
             part = self._run_slice(jobs, inputs, start, end, parameters)
@@ -158,7 +158,7 @@ class Execution:
                 return part
         if len(parts) == 1:
             return parts[0]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return self._try(lambda: _joined(parts), alone=len(jobs) == 1)
 
     def _at_once(self, rows: int, inputs: Mapping[str, Array]) -> int:
         room, rules = self._runner.room, self._runner.rules
@@ -226,6 +226,22 @@ class Execution:
             of=len(self._jobs),
             exc_info=self._raised,
         )
+
+
+def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """The outputs of several runs as those of one. A size that the model chooses itself may differ between them."""
+    joined: dict[str, Array] = {}
+    for name, first in parts[0].items():
+        arrays = [part[name] for part in parts]
+        other = next((array for array in arrays if array.shape[1:] != first.shape[1:]), None)
+        if other is not None:
+            raise OutputInvalid(
+                f"output {name!r} has rows of shape {list(first.shape[1:])} and of shape {list(other.shape[1:])}: "
+                "send fewer rows in one request",
+                param=name,
+            )
+        joined[name] = np.concatenate(arrays)
+    return joined
 
 
 def _release_frames(error: BaseException) -> None:

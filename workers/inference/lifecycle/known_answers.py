@@ -1,30 +1,25 @@
 """Rows whose answers are known: a version, or a device, that answers them wrongly leaves service."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from runtime.logs import get_logger
-from schemas.errors import (
-    ConfigurationError,
-    ModelUnavailable,
-    OutOfMemory,
-    PenstockError,
-    TransientFailure,
-)
+from schemas.errors import ConfigurationError, ModelCrashed, ModelUnavailable, PenstockError, TimeLimitExceeded
 from schemas.tensors import Array
 from workers.inference import metrics
 from workers.inference.backends import Backend
 from workers.inference.backends.reference_inputs import given_inputs, made_up_inputs, run_rows
 from workers.inference.backends.warmup import warmups_of
 from workers.inference.batching.ragged_rows import Rows
-from workers.inference.execution.failures import DeviceFailed
+from workers.inference.execution.failures import DeviceFailed, Scope, failure_of
 from workers.inference.lifecycle.plan import as_run
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.platforms import PLATFORMS
 from workers.inference.models.reference_rows import arrays_of
-from workers.inference.models.snapshot import Files, Found
+from workers.inference.models.snapshot import Found
 
 log = get_logger(__name__)
 
@@ -51,32 +46,32 @@ class Reference(NamedTuple):
     tolerances: Mapping[str, Tolerance]
 
 
-Key = tuple[str, Files, str]
+@dataclass(slots=True)
+class _Known:
+    """Of one content of a version: what it should answer, if that is known, and whether it has ever done so."""
+
+    reference: Reference | None
+    was_right: bool
 
 
 class KnownAnswers:
-    """Those of the versions that this process has loaded, by name and files: another content is another version, and
-    so is what another model.yaml says of it.
+    """Those of the versions that this process has loaded. Other files, or another model.yaml, are another version.
 
     Answers are given in model.yaml, or else recorded when the files are loaded for the first time. Whoever calls says
     in which thread.
     """
 
     def __init__(self) -> None:
-        self._references: dict[Key, Reference | None] = {}
-        self._were_right: set[Key] = set()
+        self._known: list[tuple[Found, _Known]] = []
         self._gone_wrong = False
 
     def learn(self, found: Found, backend: Backend) -> None:
         """Have known answers of the version from now on, if it can have any. Raises `ConfigurationError` where rows of
         model.yaml cannot be run."""
-        key = _key(found)
-        if key in self._references:
-            return
-        reference = _given(found.version) or _recorded(found.version, backend)
-        if reference is not None and not _expects(found.version):
-            self._were_right.add(key)
-        self._references[key] = reference
+        if self._of(found) is None:
+            given = _given(found.version)
+            known = _Known(given or _recorded(found.version, backend), was_right=given is None)
+            self._known.append((_content(found), known))
 
     def check(self, found: Found, backend: Backend) -> bool:
         """Hold the version against its known answers, where it has any. False if they could not be run.
@@ -85,27 +80,35 @@ class KnownAnswers:
         device have changed. `DeviceFailed` where that happens again, to this version after a fresh load or to another:
         then it is not the weights. One that was never right raises `ConfigurationError`.
         """
-        key, version = _key(found), found.version
-        reference = self._references.get(key)
-        if reference is None:
+        known, version = self._of(found), found.version
+        if known is None or known.reference is None:
             return True
         try:
-            wrong = _what_is_wrong(version, backend, reference)
-        except (OutOfMemory, TransientFailure) as error:  # it says nothing about the answers
-            log.warning("reference rows could not be run", model=version.name, reason=error.message)
-            _count(version, "unknown")
-            return False
+            wrong = _what_is_wrong(version, backend, known.reference)
+        except Exception as error:
+            failure = failure_of(error, alone=True)
+            if failure.scope is Scope.DEVICE:
+                raise
+            if failure.scope is not Scope.ROW or failure.no_room:  # it says nothing about the answers
+                log.warning("reference rows could not be run", model=version.name, reason=failure.error.message)
+                _count(version, "unknown")
+                return False
+            wrong = f"they fail: {failure.error.message}"
         _count(version, "right" if wrong is None else "wrong")
         if wrong is None:
-            self._were_right.add(key)
+            known.was_right = True
             return True
         log.error("a model answers its reference rows wrongly", model=version.name, reason=wrong)
-        if key not in self._were_right:
+        if not known.was_right:
             raise ConfigurationError(f"{version.name}: answers its reference rows wrongly: {wrong}")
         if self._gone_wrong:
             raise DeviceFailed(f"{version.name} answers wrongly, and is not the first or not for the first time")
         self._gone_wrong = True
         raise ModelUnavailable(f"{version.name} answers its reference rows wrongly on this worker")
+
+    def _of(self, found: Found) -> _Known | None:
+        content = _content(found)
+        return next((known for each, known in self._known if each == content), None)
 
 
 def difference(
@@ -138,13 +141,9 @@ def _bytes(text: str | bytes) -> bytes:
     return text.encode() if isinstance(text, str) else text
 
 
-def _key(found: Found) -> Key:
-    """What the answers depend on: the name, the files, and what model.yaml says, as text since it has no hash."""
-    return found.version.name, found.files | found.tokenizer, repr(as_run(found.version))
-
-
-def _expects(version: ModelVersion) -> bool:
-    return version.reference_rows is not None and bool(version.reference_rows.outputs)
+def _content(found: Found) -> Found:
+    """Without what the answers do not depend on."""
+    return found._replace(version=as_run(found.version))
 
 
 def _given(version: ModelVersion) -> Reference | None:
@@ -180,12 +179,11 @@ def _recorded(version: ModelVersion, backend: Backend) -> Reference | None:
 
 
 def _what_is_wrong(version: ModelVersion, backend: Backend, reference: Reference) -> str | None:
+    """Raises what the backend raises."""
     try:
         answered = run_rows(version, backend, reference.inputs)
-    except (OutOfMemory, TransientFailure):
-        raise
-    except PenstockError as error:
-        return f"they fail: {error.message}"
+    except (ModelCrashed, TimeLimitExceeded):  # a process of its own may end for many reasons: the next one tells
+        answered = run_rows(version, backend, reference.inputs)
     return difference(reference.expected, answered, reference.tolerances)
 
 

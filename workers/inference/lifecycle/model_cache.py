@@ -18,6 +18,7 @@ from schemas.tensors import Array
 from workers.inference import metrics
 from workers.inference.backends import Backend
 from workers.inference.backends.runtime_errors import causes, names_device
+from workers.inference.backends.watchdog import without_jobs
 from workers.inference.execution.failures import DeviceFailed
 from workers.inference.lifecycle.known_answers import KnownAnswers
 from workers.inference.models.model_version import ModelVersion
@@ -163,13 +164,14 @@ class ModelCache:
 
     def loaded(self, found: Found) -> Backend:
         """The version, loaded, with its known answers learned. In any thread. Raises what loading raises."""
-        backend = timed_load(self._load, found.version)
-        try:
-            self._known.learn(found, backend)
-        except BaseException:
-            close(backend, found.version.name)
-            raise
-        return backend
+        with without_jobs():  # first runs may take longer than any other
+            backend = timed_load(self._load, found.version)
+            try:
+                self._known.learn(found, backend)
+            except BaseException:
+                close(backend, found.version.name)
+                raise
+            return backend
 
     def _is_check_due(self, resident: ModelSlot) -> bool:
         over = self._clock() - resident.checked_at >= self._check_interval_s

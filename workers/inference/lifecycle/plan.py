@@ -94,7 +94,7 @@ def _defaults_last(to_do: Changes, at_work: Collection[str]) -> Changes:
 
 
 def as_run(version: ModelVersion) -> ModelVersion:
-    """What its answers may depend on: all but what only the catalog tells."""
+    """Without what only the catalog tells."""
     return replace(version, is_default=False, description="", metrics={})
 
 

@@ -53,9 +53,7 @@ class IsolatedBackend:
 
     def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
         """Raises `ModelUnavailable` where no child can be had that has loaded the model."""
-        child = self._child
-        if child is None or not self._loaded:
-            child = self._bring_up_again()
+        child = self._ready_child() or self._bring_up_again()
         limit_s = self._version.run_limit_s
         order = child.order(inputs, parameters)
         try:
@@ -77,6 +75,17 @@ class IsolatedBackend:
         if self._child is not None:
             self._child.leave()
         self._child = None
+
+    def _ready_child(self) -> Child | None:
+        """The child, where there is one that has loaded. One that ended since its last run is no job's fault."""
+        child = self._child
+        if child is None or not self._loaded:
+            return None
+        if child.ended:
+            log.warning("a model's process has ended between two runs", model=self._version.name, how=child.kill())
+            self._child, self._loaded = None, False
+            return None
+        return child
 
     def _replace_child(self) -> None:
         """Start the next child, so that it loads while whoever waits for this run is told."""

@@ -75,6 +75,11 @@ class Child:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether it is gone, or out of step: it has nothing to say before it is told something."""
+        return bool(self._poll.poll(0))
+
     def order(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any]) -> bytes:
         """A run, ready to be told. Raises what the inputs make it raise, `MemoryError` where there is no room for them:
         neither is the child's fault."""
