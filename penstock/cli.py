@@ -1,5 +1,6 @@
 """The `penstock` command. Each subcommand is imported when it is called: a role loads nothing but its own."""
 
+import os
 from importlib import import_module
 from typing import NamedTuple
 
@@ -61,3 +62,5 @@ def missing_extra(command: str, place: Place, error: ModuleNotFoundError) -> Exc
 @click.version_option(package_name="penstock", prog_name="penstock")
 def main() -> None:
     """Asynchronous batch inference: HTTP and Kafka in, micro-batches through the model, results out."""
+    # ONNX Runtime's wheels send telemetry unless this is set before it is used; child processes inherit it.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,4 +1,4 @@
-"""What the rest of Penstock asks of its stores. Postgres and Redis answer; each seam has an in-memory twin.
+"""What the rest of Penstock asks of its stores. Postgres and Redis answer; each protocol has an in-memory twin.
 
 Every method may raise `StoreUnavailable`: the store did not do it, or did not say in time whether it did.
 Jobs are addressed by tenant and id: an id of another tenant is not found. A name that no store can hold, for it

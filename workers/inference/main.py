@@ -99,7 +99,7 @@ class Worker:
                 canceled=canceled,
                 ends=ResultPublisher(publisher, settings.topics),
                 wake=engine.wake,
-                prepare=loader.residents.use,
+                prepare=loader.cache.use,
                 consumers=consumers,
                 side=side,
                 memory=memory,
@@ -109,7 +109,7 @@ class Worker:
                 RepositoryWatch(repository, settings.patterns),
                 loader,
                 KafkaAnnouncer(settings, publisher, settings.lane_partitions, now_utc),
-                lambda resident: ServedVersion(resident, around),
+                lambda slot: ServedVersion(slot, around),
                 side,
                 interval_s=settings.worker_watch_interval_s,
             )

@@ -114,10 +114,10 @@ def test_a_version_that_charges_by_tokens_runs_texts_with_their_neighbors_in_len
     version = embedder.version
     texts = [f"{'water ' * words}runs" for words in (1, 200, 2, 30, 1, 220, 31, 3)]
     requests = [request_of({"text": np.array([text.encode()], dtype=object)}) for text in texts]
-    intake = RecordDecoder(LIVE, version.signature, frozenset(), version.rules, embedder.texts)
+    decoder = RecordDecoder(LIVE, version.signature, frozenset(), version.rules, embedder.texts)
     batcher = Batcher[PendingJob](BatchSizeTuner(version.max_batch_size, adaptive=False), 0.0, 1024, version.rules)
     lengths: list[int] = []
-    for item in intake.read_all([record(lane_job(payload=payload)) for payload in requests], NOON):
+    for item in decoder.read_all([record(lane_job(payload=payload)) for payload in requests], NOON):
         assert isinstance(item, PendingJob)
         batcher.add(item, 0.0, 1.0)
         lengths.append(item.size[0])

@@ -183,10 +183,10 @@ def test_a_text_that_breaks_the_tokenizer_fails_its_own_job_only(file: Path) -> 
 
 
 def test_only_short_texts_are_read_in_the_loops_thread_and_none_before_the_tokenizer_is_loaded(file: Path) -> None:
-    intake = lane(file)
-    assert intake.inline_bytes == 0
-    intake.read_all([text_record("water")], NOON)
-    assert intake.inline_bytes == INLINE_TEXT_BYTES
+    decoder = lane(file)
+    assert decoder.inline_bytes == 0
+    decoder.read_all([text_record("water")], NOON)
+    assert decoder.inline_bytes == INLINE_TEXT_BYTES
 
 
 def test_a_long_text_among_many_short_ones_takes_no_more_memory_than_its_tokens(file: Path) -> None:

@@ -21,9 +21,9 @@ class Member:
     def __init__(self, group: MemoryGroup, consumer: MemoryConsumer, record: Record) -> None:
         self.consumer = consumer
         self.record = record
-        self.adoptions = Redeliveries()
-        self.adoptions.begin([record])
-        self.seen = self.adoptions.seen_through(consumer)
+        self.redeliveries = Redeliveries()
+        self.redeliveries.begin([record])
+        self.seen = self.redeliveries.seen_through(consumer)
         self._group = group
 
     @property
@@ -33,7 +33,7 @@ class Member:
     async def lose_and_regain(self) -> Record:
         """Returns the copy that comes in the new epoch."""
         async with self._group.member():
-            self.adoptions.lose(frozenset([PARTITION_0]))
+            self.redeliveries.lose(frozenset([PARTITION_0]))
         (copy,) = await self.consumer.fetch(10, 1.0)
         assert copy.epoch != self.record.epoch
         return copy
@@ -52,26 +52,26 @@ async def member() -> AsyncIterator[Member]:
 
 async def test_the_end_of_a_record_is_the_end_of_its_copy(member: Member) -> None:
     copy = await member.lose_and_regain()
-    assert member.adoptions.adopt(copy)
+    assert member.redeliveries.adopt(copy)
     assert member.seen.owns(member.record)
 
     member.seen.done([member.record])
 
     assert member.committed == 1
-    assert member.adoptions.over([member.record]) == []
+    assert member.redeliveries.over([member.record]) == []
 
 
 async def test_of_several_copies_the_last_counts(member: Member) -> None:
     for _ in range(3):
-        assert member.adoptions.adopt(await member.lose_and_regain())
+        assert member.redeliveries.adopt(await member.lose_and_regain())
     member.seen.done([member.record])
     assert member.committed == 1
 
 
 async def test_what_is_lost_for_good_is_not_owned_and_its_end_changes_nothing(member: Member) -> None:
-    assert member.adoptions.adopt(await member.lose_and_regain())
+    assert member.redeliveries.adopt(await member.lose_and_regain())
     member.consumer.lose_all()
-    member.adoptions.lose(frozenset([PARTITION_0]))
+    member.redeliveries.lose(frozenset([PARTITION_0]))
 
     assert not member.seen.owns(member.record)
     member.seen.done([member.record])
@@ -80,17 +80,17 @@ async def test_what_is_lost_for_good_is_not_owned_and_its_end_changes_nothing(me
 
 async def test_a_copy_whose_record_nobody_ends_starts_afresh(member: Member) -> None:
     copy = await member.lose_and_regain()
-    assert member.adoptions.adopt(copy)
-    assert member.adoptions.over([member.record]) == [copy]
-    assert not member.adoptions.adopt(copy)
+    assert member.redeliveries.adopt(copy)
+    assert member.redeliveries.over([member.record]) == [copy]
+    assert not member.redeliveries.adopt(copy)
 
 
 async def test_a_record_that_is_done_is_not_waited_for_any_more(member: Member) -> None:
     member.seen.done([member.record])
     assert member.committed == 1
-    assert not member.adoptions.adopt(member.record)
+    assert not member.redeliveries.adopt(member.record)
 
 
 async def test_records_that_nobody_works_on_are_not_adopted(member: Member) -> None:
-    assert not member.adoptions.adopt(member.record._replace(offset=7))
-    assert not member.adoptions.adopt(member.record._replace(partition=7))
+    assert not member.redeliveries.adopt(member.record._replace(offset=7))
+    assert not member.redeliveries.adopt(member.record._replace(partition=7))

@@ -150,7 +150,7 @@ class Sequences:
 
 
 def sequence(*values: float, rows: int = 1) -> PendingJob:
-    """A job of some rows of these numbers, measured as the intake does it."""
+    """A job of some rows of these numbers, measured as the decoder does it."""
     array = np.array([values] * rows, np.float32)
     plain = item(signature=SEQUENCES, payload=request_of({"x": array}))
     return PendingJob(plain.record, plain.job, plain.request, *PADDED.measure(plain.request))

@@ -47,7 +47,7 @@ LATE = DeadlineExceeded("the deadline passed before the job was done")
 
 def served(
     log: MemoryLog | None = None,
-    intake: RecordDecoder | None = None,
+    decoder: RecordDecoder | None = None,
     sizer: BatchSizeTuner | None = None,
     wake: Callable[[], None] = lambda: None,
     run_limit_s: float | None = None,
@@ -57,7 +57,7 @@ def served(
     return ServedLane(
         LIVE,
         Runner(Adder(), SIGNATURE, sizer),
-        intake or RecordDecoder(LIVE, SIGNATURE, {JobKey("default", "canceled")}),
+        decoder or RecordDecoder(LIVE, SIGNATURE, {JobKey("default", "canceled")}),
         Batcher[PendingJob](sizer, 0.0, QUEUE_ROWS),
         sizer,
         ResultPublisher(log or MemoryLog(partitions=1), TOPICS),
@@ -77,14 +77,14 @@ class Fed:
         self,
         log: MemoryLog,
         consumer: MemoryConsumer,
-        intake: RecordDecoder | None = None,
+        decoder: RecordDecoder | None = None,
         memory: MemoryBudget | None = None,
     ) -> None:
         self.log = log
         self.consumer = consumer
         self.wakes = 0
         self.sizer = BatchSizeTuner(MAX_ROWS, adaptive=False)
-        self.lane = served(log, intake, self.sizer, self._wake, memory=memory)
+        self.lane = served(log, decoder, self.sizer, self._wake, memory=memory)
         self.feeding = asyncio.create_task(self.lane.feed(consumer))
 
     def _wake(self) -> None:
@@ -100,11 +100,11 @@ class Fed:
 
 @asynccontextmanager
 async def fed(
-    log: MemoryLog | None = None, intake: RecordDecoder | None = None, memory: MemoryBudget | None = None
+    log: MemoryLog | None = None, decoder: RecordDecoder | None = None, memory: MemoryBudget | None = None
 ) -> AsyncIterator[Fed]:
     log = log or MemoryLog(partitions=1)
     async with MemoryGroup(log, [LIVE_TOPIC]).member() as consumer:
-        feed = Fed(log, consumer, intake, memory)
+        feed = Fed(log, consumer, decoder, memory)
         yield feed
         feed.feeding.cancel()
         await asyncio.gather(feed.feeding, return_exceptions=True)
@@ -233,7 +233,7 @@ async def test_drain_waits_for_ends_that_are_being_published_even_if_the_feed_is
         assert feed.consumer.open_count == 0
 
 
-class HeldIntake(RecordDecoder):
+class HeldDecoder(RecordDecoder):
     """Decodes when the test lets it."""
 
     def __init__(self) -> None:
@@ -250,11 +250,11 @@ class HeldIntake(RecordDecoder):
 @pytest.mark.parametrize("canceled", [False, True], ids=["rebalance", "shutdown"])
 async def test_what_is_being_decoded_while_its_partition_is_lost_is_forgotten(canceled: bool) -> None:
     # Given a large record in the decoder's thread
-    intake = HeldIntake()
-    async with fed(intake=intake) as feed:
+    decoder = HeldDecoder()
+    async with fed(decoder=decoder) as feed:
         large = request_json([1.0]).value + b" " * INLINE_BYTES
         await feed.submit(lane_job(payload=Payload(large)))
-        await eventually(intake.decoding.is_set)
+        await eventually(decoder.decoding.is_set)
 
         # When its partition is lost meanwhile
         if canceled:
@@ -262,7 +262,7 @@ async def test_what_is_being_decoded_while_its_partition_is_lost_is_forgotten(ca
         draining = asyncio.create_task(feed.lane.drain(PARTITION_0))
         await asyncio.wait([draining], timeout=0)
         assert not draining.done()
-        intake.may_go_on.set()
+        decoder.may_go_on.set()
         await draining
 
         # Then it does not wait here to run a second time
@@ -359,8 +359,8 @@ class Unreadable(LazyTokenizer):
 
 async def test_what_cannot_be_read_at_the_moment_is_tried_again_later_and_ends_when_that_was_too_often() -> None:
     tokenizer = Unreadable()
-    intake = RecordDecoder(LIVE, SIGNATURE, frozenset(), tokenizer=tokenizer)
-    async with fed(intake=intake) as feed:
+    decoder = RecordDecoder(LIVE, SIGNATURE, frozenset(), tokenizer=tokenizer)
+    async with fed(decoder=decoder) as feed:
         await feed.submit(lane_job(), lane_job(), lane_job("often", attempt=1))
         await eventually(lambda: len(feed.log.records(DEAD_LETTERS)) == 1 and feed.consumer.open_count == 0)
 
@@ -410,8 +410,8 @@ async def test_memory_is_held_until_a_job_is_through_and_given_back_with_a_lost_
 
 async def test_a_job_larger_than_the_whole_memory_is_refused_and_the_next_is_served() -> None:
     memory = MemoryBudget(4000)
-    intake = RecordDecoder(LIVE, SIGNATURE, frozenset(), most_bytes=memory.limit_bytes)
-    async with fed(intake=intake, memory=memory) as feed:
+    decoder = RecordDecoder(LIVE, SIGNATURE, frozenset(), most_bytes=memory.limit_bytes)
+    async with fed(decoder=decoder, memory=memory) as feed:
         await feed.submit(lane_job("huge", payload=request_json([1.0] * 1000)), lane_job())
         await eventually(lambda: feed.waiting == 1)
         await eventually(lambda: len(feed.log.records(TOPICS.results)) == 1)

@@ -17,7 +17,7 @@ from workers.inference.batching.pending_job import PendingJob
 from workers.inference.decoding.record_decoder import Decoded, Ended, RecordDecoder, UndecodableRecord
 
 
-def intake(canceled: frozenset[JobKey] = frozenset()) -> RecordDecoder:
+def decoder(canceled: frozenset[JobKey] = frozenset()) -> RecordDecoder:
     return RecordDecoder(LIVE, SIGNATURE, canceled)
 
 
@@ -35,7 +35,7 @@ def error_of(read: Decoded) -> PenstockError:
     "payload", [request_json([1.0, 2.0]), request_of({"x": np.array([[1], [2]], np.float32)})], ids=["JSON", "binary"]
 )
 def test_a_sound_record_becomes_a_job_with_its_tensors(payload: Payload) -> None:
-    job = read(intake(), record(lane_job("job-a", payload)))
+    job = read(decoder(), record(lane_job("job-a", payload)))
     assert isinstance(job, PendingJob)
     assert (job.job.id, job.rows) == ("job-a", 2)
     assert job.request.inputs["x"].tolist() == [[1.0], [2.0]]
@@ -43,25 +43,25 @@ def test_a_sound_record_becomes_a_job_with_its_tensors(payload: Payload) -> None
 
 def test_a_job_whose_deadline_has_passed_ends_without_a_look_at_its_payload() -> None:
     late = record(lane_job(payload=Payload(b"not even JSON"), expires_in_s=10))
-    assert isinstance(error_of(read(intake(), late, NOON + timedelta(seconds=10))), DeadlineExceeded)
+    assert isinstance(error_of(read(decoder(), late, NOON + timedelta(seconds=10))), DeadlineExceeded)
 
 
 def test_a_job_that_was_canceled_ends() -> None:
-    known = intake(frozenset([JobKey("default", "job-a")]))
+    known = decoder(frozenset([JobKey("default", "job-a")]))
     assert isinstance(error_of(read(known, record(lane_job("job-a")))), Canceled)
     assert isinstance(read(known, record(lane_job("job-b"))), PendingJob)
 
 
 def test_an_input_that_breaks_the_signature_fails_with_the_field_named() -> None:
     tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}
-    error = error_of(read(intake(), record(lane_job(payload=Payload(orjson.dumps({"inputs": [tensor]}))))))
+    error = error_of(read(decoder(), record(lane_job(payload=Payload(orjson.dumps({"inputs": [tensor]}))))))
     assert isinstance(error, InvalidInput)
     assert error.param == "inputs[0].shape"
 
 
 def test_a_job_in_a_lane_that_is_not_its_own_fails() -> None:
     stray = lane_job(lane=Lane("adder", "2", LaneClass.LIVE))
-    error = error_of(read(intake(), record(stray)))
+    error = error_of(read(decoder(), record(stray)))
     assert isinstance(error, InvalidInput)
     assert "adder/2" in error.message
     assert "adder/1" in error.message
@@ -71,18 +71,18 @@ def test_a_job_in_a_lane_that_is_not_its_own_fails() -> None:
 def test_a_record_without_what_makes_a_job_is_dead(missing: str) -> None:
     sound = record(lane_job())
     broken = sound._replace(headers=tuple(header for header in sound.headers if header[0] != missing))
-    dead = read(intake(), broken)
+    dead = read(decoder(), broken)
     assert isinstance(dead, UndecodableRecord)
     assert missing in dead.error.message
 
 
 def test_a_tombstone_is_dead() -> None:
-    assert isinstance(read(intake(), record(lane_job())._replace(value=None)), UndecodableRecord)
+    assert isinstance(read(decoder(), record(lane_job())._replace(value=None)), UndecodableRecord)
 
 
 def test_json_too_deep_for_the_decoder_fails_its_job_and_no_more() -> None:
     nested = b'{"inputs":[],"parameters":{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}}"
-    assert isinstance(error_of(read(intake(), record(lane_job(payload=Payload(nested))))), InvalidInput)
+    assert isinstance(error_of(read(decoder(), record(lane_job(payload=Payload(nested))))), InvalidInput)
 
 
 def test_a_job_that_could_never_be_held_is_refused_and_told_by_how_much() -> None:

@@ -17,6 +17,7 @@ from tests.unit.models.test_model_cache import Clock
 from workers.inference.execution.failures import DeviceFailed
 from workers.inference.lifecycle.known_answers import KnownAnswers, Tolerance, difference
 from workers.inference.lifecycle.model_cache import ModelCache, ModelSlot
+from workers.inference.models.model_parameters import HandlerParameters, Parameters
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.reference_rows import ReferenceRows
 from workers.inference.models.snapshot import Found
@@ -123,6 +124,22 @@ def test_other_files_are_another_version_with_answers_of_its_own() -> None:
     known.check(version(written_ns=2), Weighted(1, 1))
     with pytest.raises(ModelUnavailable):
         known.check(version(written_ns=1), Weighted(1, 1))
+
+
+def test_other_parameters_in_model_yaml_are_no_fault_of_the_device() -> None:
+    known, before = KnownAnswers(), version()
+    after = version(parameters=Parameters(handler=HandlerParameters(config={"scale": 2})))
+    known.learn(before, Weighted())
+    known.learn(after, Weighted(1, 1))
+    known.check(after, Weighted(1, 1))
+    known.check(before, Weighted())
+
+
+def test_a_description_changes_no_answers() -> None:
+    known = KnownAnswers()
+    known.learn(version(description="one"), Weighted())
+    with pytest.raises(ModelUnavailable):
+        known.check(version(description="another"), Weighted(1, 1))
 
 
 def test_answers_of_model_yaml_count_from_the_first_load_on() -> None:

@@ -81,77 +81,77 @@ def cache(load: Loader, limit_bytes: int = 0, **options: Any) -> ModelCache:
     return ModelCache(load, limit_bytes, **{"is_there": lambda _: True, **options})
 
 
-def run(residents: ModelCache, resident: ModelSlot) -> None:
-    residents.use(resident)
-    resident.run({"x": np.zeros(1)})
+def run(held: ModelCache, slot: ModelSlot) -> None:
+    held.use(slot)
+    slot.run({"x": np.zeros(1)})
 
 
 def test_the_least_recently_used_makes_room(load: Loader) -> None:
-    residents = cache(load, ROOM)
+    held = cache(load, ROOM)
     one, two, three_ = three()
     for each in (one, two, one, three_):
-        run(residents, each)
+        run(held, each)
 
-    assert residents.names == ["digits/1", "digits/3"]
-    assert sorted(load.open_names()) == residents.names
-    run(residents, two)
-    assert residents.names == ["digits/3", "digits/2"]
+    assert held.names == ["digits/1", "digits/3"]
+    assert sorted(load.open_names()) == held.names
+    run(held, two)
+    assert held.names == ["digits/3", "digits/2"]
 
 
 def test_what_is_in_memory_is_not_loaded_again(load: Loader) -> None:
-    residents = cache(load, ROOM)
+    held = cache(load, ROOM)
     one, two, _ = three()
     for each in (one, two, one, two):
-        run(residents, each)
+        run(held, each)
     assert len(load.made) == 2
 
 
 def test_without_a_bound_nothing_has_to_go(load: Loader) -> None:
-    residents = cache(load)
+    held = cache(load)
     for each in three():
-        run(residents, each)
-    assert residents.size_bytes == 300
+        run(held, each)
+    assert held.size_bytes == 300
 
 
 def test_at_the_start_nothing_goes_for_another(load: Loader) -> None:
-    residents = cache(load, ROOM)
+    held = cache(load, ROOM)
     for each in three():
-        residents.load_if_room(each)
-    assert residents.names == ["digits/1", "digits/2"]
+        held.load_if_room(each)
+    assert held.names == ["digits/1", "digits/2"]
 
 
 def test_a_version_larger_than_the_bound_is_refused() -> None:
-    residents = cache(Loader(), ROOM)
-    residents.check_size(found(size_bytes=250))
+    held = cache(Loader(), ROOM)
+    held.check_size(found(size_bytes=250))
     with pytest.raises(ConfigurationError, match="have 251 bytes"):
-        residents.check_size(found(size_bytes=251))
+        held.check_size(found(size_bytes=251))
     ModelCache(Loader()).check_size(found(size_bytes=251))
 
 
 def test_a_version_that_cannot_be_loaded_is_unavailable_until_it_can(load: Loader) -> None:
     clock = Clock()
-    residents = cache(load, ROOM, clock=clock)
+    held = cache(load, ROOM, clock=clock)
     one, *_ = three()
     load.broken = {"digits/1"}
     with pytest.raises(ModelUnavailable, match=r"digits/1 cannot be run on this worker .*: it cannot be loaded"):
-        run(residents, one)
+        run(held, one)
 
     load.broken = set()
     clock.now += 60
-    run(residents, one)
-    assert residents.names == ["digits/1"]
+    run(held, one)
+    assert held.names == ["digits/1"]
 
 
 def test_a_version_that_cannot_be_loaded_does_not_drive_out_others_again_and_again(load: Loader) -> None:
     clock = Clock()
-    residents = cache(load, ROOM, clock=clock)
+    held = cache(load, ROOM, clock=clock)
     one, two, broken = three()
     load.broken = {"digits/3"}
     for _ in range(20):
         for each in (one, two):
-            run(residents, each)
+            run(held, each)
         with pytest.raises(ModelUnavailable):
-            run(residents, broken)
+            run(held, broken)
         clock.now += 0.1
     # It made one go when it was tried for the first time, and no more
     assert len(load.made) == 3
@@ -159,7 +159,7 @@ def test_a_version_that_cannot_be_loaded_does_not_drive_out_others_again_and_aga
     tries = load.tries
     clock.now += 3600
     for _ in range(10):
-        residents.use(broken)
+        held.use(broken)
     assert load.tries == tries + 1
 
 
@@ -167,29 +167,29 @@ def test_nothing_makes_room_for_a_version_whose_files_are_gone(load: Loader, tmp
     weights = tmp_path / "model.onnx"
     weights.write_bytes(b"x" * 100)
     there = Found(found("3").version, mark(weights))
-    residents = ModelCache(load, ROOM, is_there=lambda each: each is not there or is_as_found(each))
+    held = ModelCache(load, ROOM, is_there=lambda each: each is not there or is_as_found(each))
     one, two, _ = three()
     for each in (one, two):
-        run(residents, each)
+        run(held, each)
     weights.unlink()
-    residents.use(ModelSlot(there))
-    assert residents.names == ["digits/1", "digits/2"]
+    held.use(ModelSlot(there))
+    assert held.names == ["digits/1", "digits/2"]
 
     weights.write_bytes(b"y" * 100)
     again = ModelSlot(Found(there.version, mark(weights)))
     there = again.found
-    run(residents, again)
-    assert residents.names == ["digits/2", "digits/3"]
+    run(held, again)
+    assert held.names == ["digits/2", "digits/3"]
 
 
 def test_other_files_are_not_held_back_by_what_became_of_those_before(load: Loader) -> None:
-    residents = cache(load, ROOM, clock=Clock())
+    held = cache(load, ROOM, clock=Clock())
     one, *_ = three()
     load.broken = {"digits/1"}
-    residents.use(one)
+    held.use(one)
     load.broken = set()
     one.renew(found("1", written_ns=2))
-    run(residents, one)
+    run(held, one)
 
 
 def test_a_device_that_fails_while_a_model_is_loaded_is_not_that_model_s_matter(load: Loader) -> None:
@@ -199,28 +199,28 @@ def test_a_device_that_fails_while_a_model_is_loaded_is_not_that_model_s_matter(
 
 
 def test_what_replaces_a_backend_closes_it(load: Loader) -> None:
-    residents = cache(load)
+    held = cache(load)
     one, *_ = three()
-    run(residents, one)
-    residents.put(one, ModelLoader("new"))
+    run(held, one)
+    held.put(one, ModelLoader("new"))
     assert load.open_names() == []
-    assert residents.names == ["digits/1"]
+    assert held.names == ["digits/1"]
 
-    residents.drop(one)
-    residents.drop(one)  # not in memory any more
-    assert residents.names == []
+    held.drop(one)
+    held.drop(one)  # not in memory any more
+    assert held.names == []
 
 
 @given(st.lists(st.integers(0, 5), max_size=60), st.lists(st.integers(1, 100), min_size=6, max_size=6))
 def test_the_bound_holds_whatever_is_used(uses: list[int], sizes: list[int]) -> None:
     load = Loader()
-    residents = cache(load, 100)
+    held = cache(load, 100)
     versions = [ModelSlot(found(str(number), size_bytes=size)) for number, size in enumerate(sizes)]
     for number in uses:
-        run(residents, versions[number])
-        assert residents.size_bytes <= 100
-        assert sorted(load.open_names()) == sorted(residents.names)
-        assert residents.names[-1] == versions[number].name
+        run(held, versions[number])
+        assert held.size_bytes <= 100
+        assert sorted(load.open_names()) == sorted(held.names)
+        assert held.names[-1] == versions[number].name
 
 
 def test_a_load_that_a_job_waits_for_is_not_held_to_the_limit_of_its_run() -> None:

@@ -1,4 +1,4 @@
-"""What a worker serves, from its repository and from what is wanted: the real roster over made-up weights and lanes."""
+"""What a worker serves, from its repository and from what is wanted: the real reconciler, made-up weights and lanes."""
 
 import asyncio
 import shutil
@@ -59,26 +59,26 @@ class SlowLoader(Loader):
 class Lanes:
     """Lanes of a version that do nothing."""
 
-    def __init__(self, resident: ModelSlot, diary: list[str]) -> None:
-        self._resident = resident
+    def __init__(self, slot: ModelSlot, diary: list[str]) -> None:
+        self._slot = slot
         self._diary = diary
 
     @property
-    def resident(self) -> ModelSlot:
-        return self._resident
+    def slot(self) -> ModelSlot:
+        return self._slot
 
     @property
     def absent(self) -> list[str]:
         return []
 
     def start(self) -> None:
-        self._diary.append(f"serve {self._resident.name}")
+        self._diary.append(f"serve {self._slot.name}")
 
     def leave(self) -> None:
-        self._diary.append(f"leave {self._resident.name}")
+        self._diary.append(f"leave {self._slot.name}")
 
     async def left(self) -> None:
-        assert self._resident.backend is not None
+        assert self._slot.backend is not None
 
     async def forgotten(self) -> None:
         await self.left()
@@ -101,7 +101,7 @@ class Announcements:
 
 
 class Shop:
-    """A roster, and all that it does in `diary`."""
+    """A reconciler, and all that it does in `diary`."""
 
     def __init__(
         self, root: Path, patterns: Sequence[str], weights: ModelLoader, load: SlowLoader, side: BackgroundTasks
@@ -113,7 +113,7 @@ class Shop:
         self.announcements = Announcements(self.diary)
         self.slots: dict[str, ModelSlot] = {}
         self._patterns = patterns
-        self.roster = ModelReconciler(
+        self.reconciler = ModelReconciler(
             RepositoryWatch(ModelRepository(root, installed("onnxruntime", "tokenizers")), patterns),
             weights,
             self.announcements,
@@ -122,16 +122,16 @@ class Shop:
             interval_s=0.01,
         )
 
-    def _serve(self, resident: ModelSlot) -> Lanes:
-        self.slots[resident.name] = resident
-        return Lanes(resident, self.diary)
+    def _serve(self, slot: ModelSlot) -> Lanes:
+        self.slots[slot.name] = slot
+        return Lanes(slot, self.diary)
 
     async def start(self) -> None:
-        await self.roster.start()
-        await self.roster.loaded(lambda version: is_named(self._patterns, version))
+        await self.reconciler.start()
+        await self.reconciler.loaded(lambda version: is_named(self._patterns, version))
 
     def want(self, name: str, state: ModelState, day: int = 1) -> None:
-        self.roster.hear(name.encode(), encode_state(WantedState(state, datetime(2026, 1, day, tzinfo=UTC))))
+        self.reconciler.hear(name.encode(), encode_state(WantedState(state, datetime(2026, 1, day, tzinfo=UTC))))
 
     async def wrote(self, *lines: str) -> None:
         """Returns once these are the next lines of the diary, and clears it."""
@@ -161,7 +161,7 @@ async def following(root: Path, *patterns: str, broken: Sequence[str] = ()) -> A
     async with opened(root, *patterns, broken=broken) as shop:
         await shop.start()
         shop.diary.clear()
-        task = asyncio.create_task(shop.roster.follow())
+        task = asyncio.create_task(shop.reconciler.follow())
         try:
             yield shop
         finally:
@@ -214,7 +214,7 @@ async def test_within_a_bound_the_rest_is_served_and_waits_to_be_loaded(tmp_path
     async with opened(tmp_path, limit_bytes=150) as shop:
         await shop.start()
         await shop.wrote("announce digits/1", "serve digits/1", "announce digits/2", "serve digits/2")
-        assert shop.weights.residents.names == ["digits/1"]
+        assert shop.weights.cache.names == ["digits/1"]
 
 
 async def test_a_version_that_comes_is_served_and_one_that_goes_is_left(tmp_path: Path) -> None:
@@ -380,11 +380,11 @@ async def test_a_version_that_answers_wrongly_is_left_and_served_again_after_a_f
     async with following(tmp_path) as shop:
         loaded = len(shop.load.made)
         wrong = shop.slots["digits/1"]
-        shop.roster.take_out(wrong)
+        shop.reconciler.take_out(wrong)
         await shop.wrote("leave digits/1", "announce digits/1", "serve digits/1")
-        shop.roster.take_out(wrong)  # which is no longer what is served
+        shop.reconciler.take_out(wrong)  # which is no longer what is served
         assert len(shop.load.made) == loaded + 1
-        assert shop.roster.out_of_service == []
+        assert shop.reconciler.out_of_service == []
         await eventually(lambda: shop.load.open_names() == ["digits/1"])  # the weights that answered wrongly are gone
 
 
@@ -396,9 +396,9 @@ async def test_a_version_that_was_taken_out_is_loaded_until_it_can_be(
     async with following(tmp_path) as shop:
         shop.load.broken = {"digits/1"}
         tries = shop.load.tries
-        shop.roster.take_out(shop.slots["digits/1"])
+        shop.reconciler.take_out(shop.slots["digits/1"])
         await eventually(lambda: shop.load.tries >= tries + 3)
-        assert shop.roster.out_of_service == ["digits/1"]
+        assert shop.reconciler.out_of_service == ["digits/1"]
         shop.load.broken = set()
         await shop.wrote("leave digits/1", "announce digits/1", "serve digits/1")
 
@@ -409,15 +409,15 @@ async def test_a_version_that_was_taken_out_and_is_gone_is_out_of_service_no_mor
     monkeypatch.setattr(reconciler, "FIRST_RELOAD_S", 3600.0)
     write_model(tmp_path, versions=("1", "2"))
     async with following(tmp_path) as shop:
-        shop.roster.take_out(shop.slots["digits/1"])
+        shop.reconciler.take_out(shop.slots["digits/1"])
         await shop.wrote("leave digits/1")
-        assert shop.roster.out_of_service == ["digits/1"]
-        shop.roster.take_out(shop.slots["digits/2"])
+        assert shop.reconciler.out_of_service == ["digits/1"]
+        shop.reconciler.take_out(shop.slots["digits/2"])
         await shop.wrote("leave digits/2")
         shutil.rmtree(tmp_path / "digits" / "1")
-        await eventually(lambda: shop.roster.out_of_service == ["digits/2"])
+        await eventually(lambda: shop.reconciler.out_of_service == ["digits/2"])
         shop.want("digits/2", ModelState.UNLOADED)
-        await eventually(lambda: shop.roster.out_of_service == [])
+        await eventually(lambda: shop.reconciler.out_of_service == [])
 
 
 async def test_a_device_that_fails_while_a_version_is_loaded_ends_the_process(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Jobs that may run together are collected into micro-batches."""

@@ -1,4 +1,4 @@
-"""Collecting micro-batches: each is closed when it is full, when its first item has waited long enough, or in time for
+"""Collecting micro-batches: each is formed when it is full, when its first item has waited long enough, or in time for
 the earliest deadline. Pure.
 """
 
@@ -8,7 +8,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from workers.inference.batching.compatibility import PLAIN, BatchCompatibility
 from workers.inference.batching.queue import Bounds, CompatibleQueue, Measured
 
-# From the end of a run to its results' being published, and for being late with closing.
+# From the end of a run to its results' being published, and for being late with forming it.
 MARGIN_S: Final = 0.01
 
 
@@ -92,11 +92,11 @@ class Batcher(Generic[T]):
         self._count += 1
 
     def due_at(self) -> float | None:
-        """When the next micro-batch is to be closed, or None where nothing waits. The past means: at once."""
+        """When the next micro-batch is to be formed, or None where nothing waits. The past means: at once."""
         return self._due_at(self._next()) if self._groups else None
 
     def take(self) -> list[T]:
-        """Close the micro-batch that is due first: the oldest item of a group, and others that go well with it."""
+        """Form the micro-batch that is due first: the oldest item of a group, and others that go well with it."""
         worth = self.limits.padding_worth() if self._rules.sized else None
         taken = self._next().take(Bounds(self.limits.rows, worth, self.limits.cost))
         self._gone(len(taken))

@@ -1,0 +1,1 @@
+"""The way of a micro-batch: form, prepare, execute, complete."""

@@ -5,9 +5,9 @@ the other. Within a class a full micro-batch goes before one that is only due, w
 passed over so a few times at most. Among equals, what has been due longest goes first. TensorFlow Serving shares a
 device among models likewise.
 
-While the device is busy, the next micro-batch is closed ahead only if it is full: any other gains by staying open.
-Nor is another closed in its stead, which would then be in its way. Live ones that come to be due meanwhile overtake a
-bulk one that was closed ahead only because there were none.
+While the device is busy, the next micro-batch is formed ahead only if it is full: any other gains by waiting.
+Nor is another formed in its stead, which would then be in its way. Live ones that come to be due meanwhile overtake a
+bulk one that was formed ahead only because there were none.
 """
 
 from collections.abc import Hashable, Sequence
@@ -22,7 +22,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Candidate(NamedTuple, Generic[K]):
-    """A lane with something waiting: its micro-batch is to be closed at `due_at` (seconds), and may be `full`."""
+    """A lane with something waiting: its micro-batch is to be formed at `due_at` (seconds), and may be `full`."""
 
     lane: K
     cls: LaneClass
@@ -37,7 +37,7 @@ class Scheduler(Generic[K]):
         self._passed_over: dict[K, int] = {}
 
     def choose(self, candidates: Sequence[Candidate[K]], now: float, *, busy: bool = False) -> K | None:
-        """The lane to take a micro-batch from, or None while there is none to be closed."""
+        """The lane to take a micro-batch from, or None while there is none to be formed."""
         due = [candidate for candidate in candidates if candidate.due_at <= now]
         if not due:
             return None

@@ -103,56 +103,56 @@ class ModelCache:
 
     @property
     def size_bytes(self) -> int:
-        return sum(resident.found.size_bytes for resident in self._by_use)
+        return sum(slot.found.size_bytes for slot in self._by_use)
 
     @property
     def names(self) -> list[str]:
         """What is in memory, the least recently used first."""
-        return [resident.name for resident in self._by_use]
+        return [slot.name for slot in self._by_use]
 
-    def use(self, resident: ModelSlot) -> None:
+    def use(self, slot: ModelSlot) -> None:
         """Have the version in memory and in order, or say in the log why it cannot be. Blocks while it is loaded.
 
         Raises `DeviceFailed`.
         """
-        if resident.backend is None:
-            self._try_loading(resident)
+        if slot.backend is None:
+            self._try_loading(slot)
         else:
-            del self._by_use[resident]
-            self._by_use[resident] = None
-        if resident.backend is not None and resident.why_not is None and self._is_check_due(resident):
+            del self._by_use[slot]
+            self._by_use[slot] = None
+        if slot.backend is not None and slot.why_not is None and self._is_check_due(slot):
             try:
-                self.check(resident, resident.found, resident.backend)
+                self.check(slot, slot.found, slot.backend)
             except (ConfigurationError, ModelUnavailable):
-                resident.why_not = "it answers wrongly"
-                self._on_wrong(resident)
+                slot.why_not = "it answers wrongly"
+                self._on_wrong(slot)
 
-    def load_if_room(self, resident: ModelSlot) -> None:
+    def load_if_room(self, slot: ModelSlot) -> None:
         """Load the version unless others would have to go. Raises what loading raises."""
-        if resident.backend is None and self._has_room(resident):
-            self._load_into(resident)
+        if slot.backend is None and self._has_room(slot):
+            self._load_into(slot)
 
-    def put(self, resident: ModelSlot, backend: Backend) -> None:
+    def put(self, slot: ModelSlot, backend: Backend) -> None:
         """Run the version with `backend` from now on; what it had before is closed."""
-        self.drop(resident)
-        resident.backend = backend
-        resident.why_not = None
-        self._by_use[resident] = None
+        self.drop(slot)
+        slot.backend = backend
+        slot.why_not = None
+        self._by_use[slot] = None
         self._tell()
 
-    def drop(self, resident: ModelSlot) -> None:
+    def drop(self, slot: ModelSlot) -> None:
         """Close the version; it is loaded again when it is used."""
-        if resident.backend is not None:
-            backend, resident.backend = resident.backend, None
-            del self._by_use[resident]
-            close(backend, resident.name)
+        if slot.backend is not None:
+            backend, slot.backend = slot.backend, None
+            del self._by_use[slot]
+            close(backend, slot.name)
             self._tell()
 
-    def check(self, resident: ModelSlot, found: Found, backend: Backend) -> None:
+    def check(self, slot: ModelSlot, found: Found, backend: Backend) -> None:
         """Hold a backend that the version runs with, or is to run with, against its known answers. Raises as
         `KnownAnswers.check`."""
-        resident.checked_at = self._clock()
-        resident.doubtful = not self._known.check(found, backend)
+        slot.checked_at = self._clock()
+        slot.doubtful = not self._known.check(found, backend)
 
     def check_size(self, found: Found) -> None:
         """Raises `ConfigurationError` for a version that alone is larger than the limit."""
@@ -173,40 +173,40 @@ class ModelCache:
                 raise
             return backend
 
-    def _is_check_due(self, resident: ModelSlot) -> bool:
-        over = self._clock() - resident.checked_at >= self._check_interval_s
-        return resident.doubtful or (self._check_interval_s > 0 and over)
+    def _is_check_due(self, slot: ModelSlot) -> bool:
+        over = self._clock() - slot.checked_at >= self._check_interval_s
+        return slot.doubtful or (self._check_interval_s > 0 and over)
 
-    def _try_loading(self, resident: ModelSlot) -> None:
+    def _try_loading(self, slot: ModelSlot) -> None:
         """Others make room only for a version that was not in vain loaded a moment ago, and whose files are there."""
-        if self._clock() < resident.next_load_at:
+        if self._clock() < slot.next_load_at:
             return
         try:
-            self._make_room(resident)
-            self._load_into(resident)
+            self._make_room(slot)
+            self._load_into(slot)
         except DeviceFailed:
             raise
         except BaseException as error:  # anything, as a model that runs: a file that has changed, no memory, sys.exit
-            delay_s = next(resident.load_delays_s)
-            resident.next_load_at = self._clock() + delay_s
-            resident.why_not = "it cannot be loaded"
+            delay_s = next(slot.load_delays_s)
+            slot.next_load_at = self._clock() + delay_s
+            slot.why_not = "it cannot be loaded"
             log.exception(
-                "a model cannot be loaded", model=resident.name, reason=str(error), next_attempt_s=round(delay_s, 1)
+                "a model cannot be loaded", model=slot.name, reason=str(error), next_attempt_s=round(delay_s, 1)
             )
         else:
-            resident.renew(resident.found)
+            slot.renew(slot.found)
 
-    def _load_into(self, resident: ModelSlot) -> None:
-        self.put(resident, self.loaded(resident.found))
-        resident.doubtful = True  # until it is checked, before it runs
+    def _load_into(self, slot: ModelSlot) -> None:
+        self.put(slot, self.loaded(slot.found))
+        slot.doubtful = True  # until it is checked, before it runs
 
-    def _has_room(self, resident: ModelSlot) -> bool:
-        return not self._limit_bytes or self.size_bytes + resident.found.size_bytes <= self._limit_bytes
+    def _has_room(self, slot: ModelSlot) -> bool:
+        return not self._limit_bytes or self.size_bytes + slot.found.size_bytes <= self._limit_bytes
 
-    def _make_room(self, resident: ModelSlot) -> None:
-        if not self._is_there(resident.found):
-            raise ConfigurationError(f"{resident.name}: its files have changed or are gone")
-        while self._by_use and not self._has_room(resident):
+    def _make_room(self, slot: ModelSlot) -> None:
+        if not self._is_there(slot.found):
+            raise ConfigurationError(f"{slot.name}: its files have changed or are gone")
+        while self._by_use and not self._has_room(slot):
             oldest = next(iter(self._by_use))
             self.drop(oldest)
             metrics.EVICTIONS.labels(oldest.found.version.model, oldest.found.version.version).inc()

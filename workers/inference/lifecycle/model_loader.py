@@ -15,48 +15,46 @@ class ModelLoader:
     between two micro-batches. With a bound it is loaded where others make room for it: in `running`.
     """
 
-    def __init__(
-        self, residents: ModelCache, *, bounded: bool, running: InferenceThread, loading: InferenceThread
-    ) -> None:
-        self.residents = residents
+    def __init__(self, cache: ModelCache, *, bounded: bool, running: InferenceThread, loading: InferenceThread) -> None:
+        self.cache = cache
         self._bounded = bounded
         self._running = running
         self._loading = loading
 
-    async def bring(self, resident: ModelSlot) -> None:
+    async def bring(self, slot: ModelSlot) -> None:
         """Have the version in memory, if there is room. Raises `ConfigurationError` where it cannot be served."""
-        self.residents.check_size(resident.found)
+        self.cache.check_size(slot.found)
         if self._bounded:
-            await self._running.submit(partial(self.residents.load_if_room, resident), status_if_left=0)
+            await self._running.submit(partial(self.cache.load_if_room, slot), status_if_left=0)
         else:
-            await self._put(resident, resident.found)
+            await self._put(slot, slot.found)
 
-    async def swap(self, resident: ModelSlot, found: Found) -> None:
+    async def swap(self, slot: ModelSlot, found: Found) -> None:
         """Run what was `found` from the next micro-batch on. Raises as `bring`; then what was there before stays,
         unless memory is bounded: there is no room for both."""
-        self.residents.check_size(found)
+        self.cache.check_size(found)
         if not self._bounded:
-            await self._put(resident, found)
+            await self._put(slot, found)
             return
-        await self.drop(resident)
-        resident.renew(found)
-        await self.bring(resident)
+        await self.drop(slot)
+        slot.renew(found)
+        await self.bring(slot)
 
-    async def drop(self, resident: ModelSlot) -> None:
+    async def drop(self, slot: ModelSlot) -> None:
         """Free what the version takes, after the micro-batch that runs."""
-        await self._running.submit(partial(self.residents.drop, resident))
+        await self._running.submit(partial(self.cache.drop, slot))
 
-    async def _put(self, resident: ModelSlot, found: Found) -> None:
-        backend = await self._loading.submit(partial(self.residents.loaded, found), status_if_left=0)
-        await self._running.submit(partial(self._take_over, resident, found, backend))
+    async def _put(self, slot: ModelSlot, found: Found) -> None:
+        backend = await self._loading.submit(partial(self.cache.loaded, found), status_if_left=0)
+        await self._running.submit(partial(self._take_over, slot, found, backend))
 
-    def _take_over(self, resident: ModelSlot, found: Found, backend: Backend) -> None:
+    def _take_over(self, slot: ModelSlot, found: Found, backend: Backend) -> None:
         """The check is the first run in this thread, in which libraries set up what they keep for each."""
         try:
-            self.residents.check(resident, found, backend)
+            self.cache.check(slot, found, backend)
         except BaseException:
             close(backend, found.version.name)
             raise
-        self.residents.drop(resident)
-        resident.renew(found)
-        self.residents.put(resident, backend)
+        self.cache.drop(slot)
+        slot.renew(found)
+        self.cache.put(slot, backend)

@@ -43,7 +43,7 @@ class Service(Protocol):
     """A version whose lanes are served, as `served_version.ServedVersion`."""
 
     @property
-    def resident(self) -> ModelSlot: ...
+    def slot(self) -> ModelSlot: ...
 
     @property
     def absent(self) -> list[str]: ...
@@ -67,7 +67,7 @@ class ModelReconciler:
     def __init__(
         self,
         watch: RepositoryWatch,
-        weights: ModelLoader,
+        loader: ModelLoader,
         announcer: Announcer,
         serve: Callable[[ModelSlot], Service],
         side: BackgroundTasks,
@@ -75,7 +75,7 @@ class ModelReconciler:
         interval_s: float,
     ) -> None:
         self._watch = watch
-        self._weights = weights
+        self._loader = loader
         self._announcer = announcer
         self._serve = serve
         self._side = side
@@ -98,9 +98,9 @@ class ModelReconciler:
         self._asked.add(key.decode("utf-8", "replace"))
         self._heard.set()
 
-    def take_out(self, resident: ModelSlot) -> None:
+    def take_out(self, slot: ModelSlot) -> None:
         """Serve the version no more, since it answers wrongly, until a fresh load answers rightly."""
-        self._wrong.append(resident)
+        self._wrong.append(slot)
         self._heard.set()
 
     @property
@@ -172,7 +172,7 @@ class ModelReconciler:
         for known in [*to_do.load, *to_do.rebuild]:
             self._begin(known, self._bring(known))
         for known in to_do.swap:
-            self._begin(known, self._swap(known, self._served[known.found.version.name].resident))
+            self._begin(known, self._swap(known, self._served[known.found.version.name].slot))
         for known in to_do.announce:
             self._begin(known, self._announce(known))
 
@@ -189,34 +189,34 @@ class ModelReconciler:
 
     async def _bring(self, known: ServedSpec) -> None:
         """Load, announce and serve the version, in place of what was served under its name."""
-        resident = ModelSlot(known.found)
-        if not await self._try(known, self._weights.bring(resident)):
+        slot = ModelSlot(known.found)
+        if not await self._try(known, self._loader.bring(slot)):
             return
         if is_unloaded(self._wanted(known.found.version)):  # since it began to load
-            await self._weights.drop(resident)
+            await self._loader.drop(slot)
             return
         await self._announcer.announce([known.found.version])
-        name = resident.name
+        name = slot.name
         before = self._served.pop(name, None)
         self._known.pop(name, None)
         if before is not None:
             await self._retire(before).left()
         self._known[name] = known
-        self._served[name] = self._serve(resident)
+        self._served[name] = self._serve(slot)
         self._served[name].start()
         self._out.pop(name, None)
         metrics.OUT_OF_SERVICE.set(len(self._out))
 
-    async def _swap(self, known: ServedSpec, resident: ModelSlot) -> None:
+    async def _swap(self, known: ServedSpec, slot: ModelSlot) -> None:
         """Run the version that is served with what was found now; it stays as it was where that cannot be loaded."""
         name = known.found.version.name
         log.warning("files of a served version have changed: they are loaded in its place", model=name)
-        if not await self._try(known, self._weights.swap(resident, known.found)):
+        if not await self._try(known, self._loader.swap(slot, known.found)):
             return
         if name in self._served:
             await self._announce(known)
         else:  # it was left in the meantime
-            await self._weights.drop(resident)
+            await self._loader.drop(slot)
 
     async def _announce(self, known: ServedSpec) -> None:
         await self._announcer.announce([known.found.version])
@@ -254,7 +254,7 @@ class ModelReconciler:
     def _take_out_wrong(self) -> None:
         wrong, self._wrong = self._wrong, []
         for name, version in list(self._served.items()):
-            if version.resident not in wrong:
+            if version.slot not in wrong:
                 continue
             log.error("a model is taken out of service, since it answers wrongly", model=name)
             self._failed[name] = self._known.pop(name)
@@ -285,13 +285,13 @@ class ModelReconciler:
     def _retire(self, version: Service) -> Service:
         version.leave()
         self._leaving.add(version)
-        self._side.start(self._see_off(version), f"leave {version.resident.name}")
+        self._side.start(self._see_off(version), f"leave {version.slot.name}")
         return version
 
     async def _see_off(self, version: Service) -> None:
         await version.forgotten()
         self._leaving.discard(version)
-        await self._weights.drop(version.resident)
+        await self._loader.drop(version.slot)
 
     def _wanted(self, version: ModelVersion) -> WantedState | None:
         return self._states.of(version.model, version.version)

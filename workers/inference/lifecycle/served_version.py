@@ -53,16 +53,16 @@ class WorkerContext:
 class ServedVersion:
     """Serves from `start` until it has `left`."""
 
-    def __init__(self, resident: ModelSlot, around: WorkerContext) -> None:
-        self._resident = resident
+    def __init__(self, slot: ModelSlot, around: WorkerContext) -> None:
+        self._slot = slot
         self._around = around
         self._lanes = self._build_lanes()
         self._leaving = asyncio.Event()
         self._members: list[asyncio.Task[None]] = []
 
     @property
-    def resident(self) -> ModelSlot:
-        return self._resident
+    def slot(self) -> ModelSlot:
+        return self._slot
 
     @property
     def absent(self) -> list[str]:
@@ -92,12 +92,12 @@ class ServedVersion:
 
     def _build_lanes(self) -> list[ServedLane]:
         """Both lanes; they share the runner, and what is learned from its runs."""
-        around, resident = self._around, self._resident
-        version = resident.found.version
+        around, slot = self._around, self._slot
+        version = slot.found.version
         tokenizer = tokenizer_of(version)
         queued = QUEUED_BATCHES_OF_SIZES if version.rules.sized else QUEUED_BATCHES
         sizer = sizer_of(version)
-        runner = Runner(resident, version.signature, sizer, version.rules, prepare=lambda: around.prepare(resident))
+        runner = Runner(slot, version.signature, sizer, version.rules, prepare=lambda: around.prepare(slot))
         return [
             ServedLane(
                 lane,

@@ -1,0 +1,1 @@
+"""The files of models, and what they say."""

@@ -17,7 +17,7 @@ from workers.inference.models.reference_rows import ReferenceRows
 class ModelVersion:
     """What a worker needs to know of a model version. Nothing is loaded yet.
 
-    A micro-batch holds at most `max_batch_size` rows and is closed `max_wait_s` after its first row came.
+    A micro-batch holds at most `max_batch_size` rows and is formed `max_wait_s` after its first row came.
     Where its size is `adaptive`, a run shall take `latency_target_s` at most.
     `warmups` are what to run before the version is said to be ready; where it is None, what `warmup.warmups_of` says.
     """
