@@ -14,8 +14,10 @@ from stores.postgres import migrate
 from tests.services import service_source
 from tests.sharing import pytest_xdist_make_scheduler
 
-# `make check` takes it: the same properties, tried on fewer examples.
-hypothesis.settings.register_profile("quick", max_examples=20)
+# `make check` takes it: the same properties, tried on fewer examples, on a machine that may be busy with other things.
+hypothesis.settings.register_profile(
+    "quick", max_examples=20, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 
 __all__ = ["pytest_xdist_make_scheduler"]  # pytest looks for hooks here
 
