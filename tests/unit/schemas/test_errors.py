@@ -34,7 +34,7 @@ def subclasses(root: type[PenstockError]) -> Iterator[type[PenstockError]]:
 def errors() -> list[type[PenstockError]]:
     for package in PACKAGES:
         importlib.import_module(package)
-    every = [PenstockError, *subclasses(PenstockError)]
+    every: list[type[PenstockError]] = [PenstockError, *subclasses(PenstockError)]
     # A model's handler may make errors of its own of ours, as those of some tests do.
     return [error for error in every if error.__module__.split(".")[0] in OURS]
 
