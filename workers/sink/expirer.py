@@ -24,7 +24,7 @@ log = get_logger(__name__)
 
 SOURCE: Final = "/penstock/sink"
 AT_ONCE: Final = 1000
-# Between sweeps that found as many as they may.
+# Between sweeps that found as many as they may, and ended some of them.
 SHORT_PAUSE_S: Final = 0.1
 # A record that is written is read before long: until then its job is still overdue, and need not be ended again.
 AGAIN_AFTER_S: Final = 60.0
@@ -59,15 +59,18 @@ class Expirer:
     async def run(self) -> None:
         """Sweep for ever."""
         while True:
-            found = 0
+            more = False
             try:
-                found = await self.sweep()
+                more = await self.sweep()
             except StoreUnavailable as error:
                 log.warning("overdue jobs could not be read", reason=error.message)
-            await asyncio.sleep(SHORT_PAUSE_S if found == AT_ONCE else self._interval_s)
+            await asyncio.sleep(SHORT_PAUSE_S if more else self._interval_s)
 
-    async def sweep(self) -> int:
-        """End the jobs that are overdue now. Returns how many were found, those ended before among them."""
+    async def sweep(self) -> bool:
+        """End the jobs that are overdue now. Returns whether there may be more, which this sweep did not see.
+
+        Where all that it sees were ended before and their ends are on their way, it only sees more when these are there.
+        """
         now = self._clock()
         jobs = {JobKey(job.tenant, job.id): job for job in await self._endings.overdue(now - self._grace, AT_ONCE)}
         repeat_before_s = self._clock_s() - AGAIN_AFTER_S
@@ -83,7 +86,7 @@ class Expirer:
         failed = [error for error in outcomes if error is not None]
         if failed:
             log.warning("overdue jobs could not be ended", jobs=len(failed), reason=failed[0].message)
-        return len(jobs)
+        return len(jobs) == AT_ONCE and len(failed) < len(fresh)
 
 
 def expired(job: Job, clock: Clock) -> Terminal:

@@ -17,6 +17,7 @@ from stores.protocols import IdempotencyKey, JobKey
 from stores.replays import KEY_KEPT
 from tests.unit.sink.ends import NOW, TOPICS
 from tests.waiting import eventually
+from workers.sink import expirer
 from workers.sink.chores import mark_running, purge_keys
 from workers.sink.expirer import AGAIN_AFTER_S, Expirer
 
@@ -84,12 +85,24 @@ async def test_a_job_is_not_ended_again_while_its_end_is_on_its_way(sweeper: Swe
     await sweeper.jobs.insert(job("due", NOW - timedelta(seconds=60)))
     await sweeper.expirer.sweep()
     sweeper.now_s = AGAIN_AFTER_S - 1
-    assert await sweeper.expirer.sweep() == 1
+    assert not await sweeper.expirer.sweep()
     assert sweeper.ended == ["due"]
 
     sweeper.now_s = AGAIN_AFTER_S
     await sweeper.expirer.sweep()
     assert sweeper.ended == ["due", "due"], "what was published a minute ago may have been lost"
+
+
+async def test_the_next_sweep_comes_soon_only_where_it_may_see_more(
+    sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expirer, "AT_ONCE", 2)
+    for number in range(3):
+        await sweeper.jobs.insert(job(f"due{number}", NOW - timedelta(seconds=60)))
+    # A full sweep that ended some: there may be others behind them
+    assert await sweeper.expirer.sweep()
+    # The same jobs again, whose ends are on their way: nothing else is to be seen before these are there
+    assert not await sweeper.expirer.sweep()
 
 
 async def test_what_could_not_be_published_is_tried_at_the_next_sweep(sweeper: Sweeper) -> None:
@@ -106,7 +119,7 @@ async def test_what_has_ended_is_forgotten(sweeper: Sweeper) -> None:
     await sweeper.expirer.sweep()
     (out,) = sweeper.log.records(TOPICS.results)
     await sweeper.jobs.finish([read_terminal_record(tuple(out.headers), out.value)])
-    assert await sweeper.expirer.sweep() == 0
+    assert not await sweeper.expirer.sweep()
     assert sweeper.expirer._ended_at_s == {}
 
 
