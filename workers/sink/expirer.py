@@ -69,7 +69,7 @@ class Expirer:
     async def sweep(self) -> bool:
         """End the jobs that are overdue now. Returns whether there may be more, which this sweep did not see.
 
-        Where all that it sees were ended before and their ends are on their way, it only sees more when these are there.
+        Where it only sees jobs whose ends are on their way, it sees others no sooner than these are there.
         """
         now = self._clock()
         jobs = {JobKey(job.tenant, job.id): job for job in await self._endings.overdue(now - self._grace, AT_ONCE)}
