@@ -15,6 +15,8 @@ _NO_NUMBER: Final = re.compile(rb"-?(?:NaN|Infinity)")
 _LONGEST: Final = len(b"-Infinity")
 # A decoder stops right behind a half of a character.
 _NEAR_BYTES: Final = 64
+# Source: Confluent's wire format: a zero byte, the schema's id in four, then what was serialized.
+_FRAMED_JSON: Final = re.compile(rb"\x00.{4}\s*[{\[]", re.DOTALL)
 _UTF16_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
 # An escaped half of a character: the first without the second, or the second without the first.
 _HALF: Final = re.compile(
@@ -28,6 +30,8 @@ def why_not_json(error: Exception, data: bytes | memoryview) -> str:
         return f"it holds text that is not UTF-8: {error.reason}"
     if bytes(data[:2]) in _UTF16_BOMS:
         return "it is UTF-16; JSON is sent as UTF-8"
+    if _FRAMED_JSON.match(bytes(data[:16])):
+        return "it begins with the frame of a Schema Registry serializer (a zero byte and a schema id): send plain JSON"
     place = _PLACE.search(str(error))
     half = None
     if place is None or "surrogate" in str(error):  # without a place the data ends too early: what follows is missing

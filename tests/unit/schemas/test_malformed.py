@@ -52,3 +52,9 @@ def test_to_tell_of_half_a_character_takes_no_look_at_all_of_the_text() -> None:
     began_s = time.thread_time()
     why_not_json(error, data)
     assert time.thread_time() - began_s < 0.02
+
+
+def test_the_frame_of_a_schema_registry_serializer_is_named() -> None:
+    framed = b'\x00\x00\x00\x00\x07{"instances": [1]}'
+    assert "Schema Registry" in told(framed)
+    assert "Schema Registry" not in told(b"\x00\x00\x00\x00\x07 nothing")
