@@ -1,7 +1,9 @@
 """Honest clients of one gateway, first alone and then beside hostile ones; what that costs them and the gateway."""
 
 import asyncio
+import os
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -18,6 +20,9 @@ from tests.waiting import until
 
 ROOT: Final = Path(__file__).parents[3]
 MB: Final = 1e6
+PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+LOOK_EVERY_S: Final = 0.02
+LOOKS_A_FAMILY: Final = 10  # for children that have come
 
 
 @dataclass
@@ -62,16 +67,22 @@ async def run(url: str, *, seconds: float, per_s: float, kinds: Sequence[str] = 
     """Besiege the gateway at `url` for so many seconds, with all kinds of hostile clients or those of these names."""
     port = httpx.URL(url).port
     assert port is not None
+    with Memory(port) as memory:
+        alone, beside, metrics = await _besieged_run(url, port, seconds, per_s, kinds)
+    budget_bytes = int(figures(metrics, "penstock_memory_budget_bytes")[""])
+    return Report(alone, beside, memory.peak_bytes, budget_bytes, cut_off(metrics))
+
+
+async def _besieged_run(
+    url: str, port: int, seconds: float, per_s: float, kinds: Sequence[str]
+) -> tuple[Honest, Honest, str]:
     async with client_of(url, timeout_s=30) as client:
         await honest(client, 1, per_s)
         alone = await honest(client, seconds / 2, per_s)
         async with besieged(port, kinds):
             await honest(client, 1, per_s)
             beside = await honest(client, seconds, per_s)
-        metrics = (await client.get("/metrics")).text
-    return Report(
-        alone, beside, peak_bytes(port), int(figures(metrics, "penstock_memory_budget_bytes")[""]), cut_off(metrics)
-    )
+        return alone, beside, (await client.get("/metrics")).text
 
 
 async def honest(client: httpx.AsyncClient, seconds: float, per_s: float) -> Honest:
@@ -115,20 +126,45 @@ async def besieged(port: int, kinds: Sequence[str]) -> AsyncIterator[None]:
         await process.wait()
 
 
-def peak_bytes(port: int) -> int:
-    """The most memory that the process behind the port and its children have had (Linux: VmHWM)."""
-    (pid,) = {
-        each.pid
-        for each in psutil.net_connections("tcp")
-        if each.status == psutil.CONN_LISTEN and each.laddr[1:] == (port,) and each.pid
-    }
-    family = [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
-    return sum(_peak_of(each) for each in family)
+class Memory:
+    """The most that the process behind a port and its children hold at one moment, looked at every 20 ms.
+
+    The peaks that the kernel keeps for each process are of different moments: what one gives back, another may take.
+    """
+
+    def __init__(self, port: int) -> None:
+        (self._pid,) = {
+            each.pid
+            for each in psutil.net_connections("tcp")
+            if each.status == psutil.CONN_LISTEN and each.laddr[1:] == (port,) and each.pid
+        }
+        self.peak_bytes = 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="memory", daemon=True)
+
+    def __enter__(self) -> "Memory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        looks = 0
+        family: list[int] = []
+        while not self._over.wait(LOOK_EVERY_S):
+            if looks % LOOKS_A_FAMILY == 0:
+                family = [self._pid, *(child.pid for child in psutil.Process(self._pid).children(recursive=True))]
+            looks += 1
+            self.peak_bytes = max(self.peak_bytes, sum(_resident_bytes(each) for each in family))
 
 
-def _peak_of(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text("utf-8")
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+def _resident_bytes(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text("utf-8").split()[1]) * PAGE_BYTES
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return 0
 
 
 def figures(metrics: str, name: str) -> dict[str, float]:

@@ -25,4 +25,6 @@ async def test_silent_slow_and_greedy_clients_take_what_the_budget_gives_and_hon
     assert not report.beside.failed, report.beside.failed[:3]
     # Times are reported and not judged: other tests run beside this one.
     assert len(report.beside.seconds) > report.beside.told_to_wait, report.lines()
-    assert {"large_head", "slow_head"} <= report.cut.keys(), report.lines()
+    assert "large_head" in report.cut, report.lines()
+    # The longest silent give way to those that come, or their time runs out, whichever is first.
+    assert report.cut.keys() & {"gave_way", "slow_head", "silent"}, report.lines()
