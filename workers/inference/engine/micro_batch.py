@@ -1,7 +1,6 @@
 """What travels through the engine: form -> prepare -> execute -> complete."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -71,7 +70,7 @@ class MicroBatch:
         """Run, from now on, the jobs that are still ours and not over by now."""
         formed = len(self.jobs)
         ours = [job for job in self.jobs if job.state is JobState.FORMED]
-        self.dead = self._over(ours, now)
+        self.dead = [(job, error) for job in ours if (error := self.lane.over(job, now)) is not None]
         dead = {id(job) for job, _ in self.dead}
         self.jobs = [job for job in ours if id(job) not in dead] if dead else ours
         self.started_at = now
@@ -93,10 +92,6 @@ class MicroBatch:
 
     def look_again(self, now: datetime) -> None:
         """Between two runs: take out the jobs that are over by now."""
-        over = {id(job): error for job, error in self._over(self.jobs, now)}
         for index, job in enumerate(self.jobs):
-            if id(job) in over:
-                self.execution.take_out(index, over[id(job)])
-
-    def _over(self, jobs: Sequence[PendingJob], now: datetime) -> list[tuple[PendingJob, PenstockError]]:
-        return [(job, error) for job in jobs if (error := self.lane.over(job, now)) is not None]
+            if (error := self.lane.over(job, now)) is not None:
+                self.execution.take_out(index, error)

@@ -47,7 +47,7 @@ class Execution:
         self._jobs = jobs
         self._stacked = stacked
         self._taken_out: dict[int, PenstockError] = {}
-        self._runs_begun = 0
+        self._begun = False
         self._budget_s = HALVING_S
         self._no_room: list[tuple[Sequence[int], Run]] = []
         self._raised: BaseException | None = None
@@ -95,9 +95,9 @@ class Execution:
 
     def _turn(self) -> Steps[None]:
         """Before each run but the first others may have the device."""
-        if self._runs_begun:
+        if self._begun:
             yield
-        self._runs_begun += 1
+        self._begun = True
 
     def _run_together(self, jobs: Sequence[int]) -> Steps[Sequence[RunResult] | Failure]:
         alone = len(jobs) == 1
@@ -212,7 +212,7 @@ class Execution:
     def _tell(self, results: Sequence[RunResult]) -> None:
         """One line a micro-batch: a model that fails on everything must not bury the log under tracebacks."""
         failed = [
-            self._jobs[index].job.id
+            self._jobs[index].id
             for index, result in enumerate(results)
             if isinstance(result, JobError) and index not in self._taken_out
         ]
