@@ -32,6 +32,7 @@ from tests.waiting import eventually_sync
 from workers.inference.backends.isolated import backend as isolated_backend
 from workers.inference.backends.isolated import child
 from workers.inference.backends.isolated.backend import IsolatedBackend
+from workers.inference.backends.isolated.child import Child
 from workers.inference.execution.failures import DEVICE_FAILED_STATUS, DeviceFailed
 
 # Sums the values of a row; some values are words of command.
@@ -170,6 +171,24 @@ def test_a_child_that_ends_between_two_runs_costs_none(odd: IsolatedBackend) -> 
     pid = odd.pid
     os.kill(pid, signal.SIGKILL)
     eventually_sync(lambda: gone(pid))
+    assert answers(odd)
+    assert odd.pid != pid
+
+
+def test_a_child_that_ends_with_its_order_unread_costs_no_run(
+    odd: IsolatedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert answers(odd)
+    pid = odd.pid
+    os.kill(pid, signal.SIGSTOP)
+
+    def tell_then_kill(child: Child, order: bytes) -> None:
+        tell(child, order)
+        if child.pid == pid:
+            os.kill(pid, signal.SIGKILL)
+
+    tell = Child.tell
+    monkeypatch.setattr(Child, "tell", tell_then_kill)
     assert answers(odd)
     assert odd.pid != pid
 

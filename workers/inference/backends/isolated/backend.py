@@ -54,6 +54,23 @@ class IsolatedBackend:
     def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
         """Raises `ModelUnavailable` where no child can be had that has loaded the model."""
         child = self._ready_child() or self._bring_up_again()
+        try:
+            return self._run_in(child, inputs, parameters)
+        except ConnectionError as error:  # it was ending when it was told, and never heard of these inputs
+            log.warning("a model's process ended before a run", model=self._version.name, how=child.kill())
+            self._child, self._loaded = None, False
+            try:
+                return self._run_in(self._bring_up_again(), inputs, parameters)
+            except ConnectionError:
+                raise ModelUnavailable(f"{self._version.name} ends as soon as it is loaded") from error
+
+    def close(self) -> None:
+        if self._child is not None:
+            self._child.leave()
+        self._child = None
+
+    def _run_in(self, child: Child, inputs: Mapping[str, Array], parameters: Mapping[str, Any]) -> dict[str, Array]:
+        """Raises `ConnectionError` where the child has ended without having read the order."""
         limit_s = self._version.run_limit_s
         order = child.order(inputs, parameters)
         try:
@@ -61,6 +78,8 @@ class IsolatedBackend:
             answer = child.answer(limit_s)
             if not isinstance(answer, Failed):
                 return child.outputs(answer.outputs)
+        except ConnectionError:
+            raise
         except TimeoutError as error:
             child.abort()
             self._replace_child()
@@ -70,11 +89,6 @@ class IsolatedBackend:
             self._replace_child()
             raise ModelCrashed(f"the model ended the process that it ran in ({how})") from error
         raise raised(answer)
-
-    def close(self) -> None:
-        if self._child is not None:
-            self._child.leave()
-        self._child = None
 
     def _ready_child(self) -> Child | None:
         """The child, where there is one that has loaded. One that ended since its last run is no job's fault."""

@@ -96,7 +96,8 @@ class Child:
         """What it says to the last thing it was told. Blocks.
 
         Raises `TimeoutError` after `limit_s` seconds, `EOFError` or `OSError` where it has ended instead, and
-        `ValueError` for what no child of ours says.
+        `ValueError` for what no child of ours says. Of these, `ConnectionResetError` says that it never read what it
+        was told: a local socket is reset only where its peer closes it with something unread (unix(7)).
         """
         if not self._poll.poll(None if limit_s is None else limit_s * 1000):
             raise TimeoutError
