@@ -8,7 +8,8 @@ from typing import Final
 import msgspec
 
 from gateway.requests import Preferences
-from schemas.jobs import Job
+from schemas.jobs import Job, Terminal
+from schemas.names import new_instance
 from stores.protocols import JobKey, Jobs, News
 
 # How often a waiter asks the store by itself: while news arrive, and while they do not.
@@ -18,11 +19,12 @@ LIMIT: Final = 20_000
 
 
 class Watch:
-    """One request's place among the waiters of a job."""
+    """One request's place among the waiters of a job. `end` is how it ended, where that was told."""
 
-    __slots__ = ("_woken",)
+    __slots__ = ("_woken", "end")
 
     def __init__(self) -> None:
+        self.end: Terminal | None = None
         self._woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def wake(self) -> None:
@@ -42,13 +44,14 @@ class Watch:
 
 
 class Waiters:
-    """All waiting requests of this process."""
+    """All waiting requests of this process, which goes by the name `instance` where ends are told."""
 
     def __init__(
         self, jobs: Jobs, news: News, *, limit: int = LIMIT, slow_s: float = SLOW_S, fast_s: float = FAST_S
     ) -> None:
         self._jobs = jobs
         self._news = news
+        self.instance = new_instance()
         self._limit = limit
         self._count = 0
         self._slow_s = slow_s
@@ -72,9 +75,18 @@ class Waiters:
 
     async def follow(self) -> None:
         """Wake whoever waits for a job that is told to be done. Runs until canceled."""
-        async for keys in self._news.done():
-            for key in keys:
-                self.wake(key)
+        async for told in self._news.done(self.instance):
+            for item in told:
+                if isinstance(item, Terminal):
+                    self.answer(item)
+                else:
+                    self.wake(item)
+
+    def answer(self, end: Terminal) -> None:
+        """Wake whoever waits for this end, with it."""
+        for watch in self._watches.get(JobKey(end.tenant, end.id), ()):
+            watch.end = end
+            watch.wake()
 
     def wake(self, key: JobKey) -> None:
         for watch in self._watches.get(key, ()):
