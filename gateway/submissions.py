@@ -1,6 +1,8 @@
 """The road of a submit behind its body: which version, is the input right, is there room; then its row, its record.
 
-Row and record are both written or neither is, whatever becomes of the client. A caller is answered within
+Row and record are both written or neither is, whatever becomes of the client. Where the request waits for the end, and
+gives no key by which another could ask for the job, there is only the record: the row comes with the end, or before
+anybody is told the job's id (`write_down`). A caller is answered within
 `ANSWERED_WITHIN_S`, whatever becomes of Postgres and Kafka; what was begun goes on to its end behind the answer.
 """
 
@@ -35,6 +37,7 @@ from schemas.records import lane_job, lane_record
 from schemas.signature import Signature
 from schemas.topics import Lane
 from stores.protocols import Admission, Admissions, IdempotencyKey, JobKey
+from stores.validation import metadata_json
 
 log = get_logger(__name__)
 
@@ -49,15 +52,18 @@ RECORD_HEADERS_BYTES: Final = 4096
 # what it writes. So much later it has been.
 LATE_WRITE_S: Final = 5.0
 MAX_REPAIRS: Final = 10_000
+# What a job without a row may have of metadata: it travels in the headers of its records.
+MAX_TRAVELLING_METADATA_BYTES: Final = 1024
 
 T = TypeVar("T")
 
 
 class Submission:
     """One submit on its way: what is asked, and what is known of it so far. `key` is that of its job, unless the
-    request was answered before; `held` counts what it takes of the process's memory."""
+    request was answered before; `held` counts what it takes of the process's memory. `reply_to` is this gateway's
+    name, where the request waits for the end; `written` is false once the job is sent and has no row."""
 
-    __slots__ = ("held", "idempotency", "key", "lane", "submit", "traceparent")
+    __slots__ = ("held", "idempotency", "key", "lane", "reply_to", "submit", "traceparent", "written")
 
     def __init__(self, key: JobKey) -> None:
         self.key = key
@@ -66,6 +72,8 @@ class Submission:
         self.idempotency: IdempotencyKey | None = None
         self.traceparent: str | None = None
         self.lane: Lane | None = None
+        self.reply_to: str | None = None
+        self.written = True
 
 
 class Submissions:
@@ -99,7 +107,7 @@ class Submissions:
         self._running: set[asyncio.Task[Any]] = set()
 
     async def submit(self, submission: Submission) -> Admission:
-        """The job as admitted, durable in the store and in its lane, or as it was admitted before.
+        """The job as admitted, durable in its lane and, if `submission.written`, in the store; or as admitted before.
 
         Raises what says that the submit cannot be: `RequestError`, `LaneFull`, and what `Admissions.insert` and
         `Publisher.publish` raise; the job is then withdrawn. A request that was answered before gets its answer again,
@@ -115,7 +123,13 @@ class Submissions:
             self._depths.admit(lane)
         except PenstockError as refusal:
             return await self._answered_before(submission, refusal, until_s)
-        return await self._in_time(self._place(submission, lane, job, checked.payload, until_s), until_s)
+        place = self._place_record if _needs_no_row(submission, job) else self._place
+        return await self._in_time(place(submission, lane, job, checked.payload, until_s), until_s)
+
+    async def write_down(self, job: Job) -> Job:
+        """Write the row of a job that has only been sent, so that others can be told of it. Returns the job as the
+        store has it: it may have ended. Raises `StoreUnavailable`."""
+        return (await self._admissions.insert(job)).job
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Wait until nothing is half done, `timeout_s` seconds at most."""
@@ -213,6 +227,19 @@ class Submissions:
         if not task.cancelled():
             task.exception()  # has been seen, also where the caller is gone
 
+    async def _place_record(
+        self, submission: Submission, lane: Lane, job: Job, payload: Payload, until_s: float
+    ) -> Admission:
+        """The job's record alone. Where it fails there is nothing to take back: nobody was told the job's id."""
+        submission.written = False
+        try:
+            await self._send(job, payload, submission, until_s)
+        except BaseException as error:
+            if not isinstance(error, OutcomeUnknown):
+                self._depths.give_back(lane)
+            raise
+        return Admission(job, replayed=False)
+
     async def _place(self, submission: Submission, lane: Lane, job: Job, payload: Payload, until_s: float) -> Admission:
         """The job's row, then its record, then the key's release."""
         key = submission.idempotency
@@ -229,10 +256,10 @@ class Submissions:
             return admission
         try:
             if key is None:
-                await self._send(admission.job, payload, submission.traceparent, until_s)
+                await self._send(admission.job, payload, submission, until_s)
             else:
                 with Lease(lambda: self._start(self._admissions.renew(job, key)), since_s):
-                    await self._send(admission.job, payload, submission.traceparent, until_s)
+                    await self._send(admission.job, payload, submission, until_s)
         except BaseException as error:
             # Also when the outcome is unknown: the caller is told to try again, with the same key under the same id.
             if not isinstance(error, OutcomeUnknown):
@@ -243,11 +270,11 @@ class Submissions:
             await self._surely("confirm", lambda: self._admissions.confirm(admission.job, key))
         return admission
 
-    async def _send(self, job: Job, payload: Payload, traceparent: str | None, until_s: float) -> None:
+    async def _send(self, job: Job, payload: Payload, submission: Submission, until_s: float) -> None:
         if asyncio.get_running_loop().time() > until_s:  # its caller has been refused
             raise StoreUnavailable("the row was written too late to be sent")
-        record = lane_record(self._topics.lane(job.lane_of), lane_job(job, payload, traceparent), SOURCE)
-        await self._publisher.publish(record)
+        sent = lane_job(job, payload, submission.traceparent, reply_to=submission.reply_to, written=submission.written)
+        await self._publisher.publish(lane_record(self._topics.lane(job.lane_of), sent, SOURCE))
 
     async def _surely(self, what: str, write: Callable[[], Awaitable[None]]) -> None:
         """Do `write` now, or keep trying beside the request: its answer does not hang on it."""
@@ -279,3 +306,10 @@ class Submissions:
         REPAIRS_GIVEN_UP.labels(what).inc()
         log.warning("the store stayed away for too long", write=what)
         return None
+
+
+def _needs_no_row(submission: Submission, job: Job) -> bool:
+    """Whether its row can wait for the job's end: nobody else can ask for it, and what the row says can travel."""
+    if submission.reply_to is None or submission.idempotency is not None:
+        return False
+    return not job.metadata or len(metadata_json(job.metadata)) <= MAX_TRAVELLING_METADATA_BYTES

@@ -70,9 +70,10 @@ class SubmitEndpoint:
             job = as_accepted(admission.job)
         else:
             # The watch stands before the job is sent: a quick one may be done before its acknowledgement is back.
+            submission.reply_to = waiters.instance
             with waiters.watch(submission.key) as watch:
                 admission = await self._admit(submission, target, scope, headers, receive)
-                job = await self._wait(submission.key, admission, watch, preferences.wait_s, receive)
+                job = await self._wait(submission, admission, watch, preferences.wait_s, receive)
         answer = (finished if job.done else accepted)(job, links, preferences, replayed=admission.replayed)
         return answer, "replayed" if admission.replayed else "accepted"
 
@@ -92,25 +93,32 @@ class SubmitEndpoint:
                 submission.traceparent = _traceparent(headers[b"traceparent"])
             return await services.submissions.submit(submission)
 
-    async def _wait(self, key: JobKey, admission: Admission, watch: Watch, wait_s: float, receive: Receive) -> Job:
+    async def _wait(
+        self, submission: Submission, admission: Admission, watch: Watch, wait_s: float, receive: Receive
+    ) -> Job:
         """The finished job if it comes in time, else the job as it was accepted."""
-        waiters = self._services.waiters
-        if admission.job.id != key.id:  # the watch is for another job; this one may have been done for long
-            key = JobKey(key.tenant, admission.job.id)
-            with waiters.watch(key) as watch_again:
+        job, waiters = admission.job, self._services.waiters
+        if job.id != submission.key.id:  # the watch is for another job; this one may have been done for long
+            with waiters.watch(JobKey(job.tenant, job.id)) as watch_again:
                 watch_again.wake()
-                job = await self._finished(key, watch_again, wait_s, receive)
-        else:
-            job = await self._finished(key, watch, wait_s, receive)
-        return job or as_accepted(admission.job)
+                return await self._finished(submission, job, watch_again, wait_s, receive)
+        return await self._finished(submission, job, watch, wait_s, receive)
 
-    async def _finished(self, key: JobKey, watch: Watch, wait_s: float, receive: Receive) -> Job | None:
-        try:
-            async with noticed(receive, watch.wake) as gone, asyncio.timeout(wait_s + READ_GRACE_S):
-                job = await self._services.waiters.until(key, watch, _is_done, wait_s, gone, look_first=False)
-        except (StoreUnavailable, TimeoutError):
-            return None  # it is accepted all the same
-        return job if job is not None and job.done else None
+    async def _finished(self, submission: Submission, sent: Job, watch: Watch, wait_s: float, receive: Receive) -> Job:
+        services, until_s = self._services, asyncio.get_running_loop().time() + wait_s
+        async with noticed(receive, watch.wake) as gone:
+            if not submission.written:
+                sent = await services.waiters.end_or_row(sent, watch, wait_s, gone, services.submissions.write_down)
+                if sent.done:
+                    return sent
+            left_s = max(0.0, until_s - asyncio.get_running_loop().time())
+            key = JobKey(sent.tenant, sent.id)
+            try:
+                async with asyncio.timeout(left_s + READ_GRACE_S):
+                    job = await services.waiters.until(key, watch, _is_done, left_s, gone, sent=sent)
+            except (StoreUnavailable, TimeoutError):
+                job = None  # it is accepted all the same
+        return job if job is not None and job.done else as_accepted(sent)
 
 
 def _preferences(scope: Scope) -> Preferences:

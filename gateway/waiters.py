@@ -1,14 +1,15 @@
 """Requests that wait for a job: woken by news of finished jobs, and by themselves now and then: news may be lost."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import msgspec
 
 from gateway.requests import Preferences
-from schemas.jobs import Job, Terminal
+from schemas.errors import OutcomeUnknown, StoreUnavailable
+from schemas.jobs import Job, Terminal, ended
 from schemas.names import new_instance
 from stores.protocols import JobKey, Jobs, News
 
@@ -16,6 +17,8 @@ from stores.protocols import JobKey, Jobs, News
 SLOW_S: Final = 2.0
 FAST_S: Final = 0.25
 LIMIT: Final = 20_000
+# A job without a row is listed no later. Sooner than workers tell that they run a job, so that a row can note it.
+ROW_AFTER_S: Final = 0.5
 
 
 class Watch:
@@ -122,22 +125,45 @@ class Waiters:
         timeout_s: float,
         gone: asyncio.Event,
         *,
-        look_first: bool = True,
+        sent: Job | None = None,
     ) -> Job | None:
         """Read the job again and again until it is `enough`, time is up, the gateway drains, or the client is `gone`.
 
-        Returns the job as last read. A job just sent need not be looked at first: it cannot have ended.
+        Returns the job as last read. A job just `sent` need not be looked at first, since it cannot have ended, nor
+        once its end is told.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        if not (look_first or self.draining):
+        if sent is not None and not self.draining:
             await watch.woken(min(timeout_s, self.interval_s))
         while True:
+            if sent is not None and watch.end is not None:
+                return ended(sent, watch.end)
             job = await self._jobs.get(key)
             left_s = deadline - loop.time()
             if enough(job) or left_s <= 0 or self.draining or gone.is_set():
                 return job
             await watch.woken(min(left_s, self.interval_s))
+
+    async def end_or_row(
+        self, sent: Job, watch: Watch, timeout_s: float, gone: asyncio.Event, write: Callable[[Job], Awaitable[Job]]
+    ) -> Job:
+        """The job with its end, where that is told within `ROW_AFTER_S`; else once its row is there, by `write`.
+
+        Raises `OutcomeUnknown` where there is neither in time.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            left_s = deadline - asyncio.get_running_loop().time()
+            if not (self.draining or gone.is_set()):
+                await watch.woken(max(0.0, min(left_s, self.interval_s, ROW_AFTER_S)))
+            if watch.end is not None:
+                return ended(sent, watch.end)
+            try:
+                return await write(sent)
+            except StoreUnavailable as error:
+                if left_s <= 0 or self.draining or gone.is_set():
+                    raise OutcomeUnknown("the job is in its lane, and its row could not be written") from error
 
     @property
     def interval_s(self) -> float:

@@ -31,6 +31,11 @@ class MemoryJobs:
         self._jobs: dict[JobKey, Job] = {}
         self._taken: dict[tuple[str, str], _Taken] = {}
 
+    @property
+    def known(self) -> Sequence[JobKey]:
+        """The jobs that have a row."""
+        return list(self._jobs)
+
     async def insert(self, job: Job, idempotency: IdempotencyKey | None = None) -> Admission:
         self._check_up()
         check_names(job)
