@@ -21,6 +21,7 @@ from producers.catalog import Catalog
 from producers.protocols import Publisher
 from runtime.backoff import delays_s
 from runtime.budget import Holding
+from runtime.health import Check
 from runtime.logs import get_logger
 from runtime.reading import InputReader
 from schemas.errors import (
@@ -92,6 +93,7 @@ class Submissions:
         delays: Callable[[], Iterator[float]] = delays_s,
         answered_within_s: float = ANSWERED_WITHIN_S,
         late_write_s: float = LATE_WRITE_S,
+        store_trouble: Check = lambda: None,
     ) -> None:
         self._settings = settings
         self._topics = settings.topics
@@ -104,6 +106,7 @@ class Submissions:
         self._delays = delays
         self._answered_within_s = answered_within_s
         self._late_write_s = late_write_s
+        self._store_trouble = store_trouble
         self._running: set[asyncio.Task[Any]] = set()
 
     async def submit(self, submission: Submission) -> Admission:
@@ -123,7 +126,7 @@ class Submissions:
             self._depths.admit(lane)
         except PenstockError as refusal:
             return await self._answered_before(submission, refusal, until_s)
-        place = self._place_record if _needs_no_row(submission, job) else self._place
+        place = self._place_record if self._needs_no_row(submission, job) else self._place
         return await self._in_time(place(submission, lane, job, checked.payload, until_s), until_s)
 
     async def write_down(self, job: Job) -> Job:
@@ -227,6 +230,13 @@ class Submissions:
         if not task.cancelled():
             task.exception()  # has been seen, also where the caller is gone
 
+    def _needs_no_row(self, submission: Submission, job: Job) -> bool:
+        """Whether its row can wait for the job's end: nobody else can ask for it, what the row says can travel, and
+        the store is there to write it."""
+        if submission.reply_to is None or submission.idempotency is not None or self._store_trouble() is not None:
+            return False
+        return not job.metadata or len(metadata_json(job.metadata)) <= MAX_TRAVELLING_METADATA_BYTES
+
     async def _place_record(
         self, submission: Submission, lane: Lane, job: Job, payload: Payload, until_s: float
     ) -> Admission:
@@ -306,10 +316,3 @@ class Submissions:
         REPAIRS_GIVEN_UP.labels(what).inc()
         log.warning("the store stayed away for too long", write=what)
         return None
-
-
-def _needs_no_row(submission: Submission, job: Job) -> bool:
-    """Whether its row can wait for the job's end: nobody else can ask for it, and what the row says can travel."""
-    if submission.reply_to is None or submission.idempotency is not None:
-        return False
-    return not job.metadata or len(metadata_json(job.metadata)) <= MAX_TRAVELLING_METADATA_BYTES

@@ -111,6 +111,7 @@ class House:
         self.store = Store()
         self.log = MemoryLog()
         self.signals = MemorySignals(clock=lambda: NOW)
+        self.store_trouble: str | None = None
         self.catalog = catalog or Catalog(CATALOG)
         self.states = ModelStates()
         self.waiters = Waiters(
@@ -130,6 +131,7 @@ class House:
             delays=lambda: iter([0.0] * 3),
             answered_within_s=answered_within_s,
             late_write_s=0.0,
+            store_trouble=lambda: self.store_trouble,
         )
         self.services = Services(
             settings=self.settings,

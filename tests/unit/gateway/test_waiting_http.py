@@ -118,6 +118,14 @@ async def test_whoever_waits_for_a_job_whose_row_cannot_be_written_is_told_that_
     assert len(house.records()) == 1
 
 
+async def test_while_the_store_is_away_a_submit_that_waits_is_refused_and_not_sent(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    house.store.down, house.store_trouble = True, "the database does not answer"
+    problem(await client.post("/v1/jobs", json=SUBMIT, headers=WAIT), 503, "store_unavailable")
+    assert house.records() == []
+
+
 async def test_a_row_that_could_not_be_written_at_once_is_written_later(
     house: House, client: httpx.AsyncClient
 ) -> None:
