@@ -6,8 +6,9 @@ Row and record are both written or neither is, whatever becomes of the client. A
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, TypeVar
 
 from gateway.lane_depth import LaneDepths
@@ -53,19 +54,17 @@ MAX_REPAIRS: Final = 10_000
 T = TypeVar("T")
 
 
+@dataclass(slots=True, eq=False)
 class Submission:
     """One submit on its way: what is asked, and what is known of it so far. `key` is that of its job, unless the
     request was answered before; `held` counts what it takes of the process's memory."""
 
-    __slots__ = ("held", "idempotency", "key", "lane", "submit", "traceparent")
-
-    def __init__(self, key: JobKey) -> None:
-        self.key = key
-        self.submit: Submit
-        self.held: Holding
-        self.idempotency: IdempotencyKey | None = None
-        self.traceparent: str | None = None
-        self.lane: Lane | None = None
+    key: JobKey
+    submit: Submit = field(init=False)
+    held: Holding = field(init=False)
+    idempotency: IdempotencyKey | None = None
+    traceparent: str | None = None
+    lane: Lane | None = None
 
 
 class Submissions:
@@ -86,7 +85,7 @@ class Submissions:
         late_write_s: float = LATE_WRITE_S,
     ) -> None:
         self._settings = settings
-        self._topics = settings.topics
+        self._lane_topic = lru_cache(maxsize=4096)(settings.topics.lane)
         self._catalog = catalog
         self._depths = depths
         self._admissions = admissions
@@ -246,7 +245,7 @@ class Submissions:
     async def _send(self, job: Job, payload: Payload, traceparent: str | None, until_s: float) -> None:
         if asyncio.get_running_loop().time() > until_s:  # its caller has been refused
             raise StoreUnavailable("the row was written too late to be sent")
-        record = lane_record(self._topics.lane(job.lane_of), lane_job(job, payload, traceparent), SOURCE)
+        record = lane_record(self._lane_topic(job.lane_of), lane_job(job, payload, traceparent), SOURCE)
         await self._publisher.publish(record)
 
     async def _surely(self, what: str, write: Callable[[], Awaitable[None]]) -> None:
