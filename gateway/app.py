@@ -5,7 +5,7 @@ It answers from the first moment: probes, and a plain 503 until its parts are op
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, Final, cast
 
 import orjson
@@ -55,7 +55,7 @@ class GatewayApp:
         self.submits = SubmitEndpoint(services)
         self._is_open = True
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
         """Returns what is to be awaited. A function, not a coroutine: it need not be passed each time a request goes
         on."""
         if not self._is_open:

@@ -46,7 +46,7 @@ async def test_a_request_that_a_stop_cuts_short_is_answered_with_503_and_never_w
     monkeypatch.setattr(house.store, "insert", hang)
     monkeypatch.setattr(house.store, "get", hang)
     scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": []}
-    request = asyncio.ensure_future(house.app(scope, receive, send))
+    request = asyncio.create_task(house.app(scope, receive, send))
     await begun.wait()
     request.cancel("Task cancelled, timeout graceful shutdown exceeded")
     await request
