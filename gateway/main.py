@@ -3,7 +3,8 @@
 import asyncio
 import gc
 import socket
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from functools import partial
 from typing import Final
 
@@ -66,14 +67,15 @@ def run() -> None:
 
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     """Answer on the port from the first moment; be ready once every part is open; at `stop` finish what has begun."""
-    with listening(settings) as listener:
+    with listening(settings) as listeners:
         gateway = Gateway(settings)
         app = GatewayApp(gateway.checks)
         server = LimitedServer(app, gateway.connections, drain_timeout_s=settings.gateway_drain_timeout_s)
         show(gateway.connections)
-        serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+        serving = asyncio.create_task(server.serve(sockets=listeners), name="http")
         serving.add_done_callback(lambda _: stop.set())
-        log.info("listening", address="{}:{}".format(*listener.getsockname()[:2]), url=settings.public_base_url)
+        addresses = ["{}:{}".format(*listener.getsockname()[:2]) for listener in listeners]
+        log.info("listening", address=", ".join(addresses), url=settings.public_base_url)
         try:
             async with AsyncExitStack() as stack:
                 await gateway.run(app, server, serving, stack, stop)
@@ -206,10 +208,21 @@ def http_limits(settings: GatewaySettings) -> HttpLimits:
     )
 
 
-def listening(settings: GatewaySettings) -> socket.socket:
-    """The gateway's socket. Raises `ConfigurationError` where it cannot be had."""
-    host, port = settings.gateway_host, settings.gateway_port
+@contextmanager
+def listening(settings: GatewaySettings) -> Iterator[list[socket.socket]]:
+    """The gateway's sockets: of its own port, and of the one that it shares. Raises `ConfigurationError`."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(_listen(settings.gateway_host, "gateway_port", settings.gateway_port))]
+        shared = settings.gateway_shared_port
+        if shared is not None:
+            listening = _listen(settings.gateway_host, "gateway_shared_port", shared, shared=True)
+            listeners.append(stack.enter_context(listening))
+        yield listeners
+
+
+def _listen(host: str, name: str, port: int, *, shared: bool = False) -> socket.socket:
     try:
-        return listen(host, port, BACKLOG)
-    except OSError as error:
-        raise ConfigurationError(f"PENSTOCK_GATEWAY_PORT: cannot listen on {host}:{port}: {error.strerror}") from error
+        return listen(host, port, BACKLOG, shared=shared)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "this system shares no ports"
+        raise ConfigurationError(f"PENSTOCK_{name.upper()}: cannot listen on {host}:{port}: {reason}") from error

@@ -134,8 +134,9 @@ class SubmitEndpoint:
 
     async def _finished(self, key: JobKey, watch: Watch, wait_s: float, receive: Receive) -> Job | None:
         try:
-            async with noticed(receive, watch.wake) as gone, asyncio.timeout(wait_s + READ_GRACE_S):
-                job = await self._services.waiters.until(key, watch, _is_done, wait_s, gone, look_first=False)
+            with noticed(receive, watch.wake) as gone:
+                async with asyncio.timeout(wait_s + READ_GRACE_S):
+                    job = await self._services.waiters.until(key, watch, _is_done, wait_s, gone, look_first=False)
         except (StoreUnavailable, TimeoutError):
             return None  # it is accepted all the same
         return job if job is not None and job.done else None
