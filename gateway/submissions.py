@@ -2,15 +2,16 @@
 
 Row and record are both written or neither is, whatever becomes of the client. Where the request waits for the end, and
 gives no key by which another could ask for the job, there is only the record: the row comes with the end, or before
-anybody is told the job's id (`write_down`). A caller is answered within
-`ANSWERED_WITHIN_S`, whatever becomes of Postgres and Kafka; what was begun goes on to its end behind the answer.
+anybody is told the job's id (`write_down`). A caller is answered within `ANSWERED_WITHIN_S`, whatever becomes of
+Postgres and Kafka; what was begun is brought to its end behind the answer.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Any, Final, TypeVar
+from functools import lru_cache, partial
+from typing import Any, Final, NamedTuple
 
 from gateway.lane_depth import LaneDepths
 from gateway.leases import Lease
@@ -34,7 +35,7 @@ from schemas.errors import (
 from schemas.images import IMAGE_TYPES
 from schemas.inputs import CheckedInput, bytes_to_parse, check_input
 from schemas.jobs import Job, Payload, Status
-from schemas.records import lane_job, lane_record
+from schemas.records import OutRecord, lane_job, lane_record
 from schemas.signature import Signature
 from schemas.topics import Lane
 from stores.protocols import Admission, Admissions, IdempotencyKey, JobKey
@@ -56,25 +57,31 @@ MAX_REPAIRS: Final = 10_000
 # What a job without a row may have of metadata: it travels in the headers of its records.
 MAX_TRAVELLING_METADATA_BYTES: Final = 1024
 
-T = TypeVar("T")
 
-
+@dataclass(slots=True, eq=False)
 class Submission:
     """One submit on its way: what is asked, and what is known of it so far. `key` is that of its job, unless the
     request was answered before; `held` counts what it takes of the process's memory. `reply_to` is this gateway's
     name, where the request waits for the end; `written` is false once the job is sent and has no row."""
 
-    __slots__ = ("held", "idempotency", "key", "lane", "reply_to", "submit", "traceparent", "written")
+    key: JobKey
+    submit: Submit = field(init=False)
+    held: Holding = field(init=False)
+    idempotency: IdempotencyKey | None = None
+    traceparent: str | None = None
+    lane: Lane | None = None
+    reply_to: str | None = None
+    written: bool = True
 
-    def __init__(self, key: JobKey) -> None:
-        self.key = key
-        self.submit: Submit
-        self.held: Holding
-        self.idempotency: IdempotencyKey | None = None
-        self.traceparent: str | None = None
-        self.lane: Lane | None = None
-        self.reply_to: str | None = None
-        self.written = True
+
+class _Placed(NamedTuple):
+    """A job whose row is written: as it was to be, and as it was admitted, which is another for a key seen before."""
+
+    lane: Lane
+    job: Job
+    admitted: Job
+    key: IdempotencyKey | None
+    since_s: float
 
 
 class Submissions:
@@ -96,7 +103,7 @@ class Submissions:
         store_trouble: Check = lambda: None,
     ) -> None:
         self._settings = settings
-        self._topics = settings.topics
+        self._lane_topic = lru_cache(maxsize=4096)(settings.topics.lane)
         self._catalog = catalog
         self._depths = depths
         self._admissions = admissions
@@ -107,27 +114,20 @@ class Submissions:
         self._answered_within_s = answered_within_s
         self._late_write_s = late_write_s
         self._store_trouble = store_trouble
-        self._running: set[asyncio.Task[Any]] = set()
+        self._running: set[asyncio.Task[None]] = set()  # beside all requests
 
     async def submit(self, submission: Submission) -> Admission:
         """The job as admitted, durable in its lane and, if `submission.written`, in the store; or as admitted before.
 
         Raises what says that the submit cannot be: `RequestError`, `LaneFull`, and what `Admissions.insert` and
         `Publisher.publish` raise; the job is then withdrawn. A request that was answered before gets its answer again,
-        also where today it would be refused. A caller that is canceled leaves the submit running to its end.
+        also where today it would be refused. Of a caller that is canceled, what was begun is brought to its end.
         """
-        until_s = asyncio.get_running_loop().time() + self._answered_within_s
         try:
-            entry = self._catalog.choose(submission.submit.model, submission.submit.version)
-            lane = submission.lane = Lane(entry.model, entry.version, submission.submit.options.lane)
-            checked = await self._check(entry.signature, submission.submit.payload)
-            self._hold_travelling(submission, checked.payload)
-            job = self._job(submission, lane, checked)
-            self._depths.admit(lane)
-        except PenstockError as refusal:
-            return await self._answered_before(submission, refusal, until_s)
-        place = self._place_record if self._needs_no_row(submission, job) else self._place
-        return await self._in_time(place(submission, lane, job, checked.payload, until_s), until_s)
+            async with asyncio.timeout(self._answered_within_s):
+                return await self._admit(submission)
+        except TimeoutError as error:
+            raise OutcomeUnknown(f"neither row nor record within {self._answered_within_s:g} s") from error
 
     async def write_down(self, job: Job) -> Job:
         """Write the row of a job that has only been sent, so that others can be told of it. Returns the job as the
@@ -144,11 +144,23 @@ class Submissions:
                 return
             await asyncio.wait(self._running, timeout=left_s)
 
-    async def _answered_before(self, submission: Submission, refusal: PenstockError, until_s: float) -> Admission:
+    async def _admit(self, submission: Submission) -> Admission:
+        try:
+            entry = self._catalog.choose(submission.submit.model, submission.submit.version)
+            lane = submission.lane = Lane(entry.model, entry.version, submission.submit.options.lane)
+            checked = await self._check(entry.signature, submission.submit.payload)
+            self._hold_travelling(submission, checked.payload)
+            job = self._job(submission, lane, checked)
+            self._depths.admit(lane)
+        except PenstockError as refusal:
+            return await self._answered_before(submission, refusal)
+        place = self._place_record if self._needs_no_row(submission, job) else self._place
+        return await place(submission, lane, job, checked.payload)
+
+    async def _answered_before(self, submission: Submission, refusal: PenstockError) -> Admission:
         """The job of an earlier request with the same key. Raises `refusal` where there was none."""
         if submission.idempotency is not None:
-            recalling = self._admissions.recall(submission.key.tenant, submission.idempotency)
-            job = await self._in_time(recalling, until_s)
+            job = await self._admissions.recall(submission.key.tenant, submission.idempotency)
             if job is not None:
                 return Admission(job, replayed=True)
         raise refusal
@@ -198,38 +210,6 @@ class Submissions:
             metadata=options.metadata,
         )
 
-    async def _in_time(self, work: Coroutine[Any, Any, T], until_s: float) -> T:
-        """What `work` gives; it goes on where its caller is canceled, or was told that it took too long."""
-        # `asyncio.shield` and `asyncio.timeout` with a part of their callbacks: this stands on the hot path.
-        task = self._start(work)
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
-
-        def end(_: object = None) -> None:
-            if not ended.done():
-                ended.set_result(None)
-
-        task.add_done_callback(end)
-        timer = loop.call_at(until_s, end)
-        try:
-            await ended
-        finally:
-            timer.cancel()
-        if not task.done():
-            raise OutcomeUnknown(f"neither row nor record within {self._answered_within_s:g} s")
-        return task.result()
-
-    def _start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        task = asyncio.get_running_loop().create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: "asyncio.Task[Any]") -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # has been seen, also where the caller is gone
-
     def _needs_no_row(self, submission: Submission, job: Job) -> bool:
         """Whether its row can wait for the job's end: nobody else can ask for it, what the row says can travel, and
         the store is there to write it."""
@@ -237,20 +217,22 @@ class Submissions:
             return False
         return not job.metadata or len(metadata_json(job.metadata)) <= MAX_TRAVELLING_METADATA_BYTES
 
-    async def _place_record(
-        self, submission: Submission, lane: Lane, job: Job, payload: Payload, until_s: float
-    ) -> Admission:
+    async def _place_record(self, submission: Submission, lane: Lane, job: Job, payload: Payload) -> Admission:
         """The job's record alone. Where it fails there is nothing to take back: nobody was told the job's id."""
         submission.written = False
         try:
-            await self._send(job, payload, submission, until_s)
-        except BaseException as error:
+            await self._publisher.publish(self._record(submission, lane, job, payload))
+        except Exception as error:
             if not isinstance(error, OutcomeUnknown):
                 self._depths.give_back(lane)
             raise
         return Admission(job, replayed=False)
 
-    async def _place(self, submission: Submission, lane: Lane, job: Job, payload: Payload, until_s: float) -> Admission:
+    def _record(self, submission: Submission, lane: Lane, job: Job, payload: Payload) -> OutRecord:
+        sent = lane_job(job, payload, submission.traceparent, reply_to=submission.reply_to, written=submission.written)
+        return lane_record(self._lane_topic(lane), sent, SOURCE)
+
+    async def _place(self, submission: Submission, lane: Lane, job: Job, payload: Payload) -> Admission:
         """The job's row, then its record, then the key's release."""
         key = submission.idempotency
         since_s = asyncio.get_running_loop().time()
@@ -258,33 +240,41 @@ class Submissions:
             admission = await self._admissions.insert(job, key)
         except BaseException as error:
             self._depths.give_back(lane)
-            if isinstance(error, StoreUnavailable) and error.perhaps_done:
+            if isinstance(error, asyncio.CancelledError) or (
+                isinstance(error, StoreUnavailable) and error.perhaps_done
+            ):
                 self._repair(self._withdraw_twice(job, key))
             raise
         if admission.replayed:
             self._depths.give_back(lane)
             return admission
+        admitted = admission.job
+        record = self._record(submission, lane if admitted is job else admitted.lane_of, admitted, payload)
+        await self._deliver(_Placed(lane, job, admitted, key, since_s), record)
+        return admission
+
+    async def _deliver(self, placed: _Placed, record: OutRecord, *, again: bool = True) -> None:
+        """The record of a job that has its row. `again`: if it is cut short, it is begun again beside the request."""
+        admitted, job, key = placed.admitted, placed.job, placed.key
         try:
             if key is None:
-                await self._send(admission.job, payload, submission, until_s)
+                await self._publisher.publish(record)
             else:
-                with Lease(lambda: self._start(self._admissions.renew(job, key)), since_s):
-                    await self._send(admission.job, payload, submission, until_s)
-        except BaseException as error:
+                with Lease(lambda: self._start(self._admissions.renew(job, key)), placed.since_s):
+                    await self._publisher.publish(record)
+        except asyncio.CancelledError:
+            # The record may be on its way. Two records of one job do no harm: only its first end counts.
+            if again:
+                self._repair(self._deliver(placed, record, again=False))
+            raise
+        except Exception as error:
             # Also when the outcome is unknown: the caller is told to try again, with the same key under the same id.
             if not isinstance(error, OutcomeUnknown):
-                self._depths.give_back(lane)
+                self._depths.give_back(placed.lane)
             await self._surely("withdraw", lambda: self._admissions.withdraw(job, key))
             raise
         if key is not None:
-            await self._surely("confirm", lambda: self._admissions.confirm(admission.job, key))
-        return admission
-
-    async def _send(self, job: Job, payload: Payload, submission: Submission, until_s: float) -> None:
-        if asyncio.get_running_loop().time() > until_s:  # its caller has been refused
-            raise StoreUnavailable("the row was written too late to be sent")
-        sent = lane_job(job, payload, submission.traceparent, reply_to=submission.reply_to, written=submission.written)
-        await self._publisher.publish(lane_record(self._topics.lane(job.lane_of), sent, SOURCE))
+            await self._surely("confirm", lambda: self._admissions.confirm(admitted, key))
 
     async def _surely(self, what: str, write: Callable[[], Awaitable[None]]) -> None:
         """Do `write` now, or keep trying beside the request: its answer does not hang on it."""
@@ -292,6 +282,19 @@ class Submissions:
             await write()
         except StoreUnavailable:
             self._repair(self._until_done(what, write))
+        except asyncio.CancelledError:
+            self._repair(self._until_done(what, write))
+            raise
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # has been seen: nobody waits for it
 
     def _repair(self, work: Coroutine[Any, Any, None]) -> None:
         if len(self._running) < MAX_REPAIRS:

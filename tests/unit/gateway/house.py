@@ -13,7 +13,6 @@ import orjson
 
 from gateway.answers import Links
 from gateway.app import GatewayApp
-from gateway.in_flight import InFlight
 from gateway.lane_depth import LaneDepths
 from gateway.model_control import ModelControl
 from gateway.services import Services
@@ -119,7 +118,6 @@ class House:
         )
         self.depths = LaneDepths(self.settings.gateway_max_lane_depth)
         self.budget = MemoryBudget(self.settings.memory_budget_bytes)
-        self.in_flight = InFlight(self.settings.gateway_max_in_flight)
         self.submissions = Submissions(
             self.settings,
             self.catalog,
@@ -139,7 +137,6 @@ class House:
             catalog=self.catalog,
             life=ModelControl(self.log, self.settings.topics, self.catalog, self.states, lambda: NOW),
             budget=self.budget,
-            in_flight=self.in_flight,
             submissions=self.submissions,
             jobs=self.store,
             signals=self.signals,
@@ -148,7 +145,8 @@ class House:
             checks=checks or {},
             hints=hints or {},
         )
-        self.app = GatewayApp(self.services)
+        self.app = GatewayApp(self.services.checks)
+        self.app.open(self.services)
 
     def records(self, lane: Lane = LIVE) -> list[LaneJob]:
         """What lies in a lane."""

@@ -1,4 +1,5 @@
 import asyncio
+from typing import Any
 
 import httpx
 import pytest
@@ -7,7 +8,7 @@ from gateway.submissions import MAX_TRAVELLING_METADATA_BYTES
 from schemas.errors import JobError, StoreUnavailable
 from schemas.jobs import Status, end_of
 from stores.protocols import JobKey
-from tests.unit.gateway.house import BASE_URL, NOW, RESULT, SUBMIT, TENANT, House, opened, problem
+from tests.unit.gateway.house import BASE_URL, NOW, RESULT, SUBMIT, TENANT, House, encoded, opened, problem
 from tests.waiting import eventually
 
 WAIT = {"prefer": "wait=10"}
@@ -296,3 +297,33 @@ async def test_beyond_the_limit_nobody_waits() -> None:
         problem(events, 503, "unavailable")
         await house.finish(job_id)
         assert (await first).json()["done"] is True
+
+
+async def test_nobody_listens_for_the_end_of_a_connection_while_the_wait_is_short(house: House) -> None:
+    asked = 0
+
+    async def receive() -> dict[str, object]:
+        nonlocal asked
+        asked += 1
+        return {"type": "http.request", "body": encoded(SUBMIT)}
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/jobs",
+        "query_string": b"",
+        "headers": [(b"prefer", b"wait=60")],
+    }
+    async with opened(house):
+        request = asyncio.create_task(house.app(scope, receive, send))
+        await waiting(house)
+        await eventually(lambda: bool(house.records()))
+        await house.finish(house.records()[0].id)
+        await request
+    assert sent[0]["status"] == 200
+    assert asked == 1, "for the body"
