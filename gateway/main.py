@@ -109,7 +109,14 @@ class Gateway:
         self._waiters = Waiters(self._jobs, self._news, limit=self._most_waiters())
         reader = InputReader(self._budget, patience_s=READ_WITHIN_S)
         self._submissions = Submissions(
-            settings, self._catalog, self._depths, self._admissions, self._publisher, reader, now_utc
+            settings,
+            self._catalog,
+            self._depths,
+            self._admissions,
+            self._publisher,
+            reader,
+            now_utc,
+            store_trouble=lambda: self._postgres_trouble,
         )
         self._stopping = False
         self.checks: dict[str, Check] = {

@@ -1,7 +1,9 @@
 """The road of a submit behind its body: which version, is the input right, is there room; then its row, its record.
 
-Row and record are both written or neither is, whatever becomes of the client. A caller is answered within
-`ANSWERED_WITHIN_S`, whatever becomes of Postgres and Kafka; what was begun is brought to its end behind the answer.
+Row and record are both written or neither is, whatever becomes of the client. Where the request waits for the end, and
+gives no key by which another could ask for the job, there is only the record: the row comes with the end, or before
+anybody is told the job's id (`write_down`). A caller is answered within `ANSWERED_WITHIN_S`, whatever becomes of
+Postgres and Kafka; what was begun is brought to its end behind the answer.
 """
 
 import asyncio
@@ -20,6 +22,7 @@ from producers.catalog import Catalog
 from producers.protocols import Publisher
 from runtime.backoff import delays_s
 from runtime.budget import Holding
+from runtime.health import Check
 from runtime.logs import get_logger
 from runtime.reading import InputReader
 from schemas.errors import (
@@ -32,10 +35,11 @@ from schemas.errors import (
 from schemas.images import IMAGE_TYPES
 from schemas.inputs import CheckedInput, bytes_to_parse, check_input
 from schemas.jobs import Job, Payload, Status
-from schemas.records import lane_job, lane_record
+from schemas.records import OutRecord, lane_job, lane_record
 from schemas.signature import Signature
 from schemas.topics import Lane
 from stores.protocols import Admission, Admissions, IdempotencyKey, JobKey
+from stores.validation import metadata_json
 
 log = get_logger(__name__)
 
@@ -50,12 +54,15 @@ RECORD_HEADERS_BYTES: Final = 4096
 # what it writes. So much later it has been.
 LATE_WRITE_S: Final = 5.0
 MAX_REPAIRS: Final = 10_000
+# What a job without a row may have of metadata: it travels in the headers of its records.
+MAX_TRAVELLING_METADATA_BYTES: Final = 1024
 
 
 @dataclass(slots=True, eq=False)
 class Submission:
     """One submit on its way: what is asked, and what is known of it so far. `key` is that of its job, unless the
-    request was answered before; `held` counts what it takes of the process's memory."""
+    request was answered before; `held` counts what it takes of the process's memory. `reply_to` is this gateway's
+    name, where the request waits for the end; `written` is false once the job is sent and has no row."""
 
     key: JobKey
     submit: Submit = field(init=False)
@@ -63,6 +70,8 @@ class Submission:
     idempotency: IdempotencyKey | None = None
     traceparent: str | None = None
     lane: Lane | None = None
+    reply_to: str | None = None
+    written: bool = True
 
 
 class _Placed(NamedTuple):
@@ -71,7 +80,6 @@ class _Placed(NamedTuple):
     lane: Lane
     job: Job
     admitted: Job
-    key: IdempotencyKey | None
     since_s: float
 
 
@@ -91,6 +99,7 @@ class Submissions:
         delays: Callable[[], Iterator[float]] = delays_s,
         answered_within_s: float = ANSWERED_WITHIN_S,
         late_write_s: float = LATE_WRITE_S,
+        store_trouble: Check = lambda: None,
     ) -> None:
         self._settings = settings
         self._lane_topic = lru_cache(maxsize=4096)(settings.topics.lane)
@@ -104,9 +113,10 @@ class Submissions:
         self._answered_within_s = answered_within_s
         self._late_write_s = late_write_s
         self._running: set[asyncio.Task[None]] = set()  # beside all requests
+        self._store_trouble = store_trouble
 
     async def submit(self, submission: Submission) -> Admission:
-        """The job as admitted, durable in the store and in its lane, or as it was admitted before.
+        """The job as admitted, durable in its lane and, if `submission.written`, in the store; or as admitted before.
 
         Raises what says that the submit cannot be: `RequestError`, `LaneFull`, and what `Admissions.insert` and
         `Publisher.publish` raise; the job is then withdrawn. A request that was answered before gets its answer again,
@@ -117,6 +127,11 @@ class Submissions:
                 return await self._admit(submission)
         except TimeoutError as error:
             raise OutcomeUnknown(f"neither row nor record within {self._answered_within_s:g} s") from error
+
+    async def write_down(self, job: Job) -> Job:
+        """Write the row of a job that has only been sent, so that others can be told of it. Returns the job as the
+        store has it: it may have ended. Raises `StoreUnavailable`."""
+        return (await self._admissions.insert(job)).job
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Wait until nothing is half done, `timeout_s` seconds at most."""
@@ -138,7 +153,8 @@ class Submissions:
             self._depths.admit(lane)
         except PenstockError as refusal:
             return await self._answered_before(submission, refusal)
-        return await self._place(submission, lane, job, checked.payload)
+        place = self._place_record if self._needs_no_row(submission, job) else self._place
+        return await place(submission, lane, job, checked.payload)
 
     async def _answered_before(self, submission: Submission, refusal: PenstockError) -> Admission:
         """The job of an earlier request with the same key. Raises `refusal` where there was none."""
@@ -193,6 +209,24 @@ class Submissions:
             metadata=options.metadata,
         )
 
+    def _needs_no_row(self, submission: Submission, job: Job) -> bool:
+        """Whether its row can wait for the job's end: nobody else can ask for it, what the row says can travel, and
+        the store is there to write it."""
+        if submission.reply_to is None or submission.idempotency is not None or self._store_trouble() is not None:
+            return False
+        return not job.metadata or len(metadata_json(job.metadata)) <= MAX_TRAVELLING_METADATA_BYTES
+
+    async def _place_record(self, submission: Submission, lane: Lane, job: Job, payload: Payload) -> Admission:
+        """The job's record alone. Where it fails there is nothing to take back: nobody was told the job's id."""
+        submission.written = False
+        try:
+            await self._publisher.publish(self._record(submission, lane, job, payload))
+        except BaseException as error:
+            if not isinstance(error, OutcomeUnknown | asyncio.CancelledError):
+                self._depths.give_back(lane)
+            raise
+        return Admission(job, replayed=False)
+
     async def _place(self, submission: Submission, lane: Lane, job: Job, payload: Payload) -> Admission:
         """The job's row, then its record, then the key's release."""
         key = submission.idempotency
@@ -209,14 +243,14 @@ class Submissions:
         if admission.replayed:
             self._depths.give_back(lane)
             return admission
-        await self._deliver(_Placed(lane, job, admission.job, key, since_s), payload, submission.traceparent)
+        await self._deliver(submission, _Placed(lane, job, admission.job, since_s), payload)
         return admission
 
-    async def _deliver(self, placed: _Placed, payload: Payload, traceparent: str | None, *, again: bool = True) -> None:
+    async def _deliver(self, submission: Submission, placed: _Placed, payload: Payload, *, again: bool = True) -> None:
         """The record of a job that has its row. `again`: if it is cut short, it is begun again beside the request."""
-        admitted, job, key = placed.admitted, placed.job, placed.key
+        key, job, admitted = submission.idempotency, placed.job, placed.admitted
         lane = placed.lane if admitted is job else admitted.lane_of
-        record = lane_record(self._lane_topic(lane), lane_job(admitted, payload, traceparent), SOURCE)
+        record = self._record(submission, lane, admitted, payload)
         try:
             if key is None:
                 await self._publisher.publish(record)
@@ -226,7 +260,7 @@ class Submissions:
         except asyncio.CancelledError:
             # The record may be on its way. Two records of one job do no harm: only its first end counts.
             if again:
-                self._repair(self._deliver(placed, payload, traceparent, again=False))
+                self._repair(self._deliver(submission, placed, payload, again=False))
             raise
         except Exception as error:
             # Also when the outcome is unknown: the caller is told to try again, with the same key under the same id.
@@ -236,6 +270,11 @@ class Submissions:
             raise
         if key is not None:
             await self._surely("confirm", lambda: self._admissions.confirm(admitted, key))
+
+    def _record(self, submission: Submission, lane: Lane, job: Job, payload: Payload) -> OutRecord:
+        traceparent, reply_to, written = submission.traceparent, submission.reply_to, submission.written
+        sent = lane_job(job, payload, traceparent, reply_to=reply_to, written=written)
+        return lane_record(self._lane_topic(lane), sent, SOURCE)
 
     async def _surely(self, what: str, write: Callable[[], Awaitable[None]]) -> None:
         """Do `write` now, or keep trying beside the request: its answer does not hang on it."""

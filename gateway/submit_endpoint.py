@@ -88,9 +88,10 @@ class SubmitEndpoint:
             admission = await self._admit(submission, target, scope, headers, receive)
         else:
             # The watch stands before the job is sent: a quick one may be done before its acknowledgement is back.
+            submission.reply_to = waiters.instance
             with waiters.watch(submission.key) as watch:
                 admission = await self._admit(submission, target, scope, headers, receive)
-                job = await self._wait(submission.key, admission, watch, preferences.wait_s, receive)
+                job = await self._wait(submission, admission, watch, preferences.wait_s, receive)
         replayed = admission.replayed
         if job is not None:
             answer = finished(job, links, preferences, replayed=replayed)
@@ -121,24 +122,32 @@ class SubmitEndpoint:
             self.in_flight -= 1
 
     async def _wait(
-        self, key: JobKey, admission: Admission, watch: Watch, wait_s: float, receive: Receive
+        self, submission: Submission, admission: Admission, watch: Watch, wait_s: float, receive: Receive
     ) -> Job | None:
         """The finished job, if it comes in time."""
-        waiters = self._services.waiters
-        if admission.job.id != key.id:  # the watch is for another job; this one may have been done for long
-            key = JobKey(key.tenant, admission.job.id)
-            with waiters.watch(key) as watch_again:
+        job, waiters = admission.job, self._services.waiters
+        if job.id != submission.key.id:  # the watch is for another job; this one may have been done for long
+            with waiters.watch(JobKey(job.tenant, job.id)) as watch_again:
                 watch_again.wake()
-                return await self._finished(key, watch_again, wait_s, receive)
-        return await self._finished(key, watch, wait_s, receive)
+                return await self._finished(submission, job, watch_again, wait_s, receive)
+        return await self._finished(submission, job, watch, wait_s, receive)
 
-    async def _finished(self, key: JobKey, watch: Watch, wait_s: float, receive: Receive) -> Job | None:
-        try:
-            with noticed(receive, watch.wake) as gone:
-                async with asyncio.timeout(wait_s + READ_GRACE_S):
-                    job = await self._services.waiters.until(key, watch, _is_done, wait_s, gone, look_first=False)
-        except (StoreUnavailable, TimeoutError):
-            return None  # it is accepted all the same
+    async def _finished(
+        self, submission: Submission, sent: Job, watch: Watch, wait_s: float, receive: Receive
+    ) -> Job | None:
+        services, until_s = self._services, asyncio.get_running_loop().time() + wait_s
+        with noticed(receive, watch.wake) as gone:
+            if not submission.written:
+                sent = await services.waiters.end_or_row(sent, watch, wait_s, gone, services.submissions.write_down)
+                if sent.done:
+                    return sent
+            left_s = max(0.0, until_s - asyncio.get_running_loop().time())
+            key = JobKey(sent.tenant, sent.id)
+            try:
+                async with asyncio.timeout(left_s + READ_GRACE_S):
+                    job = await services.waiters.until(key, watch, _is_done, left_s, gone, sent=sent)
+            except (StoreUnavailable, TimeoutError):
+                return None  # it is accepted all the same
         return job if job is not None and job.done else None
 
 

@@ -5,13 +5,14 @@ Source: CloudEvents Kafka protocol binding 1.0.2, section 3.2. Extension attribu
 
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from schemas.errors import ErrorBody, Undecodable
+from schemas.errors import ErrorBody, RequestError, Undecodable
 from schemas.jobs import TERMINAL, Answer, Job, Payload, Status, Submitted, Terminal
-from schemas.names import DEFAULT_TENANT, is_job_id, is_model_name, is_version
+from schemas.metadata import parse_metadata
+from schemas.names import DEFAULT_TENANT, is_instance, is_job_id, is_model_name, is_version
 from schemas.topics import Lane, LaneClass
 
 Headers = list[tuple[str, bytes]]
@@ -44,8 +45,10 @@ class LaneJob(Submitted, frozen=True, kw_only=True):
     attempt: int = 0
 
 
-def lane_job(job: Job, payload: Payload, traceparent: str | None) -> LaneJob:
-    """A job as it was written down, with its checked input: ready for its lane."""
+def lane_job(
+    job: Job, payload: Payload, traceparent: str | None, *, reply_to: str | None = None, written: bool = True
+) -> LaneJob:
+    """A job with its checked input, ready for its lane. `written`: the store has it, with its metadata."""
     return LaneJob(
         tenant=job.tenant,
         id=job.id,
@@ -56,6 +59,8 @@ def lane_job(job: Job, payload: Payload, traceparent: str | None) -> LaneJob:
         expires_at=job.expires_at,
         answer=job.answer,
         variant=job.variant,
+        metadata={} if written else job.metadata,
+        reply_to=reply_to,
         payload=payload,
         traceparent=traceparent,
     )
@@ -101,7 +106,7 @@ def lane_record(topic: str, job: LaneJob, source: str) -> OutRecord:
         ("content-type", job.payload.content_type.encode()),
         *_lane_headers(JOB_TYPE, source, job.tenant, job.model, job.version, job.lane),
     ]
-    _add_optional(headers, job.payload.json_length, job.variant)
+    _add_optional(headers, job, job.payload)
     if job.traceparent is not None:
         headers.append(("traceparent", job.traceparent.encode()))
     if job.attempt:
@@ -126,6 +131,8 @@ def read_lane_record(headers: tuple[tuple[str, bytes], ...], value: bytes | None
             payload=_payload(fields, value),
             answer=Answer(fields.get("ce_answer", b"tensors").decode()),
             variant=_optional(fields, "ce_variant"),
+            metadata=_metadata(fields),
+            reply_to=_reply_to(fields),
             traceparent=_optional(fields, "traceparent"),
             attempt=_count(fields.get(ATTEMPT_HEADER, b"0")),
         )
@@ -149,7 +156,7 @@ def terminal_record(topic: str, terminal: Terminal, source: str) -> OutRecord:
         *_lane_headers(RESULT_TYPE, source, terminal.tenant, terminal.model, terminal.version, terminal.lane),
         *_end_headers(terminal.status, terminal.answer),
     ]
-    _add_optional(headers, payload.json_length, terminal.variant)
+    _add_optional(headers, terminal, payload)
     if terminal.started_at is not None:
         headers.append(("ce_startedtime", _batch_time(terminal.started_at)))
     return OutRecord(topic, key, payload.value, headers)
@@ -179,6 +186,8 @@ def read_terminal_record(headers: tuple[tuple[str, bytes], ...], value: bytes | 
             rows=_count(fields.get("ce_rows", b"1")),
             answer=Answer(fields["ce_answer"].decode()),
             variant=_optional(fields, "ce_variant"),
+            metadata=_metadata(fields),
+            reply_to=_reply_to(fields),
             started_at=_moment(started.encode()) if started else None,
             error=None if succeeded else _error(value),
             result=_payload(fields, value) if succeeded else None,
@@ -207,11 +216,15 @@ def _error(value: bytes) -> ErrorBody:
     return _error_decoder.decode(value).error
 
 
-def _add_optional(headers: Headers, json_length: int | None, variant: str | None) -> None:
-    if json_length is not None:
-        headers.append(("ce_jsonlength", str(json_length).encode()))
-    if variant is not None:
-        headers.append(("ce_variant", variant.encode()))
+def _add_optional(headers: Headers, job: Submitted, payload: Payload) -> None:
+    if payload.json_length is not None:
+        headers.append(("ce_jsonlength", b"%d" % payload.json_length))
+    if job.variant is not None:
+        headers.append(("ce_variant", job.variant.encode()))
+    if job.metadata:
+        headers.append(("ce_metadata", msgspec.json.encode(job.metadata)))
+    if job.reply_to is not None:
+        headers.append(("ce_replyto", job.reply_to.encode()))
 
 
 def _payload(fields: dict[str, bytes], value: bytes) -> Payload:
@@ -233,6 +246,26 @@ def _job_id(fields: dict[str, bytes]) -> str:
 def _optional(fields: dict[str, bytes], name: str) -> str | None:
     raw = fields.get(name)
     return _text(raw) if raw is not None else None
+
+
+def _metadata(fields: dict[str, bytes]) -> dict[str, Any]:
+    raw = fields.get("ce_metadata")
+    if raw is None:
+        return {}
+    try:
+        return parse_metadata(raw)
+    except RequestError as error:
+        raise Undecodable(f"ce_metadata: {error.message}") from error
+
+
+def _reply_to(fields: dict[str, bytes]) -> str | None:
+    raw = fields.get("ce_replyto")
+    if raw is None:
+        return None
+    reply_to = raw.decode()
+    if not is_instance(reply_to):
+        raise Undecodable("ce_replyto is no gateway's name: lower-case letters, digits and - only, at most 64")
+    return reply_to
 
 
 def _text(raw: bytes) -> str:

@@ -11,7 +11,7 @@ from stores.postgres.pool import Postgres
 from stores.postgres.rows import WITHOUT_RESULT, error_json, key_columns, read_row, unnest
 from stores.protocols import JobKey
 from stores.replays import KEY_KEPT
-from stores.validation import storable
+from stores.validation import metadata_json, storable
 
 if TYPE_CHECKING:
     from stores.postgres.pool import Connection
@@ -33,15 +33,17 @@ _PLAIN_COLUMNS: Final = {
 }
 _COLUMNS: Final = {
     **_PLAIN_COLUMNS,
+    "metadata": "text",
     "error": "text",
     "result": "bytea",
     "result_content_type": "text",
     "result_json_length": "integer",
 }
 _NAMES: Final = ", ".join(_COLUMNS)
+_GIVEN: Final = _NAMES.replace("metadata, error", "metadata::json, error::json")
 _FINISH: Final = f"""
 insert into jobs as j ({_NAMES})
-select {_NAMES.replace("error", "error::json")} from {unnest(_COLUMNS.values())} as ended ({_NAMES})
+select {_GIVEN} from {unnest(_COLUMNS.values())} as ended ({_NAMES})
 on conflict (tenant, id) do update set
     status = excluded.status,
     started_at = coalesce(excluded.started_at, j.started_at),
@@ -121,6 +123,7 @@ class PostgresResults:
 async def _finish(connection: "Connection", terminals: Sequence[Terminal]) -> Sequence[JobKey]:
     columns: list[list[Any]] = [list(map(getter, terminals)) for getter in _getters]
     results = [terminal.result for terminal in terminals]
+    columns.append([metadata_json(terminal.metadata) if terminal.metadata else "{}" for terminal in terminals])
     columns.append([error_json(terminal.error) for terminal in terminals])
     columns.append([result and result.value for result in results])
     columns.append([result and result.content_type for result in results])
