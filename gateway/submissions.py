@@ -80,7 +80,6 @@ class _Placed(NamedTuple):
     lane: Lane
     job: Job
     admitted: Job
-    key: IdempotencyKey | None
     since_s: float
 
 
@@ -113,8 +112,8 @@ class Submissions:
         self._delays = delays
         self._answered_within_s = answered_within_s
         self._late_write_s = late_write_s
-        self._store_trouble = store_trouble
         self._running: set[asyncio.Task[None]] = set()  # beside all requests
+        self._store_trouble = store_trouble
 
     async def submit(self, submission: Submission) -> Admission:
         """The job as admitted, durable in its lane and, if `submission.written`, in the store; or as admitted before.
@@ -222,15 +221,11 @@ class Submissions:
         submission.written = False
         try:
             await self._publisher.publish(self._record(submission, lane, job, payload))
-        except Exception as error:
-            if not isinstance(error, OutcomeUnknown):
+        except BaseException as error:
+            if not isinstance(error, OutcomeUnknown | asyncio.CancelledError):
                 self._depths.give_back(lane)
             raise
         return Admission(job, replayed=False)
-
-    def _record(self, submission: Submission, lane: Lane, job: Job, payload: Payload) -> OutRecord:
-        sent = lane_job(job, payload, submission.traceparent, reply_to=submission.reply_to, written=submission.written)
-        return lane_record(self._lane_topic(lane), sent, SOURCE)
 
     async def _place(self, submission: Submission, lane: Lane, job: Job, payload: Payload) -> Admission:
         """The job's row, then its record, then the key's release."""
@@ -248,14 +243,14 @@ class Submissions:
         if admission.replayed:
             self._depths.give_back(lane)
             return admission
-        admitted = admission.job
-        record = self._record(submission, lane if admitted is job else admitted.lane_of, admitted, payload)
-        await self._deliver(_Placed(lane, job, admitted, key, since_s), record)
+        await self._deliver(submission, _Placed(lane, job, admission.job, since_s), payload)
         return admission
 
-    async def _deliver(self, placed: _Placed, record: OutRecord, *, again: bool = True) -> None:
+    async def _deliver(self, submission: Submission, placed: _Placed, payload: Payload, *, again: bool = True) -> None:
         """The record of a job that has its row. `again`: if it is cut short, it is begun again beside the request."""
-        admitted, job, key = placed.admitted, placed.job, placed.key
+        key, job, admitted = submission.idempotency, placed.job, placed.admitted
+        lane = placed.lane if admitted is job else admitted.lane_of
+        record = self._record(submission, lane, admitted, payload)
         try:
             if key is None:
                 await self._publisher.publish(record)
@@ -265,7 +260,7 @@ class Submissions:
         except asyncio.CancelledError:
             # The record may be on its way. Two records of one job do no harm: only its first end counts.
             if again:
-                self._repair(self._deliver(placed, record, again=False))
+                self._repair(self._deliver(submission, placed, payload, again=False))
             raise
         except Exception as error:
             # Also when the outcome is unknown: the caller is told to try again, with the same key under the same id.
@@ -275,6 +270,11 @@ class Submissions:
             raise
         if key is not None:
             await self._surely("confirm", lambda: self._admissions.confirm(admitted, key))
+
+    def _record(self, submission: Submission, lane: Lane, job: Job, payload: Payload) -> OutRecord:
+        traceparent, reply_to, written = submission.traceparent, submission.reply_to, submission.written
+        sent = lane_job(job, payload, traceparent, reply_to=reply_to, written=written)
+        return lane_record(self._lane_topic(lane), sent, SOURCE)
 
     async def _surely(self, what: str, write: Callable[[], Awaitable[None]]) -> None:
         """Do `write` now, or keep trying beside the request: its answer does not hang on it."""
