@@ -1,16 +1,13 @@
 """What those who wait see of a part that is killed (SIGKILL) and started again by its supervisor.
 
-One `penstock up`, a steady rate of jobs, open loop: each comes at its time, and asks again under its key until it is done.
+One whole stack, a steady rate of jobs, open loop: each comes at its time, and asks again under its key till it is done.
 """
 
 import asyncio
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
@@ -20,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from benchmarks.figures import Rounds, Table
 from benchmarks.http import Client
 from benchmarks.models import Models
+from benchmarks.services import data_folder
 from benchmarks.submit_rate import body
 from penstock.part import Part
 from penstock.stack import Stack
@@ -33,6 +31,7 @@ LONG_WAIT_S = 5.0
 PARTS = ("worker", "sink", "router", "gateway", "Kafka", "Postgres", "Valkey")
 ASK_AGAIN_S = 0.05
 PREFIX = "recovery"
+PARTITIONS = 4
 
 
 class Way(Protocol):
@@ -83,8 +82,8 @@ class Direct:
         ended = self._ended.setdefault(job_id.encode(), asyncio.Event())
         value = orjson.dumps(orjson.loads(body())["input"])
         headers = [("ce_id", job_id.encode()), ("model", b"digits")]
-        outcomes = await self._publisher.publish_all([OutRecord(self._topics.requests, job_id.encode(), value, headers)])
-        if any(outcomes):
+        record = OutRecord(self._topics.requests, job_id.encode(), value, headers)
+        if any(outcomes := await self._publisher.publish_all([record])):
             raise RuntimeError(f"not written: {outcomes}")
         await ended.wait()
 
@@ -105,7 +104,7 @@ async def directly(stack: Stack) -> AsyncIterator[Direct]:
     consumer = AIOKafkaConsumer(**settings.consumer_options())
     await consumer.start()
     try:
-        partitions = [TopicPartition(settings.topics.results, number) for number in await _numbers(consumer, settings)]
+        partitions = [TopicPartition(settings.topics.results, number) for number in range(PARTITIONS)]
         consumer.assign(partitions)
         await consumer.seek_to_end(*partitions)
         async with KafkaPublisher(settings) as publisher:
@@ -116,11 +115,6 @@ async def directly(stack: Stack) -> AsyncIterator[Direct]:
             await asyncio.gather(following, return_exceptions=True)
     finally:
         await consumer.stop()
-
-
-async def _numbers(consumer: AIOKafkaConsumer, settings: KafkaSettings) -> list[int]:
-    await consumer._client._wait_on_metadata(settings.topics.results)
-    return sorted(consumer.partitions_for_topic(settings.topics.results))
 
 
 class Seen:
@@ -173,14 +167,14 @@ async def suffer(part: Part, way: Way, before_s: float, after_s: float) -> Seen:
 @asynccontextmanager
 async def whole_stack(models: Models) -> AsyncIterator[Stack]:
     """As durable as in production: a throw-away one would not wait for the disk."""
-    folder = Path(tempfile.mkdtemp(prefix="penstock-benchmark-"))
-    folder.chmod(0o711)  # the database may run as another user
-    environ = os.environ | {"PENSTOCK_TOPIC_PREFIX": PREFIX, "PENSTOCK_WORKER_MODELS": "digits/2"}
-    try:
-        async with Stack(folder / "data", models=models.repository_of("digits"), environ=environ) as stack:
+    with data_folder() as folder:
+        environ = os.environ | {
+            "PENSTOCK_TOPIC_PREFIX": PREFIX,
+            "PENSTOCK_TOPIC_PARTITIONS": str(PARTITIONS),
+            "PENSTOCK_WORKER_MODELS": "digits/2",
+        }
+        async with Stack(folder, models=models.repository_of("digits"), environ=environ) as stack:
             yield stack
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:

@@ -48,6 +48,6 @@ def role_environment(
 
 
 def group_instance_id(data_dir: Path, role: str) -> str:
-    """A name that only one process has: who holds the data directory starts one of each role, also where Kafka is shared."""
+    """A name that only one process has, also where Kafka is shared: who holds the data directory starts one of each."""
     place = hashlib.sha256(f"{socket.gethostname()}:{data_dir.absolute()}".encode()).hexdigest()[:12]
     return f"{role}-{place}"

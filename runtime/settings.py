@@ -85,8 +85,8 @@ class KafkaSettings(Settings):
     kafka_group_instance_id: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9._-]{1,200}$",
-        description="a name that no other process has, and that this one keeps when it is started again: killed, it goes on"
-        " with its partitions at once (`group.instance.id`); `hostname` stands for the machine's name, as in our images",
+        description="a name that this process alone has, and keeps when it is started again: after a kill it then goes"
+        " on with its partitions at once (`group.instance.id`); `hostname`: that of the machine, as in our images",
     )
     topic_prefix: str = Field(
         "penstock",

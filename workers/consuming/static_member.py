@@ -1,9 +1,10 @@
 """Static membership (KIP-345) as far as aiokafka lacks it: losing the id to another process, leaving, new partitions.
 
-A member with a `group.instance.id` that is killed keeps its place in the group for a session: started again within it, it has
-its partitions at once, and no other member notices.
+A member with a `group.instance.id` that is killed keeps its place in the group for a session: started again within it,
+it has its partitions at once, and no other member notices.
 """
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
@@ -35,7 +36,9 @@ class StaticCoordinator(GroupCoordinator):  # type: ignore[misc] # aiokafka is u
     If another process has it, this one goes on without: two processes under one id share their work as others do.
     """
 
-    _last_member_id = JoinGroupRequest.UNKNOWN_MEMBER_ID
+    _group_instance_id: str | None
+    _group_subscription: set[str] | None
+    _last_member_id: str = JoinGroupRequest.UNKNOWN_MEMBER_ID
 
     def reset_generation(self) -> None:
         """The broker does not know this member (any more): it was silent for too long, or another has its id."""
@@ -67,25 +70,25 @@ class StaticCoordinator(GroupCoordinator):  # type: ignore[misc] # aiokafka is u
 
     async def _on_join_complete(self, generation: int, member_id: str, protocol: str, assignment: bytes) -> None:
         if self._group_subscription is None:  # somebody else assigned, or nobody did: we have taken our old place
-            self._group_subscription = set(self._subscription.subscription.topics)
-            self._metadata_snapshot = await self._partitions_assigned()
+            topics = set(self._subscription.subscription.topics)
+            self._metadata_snapshot = await self._partitions_assigned(topics)
+            self._group_subscription = topics
         await super()._on_join_complete(generation, member_id, protocol, assignment)
 
-    async def _partitions_assigned(self) -> dict[str, int]:
-        """How many partitions of each topic the group knows of.
+    async def _partitions_assigned(self, topics: set[str]) -> dict[str, int]:
+        """How many partitions of each topic the group has shared out.
 
         aiokafka leaves it to who has assigned them to notice new ones. If that was the process before this one, nobody
         would, and nobody has since it was killed.
         """
-        counts = dict.fromkeys(self._group_subscription, 0)
+        counts = dict.fromkeys(topics, 0)
         try:
             response = await self._send_req(DescribeGroupsRequest([self.group_id]))
         except KafkaError:
             return counts  # they differ from what there is, so the group will assign again
-        for _, _, _, _, _, members in (group[:6] for group in response.groups):
-            for *_, assigned in (member[:5] for member in members):
-                for topic, partitions in ConsumerProtocol.ASSIGNMENT.decode(assigned).assignment if assigned else ():
-                    counts[topic] = max(counts.get(topic, 0), *(number + 1 for number in partitions))
+        for assignment in _assignments(response):
+            for topic, partitions in assignment:
+                counts[topic] += len(partitions)
         return counts
 
     async def _maybe_leave_group(self) -> None:
@@ -99,6 +102,14 @@ class StaticCoordinator(GroupCoordinator):  # type: ignore[misc] # aiokafka is u
             log.info("the group could not be told", group=self.group_id, error=repr(error))
 
 
+def _assignments(described: Any) -> Iterator[list[tuple[str, list[int]]]]:
+    """Of each member of the one group that was asked about, its topics and their partitions."""
+    ((_, _, _, _, _, members),) = described.groups
+    for _, _, _, _, assigned in members:
+        if assigned:
+            yield ConsumerProtocol.ASSIGNMENT.decode(assigned).assignment
+
+
 def leave_request(coordinator: Any) -> Request[Any] | None:
     """None where the broker could not tell which member is meant."""
     if coordinator._group_instance_id is not None:
@@ -106,7 +117,7 @@ def leave_request(coordinator: Any) -> Request[Any] | None:
     return LeaveGroupRequest(coordinator.group_id, coordinator.member_id) if coordinator.member_id else None
 
 
-class LeaveGroupResponse_v3(Response):  # noqa: N801 - as aiokafka names them
+class LeaveGroupResponse_v3(Response):  # type: ignore[misc] # noqa: N801 - as aiokafka names them
     API_KEY = 13
     API_VERSION = 3
     SCHEMA = Schema(
@@ -119,7 +130,7 @@ class LeaveGroupResponse_v3(Response):  # noqa: N801 - as aiokafka names them
     )
 
 
-class LeaveGroupRequest_v3(RequestStruct):  # noqa: N801 - as aiokafka names them
+class LeaveGroupRequest_v3(RequestStruct):  # type: ignore[misc] # noqa: N801 - as aiokafka names them
     API_KEY = 13
     API_VERSION = 3
     RESPONSE_TYPE = LeaveGroupResponse_v3
@@ -129,7 +140,7 @@ class LeaveGroupRequest_v3(RequestStruct):  # noqa: N801 - as aiokafka names the
     )
 
 
-class LeaveGroup(Request[LeaveGroupRequest_v3]):
+class LeaveGroup(Request[LeaveGroupRequest_v3]):  # type: ignore[misc] # aiokafka is untyped
     """A static member leaves: with an empty member id, whoever has the instance id."""
 
     API_KEY = 13

@@ -1,4 +1,4 @@
-"""What aiokafka lacks, made up for at one place: what of it is private is touched here and in `static_member`, nowhere else."""
+"""What aiokafka lacks, made up for here and in `static_member`: what of it is private is touched nowhere else."""
 
 import asyncio
 from collections.abc import Callable, Sequence
