@@ -172,6 +172,8 @@ async def whole_stack(models: Models) -> AsyncIterator[Stack]:
             "PENSTOCK_TOPIC_PREFIX": PREFIX,
             "PENSTOCK_TOPIC_PARTITIONS": str(PARTITIONS),
             "PENSTOCK_WORKER_MODELS": "digits/2",
+            # An installation has its bytecode compiled; without it, torch alone takes four seconds to import.
+            "PYTHONDONTWRITEBYTECODE": "",
         }
         async with Stack(folder, models=models.repository_of("digits"), environ=environ) as stack:
             yield stack
