@@ -13,7 +13,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.errors import KafkaError, UnknownMemberIdError
 from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.api import Request, RequestStruct, Response
-from aiokafka.protocol.group import JoinGroupRequest, LeaveGroupRequest
+from aiokafka.protocol.group import JoinGroupRequest, LeaveGroupRequest, LeaveGroupRequest_v1
 from aiokafka.protocol.types import Array, Int16, Int32, Schema, String
 
 from runtime.logs import get_logger
@@ -140,7 +140,7 @@ class LeaveGroupRequest_v3(RequestStruct):  # type: ignore[misc] # noqa: N801 - 
     )
 
 
-class LeaveGroup(Request[LeaveGroupRequest_v3]):  # type: ignore[misc] # aiokafka is untyped
+class LeaveGroup(Request[LeaveGroupRequest_v1 | LeaveGroupRequest_v3]):  # type: ignore[misc] # aiokafka is untyped
     """A static member leaves: with an empty member id, whoever has the instance id."""
 
     API_KEY = 13
@@ -149,5 +149,7 @@ class LeaveGroup(Request[LeaveGroupRequest_v3]):  # type: ignore[misc] # aiokafk
         self._group = group
         self._member = (member_id, group_instance_id)
 
-    def build(self, request_struct_class: type[LeaveGroupRequest_v3]) -> LeaveGroupRequest_v3:
+    def build(self, request_struct_class: type[Any]) -> Any:
+        if request_struct_class is LeaveGroupRequest_v1:  # brokers before Kafka 2.4
+            return request_struct_class(self._group, self._member[0])
         return request_struct_class(self._group, [self._member])
