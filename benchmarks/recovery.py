@@ -180,7 +180,7 @@ async def whole_stack(models: Models) -> AsyncIterator[Stack]:
 
 
 async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
-    before_s, after_s = max(2.0, BEFORE_S / shorten), max(12.0, AFTER_S / shorten)
+    before_s, after_s = max(2.0, BEFORE_S / shorten), max(4.0, AFTER_S / shorten)
     seen: dict[str, list[Seen]] = {name: [] for name in models.only(PARTS)}
     async with whole_stack(models) as stack:
         parts = {part.name: part for part in (*stack.services.parts, *stack.roles.values())}
