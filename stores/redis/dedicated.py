@@ -36,7 +36,7 @@ class DedicatedConnection:
         pool = redis.ConnectionPool.from_url(  # it knows how to read the URL
             self._url, socket_timeout=None, socket_connect_timeout=self._timeout_s, retry=Retry(NoBackoff(), 0)
         )
-        self._opened = pool.make_connection()
+        self._opened = pool.make_connection()  # type: ignore[no-untyped-call]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -65,7 +65,7 @@ async def _exchange(connection: redis.Connection, packed: bytes) -> Any:
     """An exchange that is broken off leaves the connection closed: what is answered late must not answer the next."""
     if connection.is_connected and await connection.can_read():  # nothing was asked: it is at its end
         await connection.disconnect(nowait=True)
-    await connection.connect()
+    await connection.connect()  # type: ignore[no-untyped-call]
     await connection.send_packed_command(packed, check_health=False)
     return await connection.read_response()
 
