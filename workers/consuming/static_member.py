@@ -112,8 +112,9 @@ def _assignments(described: Any) -> Iterator[list[tuple[str, list[int]]]]:
 
 def leave_request(coordinator: Any) -> Request[Any] | None:
     """None where the broker could not tell which member is meant."""
-    if coordinator._group_instance_id is not None:
-        return LeaveGroup(coordinator.group_id, coordinator.member_id, coordinator._group_instance_id)
+    if isinstance(coordinator, StaticCoordinator) and (instance_id := coordinator._group_instance_id) is not None:
+        # By the member id, if it ever had one: it takes away no other process's place.
+        return LeaveGroup(coordinator.group_id, coordinator.member_id or coordinator._last_member_id, instance_id)
     return LeaveGroupRequest(coordinator.group_id, coordinator.member_id) if coordinator.member_id else None
 
 
