@@ -24,7 +24,7 @@ FENCED_INSTANCE_ID: Final = 82  # aiokafka has no name for it
 
 
 def become_static(client: AIOKafkaConsumer) -> None:
-    """Called before each join, when aiokafka has made its coordinator: it takes none of ours instead."""
+    """Called before each join: aiokafka has made its coordinator by then, and takes no other class for it."""
     coordinator = client._coordinator
     if coordinator._group_instance_id is not None:
         coordinator.__class__ = StaticCoordinator
@@ -42,7 +42,8 @@ class StaticCoordinator(GroupCoordinator):  # type: ignore[misc] # aiokafka is u
 
     def reset_generation(self) -> None:
         """The broker does not know this member (any more): it was silent for too long, or another has its id."""
-        self._last_member_id = self.member_id or self._last_member_id
+        if self._group_instance_id is not None:
+            self._last_member_id = self.member_id or self._last_member_id
         super().reset_generation()
 
     async def _send_req(self, request: Any) -> Any:
@@ -65,8 +66,8 @@ class StaticCoordinator(GroupCoordinator):  # type: ignore[misc] # aiokafka is u
             group_instance_id=self._group_instance_id,
         )
         self._group_instance_id = None
-        self.reset_generation()
         self._last_member_id = JoinGroupRequest.UNKNOWN_MEMBER_ID
+        self.reset_generation()
 
     async def _on_join_complete(self, generation: int, member_id: str, protocol: str, assignment: bytes) -> None:
         if self._group_subscription is None:  # somebody else assigned, or nobody did: we have taken our old place
@@ -86,8 +87,8 @@ class StaticCoordinator(GroupCoordinator):  # type: ignore[misc] # aiokafka is u
             response = await self._send_req(DescribeGroupsRequest([self.group_id]))
         except KafkaError:
             return counts  # they differ from what there is, so the group will assign again
-        for assignment in _assignments(response):
-            for topic, partitions in assignment:
+        for topic, partitions in _assigned(response):
+            if topic in counts:
                 counts[topic] += len(partitions)
         return counts
 
@@ -102,18 +103,19 @@ class StaticCoordinator(GroupCoordinator):  # type: ignore[misc] # aiokafka is u
             log.info("the group could not be told", group=self.group_id, error=repr(error))
 
 
-def _assignments(described: Any) -> Iterator[list[tuple[str, list[int]]]]:
+def _assigned(described: Any) -> Iterator[tuple[str, list[int]]]:
     """Of each member of the one group that was asked about, its topics and their partitions."""
     ((_, _, _, _, _, members),) = described.groups
-    for _, _, _, _, assigned in members:
-        if assigned:
-            yield ConsumerProtocol.ASSIGNMENT.decode(assigned).assignment
+    for _, _, _, _, assignment in members:
+        if assignment:  # none while the group rebalances
+            yield from ConsumerProtocol.ASSIGNMENT.decode(assignment).assignment
 
 
 def leave_request(coordinator: Any) -> Request[Any] | None:
     """None where the broker could not tell which member is meant."""
-    if coordinator._group_instance_id is not None:
-        return LeaveGroup(coordinator.group_id, coordinator.member_id, coordinator._group_instance_id)
+    if isinstance(coordinator, StaticCoordinator) and (instance_id := coordinator._group_instance_id) is not None:
+        # By the member id, if it ever had one: it takes away no other process's place.
+        return LeaveGroup(coordinator.group_id, coordinator.member_id or coordinator._last_member_id, instance_id)
     return LeaveGroupRequest(coordinator.group_id, coordinator.member_id) if coordinator.member_id else None
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
@@ -15,13 +15,15 @@ from tests.integration.kafka.reading import Reader, committed, reading, write
 from tests.waiting import eventually
 from workers.consuming import group_client
 from workers.consuming.kafka_consumer import KafkaConsumer
+from workers.consuming.offsets import Partition
 
 # A session runs out after 30 s: what comes within this did not wait for one.
 AT_ONCE_S = 8
 
 
-def named(settings: KafkaSettings, name: str) -> KafkaSettings:
-    return settings.model_copy(update={"kafka_group_instance_id": name})
+def member(settings: KafkaSettings, name: str, group: str, topic: str, drain_limit_s: float = 0) -> KafkaConsumer:
+    named = settings.model_copy(update={"kafka_group_instance_id": name})
+    return KafkaConsumer(named, group, [topic], drain_limit_s=drain_limit_s)
 
 
 @asynccontextmanager
@@ -61,27 +63,25 @@ async def write_to_all(publisher: KafkaPublisher, topic: str, what: str, partiti
 async def test_a_member_killed_and_started_again_has_its_partitions_at_once_and_no_other_notices(
     kafka_settings: KafkaSettings, publisher: KafkaPublisher, topic: str, group: str
 ) -> None:
-    async with reading(KafkaConsumer(named(kafka_settings, "b"), group, [topic])) as other:
-        async with killed(KafkaConsumer(named(kafka_settings, "a"), group, [topic])) as first:
+    async with reading(member(kafka_settings, "b", group, topic)) as other:
+        async with killed(member(kafka_settings, "a", group, topic)) as first:
             values = await write_to_all(publisher, topic, "before")
             await eventually(lambda: {*first.values, *other.values} >= values, AT_ONCE_S)
-        others = [(at, other.consumer._tracker._windows[at].epoch) for at in other.consumer._tracker.partitions()]
+        others = epochs(other)
         began = time.monotonic()
-        async with reading(KafkaConsumer(named(kafka_settings, "a"), group, [topic])) as again:
+        async with reading(member(kafka_settings, "a", group, topic)) as again:
             values = await write_to_all(publisher, topic, "after")
             await eventually(lambda: {*again.values, *other.values} >= values, AT_ONCE_S)
             assert time.monotonic() - began < AT_ONCE_S
             assert {r.value for r in first.fetched} <= {*again.values}, "what was open comes again"
-            assert others == [
-                (at, other.consumer._tracker._windows[at].epoch) for at in other.consumer._tracker.partitions()
-            ]
+            assert epochs(other) == others
 
 
 async def test_a_member_that_is_stopped_leaves_its_partitions_to_the_others_at_once(
     kafka_settings: KafkaSettings, publisher: KafkaPublisher, topic: str, group: str
 ) -> None:
-    async with reading(KafkaConsumer(named(kafka_settings, "b"), group, [topic]), finish_within_s=0.0) as other:
-        async with reading(KafkaConsumer(named(kafka_settings, "a"), group, [topic]), finish_within_s=0.0):
+    async with reading(member(kafka_settings, "b", group, topic), finish_within_s=0.0) as other:
+        async with reading(member(kafka_settings, "a", group, topic), finish_within_s=0.0):
             pass
         values = await write_to_all(publisher, topic, "after")
         await eventually(lambda: {*other.values} >= values, AT_ONCE_S)
@@ -94,22 +94,47 @@ async def test_two_processes_under_one_id_share_the_work_and_lose_nothing(
     group: str,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    settings = named(kafka_settings, "a").model_copy(update={"kafka_session_timeout_s": 6.0})
+    settings = kafka_settings.model_copy(update={"kafka_session_timeout_s": 6.0})
     async with (
-        reading(KafkaConsumer(settings, group, [topic]), finish_within_s=0.1) as first,
-        reading(KafkaConsumer(settings, group, [topic]), finish_within_s=0.1) as second,
+        reading(member(settings, "a", group, topic), finish_within_s=0.1) as first,
+        reading(member(settings, "a", group, topic), finish_within_s=0.1) as second,
     ):
         await eventually(lambda: shared_out(first, second), 20)
         values = await write_to_all(publisher, topic, "shared")
         await eventually(lambda: {*first.values, *second.values} >= values, AT_ONCE_S)
-        epochs = first.consumer._tracker._epoch, second.consumer._tracker._epoch
+        before = epochs(first), epochs(second)
         began = time.monotonic()
         await eventually(lambda: time.monotonic() - began > settings.kafka_session_timeout_s / 3, 20)
         assert shared_out(first, second)
-        assert epochs == (first.consumer._tracker._epoch, second.consumer._tracker._epoch), "they do not fight over it"
+        assert before == (epochs(first), epochs(second)), "they do not fight over it"
         marks = await committed(kafka_settings, group, topic, range(PARTITIONS))
         assert sum(marks.values()) == PARTITIONS
     assert "another process has this one's group instance id" in "".join(capfd.readouterr())
+
+
+async def test_a_member_that_stops_before_it_knows_that_it_lost_its_id_leaves_the_other_its_place(
+    kafka_settings: KafkaSettings, publisher: KafkaPublisher, topic: str, group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AsyncExitStack() as stack:
+        async with reading(member(kafka_settings, "a", group, topic)) as first:
+            coordinator = first.consumer._client._coordinator  # type: ignore[union-attr]
+            monkeypatch.setattr(coordinator, "_do_heartbeat", asyncio.Event().wait)
+            second = await stack.enter_async_context(reading(member(kafka_settings, "a", group, topic)))
+        member_id = second.consumer._client._coordinator.member_id  # type: ignore[union-attr]
+        values = await write_to_all(publisher, topic, "after")
+        await eventually(lambda: {*second.values} >= values, AT_ONCE_S)
+        second.finish(*second.fetched)
+
+        async def is_committed() -> bool:
+            return sum((await committed(kafka_settings, group, topic, range(PARTITIONS))).values()) == PARTITIONS
+
+        await eventually(is_committed)
+        assert member_id == second.consumer._client._coordinator.member_id  # type: ignore[union-attr]
+
+
+def epochs(reader: Reader) -> dict[Partition, int]:
+    """They change with every rebalance."""
+    return {at: window.epoch for at, window in reader.consumer._tracker._windows.items()}
 
 
 def shared_out(first: Reader, second: Reader) -> bool:
@@ -120,10 +145,10 @@ def shared_out(first: Reader, second: Reader) -> bool:
 async def test_a_member_that_gives_up_its_first_join_leaves_at_once(
     kafka_settings: KafkaSettings, publisher: KafkaPublisher, topic: str, group: str
 ) -> None:
-    async with reading(KafkaConsumer(named(kafka_settings, "b"), group, [topic], drain_limit_s=60)) as first:
+    async with reading(member(kafka_settings, "b", group, topic, drain_limit_s=60)) as first:
         await write(publisher, topic, b"long", partition=0)
         await eventually(lambda: first.values == [b"long"])
-        joining = asyncio.create_task(KafkaConsumer(named(kafka_settings, "a"), group, [topic]).__aenter__())
+        joining = asyncio.create_task(member(kafka_settings, "a", group, topic).__aenter__())
         await eventually(lambda: not first.consumer.joined, timeout_s=15)
         joining.cancel()
         await asyncio.wait([joining])
@@ -131,6 +156,7 @@ async def test_a_member_that_gives_up_its_first_join_leaves_at_once(
         await eventually(lambda: first.consumer.joined, AT_ONCE_S)
         values = await write_to_all(publisher, topic, "after")
         await eventually(lambda: {*first.values} >= values, AT_ONCE_S)
+        first.finish(*first.fetched)
 
 
 @pytest.mark.parametrize("added", ["while it was away", "after it came back"])
@@ -143,11 +169,11 @@ async def test_a_member_that_took_its_old_place_notices_partitions_that_were_add
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(group_client, "METADATA_MAX_AGE_MS", 500)
-    async with killed(KafkaConsumer(named(kafka_settings, "a"), group, [topic])):
+    async with killed(member(kafka_settings, "a", group, topic)):
         pass
     if added == "while it was away":
         await add_partition(kafka_settings, topic)
-    async with reading(KafkaConsumer(named(kafka_settings, "a"), group, [topic])) as again:
+    async with reading(member(kafka_settings, "a", group, topic)) as again:
         if added == "after it came back":
             await add_partition(kafka_settings, topic)
         await eventually(lambda: len(again.consumer._tracker.partitions()) == PARTITIONS + 1, 15)
@@ -168,10 +194,10 @@ async def test_a_member_that_was_silent_for_a_session_joins_again_under_its_id(
     kafka_settings: KafkaSettings, publisher: KafkaPublisher, topic: str, group: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Given a member that the broker misses
-    settings = named(kafka_settings, "a").model_copy(update={"kafka_session_timeout_s": 6.0})
+    settings = kafka_settings.model_copy(update={"kafka_session_timeout_s": 6.0})
     async with (
-        reading(KafkaConsumer(named(kafka_settings, "b"), group, [topic]), finish_within_s=0.0) as other,
-        reading(KafkaConsumer(settings, group, [topic]), finish_within_s=0.0) as reader,
+        reading(member(kafka_settings, "b", group, topic), finish_within_s=0.0) as other,
+        reading(member(settings, "a", group, topic), finish_within_s=0.0) as reader,
     ):
         coordinator = reader.consumer._client._coordinator  # type: ignore[union-attr]
         with monkeypatch.context() as patching:
