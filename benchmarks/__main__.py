@@ -15,6 +15,7 @@ from benchmarks import (
     one_bad_row,
     poison,
     priority,
+    recovery,
     scaling,
     submit_rate,
     worker_rate,
@@ -32,6 +33,7 @@ MEASUREMENTS = {
     "priority": priority.measure,
     "adaptive": adaptive.measure,
     "scaling": scaling.measure,
+    "recovery": recovery.measure,
     "gpu": gpu.measure,
 }
 

@@ -18,7 +18,7 @@ from penstock.part import POLL_INTERVAL_S, Part
 from penstock.preparing import prepare, settings_in
 from penstock.reaper import Reaper
 from penstock.role import Role
-from penstock.role_environment import role_environment
+from penstock.role_environment import group_instance_id, role_environment
 from penstock.supervisor import Supervisor
 from schemas.errors import PenstockError
 
@@ -133,7 +133,11 @@ class Stack:
         roles = {name: self._gateway(name, port, env) for name, port in self._gateway_ports.items()}
         for name, command in commands.items():
             port = ports[f"{name} health"]
-            own = {"PENSTOCK_HEALTH_HOST": LOOPBACK, "PENSTOCK_HEALTH_PORT": str(port)}
+            own = {
+                "PENSTOCK_HEALTH_HOST": LOOPBACK,
+                "PENSTOCK_HEALTH_PORT": str(port),
+                "PENSTOCK_KAFKA_GROUP_INSTANCE_ID": group_instance_id(self.services.data_dir.path, name),
+            }
             roles[name] = Role(command, name=name, health_port=port, env={**env, **own}, on_line=self._on_line)
         return {name: Part(role, reaper) for name, role in roles.items()}
 

@@ -25,13 +25,14 @@ _INT32: Final = 2**31  # numbers have four bytes in the store
 
 
 class OutRecord(NamedTuple):
-    """A record to be published. `key` decides the partition, unless `partition` does."""
+    """A record to be published. `key` decides the partition, unless `partition` does or `any_partition` will do."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Headers
     partition: int | None = None
+    any_partition: bool = False
 
 
 class LaneJob(Submitted, frozen=True, kw_only=True):
@@ -111,7 +112,7 @@ def lane_record(topic: str, job: LaneJob, source: str) -> OutRecord:
         headers.append(("traceparent", job.traceparent.encode()))
     if job.attempt:
         headers.append((ATTEMPT_HEADER, b"%d" % job.attempt))
-    return OutRecord(topic, key, job.payload.value, headers)
+    return OutRecord(topic, key, job.payload.value, headers, any_partition=True)
 
 
 def read_lane_record(headers: tuple[tuple[str, bytes], ...], value: bytes | None) -> LaneJob:

@@ -165,8 +165,10 @@ class Starts(Protocol):
     What is counted may be lost. It is forgotten by itself long after the last start.
     """
 
-    async def count(self, keys: Sequence[JobKey]) -> Sequence[int]:
-        """Count a start of each job that has none yet. Returns how many each had before, in order.
+    async def count(self, keys: Sequence[JobKey], ended: Sequence[JobKey] = ()) -> Sequence[int]:
+        """Forget the jobs that have `ended`, then count a start of each of the others that has none yet.
+
+        Returns how many each had before, in order.
 
         A job that had some is not counted: it is not to be started in this company.
         """

@@ -55,6 +55,12 @@ async def test_what_the_worker_promises_is_measured(what: str, line: str) -> Non
     assert re.search(line, await run_benchmark(what, "--rounds", "1", "--shorten", "20"))
 
 
+async def test_what_a_killed_part_costs_those_who_wait_is_measured() -> None:
+    output = await run_benchmark("recovery", "--rounds", "1", "--shorten", "20", "--only", "sink")
+
+    assert re.search(r"\| sink \| [\d.]+ .*\| [\d.]+ .*\| [\d.]+ .*\|", output)
+
+
 @pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="there may be a GPU")
 async def test_without_a_gpu_its_measurement_says_why_there_is_none() -> None:
     assert await run_benchmark("gpu") == (

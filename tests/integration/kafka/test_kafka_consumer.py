@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
@@ -89,8 +90,8 @@ async def write_batch(publisher: KafkaPublisher, topic: str, partition: int, *re
     )
     for value, garbled in records:
         batch.append(timestamp=1, key=None, value=value, headers=[(Garbled("x"), b"1")] if garbled else [])
-    assert publisher._producer is not None
-    await (await publisher._producer.send_batch(batch, topic, partition=partition))
+    async with AIOKafkaProducer(**publisher._settings.client_options()) as producer:
+        await (await producer.send_batch(batch, topic, partition=partition))
 
 
 async def test_a_record_that_cannot_be_read_is_handed_out_bare_and_those_behind_it_come(
