@@ -7,15 +7,15 @@ Postgres and Kafka; what was begun is brought to its end behind the answer.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.lane_depth import LaneDepths
 from gateway.leases import Lease
-from gateway.metrics import REPAIRS_GIVEN_UP
+from gateway.repairs import Repairs
 from gateway.settings import GatewaySettings
 from gateway.submit_request import Submit
 from producers.catalog import Catalog
@@ -53,7 +53,6 @@ RECORD_HEADERS_BYTES: Final = 4096
 # A statement on its way to a database that hangs is carried out when that goes on, perhaps behind the withdrawal of
 # what it writes. So much later it has been.
 LATE_WRITE_S: Final = 5.0
-MAX_REPAIRS: Final = 10_000
 # What a job without a row may have of metadata: it travels in the headers of its records.
 MAX_TRAVELLING_METADATA_BYTES: Final = 1024
 
@@ -109,10 +108,9 @@ class Submissions:
         self._publisher = publisher
         self._reader = reader
         self._now = now
-        self._delays = delays
+        self._repairs = Repairs(delays)
         self._answered_within_s = answered_within_s
         self._late_write_s = late_write_s
-        self._running: set[asyncio.Task[None]] = set()  # beside all requests
         self._store_trouble = store_trouble
 
     async def submit(self, submission: Submission) -> Admission:
@@ -135,13 +133,7 @@ class Submissions:
 
     async def drain(self, timeout_s: float | None = None) -> None:
         """Wait until nothing is half done, `timeout_s` seconds at most."""
-        until_s = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
-        while self._running:
-            left_s = None if until_s is None else until_s - asyncio.get_running_loop().time()
-            if left_s is not None and left_s <= 0:
-                log.warning("stopping with submits half done", submits=len(self._running))
-                return
-            await asyncio.wait(self._running, timeout=left_s)
+        await self._repairs.drain(timeout_s)
 
     async def _admit(self, submission: Submission) -> Admission:
         try:
@@ -238,7 +230,7 @@ class Submissions:
             if isinstance(error, asyncio.CancelledError) or (
                 isinstance(error, StoreUnavailable) and error.perhaps_done
             ):
-                self._repair(self._withdraw_twice(job, key))
+                self._repairs.start(self._withdraw_twice(job, key))
             raise
         if admission.replayed:
             self._depths.give_back(lane)
@@ -255,67 +247,29 @@ class Submissions:
             if key is None:
                 await self._publisher.publish(record)
             else:
-                with Lease(lambda: self._start(self._admissions.renew(job, key)), placed.since_s):
+                with Lease(lambda: self._repairs.start(self._admissions.renew(job, key)), placed.since_s):
                     await self._publisher.publish(record)
         except asyncio.CancelledError:
             # The record may be on its way. Two records of one job do no harm: only its first end counts.
             if again:
-                self._repair(self._deliver(submission, placed, payload, again=False))
+                self._repairs.start(self._deliver(submission, placed, payload, again=False))
             raise
         except Exception as error:
             # Also when the outcome is unknown: the caller is told to try again, with the same key under the same id.
             if not isinstance(error, OutcomeUnknown):
                 self._depths.give_back(placed.lane)
-            await self._surely("withdraw", lambda: self._admissions.withdraw(job, key))
+            await self._repairs.surely("withdraw", lambda: self._admissions.withdraw(job, key))
             raise
         if key is not None:
-            await self._surely("confirm", lambda: self._admissions.confirm(admitted, key))
+            await self._repairs.surely("confirm", lambda: self._admissions.confirm(admitted, key))
 
     def _record(self, submission: Submission, lane: Lane, job: Job, payload: Payload) -> OutRecord:
         traceparent, reply_to, written = submission.traceparent, submission.reply_to, submission.written
         sent = lane_job(job, payload, traceparent, reply_to=reply_to, written=written)
         return lane_record(self._lane_topic(lane), sent, SOURCE)
 
-    async def _surely(self, what: str, write: Callable[[], Awaitable[None]]) -> None:
-        """Do `write` now, or keep trying beside the request: its answer does not hang on it."""
-        try:
-            await write()
-        except StoreUnavailable:
-            self._repair(self._until_done(what, write))
-        except asyncio.CancelledError:
-            self._repair(self._until_done(what, write))
-            raise
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # has been seen: nobody waits for it
-
-    def _repair(self, work: Coroutine[Any, Any, None]) -> None:
-        if len(self._running) < MAX_REPAIRS:
-            self._start(work)
-        else:
-            work.close()
-            REPAIRS_GIVEN_UP.labels("crowd").inc()
-
     async def _withdraw_twice(self, job: Job, key: IdempotencyKey | None) -> None:
         """Take back what was perhaps written, and once more: see `LATE_WRITE_S`."""
-        await self._until_done("withdraw", lambda: self._admissions.withdraw(job, key))
+        await self._repairs.until_done("withdraw", lambda: self._admissions.withdraw(job, key))
         await asyncio.sleep(self._late_write_s)
-        await self._until_done("withdraw", lambda: self._admissions.withdraw(job, key))
-
-    async def _until_done(self, what: str, write: Callable[[], Awaitable[None]]) -> None:
-        """However long the store stays away. Nobody else can have been given what is written here: see `Admissions`."""
-        for delay_s in self._delays():
-            try:
-                return await write()
-            except StoreUnavailable:
-                await asyncio.sleep(delay_s)
-        REPAIRS_GIVEN_UP.labels(what).inc()
-        log.warning("the store stayed away for too long", write=what)
-        return None
+        await self._repairs.until_done("withdraw", lambda: self._admissions.withdraw(job, key))

@@ -79,7 +79,13 @@ def listen(host: str, port: int, backlog: int | None = None, *, shared: bool = F
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     both = host == "::" and socket.has_dualstack_ipv6()
-    return socket.create_server((host, port), family=family, backlog=backlog, dualstack_ipv6=both, reuse_port=shared)
+    listener = socket.create_server(
+        (host, port), family=family, backlog=backlog, dualstack_ipv6=both, reuse_port=shared
+    )
+    # asyncio does so for the listeners that it makes itself. What is accepted here inherits it; without, the end of an
+    # answer may wait 40 ms for a client that delays its acknowledgement of the beginning.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 async def _serve_health(checks: Mapping[str, Check], listener: socket.socket) -> None:
