@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import redis.asyncio as redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
@@ -30,13 +31,13 @@ class DedicatedConnection:
         self._clock_s = clock_s
         self._paused_until_s = float("-inf")
         self._one_at_a_time = asyncio.Lock()
-        self._opened: redis.Connection | None = None
+        self._opened: AbstractConnection | None = None
 
     async def __aenter__(self) -> Self:
-        pool = redis.ConnectionPool.from_url(  # it knows how to read the URL
+        pool = AbstractConnectionPool.from_url(  # it knows how to read the URL
             self._url, socket_timeout=None, socket_connect_timeout=self._timeout_s, retry=Retry(NoBackoff(), 0)
         )
-        self._opened = pool.make_connection()  # type: ignore[no-untyped-call]
+        self._opened = pool.connection_class(**pool.connection_kwargs)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -61,11 +62,10 @@ class DedicatedConnection:
             raise StoreUnavailable("Redis is not available") from error
 
 
-async def _exchange(connection: redis.Connection, packed: bytes) -> Any:
+async def _exchange(connection: AbstractConnection, packed: bytes) -> Any:
     """An exchange that is broken off leaves the connection closed: what is answered late must not answer the next."""
     if connection.is_connected and await connection.can_read():  # nothing was asked: it is at its end
         await connection.disconnect(nowait=True)
-    await connection.connect()  # type: ignore[no-untyped-call]
     await connection.send_packed_command(packed, check_health=False)
     return await connection.read_response()
 
