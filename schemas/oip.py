@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import orjson
 
+from schemas.decoder import decoder_of
 from schemas.document import InputDocument, InputTensor, RequestedOutput, read_document, split
 from schemas.errors import InvalidInput
 from schemas.jobs import Payload
@@ -41,6 +42,9 @@ _NOTHING: frozenset[str] = frozenset()
 def parse_request(signature: Signature, payload: Payload) -> InferRequest:
     """Read and check an OIP v2 request. Raises `InvalidInput` naming the field and the rule."""
     try:
+        unpacked = decoder_of(signature.inputs).unpack(payload)
+        if unpacked is not None:
+            return InferRequest(*unpacked)
         head, tail = split(payload)
         return request_of(signature, read_document(head), tail)
     except Exception as error:
