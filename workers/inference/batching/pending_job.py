@@ -1,7 +1,7 @@
 """A job in the worker's hands, and what running it gave."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from schemas.errors import PenstockError
@@ -38,6 +38,10 @@ class PendingJob:
     row_cost: float = 1.0
     held_bytes: int = 0
     state: JobState = JobState.WAITING
+    key: JobKey = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.key = JobKey(self.job.tenant, self.job.id)  # asked for again and again
 
     @property
     def id(self) -> str:
@@ -46,10 +50,6 @@ class PendingJob:
     @property
     def rows(self) -> int:
         return self.request.rows
-
-    @property
-    def key(self) -> JobKey:
-        return JobKey(self.job.tenant, self.job.id)
 
 
 # The outputs of one job's rows, by name, or why there are none.

@@ -160,7 +160,7 @@ class ServedLane:
 
     def over(self, job: PendingJob, now: datetime) -> PenstockError | None:
         """Why the job must not cost anything any more, or None."""
-        return self._decoder.ended(job.job, now)
+        return self._decoder.ended(job.key, job.job.expires_at, now)
 
     def due(self) -> tuple[float, bool] | None:
         """When the next micro-batch is to be formed (seconds), and whether it is full; None where nothing waits."""
