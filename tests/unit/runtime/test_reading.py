@@ -109,8 +109,8 @@ def test_whoever_reads_large_inputs_lets_others_go_first_whatever_session_they_a
     assert nice >= NICENESS
     assert session == pid  # its own
     grouping = Path(f"/proc/{pid}/autogroup")
-    if grouping.exists() and (told := grouping.read_text("ascii")):
-        assert told.endswith(f" nice {NICENESS}\n")
+    if grouping.exists() and os.geteuid() == 0:  # others may write it ten times a second, all together
+        assert grouping.read_text("ascii").endswith(f" nice {NICENESS}\n")
 
 
 async def test_what_an_input_takes_is_held_while_it_is_read() -> None:
