@@ -24,15 +24,13 @@ SMALL_PIXELS: Final = 1024 * 1024
 # Flattened and shrunk at a time; each of them takes some bytes in several forms meanwhile.
 BAND_PIXELS: Final = 512 * 1024
 BAND_PIXEL_BYTES: Final = 24
-# A JPEG of several scans is put together whole, in up to 100 MB, and told at one go, while which no other thread runs.
+# A JPEG of several scans is put together whole, in up to 100 MB.
 MAX_SCANNED_PIXELS: Final = 12 * 1024 * 1024
 # A progressive JPEG has about ten scans. Each goes over all of the pixels, and may be a few bytes long.
 MAX_SCANS: Final = 100
 _SCAN: Final = b"\xff\xda"
 _STORED_BYTES: Final = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}  # a pixel in memory, by Pillow's mode; else 4
 _COEFFICIENT_BYTES: Final = 2
-# Handed to a decoder at a time, while which no other thread runs; a thousand times as much may come of it.
-DECODED_BYTES: Final = 1024
 _JPEG: Final = b"\xff\xd8"
 _ORIENTATION: Final = 0x0112
 # Source: Exif 2.32, tag Orientation; how each is turned upright.
@@ -89,7 +87,6 @@ class Images:
                 if pixels > SMALL_PIXELS:  # of a large JPEG no more is unpacked than shrinks well to the row
                     image.draft(None, (4 * spec.width, 4 * spec.height))
                 self._hold(_peak_bytes(spec, image, pixels if scans > 1 else 0))
-                image.decodermaxblock = DECODED_BYTES
                 image.load()
                 return _row_image(spec, image)
         except PenstockError:

@@ -1,6 +1,7 @@
 """Silent, slow and greedy clients: `python -m tests.acceptance.soak.hostile <port> [kind ...]`, until it is ended.
 
-A program of its own, so that what it costs is not taken for what the gateway takes.
+A program of its own, so that what it costs is not taken for what the gateway takes. `spinning` is no client: it takes a
+processor as nobody else wants it, to tell what the clients' mere presence on this machine costs.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from functools import cache
+from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 from PIL import Image
@@ -23,6 +25,7 @@ MiB: Final = 1024 * 1024
 BODY_BYTES: Final = 4 * MiB - 256
 AGAIN_S: Final = 0.05
 PATIENCE_S: Final = 60.0
+SPINNING: Final = "spinning"
 
 Reader: TypeAlias = asyncio.StreamReader
 Writer: TypeAlias = asyncio.StreamWriter
@@ -176,11 +179,25 @@ def crowd(port: int, names: list[str]) -> Iterator[Awaitable[None]]:
             yield again_and_again(port, KINDS[name])
 
 
+def be_elsewhere() -> None:
+    """Stand for other machines, which take nothing of this one. Linux may share processors out among sessions before
+    it looks at how nice a process is: so this is a session of its own, and nice as a whole."""
+    os.setsid()
+    os.nice(19)
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text("19", "ascii")
+
+
+def spin() -> None:
+    while True:
+        pass
+
+
 async def main(port: int, names: list[str]) -> None:
     await asyncio.gather(*crowd(port, names))
 
 
 if __name__ == "__main__":
-    os.nice(19)  # it stands for machines elsewhere, which take nothing of this one
+    be_elsewhere()
     with suppress(KeyboardInterrupt):
-        asyncio.run(main(int(sys.argv[1]), sys.argv[2:]))
+        spin() if sys.argv[2:] == [SPINNING] else asyncio.run(main(int(sys.argv[1]), sys.argv[2:]))

@@ -1,4 +1,4 @@
-"""Honest clients of one gateway, first alone and then beside hostile ones; what that costs them and the gateway."""
+"""Honest clients of one gateway, first alone and then beside others; what that costs them and the gateway."""
 
 import asyncio
 import os
@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,8 @@ import psutil
 
 from tests.acceptance import digits
 from tests.acceptance.client import client_of
-from tests.waiting import until
+from tests.acceptance.soak.hostile import SPINNING
+from tests.waiting import eventually, until
 
 ROOT: Final = Path(__file__).parents[3]
 MB: Final = 1e6
@@ -27,11 +29,13 @@ LOOKS_A_FAMILY: Final = 10  # for children that have come
 
 @dataclass
 class Honest:
-    """What became of requests that came at a steady rate."""
+    """What became of requests that came at a steady rate, and of the gateway's event loop meanwhile."""
 
     seconds: list[float] = field(default_factory=list)
     told_to_wait: int = 0  # 503 with Retry-After
     failed: list[str] = field(default_factory=list)
+    ran: float = 0.0  # share of the time that the loop's thread had a processor
+    waited: float = 0.0  # and that it waited for one
 
     def ms(self, share: float) -> float:
         """Below which so large a share of the answered requests took, in milliseconds."""
@@ -41,53 +45,67 @@ class Honest:
 
 @dataclass(frozen=True)
 class Report:
+    """`beside`: by whom the honest ones had beside them."""
+
     alone: Honest
-    beside: Honest
+    beside: dict[str, Honest]
     peak_bytes: int
     budget_bytes: int
     cut: dict[str, int]
 
     def lines(self) -> str:
-        rows = [
-            f"{'honest submits':>16} {'answered':>9} {'told to wait':>13} {'failed':>7} {'p50 ms':>8} {'p99 ms':>8}"
-        ]
-        for name, honest in (("alone", self.alone), ("beside hostile", self.beside)):
+        head = (*("answered", "told to wait", "failed", "p50 ms", "p99 ms", "times"), *("loop ran", "waited"))
+        rows = [f"{'honest submits':>16} " + " ".join(f"{each:>8}" for each in head)]
+        for name, seen in {"alone": self.alone, **self.beside}.items():
+            times = seen.ms(0.99) / self.alone.ms(0.99)
             rows.append(
-                f"{name:>16} {len(honest.seconds):>9} {honest.told_to_wait:>13} {len(honest.failed):>7} "
-                f"{honest.ms(0.5):>8.1f} {honest.ms(0.99):>8.1f}"
+                f"{name:>16} {len(seen.seconds):>8} {seen.told_to_wait:>12} {len(seen.failed):>8} {seen.ms(0.5):>8.1f} "
+                f"{seen.ms(0.99):>8.1f} {times:>8.1f} {seen.ran:>8.0%} {seen.waited:>8.0%}"
             )
-        rows.append(f"p99 beside them is {self.beside.ms(0.99) / self.alone.ms(0.99):.1f} times that without them")
         peak, budget = self.peak_bytes / MB, self.budget_bytes / MB
         rows.append(f"the gateway's memory reached {peak:.0f} MB; its budget is {budget:.0f} MB")
         rows.append("cut off: " + ", ".join(f"{reason} {count}" for reason, count in sorted(self.cut.items())))
         return "\n".join(rows)
 
 
-async def run(url: str, *, seconds: float, per_s: float, kinds: Sequence[str] = ()) -> Report:
-    """Besiege the gateway at `url` for so many seconds, with all kinds of hostile clients or those of these names."""
+@dataclass(frozen=True)
+class Stage:
+    """So long beside these: kinds of hostile clients, all for none, or `SPINNING`."""
+
+    name: str
+    seconds: float
+    kinds: Sequence[str] = ()
+
+
+async def run(url: str, *, seconds: float, per_s: float, stages: Sequence[Stage]) -> Report:
+    """Send a gateway honest submits for so many seconds alone, and then in these stages."""
     port = httpx.URL(url).port
     assert port is not None
-    with Memory(port) as memory:
-        alone, beside, metrics = await _besieged_run(url, port, seconds, per_s, kinds)
+    pid = listening_on(port)
+    beside: dict[str, Honest] = {}
+    async with client_of(url, timeout_s=30) as client:
+        with Memory(pid) as memory:
+            await honest(client, pid, 1, per_s)
+            alone = await honest(client, pid, seconds, per_s)
+            for stage in stages:
+                async with besieged(port, stage.kinds):
+                    await honest(client, pid, 1, per_s)
+                    beside[stage.name] = await honest(client, pid, stage.seconds, per_s)
+                await eventually(partial(_is_left_alone, client), timeout_s=60)
+        metrics = (await client.get("/metrics")).text
     budget_bytes = int(figures(metrics, "penstock_memory_budget_bytes")[""])
     return Report(alone, beside, memory.peak_bytes, budget_bytes, cut_off(metrics))
 
 
-async def _besieged_run(
-    url: str, port: int, seconds: float, per_s: float, kinds: Sequence[str]
-) -> tuple[Honest, Honest, str]:
-    async with client_of(url, timeout_s=30) as client:
-        await honest(client, 1, per_s)
-        alone = await honest(client, seconds / 2, per_s)
-        async with besieged(port, kinds):
-            await honest(client, 1, per_s)
-            beside = await honest(client, seconds, per_s)
-        return alone, beside, (await client.get("/metrics")).text
+async def _is_left_alone(client: httpx.AsyncClient) -> bool:
+    """Whether nothing is left to do of what clients that have gone sent."""
+    return not figures((await client.get("/metrics")).text, 'penstock_memory_held_bytes{use="bodies"}')[""]
 
 
-async def honest(client: httpx.AsyncClient, seconds: float, per_s: float) -> Honest:
+async def honest(client: httpx.AsyncClient, gateway: int, seconds: float, per_s: float) -> Honest:
     """Submits at this rate, whatever the answers take."""
     seen = Honest()
+    before = processor_s(gateway)
     body = digits.request(digits.images(1))
     start_s = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
@@ -95,7 +113,15 @@ async def honest(client: httpx.AsyncClient, seconds: float, per_s: float) -> Hon
             due_s = start_s + number / per_s
             await until(due_s)
             tasks.create_task(_submit(client, body, due_s, seen))
+    took_s = time.monotonic() - start_s
+    seen.ran, seen.waited = ((now - then) / took_s for now, then in zip(processor_s(gateway), before, strict=True))
     return seen
+
+
+def processor_s(pid: int) -> tuple[float, float]:
+    """How long a process's first thread has had a processor, and has been fit to run without having one."""
+    ran_ns, waited_ns, _ = Path(f"/proc/{pid}/task/{pid}/schedstat").read_text("ascii").split()
+    return int(ran_ns) / 1e9, int(waited_ns) / 1e9
 
 
 async def _submit(client: httpx.AsyncClient, body: object, due_s: float, seen: Honest) -> None:
@@ -114,30 +140,38 @@ async def _submit(client: httpx.AsyncClient, body: object, due_s: float, seen: H
 
 @asynccontextmanager
 async def besieged(port: int, kinds: Sequence[str]) -> AsyncIterator[None]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.acceptance.soak.hostile", str(port), *kinds), cwd=ROOT
-    )
+    command = (sys.executable, "-m", "tests.acceptance.soak.hostile", str(port), *kinds)
+    count = (os.cpu_count() or 1) if kinds == [SPINNING] else 1
+    processes = [await asyncio.create_subprocess_exec(*command, cwd=ROOT) for _ in range(count)]
     try:
         yield
-        assert process.returncode is None, "the hostile clients gave up"
+        assert all(each.returncode is None for each in processes), "the hostile clients gave up"
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        for each in processes:
+            if each.returncode is None:
+                each.kill()
+            await each.wait()
+
+
+def listening_on(port: int) -> int:
+    """The process that does."""
+    (pid,) = {
+        each.pid
+        for each in psutil.net_connections("tcp")
+        if each.status == psutil.CONN_LISTEN and each.laddr[1:] == (port,) and each.pid
+    }
+    return pid
 
 
 class Memory:
     """The most that the process behind a port and its children hold at one moment, looked at every 20 ms.
 
     The peaks that the kernel keeps for each process are of different moments: what one gives back, another may take.
+    Programs and libraries, which all of them map, are there once: they are counted with the first.
     """
 
-    def __init__(self, port: int) -> None:
-        (self._pid,) = {
-            each.pid
-            for each in psutil.net_connections("tcp")
-            if each.status == psutil.CONN_LISTEN and each.laddr[1:] == (port,) and each.pid
-        }
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
         self.peak_bytes = 0
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="memory", daemon=True)
@@ -157,14 +191,17 @@ class Memory:
             if looks % LOOKS_A_FAMILY == 0:
                 family = [self._pid, *(child.pid for child in psutil.Process(self._pid).children(recursive=True))]
             looks += 1
-            self.peak_bytes = max(self.peak_bytes, sum(_resident_bytes(each) for each in family))
+            held = [_resident_bytes(each) for each in family]
+            self.peak_bytes = max(self.peak_bytes, sum(own for own, _ in held) + held[0][1])
 
 
-def _resident_bytes(pid: int) -> int:
+def _resident_bytes(pid: int) -> tuple[int, int]:
+    """What a process has of its own, and what others may map, too."""
     try:
-        return int(Path(f"/proc/{pid}/statm").read_text("utf-8").split()[1]) * PAGE_BYTES
+        _, resident, shared, *_ = map(int, Path(f"/proc/{pid}/statm").read_text("ascii").split())
     except (FileNotFoundError, ProcessLookupError):  # it has ended
-        return 0
+        return 0, 0
+    return (resident - shared) * PAGE_BYTES, shared * PAGE_BYTES
 
 
 def figures(metrics: str, name: str) -> dict[str, float]:

@@ -3,15 +3,16 @@
 import asyncio
 import gc
 import os
+import pickle
 import signal
-import threading
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runtime.apart import Apart
+from runtime.apart import NICENESS, Apart
 from runtime.budget import MemoryBudget
 from runtime.reading import INLINE_BYTES, INLINE_IMAGE_BYTES, READ_FACTOR, InputReader
 from schemas.errors import InvalidInput, PayloadTooLarge, Unavailable
@@ -30,7 +31,19 @@ def where(*image_bytes_and_hold: Any) -> str:
     *image_bytes, hold = image_bytes_and_hold
     for each in image_bytes:
         hold(each)
-    return threading.current_thread().name.partition("_")[0] if os.getpid() == HOME else "apart"
+    return "here" if os.getpid() == HOME else "apart"
+
+
+def who(_hold: Hold) -> tuple[int, int, int]:
+    """The process that reads, how nice it is, and its session."""
+    return os.getpid(), os.getpriority(os.PRIO_PROCESS, 0), os.getsid(0)
+
+
+def no_room(_payload_bytes: int) -> None:
+    raise Unavailable("no room")
+
+
+def no_limit(_payload_bytes: int) -> None: ...
 
 
 def refuse(_hold: Hold) -> None:
@@ -61,33 +74,43 @@ class Watched(MemoryBudget):
         return taken
 
 
-HERE = threading.current_thread().name
 # Of the process that runs the tests; the other imports this module, too.
 HOME = int(os.environ.setdefault("READING_TEST_HOME", str(os.getpid())))
 
 
 @pytest.mark.parametrize(
-    ("payload_bytes", "image_bytes", "thread"),
+    ("payload_bytes", "image_bytes", "place"),
     [
-        (INLINE_BYTES, 0, HERE),
-        (INLINE_BYTES, INLINE_IMAGE_BYTES, HERE),
-        (INLINE_BYTES, INLINE_IMAGE_BYTES + 1, "images"),
-        (INLINE_BYTES, (INLINE_IMAGE_BYTES // 2, INLINE_IMAGE_BYTES // 2, 1), "images"),
+        (INLINE_BYTES, 0, "here"),
+        (INLINE_BYTES, INLINE_IMAGE_BYTES, "here"),
+        (INLINE_BYTES, INLINE_IMAGE_BYTES + 1, "apart"),
+        (INLINE_BYTES, (INLINE_IMAGE_BYTES // 2, INLINE_IMAGE_BYTES // 2, 1), "apart"),
         (INLINE_BYTES + 1, 0, "apart"),
-        (INLINE_BYTES + 1, INLINE_IMAGE_BYTES + 1, "images"),
+        (INLINE_BYTES + 1, INLINE_IMAGE_BYTES + 1, "apart"),
     ],
 )
-async def test_what_takes_long_is_read_beside_the_loop(payload_bytes: int, image_bytes: Any, thread: str) -> None:
+async def test_what_takes_long_is_read_beside_the_loop(payload_bytes: int, image_bytes: Any, place: str) -> None:
     budget = MemoryBudget(200 * MIB)
     reader = InputReader(budget)
     images = image_bytes if isinstance(image_bytes, tuple) else (image_bytes,)
-    assert await reader.run(payload_bytes, partial(where, *images)) == thread
+    assert await reader.run(payload_bytes, partial(where, *images)) == place
     assert budget.held_bytes == 0
 
 
-async def test_a_file_that_is_an_image_goes_to_their_threads_at_once() -> None:
-    reader = InputReader(MemoryBudget(MIB))
-    assert await reader.run(INLINE_BYTES + 1, where, is_image=True) == "images"
+async def test_images_and_other_inputs_do_not_wait_for_each_other() -> None:
+    reader = InputReader(MemoryBudget(200 * MIB))
+    (values, *_), (image, *_) = [await reader.run(INLINE_BYTES + 1, who, is_image=each) for each in (False, True)]
+    assert HOME != values != image != HOME
+
+
+def test_whoever_reads_large_inputs_lets_others_go_first_whatever_session_they_are_of() -> None:
+    apart = Apart()
+    pid, nice, session = apart.call(who, no_limit)
+    assert nice >= NICENESS
+    assert session == pid  # its own
+    grouping = Path(f"/proc/{pid}/autogroup")
+    if grouping.exists() and os.geteuid() == 0:  # others may write it ten times a second, all together
+        assert grouping.read_text("ascii").endswith(f" nice {NICENESS}\n")
 
 
 async def test_what_an_input_takes_is_held_while_it_is_read() -> None:
@@ -132,6 +155,29 @@ async def test_what_reading_raises_is_raised(payload_bytes: int) -> None:
     assert budget.held_bytes == 0
 
 
+async def test_images_among_large_values_take_what_was_set_apart_for_these_first() -> None:
+    budget = Watched(READ_FACTOR * MIB)
+    assert await InputReader(budget).run(MIB, partial(where, 20 * MIB, 20 * MIB)) == "apart"
+    assert budget.most_bytes == READ_FACTOR * MIB
+    assert budget.held_bytes == 0
+
+
+async def test_an_input_that_there_was_no_room_for_leaves_the_reader_fit_for_the_next() -> None:
+    apart = Apart()
+    read = partial(where, 1)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="no room"):
+            apart.call(read, no_room)
+        assert apart.call(read, no_limit) == "apart"
+
+
+async def test_what_cannot_be_sent_to_the_reader_leaves_it_fit_for_the_next() -> None:
+    apart = Apart()
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        apart.call(lambda _: None, no_limit)
+    assert apart.call(who, no_limit)
+
+
 async def test_an_input_that_kills_its_reader_costs_nobody_else_anything() -> None:
     reader = InputReader(MemoryBudget(200 * MIB))
     with pytest.raises(Unavailable):
@@ -142,11 +188,11 @@ async def test_an_input_that_kills_its_reader_costs_nobody_else_anything() -> No
 async def test_who_waits_for_a_reader_that_hangs_is_told_in_time_and_the_next_is_read() -> None:
     budget = MemoryBudget(200 * MIB)
     reader = InputReader(budget, patience_s=0.2)
-    reader._apart = Apart(longest_s=1)
+    apart = reader._inputs.apart = Apart(longest_s=1)
     with pytest.raises(Unavailable, match="try again"):
         await reader.run(INLINE_BYTES + 1, hang)
     await eventually(lambda: budget.held_bytes == 0)  # it was ended
-    reader._patience_s, reader._apart._longest_s = None, 60
+    reader._patience_s, apart._longest_s = None, 60
     assert await reader.run(INLINE_BYTES + 1, where) == "apart"
 
 
@@ -156,7 +202,7 @@ async def test_what_is_printed_while_reading_is_no_answer() -> None:
 
 async def test_the_reader_ends_when_its_owner_does() -> None:
     apart = Apart()
-    assert apart.call(partial(where, None)) == "apart"
+    assert apart.call(where, no_limit) == "apart"
     process = apart._process
     assert process is not None
     assert process.poll() is None
@@ -169,9 +215,9 @@ async def test_the_reader_ends_when_its_owner_does() -> None:
 async def test_raw_numbers_need_no_other_process(datatype: Any, thread: str, monkeypatch: pytest.MonkeyPatch) -> None:
     threads = ["loop"]
 
-    def call(_self: Apart, work: Callable[[], Any]) -> Any:
+    def call(_self: Apart, work: Callable[[Hold], Any], hold: Hold) -> Any:
         threads.append("apart")
-        return work()
+        return work(hold)
 
     monkeypatch.setattr(Apart, "call", call)
     head = b'{"inputs":[{"name":"x","datatype":"%b","shape":[%d],"parameters":{"binary_data_size":%d}}]}'

@@ -2,7 +2,7 @@
 
 import io
 import zlib
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from schemas.errors import InvalidInput, PayloadTooLarge, Unavailable
-from schemas.images import DECODED_BYTES, MAX_PIXELS, MAX_SCANNED_PIXELS, MAX_SCANS, MAX_SIDE, Images
+from schemas.images import MAX_PIXELS, MAX_SCANNED_PIXELS, MAX_SCANS, MAX_SIDE, Images
 from schemas.signature import ImageSpec
 from tests.unit.schemas.reading import image_to_row
 
@@ -195,32 +195,6 @@ def test_a_jpeg_that_is_put_together_from_scans_has_a_smaller_limit() -> None:
                 image_to_row(spec, file.getvalue())
         else:
             image_to_row(spec, file.getvalue())
-
-
-@pytest.mark.parametrize("mode", ["L", "LA", "I;16"])
-def test_a_decoder_never_works_long_at_one_go(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
-    """No other thread runs while it does. How long goes by how much it is given."""
-    given_bytes: list[int] = []
-    make = Image._getdecoder
-
-    def noted(*args: Any) -> Any:
-        decoder = make(*args)
-
-        class Noted:
-            def decode(self, data: bytes) -> Any:
-                given_bytes.append(len(data))
-                return decoder.decode(data)
-
-            def __getattr__(self, name: str) -> Any:
-                return getattr(decoder, name)
-
-        return Noted()
-
-    monkeypatch.setattr(Image, "_getdecoder", noted)
-    file = encoded(Image.new(mode, (2000, 2000)))
-    image_to_row(gray(), file)
-    assert given_bytes
-    assert max(given_bytes) <= 2 * DECODED_BYTES
 
 
 def test_a_jpeg_of_endless_scans_is_refused() -> None:
