@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from schemas.errors import InvalidInput, JobError, ModelUnavailable, OutOfMemory, PenstockError, TransientFailure
+from workers.inference.execution.bad_rows import BadRows
 
 # Of a process that ends since its device failed.
 DEVICE_FAILED_STATUS: Final = 3
@@ -35,11 +36,13 @@ class DeviceFailed(Exception):
 
 
 class Failure(NamedTuple):
-    """`error` is what a client may be told. `too_large`: the device had no room for so much at once."""
+    """`error` is what a client may be told. `too_large`: the device had no room for so much at once. `bad_rows` are
+    those that the model has named, of several jobs."""
 
     scope: Scope
     error: PenstockError
     too_large: bool = False
+    bad_rows: BadRows | None = None
 
     @property
     def may_pass_in_parts(self) -> bool:
@@ -59,6 +62,9 @@ def failure_of(raised: BaseException, *, alone: bool) -> Failure:
     """
     shared = Scope.ROW if alone else Scope.MICRO_BATCH
     match raised:
+        case BadRows():
+            first = failure_of(raised.first_error, alone=alone)
+            failure = first if alone else Failure(shared, first.error, bad_rows=raised)
         case DeviceFailed():
             failure = Failure(Scope.DEVICE, TransientFailure("the device failed"))
         case ModelUnavailable():
