@@ -28,7 +28,10 @@ class Models:
     def workloads(self) -> list[str]:
         """The names of the workloads that are asked for and whose model is there."""
         there = [name for name, workload in WORKLOADS.items() if workload.model in self]
-        return [name for name in there if name.startswith(self._only)]
+        return [name for name in there if self.wants(name)]
+
+    def wants(self, name: str) -> bool:
+        return name.startswith(self._only)
 
     @staticmethod
     def free_port() -> int:

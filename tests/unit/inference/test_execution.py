@@ -35,7 +35,7 @@ from workers.inference.batching.padding import FollowingOutput, PaddedInput, Pad
 from workers.inference.batching.pending_job import PendingJob, RunResult
 from workers.inference.batching.ragged_rows import Rows
 from workers.inference.execution.bad_rows import BadRows
-from workers.inference.execution.execution import HALVING_RUNS, Execution
+from workers.inference.execution.execution import DIVIDING_RUNS, Execution
 from workers.inference.execution.failures import DeviceFailed
 from workers.inference.execution.runner import Model, Runner
 
@@ -342,7 +342,7 @@ def test_halving_that_takes_too_long_leaves_the_undecided_for_later(monkeypatch:
     outcomes = run(model, items([1] * 64))
 
     # Then those that ran alone fail, and the others are tried again
-    assert len(model.batches) <= HALVING_RUNS + 1
+    assert len(model.batches) <= DIVIDING_RUNS + 1
     alone = {int(batch[0]) for batch in model.batches if len(batch) == 1}
     assert alone
     for number, outcome in enumerate(outcomes):

@@ -35,10 +35,10 @@ from workers.inference.execution.runner import Runner
 
 log = get_logger(__name__)
 
-# What halving may cost in failed runs: so many of the longest, or so many seconds. To find one or two culprits costs
+# What dividing may cost in failed runs: so many of the longest, or so many seconds. To find one or two culprits costs
 # less. Jobs that are undecided by then are tried again later, in other company.
-HALVING_RUNS: Final = 16
-HALVING_S: Final = 10.0
+DIVIDING_RUNS: Final = 16
+DIVIDING_S: Final = 10.0
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class Execution:
         self._stacked = stacked
         self._taken_out: dict[int, PenstockError] = {}
         self._begun = False
-        self._budget_s = HALVING_S
+        self._budget_s = DIVIDING_S
         self._no_room: list[tuple[Sequence[int], Run]] = []
         self._raised: BaseException | None = None
         self._namings = Namings()
@@ -95,12 +95,13 @@ class Execution:
     def _attempt(self, jobs: Sequence[int]) -> Steps[Sequence[RunResult] | Failure]:
         if self._all_over(jobs):
             return self._ends(jobs, {})
+        self.account.in_pieces |= len(jobs) < len(self._jobs)
         yield from self._turn()
         wanted = [index for index in jobs if index not in self._taken_out]
         if not wanted:
             return self._ends(jobs, {})
         if self.account.failed_s > self._budget_s:
-            return Failure(Scope.MOMENT, TransientFailure("the micro-batch failed, and halving it took too long"))
+            return Failure(Scope.MOMENT, TransientFailure("the micro-batch failed, and dividing it took too long"))
         answer = yield from self._run_together(wanted)
         if isinstance(answer, Failure):
             return answer
@@ -224,7 +225,7 @@ class Execution:
                 self.account.runs.append(run)
                 return outputs
         self.account.failed_s += run.seconds
-        self._budget_s = max(self._budget_s, HALVING_RUNS * run.seconds)
+        self._budget_s = max(self._budget_s, DIVIDING_RUNS * run.seconds)
         if outputs.too_large:
             self._no_room.append((jobs, run))
         return outputs

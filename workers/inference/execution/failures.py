@@ -1,14 +1,14 @@
-"""What a failure of a run says, and about what. The one place that decides it; halving, retries, readiness and the size
+"""What a failure of a run says, and about what. The one place that decides it; dividing, retries, readiness and the size
 of micro-batches follow. Pure.
 
 | scope | what failed | what follows |
 | --- | --- | --- |
 | row | a job that ran alone | it ends as failed |
-| micro_batch | jobs that ran together, for a reason that one of them may carry | they are halved |
+| micro_batch | jobs that ran together, for a reason that one of them may carry | they are divided |
 | model | the version in this process | its jobs are tried again later; it leaves service |
 | device | the device or its context in this process | nothing is decided: the process ends, its jobs come again |
 | process | the memory of the host | smaller parts may pass: they are halved, and no size is learned from it |
-| moment | something that passes by itself | its jobs are tried again later, and nothing is halved |
+| moment | something that passes by itself | its jobs are tried again later, and nothing is divided |
 """
 
 from enum import StrEnum

@@ -22,7 +22,7 @@ TRIES_AT_ONCE: Final = 3
 
 
 class IsolatedBackend:
-    """`Backend` in another process. Its death costs the micro-batch that it ran, which the runner then halves.
+    """`Backend` in another process. Its death costs the micro-batch that it ran, which is then divided.
 
     A child that ends is replaced at once, and the next run waits until the new one has loaded the model. There is a
     child that has loaded it, or one that loads it, or none: then the next run starts one.
