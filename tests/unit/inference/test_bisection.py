@@ -117,6 +117,18 @@ def test_where_nobody_is_bad_alone_the_parts_of_a_failed_run_pass() -> None:
     assert isolated(64, attempt) == answers(range(64))
 
 
+def test_one_that_has_to_wait_alone_lets_the_others_run() -> None:
+    def attempt(items: Sequence[int]) -> Steps[Answer]:
+        yield
+        if list(items) == [0]:
+            return Failure(Scope.MOMENT, TransientFailure("away"))
+        return Failure(Scope.MICRO_BATCH, JobError("bad")) if 0 in items else answers(items)
+
+    away, *others = isolated(8, attempt)
+    assert isinstance(away, Failure)
+    assert others == answers(range(8))[1:]
+
+
 def test_what_cannot_be_decided_any_more_ends_all_that_have_no_end_yet() -> None:
     # Given a culprit, and a service that goes away when it has been found
     model, away = Model(frozenset({0})), Failure(Scope.MOMENT, TransientFailure("away"))

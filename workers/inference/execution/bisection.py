@@ -30,7 +30,7 @@ def isolate(items: Sequence[T], attempt: "Attempt[T, R]", sizes: PieceSizes) -> 
 
     No item fails because of what others did: where a run failed for a reason that no single item carries, every item
     ends up with a run of its own or with others, and passes. Only a failure of which no part may pass is everybody's
-    who has no end yet.
+    who has no end yet, where several ran: each would wait for it anew.
     """
     ends: list[R | Failure] = []
     failing = 0  # so many of the next are known to fail together
@@ -44,14 +44,15 @@ def isolate(items: Sequence[T], attempt: "Attempt[T, R]", sizes: PieceSizes) -> 
             ends += answer
             sizes.good += size
             failing = max(0, failing - size)
-        elif not answer.may_pass_in_parts and answer.scope is not Scope.ROW:
-            ends += [answer] * (len(items) - start)
-        elif size == 1 or not answer.may_pass_in_parts:
+        elif size > 1 and answer.may_pass_in_parts:
+            if answer.no_room:
+                room_ends.append(start + size // 2)
+            else:
+                failing = size
+        elif size == 1 or answer.scope is Scope.ROW:
             ends += [answer] * size
-            sizes.bad += not answer.no_room
+            sizes.bad += answer.scope is Scope.ROW and not answer.no_room
             failing = 0
-        elif answer.no_room:
-            room_ends.append(start + size // 2)
         else:
-            failing = size
+            ends += [answer] * (len(items) - start)
     return ends

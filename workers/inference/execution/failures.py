@@ -1,5 +1,5 @@
-"""What a failure of a run says, and about what. The one place that decides it; dividing, retries, readiness and the size
-of micro-batches follow. Pure.
+"""What a failure of a run says, and about what. The one place that decides it; dividing, retries, readiness and the
+size of micro-batches follow. Pure.
 
 | scope | what failed | what follows |
 | --- | --- | --- |
