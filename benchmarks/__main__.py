@@ -9,6 +9,7 @@ import uvloop
 
 from benchmarks import (
     adaptive,
+    division,
     gpu,
     latency,
     mixed_lengths,
@@ -30,6 +31,7 @@ MEASUREMENTS = {
     "bad-row": one_bad_row.measure,
     "mixed-lengths": mixed_lengths.measure,
     "poison": poison.measure,
+    "division": division.measure,
     "priority": priority.measure,
     "adaptive": adaptive.measure,
     "scaling": scaling.measure,

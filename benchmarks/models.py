@@ -33,7 +33,10 @@ class Models:
 
     def only(self, names: Sequence[str]) -> list[str]:
         """Those that are asked for."""
-        return [name for name in names if name.startswith(self._only)]
+        return [name for name in names if self.wants(name)]
+
+    def wants(self, name: str) -> bool:
+        return name.startswith(self._only)
 
     @staticmethod
     def free_port() -> int:

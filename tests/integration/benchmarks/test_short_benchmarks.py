@@ -47,6 +47,7 @@ async def test_durable_submits_are_counted_in_postgres_and_kafka() -> None:
     ("what", "line"),
     [
         ("poison", r"\| lookup .*\| [\d,.]+ .*\| [\d.]+ \| [\d,.]+ .*\| [\d.]+ \|"),
+        ("division", r"\| 10\.0% \| [\d.]+ .*\| [\d.]+ \|"),
         ("priority", r"\| under a bulk backlog \| [\d.]+ .*\| [\d.]+ .*\| [\d.]+ \|"),
         ("scaling", r"\| 2 \| [\d,.]+ .*\| [\d,.]+ \| [\d.]+ \|"),
     ],

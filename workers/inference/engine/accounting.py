@@ -27,7 +27,7 @@ class DeviceAccounting:
         as well: for a model of microseconds that is most of it, and a reason for larger micro-batches."""
         around_s = max(0.0, turn_s - account.model_s) if len(account.runs) == 1 else 0.0
         for run in account.runs:
-            if account.failed_s:
+            if account.failed_s or account.in_pieces:
                 self._sizer.observe_part(run.cost, run.seconds)
             else:
                 self._sizer.observe(run.rows, run.cost, run.seconds + around_s)

@@ -2,7 +2,7 @@
 
 One run of the model is made at a time, and at most one more micro-batch is formed and prepared behind it, which live
 ones may overtake if it is bulk: what is formed can no longer be chosen. Completing overlaps with the next run, within
-bounds. A micro-batch of several runs (a large job, a failed one in halves) is paused between them, and is then one of
+bounds. A micro-batch of several runs (a large job, a failed one in pieces) is paused between them, and is then one of
 those to be chosen among.
 """
 
