@@ -1,6 +1,7 @@
 """Request bodies: counted as they arrive, and unpacked with size, ratio and parts capped."""
 
 import asyncio
+import io
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -78,17 +79,18 @@ def _coding(encoding: bytes) -> bytes:
 
 
 async def _read_on(first: bytes, receive: Receive, limit_bytes: int, held: Holding) -> bytes:
-    body = bytearray(first)
+    body = io.BytesIO()  # gives what was written without another copy of it
+    body.write(first)
     more = True
     while more:
-        if len(body) > limit_bytes:
+        if body.tell() > limit_bytes:
             raise _too_large(limit_bytes)
         message = await receive()
         chunk = _chunk(message)
         held.grow(len(chunk))
-        body += chunk
+        body.write(chunk)
         more = message.get("more_body", False)
-    return bytes(body)
+    return body.getvalue()
 
 
 def _chunk(message: Message) -> bytes:

@@ -83,32 +83,24 @@ class Connections:
         self.budget = budget
         self.render = render
         self._open: Collection[Connection] = ()
-        # Those without a whole request: silent ones, idle ones, and those still sending. The longest so first.
-        self._waiting: OrderedDict[Connection, None] = OrderedDict()
+        # Those without a whole request: silent ones, idle ones, and those still sending. The longest so first. Each
+        # connection enters itself, and leaves when its request is whole or it is gone.
+        self.waiting: OrderedDict[Connection, None] = OrderedDict()
         budget.hold("connections").grow(limits.connections * CONNECTION_BYTES)
 
     def admit(self, connection: Connection, among: "set[Connection]") -> bool:
         """Whether there is a place among those that are open. One that has waited for the longest gives its own."""
         self._open = among
-        self._waiting[connection] = None
+        self.waiting[connection] = None
         while len(among) > self.limits.connections:
-            longest = next(iter(self._waiting))
-            self._waiting.pop(longest)
+            longest = next(iter(self.waiting))
+            self.waiting.pop(longest)
             if longest is connection:
                 return False
             among.discard(longest)
             CUT.labels("gave_way").inc()
             longest.give_way()
         return True
-
-    def waits(self, connection: Connection) -> None:
-        """It has no whole request, from now on."""
-        self._waiting[connection] = None
-        self._waiting.move_to_end(connection)
-
-    def works(self, connection: Connection) -> None:
-        """A request of it is whole and being answered, or it is gone."""
-        self._waiting.pop(connection, None)
 
     def sweep(self, now_s: float) -> None:
         for connection in tuple(self._open):

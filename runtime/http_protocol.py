@@ -48,20 +48,16 @@ class CountedFlow(FlowControl):
         super().__init__(transport)
         self._unread = unread
         self._pipeline = pipeline
-        self._unread_bytes = 0
-
-    def arrived(self, body_bytes: int) -> None:
-        """Raises `Unavailable`."""
-        self._unread_bytes += body_bytes
-        if self._unread_bytes > UNCOUNTED_BYTES:
-            self._unread.resize(self._unread_bytes)
+        self.unread_bytes = 0
 
     def resume_reading(self) -> None:
         if self._pipeline:  # requests wait already: their bodies stay, and no more are read
             return
-        self._unread_bytes = 0
-        self._unread.release()
-        super().resume_reading()
+        self.unread_bytes = 0
+        if self._unread.held_bytes:
+            self._unread.release()
+        if self.read_paused:
+            super().resume_reading()
 
 
 class OneWrite:
@@ -100,10 +96,13 @@ class OneWrite:
 class LimitedProtocol(HttpToolsProtocol):
     """One connection. Whatever a client does, it holds a bounded number of bytes for a bounded time."""
 
+    flow: CountedFlow
+
     def __init__(self, connections: Connections, **given: Any) -> None:
         super().__init__(**given)
         self._connections = connections
         self._limits = connections.limits
+        self._waiting = connections.waiting
         budget = connections.budget
         self._heads, self._unread, self._unsent = budget.hold("heads"), budget.hold("unread"), budget.hold("unsent")
         self._awaited = Awaited.REQUEST
@@ -136,12 +135,12 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._deaf = True
-        self._connections.works(self)
+        self._waiting.pop(self, None)
         for holding in (self._heads, self._unread, self._unsent):
             holding.release()
 
     def data_received(self, data: bytes) -> None:
-        if not self._hears():
+        if self._deaf:
             self._discard(len(data), LINGER_BYTES)
         elif len(data) <= PIECE_BYTES and not self.pipeline:
             self._feed(data)
@@ -149,16 +148,23 @@ class LimitedProtocol(HttpToolsProtocol):
             self._feed_pieces(memoryview(data))
 
     def _feed_pieces(self, data: memoryview) -> None:
-        for start in range(0, len(data), PIECE_BYTES):
+        while data and not self._deaf:
             if self.pipeline:  # requests wait already; no more are parsed until they have had their turn
-                self._rest = data[start:]
-                self._count_unread(len(self._rest))
+                self._rest = data
+                self.flow.unread_bytes += len(data)
+                self._count_unread()
                 return
-            self._feed(data[start : start + PIECE_BYTES])
+            piece_bytes = max(PIECE_BYTES, self._announced_bytes())
+            self._feed(data[:piece_bytes])
+            data = data[piece_bytes:]
+
+    def _announced_bytes(self) -> int:
+        """How much of a body is to come, where its length was told: there is nothing in it to stop at."""
+        if self._awaited is not Awaited.BODY:
+            return 0
+        return int(next((value for name, value in self.headers if name == b"content-length"), 0)) - self._body_bytes
 
     def _feed(self, data: bytes | memoryview) -> None:
-        if not self._hears():
-            return
         before = self._awaited
         self._frame_bytes += len(data)
         try:
@@ -168,14 +174,15 @@ class LimitedProtocol(HttpToolsProtocol):
             return
         except httptools.HttpParserError:
             self._refuse("malformed", RequestError("The request is not valid HTTP/1.1."))
-        if not self._hears():
+        if self._deaf:
             return
         if self._frame_bytes > UNCOUNTED_HEAD_BYTES or len(self.headers) > MAX_HEADERS:
             self._count_frame()
         if self._awaited is not before:
             self._since_s = self.loop.time()
             if self._awaited is not Awaited.REQUEST:
-                self._connections.waits(self)
+                self._waiting[self] = None
+                self._waiting.move_to_end(self)
 
     def _pass_over_upgrade(self, rest: bytes) -> None:
         """Of a request to speak another protocol from now on the parser leaves the body unread. We speak none, and
@@ -210,9 +217,10 @@ class LimitedProtocol(HttpToolsProtocol):
         self._discarded_bytes = 0
 
     def on_headers_complete(self) -> None:
-        if not self._hears() or self.parser.should_upgrade():
+        if self._deaf or self.parser.should_upgrade():
             return
-        unusual = self._frame_bytes > UNCOUNTED_HEAD_BYTES or len(self.headers) > MAX_HEADERS or not self._is_done
+        waits_for_its_turn = self._used and not self.cycle.response_complete
+        unusual = self._frame_bytes > UNCOUNTED_HEAD_BYTES or len(self.headers) > MAX_HEADERS or waits_for_its_turn
         if unusual and not self._head_fits():
             return
         super().on_headers_complete()
@@ -222,27 +230,30 @@ class LimitedProtocol(HttpToolsProtocol):
         self._body_bytes = 0
 
     def on_body(self, body: bytes) -> None:
-        if not self._hears():
+        if self._deaf:
             return
-        self._frame_bytes -= len(body)
-        self._body_bytes += len(body)
+        body_bytes = len(body)
+        self._frame_bytes -= body_bytes
+        self._body_bytes += body_bytes
         super().on_body(body)
         if self.cycle.response_complete:
-            self._discard(len(body), DRAIN_BYTES)
-        else:
-            self._count_unread(len(body))
+            self._discard(body_bytes, DRAIN_BYTES)
+            return
+        self.flow.unread_bytes += body_bytes
+        if self.flow.unread_bytes > UNCOUNTED_BYTES:
+            self._count_unread()
 
     def on_chunk_complete(self) -> None:
         self._frame_bytes = max(0, self._frame_bytes - CHUNK_FRAME_BYTES)
 
     def on_message_complete(self) -> None:
-        if not self._hears() or self.parser.should_upgrade():
+        if self._deaf or self.parser.should_upgrade():
             return
         super().on_message_complete()
         self._awaited = Awaited.REQUEST
         self._frame_bytes = 0
         if not self.cycle.response_complete:
-            self._connections.works(self)
+            self._waiting.pop(self, None)
 
     # From the application
 
@@ -255,7 +266,8 @@ class LimitedProtocol(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         else:
             self._last_head_bytes = 0
-            self._connections.waits(self)
+            self._waiting[self] = None
+            self._waiting.move_to_end(self)
             self._since_s = self.loop.time()
         if self._heads.held_bytes and not self.pipeline:
             self._whole_heads_bytes = self._last_head_bytes
@@ -301,9 +313,6 @@ class LimitedProtocol(HttpToolsProtocol):
         self._deaf = True
         self.transport.abort()
 
-    def _hears(self) -> bool:
-        return not self._deaf
-
     @property
     def _is_done(self) -> bool:
         """Nothing is owed to the client."""
@@ -318,7 +327,7 @@ class LimitedProtocol(HttpToolsProtocol):
             self._last_head_bytes = HEAD_FACTOR * size + PIPELINED_BYTES
             self._whole_heads_bytes += self._last_head_bytes
             self._count_heads()
-        return self._hears()
+        return not self._deaf
 
     def _count_frame(self) -> None:
         """Of a head that is not whole yet, or of what stands around a body's chunks."""
@@ -333,9 +342,9 @@ class LimitedProtocol(HttpToolsProtocol):
         if self._discarded_bytes > limit_bytes:
             self._cut("not_heard")
 
-    def _count_unread(self, more_bytes: int) -> None:
+    def _count_unread(self) -> None:
         try:
-            self.flow.arrived(more_bytes)  # type: ignore[attr-defined]
+            self._unread.resize(self.flow.unread_bytes)
         except Unavailable as error:
             self._refuse("no_memory", error)
 

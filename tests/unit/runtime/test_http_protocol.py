@@ -308,14 +308,17 @@ async def test_a_large_head_is_counted_for_as_long_as_its_request_lasts() -> Non
         assert house.held_bytes == 0
 
 
-async def test_of_many_pipelined_requests_few_are_parsed_at_a_time_and_all_are_answered() -> None:
+@pytest.mark.parametrize("body_bytes", [0, 100_000])
+async def test_of_many_pipelined_requests_few_are_parsed_at_a_time_and_all_are_answered(body_bytes: int) -> None:
     requests = 10_000
+    first = POST + b"Content-Length: %d\r\n\r\n" % body_bytes + b"x" * body_bytes
     async with http_house(spare_bytes=3 * MiB) as house:
         house.go.clear()
         peer = await house.connect()
-        sending = asyncio.create_task(peer.send(GET * requests))
+        sending = asyncio.create_task(peer.send(first + GET * requests))
         await eventually(lambda: house.running)
         house.go.set()
+        assert await peer.answer() == (200, b"%d" % body_bytes)
         for _ in range(requests):
             assert await peer.answer() == (200, b"0")
         await sending
