@@ -65,11 +65,12 @@ class InputDecoder:
         self._raw = _document(*[tensor.described(("parameters", _Parameters)) for tensor in tensors])
         self._members = 1 + _TENSOR_MEMBERS * len(tensors)
         self._raw_members = self._members + len(tensors)  # the size
-        self._packs = all(tensor.packs for tensor in tensors)
+        self._unpacks = len({spec.name for spec in inputs}) == len(inputs)
+        self._packs = self._unpacks and all(tensor.packs for tensor in tensors)
 
     def pack(self, text: bytes) -> Packed | None:
         """A request of JSON with raw tensors; None for what has to be read in full."""
-        if not self._packs:
+        if not self._packs or text.count(b":") > self._members + 1:  # more members than it takes, or texts with colons
             return None
         nested = b"[[" in text
         heads, data = [], []
@@ -91,7 +92,7 @@ class InputDecoder:
     def unpack(self, payload: Payload) -> Unpacked | None:
         """The tensors of a request that has them raw; None for what has to be read in full."""
         value, position = payload.value, payload.json_length
-        if position is None or not 0 < position <= len(value):
+        if not self._unpacks or position is None or not 0 < position <= len(value):
             return None
         inputs = {}
         try:

@@ -311,3 +311,25 @@ def test_inputs_that_differ_in_rows_are_refused_with_the_short_cut_too() -> None
     assert outcome(signature, payload, short_cut=True) == outcome(signature, payload, short_cut=False)
     with pytest.raises(PenstockError, match="differ in rows"):
         checked(signature, payload)
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        takes(),
+        takes(TensorSpec("", "FP32", (-1,))),
+        takes(TensorSpec("x", "FP32", ())),
+        takes(TensorSpec("x", "FP32", (-1,), vocab_size=3)),
+        takes(TensorSpec("x", "FP32", (-1,), max_tokens=3)),
+        takes(TensorSpec("x", "BYTES", (-1,), vocab_size=3)),
+        takes(TensorSpec("x", "FP32", (-1,)), TensorSpec("x", "FP32", (-1,))),
+        takes(*[TensorSpec(f"x{number}", "FP32", (-1,)) for number in range(300)]),
+    ],
+)
+def test_whatever_a_signature_says_what_is_made_of_requests_is_the_same(signature: Signature) -> None:
+    tensors = [
+        {"name": spec.name, "shape": [1], "datatype": spec.datatype, "data": [1.0]}
+        for spec in signature.inputs or [TensorSpec("x", "FP32", (-1,))]
+    ]
+    payload = Payload(json.dumps({"inputs": tensors}).encode())
+    assert outcome(signature, payload, short_cut=True) == outcome(signature, payload, short_cut=False)
