@@ -1,7 +1,7 @@
 """Group commit by back-pressure: concurrent calls share one statement, and no call waits for a timer.
 
-A free lane takes what is waiting at once. While every lane is busy calls gather, so the busier
-the store, the larger its groups; an idle store answers a single call in a group of one.
+The first lane takes what is waiting at once. While it is busy calls gather, so the busier the store, the larger its
+groups; an idle store answers a single call in a group of one.
 """
 
 import asyncio
