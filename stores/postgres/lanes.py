@@ -41,8 +41,7 @@ class Lanes:
 
     async def __aexit__(self, *_: object) -> None:
         self._free.clear()
-        for lane in self._all:
-            await lane.close()
+        await asyncio.gather(*(lane.close() for lane in self._all))
 
     async def fetch(self, sql: str, *arguments: Any) -> Sequence[asyncpg.Record]:
         """Run one statement, by itself.
