@@ -86,7 +86,7 @@ async def test_a_second_lane_starts_only_when_more_calls_wait_than_it_is_worth(s
         asked.append(calls.ask(5))
         await eventually(lambda: len(store.groups) == 2)
         store.let.set()
-        assert await asyncio.gather(*asked) == [2, 4, 6, 8, 10]
+        assert [await answer for answer in asked] == [2, 4, 6, 8, 10]
     assert store.groups == [[1], [2, 3, 4, 5]]
 
 
@@ -98,7 +98,7 @@ async def test_a_group_that_hangs_holds_up_a_few_calls_no_longer_than_a_look(sto
         waiting = calls.ask(2)
         await eventually(lambda: store.groups == [[1], [2]])
         store.let.set()
-        assert await asyncio.gather(hanging, waiting) == [2, 4]
+        assert [await hanging, await waiting] == [2, 4]
 
 
 async def test_groups_have_a_largest_size(store: Doubling) -> None:
