@@ -101,7 +101,12 @@ class BrokerSenders:
         certainly not written."""
         for partition in ready:
             partition.tried()
-        if not await self._reach(leader):
+        try:
+            reached = await self._client.ready(leader)  # if not, the client asks anew who leads what
+        except Exception as error:  # a fault of the client must not leave callers waiting for ever
+            log.error("a broker cannot be connected to", broker=leader, exc_info=error)
+            reached = False
+        if not reached:
             for partition in ready:
                 self._offer_later(partition)
             ready.clear()
@@ -111,14 +116,6 @@ class BrokerSenders:
             errors = await self._produce(leader, batches)
             for partition in batches:
                 self._ended(partition, errors.get(partition.at, UnknownError("no answer for this partition")))
-
-    async def _reach(self, leader: int) -> bool:
-        """Whether there is a connection to the broker. If not, the client asks anew who leads what."""
-        try:
-            return bool(await self._client.ready(leader))
-        except Exception as error:  # a fault of the client must not leave callers waiting for ever
-            log.error("a broker cannot be connected to", broker=leader, exc_info=error)
-            return False
 
     def _batches(self, ready: dict[PartitionQueue, None]) -> list[PartitionQueue]:
         """Take from `ready` the partitions that go with the next request, each with its batch under way."""

@@ -6,7 +6,7 @@ whatever becomes of Kafka. What was not sent by then is certainly not written; o
 
 import asyncio
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal
 
@@ -111,7 +111,11 @@ class KafkaPublisher:
             self._max_unacknowledged, until_s
         ):
             return [QueueUnavailable("too many records wait to be acknowledged")] * len(records)
-        counts = await self._counts.of((record.topic for record in records), until_s)
+        counts: Mapping[str, int | PenstockError] = {
+            topic: len(self._client.cluster.partitions_for_topic(topic) or ()) for topic in {r.topic for r in records}
+        }
+        if not all(counts.values()):
+            counts = await self._counts.of(counts, until_s)
         call = PublishCall(len(records))
         for index, record in enumerate(records):
             count = counts[record.topic]
