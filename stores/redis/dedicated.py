@@ -34,7 +34,7 @@ class DedicatedConnection:
         self._opened: AbstractConnection | None = None
 
     async def __aenter__(self) -> Self:
-        pool = AbstractConnectionPool.from_url(  # it knows how to read the URL
+        pool = redis.ConnectionPool.from_url(  # it knows how to read the URL
             self._url, socket_timeout=None, socket_connect_timeout=self._timeout_s, retry=Retry(NoBackoff(), 0)
         )
         self._opened = pool.connection_class(**pool.connection_kwargs)
