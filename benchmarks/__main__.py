@@ -9,6 +9,8 @@ import uvloop
 
 from benchmarks import (
     adaptive,
+    broker,
+    clients,
     gpu,
     latency,
     mixed_lengths,
@@ -32,6 +34,8 @@ MEASUREMENTS = {
     "priority": priority.measure,
     "adaptive": adaptive.measure,
     "scaling": scaling.measure,
+    "broker": broker.measure,
+    "clients": clients.measure,
     "gpu": gpu.measure,
 }
 

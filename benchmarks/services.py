@@ -2,8 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from penstock.embedded.stack import EmbeddedStack
@@ -14,15 +14,17 @@ NO_PROPERTIES: Mapping[str, str] = {}
 @asynccontextmanager
 async def services(kafka_properties: Mapping[str, str] = NO_PROPERTIES) -> AsyncIterator[EmbeddedStack]:
     """An embedded stack over a directory of its own: a throw-away stack would not wait for the disk."""
-    folder = _folder()
-    try:
-        async with EmbeddedStack(folder / "data", kafka_properties=kafka_properties) as stack:
+    with folder() as data:
+        async with EmbeddedStack(data, kafka_properties=kafka_properties) as stack:
             yield stack
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A data directory for a stack, gone when the block ends."""
+    made = Path(tempfile.mkdtemp(prefix="penstock-benchmark-"))
+    made.chmod(0o711)  # the database may run as another user
+    try:
+        yield made / "data"
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="penstock-benchmark-"))
-    folder.chmod(0o711)  # the database may run as another user
-    return folder
+        shutil.rmtree(made, ignore_errors=True)
