@@ -9,6 +9,8 @@ import uvloop
 
 from benchmarks import (
     adaptive,
+    broker,
+    clients,
     division,
     gpu,
     latency,
@@ -36,6 +38,8 @@ MEASUREMENTS = {
     "adaptive": adaptive.measure,
     "scaling": scaling.measure,
     "recovery": recovery.measure,
+    "broker": broker.measure,
+    "clients": clients.measure,
     "gpu": gpu.measure,
 }
 
