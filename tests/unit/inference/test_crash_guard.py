@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+import pytest
 from structlog.typing import EventDict
 
 from producers.memory import MemoryLog
@@ -15,6 +16,7 @@ from tests.unit.inference.models import Adder, HeldAdder
 from tests.unit.inference.worker import RESULTS, HeldLog, small_worker
 from tests.waiting import eventually
 from workers.consuming.offsets import Partition
+from workers.inference.engine import crash_guard
 from workers.inference.engine.crash_guard import MOST_STARTS
 
 PARTITION_0 = frozenset([Partition(LIVE_TOPIC, 0)])
@@ -166,6 +168,32 @@ async def test_without_the_store_jobs_run_uncounted_and_it_is_said_once(logs: li
         await eventually(lambda: worker.ended(submitted))
     said = [line["event"] for line in logs if line["event"].startswith("starts of jobs")]
     assert said == ["starts of jobs are not counted until Redis is back", "starts of jobs are counted again"]
+
+
+async def test_what_has_ended_is_forgotten_with_the_next_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crash_guard, "FORGET_WITHIN_S", 3600.0)
+    model, starts, first, second = HeldAdder(), MemoryStarts(), jobs(4), jobs(4)
+    async with small_worker(model, starts=starts) as worker:
+        await worker.submit(*first)
+        await eventually(lambda: model.batches)
+        model.let_go()
+        await eventually(lambda: worker.ended(first) and not worker.open_count)
+        await worker.submit(*second)
+        await eventually(lambda: len(model.batches) == 2)
+        assert starts.counts == dict.fromkeys(keys(second), 1)
+        model.let_go()
+        await eventually(lambda: worker.ended([*first, *second]))
+
+
+async def test_of_a_model_that_cannot_end_the_worker_no_starts_are_counted() -> None:
+    model, starts, submitted = HeldAdder(), MemoryStarts(), jobs(4)
+    async with small_worker(model, starts=starts) as worker:
+        worker.live.guarded = False
+        await worker.submit(*submitted)
+        await eventually(lambda: model.batches)
+        assert not starts.counts
+        model.let_go()
+        await eventually(lambda: worker.ended(submitted))
 
 
 class SlowStarts(MemoryStarts):
