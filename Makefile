@@ -8,6 +8,9 @@ PIN := $(BIN)/uv pip compile --quiet --generate-hashes --universal --python-vers
 	--custom-compile-command "make constraints"
 COMPILE := $(PIN) --all-extras --group build --group lint --group test --group bench --group examples
 
+# Where this is set, each of the many processes that tests start would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
@@ -55,7 +58,7 @@ format: $(VENV)/everything ## Put the code into shape
 
 .PHONY: types
 types: $(VENV)/everything ## mypy, strict, tests included
-	$(BIN)/mypy .
+	$(BIN)/mypy --num-workers 2 .
 
 .PHONY: bench
 bench: $(VENV)/everything .penstock/models/minilm .penstock/peers ## Measure, and write benchmarks/README.md

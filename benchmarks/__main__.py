@@ -9,12 +9,16 @@ import uvloop
 
 from benchmarks import (
     adaptive,
+    broker,
+    clients,
+    division,
     gpu,
     latency,
     mixed_lengths,
     one_bad_row,
     poison,
     priority,
+    recovery,
     scaling,
     submit_rate,
     worker_rate,
@@ -29,9 +33,13 @@ MEASUREMENTS = {
     "bad-row": one_bad_row.measure,
     "mixed-lengths": mixed_lengths.measure,
     "poison": poison.measure,
+    "division": division.measure,
     "priority": priority.measure,
     "adaptive": adaptive.measure,
     "scaling": scaling.measure,
+    "recovery": recovery.measure,
+    "broker": broker.measure,
+    "clients": clients.measure,
     "gpu": gpu.measure,
 }
 

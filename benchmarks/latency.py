@@ -5,7 +5,6 @@ Latency counts from the moment a request was due, not from when it was sent, so 
 
 import asyncio
 import statistics
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
@@ -15,6 +14,7 @@ from benchmarks.figures import Rounds, Table
 from benchmarks.gateway import environment, gateway, prepare
 from benchmarks.http import Client
 from benchmarks.models import Models
+from benchmarks.pacing import paced
 from benchmarks.processes import program, until_ready
 from benchmarks.services import services
 from benchmarks.submit_rate import body
@@ -54,21 +54,7 @@ async def poll(client: Client, job: bytes) -> None:
 async def open_loop(port: int, seconds: float, way: Callable[[Client, bytes], Awaitable[None]]) -> list[float]:
     """Seconds from due to done, of every job."""
     client, job = Client("127.0.0.1", port), body()
-    took: list[float] = []
-    tasks: set[asyncio.Task[None]] = set()
-
-    async def one(due: float) -> None:
-        await way(client, job)
-        took.append(time.perf_counter() - due)
-
-    begin = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for number in range(int(seconds * JOBS_PER_S)):
-            due = begin + number / JOBS_PER_S
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            task = group.create_task(one(due))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
+    took = await paced(JOBS_PER_S, seconds, lambda: way(client, job))
     client.close()
     return took
 

@@ -1,6 +1,7 @@
 """The model repositories that the measurements serve."""
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.workload import ROOT, WORKLOADS
@@ -28,7 +29,14 @@ class Models:
     def workloads(self) -> list[str]:
         """The names of the workloads that are asked for and whose model is there."""
         there = [name for name, workload in WORKLOADS.items() if workload.model in self]
-        return [name for name in there if name.startswith(self._only)]
+        return self.only(there)
+
+    def only(self, names: Sequence[str]) -> list[str]:
+        """Those that are asked for."""
+        return [name for name in names if self.wants(name)]
+
+    def wants(self, name: str) -> bool:
+        return name.startswith(self._only)
 
     @staticmethod
     def free_port() -> int:

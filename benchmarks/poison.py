@@ -31,29 +31,37 @@ class Subject(NamedTuple):
     payloads: Callable[[Sequence[bool]], list[Payload]]
 
 
+def _simulated(bad: str) -> Subject:
+    return Subject(
+        "simulated",
+        20_000,
+        lambda folder: write_simulated(folder, {"fixed_s": 0.002, "row_s": 0.0001, "bad": bad}, BATCH_ROWS),
+        lambda bad: payloads(-1.0 if each else 1.0 for each in bad),
+    )
+
+
 SUBJECTS: Final = {
     "lookup (ONNX, microseconds a run)": Subject(
         "lookup", 30_000, lambda folder: write_lookup(folder, BATCH_ROWS), lookup_payloads
     ),
-    "simulated device, 2 ms and 0.1 ms a row": Subject(
-        "simulated",
-        20_000,
-        lambda folder: write_simulated(folder, {"fixed_s": 0.002, "row_s": 0.0001}, BATCH_ROWS),
-        lambda bad: payloads(-1.0 if each else 1.0 for each in bad),
-    ),
+    "simulated device, 2 ms and 0.1 ms a row": _simulated("fail"),
+    "the same, errors in the place of bad rows": _simulated("place"),
+    "the same, bad rows named before it runs": _simulated("name"),
 }
 
 
-async def measure(_models: Models, rounds: int, shorten: int) -> list[Table]:
+async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
     rows = []
     async with services() as stack:
-        for name, subject in SUBJECTS.items():
+        for number, (name, subject) in enumerate(SUBJECTS.items()):
+            if not models.wants(name):
+                continue
             rates: dict[float, list[float]] = {share: [] for share in SHARES}
             with tempfile.TemporaryDirectory() as folder:
                 subject.write(Path(folder))
                 for round_ in range(rounds):
                     for share in SHARES:
-                        prefix = f"poison-{subject.model}-{round_}-{int(share * 100)}"
+                        prefix = f"poison-{number}-{round_}-{int(share * 100)}"
                         good = await _goodput(stack, Path(folder), prefix, subject, share, shorten)
                         rates[share].append(good)
             clean, one, ten = (Rounds(each) for each in rates.values())

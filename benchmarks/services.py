@@ -2,8 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from penstock.embedded.stack import EmbeddedStack
@@ -14,15 +14,17 @@ NO_PROPERTIES: Mapping[str, str] = {}
 @asynccontextmanager
 async def services(kafka_properties: Mapping[str, str] = NO_PROPERTIES) -> AsyncIterator[EmbeddedStack]:
     """An embedded stack over a directory of its own: a throw-away stack would not wait for the disk."""
-    folder = _folder()
-    try:
-        async with EmbeddedStack(folder / "data", kafka_properties=kafka_properties) as stack:
+    with data_folder() as folder:
+        async with EmbeddedStack(folder, kafka_properties=kafka_properties) as stack:
             yield stack
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _folder() -> Path:
+@contextmanager
+def data_folder() -> Iterator[Path]:
+    """Where a stack may keep its data as long as it is measured."""
     folder = Path(tempfile.mkdtemp(prefix="penstock-benchmark-"))
     folder.chmod(0o711)  # the database may run as another user
-    return folder
+    try:
+        yield folder / "data"
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

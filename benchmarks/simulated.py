@@ -20,7 +20,7 @@ _HANDLER: Final = Path(__file__).with_name("handlers") / "simulated.py"
 
 def write_simulated(
     repository: Path,
-    device: Mapping[str, float],
+    device: Mapping[str, float | str],
     max_batch_size: int,
     *,
     adaptive: bool = True,

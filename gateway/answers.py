@@ -106,7 +106,7 @@ def encode_jobs(jobs: Sequence[Job], links: Links, *, has_more: bool) -> bytes:
     return _encoder.encode(JobList([job_document(job, links) for job in jobs], has_more))
 
 
-def as_accepted(job: Job) -> Job:
+def _as_accepted(job: Job) -> Job:
     """The job as it was when it was accepted, which is what the first answer to its request showed."""
     if job.status is Status.QUEUED:
         return job
@@ -133,10 +133,10 @@ class Answer(NamedTuple):
 
 
 def accepted(job: Job, links: Links, preferences: Preferences, *, replayed: bool) -> Answer:
-    """202: where the job can be watched, in the words of every client that polls."""
+    """202: the job as it was accepted, and where it can be watched, in the words of every client that polls."""
     url = links.job(job.id).encode()
     headers: Headers = [JSON_TYPE, (b"location", url), (b"operation-location", url), _RETRY]
-    return Answer(202, _add(headers, preferences, replayed=replayed), encode_job(job, links))
+    return Answer(202, _add(headers, preferences, replayed=replayed), encode_job(_as_accepted(job), links))
 
 
 def finished(job: Job, links: Links, preferences: Preferences, *, replayed: bool) -> Answer:

@@ -1,15 +1,20 @@
-"""The gateway as one ASGI application: submits straight to their endpoint, everything else to FastAPI."""
+"""The gateway as one ASGI application: submits straight to their endpoint, everything else to FastAPI.
 
+It answers from the first moment: probes, and a plain 503 until its parts are open.
+"""
+
+import asyncio
 import time
-from typing import Any, Final
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, cast
 
 import orjson
 from fastapi import FastAPI
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.answers import json
-from gateway.cross_site import CrossSiteCheck
+from gateway.cross_site import SAFE_METHODS, SENT_BY_BROWSERS, CrossSiteCheck
 from gateway.docs_page import add_docs_routes
 from gateway.error_routes import add_error_handlers
 from gateway.job_routes import add_job_routes
@@ -20,37 +25,58 @@ from gateway.problems import render_problem
 from gateway.process_routes import add_process_routes
 from gateway.result_routes import add_result_routes
 from gateway.services import Services
-from gateway.submit_endpoint import SubmitEndpoint
+from gateway.submit_endpoint import SubmitEndpoint, stopped
 from gateway.submit_request import submit_target
+from runtime.health import Check, HealthApp
 from runtime.logs import get_logger
-from schemas.errors import CrossSite, PenstockError
+from schemas.errors import CrossSite, PenstockError, Unavailable
 
 log = get_logger(__name__)
 
 UNMATCHED: Final = "unmatched"
+PROBES: Final = frozenset({"/livez", "/readyz", "/metrics"})
 
 
 class GatewayApp:
-    def __init__(self, services: Services) -> None:
-        self._submit = SubmitEndpoint(services)
-        self._pages = pages(services)
+    """`checks` are told to probes until `open` is called."""
+
+    def __init__(self, checks: Mapping[str, Check]) -> None:
+        self._health = cast(ASGIApp, HealthApp(checks))  # it never receives, so its narrower types do no harm
+        self._is_open = False
+        self._cross_site: CrossSiteCheck
+        self._pages: FastAPI
+        self.submits: SubmitEndpoint
+
+    def open(self, services: Services) -> None:
+        """Serve, from now on."""
         settings = services.settings
         self._cross_site = CrossSiteCheck(settings.public_base_url, settings.gateway_host)
+        self._pages = pages(services)
+        self.submits = SubmitEndpoint(services)
+        self._is_open = True
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        try:
-            self._cross_site.check(scope["method"], scope["headers"])
-        except CrossSite as error:
-            await refuse(error, UNMATCHED, scope, send)
-            return
-        if scope["method"] == "POST":
-            target = submit_target(scope["path"])
-            if target is not None:
-                await self._submit(target, scope, receive, send)
-                return
-        await self._page(scope, receive, send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+        """Returns what is to be awaited. A function, not a coroutine: it need not be passed each time a request goes
+        on."""
+        if not self._is_open:
+            return self._start(scope, receive, send)
+        method: str = scope["method"]
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        if method not in SAFE_METHODS and not SENT_BY_BROWSERS.isdisjoint(headers):
+            try:
+                self._cross_site.check(headers)
+            except CrossSite as error:
+                return refuse(error, UNMATCHED, scope, send)
+        target = submit_target(scope["path"]) if method == "POST" else None
+        if target is not None:
+            return self.submits(target, headers, scope, receive, send)
+        return self._page(scope, receive, send)
+
+    async def _start(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in PROBES:
+            await self._health(scope, receive, send)
+        else:
+            await refuse(Unavailable("The gateway is starting.", retry_after_s=1), UNMATCHED, scope, send)
 
     async def _page(self, scope: Scope, receive: Receive, send: Send) -> None:
         began_s = time.perf_counter()
@@ -67,6 +93,9 @@ class GatewayApp:
         inner: Scope = {**scope, "method": "GET"} if method == "HEAD" else scope
         try:
             await self._pages(inner, receive, counted)
+        except asyncio.CancelledError:
+            await refuse(stopped(), UNMATCHED, scope, send)
+            return
         except Exception as error:  # answered with 500 by now
             log.error("a request failed", method=method, path=scope["path"], exc_info=error)
         route: Any = inner.get("route")
@@ -74,7 +103,8 @@ class GatewayApp:
 
 
 async def refuse(error: PenstockError, route: str, scope: Scope, send: Send) -> None:
-    """Answer a request of which nothing more is looked at."""
+    """Answer a request of which nothing more is looked at. Raises `RuntimeError` where an answer has begun: the server
+    then cuts it off."""
     status, headers, body = render_problem(error)
     headers = [*headers, (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -5,7 +5,7 @@ The rules are those of Go's `net/http.CrossOriginProtection`: what every browser
 """
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -13,6 +13,8 @@ from schemas.errors import CrossSite
 
 # They change nothing (RFC 9110, section 9.2.1).
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+# One of these is with every request of a browser that might change something.
+SENT_BY_BROWSERS: Final = frozenset({b"origin", b"sec-fetch-site"})
 OURS: Final = frozenset({b"same-origin", b"none"})
 
 
@@ -26,19 +28,10 @@ class CrossSiteCheck:
         # A name of somebody else's that leads to this machine must not pass for ours: it can be made to (rebinding).
         self._only_known_hosts = _is_loopback(bound_host)
 
-    def check(self, method: str, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Raises `CrossSite`."""
-        if method in SAFE_METHODS:
-            return
-        site = origin = host = b""
-        for name, value in headers:
-            if name == b"origin":
-                origin = value.lower()
-            elif name == b"sec-fetch-site":
-                site = value
-            elif name == b"host":
-                host = value.lower()
-        if (origin or site) and not self._is_ours(site, origin, host):
+    def check(self, headers: Mapping[bytes, bytes]) -> None:
+        """Of a request that may change something. Raises `CrossSite`."""
+        site, origin = headers.get(b"sec-fetch-site", b""), headers.get(b"origin", b"").lower()
+        if (origin or site) and not self._is_ours(site, origin, headers.get(b"host", b"").lower()):
             raise CrossSite("a browser sent this request for a page of another site", param="Origin")
 
     def _is_ours(self, site: bytes, origin: bytes, host: bytes) -> bool:

@@ -38,16 +38,15 @@ class EventStream(Response):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await self._send(send, b"retry: %d\n\n" % RECONNECT_MS)
         waiters = self._services.waiters
-        with waiters.watch(self._key) as watch:
-            async with noticed(receive, watch.wake) as gone:
-                while True:
-                    await self._tell_news(send)
-                    if self._job is None or self._job.done or gone.is_set() or waiters.draining:
-                        break
-                    try:
-                        self._job = await waiters.until(self._key, watch, self._is_news, HEARTBEAT_S, gone)
-                    except StoreUnavailable:
-                        await asyncio.sleep(waiters.interval_s)  # the stream outlives a store that comes back
+        with waiters.watch(self._key) as watch, noticed(receive, watch.wake) as gone:
+            while True:
+                await self._tell_news(send)
+                if self._job is None or self._job.done or gone.is_set() or waiters.draining:
+                    break
+                try:
+                    self._job = await waiters.until(self._key, watch, self._is_news, HEARTBEAT_S, gone)
+                except StoreUnavailable:
+                    await asyncio.sleep(waiters.interval_s)  # the stream outlives a store that comes back
         await send({"type": "http.response.body", "body": b""})
 
     def _is_news(self, job: Job | None) -> bool:

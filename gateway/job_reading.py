@@ -39,7 +39,6 @@ async def read_job(
     waiters = services.waiters
     if not wait_s:
         return found(await services.jobs.get(key), key)
-    with waiters.watch(key) as watch:
-        async with noticed(request.receive, watch.wake) as gone:
-            job = await waiters.until(key, watch, lambda job: job is None or enough(job), wait_s, gone)
+    with waiters.watch(key) as watch, noticed(request.receive, watch.wake) as gone:
+        job = await waiters.until(key, watch, lambda job: job is None or enough(job), wait_s, gone)
     return found(job, key)

@@ -3,13 +3,13 @@
 import asyncio
 import gc
 import socket
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from functools import partial
 from typing import Final
 
 from gateway.answers import Links
 from gateway.app import GatewayApp
-from gateway.in_flight import InFlight
 from gateway.lane_depth import LaneDepths
 from gateway.lane_poller import LanePoller
 from gateway.metrics import IN_FLIGHT, WAITERS
@@ -17,8 +17,6 @@ from gateway.model_control import ModelControl
 from gateway.problems import render_problem
 from gateway.services import Services
 from gateway.settings import GatewaySettings
-from gateway.startup_app import StartupApp
-from gateway.store_probe import StoreProbe
 from gateway.submissions import READ_WITHIN_S, Submissions
 from gateway.waiters import Waiters
 from producers.catalog import Catalog, catalog_topic
@@ -35,9 +33,11 @@ from runtime.metrics import watch_loop_lag
 from runtime.process import StoppedEarly, listen, open_patiently
 from runtime.reading import InputReader
 from runtime.settings import load
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, StoreUnavailable
+from schemas.names import DEFAULT_TENANT
 from schemas.topics import Lane, LaneClass
 from stores.postgres import PostgresAdmissions, PostgresJobs
+from stores.protocols import JobKey
 from stores.redis import RedisNews, RedisSignals
 
 log = get_logger(__name__)
@@ -45,6 +45,10 @@ log = get_logger(__name__)
 BACKLOG: Final = 2048
 # Of the connections: the others are for requests that are answered at once.
 WAITING_SHARE: Final = 0.75
+PROBE_EVERY_S: Final = 2.0
+PROBE_TIMEOUT_S: Final = 5.0
+# A lookup that touches the table and finds nothing.
+NOBODY: Final = JobKey(DEFAULT_TENANT, "probe")
 # Requests leave no cycles behind; looking for some after every 700 allocations costs a quarter of a submit.
 GC_THRESHOLDS: Final = (20_000, 20, 50)
 NO_REDIS: Final = "Redis cannot be reached: whoever waits for a job is answered up to a quarter of a second late"
@@ -63,17 +67,18 @@ def run() -> None:
 
 async def serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     """Answer on the port from the first moment; be ready once every part is open; at `stop` finish what has begun."""
-    with listening(settings) as listener:
+    with listening(settings) as listeners:
         gateway = Gateway(settings)
-        front = StartupApp(gateway.checks)
-        server = LimitedServer(front, gateway.connections, drain_timeout_s=settings.gateway_drain_timeout_s)
+        app = GatewayApp(gateway.checks)
+        server = LimitedServer(app, gateway.connections, drain_timeout_s=settings.gateway_drain_timeout_s)
         show(gateway.connections)
-        serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+        serving = asyncio.create_task(server.serve(sockets=listeners), name="http")
         serving.add_done_callback(lambda _: stop.set())
-        log.info("listening", address="{}:{}".format(*listener.getsockname()[:2]), url=settings.public_base_url)
+        addresses = ["{}:{}".format(*listener.getsockname()[:2]) for listener in listeners]
+        log.info("listening", address=", ".join(addresses), url=settings.public_base_url)
         try:
             async with AsyncExitStack() as stack:
-                await gateway.run(front, server, serving, stack, stop)
+                await gateway.run(app, server, serving, stack, stop)
         finally:
             server.should_exit = True
             await serving
@@ -100,23 +105,30 @@ class Gateway:
         self._states_topic = model_states_topic(settings, self._states.apply)
         self._depths = LaneDepths(settings.gateway_max_lane_depth)
         self._poller = LanePoller(settings, self._depths, self._lanes)
-        self._probe = StoreProbe(self._jobs)
+        self._postgres_trouble: str | None = "Postgres has not been asked yet"
         self._waiters = Waiters(self._jobs, self._news, limit=self._most_waiters())
         reader = InputReader(self._budget, patience_s=READ_WITHIN_S)
         self._submissions = Submissions(
-            settings, self._catalog, self._depths, self._admissions, self._publisher, reader, now_utc
+            settings,
+            self._catalog,
+            self._depths,
+            self._admissions,
+            self._publisher,
+            reader,
+            now_utc,
+            store_trouble=lambda: self._postgres_trouble,
         )
         self._stopping = False
         self.checks: dict[str, Check] = {
             "catalog": lambda: None if self._catalog_topic.caught_up.is_set() else "the catalog is being read",
-            "postgres": lambda: self._probe.trouble,
+            "postgres": lambda: self._postgres_trouble,
             "kafka": lambda: self._poller.trouble,
             "running": lambda: "stopping" if self._stopping else None,
         }
 
     async def run(
         self,
-        front: StartupApp,
+        app: GatewayApp,
         server: LimitedServer,
         serving: "asyncio.Task[None]",
         stack: AsyncExitStack,
@@ -136,9 +148,11 @@ class Gateway:
         except StoppedEarly:
             return
         using = await stack.enter_async_context(BackgroundTasks(stop))  # these end before the parts they use
-        using.start(self._probe.run(), "store probe")
+        using.start(self._ask_postgres(), "store probe")
         using.start(self._waiters.follow(), "news")
-        front.app = GatewayApp(self._services())
+        app.open(self._services())
+        IN_FLIGHT.set_function(lambda: app.submits.in_flight)
+        WAITERS.set_function(lambda: len(self._waiters))
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
@@ -149,21 +163,30 @@ class Gateway:
         await serving
         await self._submissions.drain(self._settings.gateway_drain_timeout_s)
 
+    async def _ask_postgres(self) -> None:
+        """Every now and then, for readiness."""
+        while True:
+            try:
+                async with asyncio.timeout(PROBE_TIMEOUT_S):
+                    await self._jobs.get(NOBODY)
+                self._postgres_trouble = None
+            except StoreUnavailable as error:
+                self._postgres_trouble = error.message
+            except TimeoutError:
+                self._postgres_trouble = "Postgres does not answer"
+            await asyncio.sleep(PROBE_EVERY_S)
+
     def _most_waiters(self) -> int:
         return min(self._settings.gateway_max_waiters, int(WAITING_SHARE * self.connections.limits.connections))
 
     def _services(self) -> Services:
         settings = self._settings
-        in_flight = InFlight(settings.gateway_max_in_flight)
-        IN_FLIGHT.set_function(lambda: in_flight.count)
-        WAITERS.set_function(lambda: len(self._waiters))
         return Services(
             settings=settings,
             links=Links(settings.public_base_url),
             catalog=self._catalog,
             life=ModelControl(self._publisher, settings.topics, self._catalog, self._states, now_utc),
             budget=self._budget,
-            in_flight=in_flight,
             submissions=self._submissions,
             jobs=self._jobs,
             signals=self._signals,
@@ -192,10 +215,21 @@ def http_limits(settings: GatewaySettings) -> HttpLimits:
     )
 
 
-def listening(settings: GatewaySettings) -> socket.socket:
-    """The gateway's socket. Raises `ConfigurationError` where it cannot be had."""
-    host, port = settings.gateway_host, settings.gateway_port
+@contextmanager
+def listening(settings: GatewaySettings) -> Iterator[list[socket.socket]]:
+    """The gateway's sockets: of its own port, and of the one that it shares. Raises `ConfigurationError`."""
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(_listen(settings.gateway_host, "gateway_port", settings.gateway_port))]
+        shared = settings.gateway_shared_port
+        if shared is not None:
+            listening = _listen(settings.gateway_host, "gateway_shared_port", shared, shared=True)
+            listeners.append(stack.enter_context(listening))
+        yield listeners
+
+
+def _listen(host: str, name: str, port: int, *, shared: bool = False) -> socket.socket:
     try:
-        return listen(host, port, BACKLOG)
-    except OSError as error:
-        raise ConfigurationError(f"PENSTOCK_GATEWAY_PORT: cannot listen on {host}:{port}: {error.strerror}") from error
+        return listen(host, port, BACKLOG, shared=shared)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "this system shares no ports"
+        raise ConfigurationError(f"PENSTOCK_{name.upper()}: cannot listen on {host}:{port}: {reason}") from error

@@ -35,30 +35,18 @@ REPAIRS_GIVEN_UP: Final = Counter(
 )
 
 
-@lru_cache(maxsize=1024)
-def _request(route: str, method: str, code: int) -> Counter:
-    return REQUESTS.labels(route, method, str(code))
-
-
-@lru_cache(maxsize=256)
-def _seconds(route: str, method: str) -> Histogram:
-    return REQUEST_SECONDS.labels(route, method)
+# `labels` takes a lock and builds strings: on the hot path what it gives is kept.
+requests_of: Final = lru_cache(maxsize=1024)(REQUESTS.labels)
+request_seconds_of: Final = lru_cache(maxsize=256)(REQUEST_SECONDS.labels)
 
 
 @lru_cache(maxsize=4096)
-def _submit(model: str, version: str, lane: str, outcome: str) -> Counter:
-    return SUBMITS.labels(model, version, lane, outcome)
+def submits_of(lane: Lane | None, outcome: str) -> Counter:
+    """`lane` is None for a submit refused before its model and version were known to exist."""
+    return SUBMITS.labels(*((lane.model, lane.version, lane.cls) if lane is not None else ("", "", "")), outcome)
 
 
 def count_request(route: str, method: str, code: int, seconds: float) -> None:
     method = method if method in _METHODS else "other"
-    _request(route, method, code).inc()
-    _seconds(route, method).observe(seconds)
-
-
-def count_submit(lane: Lane | None, outcome: str) -> None:
-    """`lane` is None for a submit refused before its model and version were known to exist."""
-    if lane is None:
-        _submit("", "", "", outcome).inc()
-    else:
-        _submit(lane.model, lane.version, lane.cls, outcome).inc()
+    requests_of(route, method, code).inc()
+    request_seconds_of(route, method).observe(seconds)

@@ -6,9 +6,9 @@ from typing import Any, Final
 import msgspec
 
 from gateway.answers import JobDocument, JobList
-from gateway.envelope import Envelope
 from gateway.model_documents import ModelDocument, ModelList, VersionDocument, WantedStateDocument
 from gateway.problems import Problem
+from gateway.submit_request import Envelope
 from schemas.jobs import Status
 from schemas.oip import JSON, OCTET_STREAM
 

@@ -7,8 +7,7 @@ from fastapi.openapi.utils import get_openapi
 
 from gateway import openapi
 from gateway.openapi import Doc, answer, header, parameter, ref, refusal
-from gateway.options import KNOWN
-from gateway.submit_request import ENVELOPE_ROUTE, FORM, MODEL_ROUTE, VERSION_ROUTE
+from gateway.submit_request import ENVELOPE_ROUTE, FORM, KNOWN, MODEL_ROUTE, VERSION_ROUTE
 from schemas.oip import JSON, OCTET_STREAM
 
 TITLE: Final = "Penstock"

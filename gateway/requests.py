@@ -1,8 +1,8 @@
 """What a request says beside its body: whose it is, what it prefers (RFC 7240), and whether its client still waits."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +11,8 @@ from starlette.types import Receive
 from schemas.names import DEFAULT_TENANT
 
 MAX_WAIT_S: Final = 60
+# A task for each request that waits costs more than to find out a second late that nobody does.
+NOTICED_AFTER_S: Final = 1.0
 
 
 def tenant_of(scope: Mapping[str, Any]) -> str:  # noqa: ARG001 - keys will be read from the request
@@ -57,10 +59,14 @@ def _seconds(text: str | None) -> int | None:
     return min(int(text), MAX_WAIT_S)
 
 
-@asynccontextmanager
-async def noticed(receive: Receive, wake: Callable[[], None]) -> AsyncIterator[asyncio.Event]:
-    """An event that is set, and `wake` called, once the client closes the connection. The body must have been read."""
+@contextmanager
+def noticed(receive: Receive, wake: Callable[[], None], after_s: float = NOTICED_AFTER_S) -> Iterator[asyncio.Event]:
+    """An event that is set, and `wake` called, once the client closes the connection. The body must have been read.
+
+    Nobody listens before `after_s`: most waits are over by then, and who left before is noticed then.
+    """
     gone = asyncio.Event()
+    listening: list[asyncio.Task[None]] = []
 
     async def listen() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -68,8 +74,11 @@ async def noticed(receive: Receive, wake: Callable[[], None]) -> AsyncIterator[a
         gone.set()
         wake()
 
-    listener = asyncio.create_task(listen())
+    loop = asyncio.get_running_loop()
+    timer = loop.call_later(after_s, lambda: listening.append(loop.create_task(listen())))
     try:
         yield gone
     finally:
-        listener.cancel()
+        timer.cancel()
+        for task in listening:
+            task.cancel()

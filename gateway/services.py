@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.answers import Links
-from gateway.in_flight import InFlight
 from gateway.model_control import ModelControl
 from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
@@ -27,7 +26,6 @@ class Services:
     catalog: Catalog
     life: ModelControl
     budget: MemoryBudget
-    in_flight: InFlight
     submissions: Submissions
     jobs: Jobs
     signals: Signals

@@ -18,6 +18,13 @@ class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, MemorySett
         "127.0.0.1", description="address that the API listens on; `0.0.0.0` (as in our images) to serve other machines"
     )
     gateway_port: int = Field(8080, ge=0, le=65535, description="port of the API; 0 picks a free one")
+    gateway_shared_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="port that several gateways of one machine listen on together, each beside its own; "
+        "the system spreads connections over them (Linux)",
+    )
     public_base_url: str = Field(
         "http://localhost:8080", description="where clients reach the gateway; begins every URL it hands out"
     )

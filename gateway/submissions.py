@@ -1,24 +1,28 @@
 """The road of a submit behind its body: which version, is the input right, is there room; then its row, its record.
 
-Row and record are both written or neither is, whatever becomes of the client. A caller is answered within
-`ANSWERED_WITHIN_S`, whatever becomes of Postgres and Kafka; what was begun goes on to its end behind the answer.
+Row and record are both written or neither is, whatever becomes of the client. Where the request waits for the end, and
+gives no key by which another could ask for the job, there is only the record: the row comes with the end, or before
+anybody is told the job's id (`write_down`). A caller is answered within `ANSWERED_WITHIN_S`, whatever becomes of
+Postgres and Kafka; what was begun is brought to its end behind the answer.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
-from typing import Any, Final, TypeVar
+from functools import lru_cache, partial
+from typing import Final, NamedTuple
 
 from gateway.lane_depth import LaneDepths
 from gateway.leases import Lease
-from gateway.metrics import REPAIRS_GIVEN_UP
+from gateway.repairs import Repairs
 from gateway.settings import GatewaySettings
 from gateway.submit_request import Submit
 from producers.catalog import Catalog
 from producers.protocols import Publisher
 from runtime.backoff import delays_s
 from runtime.budget import Holding
+from runtime.health import Check
 from runtime.logs import get_logger
 from runtime.reading import InputReader
 from schemas.errors import (
@@ -31,10 +35,11 @@ from schemas.errors import (
 from schemas.images import IMAGE_TYPES
 from schemas.inputs import CheckedInput, bytes_to_parse, check_input
 from schemas.jobs import Job, Payload, Status
-from schemas.records import lane_job, lane_record
+from schemas.records import OutRecord, lane_job, lane_record
 from schemas.signature import Signature
 from schemas.topics import Lane
 from stores.protocols import Admission, Admissions, IdempotencyKey, JobKey
+from stores.validation import metadata_json
 
 log = get_logger(__name__)
 
@@ -48,24 +53,33 @@ RECORD_HEADERS_BYTES: Final = 4096
 # A statement on its way to a database that hangs is carried out when that goes on, perhaps behind the withdrawal of
 # what it writes. So much later it has been.
 LATE_WRITE_S: Final = 5.0
-MAX_REPAIRS: Final = 10_000
+# What a job without a row may have of metadata: it travels in the headers of its records.
+MAX_TRAVELLING_METADATA_BYTES: Final = 1024
 
-T = TypeVar("T")
 
-
+@dataclass(slots=True, eq=False)
 class Submission:
     """One submit on its way: what is asked, and what is known of it so far. `key` is that of its job, unless the
-    request was answered before; `held` counts what it takes of the process's memory."""
+    request was answered before; `held` counts what it takes of the process's memory. `reply_to` is this gateway's
+    name, where the request waits for the end; `written` is false once the job is sent and has no row."""
 
-    __slots__ = ("held", "idempotency", "key", "lane", "submit", "traceparent")
+    key: JobKey
+    submit: Submit = field(init=False)
+    held: Holding = field(init=False)
+    idempotency: IdempotencyKey | None = None
+    traceparent: str | None = None
+    lane: Lane | None = None
+    reply_to: str | None = None
+    written: bool = True
 
-    def __init__(self, key: JobKey) -> None:
-        self.key = key
-        self.submit: Submit
-        self.held: Holding
-        self.idempotency: IdempotencyKey | None = None
-        self.traceparent: str | None = None
-        self.lane: Lane | None = None
+
+class _Placed(NamedTuple):
+    """A job whose row is written: as it was to be, and as it was admitted, which is another for a key seen before."""
+
+    lane: Lane
+    job: Job
+    admitted: Job
+    since_s: float
 
 
 class Submissions:
@@ -84,28 +98,44 @@ class Submissions:
         delays: Callable[[], Iterator[float]] = delays_s,
         answered_within_s: float = ANSWERED_WITHIN_S,
         late_write_s: float = LATE_WRITE_S,
+        store_trouble: Check = lambda: None,
     ) -> None:
         self._settings = settings
-        self._topics = settings.topics
+        self._lane_topic = lru_cache(maxsize=4096)(settings.topics.lane)
         self._catalog = catalog
         self._depths = depths
         self._admissions = admissions
         self._publisher = publisher
         self._reader = reader
         self._now = now
-        self._delays = delays
+        self._repairs = Repairs(delays)
         self._answered_within_s = answered_within_s
         self._late_write_s = late_write_s
-        self._running: set[asyncio.Task[Any]] = set()
+        self._store_trouble = store_trouble
 
     async def submit(self, submission: Submission) -> Admission:
-        """The job as admitted, durable in the store and in its lane, or as it was admitted before.
+        """The job as admitted, durable in its lane and, if `submission.written`, in the store; or as admitted before.
 
         Raises what says that the submit cannot be: `RequestError`, `LaneFull`, and what `Admissions.insert` and
         `Publisher.publish` raise; the job is then withdrawn. A request that was answered before gets its answer again,
-        also where today it would be refused. A caller that is canceled leaves the submit running to its end.
+        also where today it would be refused. Of a caller that is canceled, what was begun is brought to its end.
         """
-        until_s = asyncio.get_running_loop().time() + self._answered_within_s
+        try:
+            async with asyncio.timeout(self._answered_within_s):
+                return await self._admit(submission)
+        except TimeoutError as error:
+            raise OutcomeUnknown(f"neither row nor record within {self._answered_within_s:g} s") from error
+
+    async def write_down(self, job: Job) -> Job:
+        """Write the row of a job that has only been sent, so that others can be told of it. Returns the job as the
+        store has it: it may have ended. Raises `StoreUnavailable`."""
+        return (await self._admissions.insert(job)).job
+
+    async def drain(self, timeout_s: float | None = None) -> None:
+        """Wait until nothing is half done, `timeout_s` seconds at most."""
+        await self._repairs.drain(timeout_s)
+
+    async def _admit(self, submission: Submission) -> Admission:
         try:
             entry = self._catalog.choose(submission.submit.model, submission.submit.version)
             lane = submission.lane = Lane(entry.model, entry.version, submission.submit.options.lane)
@@ -114,24 +144,14 @@ class Submissions:
             job = self._job(submission, lane, checked)
             self._depths.admit(lane)
         except PenstockError as refusal:
-            return await self._answered_before(submission, refusal, until_s)
-        return await self._in_time(self._place(submission, lane, job, checked.payload, until_s), until_s)
+            return await self._answered_before(submission, refusal)
+        place = self._place_record if self._needs_no_row(submission, job) else self._place
+        return await place(submission, lane, job, checked.payload)
 
-    async def drain(self, timeout_s: float | None = None) -> None:
-        """Wait until nothing is half done, `timeout_s` seconds at most."""
-        until_s = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
-        while self._running:
-            left_s = None if until_s is None else until_s - asyncio.get_running_loop().time()
-            if left_s is not None and left_s <= 0:
-                log.warning("stopping with submits half done", submits=len(self._running))
-                return
-            await asyncio.wait(self._running, timeout=left_s)
-
-    async def _answered_before(self, submission: Submission, refusal: PenstockError, until_s: float) -> Admission:
+    async def _answered_before(self, submission: Submission, refusal: PenstockError) -> Admission:
         """The job of an earlier request with the same key. Raises `refusal` where there was none."""
         if submission.idempotency is not None:
-            recalling = self._admissions.recall(submission.key.tenant, submission.idempotency)
-            job = await self._in_time(recalling, until_s)
+            job = await self._admissions.recall(submission.key.tenant, submission.idempotency)
             if job is not None:
                 return Admission(job, replayed=True)
         raise refusal
@@ -181,39 +201,25 @@ class Submissions:
             metadata=options.metadata,
         )
 
-    async def _in_time(self, work: Coroutine[Any, Any, T], until_s: float) -> T:
-        """What `work` gives; it goes on where its caller is canceled, or was told that it took too long."""
-        # `asyncio.shield` and `asyncio.timeout` with a part of their callbacks: this stands on the hot path.
-        task = self._start(work)
-        loop = asyncio.get_running_loop()
-        ended: asyncio.Future[None] = loop.create_future()
+    def _needs_no_row(self, submission: Submission, job: Job) -> bool:
+        """Whether its row can wait for the job's end: nobody else can ask for it, what the row says can travel, and
+        the store is there to write it."""
+        if submission.reply_to is None or submission.idempotency is not None or self._store_trouble() is not None:
+            return False
+        return not job.metadata or len(metadata_json(job.metadata)) <= MAX_TRAVELLING_METADATA_BYTES
 
-        def end(_: object = None) -> None:
-            if not ended.done():
-                ended.set_result(None)
-
-        task.add_done_callback(end)
-        timer = loop.call_at(until_s, end)
+    async def _place_record(self, submission: Submission, lane: Lane, job: Job, payload: Payload) -> Admission:
+        """The job's record alone. Where it fails there is nothing to take back: nobody was told the job's id."""
+        submission.written = False
         try:
-            await ended
-        finally:
-            timer.cancel()
-        if not task.done():
-            raise OutcomeUnknown(f"neither row nor record within {self._answered_within_s:g} s")
-        return task.result()
+            await self._publisher.publish(self._record(submission, lane, job, payload))
+        except BaseException as error:
+            if not isinstance(error, OutcomeUnknown | asyncio.CancelledError):
+                self._depths.give_back(lane)
+            raise
+        return Admission(job, replayed=False)
 
-    def _start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        task = asyncio.get_running_loop().create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: "asyncio.Task[Any]") -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # has been seen, also where the caller is gone
-
-    async def _place(self, submission: Submission, lane: Lane, job: Job, payload: Payload, until_s: float) -> Admission:
+    async def _place(self, submission: Submission, lane: Lane, job: Job, payload: Payload) -> Admission:
         """The job's row, then its record, then the key's release."""
         key = submission.idempotency
         since_s = asyncio.get_running_loop().time()
@@ -221,61 +227,49 @@ class Submissions:
             admission = await self._admissions.insert(job, key)
         except BaseException as error:
             self._depths.give_back(lane)
-            if isinstance(error, StoreUnavailable) and error.perhaps_done:
-                self._repair(self._withdraw_twice(job, key))
+            if isinstance(error, asyncio.CancelledError) or (
+                isinstance(error, StoreUnavailable) and error.perhaps_done
+            ):
+                self._repairs.start(self._withdraw_twice(job, key))
             raise
         if admission.replayed:
             self._depths.give_back(lane)
             return admission
-        try:
-            if key is None:
-                await self._send(admission.job, payload, submission.traceparent, until_s)
-            else:
-                with Lease(lambda: self._start(self._admissions.renew(job, key)), since_s):
-                    await self._send(admission.job, payload, submission.traceparent, until_s)
-        except BaseException as error:
-            # Also when the outcome is unknown: the caller is told to try again, with the same key under the same id.
-            if not isinstance(error, OutcomeUnknown):
-                self._depths.give_back(lane)
-            await self._surely("withdraw", lambda: self._admissions.withdraw(job, key))
-            raise
-        if key is not None:
-            await self._surely("confirm", lambda: self._admissions.confirm(admission.job, key))
+        await self._deliver(submission, _Placed(lane, job, admission.job, since_s), payload)
         return admission
 
-    async def _send(self, job: Job, payload: Payload, traceparent: str | None, until_s: float) -> None:
-        if asyncio.get_running_loop().time() > until_s:  # its caller has been refused
-            raise StoreUnavailable("the row was written too late to be sent")
-        record = lane_record(self._topics.lane(job.lane_of), lane_job(job, payload, traceparent), SOURCE)
-        await self._publisher.publish(record)
-
-    async def _surely(self, what: str, write: Callable[[], Awaitable[None]]) -> None:
-        """Do `write` now, or keep trying beside the request: its answer does not hang on it."""
+    async def _deliver(self, submission: Submission, placed: _Placed, payload: Payload, *, again: bool = True) -> None:
+        """The record of a job that has its row. `again`: if it is cut short, it is begun again beside the request."""
+        key, job, admitted = submission.idempotency, placed.job, placed.admitted
+        lane = placed.lane if admitted is job else admitted.lane_of
+        record = self._record(submission, lane, admitted, payload)
         try:
-            await write()
-        except StoreUnavailable:
-            self._repair(self._until_done(what, write))
+            if key is None:
+                await self._publisher.publish(record)
+            else:
+                with Lease(lambda: self._repairs.start(self._admissions.renew(job, key)), placed.since_s):
+                    await self._publisher.publish(record)
+        except asyncio.CancelledError:
+            # The record may be on its way. Two records of one job do no harm: only its first end counts.
+            if again:
+                self._repairs.start(self._deliver(submission, placed, payload, again=False))
+            raise
+        except Exception as error:
+            # Also when the outcome is unknown: the caller is told to try again, with the same key under the same id.
+            if not isinstance(error, OutcomeUnknown):
+                self._depths.give_back(placed.lane)
+            await self._repairs.surely("withdraw", lambda: self._admissions.withdraw(job, key))
+            raise
+        if key is not None:
+            await self._repairs.surely("confirm", lambda: self._admissions.confirm(admitted, key))
 
-    def _repair(self, work: Coroutine[Any, Any, None]) -> None:
-        if len(self._running) < MAX_REPAIRS:
-            self._start(work)
-        else:
-            work.close()
-            REPAIRS_GIVEN_UP.labels("crowd").inc()
+    def _record(self, submission: Submission, lane: Lane, job: Job, payload: Payload) -> OutRecord:
+        traceparent, reply_to, written = submission.traceparent, submission.reply_to, submission.written
+        sent = lane_job(job, payload, traceparent, reply_to=reply_to, written=written)
+        return lane_record(self._lane_topic(lane), sent, SOURCE)
 
     async def _withdraw_twice(self, job: Job, key: IdempotencyKey | None) -> None:
         """Take back what was perhaps written, and once more: see `LATE_WRITE_S`."""
-        await self._until_done("withdraw", lambda: self._admissions.withdraw(job, key))
+        await self._repairs.until_done("withdraw", lambda: self._admissions.withdraw(job, key))
         await asyncio.sleep(self._late_write_s)
-        await self._until_done("withdraw", lambda: self._admissions.withdraw(job, key))
-
-    async def _until_done(self, what: str, write: Callable[[], Awaitable[None]]) -> None:
-        """However long the store stays away. Nobody else can have been given what is written here: see `Admissions`."""
-        for delay_s in self._delays():
-            try:
-                return await write()
-            except StoreUnavailable:
-                await asyncio.sleep(delay_s)
-        REPAIRS_GIVEN_UP.labels(what).inc()
-        log.warning("the store stayed away for too long", write=what)
-        return None
+        await self._repairs.until_done("withdraw", lambda: self._admissions.withdraw(job, key))

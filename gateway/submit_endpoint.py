@@ -8,11 +8,11 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.answers import Answer, accepted, as_accepted, finished
+from gateway.answers import Answer, accepted, finished
 from gateway.bodies import ClientGone, check_announced, read_body
 from gateway.idempotency import idempotency_key
 from gateway.log_throttle import log_server_error
-from gateway.metrics import count_request, count_submit
+from gateway.metrics import request_seconds_of, requests_of, submits_of
 from gateway.problems import render_problem
 from gateway.requests import NONE, Preferences, noticed, parse_preferences, tenant_of
 from gateway.services import Services
@@ -20,7 +20,7 @@ from gateway.submissions import Submission
 from gateway.submit_request import Target, read_submit
 from gateway.waiters import Watch
 from runtime.logs import get_logger
-from schemas.errors import PenstockError, StoreUnavailable
+from schemas.errors import OutcomeUnknown, PenstockError, StoreUnavailable, Unavailable
 from schemas.jobs import Job
 from schemas.names import new_job_id
 from stores.protocols import Admission, IdempotencyKey, JobKey
@@ -30,51 +30,74 @@ log = get_logger(__name__)
 CLIENT_GONE: Final = 499  # as nginx counts it
 # How long a waiting client may have to wait longer than it asked for, where the store does not answer.
 READ_GRACE_S: Final = 2.0
+BUSY_RETRY_AFTER_S: Final = 1.0
 _TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class SubmitEndpoint:
-    """`POST` of a job, in its three forms: from a request to its `Submission`, and from the admission to an answer."""
+    """`POST` of a job, in its three forms: from a request to its `Submission`, and from the admission to an answer.
+
+    At most `gateway_max_in_flight` of them are being read or admitted at a time.
+    """
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        self.in_flight = 0
 
-    async def __call__(self, target: Target, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(
+        self, target: Target, headers: Mapping[bytes, bytes], scope: Scope, receive: Receive, send: Send
+    ) -> None:
         began_s = time.perf_counter()
         submission = Submission(JobKey(tenant_of(scope), new_job_id()))
         try:
-            answer, outcome = await self._answer(submission, target, scope, receive)
+            answer, outcome = await self._answer(submission, target, headers, scope, receive)
         except PenstockError as error:
             log_server_error(error)
             answer, outcome = Answer(*render_problem(error)), error.code
         except ClientGone:
-            count_request(target.route, "POST", CLIENT_GONE, time.perf_counter() - began_s)
+            self._count(target, CLIENT_GONE, began_s)
             return
+        except asyncio.CancelledError:  # at a stop the server has waited for as long as it may
+            answer, outcome = Answer(*render_problem(stopped())), OutcomeUnknown.code
         except Exception as error:
             log.error("a submit failed", path=scope["path"], exc_info=error)
             answer, outcome = Answer(*render_problem(PenstockError("internal"))), PenstockError.code
-        headers = [*answer.headers, (b"content-length", b"%d" % len(answer.body))]
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        answer.headers.append((b"content-length", b"%d" % len(answer.body)))
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         await send({"type": "http.response.body", "body": answer.body})
-        count_submit(submission.lane, outcome)
-        count_request(target.route, "POST", answer.status, time.perf_counter() - began_s)
+        submits_of(submission.lane, outcome).inc()
+        self._count(target, answer.status, began_s)
+
+    def _count(self, target: Target, code: int, began_s: float) -> None:
+        requests_of(target.route, "POST", code).inc()
+        request_seconds_of(target.route, "POST").observe(time.perf_counter() - began_s)
 
     async def _answer(
-        self, submission: Submission, target: Target, scope: Scope, receive: Receive
+        self,
+        submission: Submission,
+        target: Target,
+        headers: Mapping[bytes, bytes],
+        scope: Scope,
+        receive: Receive,
     ) -> tuple[Answer, str]:
+        """The answer, and what the metrics call it."""
         links, waiters = self._services.links, self._services.waiters
-        headers: dict[bytes, bytes] = dict(scope["headers"])
         preferences = waiters.granted(_preferences(scope)) if b"prefer" in headers else NONE
+        job = None
         if not preferences.wait_s:
             admission = await self._admit(submission, target, scope, headers, receive)
-            job = as_accepted(admission.job)
         else:
             # The watch stands before the job is sent: a quick one may be done before its acknowledgement is back.
+            submission.reply_to = waiters.instance
             with waiters.watch(submission.key) as watch:
                 admission = await self._admit(submission, target, scope, headers, receive)
-                job = await self._wait(submission.key, admission, watch, preferences.wait_s, receive)
-        answer = (finished if job.done else accepted)(job, links, preferences, replayed=admission.replayed)
-        return answer, "replayed" if admission.replayed else "accepted"
+                job = await self._wait(submission, admission, watch, preferences.wait_s, receive)
+        replayed = admission.replayed
+        if job is not None:
+            answer = finished(job, links, preferences, replayed=replayed)
+        else:
+            answer = accepted(admission.job, links, preferences, replayed=replayed)
+        return answer, "replayed" if replayed else "accepted"
 
     async def _admit(
         self, submission: Submission, target: Target, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
@@ -83,34 +106,54 @@ class SubmitEndpoint:
         limit_bytes = services.settings.gateway_max_body_bytes
         check_announced(headers, limit_bytes)
         first = await receive()  # a client that sends no body at all takes no place
-        with services.in_flight, services.budget.hold("bodies") as submission.held:
-            body = await read_body(headers, first, receive, limit_bytes, submission.held)
-            submission.submit = read_submit(target, headers, scope["query_string"], body)
-            if b"idempotency-key" in headers:
-                submission.idempotency = _idempotency(scope, headers, body)
-            if b"traceparent" in headers:
-                submission.traceparent = _traceparent(headers[b"traceparent"])
-            return await services.submissions.submit(submission)
-
-    async def _wait(self, key: JobKey, admission: Admission, watch: Watch, wait_s: float, receive: Receive) -> Job:
-        """The finished job if it comes in time, else the job as it was accepted."""
-        waiters = self._services.waiters
-        if admission.job.id != key.id:  # the watch is for another job; this one may have been done for long
-            key = JobKey(key.tenant, admission.job.id)
-            with waiters.watch(key) as watch_again:
-                watch_again.wake()
-                job = await self._finished(key, watch_again, wait_s, receive)
-        else:
-            job = await self._finished(key, watch, wait_s, receive)
-        return job or as_accepted(admission.job)
-
-    async def _finished(self, key: JobKey, watch: Watch, wait_s: float, receive: Receive) -> Job | None:
+        if self.in_flight >= services.settings.gateway_max_in_flight:
+            raise Unavailable("The gateway is busy with as many jobs as it can take.", retry_after_s=BUSY_RETRY_AFTER_S)
+        self.in_flight += 1
         try:
-            async with noticed(receive, watch.wake) as gone, asyncio.timeout(wait_s + READ_GRACE_S):
-                job = await self._services.waiters.until(key, watch, _is_done, wait_s, gone, look_first=False)
-        except (StoreUnavailable, TimeoutError):
-            return None  # it is accepted all the same
+            with services.budget.hold("bodies") as submission.held:
+                body = await read_body(headers, first, receive, limit_bytes, submission.held)
+                submission.submit = read_submit(target, headers, scope["query_string"], body)
+                if b"idempotency-key" in headers:
+                    submission.idempotency = _idempotency(scope, headers, body)
+                if b"traceparent" in headers:
+                    submission.traceparent = _traceparent(headers[b"traceparent"])
+                return await services.submissions.submit(submission)
+        finally:
+            self.in_flight -= 1
+
+    async def _wait(
+        self, submission: Submission, admission: Admission, watch: Watch, wait_s: float, receive: Receive
+    ) -> Job | None:
+        """The finished job, if it comes in time."""
+        job, waiters = admission.job, self._services.waiters
+        if job.id != submission.key.id:  # the watch is for another job; this one may have been done for long
+            with waiters.watch(JobKey(job.tenant, job.id)) as watch_again:
+                watch_again.wake()
+                return await self._finished(submission, job, watch_again, wait_s, receive)
+        return await self._finished(submission, job, watch, wait_s, receive)
+
+    async def _finished(
+        self, submission: Submission, sent: Job, watch: Watch, wait_s: float, receive: Receive
+    ) -> Job | None:
+        services, until_s = self._services, asyncio.get_running_loop().time() + wait_s
+        with noticed(receive, watch.wake) as gone:
+            if not submission.written:
+                sent = await services.waiters.end_or_row(sent, watch, wait_s, gone, services.submissions.write_down)
+                if sent.done:
+                    return sent
+            left_s = max(0.0, until_s - asyncio.get_running_loop().time())
+            key = JobKey(sent.tenant, sent.id)
+            try:
+                async with asyncio.timeout(left_s + READ_GRACE_S):
+                    job = await services.waiters.until(key, watch, _is_done, left_s, gone, sent=sent)
+            except (StoreUnavailable, TimeoutError):
+                return None  # it is accepted all the same
         return job if job is not None and job.done else None
+
+
+def stopped() -> OutcomeUnknown:
+    """What a request is told that a stop cuts short."""
+    return OutcomeUnknown("the gateway stopped before the request was done", retry_after_s=1)
 
 
 def _preferences(scope: Scope) -> Preferences:

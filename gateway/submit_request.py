@@ -1,23 +1,35 @@
-"""What a submit asks for, read from its path, headers, query and body. Pure."""
+"""What a submit asks for, read from its path, headers, query and body. Pure.
 
+`POST /v1/jobs` takes an envelope: model, input and options in one JSON object. The other routes name the model in their
+path, take the bare input as their body, and options as query parameters.
+"""
+
+import re
 from codecs import BOM_UTF8
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
+from urllib.parse import parse_qsl
 
 import msgspec
 
-from gateway.envelope import options_of, parse_envelope
 from gateway.multipart import single_file
-from gateway.options import Options, options_from_query
 from schemas.errors import RequestError, UnsupportedMediaType
 from schemas.images import IMAGE_TYPES
 from schemas.jobs import Payload
+from schemas.malformed import did_you_mean, why_not_json
+from schemas.members import first_twin
+from schemas.metadata import parse_metadata
 from schemas.oip import JSON, OCTET_STREAM
+from schemas.topics import LaneClass
 
 ENVELOPE_ROUTE: Final = "/v1/jobs"
 MODEL_ROUTE: Final = "/v1/models/{model}/jobs"
 VERSION_ROUTE: Final = "/v1/models/{model}/versions/{version}/jobs"
 FORM: Final = "multipart/form-data"
+MAX_STICKY_KEY: Final = 255
+MAX_QUERY_FIELDS: Final = 32
+KNOWN: Final = ("lane", "timeout_s", "sticky_key", "metadata", "webhook", "webhook_events_filter")
+_FIELD: Final = re.compile(r"(?:field `|at `\$\.)([^`]+)`")
 
 
 class Target(NamedTuple):
@@ -28,6 +40,14 @@ class Target(NamedTuple):
     version: str | None = None
 
 
+class Options(msgspec.Struct, frozen=True):
+    """Everything about a job that is neither its model nor its input. `timeout_s` is None for the default."""
+
+    lane: LaneClass = LaneClass.LIVE
+    timeout_s: float | None = None
+    metadata: dict[str, Any] = {}
+
+
 class Submit(msgspec.Struct, frozen=True):
     """What is asked for; neither model nor input has been held against the catalog yet."""
 
@@ -35,6 +55,20 @@ class Submit(msgspec.Struct, frozen=True):
     version: str | None
     payload: Payload
     options: Options
+
+
+class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The envelope. `input` stays as the bytes it is: the model's signature says what it must hold."""
+
+    model: str
+    input: msgspec.Raw
+    version: str | None = None
+    lane: LaneClass = LaneClass.LIVE
+    timeout_s: float | None = None
+    sticky_key: str | None = None
+    metadata: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    webhook: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    webhook_events_filter: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 _ENVELOPE: Final = Target(ENVELOPE_ROUTE)
@@ -103,3 +137,121 @@ def _unmarked(body: bytes) -> bytes:
 
 def _is_json(media_type: str) -> bool:
     return media_type in ("", JSON) or media_type.endswith("+json")
+
+
+_decoder: Final = msgspec.json.Decoder(Envelope)
+
+
+def parse_envelope(body: bytes) -> Envelope:
+    """Raises `RequestError` naming the field and what is wrong with it."""
+    try:
+        envelope = _decoder.decode(body)
+    except msgspec.ValidationError as error:
+        field = _field_of(str(error))
+        hint = did_you_mean(field, Envelope.__struct_fields__) if field and "unknown" in str(error) else ""
+        raise RequestError(f"the body is not a job: {error}{hint}", param=field) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"the body is not valid JSON: {why_not_json(error, body)}") from error
+    except RecursionError as error:
+        raise RequestError("the body is nested too deeply") from error
+    if _hides_members(envelope, body) and (twin := first_twin(body)) is not None:
+        raise RequestError(f"the body names {twin[:64]} twice", param=twin[:64])
+    return envelope
+
+
+def _hides_members(envelope: Envelope, body: bytes) -> bool:
+    """Whether there may be members that the decoder dropped, as it does all but the last of a name: two readers could
+    see two jobs in one body. With as many colons as members were kept there is none."""
+    raw = (envelope.metadata, envelope.webhook, envelope.webhook_events_filter)
+    given = [value for value in raw if isinstance(value, msgspec.Raw)]
+    kept = 2 + len(given) + (envelope.version is not None) + (envelope.lane is not LaneClass.LIVE)
+    kept += (envelope.timeout_s is not None) + (envelope.sticky_key is not None)
+    colons = body.count(b":") - bytes(envelope.input).count(b":")
+    return colons - sum(bytes(value).count(b":") for value in given) > kept
+
+
+def options_of(envelope: Envelope) -> Options:
+    """The envelope's options, once each keeps its rule. Raises `RequestError`."""
+    return check_options(
+        envelope.lane,
+        envelope.timeout_s,
+        _given(envelope.metadata),
+        envelope.sticky_key,
+        webhooks=_given(envelope.webhook) is not None or _given(envelope.webhook_events_filter) is not None,
+    )
+
+
+def _given(raw: msgspec.Raw | msgspec.UnsetType) -> bytes | None:
+    """The bytes of a field that is there and not null."""
+    return None if isinstance(raw, msgspec.UnsetType) or bytes(raw) == b"null" else bytes(raw)
+
+
+def _field_of(message: str) -> str | None:
+    """The field a decoder's message is about: "... - at `$.model`", or "... field `model`"."""
+    found = _FIELD.search(message)
+    return found[1][:64] if found else None
+
+
+DEFAULT: Final = Options()
+
+
+def check_options(
+    lane: LaneClass, timeout_s: float | None, metadata: bytes | None, sticky_key: str | None, *, webhooks: bool
+) -> Options:
+    """Options once each keeps its rule. The timeout's upper limit is the gateway's to check.
+
+    A sticky key asks for one version for all jobs that share it; with one version open to unpinned jobs, every key
+    gets that one.
+    """
+    if webhooks:
+        raise RequestError("webhooks are not available on this server: leave webhook out and poll", param="webhook")
+    if sticky_key is not None and not 0 < len(sticky_key) <= MAX_STICKY_KEY:
+        raise RequestError(f"sticky_key must have 1 to {MAX_STICKY_KEY} characters", param="sticky_key")
+    return Options(lane, timeout_s, parse_metadata(metadata) if metadata is not None else {})
+
+
+def options_from_query(query: bytes) -> Options:
+    """Options from a raw query string. Raises `RequestError` for a parameter unknown, repeated or malformed."""
+    if not query:
+        return DEFAULT
+    try:
+        pairs = parse_qsl(
+            query.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            max_num_fields=MAX_QUERY_FIELDS,
+            errors="strict",
+        )
+    except ValueError as error:
+        raise RequestError("the query string is malformed") from error
+    fields: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in KNOWN:
+            raise RequestError(f"unknown query parameter {name[:64]!r}; there are {', '.join(KNOWN)}", param=name[:64])
+        if name in fields:
+            raise RequestError(f"query parameter {name} is given twice", param=name)
+        fields[name] = value
+    metadata = fields.get("metadata")
+    return check_options(
+        _lane(fields.get("lane", LaneClass.LIVE)),
+        _seconds(fields.get("timeout_s")),
+        metadata.encode() if metadata is not None else None,
+        fields.get("sticky_key"),
+        webhooks="webhook" in fields or "webhook_events_filter" in fields,
+    )
+
+
+def _lane(text: str) -> LaneClass:
+    try:
+        return LaneClass(text)
+    except ValueError as error:
+        raise RequestError(f"lane must be one of {', '.join(LaneClass)}", param="lane") from error
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        return msgspec.json.decode(text, type=float)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestError("timeout_s must be a number of seconds", param="timeout_s") from error

@@ -1,28 +1,33 @@
 """Requests that wait for a job: woken by news of finished jobs, and by themselves now and then: news may be lost."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
 import msgspec
 
 from gateway.requests import Preferences
-from schemas.jobs import Job
+from schemas.errors import OutcomeUnknown, StoreUnavailable
+from schemas.jobs import Job, Terminal, ended
+from schemas.names import new_instance
 from stores.protocols import JobKey, Jobs, News
 
 # How often a waiter asks the store by itself: while news arrive, and while they do not.
 SLOW_S: Final = 2.0
 FAST_S: Final = 0.25
 LIMIT: Final = 20_000
+# A job without a row is listed no later. Sooner than workers tell that they run a job, so that a row can note it.
+ROW_AFTER_S: Final = 0.5
 
 
 class Watch:
-    """One request's place among the waiters of a job."""
+    """One request's place among the waiters of a job. `end` is how it ended, where that was told."""
 
-    __slots__ = ("_woken",)
+    __slots__ = ("_woken", "end")
 
     def __init__(self) -> None:
+        self.end: Terminal | None = None
         self._woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def wake(self) -> None:
@@ -42,13 +47,14 @@ class Watch:
 
 
 class Waiters:
-    """All waiting requests of this process."""
+    """All waiting requests of this process, which goes by the name `instance` where ends are told."""
 
     def __init__(
         self, jobs: Jobs, news: News, *, limit: int = LIMIT, slow_s: float = SLOW_S, fast_s: float = FAST_S
     ) -> None:
         self._jobs = jobs
         self._news = news
+        self.instance = new_instance()
         self._limit = limit
         self._count = 0
         self._slow_s = slow_s
@@ -72,9 +78,18 @@ class Waiters:
 
     async def follow(self) -> None:
         """Wake whoever waits for a job that is told to be done. Runs until canceled."""
-        async for keys in self._news.done():
-            for key in keys:
-                self.wake(key)
+        async for told in self._news.done(self.instance):
+            for item in told:
+                if isinstance(item, Terminal):
+                    self.answer(item)
+                else:
+                    self.wake(item)
+
+    def answer(self, end: Terminal) -> None:
+        """Wake whoever waits for this end, with it."""
+        for watch in self._watches.get(JobKey(end.tenant, end.id), ()):
+            watch.end = end
+            watch.wake()
 
     def wake(self, key: JobKey) -> None:
         for watch in self._watches.get(key, ()):
@@ -110,22 +125,45 @@ class Waiters:
         timeout_s: float,
         gone: asyncio.Event,
         *,
-        look_first: bool = True,
+        sent: Job | None = None,
     ) -> Job | None:
         """Read the job again and again until it is `enough`, time is up, the gateway drains, or the client is `gone`.
 
-        Returns the job as last read. A job just sent need not be looked at first: it cannot have ended.
+        Returns the job as last read. A job just `sent` need not be looked at first, since it cannot have ended, nor
+        once its end is told.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        if not (look_first or self.draining):
+        if sent is not None and not self.draining:
             await watch.woken(min(timeout_s, self.interval_s))
         while True:
+            if sent is not None and watch.end is not None:
+                return ended(sent, watch.end)
             job = await self._jobs.get(key)
             left_s = deadline - loop.time()
             if enough(job) or left_s <= 0 or self.draining or gone.is_set():
                 return job
             await watch.woken(min(left_s, self.interval_s))
+
+    async def end_or_row(
+        self, sent: Job, watch: Watch, timeout_s: float, gone: asyncio.Event, write: Callable[[Job], Awaitable[Job]]
+    ) -> Job:
+        """The job with its end, where that is told within `ROW_AFTER_S`; else once its row is there, by `write`.
+
+        Raises `OutcomeUnknown` where there is neither in time.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            left_s = deadline - asyncio.get_running_loop().time()
+            if not (self.draining or gone.is_set()):
+                await watch.woken(max(0.0, min(left_s, self.interval_s, ROW_AFTER_S)))
+            if watch.end is not None:
+                return ended(sent, watch.end)
+            try:
+                return await write(sent)
+            except StoreUnavailable as error:
+                if left_s <= 0 or self.draining or gone.is_set():
+                    raise OutcomeUnknown("the job is in its lane, and its row could not be written") from error
 
     @property
     def interval_s(self) -> float:

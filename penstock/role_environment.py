@@ -1,5 +1,7 @@
 """What `up` tells its roles by their environment."""
 
+import hashlib
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,3 +45,9 @@ def role_environment(
             "PENSTOCK_MODEL_REPOSITORY": str(models.absolute()),
         }
     )
+
+
+def group_instance_id(data_dir: Path, role: str) -> str:
+    """A name that only one process has, also where Kafka is shared: who holds the data directory starts one of each."""
+    place = hashlib.sha256(f"{socket.gethostname()}:{data_dir.absolute()}".encode()).hexdigest()[:12]
+    return f"{role}-{place}"

@@ -1,5 +1,6 @@
 """`penstock gateway`, `penstock worker`, ...: one role in this process, configured by PENSTOCK_* variables."""
 
+import gc
 import os
 from importlib import import_module
 
@@ -17,6 +18,7 @@ def run_role(name: str, module: str) -> None:
     Exits with 0 when it was told to stop, with 2 where settings or what they name cannot be right, with 1 where it
     failed; what is merely away is waited for.
     """
+    gc.disable()  # until the role runs: collections would take a sixth of the imports, and find nothing
     try:
         role = import_module(module)
         warn_of_unknown_variables(name)

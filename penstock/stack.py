@@ -18,7 +18,7 @@ from penstock.part import POLL_INTERVAL_S, Part
 from penstock.preparing import prepare, settings_in
 from penstock.reaper import Reaper
 from penstock.role import Role
-from penstock.role_environment import role_environment
+from penstock.role_environment import group_instance_id, role_environment
 from penstock.supervisor import Supervisor
 from schemas.errors import PenstockError
 
@@ -50,9 +50,9 @@ class Stack:
         announce: Callable[[str], None] = say_nothing,
         on_line: Callable[[str, str], None] = hear_nothing,
     ) -> None:
-        """`port`: the first gateway's, 0 for a free one. `workers`: processes, each serving all models.
+        """`port`: the gateway's, 0 for a free one. `workers`: processes, each serving all models.
 
-        `gateways`: processes, each on a port of its own; who spreads clients over them stands before the stack.
+        `gateways`: processes. Several share `port`, and each has one of its own beside it.
 
         `environ` is what the roles see beside what we tell them; an address of a service in it means that this service
         is not started. `announce` hears one line about whatever is unusual, `on_line` each line of each role's log.
@@ -127,33 +127,44 @@ class Stack:
         workers = ["worker"] if self._workers == 1 else [f"worker-{number + 1}" for number in range(self._workers)]
         commands = {"router": "router", **dict.fromkeys(workers, "worker"), "sink": "sink"}
         more_gateways = [f"gateway-{number + 1}" for number in range(1, self._gateways)]
-        ports, _ = self.services.data_dir.ports([*(f"{name} health" for name in commands), *more_gateways])
-        self._gateway_ports = {"gateway": self._port, **{name: ports[name] for name in more_gateways}}
+        gateways = ["gateway", *more_gateways] if more_gateways else []
+        ports, _ = self.services.data_dir.ports([*(f"{name} health" for name in commands), *gateways])
+        self._gateway_ports = {name: ports[name] for name in gateways} or {"gateway": self._port}
         roles = {name: self._gateway(name, port, env) for name, port in self._gateway_ports.items()}
         for name, command in commands.items():
             port = ports[f"{name} health"]
-            own = {"PENSTOCK_HEALTH_HOST": LOOPBACK, "PENSTOCK_HEALTH_PORT": str(port)}
+            own = {
+                "PENSTOCK_HEALTH_HOST": LOOPBACK,
+                "PENSTOCK_HEALTH_PORT": str(port),
+                "PENSTOCK_KAFKA_GROUP_INSTANCE_ID": group_instance_id(self.services.data_dir.path, name),
+            }
             roles[name] = Role(command, name=name, health_port=port, env={**env, **own}, on_line=self._on_line)
         return {name: Part(role, reaper) for name, role in roles.items()}
 
     def _gateway(self, name: str, port: int, env: Mapping[str, str]) -> Role:
-        """It answers for its health where it serves."""
+        """It answers for its health on its own port."""
         own = {"PENSTOCK_GATEWAY_PORT": str(port)}
+        if port != self._port:
+            own["PENSTOCK_GATEWAY_SHARED_PORT"] = str(self._port)
         host = reachable(self._host)
         return Role("gateway", name=name, host=host, health_port=port, env={**env, **own}, on_line=self._on_line)
 
     async def _until_announced(self) -> None:
-        """A worker that is ready has announced its models; return when the gateway has heard of them.
+        """A worker that is ready has announced its models; return when the gateways have heard of them.
 
         One that the worker leaves out, for it cannot be served, is not waited for longer than a moment.
         """
         expected = await asyncio.to_thread(lambda: {path.parent.name for path in self._models.glob("*/model.yaml")})
         with suppress(TimeoutError):
             async with asyncio.timeout(ANNOUNCED_WITHIN_S):
-                while True:
-                    if expected <= await models_of(reachable(self._host), self._port):
-                        return
-                    await asyncio.sleep(POLL_INTERVAL_S)
+                for port in self._gateway_ports.values():
+                    await self._until_heard(expected, port)
+
+    async def _until_heard(self, expected: set[str], port: int) -> None:
+        while True:
+            if expected <= await models_of(reachable(self._host), port):
+                return
+            await asyncio.sleep(POLL_INTERVAL_S)
 
     async def _stop_roles(self) -> None:
         """The gateways first: those who wait at them still get what is being computed."""
@@ -176,11 +187,12 @@ class Stack:
 
     @property
     def gateway_url(self) -> str:
-        """Of the first gateway, and the one that is told to clients."""
+        """The one that is told to clients: of the gateway, or of all of them together."""
         return self._url(self._port)
 
     @property
     def gateway_urls(self) -> list[str]:
+        """Each gateway's own."""
         return [self._url(port) for port in self._gateway_ports.values()]
 
     def _url(self, port: int) -> str:

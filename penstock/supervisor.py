@@ -10,15 +10,16 @@ from penstock.errors import in_a_line
 from penstock.part import Part
 from runtime.backoff import delays_s
 
-# Whoever waits for a role waits this long, too; who dies again and again soon waits long.
-FIRST_DELAY_S = 0.1
+# Whoever waits for a role waits for it to start, too: at once the first time, later when it dies again and again.
+SECOND_DELAY_S = 0.1
 LONGEST_DELAY_S = 30.0
 # Who ran this long was well: its next death is a first one.
 WELL_AFTER_S = 60.0
 
 
 def restart_delays_s() -> Iterator[float]:
-    return delays_s(first_s=FIRST_DELAY_S, cap_s=LONGEST_DELAY_S)
+    yield 0.0
+    yield from delays_s(first_s=SECOND_DELAY_S, cap_s=LONGEST_DELAY_S)
 
 
 class Supervisor:

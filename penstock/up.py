@@ -30,6 +30,7 @@ class UpOptions:
     port: int
     models: Path
     workers: int
+    gateways: int
     open_when_ready: bool
 
 
@@ -54,9 +55,19 @@ class UpOptions:
     help="The model repository.  [default: the examples]",
 )
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that run models.")
+@click.option(
+    "--gateways", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that share --port."
+)
 @click.option("--open-when-ready", is_flag=True, help="Open the API's documentation in a browser.")
 def up(
-    data_dir: Path | None, port: int, models: Path | None, workers: int, *, ephemeral: bool, open_when_ready: bool
+    data_dir: Path | None,
+    port: int,
+    models: Path | None,
+    workers: int,
+    gateways: int,
+    *,
+    ephemeral: bool,
+    open_when_ready: bool,
 ) -> None:
     """Run everything on this machine: Postgres, Valkey, Kafka and every role of Penstock.
 
@@ -69,7 +80,7 @@ def up(
     refuse_invalid_settings()
     try:
         kept = None if ephemeral else (data_dir or default_data_dir(os.getuid()))
-        options = UpOptions(kept, port, models or example_models(), workers, open_when_ready)
+        options = UpOptions(kept, port, models or example_models(), workers, gateways, open_when_ready)
         asyncio.run(Up(options, Console(sys.stderr)).run())
     except (StackError, OSError) as error:
         raise click.ClickException(in_a_line(error)) from error
@@ -105,6 +116,7 @@ class Up:
             models=options.models,
             port=options.port,
             workers=options.workers,
+            gateways=options.gateways,
             announce=console.say,
             on_line=console.line,
         )

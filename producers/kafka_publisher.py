@@ -1,25 +1,20 @@
-"""Publishing to Kafka: one open batch a partition, sent when the batch before it is acknowledged.
-
-aiokafka's `send` costs a future and a task's worth of bookkeeping a record; `create_batch`/`send_batch` cost a
-quarter of that. So we batch ourselves: while a partition's batch is on its way, the next one grows, and nothing
-waits on a timer. Idempotence is off: one rejected record would poison an idempotent producer for ever
-(aiokafka #1017), and one batch in flight a partition keeps order anyway. A retry may write a record twice; the
-sink keeps one.
+"""Publishing to Kafka: records wait in a queue a partition, and senders of the brokers come for them.
 
 Every call ends within `QUEUED_AT_MOST_S` and `UNANSWERED_AT_MOST_S` together (see `producers.partition_queue`),
-whatever becomes of Kafka. What was not handed to the client by then is certainly not written; of the rest nobody knows.
+whatever becomes of Kafka. What was not sent by then is certainly not written; of the rest nobody knows.
 """
 
 import asyncio
-import time
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+from aiokafka.record.default_records import DefaultRecordBatch
 
+from producers.broker_senders import BrokerSenders
 from producers.partition_counts import PartitionCounts
 from producers.partition_queue import QUEUED_AT_MOST_S, UNANSWERED_AT_MOST_S, Member, PartitionQueue, PublishCall
 from producers.topics import DEAD_LETTER_ROOM_BYTES
@@ -30,14 +25,22 @@ from schemas.records import OutRecord
 
 log = get_logger(__name__)
 
-BATCH_BYTES: Final = 256 * 1024
 # How exactly the limits of time are kept.
 LOOK_EVERY_S: Final = 0.25
 # A record's share of its batch besides key, value and headers: lengths, offset and time deltas, at most this.
 RECORD_OVERHEAD_BYTES: Final = 64
 BATCH_OVERHEAD_BYTES: Final = 128
+# Where any partition will do, so many records in a row go to one, if no request takes them before; those above the
+# size count more often. Enough to make batches that cost little, and few enough not to leave other workers idle.
+TURN_RECORDS: Final = 64
+TURN_RECORD_BYTES: Final = 4096
 
 Compression = Literal["none", "zstd", "lz4"]
+_CODECS: Final = {
+    "none": DefaultRecordBatch.CODEC_NONE,
+    "zstd": DefaultRecordBatch.CODEC_ZSTD,
+    "lz4": DefaultRecordBatch.CODEC_LZ4,
+}
 
 
 def partition_of(key: bytes, partitions: int) -> int:
@@ -58,34 +61,25 @@ class KafkaPublisher:
         self, settings: KafkaSettings, *, compression: Compression = "none", max_unacknowledged: int = 50_000
     ) -> None:
         self._settings = settings
-        self._compression = None if compression == "none" else compression
+        self._compression = _CODECS[compression]
         self._max_unacknowledged = max_unacknowledged
         self._unacknowledged = 0
         self._room = asyncio.Event()
-        self._producer: AIOKafkaProducer | None = None
         self._partitions: dict[tuple[str, int], PartitionQueue] = {}
-        self._counts: PartitionCounts | None = None
-        self._now_s: Callable[[], float] = time.monotonic
-        self._sending: set[asyncio.Task[None]] = set()
-        self._watching: asyncio.Task[None] | None = None
+        self._turns: dict[str, PartitionQueue] = {}
+        self._client: Any = None
 
     async def __aenter__(self) -> "KafkaPublisher":
-        self._producer = AIOKafkaProducer(
-            **self._settings.client_options(),
-            acks="all",
-            enable_idempotence=False,
-            linger_ms=0,
-            max_batch_size=BATCH_BYTES,
-            max_request_size=self._settings.max_record_bytes + DEAD_LETTER_ROOM_BYTES + BATCH_OVERHEAD_BYTES,
-            request_timeout_ms=int(UNANSWERED_AT_MOST_S * 1000),
-            compression_type=self._compression,
+        self._client = AIOKafkaClient(
+            **self._settings.client_options(), request_timeout_ms=int(UNANSWERED_AT_MOST_S * 1000)
         )
         try:
-            await self._producer.start()
+            await self._client.bootstrap()
         except (KafkaError, OSError) as error:
-            await self._producer.stop()
+            await self._client.close()
             raise QueueUnavailable(f"Kafka cannot be reached at {self._settings.kafka_bootstrap_servers}") from error
-        self._counts = PartitionCounts(self._producer.client)
+        self._counts = PartitionCounts(self._client)
+        self._senders = BrokerSenders(self._client, self._settle, self._compression)
         self._now_s = asyncio.get_running_loop().time
         self._watching = asyncio.create_task(self._watch())
         return self
@@ -93,18 +87,16 @@ class KafkaPublisher:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._sending:
-            await asyncio.wait(self._sending, timeout=UNANSWERED_AT_MOST_S)
-        assert self._watching is not None  # noqa: S101 - set on entering
+        await self._wait_for_room(1, self._now_s() + UNANSWERED_AT_MOST_S)
         self._watching.cancel()
+        self._senders.close()
         for partition in self._partitions.values():
             self._give_up(partition, float("inf"))
-        assert self._producer is not None  # noqa: S101 - set on entering
         try:
             async with asyncio.timeout(UNANSWERED_AT_MOST_S):
-                await self._producer.stop()
+                await self._client.close()
         except TimeoutError:
-            log.warning("the producer did not stop in time")
+            log.warning("the client of Kafka did not stop in time")
 
     async def publish(self, record: OutRecord) -> None:
         (outcome,) = await self.publish_all((record,))
@@ -114,11 +106,16 @@ class KafkaPublisher:
     async def publish_all(self, records: Sequence[OutRecord]) -> Sequence[PenstockError | None]:
         if not records:
             return []
-        assert self._counts is not None  # noqa: S101 - set on entering
         until_s = self._now_s() + QUEUED_AT_MOST_S
-        if not await self._has_room(until_s):
+        if self._unacknowledged >= self._max_unacknowledged and not await self._wait_for_room(
+            self._max_unacknowledged, until_s
+        ):
             return [QueueUnavailable("too many records wait to be acknowledged")] * len(records)
-        counts = await self._counts.of((record.topic for record in records), until_s)
+        counts: Mapping[str, int | PenstockError] = {
+            topic: len(self._client.cluster.partitions_for_topic(topic) or ()) for topic in {r.topic for r in records}
+        }
+        if not all(counts.values()):
+            counts = await self._counts.of(counts, until_s)
         call = PublishCall(len(records))
         for index, record in enumerate(records):
             count = counts[record.topic]
@@ -130,8 +127,9 @@ class KafkaPublisher:
         await call.ended
         return call.outcomes
 
-    async def _has_room(self, until_s: float) -> bool:
-        while self._unacknowledged >= self._max_unacknowledged:
+    async def _wait_for_room(self, bound: int, until_s: float) -> bool:
+        """Whether fewer records than `bound` wait, by `until_s`."""
+        while self._unacknowledged >= bound:
             self._room.clear()
             try:
                 async with asyncio.timeout_at(until_s):
@@ -150,86 +148,40 @@ class KafkaPublisher:
         return None
 
     def _enqueue(self, member: Member, count: int) -> None:
-        record = member.record
-        number = record.partition if record.partition is not None else partition_of(record.key or b"", count)
-        partition = self._partitions.get((record.topic, number))
-        if partition is None:
-            partition = self._partitions[record.topic, number] = PartitionQueue(record.topic, number)
-        if partition.draining and partition.refuses(self._now_s()):
+        record, now_s = member.record, self._now_s()
+        if record.partition is not None:
+            partition = self._partition(record.topic, record.partition)
+        elif record.any_partition:
+            partition = self._partition_in_turn(record, count, now_s)
+        else:
+            partition = self._partition(record.topic, partition_of(record.key or b"", count))
+        if partition.refuses(now_s):
             member.call.settle(member.place, _not_answering())
             return
         partition.waiting.append(member)
         self._unacknowledged += 1
-        if not partition.draining:
-            partition.draining = True
-            task = asyncio.create_task(self._drain(partition))
-            self._sending.add(task)
-            task.add_done_callback(self._sending.discard)
+        if not partition.offered:
+            self._senders.offer(partition)
 
-    async def _drain(self, partition: PartitionQueue) -> None:
-        """Send what waits, a batch at a time, until nothing does."""
-        try:
-            while partition.waiting:
-                await self._send_next(partition, len(partition.waiting))
-        finally:
-            partition.draining = False
+    def _partition(self, topic: str, number: int) -> PartitionQueue:
+        partition = self._partitions.get((topic, number))
+        if partition is None:
+            partition = self._partitions[topic, number] = PartitionQueue(topic, number)
+        return partition
 
-    async def _send_next(self, partition: PartitionQueue, at_most: int) -> None:
-        try:
-            batch = self._next_batch(partition, at_most)
-            size = len(partition.under_way)
-            outcome = await self._send(partition, batch) if size else None
-        except Exception as error:  # a fault of the client must not leave callers waiting for ever
-            log.error("publishing failed", topic=partition.topic, exc_info=error)
-            size, outcome = 0, _because(OutcomeUnknown("publishing failed"), error)
-            self._settle(partition.late(float("inf")), _because(QueueUnavailable("publishing failed"), error))
-        if outcome is not None:
-            assert self._counts is not None  # noqa: S101 - set on entering
-            self._counts.doubt()
-        if isinstance(outcome, PayloadTooLarge) and size > 1:  # its neighbors may well fit
-            partition.waiting.extendleft(reversed(partition.ended(failed=False)))
-            for _ in range(size):
-                await self._send_next(partition, 1)
-        else:
-            failed = outcome is not None and not isinstance(outcome, PayloadTooLarge)
-            self._settle(partition.ended(failed=failed), outcome)
-
-    def _next_batch(self, partition: PartitionQueue, at_most: int) -> object:
-        """Put the next ones of those that wait under way. A record that cannot be encoded is refused alone."""
-        assert self._producer is not None  # noqa: S101 - set on entering
-        batch = self._producer.create_batch()
-        members: list[Member] = []
-        partition.under_way = members
-        waiting = partition.waiting
-        while waiting and len(members) < at_most:
-            record = waiting[0].record
-            try:
-                # The builder takes any first record and refuses a later one that would overflow the batch.
-                if batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers) is None:
-                    break
-            except Exception as error:
-                log.error("a record cannot be encoded", topic=partition.topic, exc_info=error)
-                self._settle([waiting.popleft()], _because(PenstockError("the record cannot be encoded"), error))
-                continue
-            members.append(waiting.popleft())
-        return batch
-
-    async def _send(self, partition: PartitionQueue, batch: object) -> PenstockError | None:
-        """What became of the batch. However long it takes: those who wait for it are told by `_watch`."""
-        assert self._producer is not None  # noqa: S101 - set on entering
-        try:
-            async with asyncio.timeout_at(max(member.until_s for member in partition.under_way)):
-                acknowledged = await self._producer.send_batch(batch, partition.topic, partition=partition.number)
-        except TimeoutError:  # of ours or of the client: it has not taken the batch
-            return _not_answering()
-        except KafkaError as error:
-            return _outcome(error, partition.topic)
-        partition.sent_at_s = self._now_s()
-        try:
-            await acknowledged
-        except KafkaError as error:
-            return _outcome(error, partition.topic)
-        return None
+    def _partition_in_turn(self, record: OutRecord, count: int, now_s: float) -> PartitionQueue:
+        """The partition whose turn it is, and after it the next: rather one whose broker is free, none that refuses."""
+        current = self._turns.get(record.topic)
+        if current is None or current.turn <= 0 or current.at.partition >= count or current.refuses(now_s):
+            first = partition_of(record.key or b"", count) if current is None else current.at.partition + 1
+            after = [self._partition(record.topic, (first + step) % count) for step in range(count)]
+            taking = [partition for partition in after if not partition.refuses(now_s)]
+            free = (partition for partition in taking if not self._senders.is_busy(partition))
+            current = next(free, taking[0] if taking else after[0])
+            current.turn = TURN_RECORDS
+            self._turns[record.topic] = current
+        current.turn -= 1 + len(record.value or b"") // TURN_RECORD_BYTES
+        return current
 
     async def _watch(self) -> None:
         """Tell those whose time is up."""
@@ -237,7 +189,7 @@ class KafkaPublisher:
             await asyncio.sleep(LOOK_EVERY_S)
             now_s = self._now_s()
             for partition in self._partitions.values():
-                if partition.draining:
+                if partition.offered:
                     self._give_up(partition, now_s)
 
     def _give_up(self, partition: PartitionQueue, now_s: float) -> None:
@@ -251,18 +203,5 @@ class KafkaPublisher:
         self._room.set()
 
 
-def _outcome(error: KafkaError, topic: str) -> PenstockError:
-    if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
-        return _because(PayloadTooLarge(f"the broker refuses a batch for {topic} as too large"), error)
-    if error.retriable:  # an attempt before the last may have been written
-        return _because(OutcomeUnknown(f"Kafka did not acknowledge: {type(error).__name__}"), error)
-    return _because(QueueUnavailable(f"Kafka refused the record: {type(error).__name__}"), error)
-
-
 def _not_answering() -> QueueUnavailable:
     return QueueUnavailable("Kafka does not answer")
-
-
-def _because(outcome: PenstockError, cause: Exception) -> PenstockError:
-    outcome.__cause__ = cause
-    return outcome

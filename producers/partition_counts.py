@@ -21,10 +21,6 @@ class PartitionCounts:
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    def doubt(self) -> None:
-        """Have the client ask again, beside what goes on: a topic may have been deleted or made anew."""
-        self._client.force_metadata_update()
-
     def known(self, topics: Iterable[str]) -> dict[str, int]:
         """Of those topics that the client knows, the number of partitions."""
         counts = {name: self._client.cluster.partitions_for_topic(name) for name in topics}

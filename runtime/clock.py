@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
+from typing import Final
 
 Clock = Callable[[], datetime]
 
-
-def now_utc() -> datetime:
-    return datetime.now(UTC)
+now_utc: Final[Clock] = partial(datetime.now, UTC)

@@ -30,6 +30,7 @@ HEAD_FACTOR: Final = 3
 PIPELINED_BYTES: Final = 4096
 # The least that frames a chunk of a body, and some more: who sends many small chunks does no harm by it.
 CHUNK_FRAME_BYTES: Final = 16
+HEAD_BEGINS: Final = b"HTTP/1.1 "
 
 
 class Awaited(Enum):
@@ -57,6 +58,39 @@ class CountedFlow(FlowControl):
             self._unread.release()
         if self.read_paused:
             super().resume_reading()
+
+
+class OneWrite:
+    """A connection's transport, as it is used to answer a request: a head waits for the first of its body, which is
+    nearly always given in the same breath, and both go in one write. It is all of a transport that answering needs."""
+
+    __slots__ = ("_head", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.writelines((head, data))
+        elif data.startswith(HEAD_BEGINS):
+            self._head = data
+            self._loop.call_soon(self._flush)
+        else:
+            self._transport.write(data)
+
+    def _flush(self) -> None:
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -91,6 +125,7 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = CountedFlow(transport, self._unread, self.pipeline)
+        self._one_write = OneWrite(transport, self.loop)
         transport.set_write_buffer_limits(high=UNCOUNTED_BYTES)
         self._since_s = self.loop.time()
         if not self._connections.admit(self, self.connections):  # type: ignore[arg-type]
@@ -189,6 +224,7 @@ class LimitedProtocol(HttpToolsProtocol):
         if unusual and not self._head_fits():
             return
         super().on_headers_complete()
+        self.cycle.transport = self._one_write  # type: ignore[assignment]
         self._used = True
         self._awaited = Awaited.BODY
         self._body_bytes = 0

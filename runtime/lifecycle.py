@@ -34,6 +34,7 @@ def spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    gc.enable()  # where imports went without
 
 
 async def _until_stopped(role: Role) -> None:

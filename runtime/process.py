@@ -73,11 +73,19 @@ def listening(settings: HealthSettings) -> socket.socket:
         raise ConfigurationError(f"PENSTOCK_HEALTH_PORT: cannot listen on {host}:{port}: {error.strerror}") from error
 
 
-def listen(host: str, port: int, backlog: int | None = None) -> socket.socket:
-    """A server's socket; `::` listens for both families, as everywhere else. Raises `OSError`."""
+def listen(host: str, port: int, backlog: int | None = None, *, shared: bool = False) -> socket.socket:
+    """A server's socket; `::` listens for both families, as everywhere else. `shared`: with other processes that say
+    the same; the system spreads connections over them. Raises `OSError`, and `ValueError` where it cannot share ports.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     both = host == "::" and socket.has_dualstack_ipv6()
-    return socket.create_server((host, port), family=family, backlog=backlog, dualstack_ipv6=both)
+    listener = socket.create_server(
+        (host, port), family=family, backlog=backlog, dualstack_ipv6=both, reuse_port=shared
+    )
+    # asyncio does so for the listeners that it makes itself. What is accepted here inherits it; without, the end of an
+    # answer may wait 40 ms for a client that delays its acknowledgement of the beginning.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 async def _serve_health(checks: Mapping[str, Check], listener: socket.socket) -> None:

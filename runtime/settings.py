@@ -1,5 +1,6 @@
 """Settings from `PENSTOCK_*` environment variables. One frozen class a role, made of these parts."""
 
+import socket
 import ssl
 import sys
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from schemas.topics import Topics
 
 PREFIX = "PENSTOCK_"
+# A container keeps its name when it is started again, and no other has it.
+HOSTNAME = "hostname"
 
 
 class Settings(BaseSettings):
@@ -79,6 +82,12 @@ class KafkaSettings(Settings):
     kafka_session_timeout_s: float = Field(
         30, ge=1, le=300, description="how long a consumer may be silent before its group goes on without it"
     )
+    kafka_group_instance_id: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9._-]{1,200}$",
+        description="a name that this process alone has, and keeps when it is started again: after a kill it then goes"
+        " on with its partitions at once (`group.instance.id`); `hostname`: that of the machine, as in our images",
+    )
     topic_prefix: str = Field(
         "penstock",
         pattern=r"^[a-z0-9][a-z0-9-]*(\.[a-z0-9][a-z0-9-]*)*$",
@@ -121,6 +130,11 @@ class KafkaSettings(Settings):
         ):
             raise ValueError("SASL needs PENSTOCK_KAFKA_SASL_USERNAME and PENSTOCK_KAFKA_SASL_PASSWORD")
         return self
+
+    @property
+    def group_instance_id(self) -> str | None:
+        """What Kafka knows this process by in each of its groups, if it is to know it again."""
+        return socket.gethostname() if self.kafka_group_instance_id == HOSTNAME else self.kafka_group_instance_id
 
     @property
     def topics(self) -> Topics:

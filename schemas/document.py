@@ -17,7 +17,7 @@ from schemas.malformed import UTF8_BOM, did_you_mean, why_not_json
 _Size = Annotated[int, msgspec.Meta(le=2**63 - 1)]
 
 
-class InputTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class InputTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     name: str
     shape: tuple[_Size, ...]
     datatype: str
@@ -25,7 +25,7 @@ class InputTensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     parameters: dict[str, Any] = {}
 
 
-class RequestedOutput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class RequestedOutput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     name: str
     parameters: dict[str, Any] = {}
 

@@ -1,32 +1,36 @@
 """The forms in which inputs may come, and how each becomes the one form that travels: an OIP v2 request.
 
-    {"inputs": [...]}            an OIP v2 request: checked, then passed on byte for byte
+    {"inputs": [...]}            an OIP v2 request: checked; raw tensors are passed on byte for byte
     {"instances": [...]}         one value, or one object of named values, a row
     {"features": {...} | [...]}  named features, one object a row
     image/png, image/jpeg        where the signature takes an image: one row
 
-The last three are answered with predictions, the first with tensors. In JSON, `{"b64": "..."}` stands for bytes, and
-for an image where the signature takes one.
+What travels has its tensors raw behind its JSON, so that a worker has none to parse. The last three are answered with
+predictions, the first with tensors. In JSON, `{"b64": "..."}` stands for bytes, and for an image where the signature
+takes one.
 """
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
-from schemas.document import member_count, read_document, split
+from schemas.decoder import decoder_of
+from schemas.document import InputDocument, InputTensor, member_count, read_document, split
 from schemas.errors import InvalidInput, UnsupportedMediaType
 from schemas.images import IMAGE_TYPES, Hold, Images
 from schemas.jobs import Answer, Payload
 from schemas.malformed import as_refusal
 from schemas.members import refuse_twins
-from schemas.oip import JSON, OCTET_STREAM, request_of
+from schemas.oip import JSON, OCTET_STREAM, InferRequest, request_of
 from schemas.rows import Rows, Tensors, image_rows
 from schemas.signature import Signature
 from schemas.tensors import to_raw
 from schemas.values import check_values
 
+# Short values in JSON can be larger as tensors. Up to this, which fits into a record however small those may be, they
+# are sent as tensors all the same; beyond it, as what is smaller.
+RAW_ANYHOW_BYTES: Final = 48 * 1024
 # Raw numbers are only looked at: so many bytes of them in the time that one of JSON takes.
 RAW_TO_JSON: Final = 256
 
@@ -54,9 +58,22 @@ def check_input(signature: Signature, payload: Payload, hold: Hold) -> CheckedIn
     nothing else, whatever the payload holds.
     """
     try:
-        return _check(signature, payload, hold)
+        return _common(signature, payload) or _check(signature, payload, hold)
     except Exception as error:
         raise as_refusal(error) from error
+
+
+def _common(signature: Signature, payload: Payload) -> CheckedInput | None:
+    """What the signature's decoder takes by itself."""
+    if payload.json_length is None and payload.content_type == JSON:
+        packed = decoder_of(signature.inputs).pack(payload.value)
+        if packed is None:
+            return None
+        return CheckedInput(_smaller(payload, packed.value, packed.json_bytes), packed.rows, Answer.TENSORS)
+    if payload.json_length is not None and payload.content_type == OCTET_STREAM:
+        unpacked = decoder_of(signature.inputs).unpack(payload)
+        return unpacked and CheckedInput(payload, unpacked.rows, Answer.TENSORS)
+    return None
 
 
 def _check(signature: Signature, payload: Payload, hold: Hold) -> CheckedInput:
@@ -71,7 +88,9 @@ def _check(signature: Signature, payload: Payload, hold: Hold) -> CheckedInput:
     members = member_count(document)
     if not isinstance(document.inputs, msgspec.UnsetType):
         refuse_twins(head, members)
-        return CheckedInput(payload, request_of(signature, document, tail).rows, Answer.TENSORS)
+        request = request_of(signature, document, tail)
+        travelling = _with_raw_tensors(payload, document, request) if payload.json_length is None else payload
+        return CheckedInput(travelling, request.rows, Answer.TENSORS)
     for name in ("outputs", "id"):
         if getattr(document, name) is not msgspec.UNSET:
             raise InvalidInput(f"{name} goes with inputs only", param=name)
@@ -106,21 +125,32 @@ def _from_image(signature: Signature, images: Images | None, data: bytes) -> Che
     return _travelling([(spec, image_rows(spec, images, [data], "image"))], {})
 
 
-def _travelling(tensors: Tensors, parameters: Mapping[str, Any]) -> CheckedInput:
-    """Checked arrays as an OIP v2 request with binary tensors, and the parameters that came with them."""
-    described: list[dict[str, Any]] = []
-    tail: list[bytes] = []
-    for spec, array in tensors:
-        raw = to_raw(check_values(spec, array, spec.name))
-        described.append(
-            {
-                "name": spec.name,
-                "shape": array.shape,
-                "datatype": spec.datatype,
-                "parameters": {"binary_data_size": len(raw)},
-            }
-        )
-        tail.append(raw)
-    head = msgspec.json.encode({"inputs": described, "parameters": parameters} if parameters else {"inputs": described})
+def _with_raw_tensors(payload: Payload, document: InputDocument, request: InferRequest) -> Payload:
+    """The same request; all else in it stays."""
+    given = document.inputs or []
+    raw = [to_raw(request.inputs[tensor.name]) for tensor in given]
+    described = [
+        InputTensor(tensor.name, tensor.shape, tensor.datatype, parameters={"binary_data_size": len(each)})
+        for tensor, each in zip(given, raw, strict=True)
+    ]
+    head = msgspec.json.encode(msgspec.structs.replace(document, inputs=described))
+    return _smaller(payload, b"".join([head, *raw]), len(head))
+
+
+def _smaller(payload: Payload, value: bytes, json_bytes: int) -> Payload:
+    """See `RAW_ANYHOW_BYTES`: nothing is refused for the form that we send it in."""
+    if len(value) > max(len(payload.value), RAW_ANYHOW_BYTES):
+        return payload
+    return Payload(value, OCTET_STREAM, json_bytes)
+
+
+def _travelling(tensors: Tensors, parameters: dict[str, Any]) -> CheckedInput:
+    """Checked arrays of rows as an OIP v2 request, and the parameters that came with them."""
+    raw = [to_raw(check_values(spec, array, spec.name)) for spec, array in tensors]
+    described = [
+        InputTensor(spec.name, array.shape, spec.datatype, parameters={"binary_data_size": len(each)})
+        for (spec, array), each in zip(tensors, raw, strict=True)
+    ]
+    head = msgspec.json.encode(InputDocument(inputs=described, parameters=parameters or msgspec.UNSET))
     rows = int(np.shape(tensors[0][1])[0])
-    return CheckedInput(Payload(head + b"".join(tail), OCTET_STREAM, len(head)), rows, Answer.PREDICTIONS)
+    return CheckedInput(Payload(b"".join([head, *raw]), OCTET_STREAM, len(head)), rows, Answer.PREDICTIONS)

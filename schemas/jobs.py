@@ -48,7 +48,11 @@ class Payload(msgspec.Struct, frozen=True):
 
 
 class Submitted(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a job from its submission on, and told again with its end. Times are aware UTC datetimes."""
+    """What is known of a job from its submission on, and told again with its end. Times are aware UTC datetimes.
+
+    `reply_to` is the gateway, by the name it goes by while it runs, in which a request waits for the end. Lanes and
+    terminal records carry `metadata` only where no row of the store has it.
+    """
 
     tenant: str
     id: str
@@ -59,6 +63,8 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
     answer: Answer = Answer.TENSORS
     variant: str | None = None
+    metadata: dict[str, Any] = {}
+    reply_to: str | None = None
 
     @property
     def lane_of(self) -> Lane:
@@ -73,7 +79,6 @@ class Job(Submitted, frozen=True, kw_only=True):
     batch_id: str | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None
-    metadata: dict[str, Any] = {}
     error: ErrorBody | None = None
     result: Payload | None = None
 
@@ -91,6 +96,18 @@ class Terminal(Submitted, frozen=True, kw_only=True):
     started_at: datetime | None = None
     error: ErrorBody | None = None
     result: Payload | None = None
+
+
+def ended(job: Job, end: Terminal) -> Job:
+    """The job with its end; it keeps all that was said at its admission."""
+    return msgspec.structs.replace(
+        job,
+        status=end.status,
+        started_at=end.started_at or job.started_at,
+        completed_at=end.completed_at,
+        error=end.error,
+        result=end.result,
+    )
 
 
 def end_of(
@@ -117,6 +134,8 @@ def end_of(
         rows=rows,
         answer=job.answer,
         variant=job.variant,
+        metadata=job.metadata,
+        reply_to=job.reply_to,
         started_at=started_at,
         error=error.body() if error else None,
         result=outcome if isinstance(outcome, Payload) else None,

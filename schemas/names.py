@@ -16,6 +16,8 @@ VERSION: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,31}")
 # What may stand in a URL path segment and in a Kafka key without escaping.
 JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:~-]{0,127}")
 
+# What a gateway goes by while it runs: a part of the name of the channel on which it is told of ends.
+INSTANCE: Final = re.compile(r"[a-z0-9-]{1,64}")
 
 OUR_SOURCES: Final = "/penstock/"
 EVENT_PREFIX: Final = "event_"
@@ -28,6 +30,11 @@ def new_job_id() -> str:
     Ordered ids keep the primary key's inserts at one end of the index and give lists their cursor.
     """
     return f"job_{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+
+
+def new_instance() -> str:
+    """A name that no other process goes by, nor this one after its next start."""
+    return f"gw-{os.urandom(8).hex()}"
 
 
 def job_id_of(event_id: str, source: str | None) -> str:
@@ -48,6 +55,10 @@ def is_model_name(text: str) -> bool:
 
 def is_version(text: str) -> bool:
     return VERSION.fullmatch(text) is not None
+
+
+def is_instance(text: str) -> bool:
+    return INSTANCE.fullmatch(text) is not None
 
 
 def is_job_id(text: str) -> bool:

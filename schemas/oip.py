@@ -6,17 +6,18 @@ Source: the protocol's "Inference Request" and "Inference Response" objects, and
 
 from base64 import b64encode
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
 import orjson
 
+from schemas.decoder import decoder_of
 from schemas.document import InputDocument, InputTensor, RequestedOutput, read_document, split
 from schemas.errors import InvalidInput
 from schemas.jobs import Payload
 from schemas.malformed import as_refusal
-from schemas.signature import Signature, TensorSpec
+from schemas.signature import Datatype, Signature, TensorSpec
 from schemas.tensors import Array, check_shape, datatype_of, from_json, from_raw, to_raw
 from schemas.values import check_values
 
@@ -41,10 +42,40 @@ _NOTHING: frozenset[str] = frozenset()
 def parse_request(signature: Signature, payload: Payload) -> InferRequest:
     """Read and check an OIP v2 request. Raises `InvalidInput` naming the field and the rule."""
     try:
+        unpacked = decoder_of(signature.inputs).unpack(payload)
+        if unpacked is not None:
+            return InferRequest(*unpacked)
         head, tail = split(payload)
         return request_of(signature, read_document(head), tail)
     except Exception as error:
         raise as_refusal(error) from error
+
+
+def request_as_json(payload: Payload) -> bytes:
+    """The same request with its raw tensors as lists, to be looked at. Raises `InvalidInput` for what is none."""
+    try:
+        head, tail = split(payload)
+        return msgspec.json.encode(_with_lists(read_document(head), tail))
+    except Exception as error:
+        raise as_refusal(error) from error
+
+
+def _with_lists(document: InputDocument, tail: memoryview) -> InputDocument:
+    tensors = []
+    for tensor in document.inputs or ():
+        size = tensor.parameters.get("binary_data_size")
+        tensors.append(tensor if size is None else _with_data(tensor, tail[:size]))
+        tail = tail[size or 0 :]
+    if len(tail):
+        raise InvalidInput(f"{len(tail)} bytes are left after the last binary tensor", param="inputs")
+    return msgspec.structs.replace(document, inputs=tensors) if tensors else document
+
+
+def _with_data(tensor: InputTensor, raw: memoryview) -> InputTensor:
+    spec = TensorSpec(tensor.name, cast("Datatype", tensor.datatype), tensor.shape, allow_nan=True)
+    array = from_raw(spec, raw, tensor.shape, tensor.name)
+    data = orjson.dumps(json_values(array.ravel()), option=orjson.OPT_SERIALIZE_NUMPY)
+    return InputTensor(tensor.name, tensor.shape, tensor.datatype, msgspec.Raw(data))
 
 
 def request_of(signature: Signature, document: InputDocument, tail: memoryview) -> InferRequest:

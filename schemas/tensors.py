@@ -41,7 +41,7 @@ DTYPES: Final[dict[Datatype, np.dtype[Any]]] = {
 }
 _OPENING: Final = re.compile(rb"[\[ \t\r\n]*")
 _BASE64: Final = re.compile(rb'"b64"')
-_FLOATS: Final = frozenset({"FP16", "FP32", "FP64"})
+FLOATS: Final = frozenset({"FP16", "FP32", "FP64"})
 
 
 class Base64(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +52,7 @@ class Base64(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def element_count(shape: tuple[int, ...], field: str) -> int:
     """How many elements `shape` holds; refuses negative sizes and more than `MAX_ELEMENTS`."""
-    if any(size < 0 for size in shape):
+    if shape and min(shape) < 0:
         raise InvalidInput(f"{field}.shape has a negative size: {list(shape)}", param=f"{field}.shape")
     count = math.prod(shape)
     if count > MAX_ELEMENTS:
@@ -62,7 +62,7 @@ def element_count(shape: tuple[int, ...], field: str) -> int:
 
 def check_shape(spec: TensorSpec, shape: tuple[int, ...], field: str) -> None:
     """Hold `shape` against the signature: same rank, same fixed sizes, at least one row."""
-    if shape[1:] != spec.shape[1:] and not _fits(spec.shape, shape):
+    if shape[1:] != spec.shape[1:] and not fits(spec.shape, shape):
         raise InvalidInput(
             f"{field} has shape {list(shape)}; the model takes {list(spec.shape)} (-1: any size, first: rows)",
             param=f"{field}.shape",
@@ -71,7 +71,8 @@ def check_shape(spec: TensorSpec, shape: tuple[int, ...], field: str) -> None:
         raise InvalidInput(f"{field} has no rows; at least one is needed", param=f"{field}.shape")
 
 
-def _fits(wanted: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+def fits(wanted: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether `shape` has the same rank, and the same sizes where any are wanted."""
     return len(shape) == len(wanted) and all(want in (-1, size) for want, size in zip(wanted, shape, strict=True))
 
 
@@ -149,10 +150,15 @@ def _out_of_range(values: list[Any], datatype: Datatype) -> list[int]:
 
 def finite(spec: TensorSpec, array: Array, field: str) -> Array:
     """`array` itself; NaN and infinity are refused unless the signature allows them."""
-    if spec.datatype in _FLOATS and not spec.allow_nan and not np.isfinite(array).all():
+    if spec.datatype in FLOATS and not spec.allow_nan and not all_finite(array):
         where = [int(i) for i in np.argwhere(~np.isfinite(array))[0]]
         raise InvalidInput(f"{field} is not a finite {spec.datatype} number at {where}", param=field)
     return array
+
+
+def all_finite(array: Array) -> bool:
+    """For a few numbers, looking through bytes takes half the time of `numpy.all`, for many no longer."""
+    return 0 not in np.isfinite(array).tobytes()
 
 
 def datatype_of(array: Array) -> Datatype:
@@ -192,7 +198,7 @@ def _with_bytes(values: list[Any]) -> list[Any]:
 
 @lru_cache(maxsize=256)
 def _decoder(datatype: Datatype, depth: int, allow_nan: bool) -> msgspec.json.Decoder[Any]:
-    kind: Any = {"BOOL": bool, "BYTES": str | Base64}.get(datatype, float if datatype in _FLOATS else int)
+    kind: Any = {"BOOL": bool, "BYTES": str | Base64}.get(datatype, float if datatype in FLOATS else int)
     if allow_nan and kind is float:
         kind = float | None
     for _ in range(depth):

@@ -38,13 +38,18 @@ def _check_text(array: Array, field: str) -> None:
 def _check_tokens(spec: TensorSpec, array: Array, field: str) -> None:
     """A text has at most as many tokens as bytes, give or take a few: enough to find what would fill the memory."""
     rows = len(array)
-    longest = min(max(map(len, array.flat), default=0), spec.max_tokens)
+    longest = min(max(map(_utf8_bytes, array.flat), default=0), spec.max_tokens)
     if rows * longest > MAX_PADDED_TOKENS:
         raise PayloadTooLarge(
             f"{field}: {rows} texts, padded to the longest of them, are up to {rows * longest} tokens; the limit is "
             f"{MAX_PADDED_TOKENS}: send fewer texts in one request, or long and short ones apart",
             param=field,
         )
+
+
+def _utf8_bytes(text: str | bytes) -> int:
+    """As it travels, so that all who check it find the same."""
+    return len(text) if isinstance(text, bytes) or text.isascii() else len(text.encode())
 
 
 def _check_ids(spec: TensorSpec, array: Array, field: str) -> None:

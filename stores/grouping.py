@@ -1,7 +1,7 @@
 """Group commit by back-pressure: concurrent calls share one statement, and no call waits for a timer.
 
-A free lane takes what is waiting at once. While every lane is busy calls gather, so the busier
-the store, the larger its groups; an idle store answers a single call in a group of one.
+The first lane takes what is waiting at once. While it is busy calls gather, so the busier the store, the larger its
+groups; an idle store answers a single call in a group of one.
 """
 
 import asyncio
@@ -35,6 +35,9 @@ class Grouping(Generic[Item, Answer]):
     `longest_wait_s`, `StoreUnavailable` is raised; they were not run. A group that takes longer than `longest_run_s`
     goes on, and its callers are told that it is perhaps done. So every `ask` ends within both together.
 
+    A further lane is started once more than `more_lanes_after` calls wait for each one that runs, or one has waited
+    for `LOOK_EVERY_S`: so groups form, and a statement that hangs holds up the others no longer than that.
+
     A group that raises `InvalidInput`, having done nothing, is halved and run again until the culprit stands alone, and
     only its caller sees the error.
     """
@@ -44,6 +47,7 @@ class Grouping(Generic[Item, Answer]):
         run: Run[Item, Answer],
         *,
         lanes: int,
+        more_lanes_after: int = 0,
         largest: int = 1000,  # more would only make everybody wait for the slowest
         most_waiting: int = 20_000,
         longest_wait_s: float = 5.0,
@@ -52,6 +56,7 @@ class Grouping(Generic[Item, Answer]):
     ) -> None:
         self._run = run
         self._lanes = lanes
+        self._more_lanes_after = more_lanes_after
         self._largest = largest
         self._most_waiting = most_waiting
         self._longest_wait_s = longest_wait_s
@@ -87,11 +92,15 @@ class Grouping(Generic[Item, Answer]):
         self._waiting.append(_Call(item, answer, self._clock_s()))
         if self._looking is None:
             self._looking = asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._look)
-        # A lane that has been started but has not run yet will take this call too.
+        if len(self._waiting) > len(self._tasks) * self._more_lanes_after:
+            self._start_lane()
+        return answer
+
+    def _start_lane(self) -> None:
+        # A lane that has been started but has not run yet will take all that waits.
         if not self._starting and len(self._tasks) < self._lanes:
             self._starting = True
             self._tasks.add(asyncio.create_task(self._lane()))
-        return answer
 
     async def _lane(self) -> None:
         self._starting = False
@@ -115,7 +124,10 @@ class Grouping(Generic[Item, Answer]):
     def _look(self) -> None:
         """Runs now and then while calls wait: all lanes may hang."""
         self._refuse_late()
-        self._looking = asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._look) if self._waiting else None
+        self._looking = None
+        if self._waiting:
+            self._start_lane()
+            self._looking = asyncio.get_running_loop().call_later(LOOK_EVERY_S, self._look)
 
     def _take(self) -> list[_Call[Item, Answer]]:
         """The next group; empty only if nobody waits any more."""

@@ -9,7 +9,7 @@ import msgspec
 
 from runtime.clock import Clock, now_utc
 from schemas.errors import InvalidInput, JobNotFound, StoreUnavailable
-from schemas.jobs import Job, Status, Terminal
+from schemas.jobs import Job, Status, Terminal, ended
 from stores.protocols import CANCELED, Admission, IdempotencyKey, JobKey
 from stores.replays import KEY_KEPT, KEY_LEASE, KnownKey, resolve_replay
 from stores.validation import check_key, check_names, metadata_json, storable
@@ -30,6 +30,11 @@ class MemoryJobs:
         self._clock = clock
         self._jobs: dict[JobKey, Job] = {}
         self._taken: dict[tuple[str, str], _Taken] = {}
+
+    @property
+    def known(self) -> Sequence[JobKey]:
+        """The jobs that have a row."""
+        return list(self._jobs)
 
     async def insert(self, job: Job, idempotency: IdempotencyKey | None = None) -> Admission:
         self._check_up()
@@ -119,8 +124,12 @@ class MemoryJobs:
         for terminal in terminals:
             key = JobKey(terminal.tenant, terminal.id)
             stored = self._jobs.get(key)
-            if (stored is None or not stored.done) and _fits(terminal):
-                self._jobs[key] = _ended(stored, terminal)
+            if (stored is None or not stored.done) and _fits(terminal) and _is_json(terminal.metadata):
+                self._jobs[key] = (
+                    Job(**msgspec.structs.asdict(terminal) | {"reply_to": None})
+                    if stored is None
+                    else ended(stored, terminal)
+                )
                 won.append(key)
         return won
 
@@ -163,20 +172,6 @@ def _key(job: Job) -> JobKey:
 
 def _age(job: Job) -> tuple[datetime, str]:
     return job.created_at, job.id
-
-
-def _ended(job: Job | None, terminal: Terminal) -> Job:
-    fields = msgspec.structs.asdict(terminal)
-    if job is None:
-        return Job(**fields)
-    return msgspec.structs.replace(
-        job,
-        status=terminal.status,
-        started_at=terminal.started_at or job.started_at,
-        completed_at=terminal.completed_at,
-        error=terminal.error,
-        result=terminal.result,
-    )
 
 
 def _fits(row: Job | Terminal) -> bool:

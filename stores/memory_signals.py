@@ -1,13 +1,15 @@
 """The in-memory twin of the signals: one object is both ends. For tests."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
 from runtime.clock import Clock, now_utc
 from schemas.errors import StoreUnavailable
-from stores.protocols import JobKey
+from schemas.jobs import Terminal
+from stores.protocols import JobKey, by_instance
 
 
 class MemorySignals:
@@ -20,10 +22,12 @@ class MemorySignals:
         self.down = False
         self._clock = clock
         self._capacity = capacity
-        self._listeners: dict[str, set[asyncio.Queue[Any]]] = {"done": set(), "running": set(), "canceled": set()}
+        self._listeners: defaultdict[str, set[asyncio.Queue[Any]]] = defaultdict(set)
         self._cancels: list[tuple[JobKey, datetime]] = []
 
-    async def announce_done(self, keys: Sequence[JobKey]) -> None:
+    async def announce_done(self, keys: Sequence[JobKey], answers: Sequence[Terminal] = ()) -> None:
+        for instance, ends in by_instance(answers).items():
+            self._tell(instance, ends)
         if keys:
             self._tell("done", list(keys))
 
@@ -40,34 +44,37 @@ class MemorySignals:
     def connected(self) -> bool:
         return not self.down and any(self._listeners.values())
 
-    async def done(self) -> AsyncIterator[Sequence[JobKey]]:
-        async for keys in self._listen("done"):
-            yield keys
+    async def done(self, instance: str | None = None) -> AsyncIterator[Sequence[JobKey | Terminal]]:
+        kinds = ["done"] if instance is None else ["done", instance]
+        async for told in self._listen(kinds):
+            yield told
 
     async def running(self) -> AsyncIterator[tuple[Sequence[JobKey], datetime]]:
-        async for news in self._listen("running"):
+        async for news in self._listen(["running"]):
             yield news
 
     async def canceled(self) -> AsyncIterator[tuple[JobKey, datetime]]:
-        async for key, expires_at in self._listen("canceled", *self._cancels):
+        async for key, expires_at in self._listen(["canceled"], *self._cancels):
             if expires_at > self._clock():
                 yield key, expires_at
 
     def _tell(self, kind: str, news: Any) -> None:
         if self.down:
             raise StoreUnavailable("the signals are down")
-        for queue in self._listeners[kind]:
+        for queue in self._listeners.get(kind, ()):
             if queue.full():
                 queue.get_nowait()
             queue.put_nowait(news)
 
-    async def _listen(self, kind: str, *older: Any) -> AsyncIterator[Any]:
+    async def _listen(self, kinds: Sequence[str], *older: Any) -> AsyncIterator[Any]:
         queue: asyncio.Queue[Any] = asyncio.Queue(self._capacity)
-        self._listeners[kind].add(queue)
+        for kind in kinds:
+            self._listeners[kind].add(queue)
         try:
             for news in older:
                 yield news
             while True:
                 yield await queue.get()
         finally:
-            self._listeners[kind].discard(queue)
+            for kind in kinds:
+                self._listeners[kind].discard(queue)

@@ -14,8 +14,8 @@ class MemoryStarts:
         self.down = False
         self.counts: Counter[JobKey] = Counter()
 
-    async def count(self, keys: Sequence[JobKey]) -> Sequence[int]:
-        self._check_up()
+    async def count(self, keys: Sequence[JobKey], ended: Sequence[JobKey] = ()) -> Sequence[int]:
+        await self.forget(ended)
         earlier = []
         for key in keys:
             earlier.append(self.counts[key])

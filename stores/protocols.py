@@ -5,7 +5,7 @@ Jobs are addressed by tenant and id: an id of another tenant is not found. A nam
 has a NUL character or half a surrogate pair in it, is not found either, and `InvalidInput` where it is to be written.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
@@ -124,12 +124,23 @@ class ResultStore(Protocol):
 class Signals(Protocol):
     """News that may be lost: whoever waits for it also asks the store, only less often."""
 
-    async def announce_done(self, keys: Sequence[JobKey]) -> None: ...
+    async def announce_done(self, keys: Sequence[JobKey], answers: Sequence[Terminal] = ()) -> None:
+        """Tell everybody which jobs have ended, and before that, to each of the gateways that `answers` name in
+        `reply_to`, how: it need not ask the store. Only ends that the store holds may be told so."""
 
     async def announce_running(self, keys: Sequence[JobKey], started_at: datetime) -> None: ...
 
     async def announce_cancel(self, key: JobKey, expires_at: datetime) -> None:
         """Tell every worker, also those that start before `expires_at`."""
+
+
+def by_instance(answers: Iterable[Terminal]) -> dict[str, list[Terminal]]:
+    """The ends by the gateways that wait for them."""
+    ends: dict[str, list[Terminal]] = {}
+    for answer in answers:
+        if answer.reply_to is not None:
+            ends.setdefault(answer.reply_to, []).append(answer)
+    return ends
 
 
 class News(Protocol):
@@ -139,7 +150,8 @@ class News(Protocol):
     def connected(self) -> bool:
         """Whether news flow to every iterator in use. While they do not, whoever waits asks the store more often."""
 
-    def done(self) -> AsyncIterator[Sequence[JobKey]]: ...
+    def done(self, instance: str | None = None) -> AsyncIterator[Sequence[JobKey | Terminal]]:
+        """Jobs that have ended. Whoever says by which name it waits is told the ends meant for it themselves."""
 
     def running(self) -> AsyncIterator[tuple[Sequence[JobKey], datetime]]: ...
 
@@ -153,8 +165,10 @@ class Starts(Protocol):
     What is counted may be lost. It is forgotten by itself long after the last start.
     """
 
-    async def count(self, keys: Sequence[JobKey]) -> Sequence[int]:
-        """Count a start of each job that has none yet. Returns how many each had before, in order.
+    async def count(self, keys: Sequence[JobKey], ended: Sequence[JobKey] = ()) -> Sequence[int]:
+        """Forget the jobs that have `ended`, then count a start of each of the others that has none yet.
+
+        Returns how many each had before, in order.
 
         A job that had some is not counted: it is not to be started in this company.
         """

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any, Final, NamedTuple
 
 import httpx
+import numpy as np
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 PACKAGES: Final = ("schemas", "runtime", "stores", "producers", "gateway", "workers", "penstock")
@@ -165,18 +166,19 @@ async def submit_road() -> Road:
 
 async def micro_batch_road() -> Road:
     """One micro-batch of four jobs, from its records to its results and to what is committed."""
-    from tests.unit.inference.jobs import lane_job  # noqa: PLC0415 - as above
+    from tests.unit.inference.jobs import lane_job, request_of  # noqa: PLC0415 - as above
     from tests.unit.inference.models import Adder  # noqa: PLC0415
     from tests.unit.inference.worker import small_worker  # noqa: PLC0415
     from tests.waiting import eventually  # noqa: PLC0415
 
+    payload = request_of({"x": np.ones((1, 1), np.float32)})
     async with small_worker(Adder()) as worker:
         ended = 0
 
         async def four_jobs() -> None:
             nonlocal ended
             ended += 4
-            await worker.submit(*[lane_job() for _ in range(4)])
+            await worker.submit(*[lane_job(payload=payload) for _ in range(4)])
             await eventually(lambda: len(worker.ends()) == ended and not worker.open_count and not worker.starts.counts)
 
         return await trace(four_jobs, run_elsewhere=worker.engine._thread.submit)  # noqa: SLF001 - it is looked into

@@ -3,14 +3,20 @@
 import base64
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from penstock.dlq.letter import Letter, Place
 from penstock.dlq.mark import Mark
+from schemas.errors import PenstockError
+from schemas.jobs import Payload
+from schemas.oip import OCTET_STREAM, request_as_json
 from schemas.records import timestamp
 
 HEX_BYTES: Final = 256
 HEX_LINE_BYTES: Final = 16
+# Raw tensors up to this are shown as lists of their values.
+LISTED_BYTES: Final = 64 * 1024
 GAP: Final = "  "
 
 
@@ -67,8 +73,7 @@ def whole(letter: Letter, mark: Mark | None) -> Iterator[str]:
 
 
 def _payload(letter: Letter) -> Iterator[str]:
-    value = letter.value or b""
-    length = _json_length(letter)
+    value, length = _readable(letter.value or b"", _json_length(letter))
     try:
         pretty = json.dumps(json.loads(value[:length]), indent=2, ensure_ascii=True)
     except (ValueError, RecursionError):
@@ -77,6 +82,15 @@ def _payload(letter: Letter) -> Iterator[str]:
         yield from pretty.splitlines()
     rest = value[length:]
     yield from _hex(rest)
+
+
+def _readable(value: bytes, length: int) -> tuple[bytes, int]:
+    """The payload with raw tensors as lists, and how much of it is JSON; as it is where they are large, or none."""
+    if 0 < len(value) - length <= LISTED_BYTES:
+        with suppress(PenstockError):
+            text = request_as_json(Payload(value, OCTET_STREAM, length))
+            return text, len(text)
+    return value, length
 
 
 def _json_length(letter: Letter) -> int:

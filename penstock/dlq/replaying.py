@@ -48,7 +48,7 @@ def _request(letter: Letter, topics: Topics, new_id: str, now: datetime) -> OutR
     except Undecodable as error:
         raise RequestError(f"it is no job that can be read: {error.message}") from error
     key = new_id.encode()
-    return OutRecord(topics.requests, key, job.payload.value, _headers(job, new_id, now))
+    return OutRecord(topics.requests, key, job.payload.value, _headers(job, new_id, now), any_partition=True)
 
 
 def _headers(job: LaneJob, new_id: str, now: datetime) -> Headers:

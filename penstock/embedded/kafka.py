@@ -4,7 +4,7 @@ import base64
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
@@ -23,11 +23,9 @@ from penstock.embedded.threads import in_thread
 from penstock.errors import StackError
 
 NO_PROPERTIES: Mapping[str, str] = MappingProxyType({})
-# Chosen for a quick start and little memory. The first compiler alone is enough: a broker moves bytes, in native code.
 VM_OPTIONS = (
     "-XX:+IgnoreUnrecognizedVMOptions",
     "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
     "-XX:-UsePerfData",
     "-XX:+ExitOnOutOfMemoryError",
     "-Xms64m",
@@ -36,6 +34,10 @@ VM_OPTIONS = (
     "-Xlog:all=error:stderr",
     "-Djava.awt.headless=true",
 )
+# The second compiler costs processor time in the first minute, and takes a third of it off ever after (decision 21).
+# A directory that is thrown away means a short run.
+FIRST_COMPILER = ("-XX:TieredStopAtLevel=1",)
+BOTH_COMPILERS: tuple[str, ...] = ()
 LOG_OPTIONS = (
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     # Who joins and leaves which group is what one most often wants to know.
@@ -63,13 +65,20 @@ class Kafka:
         environ: Mapping[str, str],
         announce: Callable[[str], None],
         properties: Mapping[str, str] = NO_PROPERTIES,
+        compilers: Sequence[str] | None = None,
     ) -> None:
-        """`properties` are the broker's own, and win over ours."""
+        """`properties` are the broker's own, and win over ours.
+
+        `compilers` are options of the VM beside ours; None chooses by how long the broker is going to run.
+        """
         self._data_dir = data_dir
         self._port = port
         self._controller_port = controller_port
         self._environ = environ
         self._properties = dict(properties)
+        if compilers is None:
+            compilers = FIRST_COMPILER if data_dir.ephemeral else BOTH_COMPILERS
+        self.vm_options = (*VM_OPTIONS, *compilers)
         self._home = KafkaHome(cache_dir, environ, announce)
         self._archive: ClassArchive | None = None
         self._log = data_dir.path / "logs" / "kafka.log"
@@ -82,7 +91,7 @@ class Kafka:
         java = await in_thread(find_java, self._environ)
         await self._home.install(java)
         env = java_environment(os.environ)
-        self._archive = ClassArchive(self._home.directory, java, VM_OPTIONS)
+        self._archive = ClassArchive(self._home.directory, java, self.vm_options)
         await in_thread(self._archive.prepare, env)
         directory = self._data_dir.directory("kafka")
         format_directory(directory / "log", self._home.checkpoint)
@@ -94,7 +103,7 @@ class Kafka:
         return Launch(
             argv=(
                 str(java.program),
-                *VM_OPTIONS,
+                *self.vm_options,
                 *self._archive.options(self._written_archive),
                 *LOG_OPTIONS,
                 f"-Djava.io.tmpdir={scratch}",

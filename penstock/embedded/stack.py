@@ -39,10 +39,13 @@ class EmbeddedStack:
         services: frozenset[Service] = ALL_SERVICES,
         elsewhere: Elsewhere | None = None,
         kafka_properties: Mapping[str, str] = NO_PROPERTIES,
+        kafka_compilers: Sequence[str] | None = None,
         environ: Mapping[str, str] | None = None,
         announce: Callable[[str], None] = say_nothing,
     ) -> None:
         """`services`: those that are wanted. `kafka_properties`: the broker's own, over ours.
+
+        `kafka_compilers`: options of the broker's VM, None for those that fit the length of its life.
 
         `announce` hears one line about whatever is unusual.
         """
@@ -50,6 +53,7 @@ class EmbeddedStack:
         self._services = services - self.elsewhere.services
         self._path = path
         self._kafka_properties = kafka_properties
+        self._kafka_compilers = kafka_compilers
         self._environ = os.environ if environ is None else environ
         self._announce = announce
         self._open = AsyncExitStack()
@@ -98,6 +102,7 @@ class EmbeddedStack:
                 environ=self._environ,
                 announce=self._announce,
                 properties=self._kafka_properties,
+                compilers=self._kafka_compilers,
             )
             self._kafka = kafka, Part(kafka, reaper)
 

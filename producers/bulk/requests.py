@@ -34,7 +34,7 @@ def request_record(topic: str, job_id: str, line: JobLine, now: datetime, source
     if line.version is not None:
         headers.append(("ce_modelversion", line.version.encode()))
     value = msgspec.json.encode({**line.options, "input": line.input}) if line.options else bytes(line.input)
-    return OutRecord(topic, job_id.encode(), value, headers)
+    return OutRecord(topic, job_id.encode(), value, headers, any_partition=True)
 
 
 def deadline(line: JobLine, now: datetime) -> datetime:

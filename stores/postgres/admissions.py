@@ -10,8 +10,20 @@ from schemas.jobs import Job
 from stores.grouping import Grouping
 from stores.postgres.batches import write_batch
 from stores.postgres.keyed import Answer, KeyedJob, answer_known, confirm, held_jobs, recall, renew, take_keys
+from stores.postgres.lanes import Lanes
 from stores.postgres.pool import Postgres
-from stores.postgres.rows import StoredJob, find, in_lock_order, insert_queued, key_columns, with_result
+from stores.postgres.rows import (
+    FIND,
+    INSERT_QUEUED,
+    MORE_LANES_AFTER,
+    StoredJob,
+    by_key,
+    in_lock_order,
+    insert_queued,
+    key_columns,
+    queued_json,
+    with_result,
+)
 from stores.protocols import Admission, IdempotencyKey, JobKey
 from stores.validation import check_key
 
@@ -30,7 +42,8 @@ delete from jobs j using queued where j.tenant = queued.tenant and j.id = queued
 class PostgresAdmissions:
     """`Admissions` on Postgres. Use as `async with`.
 
-    `insert_connections` serve jobs without idempotency keys and nothing else; `other_connections` all the rest.
+    `insert_connections` serve jobs without idempotency keys and nothing else, the second one when many wait;
+    `other_connections` all the rest.
     `timeout_s` bounds each wait for a connection and each statement.
     """
 
@@ -38,16 +51,19 @@ class PostgresAdmissions:
         self,
         dsn: str,
         *,
-        insert_connections: int = 3,
+        insert_connections: int = 2,
         other_connections: int = 3,
         timeout_s: float = 5.0,
         clock: Clock = now_utc,
     ) -> None:
-        self._inserting = Postgres(dsn, connections=insert_connections, timeout_s=timeout_s)
+        self._inserting = Lanes(dsn, lanes=insert_connections, timeout_s=timeout_s)
         self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s)
         self._clock = clock
         self._inserts: Grouping[Job, Admission] = Grouping(
-            self._insert_group, lanes=insert_connections, longest_wait_s=timeout_s
+            self._insert_group,
+            lanes=insert_connections,
+            more_lanes_after=MORE_LANES_AFTER,
+            longest_wait_s=timeout_s,
         )
         self._keyed_inserts: Grouping[KeyedJob, Admission] = Grouping(
             self._insert_keyed_group, lanes=2, longest_wait_s=timeout_s
@@ -94,11 +110,11 @@ class PostgresAdmissions:
         await self._withdrawals.ask((job, idempotency))
 
     async def _insert_group(self, jobs: Sequence[Job]) -> Sequence[Admission | PenstockError]:
-        async with self._inserting.connection() as connection:
-            inserted = await insert_queued(connection, sorted(jobs, key=in_lock_order))
-            if len(inserted) == len(jobs):
-                return [Admission(job, replayed=False) for job in jobs]  # nearly always
-            found = await find(connection, {JobKey(job.tenant, job.id) for job in jobs})
+        rows = await self._inserting.fetch(INSERT_QUEUED, queued_json(sorted(jobs, key=in_lock_order)))
+        if len(rows) == len(jobs):
+            return [Admission(job, replayed=False) for job in jobs]  # nearly always
+        inserted = {JobKey(*row) for row in rows}
+        found = by_key(await self._inserting.fetch(FIND, *key_columns({JobKey(job.tenant, job.id) for job in jobs})))
         answers: list[Answer] = []
         for job in jobs:
             key = JobKey(job.tenant, job.id)

@@ -28,10 +28,13 @@ async def write_batch(
 ) -> Sequence[Written]:
     """Everything `write` returns for the rows, in statements of at most `largest` rows and `largest_bytes` of results.
 
-    All in one transaction; but a row that no statement can store is logged and left out.
+    `write` is one statement. All in one transaction; but a row that no statement can store is logged and left out.
     """
     chunks = list(_chunks(rows, largest, largest_bytes))
     try:
+        if len(chunks) == 1:  # a statement is a transaction in itself, and two round trips less
+            async with postgres.connection() as connection:
+                return list(await write(connection, chunks[0]))
         async with postgres.transaction() as connection:
             return [written for chunk in chunks for written in await write(connection, chunk)]
     except InvalidInput:

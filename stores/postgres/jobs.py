@@ -8,8 +8,19 @@ from typing import Final, Self
 from schemas.errors import JobNotFound
 from schemas.jobs import Job, Status
 from stores.grouping import Grouping
+from stores.postgres.lanes import Lanes
 from stores.postgres.pool import Postgres
-from stores.postgres.rows import WITHOUT_RESULT, StoredJob, error_json, find, read_row, with_result
+from stores.postgres.rows import (
+    FIND,
+    MORE_LANES_AFTER,
+    WITHOUT_RESULT,
+    StoredJob,
+    by_key,
+    error_json,
+    key_columns,
+    read_row,
+    with_result,
+)
 from stores.protocols import CANCELED, JobKey
 from stores.validation import storable
 
@@ -31,9 +42,15 @@ class PostgresJobs:
     def __init__(
         self, dsn: str, *, read_connections: int = 2, other_connections: int = 2, timeout_s: float = 5.0
     ) -> None:
-        self._reading = Postgres(dsn, connections=read_connections, timeout_s=timeout_s)
+        self._reading = Lanes(dsn, lanes=read_connections, timeout_s=timeout_s)
         self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s)
-        self._gets = Grouping(self._get_group, lanes=read_connections, largest=500, longest_wait_s=timeout_s)
+        self._gets = Grouping(
+            self._get_group,
+            lanes=read_connections,
+            more_lanes_after=MORE_LANES_AFTER,
+            largest=500,
+            longest_wait_s=timeout_s,
+        )
         self._opened = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -53,8 +70,7 @@ class PostgresJobs:
         return None if read is None else await with_result(self._others, read)
 
     async def _get_group(self, keys: Sequence[JobKey]) -> Sequence[StoredJob | None]:
-        async with self._reading.connection() as connection:
-            jobs = await find(connection, dict.fromkeys(keys))
+        jobs = by_key(await self._reading.fetch(FIND, *key_columns(dict.fromkeys(keys))))
         return [jobs.get(key) for key in keys]
 
     async def list(self, tenant: str, *, after: str | None, limit: int, status: Status | None) -> Sequence[Job]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -17,8 +17,9 @@ from stores.postgres.rows import (
     find,
     in_lock_order,
     insert_queued,
-    queued_columns,
-    unnest,
+    json_text,
+    queued_row,
+    recordset,
 )
 from stores.protocols import Admission, IdempotencyKey, JobKey
 from stores.replays import KEY_LEASE, KnownKey, resolve_replay
@@ -47,10 +48,10 @@ Answer: TypeAlias = Admission | StoredJob | PenstockError
 
 _TAKE: Final = f"""
 with asked as (
-    select * from {unnest([*QUEUED_COLUMNS.values(), "text", "bytea"], 3)} as asked ({INSERTED}, key, fingerprint)
+    select * from json_to_recordset($3::json) as asked ({recordset(QUEUED_COLUMNS)}, key text, fingerprint text)
 ), taken as (
     insert into idempotency_keys (tenant, key, fingerprint, job_id, holder, created_at, locked_until)
-    select tenant, key, fingerprint, id, id, $1, $2 from asked
+    select tenant, key, decode(fingerprint, 'hex'), id, id, $1, $2 from asked
     on conflict do nothing
     returning tenant, job_id as id
 ), inserted as (
@@ -109,11 +110,13 @@ async def take_keys(connection: "Connection", group: Sequence[KeyedJob], now: da
         _TAKE,
         now,
         now + KEY_LEASE,
-        *queued_columns([keyed.job for keyed in group]),
-        [keyed.asked.key for keyed in group],
-        [keyed.asked.fingerprint for keyed in group],
+        json_text([_keyed_row(keyed) for keyed in group]),
     )
     return {JobKey(*row) for row in rows}
+
+
+def _keyed_row(keyed: KeyedJob) -> dict[str, Any]:
+    return queued_row(keyed.job) | {"key": keyed.asked.key, "fingerprint": keyed.asked.fingerprint.hex()}
 
 
 async def answer_known(connection: "Connection", group: Sequence[KeyedJob], clock: Clock) -> Sequence[Answer]:

@@ -23,12 +23,12 @@ log = get_logger(__name__)
 # What one row brings upon its statement, whatever the state of the server.
 BAD_ROW: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
-_FAILED: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
-DRIVER_ERRORS: Final = (*BAD_ROW, *_FAILED)
+FAILED: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+DRIVER_ERRORS: Final = (*BAD_ROW, *FAILED)
 
 # Planned anew each time: a plan kept from when a table was small would scan it after it has grown, and planning
 # costs a group of calls next to nothing. No statement here is worth compiling.
-_SETTINGS: Final = {"application_name": "penstock", "plan_cache_mode": "force_custom_plan", "jit": "off"}
+SESSION_SETTINGS: Final = {"application_name": "penstock", "plan_cache_mode": "force_custom_plan", "jit": "off"}
 
 
 # What no waiting mends: the address is wrong, not the moment.
@@ -90,7 +90,7 @@ class Postgres:
                 max_size=self._connections,
                 timeout=self._timeout_s,
                 command_timeout=self._timeout_s,
-                server_settings=_SETTINGS,
+                server_settings=SESSION_SETTINGS,
                 reset=_keep_session,
             )
         return self
@@ -102,7 +102,7 @@ class Postgres:
                     while self._spare:
                         await self._release(self._spare.pop())
                     await self._opened.close()
-            except (*_FAILED, TimeoutError):
+            except (*FAILED, TimeoutError):
                 self._opened.terminate()
 
     @asynccontextmanager
@@ -136,7 +136,7 @@ class Postgres:
         self._waiting += 1
         try:
             return await self._opened.acquire(timeout=self._timeout_s)
-        except _FAILED as error:
+        except FAILED as error:
             raise translated(error) from error
         finally:
             self._waiting -= 1
@@ -145,7 +145,7 @@ class Postgres:
         try:
             if self._opened is not None:
                 await self._opened.release(connection)
-        except _FAILED:  # it is closed, and opened anew for the next who asks
+        except FAILED:  # it is closed, and opened anew for the next who asks
             log.debug("a connection could not be given back")
 
     @asynccontextmanager

@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from schemas.jobs import Job, Terminal
 from stores.postgres.batches import write_batch
 from stores.postgres.pool import Postgres
-from stores.postgres.rows import WITHOUT_RESULT, error_json, key_columns, read_row, unnest
+from stores.postgres.rows import WITHOUT_RESULT, error_json, json_text, key_columns, read_row, recordset
 from stores.protocols import JobKey
 from stores.replays import KEY_KEPT
-from stores.validation import storable
+from stores.validation import metadata_json, storable
 
 if TYPE_CHECKING:
     from stores.postgres.pool import Connection
@@ -33,15 +32,17 @@ _PLAIN_COLUMNS: Final = {
 }
 _COLUMNS: Final = {
     **_PLAIN_COLUMNS,
+    "metadata": "text",
     "error": "text",
-    "result": "bytea",
     "result_content_type": "text",
     "result_json_length": "integer",
 }
-_NAMES: Final = ", ".join(_COLUMNS)
+_NAMES: Final = ", ".join([*_COLUMNS, "result"])
+_GIVEN: Final = _NAMES.replace("metadata, error", "metadata::json, error::json")
 _FINISH: Final = f"""
 insert into jobs as j ({_NAMES})
-select {_NAMES.replace("error", "error::json")} from {unnest(_COLUMNS.values())} as ended ({_NAMES})
+select {_GIVEN}
+from rows from (json_to_recordset($1::json) as ({recordset(_COLUMNS)}), unnest($2::bytea[])) as ended ({_NAMES})
 on conflict (tenant, id) do update set
     status = excluded.status,
     started_at = coalesce(excluded.started_at, j.started_at),
@@ -76,7 +77,6 @@ delete from idempotency_keys where ctid = any (array(
     select ctid from idempotency_keys where created_at < $1 limit {_PURGED_AT_ONCE} for update skip locked
 ))
 """
-_getters: Final = [attrgetter(name) for name in _PLAIN_COLUMNS]
 
 
 class PostgresResults:
@@ -119,11 +119,17 @@ class PostgresResults:
 
 
 async def _finish(connection: "Connection", terminals: Sequence[Terminal]) -> Sequence[JobKey]:
-    columns: list[list[Any]] = [list(map(getter, terminals)) for getter in _getters]
-    results = [terminal.result for terminal in terminals]
-    columns.append([error_json(terminal.error) for terminal in terminals])
-    columns.append([result and result.value for result in results])
-    columns.append([result and result.content_type for result in results])
-    columns.append([result and result.json_length for result in results])
-    rows = await connection.fetch(_FINISH, *columns)
+    values = [terminal.result and terminal.result.value for terminal in terminals]
+    rows = await connection.fetch(_FINISH, json_text([_ended_row(terminal) for terminal in terminals]), values)
     return [JobKey(*row) for row in rows]
+
+
+def _ended_row(terminal: Terminal) -> dict[str, Any]:
+    """A terminal record in `_COLUMNS`. Raises `InvalidInput` where a text of it cannot be stored."""
+    result = terminal.result
+    row = {name: getattr(terminal, name) for name in _PLAIN_COLUMNS}
+    row["metadata"] = metadata_json(terminal.metadata) if terminal.metadata else "{}"
+    row["error"] = error_json(terminal.error)
+    row["result_content_type"] = result and result.content_type
+    row["result_json_length"] = result and result.json_length
+    return row

@@ -1,12 +1,11 @@
 """Jobs as rows of Postgres: to columns and back, written as queued, found by their keys."""
 
-from collections.abc import Iterable, Sequence
-from operator import attrgetter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from schemas.errors import ErrorBody
+from schemas.errors import ErrorBody, InvalidInput
 from schemas.jobs import Answer, Job, Payload, Status
 from schemas.topics import LaneClass
 from stores.protocols import JobKey
@@ -45,25 +44,27 @@ QUEUED_COLUMNS: Final = {
     "batch_id": "text",
     "metadata": "text",
 }
-_QUEUED_GETTERS: Final = [attrgetter(name) for name in QUEUED_COLUMNS if name != "metadata"]
+
+# How many calls may wait before a second connection of those that group calls is used.
+MORE_LANES_AFTER: Final = 32
 
 INSERTED: Final = ", ".join(QUEUED_COLUMNS)
 SELECTED: Final = INSERTED.replace("metadata", "metadata::json")
 
 
-def unnest(columns: Iterable[str], first: int = 1) -> str:
-    """`unnest($1::text[], ...)` with one array parameter for each of the column types."""
-    arrays = ", ".join(f"${number}::{column}[]" for number, column in enumerate(columns, first))
-    return f"unnest({arrays})"
+def recordset(columns: Mapping[str, str]) -> str:
+    """The column definitions of a set of records."""
+    return ", ".join(f"{name} {column}" for name, column in columns.items())
 
 
-_INSERT: Final = f"""
+# One JSON parameter: a third less processor time than an array a column, and half of it a row in large groups.
+INSERT_QUEUED: Final = f"""
 insert into jobs ({INSERTED}, status)
-select {SELECTED}, 'queued' from {unnest(QUEUED_COLUMNS.values())} as asked ({INSERTED})
+select {SELECTED}, 'queued' from json_to_recordset($1::json) as asked ({recordset(QUEUED_COLUMNS)})
 on conflict do nothing
 returning tenant, id
 """
-_SELECT: Final = f"""
+FIND: Final = f"""
 select {WITH_RESULT}
 from unnest($1::text[], $2::text[]) as k (tenant, id) join jobs j using (tenant, id)
 """
@@ -83,15 +84,6 @@ class StoredJob(NamedTuple):
     lacks_result: bool
 
 
-def queued_columns(jobs: Sequence[Job]) -> list[list[Any]]:
-    """The arrays for `QUEUED_COLUMNS`. Raises `InvalidInput` where one of the jobs cannot be stored."""
-    for job in jobs:
-        check_names(job)
-    columns = [list(map(getter, jobs)) for getter in _QUEUED_GETTERS]
-    columns.append([metadata_json(job.metadata) if job.metadata else "{}" for job in jobs])
-    return columns
-
-
 def key_columns(keys: Iterable[JobKey]) -> tuple[list[str], list[str]]:
     tenants, ids = [], []
     for tenant, job_id in keys:
@@ -101,7 +93,7 @@ def key_columns(keys: Iterable[JobKey]) -> tuple[list[str], list[str]]:
 
 
 def error_json(error: ErrorBody | None) -> str | None:
-    return None if error is None else msgspec.json.encode(error).decode()
+    return None if error is None else json_text(error)
 
 
 def read_row(row: "asyncpg.Record") -> StoredJob:
@@ -137,18 +129,57 @@ def in_lock_order(job: Job) -> tuple[str, str]:
     return job.tenant, job.id
 
 
+def queued_row(job: Job) -> dict[str, Any]:
+    """A job in `QUEUED_COLUMNS`. Raises `InvalidInput` where it cannot be stored.
+
+    Metadata is JSON within JSON: of text, `recordset` reads any character but NUL.
+    """
+    check_names(job)
+    return {
+        "tenant": job.tenant,
+        "id": job.id,
+        "model": job.model,
+        "version": job.version,
+        "lane": job.lane,
+        "created_at": job.created_at,
+        "expires_at": job.expires_at,
+        "rows": job.rows,
+        "answer": job.answer,
+        "variant": job.variant,
+        "batch_id": job.batch_id,
+        "metadata": metadata_json(job.metadata) if job.metadata else "{}",
+    }
+
+
+def queued_json(jobs: Iterable[Job]) -> str:
+    """The parameter of `INSERT_QUEUED`."""
+    return json_text([queued_row(job) for job in jobs])
+
+
+def json_text(value: Any) -> str:
+    """Raises `InvalidInput` for a text that holds half a surrogate pair."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput("a value does not fit the store") from error
+
+
 async def insert_queued(connection: "Connection", jobs: Sequence[Job]) -> set[JobKey]:
     """Write those of the jobs that are new, in the order of `jobs`. Returns which.
 
     Waits for an insert of the same job that is still under way elsewhere.
     """
-    rows = await connection.fetch(_INSERT, *queued_columns(jobs))
+    rows = await connection.fetch(INSERT_QUEUED, queued_json(jobs))
     return {JobKey(*row) for row in rows}
 
 
 async def find(connection: "Connection", keys: Iterable[JobKey]) -> dict[JobKey, StoredJob]:
     """Those of the jobs that exist, without the results that are too large to be read in a group."""
-    rows = await connection.fetch(_SELECT, *key_columns(keys))
+    return by_key(await connection.fetch(FIND, *key_columns(keys)))
+
+
+def by_key(rows: "Iterable[asyncpg.Record]") -> dict[JobKey, StoredJob]:
+    """Rows of `FIND`, read."""
     return {JobKey(read.job.tenant, read.job.id): read for read in map(read_row, rows)}
 
 

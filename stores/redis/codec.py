@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from schemas.jobs import Terminal
 from stores.protocols import JobKey
 
 LONGEST_DEADLINE_S: Final = 7 * 24 * 3600.0  # no job is given longer; older cancellations concern nobody
@@ -20,6 +21,10 @@ class Names(msgspec.Struct, frozen=True):
     def done(self) -> str:
         """Channel: a JSON array of [tenant, id] pairs a message."""
         return f"{self.prefix}.done.v1"
+
+    def answers(self, instance: str) -> str:
+        """Channel of one gateway: an array of terminal records a message, in MessagePack."""
+        return f"{self.prefix}.done.v1.{instance}"
 
     @property
     def running(self) -> str:
@@ -54,6 +59,8 @@ class Cancel(msgspec.Struct, frozen=True):
 
 _encoder = msgspec.json.Encoder()
 _keys_decoder = msgspec.json.Decoder(list[JobKey])
+_ends_encoder = msgspec.msgpack.Encoder()
+_ends_decoder = msgspec.msgpack.Decoder(list[Terminal])
 _running_decoder = msgspec.json.Decoder(Running)
 
 
@@ -67,8 +74,16 @@ def encode_done(keys: Sequence[JobKey]) -> bytes:
 
 
 def decode_done(data: bytes) -> Sequence[JobKey]:
-    """Raises `ValueError`, as the other two do, for what we did not write."""
+    """Raises `ValueError`, as the others do, for what we did not write."""
     return _keys_decoder.decode(data)
+
+
+def encode_ends(ends: Sequence[Terminal]) -> bytes:
+    return _ends_encoder.encode(ends)
+
+
+def decode_ends(data: bytes) -> Sequence[Terminal]:
+    return _ends_decoder.decode(data)
 
 
 def encode_running(keys: Sequence[JobKey], started_at: datetime) -> bytes:

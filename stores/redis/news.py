@@ -14,9 +14,10 @@ from redis.backoff import NoBackoff
 from runtime.backoff import delays_s
 from runtime.clock import Clock, now_utc
 from runtime.logs import get_logger
+from schemas.jobs import Terminal
 from stores.protocols import JobKey
-from stores.redis.codec import LONGEST_DEADLINE_S, Names, decode_done, decode_running
-from stores.redis.subscriptions import CancelStream, published
+from stores.redis.codec import LONGEST_DEADLINE_S, Names, decode_done, decode_ends, decode_running
+from stores.redis.subscriptions import CancelStream, Channels, published
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -75,13 +76,16 @@ class RedisNews:
     def connected(self) -> bool:
         return bool(self._flowing) and all(self._flowing.values())
 
-    async def done(self) -> AsyncIterator[Sequence[JobKey]]:
-        async with aclosing(self._follow(partial(published, self._names.done, decode_done, self._quiet_s))) as heard:
-            async for keys in heard:
-                yield keys
+    async def done(self, instance: str | None = None) -> AsyncIterator[Sequence[JobKey | Terminal]]:
+        channels: Channels[Sequence[JobKey | Terminal]] = {self._names.done: decode_done}
+        if instance is not None:
+            channels[self._names.answers(instance)] = decode_ends
+        async with aclosing(self._follow(partial(published, channels, self._quiet_s))) as heard:
+            async for told in heard:
+                yield told
 
     async def running(self) -> AsyncIterator[tuple[Sequence[JobKey], datetime]]:
-        source = partial(published, self._names.running, decode_running, self._quiet_s)
+        source = partial(published, {self._names.running: decode_running}, self._quiet_s)
         async with aclosing(self._follow(source)) as heard:
             async for news in heard:
                 yield news

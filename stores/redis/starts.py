@@ -4,34 +4,33 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, Final, Self
 
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
+from schemas.errors import StoreUnavailable
 from stores.protocols import JobKey
 from stores.redis.codec import Names, encode_names
-from stores.redis.connection import RedisConnection
+from stores.redis.dedicated import DedicatedConnection, packed_command
 
-# One argument in MessagePack instead of one a job: redis-py takes ten times as long over these. Keys that are not
-# declared are what Redis Cluster forbids, and nothing of ours runs on that.
-COUNT: Final = """
+# One argument in MessagePack instead of one a job. Keys that are not declared are what Redis Cluster forbids, and
+# nothing of ours runs on that.
+COUNT: Final = b"""
+for _, name in ipairs(cmsgpack.unpack(ARGV[1])) do
+  redis.call('del', KEYS[1] .. name)
+end
 local earlier = {}
-for index, name in ipairs(cmsgpack.unpack(ARGV[1])) do
+for index, name in ipairs(cmsgpack.unpack(ARGV[2])) do
   local key = KEYS[1] .. name
-  if not redis.call('set', key, 1, 'nx', 'ex', ARGV[2]) then
+  if not redis.call('set', key, 1, 'nx', 'ex', ARGV[3]) then
     earlier[#earlier + 1] = index - 1
     earlier[#earlier + 1] = tonumber(redis.call('get', key))
   end
 end
 return earlier
 """
-COUNT_AGAIN: Final = """
+COUNT_AGAIN: Final = b"""
 local starts = redis.call('incr', KEYS[1])
 redis.call('expire', KEYS[1], ARGV[1])
 return starts
-"""
-FORGET: Final = """
-for _, name in ipairs(cmsgpack.unpack(ARGV[1])) do
-  redis.call('del', KEYS[1] .. name)
-end
 """
 
 
@@ -44,9 +43,9 @@ class RedisStarts:
     def __init__(
         self, url: str, *, prefix: str, kept_s: int = 24 * 3600, timeout_s: float = 0.25, pause_s: float = 5.0
     ) -> None:
-        self._connection = RedisConnection(url, timeout_s=timeout_s, pause_s=pause_s, connections=4)
-        self._prefix = Names(prefix).starts
-        self._kept_s = kept_s
+        self._connection = DedicatedConnection(url, timeout_s=timeout_s, pause_s=pause_s)
+        self._prefix = Names(prefix).starts.encode()
+        self._kept_s = b"%d" % kept_s
 
     async def __aenter__(self) -> Self:
         await self._connection.__aenter__()
@@ -55,24 +54,31 @@ class RedisStarts:
     async def __aexit__(self, *_: object) -> None:
         await self._connection.__aexit__()
 
-    async def count(self, keys: Sequence[JobKey]) -> Sequence[int]:
+    async def count(self, keys: Sequence[JobKey], ended: Sequence[JobKey] = ()) -> Sequence[int]:
+        found = await self._run(COUNT, self._prefix, encode_names(ended), encode_names(keys), self._kept_s)
         earlier = [0] * len(keys)
-        found: list[int] = await self._run(COUNT, self._prefix, encode_names(keys), self._kept_s)
         for index, starts in zip(found[::2], found[1::2], strict=True):
             earlier[index] = starts
         return earlier
 
     async def count_again(self, key: JobKey) -> int:
-        starts: int = await self._run(COUNT_AGAIN, f"{self._prefix}{key.tenant}/{key.id}", self._kept_s)
+        starts: int = await self._run(COUNT_AGAIN, b"%b%b/%b" % (self._prefix, *map(str.encode, key)), self._kept_s)
         return starts - 1
 
     async def forget(self, keys: Sequence[JobKey]) -> None:
-        await self._run(FORGET, self._prefix, encode_names(keys))
+        await self.count((), keys)
 
-    async def _run(self, script: str, key: str, *arguments: bytes | int) -> Any:
-        async with self._connection.answering() as client:
-            digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()  # as Redis names scripts
+    async def _run(self, script: bytes, *arguments: bytes) -> Any:
+        try:
             try:
-                return await client.evalsha(digest, 1, key, *arguments)
+                return await self._connection.exchange(packed_command(b"EVALSHA", _DIGESTS[script], b"1", *arguments))
             except NoScriptError:  # a Redis that is new to it, or was restarted
-                return await client.eval(script, 1, key, *arguments)
+                return await self._connection.exchange(packed_command(b"EVAL", script, b"1", *arguments))
+        except ResponseError as error:  # it loads its data, is out of memory, or may not be written to
+            raise StoreUnavailable("Redis is not available") from error
+
+
+# As Redis names scripts.
+_DIGESTS: Final = {
+    script: hashlib.sha1(script, usedforsecurity=False).hexdigest().encode() for script in (COUNT, COUNT_AGAIN)
+}

@@ -6,7 +6,7 @@ A source yields None when it knows itself connected and has nothing new.
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import redis.asyncio as redis
 
@@ -19,24 +19,30 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 Heard = TypeVar("Heard")
+Channels: TypeAlias = dict[str, Callable[[bytes], Heard]]
 
 _READ_AT_ONCE = 1000
 
 
 async def published(
-    channel: str, decode: Callable[[bytes], Heard], quiet_s: float, client: redis.Redis
+    channels: "Channels[Heard]", quiet_s: float, client: redis.Redis
 ) -> "AsyncGenerator[Heard | None, None]":
-    """The messages of a channel. After `quiet_s` of silence the server is asked for a sign of life."""
+    """The messages of some channels, in the order in which they were sent.
+
+    After `quiet_s` of silence the server is asked for a sign of life.
+    """
+    decoders = {name.encode(): decode for name, decode in channels.items()}
     async with client.pubsub() as subscription:
         async with asyncio.timeout(quiet_s):
-            await subscription.subscribe(channel)
+            await subscription.subscribe(*channels)
         asked = False
         while True:
             async with asyncio.timeout(2 * quiet_s):
                 message = await subscription.get_message(timeout=quiet_s)
             if message is not None:
                 asked = False
-                yield _decoded(decode, message["data"]) if message["type"] == "message" else None
+                heard = message["type"] == "message"
+                yield _decoded(decoders[message["channel"]], message["data"]) if heard else None
             elif asked:
                 raise TimeoutError("Redis did not answer a ping")
             else:

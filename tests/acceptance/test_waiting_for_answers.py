@@ -1,11 +1,19 @@
 """`Prefer: wait`, `Prefer: respond-async`, and long polls with `If-None-Match`."""
 
 import asyncio
+import json
 import time
+from datetime import UTC, datetime, timedelta
 
 import httpx
 
-from tests.acceptance import digits, jobs
+from penstock.stack import Stack
+from schemas.jobs import Payload
+from schemas.names import new_job_id
+from schemas.records import LaneJob, lane_record
+from schemas.topics import LaneClass, Topics
+from tests.acceptance import digits, jobs, kafka
+from tests.waiting import eventually
 
 
 async def test_a_client_that_prefers_to_wait_gets_the_finished_job(http: httpx.AsyncClient) -> None:
@@ -26,6 +34,60 @@ async def test_a_wait_that_was_too_short_ends_with_a_job_to_poll(http: httpx.Asy
     job = jobs.accepted(answer)
     assert answer.headers["preference-applied"] == "wait=1"
     assert answer.headers["location"].endswith(job["id"])
+    assert (await jobs.read(http, job["id"]))["status"] == "queued"
+
+
+async def test_a_job_that_is_waited_for_is_listed_after_a_moment_and_its_cancellation_is_the_answer(
+    http: httpx.AsyncClient, parked: str
+) -> None:
+    mark = new_job_id()
+    waits = asyncio.create_task(
+        http.post(
+            "/v1/jobs",
+            json={"model": parked, "input": {"instances": ["a"]}, "metadata": {"mark": mark}},
+            headers={"prefer": "wait=30"},
+        )
+    )
+
+    async def listed() -> jobs.Json | None:
+        page = (await http.get("/v1/jobs", params={"limit": 100})).json()["data"]
+        return next((job for job in page if job["metadata"] == {"mark": mark}), None)
+
+    job = await eventually(listed, what="the job is listed")
+    assert job is not None
+    assert (await http.post(f"/v1/jobs/{job['id']}/cancel")).status_code == 200
+    answer = await waits
+    assert answer.status_code == 200
+    canceled = jobs.job_in(answer)
+    assert (canceled["id"], canceled["status"], canceled["metadata"]) == (job["id"], "canceled", {"mark": mark})
+
+
+async def test_the_job_of_a_gateway_that_was_killed_while_it_waited_ends_with_all_that_was_said_of_it(
+    http: httpx.AsyncClient, stack: Stack, topics: Topics
+) -> None:
+    rows, now = digits.images(1), datetime.now(UTC)
+    sent = LaneJob(
+        tenant="default",
+        id=new_job_id(),
+        model="digits",
+        version="2",
+        lane=LaneClass.LIVE,
+        created_at=now,
+        expires_at=now + timedelta(minutes=1),
+        metadata={"order": 7},
+        reply_to="gw-killed",
+        payload=Payload(json.dumps(digits.request(rows)).encode()),
+    )
+    record = lane_record(topics.lane(sent.lane_of), sent, "/penstock/gateway")
+    kafka.send(stack.kafka_bootstrap_servers, record.topic, record.value, dict(record.headers), record.key)
+
+    async def there() -> bool:
+        return (await http.get(f"/v1/jobs/{sent.id}")).status_code == 200
+
+    await eventually(there, what="its row comes with its end")
+    job = await jobs.read(http, sent.id)
+    assert (job["status"], job["metadata"]) == ("succeeded", {"order": 7})
+    assert jobs.output(job, "label")["data"] == digits.labels(rows)
 
 
 async def test_respond_async_is_answered_at_once(http: httpx.AsyncClient) -> None:

@@ -48,6 +48,7 @@ def group_client(
     client = AIOKafkaConsumer(
         **settings.consumer_options(),
         group_id=group,
+        group_instance_id=settings.group_instance_id,
         partition_assignment_strategy=[StickyPartitionAssignor],
         session_timeout_ms=session_timeout_ms,
         heartbeat_interval_ms=session_timeout_ms // HEARTBEATS_PER_SESSION,

@@ -27,6 +27,7 @@ from schemas.errors import QueueUnavailable, TopicMissing
 from workers.consuming.group_client import ConsumingLimits, group_client
 from workers.consuming.offsets import OffsetTracker, Partition
 from workers.consuming.protocols import Record
+from workers.consuming.static_member import become_static
 from workers.consuming.workarounds import read_up_to_unreadable, rewind, stop_joining
 
 log = get_logger(__name__)
@@ -228,6 +229,8 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         self._missing = missing
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Called before each join, the first as well."""
+        become_static(self._client)
         self._joined = False
         partitions = frozenset(Partition(at.topic, at.partition) for at in revoked)
         if not partitions:

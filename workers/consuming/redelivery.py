@@ -1,20 +1,16 @@
 """Records that are being worked on while their partition is lost and comes back: adopted, not worked on twice. Pure."""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from workers.consuming.offsets import Partition
 from workers.consuming.protocols import Consumer, Record
 
-
-class _Place(NamedTuple):
-    topic: str
-    partition: int
-    offset: int
+_Place = tuple[str, int, int]
 
 
 def _place(record: Record) -> _Place:
-    return _Place(record.topic, record.partition, record.offset)
+    """Topic, partition and offset, which come first in a record."""
+    return record[:3]
 
 
 class Redeliveries:
@@ -37,7 +33,7 @@ class Redeliveries:
     def lose(self, partitions: frozenset[Partition]) -> None:
         """The partitions are lost again, and their copies with them."""
         for place, copy in self._copies.items():
-            if copy is not None and (place.topic, place.partition) in partitions:
+            if copy is not None and place[:2] in partitions:
                 self._copies[place] = None
 
     def over(self, records: Iterable[Record]) -> list[Record]:

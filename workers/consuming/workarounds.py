@@ -1,4 +1,4 @@
-"""What aiokafka lacks, made up for at one place: what of it is private is touched here and nowhere else."""
+"""What aiokafka lacks, made up for here and in `static_member`: what of it is private is touched nowhere else."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -9,13 +9,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import ConnectionGroup
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import IllegalStateError, KafkaError
-from aiokafka.protocol.group import LeaveGroupRequest
 
 from producers.stopping import stop_consumer
 from runtime.logs import get_logger
 from schemas.errors import QueueUnavailable
 from workers.consuming.offsets import OffsetTracker
 from workers.consuming.protocols import Record
+from workers.consuming.static_member import leave_request
 
 log = get_logger(__name__)
 
@@ -117,10 +117,9 @@ async def stop_joining(client: AIOKafkaConsumer, group: str) -> None:
 
 async def _leave(client: Any, group: str) -> None:
     coordinator = client._coordinator  # aiokafka leaves only groups that it has joined
-    if coordinator is None or coordinator.coordinator_id is None or not coordinator.member_id:
+    if coordinator is None or coordinator.coordinator_id is None or (leave := leave_request(coordinator)) is None:
         return
     try:
-        leave = LeaveGroupRequest(group, coordinator.member_id)
         await client._client.send(coordinator.coordinator_id, leave)
     except KafkaError as error:
         log.info("the group could not be told", group=group, error=repr(error))

@@ -16,11 +16,15 @@ all of its methods but `predict` may be left out:
 They are called in one thread, one after the other, and hold up nothing but their own model's worker. BYTES tensors are
 object arrays of `bytes` on the way in, of `bytes` or `str` on the way out. Outputs may be numpy arrays of the declared
 datatype, or lists. The rows are in order, and there are as many on the way out. When a call fails it is repeated
-with half of the rows each, until the rows at fault stand alone, so a row may be seen more than once.
+with some of the rows at a time, until the rows at fault stand alone, so a row may be seen more than once.
 
 Raise `InvalidInput` to tell a client what is wrong with a value: it sees the message. Raise `TransientFailure` (also
 seen), or let a `ConnectionError` or `TimeoutError` through, if the same request may succeed later: it is tried again.
 Of any other exception a client sees the class only, and the worker's log everything.
+
+A handler that knows which rows are at fault saves the search for them. It may put an exception in the place of a row's
+output, in any column that is a list or an object array: the other rows keep their outputs. Or it raises
+`BadRows({row: exception, ...})`: those rows fail, and the others are run again. Name all bad rows at once.
 """
 
 from collections.abc import Mapping
@@ -30,8 +34,9 @@ from typing import Any
 
 from schemas.errors import InvalidInput, TransientFailure
 from schemas.tensors import Array
+from workers.inference.execution.bad_rows import BadRows
 
-__all__ = ["Array", "Context", "InvalidInput", "Tensors", "TransientFailure"]
+__all__ = ["Array", "BadRows", "Context", "InvalidInput", "Tensors", "TransientFailure"]
 
 Tensors = Mapping[str, Array]
 

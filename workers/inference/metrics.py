@@ -1,11 +1,6 @@
 """What a worker counts."""
 
-from collections import Counter as Tally
-from collections.abc import Mapping, Sequence
-
 from prometheus_client import Counter, Gauge, Histogram
-
-from workers.inference.results.outcomes import DeadLettered, Outcome, RetryLater
 
 _LABELS = ("model", "version", "lane")
 _FINE = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
@@ -70,18 +65,3 @@ LOAD_SECONDS = Histogram(
     ["model", "version"],
     buckets=(0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0),
 )
-
-
-def count(labels: Mapping[str, str], settled: Sequence[Outcome]) -> None:
-    """What became of jobs of the lane with these labels."""
-    ends = []
-    for each in settled:
-        if isinstance(each, RetryLater):
-            RETRIES.labels(**labels, tier=each.tier, reason=each.error.code).inc()
-        elif isinstance(each, DeadLettered):
-            DEAD_LETTERS.labels(**labels).inc()
-            ends.append(each.terminal)
-        else:
-            ends.append(each)
-    for outcome, number in Tally(end.error.code if end.error else "succeeded" for end in ends).items():
-        JOBS.labels(**labels, outcome=outcome).inc(number)

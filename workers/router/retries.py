@@ -83,7 +83,8 @@ class Tier:
     def _replacement(self, record: Record) -> Replacement:
         try:
             job = read_lane_record(record.headers, record.value)
-            out = OutRecord(self._topics.lane(lane_of(job)), record.key, record.value, list(record.headers))
+            lane = self._topics.lane(lane_of(job))
+            out = OutRecord(lane, record.key, record.value, list(record.headers), any_partition=True)
         except Undecodable as error:
             metrics.RETRIES.labels(self.number, "dead").inc()
             log.warning("not a job", topic=record.topic, offset=record.offset, error=error.message)

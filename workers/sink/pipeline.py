@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import Final
 
 from producers.protocols import Publisher
 from runtime.backoff import delays_s
@@ -17,6 +18,8 @@ from workers.replacements import Replacement, burial, publish_replacements
 from workers.sink import metrics
 
 log = get_logger(__name__)
+
+TOLD_RESULT_BYTES: Final = 64 * 1024
 
 
 class Pipeline:
@@ -78,7 +81,7 @@ class Pipeline:
                 continue
             self._count(first, ends)
             if first:
-                await self._announce(first)
+                await self._announce(first, _answers(first, ends))
             self._consumer.done(record for record, _ in ends)
             return
 
@@ -89,10 +92,23 @@ class Pipeline:
         age_s = (self._clock() - oldest.created_at).total_seconds()
         metrics.JOB_SECONDS.labels(oldest.lane).observe(max(0.0, age_s))
 
-    async def _announce(self, keys: Sequence[JobKey]) -> None:
+    async def _announce(self, keys: Sequence[JobKey], answers: Sequence[Terminal]) -> None:
         """Waiters that are not woken ask the store before long."""
         try:
-            await self._signals.announce_done(keys)
+            await self._signals.announce_done(keys, answers)
         except StoreUnavailable as error:
             metrics.UNANNOUNCED.inc(len(keys))
             log.info("waiters could not be woken", jobs=len(keys), reason=error.message)
+
+
+def _answers(first: Sequence[JobKey], ends: Sequence[tuple[Record, Terminal]]) -> list[Terminal]:
+    """What gateways can be told of instead of reading it: ends that count, whose results are small."""
+    won = set(first)
+    answers = []
+    for _, end in ends:
+        key = JobKey(end.tenant, end.id)
+        if key in won:
+            won.remove(key)  # of two ends of a job the first counts
+            if end.reply_to is not None and (end.result is None or len(end.result.value) <= TOLD_RESULT_BYTES):
+                answers.append(end)
+    return answers

@@ -41,6 +41,16 @@ async def test_records_of_one_key_stay_in_one_partition_and_in_order(queue: Queu
         assert values(own) == [b"%s %d" % (key, n) for n in range(20)]
 
 
+async def test_records_that_may_lie_anywhere_arrive_once_each(queue: Queue, topic: str, group: str) -> None:
+    records = [OutRecord(topic, b"same key", b"%d" % n, [], any_partition=True) for n in range(300)]
+    assert not any(await queue.publisher.publish_all(records))
+
+    async with queue.member(group, topic) as member:
+        fetched = await fetch_count(member, 300)
+
+    assert sorted(value or b"" for value in values(fetched)) == sorted(b"%d" % n for n in range(300))
+
+
 async def test_a_given_partition_goes_before_the_key(queue: Queue, topic: str, group: str) -> None:
     await queue.publisher.publish_all([OutRecord(topic, b"same key", b"", [], partition) for partition in (0, 1, 2)])
 

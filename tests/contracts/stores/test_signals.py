@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from schemas.jobs import Payload
 from stores.memory_signals import MemorySignals
 from stores.protocols import JobKey, News, Signals
 from stores.redis import RedisNews, RedisSignals
-from tests.contracts.stores.building import NOW, Clock
+from tests.contracts.stores.building import NOW, Clock, ended, key_of, queued
 from tests.waiting import eventually
 
 KEYS = [JobKey("default", "job_1"), JobKey("tenant é", "job_2")]
@@ -70,6 +71,26 @@ async def heard(news: News, listen: Callable[[], AsyncIterator[Any]]) -> AsyncIt
     finally:
         reading.cancel()
         await asyncio.wait([reading])
+
+
+async def test_a_gateway_is_told_the_ends_it_waits_for_before_all_hear_of_them(ends: Ends) -> None:
+    mine = ended(queued(), reply_to="gw-1")
+    other = ended(queued(), reply_to="gw-2")
+    keys = [key_of(mine), key_of(other)]
+    async with heard(ends.news, lambda: ends.news.done("gw-1")) as so_far:
+        await ends.signals.announce_done(keys, [mine, other])
+        await eventually(lambda: len(so_far) == 2)
+    assert so_far == [[mine], keys]
+
+
+async def test_many_large_ends_are_told_in_several_messages(ends: Ends) -> None:
+    result = Payload(b"7" * 60_000)
+    told = [ended(queued(), reply_to="gw-1", result=result) for _ in range(40)]
+    async with heard(ends.news, lambda: ends.news.done("gw-1")) as so_far:
+        await ends.signals.announce_done([key_of(end) for end in told], told)
+        await eventually(lambda: sum(map(len, so_far)) == 2 * len(told))
+    assert [end for message in so_far[:-1] for end in message] == told
+    assert len(so_far) > 2 or isinstance(ends.signals, MemorySignals)
 
 
 async def test_finished_jobs_are_heard_of_in_batches(ends: Ends) -> None:

@@ -1,5 +1,6 @@
 """Contract of `Starts`."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -42,6 +43,19 @@ async def test_what_is_forgotten_was_never_started(starts: Starts) -> None:
     await starts.count_again(ONE)
     await starts.forget([ONE, THREE])
     assert list(await starts.count([ONE, TWO, THREE])) == [0, 1, 0]
+
+
+async def test_what_has_ended_is_forgotten_before_the_next_are_counted(starts: Starts) -> None:
+    await starts.count([ONE, TWO])
+    assert list(await starts.count([ONE, THREE], ended=[ONE, TWO])) == [0, 0]
+    assert list(await starts.count([ONE, TWO, THREE])) == [1, 0, 1]
+
+
+async def test_counts_that_are_asked_for_at_once_do_not_mix_their_answers(starts: Starts) -> None:
+    await starts.count([ONE])
+    await starts.count_again(TWO)
+    answers = await asyncio.gather(starts.count([ONE, THREE]), starts.count_again(TWO), starts.count([THREE, TWO]))
+    assert [list(answers[0]), answers[1], list(answers[2])] == [[1, 0], 1, [1, 2]]
 
 
 async def test_jobs_of_other_tenants_are_other_jobs(starts: Starts) -> None:

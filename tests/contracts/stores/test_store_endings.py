@@ -48,6 +48,13 @@ async def test_a_job_never_seen_before_is_written_whole(stores: Stores) -> None:
     assert (stored.metadata, stored.batch_id) == ({}, None)
 
 
+async def test_a_job_never_seen_before_keeps_the_metadata_of_its_end_and_a_known_one_its_own(stores: Stores) -> None:
+    unseen, known = queued(), await stores.inserted(metadata={"from": "submit"})
+    await stores.endings.finish([ended(unseen, metadata={"a": [1, "é"]}), ended(known, metadata={"from": "end"})])
+    assert (await stores.found(unseen)).metadata == {"a": [1, "é"]}
+    assert (await stores.found(known)).metadata == {"from": "submit"}
+
+
 async def test_the_first_terminal_record_wins(stores: Stores) -> None:
     job = await stores.inserted()
     assert await stores.endings.finish([failed(job)]) == [key_of(job)]

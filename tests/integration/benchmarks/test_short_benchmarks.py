@@ -47,12 +47,19 @@ async def test_durable_submits_are_counted_in_postgres_and_kafka() -> None:
     ("what", "line"),
     [
         ("poison", r"\| lookup .*\| [\d,.]+ .*\| [\d.]+ \| [\d,.]+ .*\| [\d.]+ \|"),
+        ("division", r"\| 10\.0% \| [\d.]+ .*\| [\d.]+ \|"),
         ("priority", r"\| under a bulk backlog \| [\d.]+ .*\| [\d.]+ .*\| [\d.]+ \|"),
         ("scaling", r"\| 2 \| [\d,.]+ .*\| [\d,.]+ \| [\d.]+ \|"),
     ],
 )
 async def test_what_the_worker_promises_is_measured(what: str, line: str) -> None:
     assert re.search(line, await run_benchmark(what, "--rounds", "1", "--shorten", "20"))
+
+
+async def test_what_a_killed_part_costs_those_who_wait_is_measured() -> None:
+    output = await run_benchmark("recovery", "--rounds", "1", "--shorten", "20", "--only", "sink")
+
+    assert re.search(r"\| sink \| [\d.]+ .*\| [\d.]+ .*\| [\d.]+ .*\|", output)
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="there may be a GPU")

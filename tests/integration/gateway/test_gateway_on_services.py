@@ -166,7 +166,8 @@ async def test_a_full_lane_is_closed_and_opens_when_its_group_moves_on(
         )
         await consumer.start()
         await eventually(lambda: bool(consumer.assignment()))
-        await consumer.commit({TopicPartition(topic, number): 10 for number in (0, 1)})
+        # To the end: how many more were let in before the lane's depth was first known depends on the broker.
+        await consumer.commit(await consumer.end_offsets(consumer.assignment()))
         await consumer.stop()
         await eventually(lambda: answered(client, 202))
         depth = 'penstock_gateway_lane_depth_records{lane="live",model="vector",version="2"}'

@@ -58,6 +58,53 @@ async def test_a_port_in_use_is_told_by_its_setting(environment: dict[str, str])
     assert "Traceback" not in words
 
 
+async def test_a_shared_port_that_somebody_has_for_himself_is_told_by_its_setting(environment: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        shared = {"gateway_shared_port": str(other.getsockname()[1])}
+        async with process(environment | shared) as running:
+            words = await last_words(running)
+    assert running.returncode == 2
+    assert "PENSTOCK_GATEWAY_SHARED_PORT: cannot listen on 127.0.0.1" in words
+    assert "Traceback" not in words
+
+
+async def test_gateways_that_share_a_port_all_serve_it_and_each_answers_for_itself_on_its_own(
+    environment: dict[str, str], prepared: GatewaySettings
+) -> None:
+    own_port, shared_port = choose(2)
+    environment |= {"gateway_shared_port": str(shared_port)}
+    other = environment | {"gateway_port": str(own_port)}
+    shared_url = f"http://127.0.0.1:{shared_port}"
+    # A connection for each request: each is somebody's.
+    unshared = httpx.Limits(max_keepalive_connections=0)
+    async with (
+        process(environment) as running,
+        process(other),
+        httpx.AsyncClient(base_url=prepared.public_base_url, timeout=30) as first,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{own_port}", timeout=30) as second,
+        httpx.AsyncClient(base_url=shared_url, timeout=30, limits=unshared) as client,
+    ):
+        await eventually(lambda: answers(first, "/readyz", 200), timeout_s=30)
+        await eventually(lambda: answers(second, "/readyz", 200), timeout_s=30)
+        for _ in range(64):
+            assert (await client.post("/v1/jobs", json=SUBMIT)).status_code == 202
+        shares = [await accepted(each) for each in (first, second)]
+        assert sum(shares) == 64
+        assert min(shares) > 0
+        running.kill()
+        await running.wait()
+        for _ in range(16):
+            assert (await client.post("/v1/jobs", json=SUBMIT)).status_code == 202
+        assert await accepted(second) == shares[1] + 16
+
+
+async def accepted(client: httpx.AsyncClient) -> int:
+    """How many submits the gateway there has accepted."""
+    lines = (await client.get("/metrics")).text.splitlines()
+    told = [line for line in lines if line.startswith("penstock_gateway_submits_total{") and '"accepted"' in line]
+    return sum(int(float(line.rpartition(" ")[2])) for line in told)
+
+
 async def test_at_a_signal_whoever_waits_is_answered_and_nobody_is_cut_off(
     environment: dict[str, str], prepared: GatewaySettings
 ) -> None:

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from aiokafka.producer.message_accumulator import BatchBuilder
@@ -81,7 +82,7 @@ class Garbled(str):
         return b"\xff\xfe"
 
 
-async def write_batch(publisher: KafkaPublisher, topic: str, partition: int, *records: tuple[bytes, bool]) -> None:
+async def write_batch(kafka_settings: KafkaSettings, topic: str, partition: int, *records: tuple[bytes, bool]) -> None:
     """One batch of records: value, and whether a header's name is garbled."""
     batch = BatchBuilder(100_000, 0)
     batch._builder = default_records._DefaultRecordBatchBuilderPy(
@@ -89,18 +90,18 @@ async def write_batch(publisher: KafkaPublisher, topic: str, partition: int, *re
     )
     for value, garbled in records:
         batch.append(timestamp=1, key=None, value=value, headers=[(Garbled("x"), b"1")] if garbled else [])
-    assert publisher._producer is not None
-    await (await publisher._producer.send_batch(batch, topic, partition=partition))
+    async with AIOKafkaProducer(**kafka_settings.client_options()) as producer:
+        await (await producer.send_batch(batch, topic, partition=partition))
 
 
 async def test_a_record_that_cannot_be_read_is_handed_out_bare_and_those_behind_it_come(
     kafka_settings: KafkaSettings, publisher: KafkaPublisher, topic: str, group: str
 ) -> None:
     await write(publisher, topic, b"a", b"b", partition=2)
-    await write_batch(publisher, topic, 2, (b"garbled", True))
+    await write_batch(kafka_settings, topic, 2, (b"garbled", True))
     await write(publisher, topic, b"c", b"d", partition=2)
     await write(publisher, topic, b"elsewhere", partition=1)
-    await write_batch(publisher, topic, 3, (b"before", False), (b"garbled", True), (b"behind", False))
+    await write_batch(kafka_settings, topic, 3, (b"before", False), (b"garbled", True), (b"behind", False))
     await write(publisher, topic, b"e", partition=3)
 
     async with reading(KafkaConsumer(kafka_settings, group, [topic], drain_limit_s=0)) as reader:

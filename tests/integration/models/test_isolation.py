@@ -33,6 +33,7 @@ from workers.inference.backends.isolated import backend as isolated_backend
 from workers.inference.backends.isolated import child
 from workers.inference.backends.isolated.backend import IsolatedBackend
 from workers.inference.backends.isolated.child import Child
+from workers.inference.execution.bad_rows import BadRows
 from workers.inference.execution.failures import DEVICE_FAILED_STATUS, DeviceFailed
 
 # Sums the values of a row; some values are words of command.
@@ -125,6 +126,29 @@ def test_outputs_are_copies_that_the_next_run_leaves_alone(odd: IsolatedBackend)
     first = odd.run(values(1, 2))["sum"]
     assert odd.run(values(3, 4))["sum"].tolist() == [3.0, 4.0]
     assert first.tolist() == [1.0, 2.0]
+
+
+def test_rows_that_the_model_names_cross_with_the_outputs_of_the_others(tmp_path: Path) -> None:
+    handler = """
+        from workers.inference.handler import BadRows, InvalidInput
+        class Handler:
+            def predict(self, inputs):
+                values = inputs["values"].ravel().tolist()
+                if -9.0 in values:
+                    raise BadRows({values.index(-9.0): ValueError("secret")})
+                return {"sum": [value if value >= 0 else InvalidInput(f"{value:g}") for value in values]}
+    """
+    with isolated(tmp_path, handler) as backend:
+        with pytest.raises(BadRows) as caught:
+            backend.run(values(1, -2, 3, -4))
+        assert {row: str(error) for row, error in caught.value.errors.items()} == {1: "-2", 3: "-4"}
+        assert caught.value.outputs is not None
+        assert caught.value.outputs["sum"].tolist() == [1.0, 3.0]
+        with pytest.raises(BadRows) as caught:
+            backend.run(values(1, -9))
+        assert caught.value.outputs is None
+        assert isinstance(caught.value.errors[1], JobError)
+        assert "secret" not in str(caught.value.errors[1])
 
 
 def test_large_tensors_make_room_for_themselves(odd: IsolatedBackend) -> None:

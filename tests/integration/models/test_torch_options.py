@@ -24,6 +24,7 @@ import torch  # noqa: E402 - after the checks above
 from workers.inference.backends.output_check import CheckedBackend  # noqa: E402
 from workers.inference.backends.torch_module import TorchBackend  # noqa: E402
 from workers.inference.backends.transfers import PinnedTransfers, PlainTransfers  # noqa: E402
+from workers.inference.execution.bad_rows import BadRows  # noqa: E402
 
 
 def with_options(root: Path, **options: Any) -> Path:
@@ -166,5 +167,8 @@ def test_an_index_beyond_a_table_is_refused_before_it_reaches_the_device(bad: in
     backend = TorchBackend(Table(10, 3), signature, device, PlainTransfers(device), threads=1)
     assert backend.run({"x": np.array([[0, 9]])})["y"].shape == (1, 2, 3)
     assert backend.run({"x": np.zeros((1, 0), np.int64)})["y"].shape == (1, 0, 3)
-    with pytest.raises(InvalidInput, match="input 'x' holds a number that is not from 0 to 9"):
-        backend.run({"x": np.array([[0, bad]])})
+    with pytest.raises(BadRows) as caught:
+        backend.run({"x": np.array([[0, bad], [1, 2], [bad, 3]])})
+    assert caught.value.errors.keys() == {0, 2}
+    assert isinstance(error := caught.value.first_error, InvalidInput)
+    assert error.message == "input 'x' holds a number that is not from 0 to 9"

@@ -44,7 +44,7 @@ class Listening:
 
     async def _read_done(self) -> None:
         async for keys in self._news.done():
-            self.done.extend(keys)
+            self.done += [key for key in keys if isinstance(key, JobKey)]
 
     async def _read_canceled(self) -> None:
         async for key, _ in self._news.canceled():

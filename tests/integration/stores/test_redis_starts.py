@@ -10,6 +10,7 @@ from schemas.errors import StoreUnavailable
 from stores.protocols import JobKey
 from stores.redis import RedisStarts
 from tests.integration.stores.gate import Gate
+from tests.waiting import eventually
 
 KEYS = [JobKey("default", "job_1"), JobKey("default", "job_2")]
 
@@ -56,3 +57,38 @@ async def test_a_redis_that_hangs_holds_up_one_count_and_then_none(redis_url: st
             with pytest.raises(StoreUnavailable):
                 await starts.count(KEYS)
         assert time.monotonic() - started_s < 1.0
+
+
+async def test_a_count_that_was_given_up_does_not_answer_the_next(redis_url: str, topic_prefix: str) -> None:
+    async with (
+        Gate(redis_url) as gate,
+        RedisStarts(gate.url, prefix=topic_prefix, timeout_s=0.2, pause_s=0.0) as starts,
+    ):
+        await starts.count(KEYS[:1])
+        gate.hold()
+        with pytest.raises(StoreUnavailable):
+            await starts.count(KEYS[:1])
+        gate.release()
+        assert list(await starts.count(KEYS)) == [1, 0]
+
+
+async def test_a_connection_that_was_closed_while_nothing_was_asked_is_opened_anew(
+    redis_url: str, topic_prefix: str
+) -> None:
+    async with Gate(redis_url) as gate, RedisStarts(gate.url, prefix=topic_prefix) as starts:
+        await starts.count(KEYS[:1])
+        connection = starts._connection._opened
+        assert connection is not None
+        await gate.shut()
+        await gate.open()
+        await eventually(connection.can_read)
+        assert list(await starts.count(KEYS)) == [1, 0]
+
+
+async def test_a_redis_that_refuses_to_write_is_not_available(
+    redis_url: str, topic_prefix: str, client: redis.Redis
+) -> None:
+    async with RedisStarts(redis_url, prefix=topic_prefix) as starts:
+        await client.set(f"{topic_prefix}.starts.v1:default/job_1", "no number")
+        with pytest.raises(StoreUnavailable):
+            await starts.count_again(KEYS[0])

@@ -9,11 +9,13 @@ import pytest
 
 from penstock.dlq.letter import Place, parse_place
 from penstock.dlq.mark import Mark, mark_record, read_mark
-from penstock.dlq.rendering import as_object, as_whole_object, table, whole
+from penstock.dlq.rendering import HEX_BYTES, LISTED_BYTES, as_object, as_whole_object, table, whole
 from penstock.dlq.selection import Selection, parse_moment
 from schemas.errors import RequestError
 from schemas.jobs import Payload
+from schemas.signature import Signature, TensorSpec
 from tests.unit.dlq.letters import LANE, NOON, TOPICS, parked, undecodable
+from tests.unit.schemas.reading import checked
 
 
 def test_a_job_that_was_given_up_says_which_it_was_and_why() -> None:
@@ -133,6 +135,34 @@ def test_a_payload_of_raw_bytes_is_shown_in_hex_behind_its_json() -> None:
     assert '  "inputs": []' in shown
     assert any(line.startswith("00000000  00 01 02") for line in shown)
     assert shown[-1] == "... 256 bytes more"
+
+
+@pytest.mark.parametrize(
+    ("spec", "data"),
+    [
+        (TensorSpec("x", "FP32", (-1, 2)), [1.5, -2.0]),
+        (TensorSpec("x", "FP16", (-1, 2)), [0.25, 4.0]),
+        (TensorSpec("x", "BYTES", (-1, 2)), ["a text", {"b64": "/w=="}]),
+    ],
+)
+def test_raw_tensors_of_an_input_are_shown_as_the_values_they_came_as(spec: TensorSpec, data: list[Any]) -> None:
+    tensor = {"name": "x", "shape": [1, 2], "datatype": spec.datatype, "data": data}
+    asked = {"inputs": [tensor], "outputs": [{"name": "y"}], "parameters": {"k": 1}}
+    payload = checked(
+        Signature((spec,), (TensorSpec("y", "FP32", (-1,)),)), Payload(json.dumps(asked).encode())
+    ).payload
+    assert payload.json_length is not None
+    shown = list(whole(parked(payload=payload), None))
+    start = shown.index(f"payload     {len(payload.value)} bytes") + 1
+    assert json.loads("\n".join(shown[start:])) == asked
+
+
+def test_large_tensors_are_shown_in_hex() -> None:
+    parameters = {"binary_data_size": LISTED_BYTES + 4}
+    tensor = {"name": "x", "shape": [LISTED_BYTES // 4 + 1], "datatype": "FP32", "parameters": parameters}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    payload = Payload(head + b"\1" * (LISTED_BYTES + 4), "application/octet-stream", len(head))
+    assert list(whole(parked(payload=payload), None))[-1] == f"... {LISTED_BYTES + 4 - HEX_BYTES} bytes more"
 
 
 def test_programs_get_facts_and_bytes_they_can_restore() -> None:

@@ -13,7 +13,6 @@ import orjson
 
 from gateway.answers import Links
 from gateway.app import GatewayApp
-from gateway.in_flight import InFlight
 from gateway.lane_depth import LaneDepths
 from gateway.model_control import ModelControl
 from gateway.services import Services
@@ -111,6 +110,7 @@ class House:
         self.store = Store()
         self.log = MemoryLog()
         self.signals = MemorySignals(clock=lambda: NOW)
+        self.store_trouble: str | None = None
         self.catalog = catalog or Catalog(CATALOG)
         self.states = ModelStates()
         self.waiters = Waiters(
@@ -118,7 +118,6 @@ class House:
         )
         self.depths = LaneDepths(self.settings.gateway_max_lane_depth)
         self.budget = MemoryBudget(self.settings.memory_budget_bytes)
-        self.in_flight = InFlight(self.settings.gateway_max_in_flight)
         self.submissions = Submissions(
             self.settings,
             self.catalog,
@@ -130,6 +129,7 @@ class House:
             delays=lambda: iter([0.0] * 3),
             answered_within_s=answered_within_s,
             late_write_s=0.0,
+            store_trouble=lambda: self.store_trouble,
         )
         self.services = Services(
             settings=self.settings,
@@ -137,7 +137,6 @@ class House:
             catalog=self.catalog,
             life=ModelControl(self.log, self.settings.topics, self.catalog, self.states, lambda: NOW),
             budget=self.budget,
-            in_flight=self.in_flight,
             submissions=self.submissions,
             jobs=self.store,
             signals=self.signals,
@@ -146,7 +145,8 @@ class House:
             checks=checks or {},
             hints=hints or {},
         )
-        self.app = GatewayApp(self.services)
+        self.app = GatewayApp(self.services.checks)
+        self.app.open(self.services)
 
     def records(self, lane: Lane = LIVE) -> list[LaneJob]:
         """What lies in a lane."""
@@ -165,8 +165,9 @@ class House:
         return str(answer.json()["id"])
 
     async def finish(self, job_id: str, *, tell: bool = True, **outcome: Any) -> None:
-        """End a job as the sink does: succeeded with `y = [3.0]`, or as told."""
-        job = await self.job(job_id)
+        """End a job as the sink does: succeeded with `y = [3.0]`, or as told. `tell` whoever waits for it."""
+        sent = [record for record in self.records() if record.id == job_id]
+        job = sent[0] if sent else await self.job(job_id)
         fields = {"status": Status.SUCCEEDED, "result": RESULT if "error" not in outcome else None} | outcome
         terminal = Terminal(
             tenant=job.tenant,
@@ -178,11 +179,13 @@ class House:
             expires_at=job.expires_at,
             completed_at=NOW,
             answer=job.answer,
+            metadata=job.metadata,
+            reply_to=job.reply_to,
             **fields,
         )
         await self.store.finish([terminal])
         if tell:
-            await self.signals.announce_done([JobKey(job.tenant, job.id)])
+            await self.signals.announce_done([JobKey(job.tenant, job.id)], [terminal])
 
     async def fail(self, job_id: str, error: ErrorBody) -> None:
         await self.finish(job_id, status=Status.FAILED, error=error)

@@ -1,8 +1,7 @@
 import pytest
 
-from gateway import envelope
-from gateway.envelope import options_of, parse_envelope
-from gateway.options import Options, options_from_query
+from gateway import submit_request
+from gateway.submit_request import Options, options_from_query, options_of, parse_envelope
 from schemas.errors import RequestError
 from schemas.topics import LaneClass
 
@@ -148,6 +147,6 @@ def test_a_query_that_breaks_a_rule_is_refused(query: bytes, param: str | None) 
 
 
 def test_a_large_body_is_gone_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(envelope, "first_twin", pytest.fail)
+    monkeypatch.setattr(submit_request, "first_twin", pytest.fail)
     parsed = parse_envelope(b'{"model":"a","version":"1","input":{"b":{"c":1}},"metadata":{"d":":"},"timeout_s":5}')
     assert bytes(parsed.input) == b'{"b":{"c":1}}'

@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import orjson
 
-from gateway.options import KNOWN
 from gateway.settings import GatewaySettings
+from gateway.submit_request import KNOWN
 from runtime.settings import HealthSettings
 from schemas.errors import ConfigurationError, PenstockError, Refused, RequestError, Unauthenticated, Undecodable
 from tests.unit.gateway.house import House, problem

@@ -67,6 +67,47 @@ async def test_a_row_that_came_too_late_is_not_sent_and_taken_back(
     assert house.depths.depth(LIVE) == 0
 
 
+async def test_a_row_that_is_written_behind_a_refusal_is_taken_back(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert = house.store.insert
+
+    async def insert_and_hang(*given: Any) -> None:
+        await insert(*given)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(house.store, "insert", insert_and_hang)
+    problem(await asyncio.wait_for(client.post("/v1/jobs", json=SUBMIT), 5), 503, "outcome_unknown")
+    await house.submissions.drain()
+    assert (await client.get("/v1/jobs")).json()["data"] == []
+    assert house.depths.depth(LIVE) == 0
+
+
+async def test_a_record_that_cannot_be_sent_behind_a_refusal_has_no_row_left(
+    house: House, client: httpx.AsyncClient, publishing: Held
+) -> None:
+    problem(await asyncio.wait_for(client.post("/v1/jobs", json=SUBMIT), 5), 503, "outcome_unknown")
+    house.log.fail_next.append(QueueUnavailable("gone"))
+    publishing.go_on.set()
+    await house.submissions.drain()
+    assert (await client.get("/v1/jobs")).json()["data"] == []
+    assert house.records() == []
+    assert house.depths.depth(LIVE) == 0
+
+
+async def test_a_key_whose_release_takes_too_long_is_released_behind_the_answer(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confirming = Held(house.store.confirm)
+    monkeypatch.setattr(house.store, "confirm", confirming)
+    problem(await asyncio.wait_for(client.post("/v1/jobs", json=SUBMIT, headers=KEY), 5), 503, "outcome_unknown")
+    confirming.go_on.set()
+    await house.submissions.drain()
+    again = await client.post("/v1/jobs", json=SUBMIT, headers=KEY)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert [record.id for record in house.records()] == [again.json()["id"]]
+
+
 async def test_a_key_stays_held_for_as_long_as_its_request_is_under_way(
     house: House, client: httpx.AsyncClient, publishing: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from schemas.jobs import Job
 from stores.memory import MemoryJobs
 from stores.memory_signals import MemorySignals
 from stores.protocols import JobKey
+from tests.contracts.stores.building import queued
 from tests.waiting import eventually
 
 KEY = JobKey("default", "job_1")
@@ -62,7 +63,7 @@ async def test_a_job_just_sent_is_not_looked_up_before_it_can_have_ended() -> No
     jobs = Counting()
     waiters = Waiters(jobs, MemorySignals(), fast_s=60)
     with waiters.watch(KEY) as watch:
-        wait = asyncio.create_task(waiters.until(KEY, watch, never, 60, asyncio.Event(), look_first=False))
+        wait = asyncio.create_task(waiters.until(KEY, watch, never, 60, asyncio.Event(), sent=queued()))
         await asyncio.wait([wait], timeout=0.01)
         assert jobs.reads == 0
         wait.cancel()

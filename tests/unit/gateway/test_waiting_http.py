@@ -1,15 +1,20 @@
 import asyncio
+from typing import Any
 
 import httpx
 import pytest
 
+from gateway.submissions import MAX_TRAVELLING_METADATA_BYTES
 from schemas.errors import JobError, StoreUnavailable
-from schemas.jobs import Status
+from schemas.jobs import Status, end_of
 from stores.protocols import JobKey
-from tests.unit.gateway.house import BASE_URL, NOW, SUBMIT, TENANT, House, opened, problem
+from tests.unit.gateway.house import BASE_URL, NOW, RESULT, SUBMIT, TENANT, House, encoded, opened, problem
 from tests.waiting import eventually
 
 WAIT = {"prefer": "wait=10"}
+
+
+KEYED = WAIT | {"idempotency-key": '"key-1"'}
 
 
 async def waiting(house: House, count: int = 1) -> None:
@@ -17,8 +22,9 @@ async def waiting(house: House, count: int = 1) -> None:
 
 
 async def only_job(house: House) -> str:
-    (job,) = await house.store.list(TENANT, after=None, limit=2, status=None)
-    return job.id
+    """The id of the one job that was sent."""
+    await eventually(lambda: len(house.records()) == 1)
+    return house.records()[0].id
 
 
 async def test_a_submit_that_waits_gets_the_finished_job(house: House, client: httpx.AsyncClient) -> None:
@@ -43,6 +49,91 @@ async def test_a_submit_that_waits_gets_a_failed_job_too(house: House, client: h
     await house.fail(await only_job(house), JobError("the model raised").body())
     answer = await request
     assert (answer.status_code, answer.json()["error"]["message"]) == (200, "the model raised")
+
+
+@pytest.mark.parametrize("headers", [WAIT, KEYED])
+async def test_an_end_that_is_told_is_answered_without_a_look_at_the_store(
+    house: House, client: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    submit = SUBMIT | {"metadata": {"order": 7}}
+    request = asyncio.create_task(client.post("/v1/jobs", json=submit, headers=headers))
+    job_id = await only_job(house)
+    await house.finish(job_id, tell=False)
+    told = await house.job(job_id)
+    house.store.down = True
+    end = end_of(house.records()[0], RESULT, NOW)
+    await house.signals.announce_done([JobKey(TENANT, job_id)], [end])
+    answer = await request
+    assert answer.status_code == 200
+    house.store.down = False
+    shown = await client.get(f"/v1/jobs/{job_id}")
+    assert (shown.content, shown.headers["etag"]) == (answer.content, answer.headers["etag"])
+    assert answer.json()["metadata"] == told.metadata == {"order": 7}
+
+
+async def test_the_row_of_a_job_that_one_request_waits_for_comes_with_its_end(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    request = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT, headers=WAIT))
+    job_id = await only_job(house)
+    assert await house.store.get(JobKey(TENANT, job_id)) is None
+    await house.finish(job_id)
+    assert (await request).status_code == 200
+    assert (await house.job(job_id)).done
+
+
+async def test_a_job_that_does_not_end_at_once_gets_its_row_and_a_result_untold_is_read(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    request = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT, headers=WAIT))
+    job_id = await only_job(house)
+    house.waiters.wake(JobKey(TENANT, job_id))
+    await eventually(lambda: bool(house.store.known), what="a row")
+    assert (await house.job(job_id)).status is Status.QUEUED
+    await house.finish(job_id, tell=False)
+    await house.signals.announce_done([JobKey(TENANT, job_id)])  # as for a result too large to be told
+    answer = await request
+    assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
+    assert "idempotency-replayed" not in answer.headers
+
+
+@pytest.mark.parametrize("size", [1, MAX_TRAVELLING_METADATA_BYTES])
+async def test_metadata_that_is_too_large_to_travel_is_written_first(
+    house: House, client: httpx.AsyncClient, size: int
+) -> None:
+    submit = SUBMIT | {"metadata": {"text": "x" * size}}
+    request = asyncio.create_task(client.post("/v1/jobs", json=submit, headers=WAIT))
+    job_id = await only_job(house)
+    assert bool(house.store.known) == (size > 1)
+    assert (house.records()[0].metadata == {}) == (size > 1)
+    await house.finish(job_id)
+    assert (await request).json()["metadata"] == {"text": "x" * size}
+
+
+async def test_whoever_waits_for_a_job_whose_row_cannot_be_written_is_told_that_it_is_unknown(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    house.store.down = True
+    answer = await client.post("/v1/jobs", json=SUBMIT, headers={"prefer": "wait=1"})
+    problem(answer, 503, "outcome_unknown")
+    assert len(house.records()) == 1
+
+
+async def test_while_the_store_is_away_a_submit_that_waits_is_refused_and_not_sent(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    house.store.down, house.store_trouble = True, "the database does not answer"
+    problem(await client.post("/v1/jobs", json=SUBMIT, headers=WAIT), 503, "store_unavailable")
+    assert house.records() == []
+
+
+async def test_a_row_that_could_not_be_written_at_once_is_written_later(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    house.store.fail_next += [StoreUnavailable("gone")] * 2
+    answer = await client.post("/v1/jobs", json=SUBMIT, headers={"prefer": "wait=2"})
+    assert answer.status_code == 202
+    assert (await house.job(answer.json()["id"])).status is Status.QUEUED
 
 
 async def test_a_submit_whose_job_does_not_come_in_time_is_accepted(client: httpx.AsyncClient) -> None:
@@ -95,7 +186,7 @@ async def test_without_news_the_store_is_asked_often(house: House, client: httpx
 
 
 async def test_a_store_lost_while_waiting_does_not_unaccept_the_job(house: House, client: httpx.AsyncClient) -> None:
-    request = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT, headers=WAIT))
+    request = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT, headers=KEYED))
     await waiting(house)
     job_id = await only_job(house)
     house.store.fail_next.append(StoreUnavailable("gone"))
@@ -206,3 +297,33 @@ async def test_beyond_the_limit_nobody_waits() -> None:
         problem(events, 503, "unavailable")
         await house.finish(job_id)
         assert (await first).json()["done"] is True
+
+
+async def test_nobody_listens_for_the_end_of_a_connection_while_the_wait_is_short(house: House) -> None:
+    asked = 0
+
+    async def receive() -> dict[str, object]:
+        nonlocal asked
+        asked += 1
+        return {"type": "http.request", "body": encoded(SUBMIT)}
+
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/jobs",
+        "query_string": b"",
+        "headers": [(b"prefer", b"wait=60")],
+    }
+    async with opened(house):
+        request = asyncio.create_task(house.app(scope, receive, send))
+        await waiting(house)
+        await eventually(lambda: bool(house.records()))
+        await house.finish(house.records()[0].id)
+        await request
+    assert sent[0]["status"] == 200
+    assert asked == 1, "for the body"

@@ -98,11 +98,14 @@ def test_memory_that_runs_out_halves_the_next_micro_batch_and_is_counted() -> No
     assert kept.version_value("penstock_worker_out_of_memory_total") == 1
 
 
-def test_of_parts_of_a_micro_batch_that_failed_no_size_is_learned() -> None:
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_of_parts_of_a_micro_batch_no_size_is_learned(in_pieces: bool) -> None:
     sizer = BatchSizeTuner(64)
     sizer.start_at(64)
     kept = Kept(sizer)
-    for _ in range(200):  # the halves of failed ones would seem to be cheap
-        kept.ran(account(Run(32, 32.0, 0.001), Run(16, 16.0, 0.0005), failed_s=0.1), turn_s=0.2)
+    for _ in range(200):  # they would seem to be cheap, whether another part failed or all of them passed
+        parts = account(Run(32, 32.0, 0.001), Run(16, 16.0, 0.0005), failed_s=0.0 if in_pieces else 0.1)
+        parts.in_pieces = in_pieces
+        kept.ran(parts, turn_s=0.2)
     assert sizer.best_rows == sizer.rows == 64
     assert sizer.predicted_s(32, 32.0) == pytest.approx(0.001, rel=0.1)

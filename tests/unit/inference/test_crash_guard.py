@@ -175,8 +175,8 @@ class SlowStarts(MemoryStarts):
         super().__init__()
         self.answering = asyncio.Event()
 
-    async def count(self, keys: Sequence[JobKey]) -> Sequence[int]:
-        counted = await super().count(keys)
+    async def count(self, keys: Sequence[JobKey], ended: Sequence[JobKey] = ()) -> Sequence[int]:
+        counted = await super().count(keys, ended)
         await self.answering.wait()
         return counted
 

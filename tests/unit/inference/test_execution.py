@@ -34,7 +34,8 @@ from workers.inference.batching.compatibility import BatchCompatibility, Dimensi
 from workers.inference.batching.padding import FollowingOutput, PaddedInput, Padding
 from workers.inference.batching.pending_job import PendingJob, RunResult
 from workers.inference.batching.ragged_rows import Rows
-from workers.inference.execution.execution import HALVING_RUNS, Execution
+from workers.inference.execution.bad_rows import BadRows
+from workers.inference.execution.execution import DIVIDING_RUNS, Execution
 from workers.inference.execution.failures import DeviceFailed
 from workers.inference.execution.runner import Model, Runner
 
@@ -94,9 +95,10 @@ def test_bisection_finds_every_culprit_in_few_runs(size: int, data: st.DataObjec
     assert {index for index, outcome in enumerate(outcomes) if failed(outcome)} == culprits
     for index, outcome in enumerate(outcomes):
         assert index in culprits or doubles(outcome) == [2.0 * index]
-    # And it took no more runs than two for each halving on the way to each culprit
-    depth = math.ceil(math.log2(size)) if size > 1 else 0
-    assert len(model.batches) <= 1 + 2 * len(culprits) * depth
+    # And it took few runs
+    assert len(model.batches) <= size + len(culprits) * (1 + math.log2(size))
+    if len(culprits) == 1 and size > 1:
+        assert len(model.batches) <= 2 + 2 * math.ceil(math.log2(size))
 
 
 def test_a_poisonous_row_fails_the_job_it_is_in_with_all_its_rows() -> None:
@@ -175,8 +177,7 @@ def test_bisection_finds_every_culprit_among_padded_rows(lengths: list[int], dat
             assert outcome["double"].tolist() == [[2.0] * length]
             assert outcome["sum"].tolist() == [length]
     # And it took few runs, all of them of allowed sizes
-    depth = math.ceil(math.log2(len(lengths))) if len(lengths) > 1 else 0
-    assert len(model.shapes) <= 1 + 2 * len(culprits) * depth
+    assert len(model.shapes) <= len(lengths) + len(culprits) * (1 + math.log2(len(lengths)))
     assert {rows for rows, _ in model.shapes} <= {1, 2, 4, 8}
 
 
@@ -341,7 +342,7 @@ def test_halving_that_takes_too_long_leaves_the_undecided_for_later(monkeypatch:
     outcomes = run(model, items([1] * 64))
 
     # Then those that ran alone fail, and the others are tried again
-    assert len(model.batches) <= HALVING_RUNS + 1
+    assert len(model.batches) <= DIVIDING_RUNS + 1
     alone = {int(batch[0]) for batch in model.batches if len(batch) == 1}
     assert alone
     for number, outcome in enumerate(outcomes):
@@ -486,3 +487,138 @@ def test_a_device_that_fails_decides_nothing() -> None:
     with pytest.raises(DeviceFailed):
         execution.step()
     assert len(model.batches) == 1
+
+
+class Naming(Adder):
+    """Names the rows with one of the `poison` values; `outputs`: with the outputs of the others."""
+
+    def __init__(
+        self, *poison: float, outputs: bool = False, error: Callable[[float], Exception] | None = None
+    ) -> None:
+        super().__init__(frozenset(poison))
+        self._outputs = outputs
+        self._error = error or (lambda value: InvalidInput(f"{value:g} is bad", param="x"))
+
+    def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
+        values = inputs["x"].ravel().tolist()
+        self.batches.append(values)
+        errors = {row: self._error(value) for row, value in enumerate(values) if value in self.poison}
+        good = inputs["x"][[row not in errors for row in range(len(values))]]
+        outputs = {"same": good.copy(), "double": np.float32(2) * good}
+        if errors:
+            raise BadRows(errors, outputs if self._outputs else None)
+        return outputs
+
+
+@pytest.mark.parametrize(("outputs", "runs"), [(False, 2), (True, 1)])
+def test_rows_that_the_model_names_fail_each_with_its_own_error_and_nobody_looks_for_them(
+    outputs: bool, runs: int
+) -> None:
+    model = Naming(3.0, 17.0, 40.0, outputs=outputs)
+    outcomes = run(model, items([1] * 64))
+
+    assert len(model.batches) == runs
+    for number, outcome in enumerate(outcomes):
+        if number in (3, 17, 40):
+            assert isinstance(outcome, InvalidInput)
+            assert outcome.message == f"{number} is bad"
+        else:
+            assert doubles(outcome) == [2.0 * number]
+
+
+@pytest.mark.parametrize("outputs", [False, True])
+def test_a_job_of_several_rows_fails_with_the_first_that_is_named_and_others_keep_their_rows(outputs: bool) -> None:
+    first, second, third = run(Naming(2.0, 3.0, outputs=outputs), [item(1, 2, 3), item(4, 5), item(6)])
+    assert isinstance(first, InvalidInput)
+    assert first.message == "2 is bad"
+    assert doubles(second) == [8, 10]
+    assert doubles(third) == [12]
+
+
+@pytest.mark.parametrize("outputs", [False, True])
+def test_rows_that_were_added_to_reach_an_allowed_size_may_be_named_along_with_what_they_repeat(outputs: bool) -> None:
+    rules = BatchCompatibility(batch_sizes=(4,))
+    model = Naming(3.0, outputs=outputs)
+    outcomes = run_all(Runner(model, SIGNATURE, room_for(4), rules), [item(1), item(2), item(3)]).outcomes
+    assert model.batches[0] == [1, 2, 3, 3]
+    assert [failed(outcome) for outcome in outcomes] == [False, False, True]
+    assert doubles(outcomes[1]) == [4]
+
+
+def test_rows_that_are_named_in_a_slice_are_those_of_the_slice() -> None:
+    model = Naming(3.0)
+    outcomes = run_all(Runner(model, SIGNATURE, room_for(2)), [item(1), item(2), item(3), item(4)]).outcomes
+    assert [failed(outcome) for outcome in outcomes] == [False, False, True, False]
+    assert model.batches == [[1, 2], [3, 4], [1, 2], [4]]
+
+
+def test_what_is_named_may_be_tried_again_later() -> None:
+    later, sound = run(Naming(1.0, error=lambda _: TransientFailure("its picture cannot be had")), [item(1), item(2)])
+    assert isinstance(later, TransientFailure)
+    assert doubles(sound) == [4]
+
+
+def test_named_rows_do_not_make_later_micro_batches_run_in_pieces() -> None:
+    model = Naming(*range(0, 64, 4))
+    runner = Runner(model, SIGNATURE, room_for(64))
+    for _ in range(20):
+        run_all(runner, items([1] * 64))
+    assert len(model.batches) == 20 * 2
+    assert len(model.batches[-2]) == 64
+
+
+def test_bad_rows_that_nobody_names_make_later_micro_batches_run_in_pieces() -> None:
+    model = Adder(poison=frozenset(map(float, range(0, 64, 8))))
+    runner = Runner(model, SIGNATURE, room_for(64))
+    for _ in range(20):
+        outcomes = run_all(runner, items([1] * 64)).outcomes
+        assert [number for number, outcome in enumerate(outcomes) if failed(outcome)] == list(range(0, 64, 8))
+    before = len(model.batches)
+    run_all(runner, items([1] * 64))
+    assert len(model.batches[before]) < 16
+
+
+def test_what_is_no_rows_fault_teaches_no_share_of_bad_rows() -> None:
+    model = Sequences(most=4)
+    runner = Runner(model, SEQUENCES, room_for(64), FREE)
+    share = runner.bad_share.value
+    run_all(runner, [sequence(*range(6)), *(sequence(1) for _ in range(15))])
+    assert runner.bad_share.value < share
+
+
+class Liar(Adder):
+    """Fails on the `poison`, and says that other rows are to blame."""
+
+    def __init__(self, poison: frozenset[float], named: Callable[[int], list[int]]) -> None:
+        super().__init__(poison)
+        self._named = named
+
+    def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
+        try:
+            return super().run(inputs, parameters)
+        except ValueError:
+            raise BadRows({row: JobError("named") for row in self._named(len(inputs["x"]))}) from None
+
+
+@pytest.mark.parametrize(
+    ("named", "believed"),
+    [
+        (lambda rows: list(range(rows)), 0),
+        (lambda rows: [rows + 5], 0),
+        (lambda _: [0], 1),
+        (lambda rows: [rows - 1], 3),
+    ],
+    ids=["all rows", "rows that are none", "the first one each time", "the last one each time"],
+)
+def test_a_model_that_names_the_wrong_rows_is_soon_not_believed(
+    named: Callable[[int], list[int]], believed: int
+) -> None:
+    # Given a culprit in the middle, for whom others are blamed
+    model = Liar(frozenset([30.0]), named)
+
+    outcomes = run(model, items([1] * 64))
+
+    # Then it fails, and besides it few of those that were blamed
+    assert failed(outcomes[30])
+    assert sum(map(failed, outcomes)) <= 1 + believed
+    assert len(model.batches) <= 1 + believed + 2 * 7

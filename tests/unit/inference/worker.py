@@ -115,7 +115,18 @@ class SmallWorker:
 
     def waits_alone(self, lane: ServedLane) -> bool:
         """Whether the last suspect of the lane stands behind what runs."""
-        return not lane._suspects and any(batch.alone and batch.lane is lane for batch in self.engine._unbegun)
+        standing = [batch for batch in self.engine._open.values() if not batch.begun]
+        return not lane._suspects and any(batch.alone and batch.lane is lane for batch in standing)
+
+    def held_bytes(self, lane: ServedLane) -> int:
+        """By every job of the lane that waits or has been taken, counted anew."""
+        waiting = [
+            entry.item
+            for group in lane._batcher._groups.values()
+            for queue in group._queues.values()
+            for entry in queue
+        ]
+        return sum(job.held_bytes for job in [*waiting, *lane._taken, *lane._suspects])
 
     @property
     def open_count(self) -> int:
@@ -146,6 +157,8 @@ async def small_worker(
         stack.push_async_callback(worker.engine.abandon)
         try:
             yield worker
+            for lane in (worker.live, worker.bulk):
+                assert lane._held_bytes == worker.held_bytes(lane), "what is held is not what there is"
         finally:
             for task in tasks:
                 task.cancel()

@@ -1,5 +1,6 @@
 """What worker and child say to each other."""
 
+import numpy as np
 import pytest
 
 from schemas.errors import (
@@ -13,17 +14,22 @@ from schemas.errors import (
     Unavailable,
 )
 from workers.inference.backends.isolated.messages import (
+    BadRow,
     ChildTraceback,
     Done,
     Failed,
+    Named,
     Run,
     decode_answer,
     decode_run,
     encode,
     failed,
+    named,
     raised,
+    raised_rows,
 )
 from workers.inference.backends.isolated.shared_memory import Place
+from workers.inference.execution.bad_rows import BadRows
 from workers.inference.execution.failures import DeviceFailed
 
 PLACE = Place("x", "<f4", (2, 3), 64, 24)
@@ -59,6 +65,29 @@ def test_foreign_errors_cross_without_their_words(foreign: BaseException) -> Non
     error = crossed(foreign)
     assert type(error) is JobError
     assert error.message == f"the model failed on this input ({type(foreign).__name__})"
+
+
+def test_named_rows_cross_with_their_errors() -> None:
+    errors = {5: InvalidInput("what is wrong", param="x"), 2: ValueError("/secret/path"), 3: TransientFailure("later")}
+    answer = decode_answer(encode(named(BadRows(errors), [PLACE])))
+    assert isinstance(answer, Named)
+    assert answer.outputs == [PLACE]
+    outputs = {"x": np.zeros((2, 3), np.float32)}
+    bad_rows = raised_rows(answer, outputs)
+    assert bad_rows.outputs is outputs
+    told = {row: (type(error), error.args[0]) for row, error in bad_rows.errors.items()}
+    assert told == {
+        2: (JobError, "the model failed on this input (ValueError)"),
+        3: (TransientFailure, "later"),
+        5: (InvalidInput, "what is wrong"),
+    }
+    assert "/secret/path" in str(bad_rows.first_error.__cause__)
+
+
+@pytest.mark.parametrize("rows", [[], [BadRow(-1, "invalid_input", "", None)]])
+def test_a_naming_that_no_child_of_ours_makes_is_a_value_error(rows: list[BadRow]) -> None:
+    with pytest.raises(ValueError, match="no row, or one that cannot be"):
+        raised_rows(Named(rows, None, ""), None)
 
 
 def test_the_trace_crosses_as_the_cause_for_the_log() -> None:

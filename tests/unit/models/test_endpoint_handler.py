@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.errors import ConfigurationError, OutputInvalid
+from schemas.errors import ConfigurationError, OutputInvalid, TransientFailure
 from schemas.tensors import Array
 from tests.unit.models.handlers import TEXT, VALUES, scan, write_handler
 from workers.inference.backends import Backend, load_backend
+from workers.inference.execution.bad_rows import BadRows
 
 ANSWER = {"name": "answer", "data_type": "TYPE_STRING", "dims": []}
 LABEL = {"name": "label", "data_type": "TYPE_STRING", "dims": []}
@@ -106,6 +107,38 @@ class TestJsonAnswers:
                     return type(data["inputs"]).__name__
         """
         assert answers(load(tmp_path, handler).run(texts(b"\xff", b"a"))) == ["bytes", "str"]
+
+    def test_a_row_whose_call_fails_is_named_and_the_others_are_answered(self, tmp_path: Path) -> None:
+        handler = """
+            class EndpointHandler:
+                def __init__(self, path=""):
+                    pass
+                def __call__(self, data):
+                    return 1 / len(data["inputs"])
+        """
+        with pytest.raises(BadRows) as caught:
+            load(tmp_path, handler).run(texts("a", "", "four"))
+        assert [(row, str(error)) for row, error in caught.value.errors.items()] == [
+            (1, "sums/1 failed on this input (ZeroDivisionError)")
+        ]
+        assert caught.value.outputs is not None
+        assert answers(dict(caught.value.outputs)) == [1.0, 0.25]
+
+    def test_a_service_that_is_away_is_asked_once(self, tmp_path: Path) -> None:
+        handler = """
+            class EndpointHandler:
+                def __init__(self, path=""):
+                    self.calls = 0
+                def __call__(self, data):
+                    self.calls += 1
+                    if data["inputs"] == "away":
+                        raise ConnectionError
+                    return self.calls
+        """
+        backend = load(tmp_path, handler)
+        with pytest.raises(TransientFailure):
+            backend.run(texts("away", "away", "away"))
+        assert answers(backend.run(texts("here"))) == [2]
 
     def test_an_answer_that_is_no_json_is_refused(self, tmp_path: Path) -> None:
         backend = load(tmp_path, SENTIMENT)

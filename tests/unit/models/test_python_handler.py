@@ -19,7 +19,8 @@ from schemas.errors import (
 from schemas.tensors import Array
 from tests.unit.models.handlers import TEXT, load_handler, scan, write_handler
 from workers.inference import handler as interface
-from workers.inference.backends import load_backend
+from workers.inference.backends import Backend, load_backend
+from workers.inference.execution.bad_rows import BadRows
 
 LABEL = {"name": "label", "data_type": "TYPE_STRING", "dims": []}
 SUM = """
@@ -153,6 +154,117 @@ class TestErrors:
         with pytest.raises(OutputInvalid) as caught:
             backend.run(rows(1))
         assert told in caught.value.message
+
+
+def named_by(backend: Backend, *values: float) -> BadRows:
+    with pytest.raises(BadRows) as caught:
+        backend.run(rows(*values))
+    return caught.value
+
+
+class TestBadRows:
+    def test_rows_that_are_named_have_each_its_error_told_by_its_kind(self, tmp_path: Path) -> None:
+        handler = """
+            from workers.inference.handler import BadRows, InvalidInput
+            class Handler:
+                def predict(self, inputs):
+                    raise BadRows({2: InvalidInput("speak up", param="values"), 0: ValueError("secret")})
+        """
+        named = named_by(load_handler(tmp_path, handler), 1, 2, 3)
+        assert named.outputs is None
+        told = {row: (type(error), getattr(error, "message", "")) for row, error in named.errors.items()}
+        assert told == {
+            0: (JobError, "sums/1 failed on this input (ValueError)"),
+            2: (InvalidInput, "speak up"),
+        }
+        assert "secret" in str(named.errors[0].__cause__)
+
+    @pytest.mark.parametrize(
+        "returned",
+        [
+            '{"sum": [1.0, InvalidInput("speak up"), 3.0]}',
+            '{"sum": np.array([1.0, InvalidInput("speak up"), 3.0], dtype=object)}',
+            '{"sum": (1.0, InvalidInput("speak up"), 3.0)}',
+        ],
+    )
+    def test_an_error_may_stand_in_the_place_of_an_output(self, tmp_path: Path, returned: str) -> None:
+        handler = f"""
+            import numpy as np
+            from workers.inference.handler import InvalidInput
+            class Handler:
+                def predict(self, inputs):
+                    return {returned}
+        """
+        named = named_by(load_handler(tmp_path, handler), 1, 2, 3)
+        assert [(row, str(error)) for row, error in named.errors.items()] == [(1, "speak up")]
+        assert named.outputs is not None
+        assert named.outputs["sum"].tolist() == [1.0, 3.0]
+        assert named.outputs["sum"].dtype == np.float32
+
+    def test_an_error_in_one_output_takes_the_row_out_of_all(self, tmp_path: Path) -> None:
+        handler = """
+            class Handler:
+                def predict(self, inputs):
+                    return {"sum": inputs["values"].sum(axis=1), "label": ["a", ValueError(), "c"]}
+        """
+        fields = [{"name": "sum", "data_type": "TYPE_FP32", "dims": []}, LABEL]
+        named = named_by(load_handler(tmp_path, handler, output=fields), 1, 2, 3)
+        assert named.outputs is not None
+        assert named.outputs["sum"].tolist() == [2, 6]
+        assert named.outputs["label"].tolist() == ["a", "c"]
+
+    @pytest.mark.parametrize("names", ["raise BadRows({0: ValueError()})", 'return {"sum": [ValueError()]}'])
+    def test_one_row_alone_has_its_error_raised(self, tmp_path: Path, names: str) -> None:
+        handler = f"""
+            from workers.inference.handler import BadRows
+            class Handler:
+                def predict(self, inputs):
+                    {names}
+        """
+        with pytest.raises(JobError, match=r"failed on this input \(ValueError\)"):
+            load_handler(tmp_path, handler).run(rows(1))
+
+    @pytest.mark.parametrize(
+        ("naming", "told"),
+        [
+            ("{}", "no row"),
+            ("{3: ValueError()}", "row 3 of 3"),
+            ("{-1: ValueError()}", "row -1 of 3"),
+            ("{1.0: ValueError()}", "an index of type float"),
+            ("{True: ValueError()}", "an index of type bool"),
+            ("{1: 'too loud'}", "str as the error of row 1"),
+            ("{1: ValueError}", "type as the error of row 1"),
+        ],
+    )
+    def test_a_naming_that_cannot_be_is_an_error_of_all(self, tmp_path: Path, naming: str, told: str) -> None:
+        handler = f"""
+            from workers.inference.handler import BadRows
+            class Handler:
+                def predict(self, inputs):
+                    raise BadRows({naming})
+        """
+        with pytest.raises(JobError) as caught:
+            load_handler(tmp_path, handler).run(rows(1, 2, 3))
+        assert caught.value.message == f"sums/1 named bad rows, and among them {told}"
+
+    def test_outputs_that_are_not_as_declared_are_refused_also_beside_bad_rows(self, tmp_path: Path) -> None:
+        handler = """
+            class Handler:
+                def predict(self, inputs):
+                    return {"sum": [1.0, ValueError()]}
+        """
+        with pytest.raises(OutputInvalid, match=r"has shape \[1\], not \[2\]"):
+            load_handler(tmp_path, handler).run(rows(1, 2, 3))
+
+    def test_memory_that_runs_out_is_no_rows_own(self, tmp_path: Path) -> None:
+        handler = """
+            from workers.inference.handler import BadRows
+            class Handler:
+                def predict(self, inputs):
+                    raise BadRows({1: MemoryError()})
+        """
+        with pytest.raises(OutOfMemory):
+            load_handler(tmp_path, handler).run(rows(1, 2, 3))
 
 
 class TestLoading:

@@ -1,32 +1,65 @@
-"""A Kafka client that does as it is told: stands in for aiokafka's producer."""
+"""A Kafka client that does as it is told: stands in for aiokafka's, with the brokers behind it."""
 
 import asyncio
 from collections import deque
+from types import SimpleNamespace
 from typing import Any
 
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
-
-BATCH_RECORDS = 100
-NOT_ENCODABLE = b"not encodable"
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.record.memory_records import MemoryRecords
 
 
 class FakeCluster:
-    def __init__(self, topics: dict[str, int]) -> None:
-        self.topics = topics
+    """Of `brokers` brokers, broker `number % brokers` leads partition `number`."""
+
+    def __init__(self) -> None:
+        self.topics: dict[str, int] = {}
+        self.brokers = 1
+        self.leaderless = False
 
     def partitions_for_topic(self, topic: str) -> set[int] | None:
         count = self.topics.get(topic)
         return set(range(count)) if count else None
 
+    def leader_for_partition(self, partition: TopicPartition) -> int:
+        return -1 if self.leaderless else partition.partition % self.brokers
 
-class FakeClient:
+
+class FakeKafka:
+    """Keeps what it is sent. Requests are answered at once, or by `acknowledge` when `hold` is set.
+
+    The next requests meet `failures`, one each: an error of Kafka's is the answer, any other one is raised. All meet
+    `failure`.
+    """
+
     def __init__(self, topics: dict[str, int]) -> None:
-        self.cluster = FakeCluster({})
+        self.cluster = FakeCluster()
         self.on_broker = topics
         self.reachable = True
         self.hangs = False
         self.asked_for: set[str] = set()
         self.updates = 0
+        self.sent: list[tuple[str, int, list[bytes | None]]] = []
+        self.requests: list[tuple[int, int]] = []  # the broker, and how many batches
+        self.hold = False
+        self.held: deque[tuple[int, asyncio.Future[Exception | None]]] = deque()
+        self.holding_brokers: set[int] = set()
+        self.failures: deque[Exception] = deque()
+        self.failure: Exception | None = None
+        self.refuses: set[bytes] = set()
+        self.refusal: KafkaError | None = None
+        self.connects: bool | None = True  # None: is never done with connecting
+        self.start_error: KafkaError | None = None
+        self.stopped = False
+
+    async def bootstrap(self) -> None:
+        if self.start_error is not None:
+            raise self.start_error
+
+    async def close(self) -> None:
+        self.stopped = True
 
     def add_topic(self, topic: str) -> None:
         self.asked_for.add(topic)
@@ -42,64 +75,46 @@ class FakeClient:
         updated.set_result(self.reachable)
         return updated
 
-
-class FakeBatch:
-    def __init__(self) -> None:
-        self.values: list[bytes | None] = []
-
-    def append(self, *, timestamp: None, key: bytes | None, value: bytes | None, headers: Any) -> object | None:
-        if value == NOT_ENCODABLE:
-            raise TypeError("a fault of the client")
-        if len(self.values) == BATCH_RECORDS:
-            return None
-        self.values.append(value)
-        return object()
-
-
-class FakeProducer:
-    """Keeps what it is sent. Batches are acknowledged at once, or by `acknowledge` when `hold` is set."""
-
-    def __init__(self, topics: dict[str, int]) -> None:
-        self.client = FakeClient(topics)
-        self.sent: list[tuple[str, int, list[bytes | None]]] = []
-        self.hold = False
-        self.takes_nothing = False
-        self.held: deque[asyncio.Future[None]] = deque()
-        self.failures: deque[Exception | None] = deque()
-        self.refuses: set[bytes] = set()
-        self.refusal: Exception | None = None
-        self.start_error: KafkaError | None = None
-        self.stopped = False
-
-    async def start(self) -> None:
-        if self.start_error is not None:
-            raise self.start_error
-
-    async def stop(self) -> None:
-        self.stopped = True
-
-    def create_batch(self) -> FakeBatch:
-        return FakeBatch()
-
-    async def send_batch(self, batch: FakeBatch, topic: str, *, partition: int) -> "asyncio.Future[None]":
-        acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        failure = self.failures.popleft() if self.failures else None
-        if self.refuses & set(batch.values):
-            failure = self.refusal
-        if failure is not None:
-            raise failure
-        if self.takes_nothing:
+    async def ready(self, _broker: int) -> bool:
+        if self.connects is None:
             await asyncio.Event().wait()
-        self.sent.append((topic, partition, batch.values))
-        if self.hold:
-            self.held.append(acknowledged)
-        else:
-            acknowledged.set_result(None)
-        return acknowledged
+        return bool(self.connects)
+
+    async def send(self, broker: int, request: ProduceRequest) -> Any:
+        batches = {(topic, number): _values(batch) for topic, parts in request._topics for number, batch in parts}
+        failure = self.failures.popleft() if self.failures else self.failure
+        if failure is None and (self.hold or broker in self.holding_brokers):
+            self._keep(broker, batches)
+            answer: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+            self.held.append((broker, answer))
+            failure = await answer
+        elif failure is None:
+            self._keep(broker, batches)
+        if failure is not None and not isinstance(failure, KafkaError):
+            raise failure
+        code = 0 if failure is None else failure.errno
+        return _answer({at: self._refused(values) or code for at, values in batches.items()})
+
+    def _keep(self, broker: int, batches: dict[tuple[str, int], list[bytes | None]]) -> None:
+        self.requests.append((broker, len(batches)))
+        self.sent += [(*at, values) for at, values in batches.items() if not self._refused(values)]
+
+    def _refused(self, values: list[bytes | None]) -> int:
+        return self.refusal.errno if self.refusal is not None and self.refuses & set(values) else 0
 
     def acknowledge(self, error: Exception | None = None) -> None:
-        acknowledged = self.held.popleft()
-        if error is None:
-            acknowledged.set_result(None)
-        else:
-            acknowledged.set_exception(error)
+        _, answer = self.held.popleft()
+        answer.set_result(error)
+
+
+def _values(batch: bytes) -> list[bytes | None]:
+    records = MemoryRecords(bytes(batch))
+    values: list[bytes | None] = []
+    while (found := records.next_batch()) is not None:
+        values += [record.value for record in found]
+    return values
+
+
+def _answer(codes: dict[tuple[str, int], int]) -> SimpleNamespace:
+    """As the broker's answer, in the part that all its versions share."""
+    return SimpleNamespace(topics=[(topic, [(number, code, 0)]) for (topic, number), code in codes.items()])

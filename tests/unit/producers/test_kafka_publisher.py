@@ -4,38 +4,39 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 import pytest
 from aiokafka.errors import (
     KafkaConnectionError,
-    KafkaTimeoutError,
     MessageSizeTooLargeError,
     NotLeaderForPartitionError,
     TopicAuthorizationFailedError,
 )
 
+import producers.broker_senders
 import producers.kafka_publisher
 import producers.partition_queue
-from producers.kafka_publisher import KafkaPublisher, partition_of
+from producers.kafka_publisher import TURN_RECORD_BYTES, TURN_RECORDS, KafkaPublisher, partition_of
 from producers.topics import DEAD_LETTER_ROOM_BYTES
 from runtime.settings import KafkaSettings
 from schemas.errors import OutcomeUnknown, PayloadTooLarge, PenstockError, QueueUnavailable, TopicMissing
 from schemas.records import OutRecord
-from tests.unit.producers.fake_kafka import NOT_ENCODABLE, FakeProducer
+from tests.unit.producers.fake_kafka import FakeKafka
 from tests.waiting import eventually
 
 LIMIT = 64 * 1024
 
 
 @pytest.fixture
-def kafka(monkeypatch: pytest.MonkeyPatch) -> FakeProducer:
-    fake = FakeProducer({"things": 4, "single": 1, "dlq.things": 1})
-    monkeypatch.setattr(producers.kafka_publisher, "AIOKafkaProducer", lambda **_options: fake)
+def kafka(monkeypatch: pytest.MonkeyPatch) -> FakeKafka:
+    fake = FakeKafka({"things": 4, "single": 1, "dlq.things": 1})
+    monkeypatch.setattr(producers.kafka_publisher, "AIOKafkaClient", lambda **_options: fake)
     return fake
 
 
 @pytest.fixture
-async def publisher(kafka: FakeProducer) -> AsyncIterator[KafkaPublisher]:
+async def publisher(kafka: FakeKafka) -> AsyncIterator[KafkaPublisher]:
     async with KafkaPublisher(KafkaSettings(max_record_bytes=LIMIT), max_unacknowledged=10) as opened:
         yield opened
 
@@ -48,6 +49,8 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(producers.kafka_publisher, "UNANSWERED_AT_MOST_S", 0.2)
     monkeypatch.setattr(producers.partition_queue, "STUCK_AFTER_S", 0.1)
     monkeypatch.setattr(producers.partition_queue, "UNANSWERED_AT_MOST_S", 0.2)
+    monkeypatch.setattr(producers.broker_senders, "UNANSWERED_AT_MOST_S", 0.2)
+    monkeypatch.setattr(producers.broker_senders, "RETRY_AFTER_S", 0.01)
 
 
 @contextmanager
@@ -59,6 +62,10 @@ def no_waiting() -> Iterator[None]:
 
 def record(value: bytes, topic: str = "single", key: bytes | None = None) -> OutRecord:
     return OutRecord(topic, key, value, [])
+
+
+def anywhere(value: bytes) -> OutRecord:
+    return OutRecord("things", b"key", value, [], any_partition=True)
 
 
 def records(*values: bytes) -> list[OutRecord]:
@@ -78,7 +85,7 @@ async def _publish(publisher: KafkaPublisher, values: Sequence[bytes]) -> Sequen
 
 
 async def test_what_arrives_while_a_batch_is_on_its_way_makes_up_the_next(
-    kafka: FakeProducer, publisher: KafkaPublisher
+    kafka: FakeKafka, publisher: KafkaPublisher
 ) -> None:
     kafka.hold = True
     first = await begun(publisher, b"1")
@@ -92,14 +99,12 @@ async def test_what_arrives_while_a_batch_is_on_its_way_makes_up_the_next(
     assert [values for _, _, values in kafka.sent] == [[b"1"], [b"2", b"3", b"4"]]
 
 
-async def test_a_full_batch_goes_and_the_rest_follows(kafka: FakeProducer, publisher: KafkaPublisher) -> None:
-    assert not any(await publisher.publish_all(records(*(b"%d" % n for n in range(250)))))
-    assert [len(values) for _, _, values in kafka.sent] == [100, 100, 50]
+async def test_a_full_batch_goes_and_the_rest_follows(kafka: FakeKafka, publisher: KafkaPublisher) -> None:
+    assert not any(await publisher.publish_all(records(*(b"%d" % n * 20_000 for n in range(10, 24)))))
+    assert [len(values) for _, _, values in kafka.sent] == [6, 6, 2]
 
 
-async def test_every_partition_has_a_batch_of_its_own_on_its_way(
-    kafka: FakeProducer, publisher: KafkaPublisher
-) -> None:
+async def test_every_partition_has_a_batch_of_its_own_on_its_way(kafka: FakeKafka, publisher: KafkaPublisher) -> None:
     keys = [b"%d" % n for n in range(40)]
     await publisher.publish_all([record(key, "things", key) for key in keys])
 
@@ -112,37 +117,132 @@ async def test_every_partition_has_a_batch_of_its_own_on_its_way(
     ("failure", "expected"),
     [
         (NotLeaderForPartitionError(), OutcomeUnknown),
-        (KafkaTimeoutError(), QueueUnavailable),  # raised before the batch is sent
         (TopicAuthorizationFailedError(), QueueUnavailable),
         (ValueError("a fault of the client"), OutcomeUnknown),
     ],
 )
 async def test_a_failed_batch_says_whether_it_may_have_been_written(
-    kafka: FakeProducer, publisher: KafkaPublisher, failure: Exception, expected: type[PenstockError]
+    kafka: FakeKafka, publisher: KafkaPublisher, short: None, failure: Exception, expected: type[PenstockError]
 ) -> None:
-    kafka.failures.append(failure)
+    kafka.failure = failure
 
     outcomes = await publisher.publish_all(records(b"1", b"2"))
 
     assert [type(outcome) for outcome in outcomes] == [expected, expected]
     assert outcomes[0] is not None
-    assert outcomes[0].__cause__ is failure
+    assert type(outcomes[0].__cause__) is type(failure)
+    kafka.failure = None
     assert not any(await publisher.publish_all(records(b"3"))), "the next batch goes its way"
 
 
-async def test_a_failure_after_the_batch_was_sent_is_told_too(kafka: FakeProducer, publisher: KafkaPublisher) -> None:
+async def test_a_batch_that_another_broker_leads_by_now_is_sent_again_under_the_same_calls(
+    kafka: FakeKafka, publisher: KafkaPublisher, short: None
+) -> None:
+    kafka.failures += [NotLeaderForPartitionError(), NotLeaderForPartitionError()]
+    assert not any(await publisher.publish_all(records(b"1", b"2")))
+    assert [values for _, _, values in kafka.sent] == [[b"1", b"2"]]
+
+
+async def test_a_refusal_after_an_attempt_without_answer_leaves_it_unknown(
+    kafka: FakeKafka, publisher: KafkaPublisher, short: None
+) -> None:
+    kafka.failures += [NotLeaderForPartitionError(), TopicAuthorizationFailedError()]
+    (outcome,) = await publisher.publish_all(records(b"1"))
+    assert isinstance(outcome, OutcomeUnknown)
+
+
+async def test_without_a_connection_nothing_is_written_and_what_comes_after_is_refused_at_once(
+    kafka: FakeKafka, publisher: KafkaPublisher, short: None
+) -> None:
+    kafka.connects = False
+    assert [type(outcome) for outcome in await publisher.publish_all(records(b"1"))] == [QueueUnavailable]
+
+    probe = await begun(publisher, b"2")
+    await eventually(lambda: publisher._partitions["single", 0].refuses(0))
+    with no_waiting():
+        (outcome,) = await publisher.publish_all(records(b"3"))
+    assert type(outcome) is QueueUnavailable
+
+    kafka.connects = True
+    assert await probe == [None]
+    assert not any(await publisher.publish_all(records(b"4")))
+    assert [values for _, _, values in kafka.sent] == [[b"2"], [b"4"]]
+
+
+async def test_a_partition_without_a_leader_is_waited_for(
+    kafka: FakeKafka, publisher: KafkaPublisher, short: None
+) -> None:
+    kafka.cluster.leaderless = True
+    task = await begun(publisher, b"1")
+    await eventually(lambda: kafka.updates > 2)
+    kafka.cluster.leaderless = False
+    assert await task == [None]
+
+
+async def test_all_partitions_that_wait_for_a_broker_go_in_one_request(
+    kafka: FakeKafka, publisher: KafkaPublisher
+) -> None:
+    keys = [b"%d" % n for n in range(10)]
+    await publisher.publish_all([record(key, "things", key) for key in keys])
+    assert kafka.requests == [(0, 4)]
+
+
+async def test_a_broker_that_does_not_answer_holds_up_no_other(kafka: FakeKafka, publisher: KafkaPublisher) -> None:
+    kafka.cluster.brokers = 2
+    kafka.holding_brokers = {0}
+    held = asyncio.create_task(publisher.publish(record(b"held", "things")._replace(partition=0)))
+    await eventually(lambda: kafka.held)
+    await publisher.publish(record(b"free", "things")._replace(partition=1))
+    kafka.acknowledge()
+    await held
+
+
+async def test_where_any_partition_will_do_what_comes_together_goes_together_and_the_next_elsewhere(
+    kafka: FakeKafka, publisher: KafkaPublisher
+) -> None:
+    for _ in range(4):
+        await publisher.publish_all([anywhere(b"%d" % n) for n in range(10)])
+    assert [len(values) for _, _, values in kafka.sent] == [10] * 4
+    assert {partition for _, partition, _ in kafka.sent} == set(range(4))
+
+
+async def test_where_any_partition_will_do_no_partition_takes_more_than_its_turn(kafka: FakeKafka) -> None:
+    async with KafkaPublisher(KafkaSettings()) as publisher:
+        await publisher.publish_all([anywhere(b"%d" % n) for n in range(2 * TURN_RECORDS + 10)])
+        await publisher.publish_all([anywhere(b"%d" % n * TURN_RECORD_BYTES) for n in range(30, 90)])
+    assert [len(values) for _, _, values in kafka.sent] == [TURN_RECORDS, TURN_RECORDS, 10, 22, 22, 16]
+
+
+async def test_where_any_partition_will_do_one_of_a_broker_that_is_away_is_passed_over(
+    kafka: FakeKafka, publisher: KafkaPublisher, short: None
+) -> None:
+    kafka.cluster.brokers = 2
+    kafka.holding_brokers = {0}
+    held = asyncio.create_task(publisher.publish(record(b"held", "things")._replace(partition=0)))
+    await eventually(lambda: kafka.held)
+    for number in range(8):
+        await publisher.publish(anywhere(b"%d" % number))
+    assert {partition for _, partition, values in kafka.sent if values != [b"held"]} == {1, 3}
+    kafka.acknowledge()
+    await held
+
+
+async def test_a_failure_after_the_batch_was_sent_is_told_too(
+    kafka: FakeKafka, publisher: KafkaPublisher, short: None
+) -> None:
     kafka.hold = True
     task = await begun(publisher, b"1")
     await eventually(lambda: kafka.held)
+    kafka.failure = NotLeaderForPartitionError()
     kafka.acknowledge(NotLeaderForPartitionError())
     (outcome,) = await task
     assert isinstance(outcome, OutcomeUnknown)
 
 
 async def test_publish_raises_an_error_of_its_own_with_the_cause_kept(
-    kafka: FakeProducer, publisher: KafkaPublisher
+    kafka: FakeKafka, publisher: KafkaPublisher
 ) -> None:
-    failure = NotLeaderForPartitionError()
+    failure = ValueError("a fault of the client")
     kafka.failures.append(failure)
     with pytest.raises(OutcomeUnknown) as caught:
         await publisher.publish(record(b"1"))
@@ -150,7 +250,7 @@ async def test_publish_raises_an_error_of_its_own_with_the_cause_kept(
 
 
 async def test_when_the_broker_refuses_a_batch_as_too_large_only_the_culprit_is_refused(
-    kafka: FakeProducer, publisher: KafkaPublisher
+    kafka: FakeKafka, publisher: KafkaPublisher
 ) -> None:
     kafka.refuses, kafka.refusal = {b"culprit"}, MessageSizeTooLargeError()
 
@@ -160,62 +260,60 @@ async def test_when_the_broker_refuses_a_batch_as_too_large_only_the_culprit_is_
     assert [values for _, _, values in kafka.sent] == [[b"1"], [b"2"]], "in order"
 
 
-async def test_a_record_above_the_limit_is_refused_unsent(kafka: FakeProducer, publisher: KafkaPublisher) -> None:
+async def test_a_record_above_the_limit_is_refused_unsent(kafka: FakeKafka, publisher: KafkaPublisher) -> None:
     (outcome,) = await publisher.publish_all(records(b"x" * LIMIT))
     assert isinstance(outcome, PayloadTooLarge)
     assert kafka.sent == []
 
 
-async def test_a_dead_letter_has_room_for_saying_why(kafka: FakeProducer, publisher: KafkaPublisher) -> None:
+async def test_a_dead_letter_has_room_for_saying_why(kafka: FakeKafka, publisher: KafkaPublisher) -> None:
     outcomes = await publisher.publish_all(
         [record(b"x" * LIMIT, "dlq.things"), record(b"x" * (LIMIT + DEAD_LETTER_ROOM_BYTES), "dlq.things")]
     )
     assert [type(outcome) for outcome in outcomes] == [type(None), PayloadTooLarge]
 
 
-async def test_a_missing_topic_is_told_from_an_unreachable_kafka(
-    kafka: FakeProducer, publisher: KafkaPublisher
-) -> None:
+async def test_a_missing_topic_is_told_from_an_unreachable_kafka(kafka: FakeKafka, publisher: KafkaPublisher) -> None:
     outcomes = await publisher.publish_all([record(b"1", "nowhere"), record(b"2"), record(b"3", "nowhere")])
     assert [type(outcome) for outcome in outcomes] == [TopicMissing, type(None), TopicMissing]
 
-    kafka.client.reachable = False
+    kafka.reachable = False
     (outcome,) = await publisher.publish_all([record(b"4", "elsewhere")])
     assert type(outcome) is QueueUnavailable
 
 
-async def test_a_topic_made_later_is_found(kafka: FakeProducer, publisher: KafkaPublisher) -> None:
+async def test_a_topic_made_later_is_found(kafka: FakeKafka, publisher: KafkaPublisher) -> None:
     assert isinstance((await publisher.publish_all([record(b"1", "late")]))[0], TopicMissing)
-    kafka.client.on_broker["late"] = 1
+    kafka.on_broker["late"] = 1
     assert not any(await publisher.publish_all([record(b"2", "late")]))
 
 
 async def test_partitions_are_looked_up_once_and_again_after_a_failure(
-    kafka: FakeProducer, publisher: KafkaPublisher
+    kafka: FakeKafka, publisher: KafkaPublisher
 ) -> None:
     await publisher.publish_all(records(b"1"))
     await publisher.publish_all(records(b"2"))
-    assert kafka.client.updates == 1
+    assert kafka.updates == 1
 
-    kafka.failures.append(NotLeaderForPartitionError())
+    kafka.failures.append(TopicAuthorizationFailedError())
     await publisher.publish_all(records(b"3"))
-    assert kafka.client.updates == 2
+    assert kafka.updates == 2
     await publisher.publish_all(records(b"4"))
-    assert kafka.client.updates == 2
+    assert kafka.updates == 2
 
 
 async def test_partitions_that_were_added_are_used_once_the_client_knows_of_them(
-    kafka: FakeProducer, publisher: KafkaPublisher
+    kafka: FakeKafka, publisher: KafkaPublisher
 ) -> None:
     keys = [b"%d" % number for number in range(50)]
     await publisher.publish_all([record(key, "things", key) for key in keys])
-    kafka.client.on_broker["things"] = 8
-    await kafka.client.force_metadata_update()
+    kafka.on_broker["things"] = 8
+    await kafka.force_metadata_update()
     await publisher.publish_all([record(key, "things", key) for key in keys])
     assert {partition for _, partition, _ in kafka.sent} == set(range(8))
 
 
-async def test_beyond_the_bound_callers_wait_for_room(kafka: FakeProducer, publisher: KafkaPublisher) -> None:
+async def test_beyond_the_bound_callers_wait_for_room(kafka: FakeKafka, publisher: KafkaPublisher) -> None:
     kafka.hold = True
     full = await begun(publisher, *(b"%d" % n for n in range(10)))
     await eventually(lambda: kafka.held)
@@ -229,9 +327,7 @@ async def test_beyond_the_bound_callers_wait_for_room(kafka: FakeProducer, publi
     assert await waiting == [None]
 
 
-async def test_without_room_callers_are_told_in_time(
-    kafka: FakeProducer, publisher: KafkaPublisher, short: None
-) -> None:
+async def test_without_room_callers_are_told_in_time(kafka: FakeKafka, publisher: KafkaPublisher, short: None) -> None:
     kafka.hold = True
     await begun(publisher, *(b"%d" % n for n in range(10)))
     (outcome,) = await publisher.publish_all(records(b"late"))
@@ -239,7 +335,7 @@ async def test_without_room_callers_are_told_in_time(
 
 
 async def test_what_waits_behind_a_batch_without_answer_is_refused_as_not_written(
-    kafka: FakeProducer, publisher: KafkaPublisher, short: None
+    kafka: FakeKafka, publisher: KafkaPublisher, short: None
 ) -> None:
     kafka.hold = True
     first = await begun(publisher, b"1")
@@ -252,7 +348,7 @@ async def test_what_waits_behind_a_batch_without_answer_is_refused_as_not_writte
 
 
 async def test_while_a_batch_has_no_answer_others_are_refused_at_once(
-    kafka: FakeProducer, publisher: KafkaPublisher, short: None
+    kafka: FakeKafka, publisher: KafkaPublisher, short: None
 ) -> None:
     kafka.hold = True
     await (await begun(publisher, b"1"))
@@ -261,14 +357,14 @@ async def test_while_a_batch_has_no_answer_others_are_refused_at_once(
     assert type(outcome) is QueueUnavailable
     kafka.hold = False
     kafka.acknowledge()
-    await eventually(lambda: not publisher._sending)
+    await eventually(lambda: not publisher._partitions["single", 0].offered)
     assert not any(await publisher.publish_all(records(b"3")))
 
 
 async def test_after_a_failure_one_batch_tries_and_the_others_are_refused_until_it_has_come_through(
-    kafka: FakeProducer, publisher: KafkaPublisher
+    kafka: FakeKafka, publisher: KafkaPublisher
 ) -> None:
-    kafka.failures.append(NotLeaderForPartitionError())
+    kafka.failures.append(TopicAuthorizationFailedError())
     await publisher.publish_all(records(b"1"))
     kafka.hold = True
     probe = await begun(publisher, b"2", b"3")
@@ -283,40 +379,42 @@ async def test_after_a_failure_one_batch_tries_and_the_others_are_refused_until_
 
 
 async def test_a_client_that_never_takes_a_batch_has_not_written_it(
-    kafka: FakeProducer, publisher: KafkaPublisher, short: None
+    kafka: FakeKafka, publisher: KafkaPublisher, short: None
 ) -> None:
-    kafka.takes_nothing = True
+    kafka.connects = None
     (outcome,) = await publisher.publish_all(records(b"1"))
     assert type(outcome) is QueueUnavailable
 
 
 async def test_a_broker_that_does_not_say_whether_a_topic_is_there_is_given_up(
-    kafka: FakeProducer, publisher: KafkaPublisher, short: None
+    kafka: FakeKafka, publisher: KafkaPublisher, short: None
 ) -> None:
-    kafka.client.hangs = True
+    kafka.hangs = True
     (outcome,) = await publisher.publish_all([record(b"1", "unheard.of")])
     assert type(outcome) is QueueUnavailable
 
 
 async def test_a_record_that_cannot_be_encoded_is_refused_alone_and_leaves_its_partition_free(
-    kafka: FakeProducer, publisher: KafkaPublisher
+    kafka: FakeKafka, publisher: KafkaPublisher
 ) -> None:
-    outcomes = await publisher.publish_all(records(b"1", NOT_ENCODABLE, b"2"))
+    outcomes = await publisher.publish_all(
+        [record(b"1"), OutRecord("single", None, cast("bytes", "no bytes"), [], 0), record(b"2")]
+    )
     assert [type(outcome) for outcome in outcomes] == [type(None), PenstockError, type(None)]
     assert not any(await publisher.publish_all(records(b"3")))
 
 
 async def test_a_client_that_makes_no_batch_leaves_its_partition_free(
-    kafka: FakeProducer, publisher: KafkaPublisher, monkeypatch: pytest.MonkeyPatch
+    kafka: FakeKafka, publisher: KafkaPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(kafka, "create_batch", lambda: 1 / 0)
+        broken.setattr(producers.broker_senders, "DefaultRecordBatchBuilder", lambda *_: 1 / 0)
         (outcome,) = await publisher.publish_all(records(b"1"))
         assert isinstance(outcome, QueueUnavailable)
     assert not any(await publisher.publish_all(records(b"2")))
 
 
-async def test_leaving_tells_those_who_still_wait(kafka: FakeProducer, short: None) -> None:
+async def test_leaving_tells_those_who_still_wait(kafka: FakeKafka, short: None) -> None:
     kafka.hold = True
     async with KafkaPublisher(KafkaSettings()) as publisher:
         task = await begun(publisher, b"1")
@@ -324,7 +422,7 @@ async def test_leaving_tells_those_who_still_wait(kafka: FakeProducer, short: No
     assert [type(outcome) for outcome in await task] == [OutcomeUnknown]
 
 
-async def test_a_cancelled_caller_disturbs_nobody(kafka: FakeProducer, publisher: KafkaPublisher) -> None:
+async def test_a_cancelled_caller_disturbs_nobody(kafka: FakeKafka, publisher: KafkaPublisher) -> None:
     kafka.hold = True
     cancelled, other = await begun(publisher, b"1"), await begun(publisher, b"2")
     await eventually(lambda: kafka.held)
@@ -334,7 +432,7 @@ async def test_a_cancelled_caller_disturbs_nobody(kafka: FakeProducer, publisher
     assert await other == [None]
 
 
-async def test_leaving_waits_for_what_is_on_its_way(kafka: FakeProducer) -> None:
+async def test_leaving_waits_for_what_is_on_its_way(kafka: FakeKafka) -> None:
     kafka.hold = True
     async with KafkaPublisher(KafkaSettings()) as publisher:
         task = await begun(publisher, b"1")
@@ -344,7 +442,7 @@ async def test_leaving_waits_for_what_is_on_its_way(kafka: FakeProducer) -> None
     assert kafka.stopped
 
 
-async def test_an_unreachable_kafka_is_told_at_the_start(kafka: FakeProducer) -> None:
+async def test_an_unreachable_kafka_is_told_at_the_start(kafka: FakeKafka) -> None:
     kafka.start_error = KafkaConnectionError()
     with pytest.raises(QueueUnavailable, match="localhost:9092"):
         async with KafkaPublisher(KafkaSettings()):

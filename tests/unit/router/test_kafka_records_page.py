@@ -82,6 +82,8 @@ def test_the_headers_of_a_result_are_all_there() -> None:
         completed_at=NOW,
         started_at=NOW,
         variant="canary",
+        metadata={"order": 7},
+        reply_to="gw-1",
         result=Payload(b"{}", "application/octet-stream", 2),
     )
     written = {name for name, _ in terminal_record("results", terminal, "/test").headers}

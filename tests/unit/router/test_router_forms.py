@@ -110,7 +110,10 @@ def test_numbers_in_a_structured_event_are_read_as_numbers() -> None:
 
 def test_the_input_of_an_envelope_travels_alone() -> None:
     request = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}
-    assert json.loads(lane_job(record({"model": "vector", "input": request})).payload.value) == request
+    payload = lane_job(record({"model": "vector", "input": request})).payload
+    tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "parameters": {"binary_data_size": 8}}
+    assert json.loads(payload.value[: payload.json_length]) == {"inputs": [tensor]}
+    assert parse_request(VECTOR, payload).inputs["x"].tolist() == [[1.0, 2.0]]
 
 
 def test_binary_tensors_come_with_the_length_of_their_json() -> None:

@@ -3,8 +3,7 @@
 import asyncio
 import base64
 import io
-import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +15,10 @@ import workers.router.pipeline
 import workers.router.routing
 from producers.catalog import Catalog
 from producers.memory import MemoryLog
+from runtime.apart import Apart
 from runtime.budget import MemoryBudget
 from runtime.reading import INLINE_BYTES, InputReader
 from schemas.errors import OutcomeUnknown, PayloadTooLarge, PenstockError, QueueUnavailable, TopicMissing
-from schemas.inputs import check_input
 from schemas.jobs import Job, Status, Terminal
 from schemas.records import OutRecord, read_lane_record, read_terminal_record
 from stores.memory import MemoryJobs
@@ -228,22 +227,23 @@ def structured(image: bytes) -> Record:
 
 
 @pytest.mark.parametrize("form", ["bare", "structured"])
-async def test_an_image_of_many_pixels_is_unpacked_in_a_thread_of_their_own(
+async def test_an_image_of_many_pixels_is_unpacked_in_a_process_of_its_own(
     room: Room, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
-    threads: list[str] = []
+    calls: list[object] = []
 
-    def noted(*given: Any) -> Any:
-        threads.append(threading.current_thread().name.partition("_")[0])
-        return check_input(*given)
+    def noted(apart: Apart, read: Callable[..., Any], *given: Any) -> Any:
+        calls.append(read)
+        return call(apart, read, *given)
 
-    monkeypatch.setattr(workers.router.routing, "check_input", noted)
+    call = Apart.call
+    monkeypatch.setattr(Apart, "call", noted)
     image = bomb(1000)
     assert len(image) < INLINE_BYTES
     bare = record(image, ("model", "digits"), ("ce_id", "picture"), ("content-type", "image/png"))
     await room.work(bare if form == "bare" else structured(image))
     assert room.ids("penstock.lane.digits.2.live.v1") == ["picture"]
-    assert threads == ["MainThread", "images"]
+    assert len(calls) == 1
 
 
 async def test_a_record_waits_until_there_is_room_for_what_reading_it_takes(room: Room) -> None:

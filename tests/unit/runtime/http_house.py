@@ -40,6 +40,8 @@ class HttpHouse:
         self.go.set()
         self.reads = asyncio.Event()
         self.reads.set()
+        self.ends = asyncio.Event()  # of an answer's head nothing more comes before
+        self.ends.set()
         self.running = 0
         self.most_running = 0
         self.gone = 0
@@ -67,6 +69,7 @@ class HttpHouse:
             await send(
                 {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]}
             )
+            await self.ends.wait()
             await send({"type": "http.response.body", "body": body})
         finally:
             self.running -= 1

@@ -3,12 +3,15 @@
 import asyncio
 import dataclasses
 import itertools
+from collections.abc import Iterable
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtime.http_limits import GRACE_S, MAX_HEAD_BYTES, MAX_HEADERS
+from runtime.http_protocol import LimitedProtocol
 from tests.unit.runtime.http_house import LIMITS, MiB, http_house
 from tests.waiting import eventually
 
@@ -36,6 +39,62 @@ async def test_pipelined_requests_are_answered_in_their_order() -> None:
         await peer.send(b"".join(POST + b"Content-Length: %d\r\n\r\n" % n + b"x" * n for n in range(100)))
         assert [(await peer.answer())[1] for _ in range(100)] == [b"%d" % n for n in range(100)]
         await eventually(lambda: house.held_bytes == 0)
+
+
+@pytest.fixture
+def writes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What a server writes, piece by piece."""
+    pieces: list[bytes] = []
+    made = LimitedProtocol.connection_made
+
+    class Recorded:
+        def __init__(self, transport: asyncio.Transport) -> None:
+            self._transport = transport
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._transport, name)
+
+        def write(self, data: bytes) -> None:
+            pieces.append(data)
+            self._transport.write(data)
+
+        def writelines(self, data: Iterable[bytes]) -> None:
+            self.write(b"".join(data))
+
+    def record(protocol: LimitedProtocol, transport: asyncio.Transport) -> None:
+        made(protocol, cast(asyncio.Transport, Recorded(transport)))
+
+    monkeypatch.setattr(LimitedProtocol, "connection_made", record)
+    return pieces
+
+
+async def test_an_answer_goes_out_in_one_piece(writes: list[bytes]) -> None:
+    async with http_house() as house:
+        peer = await house.connect()
+        for _ in range(2):
+            await peer.send(GET)
+            assert await peer.answer() == (200, b"0")
+        assert [(piece[:8], piece[-1:]) for piece in writes] == [(b"HTTP/1.1", b"0")] * 2
+
+
+async def test_a_head_does_not_wait_for_a_body_that_comes_later(writes: list[bytes]) -> None:
+    async with http_house() as house:
+        house.ends = asyncio.Event()
+        peer = await house.connect()
+        await peer.send(GET)
+        assert (await asyncio.wait_for(peer.reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 200")
+        house.ends.set()
+        assert await peer.reader.readexactly(1) == b"0"
+        assert len(writes) == 2
+
+
+async def test_the_answer_to_a_head_request_is_its_head() -> None:
+    async with http_house() as house:
+        peer = await house.connect()
+        await peer.send(b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        answer = await peer.ended()
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert answer.endswith(b"\r\n\r\n")
 
 
 async def test_a_chunked_body_of_many_small_chunks_is_taken_whole() -> None:

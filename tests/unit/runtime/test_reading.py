@@ -230,6 +230,17 @@ async def test_raw_numbers_need_no_other_process(datatype: Any, thread: str, mon
     assert threads[-1] == thread
 
 
+async def test_a_large_request_of_json_is_read_apart_and_comes_back_with_raw_tensors() -> None:
+    signature = Signature((TensorSpec("x", "FP32", (-1,)),), (TensorSpec("y", "FP32", (-1,)),))
+    head = b'{"inputs":[{"name":"x","datatype":"FP32","shape":[20000],"data":['
+    payload = Payload(head + b"0.125," * 19_999 + b"0.125]}]}")
+    reader = InputReader(MemoryBudget(200 * MIB))
+    assert bytes_to_parse(signature, payload) > INLINE_BYTES
+    checked = await reader.run(bytes_to_parse(signature, payload), partial(check_input, signature, payload))
+    assert checked.rows == 20_000
+    assert checked.payload.value[checked.payload.json_length :] == b"\0\0\0\x3e" * 20_000
+
+
 async def test_other_tasks_run_while_a_large_input_is_read() -> None:
     rows = b'{"instances":[' + b"[]," * 300_000 + b"[]]}"
     reader = InputReader(MemoryBudget(200 * MIB))

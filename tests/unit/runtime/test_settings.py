@@ -178,3 +178,12 @@ def test_authorities_that_cannot_be_read_are_a_mistake(
         load(KafkaSettings)
     assert caught.value.code == 2
     assert f"PENSTOCK_KAFKA_SSL_CAFILE: {file}: " in capsys.readouterr().err
+
+
+def test_a_process_is_known_to_its_groups_by_the_name_it_is_given_or_by_its_machines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "worker-0")
+    assert KafkaSettings().group_instance_id is None
+    assert KafkaSettings(kafka_group_instance_id="sink-a").group_instance_id == "sink-a"
+    assert KafkaSettings(kafka_group_instance_id="hostname").group_instance_id == "worker-0"

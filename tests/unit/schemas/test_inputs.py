@@ -13,7 +13,7 @@ from PIL import Image
 
 from schemas.errors import InvalidInput, RequestError, UnsupportedMediaType
 from schemas.jobs import Answer, Payload
-from schemas.oip import parse_request
+from schemas.oip import OCTET_STREAM, parse_request
 from schemas.signature import ImageSpec, Signature, TensorSpec, default_scale
 from tests.unit.schemas.reading import checked
 
@@ -44,11 +44,35 @@ def refusal(signature: Signature, value: Any) -> RequestError:
     return caught.value
 
 
-def test_a_request_of_the_protocol_travels_byte_for_byte_and_is_answered_with_tensors() -> None:
+def test_a_request_of_the_protocol_travels_with_raw_tensors_and_is_answered_with_tensors() -> None:
     value = b'{ "inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}], "id": "a" }'
     given = checked(VECTOR, Payload(value))
-    assert given.payload == Payload(value)
     assert (given.rows, given.answer) == (1, Answer.TENSORS)
+    head, raw = given.payload.value[: given.payload.json_length], given.payload.value[given.payload.json_length :]
+    assert raw == b"\0\0\x80\x3f\0\0\0\x40"
+    tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "parameters": {"binary_data_size": 8}}
+    assert json.loads(head) == {"inputs": [tensor], "id": "a"}
+
+
+def test_what_a_request_asks_for_travels_along() -> None:
+    tensor = {"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}
+    more: dict[str, Any] = {
+        "id": "a:b",
+        "outputs": [{"name": "y", "parameters": {"binary_data": True}}],
+        "parameters": {"k": [1, 2**70]},
+    }
+    value = json.dumps({"inputs": [tensor], **more}).encode()
+    given, before = checked(VECTOR, Payload(value)), parse_request(VECTOR, Payload(value))
+    assert given.payload.content_type == OCTET_STREAM
+    request = parse_request(VECTOR, given.payload)
+    assert (request.id, request.outputs, request.binary_outputs) == ("a:b", ("y",), frozenset("y"))
+    assert request.parameters == before.parameters == more["parameters"]
+
+
+def test_a_request_with_raw_tensors_travels_byte_for_byte() -> None:
+    head = b'{ "inputs": [{"name":"x","shape":[1,2],"datatype":"FP32","parameters":{"binary_data_size":8}}]}'
+    payload = Payload(head + b"\0" * 8, OCTET_STREAM, len(head))
+    assert checked(VECTOR, payload).payload == payload
 
 
 def test_instances_and_features_are_answered_with_predictions() -> None:

@@ -50,6 +50,9 @@ texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 INT32 = 2**31 - 1
 job_ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:~-]{0,60}", fullmatch=True)
 moments = st.integers(0, 2 * 10**14).map(lambda ms: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms))
+instances = st.none() | st.from_regex(r"[a-z0-9-]{1,64}", fullmatch=True)
+plain = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=10)
+metadata = st.dictionaries(plain, st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | plain, max_size=3)
 payloads = st.builds(Payload, st.binary(max_size=100), texts, st.none() | st.integers(0, INT32))
 jobs = st.builds(
     LaneJob,
@@ -64,6 +67,8 @@ jobs = st.builds(
     answer=st.sampled_from(Answer),
     variant=st.none() | texts,
     traceparent=st.none() | texts,
+    metadata=metadata,
+    reply_to=instances,
     attempt=st.integers(0, INT32),
 )
 errors = st.builds(ErrorBody, code=texts, message=st.text(), type=texts, param=st.none() | st.text())
@@ -80,6 +85,8 @@ ended: dict[str, st.SearchStrategy[Any]] = {
     "answer": st.sampled_from(Answer),
     "variant": st.none() | texts,
     "started_at": st.none() | moments,
+    "metadata": metadata,
+    "reply_to": instances,
 }
 terminals = st.one_of(
     st.builds(Terminal, **ended, status=st.just(Status.SUCCEEDED), result=payloads),
@@ -135,6 +142,12 @@ def changed(headers: list[tuple[str, bytes]], name: str, value: bytes | None) ->
     return tuple(rest if value is None else [*rest, (name, value)])
 
 
+UNTOLD = [
+    *[("ce_replyto", value) for value in (b"", b"GW", b"gw.1", b"gw 1", b"\xff", b"g" * 65)],
+    *[("ce_metadata", value) for value in (b"", b"[]", b"{", b'{"a":1,"a":2}', b'"\xff"', b"{" + b" " * 9000 + b"}")],
+]
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -158,6 +171,7 @@ def changed(headers: list[tuple[str, bytes]], name: str, value: bytes | None) ->
         ("traceparent", b"\xff"),
         ("ce_variant", b"\xff"),
         *[(name, b"a\0b") for name in ("ce_tenant", "ce_variant", "content-type", "traceparent")],
+        *UNTOLD,
         *[("ce_attempt", value) for value in (b"", b"-1", b"once", b"2147483648")],
     ],
 )
@@ -192,6 +206,7 @@ def test_a_job_with_a_malformed_header_is_undecodable(name: str, value: bytes | 
         ("ce_rows", b"-1"),
         ("ce_rows", b"2147483648"),
         *[(name, b"a\0b") for name in ("ce_tenant", "ce_variant", "ce_model", "ce_modelversion")],
+        *UNTOLD,
         ("ce_startedtime", b"2026-01-02T03:04:05"),
         ("ce_createdtime", b"0"),
     ],

@@ -8,11 +8,12 @@ import pytest
 
 import workers.sink.pipeline
 from schemas.errors import DeadlineExceeded
-from schemas.jobs import Status
+from schemas.jobs import Payload, Status
 from schemas.records import OutRecord
 from stores.protocols import JobKey
 from tests.unit.sink.ends import DEAD_LETTERS, SUCCEEDED, TOPICS, Basin, basin, out, succeeded, with_header
 from tests.waiting import eventually
+from workers.sink.pipeline import TOLD_RESULT_BYTES
 
 NO_END = OutRecord(TOPICS.results, b"k", b"hello", [])
 
@@ -52,6 +53,24 @@ async def test_only_those_whose_job_has_ended_now_are_woken(sink: Basin) -> None
         await sink.work(out(succeeded("a")))
         await sink.work(out(succeeded("c")))
         assert list(await woken) == [JobKey("default", "c")]
+
+
+async def test_a_gateway_that_waits_is_told_the_end_that_counts(sink: Basin) -> None:
+    large = Payload(b"7" * (TOLD_RESULT_BYTES + 1))
+    first = succeeded("a", reply_to="gw-1", metadata={"n": 1})
+    async with aclosing(sink.signals.done("gw-1")) as news:  # type: ignore[type-var]
+        told = asyncio.ensure_future(anext(news))
+        await eventually(lambda: sink.signals.connected)
+        await sink.work(
+            out(first),
+            out(succeeded("a", reply_to="gw-1", result=Payload(b"2"))),
+            out(succeeded("b", reply_to="gw-1", result=large)),
+            out(succeeded("c")),
+        )
+        assert list(await told) == [first]
+        assert set(await anext(news)) == {JobKey("default", job_id) for job_id in "abc"}
+        await sink.work(out(succeeded("a", reply_to="gw-1")), out(succeeded("d")))
+        assert list(await anext(news)) == [JobKey("default", "d")]
 
 
 async def test_without_signals_ends_are_durable_all_the_same(sink: Basin) -> None:

@@ -76,6 +76,31 @@ async def test_while_every_lane_is_busy_calls_gather(store: Doubling) -> None:
     assert store.most_running == 2
 
 
+async def test_a_second_lane_starts_only_when_more_calls_wait_than_it_is_worth(store: Doubling) -> None:
+    store.let.clear()
+    async with Grouping(store, lanes=2, more_lanes_after=3) as calls:
+        asked = [calls.ask(1)]
+        await eventually(lambda: store.groups)
+        asked += [calls.ask(number) for number in (2, 3, 4)]
+        assert len(calls._tasks) == 1
+        asked.append(calls.ask(5))
+        await eventually(lambda: len(store.groups) == 2)
+        store.let.set()
+        assert [await answer for answer in asked] == [2, 4, 6, 8, 10]
+    assert store.groups == [[1], [2, 3, 4, 5]]
+
+
+async def test_a_group_that_hangs_holds_up_a_few_calls_no_longer_than_a_look(store: Doubling) -> None:
+    store.let.clear()
+    async with Grouping(store, lanes=2, more_lanes_after=100) as calls:
+        hanging = calls.ask(1)
+        await eventually(lambda: store.groups)
+        waiting = calls.ask(2)
+        await eventually(lambda: store.groups == [[1], [2]])
+        store.let.set()
+        assert [await hanging, await waiting] == [2, 4]
+
+
 async def test_groups_have_a_largest_size(store: Doubling) -> None:
     async with Grouping(store, lanes=1, largest=4) as calls:
         assert await asyncio.gather(*map(calls.ask, range(1, 11))) == [2 * number for number in range(1, 11)]

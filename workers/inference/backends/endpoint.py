@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import orjson
 
-from schemas.errors import OutputInvalid
+from schemas.errors import OutputInvalid, TransientFailure
 from schemas.signature import Signature
 from schemas.tensors import Array
-from workers.inference.backends.handler import as_array
+from workers.inference.backends.handler import as_arrays
 from workers.inference.backends.handler_module import make_handler
+from workers.inference.backends.runtime_errors import memory_ran_out, names_device
 from workers.inference.models.model_parameters import EndpointParameters
 from workers.inference.models.model_version import ModelVersion
 
@@ -36,18 +37,35 @@ class EndpointBackend:
             if not isinstance(answers, Sequence) or len(answers) != len(rows):
                 raise OutputInvalid(f"the handler did not answer {len(rows)} inputs with a list of as many answers")
         else:
-            answers = [self._handler({"inputs": row, "parameters": dict(parameters)}) for row in rows]
-        if self._form.answer == "json":
-            return {self._signature.outputs[0].name: _filled([_json(answer) for answer in answers])}
-        fields = [_fields(answer) for answer in answers]
-        return {
-            spec.name: as_array(spec, [each[spec.name] for each in fields])
-            for spec in self._signature.outputs
-            if all(spec.name in each for each in fields)
-        }
+            answers = [self._answer(row, parameters) for row in rows]
+        return as_arrays(self._signature.outputs, self._columns(answers))
 
     def close(self) -> None:
         del self._handler
+
+    def _answer(self, row: Any, parameters: Mapping[str, Any]) -> Any:
+        """The handler's answer to one row, or what it raised for it. What is no row's own is raised at once: the other
+        rows would wait for the same."""
+        try:
+            return self._handler({"inputs": row, "parameters": dict(parameters)})
+        except (ConnectionError, TimeoutError, TransientFailure):
+            raise
+        except Exception as error:
+            if memory_ran_out(error) or names_device(error):
+                raise
+            return error
+
+    def _columns(self, answers: Sequence[object]) -> dict[str, list[Any]]:
+        """By output; errors in the place of rows stay there."""
+        if self._form.answer == "json":
+            return {self._signature.outputs[0].name: [_unless_error(_json, answer) for answer in answers]}
+        fields = [_unless_error(_fields, answer) for answer in answers]
+        sound = [each for each in fields if not isinstance(each, Exception)]
+        return {
+            spec.name: [each if isinstance(each, Exception) else each[spec.name] for each in fields]
+            for spec in self._signature.outputs
+            if all(spec.name in each for each in sound)
+        }
 
     def _rows(self, inputs: Mapping[str, Array]) -> list[Any]:
         """What `inputs` is in each call: the row of the only input, or of all inputs by name."""
@@ -101,7 +119,11 @@ def _fields(answer: object) -> Mapping[str, Any]:
     return answer
 
 
-def _filled(texts: Sequence[bytes]) -> Array:
-    array = np.empty(len(texts), dtype=object)
-    array[:] = texts
-    return array
+def _unless_error(form: Callable[[object], Any], answer: object) -> Any:
+    """The answer in this form. An answer that cannot be brought to it is its row's error."""
+    if isinstance(answer, Exception):
+        return answer
+    try:
+        return form(answer)
+    except OutputInvalid as error:
+        return error

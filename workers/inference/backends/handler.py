@@ -1,7 +1,7 @@
 """Models that bring their own code as a class `Handler`; what that class is, `workers.inference.handler` says."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from schemas.signature import Signature, TensorSpec
 from schemas.tensors import DTYPES, Array
 from workers.inference.backends.device import parse_device
 from workers.inference.backends.handler_module import make_handler
+from workers.inference.execution.bad_rows import BadRows, errors_in, without
 from workers.inference.handler import Context
 from workers.inference.models.model_version import ModelVersion
 
@@ -36,7 +37,7 @@ class HandlerBackend:
         answer = self._postprocess(self._predict(self._preprocess(handed), parameters))
         if not isinstance(answer, Mapping):
             raise OutputInvalid(f"the handler returned {type(answer).__name__}, not its outputs by name")
-        return {spec.name: as_array(spec, answer[spec.name]) for spec in self._outputs if spec.name in answer}
+        return as_arrays(self._outputs, {spec.name: answer[spec.name] for spec in self._outputs if spec.name in answer})
 
     def close(self) -> None:
         del self._preprocess, self._predict, self._postprocess
@@ -67,7 +68,17 @@ def load_handler(version: ModelVersion, signature: Signature, device: str) -> Ha
     return make_handler(version.file, "Handler", start)
 
 
-def as_array(spec: TensorSpec, value: object) -> Array:
+def as_arrays(specs: Sequence[TensorSpec], columns: Mapping[str, object]) -> dict[str, Array]:
+    """The outputs. Raises `BadRows` with those of the other rows, where errors stand in the place of some."""
+    errors = errors_in(columns)
+    rest = {name: without(column, errors) for name, column in columns.items()} if errors else columns
+    outputs = {spec.name: _as_array(spec, rest[spec.name]) for spec in specs if spec.name in rest}
+    if errors:
+        raise BadRows(errors, outputs)
+    return outputs
+
+
+def _as_array(spec: TensorSpec, value: object) -> Array:
     """Arrays as they are, text in an object array; anything else as an array of the declared type."""
     if isinstance(value, np.ndarray):
         return value.astype(object) if spec.datatype == "BYTES" else value

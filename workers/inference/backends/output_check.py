@@ -13,6 +13,7 @@ from schemas.signature import Signature, TensorSpec
 from schemas.tensors import DTYPES, Array
 from workers.inference.backends.protocol import Backend
 from workers.inference.backends.runtime_errors import causes, device_failed, memory_ran_out
+from workers.inference.execution.bad_rows import BadRows, mistake_in
 from workers.inference.execution.failures import DeviceFailed
 
 
@@ -37,21 +38,51 @@ class CheckedBackend:
         rows = len(next(iter(inputs.values())))
         try:
             outputs = self._inner.run(inputs, parameters)
-        except (JobError, InvalidInput) as error:
-            if (plain := _plain(error)) is not error:
-                raise plain from error
-            raise
-        except (PenstockError, DeviceFailed):
-            raise
+        except BadRows as named:
+            raise self._named(named, rows) from named
         # Runtimes share no error class, and a handler may even exit. Their words stay in the cause, for our log.
         except (Exception, SystemExit) as error:
-            raise self._translated(error, rows) from error
-        return {spec.name: self._checked(spec, outputs.get(spec.name), rows) for spec in self._signature.outputs}
+            if (ours := self._ours(error, rows)) is not error:
+                raise ours from error
+            raise
+        return self._declared(outputs, rows)
 
     def close(self) -> None:
         self._inner.close()
         del self._inner  # first, so that what it held is free to be given back
         _give_back_device_memory()
+
+    def _declared(self, outputs: Mapping[str, Array], rows: int) -> dict[str, Array]:
+        return {spec.name: self._checked(spec, outputs.get(spec.name), rows) for spec in self._signature.outputs}
+
+    def _named(self, named: BadRows, rows: int) -> Exception:
+        """The rows with errors of ours; or one error of all, where that is what the naming amounts to."""
+        if mistake := mistake_in(named.errors, rows):
+            return JobError(f"{self._name} named bad rows, and among them {mistake}")
+        errors = {int(row): self._of_row(error, rows) for row, error in named.errors.items()}
+        for error in errors.values():
+            if isinstance(error, DeviceFailed | OutOfMemory):  # no row's own
+                return error
+        if rows == 1:
+            return errors[0]
+        if named.outputs is None or len(errors) == rows:
+            return BadRows(errors)
+        try:
+            return BadRows(errors, self._declared(named.outputs, rows - len(errors)))
+        except OutputInvalid as error:
+            return error
+
+    def _of_row(self, error: Exception, rows: int) -> Exception:
+        """As `_ours`; what led to it is told with it."""
+        ours = self._ours(error, rows)
+        if ours is not error:
+            ours.__cause__ = error
+        return ours
+
+    def _ours(self, error: BaseException, rows: int) -> Exception:
+        if isinstance(error, JobError | InvalidInput):
+            return _plain(error)
+        return error if isinstance(error, PenstockError | DeviceFailed) else self._translated(error, rows)
 
     def _translated(self, error: BaseException, rows: int) -> Exception:
         if isinstance(error, ConnectionError | TimeoutError):  # of a handler that asks a service

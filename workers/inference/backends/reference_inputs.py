@@ -10,6 +10,7 @@ from schemas.tensors import DTYPES, Array
 from workers.inference.backends.protocol import Backend
 from workers.inference.batching.padding import pad_rows, round_up
 from workers.inference.batching.ragged_rows import RaggedRows, Rows
+from workers.inference.execution.bad_rows import BadRows
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.reference_rows import arrays_of
 
@@ -58,11 +59,15 @@ def _repeated(array: Rows, rows: int) -> Rows:
 
 
 def run_rows(version: ModelVersion, backend: Backend, inputs: Mapping[str, Rows]) -> dict[str, Array]:
-    """What `backend` answers to the rows, padded and cut as those of jobs are. Raises what it raises."""
+    """What `backend` answers to the rows, padded and cut as those of jobs are. Raises what it raises; of bad rows, the
+    error of the first."""
     rules = version.rules
     stacked = rules.padding.stack([inputs])
     rows = len(next(iter(inputs.values())))
-    outputs = backend.run(pad_rows(stacked, round_up(rows, rules.batch_sizes)))
+    try:
+        outputs = backend.run(pad_rows(stacked, round_up(rows, rules.batch_sizes)))
+    except BadRows as named:
+        raise named.first_error from named
     return rules.padding.cut({name: array[:rows] for name, array in outputs.items()}, [inputs], stacked)[0]
 
 

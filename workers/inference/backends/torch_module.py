@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
+import numpy as np
 import torch
 
 from schemas.errors import ConfigurationError, InvalidInput, JobError, OutputInvalid
@@ -14,6 +15,7 @@ from schemas.tensors import Array
 from workers.inference.backends.device import VISIBLE, parse_device
 from workers.inference.backends.threads import default_threads, usable_cores
 from workers.inference.backends.transfers import PinnedTransfers, PlainTransfers, Transfers
+from workers.inference.execution.bad_rows import BadRows
 from workers.inference.models.model_parameters import TorchParameters
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.snapshot import weight_bytes
@@ -61,10 +63,15 @@ class TorchBackend:
 
     def _check_indices(self, inputs: Mapping[str, Array]) -> None:
         """An index beyond a table is an assertion in a kernel on CUDA, after which this process can do nothing more."""
+        errors: dict[int, Exception] = {}
         for name, size in self._table_sizes.items():
             indices = inputs[name]
             if indices.size and (indices.min() < 0 or indices.max() >= size):
-                raise InvalidInput(f"input {name!r} holds a number that is not from 0 to {size - 1}", param=name)
+                error = InvalidInput(f"input {name!r} holds a number that is not from 0 to {size - 1}", param=name)
+                bad = ((indices < 0) | (indices >= size)).reshape(len(indices), -1).any(axis=1)
+                errors |= dict.fromkeys(np.flatnonzero(bad).tolist(), error)
+        if errors:
+            raise BadRows(errors)
 
     def close(self) -> None:
         """Graphs of `torch.export` and compiled modules refer to themselves: what they hold would only be free when the

@@ -2,7 +2,7 @@
 the earliest deadline. Pure.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
 from workers.inference.batching.compatibility import PLAIN, BatchCompatibility
@@ -61,17 +61,10 @@ class Batcher(Generic[T]):
         self._groups: dict[Hashable, CompatibleQueue[T]] = {}
         self._added = 0
         self._count = 0
+        self.rows = 0
 
     def __len__(self) -> int:
         return self._count
-
-    @property
-    def rows(self) -> int:
-        return sum([group.rows for group in self._groups.values()])
-
-    @property
-    def held_bytes(self) -> int:
-        return sum([group.held_bytes for group in self._groups.values()])
 
     @property
     def room(self) -> int:
@@ -90,6 +83,7 @@ class Batcher(Generic[T]):
         self._added += 1
         group.add(item, self._added, now, deadline)
         self._count += 1
+        self.rows += item.rows
 
     def due_at(self) -> float | None:
         """When the next micro-batch is to be formed, or None where nothing waits. The past means: at once."""
@@ -99,17 +93,18 @@ class Batcher(Generic[T]):
         """Form the micro-batch that is due first: the oldest item of a group, and others that go well with it."""
         worth = self.limits.padding_worth() if self._rules.sized else None
         taken = self._next().take(Bounds(self.limits.rows, worth, self.limits.cost))
-        self._gone(len(taken))
+        self._gone(taken)
         return taken
 
-    def drop(self, unwanted: Callable[[T], bool]) -> int:
-        """Forget the items that are `unwanted`; returns how many."""
-        dropped = sum([group.drop(unwanted) for group in self._groups.values()])
+    def drop(self, unwanted: Callable[[T], bool]) -> list[T]:
+        """Forget the items that are `unwanted`; returns them."""
+        dropped = [item for group in self._groups.values() for item in group.drop(unwanted)]
         self._gone(dropped)
         return dropped
 
-    def _gone(self, count: int) -> None:
-        self._count -= count
+    def _gone(self, items: Sequence[T]) -> None:
+        self._count -= len(items)
+        self.rows -= sum([item.rows for item in items])
         self._groups = {key: group for key, group in self._groups.items() if group}
 
     def _next(self) -> CompatibleQueue[T]:

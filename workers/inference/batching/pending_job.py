@@ -1,7 +1,7 @@
 """A job in the worker's hands, and what running it gave."""
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from schemas.errors import PenstockError
@@ -38,18 +38,15 @@ class PendingJob:
     row_cost: float = 1.0
     held_bytes: int = 0
     state: JobState = JobState.WAITING
+    # What is asked for several times.
+    id: str = field(init=False)
+    rows: int = field(init=False)
+    key: JobKey = field(init=False)
 
-    @property
-    def id(self) -> str:
-        return self.job.id
-
-    @property
-    def rows(self) -> int:
-        return self.request.rows
-
-    @property
-    def key(self) -> JobKey:
-        return JobKey(self.job.tenant, self.job.id)
+    def __post_init__(self) -> None:
+        self.id = self.job.id
+        self.rows = self.request.rows
+        self.key = JobKey(self.job.tenant, self.job.id)
 
 
 # The outputs of one job's rows, by name, or why there are none.

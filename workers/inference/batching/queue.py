@@ -9,12 +9,17 @@ in all where the two are equal.
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from heapq import heapify, heappop, heappush
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
 from workers.inference.batching.compatibility import BatchCompatibility, Size
 
 # Padding up to this share of what is padded is not worth a run more, whatever is said: run times are not known so well.
 FREE_PADDING: Final = 1 / 16
+
+
+# Deadlines of items that do not wait any more are kept until they come first, or there are many of them.
+MOST_GONE: Final = 1024
 
 
 class Measured(Protocol):
@@ -25,9 +30,6 @@ class Measured(Protocol):
 
     @property
     def size(self) -> Size: ...
-
-    @property
-    def held_bytes(self) -> int: ...
 
 
 T = TypeVar("T", bound=Measured)
@@ -42,7 +44,6 @@ class _Entry(NamedTuple, Generic[T]):
     deadline: float
     rows: int
     size: Size
-    held_bytes: int
 
 
 _Queue = deque[_Entry[T]]
@@ -61,15 +62,15 @@ class Bounds(NamedTuple):
 class CompatibleQueue(Generic[T]):
     """Items of one group. Times are seconds of one clock; those of nothing are infinite."""
 
-    __slots__ = ("_charged", "_earliest_deadline", "_queues", "_rules", "first_came", "held_bytes", "rows")
+    __slots__ = ("_charged", "_deadlines", "_gone", "_queues", "_rules", "first_came", "rows")
 
     def __init__(self, rules: BatchCompatibility) -> None:
         self._rules = rules
         self._queues: dict[Size, _Queue[T]] = {}
         self._charged = 0.0  # the items' cost, where rows differ in theirs
-        self._earliest_deadline: float | None = math.inf
+        self._deadlines: list[tuple[float, int]] = []  # a heap, with the numbers of the items
+        self._gone: set[int] = set()  # of these, the items that do not wait any more
         self.rows = 0
-        self.held_bytes = 0
         self.first_came = math.inf
 
     def __bool__(self) -> bool:
@@ -82,13 +83,13 @@ class CompatibleQueue(Generic[T]):
 
     @property
     def earliest_deadline(self) -> float:
-        if self._earliest_deadline is None:  # whose it was has gone
-            deadlines = [entry.deadline for queue in self._queues.values() for entry in queue]
-            self._earliest_deadline = min(deadlines, default=math.inf)
-        return self._earliest_deadline
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][1] in self._gone:
+            self._gone.remove(heappop(deadlines)[1])
+        return deadlines[0][0] if deadlines else math.inf
 
     def add(self, item: T, number: int, now: float, deadline: float) -> None:
-        entry = _Entry(item, number, now, deadline, item.rows, item.size, item.held_bytes)
+        entry = _Entry(item, number, now, deadline, item.rows, item.size)
         queue = self._queues.get(entry.size)
         if queue is None:
             if not self._queues:
@@ -96,9 +97,7 @@ class CompatibleQueue(Generic[T]):
             queue = self._queues[entry.size] = deque()
         queue.append(entry)
         self.rows += entry.rows
-        self.held_bytes += entry.held_bytes
-        if self._earliest_deadline is not None:
-            self._earliest_deadline = min(self._earliest_deadline, deadline)
+        heappush(self._deadlines, (deadline, number))
         if entry.size:
             self._charged += entry.rows * self._rules.row_cost(entry.size)
 
@@ -108,8 +107,8 @@ class CompatibleQueue(Generic[T]):
         self._subtract(taken)
         return [entry.item for entry in taken]
 
-    def drop(self, unwanted: Callable[[T], bool]) -> int:
-        """Forget the items that are `unwanted`; returns how many."""
+    def drop(self, unwanted: Callable[[T], bool]) -> list[T]:
+        """Forget the items that are `unwanted`; returns them."""
         dropped: list[_Entry[T]] = []
         for size, queue in self._queues.items():
             kept: _Queue[T] = deque()
@@ -117,7 +116,7 @@ class CompatibleQueue(Generic[T]):
                 (dropped if unwanted(entry.item) else kept).append(entry)
             self._queues[size] = kept
         self._subtract(dropped)
-        return len(dropped)
+        return [entry.item for entry in dropped]
 
     def _take_oldest(self, bounds: Bounds) -> list[_Entry[T]]:
         ((size, queue),) = self._queues.items()
@@ -149,13 +148,15 @@ class CompatibleQueue(Generic[T]):
         self.first_came = min([queue[0].came for queue in self._queues.values()], default=math.inf)
         for entry in gone:
             self.rows -= entry.rows
-            self.held_bytes -= entry.held_bytes
             if entry.size:
                 self._charged -= entry.rows * self._rules.row_cost(entry.size)
-            if entry.deadline == self._earliest_deadline:
-                self._earliest_deadline = None
+            self._gone.add(entry.number)
         if not self._queues:
             self._charged = 0.0  # without what rounding has left
+        if len(self._gone) > len(self._deadlines) // 2 + MOST_GONE:  # behind one that still waits
+            self._deadlines = [each for each in self._deadlines if each[1] not in self._gone]
+            heapify(self._deadlines)
+            self._gone.clear()
 
 
 class _Side(Generic[T]):

@@ -94,11 +94,11 @@ class RecordDecoder:
             parsed = self._with_tokens(parsed, self._tokenizer)
         return [self._measure(each) if isinstance(each, _Parsed) else each for each in parsed]
 
-    def ended(self, job: LaneJob, now: datetime) -> PenstockError | None:
+    def ended(self, key: JobKey, expires_at: datetime, now: datetime) -> PenstockError | None:
         """Why the job must not cost anything any more, or None."""
-        if job.expires_at <= now:
+        if expires_at <= now:
             return DeadlineExceeded("the deadline passed before the job was done")
-        if JobKey(job.tenant, job.id) in self._canceled:
+        if key in self._canceled:
             return Canceled("the job was canceled")
         return None
 
@@ -109,7 +109,7 @@ class RecordDecoder:
         return _attempt(record, job, lambda: self._parse_job(record, job, now))
 
     def _parse_job(self, record: Record, job: LaneJob, now: datetime) -> _Parsed | Ended:
-        ended = self.ended(job, now)
+        ended = self.ended(JobKey(job.tenant, job.id), job.expires_at, now)
         if ended is not None:
             return Ended(record, job, ended)
         if (job.model, job.version) != (self._lane.model, self._lane.version):

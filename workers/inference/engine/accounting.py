@@ -16,6 +16,7 @@ class DeviceAccounting:
     def __init__(self, labels: Mapping[str, str], sizer: BatchSizeTuner) -> None:
         self._sizer = sizer
         version = {"model": labels["model"], "version": labels["version"]}
+        self._best_rows = 0
         self._batch_size = metrics.BATCH_SIZE.labels(**version)
         self._out_of_memory = metrics.OUT_OF_MEMORY.labels(**version)
         self._used = metrics.DEVICE_SECONDS.labels(**labels, outcome="used")
@@ -27,14 +28,16 @@ class DeviceAccounting:
         as well: for a model of microseconds that is most of it, and a reason for larger micro-batches."""
         around_s = max(0.0, turn_s - account.model_s) if len(account.runs) == 1 else 0.0
         for run in account.runs:
-            if account.failed_s:
+            if account.failed_s or account.in_pieces:
                 self._sizer.observe_part(run.cost, run.seconds)
             else:
                 self._sizer.observe(run.rows, run.cost, run.seconds + around_s)
         for run in account.too_large:
             self._sizer.out_of_memory(run.rows, run.cost)
             self._out_of_memory.inc()
-        self._batch_size.set(self._sizer.best_rows)
+        if self._sizer.best_rows != self._best_rows:
+            self._best_rows = self._sizer.best_rows
+            self._batch_size.set(self._best_rows)
 
     def ended(
         self, account: Account, jobs: Sequence[PendingJob], outcomes: Sequence[RunResult], ends: Sequence[RunResult]
@@ -49,7 +52,8 @@ class DeviceAccounting:
 
     def spared(self, rows: float) -> None:
         """So many rows will not run."""
-        self._saved.inc(rows * (self._sizer.row_s() or 0.0))
+        if rows:
+            self._saved.inc(rows * (self._sizer.row_s() or 0.0))
 
 
 def _rows_of_results(jobs: Sequence[PendingJob], outcomes: Sequence[RunResult]) -> int:

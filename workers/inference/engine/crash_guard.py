@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Final, TypeVar
 
 from runtime.logs import get_logger
@@ -16,7 +15,8 @@ log = get_logger(__name__)
 
 # A job that was started so often without ending is not started again.
 MOST_STARTS: Final = 3
-# Ends are told together. A worker that dies before has its last jobs counted once too often, which harms none of them.
+# Ends are told with the next starts; where there are none, together. A worker that dies before has its last jobs
+# counted once too often, which harms none of them.
 FORGET_WITHIN_S: Final = 0.1
 
 T = TypeVar("T")
@@ -29,31 +29,14 @@ class CrashGuard:
         self._starts = starts
         self._away = False
         self._ended: list[JobKey] = []
-        self._closing = asyncio.Event()
-        self._counting: set[asyncio.Task[set[int]]] = set()
-        self._forgetting: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._forgetting: set[asyncio.Task[None]] = set()
 
     async def count_starts(self, jobs: Sequence[PendingJob]) -> set[int]:
-        """Count a start of each job that had none; returns the indexes of the others.
-
-        A caller that is canceled will not start them: then those that were counted are forgotten again.
-        """
-        task = asyncio.create_task(self._count([job.key for job in jobs]))
-        self._counting.add(task)
-        task.add_done_callback(self._counting.discard)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            task.add_done_callback(partial(self._take_back, jobs))
-            raise
-
-    async def _count(self, keys: Sequence[JobKey]) -> set[int]:
-        earlier = await self._counted(self._starts.count(keys), len(keys)) or ()
-        return {index for index, starts in enumerate(earlier) if starts}
-
-    def _take_back(self, jobs: Sequence[PendingJob], counting: "asyncio.Task[set[int]]") -> None:
-        if not counting.cancelled() and counting.exception() is None:
-            self.forget([job for index, job in enumerate(jobs) if index not in counting.result()])
+        """Count a start of each job that had none; returns the indexes of the others."""
+        ended, self._ended = self._ended, []
+        earlier = await self._counted(self._starts.count([job.key for job in jobs], ended), len(jobs))
+        return {index for index, starts in enumerate(earlier) if starts} if earlier and any(earlier) else set()
 
     async def earlier_alone(self, job: PendingJob) -> int:
         """Count a start of a job that is started alone; returns how many it had before."""
@@ -75,27 +58,32 @@ class CrashGuard:
 
     def forget(self, jobs: Sequence[PendingJob]) -> None:
         """The jobs have ended, or will not be started here."""
+        if not jobs:
+            return
         self._ended.extend([job.key for job in jobs])
-        if self._ended and self._forgetting is None:
-            self._forgetting = asyncio.create_task(self._forget_together())
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FORGET_WITHIN_S, self._time_is_up)
 
-    async def _forget_together(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(FORGET_WITHIN_S):
-                await self._closing.wait()
-        ended, self._ended, self._forgetting = self._ended, [], None
-        with suppress(StoreUnavailable):  # then they are forgotten by themselves, some time later
-            await self._starts.forget(ended)
+    def _time_is_up(self) -> None:
+        self._timer = None
+        ended, self._ended = self._ended, []
+        if ended:
+            task = asyncio.create_task(self._forget(ended))
+            self._forgetting.add(task)
+            task.add_done_callback(self._forgetting.discard)
 
     async def forget_now(self, jobs: Sequence[PendingJob]) -> None:
         """Return when they are forgotten."""
-        with suppress(StoreUnavailable):
-            await self._starts.forget([job.key for job in jobs])
+        await self._forget([job.key for job in jobs])
+
+    async def _forget(self, keys: Sequence[JobKey]) -> None:
+        with suppress(StoreUnavailable):  # then they are forgotten by themselves, some time later
+            await self._starts.forget(keys)
 
     async def close(self) -> None:
         """Return when what is to be forgotten is."""
-        self._closing.set()
-        if self._counting:
-            await asyncio.wait(self._counting)
-        if self._forgetting is not None:
-            await self._forgetting
+        if self._timer is not None:
+            self._timer.cancel()
+            self._time_is_up()
+        if self._forgetting:
+            await asyncio.wait(self._forgetting)

@@ -2,11 +2,12 @@
 
 One run of the model is made at a time, and at most one more micro-batch is formed and prepared behind it, which live
 ones may overtake if it is bulk: what is formed can no longer be chosen. Completing overlaps with the next run, within
-bounds. A micro-batch of several runs (a large job, a failed one in halves) is paused between them, and is then one of
+bounds. A micro-batch of several runs (a large job, a failed one in pieces) is paused between them, and is then one of
 those to be chosen among.
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -19,7 +20,6 @@ from schemas.jobs import end_of
 from schemas.topics import LaneClass
 from stores.protocols import JobKey, Signals, Starts
 from workers.consuming.protocols import Consumer, Record
-from workers.inference.backends.watchdog import RUNNING_JOBS
 from workers.inference.batching.pending_job import PendingJob
 from workers.inference.engine.completion import complete, complete_dead
 from workers.inference.engine.crash_guard import MOST_STARTS, CrashGuard
@@ -43,7 +43,11 @@ Chosen = ServedLane | MicroBatch
 
 
 class Engine:
-    """Runs the micro-batches of all lanes on one device, one run at a time."""
+    """Runs the micro-batches of all lanes on one device, one run at a time.
+
+    Each micro-batch is one task, from form to complete, which waits for its turns. `_give_turns` says whose turn it is:
+    whenever something waits, is prepared, is due, or has left the device.
+    """
 
     def __init__(
         self,
@@ -62,18 +66,20 @@ class Engine:
         self._clock = clock
         self._announce_after_s = announce_after_s
         self._scheduler: Scheduler[Chosen] = Scheduler()
-        self._woken = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._unbegun: set[MicroBatch] = set()
-        self._begun: dict[asyncio.Task[None], MicroBatch] = {}
+        self._busy = False
+        # Who has the next run; before a bulk one that has to wait, a live one that overtakes it.
+        self._next: list[MicroBatch] = []
         self._paused: list[MicroBatch] = []
-        self._stopping = False
+        self._open: dict[asyncio.Task[None], MicroBatch] = {}
+        self._look_again: asyncio.TimerHandle | None = None
+        self._announcer: asyncio.TimerHandle | None = None
         self._announcing: set[asyncio.Task[None]] = set()
+        self._failed: asyncio.Future[None] | None = None  # while it runs
         self._failure: BaseException | None = None
 
     def wake(self) -> None:
-        self._woken.set()
+        """There may be something to form."""
+        self._give_turns()
 
     async def run(self) -> None:
         """Run micro-batches until canceled; those that have begun go on, and their lanes' `drain` waits for them.
@@ -81,126 +87,151 @@ class Engine:
         Raises what a micro-batch met that no model, client or broker can cause, and `DeviceFailed`: the process must
         end, and its records come again.
         """
+        self._failed = asyncio.get_running_loop().create_future()
         try:
-            while True:
-                batch = await self._in_hand(await self._choose())
-                await self._turn_of(batch)
-                self._go_on(batch)
+            self._give_turns()
+            await self._failed
         finally:
             self._stop()
 
     async def abandon(self) -> None:
         """Forget what still runs or is being published: its records stay open, and come again elsewhere."""
-        left = [*self._begun, *self._announcing]
-        for task in left:
+        self._stop()
+        for task in [*(task for task, batch in self._open.items() if batch.begun), *self._announcing]:
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        await asyncio.gather(*self._open, *self._announcing, return_exceptions=True)
         await self._guard.close()
 
     def _stop(self) -> None:
         """What has not begun never does; what is paused goes on, unless the device has failed."""
-        self._stopping = True
-        for batch in self._unbegun:
-            self._guard.forget(batch.counted)
-        for task, batch in self._begun.items():
-            if batch.state is BatchState.PAUSED:
-                if self._failure is not None:
-                    task.cancel()
-                elif batch.turn is not None and not batch.turn.done():
-                    batch.turn.set_result(None)
-
-    async def _choose(self) -> Chosen:
-        """Who has the next run; while the device is busy, whose micro-batch is worth forming ahead."""
-        loop = asyncio.get_running_loop()
-        while True:
-            self._raise_failure()
-            candidates = self._candidates()
-            busy = not self._idle.is_set()
-            now = time.monotonic()
-            chosen = self._scheduler.choose(candidates, now, busy=busy)
-            if chosen is not None:
-                return chosen
-            self._woken.clear()
-            due_at = None if busy else self._scheduler.next_due(candidates)
-            timer = loop.call_later(due_at - now, self._woken.set) if due_at is not None else None
-            await self._woken.wait()
+        self._failed = None
+        for timer in (self._look_again, self._announcer):
             if timer is not None:
                 timer.cancel()
+        for task, batch in self._open.items():
+            if batch.state is BatchState.PAUSED and self._failure is not None:
+                task.cancel()
+            else:
+                batch.go()
+
+    @property
+    def _stopping(self) -> bool:
+        return self._failed is None
+
+    def _give_turns(self) -> None:
+        """Form what is worth it, and let who is next have the device as soon as that is idle, and the next prepared."""
+        try:
+            self._form_and_go_on()
+        except Exception as error:
+            self._fail(error)
+
+    def _form_and_go_on(self) -> None:
+        while not self._stopping and self._failure is None:
+            if not self._next and (chosen := self._choose()) is not None:
+                self._next.append(self._in_hand(chosen))
+            if not self._next or self._busy:
+                return
+            batch = self._next[-1]
+            if batch.cls is LaneClass.BULK and (live := self._overtaking()) is not None:
+                self._next.append(self._in_hand(live))
+            elif batch.state is BatchState.FORMED:
+                return
+            else:
+                self._go_on(self._next.pop())
+
+    def _choose(self) -> Chosen | None:
+        """Who has the next run; while the device is busy, whose micro-batch is worth forming ahead."""
+        candidates, now = self._candidates(), time.monotonic()
+        chosen = self._scheduler.choose(candidates, now, busy=self._busy)
+        if chosen is None and not self._busy:
+            self._look_at(self._scheduler.next_due(candidates), now)
+        return chosen
+
+    def _look_at(self, due_at: float | None, now: float) -> None:
+        if self._look_again is not None:
+            self._look_again.cancel()
+            self._look_again = None
+        if due_at is not None:
+            self._look_again = asyncio.get_running_loop().call_later(due_at - now, self._give_turns)
 
     def _candidates(self) -> list[Candidate[Chosen]]:
         """What is paused, and what may be formed: nothing of a lane that has something paused, or it would pile up."""
         candidates: list[Candidate[Chosen]] = [
             Candidate(batch, batch.cls, batch.paused_at, full=True) for batch in self._paused
         ]
-        if len(self._unbegun) + len(self._begun) - len(self._paused) >= MOST_OPEN:
+        if len(self._open) - len(self._paused) >= MOST_OPEN:
             return candidates
         pausing = {batch.lane for batch in self._paused}
         candidates.extend(
-            Candidate(lane, lane.lane.cls, *due)
-            for lane in self._lanes
-            if lane not in pausing and (due := lane.due()) is not None
+            [
+                Candidate(lane, lane.lane.cls, *due)
+                for lane in self._lanes
+                if lane not in pausing and (due := lane.due()) is not None
+            ]
         )
         return candidates
-
-    async def _in_hand(self, chosen: Chosen) -> MicroBatch:
-        if isinstance(chosen, MicroBatch):
-            self._paused.remove(chosen)
-            return chosen
-        batch = MicroBatch.form(chosen, self._lanes[chosen])
-        self._unbegun.add(batch)
-        await prepare(batch, self._guard)
-        return batch
-
-    async def _turn_of(self, batch: MicroBatch) -> None:
-        """Return when the device is idle, and nothing goes before this one."""
-        await self._idle.wait()
-        while batch.cls is LaneClass.BULK and (live := self._overtaking()) is not None:
-            self._go_on(await self._in_hand(live))
-            await self._idle.wait()
 
     def _overtaking(self) -> Chosen | None:
         return self._scheduler.overtake(self._candidates(), time.monotonic())
 
+    def _in_hand(self, chosen: Chosen) -> MicroBatch:
+        if isinstance(chosen, MicroBatch):
+            self._paused.remove(chosen)
+            return chosen
+        batch = MicroBatch.form(chosen, self._lanes[chosen])
+        task = asyncio.create_task(self._see_through(batch))
+        self._open[task] = batch
+        task.add_done_callback(self._seen_through)
+        return batch
+
     def _go_on(self, batch: MicroBatch) -> None:
         """Begin the micro-batch, or let it make its next run."""
-        self._raise_failure()
-        if batch.turn is not None:
-            self._idle.clear()
-            if not batch.turn.done():
-                batch.turn.set_result(None)
-            return
-        self._unbegun.discard(batch)
-        batch.begin(self._clock())
-        self._guard.forget(batch.uncounted())
+        if not batch.begun:
+            batch.begin(self._clock())
+            self._guard.forget(batch.uncounted())
         if batch.jobs:
-            self._idle.clear()
-        task = asyncio.create_task(self._see_through(batch))
-        self._begun[task] = batch
-        task.add_done_callback(self._seen_through)
+            self._busy = True
+            if not batch.alone:
+                self._run(batch)
+        batch.go()
+
+    def _run(self, batch: MicroBatch) -> "asyncio.Future[bool]":
+        """Make its next run: at once, and not when its task comes to it, which others may hold up."""
+        batch.state = BatchState.RUNNING
+        batch.submitted_at = time.perf_counter()
+        batch.running = self._thread.submit(batch.step)
+        return batch.running
 
     def _seen_through(self, task: "asyncio.Task[None]") -> None:
-        batch = self._begun.pop(task)
+        batch = self._open.pop(task)
         batch.state = BatchState.OVER
         batch.lane.release([*batch.jobs, *(job for job, _ in batch.dead)])
         if not task.cancelled() and (failure := task.exception()) is not None:
-            self._failure = failure
-        self._woken.set()
+            self._fail(failure)
+        self._give_turns()
+
+    def _fail(self, failure: BaseException) -> None:
+        """Nothing begins or goes on once the device, or something of ours, has failed."""
+        self._failure = failure
+        if self._failed is not None and not self._failed.done():
+            self._failed.set_exception(failure)
 
     async def _see_through(self, batch: MicroBatch) -> None:
-        if not batch.jobs:
-            return await complete_dead(batch)
-        late = asyncio.get_running_loop().call_later(self._announce_after_s, self._announce_running, batch)
-        try:
-            if batch.alone:
-                return await self._see_through_alone(batch)
+        await prepare(batch, self._guard)
+        if not self._stopping:
+            self._give_turns()
+            await batch.turn
+        if not batch.begun:
+            self._guard.forget(batch.counted)
+        elif not batch.jobs:
+            await complete_dead(batch)
+        elif batch.alone:
+            await self._see_through_alone(batch)
+        else:
             running = self._execute(batch)
-            dying = complete_dead(batch) if batch.dead else None
-            await (asyncio.gather(running, dying) if dying is not None else running)
-        finally:
-            late.cancel()
-        await complete(batch, self._clock())
-        self._guard.forget(batch.counted)
-        return None
+            await (asyncio.gather(running, complete_dead(batch)) if batch.dead else running)
+            await complete(batch, self._clock())
+            self._guard.forget(batch.counted)
 
     async def _see_through_alone(self, batch: MicroBatch) -> None:
         """Run a job that was started before and never ended, unless that was too often.
@@ -221,7 +252,10 @@ class Engine:
 
     async def _execute(self, batch: MicroBatch) -> None:
         """Make all runs of the micro-batch; between two of them others may have the device."""
-        RUNNING_JOBS.set([job.id for job in batch.jobs])
+        loop = asyncio.get_running_loop()
+        batch.announce_at = loop.time() + self._announce_after_s
+        if self._announcer is None:
+            self._announcer = loop.call_at(batch.announce_at, self._announce_running)
         while not await self._step(batch):
             if not batch.alone:
                 await self._pause(batch)
@@ -229,18 +263,19 @@ class Engine:
         batch.lane.device_time.ran(batch.execution.account, batch.turn_s)
 
     async def _step(self, batch: MicroBatch) -> bool:
-        self._raise_failure()
-        batch.state = BatchState.RUNNING
-        began_s = time.perf_counter()
+        if batch.running is None and self._failure is not None:
+            raise self._failure
+        done = True
         try:
-            done = await self._thread.submit(batch.execution.step)
+            done = await (batch.running or self._run(batch))
         except Exception as error:
             self._failure = error  # before the device is idle: nothing else may begin on it
             raise
         finally:
-            if not batch.alone:
+            batch.running = None
+            batch.turn_s += time.perf_counter() - batch.submitted_at
+            if done and not batch.alone:
                 self._set_idle()
-        batch.turn_s += time.perf_counter() - began_s
         return done
 
     async def _pause(self, batch: MicroBatch) -> None:
@@ -251,17 +286,12 @@ class Engine:
         batch.paused_at = time.monotonic()
         batch.turn = asyncio.get_running_loop().create_future()
         self._paused.append(batch)
-        self._woken.set()
+        self._set_idle()
         await batch.turn
 
     def _set_idle(self) -> None:
-        self._idle.set()
-        self._woken.set()
-
-    def _raise_failure(self) -> None:
-        """Nothing begins or goes on once the device, or something of ours, has failed."""
-        if self._failure is not None:
-            raise self._failure
+        self._busy = False
+        self._give_turns()
 
     def _given_up(self, job: PendingJob) -> tuple[Record, Outcome]:
         log.error("a job is given up: none of its starts ever ended", job=job.id, starts=MOST_STARTS)
@@ -270,10 +300,18 @@ class Engine:
         end = end_of(job.job, error, self._clock(), rows=job.rows)
         return job.record, DeadLettered(end, error, MOST_STARTS)
 
-    def _announce_running(self, batch: MicroBatch) -> None:
-        task = asyncio.create_task(self._try_announcing([job.key for job in batch.jobs], batch.started_at))
-        self._announcing.add(task)
-        task.add_done_callback(self._announcing.discard)
+    def _announce_running(self) -> None:
+        """Show the jobs as running that have been in the model for long enough; look again while there are others."""
+        loop = asyncio.get_running_loop()
+        running = [batch for batch in self._open.values() if batch.state in (BatchState.RUNNING, BatchState.PAUSED)]
+        for batch in running:
+            if batch.announce_at <= loop.time():
+                batch.announce_at = math.inf
+                task = asyncio.create_task(self._try_announcing([job.key for job in batch.jobs], batch.started_at))
+                self._announcing.add(task)
+                task.add_done_callback(self._announcing.discard)
+        next_at = min([batch.announce_at for batch in running], default=math.inf)
+        self._announcer = loop.call_at(next_at, self._announce_running) if next_at < math.inf else None
 
     async def _try_announcing(self, keys: Sequence[JobKey], started_at: datetime) -> None:
         try:

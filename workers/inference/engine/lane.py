@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
@@ -43,7 +42,8 @@ class ServedLane:
     What has not begun to run when its partition is lost is forgotten: it comes again, here or elsewhere. What runs and
     comes again is not run a second time.
 
-    `sizer` is the version's, and learns from what runs. `run_limit_s` is how long one run may take.
+    `sizer` is the version's, and learns from what runs. `run_limit_s` is how long one run may take. `guarded`: its jobs
+    run in this process and may end it, so that their starts are counted.
     """
 
     def __init__(
@@ -61,10 +61,13 @@ class ServedLane:
         memory: MemoryBudget,
         retry_delays_s: Sequence[float] = (),
         run_limit_s: float | None = None,
+        guarded: bool = True,
     ) -> None:
         self.lane = lane
         self.runner = runner
         self.retry_delays_s = retry_delays_s
+        self.run_limit_s = run_limit_s
+        self.guarded = guarded
         self.drain_limit_s = DRAIN_LIMIT_S + (run_limit_s or 0.0)
         self.metrics = LaneMetrics(lane)
         self.device_time = DeviceAccounting(self.metrics.labels, sizer)
@@ -76,6 +79,7 @@ class ServedLane:
         self._clock = clock
         self._suspects: deque[PendingJob] = deque()
         self._taken: set[PendingJob] = set()  # into micro-batches that are not completed
+        self._held_bytes = 0  # by all that waits or is taken
         self._redeliveries = Redeliveries()
         self._afresh: list[Record] = []
         self._under_way: set[asyncio.Task[Any]] = set()
@@ -118,7 +122,8 @@ class ServedLane:
             arrived, now = time.monotonic(), self._clock()
             for job in jobs:
                 self._batcher.add(job, arrived, arrived + (job.job.expires_at - now).total_seconds())
-            self._count_waiting()
+                self._held_bytes += job.held_bytes
+            self._show()
             self._wake()
         if len(jobs) == len(read):
             return [], []
@@ -155,7 +160,7 @@ class ServedLane:
 
     def over(self, job: PendingJob, now: datetime) -> PenstockError | None:
         """Why the job must not cost anything any more, or None."""
-        return self._decoder.ended(job.job, now)
+        return self._decoder.ended(job.key, job.job.expires_at, now)
 
     def due(self) -> tuple[float, bool] | None:
         """When the next micro-batch is to be formed (seconds), and whether it is full; None where nothing waits."""
@@ -171,7 +176,7 @@ class ServedLane:
         for job in jobs:
             job.state = JobState.FORMED
         self._taken.update(jobs)
-        self._count_waiting()
+        self._show()
         self._changed.set()
         return jobs, alone
 
@@ -191,10 +196,7 @@ class ServedLane:
 
     def release(self, jobs: Sequence[PendingJob]) -> None:
         """The jobs' ends are published, or will never be by us."""
-        for job in jobs:
-            job.state = JobState.OVER
-        self._taken.difference_update(jobs)
-        self._count_waiting()
+        self._let_go([job for job in jobs if job in self._taken])
         self._afresh += self._redeliveries.over([job.record for job in jobs])
         self._changed.set()
 
@@ -217,22 +219,26 @@ class ServedLane:
         def lost(job: PendingJob) -> bool:
             return gone(job.record)
 
-        if self._batcher.drop(lost):
+        if waiting := self._batcher.drop(lost):
             self._changed.set()
         formed = [job for job in self._taken if job.state is JobState.FORMED and lost(job)]
-        for job in formed:
-            job.state = JobState.OVER
-        self._taken.difference_update(formed)
+        suspects = [job for job in self._suspects if lost(job)]
         self._suspects = deque(job for job in self._suspects if not lost(job))
+        self._let_go([*waiting, *formed, *suspects])
         self._afresh = [record for record in self._afresh if not gone(record)]
         self._redeliveries.lose(partitions)
-        self._count_waiting()
 
-    def _count_waiting(self) -> None:
-        """Count anew what waits and what is held: always from what there is, so that nothing is forgotten."""
+    def _let_go(self, jobs: Sequence[PendingJob]) -> None:
+        """The jobs are held no longer."""
+        for job in jobs:
+            job.state = JobState.OVER
+            self._held_bytes -= job.held_bytes
+        self._taken.difference_update(jobs)
+        self._show()
+
+    def _show(self) -> None:
         self.metrics.queued_rows.set(self._batcher.rows)
-        taken = sum([job.held_bytes for job in self._taken]) + sum([job.held_bytes for job in self._suspects])
-        self._brake.holds(self._batcher.held_bytes + taken)
+        self._brake.holds(self._held_bytes)
 
     async def _change(self) -> None:
         self._changed.clear()
@@ -240,6 +246,8 @@ class ServedLane:
 
     async def _change_or(self, after_s: float) -> None:
         """Return when something has changed here, or after so long: it may have elsewhere."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(after_s):
-                await self._change()
+        timer = asyncio.get_running_loop().call_later(after_s, self._changed.set)
+        try:
+            await self._change()
+        finally:
+            timer.cancel()

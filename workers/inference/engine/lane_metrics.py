@@ -1,12 +1,15 @@
 """What is counted of one lane, with its labels bound once."""
 
+from collections import Counter as Tally
 from collections.abc import Sequence
+
+from prometheus_client import Counter
 
 from schemas.topics import Lane
 from workers.inference import metrics
 from workers.inference.batching.pending_job import PendingJob
 from workers.inference.execution.account import Account
-from workers.inference.results.outcomes import Outcome
+from workers.inference.results.outcomes import DeadLettered, Outcome, RetryLater
 
 
 class LaneMetrics:
@@ -20,6 +23,7 @@ class LaneMetrics:
         self._batch_rows = metrics.BATCH_ROWS.labels(**labels)
         self._wait_seconds = metrics.WAIT_SECONDS.labels(**labels)
         self._dead_letters = metrics.DEAD_LETTERS.labels(**labels)
+        self._jobs: dict[str, Counter] = {}
 
     def ran(self, jobs: Sequence[PendingJob], account: Account, started_s: float) -> None:
         """The jobs ran together, which began at `started_s` (seconds since 1970)."""
@@ -32,7 +36,20 @@ class LaneMetrics:
         self._wait_seconds.observe(max(0.0, started_s - jobs[0].record.timestamp_ms / 1000))
 
     def ended(self, outcomes: Sequence[Outcome]) -> None:
-        metrics.count(self.labels, outcomes)
+        """What became of jobs."""
+        ends = []
+        for each in outcomes:
+            if isinstance(each, RetryLater):
+                metrics.RETRIES.labels(**self.labels, tier=each.tier, reason=each.error.code).inc()
+            elif isinstance(each, DeadLettered):
+                self._dead_letters.inc()
+                ends.append(each.terminal)
+            else:
+                ends.append(each)
+        for outcome, jobs in Tally([end.error.code if end.error else "succeeded" for end in ends]).items():
+            if outcome not in self._jobs:
+                self._jobs[outcome] = metrics.JOBS.labels(**self.labels, outcome=outcome)
+            self._jobs[outcome].inc(jobs)
 
     def buried(self, records: int) -> None:
         self._dead_letters.inc(records)

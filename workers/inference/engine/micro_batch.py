@@ -1,6 +1,7 @@
 """What travels through the engine: form -> prepare -> execute -> complete."""
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -10,6 +11,7 @@ from schemas.errors import PenstockError
 from schemas.tensors import Array
 from schemas.topics import LaneClass
 from workers.consuming.protocols import Consumer
+from workers.inference.backends.watchdog import RUNNING_JOBS
 from workers.inference.batching.pending_job import JobState, PendingJob
 from workers.inference.engine.lane import ServedLane
 from workers.inference.execution.execution import Execution
@@ -33,33 +35,46 @@ class MicroBatch:
     """Jobs of one lane that run together. One `alone` is a single job that may have ended a process before.
 
     `counted` are the jobs whose start is counted and not forgotten yet, `stacked` the rows of all `jobs` where they
-    have been stacked ahead, `dead` the jobs that were over before they ran. `turn_s` is for how long it has kept the
-    device from others so far; `turn` is what it waits for while it is paused.
+    have been stacked ahead, `dead` the jobs that were over before they ran. `turn` is done when it may make its next
+    run, which is then `running`. `turn_s` is for how long it has kept the device from others so far, `announce_at` when
+    its jobs are shown as running.
     """
 
     lane: ServedLane
     consumer: Consumer
     jobs: list[PendingJob]
+    turn: "asyncio.Future[None]"
     alone: bool = False
     state: BatchState = BatchState.FORMED
     counted: list[PendingJob] = field(default_factory=list)
     stacked: dict[str, Array] | None = None
     dead: list[tuple[PendingJob, PenstockError]] = field(default_factory=list)
     started_at: datetime = NOT_YET
+    running: "asyncio.Future[bool] | None" = None
+    submitted_at: float = 0.0
     turn_s: float = 0.0
     paused_at: float = 0.0
-    turn: "asyncio.Future[None] | None" = None
+    announce_at: float = math.inf
     _execution: Execution | None = None
 
     @classmethod
     def form(cls, lane: ServedLane, consumer: Consumer) -> "MicroBatch":
         """The lane's next micro-batch; its records are the `consumer`'s."""
         jobs, alone = lane.form()
-        return cls(lane, consumer, jobs, alone)
+        return cls(lane, consumer, jobs, asyncio.get_running_loop().create_future(), alone)
 
     @property
     def cls(self) -> LaneClass:
         return self.lane.lane.cls
+
+    @property
+    def begun(self) -> bool:
+        return self.state not in (BatchState.FORMED, BatchState.PREPARED)
+
+    def go(self) -> None:
+        """It may make its next run, or end without one."""
+        if not self.turn.done():
+            self.turn.set_result(None)
 
     @property
     def execution(self) -> Execution:
@@ -68,13 +83,13 @@ class MicroBatch:
 
     def begin(self, now: datetime) -> None:
         """Run, from now on, the jobs that are still ours and not over by now."""
+        self.state = BatchState.RUNNING
         formed = len(self.jobs)
         ours = [job for job in self.jobs if job.state is JobState.FORMED]
         self.dead = [(job, error) for job in ours if (error := self.lane.over(job, now)) is not None]
         dead = {id(job) for job, _ in self.dead}
         self.jobs = [job for job in ours if id(job) not in dead] if dead else ours
         self.started_at = now
-        self.state = BatchState.RUNNING
         self.lane.begin(ours)
         if self.jobs:
             stacked = self.stacked if len(self.jobs) == formed else None
@@ -89,6 +104,12 @@ class MicroBatch:
         left_out = [job for job in self.counted if id(job) not in running]
         self.counted = [job for job in self.counted if id(job) in running]
         return left_out
+
+    def step(self) -> bool:
+        """Make the next run, in the inference thread; returns whether that was the last one."""
+        if self.lane.run_limit_s is not None:
+            RUNNING_JOBS.set([job.id for job in self.jobs])
+        return self.execution.step()
 
     def look_again(self, now: datetime) -> None:
         """Between two runs: take out the jobs that are over by now."""

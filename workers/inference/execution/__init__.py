@@ -1,1 +1,1 @@
-"""The runs of a micro-batch: slices, halves, and what a failure is about."""
+"""The runs of a micro-batch: slices, pieces, and what a failure is about."""

@@ -17,7 +17,8 @@ class Account:
     """What a micro-batch took. Of the cost of the `runs` that went well, `real_cost` was no padding.
 
     `too_large` are runs that the device had no room for, and not because of one job that has no room even alone.
-    `failed_s` are the seconds within the model that came to nothing, `collate_s` those of stacking.
+    `failed_s` are the seconds within the model that came to nothing, `collate_s` those of stacking. `in_pieces`: not
+    all of its jobs ran together.
     """
 
     runs: list[Run] = field(default_factory=list)
@@ -25,6 +26,7 @@ class Account:
     too_large: list[Run] = field(default_factory=list)
     failed_s: float = 0.0
     collate_s: float = 0.0
+    in_pieces: bool = False
 
     @property
     def padding_cost(self) -> float:

@@ -1,8 +1,10 @@
 """Finding the culprits of a failed run. Pure.
 
-A run that fails is halved. Where the first half passes, the second must hold a culprit, so it is not run whole again
-but halved in its turn: k culprits among n items cost O(k log n) runs, one culprit about 1.5 log2 n of them. Where there
-was no room for all of them nobody is a culprit, so each half is run whole.
+Items are run in pieces, from the first to the last. A piece that passes is done with. Of one that fails a smaller one
+is run next, until an item fails alone; what was behind it in the failed piece is then as unknown as the others, and
+runs with them. Where the first part of a failed piece passes, the rest must hold a culprit, so it is not run whole
+again. How large pieces are, `PieceSizes` says; k culprits among n items never cost more than n + k (1 + log2 n) runs.
+Where there was no room for a piece nobody is a culprit, so each half of it is run whole.
 
 It is a generator: it pauses wherever `attempt` does, so that others may run between two runs.
 """
@@ -10,7 +12,8 @@ It is a generator: it pauses wherever `attempt` does, so that others may run bet
 from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
-from workers.inference.execution.failures import Failure
+from workers.inference.execution.failures import Failure, Scope
+from workers.inference.execution.piece_sizes import PieceSizes
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -22,28 +25,34 @@ Steps = Generator[None, None, T]
 Attempt = Callable[[Sequence[T]], Steps[Sequence[R] | Failure]]
 
 
-def isolate(items: Sequence[T], attempt: "Attempt[T, R]") -> "Steps[list[R | Failure]]":
+def isolate(items: Sequence[T], attempt: "Attempt[T, R]", sizes: PieceSizes) -> "Steps[list[R | Failure]]":
     """What becomes of each item, in order: what a run gave for it, or the failure when it ran alone.
 
     No item fails because of what others did: where a run failed for a reason that no single item carries, every item
-    ends up with a run of its own or with others, and passes. Only a failure of which no part may pass is everybody's.
+    ends up with a run of its own or with others, and passes. Only a failure of which no part may pass is everybody's
+    who has no end yet, where several ran: each would wait for it anew.
     """
-    answer = yield from attempt(items)
-    if not isinstance(answer, Failure):
-        return list(answer)
-    return (yield from _in_parts(items, answer, attempt))
-
-
-def _in_parts(items: Sequence[T], failure: Failure, attempt: "Attempt[T, R]") -> "Steps[list[R | Failure]]":
-    """`items` are known to fail together."""
-    if len(items) == 1 or not failure.may_pass_in_parts:
-        return [failure] * len(items)
-    middle = len(items) // 2
-    first, second = items[:middle], items[middle:]
-    if failure.no_room:
-        return [*(yield from isolate(first, attempt)), *(yield from isolate(second, attempt))]
-    answer = yield from attempt(first)
-    if not isinstance(answer, Failure):
-        rest = _in_parts(second, failure, attempt) if len(second) > 1 else isolate(second, attempt)
-        return [*answer, *(yield from rest)]
-    return [*(yield from _in_parts(first, answer, attempt)), *(yield from isolate(second, attempt))]
+    ends: list[R | Failure] = []
+    failing = 0  # so many of the next are known to fail together
+    room_ends = [len(items)]  # what runs together ends before the last of these
+    while (start := len(ends)) < len(items):
+        while room_ends[-1] == start:
+            room_ends.pop()
+        size = min(sizes.next(len(items) - start, failing), room_ends[-1] - start)
+        answer = yield from attempt(items[start : start + size])
+        if not isinstance(answer, Failure):
+            ends += answer
+            sizes.good += size
+            failing = max(0, failing - size)
+        elif size > 1 and answer.may_pass_in_parts:
+            if answer.no_room:
+                room_ends.append(start + size // 2)
+            else:
+                failing = size
+        elif size == 1 or answer.scope is Scope.ROW:
+            ends += [answer] * size
+            sizes.bad += answer.scope is Scope.ROW and not answer.no_room
+            failing = 0
+        else:
+            ends += [answer] * (len(items) - start)
+    return ends

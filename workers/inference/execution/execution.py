@@ -1,8 +1,8 @@
 """Running a micro-batch so that a bad row hurts only itself. Blocking; steps are made in the inference thread.
 
-A micro-batch usually takes one run of the model. It takes several where it fails and is halved, see `bisection`, and
-where a job has more rows than may run at once. Between two runs it pauses: the device may be given to others, and jobs
-that are over by then cost nothing more.
+A micro-batch usually takes one run of the model. It takes several where it fails and is divided, see `bisection`, where
+the model names its bad rows and the others run again, and where a job has more rows than may run at once. Between two
+runs it pauses: the device may be given to others, and jobs that are over by then cost nothing more.
 """
 
 import time
@@ -10,26 +10,35 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-import numpy as np
-
 from runtime.logs import get_logger
-from schemas.errors import JobError, OutOfMemory, OutputInvalid, PenstockError, TransientFailure
+from schemas.errors import (
+    Canceled,
+    DeadlineExceeded,
+    JobError,
+    OutOfMemory,
+    OutputInvalid,
+    PenstockError,
+    TransientFailure,
+)
 from schemas.tensors import Array
 from workers.inference.backends.runtime_errors import causes
 from workers.inference.batching.padding import pad_rows, round_up
 from workers.inference.batching.pending_job import PendingJob, RunResult
 from workers.inference.execution.account import Account, Run
+from workers.inference.execution.bad_rows import BadRows
 from workers.inference.execution.bisection import Steps, isolate
 from workers.inference.execution.failures import Failure, Scope, failure_of
 from workers.inference.execution.finite import refuse_non_finite
+from workers.inference.execution.joining import joined
+from workers.inference.execution.naming import Namings, outputs_of
 from workers.inference.execution.runner import Runner
 
 log = get_logger(__name__)
 
-# What halving may cost in failed runs: so many of the longest, or so many seconds. To find one or two culprits costs
+# What dividing may cost in failed runs: so many of the longest, or so many seconds. To find one or two culprits costs
 # less. Jobs that are undecided by then are tried again later, in other company.
-HALVING_RUNS: Final = 16
-HALVING_S: Final = 10.0
+DIVIDING_RUNS: Final = 16
+DIVIDING_S: Final = 10.0
 
 T = TypeVar("T")
 
@@ -48,9 +57,10 @@ class Execution:
         self._stacked = stacked
         self._taken_out: dict[int, PenstockError] = {}
         self._begun = False
-        self._budget_s = HALVING_S
+        self._budget_s = DIVIDING_S
         self._no_room: list[tuple[Sequence[int], Run]] = []
         self._raised: BaseException | None = None
+        self._namings = Namings()
         self._steps = self._run()
 
     def step(self) -> bool:
@@ -70,7 +80,9 @@ class Execution:
         self._taken_out[index] = error
 
     def _run(self) -> Steps[list[RunResult]]:
-        ends = yield from isolate(range(len(self._jobs)), self._attempt)
+        sizes = self._runner.piece_sizes(self._jobs)
+        ends = yield from isolate(range(len(self._jobs)), self._attempt, sizes)
+        self._runner.bad_share.learn(sizes.bad, sizes.good)
         results: list[RunResult] = [end.error if isinstance(end, Failure) else end for end in ends]
         for index, error in self._taken_out.items():
             results[index] = error
@@ -81,17 +93,44 @@ class Execution:
         return results
 
     def _attempt(self, jobs: Sequence[int]) -> Steps[Sequence[RunResult] | Failure]:
+        if self._all_over(jobs):
+            return self._ends(jobs, {})
+        self.account.in_pieces |= len(jobs) < len(self._jobs)
         yield from self._turn()
         wanted = [index for index in jobs if index not in self._taken_out]
         if not wanted:
-            return [self._taken_out[index] for index in jobs]
+            return self._ends(jobs, {})
         if self.account.failed_s > self._budget_s:
-            return Failure(Scope.MOMENT, TransientFailure("the micro-batch failed, and halving it took too long"))
+            return Failure(Scope.MOMENT, TransientFailure("the micro-batch failed, and dividing it took too long"))
         answer = yield from self._run_together(wanted)
         if isinstance(answer, Failure):
             return answer
-        given = dict(zip(wanted, answer, strict=True))
-        return [self._taken_out[index] if index not in given else given[index] for index in jobs]
+        return self._ends(jobs, dict(zip(wanted, answer, strict=True)))
+
+    def _all_over(self, jobs: Sequence[int]) -> bool:
+        return self._taken_out.keys() >= set(jobs)
+
+    def _ends(self, jobs: Sequence[int], given: Mapping[int, RunResult]) -> list[RunResult]:
+        return [given[index] if index in given else self._taken_out[index] for index in jobs]
+
+    def _without_named(
+        self, jobs: Sequence[int], inputs: Mapping[str, Array], failure: Failure
+    ) -> Steps[Sequence[RunResult] | Failure]:
+        """The same jobs, those with rows that the model has named taken out. The others run again, unless their outputs
+        have come."""
+        named = failure.bad_rows
+        if named is None:
+            return failure
+        owners = [index for index in jobs for _ in range(self._jobs[index].rows)]
+        ends = self._namings.ends(owners, named)
+        if not ends:
+            return failure
+        self._taken_out.update(ends)
+        if named.outputs is None:
+            return (yield from self._attempt(jobs))
+        rest, outputs = [index for index in jobs if index not in ends], named.outputs
+        parts = self._try(lambda: self._parts(rest, inputs, outputs_of(rest, owners, named, outputs)), alone=False)
+        return parts if isinstance(parts, Failure) else self._ends(jobs, dict(zip(rest, parts, strict=True)))
 
     def _turn(self) -> Steps[None]:
         """Before each run but the first others may have the device."""
@@ -106,7 +145,7 @@ class Execution:
             return inputs
         outputs = yield from self._run_rows(jobs, inputs)
         if isinstance(outputs, Failure):
-            return outputs
+            return (yield from self._without_named(jobs, inputs, outputs))
         return self._try(lambda: self._parts(jobs, inputs, outputs), alone=alone)
 
     def _try(self, work: Callable[[], T], *, alone: bool) -> T | Failure:
@@ -123,7 +162,7 @@ class Execution:
         if failure.scope is Scope.DEVICE:
             raise raised
         _release_frames(raised)  # what was computed so far would take up the memory that the next run needs
-        self._raised = raised
+        self._raised = raised.first_error if isinstance(raised, BadRows) else raised
         return failure
 
     def _inputs(self, jobs: Sequence[int]) -> Mapping[str, Array]:
@@ -145,7 +184,7 @@ class Execution:
         while start < rows:
             if runs:
                 yield from self._turn()
-                if self._taken_out.keys() >= set(jobs):
+                if self._all_over(jobs):
                     return Failure(Scope.ROW, self._taken_out[jobs[0]])
             runs += 1
             end = min(start + at_once, rows)
@@ -157,9 +196,7 @@ class Execution:
                 at_once = (end - start) // 2
             else:
                 return part
-        if len(parts) == 1:
-            return parts[0]
-        return self._try(lambda: _joined(parts), alone=len(jobs) == 1)
+        return self._try(lambda: joined(parts), alone=len(jobs) == 1)
 
     def _at_once(self, rows: int, inputs: Mapping[str, Array]) -> int:
         room, rules = self._runner.room, self._runner.rules
@@ -181,8 +218,14 @@ class Execution:
         if not isinstance(outputs, Failure):
             self.account.runs.append(run)
             return outputs
+        if outputs.bad_rows is not None:
+            bad_rows = outputs.bad_rows.of_slice(start, rows, whole=whole)
+            outputs = outputs._replace(bad_rows=bad_rows)
+            if bad_rows.outputs is not None:
+                self.account.runs.append(run)
+                return outputs
         self.account.failed_s += run.seconds
-        self._budget_s = max(self._budget_s, HALVING_RUNS * run.seconds)
+        self._budget_s = max(self._budget_s, DIVIDING_RUNS * run.seconds)
         if outputs.too_large:
             self._no_room.append((jobs, run))
         return outputs
@@ -214,7 +257,7 @@ class Execution:
         failed = [
             self._jobs[index].id
             for index, result in enumerate(results)
-            if isinstance(result, JobError) and index not in self._taken_out
+            if isinstance(result, JobError) and not isinstance(result, Canceled | DeadlineExceeded)
         ]
         if not failed:
             return
@@ -227,22 +270,6 @@ class Execution:
             of=len(self._jobs),
             exc_info=self._raised,
         )
-
-
-def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    """The outputs of several runs as those of one. A size that the model chooses itself may differ between them."""
-    joined: dict[str, Array] = {}
-    for name, first in parts[0].items():
-        arrays = [part[name] for part in parts]
-        other = next((array for array in arrays if array.shape[1:] != first.shape[1:]), None)
-        if other is not None:
-            raise OutputInvalid(
-                f"output {name!r} has rows of shape {list(first.shape[1:])} and of shape {list(other.shape[1:])}: "
-                "send fewer rows in one request",
-                param=name,
-            )
-        joined[name] = np.concatenate(arrays)
-    return joined
 
 
 def _release_frames(error: BaseException) -> None:

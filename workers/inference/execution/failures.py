@@ -1,20 +1,21 @@
-"""What a failure of a run says, and about what. The one place that decides it; halving, retries, readiness and the size
-of micro-batches follow. Pure.
+"""What a failure of a run says, and about what. The one place that decides it; dividing, retries, readiness and the
+size of micro-batches follow. Pure.
 
 | scope | what failed | what follows |
 | --- | --- | --- |
 | row | a job that ran alone | it ends as failed |
-| micro_batch | jobs that ran together, for a reason that one of them may carry | they are halved |
+| micro_batch | jobs that ran together, for a reason that one of them may carry | they are divided |
 | model | the version in this process | its jobs are tried again later; it leaves service |
 | device | the device or its context in this process | nothing is decided: the process ends, its jobs come again |
 | process | the memory of the host | smaller parts may pass: they are halved, and no size is learned from it |
-| moment | something that passes by itself | its jobs are tried again later, and nothing is halved |
+| moment | something that passes by itself | its jobs are tried again later, and nothing is divided |
 """
 
 from enum import StrEnum
 from typing import Final, NamedTuple
 
 from schemas.errors import InvalidInput, JobError, ModelUnavailable, OutOfMemory, PenstockError, TransientFailure
+from workers.inference.execution.bad_rows import BadRows
 
 # Of a process that ends since its device failed.
 DEVICE_FAILED_STATUS: Final = 3
@@ -35,11 +36,13 @@ class DeviceFailed(Exception):
 
 
 class Failure(NamedTuple):
-    """`error` is what a client may be told. `too_large`: the device had no room for so much at once."""
+    """`error` is what a client may be told. `too_large`: the device had no room for so much at once. `bad_rows` are
+    those that the model has named, of several jobs."""
 
     scope: Scope
     error: PenstockError
     too_large: bool = False
+    bad_rows: BadRows | None = None
 
     @property
     def may_pass_in_parts(self) -> bool:
@@ -59,6 +62,9 @@ def failure_of(raised: BaseException, *, alone: bool) -> Failure:
     """
     shared = Scope.ROW if alone else Scope.MICRO_BATCH
     match raised:
+        case BadRows():
+            first = failure_of(raised.first_error, alone=alone)
+            failure = first if alone else Failure(shared, first.error, bad_rows=raised)
         case DeviceFailed():
             failure = Failure(Scope.DEVICE, TransientFailure("the device failed"))
         case ModelUnavailable():

@@ -7,6 +7,7 @@ from schemas.signature import Signature
 from schemas.tensors import Array
 from workers.inference.batching.compatibility import PLAIN, BatchCompatibility
 from workers.inference.batching.pending_job import PendingJob
+from workers.inference.execution.piece_sizes import BadShare, PieceSizes
 
 
 class Model(Protocol):
@@ -24,6 +25,9 @@ class Room(Protocol):
 
     @property
     def cost(self) -> float: ...
+
+    def padding_worth(self) -> float | None:
+        """The cost that takes as long as the fixed part of a run; None while that cannot be told."""
 
 
 class Runner:
@@ -46,7 +50,16 @@ class Runner:
         self.room = room
         self.rules = rules
         self.prepare = prepare
+        self.bad_share = BadShare()  # written where models run
 
     def stack(self, jobs: Sequence[PendingJob]) -> dict[str, Array]:
         """The jobs' rows, as the model takes them. In any thread."""
         return self.rules.padding.stack([job.request.inputs for job in jobs])
+
+    def piece_sizes(self, jobs: Sequence[PendingJob]) -> PieceSizes:
+        """For a micro-batch of the jobs: a job's price is that of its rows, in fixed parts of a run."""
+        worth = self.room.padding_worth()
+        if worth is None:
+            return PieceSizes(self.bad_share.value)
+        job_cost = sum([job.rows * job.row_cost for job in jobs]) / len(jobs)
+        return PieceSizes(self.bad_share.value, job_cost / max(worth, job_cost))

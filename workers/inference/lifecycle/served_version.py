@@ -119,6 +119,7 @@ class ServedVersion:
                 memory=around.memory,
                 retry_delays_s=around.settings.retry_tiers_s,
                 run_limit_s=version.run_limit_s,
+                guarded=version.isolation != "process",
             )
             for lane in lanes_of(version)
         ]

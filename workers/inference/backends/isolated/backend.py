@@ -11,7 +11,7 @@ from runtime.logs import get_logger
 from schemas.errors import ConfigurationError, ModelCrashed, ModelUnavailable, PenstockError, TimeLimitExceeded
 from schemas.tensors import Array
 from workers.inference.backends.isolated.child import Child
-from workers.inference.backends.isolated.messages import Failed, raised
+from workers.inference.backends.isolated.messages import Done, Failed, Named, raised, raised_rows
 from workers.inference.models.model_version import ModelVersion
 
 log = get_logger(__name__)
@@ -22,7 +22,7 @@ TRIES_AT_ONCE: Final = 3
 
 
 class IsolatedBackend:
-    """`Backend` in another process. Its death costs the micro-batch that it ran, which the runner then halves.
+    """`Backend` in another process. Its death costs the micro-batch that it ran, which is then divided.
 
     A child that ends is replaced at once, and the next run waits until the new one has loaded the model. There is a
     child that has loaded it, or one that loads it, or none: then the next run starts one.
@@ -76,8 +76,13 @@ class IsolatedBackend:
         try:
             child.tell(order)
             answer = child.answer(limit_s)
-            if not isinstance(answer, Failed):
+            if isinstance(answer, Done):
                 return child.outputs(answer.outputs)
+            if isinstance(answer, Named):
+                rest = None if answer.outputs is None else child.outputs(answer.outputs)
+                told: Exception = raised_rows(answer, rest)
+            else:
+                told = raised(answer)
         except ConnectionError:
             raise
         except TimeoutError as error:
@@ -88,7 +93,7 @@ class IsolatedBackend:
             how = child.kill()
             self._replace_child()
             raise ModelCrashed(f"the model ended the process that it ran in ({how})") from error
-        raise raised(answer)
+        raise told
 
     def _ready_child(self) -> Child | None:
         """The child, where there is one that has loaded. One that ended since its last run is no job's fault."""

@@ -1,6 +1,7 @@
 """What worker and child say to each other, besides the tensors. What comes from the child is never unpickled."""
 
 import traceback
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -14,7 +15,9 @@ from schemas.errors import (
     PenstockError,
     TransientFailure,
 )
+from schemas.tensors import Array
 from workers.inference.backends.isolated.shared_memory import Place
+from workers.inference.execution.bad_rows import BadRows
 from workers.inference.execution.failures import DeviceFailed
 
 
@@ -31,6 +34,23 @@ class Done(msgspec.Struct, frozen=True, tag=True):
     outputs: list[Place]
 
 
+class BadRow(msgspec.Struct, frozen=True, array_like=True):
+    """Its index among those of the run, and its error, as in `Failed`."""
+
+    row: int
+    code: str
+    message: str
+    param: str | None
+
+
+class Named(msgspec.Struct, frozen=True, tag=True):
+    """A run, of which the model has named bad rows. `outputs` are those of the others, if there are any."""
+
+    rows: list[BadRow]
+    outputs: list[Place] | None
+    trace: str
+
+
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """Loading or a run raised. `code` is that of an error of ours, or `DEVICE_FAILED`."""
 
@@ -40,7 +60,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     trace: str
 
 
-Answer = Done | Failed
+Answer = Done | Named | Failed
 
 DEVICE_FAILED: Final = "device_failed"
 
@@ -63,20 +83,44 @@ class ChildTraceback(Exception):
 
 def failed(error: BaseException) -> Failed:
     """An error on its way out of the child. What a foreign one says of internals stays in the trace."""
-    trace = "".join(traceback.format_exception(error))
+    trace = _trace(error)
     if isinstance(error, DeviceFailed):
         return Failed(DEVICE_FAILED, str(error), None, trace)
-    if isinstance(error, PenstockError) and error.code in _ERRORS:
-        return Failed(error.code, error.message, error.param, trace)
-    return Failed(JobError.code, f"the model failed on this input ({type(error).__name__})", None, trace)
+    return Failed(*_told(error), trace)
+
+
+def named(bad_rows: BadRows, outputs: list[Place] | None) -> Named:
+    """The same for rows that are named."""
+    rows = [BadRow(row, *_told(error)) for row, error in bad_rows.errors.items()]
+    return Named(rows, outputs, _trace(bad_rows.first_error))
 
 
 def raised(failure: Failed) -> PenstockError | DeviceFailed:
     """The same error on the worker's side."""
-    error: PenstockError | DeviceFailed
-    if failure.code == DEVICE_FAILED:
-        error = DeviceFailed(failure.message)
-    else:
-        error = _ERRORS.get(failure.code, JobError)(failure.message, param=failure.param)
+    error = DeviceFailed(failure.message) if failure.code == DEVICE_FAILED else _error(failure)
     error.__cause__ = ChildTraceback(failure.trace)
     return error
+
+
+def raised_rows(answer: Named, outputs: Mapping[str, Array] | None) -> BadRows:
+    """The same rows on the worker's side. Raises `ValueError` where there are none, or one has a negative index."""
+    errors: dict[int, Exception] = {each.row: _error(each) for each in answer.rows}
+    if not errors or min(errors) < 0:
+        raise ValueError("no row, or one that cannot be")
+    bad_rows = BadRows(errors, outputs)
+    bad_rows.first_error.__cause__ = ChildTraceback(answer.trace)
+    return bad_rows
+
+
+def _told(error: BaseException) -> tuple[str, str, str | None]:
+    if isinstance(error, PenstockError) and error.code in _ERRORS:
+        return error.code, error.message, error.param
+    return JobError.code, f"the model failed on this input ({type(error).__name__})", None
+
+
+def _error(told: Failed | BadRow) -> PenstockError:
+    return _ERRORS.get(told.code, JobError)(told.message, param=told.param)
+
+
+def _trace(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))

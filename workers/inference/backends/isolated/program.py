@@ -20,9 +20,19 @@ from typing import Final, TextIO
 from runtime.logs import configure_logs, get_logger
 from runtime.settings import LogSettings, load
 from workers.inference.backends import Backend
-from workers.inference.backends.isolated.messages import Done, Failed, Run, decode_run, encode, failed
+from workers.inference.backends.isolated.messages import (
+    Answer,
+    Done,
+    Named,
+    Run,
+    decode_run,
+    encode,
+    failed,
+    named,
+)
 from workers.inference.backends.isolated.shared_memory import Segment
 from workers.inference.backends.warmup import load_warm
+from workers.inference.execution.bad_rows import BadRows
 from workers.inference.execution.failures import DEVICE_FAILED_STATUS, DeviceFailed
 
 log = get_logger(__name__)
@@ -87,15 +97,22 @@ def serve(connection: Connection, inputs: Segment, outputs: Segment) -> None:
         connection.send_bytes(encode(run(backend, order, inputs, outputs)))
 
 
-def run(backend: Backend, order: Run, inputs: Segment, outputs: Segment) -> Done | Failed:
+def run(backend: Backend, order: Run, inputs: Segment, outputs: Segment) -> Answer:
     try:
-        return Done(outputs.put(backend.run(inputs.get(order.inputs), order.parameters)))
+        return _run(backend, order, inputs, outputs)
     except DeviceFailed as error:  # no later run would do better: the worker starts another process
         log.critical("a model's process ends, since its device failed", reason=str(error), exc_info=error)
         os._exit(DEVICE_FAILED_STATUS)
     # Also what a model raises to leave the process, as `sys.exit` does: it is an answer to this input like any other.
     except BaseException as error:
         return failed(error)
+
+
+def _run(backend: Backend, order: Run, inputs: Segment, outputs: Segment) -> Done | Named:
+    try:
+        return Done(outputs.put(backend.run(inputs.get(order.inputs), order.parameters)))
+    except BadRows as rows:
+        return named(rows, None if rows.outputs is None else outputs.put(rows.outputs))
 
 
 if __name__ == "__main__":

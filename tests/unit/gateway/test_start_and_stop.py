@@ -1,16 +1,18 @@
 import asyncio
 import json
+from typing import Any
 
 import httpx
-from starlette.types import Message, Receive, Scope, Send
+import pytest
+from starlette.types import Message
 
-from gateway.startup_app import StartupApp
-from tests.unit.gateway.house import SUBMIT, House, problem
+from gateway.app import GatewayApp
+from tests.unit.gateway.house import SUBMIT, House, encoded, problem
 
 
 async def test_probes_are_answered_while_the_gateway_starts() -> None:
-    front = StartupApp({"kafka": lambda: "Kafka cannot be reached"})
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(front), base_url="http://gateway.test") as client:
+    app = GatewayApp({"kafka": lambda: "Kafka cannot be reached"})
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway.test") as client:
         assert (await client.get("/livez")).status_code == 200
         assert (await client.get("/readyz")).json()["checks"] == {"kafka": "Kafka cannot be reached"}
         assert (await client.get("/metrics")).status_code == 200
@@ -18,16 +20,20 @@ async def test_probes_are_answered_while_the_gateway_starts() -> None:
         assert answer.headers["retry-after"] == "1"
         problem(answer, 503, "unavailable")
 
-        front.app = House().app
+        app.open(House().services)
         assert (await client.post("/v1/jobs", json=SUBMIT)).status_code == 202
         assert (await client.get("/readyz")).status_code == 200
 
 
-async def test_a_request_that_a_stop_cuts_short_is_answered_with_503_and_never_with_500() -> None:
+@pytest.mark.parametrize(("method", "path"), [("POST", "/v1/jobs"), ("GET", "/v1/jobs/job_1")])
+async def test_a_request_that_a_stop_cuts_short_is_answered_with_503_and_never_with_500(
+    method: str, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House()
     sent: list[Message] = []
     begun = asyncio.Event()
 
-    async def hanging(scope: Scope, receive: Receive, send: Send) -> None:
+    async def hang(*_: Any) -> None:
         begun.set()
         await asyncio.Event().wait()
 
@@ -35,11 +41,12 @@ async def test_a_request_that_a_stop_cuts_short_is_answered_with_503_and_never_w
         sent.append(message)
 
     async def receive() -> Message:
-        return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": encoded(SUBMIT)}
 
-    front = StartupApp({})
-    front.app = hanging
-    request = asyncio.create_task(front({"type": "http", "method": "POST", "path": "/v1/jobs"}, receive, send))
+    monkeypatch.setattr(house.store, "insert", hang)
+    monkeypatch.setattr(house.store, "get", hang)
+    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": []}
+    request = asyncio.create_task(house.app(scope, receive, send))
     await begun.wait()
     request.cancel("Task cancelled, timeout graceful shutdown exceeded")
     await request
