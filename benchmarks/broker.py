@@ -42,7 +42,7 @@ MACHINES: Mapping[str, Sequence[str]] = {
 
 
 async def measure(_: Models, rounds: int, shorten: int) -> list[Table]:
-    seconds, warm_s = max(1.0, SECONDS / shorten), WARM_S / shorten
+    seconds, warm_s = SECONDS / shorten, WARM_S / shorten
     found: dict[str, list[list[float]]] = {name: [] for name in MACHINES}
     for _round in range(rounds):
         for name, compilers in MACHINES.items():

@@ -179,7 +179,7 @@ async def measure(_: Models, rounds: int, shorten: int) -> list[Table]:
     if util.find_spec("confluent_kafka") is None:
         sys.stderr.write("clients: the package confluent-kafka is not installed, so there is nothing to compare\n")
         return []
-    seconds = max(1.0, SECONDS / shorten)
+    seconds = SECONDS / shorten
     async with services() as stack:
         address = stack.kafka_bootstrap_servers
         settings = KafkaSettings(kafka_bootstrap_servers=address)

@@ -49,6 +49,8 @@ async def test_durable_submits_are_counted_in_postgres_and_kafka() -> None:
         ("poison", r"\| lookup .*\| [\d,.]+ .*\| [\d.]+ \| [\d,.]+ .*\| [\d.]+ \|"),
         ("division", r"\| 10\.0% \| [\d.]+ .*\| [\d.]+ \|"),
         ("priority", r"\| under a bulk backlog \| [\d.]+ .*\| [\d.]+ .*\| [\d.]+ \|"),
+        ("broker", r"\| both compilers, serial collector( \| [\d,.]+ \([^)]*\)){11} \|"),
+        ("clients", r"\| librdkafka, in a thread( \| [\d,.]+ \([^)]*\)){6} \|"),
         ("scaling", r"\| 2 \| [\d,.]+ .*\| [\d,.]+ \| [\d.]+ \|"),
     ],
 )
