@@ -180,7 +180,7 @@ class _Tensor:
             elements = math.prod(shape)
         else:
             raise _NotTaken
-        if elements > MAX_ELEMENTS:
+        if elements > MAX_ELEMENTS or (elements == 0 and shape[0] > 1):
             raise _NotTaken
         return elements
 

@@ -69,6 +69,8 @@ def check_shape(spec: TensorSpec, shape: tuple[int, ...], field: str) -> None:
         )
     if not shape or shape[0] < 1:
         raise InvalidInput(f"{field} has no rows; at least one is needed", param=f"{field}.shape")
+    if shape[0] > 1 and 0 in shape:  # rows that take no bytes could be as many as one likes
+        raise InvalidInput(f"{field} has {shape[0]} rows without values; one at most is taken", param=f"{field}.shape")
 
 
 def fits(wanted: tuple[int, ...], shape: tuple[int, ...]) -> bool:
