@@ -10,9 +10,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 from schemas.errors import PenstockError, Unavailable
@@ -22,9 +20,6 @@ T = TypeVar("T")
 
 # Small requests go first where there is less processor than work.
 NICENESS: Final = 10
-# Where Linux shares processors out among sessions first (`sched_autogroup`), niceness counts only within one of them.
-# So the process has a session of its own, and this says how nice all of it is.
-SESSION_NICENESS: Final = Path("/proc/self/autogroup")
 # The largest input takes some seconds of a processor. Whoever is at it for longer hangs, and is ended.
 LONGEST_S: Final = 60.0
 
@@ -76,6 +71,8 @@ class Apart:
             hung.cancel()
 
     def _start(self) -> "subprocess.Popen[bytes]":
+        # Where Linux shares processors out among sessions (`sched_autogroup`), only with one of its own does it not use
+        # up this process's share.
         process = subprocess.Popen(  # noqa: S603 - ours
             [sys.executable, "-c", _PROGRAM], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
         )
@@ -107,7 +104,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 def serve() -> None:
     """Do what comes by standard input, until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us decides
-    _go_behind_others()
+    os.nice(NICENESS)
     gc.disable()  # looking for cycles among millions of new values takes longer than to make them
     tasks, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
@@ -129,12 +126,6 @@ def serve() -> None:
             return
         say(_outcome(partial(work, hold)))
         gc.collect()
-
-
-def _go_behind_others() -> None:
-    os.nice(NICENESS)
-    with suppress(OSError):  # no such file, or no leave to write it
-        SESSION_NICENESS.write_text(str(NICENESS), "ascii")
 
 
 def _outcome(work: Callable[[], Any]) -> Any:

@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from functools import cache
@@ -19,13 +20,14 @@ from typing import Final, NamedTuple, TypeAlias
 
 from PIL import Image
 
-from tests.waiting import until
+from tests.waiting import eventually, until
 
 MiB: Final = 1024 * 1024
 BODY_BYTES: Final = 4 * MiB - 256
 AGAIN_S: Final = 0.05
 PATIENCE_S: Final = 60.0
 SPINNING: Final = "spinning"
+AT_IT: Final = "at it"
 
 Reader: TypeAlias = asyncio.StreamReader
 Writer: TypeAlias = asyncio.StreamWriter
@@ -156,6 +158,9 @@ KINDS: Final = {
 }
 
 
+at_it: Counter[str] = Counter()  # how often each kind has begun
+
+
 @asynccontextmanager
 async def connection(port: int) -> AsyncIterator[tuple[Reader, Writer]]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -165,10 +170,12 @@ async def connection(port: int) -> AsyncIterator[tuple[Reader, Writer]]:
         writer.transport.abort()
 
 
-async def again_and_again(port: int, kind: Kind) -> None:
+async def again_and_again(port: int, name: str) -> None:
+    kind = KINDS[name]
     while True:
         with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
             async with asyncio.timeout(PATIENCE_S), connection(port) as (reader, writer):
+                at_it[name] += 1
                 await kind.act(reader, writer)
         await until(time.monotonic() + AGAIN_S)
 
@@ -176,28 +183,31 @@ async def again_and_again(port: int, kind: Kind) -> None:
 def crowd(port: int, names: list[str]) -> Iterator[Awaitable[None]]:
     for name in names or KINDS:
         for _ in range(KINDS[name].at_a_time):
-            yield again_and_again(port, KINDS[name])
+            yield again_and_again(port, name)
 
 
 def be_elsewhere() -> None:
     """Stand for other machines, which take nothing of this one. Linux may share processors out among sessions before
-    it looks at how nice a process is: so this is a session of its own, and nice as a whole."""
-    os.setsid()
+    it looks at how nice a process is: so all of this session is nice."""
     os.nice(19)
     with suppress(OSError):
         Path("/proc/self/autogroup").write_text("19", "ascii")
+    print(AT_IT, flush=True)  # noqa: T201 - whoever started this waits for it
 
 
 def spin() -> None:
+    be_elsewhere()
     while True:
         pass
 
 
 async def main(port: int, names: list[str]) -> None:
-    await asyncio.gather(*crowd(port, names))
+    acting = asyncio.gather(*crowd(port, names))
+    await eventually(lambda: all(at_it[name] >= KINDS[name].at_a_time for name in names or KINDS), timeout_s=60)
+    be_elsewhere()
+    await acting
 
 
 if __name__ == "__main__":
-    be_elsewhere()
     with suppress(KeyboardInterrupt):
         spin() if sys.argv[2:] == [SPINNING] else asyncio.run(main(int(sys.argv[1]), sys.argv[2:]))

@@ -17,7 +17,7 @@ import psutil
 
 from tests.acceptance import digits
 from tests.acceptance.client import client_of
-from tests.acceptance.soak.hostile import SPINNING
+from tests.acceptance.soak.hostile import AT_IT, SPINNING
 from tests.waiting import eventually, until
 
 ROOT: Final = Path(__file__).parents[3]
@@ -142,8 +142,14 @@ async def _submit(client: httpx.AsyncClient, body: object, due_s: float, seen: H
 async def besieged(port: int, kinds: Sequence[str]) -> AsyncIterator[None]:
     command = (sys.executable, "-m", "tests.acceptance.soak.hostile", str(port), *kinds)
     count = (os.cpu_count() or 1) if kinds == [SPINNING] else 1
-    processes = [await asyncio.create_subprocess_exec(*command, cwd=ROOT) for _ in range(count)]
+    processes = [
+        await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=asyncio.subprocess.PIPE, start_new_session=True)
+        for _ in range(count)
+    ]
     try:
+        for each in processes:
+            assert each.stdout is not None
+            assert (await each.stdout.readline()).decode().strip() == AT_IT
         yield
         assert all(each.returncode is None for each in processes), "the hostile clients gave up"
     finally:
