@@ -20,7 +20,7 @@ async def test_a_gateway_that_stops_lets_its_waiters_go_with_a_job_to_poll(
     fragile: Stack, fragile_http: httpx.AsyncClient
 ) -> None:
     # Given a client that waits for a slow job
-    load = Load(fragile_http, turns=2 * MANY_TURNS)
+    load = Load(fragile_http, turns=8 * MANY_TURNS)
     gateway = fragile.role("gateway")
     waiting = asyncio.create_task(load.attempt(0, wait_s=60))
     await until_running(fragile, load)
