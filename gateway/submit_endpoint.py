@@ -117,7 +117,9 @@ class SubmitEndpoint:
                     submission.idempotency = _idempotency(scope, headers, body)
                 if b"traceparent" in headers:
                     submission.traceparent = _traceparent(headers[b"traceparent"])
-                return await services.submissions.submit(submission)
+                admission = await services.submissions.submit(submission)
+                del submission.submit  # it is counted no longer, and the wait may be long
+                return admission
         finally:
             self.in_flight -= 1
 
@@ -138,13 +140,15 @@ class SubmitEndpoint:
         services, until_s = self._services, asyncio.get_running_loop().time() + wait_s
         with noticed(receive, watch.wake) as gone:
             if not submission.written:
-                sent = await services.waiters.end_or_row(sent, watch, wait_s, gone, services.submissions.write_down)
+                sent = await services.waiters.end_or_row(
+                    sent, watch, wait_s, gone, services.submissions.write_down, grace_s=READ_GRACE_S
+                )
                 if sent.done:
                     return sent
             left_s = max(0.0, until_s - asyncio.get_running_loop().time())
             key = JobKey(sent.tenant, sent.id)
             try:
-                async with asyncio.timeout(left_s + READ_GRACE_S):
+                async with asyncio.timeout_at(until_s + READ_GRACE_S):
                     job = await services.waiters.until(key, watch, _is_done, left_s, gone, sent=sent)
             except (StoreUnavailable, TimeoutError):
                 return None  # it is accepted all the same

@@ -1,9 +1,9 @@
 """Requests that wait for a job: woken by news of finished jobs, and by themselves now and then: news may be lost."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -146,21 +146,29 @@ class Waiters:
             await watch.woken(min(left_s, self.interval_s))
 
     async def end_or_row(
-        self, sent: Job, watch: Watch, timeout_s: float, gone: asyncio.Event, write: Callable[[Job], Awaitable[Job]]
+        self,
+        sent: Job,
+        watch: Watch,
+        timeout_s: float,
+        gone: asyncio.Event,
+        write: Callable[[Job], Coroutine[Any, Any, Job]],
+        *,
+        grace_s: float,
     ) -> Job:
         """The job with its end, where that is told within `ROW_AFTER_S`; else once its row is there, by `write`.
 
-        Raises `OutcomeUnknown` where there is neither in time.
+        Raises `OutcomeUnknown` where there is neither in time, or `grace_s` later where the store does not answer.
         """
-        deadline = asyncio.get_running_loop().time() + timeout_s
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
         while True:
-            left_s = deadline - asyncio.get_running_loop().time()
+            left_s = deadline - loop.time()
             if not (self.draining or gone.is_set()):
                 await watch.woken(max(0.0, min(left_s, self.interval_s, ROW_AFTER_S)))
             if watch.end is not None:
                 return ended(sent, watch.end)
             try:
-                return await write(sent)
+                return await _unless_ended(sent, watch, write(sent), deadline + grace_s)
             except StoreUnavailable as error:
                 if left_s <= 0 or self.draining or gone.is_set():
                     raise OutcomeUnknown("the job is in its lane, and its row could not be written") from error
@@ -169,3 +177,29 @@ class Waiters:
     def interval_s(self) -> float:
         """Seconds between a waiter's own looks."""
         return self._slow_s if self._news.connected else self._fast_s
+
+
+async def _unless_ended(sent: Job, watch: Watch, writing: Coroutine[Any, Any, Job], until_s: float) -> Job:
+    """What `writing` returns, or the end, should that be told before. Raises `StoreUnavailable`.
+
+    A row that is given up may be written all the same: it says what is true, and the end changes it.
+    """
+    loop = asyncio.get_running_loop()
+
+    def wake(row: "asyncio.Task[Job]") -> None:
+        if not row.cancelled():
+            row.exception()  # has been seen: the end may be told before it
+        watch.wake()
+
+    row = loop.create_task(writing)
+    row.add_done_callback(wake)
+    try:
+        while not row.done() and watch.end is None and (left_s := until_s - loop.time()) > 0:
+            await watch.woken(left_s)
+    finally:
+        row.cancel()
+    if watch.end is not None:
+        return ended(sent, watch.end)
+    if not row.done():
+        raise StoreUnavailable("the store did not answer in time")
+    return row.result()

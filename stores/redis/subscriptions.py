@@ -42,7 +42,7 @@ async def published(
             if message is not None:
                 asked = False
                 heard = message["type"] == "message"
-                yield _decoded(decoders[message["channel"]], message["data"]) if heard else None
+                yield decoded(decoders[message["channel"]], message["data"]) if heard else None
             elif asked:
                 raise TimeoutError("Redis did not answer a ping")
             else:
@@ -68,7 +68,7 @@ class CancelStream:
             block_ms = int(self._quiet_s * 1000)
             for entry_id, fields in _entries(reply):
                 self._last_id = entry_id
-                yield _decoded(decode_cancel, fields)
+                yield decoded(decode_cancel, fields)
 
 
 def _entries(reply: Any) -> Iterator[tuple[bytes, Mapping[bytes, bytes]]]:
@@ -82,9 +82,10 @@ def _entries(reply: Any) -> Iterator[tuple[bytes, Mapping[bytes, bytes]]]:
             yield from entries
 
 
-def _decoded(decode: Callable[[Any], Heard], data: Any) -> Heard | None:
+def decoded(decode: Callable[[Any], Heard], data: Any) -> Heard | None:
+    """None, as where there is nothing new, for what we did not write: it must not end those who listen."""
     try:
         return decode(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         log.warning("passed over news that no Penstock wrote", error=str(error))
         return None

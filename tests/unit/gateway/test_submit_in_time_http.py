@@ -10,7 +10,9 @@ import pytest
 
 import gateway.leases
 import gateway.submit_endpoint
+from gateway.submissions import Submission
 from schemas.errors import OutcomeUnknown, QueueUnavailable, StoreUnavailable
+from stores.protocols import Admission
 from tests.unit.gateway.house import LIVE, SUBMIT, House, opened, problem
 from tests.waiting import eventually, until
 
@@ -237,3 +239,50 @@ async def test_the_time_that_an_input_waits_to_be_read_counts_as_well(
     assert (await asked).status_code == 503
     await house.submissions.drain()
     assert not house.records()
+
+
+@pytest.fixture
+async def writing(house: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Held]:
+    held = Held(house.store.insert)
+    monkeypatch.setattr(house.store, "insert", held)
+    yield held
+    held.go_on.set()
+    await house.submissions.drain()
+
+
+async def test_a_row_that_hangs_does_not_keep_a_client_longer_than_it_asked_for(
+    house: House, client: httpx.AsyncClient, writing: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway.submit_endpoint, "READ_GRACE_S", 0.05)
+    request = client.post("/v1/jobs", json=SUBMIT, headers={"prefer": "wait=1"})
+    problem(await asyncio.wait_for(request, 5), 503, "outcome_unknown")
+    assert writing.entered.is_set()
+
+
+async def test_an_end_told_while_the_row_hangs_is_answered_at_once(
+    house: House, client: httpx.AsyncClient, writing: Held
+) -> None:
+    request = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT, headers={"prefer": "wait=60"}))
+    await asyncio.wait_for(writing.entered.wait(), 5)
+    (job,) = house.records()
+    await house.finish(job.id)
+    answer = await asyncio.wait_for(request, 5)
+    assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
+
+
+async def test_a_client_that_waits_holds_nothing_of_its_input(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Submission] = []
+    submit = house.submissions.submit
+
+    async def watched(submission: Submission) -> Admission:
+        seen.append(submission)
+        return await submit(submission)
+
+    monkeypatch.setattr(house.submissions, "submit", watched)
+    request = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT, headers={"prefer": "wait=60"}))
+    await eventually(lambda: bool(house.records()))
+    assert not hasattr(seen[0], "submit")
+    await house.finish(house.records()[0].id)
+    assert (await request).status_code == 200
