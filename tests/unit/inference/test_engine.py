@@ -319,6 +319,22 @@ async def test_where_memory_does_not_suffice_to_stack_the_runner_tries_in_halves
     assert {end.status for end in worker.ends()} == {Status.SUCCEEDED}
 
 
+async def test_rows_that_cannot_be_stacked_fail_their_job_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_big_by_one(padding: Padding, requests: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+        if any(2.0 in inputs["x"] for inputs in requests):
+            raise ValueError("array is too big")
+        return stack(padding, requests)
+
+    stack = Padding.stack
+    monkeypatch.setattr(Padding, "stack", too_big_by_one)
+    async with small_worker(Adder()) as worker:
+        submitted = jobs(4)
+        await worker.submit(*submitted)
+        await eventually(lambda: worker.ended(submitted))
+    expected = ["succeeded", "succeeded", "inference_failed", "succeeded"]
+    assert [codes(worker.ends())[job.id] for job in submitted] == expected
+
+
 class FaultyLog(MemoryLog):
     async def publish_all(self, records: Sequence[OutRecord]) -> Sequence[PenstockError | None]:
         if records and records[0].topic == RESULTS:

@@ -230,6 +230,20 @@ def test_the_rows_of_a_single_job_are_halved_until_memory_has_room() -> None:
     assert [run.rows for run in ran.account.too_large] == [8, 4]
 
 
+def test_empty_rows_run_where_runs_have_no_fixed_part() -> None:
+    # Given a model whose runs take more time than in proportion to their cost
+    room = room_for(8)
+    for cost in (10.0, 20.0, 40.0) * 4:
+        room.observe_part(cost, cost**2 / 1000)
+    assert room.padding_worth() == 0.0
+
+    empty, other = run_all(Runner(Sequences(), SEQUENCES, room, FREE), [sequence(), sequence()]).outcomes
+
+    assert not isinstance(empty, PenstockError)
+    assert not isinstance(other, PenstockError)
+    assert empty["sum"].tolist() == other["sum"].tolist() == [0.0]
+
+
 def test_the_model_is_given_the_parameters_that_the_micro_batch_agrees_on() -> None:
     class Asked(Adder):
         def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
@@ -368,6 +382,35 @@ def test_a_run_that_failed_holds_no_memory_while_its_halves_run() -> None:
     run(Heavy(poison=frozenset([1.0]), choke=lambda: OutOfMemory("no room")), items([1] * 8))
     assert len(alive) > 3
     assert set(alive) == {0}
+
+
+def test_rows_that_are_named_hold_no_memory_while_the_others_run_again() -> None:
+    class Activations:
+        pass
+
+    def choke() -> None:
+        activations = Activations()
+        made.append(weakref.ref(activations))
+        raise ValueError("bad")
+
+    class Naming(Adder):
+        def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
+            alive.append(sum(each() is not None for each in made))
+            errors: dict[int, Exception] = {}
+            for row in np.flatnonzero(inputs["x"] < 3).tolist():
+                try:
+                    choke()
+                except ValueError as error:
+                    errors[row] = error
+            if errors:
+                raise BadRows(errors)
+            return super().run(inputs, parameters)
+
+    alive: list[int] = []
+    made: list[weakref.ref[Activations]] = []
+    run(Naming(), items([1] * 8))
+    assert len(made) == 3
+    assert alive == [0, 0]
 
 
 def test_memory_that_runs_out_in_the_process_says_nothing_of_the_device() -> None:

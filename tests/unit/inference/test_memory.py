@@ -10,6 +10,7 @@ from schemas.topics import LaneClass
 from tests.unit.inference.jobs import item, request_of
 from workers.consuming.group_client import ConsumingLimits
 from workers.consuming.prefetch import LEAST_FETCH_BYTES, PrefetchShares
+from workers.inference.batching.padding import PaddedInput, Padding
 from workers.inference.batching.ragged_rows import RaggedRows
 from workers.inference.decoding.memory import FETCH_RECORDS, USUAL_RECORD_BYTES, FetchBrake, memory_bytes
 
@@ -34,6 +35,15 @@ def test_ragged_rows_take_what_they_are_and_once_stacked_what_they_are_padded_to
     rows = RaggedRows(np.zeros(lengths.sum(), np.int32), lengths)
     assert memory_bytes(b"", {"ids": rows}) == rows.held_bytes + 1000 * 512 * 8
     assert rows.held_bytes < 16 * 1024
+
+
+def test_a_job_takes_the_padding_that_it_has_even_alone() -> None:
+    padding = Padding({"x": PaddedInput((1, 2))}, lengths=(16, 512))
+    # A few bytes from a client, for so much is allocated when it runs
+    nothing = np.zeros((1, 0, 2**30), np.float32)
+    assert memory_bytes(b"", {"x": nothing}, padding) == 16 * 2**30 * 4
+    some = np.zeros((2, 17, 600), np.float32)
+    assert memory_bytes(b"", {"x": some}, padding) == some.nbytes + 2 * 512 * 600 * 4
 
 
 def test_rows_that_are_cut_out_are_those_rows_and_keep_nothing_else_alive() -> None:

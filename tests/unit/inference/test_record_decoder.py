@@ -8,11 +8,13 @@ import pytest
 
 from schemas.errors import Canceled, DeadlineExceeded, InvalidInput, PenstockError
 from schemas.jobs import Payload
+from schemas.signature import Signature, TensorSpec
 from schemas.topics import Lane, LaneClass
 from stores.protocols import JobKey
 from tests.unit.inference.jobs import LIVE, NOON, SIGNATURE, lane_job, record, request_json, request_of
 from workers.consuming.protocols import Record
 from workers.inference.batching.compatibility import BatchCompatibility
+from workers.inference.batching.padding import PaddedInput, Padding
 from workers.inference.batching.pending_job import PendingJob
 from workers.inference.decoding.record_decoder import Decoded, Ended, RecordDecoder, UndecodableRecord
 
@@ -91,6 +93,18 @@ def test_a_job_that_could_never_be_held_is_refused_and_told_by_how_much() -> Non
     error = error_of(read(small, record(lane_job(payload=request_json([1.0] * 1000)))))
     assert isinstance(error, InvalidInput)
     assert "bytes of memory to run; the limit is 4000: send fewer rows" in error.message
+
+
+@pytest.mark.parametrize("width", [2**30, 10**18])
+def test_a_few_bytes_that_padding_would_make_more_than_can_be_held_are_refused(width: int) -> None:
+    signature = Signature(
+        inputs=(TensorSpec("x", "FP32", (-1, -1, -1)),), outputs=(TensorSpec("y", "FP32", (-1, -1, -1)),)
+    )
+    rules = BatchCompatibility(padding=Padding({"x": PaddedInput((1, 2))}, lengths=(16,)))
+    small = RecordDecoder(LIVE, signature, frozenset(), rules, most_bytes=2**30)
+    tensor = {"name": "x", "shape": [1, 0, width], "datatype": "FP32", "data": []}
+    payload = Payload(orjson.dumps({"inputs": [tensor]}))
+    assert isinstance(error_of(read(small, record(lane_job(payload=payload)))), InvalidInput)
 
 
 def test_parameters_that_no_micro_batch_shares_are_not_kept() -> None:

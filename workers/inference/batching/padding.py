@@ -1,5 +1,6 @@
 """Making rows of different sizes alike, and cutting what comes of them back to each one's own size. Pure."""
 
+import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,6 +51,13 @@ class Padding:
             if padded.mask is not None:
                 stacked[padded.mask.name] = _stack_mask(arrays, target, padded)
         return stacked
+
+    def stacked_bytes(self, name: str, rows: Rows) -> int:
+        """What the rows of one request take once they are stacked, if only with each other."""
+        padded = self.inputs.get(name)
+        if padded is None or not self.lengths:
+            return rows.nbytes
+        return math.prod((len(rows), *self._target([rows], padded.axes), rows.dtype.itemsize))
 
     def cut(
         self, outputs: Mapping[str, Array], requests: Sequence[Mapping[str, Rows]], stacked: Mapping[str, Array]

@@ -7,19 +7,23 @@ from typing import Final
 
 from runtime.budget import MemoryBudget
 from schemas.topics import LaneClass
+from workers.inference.batching.padding import Padding
 from workers.inference.batching.pending_job import PendingJob
 from workers.inference.batching.ragged_rows import RaggedRows, Rows
 
 FETCH_RECORDS: Final = 512
+NO_PADDING: Final = Padding()
 # Of a record that nothing is known of yet, decoded.
 USUAL_RECORD_BYTES: Final = 64 * 1024
 # How much of the budget may be taken when bulk is fetched; the rest is left to what is live.
 BULK_SHARE: Final = 0.5
 
 
-def memory_bytes(value: bytes, inputs: Mapping[str, Rows]) -> int:
-    """What a job takes from its arrival to its end: the record's value, what it decodes to, and that once stacked."""
-    return len(value) + sum([_held_bytes(rows) + rows.nbytes for rows in inputs.values()])
+def memory_bytes(value: bytes, inputs: Mapping[str, Rows], padding: Padding = NO_PADDING) -> int:
+    """What a job takes from its arrival to its end: the record's value, what it decodes to, and that once stacked, with
+    the padding that it has even alone."""
+    stacked = [padding.stacked_bytes(name, rows) for name, rows in inputs.items()]
+    return len(value) + sum(map(_held_bytes, inputs.values())) + sum(stacked)
 
 
 def _held_bytes(rows: Rows) -> int:

@@ -131,7 +131,7 @@ class RecordDecoder:
         return _attempt(parsed.record, parsed.job, lambda: self._measured(*parsed))
 
     def _measured(self, record: Record, job: LaneJob, request: InferRequest) -> PendingJob:
-        held_bytes = memory_bytes(record.value or b"", request.inputs)
+        held_bytes = memory_bytes(record.value or b"", request.inputs, self._rules.padding)
         if self._most_bytes is not None and held_bytes > self._most_bytes:
             raise InvalidInput(
                 f"the inputs take {held_bytes} bytes of memory to run; the limit is {self._most_bytes}: send fewer "

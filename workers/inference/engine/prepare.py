@@ -49,7 +49,8 @@ def _set_apart(batch: MicroBatch, suspects: list[PendingJob]) -> None:
 
 
 async def _stacked(batch: MicroBatch) -> dict[str, Array] | None:
-    """The jobs' rows, stacked ahead of the run; None where memory does not suffice to hold them twice."""
+    """The jobs' rows, stacked ahead of the run; None where they cannot be, as for want of memory. Then the run meets
+    the same, and says whose fault it is."""
     started = time.perf_counter()
     stack = batch.lane.runner.stack
     try:
@@ -57,7 +58,7 @@ async def _stacked(batch: MicroBatch) -> dict[str, Array] | None:
             stacked = stack(batch.jobs)
         else:
             stacked = await asyncio.to_thread(stack, batch.jobs)
-    except MemoryError:
+    except Exception:  # numpy raises `ValueError` for what no memory could hold
         return None
     batch.lane.metrics.stage_seconds["collate"].observe(time.perf_counter() - started)
     return stacked

@@ -161,7 +161,9 @@ class Execution:
         failure = failure_of(raised, alone=alone)
         if failure.scope is Scope.DEVICE:
             raise raised
-        _release_frames(raised)  # what was computed so far would take up the memory that the next run needs
+        # What was computed so far would take up the memory that the next run needs.
+        for each in (raised, *(raised.errors.values() if isinstance(raised, BadRows) else ())):
+            _release_frames(each)
         self._raised = raised.first_error if isinstance(raised, BadRows) else raised
         return failure
 

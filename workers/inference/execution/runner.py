@@ -62,4 +62,5 @@ class Runner:
         if worth is None:
             return PieceSizes(self.bad_share.value)
         job_cost = sum([job.rows * job.row_cost for job in jobs]) / len(jobs)
-        return PieceSizes(self.bad_share.value, job_cost / max(worth, job_cost))
+        # Both are 0 for empty rows and a model whose runs have no fixed part.
+        return PieceSizes(self.bad_share.value, job_cost / max(worth, job_cost) if job_cost else 0.0)
