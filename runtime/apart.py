@@ -53,6 +53,8 @@ class Apart:
         return answer
 
     def _exchange(self, work: Callable[[Hold], Any], hold: Hold) -> Any:
+        if self._process is not None and self._process.poll() is not None:  # it died of nothing that it was asked
+            self._stop()
         process = self._process or self._start()
         assert process.stdin is not None  # noqa: S101 - both are pipes
         assert process.stdout is not None  # noqa: S101

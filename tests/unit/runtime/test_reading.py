@@ -181,6 +181,16 @@ async def test_an_input_that_kills_its_reader_costs_nobody_else_anything() -> No
     assert await reader.run(INLINE_BYTES + 1, where) == "apart"
 
 
+async def test_a_reader_that_died_between_two_inputs_costs_the_next_nothing() -> None:
+    reader = InputReader(MemoryBudget(200 * MIB))
+    assert await reader.run(INLINE_BYTES + 1, where) == "apart"
+    process = reader._inputs.apart._process
+    assert process is not None
+    process.kill()
+    process.wait()
+    assert await reader.run(INLINE_BYTES + 1, where) == "apart"
+
+
 async def test_who_waits_for_a_reader_that_hangs_is_told_in_time_and_the_next_is_read() -> None:
     budget = MemoryBudget(200 * MIB)
     reader = InputReader(budget, patience_s=0.2)
