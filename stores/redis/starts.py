@@ -22,7 +22,7 @@ for index, name in ipairs(cmsgpack.unpack(ARGV[2])) do
   local key = KEYS[1] .. name
   if not redis.call('set', key, 1, 'nx', 'ex', ARGV[3]) then
     earlier[#earlier + 1] = index - 1
-    earlier[#earlier + 1] = tonumber(redis.call('get', key))
+    earlier[#earlier + 1] = tonumber(redis.call('get', key)) or 1
   end
 end
 return earlier

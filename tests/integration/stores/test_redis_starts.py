@@ -92,3 +92,11 @@ async def test_a_redis_that_refuses_to_write_is_not_available(
         await client.set(f"{topic_prefix}.starts.v1:default/job_1", "no number")
         with pytest.raises(StoreUnavailable):
             await starts.count_again(KEYS[0])
+
+
+async def test_what_is_no_count_is_one_start_and_upsets_nobody(
+    redis_url: str, topic_prefix: str, client: redis.Redis
+) -> None:
+    async with RedisStarts(redis_url, prefix=topic_prefix) as starts:
+        await client.set(f"{topic_prefix}.starts.v1:default/job_1", "no number")
+        assert list(await starts.count(KEYS)) == [1, 0]

@@ -610,6 +610,13 @@ def test_named_rows_do_not_make_later_micro_batches_run_in_pieces() -> None:
     assert len(model.batches[-2]) == 64
 
 
+def test_named_rows_count_neither_as_bad_nor_as_good() -> None:
+    runner, like = (Runner(Naming(*range(32)), SIGNATURE, room_for(64)) for _ in range(2))
+    run_all(runner, items([1] * 64))
+    like.bad_share.learn(0, 32)
+    assert runner.bad_share.value == like.bad_share.value
+
+
 def test_bad_rows_that_nobody_names_make_later_micro_batches_run_in_pieces() -> None:
     model = Adder(poison=frozenset(map(float, range(0, 64, 8))))
     runner = Runner(model, SIGNATURE, room_for(64))

@@ -82,10 +82,11 @@ class Execution:
     def _run(self) -> Steps[list[RunResult]]:
         sizes = self._runner.piece_sizes(self._jobs)
         ends = yield from isolate(range(len(self._jobs)), self._attempt, sizes)
-        self._runner.bad_share.learn(sizes.bad, sizes.good)
         results: list[RunResult] = [end.error if isinstance(end, Failure) else end for end in ends]
         for index, error in self._taken_out.items():
             results[index] = error
+        # Those that were named, or over by then, say nothing of those that nobody names.
+        self._runner.bad_share.learn(sizes.bad, sum(not isinstance(result, PenstockError) for result in results))
         for jobs, run in self._no_room:
             if not any(isinstance(results[index], OutOfMemory) for index in jobs):
                 self.account.too_large.append(run)
