@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import TopicPartition
-from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.client import CoordinationType
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.offset import OffsetRequest, OffsetResetStrategy
 
 from gateway.lane_depth import LaneDepths, Offsets
 from gateway.metrics import LANE_DEPTH
+from producers.kafka_client import KafkaClient
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
 from schemas.topics import Lane, Topics
@@ -148,7 +149,7 @@ class LanePoller:
             await asyncio.sleep(INTERVAL_S)
 
     async def _poll_for_ever(self) -> None:
-        client = AIOKafkaClient(**self._settings.client_options(), request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000))
+        client = KafkaClient(**self._settings.client_options(), request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000))
         try:
             async with asyncio.timeout(POLL_TIMEOUT_S):
                 await client.bootstrap()

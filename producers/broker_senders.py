@@ -42,12 +42,16 @@ Settle: TypeAlias = Callable[[Iterable[Member], PenstockError | None], None]
 
 
 class BrokerSenders:
-    """`client` is aiokafka's. `settle` is told what became of members; `compression` is the format's number."""
+    """`client` is aiokafka's. `settle` is told what became of members; `compression` is the format's number.
 
-    def __init__(self, client: Any, settle: Settle, compression: int) -> None:
+    `batch_bytes` is no more than the topics take in one batch.
+    """
+
+    def __init__(self, client: Any, settle: Settle, compression: int, batch_bytes: int = BATCH_BYTES) -> None:
         self._client = client
         self._settle = settle
         self._compression = compression
+        self._batch_bytes = batch_bytes
         self._loop = asyncio.get_running_loop()
         self._ready: defaultdict[int, dict[PartitionQueue, None]] = defaultdict(dict)
         self._running: dict[int, asyncio.Task[None]] = {}
@@ -74,6 +78,8 @@ class BrokerSenders:
         leader = self._leader(partition)
         if leader is None:
             partition.tried()
+            # The client may know a topic that it does not ask about: it asks about all until it is told of one.
+            self._client.add_topic(partition.at.topic)
             self._client.force_metadata_update()
             self._offer_later(partition)
             return
@@ -139,7 +145,7 @@ class BrokerSenders:
 
     def _put_under_way(self, partition: PartitionQueue) -> None:
         """Batch the next ones of those that wait. A record that cannot be encoded is refused alone."""
-        builder = DefaultRecordBatchBuilder(2, self._compression, 0, -1, -1, 0, BATCH_BYTES)
+        builder = DefaultRecordBatchBuilder(2, self._compression, 0, -1, -1, 0, self._batch_bytes)
         members: list[Member] = []
         waiting = partition.waiting
         at_most = 1 if partition.one_by_one else len(waiting)
@@ -222,7 +228,8 @@ def _outcome(error: Exception, topic: str, *, doubtful: bool) -> PenstockError:
     if not isinstance(error, KafkaError):
         log.error("publishing failed", topic=topic, exc_info=error)
         return _because(OutcomeUnknown("publishing failed"), error)
-    if doubtful or error.retriable:
+    # The broker's word for what went wrong in itself, and the client's for an answer that it does not know, or misses.
+    if doubtful or error.retriable or isinstance(error, UnknownError):
         return _because(OutcomeUnknown(f"Kafka did not acknowledge: {type(error).__name__}"), error)
     return _because(QueueUnavailable(f"Kafka refused the record: {type(error).__name__}"), error)
 

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal
 
-from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from producers.broker_senders import BrokerSenders
+from producers.broker_senders import BATCH_BYTES, BrokerSenders
+from producers.kafka_client import KafkaClient
 from producers.partition_counts import PartitionCounts
 from producers.partition_queue import QUEUED_AT_MOST_S, UNANSWERED_AT_MOST_S, Member, PartitionQueue, PublishCall
 from producers.topics import DEAD_LETTER_ROOM_BYTES
@@ -50,7 +50,7 @@ def partition_of(key: bytes, partitions: int) -> int:
 
 def record_bytes(record: OutRecord) -> int:
     """An upper bound of what the record takes in a batch, in bytes."""
-    headers = sum(len(name.encode()) + len(value) + 10 for name, value in record.headers)
+    headers = sum(len(name.encode(errors="replace")) + len(value or b"") + 10 for name, value in record.headers)
     return RECORD_OVERHEAD_BYTES + len(record.key or b"") + len(record.value or b"") + headers
 
 
@@ -68,9 +68,10 @@ class KafkaPublisher:
         self._partitions: dict[tuple[str, int], PartitionQueue] = {}
         self._turns: dict[str, PartitionQueue] = {}
         self._client: Any = None
+        self._closed = True
 
     async def __aenter__(self) -> "KafkaPublisher":
-        self._client = AIOKafkaClient(
+        self._client = KafkaClient(
             **self._settings.client_options(), request_timeout_ms=int(UNANSWERED_AT_MOST_S * 1000)
         )
         try:
@@ -79,7 +80,9 @@ class KafkaPublisher:
             await self._client.close()
             raise QueueUnavailable(f"Kafka cannot be reached at {self._settings.kafka_bootstrap_servers}") from error
         self._counts = PartitionCounts(self._client)
-        self._senders = BrokerSenders(self._client, self._settle, self._compression)
+        batch_bytes = min(BATCH_BYTES, self._settings.max_record_bytes)
+        self._senders = BrokerSenders(self._client, self._settle, self._compression, batch_bytes)
+        self._closed = False
         self._now_s = asyncio.get_running_loop().time
         self._watching = asyncio.create_task(self._watch())
         return self
@@ -87,11 +90,17 @@ class KafkaPublisher:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._wait_for_room(1, self._now_s() + UNANSWERED_AT_MOST_S)
-        self._watching.cancel()
-        self._senders.close()
-        for partition in self._partitions.values():
-            self._give_up(partition, float("inf"))
+        try:
+            await self._wait_for_room(1, self._now_s() + UNANSWERED_AT_MOST_S)
+        finally:  # whoever is cancelled here leaves nobody waiting either
+            self._closed = True
+            self._watching.cancel()
+            self._senders.close()
+            for partition in self._partitions.values():
+                self._give_up(partition, float("inf"))
+            await self._close_client()
+
+    async def _close_client(self) -> None:
         try:
             async with asyncio.timeout(UNANSWERED_AT_MOST_S):
                 await self._client.close()
@@ -106,6 +115,8 @@ class KafkaPublisher:
     async def publish_all(self, records: Sequence[OutRecord]) -> Sequence[PenstockError | None]:
         if not records:
             return []
+        if self._closed:
+            return [QueueUnavailable("the publisher is closed")] * len(records)
         until_s = self._now_s() + QUEUED_AT_MOST_S
         if self._unacknowledged >= self._max_unacknowledged and not await self._wait_for_room(
             self._max_unacknowledged, until_s
@@ -155,7 +166,7 @@ class KafkaPublisher:
             partition = self._partition_in_turn(record, count, now_s)
         else:
             partition = self._partition(record.topic, partition_of(record.key or b"", count))
-        if partition.refuses(now_s):
+        if self._closed or partition.refuses(now_s):
             member.call.settle(member.place, _not_answering())
             return
         partition.waiting.append(member)

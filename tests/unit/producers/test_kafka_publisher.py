@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -12,6 +13,7 @@ from aiokafka.errors import (
     MessageSizeTooLargeError,
     NotLeaderForPartitionError,
     TopicAuthorizationFailedError,
+    UnknownError,
 )
 
 import producers.broker_senders
@@ -31,7 +33,7 @@ LIMIT = 64 * 1024
 @pytest.fixture
 def kafka(monkeypatch: pytest.MonkeyPatch) -> FakeKafka:
     fake = FakeKafka({"things": 4, "single": 1, "dlq.things": 1})
-    monkeypatch.setattr(producers.kafka_publisher, "AIOKafkaClient", lambda **_options: fake)
+    monkeypatch.setattr(producers.kafka_publisher, "KafkaClient", lambda **_options: fake)
     return fake
 
 
@@ -99,8 +101,9 @@ async def test_what_arrives_while_a_batch_is_on_its_way_makes_up_the_next(
     assert [values for _, _, values in kafka.sent] == [[b"1"], [b"2", b"3", b"4"]]
 
 
-async def test_a_full_batch_goes_and_the_rest_follows(kafka: FakeKafka, publisher: KafkaPublisher) -> None:
-    assert not any(await publisher.publish_all(records(*(b"%d" % n * 20_000 for n in range(10, 24)))))
+async def test_a_full_batch_goes_and_the_rest_follows(kafka: FakeKafka) -> None:
+    async with KafkaPublisher(KafkaSettings()) as publisher:
+        assert not any(await publisher.publish_all(records(*(b"%d" % n * 20_000 for n in range(10, 24)))))
     assert [len(values) for _, _, values in kafka.sent] == [6, 6, 2]
 
 
@@ -118,6 +121,7 @@ async def test_every_partition_has_a_batch_of_its_own_on_its_way(kafka: FakeKafk
     [
         (NotLeaderForPartitionError(), OutcomeUnknown),
         (TopicAuthorizationFailedError(), QueueUnavailable),
+        (UnknownError(), OutcomeUnknown),
         (ValueError("a fault of the client"), OutcomeUnknown),
     ],
 )
@@ -420,6 +424,58 @@ async def test_leaving_tells_those_who_still_wait(kafka: FakeKafka, short: None)
         task = await begun(publisher, b"1")
         await eventually(lambda: kafka.held)
     assert [type(outcome) for outcome in await task] == [OutcomeUnknown]
+
+
+async def test_an_answer_that_lacks_a_partition_leaves_its_records_unknown(
+    kafka: FakeKafka, publisher: KafkaPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answer_nothing(_broker: int, _request: object) -> SimpleNamespace:
+        return SimpleNamespace(topics=[])
+
+    monkeypatch.setattr(kafka, "send", answer_nothing)
+    (outcome,) = await publisher.publish_all(records(b"1"))
+    assert isinstance(outcome, OutcomeUnknown)
+
+
+async def test_once_it_is_left_nothing_is_taken_and_nobody_waits(kafka: FakeKafka) -> None:
+    async with KafkaPublisher(KafkaSettings()) as publisher:
+        await publisher.publish(record(b"1"))
+    async with asyncio.timeout(5):
+        (outcome,) = await publisher.publish_all(records(b"2"))
+    assert type(outcome) is QueueUnavailable
+    assert [values for _, _, values in kafka.sent] == [[b"1"]]
+
+
+async def test_who_is_cancelled_while_leaving_tells_those_who_wait(kafka: FakeKafka) -> None:
+    kafka.hold = True
+    publisher = await KafkaPublisher(KafkaSettings()).__aenter__()
+    task = await begun(publisher, b"1")
+    await eventually(lambda: kafka.held)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(publisher.__aexit__(None, None, None), 0.01)
+    assert [type(outcome) for outcome in await task] == [OutcomeUnknown]
+    assert kafka.stopped
+
+
+async def test_a_topic_that_the_client_forgot_is_asked_about_again(kafka: FakeKafka, publisher: KafkaPublisher) -> None:
+    kafka.cluster.topics, kafka.cluster.leaderless = {"single": 1}, True
+    task = await begun(publisher, b"1")
+    await eventually(lambda: "single" in kafka.asked_for)
+    kafka.cluster.leaderless = False
+    assert await task == [None]
+
+
+async def test_no_batch_is_larger_than_the_topics_take(kafka: FakeKafka, publisher: KafkaPublisher) -> None:
+    assert not any(await publisher.publish_all(records(*(b"%d" % n * (LIMIT // 8) for n in range(10, 18)))))
+    assert all(sum(len(value or b"") for value in values) <= LIMIT for _, _, values in kafka.sent)
+
+
+async def test_headers_that_cannot_be_encoded_cost_a_large_record_alone(
+    kafka: FakeKafka, publisher: KafkaPublisher
+) -> None:
+    broken = OutRecord("single", None, b"x" * (LIMIT // 2), [("\ud800", b"")])
+    outcomes = await publisher.publish_all([record(b"1"), broken, record(b"2")])
+    assert [type(outcome) for outcome in outcomes] == [type(None), PenstockError, type(None)]
 
 
 async def test_a_cancelled_caller_disturbs_nobody(kafka: FakeKafka, publisher: KafkaPublisher) -> None:
