@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -37,13 +38,20 @@ class Held:
         return await self.call(*given, **named)
 
 
-@pytest.fixture
-async def publishing(house: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Held]:
-    held = Held(house.log.publish)
-    monkeypatch.setattr(house.log, "publish", held)
+@asynccontextmanager
+async def holding(house: House, part: object, name: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Held]:
+    """Calls of a part of the house, held back; they go on when the test is over."""
+    held = Held(getattr(part, name))
+    monkeypatch.setattr(part, name, held)
     yield held
     held.go_on.set()
     await house.submissions.drain()
+
+
+@pytest.fixture
+async def publishing(house: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Held]:
+    async with holding(house, house.log, "publish", monkeypatch) as held:
+        yield held
 
 
 async def test_a_queue_that_never_answers_does_not_keep_a_submit_waiting(
@@ -243,11 +251,8 @@ async def test_the_time_that_an_input_waits_to_be_read_counts_as_well(
 
 @pytest.fixture
 async def writing(house: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Held]:
-    held = Held(house.store.insert)
-    monkeypatch.setattr(house.store, "insert", held)
-    yield held
-    held.go_on.set()
-    await house.submissions.drain()
+    async with holding(house, house.store, "insert", monkeypatch) as held:
+        yield held
 
 
 async def test_a_row_that_hangs_does_not_keep_a_client_longer_than_it_asked_for(
