@@ -17,8 +17,8 @@ from stores.protocols import JobKey, Jobs, News
 SLOW_S: Final = 2.0
 FAST_S: Final = 0.25
 LIMIT: Final = 20_000
-# A job without a row is listed no later. Sooner than workers tell that they run a job, so that a row can note it.
-ROW_AFTER_S: Final = 0.5
+# A job without a row is listed no later: sooner than workers tell that they run it (0.25 s), so that a row can note it.
+ROW_AFTER_S: Final = 0.2
 
 
 class Watch:
