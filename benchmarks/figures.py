@@ -29,9 +29,8 @@ class Rounds(msgspec.Struct, frozen=True):
 
 def amount(value: float) -> str:
     """Three significant digits, thousands apart."""
-    if value >= 1000:
-        return f"{round(value, -1 if value < 10_000 else -2):,.0f}"
-    return f"{value:.3g}"
+    value = float(f"{value:.3g}")
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def ratio(ours: Rounds, theirs: Rounds) -> str:

@@ -156,11 +156,12 @@ async def test_a_refusal_after_an_attempt_without_answer_leaves_it_unknown(
 
 
 async def test_without_a_connection_nothing_is_written_and_what_comes_after_is_refused_at_once(
-    kafka: FakeKafka, publisher: KafkaPublisher, short: None
+    kafka: FakeKafka, publisher: KafkaPublisher, short: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kafka.connects = False
     assert [type(outcome) for outcome in await publisher.publish_all(records(b"1"))] == [QueueUnavailable]
 
+    monkeypatch.setattr(producers.kafka_publisher, "QUEUED_AT_MOST_S", 60)  # the probe outlasts what is tried beside it
     probe = await begun(publisher, b"2")
     await eventually(lambda: publisher._partitions["single", 0].refuses(0))
     with no_waiting():
