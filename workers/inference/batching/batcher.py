@@ -114,10 +114,11 @@ class Batcher(Generic[T]):
     def _due_at(self, group: CompatibleQueue[T]) -> float:
         if self._full(group):
             return group.first_came
-        due_at = group.first_came + self.max_wait_s
         run_s = self.limits.predicted_s(group.rows, group.cost)
         if run_s is None:
-            return due_at
+            return group.first_came + self.max_wait_s
+        # Whoever comes just too late waits for one run. To wait longer than that for them costs more than it saves.
+        due_at = group.first_came + min(self.max_wait_s, run_s)
         return max(group.first_came, min(due_at, group.earliest_deadline - run_s - MARGIN_S))
 
     def _full(self, group: CompatibleQueue[T]) -> bool:
