@@ -10,9 +10,11 @@ written twice; the sink keeps one.
 """
 
 import asyncio
+import struct
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from io import BytesIO
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from aiokafka import TopicPartition
 from aiokafka.conn import CloseReason
@@ -48,72 +50,33 @@ class InvalidRecordError(BrokerResponseError):  # type: ignore[misc] # aiokafka 
     errno = 87
 
 
+Offer: TypeAlias = Callable[[PartitionQueue], None]
+
 TOO_LARGE: Final = (MessageSizeTooLargeError, RecordListTooLargeError)
 # A broker refuses the whole batch for one record's sake, and does not say which.
 ONE_RECORDS_FAULT: Final = (*TOO_LARGE, InvalidRecordError, InvalidTimestampError)
 
 
-class BrokerSenders:
-    """`client` is a `producers.kafka_client.KafkaClient`; `compression` is the format's number.
+class Encoding(NamedTuple):
+    """`compression` is the format's number; `batch_bytes` no more than the topics take in one batch."""
 
-    `batch_bytes` is no more than the topics take in one batch.
-    """
-
-    def __init__(self, client: Any, compression: int, batch_bytes: int = BATCH_BYTES) -> None:
-        self.client = client
-        self.compression = compression
-        self.batch_bytes = batch_bytes
-        self._loop = asyncio.get_running_loop()
-        self._senders: dict[int, BrokerSender] = {}
-        self._closed = False
-
-    def close(self) -> None:
-        self._closed = True
-        for sender in self._senders.values():
-            sender.close()
-
-    def is_busy(self, partition: PartitionQueue) -> bool:
-        """Whether the partition's leader has a request to answer, or nobody knows a leader."""
-        leader = self._leader(partition)
-        sender = self._senders.get(-1 if leader is None else leader)
-        return leader is None or (sender is not None and sender.running)
-
-    def offer(self, partition: PartitionQueue) -> None:
-        """Have what waits sent, now or with the next request to its leader. Not while a batch of it is on its way."""
-        if partition.rest():
-            return
-        if self._closed:
-            partition.fail_all(closed())
-            return
-        partition.offered = True
-        leader = self._leader(partition)
-        if leader is None:
-            partition.tried()
-            # The client may know a topic that it does not ask about: it asks about all until it is told of one.
-            self.client.add_topic(partition.at.topic)
-            self.client.force_metadata_update()
-            self.offer_later(partition)
-            return
-        sender = self._senders.get(leader)
-        if sender is None:
-            sender = self._senders[leader] = BrokerSender(leader, self)
-        sender.offer(partition)
-
-    def offer_later(self, partition: PartitionQueue) -> None:
-        self._loop.call_later(RETRY_AFTER_S, self.offer, partition)
-
-    def _leader(self, partition: PartitionQueue) -> int | None:
-        leader: int | None = self.client.cluster.leader_for_partition(partition.at)
-        return None if leader == -1 else leader
+    compression: int
+    batch_bytes: int
 
 
 class BrokerSender:
-    """Runs while anything is ready for its broker."""
+    """Sends to one broker, with a task while anything is ready for it.
 
-    def __init__(self, broker: int, senders: BrokerSenders) -> None:
+    `client` is a `producers.kafka_client.KafkaClient`. `offer` is called with each partition that a batch has ended
+    of, `offer_later` with those that are to be tried again.
+    """
+
+    def __init__(self, client: Any, broker: int, encoding: Encoding, offer: Offer, offer_later: Offer) -> None:
+        self._client = client
         self._broker = broker
-        self._senders = senders
-        self._client = senders.client
+        self._encoding = encoding
+        self._offer = offer
+        self._offer_later = offer_later
         self._loop = asyncio.get_running_loop()
         self._ready: dict[PartitionQueue, None] = {}
         self._task: asyncio.Task[None] | None = None
@@ -127,7 +90,7 @@ class BrokerSender:
     def running(self) -> bool:
         return self._task is not None
 
-    def offer(self, partition: PartitionQueue) -> None:
+    def add(self, partition: PartitionQueue) -> None:
         self._ready[partition] = None
         if self._task is None:
             self._task = self._loop.create_task(self._run())
@@ -140,7 +103,7 @@ class BrokerSender:
                     await self._send(self._batches())
                 else:
                     for partition in self._ready:
-                        self._senders.offer_later(partition)
+                        self._offer_later(partition)
                     self._ready.clear()
         finally:
             self._task = None
@@ -166,7 +129,7 @@ class BrokerSender:
             del self._ready[partition]
             try:
                 if not partition.under_way:  # else that is sent again
-                    partition.take_batch(self._senders.compression, self._senders.batch_bytes)
+                    partition.take_batch(*self._encoding)
             except Exception as error:
                 log.error("no batch can be made", topic=partition.at.topic, exc_info=error)
                 partition.fail_all(because(QueueUnavailable("publishing failed"), error))
@@ -174,7 +137,7 @@ class BrokerSender:
                 taken.append(partition)
                 size += len(partition.batch)
             else:
-                self._senders.offer(partition)
+                self._offer(partition)
         return taken
 
     async def _send(self, batches: list[PartitionQueue]) -> None:
@@ -192,12 +155,7 @@ class BrokerSender:
             topics[partition.at.topic].append((partition.at.partition, partition.batch))
             if partition.sent_at_s is None:
                 partition.sent_at_s = now_s
-        request = ProduceRequest(
-            transactional_id=None,
-            required_acks=ALL_IN_SYNC,
-            timeout=int(UNANSWERED_AT_MOST_S * 1000),
-            topics=list(topics.items()),
-        )
+        request = Produce(ALL_IN_SYNC, int(UNANSWERED_AT_MOST_S * 1000), list(topics.items()))
         try:
             response = await self._connection.send(request)
         except Exception as error:
@@ -224,14 +182,14 @@ class BrokerSender:
             self._client.force_metadata_update()  # a topic may have been moved, deleted or made anew
             if self._may_try_again(partition, error):
                 partition.doubtful = True
-                self._senders.offer_later(partition)
+                self._offer_later(partition)
                 return
             outcome = _outcome(error, partition.at.topic, doubtful=partition.doubtful)
             if isinstance(error, ONE_RECORDS_FAULT):
                 partition.refuse(outcome)
             else:
                 partition.fail(outcome)
-        self._senders.offer(partition)
+        self._offer(partition)
 
     def _may_try_again(self, partition: PartitionQueue, error: Exception) -> bool:
         since_s = self._loop.time() - (partition.sent_at_s or 0.0)
@@ -240,10 +198,6 @@ class BrokerSender:
             and partition.under_way
             and since_s + RETRY_AFTER_S < UNANSWERED_AT_MOST_S
         )
-
-
-def closed() -> QueueUnavailable:
-    return QueueUnavailable("the publisher is closed")
 
 
 def _error(code: int) -> Exception | None:
@@ -263,3 +217,79 @@ def _outcome(error: Exception, topic: str, *, doubtful: bool) -> PenstockError:
     if doubtful or error.retriable or isinstance(error, UnknownError):
         return because(OutcomeUnknown(f"Kafka did not acknowledge: {type(error).__name__}"), error)
     return because(QueueUnavailable(f"Kafka refused the record: {type(error).__name__}"), error)
+
+
+# The produce request and its answer, in the version that every broker since Kafka 2.1 knows. aiokafka packs each number
+# by itself, through five calls: with one record in a request that is an eighth of its whole way.
+# Layouts: https://kafka.apache.org/protocol.html#The_Messages_Produce
+PRODUCE_VERSION: Final = 7
+_HEAD: Final = struct.Struct(">hhih")  # key, version, correlation id, length of the client's name
+_ABOUT: Final = struct.Struct(">hhii")  # no transactional id, acks, timeout, topics
+_TOPIC: Final = struct.Struct(">h")
+_COUNT: Final = struct.Struct(">i")
+_PARTITION: Final = struct.Struct(">ii")  # number, length of the batch
+_ANSWER: Final = struct.Struct(">ihqqq")  # number, error, offset, time of appending, start of the log
+
+
+class _Encoded(bytes):
+    __slots__ = ()
+
+    def encode(self) -> bytes:
+        return self
+
+
+class _AnswerHead(NamedTuple):
+    correlation_id: int
+
+
+class ProduceAnswer(NamedTuple):
+    """As aiokafka's: topic, then partition, error code, offset, time of appending, start of the log."""
+
+    topics: list[tuple[str, list[tuple[int, int, int, int, int]]]]
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> "ProduceAnswer":
+        raw = data.read()
+        (count,) = _COUNT.unpack_from(raw)
+        at = _COUNT.size
+        topics = []
+        for _ in range(count):
+            (length,) = _TOPIC.unpack_from(raw, at)
+            at += _TOPIC.size
+            name = raw[at : at + length].decode()
+            at += length
+            (partitions,) = _COUNT.unpack_from(raw, at)
+            at += _COUNT.size
+            end = at + partitions * _ANSWER.size
+            topics.append((name, list(_ANSWER.iter_unpack(raw[at:end]))))
+            at = end
+        return cls(topics)
+
+
+class Produce(ProduceRequest):  # type: ignore[misc] # aiokafka is untyped
+    """Is its own encoding; for an older broker it leaves that to aiokafka."""
+
+    RESPONSE_TYPE = ProduceAnswer
+
+    def __init__(self, required_acks: int, timeout_ms: int, topics: list[tuple[str, list[tuple[int, bytes]]]]) -> None:
+        super().__init__(None, required_acks, timeout_ms, topics)
+
+    def prepare(self, versions: dict[int, tuple[int, int]]) -> object:
+        lowest, highest = versions[self.API_KEY]
+        return self if lowest <= PRODUCE_VERSION <= highest else super().prepare(versions)
+
+    def build_request_header(self, correlation_id: int, client_id: str) -> _Encoded:
+        name = client_id.encode()
+        return _Encoded(_HEAD.pack(self.API_KEY, PRODUCE_VERSION, correlation_id, len(name)) + name)
+
+    def encode(self) -> bytes:
+        parts = [_ABOUT.pack(-1, self._required_acks, self._timeout, len(self._topics))]
+        for topic, partitions in self._topics:
+            name = topic.encode()
+            parts += (_TOPIC.pack(len(name)), name, _COUNT.pack(len(partitions)))
+            for number, batch in partitions:
+                parts += (_PARTITION.pack(number, len(batch)), batch)
+        return b"".join(parts)
+
+    def parse_response_header(self, data: BytesIO) -> _AnswerHead:
+        return _AnswerHead(*_COUNT.unpack(data.read(_COUNT.size)))

@@ -1,4 +1,4 @@
-"""Publishing to Kafka: records wait in a queue a partition, and senders of the brokers come for them.
+"""Publishing to Kafka: each record goes to the queue of a partition, and the sender of its broker comes for it.
 
 Every call ends within `QUEUED_AT_MOST_S` and `UNANSWERED_AT_MOST_S` together (see `producers.partition_queue`),
 whatever becomes of Kafka. What was not sent by then is certainly not written; of the rest nobody knows.
@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from aiokafka.errors import KafkaError
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from producers.broker_sender import BATCH_BYTES, BrokerSenders, closed
+from producers.broker_sender import BATCH_BYTES, RETRY_AFTER_S, BrokerSender, Encoding
 from producers.kafka_client import KafkaClient, partition_counts
 from producers.partition_queue import (
     QUEUED_AT_MOST_S,
@@ -42,6 +42,8 @@ TURN_RECORDS: Final = 64
 TURN_RECORD_BYTES: Final = 4096
 # Of the partitions that might be next, one whose broker is free is looked for among so many.
 LOOK_AHEAD: Final = 8
+# How the client says that no broker leads a partition.
+NOBODY: Final = (None, -1)
 
 Compression = Literal["none", "zstd", "lz4"]
 _CODECS: Final = {
@@ -69,9 +71,10 @@ class KafkaPublisher:
         self, settings: KafkaSettings, *, compression: Compression = "none", max_unacknowledged: int = 50_000
     ) -> None:
         self._settings = settings
-        self._compression = _CODECS[compression]
+        self._encoding = Encoding(_CODECS[compression], min(BATCH_BYTES, settings.max_record_bytes))
         self._max_unacknowledged = max_unacknowledged
         self._unacknowledged = Unacknowledged()
+        self._senders: dict[int, BrokerSender] = {}
         self._partitions: dict[tuple[str, int], PartitionQueue] = {}
         self._turns: dict[str, PartitionQueue] = {}
         self._client: Any = None
@@ -86,10 +89,9 @@ class KafkaPublisher:
         except (KafkaError, OSError) as error:
             await self._client.close()
             raise QueueUnavailable(f"Kafka cannot be reached at {self._settings.kafka_bootstrap_servers}") from error
-        batch_bytes = min(BATCH_BYTES, self._settings.max_record_bytes)
-        self._senders = BrokerSenders(self._client, self._compression, batch_bytes)
         self._closed = False
-        self._now_s = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self._now_s = self._loop.time
         self._watching = asyncio.create_task(self._watch())
         return self
 
@@ -101,7 +103,8 @@ class KafkaPublisher:
         finally:  # whoever is cancelled here leaves nobody waiting either
             self._closed = True
             self._watching.cancel()
-            self._senders.close()
+            for sender in self._senders.values():
+                sender.close()
             for partition in self._partitions.values():
                 partition.give_up(float("inf"))
             await self._close_client()
@@ -122,7 +125,7 @@ class KafkaPublisher:
         if not records:
             return []
         if self._closed:
-            return [closed()] * len(records)
+            return [_closed()] * len(records)
         until_s = self._now_s() + QUEUED_AT_MOST_S
         if self._unacknowledged.count >= self._max_unacknowledged and not await self._unacknowledged.below(
             self._max_unacknowledged, until_s
@@ -134,7 +137,7 @@ class KafkaPublisher:
         if not all(counts.values()):
             counts = await partition_counts(self._client, counts, until_s)
         if self._closed:  # meanwhile
-            return [closed()] * len(records)
+            return [_closed()] * len(records)
         call = PublishCall(len(records), until_s, self._unacknowledged)
         now_s = self._now_s()
         for place, record in enumerate(records):
@@ -144,7 +147,7 @@ class KafkaPublisher:
                 partition = self._partition_of(record, count, now_s)
                 partition.add(Member(record, call, place), now_s)
                 if not partition.offered:
-                    self._senders.offer(partition)
+                    self._offer(partition)
             else:
                 call.settle(place, refusal)
         await call.ended
@@ -189,12 +192,43 @@ class KafkaPublisher:
             partition = self._partition(topic, (first + step) % count)
             if partition.refuses(now_s):
                 continue
-            if not self._senders.is_busy(partition):
+            if not self._is_busy(partition):
                 return partition
             taking = taking or partition
             if step >= LOOK_AHEAD:
                 break
         return taking or self._partition(topic, first % count)
+
+    def _is_busy(self, partition: PartitionQueue) -> bool:
+        """Whether the partition's leader has a request to answer, or nobody knows a leader."""
+        leader = self._client.cluster.leader_for_partition(partition.at)
+        sender = self._senders.get(leader)
+        return leader in NOBODY or (sender is not None and sender.running)
+
+    def _offer(self, partition: PartitionQueue) -> None:
+        """Have what waits sent, now or with the next request to its leader. Not while a batch of it is on its way."""
+        if partition.rest():
+            return
+        if self._closed:
+            partition.fail_all(_closed())
+            return
+        partition.offered = True
+        leader = self._client.cluster.leader_for_partition(partition.at)
+        if leader in NOBODY:
+            partition.tried()
+            # The client may know a topic that it does not ask about: it asks about all until it is told of one.
+            self._client.add_topic(partition.at.topic)
+            self._client.force_metadata_update()
+            self._offer_later(partition)
+            return
+        sender = self._senders.get(leader)
+        if sender is None:
+            sender = BrokerSender(self._client, leader, self._encoding, self._offer, self._offer_later)
+            self._senders[leader] = sender
+        sender.add(partition)
+
+    def _offer_later(self, partition: PartitionQueue) -> None:
+        self._loop.call_later(RETRY_AFTER_S, self._offer, partition)
 
     async def _watch(self) -> None:
         """Tell those whose time is up."""
@@ -204,3 +238,7 @@ class KafkaPublisher:
             for partition in self._partitions.values():
                 if partition.offered:
                     partition.give_up(now_s)
+
+
+def _closed() -> QueueUnavailable:
+    return QueueUnavailable("the publisher is closed")

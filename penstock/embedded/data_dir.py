@@ -96,8 +96,7 @@ class DataDir:
         taken = [*remembered.values(), *avoid]
         chosen = {**kept, **dict(zip(missing, ports.choose(len(missing), taken), strict=True))}
         moves = [
-            f"port {remembered[name]} ({name}) is {'wanted' if remembered[name] in avoid else 'taken by another program'}; "
-            f"{name} is now on {chosen[name]}"
+            f"port {remembered[name]} ({name}) is {_taken(remembered[name], avoid)}; {name} is now on {chosen[name]}"
             for name in missing
             if name in remembered
         ]
@@ -136,6 +135,10 @@ class DataDir:
                 os.ftruncate(fd, 0)
                 os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
                 return fd
+
+
+def _taken(port: int, avoid: Collection[int]) -> str:
+    return "asked for by somebody else" if port in avoid else "taken by another program"
 
 
 def is_running(pid: str) -> bool:

@@ -56,6 +56,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(producers.partition_queue, "UNANSWERED_AT_MOST_S", 0.2)
     monkeypatch.setattr(producers.broker_sender, "UNANSWERED_AT_MOST_S", 0.2)
     monkeypatch.setattr(producers.broker_sender, "RETRY_AFTER_S", 0.01)
+    monkeypatch.setattr(producers.kafka_publisher, "RETRY_AFTER_S", 0.01)
 
 
 @contextmanager
