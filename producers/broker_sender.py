@@ -203,8 +203,8 @@ class BrokerSender:
 def _error(code: int) -> Exception | None:
     if code == NoError.errno:
         return None
-    error: Exception = InvalidRecordError() if code == InvalidRecordError.errno else for_code(code)()
-    return error
+    kind: type[Exception] = InvalidRecordError if code == InvalidRecordError.errno else for_code(code)
+    return kind()
 
 
 def _outcome(error: Exception, topic: str, *, doubtful: bool) -> PenstockError:

@@ -136,22 +136,26 @@ class KafkaPublisher:
         }
         if not all(counts.values()):
             counts = await partition_counts(self._client, counts, until_s)
-        if self._closed:  # meanwhile
-            return [_closed()] * len(records)
         call = PublishCall(len(records), until_s, self._unacknowledged)
         now_s = self._now_s()
         for place, record in enumerate(records):
             count = counts[record.topic]
             refusal = count if isinstance(count, PenstockError) else self._too_large(record)
             if isinstance(count, int) and refusal is None:
-                partition = self._partition_of(record, count, now_s)
-                partition.add(Member(record, call, place), now_s)
-                if not partition.offered:
-                    self._offer(partition)
+                self._enqueue(Member(record, call, place), count, now_s)
             else:
                 call.settle(place, refusal)
         await call.ended
         return call.outcomes
+
+    def _enqueue(self, member: Member, count: int, now_s: float) -> None:
+        if self._closed:  # meanwhile
+            member.call.settle(member.place, _closed())
+            return
+        partition = self._partition_of(member.record, count, now_s)
+        partition.add(member, now_s)
+        if not partition.offered:
+            self._offer(partition)
 
     def _too_large(self, record: OutRecord) -> PayloadTooLarge | None:
         limit = self._settings.max_record_bytes

@@ -123,7 +123,7 @@ class PartitionQueue:
 
     def tried(self) -> None:
         """Its broker was turned to. If it failed before, what waits or goes now is the probe."""
-        self._probing = self._failed
+        self._probing = self._failed and bool(self.waiting or self.under_way)
 
     def take_batch(self, compression: int, at_most_bytes: int) -> None:
         """Put the next ones of those that wait under way, in a batch. One that cannot be encoded is refused alone."""

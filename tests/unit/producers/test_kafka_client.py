@@ -14,11 +14,6 @@ from producers.kafka_client import KafkaClient, kafka_admin, kafka_consumer
 from runtime.settings import KafkaSettings
 from tests.waiting import eventually
 
-try:
-    import uvloop
-except ImportError:  # there is none for Windows
-    uvloop = None
-
 
 async def test_an_attempt_that_fails_in_an_odd_way_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     attempts = 0
@@ -98,9 +93,9 @@ async def test_all_who_need_a_connection_to_a_broker_get_the_same(client: KafkaC
     assert first is second
 
 
-@pytest.mark.skipif(uvloop is None, reason="there is no uvloop")
 def test_a_write_to_a_connection_just_reset_is_a_lost_connection() -> None:
     """uvloop raises another error for it than asyncio's own loop."""
+    uvloop = pytest.importorskip("uvloop")
 
     async def write() -> None:
         client = KafkaClient()
