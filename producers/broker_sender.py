@@ -21,6 +21,7 @@ from aiokafka.conn import CloseReason
 from aiokafka.errors import (
     BrokerResponseError,
     InvalidTimestampError,
+    KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     NoError,
@@ -169,10 +170,12 @@ class BrokerSender:
         }
 
     def _unanswered(self, error: Exception) -> Exception:
-        if not isinstance(error, TimeoutError):
-            return error
-        self._connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
-        return RequestTimedOutError()
+        """In aiokafka's words, which say whether to try again."""
+        if isinstance(error, TimeoutError):
+            self._connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
+            return RequestTimedOutError()
+        # uvloop's word for a connection that was reset a moment ago.
+        return KafkaConnectionError(str(error)) if isinstance(error, RuntimeError) else error
 
     def _ended(self, partition: PartitionQueue, error: Exception | None) -> None:
         """One attempt has."""
@@ -203,8 +206,8 @@ class BrokerSender:
 def _error(code: int) -> Exception | None:
     if code == NoError.errno:
         return None
-    kind: type[Exception] = InvalidRecordError if code == InvalidRecordError.errno else for_code(code)
-    return kind()
+    error: Exception = InvalidRecordError() if code == InvalidRecordError.errno else for_code(code)()
+    return error
 
 
 def _outcome(error: Exception, topic: str, *, doubtful: bool) -> PenstockError:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
-from aiokafka.conn import AIOKafkaConnection, CloseReason
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaConnectionError
 
 from runtime.logs import get_logger
@@ -23,17 +23,6 @@ ATTEMPTS: Final = 3
 PAUSE_S: Final = 0.1
 
 
-class Connection(AIOKafkaConnection):  # type: ignore[misc] # aiokafka is untyped
-    def send(self, request: Any, expect_response: bool = True) -> Any:
-        """uvloop raises `RuntimeError` for a write to a connection that was reset a moment ago. aiokafka expects it
-        nowhere: it would end the tasks that renew metadata and that fetch."""
-        try:
-            return super().send(request, expect_response)
-        except RuntimeError as error:
-            self.close(reason=CloseReason.CONNECTION_BROKEN)
-            raise KafkaConnectionError(f"Connection at {self.host}:{self.port} broken: {error}") from error
-
-
 class KafkaClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka is untyped
     # aiokafka has one lock for all new connections: a broker that accepts and never answers would hold up all others.
     _get_conn_lock: AbstractAsyncContextManager[None] = nullcontext()
@@ -42,18 +31,23 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka is untyped
     def _connecting(self) -> defaultdict[tuple[Any, int], asyncio.Lock]:
         return defaultdict(asyncio.Lock)
 
-    async def connection(self, node_id: int) -> Connection | None:
+    async def connection(self, node_id: int) -> AIOKafkaConnection | None:
         """A connection to the broker. None if there cannot be one; then the client asks anew who leads what."""
         return await self._get_conn(node_id)
 
     async def _get_conn(
         self, node_id: Any, *, group: int = ConnectionGroup.DEFAULT, no_hint: bool = False
-    ) -> Connection | None:
+    ) -> AIOKafkaConnection | None:
         async with self._connecting[node_id, group]:
-            connection = await super()._get_conn(node_id, group=group, no_hint=no_hint)
-        if connection is not None:
-            connection.__class__ = Connection
-        return connection  # type: ignore[no-any-return]
+            return await super()._get_conn(node_id, group=group, no_hint=no_hint)
+
+    async def send(self, node_id: int, request: Any, *, group: int = ConnectionGroup.DEFAULT) -> Any:
+        """uvloop raises `RuntimeError` for a write to a connection that was reset a moment ago, which aiokafka expects
+        nowhere: it would end the task that fetches, or the one that keeps a member in its group."""
+        try:
+            return await super().send(node_id, request, group=group)
+        except RuntimeError as error:
+            raise KafkaConnectionError(str(error)) from error
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
         """Whether it was done. An error that is neither Kafka's nor a timeout would end the one task that does it,

@@ -39,6 +39,7 @@ def connections_reset(client: Any) -> Iterator[None]:
         connection = await taken(*args, **options)
         if connection is not None:
             connection._writer.transport.abort()
+            await connection._closed_fut
         return connection
 
     client._get_conn = reset  # type: ignore[method-assign]

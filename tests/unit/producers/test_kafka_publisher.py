@@ -151,6 +151,15 @@ async def test_a_batch_that_another_broker_leads_by_now_is_sent_again_under_the_
     assert [values for _, _, values in kafka.sent] == [[b"1", b"2"]]
 
 
+@pytest.mark.parametrize("lost", [RuntimeError("the handler is closed"), TimeoutError()])
+async def test_a_batch_whose_connection_was_lost_is_sent_again(
+    kafka: FakeKafka, publisher: KafkaPublisher, short: None, lost: Exception
+) -> None:
+    kafka.failures.append(lost)
+    assert not any(await publisher.publish_all(records(b"1", b"2")))
+    assert [values for _, _, values in kafka.sent] == [[b"1", b"2"]]
+
+
 async def test_a_refusal_after_an_attempt_without_answer_leaves_it_unknown(
     kafka: FakeKafka, publisher: KafkaPublisher, short: None
 ) -> None:
