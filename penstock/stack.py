@@ -10,7 +10,7 @@ from typing import Self
 
 from penstock.embedded.elsewhere import Elsewhere
 from penstock.embedded.kafka import NO_PROPERTIES
-from penstock.embedded.ports import LOOPBACK, choose, is_free
+from penstock.embedded.ports import LOOPBACK, is_free
 from penstock.embedded.stack import EmbeddedStack, say_nothing, start_all, stop_all
 from penstock.errors import StackError
 from penstock.http_probe import models_of
@@ -65,6 +65,7 @@ class Stack:
             kafka_properties=kafka_properties,
             environ=self._environ,
             announce=announce,
+            avoid_ports=[port],
         )
         self._host = self._environ.get("PENSTOCK_GATEWAY_HOST") or LOOPBACK
         self._models = models
@@ -80,13 +81,13 @@ class Stack:
 
     async def __aenter__(self) -> Self:
         host = self._host
-        self._port = self._port or choose(1)[0]
-        if not is_free(self._port, host):
+        if self._port and not is_free(self._port, host):
             raise StackError(f"port {self._port} is in use: choose another with --port")
         if not self._models.is_dir():
             raise StackError(f"there is no model repository at {self._models}: name one with --models")
         async with AsyncExitStack() as opening:
             await opening.enter_async_context(self.services)
+            self._port = self._port or self.services.data_dir.free_port()
             env = role_environment(
                 self._environ,
                 self.services,
@@ -128,7 +129,7 @@ class Stack:
         commands = {"router": "router", **dict.fromkeys(workers, "worker"), "sink": "sink"}
         more_gateways = [f"gateway-{number + 1}" for number in range(1, self._gateways)]
         gateways = ["gateway", *more_gateways] if more_gateways else []
-        ports, _ = self.services.data_dir.ports([*(f"{name} health" for name in commands), *gateways])
+        ports, _ = self.services.data_dir.ports([*(f"{name} health" for name in commands), *gateways], [self._port])
         self._gateway_ports = {name: ports[name] for name in gateways} or {"gateway": self._port}
         roles = {name: self._gateway(name, port, env) for name, port in self._gateway_ports.items()}
         for name, command in commands.items():

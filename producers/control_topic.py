@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from producers.kafka_client import kafka_consumer
 from producers.stopping import stop_consumer
 from runtime.backoff import delays_s
 from runtime.logs import get_logger
@@ -48,7 +49,7 @@ class ControlTopic:
 
     async def _read(self) -> None:
         self._connected = False
-        consumer = AIOKafkaConsumer(**self._settings.consumer_options())
+        consumer = kafka_consumer(self._settings)
         try:
             await consumer.start()
             partition = TopicPartition(self._topic, 0)

@@ -1,22 +1,51 @@
-"""aiokafka's client, made to outlive a write to a connection that was reset a moment ago.
+"""aiokafka's clients as all of ours are: made in one place, and mended where they do not outlive what happens."""
 
-uvloop raises `RuntimeError` for that, which aiokafka expects nowhere.
-"""
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from functools import cached_property
+from typing import Any, Final
 
-from typing import Any
-
-from aiokafka.client import AIOKafkaClient
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.client import AIOKafkaClient, ConnectionGroup
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaConnectionError
 
 from runtime.logs import get_logger
+from runtime.settings import KafkaSettings
+from schemas.errors import PenstockError, QueueUnavailable, TopicMissing
 
 log = get_logger(__name__)
 
+ATTEMPTS: Final = 3
+PAUSE_S: Final = 0.1
 
-class KafkaClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no types
-    async def send(self, node_id: int, request: Any, **options: Any) -> Any:
+
+class KafkaClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka is untyped
+    # aiokafka has one lock for all new connections: a broker that accepts and never answers would hold up all others.
+    _get_conn_lock: AbstractAsyncContextManager[None] = nullcontext()
+
+    @cached_property  # clients that are turned into this class were not made by it
+    def _connecting(self) -> defaultdict[tuple[Any, int], asyncio.Lock]:
+        return defaultdict(asyncio.Lock)
+
+    async def connection(self, node_id: int) -> AIOKafkaConnection | None:
+        """A connection to the broker. None if there cannot be one; then the client asks anew who leads what."""
+        return await self._get_conn(node_id)
+
+    async def _get_conn(
+        self, node_id: Any, *, group: int = ConnectionGroup.DEFAULT, no_hint: bool = False
+    ) -> AIOKafkaConnection | None:
+        async with self._connecting[node_id, group]:
+            return await super()._get_conn(node_id, group=group, no_hint=no_hint)
+
+    async def send(self, node_id: int, request: Any, *, group: int = ConnectionGroup.DEFAULT) -> Any:
+        """uvloop raises `RuntimeError` for a write to a connection that was reset a moment ago, which aiokafka expects
+        nowhere: it would end the task that fetches, or the one that keeps a member in its group."""
         try:
-            return await super().send(node_id, request, **options)
+            return await super().send(node_id, request, group=group)
         except RuntimeError as error:
             raise KafkaConnectionError(str(error)) from error
 
@@ -29,3 +58,52 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc]  # aiokafka has no type
             log.warning("metadata cannot be renewed", error=repr(error))
             return False
         return updated
+
+
+def kafka_consumer(settings: KafkaSettings, **options: Any) -> AIOKafkaConsumer:
+    """A consumer that has yet to be started; with the options of all consumers, and these."""
+    return _mended(AIOKafkaConsumer(**settings.consumer_options(), **options))
+
+
+def kafka_admin(settings: KafkaSettings) -> AIOKafkaAdminClient:
+    return _mended(AIOKafkaAdminClient(**settings.client_options()))
+
+
+def _mended(owner: Any) -> Any:
+    """Its client is made when it is, and takes no other class."""
+    owner._client.__class__ = KafkaClient  # noqa: SLF001 - see above
+    return owner
+
+
+async def partition_counts(
+    client: KafkaClient, topics: Iterable[str], until_s: float
+) -> Mapping[str, int | PenstockError]:
+    """For each topic its number of partitions, or why it cannot be written to; by `until_s` of the loop's time.
+
+    The client keeps the metadata of every topic that it was asked about. Its own way to wait for a topic takes the
+    whole request timeout to say that there is none, once for each record, and says the same when no broker answers.
+    """
+    wanted = set(topics)
+    found = _known(client, wanted)
+    reached = False
+    for name in wanted - found.keys():
+        client.add_topic(name)
+    with suppress(TimeoutError):
+        async with asyncio.timeout_at(until_s):
+            for attempt in range(ATTEMPTS):  # an update under way may have begun before it knew of the topics
+                if len(found) == len(wanted):
+                    break
+                if attempt:
+                    await asyncio.sleep(PAUSE_S)
+                reached = bool(await client.force_metadata_update())
+                found = _known(client, wanted)
+    return {name: found.get(name) or _why_not(name, reached) for name in wanted}
+
+
+def _known(client: Any, topics: Iterable[str]) -> dict[str, int]:
+    counts = {name: client.cluster.partitions_for_topic(name) for name in topics}
+    return {name: len(partitions) for name, partitions in counts.items() if partitions}
+
+
+def _why_not(topic: str, reached: bool) -> PenstockError:
+    return TopicMissing(f"topic {topic} does not exist") if reached else QueueUnavailable("Kafka cannot be reached")

@@ -1,4 +1,4 @@
-"""Publishing to Kafka: records wait in a queue a partition, and senders of the brokers come for them.
+"""Publishing to Kafka: each record goes to the queue of a partition, and the sender of its broker comes for it.
 
 Every call ends within `QUEUED_AT_MOST_S` and `UNANSWERED_AT_MOST_S` together (see `producers.partition_queue`),
 whatever becomes of Kafka. What was not sent by then is certainly not written; of the rest nobody knows.
@@ -6,21 +6,27 @@ whatever becomes of Kafka. What was not sent by then is certainly not written; o
 
 import asyncio
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Literal
 
 from aiokafka.errors import KafkaError
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from producers.broker_senders import BATCH_BYTES, BrokerSenders
-from producers.kafka_client import KafkaClient
-from producers.partition_counts import PartitionCounts
-from producers.partition_queue import QUEUED_AT_MOST_S, UNANSWERED_AT_MOST_S, Member, PartitionQueue, PublishCall
+from producers.broker_sender import BATCH_BYTES, RETRY_AFTER_S, BrokerSender, Encoding
+from producers.kafka_client import KafkaClient, partition_counts
+from producers.partition_queue import (
+    QUEUED_AT_MOST_S,
+    UNANSWERED_AT_MOST_S,
+    Member,
+    PartitionQueue,
+    PublishCall,
+    Unacknowledged,
+)
 from producers.topics import DEAD_LETTER_ROOM_BYTES
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
-from schemas.errors import OutcomeUnknown, PayloadTooLarge, PenstockError, QueueUnavailable
+from schemas.errors import PayloadTooLarge, PenstockError, QueueUnavailable
 from schemas.records import OutRecord
 
 log = get_logger(__name__)
@@ -34,6 +40,10 @@ BATCH_OVERHEAD_BYTES: Final = 128
 # size count more often. Enough to make batches that cost little, and few enough not to leave other workers idle.
 TURN_RECORDS: Final = 64
 TURN_RECORD_BYTES: Final = 4096
+# Of the partitions that might be next, one whose broker is free is looked for among so many.
+LOOK_AHEAD: Final = 8
+# How the client says that no broker leads a partition.
+NOBODY: Final = (None, -1)
 
 Compression = Literal["none", "zstd", "lz4"]
 _CODECS: Final = {
@@ -61,10 +71,10 @@ class KafkaPublisher:
         self, settings: KafkaSettings, *, compression: Compression = "none", max_unacknowledged: int = 50_000
     ) -> None:
         self._settings = settings
-        self._compression = _CODECS[compression]
+        self._encoding = Encoding(_CODECS[compression], min(BATCH_BYTES, settings.max_record_bytes))
         self._max_unacknowledged = max_unacknowledged
-        self._unacknowledged = 0
-        self._room = asyncio.Event()
+        self._unacknowledged = Unacknowledged()
+        self._senders: dict[int, BrokerSender] = {}
         self._partitions: dict[tuple[str, int], PartitionQueue] = {}
         self._turns: dict[str, PartitionQueue] = {}
         self._client: Any = None
@@ -79,11 +89,9 @@ class KafkaPublisher:
         except (KafkaError, OSError) as error:
             await self._client.close()
             raise QueueUnavailable(f"Kafka cannot be reached at {self._settings.kafka_bootstrap_servers}") from error
-        self._counts = PartitionCounts(self._client)
-        batch_bytes = min(BATCH_BYTES, self._settings.max_record_bytes)
-        self._senders = BrokerSenders(self._client, self._settle, self._compression, batch_bytes)
         self._closed = False
-        self._now_s = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self._now_s = self._loop.time
         self._watching = asyncio.create_task(self._watch())
         return self
 
@@ -91,13 +99,14 @@ class KafkaPublisher:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            await self._wait_for_room(1, self._now_s() + UNANSWERED_AT_MOST_S)
+            await self._unacknowledged.below(1, self._now_s() + UNANSWERED_AT_MOST_S)
         finally:  # whoever is cancelled here leaves nobody waiting either
             self._closed = True
             self._watching.cancel()
-            self._senders.close()
+            for sender in self._senders.values():
+                sender.close()
             for partition in self._partitions.values():
-                self._give_up(partition, float("inf"))
+                partition.give_up(float("inf"))
             await self._close_client()
 
     async def _close_client(self) -> None:
@@ -116,9 +125,9 @@ class KafkaPublisher:
         if not records:
             return []
         if self._closed:
-            return [QueueUnavailable("the publisher is closed")] * len(records)
+            return [_closed()] * len(records)
         until_s = self._now_s() + QUEUED_AT_MOST_S
-        if self._unacknowledged >= self._max_unacknowledged and not await self._wait_for_room(
+        if self._unacknowledged.count >= self._max_unacknowledged and not await self._unacknowledged.below(
             self._max_unacknowledged, until_s
         ):
             return [QueueUnavailable("too many records wait to be acknowledged")] * len(records)
@@ -126,28 +135,27 @@ class KafkaPublisher:
             topic: len(self._client.cluster.partitions_for_topic(topic) or ()) for topic in {r.topic for r in records}
         }
         if not all(counts.values()):
-            counts = await self._counts.of(counts, until_s)
-        call = PublishCall(len(records))
-        for index, record in enumerate(records):
+            counts = await partition_counts(self._client, counts, until_s)
+        call = PublishCall(len(records), until_s, self._unacknowledged)
+        now_s = self._now_s()
+        for place, record in enumerate(records):
             count = counts[record.topic]
             refusal = count if isinstance(count, PenstockError) else self._too_large(record)
             if isinstance(count, int) and refusal is None:
-                self._enqueue(Member(record, call, index, until_s), count)
+                self._enqueue(Member(record, call, place), count, now_s)
             else:
-                call.settle(index, refusal)
+                call.settle(place, refusal)
         await call.ended
         return call.outcomes
 
-    async def _wait_for_room(self, bound: int, until_s: float) -> bool:
-        """Whether fewer records than `bound` wait, by `until_s`."""
-        while self._unacknowledged >= bound:
-            self._room.clear()
-            try:
-                async with asyncio.timeout_at(until_s):
-                    await self._room.wait()
-            except TimeoutError:
-                return False
-        return True
+    def _enqueue(self, member: Member, count: int, now_s: float) -> None:
+        if self._closed:  # meanwhile
+            member.call.settle(member.place, _closed())
+            return
+        partition = self._partition_of(member.record, count, now_s)
+        partition.add(member, now_s)
+        if not partition.offered:
+            self._offer(partition)
 
     def _too_large(self, record: OutRecord) -> PayloadTooLarge | None:
         limit = self._settings.max_record_bytes
@@ -158,21 +166,12 @@ class KafkaPublisher:
             return PayloadTooLarge(f"the record has {size} bytes; the limit is {limit}")
         return None
 
-    def _enqueue(self, member: Member, count: int) -> None:
-        record, now_s = member.record, self._now_s()
+    def _partition_of(self, record: OutRecord, count: int, now_s: float) -> PartitionQueue:
         if record.partition is not None:
-            partition = self._partition(record.topic, record.partition)
-        elif record.any_partition:
-            partition = self._partition_in_turn(record, count, now_s)
-        else:
-            partition = self._partition(record.topic, partition_of(record.key or b"", count))
-        if self._closed or partition.refuses(now_s):
-            member.call.settle(member.place, _not_answering())
-            return
-        partition.waiting.append(member)
-        self._unacknowledged += 1
-        if not partition.offered:
-            self._senders.offer(partition)
+            return self._partition(record.topic, record.partition)
+        if record.any_partition:
+            return self._partition_in_turn(record, count, now_s)
+        return self._partition(record.topic, partition_of(record.key or b"", count))
 
     def _partition(self, topic: str, number: int) -> PartitionQueue:
         partition = self._partitions.get((topic, number))
@@ -181,18 +180,59 @@ class KafkaPublisher:
         return partition
 
     def _partition_in_turn(self, record: OutRecord, count: int, now_s: float) -> PartitionQueue:
-        """The partition whose turn it is, and after it the next: rather one whose broker is free, none that refuses."""
+        """The partition whose turn it is."""
         current = self._turns.get(record.topic)
         if current is None or current.turn <= 0 or current.at.partition >= count or current.refuses(now_s):
             first = partition_of(record.key or b"", count) if current is None else current.at.partition + 1
-            after = [self._partition(record.topic, (first + step) % count) for step in range(count)]
-            taking = [partition for partition in after if not partition.refuses(now_s)]
-            free = (partition for partition in taking if not self._senders.is_busy(partition))
-            current = next(free, taking[0] if taking else after[0])
+            current = self._turns[record.topic] = self._next_in_turn(record.topic, first, count, now_s)
             current.turn = TURN_RECORDS
-            self._turns[record.topic] = current
         current.turn -= 1 + len(record.value or b"") // TURN_RECORD_BYTES
         return current
+
+    def _next_in_turn(self, topic: str, first: int, count: int, now_s: float) -> PartitionQueue:
+        """From `first` on, one that does not refuse: rather one whose broker is free, if that is found soon."""
+        taking: PartitionQueue | None = None
+        for step in range(count):
+            partition = self._partition(topic, (first + step) % count)
+            if partition.refuses(now_s):
+                continue
+            if not self._is_busy(partition):
+                return partition
+            taking = taking or partition
+            if step >= LOOK_AHEAD:
+                break
+        return taking or self._partition(topic, first % count)
+
+    def _is_busy(self, partition: PartitionQueue) -> bool:
+        """Whether the partition's leader has a request to answer, or nobody knows a leader."""
+        leader = self._client.cluster.leader_for_partition(partition.at)
+        sender = self._senders.get(leader)
+        return leader in NOBODY or (sender is not None and sender.running)
+
+    def _offer(self, partition: PartitionQueue) -> None:
+        """Have what waits sent, now or with the next request to its leader. Not while a batch of it is on its way."""
+        if partition.rest():
+            return
+        if self._closed:
+            partition.fail_all(_closed())
+            return
+        partition.offered = True
+        leader = self._client.cluster.leader_for_partition(partition.at)
+        if leader in NOBODY:
+            partition.tried()
+            # The client may know a topic that it does not ask about: it asks about all until it is told of one.
+            self._client.add_topic(partition.at.topic)
+            self._client.force_metadata_update()
+            self._offer_later(partition)
+            return
+        sender = self._senders.get(leader)
+        if sender is None:
+            sender = BrokerSender(self._client, leader, self._encoding, self._offer, self._offer_later)
+            self._senders[leader] = sender
+        sender.add(partition)
+
+    def _offer_later(self, partition: PartitionQueue) -> None:
+        self._loop.call_later(RETRY_AFTER_S, self._offer, partition)
 
     async def _watch(self) -> None:
         """Tell those whose time is up."""
@@ -201,18 +241,8 @@ class KafkaPublisher:
             now_s = self._now_s()
             for partition in self._partitions.values():
                 if partition.offered:
-                    self._give_up(partition, now_s)
-
-    def _give_up(self, partition: PartitionQueue, now_s: float) -> None:
-        self._settle(partition.late(now_s), _not_answering())
-        self._settle(partition.unanswered(now_s), OutcomeUnknown(f"no answer within {UNANSWERED_AT_MOST_S:g} s"))
-
-    def _settle(self, members: Iterable[Member], outcome: PenstockError | None) -> None:
-        for _, call, place, _ in members:
-            self._unacknowledged -= 1
-            call.settle(place, outcome)
-        self._room.set()
+                    partition.give_up(now_s)
 
 
-def _not_answering() -> QueueUnavailable:
-    return QueueUnavailable("Kafka does not answer")
+def _closed() -> QueueUnavailable:
+    return QueueUnavailable("the publisher is closed")

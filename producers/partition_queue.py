@@ -1,14 +1,18 @@
-"""What waits for one partition and what is on its way to it, and how long that may take. Pure: time is an argument."""
+"""What waits for one partition and what is on its way to it, and how long that may take. Time is an argument."""
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from aiokafka import TopicPartition
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from schemas.errors import PenstockError
+from runtime.logs import get_logger
+from schemas.errors import OutcomeUnknown, PenstockError, QueueUnavailable
 from schemas.records import OutRecord
+
+log = get_logger(__name__)
 
 # How long a record may wait before it is written to its broker's connection. After that it is certainly not written.
 QUEUED_AT_MOST_S: Final = 5.0
@@ -18,30 +22,58 @@ UNANSWERED_AT_MOST_S: Final = 10.0
 STUCK_AFTER_S: Final = 5.0
 
 
+class Unacknowledged:
+    """How many records wait, in all partitions."""
+
+    __slots__ = ("_fewer", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._fewer = asyncio.Event()
+
+    def one_less(self) -> None:
+        self.count -= 1
+        self._fewer.set()
+
+    async def below(self, bound: int, until_s: float) -> bool:
+        """Whether fewer than `bound` wait, by `until_s`."""
+        while self.count >= bound:
+            self._fewer.clear()
+            try:
+                async with asyncio.timeout_at(until_s):
+                    await self._fewer.wait()
+            except TimeoutError:
+                return False
+        return True
+
+
 class PublishCall:
-    """Records published together: what became of each, and one future for all."""
+    """Records published together: what became of each, and one future for all. `until_s`: as long they may wait."""
 
-    __slots__ = ("_open", "ended", "outcomes")
+    __slots__ = ("_open", "_unacknowledged", "ended", "outcomes", "until_s")
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, until_s: float, unacknowledged: Unacknowledged) -> None:
         self.outcomes: list[PenstockError | None] = [None] * size
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.until_s = until_s
         self._open = size
+        self._unacknowledged = unacknowledged
+        unacknowledged.count += size
 
     def settle(self, place: int, outcome: PenstockError | None) -> None:
         self.outcomes[place] = outcome
+        self._unacknowledged.one_less()
         self._open -= 1
         if self._open == 0 and not self.ended.done():
             self.ended.set_result(None)
 
 
 class Member(NamedTuple):
-    """A record, its place in the call it came with, and until when it may wait to be sent."""
+    """A record, and its place in the call it came with."""
 
     record: OutRecord
     call: PublishCall
     place: int
-    until_s: float
 
 
 class PartitionQueue:
@@ -54,12 +86,12 @@ class PartitionQueue:
 
     __slots__ = (
         "_failed",
+        "_one_by_one",
         "_probing",
         "at",
         "batch",
         "doubtful",
         "offered",
-        "one_by_one",
         "sent_at_s",
         "turn",
         "under_way",
@@ -75,7 +107,7 @@ class PartitionQueue:
         self.sent_at_s: float | None = None  # since when what is under way is out of our hands
         self.offered = False  # to a sender, which will come for what waits
         self.turn = 0  # how much more of what any partition may take comes here, in a row
-        self.one_by_one = 0  # how many of those that wait go in batches of their own
+        self._one_by_one = 0  # how many of those that wait go in batches of their own
         self._failed = False
         self._probing = False
 
@@ -83,48 +115,104 @@ class PartitionQueue:
         """Whether a record that comes now would wait for a broker that is most likely away."""
         return self._probing or self._stuck(now_s)
 
-    def _stuck(self, now_s: float) -> bool:
-        return self.sent_at_s is not None and now_s - self.sent_at_s >= STUCK_AFTER_S
-
-    def rest(self) -> None:
-        """Nothing waits, and nothing is on its way."""
-        self.offered = self._probing = False
+    def add(self, member: Member, now_s: float) -> None:
+        if self.refuses(now_s):
+            _settle([member], _not_answering())
+        else:
+            self.waiting.append(member)
 
     def tried(self) -> None:
         """Its broker was turned to. If it failed before, what waits or goes now is the probe."""
-        self._probing = self._failed
+        self._probing = self._failed and bool(self.waiting or self.under_way)
 
-    def take(self, members: Sequence[Member], batch: bytes) -> None:
-        """These members, in one batch, go on their way."""
-        self.under_way, self.batch = members, batch
-        self.turn = 0
-        self.one_by_one = max(0, self.one_by_one - 1)
+    def take_batch(self, compression: int, at_most_bytes: int) -> None:
+        """Put the next ones of those that wait under way, in a batch. One that cannot be encoded is refused alone."""
+        builder = DefaultRecordBatchBuilder(2, compression, 0, -1, -1, 0, at_most_bytes)
+        members: list[Member] = []
+        at_most = 1 if self._one_by_one else len(self.waiting)
+        while self.waiting and len(members) < at_most:
+            record = self.waiting[0].record
+            try:
+                # The builder takes any first record and refuses a later one that would overflow the batch.
+                added = builder.append(len(members), None, record.key, record.value, record.headers)
+            except Exception as error:
+                log.error("a record cannot be encoded", topic=record.topic, exc_info=error)
+                _settle([self.waiting.popleft()], because(PenstockError("the record cannot be encoded"), error))
+                continue
+            if added is None:
+                break
+            members.append(self.waiting.popleft())
+        if members:
+            self.under_way = members
+            self.batch = builder.build()
+            self.turn = 0
+            self._one_by_one = max(0, self._one_by_one - 1)
+            self.tried()
 
-    def return_one_by_one(self) -> None:
-        """What was under way waits again, each for a batch of its own."""
-        self.one_by_one = len(self.under_way)
-        self.waiting.extendleft(reversed(self.ended(failed=False)))
+    def rest(self) -> bool:
+        """Whether nothing waits and nothing is on its way: then no sender needs to come."""
+        if self.sent_at_s is not None and not self.under_way:  # not acknowledged in time, and all were told
+            self._end(failed=True)
+        if self.waiting or self.under_way:
+            return False
+        self.offered = self._probing = False
+        return True
 
-    def ended(self, *, failed: bool) -> Sequence[Member]:
+    def acknowledge(self) -> None:
+        _settle(self._end(failed=False), None)
+
+    def fail(self, outcome: PenstockError) -> None:
+        """What was under way will not be tried again, and its broker may be away."""
+        _settle(self._end(failed=True), outcome)
+
+    def refuse(self, outcome: PenstockError) -> None:
+        """The broker answers and will not have what was under way. If that is one record's fault, so it is told alone:
+        the others may well be taken."""
+        if len(self.under_way) == 1:
+            _settle(self._end(failed=False), outcome)
+        else:
+            self._one_by_one = len(self.under_way)
+            self.waiting.extendleft(reversed(self._end(failed=False)))
+
+    def fail_all(self, outcome: PenstockError) -> None:
+        """Neither can what waits be sent."""
+        self.fail(outcome)
+        _settle(self.waiting, outcome)
+        self.waiting.clear()
+
+    def give_up(self, now_s: float) -> None:
+        """Tell those whose time is up."""
+        stuck = self._stuck(now_s)
+        late = []
+        while self.waiting and (stuck or self.waiting[0].call.until_s <= now_s):
+            late.append(self.waiting.popleft())
+        if late and not self.waiting and self.sent_at_s is None:
+            self._failed, self._probing = True, False
+        _settle(late, _not_answering())
+        if self.sent_at_s is not None and now_s - self.sent_at_s >= UNANSWERED_AT_MOST_S:
+            unanswered, self.under_way = self.under_way, ()
+            _settle(unanswered, OutcomeUnknown(f"no answer within {UNANSWERED_AT_MOST_S:g} s"))
+
+    def _stuck(self, now_s: float) -> bool:
+        return self.sent_at_s is not None and now_s - self.sent_at_s >= STUCK_AFTER_S
+
+    def _end(self, *, failed: bool) -> Sequence[Member]:
         """The batch has come to its end. Returns those of its members that nobody was told about yet."""
         members, self.under_way, self.batch = self.under_way, (), b""
         self.sent_at_s, self.doubtful = None, False
         self._failed, self._probing = failed, False
         return members
 
-    def late(self, now_s: float) -> Sequence[Member]:
-        """Take out those that have waited for too long: all that wait, where the partition is stuck."""
-        stuck = self._stuck(now_s)
-        members = []
-        while self.waiting and (stuck or self.waiting[0].until_s <= now_s):
-            members.append(self.waiting.popleft())
-        if members and not self.waiting and self.sent_at_s is None:
-            self._failed, self._probing = True, False
-        return members
 
-    def unanswered(self, now_s: float) -> Sequence[Member]:
-        """Take out those that were sent and have not been acknowledged in time."""
-        if self.sent_at_s is None or now_s - self.sent_at_s < UNANSWERED_AT_MOST_S:
-            return ()
-        members, self.under_way = self.under_way, ()
-        return members
+def _settle(members: Iterable[Member], outcome: PenstockError | None) -> None:
+    for _, call, place in members:
+        call.settle(place, outcome)
+
+
+def _not_answering() -> QueueUnavailable:
+    return QueueUnavailable("Kafka does not answer")
+
+
+def because(outcome: PenstockError, cause: Exception) -> PenstockError:
+    outcome.__cause__ = cause
+    return outcome

@@ -7,6 +7,7 @@ import msgspec
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+from producers.kafka_client import kafka_admin
 from producers.topic_settings import MIN_IN_SYNC, raise_settings
 from runtime.settings import KafkaSettings
 from schemas.errors import QueueUnavailable
@@ -95,7 +96,7 @@ async def ensure_topics(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> 
     Those that exist stay as they are, but for what a promise rests on: records up to our size are taken, and a record
     that is acknowledged has its second copy. Where we may not change them, that is logged.
     """
-    admin = AIOKafkaAdminClient(**settings.client_options())
+    admin = kafka_admin(settings)
     try:
         await admin.start()
         existing = {topic["topic"]: topic for topic in await admin.describe_topics()}

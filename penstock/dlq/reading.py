@@ -6,12 +6,12 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from penstock.dlq.letter import Letter, Place, read_letter
 from penstock.dlq.mark import Mark, read_mark
+from producers.kafka_client import kafka_admin, kafka_consumer
 from runtime.settings import KafkaSettings
 from schemas.errors import QueueUnavailable
 
@@ -41,8 +41,8 @@ class DeadLetters:
         self._admin: Any = None
 
     async def __aenter__(self) -> "DeadLetters":
-        self._consumer = AIOKafkaConsumer(**self._settings.consumer_options())
-        self._admin = AIOKafkaAdminClient(**self._settings.client_options())
+        self._consumer = kafka_consumer(self._settings)
+        self._admin = kafka_admin(self._settings)
         try:
             await self._consumer.start()
             await self._admin.start()

@@ -8,7 +8,7 @@ import os
 import secrets
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -83,21 +83,30 @@ class DataDir:
             write_new(path, secrets.token_urlsafe(24))
         return path.read_text()
 
-    def ports(self, names: Sequence[str]) -> tuple[dict[str, int], list[str]]:
-        """A free port for each service, and one sentence about each that is not where it was in the last run."""
+    def ports(self, names: Sequence[str], avoid: Collection[int] = ()) -> tuple[dict[str, int], list[str]]:
+        """A free port for each service, and one sentence about each that is not where it was in the last run.
+
+        None of `avoid`, which somebody of ours will listen on.
+        """
         path = self.path / "ports.json"
         remembered = read_ports(path)
-        kept = {name: remembered[name] for name in names if name in remembered and ports.is_free(remembered[name])}
+        usable = {name for name in names if name in remembered and remembered[name] not in avoid}
+        kept = {name: remembered[name] for name in names if name in usable and ports.is_free(remembered[name])}
         missing = [name for name in names if name not in kept]
-        chosen = {**kept, **dict(zip(missing, ports.choose(len(missing), remembered.values()), strict=True))}
+        taken = [*remembered.values(), *avoid]
+        chosen = {**kept, **dict(zip(missing, ports.choose(len(missing), taken), strict=True))}
         moves = [
-            f"port {remembered[name]} ({name}) is taken by another program; {name} is now on {chosen[name]}"
+            f"port {remembered[name]} ({name}) is {_taken(remembered[name], avoid)}; {name} is now on {chosen[name]}"
             for name in missing
             if name in remembered
         ]
         if missing:
             replace_file(path, json.dumps({**remembered, **chosen}, indent=2) + "\n")
         return chosen, moves
+
+    def free_port(self) -> int:
+        """One that no service has, nor had in a run before."""
+        return ports.choose(1, read_ports(self.path / "ports.json").values())[0]
 
     def _create(self) -> Path:
         if self._wanted is None:
@@ -126,6 +135,10 @@ class DataDir:
                 os.ftruncate(fd, 0)
                 os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
                 return fd
+
+
+def _taken(port: int, avoid: Collection[int]) -> str:
+    return "asked for by somebody else" if port in avoid else "taken by another program"
 
 
 def is_running(pid: str) -> bool:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -42,13 +42,15 @@ class EmbeddedStack:
         kafka_compilers: Sequence[str] | None = None,
         environ: Mapping[str, str] | None = None,
         announce: Callable[[str], None] = say_nothing,
+        avoid_ports: Collection[int] = (),
     ) -> None:
         """`services`: those that are wanted. `kafka_properties`: the broker's own, over ours.
 
         `kafka_compilers`: options of the broker's VM, None for those that fit the length of its life.
 
-        `announce` hears one line about whatever is unusual.
+        `announce` hears one line about whatever is unusual. `avoid_ports`: somebody else will listen there.
         """
+        self._avoid_ports = avoid_ports
         self.elsewhere = elsewhere or Elsewhere()
         self._services = services - self.elsewhere.services
         self._path = path
@@ -84,7 +86,7 @@ class EmbeddedStack:
 
     def _assemble(self, data_dir: DataDir, reaper: Reaper) -> None:
         cache = cache_dir(os.getuid(), self._environ)
-        ports, moves = data_dir.ports(["postgres", "valkey", "kafka", "kafka-controller"])
+        ports, moves = data_dir.ports(["postgres", "valkey", "kafka", "kafka-controller"], self._avoid_ports)
         for move in moves:
             self._announce(move)
         if Service.POSTGRES in self._services:

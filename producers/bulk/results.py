@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from producers.kafka_client import kafka_admin, kafka_consumer
 from producers.stopping import stop_consumer
 from runtime.backoff import delays_s
 from runtime.logs import get_logger
@@ -31,7 +31,7 @@ class ResultsReader:
 
     async def __aenter__(self) -> "ResultsReader":
         topic = self._settings.topics.results
-        client = AIOKafkaConsumer(**self._settings.consumer_options())
+        client = kafka_consumer(self._settings)
         try:
             await client.start()
             partitions = await _partitions_of(self._settings, topic)
@@ -72,7 +72,7 @@ class ResultsReader:
 
 async def _partitions_of(settings: KafkaSettings, topic: str) -> list[TopicPartition]:
     """A consumer without a subscription is told nothing about topics; the admin client asks."""
-    admin = AIOKafkaAdminClient(**settings.client_options())
+    admin = kafka_admin(settings)
     try:
         await admin.start()
         (described,) = await admin.describe_topics([topic])

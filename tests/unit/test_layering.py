@@ -85,13 +85,11 @@ def test_no_module_is_named_for_nothing() -> None:
     assert not wrong
 
 
-def test_every_consumer_that_reads_records_takes_the_options_of_all_consumers() -> None:
-    asks_for_offsets_alone = {ROOT / "gateway" / "lane_poller.py"}
-    opened = [path for package in ALLOWED for path in modules(package) if "AIOKafkaConsumer(" in path.read_text()]
-    wrong = [path for path in opened if ".consumer_options()" not in path.read_text()]
+@pytest.mark.parametrize("client", ["AIOKafkaConsumer", "AIOKafkaAdminClient", "AIOKafkaClient", "AIOKafkaProducer"])
+def test_clients_of_kafka_are_made_in_one_place_with_the_options_of_all(client: str) -> None:
+    made = {path for package in ALLOWED for path in modules(package) if f"{client}(" in path.read_text()}
 
-    assert opened
-    assert set(wrong) <= asks_for_offsets_alone
+    assert made <= {ROOT / "producers" / "kafka_client.py"}
 
 
 @pytest.mark.parametrize("package", ALLOWED)

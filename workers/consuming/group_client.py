@@ -7,6 +7,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 
+from producers.kafka_client import kafka_consumer
 from runtime.settings import KafkaSettings
 from workers.consuming.workarounds import wait_longer_for_the_group
 
@@ -45,8 +46,8 @@ def group_client(
     When members come or go, the group waits for `listener` to drain, for `drain_limit_s` at most.
     """
     session_timeout_ms = int(settings.kafka_session_timeout_s * 1000)
-    client = AIOKafkaConsumer(
-        **settings.consumer_options(),
+    client = kafka_consumer(
+        settings,
         group_id=group,
         group_instance_id=settings.group_instance_id,
         partition_assignment_strategy=[StickyPartitionAssignor],

@@ -1,54 +1,22 @@
 """A broker that is killed under load: what was acknowledged is there, what was not is told, and work goes on."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator
 
 import pytest
 
-from penstock.embedded.elsewhere import Service
 from penstock.embedded.stack import EmbeddedStack
-from penstock.errors import StackError
-from penstock.part import Part
 from producers.bulk.results import ResultsReader
 from producers.kafka_publisher import KafkaPublisher
 from producers.topics import TopicPlan, base_topics, ensure_topics
 from runtime.settings import KafkaSettings
 from schemas.errors import PenstockError, QueueUnavailable
 from schemas.records import OutRecord
-from tests.integration.kafka.conftest import PARTITIONS
+from tests.integration.kafka.conftest import PARTITIONS, kill_and_start
 from tests.integration.kafka.reading import committed, reading
-from tests.services import unavailable
 from tests.waiting import eventually
 from workers.consuming.kafka_consumer import KafkaConsumer
 
 BATCH = 50
-
-
-@pytest.fixture(autouse=True)
-def _quiet_client(caplog: pytest.LogCaptureFixture) -> None:
-    """Every attempt to reconnect is an error to aiokafka."""
-    caplog.set_level(logging.CRITICAL, "aiokafka")
-
-
-@pytest.fixture
-async def stack() -> AsyncIterator[EmbeddedStack]:
-    """A Kafka of this test's own, to be killed."""
-    opened = EmbeddedStack(None, services=frozenset([Service.KAFKA]))
-    try:
-        await opened.__aenter__()
-    except StackError as error:
-        unavailable(str(error))
-    try:
-        yield opened
-    finally:
-        await opened.__aexit__(None, None, None)
-
-
-async def kill_and_start(broker: Part) -> None:
-    broker.kill()
-    await broker.wait()
-    await broker.start()
 
 
 class Load:

@@ -123,6 +123,23 @@ async def test_a_port_that_another_program_took_is_left_and_named(tmp_path: Path
     assert json.loads((tmp_path / "ports.json").read_text()) == second
 
 
+async def test_a_port_that_somebody_of_ours_will_listen_on_is_left_as_well(tmp_path: Path) -> None:
+    async with DataDir(tmp_path) as directory:
+        first, _ = directory.ports(["kafka"])
+        second, moves = directory.ports(["kafka", "sink health"], avoid=[first["kafka"]])
+    assert first["kafka"] not in second.values()
+    assert [move.split()[1] for move in moves] == [str(first["kafka"])]
+
+
+async def test_a_new_port_is_none_that_a_service_has_though_it_may_be_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.embedded.ports.SERVICE_PORTS", range(28_000, 28_100))
+    async with DataDir(tmp_path) as directory:
+        taken, _ = directory.ports([f"service {number}" for number in range(20)])
+        assert {directory.free_port() for _ in range(50)}.isdisjoint(taken.values())
+
+
 @pytest.mark.parametrize("content", ["[1]", "{", '{"kafka": "many"}', "null"])
 async def test_ports_that_somebody_damaged_are_told_in_one_line(tmp_path: Path, content: str) -> None:
     (tmp_path / "ports.json").write_text(content)

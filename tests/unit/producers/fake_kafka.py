@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from aiokafka import TopicPartition
+from aiokafka.conn import CloseReason
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.memory_records import MemoryRecords
@@ -75,10 +76,10 @@ class FakeKafka:
         updated.set_result(self.reachable)
         return updated
 
-    async def ready(self, _broker: int) -> bool:
+    async def connection(self, broker: int) -> "FakeConnection | None":
         if self.connects is None:
             await asyncio.Event().wait()
-        return bool(self.connects)
+        return FakeConnection(self, broker) if self.connects else None
 
     async def send(self, broker: int, request: ProduceRequest) -> Any:
         batches = {(topic, number): _values(batch) for topic, parts in request._topics for number, batch in parts}
@@ -105,6 +106,22 @@ class FakeKafka:
     def acknowledge(self, error: Exception | None = None) -> None:
         _, answer = self.held.popleft()
         answer.set_result(error)
+
+
+class FakeConnection:
+    def __init__(self, kafka: FakeKafka, broker: int) -> None:
+        self._kafka = kafka
+        self._broker = broker
+        self.closed = False
+
+    def connected(self) -> bool:
+        return bool(self._kafka.connects) and not self.closed
+
+    async def send(self, request: ProduceRequest) -> Any:
+        return await self._kafka.send(self._broker, request)
+
+    def close(self, reason: CloseReason) -> None:
+        self.closed = reason is CloseReason.CONNECTION_TIMEOUT
 
 
 def _values(batch: bytes) -> list[bytes | None]:

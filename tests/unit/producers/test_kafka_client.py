@@ -1,12 +1,18 @@
 """The client outlives errors that aiokafka expects nowhere."""
 
 import asyncio
+import struct
+from collections.abc import AsyncIterator
 
 import pytest
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.admin import ApiVersionResponse_v0
+from aiokafka.protocol.metadata import MetadataRequest, MetadataResponse_v0
 
-from producers.kafka_client import KafkaClient
+from producers.kafka_client import KafkaClient, kafka_admin, kafka_consumer
+from runtime.settings import KafkaSettings
+from tests.waiting import eventually
 
 
 async def test_an_attempt_that_fails_in_an_odd_way_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,10 +34,88 @@ async def test_an_attempt_that_fails_in_an_odd_way_is_not_the_last(monkeypatch: 
     await client.close()
 
 
-async def test_a_write_to_a_connection_just_reset_is_a_lost_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def closed(*_: object) -> None:
-        raise RuntimeError("the handler is closed")
+def cluster(*ports: int) -> MetadataResponse_v0:
+    """Of a broker a port, numbered from 0."""
+    return MetadataResponse_v0([(number, "127.0.0.1", port) for number, port in enumerate(ports)], [])
 
-    monkeypatch.setattr(AIOKafkaClient, "send", closed)
-    with pytest.raises(KafkaConnectionError):
-        await KafkaClient().send(1, object())
+
+class Broker:
+    """Listens; says which requests it understands, or, being `frozen`, accepts and says nothing."""
+
+    def __init__(self, *, frozen: bool = False) -> None:
+        self._frozen = frozen
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> int:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for writer in self._writers:
+            writer.close()
+            await writer.wait_closed()
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        if self._frozen:
+            return
+        (size,) = struct.unpack(">i", await reader.readexactly(4))
+        (correlation_id,) = struct.unpack_from(">i", await reader.readexactly(size), 4)
+        answer = struct.pack(">i", correlation_id) + ApiVersionResponse_v0(0, [(0, 0, 7), (3, 0, 1)]).encode()
+        writer.write(struct.pack(">i", len(answer)) + answer)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[KafkaClient]:
+    opened = KafkaClient(request_timeout_ms=500)
+    yield opened
+    await opened.close()
+
+
+async def test_a_broker_that_accepts_and_never_answers_holds_up_no_connection_to_another(client: KafkaClient) -> None:
+    async with Broker(frozen=True) as frozen, Broker() as awake:
+        client.cluster.update_metadata(cluster(frozen, awake))
+        waiting = asyncio.create_task(client.connection(0))
+        await eventually(client._connecting[0, 0].locked)
+        assert await client.connection(1) is not None
+        assert not waiting.done()
+        assert await waiting is None
+
+
+async def test_all_who_need_a_connection_to_a_broker_get_the_same(client: KafkaClient) -> None:
+    async with Broker() as awake:
+        client.cluster.update_metadata(cluster(awake))
+        first, second = await asyncio.gather(client.connection(0), client.connection(0))
+    assert first is not None
+    assert first is second
+
+
+def test_a_write_to_a_connection_just_reset_is_a_lost_connection() -> None:
+    """uvloop raises another error for it than asyncio's own loop."""
+    uvloop = pytest.importorskip("uvloop")
+
+    async def write() -> None:
+        client = KafkaClient()
+        async with Broker() as awake:
+            client.cluster.update_metadata(cluster(awake))
+            connection = await client.connection(0)
+            assert connection is not None
+            reset = connection._reader  # aiokafka takes the connection for alive until it has read from it
+            connection._writer.transport.abort()
+            await connection._closed_fut
+            reset._eof = False
+            with pytest.raises(KafkaConnectionError, match="closed"):
+                await client.send(0, MetadataRequest([]))
+        await client.close()
+
+    asyncio.Runner(loop_factory=uvloop.new_event_loop).run(write())
+
+
+async def test_consumers_and_admin_clients_have_the_same_client() -> None:
+    consumer, admin = kafka_consumer(KafkaSettings()), kafka_admin(KafkaSettings())
+    assert [type(consumer._client), type(admin._client)] == [KafkaClient, KafkaClient]
+    await consumer.stop()
+    await admin.close()

@@ -9,17 +9,20 @@ from typing import cast
 
 import pytest
 from aiokafka.errors import (
+    InvalidTimestampError,
     KafkaConnectionError,
+    KafkaError,
     MessageSizeTooLargeError,
     NotLeaderForPartitionError,
     TopicAuthorizationFailedError,
     UnknownError,
 )
 
-import producers.broker_senders
+import producers.broker_sender
 import producers.kafka_publisher
 import producers.partition_queue
-from producers.kafka_publisher import TURN_RECORD_BYTES, TURN_RECORDS, KafkaPublisher, partition_of
+from producers.broker_sender import InvalidRecordError
+from producers.kafka_publisher import LOOK_AHEAD, TURN_RECORD_BYTES, TURN_RECORDS, KafkaPublisher, partition_of
 from producers.topics import DEAD_LETTER_ROOM_BYTES
 from runtime.settings import KafkaSettings
 from schemas.errors import OutcomeUnknown, PayloadTooLarge, PenstockError, QueueUnavailable, TopicMissing
@@ -51,8 +54,9 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(producers.kafka_publisher, "UNANSWERED_AT_MOST_S", 0.2)
     monkeypatch.setattr(producers.partition_queue, "STUCK_AFTER_S", 0.1)
     monkeypatch.setattr(producers.partition_queue, "UNANSWERED_AT_MOST_S", 0.2)
-    monkeypatch.setattr(producers.broker_senders, "UNANSWERED_AT_MOST_S", 0.2)
-    monkeypatch.setattr(producers.broker_senders, "RETRY_AFTER_S", 0.01)
+    monkeypatch.setattr(producers.broker_sender, "UNANSWERED_AT_MOST_S", 0.2)
+    monkeypatch.setattr(producers.broker_sender, "RETRY_AFTER_S", 0.01)
+    monkeypatch.setattr(producers.kafka_publisher, "RETRY_AFTER_S", 0.01)
 
 
 @contextmanager
@@ -76,9 +80,9 @@ def records(*values: bytes) -> list[OutRecord]:
 
 async def begun(publisher: KafkaPublisher, *values: bytes) -> "asyncio.Task[Sequence[PenstockError | None]]":
     """A publish that has handed its records over and waits."""
-    before = publisher._unacknowledged
+    before = publisher._unacknowledged.count
     task = asyncio.create_task(_publish(publisher, values))
-    await eventually(lambda: publisher._unacknowledged == before + len(values))
+    await eventually(lambda: publisher._unacknowledged.count == before + len(values))
     return task
 
 
@@ -143,6 +147,15 @@ async def test_a_batch_that_another_broker_leads_by_now_is_sent_again_under_the_
     kafka: FakeKafka, publisher: KafkaPublisher, short: None
 ) -> None:
     kafka.failures += [NotLeaderForPartitionError(), NotLeaderForPartitionError()]
+    assert not any(await publisher.publish_all(records(b"1", b"2")))
+    assert [values for _, _, values in kafka.sent] == [[b"1", b"2"]]
+
+
+@pytest.mark.parametrize("lost", [RuntimeError("the handler is closed"), TimeoutError()])
+async def test_a_batch_whose_connection_was_lost_is_sent_again(
+    kafka: FakeKafka, publisher: KafkaPublisher, short: None, lost: Exception
+) -> None:
+    kafka.failures.append(lost)
     assert not any(await publisher.publish_all(records(b"1", b"2")))
     assert [values for _, _, values in kafka.sent] == [[b"1", b"2"]]
 
@@ -232,6 +245,38 @@ async def test_where_any_partition_will_do_one_of_a_broker_that_is_away_is_passe
     await held
 
 
+async def test_where_any_partition_will_do_few_of_many_are_looked_at(kafka: FakeKafka) -> None:
+    kafka.on_broker["wide"] = 1000
+    kafka.hold = True
+    async with KafkaPublisher(KafkaSettings()) as publisher:
+        wide = [OutRecord("wide", b"key", b"%d" % n, [], any_partition=True) for n in range(TURN_RECORDS)]
+        held = asyncio.create_task(publisher.publish_all([*wide, *wide]))
+        await eventually(lambda: kafka.held)
+        assert len(publisher._partitions) <= 2 * LOOK_AHEAD
+        kafka.hold = False
+        kafka.acknowledge()
+        await held
+
+
+async def test_a_batch_that_cannot_be_closed_is_told_to_its_callers(
+    kafka: FakeKafka, publisher: KafkaPublisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Unclosable:
+        def __init__(self, *_: object) -> None: ...
+
+        def append(self, *_: object) -> object:
+            return self
+
+        def build(self) -> bytes:
+            raise RuntimeError("no compression")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(producers.partition_queue, "DefaultRecordBatchBuilder", Unclosable)
+        (outcome,) = await publisher.publish_all(records(b"1"))
+        assert isinstance(outcome, QueueUnavailable)
+    assert not any(await publisher.publish_all(records(b"2")))
+
+
 async def test_a_failure_after_the_batch_was_sent_is_told_too(
     kafka: FakeKafka, publisher: KafkaPublisher, short: None
 ) -> None:
@@ -254,14 +299,22 @@ async def test_publish_raises_an_error_of_its_own_with_the_cause_kept(
     assert caught.value.__cause__ is failure
 
 
-async def test_when_the_broker_refuses_a_batch_as_too_large_only_the_culprit_is_refused(
-    kafka: FakeKafka, publisher: KafkaPublisher
+@pytest.mark.parametrize(
+    ("refusal", "expected"),
+    [
+        (MessageSizeTooLargeError(), PayloadTooLarge),
+        (InvalidRecordError(), QueueUnavailable),
+        (InvalidTimestampError(), QueueUnavailable),
+    ],
+)
+async def test_when_the_broker_refuses_a_batch_for_one_records_sake_only_the_culprit_is_refused(
+    kafka: FakeKafka, publisher: KafkaPublisher, refusal: KafkaError, expected: type[PenstockError]
 ) -> None:
-    kafka.refuses, kafka.refusal = {b"culprit"}, MessageSizeTooLargeError()
+    kafka.refuses, kafka.refusal = {b"culprit"}, refusal
 
     outcomes = await publisher.publish_all(records(b"1", b"culprit", b"2"))
 
-    assert [type(outcome) for outcome in outcomes] == [type(None), PayloadTooLarge, type(None)]
+    assert [type(outcome) for outcome in outcomes] == [type(None), expected, type(None)]
     assert [values for _, _, values in kafka.sent] == [[b"1"], [b"2"]], "in order"
 
 
@@ -324,7 +377,7 @@ async def test_beyond_the_bound_callers_wait_for_room(kafka: FakeKafka, publishe
     await eventually(lambda: kafka.held)
     waiting = asyncio.create_task(_publish(publisher, [b"late"]))
     with pytest.raises(AssertionError, match="not within"):
-        await eventually(lambda: publisher._unacknowledged > 10, timeout_s=0.1)
+        await eventually(lambda: publisher._unacknowledged.count > 10, timeout_s=0.1)
 
     kafka.hold = False
     kafka.acknowledge()
@@ -413,7 +466,7 @@ async def test_a_client_that_makes_no_batch_leaves_its_partition_free(
     kafka: FakeKafka, publisher: KafkaPublisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as broken:
-        broken.setattr(producers.broker_senders, "DefaultRecordBatchBuilder", lambda *_: 1 / 0)
+        broken.setattr(producers.partition_queue, "DefaultRecordBatchBuilder", lambda *_: 1 / 0)
         (outcome,) = await publisher.publish_all(records(b"1"))
         assert isinstance(outcome, QueueUnavailable)
     assert not any(await publisher.publish_all(records(b"2")))
