@@ -7,12 +7,9 @@ from typing import Final, Self
 
 from schemas.errors import JobNotFound
 from schemas.jobs import Job, Status
-from stores.grouping import Grouping
-from stores.postgres.lanes import Lanes
-from stores.postgres.pool import Postgres
+from stores.postgres.calls import MORE_LANES_AFTER, Grouping, Postgres
 from stores.postgres.rows import (
     FIND,
-    MORE_LANES_AFTER,
     WITHOUT_RESULT,
     StoredJob,
     by_key,
@@ -42,7 +39,7 @@ class PostgresJobs:
     def __init__(
         self, dsn: str, *, read_connections: int = 2, other_connections: int = 2, timeout_s: float = 5.0
     ) -> None:
-        self._reading = Lanes(dsn, lanes=read_connections, timeout_s=timeout_s)
+        self._reading = Postgres(dsn, connections=read_connections, timeout_s=timeout_s)
         self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s)
         self._gets = Grouping(
             self._get_group,

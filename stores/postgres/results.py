@@ -5,15 +5,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from schemas.jobs import Job, Terminal
-from stores.postgres.batches import write_batch
-from stores.postgres.pool import Postgres
-from stores.postgres.rows import WITHOUT_RESULT, error_json, json_text, key_columns, read_row, recordset
+from stores.postgres.calls import Postgres
+from stores.postgres.rows import WITHOUT_RESULT, error_json, json_text, key_columns, read_row, recordset, write_batch
 from stores.protocols import JobKey
 from stores.replays import KEY_KEPT
 from stores.validation import metadata_json, storable
 
 if TYPE_CHECKING:
-    from stores.postgres.pool import Connection
+    from stores.postgres.calls import Connection
 
 _PLAIN_COLUMNS: Final = {
     "tenant": "text",

@@ -1,20 +1,29 @@
-"""Group commit by back-pressure: concurrent calls share one statement, and no call waits for a timer.
+"""How calls reach Postgres: concurrent ones share a statement (`Grouping`), on connections of our own (`Postgres`).
 
-The first lane takes what is waiting at once. While it is busy calls gather, so the busier the store, the larger its
-groups; an idle store answers a single call in a group of one.
+Groups form by back-pressure: no call waits for a timer. The first lane takes what is waiting at once. While it is busy
+calls gather, so the busier the store, the larger its groups; an idle store answers a single call in a group of one.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Generic, NamedTuple, Self, TypeVar, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeAlias, TypeVar, cast
+
+import asyncpg
 
 from schemas.errors import InvalidInput, PenstockError, StoreUnavailable
+from stores.postgres.errors import BAD_ROW, DRIVER_ERRORS, connecting, postgres_errors, translated
+
+if TYPE_CHECKING:
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
+# How many calls may wait before a second connection of those that group calls is used.
+MORE_LANES_AFTER: Final = 32
 # How exactly the limit of waiting is kept.
 LOOK_EVERY_S: Final = 0.25
 
@@ -175,3 +184,123 @@ def _refuse(answer: "asyncio.Future[Answer]", error: Exception) -> None:
         error = own
     answer.set_exception(error)
     answer.exception()  # counts as seen: a caller cancelled in this moment leaves no complaint behind
+
+
+# Planned anew each time: a plan kept from when a table was small would scan it after it has grown, and planning
+# costs a group of calls next to nothing. No statement here is worth compiling.
+_SETTINGS: Final = {"application_name": "penstock", "plan_cache_mode": "force_custom_plan", "jit": "off"}
+
+
+class Postgres:
+    """At most `connections` connections, opened ahead; one that was lost is opened anew by the next call that gets it.
+
+    `timeout_s` bounds each of: waiting for a free connection, connecting, a statement. asyncpg's pool is not used: it
+    takes longer to give a connection and to have it back than a statement takes.
+    """
+
+    def __init__(self, dsn: str, *, connections: int, timeout_s: float = 5.0) -> None:
+        self._dsn = dsn
+        self._connections = connections
+        self._timeout_s = timeout_s
+        self._places = asyncio.Semaphore(connections)
+        self._free: list[Connection] = []
+        self._used: set[Connection] = set()
+        self._is_open = False
+
+    async def __aenter__(self) -> Self:
+        """Raises `StoreUnavailable` if nobody answers, `ConfigurationError` if the database does not let us in."""
+        try:
+            with connecting():
+                for _ in range(self._connections):
+                    self._free.append(await self._connect())
+        except BaseException:
+            await self._close()
+            raise
+        self._is_open = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Waits for what still runs, but no longer than for a statement."""
+        self._is_open = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout_s):
+                for _place in range(self._connections):
+                    await self._places.acquire()
+        await self._close()
+
+    @asynccontextmanager
+    async def connection(self) -> "AsyncIterator[Connection]":
+        """Raises `StoreUnavailable`; for what fails once there is a connection, `perhaps_done`."""
+        connection = await self._take()
+        usable = True
+        try:
+            yield connection
+        except BaseException as error:
+            usable = isinstance(error, (*BAD_ROW, PenstockError))
+            if isinstance(error, DRIVER_ERRORS):
+                raise translated(error, perhaps_done=True) from error
+            raise
+        finally:
+            self._give_back(connection, usable=usable)
+
+    @asynccontextmanager
+    async def transaction(self) -> "AsyncIterator[Connection]":
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def fetch(self, sql: str, *arguments: Any) -> Sequence[asyncpg.Record]:
+        async with self.connection() as connection:
+            return await connection.fetch(sql, *arguments)
+
+    async def fetchrow(self, sql: str, *arguments: Any) -> asyncpg.Record | None:
+        async with self.connection() as connection:
+            return await connection.fetchrow(sql, *arguments)
+
+    async def _take(self) -> "Connection":
+        if not self._is_open:
+            raise StoreUnavailable("the store is not open")
+        await self._place()
+        try:
+            connection = self._free.pop() if self._free else None
+            if connection is None or connection.is_closed():
+                with postgres_errors():
+                    connection = await self._connect()
+        except BaseException:
+            self._places.release()
+            raise
+        self._used.add(connection)
+        return connection
+
+    async def _place(self) -> None:
+        if not self._places.locked():
+            await self._places.acquire()  # does not wait, and needs no timer
+            return
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise StoreUnavailable("the database is not available") from error
+
+    def _give_back(self, connection: "Connection", *, usable: bool) -> None:
+        self._used.discard(connection)
+        if usable:
+            self._free.append(connection)
+        else:  # what state it is in, nobody knows: a statement may still run on it
+            connection.terminate()
+        self._places.release()
+
+    async def _connect(self) -> "Connection":
+        return await asyncpg.connect(
+            self._dsn, timeout=self._timeout_s, command_timeout=self._timeout_s, server_settings=_SETTINGS
+        )
+
+    async def _close(self) -> None:
+        for connection in self._used:
+            connection.terminate()
+        await asyncio.gather(*(_close(connection, self._timeout_s) for connection in self._free))
+        self._free.clear()
+
+
+async def _close(connection: "Connection", timeout_s: float) -> None:
+    with suppress(*DRIVER_ERRORS):  # it is closed then, too
+        await connection.close(timeout=timeout_s)
