@@ -232,16 +232,14 @@ class Postgres:
     async def connection(self) -> "AsyncIterator[Connection]":
         """Raises `StoreUnavailable`; for what fails once there is a connection, `perhaps_done`."""
         connection = await self._take()
-        usable = True
         try:
             yield connection
         except BaseException as error:
-            usable = isinstance(error, (*BAD_ROW, PenstockError))
+            self._give_back(connection, error)
             if isinstance(error, DRIVER_ERRORS):
                 raise translated(error, perhaps_done=True) from error
             raise
-        finally:
-            self._give_back(connection, usable=usable)
+        self._give_back(connection)
 
     @asynccontextmanager
     async def transaction(self) -> "AsyncIterator[Connection]":
@@ -249,41 +247,43 @@ class Postgres:
             yield connection
 
     async def fetch(self, sql: str, *arguments: Any) -> Sequence[asyncpg.Record]:
-        async with self.connection() as connection:
-            return await connection.fetch(sql, *arguments)
-
-    async def fetchrow(self, sql: str, *arguments: Any) -> asyncpg.Record | None:
-        async with self.connection() as connection:
-            return await connection.fetchrow(sql, *arguments)
+        """As `connection`, written out: a context manager costs a small statement a tenth of its processor time."""
+        connection = await self._take()
+        try:
+            rows = await connection.fetch(sql, *arguments)
+        except BaseException as error:
+            self._give_back(connection, error)
+            if isinstance(error, DRIVER_ERRORS):
+                raise translated(error, perhaps_done=True) from error
+            raise
+        self._give_back(connection)
+        return rows
 
     async def _take(self) -> "Connection":
         if not self._is_open:
             raise StoreUnavailable("the store is not open")
-        await self._place()
-        try:
-            connection = self._free.pop() if self._free else None
-            if connection is None or connection.is_closed():
+        if self._places.locked():
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await self._places.acquire()
+            except TimeoutError as error:
+                raise StoreUnavailable("the database is not available") from error
+        else:
+            await self._places.acquire()  # at once: needs no timer
+        connection = self._free.pop() if self._free else None
+        if connection is None or connection.is_closed():
+            try:
                 with postgres_errors():
                     connection = await self._connect()
-        except BaseException:
-            self._places.release()
-            raise
+            except BaseException:
+                self._places.release()
+                raise
         self._used.add(connection)
         return connection
 
-    async def _place(self) -> None:
-        if not self._places.locked():
-            await self._places.acquire()  # does not wait, and needs no timer
-            return
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                await self._places.acquire()
-        except TimeoutError as error:
-            raise StoreUnavailable("the database is not available") from error
-
-    def _give_back(self, connection: "Connection", *, usable: bool) -> None:
+    def _give_back(self, connection: "Connection", error: BaseException | None = None) -> None:
         self._used.discard(connection)
-        if usable:
+        if error is None or isinstance(error, (*BAD_ROW, PenstockError)):
             self._free.append(connection)
         else:  # what state it is in, nobody knows: a statement may still run on it
             connection.terminate()

@@ -80,17 +80,17 @@ class PostgresJobs:
         return [read_row(row).job for row in rows]
 
     async def _created_at(self, key: JobKey) -> datetime:
-        row = await self._others.fetchrow(_CREATED_AT, *key) if storable(key.id) else None
-        if row is None:
+        rows = await self._others.fetch(_CREATED_AT, *key) if storable(key.id) else ()
+        if not rows:
             raise JobNotFound(f"there is no job {key.id!r} for a page to begin after", param="after")
-        created_at: datetime = row["created_at"]
+        created_at: datetime = rows[0]["created_at"]
         return created_at
 
     async def cancel(self, key: JobKey, now: datetime) -> Job | None:
         if not storable(*key):
             return None
-        row = await self._others.fetchrow(_CANCEL, *key, now, error_json(CANCELED))
-        return await self.get(key) if row is None else read_row(row).job
+        rows = await self._others.fetch(_CANCEL, *key, now, error_json(CANCELED))
+        return read_row(rows[0]).job if rows else await self.get(key)
 
 
 def list_statement(status: Status | None, *, from_cursor: bool) -> str:

@@ -122,8 +122,8 @@ async def with_result(postgres: "Postgres", stored: StoredJob) -> Job:
     """The job with its result, fetched by itself where it was too large to come along."""
     if not stored.lacks_result:
         return stored.job
-    row = await postgres.fetchrow(_SELECT_RESULT, stored.job.tenant, stored.job.id)
-    return stored.job if row is None else msgspec.structs.replace(stored.job, result=Payload(*row))
+    rows = await postgres.fetch(_SELECT_RESULT, stored.job.tenant, stored.job.id)
+    return msgspec.structs.replace(stored.job, result=Payload(*rows[0])) if rows else stored.job
 
 
 async def write_batch(
