@@ -96,7 +96,7 @@ class PostgresAdmissions:
         timeout_s: float = 5.0,
         clock: Clock = now_utc,
     ) -> None:
-        self._inserting = Postgres(dsn, connections=insert_connections, timeout_s=timeout_s)
+        self._inserting = Postgres(dsn, connections=insert_connections, timeout_s=timeout_s, only_inserts=True)
         self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s)
         self._clock = clock
         self._inserts: Grouping[Job, Admission] = Grouping(
@@ -153,7 +153,7 @@ class PostgresAdmissions:
         if len(rows) == len(jobs):
             return [Admission(job, replayed=False) for job in jobs]  # nearly always
         inserted = {JobKey(*row) for row in rows}
-        found = by_key(await self._inserting.fetch(FIND, *key_columns({JobKey(job.tenant, job.id) for job in jobs})))
+        found = by_key(await self._others.fetch(FIND, *key_columns({JobKey(job.tenant, job.id) for job in jobs})))
         answers: list[Answer] = []
         for job in jobs:
             key = JobKey(job.tenant, job.id)

@@ -43,3 +43,31 @@ async def test_a_canceled_statement_leaves_a_lane_that_works(store: Postgres) ->
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(running, 0.1)
     assert await session(store) != before
+
+
+@pytest.mark.parametrize(("only_inserts", "kept"), [(True, 3), (False, 0)])
+async def test_only_what_reads_no_table_keeps_its_plan(postgres_dsn: str, *, only_inserts: bool, kept: int) -> None:
+    counting = "select sum(generic_plans) from pg_prepared_statements where statement = $1"
+    statement = "select $1::text"
+    async with Postgres(postgres_dsn, connections=1, only_inserts=only_inserts) as store:
+        for _ in range(3):
+            await store.fetch(statement, "text")
+        (row,) = await store.fetch(counting, statement)
+    assert row[0] == kept
+
+
+async def test_a_call_that_finds_no_connection_free_in_time_was_certainly_not_run(postgres_dsn: str) -> None:
+    async with Postgres(postgres_dsn, connections=1, timeout_s=0.05) as store:
+        async with store.connection():
+            with pytest.raises(StoreUnavailable) as raised:
+                await store.fetch("select 1")
+        assert not raised.value.perhaps_done
+        assert await store.fetch("select 1")
+
+
+async def test_an_error_of_ours_costs_no_connection(store: Postgres) -> None:
+    before = await session(store)
+    with pytest.raises(InvalidInput):
+        async with store.transaction():
+            raise InvalidInput("ours")
+    assert await session(store) == before
