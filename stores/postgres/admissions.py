@@ -13,9 +13,8 @@ from schemas.jobs import Job
 from stores.postgres.calls import MORE_LANES_AFTER, Grouping, Postgres
 from stores.postgres.keyed import Answer, KeyedJob, answer_known, confirm, held_jobs, recall, renew
 from stores.postgres.rows import (
-    FIND,
     StoredJob,
-    by_key,
+    find,
     key_columns,
     recordset,
     with_result,
@@ -153,7 +152,7 @@ class PostgresAdmissions:
         if len(rows) == len(jobs):
             return [Admission(job, replayed=False) for job in jobs]  # nearly always
         inserted = {JobKey(*row) for row in rows}
-        found = by_key(await self._others.fetch(FIND, *key_columns({JobKey(job.tenant, job.id) for job in jobs})))
+        found = await find(self._others, {JobKey(job.tenant, job.id) for job in jobs})
         answers: list[Answer] = []
         for job in jobs:
             key = JobKey(job.tenant, job.id)

@@ -9,12 +9,10 @@ from schemas.errors import JobNotFound
 from schemas.jobs import Job, Status
 from stores.postgres.calls import MORE_LANES_AFTER, Grouping, Postgres
 from stores.postgres.rows import (
-    FIND,
     WITHOUT_RESULT,
     StoredJob,
-    by_key,
     error_json,
-    key_columns,
+    find,
     read_row,
     with_result,
 )
@@ -67,7 +65,7 @@ class PostgresJobs:
         return None if read is None else await with_result(self._others, read)
 
     async def _get_group(self, keys: Sequence[JobKey]) -> Sequence[StoredJob | None]:
-        jobs = by_key(await self._reading.fetch(FIND, *key_columns(dict.fromkeys(keys))))
+        jobs = await find(self._reading, dict.fromkeys(keys))
         return [jobs.get(key) for key in keys]
 
     async def list(self, tenant: str, *, after: str | None, limit: int, status: Status | None) -> Sequence[Job]:

@@ -1,6 +1,6 @@
 """Jobs as rows of Postgres: found by their keys and read; many written at once, whatever one of them holds."""
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -39,6 +39,8 @@ FIND: Final = f"""
 select {WITH_RESULT}
 from unnest($1::text[], $2::text[]) as k (tenant, id) join jobs j using (tenant, id)
 """
+# For a job that is asked for alone: without a join, Postgres takes half as long.
+FIND_ONE: Final = f"select {WITH_RESULT} from jobs j where j.tenant = $1 and j.id = $2"
 _SELECT_RESULT: Final = "select result, result_content_type, result_json_length from jobs where tenant = $1 and id = $2"
 
 _STATUSES: Final = {str(status): status for status in Status}
@@ -108,13 +110,13 @@ def json_text(value: Any) -> str:
         raise InvalidInput("a value does not fit the store") from error
 
 
-async def find(connection: "Connection", keys: Iterable[JobKey]) -> dict[JobKey, StoredJob]:
+async def find(store: "Connection | Postgres", keys: Collection[JobKey]) -> dict[JobKey, StoredJob]:
     """Those of the jobs that exist, without the results that are too large to be read in a group."""
-    return by_key(await connection.fetch(FIND, *key_columns(keys)))
-
-
-def by_key(rows: "Iterable[asyncpg.Record]") -> dict[JobKey, StoredJob]:
-    """Rows of `FIND`, read."""
+    if len(keys) == 1:
+        (key,) = keys
+        rows = await store.fetch(FIND_ONE, *key)
+    else:
+        rows = await store.fetch(FIND, *key_columns(keys))
     return {JobKey(read.job.tenant, read.job.id): read for read in map(read_row, rows)}
 
 

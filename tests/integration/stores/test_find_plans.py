@@ -5,7 +5,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from stores.postgres.rows import FIND
+from stores.postgres.rows import FIND, FIND_ONE
 from tests.contracts.stores.building import NOW
 
 FILL = """
@@ -25,15 +25,18 @@ async def test_a_job_is_never_looked_for_in_the_index_of_lists(migrated_postgres
         for jobs in (1, 50, 200, 500, 2_000, 5_000, 10_000, 20_000):
             await connection.execute(FILL, NOW, filled, jobs)
             filled = jobs
+            assert "jobs_newest" not in await indexes_read(connection, FIND_ONE, "default", "job_1")
             for group in (1, 4, 32):
-                assert "jobs_newest" not in await indexes_read(connection, group)
+                ids = [f"job_{number}" for number in range(1, group + 1)]
+                assert "jobs_newest" not in await indexes_read(connection, FIND, ["default"] * group, ids)
     finally:
         await connection.close()
 
 
-async def indexes_read(connection: "asyncpg.Connection[asyncpg.Record]", group: int) -> set[str]:
-    ids = [f"job_{number}" for number in range(1, group + 1)]
-    explained = await connection.fetchval(f"explain (format json) {FIND}", ["default"] * group, ids)
+async def indexes_read(
+    connection: "asyncpg.Connection[asyncpg.Record]", statement: str, *arguments: object
+) -> set[str]:
+    explained = await connection.fetchval(f"explain (format json) {statement}", *arguments)
     (whole,) = msgspec.json.decode(explained)
     return set(names(whole["Plan"]))
 
