@@ -7,17 +7,12 @@ from typing import Final, Self
 
 from schemas.errors import JobNotFound
 from schemas.jobs import Job, Status
-from stores.grouping import Grouping
-from stores.postgres.lanes import Lanes
-from stores.postgres.pool import Postgres
+from stores.postgres.calls import MORE_LANES_AFTER, Grouping, Postgres
 from stores.postgres.rows import (
-    FIND,
-    MORE_LANES_AFTER,
     WITHOUT_RESULT,
     StoredJob,
-    by_key,
     error_json,
-    key_columns,
+    find,
     read_row,
     with_result,
 )
@@ -42,7 +37,7 @@ class PostgresJobs:
     def __init__(
         self, dsn: str, *, read_connections: int = 2, other_connections: int = 2, timeout_s: float = 5.0
     ) -> None:
-        self._reading = Lanes(dsn, lanes=read_connections, timeout_s=timeout_s)
+        self._reading = Postgres(dsn, connections=read_connections, timeout_s=timeout_s)
         self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s)
         self._gets = Grouping(
             self._get_group,
@@ -70,7 +65,7 @@ class PostgresJobs:
         return None if read is None else await with_result(self._others, read)
 
     async def _get_group(self, keys: Sequence[JobKey]) -> Sequence[StoredJob | None]:
-        jobs = by_key(await self._reading.fetch(FIND, *key_columns(dict.fromkeys(keys))))
+        jobs = await find(self._reading, dict.fromkeys(keys))
         return [jobs.get(key) for key in keys]
 
     async def list(self, tenant: str, *, after: str | None, limit: int, status: Status | None) -> Sequence[Job]:
@@ -83,17 +78,17 @@ class PostgresJobs:
         return [read_row(row).job for row in rows]
 
     async def _created_at(self, key: JobKey) -> datetime:
-        row = await self._others.fetchrow(_CREATED_AT, *key) if storable(key.id) else None
-        if row is None:
+        rows = await self._others.fetch(_CREATED_AT, *key) if storable(key.id) else ()
+        if not rows:
             raise JobNotFound(f"there is no job {key.id!r} for a page to begin after", param="after")
-        created_at: datetime = row["created_at"]
+        created_at: datetime = rows[0]["created_at"]
         return created_at
 
     async def cancel(self, key: JobKey, now: datetime) -> Job | None:
         if not storable(*key):
             return None
-        row = await self._others.fetchrow(_CANCEL, *key, now, error_json(CANCELED))
-        return await self.get(key) if row is None else read_row(row).job
+        rows = await self._others.fetch(_CANCEL, *key, now, error_json(CANCELED))
+        return read_row(rows[0]).job if rows else await self.get(key)
 
 
 def list_statement(status: Status | None, *, from_cursor: bool) -> str:

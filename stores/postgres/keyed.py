@@ -1,34 +1,22 @@
-"""Jobs that come with idempotency keys: the job and its key are taken together, or neither is."""
+"""What becomes of idempotency keys that are there already. The jobs they bring with them are for others to write."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import msgspec
 
 from runtime.clock import Clock
 from schemas.errors import PenstockError, StoreUnavailable
 from schemas.jobs import Job
-from stores.postgres.rows import (
-    INSERTED,
-    QUEUED_COLUMNS,
-    SELECTED,
-    StoredJob,
-    find,
-    in_lock_order,
-    insert_queued,
-    json_text,
-    queued_row,
-    recordset,
-)
+from stores.postgres.rows import StoredJob, find
 from stores.protocols import Admission, IdempotencyKey, JobKey
 from stores.replays import KEY_LEASE, KnownKey, resolve_replay
-from stores.validation import check_key
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from stores.postgres.pool import Connection
+    from stores.postgres.calls import Connection
 
 
 class KeyedJob(NamedTuple):
@@ -46,21 +34,6 @@ class KeyedJob(NamedTuple):
 # A job found instead of inserted is replayed.
 Answer: TypeAlias = Admission | StoredJob | PenstockError
 
-_TAKE: Final = f"""
-with asked as (
-    select * from json_to_recordset($3::json) as asked ({recordset(QUEUED_COLUMNS)}, key text, fingerprint text)
-), taken as (
-    insert into idempotency_keys (tenant, key, fingerprint, job_id, holder, created_at, locked_until)
-    select tenant, key, decode(fingerprint, 'hex'), id, id, $1, $2 from asked
-    on conflict do nothing
-    returning tenant, job_id as id
-), inserted as (
-    insert into jobs ({INSERTED}, status)
-    select {SELECTED}, 'queued' from asked join taken using (tenant, id)
-    on conflict do nothing
-)
-select tenant, id from taken
-"""
 _KNOWN: Final = "k.tenant, k.key, k.fingerprint, k.job_id, k.locked_until, k.holder"
 _RECALL: Final = f"select {_KNOWN} from idempotency_keys k where k.tenant = $1 and k.key = $2"
 _LOCK: Final = f"""
@@ -101,26 +74,13 @@ select tenant, job_id from answered where holder <> job_id
 """
 
 
-async def take_keys(connection: "Connection", group: Sequence[KeyedJob], now: datetime) -> set[JobKey]:
-    """Insert the jobs whose keys are new, with their keys, in one statement. Returns which."""
-    for keyed in group:
-        check_key(keyed.asked)
-    group = sorted(group, key=lambda keyed: keyed.place)
-    rows = await connection.fetch(
-        _TAKE,
-        now,
-        now + KEY_LEASE,
-        json_text([_keyed_row(keyed) for keyed in group]),
-    )
-    return {JobKey(*row) for row in rows}
+async def answer_known(
+    connection: "Connection", group: Sequence[KeyedJob], clock: Clock
+) -> tuple[Sequence[Answer], Sequence[Job]]:
+    """Answer requests whose keys stood there before, and say which jobs are to be written again.
 
-
-def _keyed_row(keyed: KeyedJob) -> dict[str, Any]:
-    return queued_row(keyed.job) | {"key": keyed.asked.key, "fingerprint": keyed.asked.fingerprint.hex()}
-
-
-async def answer_known(connection: "Connection", group: Sequence[KeyedJob], clock: Clock) -> Sequence[Answer]:
-    """Answer requests whose keys stood there before. To be called within a transaction: it locks them first."""
+    To be called within a transaction: it locks the keys first.
+    """
     tenants, keys, _ = _columns(group)
     locked = await connection.fetch(_LOCK, tenants, keys)
     known = {(row["tenant"], row["key"]): _known_key(row) for row in locked}
@@ -131,9 +91,7 @@ async def answer_known(connection: "Connection", group: Sequence[KeyedJob], cloc
     answers = [keys_locked.answer(keyed) for keyed in group]
     if taken_over := sorted(keys_locked.taken_over.values(), key=lambda keyed: keyed.place):
         await connection.execute(_TAKE_OVER, *_columns(taken_over), now + KEY_LEASE)
-    if keys_locked.renewed:
-        await insert_queued(connection, sorted(keys_locked.renewed, key=in_lock_order))
-    return answers
+    return answers, keys_locked.renewed
 
 
 async def recall(connection: "Connection", tenant: str, asked: IdempotencyKey, now: datetime) -> StoredJob | None:
@@ -151,12 +109,11 @@ async def renew(connection: "Connection", group: Sequence[KeyedJob], now: dateti
     await connection.execute(_RENEW, *_columns(group), now + KEY_LEASE)
 
 
-async def confirm(connection: "Connection", group: Sequence[KeyedJob]) -> None:
-    """Release the keys that were answered with these jobs; write again those jobs that others have withdrawn."""
+async def confirm(connection: "Connection", group: Sequence[KeyedJob]) -> Sequence[Job]:
+    """Release the keys that were answered with these jobs. Returns those jobs that others may have withdrawn."""
     perhaps_withdrawn = {JobKey(*row) for row in await connection.fetch(_CONFIRM, *_columns(group))}
     jobs = {JobKey(keyed.job.tenant, keyed.job.id): keyed.job for keyed in group}
-    if again := [jobs[key] for key in sorted(perhaps_withdrawn)]:
-        await insert_queued(connection, again)
+    return [jobs[key] for key in sorted(perhaps_withdrawn)]
 
 
 async def held_jobs(connection: "Connection", group: Sequence[KeyedJob]) -> list[JobKey]:

@@ -1,19 +1,19 @@
 """Where terminal records become durable, and old keys are forgotten."""
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from schemas.jobs import Job, Terminal
-from stores.postgres.batches import write_batch
-from stores.postgres.pool import Postgres
-from stores.postgres.rows import WITHOUT_RESULT, error_json, json_text, key_columns, read_row, recordset
+from stores.postgres.calls import Postgres
+from stores.postgres.rows import WITHOUT_RESULT, error_json, json_text, key_columns, read_row, recordset, write_batch
 from stores.protocols import JobKey
 from stores.replays import KEY_KEPT
 from stores.validation import metadata_json, storable
 
 if TYPE_CHECKING:
-    from stores.postgres.pool import Connection
+    from stores.postgres.calls import Connection
 
 _PLAIN_COLUMNS: Final = {
     "tenant": "text",
@@ -80,37 +80,48 @@ delete from idempotency_keys where ctid = any (array(
 
 
 class PostgresResults:
-    """`ResultStore` on Postgres. Use as `async with`. `timeout_s` bounds each wait for a connection, each statement."""
+    """`ResultStore` on Postgres. Use as `async with`.
 
-    def __init__(self, dsn: str, *, connections: int = 2, timeout_s: float = 30.0) -> None:
-        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s)
+    `finishing_connections` serve `finish` and nothing else, `other_connections` all the rest. `timeout_s` bounds each
+    wait for a connection and each statement.
+    """
+
+    def __init__(
+        self, dsn: str, *, finishing_connections: int = 1, other_connections: int = 1, timeout_s: float = 30.0
+    ) -> None:
+        self._finishing = Postgres(dsn, connections=finishing_connections, timeout_s=timeout_s, only_inserts=True)
+        self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s)
+        self._opened = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        await self._postgres.__aenter__()
+        async with AsyncExitStack() as opening:
+            for connections in (self._finishing, self._others):
+                await opening.enter_async_context(connections)
+            self._opened = opening.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._postgres.__aexit__()
+        await self._opened.aclose()
 
     async def finish(self, terminals: Sequence[Terminal]) -> Sequence[JobKey]:
         firsts: dict[JobKey, Terminal] = {}
         for terminal in terminals:
             firsts.setdefault(JobKey(terminal.tenant, terminal.id), terminal)
         # In key order, as every statement that writes many jobs: two sinks never wait for each other.
-        return await write_batch(self._postgres, [firsts[key] for key in sorted(firsts)], _finish)
+        return await write_batch(self._finishing, [firsts[key] for key in sorted(firsts)], _finish)
 
     async def mark_running(self, keys: Sequence[JobKey], started_at: datetime) -> None:
-        async with self._postgres.connection() as connection:
+        async with self._others.connection() as connection:
             await connection.execute(_MARK_RUNNING, *key_columns(key for key in keys if storable(*key)), started_at)
 
     async def overdue(self, now: datetime, limit: int) -> Sequence[Job]:
-        rows = await self._postgres.fetch(_OVERDUE, now, limit)
+        rows = await self._others.fetch(_OVERDUE, now, limit)
         return [read_row(row).job for row in rows]
 
     async def purge(self, now: datetime) -> int:
         purged = 0
         while True:
-            async with self._postgres.connection() as connection:
+            async with self._others.connection() as connection:
                 tag = await connection.execute(_PURGE, now - KEY_KEPT)
             count = int(tag.removeprefix("DELETE "))
             purged += count

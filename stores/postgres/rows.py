@@ -1,20 +1,27 @@
-"""Jobs as rows of Postgres: to columns and back, written as queued, found by their keys."""
+"""Jobs as rows of Postgres: found by their keys and read; many written at once, whatever one of them holds."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
+from runtime.logs import get_logger
 from schemas.errors import ErrorBody, InvalidInput
-from schemas.jobs import Answer, Job, Payload, Status
+from schemas.jobs import Answer, Job, Payload, Status, Terminal
 from schemas.topics import LaneClass
+from stores.postgres.errors import BAD_ROW
 from stores.protocols import JobKey
-from stores.validation import check_names, metadata_json
 
 if TYPE_CHECKING:
     import asyncpg
 
-    from stores.postgres.pool import Connection, Postgres
+    from stores.postgres.calls import Connection, Postgres
+
+log = get_logger(__name__)
+
+Row = TypeVar("Row", Job, Terminal)
+Written = TypeVar("Written")
+Write: TypeAlias = "Callable[[Connection, Sequence[Row]], Awaitable[Iterable[Written]]]"
 
 # A result above this many bytes is not read together with others: a group of reads stays below 32 MiB.
 INLINE_RESULT_BYTES: Final = 64 * 1024
@@ -28,46 +35,12 @@ WITH_RESULT: Final = (
     f"{_JOB}, j.result_content_type, j.result_json_length, "
     f"case when octet_length(j.result) <= {INLINE_RESULT_BYTES} then j.result end as result"
 )
-
-# What is written of a queued job, with the type of each column.
-QUEUED_COLUMNS: Final = {
-    "tenant": "text",
-    "id": "text",
-    "model": "text",
-    "version": "text",
-    "lane": "text",
-    "created_at": "timestamptz",
-    "expires_at": "timestamptz",
-    "rows": "integer",
-    "answer": "text",
-    "variant": "text",
-    "batch_id": "text",
-    "metadata": "text",
-}
-
-# How many calls may wait before a second connection of those that group calls is used.
-MORE_LANES_AFTER: Final = 32
-
-INSERTED: Final = ", ".join(QUEUED_COLUMNS)
-SELECTED: Final = INSERTED.replace("metadata", "metadata::json")
-
-
-def recordset(columns: Mapping[str, str]) -> str:
-    """The column definitions of a set of records."""
-    return ", ".join(f"{name} {column}" for name, column in columns.items())
-
-
-# One JSON parameter: a third less processor time than an array a column, and half of it a row in large groups.
-INSERT_QUEUED: Final = f"""
-insert into jobs ({INSERTED}, status)
-select {SELECTED}, 'queued' from json_to_recordset($1::json) as asked ({recordset(QUEUED_COLUMNS)})
-on conflict do nothing
-returning tenant, id
-"""
 FIND: Final = f"""
 select {WITH_RESULT}
 from unnest($1::text[], $2::text[]) as k (tenant, id) join jobs j using (tenant, id)
 """
+# For a job that is asked for alone: without a join, Postgres takes half as long.
+FIND_ONE: Final = f"select {WITH_RESULT} from jobs j where j.tenant = $1 and j.id = $2"
 _SELECT_RESULT: Final = "select result, result_content_type, result_json_length from jobs where tenant = $1 and id = $2"
 
 _STATUSES: Final = {str(status): status for status in Status}
@@ -82,6 +55,11 @@ class StoredJob(NamedTuple):
 
     job: Job
     lacks_result: bool
+
+
+def recordset(columns: Mapping[str, str]) -> str:
+    """The column definitions of a set of records."""
+    return ", ".join(f"{name} {column}" for name, column in columns.items())
 
 
 def key_columns(keys: Iterable[JobKey]) -> tuple[list[str], list[str]]:
@@ -124,38 +102,6 @@ def read_row(row: "asyncpg.Record") -> StoredJob:
     return StoredJob(job, lacks_result=content_type is not None and result is None)
 
 
-def in_lock_order(job: Job) -> tuple[str, str]:
-    """Statements that write many jobs do it in this order, so that two of them never wait for each other."""
-    return job.tenant, job.id
-
-
-def queued_row(job: Job) -> dict[str, Any]:
-    """A job in `QUEUED_COLUMNS`. Raises `InvalidInput` where it cannot be stored.
-
-    Metadata is JSON within JSON: of text, `recordset` reads any character but NUL.
-    """
-    check_names(job)
-    return {
-        "tenant": job.tenant,
-        "id": job.id,
-        "model": job.model,
-        "version": job.version,
-        "lane": job.lane,
-        "created_at": job.created_at,
-        "expires_at": job.expires_at,
-        "rows": job.rows,
-        "answer": job.answer,
-        "variant": job.variant,
-        "batch_id": job.batch_id,
-        "metadata": metadata_json(job.metadata) if job.metadata else "{}",
-    }
-
-
-def queued_json(jobs: Iterable[Job]) -> str:
-    """The parameter of `INSERT_QUEUED`."""
-    return json_text([queued_row(job) for job in jobs])
-
-
 def json_text(value: Any) -> str:
     """Raises `InvalidInput` for a text that holds half a surrogate pair."""
     try:
@@ -164,22 +110,13 @@ def json_text(value: Any) -> str:
         raise InvalidInput("a value does not fit the store") from error
 
 
-async def insert_queued(connection: "Connection", jobs: Sequence[Job]) -> set[JobKey]:
-    """Write those of the jobs that are new, in the order of `jobs`. Returns which.
-
-    Waits for an insert of the same job that is still under way elsewhere.
-    """
-    rows = await connection.fetch(INSERT_QUEUED, queued_json(jobs))
-    return {JobKey(*row) for row in rows}
-
-
-async def find(connection: "Connection", keys: Iterable[JobKey]) -> dict[JobKey, StoredJob]:
+async def find(store: "Connection | Postgres", keys: Collection[JobKey]) -> dict[JobKey, StoredJob]:
     """Those of the jobs that exist, without the results that are too large to be read in a group."""
-    return by_key(await connection.fetch(FIND, *key_columns(keys)))
-
-
-def by_key(rows: "Iterable[asyncpg.Record]") -> dict[JobKey, StoredJob]:
-    """Rows of `FIND`, read."""
+    if len(keys) == 1:
+        (key,) = keys
+        rows = await store.fetch(FIND_ONE, *key)
+    else:
+        rows = await store.fetch(FIND, *key_columns(keys))
     return {JobKey(read.job.tenant, read.job.id): read for read in map(read_row, rows)}
 
 
@@ -187,5 +124,59 @@ async def with_result(postgres: "Postgres", stored: StoredJob) -> Job:
     """The job with its result, fetched by itself where it was too large to come along."""
     if not stored.lacks_result:
         return stored.job
-    row = await postgres.fetchrow(_SELECT_RESULT, stored.job.tenant, stored.job.id)
-    return stored.job if row is None else msgspec.structs.replace(stored.job, result=Payload(*row))
+    rows = await postgres.fetch(_SELECT_RESULT, stored.job.tenant, stored.job.id)
+    return msgspec.structs.replace(stored.job, result=Payload(*rows[0])) if rows else stored.job
+
+
+async def write_batch(
+    postgres: "Postgres",
+    rows: Sequence[Row],
+    write: "Write[Row, Written]",
+    *,
+    largest: int = 1000,
+    largest_bytes: int = 16 * 1024 * 1024,
+) -> Sequence[Written]:
+    """Everything `write` returns for the rows, in statements of at most `largest` rows and `largest_bytes` of results.
+
+    `write` is one statement. All in one transaction; but a row that no statement can store is logged and left out.
+    """
+    chunks = list(_chunks(rows, largest, largest_bytes))
+    try:
+        if len(chunks) == 1:  # a statement is a transaction in itself, and two round trips less
+            async with postgres.connection() as connection:
+                return list(await write(connection, chunks[0]))
+        async with postgres.transaction() as connection:
+            return [written for chunk in chunks for written in await write(connection, chunk)]
+    except InvalidInput:
+        async with postgres.transaction() as connection:
+            return [written for chunk in chunks for written in await _write_storable(connection, chunk, write)]
+
+
+async def _write_storable(
+    connection: "Connection", rows: Sequence[Row], write: "Write[Row, Written]"
+) -> Iterable[Written]:
+    try:
+        async with connection.transaction():  # a savepoint
+            return await write(connection, rows)
+    except (InvalidInput, *BAD_ROW) as error:
+        if len(rows) == 1:
+            log.error("left out what the store cannot hold", tenant=rows[0].tenant, job=rows[0].id, error=str(error))
+            return []
+    half = len(rows) // 2
+    return [
+        written for part in (rows[:half], rows[half:]) for written in await _write_storable(connection, part, write)
+    ]
+
+
+def _chunks(rows: Sequence[Row], largest: int, largest_bytes: int) -> Iterator[Sequence[Row]]:
+    chunk: list[Row] = []
+    chunk_bytes = 0
+    for row in rows:
+        row_bytes = 0 if row.result is None else len(row.result.value)
+        if chunk and (len(chunk) == largest or chunk_bytes + row_bytes > largest_bytes):
+            yield chunk
+            chunk, chunk_bytes = [], 0
+        chunk.append(row)
+        chunk_bytes += row_bytes
+    if chunk:
+        yield chunk

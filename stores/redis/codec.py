@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -95,8 +95,10 @@ def decode_running(data: bytes) -> tuple[Sequence[JobKey], datetime]:
     return running.keys, running.started_at
 
 
-def encode_cancel(key: JobKey, expires_at: datetime) -> dict[Any, Any]:
-    return {"tenant": key.tenant, "id": key.id, "expires_at": expires_at.isoformat()}
+def encode_cancel(key: JobKey, expires_at: datetime) -> Sequence[bytes]:
+    """The fields of an entry, each a name and a value."""
+    fields = ("tenant", key.tenant, "id", key.id, "expires_at", expires_at.isoformat())
+    return [text.encode() for text in fields]
 
 
 def decode_cancel(fields: Mapping[bytes, bytes]) -> Cancel:

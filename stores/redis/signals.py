@@ -8,7 +8,7 @@ from runtime.clock import Clock, now_utc
 from schemas.jobs import Terminal
 from stores.protocols import JobKey, by_instance
 from stores.redis.codec import LONGEST_DEADLINE_S, Names, encode_cancel, encode_done, encode_ends, encode_running
-from stores.redis.connection import RedisConnection
+from stores.redis.connection import RedisConnection, packed_command
 
 # Beyond this many the oldest cancellations are forgotten: their jobs cost a run whose result nobody keeps.
 MOST_CANCELS: Final = 200_000
@@ -30,10 +30,9 @@ class RedisSignals:
         longest_deadline_s: float = LONGEST_DEADLINE_S,
         timeout_s: float = 1.0,
         pause_s: float = 1.0,
-        connections: int = 4,
         clock: Clock = now_utc,
     ) -> None:
-        self._connection = RedisConnection(url, timeout_s=timeout_s, pause_s=pause_s, connections=connections)
+        self._connection = RedisConnection(url, timeout_s=timeout_s, pause_s=pause_s)
         self._names = Names(prefix)
         self._kept = timedelta(seconds=longest_deadline_s) + _CLOCK_SKEW
         self._clock = clock
@@ -48,24 +47,29 @@ class RedisSignals:
     async def announce_done(self, keys: Sequence[JobKey], answers: Sequence[Terminal] = ()) -> None:
         if not keys:
             return
-        async with self._connection.answering() as client, client.pipeline(transaction=False) as pipeline:
-            for instance, ends in by_instance(answers).items():
-                for message in _messages(ends):
-                    pipeline.publish(self._names.answers(instance), message)
-            pipeline.publish(self._names.done, encode_done(keys))
-            await pipeline.execute()
+        told = [
+            _publish(self._names.answers(instance), message)
+            for instance, ends in by_instance(answers).items()
+            for message in _messages(ends)
+        ]
+        await self._connection.exchange(*told, _publish(self._names.done, encode_done(keys)))
 
     async def announce_running(self, keys: Sequence[JobKey], started_at: datetime) -> None:
         if keys:
-            async with self._connection.answering() as client:
-                await client.publish(self._names.running, encode_running(keys, started_at))
+            await self._connection.exchange(_publish(self._names.running, encode_running(keys, started_at)))
 
     async def announce_cancel(self, key: JobKey, expires_at: datetime) -> None:
-        oldest_ms = int((self._clock() - self._kept).timestamp() * 1000)
-        async with self._connection.answering() as client, client.pipeline(transaction=False) as pipeline:
-            pipeline.xadd(self._names.canceled, encode_cancel(key, expires_at), minid=oldest_ms, approximate=True)
-            pipeline.xtrim(self._names.canceled, maxlen=MOST_CANCELS, approximate=True)
-            await pipeline.execute()
+        stream = self._names.canceled.encode()
+        oldest_ms = b"%d" % ((self._clock() - self._kept).timestamp() * 1000)
+        fields = encode_cancel(key, expires_at)
+        await self._connection.exchange(
+            packed_command(b"XADD", stream, b"MINID", b"~", oldest_ms, b"*", *fields),
+            packed_command(b"XTRIM", stream, b"MAXLEN", b"~", b"%d" % MOST_CANCELS),
+        )
+
+
+def _publish(channel: str, message: bytes) -> bytes:
+    return packed_command(b"PUBLISH", channel.encode(), message)
 
 
 def _messages(ends: Sequence[Terminal]) -> Iterator[bytes]:

@@ -4,12 +4,11 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, Final, Self
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError
 
-from schemas.errors import StoreUnavailable
 from stores.protocols import JobKey
 from stores.redis.codec import Names, encode_names
-from stores.redis.dedicated import DedicatedConnection, packed_command
+from stores.redis.connection import RedisConnection, packed_command
 
 # One argument in MessagePack instead of one a job. Keys that are not declared are what Redis Cluster forbids, and
 # nothing of ours runs on that.
@@ -43,7 +42,7 @@ class RedisStarts:
     def __init__(
         self, url: str, *, prefix: str, kept_s: int = 24 * 3600, timeout_s: float = 0.25, pause_s: float = 5.0
     ) -> None:
-        self._connection = DedicatedConnection(url, timeout_s=timeout_s, pause_s=pause_s)
+        self._connection = RedisConnection(url, timeout_s=timeout_s, pause_s=pause_s)
         self._prefix = Names(prefix).starts.encode()
         self._kept_s = b"%d" % kept_s
 
@@ -70,12 +69,11 @@ class RedisStarts:
 
     async def _run(self, script: bytes, *arguments: bytes) -> Any:
         try:
-            try:
-                return await self._connection.exchange(packed_command(b"EVALSHA", _DIGESTS[script], b"1", *arguments))
-            except NoScriptError:  # a Redis that is new to it, or was restarted
-                return await self._connection.exchange(packed_command(b"EVAL", script, b"1", *arguments))
-        except ResponseError as error:  # it loads its data, is out of memory, or may not be written to
-            raise StoreUnavailable("Redis is not available") from error
+            asked = packed_command(b"EVALSHA", _DIGESTS[script], b"1", *arguments)
+            (answer,) = await self._connection.exchange(asked)
+        except NoScriptError:  # a Redis that is new to it, or was restarted
+            (answer,) = await self._connection.exchange(packed_command(b"EVAL", script, b"1", *arguments))
+        return answer
 
 
 # As Redis names scripts.

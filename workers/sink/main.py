@@ -24,8 +24,6 @@ log = get_logger(__name__)
 
 # One after the other: the records of a job lie in one partition in order, and the first of them is to win.
 BATCHES_AT_ONCE: Final = 1
-# Of those beside: one for the overdue, the running and the old.
-CONNECTIONS: Final = BATCHES_AT_ONCE + 1
 DRAIN_LIMIT_S: Final = 10.0
 
 
@@ -51,7 +49,9 @@ class SinkRole:
             dsn = settings.postgres_dsn.get_secret_value()
             await patiently(lambda: require_migrated(dsn), stop, self._tell_database_trouble)
             publisher = await open_patiently(stack, lambda: KafkaPublisher(settings), stop)
-            endings = await open_patiently(stack, lambda: PostgresResults(dsn, connections=CONNECTIONS), stop)
+            endings = await open_patiently(
+                stack, lambda: PostgresResults(dsn, finishing_connections=BATCHES_AT_ONCE), stop
+            )
             signals = await stack.enter_async_context(RedisSignals(redis_url, prefix=settings.topic_prefix))
             news = await stack.enter_async_context(RedisNews(redis_url, prefix=settings.topic_prefix))
             side = await stack.enter_async_context(BackgroundTasks(stop))

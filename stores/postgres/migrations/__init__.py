@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from schemas.errors import ConfigurationError, StoreUnavailable
-from stores.postgres.pool import connecting
+from stores.postgres.errors import connecting
 
 # Any number will do, as long as nobody else takes advisory locks on it in this database.
 _LOCK: Final = 0x70656E73746F636B

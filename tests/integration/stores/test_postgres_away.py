@@ -12,8 +12,8 @@ from penstock.embedded.stack import EmbeddedStack
 from runtime.clock import now_utc
 from schemas.errors import InvalidInput, RequestInFlight, StoreUnavailable
 from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresResults, migrate
-from stores.postgres.keyed import KeyedJob, take_keys
-from stores.postgres.rows import insert_queued
+from stores.postgres.admissions import insert_queued, take_keys
+from stores.postgres.keyed import KeyedJob
 from stores.protocols import IdempotencyKey
 from tests.contracts.stores.building import NOW, Clock, ended, idempotency, key_of, queued
 from tests.integration.stores.gate import Gate
@@ -113,7 +113,7 @@ async def test_a_lease_of_a_key_begins_once_there_is_a_connection_for_it(migrate
         job, key = queued(), idempotency("waits")
         async with admissions._others.connection():
             inserted = asyncio.ensure_future(admissions.insert(job, key))
-            await eventually(lambda: admissions._others._waiting)
+            await eventually(lambda: admissions._keyed_inserts.waiting == 0)
             clock.forward(seconds=4)
         assert not (await inserted).replayed
         with pytest.raises(RequestInFlight):
@@ -240,9 +240,9 @@ async def test_a_withdrawal_waits_for_an_insert_that_is_still_under_way(
             transaction = other.transaction()
             await transaction.start()
             if key is None:
-                await insert_queued(other, [job])  # type: ignore[arg-type]
+                await insert_queued(other, [job])
             else:
-                await take_keys(other, [KeyedJob(job, key)], now_utc())  # type: ignore[arg-type]
+                await take_keys(other, [KeyedJob(job, key)], now_utc())
             withdrawing = asyncio.create_task(admissions.withdraw(job, key))
             await eventually(lambda: somebody_waits(other))
             await transaction.commit()

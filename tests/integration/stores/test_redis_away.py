@@ -188,6 +188,19 @@ async def test_what_others_write_to_our_channels_is_passed_over(redis_url: str, 
     assert (heard.done, heard.canceled) == (KEYS, ["job_1"])
 
 
+async def test_an_announcement_that_redis_refuses_leaves_the_next_its_own_answer(
+    redis_url: str, topic_prefix: str
+) -> None:
+    import redis.asyncio as redis  # noqa: PLC0415
+
+    async with redis.Redis.from_url(redis_url) as client, RedisSignals(redis_url, prefix=topic_prefix) as signals:
+        await client.set(f"{topic_prefix}.canceled.v1", "no stream")
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                await signals.announce_cancel(KEYS[0], now_utc() + timedelta(minutes=1))
+            await signals.announce_done(KEYS)
+
+
 async def test_installations_under_other_prefixes_hear_nothing(redis_url: str, topic_prefix: str) -> None:
     async with (
         RedisSignals(redis_url, prefix=f"{topic_prefix}-other") as other,

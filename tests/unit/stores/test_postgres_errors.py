@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from schemas.errors import InvalidInput, PenstockError, StoreUnavailable
-from stores.postgres.pool import postgres_errors
+from stores.postgres.errors import postgres_errors
 
 ROW_ERRORS = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 

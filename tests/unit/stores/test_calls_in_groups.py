@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from schemas.errors import InvalidInput, JobNotFound, PenstockError, StoreUnavailable
-from stores.grouping import Grouping
+from stores.postgres.calls import Grouping
 from tests.waiting import eventually
 
 

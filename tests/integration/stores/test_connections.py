@@ -1,0 +1,73 @@
+"""Connections: kept over what a row brings upon itself, given up for anything else."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from schemas.errors import InvalidInput, StoreUnavailable
+from stores.postgres.calls import Postgres
+
+
+@pytest.fixture
+async def store(postgres_dsn: str) -> AsyncIterator[Postgres]:
+    async with Postgres(postgres_dsn, connections=1, timeout_s=0.5) as opened:
+        yield opened
+
+
+async def session(store: Postgres) -> int:
+    (row,) = await store.fetch("select pg_backend_pid()")
+    pid: int = row[0]
+    return pid
+
+
+async def test_a_bad_row_costs_its_statement_and_no_connection(store: Postgres) -> None:
+    before = await session(store)
+    for _ in range(2):
+        with pytest.raises(InvalidInput):
+            await store.fetch("select $1::text::json", "no json")
+    assert await session(store) == before
+
+
+async def test_a_statement_that_takes_too_long_is_perhaps_done_and_its_connection_is_replaced(store: Postgres) -> None:
+    before = await session(store)
+    with pytest.raises(StoreUnavailable) as raised:
+        await store.fetch("select pg_sleep(20)")
+    assert raised.value.perhaps_done
+    assert await session(store) != before
+
+
+async def test_a_canceled_statement_leaves_a_lane_that_works(store: Postgres) -> None:
+    before = await session(store)
+    running = asyncio.ensure_future(store.fetch("select pg_sleep(20)"))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(running, 0.1)
+    assert await session(store) != before
+
+
+@pytest.mark.parametrize(("only_inserts", "kept"), [(True, 3), (False, 0)])
+async def test_only_what_reads_no_table_keeps_its_plan(postgres_dsn: str, *, only_inserts: bool, kept: int) -> None:
+    counting = "select sum(generic_plans) from pg_prepared_statements where statement = $1"
+    statement = "select $1::text"
+    async with Postgres(postgres_dsn, connections=1, only_inserts=only_inserts) as store:
+        for _ in range(3):
+            await store.fetch(statement, "text")
+        (row,) = await store.fetch(counting, statement)
+    assert row[0] == kept
+
+
+async def test_a_call_that_finds_no_connection_free_in_time_was_certainly_not_run(postgres_dsn: str) -> None:
+    async with Postgres(postgres_dsn, connections=1, timeout_s=0.05) as store:
+        async with store.connection():
+            with pytest.raises(StoreUnavailable) as raised:
+                await store.fetch("select 1")
+        assert not raised.value.perhaps_done
+        assert await store.fetch("select 1")
+
+
+async def test_an_error_of_ours_costs_no_connection(store: Postgres) -> None:
+    before = await session(store)
+    with pytest.raises(InvalidInput):
+        async with store.transaction():
+            raise InvalidInput("ours")
+    assert await session(store) == before
