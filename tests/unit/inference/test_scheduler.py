@@ -170,6 +170,15 @@ def test_a_micro_batch_is_formed_as_long_before_the_end_of_a_run_as_preparing_ta
     assert [ahead.may_form(now) for now in (0.01, 0.0485, 0.0495, 0.0505)] == [False, False, True, True]
 
 
+def test_where_runs_end_unexpectedly_it_is_formed_earlier_but_at_most_twice_as_early() -> None:
+    ahead = looking_ahead(preparing_s=0.001, run_s=0.05)
+    for late_s, lead_s in ((0.0005, 0.0015), (0.04, 0.002)):
+        for _ in range(100):
+            ahead.ends(0.05 + late_s)
+            ahead.begins(0.0, 0.05)
+        assert ahead.next_look(0.01, formed=False) == pytest.approx(0.05 - lead_s, abs=1e-5)
+
+
 def test_of_a_run_that_is_overdue_no_end_is_expected() -> None:
     ahead = looking_ahead(preparing_s=0.001, run_s=0.05)
     assert not ahead.may_form(0.06)

@@ -317,11 +317,13 @@ class Engine:
         await batch.turn
 
     def _leave_device(self, batch: MicroBatch) -> None:
+        now = time.monotonic()
         if batch in self._on_device:  # at a stop, what was paused goes on without its turn
             self._on_device.remove(batch)
-        if self._on_device:  # it runs by now, as it was handed over to
+            self._lookahead.ends(now)
+        if self._on_device:  # it runs by now, as the device was handed over to it
             self._on_device[0].submitted_at = time.perf_counter()
-            self._lookahead.begins(time.monotonic(), self._on_device[0].run_s)
+            self._lookahead.begins(now, self._on_device[0].run_s)
         self._give_turns()
 
     def _given_up(self, job: PendingJob) -> tuple[Record, Outcome]:

@@ -95,14 +95,15 @@ class Lookahead:
     """What may be done for the next micro-batch while one runs. Times are seconds of one clock.
 
     It is formed as long before the expected end of the run as preparing takes: later the device would wait for it, and
-    earlier it would go without jobs that come meanwhile. A run that is overdue by as much is not expected to end at any
-    time.
+    earlier it would go without jobs that come meanwhile. Where runs do not end as expected it is formed a little
+    earlier, at most twice as early. A run that is overdue by as much is not expected to end at any time.
     """
 
     def __init__(self) -> None:
         self._ends_at = math.inf
         self._lead_s = 0.0
         self._preparing_s = 0.0
+        self._error_s = 0.0
 
     def prepared(self, seconds: float) -> None:
         """Preparing a micro-batch took so long."""
@@ -111,7 +112,13 @@ class Lookahead:
     def begins(self, now: float, run_s: float | None) -> None:
         """A run begins that takes so long; None where that is not known."""
         self._ends_at = math.inf if run_s is None else now + run_s
-        self._lead_s = min(self._preparing_s, FORMED_WITHIN * (run_s or 0.0))
+        lead_s = self._preparing_s + min(self._error_s, self._preparing_s)
+        self._lead_s = min(lead_s, FORMED_WITHIN * (run_s or 0.0))
+
+    def ends(self, now: float) -> None:
+        """The run has ended, so much earlier or later than expected."""
+        if self._ends_at < math.inf:
+            self._error_s += (abs(now - self._ends_at) - self._error_s) / 8
 
     def may_form(self, now: float) -> bool:
         return abs(now - self._ends_at) <= self._lead_s
