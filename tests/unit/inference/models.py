@@ -35,11 +35,18 @@ class HeldAdder(Adder):
     def __init__(self) -> None:
         super().__init__()
         self._turnstile = threading.Semaphore(0)
+        self._began = threading.Semaphore(0)
 
     def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
         outputs = super().run(inputs, parameters)
+        self._began.release()
         assert self._turnstile.acquire(timeout=30), "the test has forgotten a run"
         return outputs
 
     def let_go(self, runs: int = 1) -> None:
         self._turnstile.release(runs)
+
+    def wait_for_runs(self, runs: int) -> None:
+        """Block until so many runs have begun in all, since the first call."""
+        for _ in range(runs):
+            assert self._began.acquire(timeout=30), "a run has not begun"

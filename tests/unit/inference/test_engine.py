@@ -1,7 +1,8 @@
 """The worker's loop over the twins of Kafka and Redis: what runs when, and what becomes of each job."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from schemas.jobs import Status, Terminal
 from schemas.records import LaneJob, OutRecord
 from schemas.tensors import Array
 from schemas.topics import Lane, LaneClass
+from stores.memory_starts import MemoryStarts
 from stores.protocols import JobKey
 from tests.unit.inference.jobs import BULK, LIVE_TOPIC, TOPICS, lane_job, out_record, request_json
 from tests.unit.inference.models import Adder, HeldAdder
@@ -20,7 +22,7 @@ from tests.unit.inference.worker import RESULTS, HeldLog, SmallWorker, small_wor
 from tests.waiting import eventually
 from workers.consuming.offsets import Partition
 from workers.inference.batching.padding import Padding
-from workers.inference.engine import completion, engine, prepare
+from workers.inference.engine import completion, engine, prepare, scheduler
 from workers.inference.execution.failures import DeviceFailed
 
 PARTITION_0 = frozenset([Partition(LIVE_TOPIC, 0)])
@@ -91,6 +93,123 @@ async def test_a_micro_batch_that_is_not_full_stays_open_while_another_runs() ->
         model.let_go(2)
         await eventually(lambda: worker.ended([*first, *second]))
         assert model.batches == [[0], [1, 2, 3]]
+
+
+@asynccontextmanager
+async def foreseen(
+    model: HeldAdder, monkeypatch: pytest.MonkeyPatch, starts: MemoryStarts | None = None, *, hands_over: bool = True
+) -> AsyncIterator[SmallWorker]:
+    """A worker to which every run seems to be about to end, for as long as it takes."""
+    monkeypatch.setattr(scheduler.Lookahead, "may_form", lambda *_: True)
+    monkeypatch.setattr(scheduler.Lookahead, "may_hand_over", lambda *_: hands_over)
+    async with small_worker(model, starts=starts) as worker:
+        yield worker
+
+
+async def test_a_micro_batch_that_is_not_full_is_prepared_when_a_run_is_about_to_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = HeldAdder()
+    async with foreseen(model, monkeypatch, hands_over=False) as worker:
+        first, second = jobs(1), jobs(2, first=1)
+        await running(model, worker, first)
+
+        await worker.submit(*second)
+
+        # Then its starts are counted and its rows stacked, though the device is busy
+        await eventually(lambda: worker.prepared(worker.live) == 2)
+        assert worker.starts.counts.keys() >= {JobKey("default", job.id) for job in second}
+        assert len(model.batches) == 1
+        model.let_go(2)
+        await eventually(lambda: worker.ended([*first, *second]))
+    assert model.batches == [[0], [1, 2]]
+
+
+async def test_the_device_goes_by_itself_to_the_micro_batch_that_it_was_handed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = HeldAdder()
+    async with foreseen(model, monkeypatch) as worker:
+        first, second, third = jobs(1), jobs(1, first=1), jobs(1, first=2)
+        await running(model, worker, first)
+        await worker.submit(*second)
+        await eventually(lambda: len(worker.engine._on_device) == 2)
+
+        # And no more than one stands behind what runs
+        await worker.submit(*third)
+        await eventually(lambda: len(worker.live._batcher) == 1)
+
+        # When the run ends while the loop does nothing
+        model.let_go()
+        model.wait_for_runs(2)
+        assert model.batches == [[0], [1]]
+        model.let_go(2)
+        await eventually(lambda: worker.ended([*first, *second, *third]))
+    assert model.batches == [[0], [1], [2]]
+
+
+@pytest.mark.parametrize("how", ["canceled", "deadline_exceeded"])
+async def test_a_job_that_is_over_when_the_device_comes_to_it_costs_no_run(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = HeldAdder()
+    async with foreseen(model, monkeypatch) as worker:
+        first, second = jobs(1), [lane_job(expires_in_s=10)]
+        await running(model, worker, first)
+        await worker.submit(*second)
+        await eventually(lambda: len(worker.engine._on_device) == 2)
+
+        if how == "canceled":
+            worker.canceled.add(JobKey("default", second[0].id))
+        else:
+            worker.clock.advance(10)
+
+        model.let_go()
+        await eventually(lambda: worker.ended([*first, *second]) and worker.open_count == 0)
+    assert len(model.batches) == 1
+    assert codes(worker.ends())[second[0].id] == how
+
+
+async def test_what_the_device_was_handed_does_not_begin_once_it_is_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = HeldAdder()
+    async with foreseen(model, monkeypatch) as worker:
+        await running(model, worker, jobs(1))
+        await worker.submit(*jobs(1, first=1))
+        await eventually(lambda: len(worker.engine._on_device) == 2)
+        await worker.engine.abandon()
+        model.let_go()
+        await eventually(lambda: not worker.thread.busy)
+        assert model.batches == [[0]]
+        assert worker.open_count == 2
+
+
+async def test_what_runs_alone_has_no_neighbor_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = HeldAdder()
+    (suspect,) = first = jobs(1)
+    starts = MemoryStarts()
+    await starts.count([JobKey("default", suspect.id)])
+    async with foreseen(model, monkeypatch, starts) as worker:
+        await running(model, worker, first)
+        second = jobs(4, first=1)
+        await worker.submit(*second)
+        await eventually(lambda: worker.prepared(worker.live) == 4)
+        assert len(worker.engine._on_device) == 1
+        model.let_go(2)
+        await eventually(lambda: worker.ended([*first, *second]))
+
+
+async def test_live_overtakes_bulk_while_a_run_is_about_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = HeldAdder()
+    async with foreseen(model, monkeypatch, hands_over=False) as worker:
+        first, behind, urgent = jobs(1), bulk_jobs(4, first=100), jobs(1, first=1)
+        await running(model, worker, first)
+        await worker.submit(*behind)
+        await eventually(lambda: worker.prepared(worker.bulk) == 4)
+
+        await worker.submit(*urgent)
+
+        await eventually(lambda: worker.prepared(worker.live) == 1)
+        model.let_go(3)
+        await eventually(lambda: worker.ended([*first, *behind, *urgent]))
+    assert model.batches == [[0], [1], [100, 101, 102, 103]]
 
 
 async def test_a_live_job_waits_for_what_runs_and_not_for_bulk_that_is_closed_behind_it() -> None:

@@ -1,10 +1,18 @@
-"""Which lane is next: live before bulk, bulk never starved, the longest due first."""
+"""Which lane is next: live before bulk, bulk never starved, the longest due first; and what is done ahead."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.topics import LaneClass
-from workers.inference.engine.scheduler import BULK_EVERY, PASSED_OVER_AT_MOST, Candidate, Scheduler
+from workers.inference.engine.scheduler import (
+    BULK_EVERY,
+    HANDED_OVER_WITHIN_S,
+    PASSED_OVER_AT_MOST,
+    Candidate,
+    Lookahead,
+    Scheduler,
+)
 
 LIVE, BULK = LaneClass.LIVE, LaneClass.BULK
 
@@ -145,3 +153,53 @@ def test_only_what_is_due_is_chosen(lanes: list[tuple[LaneClass, float]], now: f
     due = [number for number, (_, due_at) in enumerate(lanes) if due_at <= now]
     assert (chosen is None) == (not due)
     assert chosen is None or chosen in due
+
+
+def looking_ahead(preparing_s: float, run_s: float | None) -> Lookahead:
+    """A run has begun at 0."""
+    ahead = Lookahead()
+    for _ in range(100):
+        ahead.prepared(preparing_s)
+    ahead.begins(0.0, run_s)
+    return ahead
+
+
+def test_a_micro_batch_is_formed_as_long_before_the_end_of_a_run_as_preparing_takes() -> None:
+    ahead = looking_ahead(preparing_s=0.001, run_s=0.05)
+    assert ahead.next_look(0.01, formed=False) == pytest.approx(0.049, abs=1e-5)
+    assert [ahead.may_form(now) for now in (0.01, 0.0485, 0.0495, 0.0505)] == [False, False, True, True]
+
+
+def test_where_runs_end_unexpectedly_it_is_formed_earlier_but_at_most_twice_as_early() -> None:
+    ahead = looking_ahead(preparing_s=0.001, run_s=0.05)
+    for late_s, lead_s in ((0.0005, 0.0015), (0.04, 0.002)):
+        for _ in range(100):
+            ahead.ends(0.05 + late_s)
+            ahead.begins(0.0, 0.05)
+        assert ahead.next_look(0.01, formed=False) == pytest.approx(0.05 - lead_s, abs=1e-5)
+
+
+def test_of_a_run_that_is_overdue_no_end_is_expected() -> None:
+    ahead = looking_ahead(preparing_s=0.001, run_s=0.05)
+    assert not ahead.may_form(0.06)
+    assert not ahead.may_hand_over(0.06)
+    assert ahead.next_look(0.06, formed=True) is None
+
+
+def test_runs_that_are_shorter_than_preparing_are_not_divided_into_ever_smaller_micro_batches() -> None:
+    ahead = looking_ahead(preparing_s=0.001, run_s=0.0004)
+    assert not ahead.may_form(0.0002)
+    assert ahead.may_form(0.00035)
+
+
+def test_the_device_is_handed_over_only_when_its_run_is_about_to_end() -> None:
+    ahead = looking_ahead(preparing_s=0.001, run_s=0.05)
+    assert ahead.next_look(0.01, formed=True) == pytest.approx(0.05 - HANDED_OVER_WITHIN_S)
+    assert [ahead.may_hand_over(now) for now in (0.01, 0.0485, 0.0515)] == [False, True, True]
+
+
+def test_nothing_is_done_ahead_where_the_time_of_runs_is_not_known() -> None:
+    ahead = looking_ahead(preparing_s=0.001, run_s=None)
+    assert not ahead.may_form(0.0)
+    assert not ahead.may_hand_over(0.0)
+    assert ahead.next_look(0.0, formed=False) is None

@@ -22,6 +22,7 @@ from workers.inference.decoding.record_decoder import RecordDecoder
 from workers.inference.engine.engine import Engine
 from workers.inference.engine.inference_thread import InferenceThread
 from workers.inference.engine.lane import ServedLane
+from workers.inference.engine.micro_batch import BatchState
 from workers.inference.execution.runner import Model, Runner
 from workers.inference.results.publisher import ResultPublisher
 from workers.memory import MemoryConsumer, MemoryGroup
@@ -67,6 +68,7 @@ class SmallWorker:
         self, log: MemoryLog, thread: InferenceThread, model: Model, max_rows: int, starts: MemoryStarts
     ) -> None:
         self.log = log
+        self.thread = thread
         self.clock = Clock()
         self.signals = MemorySignals(self.clock)
         self.starts = starts
@@ -112,6 +114,11 @@ class SmallWorker:
     def formed(self, lane: ServedLane) -> int:
         """Jobs of the lane that are in a micro-batch which has not begun."""
         return sum(job.state is JobState.FORMED for job in lane._taken)
+
+    def prepared(self, lane: ServedLane) -> int:
+        """Jobs of the lane that are in a micro-batch which could begin."""
+        open_ = self.engine._open.values()
+        return sum(len(each.jobs) for each in open_ if each.lane is lane and each.state is BatchState.PREPARED)
 
     def waits_alone(self, lane: ServedLane) -> bool:
         """Whether the last suspect of the lane stands behind what runs."""

@@ -1,9 +1,10 @@
 """The worker's loop: form a micro-batch, prepare it while the one before runs, execute it off the loop, complete it.
 
 One run of the model is made at a time, and at most one more micro-batch is formed and prepared behind it, which live
-ones may overtake if it is bulk: what is formed can no longer be chosen. Completing overlaps with the next run, within
-bounds. A micro-batch of several runs (a large job, a failed one in pieces) is paused between them, and is then one of
-those to be chosen among.
+ones may overtake if it is bulk: what is formed can no longer be chosen. Just before the run is expected to end, the
+device is handed the next one, and begins it by itself. Completing overlaps with the next run, within bounds. A
+micro-batch of several runs (a large job, a failed one in pieces) is paused between them, and is then one of those to be
+chosen among.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 from runtime.clock import Clock
@@ -27,7 +29,7 @@ from workers.inference.engine.inference_thread import InferenceThread
 from workers.inference.engine.lane import ServedLane
 from workers.inference.engine.micro_batch import BatchState, MicroBatch
 from workers.inference.engine.prepare import prepare
-from workers.inference.engine.scheduler import Candidate, Scheduler
+from workers.inference.engine.scheduler import Candidate, Lookahead, Scheduler
 from workers.inference.results.outcomes import DeadLettered, Outcome
 
 log = get_logger(__name__)
@@ -66,7 +68,8 @@ class Engine:
         self._clock = clock
         self._announce_after_s = announce_after_s
         self._scheduler: Scheduler[Chosen] = Scheduler()
-        self._busy = False
+        self._lookahead = Lookahead()
+        self._on_device: list[MicroBatch] = []  # the one that runs, and the one that it hands over to
         # Who has the next run; before a bulk one that has to wait, a live one that overtakes it.
         self._next: list[MicroBatch] = []
         self._paused: list[MicroBatch] = []
@@ -126,26 +129,46 @@ class Engine:
             self._fail(error)
 
     def _form_and_go_on(self) -> None:
-        while not self._stopping and self._failure is None:
-            if not self._next and (chosen := self._choose()) is not None:
+        while not self._stopping and self._failure is None and len(self._on_device) <= 1:
+            now = time.monotonic()
+            if not self._next:
+                candidates = self._candidates()
+                chosen = self._scheduler.choose(candidates, now, busy=not self._may_form(now))
+                if chosen is None:
+                    self._look_at(self._due(candidates, now), now)
+                    return
                 self._next.append(self._in_hand(chosen))
-            if not self._next or self._busy:
-                return
-            batch = self._next[-1]
-            if batch.cls is LaneClass.BULK and (live := self._overtaking()) is not None:
+            elif (live := self._overtaking(now)) is not None:
                 self._next.append(self._in_hand(live))
-            elif batch.state is BatchState.FORMED:
+            elif self._next[-1].state is BatchState.FORMED or not self._may_go_on(now):
+                self._look_at(self._lookahead.next_look(now, formed=True), now)
                 return
             else:
                 self._go_on(self._next.pop())
 
-    def _choose(self) -> Chosen | None:
-        """Who has the next run; while the device is busy, whose micro-batch is worth forming ahead."""
-        candidates, now = self._candidates(), time.monotonic()
-        chosen = self._scheduler.choose(candidates, now, busy=self._busy)
-        if chosen is None and not self._busy:
-            self._look_at(self._scheduler.next_due(candidates), now)
-        return chosen
+    def _may_form(self, now: float) -> bool:
+        """Whether a micro-batch that is not full is worth forming."""
+        return not self._on_device or self._lookahead.may_form(now)
+
+    def _may_go_on(self, now: float) -> bool:
+        """Whether the device may have the next run. What runs alone has no neighbor there."""
+        if not self._on_device:
+            return True
+        return self._lookahead.may_hand_over(now) and not (self._on_device[0].alone or self._next[-1].alone)
+
+    def _due(self, candidates: Sequence[Candidate[Chosen]], now: float) -> float | None:
+        """When one of them may be formed; what is full already was not chosen, as others are to be."""
+        due_at = self._scheduler.next_due(candidates)
+        if due_at is None or not self._on_device:
+            return due_at
+        ahead_at = self._lookahead.next_look(now, formed=False)
+        return None if ahead_at is None else max(due_at, ahead_at)
+
+    def _overtaking(self, now: float) -> Chosen | None:
+        """Who goes before a bulk micro-batch that is next and has not begun."""
+        if len(self._next) > 1 or self._next[0].cls is not LaneClass.BULK or not self._may_form(now):
+            return None
+        return self._scheduler.overtake(self._candidates(), now)
 
     def _look_at(self, due_at: float | None, now: float) -> None:
         if self._look_again is not None:
@@ -171,9 +194,6 @@ class Engine:
         )
         return candidates
 
-    def _overtaking(self) -> Chosen | None:
-        return self._scheduler.overtake(self._candidates(), time.monotonic())
-
     def _in_hand(self, chosen: Chosen) -> MicroBatch:
         if isinstance(chosen, MicroBatch):
             self._paused.remove(chosen)
@@ -190,7 +210,9 @@ class Engine:
             batch.begin(self._clock())
             self._guard.forget(batch.uncounted())
         if batch.jobs:
-            self._busy = True
+            self._on_device.append(batch)
+            if len(self._on_device) == 1:
+                self._lookahead.begins(time.monotonic(), batch.run_s)
             if not batch.alone:
                 self._run(batch)
         batch.go()
@@ -199,7 +221,8 @@ class Engine:
         """Make its next run: at once, and not when its task comes to it, which others may hold up."""
         batch.state = BatchState.RUNNING
         batch.submitted_at = time.perf_counter()
-        batch.running = self._thread.submit(batch.step)
+        waits = self._on_device != [batch]
+        batch.running = self._thread.submit(partial(batch.step, self._clock) if waits else batch.step)
         return batch.running
 
     def _seen_through(self, task: "asyncio.Task[None]") -> None:
@@ -217,7 +240,9 @@ class Engine:
             self._failed.set_exception(failure)
 
     async def _see_through(self, batch: MicroBatch) -> None:
+        formed_at = time.monotonic()
         await prepare(batch, self._guard)
+        self._lookahead.prepared(time.monotonic() - formed_at)
         if not self._stopping:
             self._give_turns()
             await batch.turn
@@ -248,7 +273,7 @@ class Engine:
                 await complete(batch, self._clock())
                 await self._guard.forget_now(batch.jobs)
         finally:
-            self._set_idle()
+            self._leave_device(batch)
 
     async def _execute(self, batch: MicroBatch) -> None:
         """Make all runs of the micro-batch; between two of them others may have the device."""
@@ -275,7 +300,7 @@ class Engine:
             batch.running = None
             batch.turn_s += time.perf_counter() - batch.submitted_at
             if done and not batch.alone:
-                self._set_idle()
+                self._leave_device(batch)
         return done
 
     async def _pause(self, batch: MicroBatch) -> None:
@@ -283,14 +308,22 @@ class Engine:
         if self._stopping:
             return
         batch.state = BatchState.PAUSED
+        if len(batch.jobs) > 1:
+            batch.run_s = None  # of pieces it is not known
         batch.paused_at = time.monotonic()
         batch.turn = asyncio.get_running_loop().create_future()
         self._paused.append(batch)
-        self._set_idle()
+        self._leave_device(batch)
         await batch.turn
 
-    def _set_idle(self) -> None:
-        self._busy = False
+    def _leave_device(self, batch: MicroBatch) -> None:
+        now = time.monotonic()
+        if batch in self._on_device:  # at a stop, what was paused goes on without its turn
+            self._on_device.remove(batch)
+            self._lookahead.ends(now)
+        if self._on_device:  # it runs by now, as the device was handed over to it
+            self._on_device[0].submitted_at = time.perf_counter()
+            self._lookahead.begins(now, self._on_device[0].run_s)
         self._give_turns()
 
     def _given_up(self, job: PendingJob) -> tuple[Record, Outcome]:

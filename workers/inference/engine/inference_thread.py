@@ -29,6 +29,8 @@ class InferenceThread:
     A model that runs cannot be interrupted. The thread is a daemon, so that nothing waits for it on the way out, and
     a process that would leave it running ends without the interpreter's last steps, which could crash under it.
 
+    What nobody waits for any more when its turn comes is not done.
+
     Once something has raised `DeviceFailed`, whatever comes after is told the same and not done.
     """
 
@@ -71,7 +73,7 @@ class InferenceThread:
     def _work(self) -> None:
         while (each := self._waiting.get()) is not None:
             work, future = each
-            result, error = self._do(work)
+            result, error = (None, None) if future.cancelled() else self._do(work)
             self._done += 1
             try:
                 future.get_loop().call_soon_threadsafe(_settle, future, result, error)

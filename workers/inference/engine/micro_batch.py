@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import Final
 
+from runtime.clock import Clock
 from schemas.errors import PenstockError
 from schemas.tensors import Array
 from schemas.topics import LaneClass
@@ -36,8 +37,8 @@ class MicroBatch:
 
     `counted` are the jobs whose start is counted and not forgotten yet, `stacked` the rows of all `jobs` where they
     have been stacked ahead, `dead` the jobs that were over before they ran. `turn` is done when it may make its next
-    run, which is then `running`. `turn_s` is for how long it has kept the device from others so far, `announce_at` when
-    its jobs are shown as running.
+    run, which is then `running`, and takes `run_s` if that is known. `turn_s` is for how long it has kept the device
+    from others so far, `announce_at` when its jobs are shown as running.
     """
 
     lane: ServedLane
@@ -52,6 +53,7 @@ class MicroBatch:
     started_at: datetime = NOT_YET
     running: "asyncio.Future[bool] | None" = None
     submitted_at: float = 0.0
+    run_s: float | None = None
     turn_s: float = 0.0
     paused_at: float = 0.0
     announce_at: float = math.inf
@@ -94,6 +96,7 @@ class MicroBatch:
         if self.jobs:
             stacked = self.stacked if len(self.jobs) == formed else None
             self._execution = Execution(self.lane.runner, self.jobs, stacked)
+            self.run_s = None if stacked is None else self.lane.runner.expected_s(stacked)
         self.stacked = None
 
     def uncounted(self) -> list[PendingJob]:
@@ -105,14 +108,19 @@ class MicroBatch:
         self.counted = [job for job in self.counted if id(job) in running]
         return left_out
 
-    def step(self) -> bool:
-        """Make the next run, in the inference thread; returns whether that was the last one."""
+    def step(self, clock: Clock | None = None) -> bool:
+        """Make the next run, in the inference thread; returns whether that was the last one.
+
+        With a `clock` if it stood behind another run: jobs may be over by now.
+        """
+        if clock is not None:
+            self.look_again(clock())
         if self.lane.run_limit_s is not None:
             RUNNING_JOBS.set([job.id for job in self.jobs])
         return self.execution.step()
 
     def look_again(self, now: datetime) -> None:
-        """Between two runs: take out the jobs that are over by now."""
+        """Before a run, and in no other thread meanwhile: take out the jobs that are over by now."""
         for index, job in enumerate(self.jobs):
             if (error := self.lane.over(job, now)) is not None:
                 self.execution.take_out(index, error)

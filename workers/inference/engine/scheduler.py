@@ -1,15 +1,16 @@
-"""Which lane's micro-batch runs next. Pure.
+"""Which lane's micro-batch runs next, and when it is formed while another runs. Pure.
 
 Live before bulk, but every `BULK_EVERY`-th turn is bulk's if it has something: a backlog of one never stops
 the other. Within a class a full micro-batch goes before one that is only due, which meanwhile may fill; but each is
 passed over so a few times at most. Among equals, what has been due longest goes first. TensorFlow Serving shares a
 device among models likewise.
 
-While the device is busy, the next micro-batch is formed ahead only if it is full: any other gains by waiting.
-Nor is another formed in its stead, which would then be in its way. Live ones that come to be due meanwhile overtake a
-bulk one that was formed ahead only because there were none.
+While the device is busy, the next micro-batch is formed ahead only if it is full, or the run is about to end: any other
+gains by waiting. Nor is another formed in its stead, which would then be in its way. Live ones that come to be due
+meanwhile overtake a bulk one that was formed ahead only because there were none.
 """
 
+import math
 from collections.abc import Hashable, Sequence
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -17,6 +18,11 @@ from schemas.topics import LaneClass
 
 BULK_EVERY: Final = 8
 PASSED_OVER_AT_MOST: Final = 2
+# So long before the end of a run the next one may be put behind it, so that the device goes from one to the other by
+# itself. From then on nothing overtakes it, and no more than that is lost if a run takes longer than expected.
+HANDED_OVER_WITHIN_S: Final = 0.002
+# A micro-batch is formed no earlier than in this last part of a run: of shorter runs it would lose too many jobs.
+FORMED_WITHIN: Final = 0.25
 
 K = TypeVar("K", bound=Hashable)
 
@@ -83,3 +89,44 @@ class Scheduler(Generic[K]):
     def next_due(candidates: Sequence[Candidate[K]]) -> float | None:
         """When the earliest micro-batch is due, or None where nothing waits."""
         return min((candidate.due_at for candidate in candidates), default=None)
+
+
+class Lookahead:
+    """What may be done for the next micro-batch while one runs. Times are seconds of one clock.
+
+    It is formed as long before the expected end of the run as preparing takes: later the device would wait for it, and
+    earlier it would go without jobs that come meanwhile. Where runs do not end as expected it is formed a little
+    earlier, at most twice as early. A run that is overdue by as much is not expected to end at any time.
+    """
+
+    def __init__(self) -> None:
+        self._ends_at = math.inf
+        self._lead_s = 0.0
+        self._preparing_s = 0.0
+        self._error_s = 0.0
+
+    def prepared(self, seconds: float) -> None:
+        """Preparing a micro-batch took so long."""
+        self._preparing_s += (seconds - self._preparing_s) / 8
+
+    def begins(self, now: float, run_s: float | None) -> None:
+        """A run begins that takes so long; None where that is not known."""
+        self._ends_at = math.inf if run_s is None else now + run_s
+        lead_s = self._preparing_s + min(self._error_s, self._preparing_s)
+        self._lead_s = min(lead_s, FORMED_WITHIN * (run_s or 0.0))
+
+    def ends(self, now: float) -> None:
+        """The run has ended, so much earlier or later than expected."""
+        if self._ends_at < math.inf:
+            self._error_s += (abs(now - self._ends_at) - self._error_s) / 8
+
+    def may_form(self, now: float) -> bool:
+        return abs(now - self._ends_at) <= self._lead_s
+
+    def may_hand_over(self, now: float) -> bool:
+        return abs(now - self._ends_at) <= HANDED_OVER_WITHIN_S
+
+    def next_look(self, now: float, *, formed: bool) -> float | None:
+        """When one of the two may be done, if that is still to come."""
+        at = self._ends_at - (HANDED_OVER_WITHIN_S if formed else self._lead_s)
+        return at if now < at < math.inf else None

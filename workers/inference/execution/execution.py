@@ -180,7 +180,7 @@ class Execution:
     def _run_rows(self, jobs: Sequence[int], inputs: Mapping[str, Array]) -> "Steps[dict[str, Array] | Failure]":
         """One run; or several, where a single job has more rows than may run at once, or than memory has room for."""
         rows = len(next(iter(inputs.values())))
-        at_once = self._at_once(rows, inputs)
+        at_once = self._runner.at_once(rows, inputs)
         parameters = self._runner.rules.agreed(self._jobs[jobs[0]].request.parameters)
         parts: list[dict[str, Array]] = []
         start = runs = 0
@@ -200,10 +200,6 @@ class Execution:
             else:
                 return part
         return self._try(lambda: joined(parts), alone=len(jobs) == 1)
-
-    def _at_once(self, rows: int, inputs: Mapping[str, Array]) -> int:
-        room, rules = self._runner.room, self._runner.rules
-        return rules.most_rows(min(rows, room.most_rows), rules.size(inputs), room.cost)
 
     def _run_slice(
         self, jobs: Sequence[int], inputs: Mapping[str, Array], start: int, end: int, parameters: Mapping[str, Any]

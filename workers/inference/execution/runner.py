@@ -26,6 +26,9 @@ class Room(Protocol):
     @property
     def cost(self) -> float: ...
 
+    def predicted_s(self, rows: int, cost: float) -> float | None:
+        """How long a run takes; None while that is unknown."""
+
     def padding_worth(self) -> float | None:
         """The cost that takes as long as the fixed part of a run; None while that cannot be told."""
 
@@ -55,6 +58,15 @@ class Runner:
     def stack(self, jobs: Sequence[PendingJob]) -> dict[str, Array]:
         """The jobs' rows, as the model takes them. In any thread."""
         return self.rules.padding.stack([job.request.inputs for job in jobs])
+
+    def at_once(self, rows: int, inputs: Mapping[str, Array]) -> int:
+        """How many of so many rows, stacked as `inputs`, one run may have."""
+        return self.rules.most_rows(min(rows, self.room.most_rows), self.rules.size(inputs), self.room.cost)
+
+    def expected_s(self, inputs: Mapping[str, Array]) -> float | None:
+        """How long the first run of a micro-batch takes; None while that is unknown."""
+        rows = self.at_once(len(next(iter(inputs.values()))), inputs)
+        return self.room.predicted_s(rows, self.rules.cost(rows, self.rules.size(inputs)))
 
     def piece_sizes(self, jobs: Sequence[PendingJob]) -> PieceSizes:
         """For a micro-batch of the jobs: a job's price is that of its rows, in fixed parts of a run."""
