@@ -7,7 +7,9 @@ processor as nobody else wants it, to tell what the clients' mere presence on th
 import asyncio
 import gzip
 import io
+import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -38,6 +40,13 @@ class Kind(NamedTuple):
 
     at_a_time: int
     act: Callable[[Reader, Writer], Awaitable[None]]
+
+
+class Rate(NamedTuple):
+    """What a kind did a second: how often it began, and how many bytes it had to send."""
+
+    began: float
+    offered_bytes: float
 
 
 def submit(path: str, *headers: str) -> bytes:
@@ -159,22 +168,36 @@ KINDS: Final = {
 
 
 at_it: Counter[str] = Counter()  # how often each kind has begun
+offered_bytes: Counter[str] = Counter()  # and what it had to send
+
+
+class CountingWriter(asyncio.StreamWriter):
+    kind = ""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        offered_bytes[self.kind] += len(data)
+        super().write(data)
 
 
 @asynccontextmanager
-async def connection(port: int) -> AsyncIterator[tuple[Reader, Writer]]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def connection(port: int, kind: str) -> AsyncIterator[tuple[Reader, Writer]]:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await loop.create_connection(lambda: protocol, "127.0.0.1", port)
+    writer = CountingWriter(transport, protocol, reader, loop)
+    writer.kind = kind
     try:
         yield reader, writer
     finally:
-        writer.transport.abort()
+        transport.abort()
 
 
 async def again_and_again(port: int, name: str) -> None:
     kind = KINDS[name]
     while True:
         with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
-            async with asyncio.timeout(PATIENCE_S), connection(port) as (reader, writer):
+            async with asyncio.timeout(PATIENCE_S), connection(port, name) as (reader, writer):
                 at_it[name] += 1
                 await kind.act(reader, writer)
         await until(time.monotonic() + AGAIN_S)
@@ -202,10 +225,19 @@ def spin() -> None:
 
 
 async def main(port: int, names: list[str]) -> None:
+    """Print what each kind did a second, from when all were at it to SIGTERM."""
     acting = asyncio.gather(*crowd(port, names))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, acting.cancel)
     await eventually(lambda: all(at_it[name] >= KINDS[name].at_a_time for name in names or KINDS), timeout_s=60)
+    at_it.clear()
+    offered_bytes.clear()
+    since_s = time.monotonic()
     be_elsewhere()
-    await acting
+    with suppress(asyncio.CancelledError):
+        await acting
+    took_s = time.monotonic() - since_s
+    done = {name: Rate(at_it[name] / took_s, offered_bytes[name] / took_s) for name in names or KINDS}
+    print(json.dumps(done), flush=True)  # noqa: T201 - see `besieged`
 
 
 if __name__ == "__main__":
