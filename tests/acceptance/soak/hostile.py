@@ -1,14 +1,14 @@
 """Silent, slow and greedy clients: `python -m tests.acceptance.soak.hostile <port> [kind ...]`, until it is ended.
 
-A program of its own, so that what it costs is not taken for what the gateway takes. `spinning` is no client: it takes a
-processor as nobody else wants it, to tell what the clients' mere presence on this machine costs.
+A program of its own, which has a processor only where nobody else wants it, so that what it costs is not taken for what
+the gateway takes. At its end it tells how much it did: on a machine with much else to do that is less. `spinning` is no
+client: it takes a processor in the same way, to tell what the clients' mere presence on this machine costs.
 """
 
 import asyncio
 import gzip
 import io
 import json
-import os
 import signal
 import socket
 import sys
@@ -22,6 +22,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from PIL import Image
 
+from runtime.priority import come_last
 from tests.waiting import eventually, until
 
 MiB: Final = 1024 * 1024
@@ -210,9 +211,10 @@ def crowd(port: int, names: list[str]) -> Iterator[Awaitable[None]]:
 
 
 def be_elsewhere() -> None:
-    """Stand for other machines, which take nothing of this one. Linux may share processors out among sessions before
-    it looks at how nice a process is: so all of this session is nice."""
-    os.nice(19)
+    """Stand for other machines, which take nothing of this one: what these clients need of it, honest ones must not
+    wait for. Linux may share processors out among sessions before it looks at how nice a process is: so all of this
+    session is nice."""
+    come_last(19)
     with suppress(OSError):
         Path("/proc/self/autogroup").write_text("19", "ascii")
     print(AT_IT, flush=True)  # noqa: T201 - whoever started this waits for it
