@@ -1,13 +1,15 @@
 """Silent, slow and greedy clients: `python -m tests.acceptance.soak.hostile <port> [kind ...]`, until it is ended.
 
-A program of its own, so that what it costs is not taken for what the gateway takes. `spinning` is no client: it takes a
-processor as nobody else wants it, to tell what the clients' mere presence on this machine costs.
+A program of its own, which has a processor only where nobody else wants it, so that what it costs is not taken for what
+the gateway takes. At its end it tells how much it did: on a machine with much else to do that is less. `spinning` is no
+client: it takes a processor in the same way, to tell what the clients' mere presence on this machine costs.
 """
 
 import asyncio
 import gzip
 import io
-import os
+import json
+import signal
 import socket
 import sys
 import time
@@ -20,6 +22,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from PIL import Image
 
+from runtime.priority import come_last
 from tests.waiting import eventually, until
 
 MiB: Final = 1024 * 1024
@@ -38,6 +41,13 @@ class Kind(NamedTuple):
 
     at_a_time: int
     act: Callable[[Reader, Writer], Awaitable[None]]
+
+
+class Rate(NamedTuple):
+    """What a kind did a second: how often it began, and how many bytes it had to send."""
+
+    began: float
+    offered_bytes: float
 
 
 def submit(path: str, *headers: str) -> bytes:
@@ -159,22 +169,36 @@ KINDS: Final = {
 
 
 at_it: Counter[str] = Counter()  # how often each kind has begun
+offered_bytes: Counter[str] = Counter()  # and what it had to send
+
+
+class CountingWriter(asyncio.StreamWriter):
+    kind = ""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        offered_bytes[self.kind] += len(data)
+        super().write(data)
 
 
 @asynccontextmanager
-async def connection(port: int) -> AsyncIterator[tuple[Reader, Writer]]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def connection(port: int, kind: str) -> AsyncIterator[tuple[Reader, Writer]]:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await loop.create_connection(lambda: protocol, "127.0.0.1", port)
+    writer = CountingWriter(transport, protocol, reader, loop)
+    writer.kind = kind
     try:
         yield reader, writer
     finally:
-        writer.transport.abort()
+        transport.abort()
 
 
 async def again_and_again(port: int, name: str) -> None:
     kind = KINDS[name]
     while True:
         with suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
-            async with asyncio.timeout(PATIENCE_S), connection(port) as (reader, writer):
+            async with asyncio.timeout(PATIENCE_S), connection(port, name) as (reader, writer):
                 at_it[name] += 1
                 await kind.act(reader, writer)
         await until(time.monotonic() + AGAIN_S)
@@ -187,9 +211,10 @@ def crowd(port: int, names: list[str]) -> Iterator[Awaitable[None]]:
 
 
 def be_elsewhere() -> None:
-    """Stand for other machines, which take nothing of this one. Linux may share processors out among sessions before
-    it looks at how nice a process is: so all of this session is nice."""
-    os.nice(19)
+    """Stand for other machines, which take nothing of this one: what these clients need of it, honest ones must not
+    wait for. Linux may share processors out among sessions before it looks at how nice a process is: so all of this
+    session is nice."""
+    come_last(19)
     with suppress(OSError):
         Path("/proc/self/autogroup").write_text("19", "ascii")
     print(AT_IT, flush=True)  # noqa: T201 - whoever started this waits for it
@@ -202,10 +227,19 @@ def spin() -> None:
 
 
 async def main(port: int, names: list[str]) -> None:
+    """Print what each kind did a second, from when all were at it to SIGTERM."""
     acting = asyncio.gather(*crowd(port, names))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, acting.cancel)
     await eventually(lambda: all(at_it[name] >= KINDS[name].at_a_time for name in names or KINDS), timeout_s=60)
+    at_it.clear()
+    offered_bytes.clear()
+    since_s = time.monotonic()
     be_elsewhere()
-    await acting
+    with suppress(asyncio.CancelledError):
+        await acting
+    took_s = time.monotonic() - since_s
+    done = {name: Rate(at_it[name] / took_s, offered_bytes[name] / took_s) for name in names or KINDS}
+    print(json.dumps(done), flush=True)  # noqa: T201 - see `besieged`
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Honest clients of one gateway, first alone and then beside others; what that costs them and the gateway."""
 
 import asyncio
+import json
 import os
 import sys
 import threading
@@ -17,7 +18,7 @@ import psutil
 
 from tests.acceptance import digits
 from tests.acceptance.client import client_of
-from tests.acceptance.soak.hostile import AT_IT, SPINNING
+from tests.acceptance.soak.hostile import AT_IT, SPINNING, Rate
 from tests.waiting import eventually, until
 
 ROOT: Final = Path(__file__).parents[3]
@@ -36,6 +37,7 @@ class Honest:
     failed: list[str] = field(default_factory=list)
     ran: float = 0.0  # share of the time that the loop's thread had a processor
     waited: float = 0.0  # and that it waited for one
+    hostile: dict[str, Rate] = field(default_factory=dict)  # what the others did meanwhile, by kind
 
     def ms(self, share: float) -> float:
         """Below which so large a share of the answered requests took, in milliseconds."""
@@ -62,6 +64,10 @@ class Report:
                 f"{name:>16} {len(seen.seconds):>8} {seen.told_to_wait:>12} {len(seen.failed):>8} {seen.ms(0.5):>8.1f} "
                 f"{seen.ms(0.99):>8.1f} {times:>8.1f} {seen.ran:>8.0%} {seen.waited:>8.0%}"
             )
+            rows += [
+                f"{kind:>16} {rate.began:>8.1f} connections and {rate.offered_bytes / MB:.2f} MB a second"
+                for kind, rate in seen.hostile.items()
+            ]
         peak, budget = self.peak_bytes / MB, self.budget_bytes / MB
         rows.append(f"the gateway's memory reached {peak:.0f} MB; its budget is {budget:.0f} MB")
         rows.append("cut off: " + ", ".join(f"{reason} {count}" for reason, count in sorted(self.cut.items())))
@@ -88,9 +94,10 @@ async def run(url: str, *, seconds: float, per_s: float, stages: Sequence[Stage]
             await honest(client, pid, 1, per_s)
             alone = await honest(client, pid, seconds, per_s)
             for stage in stages:
-                async with besieged(port, stage.kinds):
+                async with besieged(port, stage.kinds) as hostile:
                     await honest(client, pid, 1, per_s)
                     beside[stage.name] = await honest(client, pid, stage.seconds, per_s)
+                beside[stage.name].hostile.update(hostile)
                 await eventually(partial(_is_left_alone, client), timeout_s=60)
         metrics = (await client.get("/metrics")).text
     budget_bytes = int(figures(metrics, "penstock_memory_budget_bytes")[""])
@@ -139,7 +146,9 @@ async def _submit(client: httpx.AsyncClient, body: object, due_s: float, seen: H
 
 
 @asynccontextmanager
-async def besieged(port: int, kinds: Sequence[str]) -> AsyncIterator[None]:
+async def besieged(port: int, kinds: Sequence[str]) -> AsyncIterator[dict[str, Rate]]:
+    """Hostile clients while the block lasts; what they did stands in the dictionary once it is over."""
+    did: dict[str, Rate] = {}
     command = (sys.executable, "-m", "tests.acceptance.soak.hostile", str(port), *kinds)
     count = (os.cpu_count() or 1) if kinds == [SPINNING] else 1
     processes = [
@@ -150,8 +159,12 @@ async def besieged(port: int, kinds: Sequence[str]) -> AsyncIterator[None]:
         for each in processes:
             assert each.stdout is not None
             assert (await each.stdout.readline()).decode().strip() == AT_IT
-        yield
+        yield did
         assert all(each.returncode is None for each in processes), "the hostile clients gave up"
+        for each in processes:
+            each.terminate()
+            said, _ = await asyncio.wait_for(each.communicate(), 30)
+            did.update({kind: Rate(*rates) for kind, rates in json.loads(said or "{}").items()})
     finally:
         for each in processes:
             if each.returncode is None:

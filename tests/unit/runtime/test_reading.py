@@ -1,10 +1,12 @@
 """Where inputs are read, and what is held meanwhile."""
 
 import asyncio
+import ctypes
 import gc
 import os
 import pickle
 import signal
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 
 from runtime.apart import NICENESS, Apart
 from runtime.budget import MemoryBudget
+from runtime.priority import ATTRIBUTES, SCHED_SETATTR, SLICE_NS
 from runtime.reading import INLINE_BYTES, INLINE_IMAGE_BYTES, READ_FACTOR, InputReader
 from schemas.errors import InvalidInput, PayloadTooLarge, Unavailable
 from schemas.images import Hold
@@ -23,6 +26,11 @@ from tests.unit.gateway.house import DIGITS
 from tests.waiting import eventually
 
 MIB = 1024 * 1024
+HEEDS_SLICES = (
+    sys.platform == "linux"
+    and tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 12)
+    and os.uname().machine in SCHED_SETATTR
+)
 
 
 def where(*image_bytes_and_hold: Any) -> str:
@@ -36,6 +44,13 @@ def where(*image_bytes_and_hold: Any) -> str:
 def who(_hold: Hold) -> tuple[int, int, int]:
     """The process that reads, how nice it is, and its session."""
     return os.getpid(), os.getpriority(os.PRIO_PROCESS, 0), os.getsid(0)
+
+
+def slice_ns(_hold: Hold) -> int:
+    """For how long the process that reads asks to keep a processor, when others wait for it. (`sched_getattr`)"""
+    attributes = ctypes.create_string_buffer(ATTRIBUTES.size)
+    ctypes.CDLL(None).syscall(SCHED_SETATTR[os.uname().machine] + 1, 0, attributes, ATTRIBUTES.size, 0)
+    return int(ATTRIBUTES.unpack(attributes.raw)[5])
 
 
 def no_room(_payload_bytes: int) -> None:
@@ -107,6 +122,11 @@ def test_whoever_reads_large_inputs_lets_others_go_first_and_uses_up_no_share_of
     pid, nice, session = apart.call(who, no_limit)
     assert nice >= NICENESS
     assert session == pid  # its own
+
+
+@pytest.mark.skipif(not HEEDS_SLICES, reason="Linux goes by the slices that processes ask for since 6.12")
+def test_whoever_reads_large_inputs_leaves_its_processor_at_once_to_those_that_wake() -> None:
+    assert Apart().call(slice_ns, no_limit) == SLICE_NS
 
 
 async def test_what_an_input_takes_is_held_while_it_is_read() -> None:
