@@ -238,6 +238,8 @@ class Generator:
         self._connections.send(self._request, accepted)
 
     def _submit(self, stop: float) -> None:
+        sent = 0.0
+
         def next_one() -> None:
             nonlocal sent
             sent = time.perf_counter()
@@ -256,7 +258,6 @@ class Generator:
             else:
                 self._fail(status, body)
 
-        sent = 0.0
         next_one()
 
     def _done(self, since: float) -> None:

@@ -6,7 +6,8 @@ interpreter's lock nor the looking itself counts as work. It looks as long as `F
 `FILE.found`.
 
 Compiled code has no frames of its own: its time counts for the line of Python that called it, and where none did
-(uvloop calling the reader of Postgres' answers) for the event loop.
+(uvloop calling the reader of Postgres' answers) for the event loop. What the operating system takes for a wait itself is
+divided among the rest.
 """
 
 import os
@@ -24,8 +25,9 @@ import msgspec
 
 EVERY_S = 0.003
 LOOK_FOR_SWITCH_S = 0.03
-# How soon a thread that computes lets the looking one look; less than the usual 5 ms, which would favor its waits.
-SWITCH_INTERVAL_S = 0.0002
+# How soon a thread that computes lets the looking one look: much less than the usual 5 ms, or most would be seen where
+# they let go of the interpreter by themselves, which is in the event loop.
+SWITCH_INTERVAL_S = 0.00002
 
 
 class Cause(StrEnum):
@@ -81,8 +83,11 @@ class Sampler:
         frames = sys._current_frames()  # noqa: SLF001 - the documented way to see other threads
         for thread in threading.enumerate():
             frame = frames.get(thread.ident or 0)
-            if frame is not None and thread is not threading.current_thread() and not _idle(thread, frame):
-                self._samples.setdefault(thread.ident or 0, Counter())[cause_of(frame)] += 1
+            if frame is None or thread is threading.current_thread():
+                continue
+            cause = cause_of(frame)
+            if not _idle(thread, frame, cause):
+                self._samples.setdefault(thread.ident or 0, Counter())[cause] += 1
 
     def _found_s(self, before_s: Mapping[int, float], after_s: Mapping[int, float]) -> dict[Cause, float]:
         """Seconds of processor time by cause."""
@@ -106,13 +111,22 @@ def cause_of(frame: FrameType | None) -> Cause:
     return Cause.LOOP
 
 
-def _idle(thread: threading.Thread, frame: FrameType) -> bool:
+def _idle(thread: threading.Thread, frame: FrameType, cause: Cause) -> bool:
     if (Path(frame.f_code.co_filename).name, frame.f_code.co_name) in IDLE_FUNCTIONS:
         return True
     with suppress(OSError):
-        call = Path(f"/proc/self/task/{thread.native_id}/syscall").read_bytes()
-        return call.split(b" ", 1)[0] in IDLE_CALLS
+        before_s = _clock_s(thread)
+        call = Path(f"/proc/self/task/{thread.native_id}/syscall").read_bytes().split(b" ", 1)[0].strip()
+        # In the event loop's compiled code: one that works took processor time while we read, one that was just woken
+        # and waits for a processor did not.
+        woken = call == b"running" and cause is Cause.LOOP and _clock_s(thread) == before_s
+        return woken or call in IDLE_CALLS
     return True
+
+
+def _clock_s(thread: threading.Thread) -> float:
+    """Processor time that the thread has taken so far."""
+    return time.clock_gettime(time.pthread_getcpuclockid(thread.ident or 0))
 
 
 def _cpu_s() -> dict[int, float]:
@@ -121,7 +135,7 @@ def _cpu_s() -> dict[int, float]:
     for thread in threading.enumerate():
         if thread.ident is not None and thread is not threading.current_thread():
             with suppress(OSError):  # it has just ended
-                found[thread.ident] = time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
+                found[thread.ident] = _clock_s(thread)
     return found
 
 

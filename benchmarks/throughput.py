@@ -60,7 +60,8 @@ async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
 
 
 async def _one(target: Target, connection: asyncpg.Connection, seconds: float) -> Run:
-    began, ended = await connection.fetchrow(f"select now(), ({_ENDED})")
+    began = await connection.fetchval("select now()")
+    ended = await connection.fetchval(_ENDED)
     (outcome, cpu_s), (polled, _), jobs = await asyncio.gather(
         target.under(Way.SUBMIT, seconds, connections=CONNECTIONS),
         target.under(Way.POLL, seconds, per_s=POLLED_PER_S),
