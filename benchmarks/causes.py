@@ -52,13 +52,16 @@ async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
 async def _roles(open_: AsyncExitStack, stack: EmbeddedStack, models: Models, folder: Path) -> int:
     """All of them, ready; returns the gateway's port."""
     ports = {role: models.free_port() for role in ROLES}
+    started = []
     for role, port in ports.items():
         told = environment(stack, PREFIX, models) | {
             "PENSTOCK_GATEWAY_HOST": "127.0.0.1",
             "PENSTOCK_GATEWAY_PORT": str(port),
             "PENSTOCK_HEALTH_PORT": str(port),
         }
-        running = await open_.enter_async_context(program(["-m", "benchmarks.sampled", role, str(folder / role)], told))
+        role_program = program(["-m", "benchmarks.sampled", role, str(folder / role)], told)
+        started.append((port, await open_.enter_async_context(role_program)))
+    for port, running in started:
         await until_ready(f"http://127.0.0.1:{port}/readyz", running)
     return ports["gateway"]
 

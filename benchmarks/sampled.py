@@ -6,8 +6,8 @@ interpreter's lock nor the looking itself counts as work. It looks as long as `F
 `FILE.found`.
 
 Compiled code has no frames of its own: its time counts for the line of Python that called it, and where none did
-(uvloop calling the reader of Postgres' answers) for the event loop. What the operating system takes for a wait itself is
-divided among the rest.
+(uvloop calling the reader of Postgres' answers) for the event loop. What the operating system takes for a wait itself
+is divided among the rest.
 """
 
 import os

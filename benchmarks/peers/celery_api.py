@@ -28,7 +28,7 @@ def submit(request: dict[str, Any]) -> dict[str, str]:
 
 @api.get("/jobs/{job_id}")
 async def poll(job_id: str) -> JSONResponse:
-    # Celery's own look at a result blocks, and would need a thread for each: this is what it reads, and the quicker way.
+    # Celery's own look at a result blocks, and needs a thread each time: this is what it reads, and quicker.
     found = json.loads(await results.get(f"celery-task-meta-{job_id}") or '{"status": "PENDING"}')
     return JSONResponse({"id": job_id, "status": STATUSES[found["status"]], "result": found.get("result")})
 
