@@ -61,8 +61,8 @@ types: $(VENV)/everything ## mypy, strict, tests included
 	$(BIN)/mypy --num-workers 2 .
 
 .PHONY: bench
-bench: $(VENV)/everything .penstock/models/minilm .penstock/peers ## Measure, and write benchmarks/README.md
-	$(BIN)/python -m benchmarks --minilm .penstock/models --write
+bench: $(VENV)/everything .penstock/models/minilm .penstock/peers ## Measure, and write benchmarks/README.md; AGAINST=PATH, an older checkout beside it
+	$(BIN)/python -m benchmarks --minilm .penstock/models $(if $(AGAINST),--against $(AGAINST)) --write
 
 .PHONY: docs
 docs: $(VENV)/everything ## Write the generated pages of docs/ anew

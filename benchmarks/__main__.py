@@ -10,6 +10,7 @@ import uvloop
 from benchmarks import (
     adaptive,
     broker,
+    causes,
     clients,
     division,
     gpu,
@@ -21,6 +22,7 @@ from benchmarks import (
     recovery,
     scaling,
     submit_rate,
+    throughput,
     worker_rate,
 )
 from benchmarks.figures import machine, write
@@ -30,6 +32,8 @@ MEASUREMENTS = {
     "worker": worker_rate.measure,
     "submit": submit_rate.measure,
     "latency": latency.measure,
+    "throughput": throughput.measure,
+    "causes": causes.measure,
     "bad-row": one_bad_row.measure,
     "mixed-lengths": mixed_lengths.measure,
     "poison": poison.measure,
@@ -51,13 +55,14 @@ def main() -> None:
     parser.add_argument("--shorten", type=int, default=1, help="divide the length of each round by this")
     parser.add_argument("--minilm", type=Path, help="model repository of the transformer example")
     parser.add_argument("--only", default="", help="workloads whose names begin with this")
+    parser.add_argument("--against", type=Path, help="an older checkout with its own .venv, to measure beside this one")
     parser.add_argument("--write", action="store_true", help="put the tables into benchmarks/README.md")
     asked = parser.parse_args()
     uvloop.run(_measure(asked))
 
 
 async def _measure(asked: argparse.Namespace) -> None:
-    models = Models(asked.minilm, asked.only)
+    models = Models(asked.minilm, asked.only, asked.against)
     tables = []
     for name in asked.what or MEASUREMENTS:
         for table in await MEASUREMENTS[name](models, asked.rounds, asked.shorten):

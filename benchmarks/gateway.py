@@ -1,7 +1,7 @@
 """A gateway to measure: services, tables, topics, a catalog, and the process itself."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from benchmarks.models import Models
 from benchmarks.processes import Program, program, until_ready
@@ -43,15 +43,29 @@ def environment(stack: EmbeddedStack, prefix: str, models: Models) -> dict[str, 
 
 
 @asynccontextmanager
-async def gateway(stack: EmbeddedStack, models: Models, prefix: str) -> AsyncIterator[tuple[Program, int]]:
-    """A gateway that answers, and its port."""
-    port = models.free_port()
+async def gateways(
+    stack: EmbeddedStack, models: Models, prefix: str, count: int = 1
+) -> AsyncIterator[tuple[list[Program], int]]:
+    """So many gateways that answer, and the port that they have, or share."""
+    shared = models.free_port()
+    ports = [shared] if count == 1 else [models.free_port() for _ in range(count)]
+    async with AsyncExitStack() as open_:
+        running = [
+            await open_.enter_async_context(_gateway(environment(stack, prefix, models), port, shared))
+            for port in ports
+        ]
+        for each, port in zip(running, ports, strict=True):
+            await until_ready(f"http://127.0.0.1:{port}/readyz", each)
+        yield running, shared
+
+
+def _gateway(told: dict[str, str], port: int, shared: int) -> AbstractAsyncContextManager[Program]:
     own = {
         "PENSTOCK_GATEWAY_HOST": "127.0.0.1",
         "PENSTOCK_GATEWAY_PORT": str(port),
-        "PENSTOCK_PUBLIC_BASE_URL": f"http://127.0.0.1:{port}",
+        "PENSTOCK_PUBLIC_BASE_URL": f"http://127.0.0.1:{shared}",
         "PENSTOCK_GATEWAY_MAX_LANE_DEPTH": "100000000",
     }
-    async with program(["-m", "penstock", "gateway"], environment(stack, prefix, models) | own) as running:
-        await until_ready(f"http://127.0.0.1:{port}/readyz", running)
-        yield running, port
+    if port != shared:
+        own["PENSTOCK_GATEWAY_SHARED_PORT"] = str(shared)
+    return program(["-m", "penstock", "gateway"], told | own)

@@ -1,95 +1,129 @@
-"""Submit-to-result latency at a steady rate, open loop: a slow answer does not slow the next request.
+"""Submit-to-result latency at a steady rate, open loop, and the processor time that each part takes for a job.
 
-Latency counts from the moment a request was due, not from when it was sent, so that nothing is omitted.
+The stack is a fresh one, as `penstock up --ephemeral` starts it; that of an older checkout is measured in turns with
+this one, and so are two other systems that serve the same model.
 """
 
-import asyncio
 import statistics
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-import orjson
-
-from benchmarks.figures import Rounds, Table
-from benchmarks.gateway import environment, gateway, prepare
-from benchmarks.http import Client
+from benchmarks.digits_peers import body, celery, mosec
+from benchmarks.figures import Rounds, Table, amount
+from benchmarks.installation import PARTS, installation
+from benchmarks.load import Outcome, Target, Way
 from benchmarks.models import Models
-from benchmarks.pacing import paced
-from benchmarks.processes import program, until_ready
-from benchmarks.services import services
-from benchmarks.submit_rate import body
+from benchmarks.one_bad_row import PEERS
 
-JOBS_PER_S = 500
-SECONDS = 10
-WARM_S = 2
-POLL_EVERY_S = 0.005
-PREFIX = "latency"
-
-JSON = {"Content-Type": "application/json"}
-WAIT = {**JSON, "Prefer": "wait=10"}
+SECONDS = 10.0
+WARM_S, WARM_PER_S = 5.0, 500
+PATH = "/v1/models/digits/versions/1/jobs"
+CLIENT = "client"
 
 
-async def wait(client: Client, job: bytes) -> None:
-    """One request that is answered when the job is done."""
-    answer = await client.request("POST", "/v1/jobs", job, WAIT)
-    if answer.status != 200 or orjson.loads(answer.body)["status"] != "succeeded":
-        raise RuntimeError(f"{answer.status}: {answer.body[:200]!r}")
+class Kind(NamedTuple):
+    """One load, and what is aimed at: p50 and p99 in milliseconds."""
+
+    name: str
+    way: Way
+    per_s: int
+    goal: str = ""
 
 
-async def poll(client: Client, job: bytes) -> None:
-    """Submit, then ask again and again."""
-    answer = await client.request("POST", "/v1/jobs", job, JSON)
-    if answer.status != 202:
-        raise RuntimeError(f"{answer.status}: {answer.body[:200]!r}")
-    path = f"/v1/jobs/{orjson.loads(answer.body)['id']}"
-    while True:
-        await asyncio.sleep(POLL_EVERY_S)
-        found = orjson.loads((await client.request("GET", path)).body)
-        if found["done"]:
-            if found["status"] != "succeeded":
-                raise RuntimeError(f"the job ended as {found['status']}")
-            return
+KINDS = (
+    Kind("waiting, 100 jobs/s", Way.WAIT, 100, "6 / 12"),
+    Kind("waiting, 500 jobs/s", Way.WAIT, 500, "8 / 20"),
+    Kind("waiting, 1,000 jobs/s", Way.WAIT, 1000, "12 / 30"),
+    Kind("polling, 500 jobs/s", Way.POLL, 500, "20 / 50"),
+)
+CELERY = Kind("Celery with Redis behind FastAPI, polling, 500 jobs/s", Way.POLL, 500)
+MOSEC = Kind("mosec, waiting, 500 jobs/s", Way.WAIT, 500)
 
 
-async def open_loop(port: int, seconds: float, way: Callable[[Client, bytes], Awaitable[None]]) -> list[float]:
-    """Seconds from due to done, of every job."""
-    client, job = Client("127.0.0.1", port), body()
-    took = await paced(JOBS_PER_S, seconds, lambda: way(client, job))
-    client.close()
-    return took
+class Run(NamedTuple):
+    """One round of one kind; processor time in microseconds a job."""
+
+    p50_ms: float
+    p99_ms: float
+    unanswered: int
+    cpu_us: Mapping[str, float]
+
+    @classmethod
+    def of(cls, outcome: Outcome, cpu_s: Mapping[str, float]) -> "Run":
+        jobs = len(outcome.took_s)
+        used = {**cpu_s, CLIENT: outcome.cpu_s}
+        return cls(
+            percentile_ms(outcome.took_s, 50),
+            percentile_ms(outcome.took_s, 99),
+            outcome.unanswered,
+            {part: used_s / jobs * 1e6 for part, used_s in used.items()},
+        )
+
+    @property
+    def served_ms(self) -> float:
+        """Processor time of everything but the client."""
+        return sum(used for part, used in self.cpu_us.items() if part != CLIENT) / 1000
 
 
-def percentile_ms(took: list[float], percent: int) -> float:
-    return statistics.quantiles(took, n=100, method="inclusive")[percent - 1] * 1000
+Found = dict[tuple[str, str], list[Run]]
+
+
+def percentile_ms(took_s: Sequence[float], percent: int) -> float:
+    return statistics.quantiles(took_s, n=100, method="inclusive")[percent - 1] * 1000
 
 
 async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
-    seconds = max(1.0, SECONDS / shorten)
-    async with AsyncExitStack() as open_:
-        stack = await open_.enter_async_context(services())
-        await prepare(stack, models, PREFIX)
-        for role in ("worker", "sink"):
-            health = models.free_port()
-            told = environment(stack, PREFIX, models) | {"PENSTOCK_HEALTH_PORT": str(health)}
-            told["PENSTOCK_WORKER_MODELS"] = "digits/2"  # the default version, which is what the jobs ask for
-            running = await open_.enter_async_context(program(["-m", "penstock", role], told))
-            await until_ready(f"http://127.0.0.1:{health}/readyz", running)
-        _, port = await open_.enter_async_context(gateway(stack, models, PREFIX))
-        rows = [
-            await _row(name, way, port, rounds, seconds) for name, way in (("Prefer: wait", wait), ("polling", poll))
-        ]
+    found: Found = defaultdict(list)
+    ours = [kind for kind in KINDS if models.wants(kind.name)]
+    for _ in range(rounds):
+        for name, checkout in models.checkouts().items() if ours else ():
+            async with installation(checkout) as stack:
+                await _round(found, name, Target(stack.port, PATH, body(), stack.cpu_s), ours, shorten)
+        for kind, peer in ((CELERY, celery), (MOSEC, mosec)):
+            if PEERS.exists() and models.wants(kind.name):
+                async with peer() as target:
+                    await _round(found, "", target, [kind], shorten)
+    return _tables(found)
+
+
+async def _round(found: Found, checkout: str, target: Target, kinds: Sequence[Kind], shorten: int) -> None:
+    await target.under(kinds[0].way, WARM_S / shorten, per_s=WARM_PER_S)
+    for kind in kinds:
+        run = Run.of(*await target.under(kind.way, SECONDS / shorten, per_s=kind.per_s))
+        found[kind.name, checkout].append(run)
+
+
+def _tables(found: Found) -> list[Table]:
+    rows = [
+        (kind, checkout, runs)
+        for kind in (*KINDS, CELERY, MOSEC)
+        for (name, checkout), runs in found.items()
+        if name == kind.name
+    ]
     return [
         Table(
-            f"Submit to result, {JOBS_PER_S} jobs/s open loop, in milliseconds",
-            ["client", "p50", "p99"],
-            rows,
-        )
+            "Submit to result, open loop",
+            ["load", "checkout", "p50, ms", "p99, ms", "goal, ms", "no answer", "processor time a job, ms"],
+            [_latency(*row) for row in rows],
+        ),
+        Table(
+            "Processor time a job by part, in microseconds",
+            ["load", "checkout", *PARTS, CLIENT],
+            [[kind.name, checkout, *(_used(runs, part) for part in (*PARTS, CLIENT))] for kind, checkout, runs in rows],
+        ),
     ]
 
 
-async def _row(
-    name: str, way: Callable[[Client, bytes], Awaitable[None]], port: int, rounds: int, seconds: float
-) -> list[str]:
-    await open_loop(port, min(WARM_S, seconds), way)
-    taken = [await open_loop(port, seconds, way) for _ in range(rounds)]
-    return [name, *(str(Rounds([percentile_ms(took, percent) for took in taken])) for percent in (50, 99))]
+def _latency(kind: Kind, checkout: str, runs: Sequence[Run]) -> list[str]:
+    p50, p99, served = (
+        Rounds([run[0] for run in runs]),
+        Rounds([run[1] for run in runs]),
+        Rounds([run.served_ms for run in runs]),
+    )
+    return [kind.name, checkout, str(p50), str(p99), kind.goal, str(sum(run.unanswered for run in runs)), str(served)]
+
+
+def _used(runs: Sequence[Run], part: str) -> str:
+    values = [run.cpu_us[part] for run in runs if part in run.cpu_us]
+    return amount(Rounds(values).median) if values else ""

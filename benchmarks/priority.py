@@ -1,16 +1,19 @@
-"""How long live jobs take while a bulk backlog is worked off, beside a worker that has nothing else to do."""
+"""How long live jobs take while a bulk backlog is worked off, beside a worker that has nothing else to do; and what
+they take from the bulk jobs.
+"""
 
 import asyncio
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from benchmarks.figures import Rounds, Table, amount
+from benchmarks.figures import Rounds, Table, ratio
 from benchmarks.models import Models
 from benchmarks.services import services
 from benchmarks.simulated import LANE, MODEL, TRUST, VERSION, payloads, write_simulated
@@ -19,79 +22,143 @@ from benchmarks.workload import lane_records
 from penstock.embedded.stack import EmbeddedStack
 from producers.kafka_publisher import KafkaPublisher
 from runtime.settings import KafkaSettings
+from schemas.records import OutRecord
 from schemas.topics import Lane, LaneClass
 
 BULK: Final = Lane(MODEL, VERSION, LaneClass.BULK)
 BATCH_ROWS: Final = 16
 RUN_S: Final = 0.05
-EVERY_S: Final = 0.1  # half of what the device can do
+# Each takes a micro-batch, which is a twentieth of a second: half of what the device can do, and a tenth of it.
+LIVE_PER_S: Final = (10, 2)
 SECONDS: Final = 20.0
 
 
-async def measure(_models: Models, rounds: int, shorten: int) -> list[Table]:
+class Case(NamedTuple):
+    """What comes beside each other."""
+
+    live_per_s: int
+    backlog: bool
+
+
+BULK_ALONE: Final = Case(0, backlog=True)
+
+
+class Seen(NamedTuple):
+    """Of one round: seconds from a live job's being due to its result, and results of bulk jobs a second."""
+
+    live_s: list[float]
+    bulk_per_s: float
+
+
+async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
     seconds = SECONDS / shorten
-    idle: list[float] = []
-    busy: list[float] = []
-    middle: dict[str, list[float]] = {"idle": [], "busy": []}
+    rates = [per_s for per_s in LIVE_PER_S if models.wants(str(per_s))]
+    cases = (BULK_ALONE, *(Case(per_s, backlog) for per_s in rates for backlog in (False, True)))
+    seen: dict[Case, list[Seen]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         write_simulated(Path(folder), {"fixed_s": RUN_S}, BATCH_ROWS, adaptive=False)
         async with services() as stack:
             for round_ in range(rounds):
-                for backlog, p50, p99 in ((False, middle["idle"], idle), (True, middle["busy"], busy)):
-                    took = await _live(stack, Path(folder), f"priority-{round_}-{backlog}".lower(), backlog, seconds)
-                    p50.append(statistics.median(took) * 1000)
-                    p99.append(statistics.quantiles(took, n=100, method="inclusive")[98] * 1000)
-    allowed_ms = 2 * Rounds(idle).median + RUN_S * 1000
+                for number, case in enumerate(cases):
+                    seen[case].append(await _one(stack, Path(folder), f"priority-{round_}-{number}", case, seconds))
+    return _tables(rates, seen)
+
+
+def _tables(rates: list[int], seen: dict[Case, list[Seen]]) -> list[Table]:
+    alone = Rounds([each.bulk_per_s for each in seen[BULK_ALONE]])
+    live_rows, bulk_rows = [], []
+    for per_s in rates:
+        idle, busy = seen[Case(per_s, backlog=False)], seen[Case(per_s, backlog=True)]
+        idle_p50, idle_p99 = _percentile_ms(idle, 50), _percentile_ms(idle, 99)
+        p50, p99 = _percentile_ms(busy, 50), _percentile_ms(busy, 99)
+        live_rows.append([str(per_s), str(idle_p50), str(idle_p99), str(p50), str(p99), ratio(p99, idle_p99)])
+        beside = Rounds([each.bulk_per_s for each in busy])
+        left = 1 - per_s * RUN_S
+        bulk_rows.append([str(per_s), str(alone), str(beside), ratio(beside, alone), f"{left:.2f}"])
     return [
         Table(
             f"Live jobs under a bulk backlog, in milliseconds; a micro-batch takes {RUN_S * 1000:.0f}",
-            ["", "p50", "p99", "twice idle and a micro-batch"],
-            [
-                ["idle", str(Rounds(middle["idle"])), str(Rounds(idle)), ""],
-                ["under a bulk backlog", str(Rounds(middle["busy"])), str(Rounds(busy)), amount(allowed_ms)],
-            ],
-        )
+            ["live jobs/s", "idle p50", "idle p99", "under bulk p50", "under bulk p99", "p99 over idle (goal 2)"],
+            live_rows,
+        ),
+        Table(
+            "Bulk jobs a second beside live ones, each of which takes a run of the device",
+            ["live jobs/s", "bulk alone", "beside live", "ratio (goal 0.9)", "share of the device that live leaves"],
+            bulk_rows,
+        ),
     ]
 
 
-async def _live(stack: EmbeddedStack, repository: Path, prefix: str, backlog: bool, seconds: float) -> list[float]:
-    """Seconds from a live record's being due to its result, one record every `EVERY_S`, open loop."""
+def _percentile_ms(rounds: list[Seen], percent: int) -> Rounds:
+    return Rounds([statistics.quantiles(each.live_s, n=100, method="inclusive")[percent - 1] * 1000 for each in rounds])
+
+
+async def _one(stack: EmbeddedStack, repository: Path, prefix: str, case: Case, seconds: float) -> Seen:
     settings = await topics_for(stack, prefix, [LANE, BULK], PARTITIONS)
     async with AsyncExitStack() as open_:
         running = await open_.enter_async_context(worker(stack, prefix, repository, MODEL, TRUST))
         await running.ready()
-        if backlog:
+        if case.backlog:
             jobs = int(2 * (seconds + 5) / RUN_S * BATCH_ROWS)
             await publish(settings, lane_records(settings.topics.lane(BULK), BULK, payloads([1.0] * jobs)))
         publisher = await open_.enter_async_context(KafkaPublisher(settings))
-        return await _open_loop(settings, publisher, seconds)
+        return await Watch(settings).open_loop(publisher, case, seconds)
 
 
-async def _open_loop(settings: KafkaSettings, publisher: KafkaPublisher, seconds: float) -> list[float]:
-    records = lane_records(settings.topics.lane(LANE), LANE, payloads([1.0] * int(seconds / EVERY_S)))
-    due: dict[bytes, float] = {}
-    took: list[float] = []
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka_bootstrap_servers, auto_offset_reset="latest")
-    await consumer.start()
-    partitions = [TopicPartition(settings.topics.results, number) for number in range(PARTITIONS)]
-    consumer.assign(partitions)
-    for partition in partitions:  # from now on, before the first is sent
-        await consumer.position(partition)
+class Watch:
+    """Reads the results topic from now on: those of live jobs by their keys, all others are of the backlog."""
 
-    async def collect() -> None:
-        while len(took) < len(records):
-            record = await consumer.getone()
-            if record.key in due:
-                took.append(time.perf_counter() - due[record.key])
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._due: dict[bytes, float] = {}
+        self._live_s: list[float] = []
+        self._bulk_at: list[float] = []
+        self._all_ended = asyncio.Event()
 
-    try:
-        async with asyncio.timeout(seconds * 3 + 30), asyncio.TaskGroup() as group:
-            group.create_task(collect())
+    async def open_loop(self, publisher: KafkaPublisher, case: Case, seconds: float) -> Seen:
+        """Live jobs at a steady rate, each at its time, and for as long whatever the backlog yields."""
+        live = lane_records(
+            self._settings.topics.lane(LANE), LANE, payloads([1.0] * max(2, int(seconds * case.live_per_s)))
+        )
+        async with asyncio.timeout(seconds * 3 + 30), AsyncExitStack() as open_:
+            consumer = await self._consumer(open_)
+            collecting = asyncio.create_task(self._collect(consumer))
+            open_.callback(collecting.cancel)
             begin = time.perf_counter()
-            for number, record in enumerate(records):
-                due[record.key or b""] = at = begin + number * EVERY_S
-                await asyncio.sleep(max(0.0, at - time.perf_counter()))
+            if case.live_per_s:
+                await self._send(publisher, live, begin, case.live_per_s)
+            else:
+                self._all_ended.set()
+            await asyncio.sleep(max(0.0, begin + seconds - time.perf_counter()))
+            await self._all_ended.wait()
+        bulk = sum(begin <= at < begin + seconds for at in self._bulk_at)
+        return Seen(self._live_s, bulk / seconds)
+
+    async def _consumer(self, open_: AsyncExitStack) -> AIOKafkaConsumer:
+        address = self._settings.kafka_bootstrap_servers
+        consumer = AIOKafkaConsumer(bootstrap_servers=address, auto_offset_reset="latest")
+        await consumer.start()
+        open_.push_async_callback(consumer.stop)
+        partitions = [TopicPartition(self._settings.topics.results, number) for number in range(PARTITIONS)]
+        consumer.assign(partitions)
+        for partition in partitions:  # from now on, before the first is sent
+            await consumer.position(partition)
+        return consumer
+
+    async def _send(self, publisher: KafkaPublisher, live: list[OutRecord], begin: float, per_s: float) -> None:
+        """Each when it is due, whatever became of those before."""
+        self._due = {record.key or b"": begin + number / per_s for number, record in enumerate(live)}
+        async with asyncio.TaskGroup() as group:
+            for record in live:
+                await asyncio.sleep(max(0.0, self._due[record.key or b""] - time.perf_counter()))
                 group.create_task(publisher.publish(record))
-    finally:
-        await consumer.stop()
-    return took
+
+    async def _collect(self, consumer: AIOKafkaConsumer) -> None:
+        async for record in consumer:
+            due = self._due.get(record.key)
+            if due is None:
+                self._bulk_at.append(time.perf_counter())
+                continue
+            self._live_s.append(time.perf_counter() - due)
+            if len(self._live_s) == len(self._due):
+                self._all_ended.set()

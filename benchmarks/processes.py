@@ -31,6 +31,10 @@ class Program:
         times = psutil.Process(self._process.pid).cpu_times()
         return float(times.user + times.system)
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     async def ended(self) -> int:
         """Its exit status, when it has ended."""
         await self._process.communicate()

@@ -1,25 +1,22 @@
-"""Durable submits a second, beside a FastAPI route that only validates the same body.
+"""Durable submits a second: of one gateway process beside a FastAPI route that only validates the same body, and of two
+beside one.
 
-Load comes from `wrk` where it is installed, since a client in Python is the slower side: figures that are to be kept
-need it, and without it the table says so. Every counted submit was acknowledged by Kafka and has its row in Postgres;
-both are counted afterwards.
+Every counted submit was acknowledged by Kafka and has its row in Postgres; both are counted afterwards.
 """
 
-import asyncio
-import re
-import shutil
-import tempfile
-import time
-from pathlib import Path
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import asyncpg
 import orjson
+import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from benchmarks.figures import Rounds, Table, ratio
-from benchmarks.gateway import gateway, prepare
-from benchmarks.http import Client
+from benchmarks.digits_peers import used
+from benchmarks.figures import Rounds, Table, amount, ratio
+from benchmarks.gateway import gateways, prepare
+from benchmarks.load import Outcome, Target, Way
 from benchmarks.models import Models
 from benchmarks.processes import program, until_ready
 from benchmarks.services import services
@@ -30,75 +27,68 @@ from runtime.settings import KafkaSettings
 from schemas.topics import Lane, LaneClass
 
 CONNECTIONS = 64
-SECONDS = 8
+SECONDS = 8.0
+WARM_S = 2.0
 PREFIX = "submit"
+PATH = "/v1/jobs"
 
 
-def body() -> bytes:
-    """One job: a real digit as FP32 JSON."""
-    return orjson.dumps({"model": "digits", "input": orjson.Fragment(as_json(digits(1)).value)})
+class Run(NamedTuple):
+    """One round. `had` is the processor time a second that was left by the load generator; `cpu_us` is a submit's."""
 
+    per_s: float
+    had_cores: float
+    cpu_us: Mapping[str, float]
 
-async def load(url: str, seconds: int) -> float:
-    """Requests a second that were answered with 2xx."""
-    return await (load_by_wrk if shutil.which("wrk") else load_by_python)(url, seconds)
-
-
-async def load_by_python(url: str, seconds: int) -> float:
-    parts = urlsplit(url)
-    client = Client(parts.hostname or "localhost", parts.port or 80)
-    headers = {"Content-Type": "application/json"}
-    began = time.monotonic()
-    done = 0
-
-    async def one_after_another() -> None:
-        nonlocal done
-        while time.monotonic() - began < seconds:
-            answer = await client.request("POST", parts.path, body(), headers)
-            if answer.status // 100 != 2:
-                raise RuntimeError(f"a request was refused: {answer.status} {answer.body.decode(errors='replace')}")
-            done += 1
-
-    await asyncio.gather(*(one_after_another() for _ in range(CONNECTIONS)))
-    client.close()
-    return done / (time.monotonic() - began)
-
-
-async def load_by_wrk(url: str, seconds: int) -> float:
-    with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder) / "post.lua"
-        script.write_text(
-            f'wrk.method = "POST"\nwrk.body = [==[{body().decode()}]==]\n'
-            'wrk.headers["Content-Type"] = "application/json"\n'
+    @classmethod
+    def of(cls, outcome: Outcome, cpu_s: Mapping[str, float]) -> "Run":
+        submits = len(outcome.took_s)
+        return cls(
+            submits / outcome.seconds,
+            (psutil.cpu_count() or 1) - outcome.cpu_s / outcome.seconds,
+            {part: used_s / submits * 1e6 for part, used_s in {**cpu_s, "client": outcome.cpu_s}.items()},
         )
-        process = await asyncio.create_subprocess_exec(
-            *("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(script), url),
-            stdout=asyncio.subprocess.PIPE,
-        )
-        output = (await process.communicate())[0].decode()
-    rejected = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
-    if rejected:
-        raise RuntimeError(f"{rejected.group(1)} requests were refused: {output}")
-    found = re.search(r"Requests/sec:\s+([\d.]+)", output)
-    if found is None:
-        raise RuntimeError(f"wrk did not finish: {output}")
-    return float(found.group(1))
+
+    @property
+    def per_core_s(self) -> float:
+        """Submits for each second of processor time that everything but the load generator could have."""
+        return self.per_s / self.had_cores
 
 
-async def bare(models: Models, seconds: int) -> float:
+def job() -> str:
+    """A real digit as FP32 JSON."""
+    return orjson.dumps({"model": "digits", "input": orjson.Fragment(as_json(digits(1)).value)}).decode()
+
+
+async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
+    seconds = max(1.0, SECONDS / shorten)
+    bare: list[Run] = []
+    ours: dict[int, list[Run]] = {1: [], 2: []}
+    async with services() as stack:
+        settings = await prepare(stack, models, PREFIX)
+        for _ in range(rounds):
+            async with bare_route(models) as target:
+                bare.append(await _one(target, seconds))
+            for count, runs in ours.items():
+                async with gateways(stack, models, PREFIX, count) as (running, port):
+                    roles = {f"gateway {number + 1}": each.pid for number, each in enumerate(running)}
+                    cpu_s = used({**roles, "Kafka": stack.kafka.pid, "Postgres": stack.postgres.pid})
+                    runs.append(await _one(Target(port, PATH, job(), cpu_s), seconds))
+                await _check(stack, settings)
+    return _tables(bare, ours)
+
+
+async def _one(target: Target, seconds: float) -> Run:
+    await target.under(Way.SUBMIT, min(WARM_S, seconds), connections=CONNECTIONS)
+    return Run.of(*await target.under(Way.SUBMIT, seconds, connections=CONNECTIONS))
+
+
+@asynccontextmanager
+async def bare_route(models: Models) -> AsyncIterator[Target]:
     port = models.free_port()
     async with program(["-m", "benchmarks.bare_fastapi", str(port)]) as running:
         await until_ready(f"http://127.0.0.1:{port}/readyz", running)
-        await load(f"http://127.0.0.1:{port}/v1/jobs", 1)
-        return await load(f"http://127.0.0.1:{port}/v1/jobs", seconds)
-
-
-async def durable(stack: EmbeddedStack, models: Models, settings: KafkaSettings, seconds: int) -> float:
-    async with gateway(stack, models, PREFIX) as (_, port):
-        await load(f"http://127.0.0.1:{port}/v1/jobs", 1)
-        rate = await load(f"http://127.0.0.1:{port}/v1/jobs", seconds)
-    await _check(stack, settings)
-    return rate
+        yield Target(port, PATH, job(), used({"gateway 1": running.pid}))
 
 
 async def _check(stack: EmbeddedStack, settings: KafkaSettings) -> None:
@@ -119,21 +109,48 @@ async def _check(stack: EmbeddedStack, settings: KafkaSettings) -> None:
         raise RuntimeError(f"{rows} rows in Postgres, {sum(ends.values())} records in Kafka")
 
 
-async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
-    seconds = max(1, SECONDS // shorten)
-    ours: list[float] = []
-    theirs: list[float] = []
-    async with services() as stack:
-        settings = await prepare(stack, models, PREFIX)
-        for _ in range(rounds):
-            theirs.append(await bare(models, seconds))
-            ours.append(await durable(stack, models, settings, seconds))
-    row = [str(Rounds(ours)), str(Rounds(theirs)), ratio(Rounds(ours), Rounds(theirs))]
-    by = "" if shutil.which("wrk") else " (by a client in Python, the slower side: wrk is not installed)"
+def _tables(bare: list[Run], ours: Mapping[int, list[Run]]) -> list[Table]:
+    one, two = (Rounds([run.per_s for run in runs]) for runs in ours.values())
+    raw = Rounds([run.per_s for run in bare])
+    left_one, left_two = (Rounds([run.per_core_s for run in runs]) for runs in ours.values())
+    parts = ("gateway 1", "gateway 2", "Kafka", "Postgres", "client")
+    named = {"bare FastAPI": bare, **{f"{count} gateway{'s'[: count - 1]}": runs for count, runs in ours.items()}}
     return [
         Table(
-            f"Gateway: durable submits a second, beside a bare FastAPI route that validates the same body{by}",
-            ["gateway (Kafka acknowledged, row in Postgres), submits/s", "bare FastAPI, requests/s", "ratio"],
-            [row],
-        )
+            "Gateway: durable submits a second, beside a bare FastAPI route that validates the same body",
+            [
+                "gateway (Kafka acknowledged, row in Postgres), submits/s",
+                "bare FastAPI, requests/s",
+                "ratio (goal 1.3)",
+            ],
+            [[str(one), str(raw), ratio(one, raw)]],
+        ),
+        Table(
+            "Gateway: two processes on one port, beside one",
+            ["", "one", "two", "ratio (goal 1.8)"],
+            [
+                ["submits/s", str(one), str(two), ratio(two, one)],
+                [
+                    "submits for a second of processor time that is left by the load",
+                    str(left_one),
+                    str(left_two),
+                    ratio(left_two, left_one),
+                ],
+            ],
+        ),
+        Table(
+            "Gateway: processor time a submit, in microseconds",
+            ["", *parts, "cores busy"],
+            [[name, *(_cpu(runs, part) for part in parts), _busy(runs)] for name, runs in named.items()],
+        ),
     ]
+
+
+def _cpu(runs: list[Run], part: str) -> str:
+    values = [run.cpu_us[part] for run in runs if part in run.cpu_us]
+    return amount(Rounds(values).median) if values else ""
+
+
+def _busy(runs: list[Run]) -> str:
+    """What all of them take together."""
+    return amount(Rounds([sum(run.cpu_us.values()) * run.per_s / 1e6 for run in runs]).median)

@@ -30,17 +30,35 @@ async def test_the_worker_is_measured_beside_the_model_alone_and_beside_the_naiv
     assert re.search(r"\| 0 \| [\d,.]+ .*\| [\d,.]+ .*\| [\d.]+ \|", output)
 
 
-async def test_latency_is_measured_by_waiting_and_by_polling() -> None:
-    output = await run_benchmark("latency", "--rounds", "1", "--shorten", "10")
-
-    assert re.search(r"\| Prefer: wait \| [\d,.]+ .*\| [\d,.]+ ", output)
-    assert re.search(r"\| polling \| [\d,.]+ .*\| [\d,.]+ ", output)
+CELL = r"[\d.,]+ \([\d.,]+ to [\d.,]+\) \| "
 
 
-async def test_durable_submits_are_counted_in_postgres_and_kafka() -> None:
+async def test_latency_is_measured_on_a_fresh_stack_with_the_processor_time_of_each_part() -> None:
+    output = await run_benchmark("latency", "--rounds", "1", "--shorten", "20", "--only", "waiting, 100")
+
+    assert re.search(rf"\| waiting, 100 jobs/s \| now \| {CELL}{CELL}6 / 12 \| 0 \| ", output)
+    assert re.search(r"\| waiting, 100 jobs/s \| now( \| [\d.,]+){9} \|", output), "every part took processor time"
+
+
+async def test_jobs_that_end_are_counted_in_postgres() -> None:
+    output = await run_benchmark("throughput", "--rounds", "1", "--shorten", "20")
+
+    assert re.search(rf"\| now \| {CELL}{CELL}{CELL}{CELL}", output)
+
+
+async def test_processor_time_is_divided_by_part_and_cause() -> None:
+    output = await run_benchmark("causes", "--rounds", "1", "--shorten", "10")
+
+    assert re.search(r"\| gateway( \| [\d.,]+){6} \|  \| [\d.,]+ \|", output)
+    assert re.search(r"\| Kafka( \| ){6} \| [\d.,]+ \| [\d.,]+ \|", output)
+
+
+async def test_durable_submits_of_one_gateway_and_of_two_are_counted_in_postgres_and_kafka() -> None:
     output = await run_benchmark("submit", "--rounds", "1", "--shorten", "8")
 
-    assert re.search(r"\| [\d,.]+ .*\| [\d,.]+ .*\| [\d.]+ \|", output)
+    assert re.search(rf"\| {CELL}{CELL}[\d.]+ \|", output)
+    assert re.search(rf"\| submits/s \| {CELL}{CELL}[\d.]+ \|", output)
+    assert re.search(r"\| 2 gateways( \| [\d.,]+){6} \|", output)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +66,6 @@ async def test_durable_submits_are_counted_in_postgres_and_kafka() -> None:
     [
         ("poison", r"\| lookup .*\| [\d,.]+ .*\| [\d.]+ \| [\d,.]+ .*\| [\d.]+ \|"),
         ("division", r"\| 10\.0% \| [\d.]+ .*\| [\d.]+ \|"),
-        ("priority", r"\| under a bulk backlog \| [\d.]+ .*\| [\d.]+ .*\| [\d.]+ \|"),
         ("broker", r"\| both compilers, serial collector( \| [\d,.]+ \([^)]*\)){11} \|"),
         ("clients", r"\| librdkafka, in a thread( \| [\d,.]+ \([^)]*\)){6} \|"),
         ("scaling", r"\| 2 \| [\d,.]+ .*\| [\d,.]+ \| [\d.]+ \|"),
@@ -56,6 +73,13 @@ async def test_durable_submits_are_counted_in_postgres_and_kafka() -> None:
 )
 async def test_what_the_worker_promises_is_measured(what: str, line: str) -> None:
     assert re.search(line, await run_benchmark(what, "--rounds", "1", "--shorten", "20"))
+
+
+async def test_live_jobs_under_a_backlog_are_measured_and_what_they_leave_to_it() -> None:
+    output = await run_benchmark("priority", "--rounds", "1", "--shorten", "20", "--only", "10")
+
+    assert re.search(rf"\| 10 \| {CELL}{CELL}{CELL}{CELL}[\d.]+ \|", output)
+    assert re.search(rf"\| 10 \| {CELL}{CELL}[\d.]+ \| 0.50 \|", output)
 
 
 async def test_what_a_killed_part_costs_those_who_wait_is_measured() -> None:
