@@ -83,18 +83,34 @@ class HttpHouse:
     def awaits_head(self) -> bool:
         return any(each._awaited is Awaited.HEAD for each in self.server.server_state.connections)  # type: ignore[union-attr]
 
+    @property
+    def refuses(self) -> bool:
+        """Whether it hears no more from a client that it is connected with."""
+        return any(each._deaf for each in self.server.server_state.connections)  # type: ignore[union-attr]
+
     async def connect(self) -> "Peer":
         peer = Peer(*await asyncio.open_connection("127.0.0.1", self.port))
         self._peers.append(peer)
         return peer
 
+    async def open(self, listener: socket.socket) -> None:
+        """What the server's `serve` begins with. It goes on with looking ten times a second whether it is to stop."""
+        self.port = listener.getsockname()[1]
+        self.server.config.load()
+        self.server.lifespan = self.server.config.lifespan_class(self.server.config)
+        await self.server.startup(sockets=[listener])
+
     async def close(self) -> None:
-        """Let all that runs end, and the server stop."""
+        """Let all that runs end."""
         self.go.set()
         self.reads.set()
+        for server in self.server.servers:
+            server.close()
         for peer in self._peers:
             peer.writer.close()
         await asyncio.gather(*(peer.writer.wait_closed() for peer in self._peers), return_exceptions=True)
+        state = self.server.server_state
+        await eventually(lambda: not state.connections and not state.tasks)
 
 
 class Peer:
@@ -128,12 +144,8 @@ def _plain(error: PenstockError) -> Rendered:
 async def http_house(limits: HttpLimits = LIMITS, spare_bytes: int = MiB) -> AsyncIterator[HttpHouse]:
     house = HttpHouse(limits, spare_bytes)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        house.port = listener.getsockname()[1]
-        serving = asyncio.create_task(house.server.serve(sockets=[listener]))
-        await eventually(lambda: house.server.started)
+        await house.open(listener)
         try:
             yield house
         finally:
             await house.close()
-            house.server.should_exit = True
-            await serving
