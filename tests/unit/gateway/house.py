@@ -99,11 +99,10 @@ class House:
     def __init__(
         self,
         *,
-        slow_s: float = 5.0,
+        slow_s: float = 60.0,
         checks: Mapping[str, Check] | None = None,
         hints: Mapping[str, Check] | None = None,
         catalog: Catalog | None = None,
-        answered_within_s: float = 20.0,
         **settings: Any,
     ) -> None:
         self.settings = GatewaySettings(public_base_url=BASE_URL, **settings)
@@ -127,7 +126,7 @@ class House:
             InputReader(self.budget),
             lambda: NOW,
             delays=lambda: iter([0.0] * 3),
-            answered_within_s=answered_within_s,
+            answered_within_s=60.0,
             late_write_s=0.0,
             store_trouble=lambda: self.store_trouble,
         )
