@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from runtime.http_limits import GRACE_S, MAX_HEAD_BYTES, MAX_HEADERS
 from runtime.http_protocol import LimitedProtocol
+from tests.examples import examples
 from tests.unit.runtime.http_house import LIMITS, MiB, http_house
 from tests.waiting import eventually
 
@@ -437,7 +438,7 @@ pieces = st.sampled_from(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(30, suppress_health_check=list(HealthCheck))
 @given(st.lists(pieces, max_size=12), st.booleans())
 async def test_whatever_is_sent_nothing_is_held_and_nothing_runs_once_time_has_passed(
     sent: list[bytes], together: bool
