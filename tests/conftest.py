@@ -9,6 +9,8 @@ import asyncpg
 import hypothesis
 import pytest
 import pytest_asyncio
+import structlog
+from structlog.dev import ConsoleRenderer, plain_traceback
 
 from stores.postgres import migrate
 from tests.services import service_source
@@ -20,6 +22,9 @@ from tests.waiting import LoopClock
 hypothesis.settings.register_profile("whole", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.register_profile("quick", hypothesis.settings.get_profile("whole"), max_examples=20)
 hypothesis.settings.load_profile("whole")
+
+# Not what structlog chooses where nobody does: a second's work for each traceback, with the values of all variables.
+structlog.configure([*structlog.get_config()["processors"][:-1], ConsoleRenderer(exception_formatter=plain_traceback)])
 
 __all__ = ["pytest_xdist_make_scheduler"]  # pytest looks for hooks here
 

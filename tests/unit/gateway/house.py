@@ -93,6 +93,9 @@ class Store(MemoryJobs):
         super()._check_up()
 
 
+USUAL = GatewaySettings(public_base_url=BASE_URL)
+
+
 class House:
     """The twins, the gateway over them, and a client that talks to it."""
 
@@ -105,7 +108,7 @@ class House:
         catalog: Catalog | None = None,
         **settings: Any,
     ) -> None:
-        self.settings = GatewaySettings(public_base_url=BASE_URL, **settings)
+        self.settings = USUAL if not settings else GatewaySettings(public_base_url=BASE_URL, **settings)
         self.store = Store()
         self.log = MemoryLog()
         self.signals = MemorySignals(clock=lambda: NOW)

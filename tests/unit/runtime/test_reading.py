@@ -2,9 +2,7 @@
 
 import asyncio
 import gc
-import os
 import pickle
-import signal
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -20,22 +18,10 @@ from schemas.inputs import bytes_to_parse, check_input
 from schemas.jobs import Payload
 from schemas.signature import Signature, TensorSpec
 from tests.unit.gateway.house import DIGITS
+from tests.unit.runtime.reads import HOME, chatter, die, hang, refuse, where, who
 from tests.waiting import eventually
 
 MIB = 1024 * 1024
-
-
-def where(*image_bytes_and_hold: Any) -> str:
-    """Where an input with images of so many bytes is read."""
-    *image_bytes, hold = image_bytes_and_hold
-    for each in image_bytes:
-        hold(each)
-    return "here" if os.getpid() == HOME else "apart"
-
-
-def who(_hold: Hold) -> tuple[int, int, int]:
-    """The process that reads, how nice it is, and its session."""
-    return os.getpid(), os.getpriority(os.PRIO_PROCESS, 0), os.getsid(0)
 
 
 def no_room(_payload_bytes: int) -> None:
@@ -43,23 +29,6 @@ def no_room(_payload_bytes: int) -> None:
 
 
 def no_limit(_payload_bytes: int) -> None: ...
-
-
-def refuse(_hold: Hold) -> None:
-    raise InvalidInput("no", param="input")
-
-
-def die(_hold: Hold) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def hang(_hold: Hold) -> None:
-    os.kill(os.getpid(), signal.SIGSTOP)
-
-
-def chatter(_hold: Hold) -> str:
-    print("a library says something")  # noqa: T201 - that is the point
-    return "answer"
 
 
 class Watched(MemoryBudget):
@@ -71,10 +40,6 @@ class Watched(MemoryBudget):
         taken = super().take(payload_bytes, use)
         self.most_bytes = max(self.most_bytes, self.held_bytes)
         return taken
-
-
-# Of the process that runs the tests; the other imports this module, too.
-HOME = int(os.environ.setdefault("READING_TEST_HOME", str(os.getpid())))
 
 
 @pytest.mark.parametrize(
@@ -217,8 +182,10 @@ async def test_the_reader_ends_when_its_owner_does() -> None:
     assert process.returncode is not None
 
 
-@pytest.mark.parametrize(("datatype", "thread"), [("FP32", "loop"), ("BYTES", "apart")])
-async def test_raw_numbers_need_no_other_process(datatype: Any, thread: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("datatype", "rows", "thread"), [("FP32", MIB, "loop"), ("BYTES", MIB // 16, "apart")])
+async def test_raw_numbers_need_no_other_process(
+    datatype: Any, rows: int, thread: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     threads = ["loop"]
 
     def call(_self: Apart, work: Callable[[Hold], Any], hold: Hold) -> Any:
@@ -227,12 +194,12 @@ async def test_raw_numbers_need_no_other_process(datatype: Any, thread: str, mon
 
     monkeypatch.setattr(Apart, "call", call)
     head = b'{"inputs":[{"name":"x","datatype":"%b","shape":[%d],"parameters":{"binary_data_size":%d}}]}'
-    head %= (datatype.encode(), MIB, 4 * MIB)
+    head %= (datatype.encode(), rows, 4 * rows)
     signature = Signature((TensorSpec("x", datatype, (-1,)),), (TensorSpec("y", "FP32", (-1,)),))
-    payload = Payload(head + bytes(4 * MIB), "application/octet-stream", len(head))
+    payload = Payload(head + bytes(4 * rows), "application/octet-stream", len(head))
     reader = InputReader(MemoryBudget(1000 * MIB))
     checked = await reader.run(bytes_to_parse(signature, payload), partial(check_input, signature, payload))
-    assert checked.rows == MIB
+    assert checked.rows == rows
     assert threads[-1] == thread
 
 
