@@ -32,7 +32,7 @@ test: lint types ## Everything CI checks; two processes share the tests, which m
 
 .PHONY: check
 check: lint types ## The quick part of it, for each commit: rules, types, unit tests, contracts
-	$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder --hypothesis-profile quick tests/unit tests/contracts
+	$(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder --hypothesis-profile quick tests/contracts tests/unit
 
 .PHONY: chaos
 chaos: $(VENV)/everything ## Kill everything, piece by piece, under 50,000 jobs, and count what is lost: nothing
