@@ -7,6 +7,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError
 
 from producers.kafka_client import KafkaClient
+from tests.waiting import SOON_S
 
 
 async def test_an_attempt_that_fails_in_an_odd_way_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -22,7 +23,7 @@ async def test_an_attempt_that_fails_in_an_odd_way_is_not_the_last(monkeypatch: 
     monkeypatch.setattr(AIOKafkaClient, "_metadata_update", fail_once)
     client = KafkaClient()
     renewing = client._sync_task = asyncio.create_task(client._md_synchronizer())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SOON_S):
         assert [await client.force_metadata_update(), await client.force_metadata_update()] == [False, True]
     assert not renewing.done()
     await client.close()

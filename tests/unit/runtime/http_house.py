@@ -11,7 +11,7 @@ from runtime.http_limits import CONNECTION_BYTES, Connections, HttpLimits, Rende
 from runtime.http_protocol import Awaited
 from runtime.http_server import LimitedServer
 from schemas.errors import PenstockError
-from tests.waiting import eventually
+from tests.waiting import SOON_S, eventually
 
 MiB = 1024 * 1024
 LIMITS = HttpLimits(connections=8, head_timeout_s=10, idle_timeout_s=75, min_bytes_per_s=1000)
@@ -120,18 +120,18 @@ class Peer:
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
         with suppress(ConnectionError):
-            await asyncio.wait_for(self.writer.drain(), 10)
+            await asyncio.wait_for(self.writer.drain(), SOON_S)
 
     async def answer(self) -> tuple[int, bytes]:
         """Status and body of the next answer."""
-        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)).lower()
+        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), SOON_S)).lower()
         length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
         return int(head.split()[1]), await self.reader.readexactly(length)
 
     async def ended(self) -> bytes:
         """What comes until the server closes."""
         try:
-            return await asyncio.wait_for(self.reader.read(), 10)
+            return await asyncio.wait_for(self.reader.read(), SOON_S)
         except ConnectionError:
             return b""
 

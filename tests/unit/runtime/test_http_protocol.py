@@ -14,7 +14,7 @@ from runtime.http_limits import GRACE_S, MAX_HEAD_BYTES, MAX_HEADERS
 from runtime.http_protocol import LimitedProtocol
 from tests.examples import examples
 from tests.unit.runtime.http_house import LIMITS, MiB, http_house
-from tests.waiting import eventually
+from tests.waiting import eventually, soon
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
@@ -83,7 +83,7 @@ async def test_a_head_does_not_wait_for_a_body_that_comes_later(writes: list[byt
         house.ends = asyncio.Event()
         peer = await house.connect()
         await peer.send(GET)
-        assert (await asyncio.wait_for(peer.reader.readuntil(b"\r\n\r\n"), 10)).startswith(b"HTTP/1.1 200")
+        assert (await soon(peer.reader.readuntil(b"\r\n\r\n"))).startswith(b"HTTP/1.1 200")
         house.ends.set()
         assert await peer.reader.readexactly(1) == b"0"
         assert len(writes) == 2

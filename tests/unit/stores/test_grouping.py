@@ -7,7 +7,7 @@ import pytest
 
 from schemas.errors import InvalidInput, JobNotFound, PenstockError, StoreUnavailable
 from stores.grouping import Grouping
-from tests.waiting import LoopClock, eventually
+from tests.waiting import SOON_S, LoopClock, eventually
 
 
 async def answer_of_a_server() -> None:
@@ -113,7 +113,7 @@ async def test_a_call_made_in_the_moment_a_lane_ends_is_answered(store: Doubling
     async def ask_again_and_again(number: int) -> list[int]:
         return [await calls.ask(number) for _ in range(200)]
 
-    async with Grouping(store, lanes=1) as calls, asyncio.timeout(10):
+    async with Grouping(store, lanes=1) as calls, asyncio.timeout(SOON_S):
         answers = await asyncio.gather(*map(ask_again_and_again, (1, 2, 3)))
     assert answers == [[2] * 200, [4] * 200, [6] * 200]
 
