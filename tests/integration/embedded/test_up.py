@@ -120,7 +120,7 @@ async def test_two_workers_share_the_load_who_dies_is_started_again_and_a_second
         up.send(SIGINT)
         await up.says("stopping")
         up.send(SIGINT)
-        assert await up.ends(5) == 0
+        assert await up.ends(10) == 0
         await all_ended(family)
 
 
