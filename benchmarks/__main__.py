@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of which medians are taken")
     parser.add_argument("--shorten", type=int, default=1, help="divide the length of each round by this")
     parser.add_argument("--minilm", type=Path, help="model repository of the transformer example")
-    parser.add_argument("--only", default="", help="workloads whose names begin with this")
+    parser.add_argument("--only", default="", help="workloads and rows whose names begin with this")
     parser.add_argument("--against", type=Path, help="an older checkout with its own .venv, to measure beside this one")
     parser.add_argument("--write", action="store_true", help="put the tables into benchmarks/README.md")
     asked = parser.parse_args()

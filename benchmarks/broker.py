@@ -41,12 +41,12 @@ MACHINES: Mapping[str, Sequence[str]] = {
 }
 
 
-async def measure(_: Models, rounds: int, shorten: int) -> list[Table]:
+async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
     seconds, warm_s = SECONDS / shorten, WARM_S / shorten
-    found: dict[str, list[list[float]]] = {name: [] for name in MACHINES}
+    found: dict[str, list[list[float]]] = {name: [] for name in models.only([*MACHINES])}
     for _round in range(rounds):
-        for name, compilers in MACHINES.items():
-            found[name].append(await _one(compilers, warm_s, seconds))
+        for name, measured in found.items():
+            measured.append(await _one(MACHINES[name], warm_s, seconds))
     columns = [
         f"{what} at {rate}/s" for rate in RATES_PER_S for what in ("p50, ms", "p99, ms", "processor µs a record")
     ]

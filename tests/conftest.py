@@ -9,15 +9,22 @@ import asyncpg
 import hypothesis
 import pytest
 import pytest_asyncio
+import structlog
+from structlog.dev import ConsoleRenderer, plain_traceback
 
 from stores.postgres import migrate
 from tests.services import service_source
 from tests.sharing import pytest_xdist_make_scheduler
+from tests.waiting import LoopClock
 
-# `make check` takes it: the same properties, tried on fewer examples, on a machine that may be busy with other things.
-hypothesis.settings.register_profile(
-    "quick", max_examples=20, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-)
+# No example fails by the clock: the machine may be busy with other things. `make check` takes the second: the same
+# properties, tried on fewer examples.
+hypothesis.settings.register_profile("whole", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("quick", hypothesis.settings.get_profile("whole"), max_examples=20)
+hypothesis.settings.load_profile("whole")
+
+# Not what structlog chooses where nobody does: a second's work for each traceback, with the values of all variables.
+structlog.configure([*structlog.get_config()["processors"][:-1], ConsoleRenderer(exception_formatter=plain_traceback)])
 
 __all__ = ["pytest_xdist_make_scheduler"]  # pytest looks for hooks here
 
@@ -80,3 +87,9 @@ async def database(server_dsn: str, template: str = "template1") -> AsyncIterato
 def topic_prefix() -> str:
     """A prefix for topics and groups that no other test uses."""
     return f"test-{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+async def loop_clock() -> LoopClock:
+    """Of the test's own event loop. Fixtures that look at the time ask for it first."""
+    return LoopClock()

@@ -1,10 +1,10 @@
-"""Which tests stay together where several processes share them: those of a file, and those that share a whole stack."""
+"""Which tests stay together where several processes share them: those of a file, and those that share a whole stack or
+a service that few others need."""
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-ACCEPTANCE = "tests/acceptance/"
-CHAOS = "tests/acceptance/chaos/"
+FOLDERS = ("tests/acceptance/chaos/", "tests/acceptance/", "tests/contracts/queue/", "tests/contracts/stores/")
 
 
 class Sharing(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
@@ -12,7 +12,7 @@ class Sharing(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return next((stack for stack in (CHAOS, ACCEPTANCE) if file.startswith(stack)), file)
+        return next((folder for folder in FOLDERS if file.startswith(folder)), file)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -53,9 +54,15 @@ def send(
     return delivered
 
 
+@cache
+def producer_of(bootstrap_servers: str) -> Producer:
+    """One for all that is sent there: a new one asks for its id first, which takes half a second."""
+    return Producer({"bootstrap.servers": bootstrap_servers, "enable.idempotence": True, "log_level": QUIET})
+
+
 def send_all(bootstrap_servers: str, topic: str, records: Sequence[Said]) -> list[tuple[int, int]]:
     """Produce records; returns partitions and offsets, in whatever order, once the broker has them all."""
-    producer = Producer({"bootstrap.servers": bootstrap_servers, "enable.idempotence": True, "log_level": QUIET})
+    producer = producer_of(bootstrap_servers)
     delivered: list[tuple[int, int]] = []
 
     def on_delivery(error: KafkaError | None, message: Message) -> None:

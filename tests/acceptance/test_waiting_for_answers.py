@@ -13,7 +13,7 @@ from schemas.names import new_job_id
 from schemas.records import LaneJob, lane_record
 from schemas.topics import LaneClass, Topics
 from tests.acceptance import digits, jobs, kafka
-from tests.waiting import eventually
+from tests.waiting import eventually, soon
 
 
 async def test_a_client_that_prefers_to_wait_gets_the_finished_job(http: httpx.AsyncClient) -> None:
@@ -113,14 +113,12 @@ async def test_a_long_poll_ends_when_the_job_changes(http: httpx.AsyncClient, pa
     job = jobs.accepted(await http.post(f"/v1/models/{parked}/jobs", json={"instances": ["a"]}))
     seen = await http.get(f"/v1/jobs/{job['id']}")
     news = asyncio.create_task(
-        http.get(f"/v1/jobs/{job['id']}", headers={"prefer": "wait=30", "if-none-match": seen.headers["etag"]})
+        http.get(f"/v1/jobs/{job['id']}", headers={"prefer": "wait=60", "if-none-match": seen.headers["etag"]})
     )
     # When the job changes
-    began = time.monotonic()
     await http.post(f"/v1/jobs/{job['id']}/cancel")
     # Then it is told at once
-    answer = await news
-    assert time.monotonic() - began < 5
+    answer = await soon(news)
     assert jobs.job_in(answer)["status"] == "canceled"
     assert answer.headers["etag"] != seen.headers["etag"]
     assert "retry-after" not in answer.headers  # it has ended: there is nothing to come back for

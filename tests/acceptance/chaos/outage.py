@@ -35,7 +35,7 @@ SERVICES = ("Kafka", "Postgres", "Valkey")
 PAYLOAD_BYTES = 10_000
 # A client's own time, and that of a busy machine.
 CLIENT_SLACK_S = 1.5
-BEFORE_S, AFTER_S = 2.0, 4.0
+BEFORE_S, AFTER_S = 1.0, 2.0
 SETTLED_WITHIN_S = 120.0
 KEYED_EVERY = 2
 

@@ -21,7 +21,7 @@ async def test_silent_slow_and_greedy_clients_take_what_the_budget_gives_and_hon
 ) -> None:
     own = environ | {"PENSTOCK_GATEWAY_MAX_CONNECTIONS": "512", "PENSTOCK_GATEWAY_HEAD_TIMEOUT_S": "3"}
     async with extra_role(stack, "gateway", "besieged", models=models, environ=own) as url:
-        report = await run(url, seconds=5, per_s=50, stages=[Stage("all hostile", 12)])
+        report = await run(url, seconds=2, per_s=50, stages=[Stage("all hostile", 8)])
     LOGS.announce(report.lines())
     beside = report.beside["all hostile"]
     assert report.peak_bytes < report.budget_bytes + BESIDE_THE_BUDGET_BYTES, report.lines()

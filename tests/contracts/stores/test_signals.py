@@ -13,7 +13,7 @@ from stores.memory_signals import MemorySignals
 from stores.protocols import JobKey, News, Signals
 from stores.redis import RedisNews, RedisSignals
 from tests.contracts.stores.building import NOW, Clock, ended, key_of, queued
-from tests.waiting import eventually
+from tests.waiting import eventually, soon
 
 KEYS = [JobKey("default", "job_1"), JobKey("tenant é", "job_2")]
 DEADLINE = NOW + timedelta(minutes=10)
@@ -184,7 +184,7 @@ async def test_a_listener_can_be_stopped_in_the_moment_it_hears_something(ends: 
         await ends.signals.announce_cancel(JobKey("default", f"job_{number}"), DEADLINE)
         await heard_it.wait()
         reading.cancel()
-        await asyncio.wait_for(asyncio.wait([reading]), 3)
+        await soon(asyncio.wait([reading]))
         assert reading.cancelled()
 
 

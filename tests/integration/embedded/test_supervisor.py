@@ -15,7 +15,7 @@ from penstock.part import Part
 from penstock.reaper import Reaper
 from penstock.supervisor import Supervisor, describe
 from tests.integration.embedded.shell_program import ShellProgram
-from tests.waiting import eventually
+from tests.waiting import eventually, soon
 
 FOREVER = "exec sleep 600"
 
@@ -84,7 +84,7 @@ async def test_a_part_that_was_well_for_long_begins_with_the_shortest_delay(watc
 async def test_a_part_that_was_stopped_is_left_alone(watched: Watched) -> None:
     async with watched.watching():
         await watched.part.stop()
-        await asyncio.wait_for(asyncio.shield(asyncio.ensure_future(watched.part.wait())), 1)
+        await soon(watched.part.wait())
         assert not watched.part.running
         await watched.part.start()
         watched.part.kill()

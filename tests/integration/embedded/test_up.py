@@ -97,26 +97,30 @@ async def test_what_the_machine_keeps_from_starting_is_told_once_and_tried_until
         assert "Traceback" not in up.output
 
 
-async def test_roles_and_services_that_die_are_started_again_and_serve(tmp_path: Path) -> None:
-    with running_up(tmp_path, "--port", "0", "--ephemeral", **QUICK) as up:
+async def test_two_workers_share_the_load_who_dies_is_started_again_and_a_second_signal_ends_all_at_once(
+    tmp_path: Path,
+) -> None:
+    with running_up(tmp_path, "--port", "0", "--ephemeral", "--workers", "2", **QUICK) as up:
         url = await up.ready()
-        for process in (member(up, "penstock", "worker"), member(up, "penstock", "sink"), member(up, "kafka.Kafka")):
+        await up.says("worker-1 |")
+        await up.says("worker-2 |")
+        jobs = await asyncio.gather(*(submit(url) for _ in range(8)))
+        assert {job["status"] for job in jobs} == {"succeeded"}
+
+        workers = [process for process in up.family() if {"penstock", "worker"} <= set(process.cmdline())]
+        for process in (*workers, member(up, "penstock", "sink"), member(up, "kafka.Kafka")):
             process.kill()
-        for name in ("worker", "sink", "Kafka"):
+        for name in ("worker-1", "worker-2", "sink", "Kafka"):
             await up.says(f"{name} was ended by SIGKILL; starting it again in")
             # The group waits for the member it lost until its session is over.
             await up.says(f"{name} runs again", 90)
         assert (await submit(url))["status"] == "succeeded"
 
-
-async def test_a_second_signal_ends_everything_at_once(tmp_path: Path) -> None:
-    with running_up(tmp_path, "--port", "0", "--ephemeral", **QUICK) as up:
-        await up.ready()
         family = up.family()
         up.send(SIGINT)
         await up.says("stopping")
         up.send(SIGINT)
-        assert await up.ends(5) == 0
+        assert await up.ends(10) == 0
         await all_ended(family)
 
 
@@ -204,12 +208,3 @@ async def test_under_root_a_directory_that_nobody_may_not_enter_is_one_line(tmp_
         assert await up.ends() == 1
         assert up.output.count("\n") == 1
         assert "nobody may not enter" in up.output
-
-
-async def test_several_workers_share_the_load(tmp_path: Path) -> None:
-    with running_up(tmp_path, "--port", "0", "--ephemeral", "--workers", "2", **QUICK) as up:
-        url = await up.ready()
-        await up.says("worker-1 |")
-        await up.says("worker-2 |")
-        jobs = await asyncio.gather(*(submit(url) for _ in range(8)))
-        assert {job["status"] for job in jobs} == {"succeeded"}

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -294,13 +293,11 @@ SLOW_TO_LEAVE = """
 
 
 def test_nobody_waits_for_a_child_that_takes_its_time_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child, "LEAVE_WITHIN_S", 2.0)
+    monkeypatch.setattr(child, "LEAVE_WITHIN_S", 3.0)
     with isolated(tmp_path, SLOW_TO_LEAVE) as backend:
         pid = backend.pid
-        started = time.monotonic()
-    assert time.monotonic() - started < 1.0
     assert not gone(pid)
-    eventually_sync(lambda: gone(pid), 10, "the child is gone")
+    eventually_sync(lambda: gone(pid), what="the child is gone")
 
 
 class NoRoom:

@@ -16,7 +16,7 @@ from tests.integration.joined import joined
 from tests.integration.kafka.reading import committed
 from tests.integration.kafka.tail import Tail, tailing
 from tests.integration.router.conftest import Site
-from tests.waiting import eventually
+from tests.waiting import eventually, soon
 from workers.router.main import RouterRole
 
 INSTANCES = json.dumps({"instances": [[1, 2]]}).encode()
@@ -126,7 +126,7 @@ async def test_a_router_that_is_stopped_before_it_is_complete_stops_at_once(site
     stop = asyncio.Event()
     _, serving = await begun_before_its_database(site, stop)
     stop.set()
-    await asyncio.wait_for(serving, 3)
+    await soon(serving)
 
 
 async def test_what_a_stopped_router_left_open_the_next_one_routes(site: Site, tail: Tail) -> None:

@@ -1,7 +1,6 @@
 """Postgres may restart or hang: calls fail in time, and work again without anything being reopened."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import asyncpg
@@ -17,7 +16,7 @@ from stores.postgres.keyed import KeyedJob
 from stores.protocols import IdempotencyKey
 from tests.contracts.stores.building import NOW, Clock, ended, idempotency, key_of, queued
 from tests.integration.stores.gate import Gate
-from tests.waiting import eventually
+from tests.waiting import eventually, soon
 
 
 @pytest.fixture
@@ -73,8 +72,7 @@ async def test_a_store_that_hangs_is_given_up_in_time_and_works_when_it_moves_ag
     async with PostgresAdmissions(gate.url, timeout_s=0.4) as admissions, PostgresJobs(gate.url, timeout_s=0.4) as jobs:
         job = (await admissions.insert(queued())).job
         gate.hold()
-        started_s = time.monotonic()
-        outcomes = await asyncio.gather(
+        calls = asyncio.gather(
             *(admissions.insert(queued()) for _ in range(100)),
             *(admissions.insert(queued(), idempotency(str(number))) for number in range(100)),
             *(jobs.get(key_of(job)) for _ in range(100)),
@@ -82,8 +80,7 @@ async def test_a_store_that_hangs_is_given_up_in_time_and_works_when_it_moves_ag
             jobs.cancel(key_of(job), NOW),
             return_exceptions=True,
         )
-        assert {type(outcome) for outcome in outcomes} == {StoreUnavailable}
-        assert time.monotonic() - started_s < 5
+        assert {type(outcome) for outcome in await soon(calls)} == {StoreUnavailable}
         gate.release()
         await eventually(lambda: works(lambda: admissions.insert(queued())))
         await eventually(lambda: works(lambda: jobs.get(key_of(job))))
@@ -121,10 +118,9 @@ async def test_a_lease_of_a_key_begins_once_there_is_a_connection_for_it(migrate
 
 
 async def test_leaving_a_store_that_hangs_takes_no_longer_than_its_timeout(gate: Gate) -> None:
-    async with PostgresJobs(gate.url, timeout_s=0.3):
-        gate.hold()
-        started_s = time.monotonic()
-    assert time.monotonic() - started_s < 3
+    jobs = await PostgresJobs(gate.url, timeout_s=0.3).__aenter__()
+    gate.hold()
+    await soon(jobs.__aexit__(None, None, None))
 
 
 async def test_opening_a_store_that_is_not_there_is_refused(gate: Gate) -> None:

@@ -14,7 +14,7 @@ from schemas.errors import StoreUnavailable
 from stores.protocols import JobKey
 from stores.redis import RedisNews, RedisSignals
 from tests.integration.stores.gate import Gate
-from tests.waiting import eventually
+from tests.waiting import at_once, eventually, soon
 
 KEYS = [JobKey("default", "job_1")]
 
@@ -62,19 +62,17 @@ async def announced(signals: RedisSignals, keys: list[JobKey]) -> bool:
 async def test_announcements_to_a_closed_door_fail_at_once_and_pass_when_it_opens(
     gate: Gate, topic_prefix: str
 ) -> None:
-    async with RedisSignals(gate.url, prefix=topic_prefix) as signals:
+    async with RedisSignals(gate.url, prefix=topic_prefix, timeout_s=60) as signals:
         await signals.announce_done(KEYS)
         await gate.shut()
-        started_s = time.monotonic()
         for announcing in (
             signals.announce_done(KEYS),
             signals.announce_running(KEYS, now_utc()),
             signals.announce_cancel(KEYS[0], now_utc()),
         ):
             with pytest.raises(StoreUnavailable) as raised:
-                await announcing
+                await soon(announcing)
             assert raised.value.__cause__ is not None
-        assert time.monotonic() - started_s < 1.0
         await gate.open()
         await signals.announce_done(KEYS)
 
@@ -82,17 +80,14 @@ async def test_announcements_to_a_closed_door_fail_at_once_and_pass_when_it_open
 async def test_announcements_to_a_redis_that_hangs_give_up_in_time_and_then_at_once(
     gate: Gate, topic_prefix: str
 ) -> None:
-    async with RedisSignals(gate.url, prefix=topic_prefix, timeout_s=0.3, pause_s=5.0) as signals:
+    async with RedisSignals(gate.url, prefix=topic_prefix, timeout_s=0.3, pause_s=60) as signals:
         await signals.announce_done(KEYS)
         gate.hold()
-        started_s = time.monotonic()
-        together = await asyncio.gather(*(signals.announce_done(KEYS) for _ in range(50)), return_exceptions=True)
+        many = (signals.announce_done(KEYS) for _ in range(200))
+        together = await soon(asyncio.gather(*many, return_exceptions=True))
         assert all(isinstance(outcome, StoreUnavailable) for outcome in together)
-        assert time.monotonic() - started_s < 1.5
-        started_s = time.monotonic()
         with pytest.raises(StoreUnavailable):
-            await signals.announce_done(KEYS)
-        assert time.monotonic() - started_s < 0.1
+            await at_once(signals.announce_done(KEYS))
 
 
 async def test_announcements_pass_again_after_a_redis_that_hung(gate: Gate, topic_prefix: str) -> None:

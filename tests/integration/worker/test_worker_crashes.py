@@ -14,7 +14,8 @@ from tests.integration.worker.site import Site, job
 from tests.waiting import eventually
 from workers.inference.engine.crash_guard import MOST_STARTS
 
-CULPRITS = {5: Odd.EXIT, 20: Odd.SEGFAULT, 41: Odd.HANG}
+JOBS = 16
+CULPRITS = {2: Odd.EXIT, 5: Odd.SEGFAULT, 11: Odd.HANG}
 
 
 @pytest.fixture
@@ -26,8 +27,8 @@ async def memory(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
 
 
 async def submitted(site: Site, culprits: dict[int, Odd]) -> list[str]:
-    """64 jobs that run together, these odd ones among them."""
-    return await site.submit(*(job(pull(float(number), spins=culprits.get(number, 0))) for number in range(64)))
+    """Jobs that run together, these odd ones among them."""
+    return await site.submit(*(job(pull(float(number), spins=culprits.get(number, 0))) for number in range(JOBS)))
 
 
 def told(site: Site, ids: list[str], culprits: dict[int, Odd]) -> dict[Odd, str]:
@@ -67,7 +68,7 @@ async def test_of_an_isolated_model_only_the_culprits_fail_and_the_worker_lives_
 async def test_an_isolated_model_that_fills_the_memory_fails_alone(
     site: Site, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    culprits = {41: Odd.FILL_MEMORY}
+    culprits = {11: Odd.FILL_MEMORY}
     ids = await submitted(site, culprits)
     async with worker_process(isolated(environment, tmp_path, "process")) as worker:
         await site.all_ended(ids, timeout_s=90)
@@ -98,9 +99,11 @@ async def served_by_whoever_lives(site: Site, environment: dict[str, str], ids: 
 async def test_without_isolation_a_job_that_ends_its_worker_is_given_up_after_three_starts(
     site: Site, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    culprits = {5: Odd.EXIT, 41: Odd.HANG}  # fewer: each death is missed only when the session is over
+    culprits = {5: Odd.EXIT, 11: Odd.HANG}
     ids = await submitted(site, culprits)
-    dead = await served_by_whoever_lives(site, isolated(environment, tmp_path, "none"), ids)
+    # Each goes on in the place of the one before, as under a supervisor: none waits for the end of a session
+    placed = environment | {"kafka_group_instance_id": "place"}
+    dead = await served_by_whoever_lives(site, isolated(placed, tmp_path, "none"), ids)
 
     # Each culprit has failed, all others have succeeded
     assert told(site, ids, culprits) == dict.fromkeys(culprits.values(), "model_crashed")
@@ -108,8 +111,8 @@ async def test_without_isolation_a_job_that_ends_its_worker_is_given_up_after_th
     assert 1 + (MOST_STARTS - 1) * len(culprits) <= len(dead) <= MOST_STARTS * len(culprits)
     # Whoever hung said with what
     hung = [line["jobs"] for each in dead for line in each.log if "limit_s" in line]
-    assert all(ids[41] in jobs for jobs in hung)
-    assert hung[-1] == [ids[41]]
+    assert all(ids[11] in jobs for jobs in hung)
+    assert hung[-1] == [ids[11]]
     # And the records of those that were given up are kept
     letters = [
         letter

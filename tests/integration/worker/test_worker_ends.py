@@ -7,6 +7,7 @@ from tests.waiting import eventually
 from workers.inference.engine.inference_thread import LEFT_RUNNING_STATUS
 
 NOBODY_WAITS_FOR_SO_MANY = 2**40
+GIVEN_UP = "drain limit reached: open records come again"
 
 
 async def test_at_sigterm_what_runs_is_published_and_the_rest_is_left_to_the_next(
@@ -19,11 +20,11 @@ async def test_at_sigterm_what_runs_is_published_and_the_rest_is_left_to_the_nex
 
         # When it is told to stop
         first.terminate()
-        status = await first.ended(timeout_s=10)
+        status = await first.ended()
 
-    # Then it is gone in seconds, with a part of the jobs done
+    # Then it is gone before it would have to give up, with a part of the jobs done
     assert status == 0
-    assert first.said("drain limit reached: open records come again") == []
+    assert first.said(GIVEN_UP) == []
     assert site.missing(ids)
 
     # And another does exactly the rest
@@ -58,7 +59,7 @@ async def test_a_job_that_runs_for_a_while_is_announced_and_its_end_outlives_the
         await eventually(lambda: slow in site.running, 30, "the job is announced as running")
         worker.terminate()
         assert await worker.ended() == 0
-    await site.all_ended([slow], timeout_s=5)
+    await site.all_ended([slow])
     assert site.outcomes() == {"succeeded": 1}
 
 
@@ -69,7 +70,8 @@ async def test_a_second_sigterm_ends_it_at_once(site: Site) -> None:
         worker.terminate()
         await eventually(lambda: worker.said("stopping"))
         worker.terminate()
-        assert await worker.ended(timeout_s=5) != 0
+        assert await worker.ended() != 0
+        assert worker.said(GIVEN_UP) == []
 
 
 async def test_a_model_that_never_returns_does_not_keep_a_worker_from_leaving(site: Site) -> None:
@@ -82,6 +84,6 @@ async def test_a_model_that_never_returns_does_not_keep_a_worker_from_leaving(si
         worker.terminate()
 
         # Then it waits for as long as it may, leaves its group, and says what it leaves behind
-        assert await worker.ended(timeout_s=25) == LEFT_RUNNING_STATUS
-        assert worker.said("drain limit reached: open records come again")
+        assert await worker.ended(timeout_s=60) == LEFT_RUNNING_STATUS
+        assert worker.said(GIVEN_UP)
         assert worker.said("leaving a model that still loads or runs")

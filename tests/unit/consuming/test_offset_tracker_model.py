@@ -1,9 +1,9 @@
 """The low-water mark against a model that remembers everything, over every order of events."""
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from tests.examples import examples
 from workers.consuming.offsets import OffsetTracker, Partition
 
 PARTITIONS = [Partition("things", number) for number in range(3)]
@@ -78,4 +78,4 @@ class TrackerAgainstModel(RuleBasedStateMachine):
 
 
 TestTrackerAgainstModel = TrackerAgainstModel.TestCase
-TestTrackerAgainstModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestTrackerAgainstModel.settings = examples(60, stateful_step_count=40)

@@ -4,7 +4,8 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,14 @@ def imports_of(folder: str) -> Iterator[tuple[str, Path]]:
                     yield top, path.relative_to(ROOT)
 
 
+@cache
+def brought() -> Mapping[str, list[str]]:
+    """The distributions that bring each package. All that is installed is read for it."""
+    return packages_distributions()
+
+
 def undeclared(folder: str, declared: set[str]) -> set[tuple[str, str]]:
-    brings = packages_distributions()
+    brings = brought()
     return {
         (top, str(path))
         for top, path in imports_of(folder)

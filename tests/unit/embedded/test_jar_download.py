@@ -56,7 +56,7 @@ def server(answer: Callable[[str], tuple[int, bytes]]) -> Iterator[str]:
             """Silent."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
-        thread = threading.Thread(target=served.serve_forever)
+        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
             yield f"http://127.0.0.1:{served.server_address[1]}/maven"

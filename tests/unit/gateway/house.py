@@ -93,20 +93,22 @@ class Store(MemoryJobs):
         super()._check_up()
 
 
+USUAL = GatewaySettings(public_base_url=BASE_URL)
+
+
 class House:
     """The twins, the gateway over them, and a client that talks to it."""
 
     def __init__(
         self,
         *,
-        slow_s: float = 5.0,
+        slow_s: float = 60.0,
         checks: Mapping[str, Check] | None = None,
         hints: Mapping[str, Check] | None = None,
         catalog: Catalog | None = None,
-        answered_within_s: float = 20.0,
         **settings: Any,
     ) -> None:
-        self.settings = GatewaySettings(public_base_url=BASE_URL, **settings)
+        self.settings = USUAL if not settings else GatewaySettings(public_base_url=BASE_URL, **settings)
         self.store = Store()
         self.log = MemoryLog()
         self.signals = MemorySignals(clock=lambda: NOW)
@@ -127,7 +129,7 @@ class House:
             InputReader(self.budget),
             lambda: NOW,
             delays=lambda: iter([0.0] * 3),
-            answered_within_s=answered_within_s,
+            answered_within_s=60.0,
             late_write_s=0.0,
             store_trouble=lambda: self.store_trouble,
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from starlette.types import ASGIApp
 
@@ -14,7 +14,6 @@ from tests.unit.gateway.house import House
 
 # Path, body, headers, query -> status.
 Post = Callable[..., int]
-SETTINGS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
@@ -110,26 +109,22 @@ def _small(value: Any) -> bool:
     return True
 
 
-@SETTINGS
 @given(envelopes)
 def test_any_envelope(post: Post, envelope: Any) -> None:
     assert post("/v1/jobs", dumps(envelope), []) < 500
 
 
-@SETTINGS
 @given(payloads, st.sampled_from(["vector", "digits"]))
 def test_any_payload(post: Post, payload: Any, model: str) -> None:
     assert post(f"/v1/models/{model}/jobs", dumps(payload), []) < 500
 
 
-@SETTINGS
 @given(st.binary(max_size=300), headers, st.binary(max_size=60))
 def test_any_bytes(post: Post, body: bytes, sent: list[tuple[bytes, bytes]], query: bytes) -> None:
     for path in ("/v1/jobs", "/v1/models/digits/jobs", "/v1/models/vector/versions/1/jobs"):
         assert post(path, body, sent, query) < 500
 
 
-@SETTINGS
 @given(st.binary(max_size=64), st.integers(0, 400))
 def test_any_tail_of_raw_tensors(post: Post, tail: bytes, size: int) -> None:
     described = {"name": "x", "shape": [1, 2], "datatype": "FP32", "parameters": {"binary_data_size": size}}

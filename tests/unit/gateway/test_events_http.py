@@ -3,13 +3,12 @@ from typing import Any
 
 import httpx
 import orjson
-import pytest
 
 import gateway.events
 from schemas.errors import StoreUnavailable
 from stores.protocols import JobKey
 from tests.unit.gateway.house import NOW, TENANT, House
-from tests.waiting import eventually
+from tests.waiting import LoopClock, eventually, soon
 
 
 class Stream:
@@ -60,7 +59,7 @@ async def test_every_change_is_told_until_the_job_has_ended(house: House, client
     await eventually(lambda: stream.statuses == ["queued", "running"])
 
     await house.finish(job_id)
-    await asyncio.wait_for(stream.task, 2)
+    await soon(stream.task)
     assert stream.statuses == ["queued", "running", "succeeded"]
     assert stream.ended
 
@@ -85,25 +84,26 @@ async def test_a_client_that_comes_back_is_told_only_news(house: House, client: 
     stream = Stream(house, job_id, (b"last-event-id", b"queued"))
     await eventually(lambda: len(house.waiters) == 1)
     await house.finish(job_id)
-    await asyncio.wait_for(stream.task, 2)
+    await soon(stream.task)
     assert stream.statuses == ["succeeded"]
 
 
-async def test_a_quiet_stream_is_kept_alive(
-    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(gateway.events, "HEARTBEAT_S", 0.01)
+async def test_a_quiet_stream_is_kept_alive(house: House, client: httpx.AsyncClient, loop_clock: LoopClock) -> None:
     stream = Stream(house, await house.submitted(client))
-    await eventually(lambda: stream.body.count(b": heartbeat\n\n") >= 2)
+    await loop_clock.in_time(eventually(lambda: stream.body.count(b": heartbeat\n\n") >= 2), step_s=1.0)
     stream.left.set()
-    await asyncio.wait_for(stream.task, 2)
+    await loop_clock.in_time(stream.task)
 
 
-async def test_a_client_that_leaves_is_not_waited_for(house: House, client: httpx.AsyncClient) -> None:
+async def test_a_client_that_leaves_is_not_waited_for(
+    house: House, client: httpx.AsyncClient, loop_clock: LoopClock
+) -> None:
     stream = Stream(house, await house.submitted(client))
     await eventually(lambda: stream.statuses == ["queued"])
     stream.left.set()
-    await asyncio.wait_for(stream.task, 2)
+    left_s = loop_clock.now_s()
+    await loop_clock.in_time(stream.task)
+    assert loop_clock.now_s() - left_s < gateway.events.HEARTBEAT_S
     assert len(house.waiters) == 0
 
 
@@ -111,7 +111,7 @@ async def test_a_stop_ends_the_stream(house: House, client: httpx.AsyncClient) -
     stream = Stream(house, await house.submitted(client))
     await eventually(lambda: stream.statuses == ["queued"])
     house.waiters.drain()
-    await asyncio.wait_for(stream.task, 2)
+    await soon(stream.task)
     assert stream.ended
 
 
@@ -123,7 +123,7 @@ async def test_a_stream_outlives_a_store_that_comes_back(house: House, client: h
     house.store.fail_next.append(StoreUnavailable("gone"))
     await eventually(lambda: house.store.fail_next == [])
     await house.finish(job_id, tell=False)
-    await asyncio.wait_for(stream.task, 2)
+    await soon(stream.task)
     assert stream.statuses == ["queued", "succeeded"]
 
 

@@ -13,8 +13,9 @@ from tests.unit.gateway.house import House, entry, opened
 WRAPPED = [name for name, (sent, _) in INPUTS.items() if sent.content_type == "application/json"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def house() -> House:
+    """One for all: to build one takes longer than to ask it, and what is refused leaves no trace."""
     catalog = CatalogSnapshot()
     for name, signature in SIGNATURES.items():
         for version in ("1", "2"):

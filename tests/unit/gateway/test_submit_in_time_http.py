@@ -1,7 +1,6 @@
 """However long Postgres or Kafka take, a submit is answered in time, and what was refused is taken back."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,19 +9,16 @@ import httpx
 import pytest
 
 import gateway.leases
-import gateway.submit_endpoint
 from gateway.submissions import Submission
 from schemas.errors import OutcomeUnknown, QueueUnavailable, StoreUnavailable
 from stores.protocols import Admission
 from tests.unit.gateway.house import LIVE, SUBMIT, House, opened, problem
-from tests.waiting import eventually, until
+from tests.waiting import LoopClock, eventually, soon
 
 KEY = {"idempotency-key": "order-17"}
 
 
-@pytest.fixture
-def house() -> House:
-    return House(answered_within_s=0.1)
+ANSWERED_WITHIN_S = 60.0
 
 
 class Held:
@@ -48,16 +44,30 @@ async def holding(house: House, part: object, name: str, monkeypatch: pytest.Mon
     await house.submissions.drain()
 
 
+async def refused_late(client: httpx.AsyncClient, held: Held, clock: LoopClock, headers: Any = None) -> None:
+    """A submit that is held up for as long as it may take."""
+    request = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT, headers=headers))
+    await held.entered.wait()
+    clock.pass_s(ANSWERED_WITHIN_S)
+    problem(await soon(request), 503, "outcome_unknown")
+
+
 @pytest.fixture
 async def publishing(house: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Held]:
     async with holding(house, house.log, "publish", monkeypatch) as held:
         yield held
 
 
+@pytest.fixture
+async def writing(house: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Held]:
+    async with holding(house, house.store, "insert", monkeypatch) as held:
+        yield held
+
+
 async def test_a_queue_that_never_answers_does_not_keep_a_submit_waiting(
-    house: House, client: httpx.AsyncClient, publishing: Held
+    house: House, client: httpx.AsyncClient, publishing: Held, loop_clock: LoopClock
 ) -> None:
-    problem(await asyncio.wait_for(client.post("/v1/jobs", json=SUBMIT), 5), 503, "outcome_unknown")
+    await refused_late(client, publishing, loop_clock)
     publishing.go_on.set()
     await house.submissions.drain()
     (job,) = (await client.get("/v1/jobs")).json()["data"]
@@ -65,12 +75,10 @@ async def test_a_queue_that_never_answers_does_not_keep_a_submit_waiting(
 
 
 async def test_a_row_that_came_too_late_is_not_sent_and_taken_back(
-    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    house: House, client: httpx.AsyncClient, writing: Held, loop_clock: LoopClock
 ) -> None:
-    inserting = Held(house.store.insert)
-    monkeypatch.setattr(house.store, "insert", inserting)
-    problem(await asyncio.wait_for(client.post("/v1/jobs", json=SUBMIT), 5), 503, "outcome_unknown")
-    inserting.go_on.set()
+    await refused_late(client, writing, loop_clock)
+    writing.go_on.set()
     await house.submissions.drain()
     assert house.records() == []
     assert (await client.get("/v1/jobs")).json()["data"] == []
@@ -78,25 +86,26 @@ async def test_a_row_that_came_too_late_is_not_sent_and_taken_back(
 
 
 async def test_a_row_that_is_written_behind_a_refusal_is_taken_back(
-    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, loop_clock: LoopClock
 ) -> None:
     insert = house.store.insert
 
     async def insert_and_hang(*given: Any) -> None:
         await insert(*given)
+        loop_clock.pass_s(ANSWERED_WITHIN_S)
         await asyncio.Event().wait()
 
     monkeypatch.setattr(house.store, "insert", insert_and_hang)
-    problem(await asyncio.wait_for(client.post("/v1/jobs", json=SUBMIT), 5), 503, "outcome_unknown")
+    problem(await soon(client.post("/v1/jobs", json=SUBMIT)), 503, "outcome_unknown")
     await house.submissions.drain()
     assert (await client.get("/v1/jobs")).json()["data"] == []
     assert house.depths.depth(LIVE) == 0
 
 
 async def test_a_record_that_cannot_be_sent_behind_a_refusal_has_no_row_left(
-    house: House, client: httpx.AsyncClient, publishing: Held
+    house: House, client: httpx.AsyncClient, publishing: Held, loop_clock: LoopClock
 ) -> None:
-    problem(await asyncio.wait_for(client.post("/v1/jobs", json=SUBMIT), 5), 503, "outcome_unknown")
+    await refused_late(client, publishing, loop_clock)
     house.log.fail_next.append(QueueUnavailable("gone"))
     publishing.go_on.set()
     await house.submissions.drain()
@@ -106,11 +115,11 @@ async def test_a_record_that_cannot_be_sent_behind_a_refusal_has_no_row_left(
 
 
 async def test_a_key_whose_release_takes_too_long_is_released_behind_the_answer(
-    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, loop_clock: LoopClock
 ) -> None:
     confirming = Held(house.store.confirm)
     monkeypatch.setattr(house.store, "confirm", confirming)
-    problem(await asyncio.wait_for(client.post("/v1/jobs", json=SUBMIT, headers=KEY), 5), 503, "outcome_unknown")
+    await refused_late(client, confirming, loop_clock, KEY)
     confirming.go_on.set()
     await house.submissions.drain()
     again = await client.post("/v1/jobs", json=SUBMIT, headers=KEY)
@@ -219,48 +228,38 @@ async def test_a_lane_counts_a_request_that_is_said_twice_once(house: House, cli
     assert house.depths.depth(LIVE) == 1
 
 
-async def test_stopping_waits_for_what_is_half_done_no_longer_than_it_may(house: House, publishing: Held) -> None:
+async def test_stopping_waits_for_what_is_half_done_no_longer_than_it_may(
+    house: House, publishing: Held, loop_clock: LoopClock
+) -> None:
     async with opened(house) as client:
-        await client.post("/v1/jobs", json=SUBMIT)
-        async with asyncio.timeout(5):
-            await house.submissions.drain(0.05)
+        await refused_late(client, publishing, loop_clock)
+        await soon(house.submissions.drain(0.05))
 
 
 async def test_a_waiting_submit_is_answered_although_the_store_hangs(
-    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, loop_clock: LoopClock
 ) -> None:
-    monkeypatch.setattr(gateway.submit_endpoint, "READ_GRACE_S", 0.05)
     monkeypatch.setattr(house.store, "get", Held(house.store.get))
-    answer = await asyncio.wait_for(client.post("/v1/jobs", json=SUBMIT, headers={"prefer": "wait=1"}), 5)
+    answer = await loop_clock.in_time(client.post("/v1/jobs", json=SUBMIT, headers={"prefer": "wait=1"}))
     assert (answer.status_code, answer.json()["status"]) == (202, "queued")
 
 
 async def test_the_time_that_an_input_waits_to_be_read_counts_as_well(
-    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, loop_clock: LoopClock
 ) -> None:
     reading = Held(house.submissions._reader.run)
     monkeypatch.setattr(house.submissions._reader, "run", reading)
-    asked = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT))
-    await reading.entered.wait()
-    await until(time.monotonic() + 0.15)
+    await refused_late(client, reading, loop_clock)
     reading.go_on.set()
-    assert (await asked).status_code == 503
     await house.submissions.drain()
     assert not house.records()
 
 
-@pytest.fixture
-async def writing(house: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Held]:
-    async with holding(house, house.store, "insert", monkeypatch) as held:
-        yield held
-
-
 async def test_a_row_that_hangs_does_not_keep_a_client_longer_than_it_asked_for(
-    house: House, client: httpx.AsyncClient, writing: Held, monkeypatch: pytest.MonkeyPatch
+    house: House, client: httpx.AsyncClient, writing: Held, loop_clock: LoopClock
 ) -> None:
-    monkeypatch.setattr(gateway.submit_endpoint, "READ_GRACE_S", 0.05)
     request = client.post("/v1/jobs", json=SUBMIT, headers={"prefer": "wait=1"})
-    problem(await asyncio.wait_for(request, 5), 503, "outcome_unknown")
+    problem(await loop_clock.in_time(request), 503, "outcome_unknown")
     assert writing.entered.is_set()
 
 
@@ -268,10 +267,10 @@ async def test_an_end_told_while_the_row_hangs_is_answered_at_once(
     house: House, client: httpx.AsyncClient, writing: Held
 ) -> None:
     request = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT, headers={"prefer": "wait=60"}))
-    await asyncio.wait_for(writing.entered.wait(), 5)
+    await soon(writing.entered.wait())
     (job,) = house.records()
     await house.finish(job.id)
-    answer = await asyncio.wait_for(request, 5)
+    answer = await soon(request)
     assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
 
 

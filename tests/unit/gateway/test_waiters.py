@@ -6,7 +6,7 @@ from stores.memory import MemoryJobs
 from stores.memory_signals import MemorySignals
 from stores.protocols import JobKey
 from tests.contracts.stores.building import queued
-from tests.waiting import eventually
+from tests.waiting import SOON_S, eventually, soon
 
 KEY = JobKey("default", "job_1")
 OTHER = JobKey("default", "job_2")
@@ -34,7 +34,7 @@ async def test_news_wake_only_those_who_wait_for_that_job() -> None:
     with waiters.watch(KEY) as one, waiters.watch(KEY) as two, waiters.watch(OTHER) as other:
         waits = [asyncio.create_task(watch.woken(60)) for watch in (one, two, other)]
         await signals.announce_done([KEY])
-        await asyncio.wait(waits[:2], timeout=2)
+        await asyncio.wait(waits[:2], timeout=SOON_S)
         assert [wait.done() for wait in waits] == [True, True, False]
         waits[2].cancel()
     following.cancel()
@@ -44,7 +44,7 @@ async def test_news_that_come_between_two_looks_are_not_missed() -> None:
     waiters = Waiters(MemoryJobs(), MemorySignals())
     with waiters.watch(KEY) as watch:
         waiters.wake(KEY)
-        await asyncio.wait_for(watch.woken(60), 2)
+        await soon(watch.woken(60))
 
 
 async def test_one_wake_is_one_look() -> None:

@@ -4,14 +4,15 @@ from typing import Any
 import httpx
 import pytest
 
+import gateway.waiters
 from gateway.submissions import MAX_TRAVELLING_METADATA_BYTES
 from schemas.errors import JobError, StoreUnavailable
 from schemas.jobs import Status, end_of
 from stores.protocols import JobKey
 from tests.unit.gateway.house import BASE_URL, NOW, RESULT, SUBMIT, TENANT, House, encoded, opened, problem
-from tests.waiting import eventually
+from tests.waiting import LoopClock, eventually, soon
 
-WAIT = {"prefer": "wait=10"}
+WAIT = {"prefer": "wait=60"}  # which nobody does
 
 
 KEYED = WAIT | {"idempotency-key": '"key-1"'}
@@ -36,7 +37,7 @@ async def test_a_submit_that_waits_gets_the_finished_job(house: House, client: h
     assert answer.status_code == 200
     assert answer.json()["done"] is True
     assert answer.json()["result"]["outputs"][0]["data"] == [3.0]
-    assert answer.headers["preference-applied"] == "wait=10"
+    assert answer.headers["preference-applied"] == "wait=60"
     assert answer.headers["content-location"] == f"{BASE_URL}/v1/jobs/{answer.json()['id']}"
     assert answer.headers["etag"]
     assert not {"location", "operation-location", "retry-after"} & set(answer.headers)
@@ -71,8 +72,14 @@ async def test_an_end_that_is_told_is_answered_without_a_look_at_the_store(
     assert answer.json()["metadata"] == told.metadata == {"order": 7}
 
 
+@pytest.fixture
+def rows_come_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job's end is told before its row would be written."""
+    monkeypatch.setattr(gateway.waiters, "ROW_AFTER_S", 60.0)
+
+
 async def test_the_row_of_a_job_that_one_request_waits_for_comes_with_its_end(
-    house: House, client: httpx.AsyncClient
+    house: House, client: httpx.AsyncClient, rows_come_late: None
 ) -> None:
     request = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT, headers=WAIT))
     job_id = await only_job(house)
@@ -99,7 +106,7 @@ async def test_a_job_that_does_not_end_at_once_gets_its_row_and_a_result_untold_
 
 @pytest.mark.parametrize("size", [1, MAX_TRAVELLING_METADATA_BYTES])
 async def test_metadata_that_is_too_large_to_travel_is_written_first(
-    house: House, client: httpx.AsyncClient, size: int
+    house: House, client: httpx.AsyncClient, rows_come_late: None, size: int
 ) -> None:
     submit = SUBMIT | {"metadata": {"text": "x" * size}}
     request = asyncio.create_task(client.post("/v1/jobs", json=submit, headers=WAIT))
@@ -111,10 +118,10 @@ async def test_metadata_that_is_too_large_to_travel_is_written_first(
 
 
 async def test_whoever_waits_for_a_job_whose_row_cannot_be_written_is_told_that_it_is_unknown(
-    house: House, client: httpx.AsyncClient
+    house: House, client: httpx.AsyncClient, loop_clock: LoopClock
 ) -> None:
     house.store.down = True
-    answer = await client.post("/v1/jobs", json=SUBMIT, headers={"prefer": "wait=1"})
+    answer = await loop_clock.in_time(client.post("/v1/jobs", json=SUBMIT, headers=WAIT))
     problem(answer, 503, "outcome_unknown")
     assert len(house.records()) == 1
 
@@ -128,18 +135,22 @@ async def test_while_the_store_is_away_a_submit_that_waits_is_refused_and_not_se
 
 
 async def test_a_row_that_could_not_be_written_at_once_is_written_later(
-    house: House, client: httpx.AsyncClient
+    house: House, client: httpx.AsyncClient, loop_clock: LoopClock
 ) -> None:
     house.store.fail_next += [StoreUnavailable("gone")] * 2
-    answer = await client.post("/v1/jobs", json=SUBMIT, headers={"prefer": "wait=2"})
+    answer = await loop_clock.in_time(client.post("/v1/jobs", json=SUBMIT, headers=WAIT))
     assert answer.status_code == 202
     assert (await house.job(answer.json()["id"])).status is Status.QUEUED
 
 
-async def test_a_submit_whose_job_does_not_come_in_time_is_accepted(client: httpx.AsyncClient) -> None:
-    answer = await client.post("/v1/jobs", json=SUBMIT, headers={"prefer": "wait=1"})
+async def test_a_submit_whose_job_does_not_come_in_time_is_accepted(
+    client: httpx.AsyncClient, loop_clock: LoopClock
+) -> None:
+    began_s = loop_clock.now_s()
+    answer = await loop_clock.in_time(client.post("/v1/jobs", json=SUBMIT, headers=WAIT))
     assert answer.status_code == 202
-    assert answer.headers["preference-applied"] == "wait=1"
+    assert loop_clock.now_s() - began_s >= 60
+    assert answer.headers["preference-applied"] == "wait=60"
     assert answer.headers["operation-location"]
     assert answer.headers["retry-after"] == "1"
 
@@ -162,8 +173,7 @@ async def test_a_job_done_before_its_acknowledgement_is_not_missed(house: House,
         await house.finish(await only_job(house))
 
     house.log.publish = publish_and_finish  # type: ignore[method-assign]
-    async with asyncio.timeout(2):
-        assert (await client.post("/v1/jobs", json=SUBMIT, headers=WAIT)).status_code == 200
+    assert (await soon(client.post("/v1/jobs", json=SUBMIT, headers=WAIT))).status_code == 200
 
 
 async def test_lost_news_cost_a_moment_only() -> None:
@@ -172,8 +182,7 @@ async def test_lost_news_cost_a_moment_only() -> None:
         request = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT, headers=WAIT))
         await waiting(house)
         await house.finish(await only_job(house), tell=False)
-        async with asyncio.timeout(2):
-            assert (await request).status_code == 200
+        assert (await soon(request)).status_code == 200
 
 
 async def test_without_news_the_store_is_asked_often(house: House, client: httpx.AsyncClient) -> None:
@@ -181,8 +190,7 @@ async def test_without_news_the_store_is_asked_often(house: House, client: httpx
     request = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT, headers=WAIT))
     await waiting(house)
     await house.finish(await only_job(house), tell=False)
-    async with asyncio.timeout(2):
-        assert (await request).status_code == 200
+    assert (await soon(request)).status_code == 200
 
 
 async def test_a_store_lost_while_waiting_does_not_unaccept_the_job(house: House, client: httpx.AsyncClient) -> None:
@@ -201,9 +209,8 @@ async def test_at_a_stop_whoever_waits_is_answered_now(house: House, client: htt
     poll = asyncio.create_task(client.get(f"/v1/jobs/{job_id}", headers=WAIT | {"if-none-match": tag}))
     await waiting(house, 2)
     house.waiters.drain()
-    async with asyncio.timeout(2):
-        assert [(await submit).status_code, (await poll).status_code] == [202, 304]
-        assert (await client.post("/v1/jobs", json=SUBMIT, headers=WAIT)).status_code == 202
+    assert [(await soon(submit)).status_code, (await soon(poll)).status_code] == [202, 304]
+    assert (await soon(client.post("/v1/jobs", json=SUBMIT, headers=WAIT))).status_code == 202
 
 
 async def test_a_long_poll_ends_with_the_job(house: House, client: httpx.AsyncClient) -> None:
@@ -213,7 +220,7 @@ async def test_a_long_poll_ends_with_the_job(house: House, client: httpx.AsyncCl
     await house.finish(job_id)
     answer = await poll
     assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
-    assert answer.headers["preference-applied"] == "wait=10"
+    assert answer.headers["preference-applied"] == "wait=60"
     assert "retry-after" not in answer.headers
 
 
@@ -229,26 +236,27 @@ async def test_a_long_poll_with_a_tag_ends_at_any_change(house: House, client: h
     assert answer.headers["etag"] != tag
 
 
-async def test_a_long_poll_with_a_tag_ends_with_304_when_time_is_up(house: House, client: httpx.AsyncClient) -> None:
+async def test_a_long_poll_with_a_tag_ends_with_304_when_time_is_up(
+    house: House, client: httpx.AsyncClient, loop_clock: LoopClock
+) -> None:
     job_id = await house.submitted(client)
     tag = (await client.get(f"/v1/jobs/{job_id}")).headers["etag"]
-    answer = await client.get(f"/v1/jobs/{job_id}", headers={"prefer": "wait=1", "if-none-match": tag})
+    answer = await loop_clock.in_time(client.get(f"/v1/jobs/{job_id}", headers=WAIT | {"if-none-match": tag}))
     assert (answer.status_code, answer.content) == (304, b"")
     assert answer.headers["etag"] == tag
     assert answer.headers["retry-after"] == "1"
-    assert answer.headers["preference-applied"] == "wait=1"
+    assert answer.headers["preference-applied"] == "wait=60"
 
 
 async def test_a_long_poll_of_an_ended_job_returns_at_once(house: House, client: httpx.AsyncClient) -> None:
     job_id = await house.submitted(client)
     await house.finish(job_id)
     tag = (await client.get(f"/v1/jobs/{job_id}", headers=WAIT)).headers["etag"]
-    async with asyncio.timeout(2):
-        answer = await client.get(f"/v1/jobs/{job_id}", headers=WAIT | {"if-none-match": tag})
+    answer = await soon(client.get(f"/v1/jobs/{job_id}", headers=WAIT | {"if-none-match": tag}))
     assert answer.status_code == 304
 
 
-async def test_whoever_leaves_is_not_waited_for(house: House, client: httpx.AsyncClient) -> None:
+async def test_whoever_leaves_is_not_waited_for(house: House, client: httpx.AsyncClient, loop_clock: LoopClock) -> None:
     job_id = await house.submitted(client)
     left = asyncio.Event()
 
@@ -269,7 +277,9 @@ async def test_whoever_leaves_is_not_waited_for(house: House, client: httpx.Asyn
     request = asyncio.create_task(house.app(scope, receive, send))
     await waiting(house)
     left.set()
-    await asyncio.wait_for(request, 2)
+    left_s = loop_clock.now_s()
+    await loop_clock.in_time(request)
+    assert loop_clock.now_s() - left_s < 30
     assert len(house.waiters) == 0
 
 
@@ -287,10 +297,9 @@ async def test_beyond_the_limit_nobody_waits() -> None:
         job_id = await house.submitted(client)
         first = asyncio.create_task(client.get(f"/v1/jobs/{job_id}", headers=WAIT))
         await waiting(house)
-        async with asyncio.timeout(2):
-            submit = await client.post("/v1/jobs", json=SUBMIT, headers=WAIT)
-            poll = await client.get(f"/v1/jobs/{job_id}", headers=WAIT)
-            events = await client.get(f"/v1/jobs/{job_id}/events")
+        submit = await soon(client.post("/v1/jobs", json=SUBMIT, headers=WAIT))
+        poll = await soon(client.get(f"/v1/jobs/{job_id}", headers=WAIT))
+        events = await soon(client.get(f"/v1/jobs/{job_id}/events"))
         assert [submit.status_code, poll.status_code, poll.json()["done"]] == [202, 200, False]
         assert "preference-applied" not in submit.headers
         assert "preference-applied" not in poll.headers

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import InvalidInput, JobError, TransientFailure
@@ -14,6 +14,7 @@ from schemas.oip import InferRequest, parse_request
 from schemas.records import terminal_record
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array
+from tests.examples import examples
 from tests.unit.inference.jobs import LIVE, NOON, SIGNATURE, TOPICS, lane_job, record, request_json
 from workers.consuming.protocols import Record
 from workers.dead_letters import dead_letter
@@ -180,7 +181,7 @@ def write_down(read: Decoded, rules: BatchCompatibility) -> None:
         assert read.held_bytes >= len(read.record.value or b"")
 
 
-@settings(deadline=None, max_examples=300)
+@examples(300)
 @given(st.lists(records, max_size=4))
 def test_every_record_becomes_one_thing_that_can_be_written_down(fetched: list[Record]) -> None:
     for decoder in decoders():

@@ -4,10 +4,11 @@ import math
 from itertools import pairwise
 from typing import NamedTuple
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.examples import examples
 from workers.inference.batching.batcher import MARGIN_S, Batcher
 from workers.inference.batching.compatibility import BatchCompatibility, Dimension, Size
 from workers.inference.batching.padding import PaddedInput, Padding
@@ -197,7 +198,6 @@ things = st.lists(
 )
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(
     things,
     st.integers(1, 12),
@@ -289,4 +289,4 @@ class BatcherAgainstAList(RuleBasedStateMachine):
 
 
 TestBatcherAgainstAList = BatcherAgainstAList.TestCase
-TestBatcherAgainstAList.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestBatcherAgainstAList.settings = examples(40, stateful_step_count=30)

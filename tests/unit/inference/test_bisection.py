@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import JobError, OutOfMemory, TransientFailure
@@ -58,7 +58,6 @@ def batches(draw: st.DrawFn) -> tuple[int, frozenset[int]]:
 SHARES = st.sampled_from([SHARE_AT_FIRST, 0.01, 0.1, 0.3, 1.0])
 
 
-@settings(deadline=None)  # the first that plans for a share takes some milliseconds
 @given(batches(), SHARES)
 def test_every_culprit_fails_with_its_own_error_and_nobody_else_does(
     batch: tuple[int, frozenset[int]], share: float
@@ -70,7 +69,6 @@ def test_every_culprit_fails_with_its_own_error_and_nobody_else_does(
     assert all(ends[item] == f"answer {item}" for item in range(size) if item not in culprits)
 
 
-@settings(deadline=None)
 @given(batches(), SHARES)
 def test_k_culprits_among_n_never_cost_more_than_n_and_k_times_the_halvings_to_each(
     batch: tuple[int, frozenset[int]], share: float
@@ -89,7 +87,6 @@ def test_where_all_items_are_bad_that_is_soon_seen() -> None:
     assert len(model.runs) < 2 * 64
 
 
-@settings(deadline=None)
 @given(batches(), SHARES)
 def test_a_culprit_has_run_alone(batch: tuple[int, frozenset[int]], share: float) -> None:
     size, culprits = batch

@@ -4,7 +4,7 @@ import math
 from functools import partial
 from unittest.mock import patch
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.inference.test_batcher import Thing, tokens
@@ -24,7 +24,6 @@ def _of_remainder(remainder: int, thing: Thing) -> bool:
     return thing.number % 3 == remainder
 
 
-@settings(deadline=None)
 @given(st.lists(arrivals | takes | drops, max_size=40), st.sampled_from([0, 2, MOST_GONE]))
 def test_nothing_is_miscounted(steps: list[tuple[str, Thing | int, float | None]], most_gone: int) -> None:
     with patch.object(queue_module, "MOST_GONE", most_gone):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from structlog.typing import EventDict
 
@@ -80,7 +80,6 @@ def test_rows_that_were_stacked_ahead_are_not_stacked_again() -> None:
     assert ran.account.model_s > 0.0
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.integers(1, 64), st.data())
 def test_bisection_finds_every_culprit_in_few_runs(size: int, data: st.DataObject) -> None:
     # Given a micro-batch with some poisonous jobs
@@ -158,7 +157,6 @@ def sequence(*values: float, rows: int = 1) -> PendingJob:
     return PendingJob(plain.record, plain.job, plain.request, *PADDED.measure(plain.request))
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=8), st.data())
 def test_bisection_finds_every_culprit_among_padded_rows(lengths: list[int], data: st.DataObject) -> None:
     # Given sequences of different lengths, some of which the model chokes on

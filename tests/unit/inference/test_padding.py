@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import OutputInvalid
@@ -63,7 +63,6 @@ def test_two_dimensions_are_padded_each_to_its_own_largest() -> None:
     assert stacked["mask"].sum() == 9
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(
     st.lists(st.tuples(st.integers(1, 3), st.integers(1, 9)), min_size=1, max_size=12),
     st.sampled_from([(), (4, 8, 16)]),

@@ -5,9 +5,10 @@ import statistics
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from tests.unit.inference.simulated import Model, cliff, jump, line, plateau, serve
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 
@@ -198,7 +199,7 @@ def test_jobs_that_each_fill_a_micro_batch_leave_the_size_as_it_is(at_first: int
     assert sizer.best_rows == at_first
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     ceiling=st.integers(1, 300),
     start=st.one_of(st.none(), st.integers(1, 400)),

@@ -15,6 +15,7 @@ from stores.memory_signals import MemorySignals
 from stores.memory_starts import MemoryStarts
 from stores.protocols import JobKey
 from tests.unit.inference.jobs import BULK, LIVE, NOON, SIGNATURE, TOPICS, out_record
+from tests.waiting import SOON_S
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
 from workers.inference.batching.pending_job import JobState
@@ -108,7 +109,7 @@ class SmallWorker:
 
     async def loop_ended(self) -> None:
         """Raises what the loop failed with."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(SOON_S):
             await self.loop
 
     def formed(self, lane: ServedLane) -> int:

@@ -12,7 +12,7 @@ from aiokafka.protocol.metadata import MetadataRequest, MetadataResponse_v0
 
 from producers.kafka_client import KafkaClient, kafka_admin, kafka_consumer
 from runtime.settings import KafkaSettings
-from tests.waiting import eventually
+from tests.waiting import SOON_S, eventually
 
 
 async def test_an_attempt_that_fails_in_an_odd_way_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,7 +28,7 @@ async def test_an_attempt_that_fails_in_an_odd_way_is_not_the_last(monkeypatch: 
     monkeypatch.setattr(AIOKafkaClient, "_metadata_update", fail_once)
     client = KafkaClient()
     renewing = client._sync_task = asyncio.create_task(client._md_synchronizer())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SOON_S):
         assert [await client.force_metadata_update(), await client.force_metadata_update()] == [False, True]
     assert not renewing.done()
     await client.close()

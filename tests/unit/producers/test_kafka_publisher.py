@@ -1,9 +1,7 @@
 """Batching, outcomes and bounds of the publisher, over a client that does as it is told."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Sequence
 from types import SimpleNamespace
 from typing import cast
 
@@ -28,7 +26,7 @@ from runtime.settings import KafkaSettings
 from schemas.errors import OutcomeUnknown, PayloadTooLarge, PenstockError, QueueUnavailable, TopicMissing
 from schemas.records import OutRecord
 from tests.unit.producers.fake_kafka import FakeKafka
-from tests.waiting import eventually
+from tests.waiting import LoopClock, at_once, eventually
 
 LIMIT = 64 * 1024
 
@@ -41,29 +39,16 @@ def kafka(monkeypatch: pytest.MonkeyPatch) -> FakeKafka:
 
 
 @pytest.fixture
-async def publisher(kafka: FakeKafka) -> AsyncIterator[KafkaPublisher]:
-    async with KafkaPublisher(KafkaSettings(max_record_bytes=LIMIT), max_unacknowledged=10) as opened:
-        yield opened
+async def publisher(kafka: FakeKafka, loop_clock: LoopClock) -> AsyncIterator[KafkaPublisher]:
+    opened = await KafkaPublisher(KafkaSettings(max_record_bytes=LIMIT), max_unacknowledged=10).__aenter__()
+    yield opened
+    await loop_clock.in_time(opened.__aexit__(None, None, None))
 
 
 @pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limits of time, made so short that a test can wait for them."""
-    monkeypatch.setattr(producers.kafka_publisher, "LOOK_EVERY_S", 0.01)
-    monkeypatch.setattr(producers.kafka_publisher, "QUEUED_AT_MOST_S", 0.1)
-    monkeypatch.setattr(producers.kafka_publisher, "UNANSWERED_AT_MOST_S", 0.2)
-    monkeypatch.setattr(producers.partition_queue, "STUCK_AFTER_S", 0.1)
-    monkeypatch.setattr(producers.partition_queue, "UNANSWERED_AT_MOST_S", 0.2)
-    monkeypatch.setattr(producers.broker_sender, "UNANSWERED_AT_MOST_S", 0.2)
-    monkeypatch.setattr(producers.broker_sender, "RETRY_AFTER_S", 0.01)
-    monkeypatch.setattr(producers.kafka_publisher, "RETRY_AFTER_S", 0.01)
-
-
-@contextmanager
-def no_waiting() -> Iterator[None]:
-    began_s = time.monotonic()
-    yield
-    assert time.monotonic() - began_s < 0.05
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits in the queue outlasts what is tried beside it."""
+    monkeypatch.setattr(producers.kafka_publisher, "QUEUED_AT_MOST_S", 60.0)
 
 
 def record(value: bytes, topic: str = "single", key: bytes | None = None) -> OutRecord:
@@ -130,71 +115,74 @@ async def test_every_partition_has_a_batch_of_its_own_on_its_way(kafka: FakeKafk
     ],
 )
 async def test_a_failed_batch_says_whether_it_may_have_been_written(
-    kafka: FakeKafka, publisher: KafkaPublisher, short: None, failure: Exception, expected: type[PenstockError]
+    kafka: FakeKafka,
+    publisher: KafkaPublisher,
+    loop_clock: LoopClock,
+    failure: Exception,
+    expected: type[PenstockError],
 ) -> None:
     kafka.failure = failure
 
-    outcomes = await publisher.publish_all(records(b"1", b"2"))
+    outcomes = await loop_clock.in_time(publisher.publish_all(records(b"1", b"2")))
 
     assert [type(outcome) for outcome in outcomes] == [expected, expected]
     assert outcomes[0] is not None
     assert type(outcomes[0].__cause__) is type(failure)
     kafka.failure = None
-    assert not any(await publisher.publish_all(records(b"3"))), "the next batch goes its way"
+    assert not any(await loop_clock.in_time(publisher.publish_all(records(b"3")))), "the next batch goes its way"
 
 
 async def test_a_batch_that_another_broker_leads_by_now_is_sent_again_under_the_same_calls(
-    kafka: FakeKafka, publisher: KafkaPublisher, short: None
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
 ) -> None:
     kafka.failures += [NotLeaderForPartitionError(), NotLeaderForPartitionError()]
-    assert not any(await publisher.publish_all(records(b"1", b"2")))
+    assert not any(await loop_clock.in_time(publisher.publish_all(records(b"1", b"2"))))
     assert [values for _, _, values in kafka.sent] == [[b"1", b"2"]]
 
 
 @pytest.mark.parametrize("lost", [RuntimeError("the handler is closed"), TimeoutError()])
 async def test_a_batch_whose_connection_was_lost_is_sent_again(
-    kafka: FakeKafka, publisher: KafkaPublisher, short: None, lost: Exception
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock, lost: Exception
 ) -> None:
     kafka.failures.append(lost)
-    assert not any(await publisher.publish_all(records(b"1", b"2")))
+    assert not any(await loop_clock.in_time(publisher.publish_all(records(b"1", b"2"))))
     assert [values for _, _, values in kafka.sent] == [[b"1", b"2"]]
 
 
 async def test_a_refusal_after_an_attempt_without_answer_leaves_it_unknown(
-    kafka: FakeKafka, publisher: KafkaPublisher, short: None
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
 ) -> None:
     kafka.failures += [NotLeaderForPartitionError(), TopicAuthorizationFailedError()]
-    (outcome,) = await publisher.publish_all(records(b"1"))
+    (outcome,) = await loop_clock.in_time(publisher.publish_all(records(b"1")))
     assert isinstance(outcome, OutcomeUnknown)
 
 
 async def test_without_a_connection_nothing_is_written_and_what_comes_after_is_refused_at_once(
-    kafka: FakeKafka, publisher: KafkaPublisher, short: None, monkeypatch: pytest.MonkeyPatch
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock, patient: None
 ) -> None:
     kafka.connects = False
-    assert [type(outcome) for outcome in await publisher.publish_all(records(b"1"))] == [QueueUnavailable]
+    (outcome,) = await loop_clock.in_time(publisher.publish_all(records(b"1")))
+    assert type(outcome) is QueueUnavailable
 
-    monkeypatch.setattr(producers.kafka_publisher, "QUEUED_AT_MOST_S", 60)  # the probe outlasts what is tried beside it
     probe = await begun(publisher, b"2")
     await eventually(lambda: publisher._partitions["single", 0].refuses(0))
-    with no_waiting():
-        (outcome,) = await publisher.publish_all(records(b"3"))
+    (outcome,) = await at_once(publisher.publish_all(records(b"3")))
     assert type(outcome) is QueueUnavailable
 
     kafka.connects = True
-    assert await probe == [None]
+    assert await loop_clock.in_time(probe) == [None]
     assert not any(await publisher.publish_all(records(b"4")))
     assert [values for _, _, values in kafka.sent] == [[b"2"], [b"4"]]
 
 
 async def test_a_partition_without_a_leader_is_waited_for(
-    kafka: FakeKafka, publisher: KafkaPublisher, short: None
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
 ) -> None:
     kafka.cluster.leaderless = True
     task = await begun(publisher, b"1")
-    await eventually(lambda: kafka.updates > 2)
+    await loop_clock.in_time(eventually(lambda: kafka.updates > 2))
     kafka.cluster.leaderless = False
-    assert await task == [None]
+    assert await loop_clock.in_time(task) == [None]
 
 
 async def test_all_partitions_that_wait_for_a_broker_go_in_one_request(
@@ -232,7 +220,7 @@ async def test_where_any_partition_will_do_no_partition_takes_more_than_its_turn
 
 
 async def test_where_any_partition_will_do_one_of_a_broker_that_is_away_is_passed_over(
-    kafka: FakeKafka, publisher: KafkaPublisher, short: None
+    kafka: FakeKafka, publisher: KafkaPublisher
 ) -> None:
     kafka.cluster.brokers = 2
     kafka.holding_brokers = {0}
@@ -278,14 +266,14 @@ async def test_a_batch_that_cannot_be_closed_is_told_to_its_callers(
 
 
 async def test_a_failure_after_the_batch_was_sent_is_told_too(
-    kafka: FakeKafka, publisher: KafkaPublisher, short: None
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
 ) -> None:
     kafka.hold = True
     task = await begun(publisher, b"1")
     await eventually(lambda: kafka.held)
     kafka.failure = NotLeaderForPartitionError()
     kafka.acknowledge(NotLeaderForPartitionError())
-    (outcome,) = await task
+    (outcome,) = await loop_clock.in_time(task)
     assert isinstance(outcome, OutcomeUnknown)
 
 
@@ -385,33 +373,34 @@ async def test_beyond_the_bound_callers_wait_for_room(kafka: FakeKafka, publishe
     assert await waiting == [None]
 
 
-async def test_without_room_callers_are_told_in_time(kafka: FakeKafka, publisher: KafkaPublisher, short: None) -> None:
+async def test_without_room_callers_are_told_in_time(
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
+) -> None:
     kafka.hold = True
     await begun(publisher, *(b"%d" % n for n in range(10)))
-    (outcome,) = await publisher.publish_all(records(b"late"))
+    (outcome,) = await loop_clock.in_time(publisher.publish_all(records(b"late")))
     assert type(outcome) is QueueUnavailable
 
 
 async def test_what_waits_behind_a_batch_without_answer_is_refused_as_not_written(
-    kafka: FakeKafka, publisher: KafkaPublisher, short: None
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
 ) -> None:
     kafka.hold = True
     first = await begun(publisher, b"1")
     await eventually(lambda: kafka.held)
     later = await begun(publisher, b"2", b"3")
 
-    assert [type(outcome) for outcome in await later] == [QueueUnavailable, QueueUnavailable]
-    assert [type(outcome) for outcome in await first] == [OutcomeUnknown]
+    assert [type(outcome) for outcome in await loop_clock.in_time(later)] == [QueueUnavailable, QueueUnavailable]
+    assert [type(outcome) for outcome in await loop_clock.in_time(first)] == [OutcomeUnknown]
     assert [values for _, _, values in kafka.sent] == [[b"1"]], "what was refused is never sent"
 
 
 async def test_while_a_batch_has_no_answer_others_are_refused_at_once(
-    kafka: FakeKafka, publisher: KafkaPublisher, short: None
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
 ) -> None:
     kafka.hold = True
-    await (await begun(publisher, b"1"))
-    with no_waiting():
-        (outcome,) = await publisher.publish_all(records(b"2"))
+    await loop_clock.in_time(await begun(publisher, b"1"))
+    (outcome,) = await at_once(publisher.publish_all(records(b"2")))
     assert type(outcome) is QueueUnavailable
     kafka.hold = False
     kafka.acknowledge()
@@ -427,8 +416,7 @@ async def test_after_a_failure_one_batch_tries_and_the_others_are_refused_until_
     kafka.hold = True
     probe = await begun(publisher, b"2", b"3")
     await eventually(lambda: kafka.held)
-    with no_waiting():
-        (outcome,) = await publisher.publish_all(records(b"4"))
+    (outcome,) = await at_once(publisher.publish_all(records(b"4")))
     assert type(outcome) is QueueUnavailable
     kafka.acknowledge()
     assert await probe == [None, None]
@@ -437,18 +425,18 @@ async def test_after_a_failure_one_batch_tries_and_the_others_are_refused_until_
 
 
 async def test_a_client_that_never_takes_a_batch_has_not_written_it(
-    kafka: FakeKafka, publisher: KafkaPublisher, short: None
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
 ) -> None:
     kafka.connects = None
-    (outcome,) = await publisher.publish_all(records(b"1"))
+    (outcome,) = await loop_clock.in_time(publisher.publish_all(records(b"1")))
     assert type(outcome) is QueueUnavailable
 
 
 async def test_a_broker_that_does_not_say_whether_a_topic_is_there_is_given_up(
-    kafka: FakeKafka, publisher: KafkaPublisher, short: None
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
 ) -> None:
     kafka.hangs = True
-    (outcome,) = await publisher.publish_all([record(b"1", "unheard.of")])
+    (outcome,) = await loop_clock.in_time(publisher.publish_all([record(b"1", "unheard.of")]))
     assert type(outcome) is QueueUnavailable
 
 
@@ -472,11 +460,12 @@ async def test_a_client_that_makes_no_batch_leaves_its_partition_free(
     assert not any(await publisher.publish_all(records(b"2")))
 
 
-async def test_leaving_tells_those_who_still_wait(kafka: FakeKafka, short: None) -> None:
+async def test_leaving_tells_those_who_still_wait(kafka: FakeKafka, loop_clock: LoopClock) -> None:
     kafka.hold = True
-    async with KafkaPublisher(KafkaSettings()) as publisher:
-        task = await begun(publisher, b"1")
-        await eventually(lambda: kafka.held)
+    publisher = await KafkaPublisher(KafkaSettings()).__aenter__()
+    task = await begun(publisher, b"1")
+    await eventually(lambda: kafka.held)
+    await loop_clock.in_time(publisher.__aexit__(None, None, None))
     assert [type(outcome) for outcome in await task] == [OutcomeUnknown]
 
 
@@ -494,8 +483,7 @@ async def test_an_answer_that_lacks_a_partition_leaves_its_records_unknown(
 async def test_once_it_is_left_nothing_is_taken_and_nobody_waits(kafka: FakeKafka) -> None:
     async with KafkaPublisher(KafkaSettings()) as publisher:
         await publisher.publish(record(b"1"))
-    async with asyncio.timeout(5):
-        (outcome,) = await publisher.publish_all(records(b"2"))
+    (outcome,) = await at_once(publisher.publish_all(records(b"2")))
     assert type(outcome) is QueueUnavailable
     assert [values for _, _, values in kafka.sent] == [[b"1"]]
 

@@ -11,7 +11,7 @@ from runtime.http_limits import CONNECTION_BYTES, Connections, HttpLimits, Rende
 from runtime.http_protocol import Awaited
 from runtime.http_server import LimitedServer
 from schemas.errors import PenstockError
-from tests.waiting import eventually
+from tests.waiting import SOON_S, eventually
 
 MiB = 1024 * 1024
 LIMITS = HttpLimits(connections=8, head_timeout_s=10, idle_timeout_s=75, min_bytes_per_s=1000)
@@ -83,18 +83,34 @@ class HttpHouse:
     def awaits_head(self) -> bool:
         return any(each._awaited is Awaited.HEAD for each in self.server.server_state.connections)  # type: ignore[union-attr]
 
+    @property
+    def refuses(self) -> bool:
+        """Whether it hears no more from a client that it is connected with."""
+        return any(each._deaf for each in self.server.server_state.connections)  # type: ignore[union-attr]
+
     async def connect(self) -> "Peer":
         peer = Peer(*await asyncio.open_connection("127.0.0.1", self.port))
         self._peers.append(peer)
         return peer
 
+    async def open(self, listener: socket.socket) -> None:
+        """What the server's `serve` begins with. It goes on with looking ten times a second whether it is to stop."""
+        self.port = listener.getsockname()[1]
+        self.server.config.load()
+        self.server.lifespan = self.server.config.lifespan_class(self.server.config)
+        await self.server.startup(sockets=[listener])
+
     async def close(self) -> None:
-        """Let all that runs end, and the server stop."""
+        """Let all that runs end."""
         self.go.set()
         self.reads.set()
+        for server in self.server.servers:
+            server.close()
         for peer in self._peers:
             peer.writer.close()
         await asyncio.gather(*(peer.writer.wait_closed() for peer in self._peers), return_exceptions=True)
+        state = self.server.server_state
+        await eventually(lambda: not state.connections and not state.tasks)
 
 
 class Peer:
@@ -104,18 +120,18 @@ class Peer:
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
         with suppress(ConnectionError):
-            await asyncio.wait_for(self.writer.drain(), 10)
+            await asyncio.wait_for(self.writer.drain(), SOON_S)
 
     async def answer(self) -> tuple[int, bytes]:
         """Status and body of the next answer."""
-        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)).lower()
+        head = (await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), SOON_S)).lower()
         length = int(head.split(b"content-length: ")[1].split(b"\r\n")[0])
         return int(head.split()[1]), await self.reader.readexactly(length)
 
     async def ended(self) -> bytes:
         """What comes until the server closes."""
         try:
-            return await asyncio.wait_for(self.reader.read(), 10)
+            return await asyncio.wait_for(self.reader.read(), SOON_S)
         except ConnectionError:
             return b""
 
@@ -128,12 +144,8 @@ def _plain(error: PenstockError) -> Rendered:
 async def http_house(limits: HttpLimits = LIMITS, spare_bytes: int = MiB) -> AsyncIterator[HttpHouse]:
     house = HttpHouse(limits, spare_bytes)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        house.port = listener.getsockname()[1]
-        serving = asyncio.create_task(house.server.serve(sockets=[listener]))
-        await eventually(lambda: house.server.started)
+        await house.open(listener)
         try:
             yield house
         finally:
             await house.close()
-            house.server.should_exit = True
-            await serving

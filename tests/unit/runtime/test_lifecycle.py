@@ -24,7 +24,7 @@ from runtime.process import (
 )
 from runtime.settings import HealthSettings
 from schemas.errors import ConfigurationError, QueueUnavailable
-from tests.waiting import eventually
+from tests.waiting import eventually, soon
 
 
 async def fail_with(error: Exception) -> None:
@@ -176,7 +176,7 @@ async def test_a_role_serves_its_health_until_it_stops() -> None:
     assert await eventually(lambda: answers("/elsewhere", 404))
 
     stop.set()
-    await asyncio.wait_for(serving, 5)
+    await soon(serving)
     with pytest.raises(urllib.error.URLError):
         await asyncio.to_thread(get, url + "/livez")
 

@@ -1,11 +1,9 @@
 """Where inputs are read, and what is held meanwhile."""
 
 import asyncio
-import ctypes
 import gc
 import os
 import pickle
-import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +13,7 @@ import pytest
 
 from runtime.apart import NICENESS, Apart
 from runtime.budget import MemoryBudget
-from runtime.priority import ATTRIBUTES, SCHED_SETATTR, SLICE_NS
+from runtime.priority import SCHED_SETATTR, SLICE_NS
 from runtime.reading import INLINE_BYTES, INLINE_IMAGE_BYTES, READ_FACTOR, InputReader
 from schemas.errors import InvalidInput, PayloadTooLarge, Unavailable
 from schemas.images import Hold
@@ -23,6 +21,7 @@ from schemas.inputs import bytes_to_parse, check_input
 from schemas.jobs import Payload
 from schemas.signature import Signature, TensorSpec
 from tests.unit.gateway.house import DIGITS
+from tests.unit.runtime.reads import HOME, chatter, die, hang, refuse, slice_ns, where, who
 from tests.waiting import eventually
 
 MIB = 1024 * 1024
@@ -33,48 +32,11 @@ HEEDS_SLICES = (
 )
 
 
-def where(*image_bytes_and_hold: Any) -> str:
-    """Where an input with images of so many bytes is read."""
-    *image_bytes, hold = image_bytes_and_hold
-    for each in image_bytes:
-        hold(each)
-    return "here" if os.getpid() == HOME else "apart"
-
-
-def who(_hold: Hold) -> tuple[int, int, int]:
-    """The process that reads, how nice it is, and its session."""
-    return os.getpid(), os.getpriority(os.PRIO_PROCESS, 0), os.getsid(0)
-
-
-def slice_ns(_hold: Hold) -> int:
-    """For how long the process that reads asks to keep a processor, when others wait for it. (`sched_getattr`)"""
-    attributes = ctypes.create_string_buffer(ATTRIBUTES.size)
-    ctypes.CDLL(None).syscall(SCHED_SETATTR[os.uname().machine] + 1, 0, attributes, ATTRIBUTES.size, 0)
-    return int(ATTRIBUTES.unpack(attributes.raw)[5])
-
-
 def no_room(_payload_bytes: int) -> None:
     raise Unavailable("no room")
 
 
 def no_limit(_payload_bytes: int) -> None: ...
-
-
-def refuse(_hold: Hold) -> None:
-    raise InvalidInput("no", param="input")
-
-
-def die(_hold: Hold) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def hang(_hold: Hold) -> None:
-    os.kill(os.getpid(), signal.SIGSTOP)
-
-
-def chatter(_hold: Hold) -> str:
-    print("a library says something")  # noqa: T201 - that is the point
-    return "answer"
 
 
 class Watched(MemoryBudget):
@@ -86,10 +48,6 @@ class Watched(MemoryBudget):
         taken = super().take(payload_bytes, use)
         self.most_bytes = max(self.most_bytes, self.held_bytes)
         return taken
-
-
-# Of the process that runs the tests; the other imports this module, too.
-HOME = int(os.environ.setdefault("READING_TEST_HOME", str(os.getpid())))
 
 
 @pytest.mark.parametrize(
@@ -237,8 +195,10 @@ async def test_the_reader_ends_when_its_owner_does() -> None:
     assert process.returncode is not None
 
 
-@pytest.mark.parametrize(("datatype", "thread"), [("FP32", "loop"), ("BYTES", "apart")])
-async def test_raw_numbers_need_no_other_process(datatype: Any, thread: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("datatype", "rows", "thread"), [("FP32", MIB, "loop"), ("BYTES", MIB // 16, "apart")])
+async def test_raw_numbers_need_no_other_process(
+    datatype: Any, rows: int, thread: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     threads = ["loop"]
 
     def call(_self: Apart, work: Callable[[Hold], Any], hold: Hold) -> Any:
@@ -247,12 +207,12 @@ async def test_raw_numbers_need_no_other_process(datatype: Any, thread: str, mon
 
     monkeypatch.setattr(Apart, "call", call)
     head = b'{"inputs":[{"name":"x","datatype":"%b","shape":[%d],"parameters":{"binary_data_size":%d}}]}'
-    head %= (datatype.encode(), MIB, 4 * MIB)
+    head %= (datatype.encode(), rows, 4 * rows)
     signature = Signature((TensorSpec("x", datatype, (-1,)),), (TensorSpec("y", "FP32", (-1,)),))
-    payload = Payload(head + bytes(4 * MIB), "application/octet-stream", len(head))
+    payload = Payload(head + bytes(4 * rows), "application/octet-stream", len(head))
     reader = InputReader(MemoryBudget(1000 * MIB))
     checked = await reader.run(bytes_to_parse(signature, payload), partial(check_input, signature, payload))
-    assert checked.rows == MIB
+    assert checked.rows == rows
     assert threads[-1] == thread
 
 

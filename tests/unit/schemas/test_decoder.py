@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import schemas.inputs
@@ -20,9 +20,10 @@ from schemas.oip import JSON, OCTET_STREAM, InferRequest, parse_request
 from schemas.signature import Datatype, Signature, TensorSpec
 from schemas.tensors import DTYPES, FLOATS
 from schemas.values import MAX_PADDED_TOKENS
+from tests.examples import examples
 from tests.unit.schemas.reading import checked
 
-SETTINGS = settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = examples(600)
 Y = (TensorSpec("y", "FP32", (-1,)),)
 
 
@@ -186,14 +187,14 @@ SPELLINGS = (
 )
 
 
-@SETTINGS
+@MANY
 @given(st.data(), st.sampled_from(SIGNATURES))
 def test_a_request_of_json_becomes_the_same_with_the_short_cut_and_without(data: st.DataObject, s: Signature) -> None:
     payload = Payload(data.draw(requests(s)), data.draw(st.sampled_from([JSON, JSON, "application/x+json", "a/b"])))
     assert outcome(s, payload, short_cut=True) == outcome(s, payload, short_cut=False)
 
 
-@SETTINGS
+@MANY
 @given(st.data(), st.sampled_from(SIGNATURES))
 def test_a_request_of_raw_tensors_becomes_the_same_with_the_short_cut_and_without(
     data: st.DataObject, s: Signature
@@ -213,7 +214,7 @@ def test_a_request_of_raw_tensors_becomes_the_same_with_the_short_cut_and_withou
     assert outcome(s, payload, short_cut=True) == outcome(s, payload, short_cut=False)
 
 
-@SETTINGS
+@MANY
 @example(65519.999, "FP16")
 @example(5.960464477539063e-08 / 2, "FP16")
 @example(3.4028235677973366e38, "FP32")

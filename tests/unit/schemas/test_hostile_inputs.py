@@ -6,7 +6,7 @@ import zlib
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -14,11 +14,12 @@ from schemas.errors import PenstockError
 from schemas.jobs import Payload
 from schemas.oip import parse_request
 from schemas.signature import ImageSpec, Signature, TensorSpec
+from tests.examples import examples
 from tests.unit.schemas.reading import checked
 
 # Pillow warns of broken EXIF data where it reads it for itself.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:PIL")
-SETTINGS = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = examples(300)
 
 Y = (TensorSpec("y", "FP32", (-1,)), TensorSpec("label", "BYTES", (-1,)))
 SIGNATURES = (
@@ -98,13 +99,13 @@ documents = (
 ).map(in_object)
 
 
-@SETTINGS
+@MANY
 @given(signatures, documents)
 def test_any_json(signature: Signature, document: str) -> None:
     read_or_refused(signature, Payload(document.encode("utf-8", "surrogatepass")))
 
 
-@SETTINGS
+@MANY
 @given(signatures, documents, st.binary(max_size=40), st.integers(-2, 400) | st.none())
 def test_any_json_with_any_tail(signature: Signature, document: str, tail: bytes, length: int | None) -> None:
     head = document.encode("utf-8", "surrogatepass")
@@ -112,7 +113,7 @@ def test_any_json_with_any_tail(signature: Signature, document: str, tail: bytes
     read_or_refused(signature, Payload(head + tail, "application/octet-stream", length))
 
 
-@SETTINGS
+@MANY
 @given(signatures, st.binary(max_size=200), st.sampled_from(["application/json", "image/png", "image/jpg", "a/b", ""]))
 def test_any_bytes(signature: Signature, body: bytes, content_type: str) -> None:
     read_or_refused(signature, Payload(body, content_type))
@@ -178,7 +179,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return whole[: draw(st.integers(8, len(whole)))] if draw(st.booleans()) else whole
 
 
-@SETTINGS
+@MANY
 @example(png("RGBA", (b"eXIf", b"II*\0\x08\0\0\0\xff\xff")))
 @given(damaged())
 def test_any_damaged_picture(data: bytes) -> None:

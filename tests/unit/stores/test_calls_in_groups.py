@@ -7,7 +7,7 @@ import pytest
 
 from schemas.errors import InvalidInput, JobNotFound, PenstockError, StoreUnavailable
 from stores.postgres.calls import Grouping
-from tests.waiting import eventually
+from tests.waiting import SOON_S, LoopClock, eventually
 
 
 async def answer_of_a_server() -> None:
@@ -113,7 +113,7 @@ async def test_a_call_made_in_the_moment_a_lane_ends_is_answered(store: Doubling
     async def ask_again_and_again(number: int) -> list[int]:
         return [await calls.ask(number) for _ in range(200)]
 
-    async with Grouping(store, lanes=1) as calls, asyncio.timeout(10):
+    async with Grouping(store, lanes=1) as calls, asyncio.timeout(SOON_S):
         answers = await asyncio.gather(*map(ask_again_and_again, (1, 2, 3)))
     assert answers == [[2] * 200, [4] * 200, [6] * 200]
 
@@ -161,23 +161,27 @@ async def test_a_mistake_in_the_store_reaches_every_caller_and_ends_no_lane(stor
         assert await calls.ask(3) == 6
 
 
-async def test_a_call_that_no_lane_comes_for_is_refused_although_the_lanes_hang(store: Doubling) -> None:
+async def test_a_call_that_no_lane_comes_for_is_refused_although_the_lanes_hang(
+    store: Doubling, loop_clock: LoopClock
+) -> None:
     store.let.clear()
-    async with Grouping(store, lanes=1, longest_wait_s=0.05) as calls:
+    async with Grouping(store, lanes=1, longest_run_s=600, clock_s=loop_clock.now_s) as calls:
         running = asyncio.ensure_future(calls.ask(1))
         await eventually(lambda: store.groups)
         with pytest.raises(StoreUnavailable) as refused:
-            await asyncio.wait_for(calls.ask(2), 2)
+            await loop_clock.in_time(calls.ask(2))
         assert not refused.value.perhaps_done, "it was certainly not run"
         store.let.set()
         assert await running == 2
 
 
-async def test_a_group_that_takes_too_long_goes_on_and_its_callers_are_told(store: Doubling) -> None:
+async def test_a_group_that_takes_too_long_goes_on_and_its_callers_are_told(
+    store: Doubling, loop_clock: LoopClock
+) -> None:
     store.let.clear()
-    async with Grouping(store, lanes=1, longest_run_s=0.05) as calls:
+    async with Grouping(store, lanes=1) as calls:
         with pytest.raises(StoreUnavailable) as refused:
-            await asyncio.wait_for(calls.ask(1), 2)
+            await loop_clock.in_time(calls.ask(1))
         assert refused.value.perhaps_done
         store.let.set()
         assert await calls.ask(2) == 4
