@@ -25,12 +25,14 @@ from runtime.budget import Holding
 from runtime.health import Check
 from runtime.logs import get_logger
 from runtime.reading import InputReader
+from schemas.catalog import CatalogEntry
 from schemas.errors import (
     OutcomeUnknown,
     PayloadTooLarge,
     PenstockError,
     RequestError,
     StoreUnavailable,
+    Unavailable,
 )
 from schemas.images import IMAGE_TYPES
 from schemas.inputs import CheckedInput, bytes_to_parse, check_input
@@ -48,6 +50,7 @@ SOURCE: Final = "/penstock/gateway"
 ANSWERED_WITHIN_S: Final = 20.0
 # Of these, for a large input to be read, or to wait for others to be read before it.
 READ_WITHIN_S: Final = 8.0
+FIRST_MODEL_RETRY_S: Final = 2.0
 # What stands in a lane record beside the input: its headers, at their longest.
 RECORD_HEADERS_BYTES: Final = 4096
 # A statement on its way to a database that hangs is carried out when that goes on, perhaps behind the withdrawal of
@@ -137,7 +140,7 @@ class Submissions:
 
     async def _admit(self, submission: Submission) -> Admission:
         try:
-            entry = self._catalog.choose(submission.submit.model, submission.submit.version)
+            entry = self._entry(submission.submit)
             lane = submission.lane = Lane(entry.model, entry.version, submission.submit.options.lane)
             checked = await self._check(entry.signature, submission.submit.payload)
             self._hold_travelling(submission, checked.payload)
@@ -155,6 +158,11 @@ class Submissions:
             if job is not None:
                 return Admission(job, replayed=True)
         raise refusal
+
+    def _entry(self, submit: Submit) -> CatalogEntry:
+        if not self._catalog.told:
+            raise Unavailable("no worker has announced any model yet", retry_after_s=FIRST_MODEL_RETRY_S)
+        return self._catalog.snapshot.choose(submit.model, submit.version)
 
     async def _check(self, signature: Signature, payload: Payload) -> CheckedInput:
         return await self._reader.run(
