@@ -7,8 +7,7 @@ from starlette.requests import Request
 from gateway.requests import NONE, Preferences, noticed, parse_preferences, tenant_of
 from gateway.services import Services
 from schemas.errors import JobNotFound
-from schemas.jobs import Job
-from schemas.names import is_job_id
+from schemas.jobs import Job, is_job_id
 from stores.protocols import JobKey
 
 

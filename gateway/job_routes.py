@@ -14,8 +14,7 @@ from gateway.requests import tenant_of
 from gateway.services import Services
 from runtime.logs import get_logger
 from schemas.errors import RequestError, StoreUnavailable
-from schemas.jobs import Job, Status
-from schemas.names import JOB_ID, is_job_id
+from schemas.jobs import JOB_ID, Job, Status, is_job_id
 from stores.protocols import JobKey
 
 log = get_logger(__name__)

@@ -21,8 +21,7 @@ from gateway.submit_request import Target, read_submit
 from gateway.waiters import Watch
 from runtime.logs import get_logger
 from schemas.errors import OutcomeUnknown, PenstockError, StoreUnavailable, Unavailable
-from schemas.jobs import Job
-from schemas.names import new_job_id
+from schemas.jobs import Job, new_job_id
 from stores.protocols import Admission, IdempotencyKey, JobKey
 
 log = get_logger(__name__)
