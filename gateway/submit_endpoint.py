@@ -14,11 +14,10 @@ from gateway.idempotency import idempotency_key
 from gateway.log_throttle import log_server_error
 from gateway.metrics import request_seconds_of, requests_of, submits_of
 from gateway.problems import render_problem
-from gateway.requests import NONE, Preferences, noticed, parse_preferences, tenant_of
 from gateway.services import Services
 from gateway.submissions import Submission
 from gateway.submit_request import Target, read_submit
-from gateway.waiters import Watch
+from gateway.waiters import NONE, Watch, noticed
 from runtime.logs import get_logger
 from schemas.errors import OutcomeUnknown, PenstockError, StoreUnavailable, Unavailable
 from schemas.jobs import Job, new_job_id
@@ -47,7 +46,7 @@ class SubmitEndpoint:
         self, target: Target, headers: Mapping[bytes, bytes], scope: Scope, receive: Receive, send: Send
     ) -> None:
         began_s = time.perf_counter()
-        submission = Submission(JobKey(tenant_of(scope), new_job_id()))
+        submission = Submission(JobKey(scope["tenant"], new_job_id()))
         try:
             answer, outcome = await self._answer(submission, target, headers, scope, receive)
         except PenstockError as error:
@@ -81,7 +80,7 @@ class SubmitEndpoint:
     ) -> tuple[Answer, str]:
         """The answer, and what the metrics call it."""
         links, waiters = self._services.links, self._services.waiters
-        preferences = waiters.granted(_preferences(scope)) if b"prefer" in headers else NONE
+        preferences = waiters.granted(scope["headers"]) if b"prefer" in headers else NONE
         job = None
         if not preferences.wait_s:
             admission = await self._admit(submission, target, scope, headers, receive)
@@ -157,10 +156,6 @@ class SubmitEndpoint:
 def stopped() -> OutcomeUnknown:
     """What a request is told that a stop cuts short."""
     return OutcomeUnknown("the gateway stopped before the request was done", retry_after_s=1)
-
-
-def _preferences(scope: Scope) -> Preferences:
-    return parse_preferences(value for name, value in scope["headers"] if name == b"prefer")
 
 
 def _idempotency(scope: Scope, headers: Mapping[bytes, bytes], body: bytes) -> IdempotencyKey:
