@@ -24,8 +24,9 @@ from runtime.backoff import delays_s
 from runtime.budget import Holding
 from runtime.health import Check
 from runtime.logs import get_logger
-from runtime.reading import InputReader
+from runtime.reading import INLINE_BYTES, InputReader
 from schemas.catalog import CatalogEntry
+from schemas.decoder import CheckedInput, check_common
 from schemas.errors import (
     OutcomeUnknown,
     PayloadTooLarge,
@@ -35,7 +36,7 @@ from schemas.errors import (
     Unavailable,
 )
 from schemas.images import IMAGE_TYPES
-from schemas.inputs import CheckedInput, bytes_to_parse, check_input
+from schemas.inputs import bytes_to_parse, check_input
 from schemas.jobs import Job, Payload, Status
 from schemas.records import OutRecord, lane_job, lane_record
 from schemas.signature import Signature
@@ -165,6 +166,8 @@ class Submissions:
         return self._catalog.snapshot.choose(submit.model, submit.version)
 
     async def _check(self, signature: Signature, payload: Payload) -> CheckedInput:
+        if len(payload.value) <= INLINE_BYTES and (checked := check_common(signature, payload)) is not None:
+            return checked
         return await self._reader.run(
             bytes_to_parse(signature, payload),
             partial(check_input, signature, payload),

@@ -15,11 +15,10 @@ import msgspec
 from gateway.multipart import single_file
 from schemas.errors import RequestError, UnsupportedMediaType
 from schemas.images import IMAGE_TYPES
-from schemas.jobs import Payload
+from schemas.jobs import JSON, OCTET_STREAM, Payload
 from schemas.malformed import did_you_mean, why_not_json
 from schemas.members import first_twin
 from schemas.metadata import parse_metadata
-from schemas.oip import JSON, OCTET_STREAM
 from schemas.topics import LaneClass
 
 ENVELOPE_ROUTE: Final = "/v1/jobs"

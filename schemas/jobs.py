@@ -20,6 +20,10 @@ OUR_SOURCES: Final = "/penstock/"
 EVENT_PREFIX: Final = "event_"
 DIGEST_CHARACTERS: Final = 40
 
+# What a payload is by its content type: all of it JSON, or raw tensors behind its JSON.
+JSON: Final = "application/json"
+OCTET_STREAM: Final = "application/octet-stream"
+
 # Two clocks that differ by more than this are worth a warning: jobs may miss deadlines for it.
 CLOCKS_APART_S: Final = 5.0
 
@@ -78,7 +82,7 @@ class Payload(msgspec.Struct, frozen=True):
     """
 
     value: bytes
-    content_type: str = "application/json"
+    content_type: str = JSON
     json_length: int | None = None
 
 
