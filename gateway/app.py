@@ -25,8 +25,7 @@ from gateway.problems import render_problem
 from gateway.process_routes import add_process_routes
 from gateway.result_routes import add_result_routes
 from gateway.services import Services
-from gateway.submit_endpoint import SubmitEndpoint, stopped
-from gateway.submit_request import submit_target
+from gateway.submit_endpoint import SubmitEndpoint, stopped, submit_target
 from runtime.health import Check, HealthApp
 from runtime.logs import get_logger
 from schemas.errors import CrossSite, PenstockError, Unavailable

@@ -36,7 +36,7 @@ from schemas.errors import (
     Unavailable,
 )
 from schemas.images import IMAGE_TYPES
-from schemas.inputs import bytes_to_parse, check_input
+from schemas.inputs import bytes_to_parse, check_in_full, check_input
 from schemas.jobs import Job, Payload, Status
 from schemas.records import OutRecord, lane_job, lane_record
 from schemas.signature import Signature
@@ -166,11 +166,15 @@ class Submissions:
         return self._catalog.snapshot.choose(submit.model, submit.version)
 
     async def _check(self, signature: Signature, payload: Payload) -> CheckedInput:
-        if len(payload.value) <= INLINE_BYTES and (checked := check_common(signature, payload)) is not None:
-            return checked
+        check = check_input
+        if len(payload.value) <= INLINE_BYTES:
+            checked = check_common(signature, payload)
+            if checked is not None:
+                return checked
+            check = check_in_full
         return await self._reader.run(
             bytes_to_parse(signature, payload),
-            partial(check_input, signature, payload),
+            partial(check, signature, payload),
             is_image=payload.content_type in IMAGE_TYPES,
         )
 

@@ -1,25 +1,27 @@
 """The submit routes, as plain ASGI: the one road where every microsecond counts."""
 
 import asyncio
+import io
 import re
 import time
 from collections.abc import Mapping
 from typing import Final
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from gateway.answers import Answer, accepted, finished
-from gateway.bodies import ClientGone, check_announced, read_body
 from gateway.idempotency import idempotency_key
 from gateway.log_throttle import log_server_error
 from gateway.metrics import request_seconds_of, requests_of, submits_of
 from gateway.problems import render_problem
 from gateway.services import Services
 from gateway.submissions import Submission
-from gateway.submit_request import Target, read_submit
+from gateway.submit_request import ENVELOPE_ROUTE, MODEL_ROUTE, VERSION_ROUTE, Target, read_submit
+from gateway.unpacking import check_encoding, too_large, unpack
 from gateway.waiters import NONE, Watch, noticed
+from runtime.budget import Holding
 from runtime.logs import get_logger
-from schemas.errors import OutcomeUnknown, PenstockError, StoreUnavailable, Unavailable
+from schemas.errors import OutcomeUnknown, PenstockError, RequestError, StoreUnavailable, Unavailable
 from schemas.jobs import Job, new_job_id
 from stores.protocols import Admission, IdempotencyKey, JobKey
 
@@ -29,7 +31,26 @@ CLIENT_GONE: Final = 499  # as nginx counts it
 # How long a waiting client may have to wait longer than it asked for, where the store does not answer.
 READ_GRACE_S: Final = 2.0
 BUSY_RETRY_AFTER_S: Final = 1.0
+_ENVELOPE: Final = Target(ENVELOPE_ROUTE)
 _TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was whole: nobody is left to be answered."""
+
+
+def submit_target(path: str) -> Target | None:
+    """The submit route that a path means, if it means one."""
+    if path == ENVELOPE_ROUTE:
+        return _ENVELOPE
+    if not (path.startswith("/v1/models/") and path.endswith("/jobs")):
+        return None
+    parts = path.split("/")
+    if len(parts) == 5 and parts[3]:
+        return Target(MODEL_ROUTE, parts[3])
+    if len(parts) == 7 and parts[3] and parts[4] == "versions" and parts[5]:
+        return Target(VERSION_ROUTE, parts[3], parts[5])
+    return None
 
 
 class SubmitEndpoint:
@@ -151,6 +172,64 @@ class SubmitEndpoint:
             except (StoreUnavailable, TimeoutError):
                 return None  # it is accepted all the same
         return job if job is not None and job.done else None
+
+
+def check_announced(headers: Mapping[bytes, bytes], limit_bytes: int) -> None:
+    """Raises what can be refused before a byte of the body is read.
+
+    `PayloadTooLarge` for a length beyond the limit, `UnsupportedMediaType` for an encoding that is neither gzip nor
+    deflate, `RequestError` for a length that is none.
+    """
+    if b"content-encoding" in headers:
+        check_encoding(headers[b"content-encoding"])
+    length = headers.get(b"content-length")
+    if length is None:
+        return
+    if not length.isdigit():
+        raise RequestError("Content-Length is not a number", param="Content-Length")
+    if len(length) > 18 or int(length) > limit_bytes:
+        raise too_large(limit_bytes)
+
+
+async def read_body(
+    headers: Mapping[bytes, bytes], first: Message, receive: Receive, limit_bytes: int, held: Holding
+) -> bytes:
+    """The decompressed body, of which the server has given the `first` message. What is read is counted by `held`.
+
+    Raises `PayloadTooLarge` before more than `limit_bytes` are held, counted while reading and while unpacking;
+    `Unavailable` where the process has no room; `RequestError` for a body that does not unpack; `ClientGone`. How
+    long the body may take is the server's business.
+    """
+    body = _chunk(first)
+    held.grow(len(body))
+    if first.get("more_body"):
+        body = await _read_on(body, receive, limit_bytes, held)
+    if len(body) > limit_bytes:
+        raise too_large(limit_bytes)
+    encoding = headers.get(b"content-encoding")
+    return body if encoding is None else await unpack(body, encoding, limit_bytes, held)
+
+
+async def _read_on(first: bytes, receive: Receive, limit_bytes: int, held: Holding) -> bytes:
+    body = io.BytesIO()  # gives what was written without another copy of it
+    body.write(first)
+    more = True
+    while more:
+        if body.tell() > limit_bytes:
+            raise too_large(limit_bytes)
+        message = await receive()
+        chunk = _chunk(message)
+        held.grow(len(chunk))
+        body.write(chunk)
+        more = message.get("more_body", False)
+    return body.getvalue()
+
+
+def _chunk(message: Message) -> bytes:
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    chunk: bytes = message.get("body", b"")
+    return chunk
 
 
 def stopped() -> OutcomeUnknown:

@@ -70,23 +70,6 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     webhook_events_filter: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
-_ENVELOPE: Final = Target(ENVELOPE_ROUTE)
-
-
-def submit_target(path: str) -> Target | None:
-    """The submit route that a path means, if it means one."""
-    if path == ENVELOPE_ROUTE:
-        return _ENVELOPE
-    if not (path.startswith("/v1/models/") and path.endswith("/jobs")):
-        return None
-    parts = path.split("/")
-    if len(parts) == 5 and parts[3]:
-        return Target(MODEL_ROUTE, parts[3])
-    if len(parts) == 7 and parts[3] and parts[4] == "versions" and parts[5]:
-        return Target(VERSION_ROUTE, parts[3], parts[5])
-    return None
-
-
 def read_submit(target: Target, headers: Mapping[bytes, bytes], query: bytes, body: bytes) -> Submit:
     """Raises `RequestError` and its kin, naming the field and the rule."""
     content_type = headers.get(b"content-type", b"")

@@ -46,8 +46,13 @@ def check_input(signature: Signature, payload: Payload, hold: Hold) -> CheckedIn
     Raises `InvalidInput` naming the field and the rule, its kin `PayloadTooLarge` and `UnsupportedMediaType`, and
     nothing else, whatever the payload holds.
     """
+    return check_common(signature, payload) or check_in_full(signature, payload, hold)
+
+
+def check_in_full(signature: Signature, payload: Payload, hold: Hold) -> CheckedInput:
+    """The same of what `check_common` has not taken."""
     try:
-        return check_common(signature, payload) or _check(signature, payload, hold)
+        return _check(signature, payload, hold)
     except Exception as error:
         raise as_refusal(error) from error
 
