@@ -18,18 +18,16 @@ from gateway.services import Services
 from gateway.submissions import Submission
 from gateway.submit_request import ENVELOPE_ROUTE, MODEL_ROUTE, VERSION_ROUTE, Target, read_submit
 from gateway.unpacking import check_encoding, too_large, unpack
-from gateway.waiters import NONE, Watch, noticed
+from gateway.waiters import NONE, Watch
 from runtime.budget import Holding
 from runtime.logs import get_logger
-from schemas.errors import OutcomeUnknown, PenstockError, RequestError, StoreUnavailable, Unavailable
+from schemas.errors import OutcomeUnknown, PenstockError, RequestError, Unavailable
 from schemas.jobs import Job, new_job_id
 from stores.protocols import Admission, IdempotencyKey, JobKey
 
 log = get_logger(__name__)
 
 CLIENT_GONE: Final = 499  # as nginx counts it
-# How long a waiting client may have to wait longer than it asked for, where the store does not answer.
-READ_GRACE_S: Final = 2.0
 BUSY_RETRY_AFTER_S: Final = 1.0
 _ENVELOPE: Final = Target(ENVELOPE_ROUTE)
 _TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -147,31 +145,12 @@ class SubmitEndpoint:
     ) -> Job | None:
         """The finished job, if it comes in time."""
         job, waiters = admission.job, self._services.waiters
-        if job.id != submission.key.id:  # the watch is for another job; this one may have been done for long
-            with waiters.watch(JobKey(job.tenant, job.id)) as watch_again:
-                watch_again.wake()
-                return await self._finished(submission, job, watch_again, wait_s, receive)
-        return await self._finished(submission, job, watch, wait_s, receive)
-
-    async def _finished(
-        self, submission: Submission, sent: Job, watch: Watch, wait_s: float, receive: Receive
-    ) -> Job | None:
-        services, until_s = self._services, asyncio.get_running_loop().time() + wait_s
-        with noticed(receive, watch.wake) as gone:
-            if not submission.written:
-                sent = await services.waiters.end_or_row(
-                    sent, watch, wait_s, gone, services.submissions.write_down, grace_s=READ_GRACE_S
-                )
-                if sent.done:
-                    return sent
-            left_s = max(0.0, until_s - asyncio.get_running_loop().time())
-            key = JobKey(sent.tenant, sent.id)
-            try:
-                async with asyncio.timeout_at(until_s + READ_GRACE_S):
-                    job = await services.waiters.until(key, watch, _is_done, left_s, gone, sent=sent)
-            except (StoreUnavailable, TimeoutError):
-                return None  # it is accepted all the same
-        return job if job is not None and job.done else None
+        write = None if submission.written else self._services.submissions.write_down
+        if job.id == submission.key.id:
+            return await waiters.finished(job, watch, wait_s, receive, write)
+        with waiters.watch(JobKey(job.tenant, job.id)) as other:  # it may have been done for long
+            other.wake()
+            return await waiters.finished(job, other, wait_s, receive, write)
 
 
 def check_announced(headers: Mapping[bytes, bytes], limit_bytes: int) -> None:
@@ -251,7 +230,3 @@ def _idempotency(scope: Scope, headers: Mapping[bytes, bytes], body: bytes) -> I
 
 def _traceparent(value: bytes) -> str | None:
     return value.decode() if _TRACEPARENT.fullmatch(value) else None
-
-
-def _is_done(job: Job | None) -> bool:
-    return job is None or job.done

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 import gateway.leases
-import gateway.submit_endpoint
+import gateway.waiters
 from gateway.submissions import Submission
 from schemas.errors import OutcomeUnknown, QueueUnavailable, StoreUnavailable
 from stores.protocols import Admission
@@ -229,7 +229,7 @@ async def test_stopping_waits_for_what_is_half_done_no_longer_than_it_may(house:
 async def test_a_waiting_submit_is_answered_although_the_store_hangs(
     house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway.submit_endpoint, "READ_GRACE_S", 0.05)
+    monkeypatch.setattr(gateway.waiters, "READ_GRACE_S", 0.05)
     monkeypatch.setattr(house.store, "get", Held(house.store.get))
     answer = await asyncio.wait_for(client.post("/v1/jobs", json=SUBMIT, headers={"prefer": "wait=1"}), 5)
     assert (answer.status_code, answer.json()["status"]) == (202, "queued")
@@ -240,7 +240,8 @@ async def test_the_time_that_an_input_waits_to_be_read_counts_as_well(
 ) -> None:
     reading = Held(house.submissions._reader.run)
     monkeypatch.setattr(house.submissions._reader, "run", reading)
-    asked = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT))
+    in_full = SUBMIT | {"input": {"features": {"age": 1, "height": 2}}}
+    asked = asyncio.create_task(client.post("/v1/jobs", json=in_full))
     await reading.entered.wait()
     await until(time.monotonic() + 0.15)
     reading.go_on.set()
@@ -258,7 +259,7 @@ async def writing(house: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 async def test_a_row_that_hangs_does_not_keep_a_client_longer_than_it_asked_for(
     house: House, client: httpx.AsyncClient, writing: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway.submit_endpoint, "READ_GRACE_S", 0.05)
+    monkeypatch.setattr(gateway.waiters, "READ_GRACE_S", 0.05)
     request = client.post("/v1/jobs", json=SUBMIT, headers={"prefer": "wait=1"})
     problem(await asyncio.wait_for(request, 5), 503, "outcome_unknown")
     assert writing.entered.is_set()
