@@ -12,9 +12,8 @@ import numpy as np
 import orjson
 
 from runtime.clock import now_utc
-from schemas.jobs import Payload
-from schemas.names import DEFAULT_TENANT, new_job_id
-from schemas.oip import OCTET_STREAM
+from schemas.jobs import OCTET_STREAM, Payload, new_job_id
+from schemas.names import DEFAULT_TENANT
 from schemas.records import LaneJob, OutRecord, lane_record
 from schemas.tensors import Array, to_raw
 from schemas.topics import Lane, LaneClass

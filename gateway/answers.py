@@ -9,7 +9,7 @@ import msgspec
 from starlette.responses import Response
 
 from gateway.problems import Headers, render_problem
-from gateway.requests import NONE, Preferences
+from gateway.waiters import NONE, Preferences
 from schemas.errors import ErrorBody, PenstockError
 from schemas.jobs import Job, Status
 from schemas.results import as_json

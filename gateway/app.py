@@ -25,11 +25,11 @@ from gateway.problems import render_problem
 from gateway.process_routes import add_process_routes
 from gateway.result_routes import add_result_routes
 from gateway.services import Services
-from gateway.submit_endpoint import SubmitEndpoint, stopped
-from gateway.submit_request import submit_target
+from gateway.submit_endpoint import SubmitEndpoint, stopped, submit_target
 from runtime.health import Check, HealthApp
 from runtime.logs import get_logger
 from schemas.errors import CrossSite, PenstockError, Unavailable
+from schemas.names import DEFAULT_TENANT
 
 log = get_logger(__name__)
 
@@ -60,6 +60,9 @@ class GatewayApp:
         on."""
         if not self._is_open:
             return self._start(scope, receive, send)
+        scope["tenant"] = (
+            DEFAULT_TENANT  # whose request it is: here, so that API keys can come without a change elsewhere
+        )
         method: str = scope["method"]
         headers: dict[bytes, bytes] = dict(scope["headers"])
         if method not in SAFE_METHODS and not SENT_BY_BROWSERS.isdisjoint(headers):

@@ -11,7 +11,7 @@ from starlette.routing import Match, Route
 
 from gateway.answers import problem
 from gateway.log_throttle import log_server_error
-from gateway.submit_request import submit_target
+from gateway.submit_endpoint import submit_target
 from schemas.errors import MethodNotAllowed, NotFound, PenstockError, RequestError
 
 

@@ -7,8 +7,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.answers import encode_job
-from gateway.requests import noticed
 from gateway.services import Services
+from gateway.waiters import noticed
 from schemas.errors import StoreUnavailable
 from schemas.jobs import Job
 from stores.protocols import JobKey

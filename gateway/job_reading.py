@@ -4,11 +4,10 @@ from collections.abc import Callable
 
 from starlette.requests import Request
 
-from gateway.requests import NONE, Preferences, noticed, parse_preferences, tenant_of
 from gateway.services import Services
+from gateway.waiters import noticed
 from schemas.errors import JobNotFound
-from schemas.jobs import Job
-from schemas.names import is_job_id
+from schemas.jobs import Job, is_job_id
 from stores.protocols import JobKey
 
 
@@ -16,7 +15,7 @@ def key_of(request: Request, job_id: str) -> JobKey:
     """Raises `JobNotFound` for what cannot be an id: the store is not asked."""
     if not is_job_id(job_id):
         raise JobNotFound("there is no such job", param="id")
-    return JobKey(tenant_of(request.scope), job_id)
+    return JobKey(request.scope["tenant"], job_id)
 
 
 def found(job: Job | None, key: JobKey) -> Job:
@@ -24,12 +23,6 @@ def found(job: Job | None, key: JobKey) -> Job:
     if job is None:
         raise JobNotFound(f"there is no job {key.id}", param="id")
     return job
-
-
-def preferences_of(services: Services, request: Request) -> Preferences:
-    """What is followed of what the client prefers."""
-    values = [value for name, value in request.scope["headers"] if name == b"prefer"]
-    return services.waiters.granted(parse_preferences(values)) if values else NONE
 
 
 async def read_job(

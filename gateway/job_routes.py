@@ -9,13 +9,11 @@ from starlette.responses import Response
 
 from gateway import openapi
 from gateway.answers import Links, current, encode_job, encode_jobs, entity_tag, json, matches, respond
-from gateway.job_reading import found, key_of, preferences_of, read_job
-from gateway.requests import tenant_of
+from gateway.job_reading import found, key_of, read_job
 from gateway.services import Services
 from runtime.logs import get_logger
 from schemas.errors import RequestError, StoreUnavailable
-from schemas.jobs import Job, Status
-from schemas.names import JOB_ID, is_job_id
+from schemas.jobs import JOB_ID, Job, Status, is_job_id
 from stores.protocols import JobKey
 
 log = get_logger(__name__)
@@ -40,7 +38,7 @@ def add_job_routes(app: FastAPI, services: Services) -> None:
         """Newest first. Results are left out; read the job itself for them."""
         if after is not None and not is_job_id(after):
             raise RequestError("after is no job id", param="after")
-        jobs = await services.jobs.list(tenant_of(request.scope), after=after, limit=limit + 1, status=status)
+        jobs = await services.jobs.list(request.scope["tenant"], after=after, limit=limit + 1, status=status)
         return json(encode_jobs(jobs[:limit], links, has_more=len(jobs) > limit))
 
     @app.get(
@@ -54,7 +52,7 @@ def add_job_routes(app: FastAPI, services: Services) -> None:
     async def get_job(request: Request, job_id: JobId) -> Response:
         """The job as it is. With `Prefer: wait=N`, once it is done or, given `If-None-Match`, once it has changed."""
         key = key_of(request, job_id)
-        preferences = preferences_of(services, request)
+        preferences = services.waiters.granted(request.scope["headers"])
         known = request.headers.get("if-none-match")
         job = await read_job(services, request, key, preferences.wait_s, lambda job: _is_news(job, known, links))
         return respond(current(job, links, known, preferences))

@@ -81,7 +81,7 @@ def encode_model(snapshot: CatalogSnapshot, model: str) -> bytes:
 def encode_version(snapshot: CatalogSnapshot, model: str, version: str) -> bytes:
     """Raises `ModelNotFound`."""
     entry = snapshot.choose(model, version)
-    return _encoder.encode(_version(entry, default=snapshot.default(model) is entry))
+    return _encoder.encode(_version(entry, default=snapshot.choose(model, None) is entry))
 
 
 def encode_wanted(model: str, version: str, wanted: WantedState, *, announced: bool, url: str) -> bytes:
@@ -99,7 +99,7 @@ def encode_wanted(model: str, version: str, wanted: WantedState, *, announced: b
 
 
 def _model(snapshot: CatalogSnapshot, name: str) -> ModelDocument:
-    default = snapshot.default(name)
+    default = snapshot.choose(name, None)
     versions = snapshot.models[name]
     newest = max(entry.announced_at for entry in versions.values())
     return ModelDocument(

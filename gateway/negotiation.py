@@ -1,7 +1,7 @@
 """Whether a client wants a result as JSON or as raw tensors (RFC 9110, section 12.5.1)."""
 
 from schemas.errors import NotAcceptable
-from schemas.oip import JSON, OCTET_STREAM
+from schemas.jobs import JSON, OCTET_STREAM
 
 
 def wants_binary(accept: str) -> bool:

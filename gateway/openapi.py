@@ -9,8 +9,7 @@ from gateway.answers import JobDocument, JobList
 from gateway.model_documents import ModelDocument, ModelList, VersionDocument, WantedStateDocument
 from gateway.problems import Problem
 from gateway.submit_request import Envelope
-from schemas.jobs import Status
-from schemas.oip import JSON, OCTET_STREAM
+from schemas.jobs import JSON, OCTET_STREAM, Status
 
 Doc = dict[str, Any]
 Responses = dict[int | str, Doc]

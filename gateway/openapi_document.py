@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from gateway import openapi
 from gateway.openapi import Doc, answer, header, parameter, ref, refusal
 from gateway.submit_request import ENVELOPE_ROUTE, FORM, KNOWN, MODEL_ROUTE, VERSION_ROUTE
-from schemas.oip import JSON, OCTET_STREAM
+from schemas.jobs import JSON, OCTET_STREAM
 
 TITLE: Final = "Penstock"
 API_VERSION: Final = "1"

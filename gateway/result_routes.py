@@ -9,7 +9,7 @@ from starlette.responses import Response
 from gateway import openapi
 from gateway.answers import JSON_TYPE, Answer, respond
 from gateway.events import EventStream
-from gateway.job_reading import found, key_of, preferences_of, read_job
+from gateway.job_reading import found, key_of, read_job
 from gateway.job_routes import JobId
 from gateway.negotiation import wants_binary
 from gateway.problems import Headers, render_job_error
@@ -37,7 +37,7 @@ def add_result_routes(app: FastAPI, services: Services) -> None:
         """The result alone: JSON, or raw tensors where `Accept: application/octet-stream` asks for them."""
         binary = wants_binary(accept)
         key = key_of(request, job_id)
-        preferences = preferences_of(services, request)
+        preferences = services.waiters.granted(request.scope["headers"])
         job = await read_job(services, request, key, preferences.wait_s, lambda job: job.done)
         answer = _result(job, binary=binary)
         if preferences.applied is not None:

@@ -24,16 +24,19 @@ from runtime.backoff import delays_s
 from runtime.budget import Holding
 from runtime.health import Check
 from runtime.logs import get_logger
-from runtime.reading import InputReader
+from runtime.reading import INLINE_BYTES, InputReader
+from schemas.catalog import CatalogEntry
+from schemas.decoder import CheckedInput, check_common
 from schemas.errors import (
     OutcomeUnknown,
     PayloadTooLarge,
     PenstockError,
     RequestError,
     StoreUnavailable,
+    Unavailable,
 )
 from schemas.images import IMAGE_TYPES
-from schemas.inputs import CheckedInput, bytes_to_parse, check_input
+from schemas.inputs import bytes_to_parse, check_in_full, check_input
 from schemas.jobs import Job, Payload, Status
 from schemas.records import OutRecord, lane_job, lane_record
 from schemas.signature import Signature
@@ -48,6 +51,7 @@ SOURCE: Final = "/penstock/gateway"
 ANSWERED_WITHIN_S: Final = 20.0
 # Of these, for a large input to be read, or to wait for others to be read before it.
 READ_WITHIN_S: Final = 8.0
+FIRST_MODEL_RETRY_S: Final = 2.0
 # What stands in a lane record beside the input: its headers, at their longest.
 RECORD_HEADERS_BYTES: Final = 4096
 # A statement on its way to a database that hangs is carried out when that goes on, perhaps behind the withdrawal of
@@ -137,7 +141,7 @@ class Submissions:
 
     async def _admit(self, submission: Submission) -> Admission:
         try:
-            entry = self._catalog.choose(submission.submit.model, submission.submit.version)
+            entry = self._entry(submission.submit)
             lane = submission.lane = Lane(entry.model, entry.version, submission.submit.options.lane)
             checked = await self._check(entry.signature, submission.submit.payload)
             self._hold_travelling(submission, checked.payload)
@@ -156,10 +160,21 @@ class Submissions:
                 return Admission(job, replayed=True)
         raise refusal
 
+    def _entry(self, submit: Submit) -> CatalogEntry:
+        if not self._catalog.told:
+            raise Unavailable("no worker has announced any model yet", retry_after_s=FIRST_MODEL_RETRY_S)
+        return self._catalog.snapshot.choose(submit.model, submit.version)
+
     async def _check(self, signature: Signature, payload: Payload) -> CheckedInput:
+        check = check_input
+        if len(payload.value) <= INLINE_BYTES:
+            checked = check_common(signature, payload)
+            if checked is not None:
+                return checked
+            check = check_in_full
         return await self._reader.run(
             bytes_to_parse(signature, payload),
-            partial(check_input, signature, payload),
+            partial(check, signature, payload),
             is_image=payload.content_type in IMAGE_TYPES,
         )
 

@@ -1,37 +1,54 @@
 """The submit routes, as plain ASGI: the one road where every microsecond counts."""
 
 import asyncio
+import io
 import re
 import time
 from collections.abc import Mapping
 from typing import Final
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from gateway.answers import Answer, accepted, finished
-from gateway.bodies import ClientGone, check_announced, read_body
 from gateway.idempotency import idempotency_key
 from gateway.log_throttle import log_server_error
 from gateway.metrics import request_seconds_of, requests_of, submits_of
 from gateway.problems import render_problem
-from gateway.requests import NONE, Preferences, noticed, parse_preferences, tenant_of
 from gateway.services import Services
 from gateway.submissions import Submission
-from gateway.submit_request import Target, read_submit
-from gateway.waiters import Watch
+from gateway.submit_request import ENVELOPE_ROUTE, MODEL_ROUTE, VERSION_ROUTE, Target, read_submit
+from gateway.unpacking import check_encoding, too_large, unpack
+from gateway.waiters import NONE, Watch
+from runtime.budget import Holding
 from runtime.logs import get_logger
-from schemas.errors import OutcomeUnknown, PenstockError, StoreUnavailable, Unavailable
-from schemas.jobs import Job
-from schemas.names import new_job_id
+from schemas.errors import OutcomeUnknown, PenstockError, RequestError, Unavailable
+from schemas.jobs import Job, new_job_id
 from stores.protocols import Admission, IdempotencyKey, JobKey
 
 log = get_logger(__name__)
 
 CLIENT_GONE: Final = 499  # as nginx counts it
-# How long a waiting client may have to wait longer than it asked for, where the store does not answer.
-READ_GRACE_S: Final = 2.0
 BUSY_RETRY_AFTER_S: Final = 1.0
+_ENVELOPE: Final = Target(ENVELOPE_ROUTE)
 _TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was whole: nobody is left to be answered."""
+
+
+def submit_target(path: str) -> Target | None:
+    """The submit route that a path means, if it means one."""
+    if path == ENVELOPE_ROUTE:
+        return _ENVELOPE
+    if not (path.startswith("/v1/models/") and path.endswith("/jobs")):
+        return None
+    parts = path.split("/")
+    if len(parts) == 5 and parts[3]:
+        return Target(MODEL_ROUTE, parts[3])
+    if len(parts) == 7 and parts[3] and parts[4] == "versions" and parts[5]:
+        return Target(VERSION_ROUTE, parts[3], parts[5])
+    return None
 
 
 class SubmitEndpoint:
@@ -48,7 +65,7 @@ class SubmitEndpoint:
         self, target: Target, headers: Mapping[bytes, bytes], scope: Scope, receive: Receive, send: Send
     ) -> None:
         began_s = time.perf_counter()
-        submission = Submission(JobKey(tenant_of(scope), new_job_id()))
+        submission = Submission(JobKey(scope["tenant"], new_job_id()))
         try:
             answer, outcome = await self._answer(submission, target, headers, scope, receive)
         except PenstockError as error:
@@ -82,7 +99,7 @@ class SubmitEndpoint:
     ) -> tuple[Answer, str]:
         """The answer, and what the metrics call it."""
         links, waiters = self._services.links, self._services.waiters
-        preferences = waiters.granted(_preferences(scope)) if b"prefer" in headers else NONE
+        preferences = waiters.granted(scope["headers"]) if b"prefer" in headers else NONE
         job = None
         if not preferences.wait_s:
             admission = await self._admit(submission, target, scope, headers, receive)
@@ -128,40 +145,75 @@ class SubmitEndpoint:
     ) -> Job | None:
         """The finished job, if it comes in time."""
         job, waiters = admission.job, self._services.waiters
-        if job.id != submission.key.id:  # the watch is for another job; this one may have been done for long
-            with waiters.watch(JobKey(job.tenant, job.id)) as watch_again:
-                watch_again.wake()
-                return await self._finished(submission, job, watch_again, wait_s, receive)
-        return await self._finished(submission, job, watch, wait_s, receive)
+        write = None if submission.written else self._services.submissions.write_down
+        if job.id == submission.key.id:
+            return await waiters.finished(job, watch, wait_s, receive, write)
+        with waiters.watch(JobKey(job.tenant, job.id)) as other:  # it may have been done for long
+            other.wake()
+            return await waiters.finished(job, other, wait_s, receive, write)
 
-    async def _finished(
-        self, submission: Submission, sent: Job, watch: Watch, wait_s: float, receive: Receive
-    ) -> Job | None:
-        services, until_s = self._services, asyncio.get_running_loop().time() + wait_s
-        with noticed(receive, watch.wake) as gone:
-            if not submission.written:
-                sent = await services.waiters.end_or_row(
-                    sent, watch, wait_s, gone, services.submissions.write_down, grace_s=READ_GRACE_S
-                )
-                if sent.done:
-                    return sent
-            left_s = max(0.0, until_s - asyncio.get_running_loop().time())
-            key = JobKey(sent.tenant, sent.id)
-            try:
-                async with asyncio.timeout_at(until_s + READ_GRACE_S):
-                    job = await services.waiters.until(key, watch, _is_done, left_s, gone, sent=sent)
-            except (StoreUnavailable, TimeoutError):
-                return None  # it is accepted all the same
-        return job if job is not None and job.done else None
+
+def check_announced(headers: Mapping[bytes, bytes], limit_bytes: int) -> None:
+    """Raises what can be refused before a byte of the body is read.
+
+    `PayloadTooLarge` for a length beyond the limit, `UnsupportedMediaType` for an encoding that is neither gzip nor
+    deflate, `RequestError` for a length that is none.
+    """
+    if b"content-encoding" in headers:
+        check_encoding(headers[b"content-encoding"])
+    length = headers.get(b"content-length")
+    if length is None:
+        return
+    if not length.isdigit():
+        raise RequestError("Content-Length is not a number", param="Content-Length")
+    if len(length) > 18 or int(length) > limit_bytes:
+        raise too_large(limit_bytes)
+
+
+async def read_body(
+    headers: Mapping[bytes, bytes], first: Message, receive: Receive, limit_bytes: int, held: Holding
+) -> bytes:
+    """The decompressed body, of which the server has given the `first` message. What is read is counted by `held`.
+
+    Raises `PayloadTooLarge` before more than `limit_bytes` are held, counted while reading and while unpacking;
+    `Unavailable` where the process has no room; `RequestError` for a body that does not unpack; `ClientGone`. How
+    long the body may take is the server's business.
+    """
+    body = _chunk(first)
+    held.grow(len(body))
+    if first.get("more_body"):
+        body = await _read_on(body, receive, limit_bytes, held)
+    if len(body) > limit_bytes:
+        raise too_large(limit_bytes)
+    encoding = headers.get(b"content-encoding")
+    return body if encoding is None else await unpack(body, encoding, limit_bytes, held)
+
+
+async def _read_on(first: bytes, receive: Receive, limit_bytes: int, held: Holding) -> bytes:
+    body = io.BytesIO()  # gives what was written without another copy of it
+    body.write(first)
+    more = True
+    while more:
+        if body.tell() > limit_bytes:
+            raise too_large(limit_bytes)
+        message = await receive()
+        chunk = _chunk(message)
+        held.grow(len(chunk))
+        body.write(chunk)
+        more = message.get("more_body", False)
+    return body.getvalue()
+
+
+def _chunk(message: Message) -> bytes:
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    chunk: bytes = message.get("body", b"")
+    return chunk
 
 
 def stopped() -> OutcomeUnknown:
     """What a request is told that a stop cuts short."""
     return OutcomeUnknown("the gateway stopped before the request was done", retry_after_s=1)
-
-
-def _preferences(scope: Scope) -> Preferences:
-    return parse_preferences(value for name, value in scope["headers"] if name == b"prefer")
 
 
 def _idempotency(scope: Scope, headers: Mapping[bytes, bytes], body: bytes) -> IdempotencyKey:
@@ -178,7 +230,3 @@ def _idempotency(scope: Scope, headers: Mapping[bytes, bytes], body: bytes) -> I
 
 def _traceparent(value: bytes) -> str | None:
     return value.decode() if _TRACEPARENT.fullmatch(value) else None
-
-
-def _is_done(job: Job | None) -> bool:
-    return job is None or job.done

@@ -15,11 +15,10 @@ import msgspec
 from gateway.multipart import single_file
 from schemas.errors import RequestError, UnsupportedMediaType
 from schemas.images import IMAGE_TYPES
-from schemas.jobs import Payload
+from schemas.jobs import JSON, OCTET_STREAM, Payload
 from schemas.malformed import did_you_mean, why_not_json
 from schemas.members import first_twin
 from schemas.metadata import parse_metadata
-from schemas.oip import JSON, OCTET_STREAM
 from schemas.topics import LaneClass
 
 ENVELOPE_ROUTE: Final = "/v1/jobs"
@@ -69,23 +68,6 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     metadata: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     webhook: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     webhook_events_filter: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-_ENVELOPE: Final = Target(ENVELOPE_ROUTE)
-
-
-def submit_target(path: str) -> Target | None:
-    """The submit route that a path means, if it means one."""
-    if path == ENVELOPE_ROUTE:
-        return _ENVELOPE
-    if not (path.startswith("/v1/models/") and path.endswith("/jobs")):
-        return None
-    parts = path.split("/")
-    if len(parts) == 5 and parts[3]:
-        return Target(MODEL_ROUTE, parts[3])
-    if len(parts) == 7 and parts[3] and parts[4] == "versions" and parts[5]:
-        return Target(VERSION_ROUTE, parts[3], parts[5])
-    return None
 
 
 def read_submit(target: Target, headers: Mapping[bytes, bytes], query: bytes, body: bytes) -> Submit:

@@ -1,13 +1,16 @@
-"""Requests that wait for a job: woken by news of finished jobs, and by themselves now and then: news may be lost."""
+"""Requests that wait for a job: for how long (RFC 7240), who still does, and what they are woken by.
+
+That is news of finished jobs; since these may be lost, they also look by themselves now and then.
+"""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
+from starlette.types import Receive
 
-from gateway.requests import Preferences
 from schemas.errors import OutcomeUnknown, StoreUnavailable
 from schemas.jobs import Job, Terminal, ended
 from schemas.names import new_instance
@@ -19,6 +22,53 @@ FAST_S: Final = 0.25
 LIMIT: Final = 20_000
 # A job without a row is listed no later: sooner than workers tell that they run it (0.25 s), so that a row can note it.
 ROW_AFTER_S: Final = 0.2
+MAX_WAIT_S: Final = 60
+# How long a client may have to wait longer than it asked for, where the store does not answer.
+READ_GRACE_S: Final = 2.0
+# A task for each request that waits costs more than to find out a second late that nobody does.
+NOTICED_AFTER_S: Final = 1.0
+
+
+class Preferences(msgspec.Struct, frozen=True):
+    """What the client prefers: to wait at most `wait_s` seconds, or to be answered at once."""
+
+    wait_s: int | None = None
+    respond_async: bool = False
+
+    @property
+    def applied(self) -> bytes | None:
+        """The value of `Preference-Applied`; a longer wait than we allow is applied as the longest."""
+        applied = []
+        if self.respond_async:
+            applied.append(b"respond-async")
+        if self.wait_s is not None:
+            applied.append(b"wait=%d" % self.wait_s)
+        return b", ".join(applied) or None
+
+
+NONE: Final = Preferences()
+
+
+def parse_preferences(values: Iterable[bytes]) -> Preferences:
+    """Preferences from the values of all `Prefer` headers; the first of a name counts (RFC 7240, section 2).
+
+    Unknown and malformed preferences are ignored.
+    """
+    found: dict[str, str] = {}
+    for value in values:
+        for preference in value.decode("latin-1").split(","):
+            name, _, argument = preference.partition(";")[0].partition("=")
+            found.setdefault(name.strip().lower(), argument.strip().strip('"'))
+    return Preferences(_seconds(found.get("wait")), "respond-async" in found)
+
+
+def _seconds(text: str | None) -> int | None:
+    if text is None or not (text.isascii() and text.isdigit()) or len(text) > 9:
+        return None
+    return min(int(text), MAX_WAIT_S)
+
+
+WriteRow = Callable[[Job], Coroutine[Any, Any, Job]]
 
 
 class Watch:
@@ -70,8 +120,10 @@ class Waiters:
         """Whether nobody else may wait: a preference is not a right, so they are answered at once."""
         return self.draining or self._count >= self._limit
 
-    def granted(self, preferences: Preferences) -> Preferences:
-        """What is followed of the preferences: where nobody may wait, no wait."""
+    def granted(self, headers: Iterable[tuple[bytes, bytes]]) -> Preferences:
+        """What is followed of what a request's headers prefer: where nobody may wait, no wait."""
+        values = [value for name, value in headers if name == b"prefer"]
+        preferences = parse_preferences(values) if values else NONE
         if preferences.wait_s and self.full:
             return msgspec.structs.replace(preferences, wait_s=None)
         return preferences
@@ -117,6 +169,28 @@ class Waiters:
             if not watches and self._watches.get(key) is watches:
                 del self._watches[key]
 
+    async def finished(
+        self, sent: Job, watch: Watch, wait_s: float, receive: Receive, write: WriteRow | None
+    ) -> Job | None:
+        """A job just sent, with its end, if that comes in time. `write` writes its row down, where it has none yet.
+
+        Raises `OutcomeUnknown` where it has neither row nor end in time.
+        """
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + wait_s
+        with noticed(receive, watch.wake) as gone:
+            if write is not None:
+                sent = await self._end_or_row(sent, watch, until_s, gone, write)
+                if sent.done:
+                    return sent
+            key, left_s = JobKey(sent.tenant, sent.id), max(0.0, until_s - loop.time())
+            try:
+                async with asyncio.timeout_at(until_s + READ_GRACE_S):
+                    job = await self.until(key, watch, _is_done, left_s, gone, sent=sent)
+            except (StoreUnavailable, TimeoutError):
+                return None  # it is accepted all the same
+        return job if job is not None and job.done else None
+
     async def until(
         self,
         key: JobKey,
@@ -145,30 +219,20 @@ class Waiters:
                 return job
             await watch.woken(min(left_s, self.interval_s))
 
-    async def end_or_row(
-        self,
-        sent: Job,
-        watch: Watch,
-        timeout_s: float,
-        gone: asyncio.Event,
-        write: Callable[[Job], Coroutine[Any, Any, Job]],
-        *,
-        grace_s: float,
-    ) -> Job:
+    async def _end_or_row(self, sent: Job, watch: Watch, until_s: float, gone: asyncio.Event, write: WriteRow) -> Job:
         """The job with its end, where that is told within `ROW_AFTER_S`; else once its row is there, by `write`.
 
-        Raises `OutcomeUnknown` where there is neither in time, or `grace_s` later where the store does not answer.
+        Raises `OutcomeUnknown` where there is neither in time, or `READ_GRACE_S` later where the store does not answer.
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
         while True:
-            left_s = deadline - loop.time()
+            left_s = until_s - loop.time()
             if not (self.draining or gone.is_set()):
                 await watch.woken(max(0.0, min(left_s, self.interval_s, ROW_AFTER_S)))
             if watch.end is not None:
                 return ended(sent, watch.end)
             try:
-                return await _unless_ended(sent, watch, write(sent), deadline + grace_s)
+                return await _unless_ended(sent, watch, write(sent), until_s + READ_GRACE_S)
             except StoreUnavailable as error:
                 if left_s <= 0 or self.draining or gone.is_set():
                     raise OutcomeUnknown("the job is in its lane, and its row could not be written") from error
@@ -177,6 +241,10 @@ class Waiters:
     def interval_s(self) -> float:
         """Seconds between a waiter's own looks."""
         return self._slow_s if self._news.connected else self._fast_s
+
+
+def _is_done(job: Job | None) -> bool:
+    return job is None or job.done
 
 
 async def _unless_ended(sent: Job, watch: Watch, writing: Coroutine[Any, Any, Job], until_s: float) -> Job:
@@ -203,3 +271,28 @@ async def _unless_ended(sent: Job, watch: Watch, writing: Coroutine[Any, Any, Jo
     if not row.done():
         raise StoreUnavailable("the store did not answer in time")
     return row.result()
+
+
+@contextmanager
+def noticed(receive: Receive, wake: Callable[[], None], after_s: float = NOTICED_AFTER_S) -> Iterator[asyncio.Event]:
+    """An event that is set, and `wake` called, once the client closes the connection. The body must have been read.
+
+    Nobody listens before `after_s`: most waits are over by then, and who left before is noticed then.
+    """
+    gone = asyncio.Event()
+    listening: list[asyncio.Task[None]] = []
+
+    async def listen() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+        wake()
+
+    loop = asyncio.get_running_loop()
+    timer = loop.call_later(after_s, lambda: listening.append(loop.create_task(listen())))
+    try:
+        yield gone
+    finally:
+        timer.cancel()
+        for task in listening:
+            task.cancel()

@@ -1,41 +1,32 @@
 """The catalog as its topic tells it, kept up to date. Nobody ever waits for it."""
 
-from typing import Final
-
 import msgspec
 
 from producers.control_topic import ControlTopic
 from producers.protocols import Publisher
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
-from schemas.catalog import CatalogEntry, decode_entry, parse_key, version_key
-from schemas.errors import Unavailable
+from schemas.catalog import decode_entry, parse_key, version_key
 from schemas.records import OutRecord
 from schemas.topics import Topics
 from schemas.versions import CatalogSnapshot
 
 log = get_logger(__name__)
 
-FIRST_MODEL_RETRY_S: Final = 2.0
-
 
 class Catalog:
-    """Holds the newest snapshot. A record that is no catalog entry keeps what was there before."""
+    """Holds the newest snapshot. A record that is no catalog entry keeps what was there before.
+
+    Until anything is `told`, nobody can know which models there are.
+    """
 
     def __init__(self, snapshot: CatalogSnapshot | None = None) -> None:
         self.snapshot = snapshot or CatalogSnapshot()
-        self._told = snapshot is not None
-
-    def choose(self, model: str, pinned: str | None) -> CatalogEntry:
-        """As `CatalogSnapshot.choose`, but raises `Unavailable` as long as no worker has announced anything, ever:
-        then nobody can know whether there is such a model."""
-        if not self._told:
-            raise Unavailable("no worker has announced any model yet", retry_after_s=FIRST_MODEL_RETRY_S)
-        return self.snapshot.choose(model, pinned)
+        self.told = snapshot is not None
 
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Take in one record of the catalog topic; None for a value takes the entry back."""
-        self._told = True
+        self.told = True
         if value is None:
             self.snapshot = self.snapshot.without(*parse_key(key))
             return

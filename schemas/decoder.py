@@ -1,7 +1,7 @@
 """The common request read in one typed decode: plain tensors of the model's inputs, all of them, in its order.
 
-This is a short cut and decides nothing: what it does not take, for whatever reason, the full reading of `schemas.oip`
-takes, or says why not. Whatever it does take, the full reading takes as well, with the same values.
+This is a short cut and decides nothing: what it does not take, for whatever reason, the full reading takes, or says why
+not (`schemas.inputs`). Whatever it does take, the full reading takes as well, with the same values.
 """
 
 import math
@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 from msgspec import NODEFAULT, UNSET, Meta, UnsetType
 
-from schemas.jobs import Payload
-from schemas.signature import INTEGERS, Datatype, TensorSpec
+from schemas.jobs import JSON, OCTET_STREAM, Answer, Payload
+from schemas.signature import INTEGERS, Datatype, Signature, TensorSpec
 from schemas.tensors import DTYPES, FLOATS, MAX_ELEMENTS, Array, all_finite, fits, from_raw
 from schemas.values import MAX_PADDED_TOKENS, check_values
 
@@ -35,8 +35,19 @@ _CODES: Final[dict[Datatype, str]] = {
     "FP32": "f",
     "FP64": "d",
 }
+# Short values in JSON can be larger as tensors. Up to this, which fits into a record however small those may be, they
+# are sent as tensors all the same; beyond it, as what is smaller.
+RAW_ANYHOW_BYTES: Final = 48 * 1024
 _TENSOR_MEMBERS: Final = 4
 _literal: Final[Any] = Literal  # of names that are known at run time only
+
+
+class CheckedInput(msgspec.Struct, frozen=True):
+    """Inputs that fit the signature, as they will travel."""
+
+    payload: Payload
+    rows: int
+    answer: Answer
 
 
 class Packed(NamedTuple):
@@ -226,6 +237,26 @@ def _flattened(values: list[Any], shape: tuple[int, ...]) -> list[Any]:
             raise _NotTaken
         values = list(chain.from_iterable(values))
     return values
+
+
+def check_common(signature: Signature, payload: Payload) -> CheckedInput | None:
+    """A common request that fits the signature, as it will travel; None for what has to be read in full."""
+    if payload.json_length is None and payload.content_type == JSON:
+        packed = decoder_of(signature.inputs).pack(payload.value)
+        if packed is None:
+            return None
+        return CheckedInput(smaller(payload, packed.value, packed.json_bytes), packed.rows, Answer.TENSORS)
+    if payload.json_length is not None and payload.content_type == OCTET_STREAM:
+        unpacked = decoder_of(signature.inputs).unpack(payload)
+        return unpacked and CheckedInput(payload, unpacked.rows, Answer.TENSORS)
+    return None
+
+
+def smaller(payload: Payload, value: bytes, json_bytes: int) -> Payload:
+    """See `RAW_ANYHOW_BYTES`: nothing is refused for the form that we send it in."""
+    if len(value) > max(len(payload.value), RAW_ANYHOW_BYTES):
+        return payload
+    return Payload(value, OCTET_STREAM, json_bytes)
 
 
 @lru_cache(maxsize=256)

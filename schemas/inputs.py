@@ -15,32 +15,21 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from schemas.decoder import decoder_of
+from schemas.decoder import CheckedInput, check_common, smaller
 from schemas.document import InputDocument, InputTensor, member_count, read_document, split
 from schemas.errors import InvalidInput, UnsupportedMediaType
 from schemas.images import IMAGE_TYPES, Hold, Images
-from schemas.jobs import Answer, Payload
+from schemas.jobs import JSON, OCTET_STREAM, Answer, Payload
 from schemas.malformed import as_refusal
 from schemas.members import refuse_twins
-from schemas.oip import JSON, OCTET_STREAM, InferRequest, request_of
+from schemas.oip import InferRequest, request_of
 from schemas.rows import Rows, Tensors, image_rows
 from schemas.signature import Signature
 from schemas.tensors import to_raw
 from schemas.values import check_values
 
-# Short values in JSON can be larger as tensors. Up to this, which fits into a record however small those may be, they
-# are sent as tensors all the same; beyond it, as what is smaller.
-RAW_ANYHOW_BYTES: Final = 48 * 1024
 # Raw numbers are only looked at: so many bytes of them in the time that one of JSON takes.
 RAW_TO_JSON: Final = 256
-
-
-class CheckedInput(msgspec.Struct, frozen=True):
-    """Inputs that fit the signature, as they will travel."""
-
-    payload: Payload
-    rows: int
-    answer: Answer
 
 
 def bytes_to_parse(signature: Signature, payload: Payload) -> int:
@@ -57,23 +46,15 @@ def check_input(signature: Signature, payload: Payload, hold: Hold) -> CheckedIn
     Raises `InvalidInput` naming the field and the rule, its kin `PayloadTooLarge` and `UnsupportedMediaType`, and
     nothing else, whatever the payload holds.
     """
+    return check_common(signature, payload) or check_in_full(signature, payload, hold)
+
+
+def check_in_full(signature: Signature, payload: Payload, hold: Hold) -> CheckedInput:
+    """The same of what `check_common` has not taken."""
     try:
-        return _common(signature, payload) or _check(signature, payload, hold)
+        return _check(signature, payload, hold)
     except Exception as error:
         raise as_refusal(error) from error
-
-
-def _common(signature: Signature, payload: Payload) -> CheckedInput | None:
-    """What the signature's decoder takes by itself."""
-    if payload.json_length is None and payload.content_type == JSON:
-        packed = decoder_of(signature.inputs).pack(payload.value)
-        if packed is None:
-            return None
-        return CheckedInput(_smaller(payload, packed.value, packed.json_bytes), packed.rows, Answer.TENSORS)
-    if payload.json_length is not None and payload.content_type == OCTET_STREAM:
-        unpacked = decoder_of(signature.inputs).unpack(payload)
-        return unpacked and CheckedInput(payload, unpacked.rows, Answer.TENSORS)
-    return None
 
 
 def _check(signature: Signature, payload: Payload, hold: Hold) -> CheckedInput:
@@ -134,14 +115,7 @@ def _with_raw_tensors(payload: Payload, document: InputDocument, request: InferR
         for tensor, each in zip(given, raw, strict=True)
     ]
     head = msgspec.json.encode(msgspec.structs.replace(document, inputs=described))
-    return _smaller(payload, b"".join([head, *raw]), len(head))
-
-
-def _smaller(payload: Payload, value: bytes, json_bytes: int) -> Payload:
-    """See `RAW_ANYHOW_BYTES`: nothing is refused for the form that we send it in."""
-    if len(value) > max(len(payload.value), RAW_ANYHOW_BYTES):
-        return payload
-    return Payload(value, OCTET_STREAM, json_bytes)
+    return smaller(payload, b"".join([head, *raw]), len(head))
 
 
 def _travelling(tensors: Tensors, parameters: dict[str, Any]) -> CheckedInput:

@@ -1,5 +1,9 @@
-"""A job, its states, and the one terminal record it ends with."""
+"""A job: its id, its states, and the one terminal record it ends with."""
 
+import hashlib
+import os
+import re
+import time
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -9,8 +13,43 @@ import msgspec
 from schemas.errors import Canceled, DeadlineExceeded, ErrorBody, PenstockError
 from schemas.topics import Lane, LaneClass
 
+# What may stand in a URL path segment and in a Kafka key without escaping.
+JOB_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:~-]{0,127}")
+
+OUR_SOURCES: Final = "/penstock/"
+EVENT_PREFIX: Final = "event_"
+DIGEST_CHARACTERS: Final = 40
+
+# What a payload is by its content type: all of it JSON, or raw tensors behind its JSON.
+JSON: Final = "application/json"
+OCTET_STREAM: Final = "application/octet-stream"
+
 # Two clocks that differ by more than this are worth a warning: jobs may miss deadlines for it.
 CLOCKS_APART_S: Final = 5.0
+
+
+def new_job_id() -> str:
+    """A job id that sorts by creation time: milliseconds, then 80 random bits, in hex (RFC 9562 calls it version 7).
+
+    Ordered ids keep the primary key's inserts at one end of the index and give lists their cursor.
+    """
+    return f"job_{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+
+
+def job_id_of(event_id: str, source: str | None) -> str:
+    """The id of the job that a CloudEvent asks for; any text can be an event's id.
+
+    An event is told apart by source and id together (CloudEvents 1.0.2, section 3.1), so that both are in the job's id:
+    as a digest, but for events of our own and those that name no source, whose id is the job's where it can be one.
+    """
+    if (source is None or source.startswith(OUR_SOURCES)) and is_job_id(event_id):
+        return event_id
+    digest = hashlib.sha256(f"{source or ''}\n{event_id}".encode()).hexdigest()
+    return f"{EVENT_PREFIX}{digest[:DIGEST_CHARACTERS]}"
+
+
+def is_job_id(text: str) -> bool:
+    return JOB_ID.fullmatch(text) is not None
 
 
 class Status(StrEnum):
@@ -43,7 +82,7 @@ class Payload(msgspec.Struct, frozen=True):
     """
 
     value: bytes
-    content_type: str = "application/json"
+    content_type: str = JSON
     json_length: int | None = None
 
 

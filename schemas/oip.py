@@ -15,14 +15,11 @@ import orjson
 from schemas.decoder import decoder_of
 from schemas.document import InputDocument, InputTensor, RequestedOutput, read_document, split
 from schemas.errors import InvalidInput
-from schemas.jobs import Payload
+from schemas.jobs import OCTET_STREAM, Payload
 from schemas.malformed import as_refusal
 from schemas.signature import Datatype, Signature, TensorSpec
 from schemas.tensors import Array, check_shape, datatype_of, from_json, from_raw, to_raw
 from schemas.values import check_values
-
-JSON = "application/json"
-OCTET_STREAM = "application/octet-stream"
 
 
 class InferRequest(msgspec.Struct, frozen=True):

@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from schemas.errors import ErrorBody, RequestError, Undecodable
-from schemas.jobs import TERMINAL, Answer, Job, Payload, Status, Submitted, Terminal
+from schemas.jobs import TERMINAL, Answer, Job, Payload, Status, Submitted, Terminal, is_job_id
 from schemas.metadata import parse_metadata
-from schemas.names import DEFAULT_TENANT, is_instance, is_job_id, is_model_name, is_version
+from schemas.names import DEFAULT_TENANT, is_instance, is_model_name, is_version
 from schemas.topics import Lane, LaneClass
 
 Headers = list[tuple[str, bytes]]

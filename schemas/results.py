@@ -6,8 +6,8 @@ import msgspec
 import orjson
 
 from schemas.errors import InvalidInput, NotAcceptable
-from schemas.jobs import Payload
-from schemas.oip import JSON, OCTET_STREAM, json_values
+from schemas.jobs import JSON, OCTET_STREAM, Payload
+from schemas.oip import json_values
 from schemas.signature import Datatype, TensorSpec
 from schemas.tensors import Array, from_json, from_raw, to_raw
 

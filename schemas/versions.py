@@ -30,18 +30,12 @@ class CatalogSnapshot:
         """Entries by model, then by version. No model is without versions."""
         return self._models
 
-    def default(self, model: str) -> CatalogEntry:
-        """Raises `ModelNotFound`."""
-        entry = self._defaults.get(model)
-        if entry is None:
-            raise ModelNotFound(_no_model(model, self._models), param="model")
-        return entry
-
     def choose(self, model: str, pinned: str | None) -> CatalogEntry:
         """The entry a job gets: the pinned version, else the default. Raises `ModelNotFound` naming what exists."""
-        if pinned is None:
-            return self.default(model)
-        return choose_version(self._models, model, pinned)
+        entry = self._defaults.get(model) if pinned is None else self._models.get(model, {}).get(pinned)
+        if entry is None:
+            raise self._not_found(model, pinned)
+        return entry
 
     def with_entry(self, entry: CatalogEntry) -> "CatalogSnapshot":
         versions = {**self._models.get(entry.model, {}), entry.version: entry}
@@ -52,19 +46,12 @@ class CatalogSnapshot:
         others = {name: entries for name, entries in self._models.items() if name != model}
         return CatalogSnapshot({**others, model: versions} if versions else others)
 
-
-def choose_version(models: Mapping[str, Versions], model: str, pinned: str | None) -> CatalogEntry:
-    """The entry a job gets: the pinned version, else the default. Raises `ModelNotFound` naming what exists."""
-    versions = models.get(model)
-    if not versions:
-        raise ModelNotFound(_no_model(model, models), param="model")
-    if pinned is None:
-        return default_version(versions)
-    entry = versions.get(pinned)
-    if entry is None:
+    def _not_found(self, model: str, pinned: str | None) -> ModelNotFound:
+        versions = self._models.get(model)
+        if versions is None or pinned is None:
+            return ModelNotFound(_no_model(model, self._models), param="model")
         known = _listed(sorted(versions, key=natural_order))
-        raise ModelNotFound(f"model {model!r} has no version {_short(pinned)}; it has {known}", param="version")
-    return entry
+        return ModelNotFound(f"model {model!r} has no version {_short(pinned)}; it has {known}", param="version")
 
 
 def default_version(versions: Versions) -> CatalogEntry:

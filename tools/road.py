@@ -1,6 +1,7 @@
 """Counts what a piece of work visits at run time: files, functions, tasks, and how often it comes back to a file.
 
     python -m tools.road submit          one submit through a whole gateway, on embedded services
+    python -m tools.road waiting         the same of one that waits for its result, with a worker that answers at once
     python -m tools.road micro-batch     one micro-batch through a worker's parts, over the twins of its services
     python -m tools.road submit --names  the same, with every function in the order of the first visit
 
@@ -11,14 +12,18 @@ import argparse
 import asyncio
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Collection, Iterator
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import httpx
 import numpy as np
+
+if TYPE_CHECKING:
+    from gateway.settings import GatewaySettings
+    from schemas.topics import Lane
 
 REPOSITORY: Final = Path(__file__).resolve().parent.parent
 PACKAGES: Final = ("schemas", "runtime", "stores", "producers", "gateway", "workers", "penstock")
@@ -114,6 +119,15 @@ def _listening(packages: Collection[str], repository: Path) -> Iterator[tuple[Ro
 
 async def submit_road() -> Road:
     """One submit, from the socket to its 202, with Kafka, Postgres and Valkey behind."""
+    return await _gateway_road({}, status=202)
+
+
+async def waiting_road() -> Road:
+    """One submit, from the socket to its result: what a gateway does, with an answer from elsewhere."""
+    return await _gateway_road({"prefer": "wait=10"}, status=200)
+
+
+async def _gateway_road(headers: dict[str, str], *, status: int) -> Road:
     from gateway.main import serve  # noqa: PLC0415 - `trace` needs none of these
     from gateway.settings import GatewaySettings  # noqa: PLC0415
     from penstock.embedded.ports import LOOPBACK, choose  # noqa: PLC0415
@@ -155,13 +169,47 @@ async def submit_road() -> Road:
                     return False
 
             async def submit() -> None:
-                assert (await client.post("/v1/jobs", json=SUBMIT)).status_code == 202  # noqa: S101
+                assert (await client.post("/v1/jobs", json=SUBMIT, headers=headers)).status_code == status  # noqa: S101
 
             await eventually(is_ready, timeout_s=30)
-            road = await trace(submit)
+            with _elsewhere(_answer(settings, lanes[0])):
+                road = await trace(submit)
         stop.set()
         await serving
         return road
+
+
+@contextmanager
+def _elsewhere(work: Coroutine[Any, Any, None]) -> Iterator[None]:
+    """Runs `work` meanwhile, in a thread that stands before anything is traced: it is no part of the road."""
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(work)
+    thread = threading.Thread(target=loop.run_until_complete, args=(asyncio.wait([task]),))
+    thread.start()
+    try:
+        yield
+    finally:
+        loop.call_soon_threadsafe(task.cancel)
+        thread.join()
+        loop.close()
+
+
+async def _answer(settings: "GatewaySettings", lane: "Lane") -> None:
+    """Stands for a worker and the sink: tells at once how each job of the lane ended."""
+    from aiokafka import AIOKafkaConsumer  # noqa: PLC0415 - as above
+
+    from runtime.clock import now_utc  # noqa: PLC0415
+    from schemas.jobs import Payload, end_of  # noqa: PLC0415
+    from schemas.records import read_lane_record  # noqa: PLC0415
+    from stores.protocols import JobKey  # noqa: PLC0415
+    from stores.redis import RedisSignals  # noqa: PLC0415
+
+    consumer = AIOKafkaConsumer(settings.topics.lane(lane), **settings.consumer_options())
+    async with consumer, RedisSignals(settings.redis_url.get_secret_value(), prefix=settings.topic_prefix) as signals:
+        async for record in consumer:
+            job = read_lane_record(tuple(record.headers), record.value)
+            end = end_of(job, Payload(b'{"outputs":[]}'), now_utc())
+            await signals.announce_done([JobKey(job.tenant, job.id)], [end])
 
 
 async def micro_batch_road() -> Road:
@@ -184,7 +232,7 @@ async def micro_batch_road() -> Road:
         return await trace(four_jobs, run_elsewhere=worker.engine._thread.submit)  # noqa: SLF001 - it is looked into
 
 
-ROADS: Final = {"submit": submit_road, "micro-batch": micro_batch_road}
+ROADS: Final = {"submit": submit_road, "waiting": waiting_road, "micro-batch": micro_batch_road}
 
 
 def main() -> None:

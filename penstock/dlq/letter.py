@@ -7,7 +7,7 @@ import msgspec
 
 from schemas.dead_letters import APACHES, CODE_HEADER
 from schemas.errors import RequestError, Undecodable
-from schemas.names import is_job_id
+from schemas.jobs import is_job_id
 from schemas.records import Headers
 
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 from penstock.dlq.letter import Letter, Place
 from penstock.dlq.mark import Mark
 from schemas.errors import PenstockError
-from schemas.jobs import Payload
-from schemas.oip import OCTET_STREAM, request_as_json
+from schemas.jobs import OCTET_STREAM, Payload
+from schemas.oip import request_as_json
 from schemas.records import timestamp
 
 HEX_BYTES: Final = 256

@@ -14,7 +14,7 @@ from producers.topics import ensure_topics, letter_marks_topic
 from runtime.clock import Clock
 from runtime.settings import KafkaSettings
 from schemas.errors import PenstockError, RequestError
-from schemas.names import new_job_id
+from schemas.jobs import new_job_id
 
 AT_ONCE: Final = 100
 

@@ -13,8 +13,7 @@ from producers.bulk.lines import JobLine
 from producers.bulk.requests import deadline, request_record
 from producers.protocols import Publisher
 from schemas.errors import ErrorBody
-from schemas.jobs import Terminal
-from schemas.names import new_job_id
+from schemas.jobs import Terminal, new_job_id
 from schemas.records import OutRecord
 from schemas.results import as_json
 

@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 import httpx
 
 from penstock.stack import Stack
-from schemas.jobs import Payload
-from schemas.names import new_job_id
+from schemas.jobs import Payload, new_job_id
 from schemas.records import LaneJob, lane_record
 from schemas.topics import LaneClass, Topics
 from tests.acceptance import digits, jobs, kafka

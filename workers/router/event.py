@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from schemas.errors import InvalidInput, RequestError, Undecodable
+from schemas.jobs import JSON
 from schemas.malformed import UTF8_BOM
 from schemas.members import members as members_of
-from schemas.oip import JSON
 from workers.consuming.protocols import Record
 
 # An option's name is the envelope's (POST /v1/jobs), where that has it; on the left, CloudEvents' for the same.

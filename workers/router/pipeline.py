@@ -12,8 +12,9 @@ from runtime.backoff import delays_s
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from runtime.reading import InputReader
+from schemas.decoder import CheckedInput
 from schemas.errors import StoreUnavailable, Unavailable, Undecodable
-from schemas.inputs import CheckedInput, bytes_to_parse
+from schemas.inputs import bytes_to_parse
 from schemas.jobs import CLOCKS_APART_S, failed_end
 from schemas.records import terminal_record
 from schemas.topics import Topics

@@ -6,9 +6,10 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from schemas.catalog import CatalogEntry
+from schemas.decoder import CheckedInput
 from schemas.errors import PenstockError, Unavailable, Undecodable
 from schemas.images import Hold
-from schemas.inputs import CheckedInput, check_input
+from schemas.inputs import check_input
 from schemas.jobs import Job, Status, Terminal, deadline_passed
 from schemas.malformed import as_refusal
 from schemas.names import DEFAULT_TENANT, is_model_name, is_version

@@ -10,11 +10,10 @@ import msgspec
 
 from schemas.document import FORMS
 from schemas.errors import InvalidInput, RequestError, Undecodable
-from schemas.jobs import DEFAULT_TIMEOUT_S, Answer, Payload
+from schemas.jobs import DEFAULT_TIMEOUT_S, Answer, Payload, is_job_id, job_id_of
 from schemas.malformed import UTF8_BOM, did_you_mean
 from schemas.members import members as members_of
 from schemas.metadata import parse_metadata
-from schemas.names import is_job_id, job_id_of
 from schemas.topics import LaneClass
 from workers.consuming.protocols import Record
 from workers.router.event import NULL, Event, Options, is_json, read_options, twin_fault

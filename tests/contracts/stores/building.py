@@ -4,8 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from schemas.errors import DeadlineExceeded, JobError
-from schemas.jobs import Job, Payload, Status, Terminal
-from schemas.names import new_job_id
+from schemas.jobs import Job, Payload, Status, Terminal, new_job_id
 from schemas.topics import LaneClass
 from stores.protocols import Admissions, IdempotencyKey, JobKey, Jobs, ResultStore
 

@@ -15,8 +15,7 @@ from producers.topics import base_topics, ensure_topics, lane_topics
 from runtime.clock import now_utc
 from runtime.process import open_patiently
 from runtime.settings import KafkaSettings
-from schemas.jobs import Answer, Payload, Terminal
-from schemas.names import new_job_id
+from schemas.jobs import Answer, Payload, Terminal, new_job_id
 from schemas.records import LaneJob, OutRecord, lane_record
 from schemas.topics import Lane, LaneClass, Topics
 from stores.redis import RedisNews

@@ -53,8 +53,8 @@ async def test_a_worker_is_in_the_catalog_once_its_models_are_warm_and_its_lanes
         await worker.ready()
         assert len(worker.said("model loaded")) == 2
         await eventually(lambda: set(catalog.snapshot.models.get(MODEL, {})) == {"1", "2"})
-        assert catalog.snapshot.default(MODEL).version == "2"
-        assert catalog.snapshot.default(MODEL).max_batch_size == 4
+        assert catalog.snapshot.choose(MODEL, None).version == "2"
+        assert catalog.snapshot.choose(MODEL, None).max_batch_size == 4
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
 

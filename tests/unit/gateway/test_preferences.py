@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.requests import Preferences, parse_preferences
+from gateway.waiters import Preferences, parse_preferences
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from schemas.catalog import CatalogEntry
 from schemas.errors import ModelNotFound
 from schemas.signature import Signature
-from schemas.versions import CatalogSnapshot, choose_version, default_version, natural_order
+from schemas.versions import CatalogSnapshot, default_version, natural_order
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -39,16 +39,16 @@ def test_versions_stand_in_natural_order(lower: str, higher: str) -> None:
 
 def test_a_pinned_version_is_taken_although_another_is_default() -> None:
     known = models(entry("1"), entry("2", is_default=True))
-    assert choose_version(known, "digits", "1").version == "1"
+    assert CatalogSnapshot(known).choose("digits", "1").version == "1"
 
 
 def test_the_version_marked_as_default_is_taken_where_none_is_pinned() -> None:
     known = models(entry("1", is_default=True), entry("2"))
-    assert choose_version(known, "digits", None).version == "1"
+    assert CatalogSnapshot(known).choose("digits", None).version == "1"
 
 
 def test_the_highest_version_is_taken_where_none_is_marked() -> None:
-    assert choose_version(models(entry("9"), entry("10"), entry("2")), "digits", None).version == "10"
+    assert CatalogSnapshot(models(entry("9"), entry("10"), entry("2"))).choose("digits", None).version == "10"
 
 
 def test_the_latest_announcement_decides_between_two_defaults() -> None:
@@ -58,13 +58,13 @@ def test_the_latest_announcement_decides_between_two_defaults() -> None:
 
 def test_an_unknown_model_is_answered_with_those_there_are() -> None:
     with pytest.raises(ModelNotFound, match="there are digits, other") as refused:
-        choose_version(models(entry("1"), entry("1", model="other")), "nope", None)
+        CatalogSnapshot(models(entry("1"), entry("1", model="other"))).choose("nope", None)
     assert refused.value.param == "model"
 
 
 def test_an_unknown_version_is_answered_with_those_there_are() -> None:
     with pytest.raises(ModelNotFound, match="it has 2, 10") as refused:
-        choose_version(models(entry("10"), entry("2")), "digits", "3")
+        CatalogSnapshot(models(entry("10"), entry("2"))).choose("digits", "3")
     assert refused.value.param == "version"
 
 
@@ -76,7 +76,7 @@ def test_an_empty_catalog_says_so() -> None:
 def test_long_names_and_long_lists_are_cut() -> None:
     known = models(*(entry("1", model=f"m{number:03}") for number in range(50)))
     with pytest.raises(ModelNotFound, match="and 30 more") as refused:
-        choose_version(known, "x" * 10_000, None)
+        CatalogSnapshot(known).choose("x" * 10_000, None)
     assert len(refused.value.message) < 400
 
 
@@ -84,14 +84,7 @@ def test_a_snapshot_never_changes() -> None:
     first = CatalogSnapshot().with_entry(entry("1"))
     second = first.with_entry(entry("2"))
     third = second.without("digits", "2")
-    assert [first.default("digits").version, second.default("digits").version] == ["1", "2"]
+    assert [first.choose("digits", None).version, second.choose("digits", None).version] == ["1", "2"]
     assert list(third.models["digits"]) == ["1"]
     assert third.without("digits", "1").models == {}
     assert third.without("never", "seen").models == third.models
-
-
-def test_a_snapshot_chooses_as_the_pure_function_does() -> None:
-    known = models(entry("1"), entry("2", is_default=True), entry("3"))
-    snapshot = CatalogSnapshot(known)
-    for pinned in (None, "1", "2", "3"):
-        assert snapshot.choose("digits", pinned) is choose_version(known, "digits", pinned)

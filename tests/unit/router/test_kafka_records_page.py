@@ -10,8 +10,7 @@ import msgspec
 import pytest
 
 from schemas.errors import ErrorBody, TransientFailure, Undecodable
-from schemas.jobs import Payload, Status, Terminal
-from schemas.names import job_id_of
+from schemas.jobs import Payload, Status, Terminal, job_id_of
 from schemas.records import terminal_record
 from schemas.topics import LaneClass
 from tests.unit.router.requests import NOW, record, routed

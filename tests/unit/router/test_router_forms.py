@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from schemas.jobs import Job
-from schemas.names import is_job_id, job_id_of
+from schemas.jobs import Job, is_job_id, job_id_of
 from schemas.oip import parse_request
 from schemas.records import LaneJob, read_lane_record
 from schemas.topics import LaneClass

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import PayloadTooLarge
-from schemas.jobs import Answer, Job, Status, Terminal, failed_end
-from schemas.names import is_job_id
+from schemas.jobs import Answer, Job, Status, Terminal, failed_end, is_job_id
 from schemas.records import read_lane_record, read_terminal_record, terminal_record
 from schemas.topics import LaneClass
 from tests.unit.router.requests import CATALOG, INSTANCES, NOW, TOPICS, WRITTEN, record, routed

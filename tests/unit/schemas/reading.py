@@ -1,7 +1,8 @@
 """Reading inputs where memory is no matter."""
 
+from schemas.decoder import CheckedInput
 from schemas.images import Images
-from schemas.inputs import CheckedInput, check_input
+from schemas.inputs import check_input
 from schemas.jobs import Payload
 from schemas.signature import ImageSpec, Signature
 from schemas.tensors import Array

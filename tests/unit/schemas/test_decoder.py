@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 
 import schemas.inputs
 import schemas.oip
-from schemas.decoder import InputDecoder
+from schemas.decoder import RAW_ANYHOW_BYTES, CheckedInput, InputDecoder
 from schemas.errors import PenstockError
-from schemas.inputs import RAW_ANYHOW_BYTES, CheckedInput
-from schemas.jobs import Payload
-from schemas.oip import JSON, OCTET_STREAM, InferRequest, parse_request
+from schemas.jobs import JSON, OCTET_STREAM, Payload
+from schemas.oip import InferRequest, parse_request
 from schemas.signature import Datatype, Signature, TensorSpec
 from schemas.tensors import DTYPES, FLOATS
 from schemas.values import MAX_PADDED_TOKENS

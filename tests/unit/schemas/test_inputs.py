@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from schemas.errors import InvalidInput, RequestError, UnsupportedMediaType
-from schemas.jobs import Answer, Payload
-from schemas.oip import OCTET_STREAM, parse_request
+from schemas.jobs import OCTET_STREAM, Answer, Payload
+from schemas.oip import parse_request
 from schemas.signature import ImageSpec, Signature, TensorSpec, default_scale
 from tests.unit.schemas.reading import checked
 

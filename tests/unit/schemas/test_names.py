@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.names import is_job_id, is_model_name, is_version, new_job_id
+from schemas.jobs import is_job_id, new_job_id
+from schemas.names import is_model_name, is_version
 
 
 @pytest.mark.parametrize("name", ["a", "digits", "all-minilm-l6-v2", "0", "a" * 64])

@@ -3,8 +3,8 @@ import orjson
 import pytest
 
 from schemas.errors import NotAcceptable
-from schemas.jobs import Payload
-from schemas.oip import OCTET_STREAM, encode_response
+from schemas.jobs import OCTET_STREAM, Payload
+from schemas.oip import encode_response
 from schemas.results import as_binary, as_json
 from schemas.tensors import Array, to_raw
 

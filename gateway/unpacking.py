@@ -1,12 +1,9 @@
-"""Request bodies: counted as they arrive, and unpacked with size, ratio and parts capped."""
+"""Compressed bodies, unpacked with their size, ratio and parts capped."""
 
 import asyncio
-import io
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Final
-
-from starlette.types import Message, Receive
 
 from runtime.budget import Holding
 from schemas.errors import PayloadTooLarge, RequestError, UnsupportedMediaType
@@ -26,78 +23,34 @@ _ZLIB: Final = zlib.MAX_WBITS
 _RAW_DEFLATE: Final = -zlib.MAX_WBITS
 
 
-class ClientGone(Exception):
-    """The client closed the connection before its request was whole: nobody is left to be answered."""
-
-
-def check_announced(headers: Mapping[bytes, bytes], limit_bytes: int) -> None:
-    """Raises what can be refused before a byte of the body is read.
-
-    `PayloadTooLarge` for a length beyond the limit, `UnsupportedMediaType` for an encoding that is neither gzip nor
-    deflate, `RequestError` for a length that is none.
-    """
-    encoding = headers.get(b"content-encoding")
-    if encoding is not None and _coding(encoding) not in _WINDOWS:
+def check_encoding(encoding: bytes) -> None:
+    """Raises `UnsupportedMediaType` for a `Content-Encoding` that is neither gzip nor deflate."""
+    if _coding(encoding) not in _WINDOWS:
         raise UnsupportedMediaType(
             f"content encoding {encoding.decode('latin-1')!r}: send gzip, deflate or none", param="Content-Encoding"
         )
-    length = headers.get(b"content-length")
-    if length is None:
-        return
-    if not length.isdigit():
-        raise RequestError("Content-Length is not a number", param="Content-Length")
-    if len(length) > 18 or int(length) > limit_bytes:
-        raise _too_large(limit_bytes)
 
 
-async def read_body(
-    headers: Mapping[bytes, bytes], first: Message, receive: Receive, limit_bytes: int, held: Holding
-) -> bytes:
-    """The decompressed body, of which the server has given the `first` message. What is read is counted by `held`.
+async def unpack(packed: bytes, encoding: bytes, limit_bytes: int, held: Holding) -> bytes:
+    """The body that came in this encoding. What it unpacks to is counted by `held`.
 
-    Raises `PayloadTooLarge` before more than `limit_bytes` are held, counted while reading and while unpacking;
-    `Unavailable` where the process has no room; `RequestError` for a body that does not unpack; `ClientGone`. How
-    long the body may take is the server's business.
+    Raises `PayloadTooLarge` before more than `limit_bytes` are held; `Unavailable` where the process has no room;
+    `RequestError` for what does not unpack.
     """
-    body = _chunk(first)
-    held.grow(len(body))
-    if first.get("more_body"):
-        body = await _read_on(body, receive, limit_bytes, held)
-    if len(body) > limit_bytes:
-        raise _too_large(limit_bytes)
-    encoding = headers.get(b"content-encoding")
-    window = _WINDOWS[_coding(encoding)] if encoding is not None else None
+    window = _WINDOWS[_coding(encoding)]
     if window is None:
-        return body
-    if len(body) <= INLINE_UNPACK_BYTES:
-        return _unpack(body, window, limit_bytes, held)
-    return await asyncio.to_thread(_unpack, body, window, limit_bytes, held)
+        return packed
+    if len(packed) <= INLINE_UNPACK_BYTES:
+        return _unpack(packed, window, limit_bytes, held)
+    return await asyncio.to_thread(_unpack, packed, window, limit_bytes, held)
+
+
+def too_large(limit_bytes: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"the body is larger than {limit_bytes} bytes")
 
 
 def _coding(encoding: bytes) -> bytes:
     return encoding.strip().lower()
-
-
-async def _read_on(first: bytes, receive: Receive, limit_bytes: int, held: Holding) -> bytes:
-    body = io.BytesIO()  # gives what was written without another copy of it
-    body.write(first)
-    more = True
-    while more:
-        if body.tell() > limit_bytes:
-            raise _too_large(limit_bytes)
-        message = await receive()
-        chunk = _chunk(message)
-        held.grow(len(chunk))
-        body.write(chunk)
-        more = message.get("more_body", False)
-    return body.getvalue()
-
-
-def _chunk(message: Message) -> bytes:
-    if message["type"] == "http.disconnect":
-        raise ClientGone
-    chunk: bytes = message.get("body", b"")
-    return chunk
 
 
 def _unpack(packed: bytes, window: int, limit_bytes: int, held: Holding) -> bytes:
@@ -110,7 +63,7 @@ def _unpack(packed: bytes, window: int, limit_bytes: int, held: Holding) -> byte
             held.grow(len(piece))
             unpacked += piece
             if len(unpacked) > allowed:
-                raise _too_large(limit_bytes) if allowed == limit_bytes else _suspicious()
+                raise too_large(limit_bytes) if allowed == limit_bytes else _suspicious()
     except zlib.error as error:
         raise RequestError("the body is not what its Content-Encoding says", param="Content-Encoding") from error
     return bytes(unpacked)
@@ -137,10 +90,6 @@ def _pieces(packed: memoryview, window: int, allowed: int) -> Iterator[bytes]:
 
 def _has_zlib_header(packed: bytes) -> bool:
     return len(packed) >= 2 and packed[0] & 0x0F == 8 and (packed[0] << 8 | packed[1]) % 31 == 0
-
-
-def _too_large(limit_bytes: int) -> PayloadTooLarge:
-    return PayloadTooLarge(f"the body is larger than {limit_bytes} bytes")
 
 
 def _suspicious() -> PayloadTooLarge:
