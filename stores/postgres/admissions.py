@@ -12,14 +12,7 @@ from schemas.errors import InvalidInput, PenstockError, StoreUnavailable
 from schemas.jobs import Job
 from stores.postgres.calls import MORE_LANES_AFTER, Grouping, Postgres
 from stores.postgres.keyed import Answer, KeyedJob, answer_known, confirm, held_jobs, recall, renew
-from stores.postgres.rows import (
-    StoredJob,
-    find,
-    key_columns,
-    recordset,
-    with_result,
-    write_batch,
-)
+from stores.postgres.rows import StoredJob, find, key_columns, recordset, with_result, write_batch
 from stores.protocols import Admission, IdempotencyKey, JobKey
 from stores.replays import KEY_LEASE
 from stores.validation import check_key, check_names, metadata_json
@@ -114,8 +107,8 @@ class PostgresAdmissions:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opening:
-            for pool in (self._inserting, self._others):
-                await opening.enter_async_context(pool)
+            for connections in (self._inserting, self._others):
+                await opening.enter_async_context(connections)
             for calls in (self._inserts, self._keyed_inserts, self._renewals, self._confirms, self._withdrawals):
                 await opening.enter_async_context(calls)
             self._opened = opening.pop_all()
@@ -148,7 +141,7 @@ class PostgresAdmissions:
         await self._withdrawals.ask((job, idempotency))
 
     async def _insert_group(self, jobs: Sequence[Job]) -> Sequence[Admission | PenstockError]:
-        rows = await self._inserting.fetch(_INSERT, _queued_json(sorted(jobs, key=in_lock_order)))
+        rows = await self._inserting.fetch(_INSERT, _queued_json(jobs))
         if len(rows) == len(jobs):
             return [Admission(job, replayed=False) for job in jobs]  # nearly always
         inserted = {JobKey(*row) for row in rows}
@@ -233,7 +226,7 @@ async def insert_queued(connection: "Connection", jobs: Sequence[Job]) -> set[Jo
     """
     if not jobs:
         return set()
-    rows = await connection.fetch(_INSERT, _queued_json(sorted(jobs, key=in_lock_order)))
+    rows = await connection.fetch(_INSERT, _queued_json(jobs))
     return {JobKey(*row) for row in rows}
 
 
@@ -247,7 +240,7 @@ async def take_keys(connection: "Connection", group: Sequence[KeyedJob], now: da
 
 
 def _queued_json(jobs: Sequence[Job]) -> str:
-    return _json([_queued_row(job) for job in jobs], jobs)
+    return _json([_queued_row(job) for job in sorted(jobs, key=in_lock_order)], jobs)
 
 
 def _keyed_json(group: Sequence[KeyedJob]) -> str:

@@ -218,19 +218,25 @@ class Postgres:
                 for _ in range(self._connections):
                     self._free.append(await self._connect())
         except BaseException:
-            await self._close()
+            self._drop_all()
             raise
         self._is_open = True
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Waits for what still runs, but no longer than for a statement."""
+        """Waits for what still runs, and for the server's goodbye, but no longer than for a statement."""
         self._is_open = False
         with suppress(TimeoutError):
             async with asyncio.timeout(self._timeout_s):
                 for _place in range(self._connections):
                     await self._places.acquire()
-        await self._close()
+                await asyncio.gather(*(connection.close() for connection in self._free), return_exceptions=True)
+        self._drop_all()
+
+    def _drop_all(self) -> None:
+        for connection in (*self._free, *self._used):
+            connection.terminate()
+        self._free.clear()
 
     @asynccontextmanager
     async def connection(self) -> "AsyncIterator[Connection]":
@@ -264,8 +270,6 @@ class Postgres:
         return rows
 
     async def _take(self) -> "Connection":
-        if not self._is_open:
-            raise StoreUnavailable("the store is not open")
         if self._places.locked():
             try:
                 async with asyncio.timeout(self._timeout_s):
@@ -274,6 +278,9 @@ class Postgres:
                 raise StoreUnavailable("the database is not available") from error
         else:
             await self._places.acquire()  # at once: needs no timer
+        if not self._is_open:
+            self._places.release()
+            raise StoreUnavailable("the store is not open")
         connection = self._free.pop() if self._free else None
         if connection is None or connection.is_closed():
             try:
@@ -287,21 +294,13 @@ class Postgres:
 
     def _give_back(self, connection: "Connection", error: BaseException | None = None) -> None:
         self._used.discard(connection)
+        self._places.release()
         if error is None or isinstance(error, (*BAD_ROW, PenstockError)):
             self._free.append(connection)
         else:  # what state it is in, nobody knows: a statement may still run on it
             connection.terminate()
-        self._places.release()
 
     async def _connect(self) -> "Connection":
         return await asyncpg.connect(
             self._dsn, timeout=self._timeout_s, command_timeout=self._timeout_s, server_settings=self._settings
         )
-
-    async def _close(self) -> None:
-        for connection in self._used:
-            connection.terminate()
-        for connection in self._free:
-            with suppress(*DRIVER_ERRORS):  # it is closed then, too
-                await connection.close(timeout=self._timeout_s)
-        self._free.clear()

@@ -1,8 +1,10 @@
 """Connections: kept over what a row brings upon itself, given up for anything else."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
+import asyncpg
 import pytest
 
 from schemas.errors import InvalidInput, StoreUnavailable
@@ -71,3 +73,16 @@ async def test_an_error_of_ours_costs_no_connection(store: Postgres) -> None:
         async with store.transaction():
             raise InvalidInput("ours")
     assert await session(store) == before
+
+
+async def test_leaving_while_a_statement_hangs_ends_it_in_time(postgres_dsn: str) -> None:
+    async with Postgres(postgres_dsn, connections=2, timeout_s=0.3) as store:
+        async with store.connection() as held:
+            running = asyncio.ensure_future(held.execute("select pg_sleep(20)", timeout=20))
+            started_s = time.monotonic()
+            await store.__aexit__()
+            assert time.monotonic() - started_s < 3
+            with pytest.raises(asyncpg.PostgresError):
+                await running
+        with pytest.raises(StoreUnavailable):
+            await store.fetch("select 1")
