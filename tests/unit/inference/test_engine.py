@@ -23,9 +23,16 @@ from tests.waiting import eventually
 from workers.consuming.offsets import Partition
 from workers.inference.batching.padding import Padding
 from workers.inference.engine import completion, engine, prepare, scheduler
+from workers.inference.execution import execution
 from workers.inference.execution.failures import DeviceFailed
 
 PARTITION_0 = frozenset([Partition(LIVE_TOPIC, 0)])
+
+
+@pytest.fixture(autouse=True)
+def each_run_is_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However short it is: what comes between two runs is looked at here."""
+    monkeypatch.setattr(execution, "TURN_S", 0.0)
 
 
 def jobs(count: int, first: int = 0) -> list[LaneJob]:
