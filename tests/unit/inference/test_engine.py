@@ -23,9 +23,16 @@ from tests.waiting import eventually
 from workers.consuming.offsets import Partition
 from workers.inference.batching.padding import Padding
 from workers.inference.engine import completion, engine, prepare, scheduler
+from workers.inference.execution import execution
 from workers.inference.execution.failures import DeviceFailed
 
 PARTITION_0 = frozenset([Partition(LIVE_TOPIC, 0)])
+
+
+@pytest.fixture(autouse=True)
+def each_run_is_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However short it is: what comes between two runs is looked at here."""
+    monkeypatch.setattr(execution, "TURN_S", 0.0)
 
 
 def jobs(count: int, first: int = 0) -> list[LaneJob]:
@@ -97,12 +104,17 @@ async def test_a_micro_batch_that_is_not_full_stays_open_while_another_runs() ->
 
 @asynccontextmanager
 async def foreseen(
-    model: HeldAdder, monkeypatch: pytest.MonkeyPatch, starts: MemoryStarts | None = None, *, hands_over: bool = True
+    model: HeldAdder,
+    monkeypatch: pytest.MonkeyPatch,
+    starts: MemoryStarts | None = None,
+    *,
+    hands_over: bool = True,
+    fails: bool = False,
 ) -> AsyncIterator[SmallWorker]:
     """A worker to which every run seems to be about to end, for as long as it takes."""
     monkeypatch.setattr(scheduler.Lookahead, "may_form", lambda *_: True)
     monkeypatch.setattr(scheduler.Lookahead, "may_hand_over", lambda *_: hands_over)
-    async with small_worker(model, starts=starts) as worker:
+    async with small_worker(model, starts=starts, fails=fails) as worker:
         yield worker
 
 
@@ -647,6 +659,32 @@ async def test_nothing_begins_on_a_device_that_has_failed(lane: str) -> None:
         assert model.batches == [[0, 1, 2, 3]]
         assert worker.open_count == 8
         assert set(worker.starts.counts) == {JobKey("default", job.id) for job in first}
+
+
+async def test_what_a_device_that_fails_was_handed_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = FailingDevice()
+    async with foreseen(model, monkeypatch, fails=True) as worker:
+        await running(model, worker, jobs(1))
+        await worker.submit(*jobs(1, first=1))
+        await eventually(lambda: len(worker.engine._on_device) == 2)
+
+        model.let_go(2)
+        with pytest.raises(DeviceFailed):
+            await worker.loop_ended()
+
+        await worker.engine.abandon()
+        assert model.batches == [[0]]
+        assert worker.open_count == 2
+
+
+async def test_how_long_a_run_takes_is_expected_from_those_before_it() -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        for _ in range(10):
+            worker.sizer.observe(1, 1.0, 0.5)
+        await running(model, worker, jobs(1))
+        assert [batch.run_s for batch in worker.engine._on_device] == [pytest.approx(0.5)]
+        model.let_go()
 
 
 async def test_a_lane_may_be_gone_when_its_micro_batch_would_have_begun() -> None:

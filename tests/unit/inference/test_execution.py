@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -34,12 +35,18 @@ from workers.inference.batching.compatibility import BatchCompatibility, Dimensi
 from workers.inference.batching.padding import FollowingOutput, PaddedInput, Padding
 from workers.inference.batching.pending_job import PendingJob, RunResult
 from workers.inference.batching.ragged_rows import Rows
+from workers.inference.execution import execution as execution_module
 from workers.inference.execution.bad_rows import BadRows
-from workers.inference.execution.execution import DIVIDING_RUNS, Execution
+from workers.inference.execution.execution import DIVIDING_RUNS, TURN_S, Execution
 from workers.inference.execution.failures import DeviceFailed
 from workers.inference.execution.runner import Model, Runner
 
 CANCELED = Canceled("the job was canceled")
+
+
+@pytest.fixture
+def each_run_is_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution_module, "TURN_S", 0.0)
 
 
 def run(model: Model, jobs: list[PendingJob], max_rows: int = 64) -> list[RunResult]:
@@ -430,6 +437,7 @@ class NarrowPadding(Padding):
         return super().stack(requests)
 
 
+@pytest.mark.usefixtures("each_run_is_a_turn")
 def test_between_two_runs_jobs_can_be_taken_out() -> None:
     model, jobs = Adder(poison=frozenset([0.0])), items([1] * 4)
     execution = Execution(Runner(model, SIGNATURE, room_for(64)), jobs)
@@ -446,6 +454,7 @@ def test_between_two_runs_jobs_can_be_taken_out() -> None:
     assert not any(3.0 in batch for batch in model.batches[1:])
 
 
+@pytest.mark.usefixtures("each_run_is_a_turn")
 def test_a_job_in_slices_that_is_taken_out_runs_no_further() -> None:
     model = Adder()
     execution = Execution(Runner(model, SIGNATURE, room_for(4)), [item(*range(1000))])
@@ -457,6 +466,30 @@ def test_a_job_in_slices_that_is_taken_out_runs_no_further() -> None:
     assert len(model.batches) == 2
 
 
+def test_runs_that_are_very_short_share_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution_module, "TURN_S", math.inf)
+    model = Adder()
+    execution = Execution(Runner(model, SIGNATURE, room_for(4)), [item(*range(40))])
+    assert execution.step()
+    assert len(model.batches) == 10
+
+
+def test_a_turn_ends_when_its_runs_have_taken_a_millisecond() -> None:
+    class Slow(Adder):
+        def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
+            threading.Event().wait(0.6 * TURN_S)
+            return super().run(inputs, parameters)
+
+    model = Slow()
+    execution = Execution(Runner(model, SIGNATURE, room_for(1)), [item(1, 2, 3, 4)])
+    assert not execution.step()
+    assert 1 <= len(model.batches) <= 2
+    while not execution.step():
+        pass
+    assert len(model.batches) == 4
+
+
+@pytest.mark.usefixtures("each_run_is_a_turn")
 def test_a_job_that_is_taken_out_between_the_slices_of_several_jobs_takes_nobody_along() -> None:
     # Given jobs that were formed into one micro-batch before there was found to be less room
     execution = Execution(Runner(Adder(), SIGNATURE, room_for(2)), [item(1), item(2), item(3)])

@@ -141,7 +141,8 @@ class Engine:
             elif (live := self._overtaking(now)) is not None:
                 self._next.append(self._in_hand(live))
             elif self._next[-1].state is BatchState.FORMED or not self._may_go_on(now):
-                self._look_at(self._lookahead.next_look(now, formed=True), now)
+                if self._on_device:
+                    self._look_at(self._lookahead.next_look(now, formed=True), now)
                 return
             else:
                 self._go_on(self._next.pop())
@@ -184,14 +185,10 @@ class Engine:
         ]
         if len(self._open) - len(self._paused) >= MOST_OPEN:
             return candidates
-        pausing = {batch.lane for batch in self._paused}
-        candidates.extend(
-            [
-                Candidate(lane, lane.lane.cls, *due)
-                for lane in self._lanes
-                if lane not in pausing and (due := lane.due()) is not None
-            ]
-        )
+        for lane in self._lanes:
+            due = lane.due()
+            if due is not None and not any(batch.lane is lane for batch in self._paused):
+                candidates.append(Candidate(lane, lane.lane.cls, *due))
         return candidates
 
     def _in_hand(self, chosen: Chosen) -> MicroBatch:

@@ -119,6 +119,7 @@ class Lookahead:
         """The run has ended, so much earlier or later than expected."""
         if self._ends_at < math.inf:
             self._error_s += (abs(now - self._ends_at) - self._error_s) / 8
+        self._ends_at = math.inf
 
     def may_form(self, now: float) -> bool:
         return abs(now - self._ends_at) <= self._lead_s

@@ -2,9 +2,11 @@
 
 A micro-batch usually takes one run of the model. It takes several where it fails and is divided, see `bisection`, where
 the model names its bad rows and the others run again, and where a job has more rows than may run at once. Between two
-runs it pauses: the device may be given to others, and jobs that are over by then cost nothing more.
+runs it pauses, unless they are very short: the device may be given to others, and jobs that are over by then cost
+nothing more.
 """
 
+import math
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +41,9 @@ log = get_logger(__name__)
 # less. Jobs that are undecided by then are tried again later, in other company.
 DIVIDING_RUNS: Final = 16
 DIVIDING_S: Final = 10.0
+# A turn is one run, or several that take no longer together: to give the device away and get it back costs some tenths
+# of this.
+TURN_S: Final = 0.001
 
 T = TypeVar("T")
 
@@ -56,7 +61,7 @@ class Execution:
         self._jobs = jobs
         self._stacked = stacked
         self._taken_out: dict[int, PenstockError] = {}
-        self._begun = False
+        self._turn_began = math.inf
         self._budget_s = DIVIDING_S
         self._no_room: list[tuple[Sequence[int], Run]] = []
         self._raised: BaseException | None = None
@@ -64,7 +69,7 @@ class Execution:
         self._steps = self._run()
 
     def step(self) -> bool:
-        """Make the next run of the model. Returns whether that was the last one.
+        """Make the next run of the model, or the next few if they are short. Returns whether that was all.
 
         Raises `DeviceFailed`, and then nothing is known of any job.
         """
@@ -134,10 +139,11 @@ class Execution:
         return parts if isinstance(parts, Failure) else self._ends(jobs, dict(zip(rest, parts, strict=True)))
 
     def _turn(self) -> Steps[None]:
-        """Before each run but the first others may have the device."""
-        if self._begun:
+        """Before each run others may have the device, unless this turn has just begun."""
+        if time.perf_counter() - self._turn_began >= TURN_S:
             yield
-        self._begun = True
+            self._turn_began = math.inf
+        self._turn_began = min(self._turn_began, time.perf_counter())
 
     def _run_together(self, jobs: Sequence[int]) -> Steps[Sequence[RunResult] | Failure]:
         alone = len(jobs) == 1
