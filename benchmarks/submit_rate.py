@@ -61,7 +61,7 @@ def job() -> str:
 
 
 async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
-    seconds = max(1.0, SECONDS / shorten)
+    seconds = SECONDS / shorten
     bare: list[Run] = []
     ours: dict[int, list[Run]] = {1: [], 2: []}
     async with services() as stack:
