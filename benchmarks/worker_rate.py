@@ -14,6 +14,7 @@ from penstock.embedded.stack import EmbeddedStack
 
 NAIVE_WORKLOAD = "digits, linear, a row a job"
 COORDINATOR_LINGER = "group.coordinator.append.linger.ms"
+LINGERS_MS = (5, 0)  # the first is the default
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -73,7 +74,7 @@ async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
     model_rows: list[list[str]] = []
     naive_rows: list[list[str]] = []
     stage_rows: list[list[str]] = []
-    for linger_ms in (5, 0):
+    for linger_ms in LINGERS_MS[: max(1, len(LINGERS_MS) // shorten)]:
         async with services({COORDINATOR_LINGER: str(linger_ms)}) as stack:
             naive_rows.append(await _beside_naive(stack, models, linger_ms, rounds, shorten))
             if linger_ms == 0:

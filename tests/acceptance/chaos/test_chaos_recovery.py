@@ -25,8 +25,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 SESSION_S = 30
 PER_S, JOBS = 20, 100
 KILLED_AT = JOBS // 4
-# A start of the role on a busy machine; a session is far longer.
-WAITED_AT_MOST_S = 8.0
+# A start of the role on a very busy machine; a session is far longer.
+WAITED_AT_MOST_S = 15.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -30,7 +30,7 @@ async def test_the_worker_is_measured_beside_the_model_alone_and_beside_the_naiv
     output = await run_benchmark("worker", "--rounds", "1", "--shorten", "40", "--only", "digits, linear, a row")
 
     assert re.search(r"\| digits, linear, a row a job \| [\d,.]+ ", output)
-    assert re.search(r"\| 0 \| [\d,.]+ .*\| [\d,.]+ .*\| [\d.]+ \|", output)
+    assert re.search(r"\| 5 \| [\d,.]+ .*\| [\d,.]+ .*\| [\d.]+ \|", output)
 
 
 CELL = r"[\d.,]+ \([\d.,]+ to [\d.,]+\) \| "

@@ -1,4 +1,5 @@
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ from tests.waiting import eventually, until
 
 WAIT = {"prefer": "wait=60"}
 RETRIES = 60
+TRIES_PER_S = 4
 
 
 @asynccontextmanager
@@ -163,21 +165,21 @@ async def test_after_a_gateway_was_killed_another_one_answers_retries_within_two
         outcomes = await asyncio.gather(*first, return_exceptions=True)
         cut_off = [number for number, outcome in enumerate(outcomes) if isinstance(outcome, httpx.TransportError)]
         assert cut_off, "all were answered before the kill"
-        took_s = sorted(await asyncio.gather(*(until_accepted(elsewhere, number) for number in cut_off)))
-    assert took_s[int(len(took_s) * 0.99)] < 2.0, took_s[-5:]
+        tries = await asyncio.gather(*(until_accepted(elsewhere, number) for number in cut_off))
+    assert max(tries) <= 2 * TRIES_PER_S, "those of two seconds, which may be longer on a busy machine"
 
 
 async def keyed(client: httpx.AsyncClient, number: int) -> httpx.Response:
     return await client.post("/v1/jobs", json=SUBMIT, headers={"idempotency-key": f"{number}"})
 
 
-async def until_accepted(client: httpx.AsyncClient, number: int) -> float:
-    """Ask four times a second until the job is accepted. Returns how many seconds that took."""
-    began_s = time.monotonic()
-    while True:
+async def until_accepted(client: httpx.AsyncClient, number: int) -> int:
+    """Ask four times a second, if there is time, until the job is accepted. Returns how often that was."""
+    for tries in itertools.count(1):
         asked_s = time.monotonic()
         answer = await keyed(client, number)
         assert answer.status_code in (202, 409), answer.text
         if answer.status_code == 202:
-            return time.monotonic() - began_s
-        await until(asked_s + 0.25)
+            return tries
+        await until(asked_s + 1 / TRIES_PER_S)
+    raise AssertionError("it was asked without end")
