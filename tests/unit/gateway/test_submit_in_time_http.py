@@ -238,10 +238,10 @@ async def test_a_waiting_submit_is_answered_although_the_store_hangs(
 async def test_the_time_that_an_input_waits_to_be_read_counts_as_well(
     house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("gateway.submissions.INLINE_BYTES", 0)
     reading = Held(house.submissions._reader.run)
     monkeypatch.setattr(house.submissions._reader, "run", reading)
-    in_full = SUBMIT | {"input": {"features": {"age": 1, "height": 2}}}
-    asked = asyncio.create_task(client.post("/v1/jobs", json=in_full))
+    asked = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT))
     await reading.entered.wait()
     await until(time.monotonic() + 0.15)
     reading.go_on.set()
