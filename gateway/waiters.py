@@ -228,7 +228,7 @@ class Waiters:
         while True:
             left_s = until_s - loop.time()
             if not (self.draining or gone.is_set()):
-                await watch.woken(max(0.0, min(left_s, self.interval_s, ROW_AFTER_S)))
+                await watch.woken(max(0.0, min(left_s, ROW_AFTER_S)))
             if watch.end is not None:
                 return ended(sent, watch.end)
             try:

@@ -173,7 +173,7 @@ class BrokerSender:
         """In aiokafka's words, which say whether to try again."""
         if isinstance(error, TimeoutError):
             self._connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
-            return RequestTimedOutError()
+            error = RequestTimedOutError()
         # uvloop's word for a connection that was reset a moment ago.
         return KafkaConnectionError(str(error)) if isinstance(error, RuntimeError) else error
 

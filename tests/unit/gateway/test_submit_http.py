@@ -233,6 +233,32 @@ async def test_a_byte_order_mark_before_json_is_passed_over(
     assert parse_request(VECTOR, record.payload).inputs["x"].tolist() == [[1.0, 2.0]]
 
 
+@pytest.mark.parametrize(
+    ("submitted", "by_the_reader"),
+    [
+        (INPUT, False),
+        ({"features": {"age": 1, "height": 2}}, True),
+        ({"inputs": [INPUT["inputs"][0] | {"shape": [10_000, 2], "data": [1.5] * 20_000}]}, True),
+    ],
+    ids=["small and common", "another form", "large"],
+)
+async def test_only_what_may_take_long_goes_to_the_reader(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, submitted: Any, by_the_reader: bool
+) -> None:
+    reader, read = house.submissions._reader, list[int]()
+
+    async def run(payload_bytes: int, *args: Any, run: Any = reader.run, **options: Any) -> Any:
+        read.append(payload_bytes)
+        return await run(payload_bytes, *args, **options)
+
+    monkeypatch.setattr(reader, "run", run)
+    answer = await client.post("/v1/jobs", json={"model": "vector", "input": submitted})
+    assert answer.status_code == 202
+    assert bool(read) is by_the_reader
+    (record,) = house.records()
+    assert parse_request(VECTOR, record.payload).rows == (await house.job(answer.json()["id"])).rows
+
+
 async def test_a_large_input_that_the_process_has_no_room_to_check_is_turned_away() -> None:
     house = House()
     rows = [[1.0, 2.0]] * 40_000

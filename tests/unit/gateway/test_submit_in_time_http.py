@@ -249,10 +249,17 @@ async def test_a_waiting_submit_is_answered_although_the_store_hangs(
 async def test_the_time_that_an_input_waits_to_be_read_counts_as_well(
     house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, loop_clock: LoopClock
 ) -> None:
+    monkeypatch.setattr("gateway.submissions.INLINE_BYTES", 0)
     reading = Held(house.submissions._reader.run)
     monkeypatch.setattr(house.submissions._reader, "run", reading)
+<<<<<<< HEAD
     in_full = SUBMIT | {"input": {"features": {"age": 1, "height": 2}}}  # a small tensor is checked in place
     await refused_late(client, reading, loop_clock, submit=in_full)
+=======
+    asked = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT))
+    await reading.entered.wait()
+    await until(time.monotonic() + 0.15)
+>>>>>>> road
     reading.go_on.set()
     await house.submissions.drain()
     assert not house.records()
