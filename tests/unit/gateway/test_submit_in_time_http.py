@@ -44,11 +44,9 @@ async def holding(house: House, part: object, name: str, monkeypatch: pytest.Mon
     await house.submissions.drain()
 
 
-async def refused_late(
-    client: httpx.AsyncClient, held: Held, clock: LoopClock, headers: Any = None, *, submit: Any = SUBMIT
-) -> None:
+async def refused_late(client: httpx.AsyncClient, held: Held, clock: LoopClock, headers: Any = None) -> None:
     """A submit that is held up for as long as it may take."""
-    request = asyncio.create_task(client.post("/v1/jobs", json=submit, headers=headers))
+    request = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT, headers=headers))
     await held.entered.wait()
     clock.pass_s(ANSWERED_WITHIN_S)
     problem(await soon(request), 503, "outcome_unknown")
@@ -252,14 +250,7 @@ async def test_the_time_that_an_input_waits_to_be_read_counts_as_well(
     monkeypatch.setattr("gateway.submissions.INLINE_BYTES", 0)
     reading = Held(house.submissions._reader.run)
     monkeypatch.setattr(house.submissions._reader, "run", reading)
-<<<<<<< HEAD
-    in_full = SUBMIT | {"input": {"features": {"age": 1, "height": 2}}}  # a small tensor is checked in place
-    await refused_late(client, reading, loop_clock, submit=in_full)
-=======
-    asked = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT))
-    await reading.entered.wait()
-    await until(time.monotonic() + 0.15)
->>>>>>> road
+    await refused_late(client, reading, loop_clock)
     reading.go_on.set()
     await house.submissions.drain()
     assert not house.records()
