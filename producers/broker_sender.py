@@ -68,8 +68,8 @@ class Encoding(NamedTuple):
 class BrokerSender:
     """Sends to one broker, with a task while anything is ready for it.
 
-    `client` is a `producers.kafka_client.KafkaClient`. `offer` is called with each partition that a batch has ended
-    of, `offer_later` with those that are to be tried again.
+    `client` is a `producers.kafka_client.KafkaClient`. `offer` is called with each partition of which a batch has ended
+    and more waits, `offer_later` with those that are to be tried again.
     """
 
     def __init__(self, client: Any, broker: int, encoding: Encoding, offer: Offer, offer_later: Offer) -> None:
@@ -80,21 +80,17 @@ class BrokerSender:
         self._offer_later = offer_later
         self._loop = asyncio.get_running_loop()
         self._ready: dict[PartitionQueue, None] = {}
-        self._task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | None = None
         self._connection: Any = None
 
     def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    @property
-    def running(self) -> bool:
-        return self._task is not None
+        if self.task is not None:
+            self.task.cancel()
 
     def add(self, partition: PartitionQueue) -> None:
         self._ready[partition] = None
-        if self._task is None:
-            self._task = self._loop.create_task(self._run())
+        if self.task is None:
+            self.task = self._loop.create_task(self._run())
 
     async def _run(self) -> None:
         try:
@@ -107,7 +103,7 @@ class BrokerSender:
                         self._offer_later(partition)
                     self._ready.clear()
         finally:
-            self._task = None
+            self.task = None
 
     async def _connect(self) -> bool:
         if self._connection is not None and self._connection.connected():
@@ -137,7 +133,7 @@ class BrokerSender:
             if partition.under_way:
                 taken.append(partition)
                 size += len(partition.batch)
-            else:
+            elif not partition.rest():
                 self._offer(partition)
         return taken
 
@@ -171,11 +167,13 @@ class BrokerSender:
 
     def _unanswered(self, error: Exception) -> Exception:
         """In aiokafka's words, which say whether to try again."""
+        told: Exception = error
         if isinstance(error, TimeoutError):
             self._connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
-            error = RequestTimedOutError()
-        # uvloop's word for a connection that was reset a moment ago.
-        return KafkaConnectionError(str(error)) if isinstance(error, RuntimeError) else error
+            told = RequestTimedOutError()
+        elif isinstance(error, RuntimeError):  # uvloop's word for a connection that was reset a moment ago
+            told = KafkaConnectionError(str(error))
+        return told
 
     def _ended(self, partition: PartitionQueue, error: Exception | None) -> None:
         """One attempt has."""
@@ -192,7 +190,8 @@ class BrokerSender:
                 partition.refuse(outcome)
             else:
                 partition.fail(outcome)
-        self._offer(partition)
+        if not partition.rest():
+            self._offer(partition)
 
     def _may_try_again(self, partition: PartitionQueue, error: Exception) -> bool:
         since_s = self._loop.time() - (partition.sent_at_s or 0.0)

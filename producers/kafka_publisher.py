@@ -194,9 +194,10 @@ class KafkaPublisher:
         taking: PartitionQueue | None = None
         for step in range(count):
             partition = self._partition(topic, (first + step) % count)
+            busy = self._is_busy(partition)
             if partition.refuses(now_s):
                 continue
-            if not self._is_busy(partition):
+            if not busy:
                 return partition
             taking = taking or partition
             if step >= LOOK_AHEAD:
@@ -207,12 +208,10 @@ class KafkaPublisher:
         """Whether the partition's leader has a request to answer, or nobody knows a leader."""
         leader = self._client.cluster.leader_for_partition(partition.at)
         sender = self._senders.get(leader)
-        return leader in NOBODY or (sender is not None and sender.running)
+        return leader in NOBODY or (sender is not None and sender.task is not None)
 
     def _offer(self, partition: PartitionQueue) -> None:
         """Have what waits sent, now or with the next request to its leader. Not while a batch of it is on its way."""
-        if partition.rest():
-            return
         if self._closed:
             partition.fail_all(_closed())
             return
@@ -232,7 +231,11 @@ class KafkaPublisher:
         sender.add(partition)
 
     def _offer_later(self, partition: PartitionQueue) -> None:
-        self._loop.call_later(RETRY_AFTER_S, self._offer, partition)
+        self._loop.call_later(RETRY_AFTER_S, self._offer_again, partition)
+
+    def _offer_again(self, partition: PartitionQueue) -> None:
+        if not partition.rest():
+            self._offer(partition)
 
     async def _watch(self) -> None:
         """Tell those whose time is up."""

@@ -107,6 +107,16 @@ async def test_a_second_stack_over_one_directory_is_refused(data_path: Path) -> 
                 pass
 
 
+async def test_a_service_leaves_a_port_that_is_wanted_for_something_else(data_path: Path) -> None:
+    said: list[str] = []
+    valkey = frozenset([Service.VALKEY])
+    async with EmbeddedStack(data_path, services=valkey) as stack:
+        port = int(stack.redis_url.rpartition(":")[2].split("/")[0])
+    async with EmbeddedStack(data_path, services=valkey, avoid_ports=[port], announce=said.append) as stack:
+        assert f":{port}" not in stack.redis_url
+    assert [line for line in said if f"port {port} (valkey)" in line]
+
+
 async def test_a_service_elsewhere_is_used_and_not_started() -> None:
     elsewhere = Elsewhere(kafka_bootstrap_servers="broker.example:9092", postgres_dsn="postgresql://db.example/jobs")
     async with EmbeddedStack(None, elsewhere=elsewhere) as stack:
