@@ -218,8 +218,8 @@ class Engine:
         """Make its next run: at once, and not when its task comes to it, which others may hold up."""
         batch.state = BatchState.RUNNING
         batch.submitted_at = time.perf_counter()
-        waits = self._on_device != [batch]
-        batch.running = self._thread.submit(partial(batch.step, self._clock) if waits else batch.step)
+        begins_now = batch.turn_s == 0.0 and self._on_device == [batch]
+        batch.running = self._thread.submit(batch.step if begins_now else partial(batch.step, self._clock))
         return batch.running
 
     def _seen_through(self, task: "asyncio.Task[None]") -> None:
@@ -281,7 +281,6 @@ class Engine:
         while not await self._step(batch):
             if not batch.alone:
                 await self._pause(batch)
-            batch.look_again(self._clock())
         batch.lane.device_time.ran(batch.execution.account, batch.turn_s)
 
     async def _step(self, batch: MicroBatch) -> bool:

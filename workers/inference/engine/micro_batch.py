@@ -111,16 +111,15 @@ class MicroBatch:
     def step(self, clock: Clock | None = None) -> bool:
         """Make the next run, in the inference thread; returns whether that was the last one.
 
-        With a `clock` if it stood behind another run: jobs may be over by now.
+        With a `clock` where it had to wait for this run: jobs that are over by now are taken out.
         """
         if clock is not None:
-            self.look_again(clock())
+            self._look_again(clock())
         if self.lane.run_limit_s is not None:
             RUNNING_JOBS.set([job.id for job in self.jobs])
         return self.execution.step()
 
-    def look_again(self, now: datetime) -> None:
-        """Before a run, and in no other thread meanwhile: take out the jobs that are over by now."""
+    def _look_again(self, now: datetime) -> None:
         for index, job in enumerate(self.jobs):
             if (error := self.lane.over(job, now)) is not None:
                 self.execution.take_out(index, error)
