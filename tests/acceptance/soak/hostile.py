@@ -1,7 +1,7 @@
 """Silent, slow and greedy clients: `python -m tests.acceptance.soak.hostile <port> [kind ...]`, until it is ended.
 
 A program of its own, which has a processor only where nobody else wants it, so that what it costs is not taken for what
-the gateway takes. At its end it tells how much it did: on a machine with much else to do that is less. `spinning` is no
+the gateway takes. It tells how much it does: on a machine with much else to do that is less. `spinning` is no
 client: it takes a processor in the same way, to tell what the clients' mere presence on this machine costs.
 """
 
@@ -9,12 +9,11 @@ import asyncio
 import gzip
 import io
 import json
-import signal
 import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -226,20 +225,23 @@ def spin() -> None:
         pass
 
 
-async def main(port: int, names: list[str]) -> None:
-    """Print what each kind did a second, from when all were at it to SIGTERM."""
-    acting = asyncio.gather(*crowd(port, names))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, acting.cancel)
-    await eventually(lambda: all(at_it[name] >= KINDS[name].at_a_time for name in names or KINDS), timeout_s=60)
+async def tell(names: Iterable[str]) -> None:
+    """Print once a second what each kind has done a second so far."""
     at_it.clear()
     offered_bytes.clear()
     since_s = time.monotonic()
+    while True:
+        await until(time.monotonic() + 1)
+        took_s = time.monotonic() - since_s
+        done = {name: Rate(at_it[name] / took_s, offered_bytes[name] / took_s) for name in names}
+        print(json.dumps(done), flush=True)  # noqa: T201 - see `besieged`
+
+
+async def main(port: int, names: list[str]) -> None:
+    acting = asyncio.gather(*crowd(port, names))
+    await eventually(lambda: all(at_it[name] >= KINDS[name].at_a_time for name in names or KINDS), timeout_s=60)
     be_elsewhere()
-    with suppress(asyncio.CancelledError):
-        await acting
-    took_s = time.monotonic() - since_s
-    done = {name: Rate(at_it[name] / took_s, offered_bytes[name] / took_s) for name in names or KINDS}
-    print(json.dumps(done), flush=True)  # noqa: T201 - see `besieged`
+    await asyncio.gather(acting, tell(names or KINDS))
 
 
 if __name__ == "__main__":
