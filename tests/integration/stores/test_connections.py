@@ -59,7 +59,7 @@ async def test_only_what_reads_no_table_keeps_its_plan(postgres_dsn: str, *, onl
 
 
 async def test_a_call_that_finds_no_connection_free_in_time_was_certainly_not_run(postgres_dsn: str) -> None:
-    async with Postgres(postgres_dsn, connections=1, timeout_s=0.05) as store:
+    async with Postgres(postgres_dsn, connections=1, timeout_s=0.5) as store:
         async with store.connection():
             with pytest.raises(StoreUnavailable) as raised:
                 await store.fetch("select 1")
