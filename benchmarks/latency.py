@@ -37,8 +37,11 @@ KINDS = (
     Kind("waiting, 1,000 jobs/s", Way.WAIT, 1000, "12 / 30"),
     Kind("polling, 500 jobs/s", Way.POLL, 500, "20 / 50"),
 )
-CELERY = Kind("Celery with Redis behind FastAPI, polling, 500 jobs/s", Way.POLL, 500)
-MOSEC = Kind("mosec, waiting, 500 jobs/s", Way.WAIT, 500)
+CELERY = (
+    Kind("Celery with Redis behind FastAPI, polling, 100 jobs/s", Way.POLL, 100),
+    Kind("Celery with Redis behind FastAPI, polling, 500 jobs/s", Way.POLL, 500),
+)
+MOSEC = (Kind("mosec, waiting, 500 jobs/s", Way.WAIT, 500),)
 
 
 class Run(NamedTuple):
@@ -80,15 +83,16 @@ async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
         for name, checkout in models.checkouts().items() if ours else ():
             async with installation(checkout) as stack:
                 await _round(found, name, Target(stack.port, PATH, body(), stack.cpu_s), ours, shorten)
-        for kind, peer in ((CELERY, celery), (MOSEC, mosec)):
-            if PEERS.exists() and models.wants(kind.name):
+        for kinds, peer in ((CELERY, celery), (MOSEC, mosec)):
+            wanted = [kind for kind in kinds if models.wants(kind.name)]
+            if PEERS.exists() and wanted:
                 async with peer() as target:
-                    await _round(found, "", target, [kind], shorten)
+                    await _round(found, "", target, wanted, shorten)
     return _tables(found)
 
 
 async def _round(found: Found, checkout: str, target: Target, kinds: Sequence[Kind], shorten: int) -> None:
-    await target.under(kinds[0].way, WARM_S / shorten, per_s=WARM_PER_S)
+    await target.under(kinds[0].way, WARM_S / shorten, per_s=WARM_PER_S if checkout else kinds[0].per_s)
     for kind in kinds:
         run = Run.of(*await target.under(kind.way, SECONDS / shorten, per_s=kind.per_s))
         found[kind.name, checkout].append(run)
@@ -97,7 +101,7 @@ async def _round(found: Found, checkout: str, target: Target, kinds: Sequence[Ki
 def _tables(found: Found) -> list[Table]:
     rows = [
         (kind, checkout, runs)
-        for kind in (*KINDS, CELERY, MOSEC)
+        for kind in (*KINDS, *CELERY, *MOSEC)
         for (name, checkout), runs in found.items()
         if name == kind.name
     ]
