@@ -348,7 +348,7 @@ async def test_a_job_that_runs_for_a_while_is_announced_as_running() -> None:
 
 async def test_a_quick_job_is_never_shown_as_running() -> None:
     async with small_worker(Adder()) as worker:
-        worker.engine._announce_after_s = 3600.0
+        worker.engine._announcer.after_s = 3600.0
         heard = asyncio.ensure_future(anext(worker.signals.running()))
         submitted = jobs(8)
         await worker.submit(*submitted)
@@ -364,7 +364,7 @@ async def test_without_redis_jobs_run_all_the_same() -> None:
         worker.signals.down = True
         submitted = jobs(1)
         await running(model, worker, submitted)
-        await eventually(lambda: not worker.engine._announcing)
+        await eventually(lambda: not worker.engine._announcer._telling)
         model.let_go()
         await eventually(lambda: worker.ended(submitted))
 

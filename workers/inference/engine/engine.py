@@ -8,21 +8,20 @@ chosen among.
 """
 
 import asyncio
-import math
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from typing import Final
 
 from runtime.clock import Clock
 from runtime.logs import get_logger
-from schemas.errors import ModelCrashed, StoreUnavailable
+from schemas.errors import ModelCrashed
 from schemas.jobs import end_of
 from schemas.topics import LaneClass
-from stores.protocols import JobKey, Signals, Starts
+from stores.protocols import Signals, Starts
 from workers.consuming.protocols import Consumer, Record
 from workers.inference.batching.pending_job import PendingJob
+from workers.inference.engine.announcing import ANNOUNCE_RUNNING_AFTER_S, RunningAnnouncer
 from workers.inference.engine.completion import complete, complete_dead
 from workers.inference.engine.crash_guard import MOST_STARTS, CrashGuard
 from workers.inference.engine.inference_thread import InferenceThread
@@ -34,8 +33,6 @@ from workers.inference.results.outcomes import DeadLettered, Outcome
 
 log = get_logger(__name__)
 
-# A job that has been in the model for this long is shown as running; quicker ones go from queued to their end.
-ANNOUNCE_RUNNING_AFTER_S: Final = 0.25
 # Micro-batches that are formed and neither paused nor completed. While they are so many nothing else is formed, so that
 # what waits can still be chosen, or be forgotten.
 MOST_OPEN: Final = 4
@@ -63,10 +60,8 @@ class Engine:
     ) -> None:
         self._lanes = lanes
         self._thread = thread
-        self._signals = signals
         self._guard = CrashGuard(starts)
         self._clock = clock
-        self._announce_after_s = announce_after_s
         self._scheduler: Scheduler[Chosen] = Scheduler()
         self._lookahead = Lookahead()
         self._on_device: list[MicroBatch] = []  # the one that runs, and the one that it hands over to
@@ -75,8 +70,7 @@ class Engine:
         self._paused: list[MicroBatch] = []
         self._open: dict[asyncio.Task[None], MicroBatch] = {}
         self._look_again: asyncio.TimerHandle | None = None
-        self._announcer: asyncio.TimerHandle | None = None
-        self._announcing: set[asyncio.Task[None]] = set()
+        self._announcer = RunningAnnouncer(signals, self._open.values(), announce_after_s)
         self._failed: asyncio.Future[None] | None = None  # while it runs
         self._failure: BaseException | None = None
 
@@ -100,17 +94,17 @@ class Engine:
     async def abandon(self) -> None:
         """Forget what still runs or is being published: its records stay open, and come again elsewhere."""
         self._stop()
-        for task in [*(task for task, batch in self._open.items() if batch.begun), *self._announcing]:
+        telling = self._announcer.stop()
+        for task in [*(task for task, batch in self._open.items() if batch.begun), *telling]:
             task.cancel()
-        await asyncio.gather(*self._open, *self._announcing, return_exceptions=True)
+        await asyncio.gather(*self._open, *telling, return_exceptions=True)
         await self._guard.close()
 
     def _stop(self) -> None:
         """What has not begun never does; what is paused goes on, unless the device has failed."""
         self._failed = None
-        for timer in (self._look_again, self._announcer):
-            if timer is not None:
-                timer.cancel()
+        if self._look_again is not None:
+            self._look_again.cancel()
         for task, batch in self._open.items():
             if batch.state is BatchState.PAUSED and self._failure is not None:
                 task.cancel()
@@ -274,10 +268,7 @@ class Engine:
 
     async def _execute(self, batch: MicroBatch) -> None:
         """Make all runs of the micro-batch; between two of them others may have the device."""
-        loop = asyncio.get_running_loop()
-        batch.announce_at = loop.time() + self._announce_after_s
-        if self._announcer is None:
-            self._announcer = loop.call_at(batch.announce_at, self._announce_running)
+        self._announcer.begins(batch)
         while not await self._step(batch):
             if not batch.alone:
                 await self._pause(batch)
@@ -328,22 +319,3 @@ class Engine:
         error = ModelCrashed(told)
         end = end_of(job.job, error, self._clock(), rows=job.rows)
         return job.record, DeadLettered(end, error, MOST_STARTS)
-
-    def _announce_running(self) -> None:
-        """Show the jobs as running that have been in the model for long enough; look again while there are others."""
-        loop = asyncio.get_running_loop()
-        running = [batch for batch in self._open.values() if batch.state in (BatchState.RUNNING, BatchState.PAUSED)]
-        for batch in running:
-            if batch.announce_at <= loop.time():
-                batch.announce_at = math.inf
-                task = asyncio.create_task(self._try_announcing([job.key for job in batch.jobs], batch.started_at))
-                self._announcing.add(task)
-                task.add_done_callback(self._announcing.discard)
-        next_at = min([batch.announce_at for batch in running], default=math.inf)
-        self._announcer = loop.call_at(next_at, self._announce_running) if next_at < math.inf else None
-
-    async def _try_announcing(self, keys: Sequence[JobKey], started_at: datetime) -> None:
-        try:
-            await self._signals.announce_running(keys, started_at)
-        except StoreUnavailable as error:
-            log.info("jobs could not be announced as running", jobs=len(keys), error=error.message)
