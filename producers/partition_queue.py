@@ -165,14 +165,18 @@ class PartitionQueue:
         """What was under way will not be tried again, and its broker may be away."""
         _settle(self._end(failed=True), outcome)
 
-    def refuse(self, outcome: PenstockError) -> None:
+    def refuse(self, outcome: PenstockError, now_s: float) -> None:
         """The broker answers and will not have what was under way. If that is one record's fault, so it is told alone:
-        the others may well be taken."""
-        if len(self.under_way) == 1:
-            _settle(self._end(failed=False), outcome)
-        else:
-            self._one_by_one = len(self.under_way)
-            self.waiting.extendleft(reversed(self._end(failed=False)))
+        the others may well be taken, as far as they may still wait."""
+        members = self._end(failed=False)
+        if len(members) == 1:
+            _settle(members, outcome)
+            return
+        in_time = [member for member in members if now_s < member.call.until_s]
+        self._one_by_one = len(in_time)
+        self.waiting.extendleft(reversed(in_time))
+        late = [member for member in members if now_s >= member.call.until_s]
+        _settle(late, QueueUnavailable("Kafka refused the record's batch, too late to send the record by itself"))
 
     def fail_all(self, outcome: PenstockError) -> None:
         """Neither can what waits be sent."""

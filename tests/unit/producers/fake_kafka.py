@@ -54,6 +54,7 @@ class FakeKafka:
         self.connects: bool | None = True  # None: is never done with connecting
         self.start_error: KafkaError | None = None
         self.stopped = False
+        self.versions = {ProduceRequest.API_KEY: (0, 12)}
 
     async def bootstrap(self) -> None:
         if self.start_error is not None:
@@ -118,6 +119,7 @@ class FakeConnection:
         return bool(self._kafka.connects) and not self.closed
 
     async def send(self, request: ProduceRequest) -> Any:
+        request.prepare(self._kafka.versions)
         return await self._kafka.send(self._broker, request)
 
     def close(self, reason: CloseReason) -> None:

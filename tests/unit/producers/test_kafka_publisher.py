@@ -15,12 +15,14 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
     UnknownError,
 )
+from aiokafka.protocol.produce import ProduceRequest
 
 import producers.broker_sender
 import producers.kafka_publisher
 import producers.partition_queue
 from producers.broker_sender import InvalidRecordError
 from producers.kafka_publisher import LOOK_AHEAD, TURN_RECORD_BYTES, TURN_RECORDS, KafkaPublisher, partition_of
+from producers.partition_queue import QUEUED_AT_MOST_S, UNANSWERED_AT_MOST_S
 from producers.topics import DEAD_LETTER_ROOM_BYTES
 from runtime.settings import KafkaSettings
 from schemas.errors import OutcomeUnknown, PayloadTooLarge, PenstockError, QueueUnavailable, TopicMissing
@@ -306,6 +308,31 @@ async def test_when_the_broker_refuses_a_batch_for_one_records_sake_only_the_cul
     assert [values for _, _, values in kafka.sent] == [[b"1"], [b"2"]], "in order"
 
 
+async def test_a_refusal_that_comes_late_makes_no_call_longer(
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
+) -> None:
+    kafka.refuses, kafka.refusal, kafka.hold = {b"culprit"}, InvalidRecordError(), True
+    started_s = loop_clock.now_s()
+    task = await begun(publisher, b"1", b"culprit", b"2")
+    await eventually(lambda: kafka.held)
+    loop_clock.pass_s(UNANSWERED_AT_MOST_S - 1)
+    kafka.acknowledge()
+    outcomes = await loop_clock.in_time(task)
+    assert [type(outcome) for outcome in outcomes] == [QueueUnavailable] * 3
+    assert loop_clock.now_s() - started_s < QUEUED_AT_MOST_S + UNANSWERED_AT_MOST_S
+    assert kafka.sent == [], "of what was told as not written"
+
+
+@pytest.mark.parametrize("versions", [{}, {ProduceRequest.API_KEY: (9, 12)}])
+async def test_to_a_broker_that_speaks_no_version_of_ours_nothing_is_written(
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock, versions: dict[int, tuple[int, int]]
+) -> None:
+    kafka.versions = versions
+    outcomes = await loop_clock.in_time(publisher.publish_all(records(b"1", b"2")))
+    assert [type(outcome) for outcome in outcomes] == [QueueUnavailable] * 2
+    assert "IncompatibleBrokerVersion" in str(outcomes[0])
+
+
 async def test_a_record_above_the_limit_is_refused_unsent(kafka: FakeKafka, publisher: KafkaPublisher) -> None:
     (outcome,) = await publisher.publish_all(records(b"x" * LIMIT))
     assert isinstance(outcome, PayloadTooLarge)
@@ -422,6 +449,31 @@ async def test_after_a_failure_one_batch_tries_and_the_others_are_refused_until_
     assert await probe == [None, None]
     kafka.hold = False
     assert not any(await publisher.publish_all(records(b"5")))
+
+
+async def test_a_caller_that_tries_again_without_a_pause_leaves_the_loop_to_others(
+    kafka: FakeKafka, publisher: KafkaPublisher
+) -> None:
+    kafka.failures.append(TopicAuthorizationFailedError())
+    await publisher.publish_all(records(b"1"))
+    kafka.hold = True
+    probe = await begun(publisher, b"2")
+    await eventually(lambda: kafka.held)
+    kafka.hold = False
+    asyncio.get_running_loop().call_soon(kafka.acknowledge)
+    outcomes = [await publisher.publish_all(records(b"3")) for _ in range(20)]
+    assert isinstance(outcomes[0][0], QueueUnavailable)
+    assert outcomes[-1] == await probe == [None]
+
+
+async def test_whoever_goes_on_publishing_after_the_end_leaves_the_loop_to_others_too(kafka: FakeKafka) -> None:
+    async with KafkaPublisher(KafkaSettings()) as publisher:
+        pass
+    turns: list[None] = []
+    asyncio.get_running_loop().call_soon(turns.append, None)
+    outcomes = [await publisher.publish_all(records(b"1")) for _ in range(2)]
+    assert [type(outcome) for (outcome,) in outcomes] == [QueueUnavailable] * 2
+    assert turns
 
 
 async def test_a_client_that_never_takes_a_batch_has_not_written_it(
