@@ -186,10 +186,10 @@ class PartitionQueue:
 
     def give_up(self, now_s: float) -> None:
         """Tell those whose time is up."""
-        stuck = self._stuck(now_s)
-        late = []
-        while self.waiting and (stuck or self.waiting[0].call.until_s <= now_s):
-            late.append(self.waiting.popleft())
+        over_s = float("inf") if self._stuck(now_s) else now_s
+        late = [member for member in self.waiting if member.call.until_s <= over_s]
+        if late:  # not only the first ones: a call that waited for room, or for metadata, comes behind later ones
+            self.waiting = deque(member for member in self.waiting if member.call.until_s > over_s)
         if late and not self.waiting and self.sent_at_s is None:
             self._failed, self._probing = True, False
         _settle(late, _not_answering())

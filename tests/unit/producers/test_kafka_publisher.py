@@ -492,6 +492,23 @@ async def test_a_broker_that_does_not_say_whether_a_topic_is_there_is_given_up(
     assert type(outcome) is QueueUnavailable
 
 
+async def test_who_waited_before_the_queue_waits_no_longer_in_it_for_those_ahead(
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
+) -> None:
+    known = record(b"1", "things")._replace(partition=0)
+    await publisher.publish(known)
+    kafka.connects, kafka.hangs = None, True
+    started_s = loop_clock.now_s()
+    earlier = asyncio.create_task(publisher.publish_all([known, record(b"2", "unheard.of")]))
+    await eventually(lambda: kafka.updates > 1)
+    loop_clock.pass_s(QUEUED_AT_MOST_S - 1)
+    later = asyncio.create_task(publisher.publish_all([known]))
+    await loop_clock.in_time(earlier)
+    assert loop_clock.now_s() - started_s < QUEUED_AT_MOST_S + 1
+    assert not later.done()
+    await loop_clock.in_time(later)
+
+
 async def test_a_record_that_cannot_be_encoded_is_refused_alone_and_leaves_its_partition_free(
     kafka: FakeKafka, publisher: KafkaPublisher
 ) -> None:
