@@ -174,7 +174,7 @@ class BrokerSender:
         if isinstance(error, TimeoutError):
             self._connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
             told = RequestTimedOutError()
-        elif isinstance(error, RuntimeError):  # uvloop's word for a connection that was reset a moment ago
+        elif type(error) is RuntimeError:  # uvloop's word for a connection that was reset a moment ago
             told = KafkaConnectionError(str(error))
         return told
 

@@ -20,7 +20,7 @@ from aiokafka.protocol.produce import ProduceRequest
 import producers.broker_sender
 import producers.kafka_publisher
 import producers.partition_queue
-from producers.broker_sender import InvalidRecordError
+from producers.broker_sender import BATCH_BYTES, REQUEST_BYTES, InvalidRecordError
 from producers.kafka_publisher import LOOK_AHEAD, TURN_RECORD_BYTES, TURN_RECORDS, KafkaPublisher, partition_of
 from producers.partition_queue import QUEUED_AT_MOST_S, UNANSWERED_AT_MOST_S
 from producers.topics import DEAD_LETTER_ROOM_BYTES
@@ -113,6 +113,7 @@ async def test_every_partition_has_a_batch_of_its_own_on_its_way(kafka: FakeKafk
         (NotLeaderForPartitionError(), OutcomeUnknown),
         (TopicAuthorizationFailedError(), QueueUnavailable),
         (UnknownError(), OutcomeUnknown),
+        (KafkaError("of the client"), OutcomeUnknown),
         (ValueError("a fault of the client"), OutcomeUnknown),
     ],
 )
@@ -149,6 +150,41 @@ async def test_a_batch_whose_connection_was_lost_is_sent_again(
     kafka.failures.append(lost)
     assert not any(await loop_clock.in_time(publisher.publish_all(records(b"1", b"2"))))
     assert [values for _, _, values in kafka.sent] == [[b"1", b"2"]]
+
+
+async def test_what_waits_behind_a_batch_that_is_sent_again_comes_after_it(
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
+) -> None:
+    kafka.hold = True
+    first = await begun(publisher, b"1")
+    await eventually(lambda: kafka.held)
+    later = await begun(publisher, b"2")
+    kafka.hold = False
+    kafka.acknowledge(NotLeaderForPartitionError())
+    assert await loop_clock.in_time(first) == await loop_clock.in_time(later) == [None]
+    assert [values for _, _, values in kafka.sent][-2:] == [[b"1"], [b"2"]]
+
+
+async def test_a_batch_that_was_given_up_between_two_attempts_leaves_its_partition_free(
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
+) -> None:
+    kafka.hold = True
+    task = await begun(publisher, b"1")
+    await eventually(lambda: kafka.held)
+    kafka.connects = kafka.hold = False
+    kafka.acknowledge(NotLeaderForPartitionError())
+    assert [type(outcome) for outcome in await loop_clock.in_time(task)] == [OutcomeUnknown]
+    kafka.connects = True
+    await loop_clock.in_time(eventually(lambda: not publisher._partitions["single", 0].offered))
+    assert not any(await publisher.publish_all(records(b"2")))
+
+
+async def test_a_request_takes_so_many_batches_and_the_next_one_the_rest(kafka: FakeKafka) -> None:
+    kafka.on_broker["wide"] = 8
+    large = [record(b"x" * BATCH_BYTES, "wide")._replace(partition=number) for number in range(8)]
+    async with KafkaPublisher(KafkaSettings()) as publisher:
+        assert not any(await publisher.publish_all(large))
+    assert kafka.requests == [(0, REQUEST_BYTES // BATCH_BYTES)] * 2
 
 
 async def test_a_refusal_after_an_attempt_without_answer_leaves_it_unknown(
@@ -306,6 +342,8 @@ async def test_when_the_broker_refuses_a_batch_for_one_records_sake_only_the_cul
 
     assert [type(outcome) for outcome in outcomes] == [type(None), expected, type(None)]
     assert [values for _, _, values in kafka.sent] == [[b"1"], [b"2"]], "in order"
+    await publisher.publish_all(records(b"3", b"4"))
+    assert kafka.sent[-1][-1] == [b"3", b"4"], "together again"
 
 
 async def test_a_refusal_that_comes_late_makes_no_call_longer(
@@ -607,6 +645,21 @@ async def test_leaving_waits_for_what_is_on_its_way(kafka: FakeKafka) -> None:
         asyncio.get_running_loop().call_later(0.02, kafka.acknowledge)
     assert await task == [None]
     assert kafka.stopped
+
+
+async def test_who_still_asked_for_a_topic_at_the_end_is_told(kafka: FakeKafka, loop_clock: LoopClock) -> None:
+    publisher = await KafkaPublisher(KafkaSettings()).__aenter__()
+    await publisher.publish_all(records(b"1"))
+    kafka.connects, kafka.hangs = None, True
+    waiting = asyncio.create_task(publisher.publish_all(records(b"2")))
+    asking = asyncio.create_task(publisher.publish_all([record(b"3"), record(b"4", "unheard.of")]))
+    await eventually(lambda: kafka.updates > 1)
+    leaving = asyncio.create_task(publisher.__aexit__(None, None, None))
+    await at_once(asyncio.sleep(0))
+    leaving.cancel()
+    for task in (waiting, asking):
+        outcomes = await loop_clock.in_time(asyncio.wait_for(task, 60))
+        assert {type(outcome) for outcome in outcomes} == {QueueUnavailable}
 
 
 async def test_an_unreachable_kafka_is_told_at_the_start(kafka: FakeKafka) -> None:
