@@ -20,6 +20,7 @@ from aiokafka import TopicPartition
 from aiokafka.conn import CloseReason
 from aiokafka.errors import (
     BrokerResponseError,
+    IncompatibleBrokerVersion,
     InvalidTimestampError,
     KafkaConnectionError,
     KafkaError,
@@ -155,6 +156,8 @@ class BrokerSender:
         request = Produce(ALL_IN_SYNC, int(UNANSWERED_AT_MOST_S * 1000), list(topics.items()))
         try:
             response = await self._connection.send(request)
+        except IncompatibleBrokerVersion as error:  # known before anything is written
+            return dict.fromkeys((partition.at for partition in batches), error)
         except Exception as error:
             for partition in batches:
                 partition.doubtful = True
@@ -171,7 +174,7 @@ class BrokerSender:
         if isinstance(error, TimeoutError):
             self._connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
             told = RequestTimedOutError()
-        elif isinstance(error, RuntimeError):  # uvloop's word for a connection that was reset a moment ago
+        elif type(error) is RuntimeError:  # uvloop's word for a connection that was reset a moment ago
             told = KafkaConnectionError(str(error))
         return told
 
@@ -187,7 +190,7 @@ class BrokerSender:
                 return
             outcome = _outcome(error, partition.at.topic, doubtful=partition.doubtful)
             if isinstance(error, ONE_RECORDS_FAULT):
-                partition.refuse(outcome)
+                partition.refuse(outcome, self._loop.time())
             else:
                 partition.fail(outcome)
         if not partition.rest():
@@ -225,6 +228,7 @@ def _outcome(error: Exception, topic: str, *, doubtful: bool) -> PenstockError:
 # by itself, through five calls: with one record in a request that is an eighth of its whole way.
 # Layouts: https://kafka.apache.org/protocol.html#The_Messages_Produce
 PRODUCE_VERSION: Final = 7
+NO_VERSION: Final = (0, -1)
 _HEAD: Final = struct.Struct(">hhih")  # key, version, correlation id, length of the client's name
 _ABOUT: Final = struct.Struct(">hhii")  # no transactional id, acks, timeout, topics
 _TOPIC: Final = struct.Struct(">h")
@@ -269,7 +273,7 @@ class ProduceAnswer(NamedTuple):
 
 
 class Produce(ProduceRequest):  # type: ignore[misc] # aiokafka is untyped
-    """Is its own encoding; for an older broker it leaves that to aiokafka."""
+    """Is its own encoding; for an older broker it leaves that to aiokafka. Raises `IncompatibleBrokerVersion`."""
 
     RESPONSE_TYPE = ProduceAnswer
 
@@ -277,8 +281,13 @@ class Produce(ProduceRequest):  # type: ignore[misc] # aiokafka is untyped
         super().__init__(None, required_acks, timeout_ms, topics)
 
     def prepare(self, versions: dict[int, tuple[int, int]]) -> object:
-        lowest, highest = versions[self.API_KEY]
-        return self if lowest <= PRODUCE_VERSION <= highest else super().prepare(versions)
+        lowest, highest = versions.get(self.API_KEY, NO_VERSION)
+        if lowest <= PRODUCE_VERSION <= highest:
+            return self
+        try:
+            return super().prepare(versions)
+        except NotImplementedError as error:
+            raise IncompatibleBrokerVersion(str(error)) from error
 
     def build_request_header(self, correlation_id: int, client_id: str) -> _Encoded:
         name = client_id.encode()

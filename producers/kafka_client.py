@@ -47,6 +47,8 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka is untyped
         try:
             return await super().send(node_id, request, group=group)
         except RuntimeError as error:
+            if type(error) is not RuntimeError:  # all errors of aiokafka are of that kind, too
+                raise
             raise KafkaConnectionError(str(error)) from error
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:

@@ -125,6 +125,7 @@ class KafkaPublisher:
         if not records:
             return []
         if self._closed:
+            await _let_others_run()
             return [_closed()] * len(records)
         until_s = self._now_s() + QUEUED_AT_MOST_S
         if self._unacknowledged.count >= self._max_unacknowledged and not await self._unacknowledged.below(
@@ -145,6 +146,8 @@ class KafkaPublisher:
                 self._enqueue(Member(record, call, place), count, now_s)
             else:
                 call.settle(place, refusal)
+        if call.ended.done():
+            await _let_others_run()
         await call.ended
         return call.outcomes
 
@@ -245,6 +248,12 @@ class KafkaPublisher:
             for partition in self._partitions.values():
                 if partition.offered:
                     partition.give_up(now_s)
+
+
+async def _let_others_run() -> None:
+    """Before a refusal for which nothing was waited: a caller that tries again at once would keep the loop from the
+    answer, or the timer, that ends it."""
+    await asyncio.sleep(0)
 
 
 def _closed() -> QueueUnavailable:

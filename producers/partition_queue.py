@@ -165,14 +165,18 @@ class PartitionQueue:
         """What was under way will not be tried again, and its broker may be away."""
         _settle(self._end(failed=True), outcome)
 
-    def refuse(self, outcome: PenstockError) -> None:
+    def refuse(self, outcome: PenstockError, now_s: float) -> None:
         """The broker answers and will not have what was under way. If that is one record's fault, so it is told alone:
-        the others may well be taken."""
-        if len(self.under_way) == 1:
-            _settle(self._end(failed=False), outcome)
-        else:
-            self._one_by_one = len(self.under_way)
-            self.waiting.extendleft(reversed(self._end(failed=False)))
+        the others may well be taken, as far as they may still wait."""
+        members = self._end(failed=False)
+        if len(members) == 1:
+            _settle(members, outcome)
+            return
+        in_time = [member for member in members if now_s < member.call.until_s]
+        self._one_by_one = len(in_time)
+        self.waiting.extendleft(reversed(in_time))
+        late = [member for member in members if now_s >= member.call.until_s]
+        _settle(late, QueueUnavailable("Kafka refused the record's batch, too late to send the record by itself"))
 
     def fail_all(self, outcome: PenstockError) -> None:
         """Neither can what waits be sent."""
@@ -182,10 +186,10 @@ class PartitionQueue:
 
     def give_up(self, now_s: float) -> None:
         """Tell those whose time is up."""
-        stuck = self._stuck(now_s)
-        late = []
-        while self.waiting and (stuck or self.waiting[0].call.until_s <= now_s):
-            late.append(self.waiting.popleft())
+        over_s = float("inf") if self._stuck(now_s) else now_s
+        late = [member for member in self.waiting if member.call.until_s <= over_s]
+        if late:  # not only the first ones: a call that waited for room, or for metadata, comes behind later ones
+            self.waiting = deque(member for member in self.waiting if member.call.until_s > over_s)
         if late and not self.waiting and self.sent_at_s is None:
             self._failed, self._probing = True, False
         _settle(late, _not_answering())

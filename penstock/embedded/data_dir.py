@@ -150,10 +150,17 @@ def read_ports(path: Path) -> dict[str, int]:
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_bytes())
-        return {str(name): int(port) for name, port in content.items()}
-    except (ValueError, TypeError, AttributeError):
+        return parse_ports(path.read_bytes())
+    except (ValueError, TypeError, AttributeError, OverflowError):
         raise StackError(f"{path} is not a JSON object of ports: put it right or delete it") from None
+
+
+def parse_ports(text: bytes) -> dict[str, int]:
+    """Raises `ValueError` and others where these are no ports, or one is there for two services."""
+    found = {str(name): int(port) for name, port in json.loads(text).items()}
+    if not all(0 < port < 65_536 for port in found.values()) or len(set(found.values())) < len(found):
+        raise ValueError("not one port for each")
+    return found
 
 
 def write_new(path: Path, text: str, mode: int = 0o600) -> None:

@@ -140,7 +140,13 @@ async def test_a_new_port_is_none_that_a_service_has_though_it_may_be_down(
         assert {directory.free_port() for _ in range(50)}.isdisjoint(taken.values())
 
 
-@pytest.mark.parametrize("content", ["[1]", "{", '{"kafka": "many"}', "null"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("[1]", "{", "null", '{"kafka": "many"}', '{"kafka": 0}', '{"kafka": 65536}', '{"kafka": 1e999}'),
+        '{"kafka": 21000, "postgres": 21000}',
+    ],
+)
 async def test_ports_that_somebody_damaged_are_told_in_one_line(tmp_path: Path, content: str) -> None:
     (tmp_path / "ports.json").write_text(content)
     async with DataDir(tmp_path) as directory:

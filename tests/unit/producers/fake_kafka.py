@@ -7,7 +7,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.conn import CloseReason
-from aiokafka.errors import KafkaError
+from aiokafka.errors import BrokerResponseError, KafkaError
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.memory_records import MemoryRecords
 
@@ -31,8 +31,8 @@ class FakeCluster:
 class FakeKafka:
     """Keeps what it is sent. Requests are answered at once, or by `acknowledge` when `hold` is set.
 
-    The next requests meet `failures`, one each: an error of Kafka's is the answer, any other one is raised. All meet
-    `failure`.
+    The next requests meet `failures`, one each: an error that brokers answer with is the answer, any other one is
+    raised. All meet `failure`.
     """
 
     def __init__(self, topics: dict[str, int]) -> None:
@@ -54,6 +54,7 @@ class FakeKafka:
         self.connects: bool | None = True  # None: is never done with connecting
         self.start_error: KafkaError | None = None
         self.stopped = False
+        self.versions = {ProduceRequest.API_KEY: (0, 12)}
 
     async def bootstrap(self) -> None:
         if self.start_error is not None:
@@ -91,7 +92,7 @@ class FakeKafka:
             failure = await answer
         elif failure is None:
             self._keep(broker, batches)
-        if failure is not None and not isinstance(failure, KafkaError):
+        if failure is not None and not isinstance(failure, BrokerResponseError):
             raise failure
         code = 0 if failure is None else failure.errno
         return _answer({at: self._refused(values) or code for at, values in batches.items()})
@@ -118,6 +119,7 @@ class FakeConnection:
         return bool(self._kafka.connects) and not self.closed
 
     async def send(self, request: ProduceRequest) -> Any:
+        request.prepare(self._kafka.versions)
         return await self._kafka.send(self._broker, request)
 
     def close(self, reason: CloseReason) -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError, NodeNotReadyError, RequestTimedOutError
 from aiokafka.protocol.admin import ApiVersionResponse_v0
 from aiokafka.protocol.metadata import MetadataRequest, MetadataResponse_v0
 
@@ -119,3 +119,24 @@ async def test_consumers_and_admin_clients_have_the_same_client() -> None:
     assert [type(consumer._client), type(admin._client)] == [KafkaClient, KafkaClient]
     await consumer.stop()
     await admin.close()
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (RuntimeError("the handler is closed"), KafkaConnectionError),
+        (RequestTimedOutError(), RequestTimedOutError),
+        (NodeNotReadyError(), NodeNotReadyError),
+        (IncompatibleBrokerVersion(), IncompatibleBrokerVersion),
+    ],
+)
+async def test_only_a_write_to_a_reset_connection_is_a_lost_connection(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, told: type[Exception]
+) -> None:
+    async def send(*_: object, **_options: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(AIOKafkaClient, "send", send)
+    with pytest.raises(told) as caught:
+        await KafkaClient().send(0, object())
+    assert type(caught.value) is told

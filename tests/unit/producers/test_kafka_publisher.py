@@ -15,12 +15,14 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
     UnknownError,
 )
+from aiokafka.protocol.produce import ProduceRequest
 
 import producers.broker_sender
 import producers.kafka_publisher
 import producers.partition_queue
-from producers.broker_sender import InvalidRecordError
+from producers.broker_sender import BATCH_BYTES, REQUEST_BYTES, InvalidRecordError
 from producers.kafka_publisher import LOOK_AHEAD, TURN_RECORD_BYTES, TURN_RECORDS, KafkaPublisher, partition_of
+from producers.partition_queue import QUEUED_AT_MOST_S, UNANSWERED_AT_MOST_S
 from producers.topics import DEAD_LETTER_ROOM_BYTES
 from runtime.settings import KafkaSettings
 from schemas.errors import OutcomeUnknown, PayloadTooLarge, PenstockError, QueueUnavailable, TopicMissing
@@ -111,6 +113,7 @@ async def test_every_partition_has_a_batch_of_its_own_on_its_way(kafka: FakeKafk
         (NotLeaderForPartitionError(), OutcomeUnknown),
         (TopicAuthorizationFailedError(), QueueUnavailable),
         (UnknownError(), OutcomeUnknown),
+        (KafkaError("of the client"), OutcomeUnknown),
         (ValueError("a fault of the client"), OutcomeUnknown),
     ],
 )
@@ -147,6 +150,41 @@ async def test_a_batch_whose_connection_was_lost_is_sent_again(
     kafka.failures.append(lost)
     assert not any(await loop_clock.in_time(publisher.publish_all(records(b"1", b"2"))))
     assert [values for _, _, values in kafka.sent] == [[b"1", b"2"]]
+
+
+async def test_what_waits_behind_a_batch_that_is_sent_again_comes_after_it(
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
+) -> None:
+    kafka.hold = True
+    first = await begun(publisher, b"1")
+    await eventually(lambda: kafka.held)
+    later = await begun(publisher, b"2")
+    kafka.hold = False
+    kafka.acknowledge(NotLeaderForPartitionError())
+    assert await loop_clock.in_time(first) == await loop_clock.in_time(later) == [None]
+    assert [values for _, _, values in kafka.sent][-2:] == [[b"1"], [b"2"]]
+
+
+async def test_a_batch_that_was_given_up_between_two_attempts_leaves_its_partition_free(
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
+) -> None:
+    kafka.hold = True
+    task = await begun(publisher, b"1")
+    await eventually(lambda: kafka.held)
+    kafka.connects = kafka.hold = False
+    kafka.acknowledge(NotLeaderForPartitionError())
+    assert [type(outcome) for outcome in await loop_clock.in_time(task)] == [OutcomeUnknown]
+    kafka.connects = True
+    await loop_clock.in_time(eventually(lambda: not publisher._partitions["single", 0].offered))
+    assert not any(await publisher.publish_all(records(b"2")))
+
+
+async def test_a_request_takes_so_many_batches_and_the_next_one_the_rest(kafka: FakeKafka) -> None:
+    kafka.on_broker["wide"] = 8
+    large = [record(b"x" * BATCH_BYTES, "wide")._replace(partition=number) for number in range(8)]
+    async with KafkaPublisher(KafkaSettings()) as publisher:
+        assert not any(await publisher.publish_all(large))
+    assert kafka.requests == [(0, REQUEST_BYTES // BATCH_BYTES)] * 2
 
 
 async def test_a_refusal_after_an_attempt_without_answer_leaves_it_unknown(
@@ -304,6 +342,33 @@ async def test_when_the_broker_refuses_a_batch_for_one_records_sake_only_the_cul
 
     assert [type(outcome) for outcome in outcomes] == [type(None), expected, type(None)]
     assert [values for _, _, values in kafka.sent] == [[b"1"], [b"2"]], "in order"
+    await publisher.publish_all(records(b"3", b"4"))
+    assert kafka.sent[-1][-1] == [b"3", b"4"], "together again"
+
+
+async def test_a_refusal_that_comes_late_makes_no_call_longer(
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
+) -> None:
+    kafka.refuses, kafka.refusal, kafka.hold = {b"culprit"}, InvalidRecordError(), True
+    started_s = loop_clock.now_s()
+    task = await begun(publisher, b"1", b"culprit", b"2")
+    await eventually(lambda: kafka.held)
+    loop_clock.pass_s(UNANSWERED_AT_MOST_S - 1)
+    kafka.acknowledge()
+    outcomes = await loop_clock.in_time(task)
+    assert [type(outcome) for outcome in outcomes] == [QueueUnavailable] * 3
+    assert loop_clock.now_s() - started_s < QUEUED_AT_MOST_S + UNANSWERED_AT_MOST_S
+    assert kafka.sent == [], "of what was told as not written"
+
+
+@pytest.mark.parametrize("versions", [{}, {ProduceRequest.API_KEY: (9, 12)}])
+async def test_to_a_broker_that_speaks_no_version_of_ours_nothing_is_written(
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock, versions: dict[int, tuple[int, int]]
+) -> None:
+    kafka.versions = versions
+    outcomes = await loop_clock.in_time(publisher.publish_all(records(b"1", b"2")))
+    assert [type(outcome) for outcome in outcomes] == [QueueUnavailable] * 2
+    assert "IncompatibleBrokerVersion" in str(outcomes[0])
 
 
 async def test_a_record_above_the_limit_is_refused_unsent(kafka: FakeKafka, publisher: KafkaPublisher) -> None:
@@ -424,6 +489,31 @@ async def test_after_a_failure_one_batch_tries_and_the_others_are_refused_until_
     assert not any(await publisher.publish_all(records(b"5")))
 
 
+async def test_a_caller_that_tries_again_without_a_pause_leaves_the_loop_to_others(
+    kafka: FakeKafka, publisher: KafkaPublisher
+) -> None:
+    kafka.failures.append(TopicAuthorizationFailedError())
+    await publisher.publish_all(records(b"1"))
+    kafka.hold = True
+    probe = await begun(publisher, b"2")
+    await eventually(lambda: kafka.held)
+    kafka.hold = False
+    asyncio.get_running_loop().call_soon(kafka.acknowledge)
+    outcomes = [await publisher.publish_all(records(b"3")) for _ in range(20)]
+    assert isinstance(outcomes[0][0], QueueUnavailable)
+    assert outcomes[-1] == await probe == [None]
+
+
+async def test_whoever_goes_on_publishing_after_the_end_leaves_the_loop_to_others_too(kafka: FakeKafka) -> None:
+    async with KafkaPublisher(KafkaSettings()) as publisher:
+        pass
+    turns: list[None] = []
+    asyncio.get_running_loop().call_soon(turns.append, None)
+    outcomes = [await publisher.publish_all(records(b"1")) for _ in range(2)]
+    assert [type(outcome) for (outcome,) in outcomes] == [QueueUnavailable] * 2
+    assert turns
+
+
 async def test_a_client_that_never_takes_a_batch_has_not_written_it(
     kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
 ) -> None:
@@ -438,6 +528,23 @@ async def test_a_broker_that_does_not_say_whether_a_topic_is_there_is_given_up(
     kafka.hangs = True
     (outcome,) = await loop_clock.in_time(publisher.publish_all([record(b"1", "unheard.of")]))
     assert type(outcome) is QueueUnavailable
+
+
+async def test_who_waited_before_the_queue_waits_no_longer_in_it_for_those_ahead(
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
+) -> None:
+    known = record(b"1", "things")._replace(partition=0)
+    await publisher.publish(known)
+    kafka.connects, kafka.hangs = None, True
+    started_s = loop_clock.now_s()
+    earlier = asyncio.create_task(publisher.publish_all([known, record(b"2", "unheard.of")]))
+    await eventually(lambda: kafka.updates > 1)
+    loop_clock.pass_s(QUEUED_AT_MOST_S - 1)
+    later = asyncio.create_task(publisher.publish_all([known]))
+    await loop_clock.in_time(earlier)
+    assert loop_clock.now_s() - started_s < QUEUED_AT_MOST_S + 1
+    assert not later.done()
+    await loop_clock.in_time(later)
 
 
 async def test_a_record_that_cannot_be_encoded_is_refused_alone_and_leaves_its_partition_free(
@@ -538,6 +645,21 @@ async def test_leaving_waits_for_what_is_on_its_way(kafka: FakeKafka) -> None:
         asyncio.get_running_loop().call_later(0.02, kafka.acknowledge)
     assert await task == [None]
     assert kafka.stopped
+
+
+async def test_who_still_asked_for_a_topic_at_the_end_is_told(kafka: FakeKafka, loop_clock: LoopClock) -> None:
+    publisher = await KafkaPublisher(KafkaSettings()).__aenter__()
+    await publisher.publish_all(records(b"1"))
+    kafka.connects, kafka.hangs = None, True
+    waiting = asyncio.create_task(publisher.publish_all(records(b"2")))
+    asking = asyncio.create_task(publisher.publish_all([record(b"3"), record(b"4", "unheard.of")]))
+    await eventually(lambda: kafka.updates > 1)
+    leaving = asyncio.create_task(publisher.__aexit__(None, None, None))
+    await at_once(asyncio.sleep(0))
+    leaving.cancel()
+    for task in (waiting, asking):
+        outcomes = await loop_clock.in_time(asyncio.wait_for(task, 60))
+        assert {type(outcome) for outcome in outcomes} == {QueueUnavailable}
 
 
 async def test_an_unreachable_kafka_is_told_at_the_start(kafka: FakeKafka) -> None:
