@@ -39,10 +39,11 @@ LOOKED_THROUGH_BYTES: Final = 64 * 1024
 
 def bytes_to_parse(signature: Signature, payload: Payload) -> int:
     """The size of `payload` by the time that checking it takes: so much JSON takes as long."""
-    json_bytes = len(payload.value) if payload.json_length is None else payload.json_length
-    parsed_bytes = len(payload.value)
-    if payload.json_length is not None and all(spec.datatype != "BYTES" for spec in signature.inputs):
-        parsed_bytes = json_bytes + len(payload.value) // RAW_TO_JSON
+    parsed_bytes = json_bytes = len(payload.value)
+    if payload.json_length is not None:
+        json_bytes = min(payload.json_length, json_bytes)  # what its sender says it is
+        if all(spec.datatype != "BYTES" for spec in signature.inputs):
+            parsed_bytes = json_bytes + len(payload.value) // RAW_TO_JSON
     if json_bytes > LOOKED_THROUGH_BYTES:
         return parsed_bytes
     return parsed_bytes + EXTREME_BYTES * min(extremes(payload.value[:json_bytes]), MOST_EXTREMES)
