@@ -5,6 +5,7 @@ not (`schemas.inputs`). Whatever it does take, the full reading takes as well, w
 """
 
 import math
+import re
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
@@ -38,6 +39,10 @@ _CODES: Final[dict[Datatype, str]] = {
 # Short values in JSON can be larger as tensors. Up to this, which fits into a record however small those may be, they
 # are sent as tensors all the same; beyond it, as what is smaller.
 RAW_ANYHOW_BYTES: Final = 48 * 1024
+# A number near the ends of what 64 bits hold takes as long to read as hundreds of others. So many of them take
+# milliseconds; more are not read here.
+FEW_EXTREMES: Final = 256
+_EXTREME: Final = re.compile(rb"[eE][+-]?0*[23]\d\d")
 _TENSOR_MEMBERS: Final = 4
 _literal: Final[Any] = Literal  # of names that are known at run time only
 
@@ -78,10 +83,13 @@ class InputDecoder:
         self._raw_members = self._members + len(tensors)  # the size
         self._unpacks = len({spec.name for spec in inputs}) == len(inputs)
         self._packs = self._unpacks and all(tensor.packs for tensor in tensors)
+        self._has_floats = any(spec.datatype in FLOATS for spec in inputs)
 
     def pack(self, text: bytes) -> Packed | None:
         """A request of JSON with raw tensors; None for what has to be read in full."""
         if not self._packs or text.count(b":") > self._members + 1:  # more members than it takes, or texts with colons
+            return None
+        if self._has_floats and extremes(text) > FEW_EXTREMES:
             return None
         nested = b"[[" in text
         heads, data = [], []
@@ -205,6 +213,13 @@ class _NotTaken(Exception):
 
 
 _STRICT: Final[dict[str, Any]] = {"frozen": True, "forbid_unknown_fields": True, "gc": False}
+
+
+def extremes(text: bytes) -> int:
+    """How many numbers in JSON may be near the ends of what 64 bits hold; 0 where there can be but a few."""
+    if text.count(b"e") + text.count(b"E") <= FEW_EXTREMES:
+        return 0
+    return len(_EXTREME.findall(text))
 
 
 def _document(*tensors: type[msgspec.Struct]) -> "msgspec.json.Decoder[Any]":

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from schemas.decoder import CheckedInput, check_common, smaller
+from schemas.decoder import CheckedInput, check_common, extremes, smaller
 from schemas.document import InputDocument, InputTensor, member_count, read_document, split
 from schemas.errors import InvalidInput, UnsupportedMediaType
 from schemas.images import IMAGE_TYPES, Hold, Images
@@ -30,13 +30,23 @@ from schemas.values import check_values
 
 # Raw numbers are only looked at: so many bytes of them in the time that one of JSON takes.
 RAW_TO_JSON: Final = 256
+# And of a number near the ends of what 64 bits hold so many make one, up to a number of them.
+EXTREME_BYTES: Final = 128
+MOST_EXTREMES: Final = 1024
+# What has more bytes takes long by these alone, and is not looked through.
+LOOKED_THROUGH_BYTES: Final = 64 * 1024
 
 
 def bytes_to_parse(signature: Signature, payload: Payload) -> int:
     """The size of `payload` by the time that checking it takes: so much JSON takes as long."""
-    if payload.json_length is None or any(spec.datatype == "BYTES" for spec in signature.inputs):
-        return len(payload.value)
-    return payload.json_length + len(payload.value) // RAW_TO_JSON
+    parsed_bytes = json_bytes = len(payload.value)
+    if payload.json_length is not None:
+        json_bytes = min(payload.json_length, json_bytes)  # what its sender says it is
+        if all(spec.datatype != "BYTES" for spec in signature.inputs):
+            parsed_bytes = json_bytes + len(payload.value) // RAW_TO_JSON
+    if json_bytes > LOOKED_THROUGH_BYTES:
+        return parsed_bytes
+    return parsed_bytes + EXTREME_BYTES * min(extremes(payload.value[:json_bytes]), MOST_EXTREMES)
 
 
 def check_input(signature: Signature, payload: Payload, hold: Hold) -> CheckedInput:

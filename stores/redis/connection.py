@@ -66,7 +66,8 @@ class RedisConnection:
             raise StoreUnavailable("Redis does not answer") from error
         except NoScriptError:
             raise
-        except (redis.RedisError, OSError) as error:  # it loads its data, is out of memory, or may not be written to
+        # It loads its data, is out of memory, may not be written to; or is no Redis, and answers what cannot be parsed.
+        except (redis.RedisError, OSError, ValueError) as error:
             raise StoreUnavailable("Redis is not available") from error
 
 

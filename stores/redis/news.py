@@ -114,7 +114,7 @@ class RedisNews:
                                 delays = delays_s(cap_s=self._longest_delay_s)
                             if item is not None:
                                 yield item
-                except (redis.RedisError, OSError) as error:
+                except (redis.RedisError, OSError, ValueError) as error:  # the last: what answers is no Redis
                     self._flowing[reading] = False
                     if not complained:
                         log.warning("no news from Redis until it is back", error=repr(error))

@@ -7,7 +7,11 @@ import asyncpg
 import pytest
 
 from schemas.errors import ConfigurationError, StoreUnavailable
+from stores.postgres import PostgresJobs
+from stores.postgres.admissions import insert_queued
 from stores.postgres.migrations import Migration, known_migrations, migrate
+from tests.contracts.stores.building import key_of, queued
+from tests.waiting import eventually
 
 FIRST = Migration(1, "0001_one.sql", "create table one (n integer)")
 SECOND = Migration(2, "0002_two.sql", "create table two (n integer); insert into one values (2)")
@@ -74,3 +78,19 @@ async def test_a_database_that_skipped_one_is_refused(fresh_postgres_dsn: str) -
     await migrate(fresh_postgres_dsn, migrations=[FIRST, Migration(3, "0003_three.sql", "select 3")])
     with pytest.raises(ConfigurationError, match=r"lacks 0002_two\.sql"):
         await migrate(fresh_postgres_dsn, migrations=[FIRST, SECOND, Migration(3, "0003_three.sql", "select 3")])
+
+
+async def test_a_job_that_is_written_while_an_empty_table_gets_its_statistics_stays(fresh_postgres_dsn: str) -> None:
+    await migrate(fresh_postgres_dsn, migrations=known_migrations()[:3])
+    job = queued()
+    other = await asyncpg.connect(fresh_postgres_dsn)
+    try:
+        async with other.transaction():
+            await insert_queued(other, [job])
+            migrating = asyncio.create_task(migrate(fresh_postgres_dsn))
+            await eventually(lambda: other.fetchval("select exists (select from pg_locks where not granted)"))
+        await migrating
+    finally:
+        await other.close()
+    async with PostgresJobs(fresh_postgres_dsn) as jobs:
+        assert await jobs.get(key_of(job)) == job

@@ -9,6 +9,7 @@ import orjson
 import pytest
 from PIL import Image
 
+from runtime.apart import Apart
 from schemas.errors import OutcomeUnknown, PayloadTooLarge, QueueUnavailable, StoreUnavailable
 from schemas.jobs import Answer, Status
 from schemas.oip import parse_request
@@ -386,3 +387,14 @@ async def test_a_client_that_leaves_amid_its_body_costs_nothing(house: House) ->
     assert sent == []
     await eventually(lambda: house.app.submits.in_flight == 0)
     assert house.log.topics == {}
+
+
+@pytest.mark.parametrize("json_bytes", [5, 99_999, 10**17])
+async def test_a_length_of_json_beyond_the_body_is_refused_and_takes_no_memory(
+    client: httpx.AsyncClient, json_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Apart, "call", lambda *_: pytest.fail("it was read apart"))
+    headers = {"inference-header-content-length": str(json_bytes)}
+    answer = await client.post("/v1/models/vector/jobs", content=b"{}{}", headers=headers)
+    refusal = problem(answer, 400, "invalid_input", "Inference-Header-Content-Length")
+    assert f"is {json_bytes}, but the body has 4 bytes" in refusal["detail"]

@@ -227,6 +227,17 @@ async def test_a_large_request_of_json_is_read_apart_and_comes_back_with_raw_ten
     assert checked.payload.value[checked.payload.json_length :] == b"\0\0\0\x3e" * 20_000
 
 
+@pytest.mark.parametrize("number", ["1e308", "3E+300", "2e-320", "7e0290"])
+@pytest.mark.parametrize("form", ['{"inputs":[%s]}', '{"instances":[%s]}', '{"inputs":[],"parameters":{"a":[%s]}}'])
+def test_what_holds_many_extreme_numbers_is_read_apart_however_small(number: str, form: str) -> None:
+    signature = Signature((TensorSpec("x", "FP64", (-1,)),), (TensorSpec("y", "FP32", (-1,)),))
+    few, many = (Payload((form % ",".join([number] * count)).encode()) for count in (100, 300))
+    assert bytes_to_parse(signature, few) == len(few.value)
+    assert bytes_to_parse(signature, many) > INLINE_BYTES
+    json_first = Payload(many.value + bytes(8), "application/octet-stream", len(many.value))
+    assert bytes_to_parse(signature, json_first) > INLINE_BYTES
+
+
 async def test_other_tasks_run_while_a_large_input_is_read() -> None:
     rows = b'{"instances":[' + b"[]," * 300_000 + b"[]]}"
     reader = InputReader(MemoryBudget(200 * MIB))

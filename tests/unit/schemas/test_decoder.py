@@ -333,3 +333,12 @@ def test_whatever_a_signature_says_what_is_made_of_requests_is_the_same(signatur
     ]
     payload = Payload(json.dumps({"inputs": tensors}).encode())
     assert outcome(signature, payload, short_cut=True) == outcome(signature, payload, short_cut=False)
+
+
+@pytest.mark.parametrize(("numbers", "taken"), [(100, True), (300, False)])
+def test_only_a_few_extreme_numbers_are_read_at_once(numbers: int, taken: bool) -> None:
+    signature = takes(TensorSpec("x", "FP64", (-1,)))
+    tensor = {"name": "x", "shape": [numbers], "datatype": "FP64", "data": [1e308] * numbers}
+    payload = Payload(json.dumps({"inputs": [tensor]}).encode())
+    assert (InputDecoder(signature.inputs).pack(payload.value) is not None) is taken
+    assert outcome(signature, payload, short_cut=True) == outcome(signature, payload, short_cut=False)
