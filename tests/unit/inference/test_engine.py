@@ -224,6 +224,28 @@ async def test_live_overtakes_bulk_while_a_run_is_about_to_end(monkeypatch: pyte
     assert model.batches == [[0], [1], [100, 101, 102, 103]]
 
 
+async def test_bulk_is_not_handed_the_device_before_live_that_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        # Given full bulk that was formed ahead, and a live job that came long before the end of the run
+        first, behind, urgent = jobs(1), bulk_jobs(4, first=100), jobs(1, first=1)
+        await running(model, worker, first)
+        await worker.submit(*behind)
+        await eventually(lambda: worker.prepared(worker.bulk) == 4)
+        await worker.submit(*urgent)
+        await eventually(lambda: len(worker.live._batcher) == 1)
+
+        # When the device may be handed over, though to form something would be too early
+        monkeypatch.setattr(scheduler.Lookahead, "may_hand_over", lambda *_: True)
+        worker.engine.wake()
+
+        # Then the live job has it
+        await eventually(lambda: len(worker.engine._on_device) == 2)
+        model.let_go(3)
+        await eventually(lambda: worker.ended([*first, *behind, *urgent]))
+    assert model.batches == [[0], [1], [100, 101, 102, 103]]
+
+
 async def test_a_live_job_waits_for_what_runs_and_not_for_bulk_that_is_closed_behind_it() -> None:
     model = HeldAdder()
     async with small_worker(model) as worker:

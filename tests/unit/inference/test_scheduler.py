@@ -198,6 +198,12 @@ def test_the_device_is_handed_over_only_when_its_run_is_about_to_end() -> None:
     assert [ahead.may_hand_over(now) for now in (0.01, 0.0485, 0.0515)] == [False, True, True]
 
 
+def test_what_is_formed_may_be_overtaken_as_soon_as_another_may_be_formed() -> None:
+    ahead = looking_ahead(preparing_s=0.005, run_s=0.05)
+    looks = [ahead.next_look(now, formed=True) for now in (0.01, 0.046, 0.049)]
+    assert looks == [pytest.approx(0.045), pytest.approx(0.05 - HANDED_OVER_WITHIN_S), None]
+
+
 def test_nothing_is_done_ahead_where_the_time_of_runs_is_not_known() -> None:
     ahead = looking_ahead(preparing_s=0.001, run_s=None)
     assert not ahead.may_form(0.0)

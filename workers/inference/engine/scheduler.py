@@ -128,6 +128,7 @@ class Lookahead:
         return abs(now - self._ends_at) <= HANDED_OVER_WITHIN_S
 
     def next_look(self, now: float, *, formed: bool) -> float | None:
-        """When one of the two may be done, if that is still to come."""
-        at = self._ends_at - (HANDED_OVER_WITHIN_S if formed else self._lead_s)
-        return at if now < at < math.inf else None
+        """When one of the two may be done, if that is still to come: what is `formed` may be handed over, and before
+        that be overtaken by what is formed then."""
+        before_s = (self._lead_s, HANDED_OVER_WITHIN_S) if formed else (self._lead_s,)
+        return min([at for each in before_s if now < (at := self._ends_at - each) < math.inf], default=None)
