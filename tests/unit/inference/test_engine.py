@@ -208,6 +208,39 @@ async def test_what_runs_alone_has_no_neighbor_on_the_device(monkeypatch: pytest
         await eventually(lambda: worker.ended([*first, *second]))
 
 
+class SlowStarts(MemoryStarts):
+    """Counts the start of a job that runs alone only once it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.let = asyncio.Event(), asyncio.Event()
+
+    async def count_again(self, key: JobKey) -> int:
+        self.asked.set()
+        await self.let.wait()
+        return await super().count_again(key)
+
+
+@pytest.mark.parametrize("how", ["canceled", "deadline_exceeded"])
+async def test_a_job_that_is_over_while_its_start_alone_is_counted_costs_no_run(how: str) -> None:
+    model, starts, suspect = HeldAdder(), SlowStarts(), lane_job(expires_in_s=10)
+    await starts.count([JobKey("default", suspect.id)])
+    async with small_worker(model, starts=starts) as worker:
+        await worker.submit(suspect)
+        await starts.asked.wait()
+
+        if how == "canceled":
+            worker.canceled.add(JobKey("default", suspect.id))
+        else:
+            worker.clock.advance(10)
+        starts.let.set()
+        model.let_go()
+
+        await eventually(lambda: worker.ended([suspect]) and worker.open_count == 0)
+    assert model.batches == []
+    assert codes(worker.ends()) == {suspect.id: how}
+
+
 async def test_live_overtakes_bulk_while_a_run_is_about_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     model = HeldAdder()
     async with foreseen(model, monkeypatch, hands_over=False) as worker:
