@@ -1,6 +1,7 @@
 """The worker's loop over the twins of Kafka and Redis: what runs when, and what becomes of each job."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -156,6 +157,31 @@ async def test_the_device_goes_by_itself_to_the_micro_batch_that_it_was_handed(m
         model.let_go(2)
         await eventually(lambda: worker.ended([*first, *second, *third]))
     assert model.batches == [[0], [1], [2]]
+
+
+async def test_the_run_of_what_was_handed_the_device_is_timed_from_when_it_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = HeldAdder()
+    async with foreseen(model, monkeypatch) as worker:
+        for _ in range(10):
+            worker.sizer.observe(1, 1.0, 60.0)
+        first, second = jobs(1), jobs(1, first=1)
+        await running(model, worker, first)
+        await worker.submit(*second)
+        await eventually(lambda: len(worker.engine._on_device) == 2)
+
+        # Given that the first one takes an hour more
+        _, handed = worker.engine._on_device
+        handed.submitted_at -= 3600
+        model.let_go()
+        await eventually(lambda: worker.engine._on_device == [handed])
+
+        # Then an end is expected of the second one too, and it is not held to have kept the device for an hour
+        assert worker.engine._lookahead.next_look(time.monotonic(), formed=False) is not None
+        model.let_go()
+        await eventually(lambda: worker.ended([*first, *second]))
+        assert handed.turn_s < 3600
 
 
 @pytest.mark.parametrize("how", ["canceled", "deadline_exceeded"])
