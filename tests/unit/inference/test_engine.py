@@ -305,6 +305,31 @@ async def test_bulk_is_not_handed_the_device_before_live_that_is_due(monkeypatch
     assert model.batches == [[0], [1], [100, 101, 102, 103]]
 
 
+async def test_bulk_is_not_handed_the_device_where_runs_end_much_later_than_expected() -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        # Given runs that are expected to take 0.1 s, and took 0.2 s lately
+        ahead = worker.engine._lookahead
+        for _ in range(20):
+            worker.sizer.observe(1, 1.0, 0.1)
+            ahead.begins(0.0, 0.1)
+            ahead.ends(0.2)
+        first, behind, urgent = jobs(1), bulk_jobs(4, first=100), jobs(1, first=1)
+        await running(model, worker, first)
+        await worker.submit(*behind)
+        await eventually(lambda: worker.prepared(worker.bulk) == 4)
+
+        # When a live job comes after the end that was expected
+        await eventually(lambda: time.monotonic() > ahead._ends_at + 2 * scheduler.HANDED_OVER_WITHIN_S)
+        await worker.submit(*urgent)
+        await eventually(lambda: len(worker.live._batcher) == 1)
+
+        # Then it goes before the bulk that stood behind the run
+        model.let_go(3)
+        await eventually(lambda: worker.ended([*first, *behind, *urgent]))
+    assert model.batches == [[0], [1], [100, 101, 102, 103]]
+
+
 async def test_a_live_job_waits_for_what_runs_and_not_for_bulk_that_is_closed_behind_it() -> None:
     model = HeldAdder()
     async with small_worker(model) as worker:

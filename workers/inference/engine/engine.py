@@ -155,7 +155,8 @@ class Engine:
         """Whether the device may have the next run. What runs alone has no neighbor there."""
         if not self._on_device:
             return True
-        return self._lookahead.may_hand_over(now) and not (self._on_device[0].alone or self._next[-1].alone)
+        following = self._next[-1]
+        return self._lookahead.may_hand_over(now, following.cls) and not (self._on_device[0].alone or following.alone)
 
     def _due(self, candidates: Sequence[Candidate[Chosen]], now: float) -> float | None:
         """When one of them may be formed; what is full already was not chosen, as others are to be."""
