@@ -138,6 +138,31 @@ async def test_a_micro_batch_that_is_not_full_is_prepared_when_a_run_is_about_to
     assert model.batches == [[0], [1, 2]]
 
 
+@pytest.mark.parametrize("count", [1, 4])
+async def test_during_a_run_the_engine_looks_again_when_the_next_may_be_formed_or_go_on_and_no_sooner(
+    count: int,
+) -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        # Given that runs take a minute, and preparing some seconds
+        ahead = worker.engine._lookahead
+        for _ in range(20):
+            worker.sizer.observe(1, 1.0, 60.0)
+            ahead.prepared(10.0)
+        first, second = jobs(1), jobs(count, first=1)
+        await running(model, worker, first)
+
+        # When more come, which is due, and formed already if it is full
+        await worker.submit(*second)
+        await eventually(lambda: worker.prepared(worker.live) + len(worker.live._batcher) == count)
+
+        look_again = worker.engine._look_again
+        assert look_again is not None
+        assert look_again.when() == pytest.approx(ahead._ends_at - ahead._lead_s, abs=20)
+        model.let_go(2)
+        await eventually(lambda: worker.ended([*first, *second]))
+
+
 async def test_the_device_goes_by_itself_to_the_micro_batch_that_it_was_handed(monkeypatch: pytest.MonkeyPatch) -> None:
     model = HeldAdder()
     async with foreseen(model, monkeypatch) as worker:
@@ -791,6 +816,21 @@ async def test_how_long_a_run_takes_is_expected_from_those_before_it() -> None:
         await running(model, worker, jobs(1))
         assert [batch.run_s for batch in worker.engine._on_device] == [pytest.approx(0.5)]
         model.let_go()
+
+
+async def test_no_time_is_expected_of_the_pieces_of_a_micro_batch() -> None:
+    model = HeldAdder()
+    model.poison = frozenset([3.0])  # such runs are not held
+    async with small_worker(model) as worker:
+        for _ in range(10):
+            worker.sizer.observe(4, 4.0, 0.5)
+        submitted = jobs(4)
+        await worker.submit(*submitted)
+        await eventually(lambda: len(model.batches) == 2)
+        assert len(model.batches[1]) < 4
+        assert [batch.run_s for batch in worker.engine._on_device] == [None]
+        model.let_go(4)
+        await eventually(lambda: worker.ended(submitted))
 
 
 async def test_a_lane_may_be_gone_when_its_micro_batch_would_have_begun() -> None:
