@@ -815,6 +815,7 @@ async def test_how_long_a_run_takes_is_expected_from_those_before_it() -> None:
             worker.sizer.observe(1, 1.0, 0.5)
         await running(model, worker, jobs(1))
         assert [batch.run_s for batch in worker.engine._on_device] == [pytest.approx(0.5)]
+        assert worker.engine._lookahead._lead_s > 0  # and how long preparing takes
         model.let_go()
 
 
