@@ -24,6 +24,7 @@ from tests.waiting import eventually
 from workers.consuming.offsets import Partition
 from workers.inference.batching.padding import Padding
 from workers.inference.engine import completion, engine, prepare, scheduler
+from workers.inference.engine.micro_batch import BatchState
 from workers.inference.execution import execution
 from workers.inference.execution.failures import DeviceFailed
 
@@ -202,7 +203,8 @@ async def test_the_run_of_what_was_handed_the_device_is_timed_from_when_it_has_i
         model.let_go()
         await eventually(lambda: worker.engine._on_device == [handed])
 
-        # Then an end is expected of the second one too, and it is not held to have kept the device for an hour
+        # Then the second one, too, has an end that is expected, and it has not kept the device for an hour
+        assert worker.engine._lookahead._error_s > 0
         assert worker.engine._lookahead.next_look(time.monotonic(), formed=False) is not None
         model.let_go()
         await eventually(lambda: worker.ended([*first, *second]))
@@ -257,6 +259,25 @@ async def test_what_runs_alone_has_no_neighbor_on_the_device(monkeypatch: pytest
         assert len(worker.engine._on_device) == 1
         model.let_go(2)
         await eventually(lambda: worker.ended([*first, *second]))
+
+
+async def test_what_runs_alone_is_handed_the_device_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, starts = HeldAdder(), MemoryStarts()
+    first, (suspect,) = jobs(1), jobs(1, first=1)
+    await starts.count([JobKey("default", suspect.id)])
+    async with foreseen(model, monkeypatch, starts) as worker:
+        await running(model, worker, first)
+        await worker.submit(suspect)
+
+        def seen() -> bool:
+            return any(batch.alone and batch.state is not BatchState.FORMED for batch in worker.engine._open.values())
+
+        # Then it waits until the run has ended, and is not counted once more before
+        await eventually(seen)
+        assert len(worker.engine._on_device) == 1
+        assert starts.counts[JobKey("default", suspect.id)] == 1
+        model.let_go(2)
+        await eventually(lambda: worker.ended([*first, suspect]))
 
 
 class SlowStarts(MemoryStarts):
@@ -520,6 +541,7 @@ async def test_draining_finishes_what_runs_and_forgets_the_rest() -> None:
         assert worker.ended(first)
         assert worker.open_count == 12
         assert len(model.batches) == 1
+        await eventually(lambda: not worker.starts.counts)
 
 
 async def test_one_lane_drains_while_the_other_goes_on() -> None:
