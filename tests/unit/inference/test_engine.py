@@ -1,6 +1,7 @@
 """The worker's loop over the twins of Kafka and Redis: what runs when, and what becomes of each job."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,6 +24,7 @@ from tests.waiting import eventually
 from workers.consuming.offsets import Partition
 from workers.inference.batching.padding import Padding
 from workers.inference.engine import completion, engine, prepare, scheduler
+from workers.inference.engine.micro_batch import BatchState
 from workers.inference.execution import execution
 from workers.inference.execution.failures import DeviceFailed
 
@@ -137,6 +139,31 @@ async def test_a_micro_batch_that_is_not_full_is_prepared_when_a_run_is_about_to
     assert model.batches == [[0], [1, 2]]
 
 
+@pytest.mark.parametrize("count", [1, 4])
+async def test_during_a_run_the_engine_looks_again_when_the_next_may_be_formed_or_go_on_and_no_sooner(
+    count: int,
+) -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        # Given that runs take a minute, and preparing some seconds
+        ahead = worker.engine._lookahead
+        for _ in range(20):
+            worker.sizer.observe(1, 1.0, 60.0)
+            ahead.prepared(10.0)
+        first, second = jobs(1), jobs(count, first=1)
+        await running(model, worker, first)
+
+        # When more come, which is due, and formed already if it is full
+        await worker.submit(*second)
+        await eventually(lambda: worker.prepared(worker.live) + len(worker.live._batcher) == count)
+
+        look_again = worker.engine._look_again
+        assert look_again is not None
+        assert look_again.when() == pytest.approx(ahead._ends_at - ahead._lead_s, abs=20)
+        model.let_go(2)
+        await eventually(lambda: worker.ended([*first, *second]))
+
+
 async def test_the_device_goes_by_itself_to_the_micro_batch_that_it_was_handed(monkeypatch: pytest.MonkeyPatch) -> None:
     model = HeldAdder()
     async with foreseen(model, monkeypatch) as worker:
@@ -156,6 +183,32 @@ async def test_the_device_goes_by_itself_to_the_micro_batch_that_it_was_handed(m
         model.let_go(2)
         await eventually(lambda: worker.ended([*first, *second, *third]))
     assert model.batches == [[0], [1], [2]]
+
+
+async def test_the_run_of_what_was_handed_the_device_is_timed_from_when_it_has_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = HeldAdder()
+    async with foreseen(model, monkeypatch) as worker:
+        for _ in range(10):
+            worker.sizer.observe(1, 1.0, 60.0)
+        first, second = jobs(1), jobs(1, first=1)
+        await running(model, worker, first)
+        await worker.submit(*second)
+        await eventually(lambda: len(worker.engine._on_device) == 2)
+
+        # Given that the first one takes an hour more
+        _, handed = worker.engine._on_device
+        handed.submitted_at -= 3600
+        model.let_go()
+        await eventually(lambda: worker.engine._on_device == [handed])
+
+        # Then the second one, too, has an end that is expected, and it has not kept the device for an hour
+        assert worker.engine._lookahead._error_s > 0
+        assert worker.engine._lookahead.next_look(time.monotonic(), formed=False) is not None
+        model.let_go()
+        await eventually(lambda: worker.ended([*first, *second]))
+        assert handed.turn_s < 3600
 
 
 @pytest.mark.parametrize("how", ["canceled", "deadline_exceeded"])
@@ -208,6 +261,58 @@ async def test_what_runs_alone_has_no_neighbor_on_the_device(monkeypatch: pytest
         await eventually(lambda: worker.ended([*first, *second]))
 
 
+async def test_what_runs_alone_is_handed_the_device_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, starts = HeldAdder(), MemoryStarts()
+    first, (suspect,) = jobs(1), jobs(1, first=1)
+    await starts.count([JobKey("default", suspect.id)])
+    async with foreseen(model, monkeypatch, starts) as worker:
+        await running(model, worker, first)
+        await worker.submit(suspect)
+
+        def seen() -> bool:
+            return any(batch.alone and batch.state is not BatchState.FORMED for batch in worker.engine._open.values())
+
+        # Then it waits until the run has ended, and is not counted once more before
+        await eventually(seen)
+        assert len(worker.engine._on_device) == 1
+        assert starts.counts[JobKey("default", suspect.id)] == 1
+        model.let_go(2)
+        await eventually(lambda: worker.ended([*first, suspect]))
+
+
+class SlowStarts(MemoryStarts):
+    """Counts the start of a job that runs alone only once it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.let = asyncio.Event(), asyncio.Event()
+
+    async def count_again(self, key: JobKey) -> int:
+        self.asked.set()
+        await self.let.wait()
+        return await super().count_again(key)
+
+
+@pytest.mark.parametrize("how", ["canceled", "deadline_exceeded"])
+async def test_a_job_that_is_over_while_its_start_alone_is_counted_costs_no_run(how: str) -> None:
+    model, starts, suspect = HeldAdder(), SlowStarts(), lane_job(expires_in_s=10)
+    await starts.count([JobKey("default", suspect.id)])
+    async with small_worker(model, starts=starts) as worker:
+        await worker.submit(suspect)
+        await starts.asked.wait()
+
+        if how == "canceled":
+            worker.canceled.add(JobKey("default", suspect.id))
+        else:
+            worker.clock.advance(10)
+        starts.let.set()
+        model.let_go()
+
+        await eventually(lambda: worker.ended([suspect]) and worker.open_count == 0)
+    assert model.batches == []
+    assert codes(worker.ends()) == {suspect.id: how}
+
+
 async def test_live_overtakes_bulk_while_a_run_is_about_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     model = HeldAdder()
     async with foreseen(model, monkeypatch, hands_over=False) as worker:
@@ -219,6 +324,53 @@ async def test_live_overtakes_bulk_while_a_run_is_about_to_end(monkeypatch: pyte
         await worker.submit(*urgent)
 
         await eventually(lambda: worker.prepared(worker.live) == 1)
+        model.let_go(3)
+        await eventually(lambda: worker.ended([*first, *behind, *urgent]))
+    assert model.batches == [[0], [1], [100, 101, 102, 103]]
+
+
+async def test_bulk_is_not_handed_the_device_before_live_that_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        # Given full bulk that was formed ahead, and a live job that came long before the end of the run
+        first, behind, urgent = jobs(1), bulk_jobs(4, first=100), jobs(1, first=1)
+        await running(model, worker, first)
+        await worker.submit(*behind)
+        await eventually(lambda: worker.prepared(worker.bulk) == 4)
+        await worker.submit(*urgent)
+        await eventually(lambda: len(worker.live._batcher) == 1)
+
+        # When the device may be handed over, though to form something would be too early
+        monkeypatch.setattr(scheduler.Lookahead, "may_hand_over", lambda *_: True)
+        worker.engine.wake()
+
+        # Then the live job has it
+        await eventually(lambda: len(worker.engine._on_device) == 2)
+        model.let_go(3)
+        await eventually(lambda: worker.ended([*first, *behind, *urgent]))
+    assert model.batches == [[0], [1], [100, 101, 102, 103]]
+
+
+async def test_bulk_is_not_handed_the_device_where_runs_end_much_later_than_expected() -> None:
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        # Given runs that are expected to take 0.1 s, and took 0.2 s lately
+        ahead = worker.engine._lookahead
+        for _ in range(20):
+            worker.sizer.observe(1, 1.0, 0.1)
+            ahead.begins(0.0, 0.1)
+            ahead.ends(0.2)
+        first, behind, urgent = jobs(1), bulk_jobs(4, first=100), jobs(1, first=1)
+        await running(model, worker, first)
+        await worker.submit(*behind)
+        await eventually(lambda: worker.prepared(worker.bulk) == 4)
+
+        # When a live job comes after the end that was expected
+        await eventually(lambda: time.monotonic() > ahead._ends_at + 2 * scheduler.HANDED_OVER_WITHIN_S)
+        await worker.submit(*urgent)
+        await eventually(lambda: len(worker.live._batcher) == 1)
+
+        # Then it goes before the bulk that stood behind the run
         model.let_go(3)
         await eventually(lambda: worker.ended([*first, *behind, *urgent]))
     assert model.batches == [[0], [1], [100, 101, 102, 103]]
@@ -389,6 +541,7 @@ async def test_draining_finishes_what_runs_and_forgets_the_rest() -> None:
         assert worker.ended(first)
         assert worker.open_count == 12
         assert len(model.batches) == 1
+        await eventually(lambda: not worker.starts.counts)
 
 
 async def test_one_lane_drains_while_the_other_goes_on() -> None:
@@ -684,7 +837,23 @@ async def test_how_long_a_run_takes_is_expected_from_those_before_it() -> None:
             worker.sizer.observe(1, 1.0, 0.5)
         await running(model, worker, jobs(1))
         assert [batch.run_s for batch in worker.engine._on_device] == [pytest.approx(0.5)]
+        assert worker.engine._lookahead._lead_s > 0  # and how long preparing takes
         model.let_go()
+
+
+async def test_no_time_is_expected_of_the_pieces_of_a_micro_batch() -> None:
+    model = HeldAdder()
+    model.poison = frozenset([3.0])  # such runs are not held
+    async with small_worker(model) as worker:
+        for _ in range(10):
+            worker.sizer.observe(4, 4.0, 0.5)
+        submitted = jobs(4)
+        await worker.submit(*submitted)
+        await eventually(lambda: len(model.batches) == 2)
+        assert len(model.batches[1]) < 4
+        assert [batch.run_s for batch in worker.engine._on_device] == [None]
+        model.let_go(4)
+        await eventually(lambda: worker.ended(submitted))
 
 
 async def test_a_lane_may_be_gone_when_its_micro_batch_would_have_begun() -> None:

@@ -182,7 +182,7 @@ def test_where_runs_end_unexpectedly_it_is_formed_earlier_but_at_most_twice_as_e
 def test_of_a_run_that_is_overdue_no_end_is_expected() -> None:
     ahead = looking_ahead(preparing_s=0.001, run_s=0.05)
     assert not ahead.may_form(0.06)
-    assert not ahead.may_hand_over(0.06)
+    assert not ahead.may_hand_over(0.06, LIVE)
     assert ahead.next_look(0.06, formed=True) is None
 
 
@@ -195,11 +195,18 @@ def test_runs_that_are_shorter_than_preparing_are_not_divided_into_ever_smaller_
 def test_the_device_is_handed_over_only_when_its_run_is_about_to_end() -> None:
     ahead = looking_ahead(preparing_s=0.001, run_s=0.05)
     assert ahead.next_look(0.01, formed=True) == pytest.approx(0.05 - HANDED_OVER_WITHIN_S)
-    assert [ahead.may_hand_over(now) for now in (0.01, 0.0485, 0.0515)] == [False, True, True]
+    for cls in (LIVE, BULK):
+        assert [ahead.may_hand_over(now, cls) for now in (0.01, 0.0485, 0.0515)] == [False, True, True]
+
+
+def test_what_is_formed_may_be_overtaken_as_soon_as_another_may_be_formed() -> None:
+    ahead = looking_ahead(preparing_s=0.005, run_s=0.05)
+    looks = [ahead.next_look(now, formed=True) for now in (0.01, 0.046, 0.049)]
+    assert looks == [pytest.approx(0.045), pytest.approx(0.05 - HANDED_OVER_WITHIN_S), None]
 
 
 def test_nothing_is_done_ahead_where_the_time_of_runs_is_not_known() -> None:
     ahead = looking_ahead(preparing_s=0.001, run_s=None)
     assert not ahead.may_form(0.0)
-    assert not ahead.may_hand_over(0.0)
+    assert not ahead.may_hand_over(0.0, LIVE)
     assert ahead.next_look(0.0, formed=False) is None

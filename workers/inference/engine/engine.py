@@ -149,7 +149,8 @@ class Engine:
         """Whether the device may have the next run. What runs alone has no neighbor there."""
         if not self._on_device:
             return True
-        return self._lookahead.may_hand_over(now) and not (self._on_device[0].alone or self._next[-1].alone)
+        following = self._next[-1]
+        return self._lookahead.may_hand_over(now, following.cls) and not (self._on_device[0].alone or following.alone)
 
     def _due(self, candidates: Sequence[Candidate[Chosen]], now: float) -> float | None:
         """When one of them may be formed; what is full already was not chosen, as others are to be."""
@@ -161,7 +162,9 @@ class Engine:
 
     def _overtaking(self, now: float) -> Chosen | None:
         """Who goes before a bulk micro-batch that is next and has not begun."""
-        if len(self._next) > 1 or self._next[0].cls is not LaneClass.BULK or not self._may_form(now):
+        if len(self._next) > 1 or self._next[0].cls is not LaneClass.BULK:
+            return None
+        if not (self._may_form(now) or self._may_go_on(now)):  # once it has gone on, nothing overtakes it
             return None
         return self._scheduler.overtake(self._candidates(), now)
 
@@ -212,7 +215,8 @@ class Engine:
         """Make its next run: at once, and not when its task comes to it, which others may hold up."""
         batch.state = BatchState.RUNNING
         batch.submitted_at = time.perf_counter()
-        begins_now = batch.turn_s == 0.0 and self._on_device == [batch]
+        # What runs alone has waited for its start's being counted.
+        begins_now = batch.turn_s == 0.0 and self._on_device == [batch] and not batch.alone
         batch.running = self._thread.submit(batch.step if begins_now else partial(batch.step, self._clock))
         return batch.running
 

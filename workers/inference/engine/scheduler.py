@@ -19,7 +19,7 @@ from schemas.topics import LaneClass
 BULK_EVERY: Final = 8
 PASSED_OVER_AT_MOST: Final = 2
 # So long before the end of a run the next one may be put behind it, so that the device goes from one to the other by
-# itself. From then on nothing overtakes it, and no more than that is lost if a run takes longer than expected.
+# itself. From then on nothing overtakes it: bulk is put there only where runs end within that of what is expected.
 HANDED_OVER_WITHIN_S: Final = 0.002
 # A micro-batch is formed no earlier than in this last part of a run: of shorter runs it would lose too many jobs.
 FORMED_WITHIN: Final = 0.25
@@ -124,10 +124,15 @@ class Lookahead:
     def may_form(self, now: float) -> bool:
         return abs(now - self._ends_at) <= self._lead_s
 
-    def may_hand_over(self, now: float) -> bool:
+    def may_hand_over(self, now: float, cls: LaneClass) -> bool:
+        """Bulk is handed nothing by a run that may end much later: a live job that comes until then could not overtake
+        it."""
+        if cls is LaneClass.BULK and self._error_s > HANDED_OVER_WITHIN_S:
+            return False
         return abs(now - self._ends_at) <= HANDED_OVER_WITHIN_S
 
     def next_look(self, now: float, *, formed: bool) -> float | None:
-        """When one of the two may be done, if that is still to come."""
-        at = self._ends_at - (HANDED_OVER_WITHIN_S if formed else self._lead_s)
-        return at if now < at < math.inf else None
+        """When one of the two may be done, if that is still to come: what is `formed` may be handed over, and before
+        that be overtaken by what is formed then."""
+        before_s = (self._lead_s, HANDED_OVER_WITHIN_S) if formed else (self._lead_s,)
+        return min([at for each in before_s if now < (at := self._ends_at - each) < math.inf], default=None)
