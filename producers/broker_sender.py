@@ -1,8 +1,8 @@
 """Sending what waits to the brokers that lead it: one produce request a broker at a time, with all that waits for it.
 
 While a request is out, batches grow in the queues of all partitions of its broker, and the next request takes them
-together; nothing waits on a timer. The client's own producer spends three tasks, six futures and twice the processor
-time on a request; we use its connections, its metadata and its encoding of records, and keep the rest here.
+together. The slower the broker answers, the longer the next one waits for more; a lone record never does. Why, and why
+not by the client's own producer, is in decision 19.
 
 Idempotence is off: one rejected record would poison an idempotent producer for ever (aiokafka #1017), and one batch
 in flight a partition keeps order anyway. A batch is sent again for as long as its callers wait, so a record may be
@@ -43,6 +43,9 @@ BATCH_BYTES: Final = 256 * 1024
 # Of batches in one request; one more may begin below it. Encoding them holds the event loop.
 REQUEST_BYTES: Final = 1024 * 1024
 RETRY_AFTER_S: Final = 0.1
+# From one request's beginning to the next one's: so many times as long as the answer took, and at most so long.
+PACE: Final = 4
+LONGEST_PACE_S: Final = 0.005
 ALL_IN_SYNC: Final = -1  # acks
 
 
@@ -83,6 +86,7 @@ class BrokerSender:
         self._ready: dict[PartitionQueue, None] = {}
         self.task: asyncio.Task[None] | None = None
         self._connection: Any = None
+        self._next_at_s = 0.0
 
     def close(self) -> None:
         if self.task is not None:
@@ -96,6 +100,7 @@ class BrokerSender:
     async def _run(self) -> None:
         try:
             while self._ready:
+                await self._rest()
                 if await self._connect():
                     # Batches are made once there is a connection: whoever's time is up before is certainly not written.
                     await self._send(self._batches())
@@ -105,6 +110,10 @@ class BrokerSender:
                     self._ready.clear()
         finally:
             self.task = None
+
+    async def _rest(self) -> None:
+        if (pause_s := self._next_at_s - self._loop.time()) > 0:
+            await asyncio.sleep(pause_s)
 
     async def _connect(self) -> bool:
         if self._connection is not None and self._connection.connected():
@@ -141,7 +150,10 @@ class BrokerSender:
     async def _send(self, batches: list[PartitionQueue]) -> None:
         if not batches:
             return
+        began_s = self._loop.time()
         errors = await self._produce(batches)
+        took_s = self._loop.time() - began_s
+        self._next_at_s = began_s + min(LONGEST_PACE_S, PACE * took_s)
         for partition in batches:
             self._ended(partition, errors.get(partition.at, UnknownError("no answer for this partition")))
 

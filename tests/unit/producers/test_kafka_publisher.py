@@ -20,7 +20,7 @@ from aiokafka.protocol.produce import ProduceRequest
 import producers.broker_sender
 import producers.kafka_publisher
 import producers.partition_queue
-from producers.broker_sender import BATCH_BYTES, REQUEST_BYTES, InvalidRecordError
+from producers.broker_sender import BATCH_BYTES, PACE, REQUEST_BYTES, InvalidRecordError
 from producers.kafka_publisher import LOOK_AHEAD, TURN_RECORD_BYTES, TURN_RECORDS, KafkaPublisher, partition_of
 from producers.partition_queue import QUEUED_AT_MOST_S, UNANSWERED_AT_MOST_S
 from producers.topics import DEAD_LETTER_ROOM_BYTES
@@ -28,7 +28,7 @@ from runtime.settings import KafkaSettings
 from schemas.errors import OutcomeUnknown, PayloadTooLarge, PenstockError, QueueUnavailable, TopicMissing
 from schemas.records import OutRecord
 from tests.unit.producers.fake_kafka import FakeKafka
-from tests.waiting import LoopClock, at_once, eventually
+from tests.waiting import LoopClock, at_once, eventually, soon
 
 LIMIT = 64 * 1024
 
@@ -90,6 +90,25 @@ async def test_what_arrives_while_a_batch_is_on_its_way_makes_up_the_next(
 
     assert [await task for task in (first, *later)] == [[None], [None], [None, None]]
     assert [values for _, _, values in kafka.sent] == [[b"1"], [b"2", b"3", b"4"]]
+
+
+async def test_the_later_a_broker_answered_the_later_the_next_request_goes_and_takes_more(
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(producers.broker_sender, "LONGEST_PACE_S", 60.0)
+    kafka.hold = True
+    first = await begun(publisher, b"1")
+    await eventually(lambda: kafka.held)
+    kafka.hold = False
+    loop_clock.pass_s(1.0)
+    kafka.acknowledge()
+    assert await first == [None]
+
+    later = [await begun(publisher, b"2"), await begun(publisher, b"3")]
+    assert kafka.requests == [(0, 1)]
+    loop_clock.pass_s(PACE - 1)
+    assert [await soon(task) for task in later] == [[None], [None]]
+    assert [values for _, _, values in kafka.sent] == [[b"1"], [b"2", b"3"]]
 
 
 async def test_a_full_batch_goes_and_the_rest_follows(kafka: FakeKafka) -> None:
