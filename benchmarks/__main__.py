@@ -1,4 +1,4 @@
-"""`python -m benchmarks [worker] [submit] ...`: measure, print, and write the tables into README.md."""
+"""`python -m benchmarks [worker] [submit] ...`: measure, print, and write each part's tables into README.md."""
 
 import argparse
 import sys
@@ -63,15 +63,15 @@ def main() -> None:
 
 async def _measure(asked: argparse.Namespace) -> None:
     models = Models(asked.minilm, asked.only, asked.against)
-    tables = []
     for name in asked.what or MEASUREMENTS:
-        for table in await MEASUREMENTS[name](models, asked.rounds, asked.shorten):
+        tables = await MEASUREMENTS[name](models, asked.rounds, asked.shorten)
+        for table in tables:
             sys.stdout.write(f"\n{table.markdown()}\n")
             sys.stdout.flush()
-            tables.append(table)
-    if asked.write:
-        today = datetime.now(UTC).date().isoformat()
-        write(tables, f"Medians of {asked.rounds} rounds (lowest to highest), {today}, on {machine()}.")
+        if asked.write and tables:
+            today = datetime.now(UTC).date().isoformat()
+            how = f"Medians of {asked.rounds} rounds (lowest to highest), {today}, on {machine()}."
+            write(name, list(MEASUREMENTS), tables, how)
 
 
 if __name__ == "__main__":

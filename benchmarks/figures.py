@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,10 +66,13 @@ def _cpuinfo() -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-def write(tables: Sequence[Table], how: str) -> None:
-    """Put the tables between the marks in README.md."""
+def write(part: str, order: Sequence[str], tables: Sequence[Table], how: str) -> None:
+    """Put the tables of a part between the marks in README.md, in the place of its earlier ones; others stay."""
     text = README.read_text()
     before, rest = text.split(BEGIN)
-    _, after = rest.split(END)
-    body = "\n".join(table.markdown() for table in tables)
-    README.write_text(f"{before}{BEGIN}\n\n{how}\n\n{body}\n{END}{after}")
+    written, after = rest.split(END)
+    _, *pieces = re.split(r"<!-- part: (.+) -->\n", written)
+    parts = dict(zip(pieces[::2], pieces[1::2], strict=True))
+    parts[part] = "\n".join(["", how, "", *(table.markdown() for table in tables)])
+    body = "\n".join(f"<!-- part: {name} -->\n{parts[name].rstrip()}\n" for name in order if name in parts)
+    README.write_text(f"{before}{BEGIN}\n\n{body}\n{END}{after}")
