@@ -30,9 +30,15 @@ class ServedSpec(NamedTuple):
     run_s: float | None = None
     worth: float | None = None
     cost: float = math.inf
+    row_s: float = 0.0
 
     def predicted_s(self, rows: int, cost: float) -> float | None:
-        return self.run_s
+        return None if self.run_s is None else self.run_s + self.row_s * cost
+
+    def cost_within(self, seconds: float) -> float:
+        if self.run_s is None or seconds < self.run_s:
+            return 0.0
+        return (seconds - self.run_s) / self.row_s if self.row_s else math.inf
 
     def padding_worth(self) -> float | None:
         return self.worth
