@@ -224,6 +224,31 @@ async def test_live_overtakes_bulk_while_a_run_is_about_to_end(monkeypatch: pyte
     assert model.batches == [[0], [1], [100, 101, 102, 103]]
 
 
+async def test_a_live_job_that_waits_is_not_passed_over_when_the_device_is_handed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = HeldAdder()
+    async with foreseen(model, monkeypatch, hands_over=False) as worker:
+        # Given bulk that is prepared, and a live job that came before the end of the run was near
+        first, behind, urgent = jobs(1), bulk_jobs(4, first=100), jobs(1, first=1)
+        await running(model, worker, first)
+        await worker.submit(*behind)
+        await eventually(lambda: worker.prepared(worker.bulk) == 4)
+        monkeypatch.setattr(scheduler.Lookahead, "may_form", lambda *_: False)
+        await worker.submit(*urgent)
+        await eventually(lambda: len(worker.live._batcher) == 1)
+
+        # When the device may be handed over, though preparing is quicker than that
+        monkeypatch.setattr(scheduler.Lookahead, "may_hand_over", lambda *_: True)
+        worker.engine.wake()
+
+        # Then it is the live job's
+        await eventually(lambda: len(worker.engine._on_device) == 2)
+        model.let_go(3)
+        await eventually(lambda: worker.ended([*first, *behind, *urgent]))
+    assert model.batches == [[0], [1], [100, 101, 102, 103]]
+
+
 async def test_a_live_job_waits_for_what_runs_and_not_for_bulk_that_is_closed_behind_it() -> None:
     model = HeldAdder()
     async with small_worker(model) as worker:

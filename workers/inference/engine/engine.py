@@ -167,7 +167,9 @@ class Engine:
 
     def _overtaking(self, now: float) -> Chosen | None:
         """Who goes before a bulk micro-batch that is next and has not begun."""
-        if len(self._next) > 1 or self._next[0].cls is not LaneClass.BULK or not self._may_form(now):
+        if len(self._next) > 1 or self._next[0].cls is not LaneClass.BULK:
+            return None
+        if not (self._may_form(now) or self._lookahead.may_hand_over(now)):
             return None
         return self._scheduler.overtake(self._candidates(), now)
 
