@@ -295,6 +295,21 @@ async def test_only_the_culprit_of_a_failed_run_fails_whichever_lane_it_is_of(cu
     assert not any(0 in batch for batch in model.batches[3:])
 
 
+async def test_what_was_over_before_a_run_that_falls_apart_ends_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, starts = Choking(), MemoryStarts()
+    model.poison = frozenset([2])
+    async with small_worker(model, starts=starts) as worker:
+        jobs = [*live(0), *bulk(1, 2, 3)]
+        await formed(model, worker, monkeypatch, *jobs)
+        worker.canceled.add(key(jobs[3]))
+        model.let_go(10)
+        await eventually(lambda: len(worker.ends()) == 8 and worker.open_count == 0 and not starts.counts)
+        assert ends(worker, jobs) == ["succeeded", "succeeded", "inference_failed", "canceled"]
+        assert model.batches[1:3] == [[0, 1, 2], [0]]
+        assert not worker.live._taken
+        assert not worker.bulk._taken
+
+
 async def test_where_bulk_has_failed_nothing_is_filled_for_a_while() -> None:
     model = Choking()
     model.poison = frozenset([1])

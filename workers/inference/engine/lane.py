@@ -177,7 +177,8 @@ class ServedLane:
     def fill(self, jobs: Sequence[PendingJob], left_s: float) -> list[PendingJob]:
         """Take jobs that come along with a micro-batch of these, of the other lane, whose earliest deadline is
         in `left_s`. None while the version has bad rows: it is about to fail, or is run in pieces."""
-        return self._take(self._batcher.fill(jobs, left_s)) if self.runner.bad_share.negligible else []
+        filling = self._batcher.fill(jobs, left_s) if self.runner.bad_share.negligible else []
+        return self._take(filling) if filling else []
 
     def _take(self, jobs: list[PendingJob]) -> list[PendingJob]:
         for job in jobs:
