@@ -30,9 +30,15 @@ class ServedSpec(NamedTuple):
     run_s: float | None = None
     worth: float | None = None
     cost: float = math.inf
+    row_s: float = 0.0
 
     def predicted_s(self, rows: int, cost: float) -> float | None:
-        return self.run_s
+        return None if self.run_s is None else self.run_s + self.row_s * cost
+
+    def cost_within(self, seconds: float) -> float:
+        if self.run_s is None or seconds < self.run_s:
+            return 0.0
+        return (seconds - self.run_s) / self.row_s if self.row_s else math.inf
 
     def padding_worth(self) -> float | None:
         return self.worth
@@ -191,6 +197,83 @@ def test_a_full_group_does_not_wait_for_one_that_is_not_due() -> None:
     waiting.add(Thing(3, 1, group="b"), now=10.2, deadline=FAR)
     assert [thing.number for thing in waiting.take()] == [2, 3]
     assert waiting.due_at() == 11.0
+
+
+def test_a_micro_batch_from_elsewhere_is_filled_up_with_the_oldest_of_its_group() -> None:
+    waiting = Batcher[Thing](ServedSpec(4, run_s=0.05), 1.0, 100)
+    for number, rows, group in ((1, 1, ""), (2, 1, "b"), (3, 1, ""), (4, 2, ""), (5, 1, "")):
+        waiting.add(Thing(number, rows, group=group), now=0.0, deadline=FAR)
+    # What does not fit is not overtaken
+    assert [thing.number for thing in waiting.fill([Thing(0, 1)], FAR)] == [1, 3]
+    assert (len(waiting), waiting.rows) == (3, 4)
+    assert waiting.fill([Thing(0, 4)], FAR) == []
+    assert waiting.fill([Thing(0, 9)], FAR) == []
+    assert waiting.fill([Thing(0, 1, group="c")], FAR) == []
+
+
+def test_nothing_is_filled_up_while_run_times_are_unknown() -> None:
+    waiting = Batcher[Thing](ServedSpec(4), 1.0, 100)
+    waiting.add(Thing(1, 1), now=0.0, deadline=FAR)
+    assert waiting.fill([Thing(0, 1)], FAR) == []
+
+
+def test_a_run_takes_hardly_longer_for_what_it_is_filled_up_with() -> None:
+    for row_s, filled in ((0.0, 15), (0.001, 12), (0.01, 1), (0.1, 0)):
+        waiting = Batcher[Thing](ServedSpec(16, run_s=0.05, row_s=row_s), 1.0, 100)
+        for number in range(20):
+            waiting.add(Thing(number, 1), now=0.0, deadline=FAR)
+        assert len(waiting.fill([Thing(-1, 1)], FAR)) == filled, row_s
+
+
+def test_what_a_run_is_filled_up_with_makes_nobody_late() -> None:
+    for left_s, filled in ((0.1, 12), (MARGIN_S + 0.0555, 4), (MARGIN_S + 0.05, 0), (-1.0, 0)):
+        waiting = Batcher[Thing](ServedSpec(16, run_s=0.05, row_s=0.001), 1.0, 100)
+        for number in range(20):
+            waiting.add(Thing(number, 1), now=0.0, deadline=FAR)
+        assert len(waiting.fill([Thing(-1, 1)], left_s)) == filled, left_s
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 6), st.integers(1, 40), st.sampled_from("ab")), max_size=40),
+    st.lists(st.tuples(st.integers(1, 3), st.integers(1, 40)), min_size=1, max_size=3),
+    st.integers(1, 12),
+    st.none() | st.floats(0, 500),
+    st.sampled_from([(), (1, 2, 4, 12)]),
+    st.sampled_from([0.0, 0.0001, 0.01]),
+)
+def test_whatever_is_filled_up_keeps_to_the_rules(
+    kinds: list[tuple[int, int, str]],
+    first: list[tuple[int, int]],
+    max_rows: int,
+    worth: float | None,
+    batch_sizes: tuple[int, ...],
+    row_s: float,
+) -> None:
+    rules, spec = tokens(200.0, batch_sizes), ServedSpec(max_rows, run_s=0.05, worth=worth, row_s=row_s)
+    waiting = Batcher[Thing](spec, 1.0, 10_000, rules)
+    left = [Thing(number, rows, (length,), group) for number, (rows, length, group) in enumerate(kinds)]
+    for thing in left:
+        waiting.add(thing, 0.0, FAR)
+    others = [Thing(-1, rows, (length,), "a") for rows, length in first]
+
+    filling = waiting.fill(others, FAR)
+
+    left = [thing for thing in left if thing not in filling]
+    assert (len(waiting), waiting.rows) == (len(left), sum(thing.rows for thing in left))
+    if filling:
+        together = [*others, *filling]
+        rows, size = sum(thing.rows for thing in together), max(thing.size for thing in together)
+        alone = rules.cost(sum(thing.rows for thing in others), max(thing.size for thing in others))
+        assert {thing.group for thing in filling} == {"a"}
+        assert rows <= max_rows
+        assert rules.cost(rows, size) <= 200.0
+        assert 0.05 + row_s * rules.cost(rows, size) <= 1.25 * (0.05 + row_s * alone) + 1e-9
+        cost = sum(thing.rows * thing.size[0] for thing in together)
+        assert rows * size[0] - cost <= max(size[0] if worth is None else worth, cost / 16)
+    seen: list[Thing] = []
+    while len(waiting):
+        seen += waiting.take()
+    assert sorted(seen) == sorted(left)
 
 
 things = st.lists(

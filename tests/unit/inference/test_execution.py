@@ -426,6 +426,42 @@ def test_memory_that_runs_out_in_the_process_says_nothing_of_the_device() -> Non
     assert ran.account.too_large == []
 
 
+def run_or_apart(model: Model, jobs: list[PendingJob]) -> Execution:
+    execution = Execution(Runner(model, SIGNATURE, room_for(64)), jobs, or_apart=True)
+    while not execution.step():
+        pass
+    return execution
+
+
+@pytest.mark.parametrize("choke", [lambda: ValueError("bad"), lambda: TransientFailure("not now")])
+def test_jobs_that_are_not_to_be_divided_fall_apart_when_they_fail(choke: Callable[[], BaseException]) -> None:
+    model = Adder(frozenset([2.0]), choke)
+    execution = run_or_apart(model, items([1] * 4))
+    assert execution.fell_apart
+    assert execution.results == []
+    assert execution.account.failed_s > 0
+    assert len(model.batches) == 1
+
+
+def test_jobs_that_are_not_to_be_divided_end_as_others_where_nothing_fails() -> None:
+    execution = run_or_apart(Adder(), items([1] * 4))
+    assert not execution.fell_apart
+    assert [doubles(result) for result in execution.results] == [[0.0], [2.0], [4.0], [6.0]]
+
+
+def test_where_memory_runs_out_nothing_falls_apart_and_the_size_is_learned() -> None:
+    class Narrow(Adder):
+        def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
+            if len(inputs["x"]) > 2:
+                raise OutOfMemory("no room")
+            return super().run(inputs, parameters)
+
+    execution = run_or_apart(Narrow(), items([1] * 4))
+    assert not execution.fell_apart
+    assert [doubles(result) for result in execution.results] == [[0.0], [2.0], [4.0], [6.0]]
+    assert [run.rows for run in execution.account.too_large] == [4]
+
+
 class NarrowPadding(Padding):
     """Has no memory for more than four jobs."""
 

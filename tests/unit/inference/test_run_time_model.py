@@ -73,3 +73,27 @@ def test_no_part_of_a_run_is_ever_negative() -> None:
         run_time.observe(cost, 1 / cost)
         assert (run_time.predicted_s(10_000) or 0.0) >= 0
         assert (run_time.fixed_cost() or 0.0) >= 0
+
+
+def test_what_a_run_may_cost_within_a_time_is_told_by_the_line() -> None:
+    model = RunTimeModel()
+    assert model.cost_within(1.0) == 0.0
+    for cost in range(1, 40):
+        model.observe(cost, 0.1 + 0.01 * cost)
+    assert model.cost_within(0.3) == pytest.approx(20, rel=0.05)
+    assert model.cost_within(0.05) == 0.0
+
+
+def test_where_all_runs_cost_the_same_nothing_is_said_of_others() -> None:
+    model = RunTimeModel()
+    for _ in range(40):
+        model.observe(16, 0.1)
+    assert model.cost_within(1.0) == 0.0
+
+
+def test_where_runs_take_the_same_whatever_they_cost_any_cost_is_within_their_time() -> None:
+    model = RunTimeModel()
+    for cost in range(40):
+        model.observe(1 + cost % 16, 0.1)
+    assert model.cost_within(0.125) > 1000
+    assert model.cost_within(0.05) == 0.0

@@ -119,7 +119,8 @@ class SmallWorker:
     def prepared(self, lane: ServedLane) -> int:
         """Jobs of the lane that are in a micro-batch which could begin."""
         open_ = self.engine._open.values()
-        return sum(len(each.jobs) for each in open_ if each.lane is lane and each.state is BatchState.PREPARED)
+        parts = [part for each in open_ if each.state is BatchState.PREPARED for part in each.parts]
+        return sum(len(part.jobs) for part in parts if part.lane is lane)
 
     def waits_alone(self, lane: ServedLane) -> bool:
         """Whether the last suspect of the lane stands behind what runs."""

@@ -5,11 +5,13 @@ the earliest deadline. Pure.
 from collections.abc import Callable, Hashable, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
-from workers.inference.batching.compatibility import PLAIN, BatchCompatibility
+from workers.inference.batching.compatibility import PLAIN, BatchCompatibility, largest
 from workers.inference.batching.queue import Bounds, CompatibleQueue, Measured
 
 # From the end of a run to its results' being published, and for being late with forming it.
 MARGIN_S: Final = 0.01
+# By so much of its run time may a micro-batch take longer for what it is filled up with.
+FILLED_LONGER: Final = 0.25
 
 
 class Limits(Protocol):
@@ -25,6 +27,9 @@ class Limits(Protocol):
 
     def predicted_s(self, rows: int, cost: float) -> float | None:
         """How long a run takes; None while that is unknown."""
+
+    def cost_within(self, seconds: float) -> float:
+        """The most that a run may cost to take no longer than so many seconds; 0 while that is unknown."""
 
     def padding_worth(self) -> float | None:
         """The cost of padding that is as dear as the fixed part of one run; None while that is unknown."""
@@ -91,10 +96,33 @@ class Batcher(Generic[T]):
 
     def take(self) -> list[T]:
         """Form the micro-batch that is due first: the oldest item of a group, and others that go well with it."""
-        worth = self.limits.padding_worth() if self._rules.sized else None
-        taken = self._next().take(Bounds(self.limits.rows, worth, self.limits.cost))
+        taken = self._next().take(self._bounds(self.limits.cost))
         self._gone(taken)
         return taken
+
+    def fill(self, others: Sequence[T], left_s: float) -> list[T]:
+        """What comes along with a micro-batch of `others`, taken elsewhere: the items of their group that go well with
+        them, in so far as the run takes hardly longer, and ends within the `left_s` that they have.
+
+        While run times are unknown, that is none.
+        """
+        group = self._groups.get(others[0].group)
+        if group is None:
+            return []
+        rows, size = sum([item.rows for item in others]), largest([item.size for item in others])
+        run_s = self.limits.predicted_s(rows, self._rules.cost(rows, size))
+        if run_s is None:
+            return []
+        cost = self.limits.cost_within(min(run_s * (1 + FILLED_LONGER), left_s - MARGIN_S))
+        if not cost:
+            return []
+        taken = group.fill(others, self._bounds(min(cost, self.limits.cost)))
+        self._gone(taken)
+        return taken
+
+    def _bounds(self, cost: float) -> Bounds:
+        worth = self.limits.padding_worth() if self._rules.sized else None
+        return Bounds(self.limits.rows, worth, cost)
 
     def drop(self, unwanted: Callable[[T], bool]) -> list[T]:
         """Forget the items that are `unwanted`; returns them."""

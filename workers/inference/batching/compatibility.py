@@ -1,7 +1,7 @@
 """Which rows of a model version may run together, and what they cost together. Pure."""
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +17,11 @@ MAX_AGREED_BYTES: Final = 64 * 1024
 
 # What the cost of a row depends on: sizes of the dimensions that its model is charged by.
 Size = tuple[int, ...]
+
+
+def largest(sizes: Sequence[Size]) -> Size:
+    """What rows of these sizes are padded to."""
+    return tuple(map(max, *sizes)) if len(sizes) > 1 else sizes[0]
 
 
 class Dimension(NamedTuple):

@@ -7,12 +7,13 @@ in all where the two are equal.
 """
 
 import math
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Final, Generic, NamedTuple, Protocol, TypeVar
 
-from workers.inference.batching.compatibility import BatchCompatibility, Size
+from workers.inference.batching.compatibility import BatchCompatibility, Size, largest
 
 # Padding up to this share of what is padded is not worth a run more, whatever is said: run times are not known so well.
 FREE_PADDING: Final = 1 / 16
@@ -107,6 +108,17 @@ class CompatibleQueue(Generic[T]):
         self._subtract(taken)
         return [entry.item for entry in taken]
 
+    def fill(self, others: Sequence[T], bounds: Bounds) -> list[T]:
+        """The items that may join a micro-batch of `others` of this group, the nearest in size first; maybe none."""
+        growing = _Growing[T](self._rules, bounds)
+        for item in others:
+            growing.add(item)
+        sizes = sorted(self._queues, key=self._rules.row_cost)
+        larger = bisect_right(sizes, self._rules.row_cost(growing.size), key=self._rules.row_cost)
+        taken = self._grow(growing, sizes, larger)
+        self._subtract(taken)
+        return [entry.item for entry in taken]
+
     def drop(self, unwanted: Callable[[T], bool]) -> list[T]:
         """Forget the items that are `unwanted`; returns them."""
         dropped: list[_Entry[T]] = []
@@ -131,16 +143,23 @@ class CompatibleQueue(Generic[T]):
     def _take_neighbors(self, bounds: Bounds) -> list[_Entry[T]]:
         sizes = sorted(self._queues, key=self._rules.row_cost)
         here = sizes.index(min(sizes, key=lambda size: self._queues[size][0].number))
-        # The oldest's own size begins one of the sides: it costs no padding, and so is used up first.
-        sides = [_Side(sizes[here::-1], self._queues), _Side(sizes[here + 1 :], self._queues)]
+        oldest = self._queues[sizes[here]].popleft()
         growing = _Growing[T](self._rules, bounds)
-        growing.add(sides[0].take())
+        growing.add(oldest.item)
+        # The oldest's own size begins one of the sides: it costs no padding, and so is used up first.
+        return [oldest, *self._grow(growing, sizes, here + 1)]
+
+    def _grow(self, growing: "_Growing[T]", sizes: Sequence[Size], larger: int) -> list[_Entry[T]]:
+        """What joins the micro-batch: neighbors from both sides of its size, those from `larger` on being larger."""
+        sides = [_Side(sizes[:larger][::-1], self._queues), _Side(sizes[larger:], self._queues)]
+        taken: list[_Entry[T]] = []
         while True:
             paddings = [growing.padding_with(side.head) for side in sides]
             least = min(paddings)
             if least == math.inf:
-                return growing.entries
-            growing.add(sides[paddings.index(least)].take())
+                return taken
+            taken.append(sides[paddings.index(least)].take())
+            growing.add(taken[-1].item)
 
     def _subtract(self, gone: Iterable[_Entry[T]]) -> None:
         """Count without what has been taken out of the queues."""
@@ -163,7 +182,7 @@ class _Side(Generic[T]):
     """The sizes on one side of the oldest item's, the nearest first. Within a size the oldest goes first."""
 
     def __init__(self, sizes: Sequence[Size], queues: Mapping[Size, _Queue[T]]) -> None:
-        self._queues = [queues[size] for size in reversed(sizes)]
+        self._queues = [queues[size] for size in reversed(sizes) if queues[size]]
 
     @property
     def head(self) -> _Entry[T] | None:
@@ -182,22 +201,21 @@ class _Growing(Generic[T]):
     def __init__(self, rules: BatchCompatibility, bounds: Bounds) -> None:
         self._rules = rules
         self._bounds = bounds
-        self.entries: list[_Entry[T]] = []
-        self._size: Size = ()
+        self.size: Size = ()
         self._rows = 0
         self._cost = 0.0  # without padding
 
-    def add(self, entry: _Entry[T]) -> None:
-        self._size = self._size_with(entry)
-        self.entries.append(entry)
-        self._rows += entry.rows
-        self._cost += entry.rows * self._rules.row_cost(entry.size)
+    def add(self, item: T) -> None:
+        size = item.size
+        self.size = self._size_with(size)
+        self._rows += item.rows
+        self._cost += item.rows * self._rules.row_cost(size)
 
     def padding_with(self, entry: _Entry[T] | None) -> float:
         """The cost of all padding if the item came along; infinite if it may not."""
         if entry is None:
             return math.inf
-        size, rows = self._size_with(entry), self._rows + entry.rows
+        size, rows = self._size_with(entry.size), self._rows + entry.rows
         if rows > self._rules.most_rows(self._bounds.rows, size, self._bounds.cost):
             return math.inf
         row_cost = self._rules.row_cost(size)
@@ -207,5 +225,5 @@ class _Growing(Generic[T]):
         worth = row_cost if self._bounds.padding_worth is None else self._bounds.padding_worth
         return padding if padding <= max(worth, without * FREE_PADDING) else math.inf
 
-    def _size_with(self, entry: _Entry[T]) -> Size:
-        return tuple(map(max, self._size, entry.size)) if self.entries else entry.size
+    def _size_with(self, size: Size) -> Size:
+        return largest([self.size, size]) if self.size else size

@@ -40,15 +40,21 @@ class DeviceAccounting:
             self._batch_size.set(self._best_rows)
 
     def ended(
-        self, account: Account, jobs: Sequence[PendingJob], outcomes: Sequence[RunResult], ends: Sequence[RunResult]
+        self,
+        account: Account,
+        jobs: Sequence[PendingJob],
+        outcomes: Sequence[RunResult],
+        ends: Sequence[RunResult],
+        share: float = 1.0,
     ) -> None:
-        """Count what the micro-batch took. Of its `outcomes` some are dropped: their jobs had other `ends` by then."""
+        """Count the lane's `share` of what the micro-batch took. Of the `outcomes` of its jobs some are dropped: these
+        had other `ends` by then."""
         good_rows = _rows_of_results(jobs, outcomes)
         wasted_s = account.failed_s
         if good_rows:
             wasted_s += (account.model_s - account.failed_s) * (1 - _rows_of_results(jobs, ends) / good_rows)
-        self._wasted.inc(wasted_s)
-        self._used.inc(account.model_s - wasted_s)
+        self._wasted.inc(share * wasted_s)
+        self._used.inc(share * (account.model_s - wasted_s))
 
     def spared(self, rows: float) -> None:
         """So many rows will not run."""

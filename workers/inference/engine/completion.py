@@ -2,55 +2,113 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from datetime import datetime
-from typing import Final
+from itertools import islice
+from typing import Any, Final, NamedTuple
 
 from schemas.errors import PenstockError
 from schemas.jobs import end_of
 from workers.consuming.protocols import Record
 from workers.inference.batching.pending_job import RunResult
-from workers.inference.engine.micro_batch import BatchState, MicroBatch
+from workers.inference.engine.micro_batch import BatchState, MicroBatch, Part
 from workers.inference.results.outcomes import Outcome, outcome_of
 
 # What is larger is encoded in a thread, for the loop carries the heartbeats: so much takes 2 ms as JSON.
 INLINE_ENCODE_BYTES: Final = 256 * 1024
 
 
+class _Ends(NamedTuple):
+    """Of the jobs of one part: what came of them, and how they end."""
+
+    part: Part
+    results: Sequence[RunResult]
+    ends: Sequence[RunResult]
+
+
 async def complete(batch: MicroBatch, completed_at: datetime) -> None:
     """Return when what became of the jobs is published, and their records are done."""
     batch.state = BatchState.COMPLETING
-    lane, execution = batch.lane, batch.execution
-    # Of the results some are dropped: their jobs had other ends by now.
-    ends = [lane.over(job, completed_at) or result for job, result in zip(batch.jobs, execution.results, strict=True)]
-    lane.metrics.ran(batch.jobs, execution.account, batch.started_at.timestamp())
-    lane.device_time.ended(execution.account, batch.jobs, execution.results, ends)
+    ended = _ended(batch, completed_at)
+    _count(batch, ended)
     started = time.perf_counter()
-    if sum(_bytes(end) for end in ends) <= INLINE_ENCODE_BYTES:
-        outcomes = _encode(batch, ends, completed_at)
+    if sum(_bytes(end) for each in ended for end in each.ends) <= INLINE_ENCODE_BYTES:
+        outcomes = _encode(batch, ended, completed_at)
     else:
-        outcomes = await asyncio.to_thread(_encode, batch, ends, completed_at)
+        outcomes = await asyncio.to_thread(_encode, batch, ended, completed_at)
     encoded = time.perf_counter()
-    await lane.publish(batch.consumer, outcomes)
-    lane.metrics.stage_seconds["encode"].observe(encoded - started)
-    lane.metrics.stage_seconds["publish"].observe(time.perf_counter() - encoded)
+    await _all_of([_publish(each.part, of) for each, of in zip(ended, outcomes, strict=True)])
+    batch.lane.metrics.stage_seconds["encode"].observe(encoded - started)
+    batch.lane.metrics.stage_seconds["publish"].observe(time.perf_counter() - encoded)
 
 
 async def complete_dead(batch: MicroBatch) -> None:
     """The same for the jobs that were over before they ran."""
-    if batch.dead:
-        batch.lane.device_time.spared(sum(job.rows for job, _ in batch.dead))
-        now = batch.started_at
-        over = [(job.record, end_of(job.job, error, now, rows=job.rows)) for job, error in batch.dead]
-        await batch.lane.publish(batch.consumer, over)
+    await _all_of([_publish_dead(part, batch.started_at) for part in batch.parts if part.dead])
 
 
-def _encode(batch: MicroBatch, ends: Sequence[RunResult], completed_at: datetime) -> list[tuple[Record, Outcome]]:
-    signature, delays_s = batch.lane.runner.signature, batch.lane.retry_delays_s
+def count_failed(batch: MicroBatch) -> None:
+    """Count what was run for nothing, as it fell apart."""
+    for part, share in _shares(batch.parts):
+        part.lane.device_time.ended(batch.execution.account, part.jobs, [], [], share)
+
+
+def _ended(batch: MicroBatch, completed_at: datetime) -> list[_Ends]:
+    """Of the results some are dropped: their jobs had other ends by now."""
+    results = iter(batch.execution.results)
+    ended = []
+    for part in batch.parts:
+        given = list(islice(results, len(part.jobs)))
+        over = [part.lane.over(job, completed_at) for job in part.jobs]
+        if given:
+            ended.append(_Ends(part, given, [why or result for why, result in zip(over, given, strict=True)]))
+    return ended
+
+
+def _count(batch: MicroBatch, ended: Sequence[_Ends]) -> None:
+    account, started_s = batch.execution.account, batch.started_at.timestamp()
+    batch.lane.metrics.led(sum([job.rows for job in batch.jobs]), account)
+    for (part, share), each in zip(_shares([each.part for each in ended]), ended, strict=True):
+        part.lane.metrics.ran(part.jobs, account, started_s, share)
+        part.lane.device_time.ended(account, part.jobs, each.results, each.ends, share)
+
+
+def _shares(parts: Sequence[Part]) -> list[tuple[Part, float]]:
+    """Each part's share of what the micro-batch took, by cost."""
+    whole = sum([part.cost for part in parts])
+    return [(part, part.cost / whole if whole else 1 / len(parts)) for part in parts]
+
+
+def _encode(batch: MicroBatch, ended: Sequence[_Ends], completed_at: datetime) -> list[list[tuple[Record, Outcome]]]:
+    started_at = batch.started_at
     return [
-        (job.record, outcome_of(signature, job, end, batch.started_at, completed_at, delays_s))
-        for job, end in zip(batch.jobs, ends, strict=True)
+        [
+            (
+                job.record,
+                outcome_of(part.lane.runner.signature, job, end, started_at, completed_at, part.lane.retry_delays_s),
+            )
+            for job, end in zip(part.jobs, ends, strict=True)
+        ]
+        for part, _, ends in ended
     ]
+
+
+async def _publish(part: Part, outcomes: Sequence[tuple[Record, Outcome]]) -> None:
+    """What keeps the other lane from being published does not keep this one's jobs."""
+    await part.publish(outcomes)
+    part.release()
+
+
+async def _publish_dead(part: Part, now: datetime) -> None:
+    part.lane.device_time.spared(sum(job.rows for job, _ in part.dead))
+    await part.publish([(job.record, end_of(job.job, error, now, rows=job.rows)) for job, error in part.dead])
+
+
+async def _all_of(works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    if len(works) == 1:  # nearly always: without a task more
+        await works[0]
+    else:
+        await asyncio.gather(*works)
 
 
 def _bytes(result: RunResult) -> int:

@@ -9,9 +9,9 @@ chosen among.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from runtime.clock import Clock
 from runtime.logs import get_logger
@@ -22,7 +22,7 @@ from stores.protocols import Signals, Starts
 from workers.consuming.protocols import Consumer, Record
 from workers.inference.batching.pending_job import PendingJob
 from workers.inference.engine.announcing import ANNOUNCE_RUNNING_AFTER_S, RunningAnnouncer
-from workers.inference.engine.completion import complete, complete_dead
+from workers.inference.engine.completion import complete, complete_dead, count_failed
 from workers.inference.engine.crash_guard import MOST_STARTS, CrashGuard
 from workers.inference.engine.inference_thread import InferenceThread
 from workers.inference.engine.lane import ServedLane
@@ -184,7 +184,7 @@ class Engine:
             return candidates
         for lane in self._lanes:
             due = lane.due()
-            if due is not None and not any(batch.lane is lane for batch in self._paused):
+            if due is not None and not self._has_paused(lane):
                 candidates.append(Candidate(lane, lane.lane.cls, *due))
         return candidates
 
@@ -193,10 +193,25 @@ class Engine:
             self._paused.remove(chosen)
             return chosen
         batch = MicroBatch.form(chosen, self._lanes[chosen])
-        task = asyncio.create_task(self._see_through(batch))
+        if (bulk := self._filling(chosen)) is not None:
+            batch.fill(bulk, self._lanes[bulk], self._clock())
+        self._start(batch, self._see_through(batch))
+        return batch
+
+    def _start(self, batch: MicroBatch, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._open[task] = batch
         task.add_done_callback(self._seen_through)
-        return batch
+
+    def _filling(self, live: ServedLane) -> ServedLane | None:
+        """The lane whose jobs may fill up a live micro-batch: the version's bulk, unless it has something paused."""
+        if live.lane.cls is not LaneClass.LIVE:
+            return None
+        bulk = [lane for lane in self._lanes if lane.runner is live.runner and lane.lane.cls is LaneClass.BULK]
+        return bulk[0] if bulk and not self._has_paused(bulk[0]) else None
+
+    def _has_paused(self, lane: ServedLane) -> bool:
+        return any(batch.lane is lane for batch in self._paused)
 
     def _go_on(self, batch: MicroBatch) -> None:
         """Begin the micro-batch, or let it make its next run."""
@@ -216,14 +231,15 @@ class Engine:
         batch.state = BatchState.RUNNING
         batch.submitted_at = time.perf_counter()
         # What runs alone has waited for its start's being counted.
-        begins_now = batch.turn_s == 0.0 and self._on_device == [batch] and not batch.alone
+        begins_now = batch.turn_s == batch.paused_at == 0.0 and self._on_device == [batch] and not batch.alone
         batch.running = self._thread.submit(batch.step if begins_now else partial(batch.step, self._clock))
         return batch.running
 
     def _seen_through(self, task: "asyncio.Task[None]") -> None:
         batch = self._open.pop(task)
         batch.state = BatchState.OVER
-        batch.lane.release([*batch.jobs, *(job for job, _ in batch.dead)])
+        for part in batch.parts:
+            part.release()
         if not task.cancelled() and (failure := task.exception()) is not None:
             self._fail(failure)
         self._give_turns()
@@ -249,9 +265,29 @@ class Engine:
             await self._see_through_alone(batch)
         else:
             running = self._execute(batch)
-            await (asyncio.gather(running, complete_dead(batch)) if batch.dead else running)
-            await complete(batch, self._clock())
-            self._guard.forget(batch.counted)
+            dead = any(part.dead for part in batch.parts)
+            await (asyncio.gather(running, complete_dead(batch)) if dead else running)
+            if not batch.execution.fell_apart:
+                await self._complete(batch)
+
+    async def _complete(self, batch: MicroBatch) -> None:
+        await complete(batch, self._clock())
+        self._guard.forget(batch.counted)
+
+    def _run_apart(self, batch: MicroBatch) -> None:
+        """What was filled up has failed: each lane's jobs go on by themselves, when they have their turn."""
+        count_failed(batch)
+        for apart in batch.fall_apart():
+            if self._stopping:
+                apart.go()
+            else:
+                self._paused.append(apart)
+            self._start(apart, self._see_through_apart(apart))
+
+    async def _see_through_apart(self, batch: MicroBatch) -> None:
+        await batch.turn
+        await self._execute(batch)
+        await self._complete(batch)
 
     async def _see_through_alone(self, batch: MicroBatch) -> None:
         """Run a job that was started before and never ended, unless that was too often.
@@ -260,13 +296,15 @@ class Engine:
         what it does itself is held against it. One that is given up stays counted: its record may come again, when
         another of its partition ends the worker, and must not begin anew.
         """
+        (job,) = batch.jobs
         try:
-            if await self._guard.earlier_alone(batch.jobs[0]) >= MOST_STARTS:
-                await batch.lane.publish(batch.consumer, [self._given_up(batch.jobs[0])])
+            if await self._guard.earlier_alone(job) >= MOST_STARTS:
+                (part,) = batch.parts
+                await part.publish([self._given_up(job)])
             else:
                 await self._execute(batch)
                 await complete(batch, self._clock())
-                await self._guard.forget_now(batch.jobs)
+                await self._guard.forget_now([job])
         finally:
             self._leave_device(batch)
 
@@ -290,6 +328,8 @@ class Engine:
         finally:
             batch.running = None
             batch.turn_s += time.perf_counter() - batch.submitted_at
+            if batch.execution.fell_apart:  # before the next is chosen
+                self._run_apart(batch)
             if done and not batch.alone:
                 self._leave_device(batch)
         return done

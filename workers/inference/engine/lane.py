@@ -172,13 +172,21 @@ class ServedLane:
     def form(self) -> tuple[list[PendingJob], bool]:
         """Take the jobs of the next micro-batch, and whether it is one that runs alone."""
         alone = bool(self._suspects)
-        jobs = [self._suspects.popleft()] if alone else self._batcher.take()
+        return self._take([self._suspects.popleft()] if alone else self._batcher.take()), alone
+
+    def fill(self, jobs: Sequence[PendingJob], left_s: float) -> list[PendingJob]:
+        """Take jobs that come along with a micro-batch of these, of the other lane, whose earliest deadline is
+        in `left_s`. None while the version has bad rows: it is about to fail, or is run in pieces."""
+        filling = self._batcher.fill(jobs, left_s) if self.runner.bad_share.negligible else []
+        return self._take(filling) if filling else []
+
+    def _take(self, jobs: list[PendingJob]) -> list[PendingJob]:
         for job in jobs:
             job.state = JobState.FORMED
         self._taken.update(jobs)
         self._show()
         self._changed.set()
-        return jobs, alone
+        return jobs
 
     def set_apart(self, jobs: Sequence[PendingJob]) -> None:
         """Let each of these jobs of a micro-batch make one of its own, before all others."""

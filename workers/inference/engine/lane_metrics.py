@@ -25,14 +25,16 @@ class LaneMetrics:
         self._dead_letters = metrics.DEAD_LETTERS.labels(**labels)
         self._jobs: dict[str, Counter] = {}
 
-    def ran(self, jobs: Sequence[PendingJob], account: Account, started_s: float) -> None:
-        """The jobs ran together, which began at `started_s` (seconds since 1970)."""
-        rows = sum([job.rows for job in jobs])
-        self._rows.inc(rows)
+    def led(self, rows: int, account: Account) -> None:
+        """A micro-batch of so many rows has run, which is this lane's, whosever rows filled it up."""
         self._batch_rows.observe(rows)
-        self._real_cost.inc(account.real_cost)
-        self._padding_cost.inc(account.padding_cost)
         self.stage_seconds["infer"].observe(account.model_s)
+
+    def ran(self, jobs: Sequence[PendingJob], account: Account, started_s: float, share: float = 1.0) -> None:
+        """The jobs were a micro-batch, or a `share` of one, which began at `started_s` (seconds since 1970)."""
+        self._rows.inc(sum([job.rows for job in jobs]))
+        self._real_cost.inc(share * account.real_cost)
+        self._padding_cost.inc(share * account.padding_cost)
         self._wait_seconds.observe(max(0.0, started_s - jobs[0].record.timestamp_ms / 1000))
 
     def ended(self, outcomes: Sequence[Outcome]) -> None:

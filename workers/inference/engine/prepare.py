@@ -6,9 +6,8 @@ from typing import Final
 
 from runtime.logs import get_logger
 from schemas.tensors import Array
-from workers.inference.batching.pending_job import PendingJob
 from workers.inference.engine.crash_guard import CrashGuard
-from workers.inference.engine.micro_batch import BatchState, MicroBatch
+from workers.inference.engine.micro_batch import BatchState, MicroBatch, Part
 
 log = get_logger(__name__)
 
@@ -31,33 +30,38 @@ async def prepare(batch: MicroBatch, guard: CrashGuard) -> None:
 
 
 async def _count_starts(batch: MicroBatch, guard: CrashGuard) -> None:
-    suspects = await guard.count_starts(batch.jobs)
-    if suspects:
-        _set_apart(batch, [batch.jobs[index] for index in sorted(suspects)])
-        batch.jobs = [job for index, job in enumerate(batch.jobs) if index not in suspects]
-    batch.counted = batch.jobs
+    jobs = batch.jobs
+    suspects = {id(jobs[index]) for index in await guard.count_starts(jobs)}
+    for part in batch.parts:
+        if suspects:
+            _set_apart(part, suspects)
+        part.counted = part.jobs
 
 
-def _set_apart(batch: MicroBatch, suspects: list[PendingJob]) -> None:
+def _set_apart(part: Part, ids: set[int]) -> None:
+    suspects = [job for job in part.jobs if id(job) in ids]
+    if not suspects:
+        return
     log.warning(
         "jobs were started before and never ended: each will run alone",
-        lane=str(batch.lane.lane),
+        lane=str(part.lane.lane),
         jobs=[job.id for job in suspects[:10]],
         of=len(suspects),
     )
-    batch.lane.set_apart(suspects)
+    part.lane.set_apart(suspects)
+    part.jobs = [job for job in part.jobs if id(job) not in ids]
 
 
 async def _stacked(batch: MicroBatch) -> dict[str, Array] | None:
     """The jobs' rows, stacked ahead of the run; None where they cannot be, as for want of memory. Then the run meets
     the same, and says whose fault it is."""
     started = time.perf_counter()
-    stack = batch.lane.runner.stack
+    stack, jobs = batch.lane.runner.stack, batch.jobs
     try:
-        if sum([job.held_bytes for job in batch.jobs]) <= 2 * INLINE_STACK_BYTES:
-            stacked = stack(batch.jobs)
+        if sum([job.held_bytes for job in jobs]) <= 2 * INLINE_STACK_BYTES:
+            stacked = stack(jobs)
         else:
-            stacked = await asyncio.to_thread(stack, batch.jobs)
+            stacked = await asyncio.to_thread(stack, jobs)
     except Exception:  # numpy raises `ValueError` for what no memory could hold
         return None
     batch.lane.metrics.stage_seconds["collate"].observe(time.perf_counter() - started)

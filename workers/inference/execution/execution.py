@@ -48,18 +48,33 @@ TURN_S: Final = 0.001
 T = TypeVar("T")
 
 
+class _FellApart(Exception):
+    """Jobs have failed together that are not to be divided together."""
+
+
 class Execution:
     """One micro-batch under way. `stacked` are the jobs' rows, where they have been stacked already.
+
+    `or_apart`: jobs that fail together are not divided. Then it is over with nothing known of any: it `fell_apart`.
 
     Of one thread at a time.
     """
 
-    def __init__(self, runner: Runner, jobs: Sequence[PendingJob], stacked: Mapping[str, Array] | None = None) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        jobs: Sequence[PendingJob],
+        stacked: Mapping[str, Array] | None = None,
+        *,
+        or_apart: bool = False,
+    ) -> None:
         self.account = Account()
+        self.fell_apart = False
         self.results: list[RunResult] = []  # of each job, in order; when all is done
         self._runner = runner
         self._jobs = jobs
         self._stacked = stacked
+        self._or_apart = or_apart
         self._taken_out: dict[int, PenstockError] = {}
         self._turn_began = math.inf
         self._budget_s = DIVIDING_S
@@ -86,7 +101,11 @@ class Execution:
 
     def _run(self) -> Steps[list[RunResult]]:
         sizes = self._runner.piece_sizes(self._jobs)
-        ends = yield from isolate(range(len(self._jobs)), self._attempt, sizes)
+        try:
+            ends = yield from isolate(range(len(self._jobs)), self._attempt, sizes)
+        except _FellApart:
+            self.fell_apart = True
+            return []
         results: list[RunResult] = [end.error if isinstance(end, Failure) else end for end in ends]
         for index, error in self._taken_out.items():
             results[index] = error
@@ -110,6 +129,8 @@ class Execution:
             return Failure(Scope.MOMENT, TransientFailure("the micro-batch failed, and dividing it took too long"))
         answer = yield from self._run_together(wanted)
         if isinstance(answer, Failure):
+            if self._or_apart and not answer.no_room:  # which is nobody's fault: halves have room
+                raise _FellApart
             return answer
         return self._ends(jobs, dict(zip(wanted, answer, strict=True)))
 

@@ -41,6 +41,11 @@ class BadShare:
     def value(self) -> float:
         return self._bad / self._items
 
+    @property
+    def negligible(self) -> bool:
+        """Whether the version has hardly any: micro-batches run whole at first."""
+        return self.value <= SHARE_AT_FIRST
+
     def learn(self, bad: int, good: int) -> None:
         kept = math.exp(-(bad + good) / MEMORY_ITEMS)
         floor = FIRST_ITEMS * SHARE_AT_FIRST

@@ -5,6 +5,7 @@ count relative to the run, so that a fixed part of 1 ms is found beside runs of 
 a hiccup is no reason to expect another.
 """
 
+import math
 from typing import Final
 
 # A run's weight after as many others is about a third; so much history follows a drift and evens out the noise.
@@ -72,6 +73,12 @@ class RunTimeModel:
         if self._sloped:
             return self._fixed_s + self._per_unit_s * cost
         return self._mean_s * max(1.0, cost / self._mean_cost)
+
+    def cost_within(self, seconds: float) -> float:
+        """The most that a run may cost to take no longer than so many seconds; 0 while that cannot be told."""
+        if self._runs <= ENOUGH_RUNS or not self._sloped or seconds < self._fixed_s:
+            return 0.0
+        return (seconds - self._fixed_s) / self._per_unit_s if self._per_unit_s > 0 else math.inf
 
     def fixed_cost(self) -> float | None:
         """The cost that takes as long as the fixed part of every run; None while that cannot be told."""

@@ -75,6 +75,10 @@ class BatchSizeTuner:
         """How long a run takes; None until a few were seen."""
         return self._run_time.predicted_s(cost)
 
+    def cost_within(self, seconds: float) -> float:
+        """The most that a run may cost to take no longer than so many seconds; 0 while that cannot be told."""
+        return self._run_time.cost_within(seconds)
+
     def row_s(self) -> float | None:
         """How long a usual row takes within a full micro-batch."""
         run_s = self._run_time.predicted_s(self._search.best * self._search.row_cost)
