@@ -28,7 +28,7 @@ from schemas.topics import Lane, LaneClass
 BULK: Final = Lane(MODEL, VERSION, LaneClass.BULK)
 BATCH_ROWS: Final = 16
 RUN_S: Final = 0.05
-# Each takes a micro-batch, which is a twentieth of a second: half of what the device can do, and a tenth of it.
+# Each takes a run, which is a twentieth of a second: half of what the device can do, and a tenth of it.
 LIVE_PER_S: Final = (10, 2)
 SECONDS: Final = 20.0
 
@@ -82,8 +82,8 @@ def _tables(rates: list[int], seen: dict[Case, list[Seen]]) -> list[Table]:
             live_rows,
         ),
         Table(
-            "Bulk jobs a second beside live ones, each of which takes a run of the device",
-            ["live jobs/s", "bulk alone", "beside live", "ratio (goal 0.9)", "share of the device that live leaves"],
+            "Bulk jobs a second beside live ones",
+            ["live jobs/s", "bulk alone", "beside live", "ratio (goal 0.9)", "share of runs that are no live job's"],
             bulk_rows,
         ),
     ]
