@@ -1,7 +1,7 @@
 """Sending what waits to the brokers that lead it: one produce request a broker at a time, with all that waits for it.
 
 While a request is out, batches grow in the queues of all partitions of its broker, and the next request takes them
-together. The slower the broker answers, the longer the next one waits for more; a lone record never does. Why, and why
+together. Until then more may gather for up to 5 ms, but not after a request of one record alone. Why, and why
 not by the client's own producer, is in decision 19.
 
 Idempotence is off: one rejected record would poison an idempotent producer for ever (aiokafka #1017), and one batch
@@ -151,9 +151,11 @@ class BrokerSender:
         if not batches:
             return
         began_s = self._loop.time()
+        records = sum([len(partition.under_way) for partition in batches])
         errors = await self._produce(batches)
         took_s = self._loop.time() - began_s
-        self._next_at_s = began_s + min(LONGEST_PACE_S, PACE * took_s)
+        if records > 1:  # who publishes one after the other has nothing to gather
+            self._next_at_s = began_s + min(LONGEST_PACE_S, PACE * took_s)
         for partition in batches:
             self._ended(partition, errors.get(partition.at, UnknownError("no answer for this partition")))
 

@@ -3,6 +3,7 @@ without it."""
 
 import asyncio
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,18 +14,23 @@ from producers.memory import MemoryLog
 from schemas.errors import PenstockError, TransientFailure
 from schemas.jobs import Terminal
 from schemas.records import LaneJob, OutRecord
+from schemas.signature import Signature
 from schemas.tensors import Array
+from schemas.topics import LaneClass
 from stores.memory_starts import MemoryStarts
 from stores.protocols import JobKey
 from tests.unit.inference.jobs import BULK, LIVE, LIVE_TOPIC, TOPICS, lane_job, request_json
 from tests.unit.inference.models import HeldAdder
 from tests.unit.inference.worker import SmallWorker, small_worker
-from tests.waiting import eventually
+from tests.waiting import SOON_S, eventually
 from workers.consuming.offsets import Partition
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
+from workers.inference.batching.pending_job import PendingJob
+from workers.inference.engine import completion
 from workers.inference.engine.scheduler import Lookahead
 from workers.inference.execution import execution
 from workers.inference.execution.failures import DeviceFailed
+from workers.inference.results.outcomes import Outcome, outcome_of
 
 LIVE_0 = frozenset([Partition(LIVE_TOPIC, 0)])
 BULK_0 = frozenset([Partition(TOPICS.lane(BULK), 0)])
@@ -218,6 +224,65 @@ async def test_live_that_is_revoked_before_the_run_is_forgotten_and_its_filling_
         assert model.batches[1] == [1, 2]
         assert ends(worker, filling) == ["succeeded", "succeeded"]
         assert worker.consumers[worker.live].open_count == 1
+
+
+async def test_live_waits_for_no_search_in_what_was_to_fill_up_a_job_that_is_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, may_form = Choking(), Lookahead.may_form
+    model.poison = frozenset([2])
+    async with small_worker(model) as worker:
+        jobs = [*live(0), *bulk(1, 2, 3)]
+        await formed(model, worker, monkeypatch, *jobs)
+        worker.canceled.add(key(jobs[0]))
+        monkeypatch.setattr(Lookahead, "may_form", may_form)
+        model.let_go()
+        await eventually(lambda: len(model.batches) == 2)
+        (urgent,) = live(7)
+        await worker.submit(urgent)
+        await eventually(lambda: len(worker.live._batcher) == 1)
+        model.let_go(10)
+        await eventually(lambda: len(worker.ends()) == 9)
+        assert ends(worker, jobs) == ["canceled", "succeeded", "inference_failed", "succeeded"]
+    assert model.batches[1:3] == [[1, 2, 3], [7]]
+
+
+async def test_live_ends_are_told_before_large_results_of_bulk_are_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = threading.Event()
+
+    def encoded_late(signature: Signature, job: PendingJob, *end: Any) -> Outcome:
+        assert job.job.lane is LaneClass.LIVE or told.wait(SOON_S)
+        return outcome_of(signature, job, *end)
+
+    monkeypatch.setattr(completion, "outcome_of", encoded_late)
+    monkeypatch.setattr(completion, "INLINE_ENCODE_BYTES", 8)  # one row of each output
+    model = HeldAdder()
+    async with small_worker(model) as worker:
+        (urgent,), filling = live(0), bulk(1, 2, 3)
+        await filled(model, worker, urgent, *filling)
+        model.let_go()
+        await eventually(lambda: len(worker.ends()) == 5)
+        assert ends(worker, [urgent]) == ["succeeded"]
+        told.set()
+        await eventually(lambda: len(worker.ends()) == 8 and worker.open_count == 0)
+
+
+async def test_what_fails_while_it_is_abandoned_does_not_go_on() -> None:
+    model = Choking()
+    model.poison = frozenset([2])
+    async with small_worker(model) as worker:
+        jobs = [*live(0), *bulk(1, 2, 3)]
+        await filled(model, worker, *jobs)
+        (batch,) = (batch for batch in worker.engine._open.values() if len(batch.parts) == 2)
+        model.let_go()
+        while worker.thread.busy:  # the loop is not to hear of it before
+            threading.Event().wait(0.001)
+        worker.loop.cancel()
+        await worker.engine.abandon()
+        assert batch.execution.fell_apart
+        assert not worker.engine._open
+        assert worker.open_count == 4
+    assert len(model.batches) == 2
 
 
 async def test_each_lane_is_drained_when_its_own_jobs_have_ended() -> None:

@@ -97,18 +97,33 @@ async def test_the_later_a_broker_answered_the_later_the_next_request_goes_and_t
 ) -> None:
     monkeypatch.setattr(producers.broker_sender, "LONGEST_PACE_S", 60.0)
     kafka.hold = True
+    first = await begun(publisher, b"0", b"1")
+    await eventually(lambda: kafka.held)
+    kafka.hold = False
+    loop_clock.pass_s(1.0)
+    kafka.acknowledge()
+    assert await first == [None, None]
+
+    later = [await begun(publisher, b"2"), await begun(publisher, b"3")]
+    assert len(kafka.requests) == 1
+    loop_clock.pass_s(PACE - 1)
+    assert [await soon(task) for task in later] == [[None], [None]]
+    assert [values for _, _, values in kafka.sent] == [[b"0", b"1"], [b"2", b"3"]]
+
+
+async def test_a_record_after_a_lone_one_does_not_wait_however_late_that_was_answered(
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(producers.broker_sender, "LONGEST_PACE_S", 600.0)
+    monkeypatch.setattr(producers.broker_sender, "PACE", 600)
+    kafka.hold = True
     first = await begun(publisher, b"1")
     await eventually(lambda: kafka.held)
     kafka.hold = False
     loop_clock.pass_s(1.0)
     kafka.acknowledge()
     assert await first == [None]
-
-    later = [await begun(publisher, b"2"), await begun(publisher, b"3")]
-    assert kafka.requests == [(0, 1)]
-    loop_clock.pass_s(PACE - 1)
-    assert [await soon(task) for task in later] == [[None], [None]]
-    assert [values for _, _, values in kafka.sent] == [[b"1"], [b"2", b"3"]]
+    assert await soon(asyncio.create_task(_publish(publisher, [b"2"]))) == [None]
 
 
 async def test_a_full_batch_goes_and_the_rest_follows(kafka: FakeKafka) -> None:

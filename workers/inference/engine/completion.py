@@ -31,15 +31,7 @@ async def complete(batch: MicroBatch, completed_at: datetime) -> None:
     batch.state = BatchState.COMPLETING
     ended = _ended(batch, completed_at)
     _count(batch, ended)
-    started = time.perf_counter()
-    if sum(_bytes(end) for each in ended for end in each.ends) <= INLINE_ENCODE_BYTES:
-        outcomes = _encode(batch, ended, completed_at)
-    else:
-        outcomes = await asyncio.to_thread(_encode, batch, ended, completed_at)
-    encoded = time.perf_counter()
-    await _all_of([_publish(each.part, of) for each, of in zip(ended, outcomes, strict=True)])
-    batch.lane.metrics.stage_seconds["encode"].observe(encoded - started)
-    batch.lane.metrics.stage_seconds["publish"].observe(time.perf_counter() - encoded)
+    await _all_of([_tell(batch, each, completed_at) for each in ended])
 
 
 async def complete_dead(batch: MicroBatch) -> None:
@@ -79,24 +71,29 @@ def _shares(parts: Sequence[Part]) -> list[tuple[Part, float]]:
     return [(part, part.cost / whole if whole else 1 / len(parts)) for part in parts]
 
 
-def _encode(batch: MicroBatch, ended: Sequence[_Ends], completed_at: datetime) -> list[list[tuple[Record, Outcome]]]:
-    started_at = batch.started_at
-    return [
-        [
-            (
-                job.record,
-                outcome_of(part.lane.runner.signature, job, end, started_at, completed_at, part.lane.retry_delays_s),
-            )
-            for job, end in zip(part.jobs, ends, strict=True)
-        ]
-        for part, _, ends in ended
-    ]
-
-
-async def _publish(part: Part, outcomes: Sequence[tuple[Record, Outcome]]) -> None:
-    """What keeps the other lane from being published does not keep this one's jobs."""
+async def _tell(batch: MicroBatch, ended: _Ends, completed_at: datetime) -> None:
+    """Encode and publish how the jobs of one part end, and mark their records done. Neither what the other lane has to
+    encode nor what keeps it from being published keeps these."""
+    part, stage_seconds = ended.part, batch.lane.metrics.stage_seconds
+    began = time.perf_counter()
+    if sum(map(_bytes, ended.ends)) <= INLINE_ENCODE_BYTES:
+        outcomes = _encode(ended, batch.started_at, completed_at)
+    else:
+        outcomes = await asyncio.to_thread(_encode, ended, batch.started_at, completed_at)
+    encoded = time.perf_counter()
     await part.publish(outcomes)
     part.release()
+    if part.lane is batch.lane:
+        stage_seconds["encode"].observe(encoded - began)
+        stage_seconds["publish"].observe(time.perf_counter() - encoded)
+
+
+def _encode(ended: _Ends, started_at: datetime, completed_at: datetime) -> list[tuple[Record, Outcome]]:
+    (part, _, ends), lane = ended, ended.part.lane
+    return [
+        (job.record, outcome_of(lane.runner.signature, job, end, started_at, completed_at, lane.retry_delays_s))
+        for job, end in zip(part.jobs, ends, strict=True)
+    ]
 
 
 async def _publish_dead(part: Part, now: datetime) -> None:

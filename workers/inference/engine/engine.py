@@ -322,14 +322,14 @@ class Engine:
         done = True
         try:
             done = await (batch.running or self._run(batch))
+            if batch.execution.fell_apart:  # before the next is chosen
+                self._run_apart(batch)
         except Exception as error:
             self._failure = error  # before the device is idle: nothing else may begin on it
             raise
         finally:
             batch.running = None
             batch.turn_s += time.perf_counter() - batch.submitted_at
-            if batch.execution.fell_apart:  # before the next is chosen
-                self._run_apart(batch)
             if done and not batch.alone:
                 self._leave_device(batch)
         return done

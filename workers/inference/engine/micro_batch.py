@@ -81,8 +81,8 @@ class Part:
 
 @dataclass(slots=True, eq=False)
 class MicroBatch:
-    """Jobs of one model version that run together: of the `lane` whose turn it is, and what fills it up. One `alone` is
-    a single job that may have ended a process before.
+    """Jobs of one model version that run together: of the `lane` whose turn it is, and what fills it up, whose lane it
+    becomes where no other job is left when it begins. One `alone` is a single job that may have ended a process before.
 
     `stacked` are the rows of all jobs where they have been stacked ahead. `turn` is done when it may make its next
     run, which is then `running`, and takes `run_s` if that is known. `turn_s` is for how long it has kept the device
@@ -174,6 +174,7 @@ class MicroBatch:
             part.begin(now)
         self.started_at = now
         if jobs := self.jobs:
+            self.lane = next(part.lane for part in self.parts if part.jobs)  # what only filled it up is no live one
             stacked = self.stacked if len(jobs) == formed else None
             filled = sum(bool(part.jobs) for part in self.parts) > 1
             self._execution = Execution(self.lane.runner, jobs, stacked, or_apart=filled)
