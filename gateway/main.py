@@ -94,7 +94,7 @@ class Gateway:
         self.connections = Connections(http_limits(settings), self._budget, render_problem)
         dsn = settings.postgres_dsn.get_secret_value()
         redis_url, prefix = settings.redis_url.get_secret_value(), settings.topic_prefix
-        self._publisher = KafkaPublisher(settings)
+        self._publisher = KafkaPublisher(settings, paced=True)
         self._admissions = PostgresAdmissions(dsn)
         self._jobs = PostgresJobs(dsn)
         self._signals = RedisSignals(redis_url, prefix=prefix)

@@ -1,8 +1,8 @@
 """Sending what waits to the brokers that lead it: one produce request a broker at a time, with all that waits for it.
 
 While a request is out, batches grow in the queues of all partitions of its broker, and the next request takes them
-together. Until then more may gather for up to 5 ms, but not after a request of one record alone. Why, and why
-not by the client's own producer, is in decision 19.
+together. A paced sender lets up to 5 ms go by between two requests. Why, and why not by the client's own producer, is in
+decision 19.
 
 Idempotence is off: one rejected record would poison an idempotent producer for ever (aiokafka #1017), and one batch
 in flight a partition keeps order anyway. A batch is sent again for as long as its callers wait, so a record may be
@@ -43,7 +43,7 @@ BATCH_BYTES: Final = 256 * 1024
 # Of batches in one request; one more may begin below it. Encoding them holds the event loop.
 REQUEST_BYTES: Final = 1024 * 1024
 RETRY_AFTER_S: Final = 0.1
-# From one request's beginning to the next one's: so many times as long as the answer took, and at most so long.
+# From one request's beginning to the next one's, if paced: so many times as long as the answer took, at most so long.
 PACE: Final = 4
 LONGEST_PACE_S: Final = 0.005
 ALL_IN_SYNC: Final = -1  # acks
@@ -76,7 +76,9 @@ class BrokerSender:
     and more waits, `offer_later` with those that are to be tried again.
     """
 
-    def __init__(self, client: Any, broker: int, encoding: Encoding, offer: Offer, offer_later: Offer) -> None:
+    def __init__(
+        self, client: Any, broker: int, encoding: Encoding, offer: Offer, offer_later: Offer, *, paced: bool
+    ) -> None:
         self._client = client
         self._broker = broker
         self._encoding = encoding
@@ -86,6 +88,7 @@ class BrokerSender:
         self._ready: dict[PartitionQueue, None] = {}
         self.task: asyncio.Task[None] | None = None
         self._connection: Any = None
+        self._paced = paced
         self._next_at_s = 0.0
 
     def close(self) -> None:
@@ -151,10 +154,9 @@ class BrokerSender:
         if not batches:
             return
         began_s = self._loop.time()
-        records = sum([len(partition.under_way) for partition in batches])
         errors = await self._produce(batches)
         took_s = self._loop.time() - began_s
-        if records > 1:  # who publishes one after the other has nothing to gather
+        if self._paced:
             self._next_at_s = began_s + min(LONGEST_PACE_S, PACE * took_s)
         for partition in batches:
             self._ended(partition, errors.get(partition.at, UnknownError("no answer for this partition")))

@@ -65,14 +65,23 @@ def record_bytes(record: OutRecord) -> int:
 
 
 class KafkaPublisher:
-    """`protocols.Publisher` on Kafka. At most `max_unacknowledged` records wait; further calls wait for room."""
+    """`protocols.Publisher` on Kafka. At most `max_unacknowledged` records wait; further calls wait for room.
+
+    `paced` is for those who publish for many callers: while the broker is slow, they gather for some milliseconds.
+    """
 
     def __init__(
-        self, settings: KafkaSettings, *, compression: Compression = "none", max_unacknowledged: int = 50_000
+        self,
+        settings: KafkaSettings,
+        *,
+        compression: Compression = "none",
+        max_unacknowledged: int = 50_000,
+        paced: bool = False,
     ) -> None:
         self._settings = settings
         self._encoding = Encoding(_CODECS[compression], min(BATCH_BYTES, settings.max_record_bytes))
         self._max_unacknowledged = max_unacknowledged
+        self._paced = paced
         self._unacknowledged = Unacknowledged()
         self._senders: dict[int, BrokerSender] = {}
         self._partitions: dict[tuple[str, int], PartitionQueue] = {}
@@ -229,7 +238,9 @@ class KafkaPublisher:
             return
         sender = self._senders.get(leader)
         if sender is None:
-            sender = BrokerSender(self._client, leader, self._encoding, self._offer, self._offer_later)
+            sender = BrokerSender(
+                self._client, leader, self._encoding, self._offer, self._offer_later, paced=self._paced
+            )
             self._senders[leader] = sender
         sender.add(partition)
 

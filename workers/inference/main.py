@@ -129,7 +129,7 @@ class Worker:
             loop.call_soon_threadsafe(self._reconciler.take_out, slot)
 
     def _publisher(self) -> KafkaPublisher:
-        return KafkaPublisher(self._settings, compression=self._settings.worker_result_compression)
+        return KafkaPublisher(self._settings, compression=self._settings.worker_result_compression, paced=True)
 
     async def _serve(
         self, reconciler: ModelReconciler, engine: Engine, side: BackgroundTasks, stop: asyncio.Event

@@ -54,7 +54,7 @@ class RouterRole:
         dsn = settings.postgres_dsn.get_secret_value()
         async with AsyncExitStack() as stack:
             await patiently(lambda: require_migrated(dsn), stop, self._tell_database_trouble)
-            publisher = await open_patiently(stack, lambda: KafkaPublisher(settings), stop)
+            publisher = await open_patiently(stack, lambda: KafkaPublisher(settings, paced=True), stop)
             admissions = await open_patiently(
                 stack,
                 lambda: PostgresAdmissions(dsn, insert_connections=1, other_connections=BATCHES_AT_ONCE),

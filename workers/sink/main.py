@@ -48,7 +48,7 @@ class SinkRole:
         async with AsyncExitStack() as stack:
             dsn = settings.postgres_dsn.get_secret_value()
             await patiently(lambda: require_migrated(dsn), stop, self._tell_database_trouble)
-            publisher = await open_patiently(stack, lambda: KafkaPublisher(settings), stop)
+            publisher = await open_patiently(stack, lambda: KafkaPublisher(settings, paced=True), stop)
             endings = await open_patiently(
                 stack, lambda: PostgresResults(dsn, finishing_connections=BATCHES_AT_ONCE), stop
             )

@@ -92,38 +92,37 @@ async def test_what_arrives_while_a_batch_is_on_its_way_makes_up_the_next(
     assert [values for _, _, values in kafka.sent] == [[b"1"], [b"2", b"3", b"4"]]
 
 
-async def test_the_later_a_broker_answered_the_later_the_next_request_goes_and_takes_more(
-    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(producers.broker_sender, "LONGEST_PACE_S", 60.0)
-    kafka.hold = True
-    first = await begun(publisher, b"0", b"1")
-    await eventually(lambda: kafka.held)
-    kafka.hold = False
-    loop_clock.pass_s(1.0)
-    kafka.acknowledge()
-    assert await first == [None, None]
-
-    later = [await begun(publisher, b"2"), await begun(publisher, b"3")]
-    assert len(kafka.requests) == 1
-    loop_clock.pass_s(PACE - 1)
-    assert [await soon(task) for task in later] == [[None], [None]]
-    assert [values for _, _, values in kafka.sent] == [[b"0", b"1"], [b"2", b"3"]]
-
-
-async def test_a_record_after_a_lone_one_does_not_wait_however_late_that_was_answered(
-    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(producers.broker_sender, "LONGEST_PACE_S", 600.0)
-    monkeypatch.setattr(producers.broker_sender, "PACE", 600)
+async def answered_late(kafka: FakeKafka, publisher: KafkaPublisher, clock: LoopClock) -> None:
+    """A request was, by a second."""
     kafka.hold = True
     first = await begun(publisher, b"1")
     await eventually(lambda: kafka.held)
     kafka.hold = False
-    loop_clock.pass_s(1.0)
+    clock.pass_s(1.0)
     kafka.acknowledge()
     assert await first == [None]
-    assert await soon(asyncio.create_task(_publish(publisher, [b"2"]))) == [None]
+
+
+async def test_who_is_paced_lets_more_gather_the_later_a_broker_answered(
+    kafka: FakeKafka, loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(producers.broker_sender, "LONGEST_PACE_S", 60.0)
+    async with KafkaPublisher(KafkaSettings(), paced=True) as publisher:
+        await answered_late(kafka, publisher, loop_clock)
+        later = [await begun(publisher, b"2"), await begun(publisher, b"3")]
+        assert len(kafka.requests) == 1
+        loop_clock.pass_s(PACE - 1)
+        assert [await soon(task) for task in later] == [[None], [None]]
+    assert [values for _, _, values in kafka.sent] == [[b"1"], [b"2", b"3"]]
+
+
+async def test_who_is_not_paced_sends_at_once_however_late_a_broker_answered(
+    kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(producers.broker_sender, "LONGEST_PACE_S", 600.0)
+    monkeypatch.setattr(producers.broker_sender, "PACE", 600)
+    await answered_late(kafka, publisher, loop_clock)
+    assert await soon(_publish(publisher, [b"2"])) == [None]
 
 
 async def test_a_full_batch_goes_and_the_rest_follows(kafka: FakeKafka) -> None:
