@@ -1,8 +1,8 @@
 """Sending what waits to the brokers that lead it: one produce request a broker at a time, with all that waits for it.
 
 While a request is out, batches grow in the queues of all partitions of its broker, and the next request takes them
-together. A paced sender lets up to 5 ms go by between two requests. Why, and why not by the client's own producer, is in
-decision 19.
+together. A paced sender lets up to 5 ms go by between two requests. Why, and why not by the client's own producer, is
+in decision 19.
 
 Idempotence is off: one rejected record would poison an idempotent producer for ever (aiokafka #1017), and one batch
 in flight a partition keeps order anyway. A batch is sent again for as long as its callers wait, so a record may be
