@@ -22,7 +22,6 @@ from aiokafka.errors import (
     BrokerResponseError,
     IncompatibleBrokerVersion,
     InvalidTimestampError,
-    KafkaConnectionError,
     KafkaError,
     MessageSizeTooLargeError,
     NoError,
@@ -33,6 +32,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.produce import ProduceRequest
 
+from producers.kafka_client import lost_if_reset
 from producers.partition_queue import UNANSWERED_AT_MOST_S, PartitionQueue, because
 from runtime.logs import get_logger
 from schemas.errors import OutcomeUnknown, PayloadTooLarge, PenstockError, QueueUnavailable
@@ -186,13 +186,11 @@ class BrokerSender:
 
     def _unanswered(self, error: Exception) -> Exception:
         """In aiokafka's words, which say whether to try again."""
-        told: Exception = error
         if isinstance(error, TimeoutError):
             self._connection.close(reason=CloseReason.CONNECTION_TIMEOUT)
-            told = RequestTimedOutError()
-        elif type(error) is RuntimeError:  # uvloop's word for a connection that was reset a moment ago
-            told = KafkaConnectionError(str(error))
-        return told
+            timed_out: Exception = RequestTimedOutError()
+            return timed_out
+        return lost_if_reset(error)
 
     def _ended(self, partition: PartitionQueue, error: Exception | None) -> None:
         """One attempt has."""

@@ -42,14 +42,15 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka is untyped
             return await super()._get_conn(node_id, group=group, no_hint=no_hint)
 
     async def send(self, node_id: int, request: Any, *, group: int = ConnectionGroup.DEFAULT) -> Any:
-        """uvloop raises `RuntimeError` for a write to a connection that was reset a moment ago, which aiokafka expects
-        nowhere: it would end the task that fetches, or the one that keeps a member in its group."""
+        """A lost connection that is not told as one would end the task that fetches, or the one that keeps a member in
+        its group."""
         try:
             return await super().send(node_id, request, group=group)
         except RuntimeError as error:
-            if type(error) is not RuntimeError:  # all errors of aiokafka are of that kind, too
+            told = lost_if_reset(error)
+            if told is error:
                 raise
-            raise KafkaConnectionError(str(error)) from error
+            raise told from error
 
     async def _metadata_update(self, cluster_metadata: Any, topics: Any) -> bool:
         """Whether it was done. An error that is neither Kafka's nor a timeout would end the one task that does it,
@@ -60,6 +61,12 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka is untyped
             log.warning("metadata cannot be renewed", error=repr(error))
             return False
         return updated
+
+
+def lost_if_reset(error: Exception) -> Exception:
+    """A lost connection for the `RuntimeError` of uvloop, which aiokafka expects nowhere: it is raised for a write to a
+    connection that was reset a moment ago. Any other error as it is; all of aiokafka's are of that kind, too."""
+    return KafkaConnectionError(str(error)) if type(error) is RuntimeError else error
 
 
 def kafka_consumer(settings: KafkaSettings, **options: Any) -> AIOKafkaConsumer:

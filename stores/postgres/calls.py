@@ -245,9 +245,7 @@ class Postgres:
         try:
             yield connection
         except BaseException as error:
-            self._give_back(connection, error)
-            if isinstance(error, DRIVER_ERRORS):
-                raise translated(error, perhaps_done=True) from error
+            self._failed(connection, error)
             raise
         self._give_back(connection)
 
@@ -262,9 +260,7 @@ class Postgres:
         try:
             rows = await connection.fetch(sql, *arguments)
         except BaseException as error:
-            self._give_back(connection, error)
-            if isinstance(error, DRIVER_ERRORS):
-                raise translated(error, perhaps_done=True) from error
+            self._failed(connection, error)
             raise
         self._give_back(connection)
         return rows
@@ -291,6 +287,12 @@ class Postgres:
                 raise
         self._used.add(connection)
         return connection
+
+    def _failed(self, connection: "Connection", error: BaseException) -> None:
+        """Raises what a driver's error means to us; any other is the caller's to raise again."""
+        self._give_back(connection, error)
+        if isinstance(error, DRIVER_ERRORS):
+            raise translated(error, perhaps_done=True) from error
 
     def _give_back(self, connection: "Connection", error: BaseException | None = None) -> None:
         self._used.discard(connection)

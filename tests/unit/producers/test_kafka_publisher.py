@@ -73,6 +73,15 @@ async def begun(publisher: KafkaPublisher, *values: bytes) -> "asyncio.Task[Sequ
     return task
 
 
+async def unanswered(
+    kafka: FakeKafka, publisher: KafkaPublisher, *values: bytes
+) -> "asyncio.Task[Sequence[PenstockError | None]]":
+    """A publish whose request is out, and is not answered."""
+    task = await begun(publisher, *values)
+    await eventually(lambda: kafka.held)
+    return task
+
+
 async def _publish(publisher: KafkaPublisher, values: Sequence[bytes]) -> Sequence[PenstockError | None]:
     return await publisher.publish_all(records(*values))
 
@@ -81,8 +90,7 @@ async def test_what_arrives_while_a_batch_is_on_its_way_makes_up_the_next(
     kafka: FakeKafka, publisher: KafkaPublisher
 ) -> None:
     kafka.hold = True
-    first = await begun(publisher, b"1")
-    await eventually(lambda: kafka.held)
+    first = await unanswered(kafka, publisher, b"1")
     later = [await begun(publisher, b"2"), await begun(publisher, b"3", b"4")]
     kafka.acknowledge()
     await eventually(lambda: kafka.held)
@@ -95,8 +103,7 @@ async def test_what_arrives_while_a_batch_is_on_its_way_makes_up_the_next(
 async def answered_late(kafka: FakeKafka, publisher: KafkaPublisher, clock: LoopClock) -> None:
     """A request was, by a second."""
     kafka.hold = True
-    first = await begun(publisher, b"1")
-    await eventually(lambda: kafka.held)
+    first = await unanswered(kafka, publisher, b"1")
     kafka.hold = False
     clock.pass_s(1.0)
     kafka.acknowledge()
@@ -189,8 +196,7 @@ async def test_what_waits_behind_a_batch_that_is_sent_again_comes_after_it(
     kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
 ) -> None:
     kafka.hold = True
-    first = await begun(publisher, b"1")
-    await eventually(lambda: kafka.held)
+    first = await unanswered(kafka, publisher, b"1")
     later = await begun(publisher, b"2")
     kafka.hold = False
     kafka.acknowledge(NotLeaderForPartitionError())
@@ -202,8 +208,7 @@ async def test_a_batch_that_was_given_up_between_two_attempts_leaves_its_partiti
     kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
 ) -> None:
     kafka.hold = True
-    task = await begun(publisher, b"1")
-    await eventually(lambda: kafka.held)
+    task = await unanswered(kafka, publisher, b"1")
     kafka.connects = kafka.hold = False
     kafka.acknowledge(NotLeaderForPartitionError())
     assert [type(outcome) for outcome in await loop_clock.in_time(task)] == [OutcomeUnknown]
@@ -340,8 +345,7 @@ async def test_a_failure_after_the_batch_was_sent_is_told_too(
     kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
 ) -> None:
     kafka.hold = True
-    task = await begun(publisher, b"1")
-    await eventually(lambda: kafka.held)
+    task = await unanswered(kafka, publisher, b"1")
     kafka.failure = NotLeaderForPartitionError()
     kafka.acknowledge(NotLeaderForPartitionError())
     (outcome,) = await loop_clock.in_time(task)
@@ -384,8 +388,7 @@ async def test_a_refusal_that_comes_late_makes_no_call_longer(
 ) -> None:
     kafka.refuses, kafka.refusal, kafka.hold = {b"culprit"}, InvalidRecordError(), True
     started_s = loop_clock.now_s()
-    task = await begun(publisher, b"1", b"culprit", b"2")
-    await eventually(lambda: kafka.held)
+    task = await unanswered(kafka, publisher, b"1", b"culprit", b"2")
     loop_clock.pass_s(UNANSWERED_AT_MOST_S - 1)
     kafka.acknowledge()
     outcomes = await loop_clock.in_time(task)
@@ -459,8 +462,7 @@ async def test_partitions_that_were_added_are_used_once_the_client_knows_of_them
 
 async def test_beyond_the_bound_callers_wait_for_room(kafka: FakeKafka, publisher: KafkaPublisher) -> None:
     kafka.hold = True
-    full = await begun(publisher, *(b"%d" % n for n in range(10)))
-    await eventually(lambda: kafka.held)
+    full = await unanswered(kafka, publisher, *(b"%d" % n for n in range(10)))
     waiting = asyncio.create_task(_publish(publisher, [b"late"]))
     with pytest.raises(AssertionError, match="not within"):
         await eventually(lambda: publisher._unacknowledged.count > 10, timeout_s=0.1)
@@ -484,8 +486,7 @@ async def test_what_waits_behind_a_batch_without_answer_is_refused_as_not_writte
     kafka: FakeKafka, publisher: KafkaPublisher, loop_clock: LoopClock
 ) -> None:
     kafka.hold = True
-    first = await begun(publisher, b"1")
-    await eventually(lambda: kafka.held)
+    first = await unanswered(kafka, publisher, b"1")
     later = await begun(publisher, b"2", b"3")
 
     assert [type(outcome) for outcome in await loop_clock.in_time(later)] == [QueueUnavailable, QueueUnavailable]
@@ -512,8 +513,7 @@ async def test_after_a_failure_one_batch_tries_and_the_others_are_refused_until_
     kafka.failures.append(TopicAuthorizationFailedError())
     await publisher.publish_all(records(b"1"))
     kafka.hold = True
-    probe = await begun(publisher, b"2", b"3")
-    await eventually(lambda: kafka.held)
+    probe = await unanswered(kafka, publisher, b"2", b"3")
     (outcome,) = await at_once(publisher.publish_all(records(b"4")))
     assert type(outcome) is QueueUnavailable
     kafka.acknowledge()
@@ -528,8 +528,7 @@ async def test_a_caller_that_tries_again_without_a_pause_leaves_the_loop_to_othe
     kafka.failures.append(TopicAuthorizationFailedError())
     await publisher.publish_all(records(b"1"))
     kafka.hold = True
-    probe = await begun(publisher, b"2")
-    await eventually(lambda: kafka.held)
+    probe = await unanswered(kafka, publisher, b"2")
     kafka.hold = False
     asyncio.get_running_loop().call_soon(kafka.acknowledge)
     outcomes = [await publisher.publish_all(records(b"3")) for _ in range(20)]
@@ -603,8 +602,7 @@ async def test_a_client_that_makes_no_batch_leaves_its_partition_free(
 async def test_leaving_tells_those_who_still_wait(kafka: FakeKafka, loop_clock: LoopClock) -> None:
     kafka.hold = True
     publisher = await KafkaPublisher(KafkaSettings()).__aenter__()
-    task = await begun(publisher, b"1")
-    await eventually(lambda: kafka.held)
+    task = await unanswered(kafka, publisher, b"1")
     await loop_clock.in_time(publisher.__aexit__(None, None, None))
     assert [type(outcome) for outcome in await task] == [OutcomeUnknown]
 
@@ -631,8 +629,7 @@ async def test_once_it_is_left_nothing_is_taken_and_nobody_waits(kafka: FakeKafk
 async def test_who_is_cancelled_while_leaving_tells_those_who_wait(kafka: FakeKafka) -> None:
     kafka.hold = True
     publisher = await KafkaPublisher(KafkaSettings()).__aenter__()
-    task = await begun(publisher, b"1")
-    await eventually(lambda: kafka.held)
+    task = await unanswered(kafka, publisher, b"1")
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(publisher.__aexit__(None, None, None), 0.01)
     assert [type(outcome) for outcome in await task] == [OutcomeUnknown]
@@ -673,8 +670,7 @@ async def test_a_cancelled_caller_disturbs_nobody(kafka: FakeKafka, publisher: K
 async def test_leaving_waits_for_what_is_on_its_way(kafka: FakeKafka) -> None:
     kafka.hold = True
     async with KafkaPublisher(KafkaSettings()) as publisher:
-        task = await begun(publisher, b"1")
-        await eventually(lambda: kafka.held)
+        task = await unanswered(kafka, publisher, b"1")
         asyncio.get_running_loop().call_later(0.02, kafka.acknowledge)
     assert await task == [None]
     assert kafka.stopped
