@@ -70,13 +70,12 @@ async def _round(found: Found, target: Target, folder: Path, seconds: float) -> 
     for role in ROLES:
         (folder / role).touch()
     outcome, service_s = await target.under(Way.WAIT, seconds, per_s=JOBS_PER_S)
-    jobs = len(outcome.took_s)
     for role in ROLES:
         (folder / role).unlink()
-        for cause, used_s in (await _causes(folder / f"{role}.found")).items():
-            found.setdefault((role, cause), []).append(used_s / jobs * 1e6)
-    for service, used_s in service_s.items():
-        found.setdefault((service, ITSELF), []).append(used_s / jobs * 1e6)
+        for cause, used_us in outcome.each_us(await _causes(folder / f"{role}.found")).items():
+            found.setdefault((role, cause), []).append(used_us)
+    for service, used_us in outcome.each_us(service_s).items():
+        found.setdefault((service, ITSELF), []).append(used_us)
 
 
 async def _causes(path: Path) -> Mapping[str, float]:

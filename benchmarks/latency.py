@@ -54,13 +54,11 @@ class Run(NamedTuple):
 
     @classmethod
     def of(cls, outcome: Outcome, cpu_s: Mapping[str, float]) -> "Run":
-        jobs = len(outcome.took_s)
-        used = {**cpu_s, CLIENT: outcome.cpu_s}
         return cls(
             percentile_ms(outcome.took_s, 50),
             percentile_ms(outcome.took_s, 99),
             outcome.unanswered,
-            {part: used_s / jobs * 1e6 for part, used_s in used.items()},
+            outcome.each_us({**cpu_s, CLIENT: outcome.cpu_s}),
         )
 
     @property

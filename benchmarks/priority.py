@@ -3,7 +3,6 @@ they take from the bulk jobs.
 """
 
 import asyncio
-import statistics
 import tempfile
 import time
 from collections import defaultdict
@@ -14,6 +13,7 @@ from typing import Final, NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.figures import Rounds, Table, ratio
+from benchmarks.latency import percentile_ms
 from benchmarks.models import Models
 from benchmarks.services import services
 from benchmarks.simulated import LANE, MODEL, TRUST, VERSION, payloads, write_simulated
@@ -90,7 +90,7 @@ def _tables(rates: list[int], seen: dict[Case, list[Seen]]) -> list[Table]:
 
 
 def _percentile_ms(rounds: list[Seen], percent: int) -> Rounds:
-    return Rounds([statistics.quantiles(each.live_s, n=100, method="inclusive")[percent - 1] * 1000 for each in rounds])
+    return Rounds([percentile_ms(each.live_s, percent) for each in rounds])
 
 
 async def _one(stack: EmbeddedStack, repository: Path, prefix: str, case: Case, seconds: float) -> Seen:

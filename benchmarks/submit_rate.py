@@ -42,11 +42,10 @@ class Run(NamedTuple):
 
     @classmethod
     def of(cls, outcome: Outcome, cpu_s: Mapping[str, float]) -> "Run":
-        submits = len(outcome.took_s)
         return cls(
-            submits / outcome.seconds,
+            len(outcome.took_s) / outcome.seconds,
             (psutil.cpu_count() or 1) - outcome.cpu_s / outcome.seconds,
-            {part: used_s / submits * 1e6 for part, used_s in {**cpu_s, "client": outcome.cpu_s}.items()},
+            outcome.each_us({**cpu_s, "client": outcome.cpu_s}),
         )
 
     @property

@@ -69,13 +69,12 @@ async def _one(target: Target, connection: asyncpg.Connection, seconds: float) -
     )
     await _drained(connection)
     p99_s = await connection.fetchval(_TOOK, began)
-    used = {**cpu_s, CLIENT: outcome.cpu_s + polled.cpu_s}
     return Run(
         len(outcome.took_s) / outcome.seconds,
         jobs / seconds,
         float(p99_s),
         percentile_ms(polled.took_s, 99) / 1000,
-        {part: used_s / len(outcome.took_s) * 1e6 for part, used_s in used.items()},
+        outcome.each_us({**cpu_s, CLIENT: outcome.cpu_s + polled.cpu_s}),
     )
 
 
