@@ -57,9 +57,9 @@ async def each_of(gateway: GatewayClient, path: str, params: Mapping[str, str], 
         for each in page["data"]:
             yield each
         left -= len(page["data"])
-        if not page["has_more"] or not page["data"]:
+        if not page["has_more"]:
             return
-        after = page["data"][-1]["id"]
+        after = page["next_after"]
 
 
 def patience() -> Patience:

@@ -10,7 +10,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from penstock.showing import GAP, cell, is_terminal, printable, show, show_table
+from penstock.showing import GAP, is_terminal, printable, show, show_table
 
 # The first so many of what is long; --json has all of it.
 CLASSES: Final = 10
@@ -82,7 +82,7 @@ def scores(by_label: Mapping[str, float]) -> RenderableType:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, GAP, 0, 0))
     for label, score in ranked[:CLASSES]:
         bar = [ProgressBar(total=1, completed=score, width=BAR_WIDTH)] if shares and is_terminal() else []
-        table.add_row(cell(label), f"{score:.1%}" if shares else f"{score:.6g}", *bar)
+        table.add_row(Text(printable(label)), f"{score:.1%}" if shares else f"{score:.6g}", *bar)
     if len(ranked) > CLASSES:
         table.add_row(f"... {len(ranked) - CLASSES} more", "")
     table.columns[1].justify = "right"

@@ -52,7 +52,7 @@ def list_jobs(found: Found, status: str | None, model: str | None, limit: int, *
     wanted = sys.maxsize if every else limit
 
     async def listed(gateway: GatewayClient) -> list[Document]:
-        kept = []
+        kept: list[Document] = []
         async for job in each_of(gateway, "/v1/jobs", params, wanted + (wanted < sys.maxsize)):
             if as_json and len(kept) < wanted:
                 show_json(job)

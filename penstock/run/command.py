@@ -76,7 +76,11 @@ def run(found: Found, model: str, file: str, version: str | None, timeout_s: flo
 
 async def signature_of(gateway: GatewayClient, model: str, version: str | None) -> Signature:
     if version is None:
-        version = (await read(gateway, f"/v1/models/{model}"))["default_version"]
+        told = await read(gateway, f"/v1/models/{model}")
+        version = told["default_version"]
+        if version is None:
+            reasons = [told["reason"], *(f"{each['version']}: {each['reason']}" for each in told["version_states"])]
+            raise click.ClickException(f"no version of {model} is served: {'; '.join(filter(None, reasons))}")
     return msgspec.convert(await read(gateway, f"/v1/models/{model}/versions/{version}"), Signature)
 
 

@@ -64,7 +64,7 @@ def _is_body(text: str) -> bool:
         document = json.loads(text) if text.lstrip().startswith("{") else None
     except (ValueError, RecursionError):
         return False
-    return isinstance(document, dict) and any(form in document for form in FORMS)
+    return document is not None and any(form in document for form in FORMS)
 
 
 def _of_json(text: str, signature: Signature) -> Body:
@@ -91,10 +91,11 @@ def _is_many(value: list[Any], signature: Signature) -> bool:
     """Whether a list is of rows, not one row: it is as deep as the tensor with its batch dimension."""
     if len(signature.inputs) > 1 or _is_named(value):
         return True
-    depth, inner = 0, value
-    while isinstance(inner, list) and inner:
-        depth, inner = depth + 1, inner[0]
-    return depth > len(signature.inputs[0].row_shape)
+    return _depth(value) > len(signature.inputs[0].row_shape)
+
+
+def _depth(value: Any) -> int:
+    return 1 + _depth(value[0] if value else None) if isinstance(value, list) else 0
 
 
 def _of_rows(text: str, signature: Signature) -> Body:

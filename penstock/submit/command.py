@@ -140,7 +140,7 @@ def _check(to: str) -> None:
         hosts = [urlsplit(f"//{address}") for address in parts.netloc.split(",")]
         complete = parts.scheme == "kafka" and all(host.hostname and host.port != 0 for host in hosts)
     except ValueError:  # a port that is none, or half an address
-        complete = False
+        parts, complete = urlsplit(""), False
     if not complete:
         raise click.BadParameter("must be http://..., https://..., kafka://HOST:PORT or kafka", param_hint="--to")
     if parts.path.strip("/") or parts.query:
