@@ -25,6 +25,7 @@ from gateway.problems import render_problem
 from gateway.process_routes import add_process_routes
 from gateway.result_routes import add_result_routes
 from gateway.services import Services
+from gateway.strict_query import StrictRoute
 from gateway.submit_endpoint import SubmitEndpoint, stopped, submit_target
 from runtime.health import Check, HealthApp
 from runtime.logs import get_logger
@@ -118,6 +119,7 @@ async def refuse(error: PenstockError, route: str, scope: Scope, send: Send) -> 
 def pages(services: Services) -> FastAPI:
     """All routes but the submits."""
     app = FastAPI(title=TITLE, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.router.route_class = StrictRoute
     add_job_routes(app, services)
     add_result_routes(app, services)
     add_model_routes(app, services)

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from gateway.multipart import single_file
+from gateway.strict_query import unknown_parameter
 from schemas.errors import RequestError, UnsupportedMediaType
 from schemas.images import IMAGE_TYPES
 from schemas.jobs import JSON, OCTET_STREAM, Payload
@@ -209,7 +210,7 @@ def options_from_query(query: bytes) -> Options:
     fields: dict[str, str] = {}
     for name, value in pairs:
         if name not in KNOWN:
-            raise RequestError(f"unknown query parameter {name[:64]!r}; there are {', '.join(KNOWN)}", param=name[:64])
+            raise unknown_parameter(name, KNOWN)
         if name in fields:
             raise RequestError(f"query parameter {name} is given twice", param=name)
         fields[name] = value
