@@ -1,5 +1,6 @@
 """What commands print: tables and documents, for a terminal and for a pipe."""
 
+import os
 import shutil
 import sys
 from collections.abc import Collection, Sequence
@@ -51,9 +52,9 @@ def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, right: C
     terminal = is_terminal()
     width = shutil.get_terminal_size().columns if terminal else None
     head, *lines = table_lines(titles, rows, width, right)
-    click.echo(click.style((" " * GAP).join(head).rstrip(), bold=True))
+    click.echo(styled((" " * GAP).join(head).rstrip(), "bold"))
     for line in lines:
-        click.echo((" " * GAP).join(click.style(each, fg=STYLES.get(each.strip())) for each in line).rstrip())
+        click.echo((" " * GAP).join(styled(each, STYLES.get(each.strip())) for each in line).rstrip())
 
 
 def table_lines(
@@ -77,6 +78,13 @@ def fitted(text: str, width: int, to_the_right: bool) -> str:
     return " " * room + text if to_the_right else text + " " * room
 
 
+def styled(text: str, style: str | None) -> str:
+    """In a color, or `bold`, where a terminal shows colors and its user wants some (no-color.org)."""
+    if style is None or not is_terminal() or os.environ.get("NO_COLOR"):
+        return text
+    return click.style(text, bold=True) if style == "bold" else click.style(text, fg=style)
+
+
 def printable(text: str) -> str:
     """What others wrote, so that it can neither break the table nor speak to the terminal."""
     return "".join(c if c.isprintable() else "?" for c in text)
@@ -87,7 +95,7 @@ def show_facts(facts: dict[str, str]) -> None:
     width = max((len(name) for name, fact in facts.items() if fact), default=0)
     for name, fact in facts.items():
         if fact:
-            click.echo(f"{name:<{width}}  {click.style(printable(fact), fg=STYLES.get(fact))}")
+            click.echo(f"{name:<{width}}  {styled(printable(fact), STYLES.get(fact))}")
 
 
 def ago(moment: datetime, now: datetime) -> str:

@@ -70,6 +70,10 @@ def _is_body(text: str) -> bool:
 def _of_json(text: str, signature: Signature) -> Body:
     try:
         document = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            raise InvalidInput("holds more than one JSON value; `penstock submit` takes a job a line") from None
+        raise InvalidInput(f"is not valid JSON: {error}") from None
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"is not valid JSON: {error}") from None
     if isinstance(document, dict):

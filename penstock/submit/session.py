@@ -83,7 +83,7 @@ class Session:
         self.status = 0 if set(the_run.tally) <= {wanted} else 1
 
     def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False)
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _how_to_go_on(self) -> str:
         if self._plan.brokers is None and self._plan.file != "-":
