@@ -84,7 +84,7 @@ class JarDownload:
                     digest.update(chunk)
                     counted += len(chunk)
                     self._on_bytes(len(chunk))
-            refuse_other_content(url, jar, digest.hexdigest())
+            refuse_other_content(url, jar, counted, digest.hexdigest())
             partial.replace(target)
         except BaseException:
             self._on_bytes(-counted)
@@ -117,7 +117,9 @@ def trusted_authorities() -> ssl.SSLContext:
     return context
 
 
-def refuse_other_content(url: str, jar: Jar, sha256: str) -> None:
+def refuse_other_content(url: str, jar: Jar, received_bytes: int, sha256: str) -> None:
+    if received_bytes < jar.size_bytes:  # a connection that is cut off is no error of `urlopen`'s
+        raise ConnectionError(f"it ended after {received_bytes} of {jar.size_bytes} bytes")
     if sha256 != jar.sha256:
         raise StackError(f"{url} is not the file that we pinned: its sha256 is {sha256}, not {jar.sha256}")
 
