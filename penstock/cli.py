@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import click
 
+from penstock.extras import install_command
+
 
 class Place(NamedTuple):
     """Where a command is defined, and the extra that brings what it needs."""
@@ -53,9 +55,7 @@ def missing_extra(command: str, place: Place, error: ModuleNotFoundError) -> Exc
     """What to say when an import failed: which extra brings the package, unless it is one of our own."""
     if (error.name or "").partition(".")[0] in OUR_PACKAGES:
         return error
-    return click.ClickException(
-        f"`penstock {command}` needs the package {error.name}: pip install 'penstock[{place.extra}]'"
-    )
+    return click.ClickException(f"`penstock {command}` needs the package {error.name}: {install_command(place.extra)}")
 
 
 @click.group(cls=LazyGroup)

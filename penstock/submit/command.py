@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from penstock.extras import install_command
 from penstock.submit.run import Plan
 from schemas.topics import LaneClass
 
@@ -94,7 +95,7 @@ def submit(
         from penstock.submit.session import run  # noqa: PLC0415 - httpx and rich come with an extra
     except ModuleNotFoundError as error:
         raise click.ClickException(
-            f"`penstock submit` needs the package {error.name}: pip install 'penstock[bulk]'"
+            f"`penstock submit` needs the package {error.name}: {install_command('bulk')}"
         ) from error
     raise SystemExit(run(plan))
 
