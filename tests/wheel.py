@@ -10,6 +10,7 @@ from uv import find_uv_bin
 
 ROOT = Path(__file__).parents[1]
 BUILD_TIMEOUT_S = 60.0
+INSTALL_TIMEOUT_S = 90.0
 COMMAND_TIMEOUT_S = 60.0
 
 
@@ -35,7 +36,6 @@ class Installation:
         self._empty.mkdir()
 
     def add(self, requirement: str) -> None:
-        """Install at the pinned versions: from what is installed here, by uv's cache, else from the registry."""
         uv("pip", "install", "--python", str(self.program("python")), requirement)
 
     def program(self, name: str) -> Path:
@@ -55,16 +55,18 @@ class Installation:
 
 
 def uv(*arguments: str) -> None:
-    env = {**os.environ, "UV_CONSTRAINT": str(ROOT / "constraints.txt")}
-    for offline in ("1", "0"):  # whatever installed this environment has left its wheels in the cache, most likely
+    """Run uv, at the pinned versions: on what its cache holds, which installed this very environment, else online."""
+    failed = ""
+    for offline in ("1", "0"):
         done = subprocess.run(
             [find_uv_bin(), *arguments],
-            env={**env, "UV_OFFLINE": offline},
+            env={**os.environ, "UV_CONSTRAINT": str(ROOT / "constraints.txt"), "UV_OFFLINE": offline},
             check=False,
             capture_output=True,
             text=True,
-            timeout=BUILD_TIMEOUT_S,
+            timeout=INSTALL_TIMEOUT_S,
         )
         if done.returncode == 0:
             return
-    raise AssertionError(f"uv {' '.join(arguments)}: {done.stderr}")
+        failed = done.stderr
+    raise AssertionError(f"uv {' '.join(arguments)}: {failed}")
