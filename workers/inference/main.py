@@ -30,6 +30,7 @@ from workers.inference.lifecycle.announce import KafkaAnnouncer, make_topics
 from workers.inference.lifecycle.model_cache import ModelCache, ModelSlot
 from workers.inference.lifecycle.model_loader import ModelLoader
 from workers.inference.lifecycle.reconciler import ModelReconciler
+from workers.inference.lifecycle.reporting import KafkaReporter, reason_for_clients
 from workers.inference.lifecycle.served_version import ServedVersion, WorkerContext
 from workers.inference.lifecycle.watcher import RepositoryWatch
 from workers.inference.models.repository import ModelRepository, is_named
@@ -105,6 +106,7 @@ class Worker:
                 memory=memory,
                 prefetch=PrefetchShares(memory),
             )
+            reporter = KafkaReporter(settings, publisher, now_utc)
             self._reconciler = ModelReconciler(
                 RepositoryWatch(repository, settings.patterns),
                 loader,
@@ -112,8 +114,12 @@ class Worker:
                 lambda slot: ServedVersion(slot, around),
                 side,
                 interval_s=settings.worker_watch_interval_s,
+                report=reporter.tell,
+                for_clients=lambda error: reason_for_clients(error, settings.model_repository),
             )
+            side.start(reporter.run(), "reports")
             await self._serve(self._reconciler, engine, side, stop)
+            await reporter.leave()
 
     def _why_not_ready(self) -> str | None:
         if self._waiting_for is not None or self._reconciler is None:
