@@ -18,8 +18,8 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.timeout(180)
 
 SEVEN = (ROOT / "examples" / "digits" / "images" / "7.png").read_bytes()
-# One model, and who was killed is missed as soon as brokers allow.
-QUICK = {"PENSTOCK_WORKER_MODELS": "digits/2", "PENSTOCK_KAFKA_SESSION_TIMEOUT_S": "6"}
+# One model, without torch, and who was killed is missed as soon as brokers allow.
+QUICK = {"PENSTOCK_WORKER_MODELS": "digits/1", "PENSTOCK_KAFKA_SESSION_TIMEOUT_S": "6"}
 
 
 @pytest.fixture
