@@ -34,11 +34,11 @@ class _Entry(NamedTuple):
 
 def put_at(text: str, place: Sequence[str], content: Texts) -> str:
     """The text with `content` as the mapping that stands at `place`, keys from the outermost; without it where
-    `content` is empty. Raises `yaml.YAMLError`, or `ValueError` and the like for a text that is written in a way not
+    `content` is empty. Raises `yaml.YAMLError`, or `TypeError` and the like for a text that is written in a way not
     known here."""
     parent = yaml.compose(text, Loader=yaml.SafeLoader)
     if not isinstance(parent, yaml.MappingNode):
-        raise ValueError("is no mapping")
+        raise TypeError("is no mapping")
     for depth, key in enumerate(place):
         entry = _find(parent, key)
         if entry is None:
