@@ -24,6 +24,7 @@ COMMANDS = {
     "submit": Place("penstock.submit.command", "submit", "bulk"),
     "dlq": Place("penstock.dlq.command", "dlq", "bulk"),
     "migrate": Place("penstock.migrate", "migrate", "stores"),
+    "init": Place("penstock.init.command", "init", "worker"),
     "models": Place("penstock.models.command", "models", "worker"),
     "import": Place("penstock.importing.command", "import_", "worker"),
     "export": Place("penstock.exporting.command", "export", "export"),
