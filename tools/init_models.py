@@ -51,7 +51,7 @@ def network_of(x: np.ndarray, y: np.ndarray) -> torch.nn.Module:
     rows, classes = torch.from_numpy(x), torch.from_numpy(y)
     for _ in range(300):
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(layers(rows), classes).backward()
+        torch.autograd.backward(torch.nn.functional.cross_entropy(layers(rows), classes))
         optimizer.step()
     return network
 
