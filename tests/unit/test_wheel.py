@@ -38,7 +38,15 @@ def test_it_holds_every_module_and_no_leftovers(contents: set[PurePosixPath]) ->
 
 
 @pytest.mark.parametrize(
-    "needed", ["stores/postgres/migrations/*.sql", "penstock/embedded/kafka-jars.txt", "schemas/py.typed"]
+    "needed",
+    [
+        "stores/postgres/migrations/*.sql",
+        "penstock/embedded/kafka-jars.txt",
+        "penstock/init/models/iris/1/model.onnx",
+        "penstock/init/models/*/model.yaml",
+        "penstock/init/models/*/example.json",
+        "schemas/py.typed",
+    ],
 )
 def test_it_holds_what_code_reads_at_run_time(contents: set[PurePosixPath], needed: str) -> None:
     assert [path for path in contents if path.match(needed)]
