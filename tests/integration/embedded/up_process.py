@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGKILL, Signals
@@ -53,16 +53,22 @@ class UpProcess:
 
 
 @contextmanager
-def running_up(scratch: Path, *arguments: str, **variables: str) -> Iterator[UpProcess]:
+def running_up(
+    scratch: Path,
+    *arguments: str,
+    program: Sequence[str] = (sys.executable, "-m", "penstock"),
+    cwd: Path = ROOT,
+    **variables: str,
+) -> Iterator[UpProcess]:
     output = scratch / "up.log"
     with (
         output.open("wb") as log,
         subprocess.Popen(
-            [sys.executable, "-m", "penstock", "up", *arguments],
+            [*program, "up", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            cwd=ROOT,
+            cwd=cwd,
             env=os.environ | variables,
         ) as process,
     ):
