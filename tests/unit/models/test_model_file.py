@@ -52,7 +52,7 @@ def reference(**changes: Any) -> Fields:
         (fields(input=SECOND_INPUT[:1] * 2), "input: 'image' is listed twice"),
         (
             fields(input=[{"name": "x", "data_type": "FLOAT", "dims": []}]),
-            "input[0].data_type: input should be 'TYPE_BOOL'",
+            "input[0].data_type: there is no type 'FLOAT' (did you mean FP32?)",
         ),
         (fields(input=[{"name": "x", "data_type": "TYPE_FP32", "dims": [8, 0]}]), "input[0].dims[1]: a dimension is"),
         (fields(input=[{"name": "x", "data_type": "TYPE_FP32", "dims": [-2]}]), "input[0].dims[0]: a dimension is"),
