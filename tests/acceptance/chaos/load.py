@@ -5,14 +5,15 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import httpx
 
 from runtime.backoff import delays_s
+from tests.acceptance.chaos.retries import CUT_OFF, Attempt, Cut
 from tests.waiting import eventually, until
 
 # Longer than any outage here, shorter than a test may take.
@@ -22,7 +23,7 @@ LONGEST_PAUSE_S = 1.0
 PASSING = frozenset({409, 429, 502, 503, 504})
 NO_CONNECTION = "no connection"
 NO_ANSWER = "no answer"
-CUT_OFF = "cut off"
+ACCEPTED = "accepted"
 # What a client meets at a gateway that is gone, or is starting. The next one may well serve.
 OF_GATEWAYS = frozenset({NO_CONNECTION, CUT_OFF, "503 unavailable"})
 # Every so many-th client of an open loop asks once more after it was accepted, as one does who lost the answer.
@@ -37,18 +38,6 @@ class Poster(Protocol):
 
 class GaveUp(Exception):
     """A client was refused for good, or ran out of patience."""
-
-
-class Cut(NamedTuple):
-    """A request whose connection was lost: how long until its key was answered with a job, and what was met before."""
-
-    retried_s: float
-    refusals: frozenset[str]
-
-    @property
-    def by_the_gateway_alone(self) -> bool:
-        """Whether nothing else stood in the way, as Kafka or Postgres may."""
-        return self.refusals <= OF_GATEWAYS | {"409 request_in_flight"}
 
 
 class Load:
@@ -136,28 +125,36 @@ class Load:
             await self._until_accepted(next(self._numbers), wait_s=2)
 
     async def _until_accepted(self, number: int, wait_s: int) -> None:
-        began = time.monotonic()
-        cut_at: float | None = None
-        met: set[str] = set()
-        for turn, delay_s in enumerate(delays_s(cap_s=LONGEST_PAUSE_S)):
+        attempts: list[Attempt] = []
+        delays = delays_s(cap_s=LONGEST_PAUSE_S)
+        while True:
+            turn, asked_s = len(attempts), time.monotonic()
             answer = await self.attempt(number, wait_s, turn)
-            if isinstance(answer, httpx.Response) and answer.status_code in (200, 202):
+            told = _told(answer)
+            attempts.append(Attempt(asked_s, time.monotonic(), self._gateway(number, turn), told))
+            if isinstance(answer, httpx.Response) and told == ACCEPTED:
                 self.accepted[number] = answer.json()["id"]
-                if cut_at is not None:
-                    self.cuts.append(Cut(time.monotonic() - cut_at, frozenset(met)))
+                if any(attempt.told == CUT_OFF for attempt in attempts):
+                    self.cuts.append(Cut(number, attempts))
                 return
-            refusal = _refusal(answer)
-            self.refusals[refusal] += 1
-            if cut_at is not None:
-                met.add(refusal)
-            elif refusal == CUT_OFF:
-                cut_at = time.monotonic()
+            self.refusals[told] += 1
             if isinstance(answer, httpx.Response) and answer.status_code not in PASSING:
                 raise GaveUp(f"job {number} was refused: {answer.status_code} {answer.text}")
-            if time.monotonic() - began > PATIENCE_S:
-                raise GaveUp(f"job {number} was not accepted within {PATIENCE_S:g} s: {refusal}")
-            asked_s = 0 if refusal in OF_GATEWAYS else _asked_to_wait_s(answer)
-            await until(time.monotonic() + max(delay_s, asked_s))
+            if time.monotonic() - attempts[0].asked_s > PATIENCE_S:
+                raise GaveUp(f"job {number} was not accepted within {PATIENCE_S:g} s: {told}")
+            await until(time.monotonic() + self._pause_s(attempts, answer, delays))
+
+    def _pause_s(
+        self, attempts: Sequence[Attempt], answer: httpx.Response | httpx.TransportError, delays: Iterator[float]
+    ) -> float:
+        """Where nobody listens, a client with several addresses goes on to the next at once, until it has asked all."""
+        last = [attempt.told for attempt in attempts[-len(self._https) :]]
+        if last[-1] == NO_CONNECTION and last != [NO_CONNECTION] * len(self._https):
+            return 0.0
+        return max(next(delays), 0.0 if last[-1] in OF_GATEWAYS else _asked_to_wait_s(answer))
+
+    def _gateway(self, number: int, turn: int) -> int:
+        return (number + turn) % len(self._https)
 
     async def attempt(self, number: int, wait_s: int, turn: int = 0) -> httpx.Response | httpx.TransportError:
         """Ask once: the gateway whose turn it is. Returns the error where the connection was lost or not to be had."""
@@ -170,15 +167,15 @@ class Load:
         preference = f"wait={wait_s}" if wait_s else "respond-async"
         headers = {"idempotency-key": f"{self.name}-{number}", "prefer": preference}
         try:
-            return await self._https[(number + turn) % len(self._https)].post("/v1/jobs", json=body, headers=headers)
+            return await self._https[self._gateway(number, turn)].post("/v1/jobs", json=body, headers=headers)
         except httpx.TransportError as error:
             return error
 
 
 def _asked_to_wait_s(answer: httpx.Response | httpx.TransportError) -> float:
-    """What `Retry-After` says, with some scatter: clients that were refused together do not come back together."""
+    """What `Retry-After` says at least: clients that were refused together do not come back together."""
     told = answer.headers.get("retry-after", "0") if isinstance(answer, httpx.Response) else "0"
-    return float(told) * random.uniform(0.75, 1.25)  # noqa: S311 - scatter
+    return float(told) * random.uniform(1.0, 1.5)  # noqa: S311 - scatter
 
 
 def _code(answer: httpx.Response) -> str:
@@ -188,11 +185,9 @@ def _code(answer: httpx.Response) -> str:
         return answer.reason_phrase
 
 
-def _refusal(answer: httpx.Response | httpx.TransportError) -> str:
+def _told(answer: httpx.Response | httpx.TransportError) -> str:
     if isinstance(answer, httpx.Response):
-        return (
-            f"{answer.status_code} {answer.json()['error']['code']}" if answer.status_code in PASSING else answer.text
-        )
+        return ACCEPTED if answer.status_code in (200, 202) else f"{answer.status_code} {_code(answer)}"
     if isinstance(answer, httpx.TimeoutException):
         return NO_ANSWER
     return NO_CONNECTION if isinstance(answer, httpx.ConnectError) else CUT_OFF
