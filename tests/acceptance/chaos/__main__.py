@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 import click
+import uvloop
 
 from penstock.stack import Stack
 from tests.acceptance.chaos.faults import rules_for, schedule
@@ -35,7 +36,8 @@ def main(jobs: int, per_s: float, workers: int, gateways: int, seed: int | None)
     """Lose nothing and show nothing twice, while everything is killed, stopped and started again."""
     chosen = secrets.randbelow(1_000_000) if seed is None else seed
     click.echo(f"seed {chosen} (again: --seed {chosen}); {load_average()}")
-    report = asyncio.run(suffer(jobs, per_s, workers, gateways, chosen))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # a quarter cheaper for the clients
+        report = runner.run(suffer(jobs, per_s, workers, gateways, chosen))
     click.echo(table(report))
     click.echo(load_average())
     if not report.kept:

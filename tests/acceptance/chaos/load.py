@@ -30,10 +30,22 @@ OF_GATEWAYS = frozenset({NO_CONNECTION, CUT_OFF, "503 unavailable"})
 FORGETFUL = 20
 
 
+class Answer(Protocol):
+    """`httpx.Response`, or as much of one as is looked at here."""
+
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def text(self) -> str: ...
+    def json(self) -> Any: ...
+
+
 class Poster(Protocol):
     """`httpx.AsyncClient`, or one that does as much."""
 
-    def post(self, url: str, *, json: Any, headers: Mapping[str, str]) -> Awaitable[httpx.Response]: ...
+    def post(self, url: str, *, json: Any, headers: Mapping[str, str]) -> Awaitable[Answer]: ...
 
 
 class GaveUp(Exception):
@@ -132,20 +144,24 @@ class Load:
             answer = await self.attempt(number, wait_s, turn)
             told = _told(answer)
             attempts.append(Attempt(asked_s, time.monotonic(), self._gateway(number, turn), told))
-            if isinstance(answer, httpx.Response) and told == ACCEPTED:
-                self.accepted[number] = answer.json()["id"]
-                if any(attempt.told == CUT_OFF for attempt in attempts):
-                    self.cuts.append(Cut(number, attempts))
+            if told == ACCEPTED:
+                self._accept(number, answer, attempts)
                 return
             self.refusals[told] += 1
-            if isinstance(answer, httpx.Response) and answer.status_code not in PASSING:
+            if not isinstance(answer, httpx.TransportError) and answer.status_code not in PASSING:
                 raise GaveUp(f"job {number} was refused: {answer.status_code} {answer.text}")
             if time.monotonic() - attempts[0].asked_s > PATIENCE_S:
                 raise GaveUp(f"job {number} was not accepted within {PATIENCE_S:g} s: {told}")
             await until(time.monotonic() + self._pause_s(attempts, answer, delays))
 
+    def _accept(self, number: int, answer: Answer | httpx.TransportError, attempts: Sequence[Attempt]) -> None:
+        assert not isinstance(answer, httpx.TransportError)
+        self.accepted[number] = answer.json()["id"]
+        if any(attempt.told == CUT_OFF for attempt in attempts):
+            self.cuts.append(Cut(number, attempts))
+
     def _pause_s(
-        self, attempts: Sequence[Attempt], answer: httpx.Response | httpx.TransportError, delays: Iterator[float]
+        self, attempts: Sequence[Attempt], answer: Answer | httpx.TransportError, delays: Iterator[float]
     ) -> float:
         """Where nobody listens, a client with several addresses goes on to the next at once, until it has asked all."""
         last = [attempt.told for attempt in attempts[-len(self._https) :]]
@@ -156,7 +172,7 @@ class Load:
     def _gateway(self, number: int, turn: int) -> int:
         return (number + turn) % len(self._https)
 
-    async def attempt(self, number: int, wait_s: int, turn: int = 0) -> httpx.Response | httpx.TransportError:
+    async def attempt(self, number: int, wait_s: int, turn: int = 0) -> Answer | httpx.TransportError:
         """Ask once: the gateway whose turn it is. Returns the error where the connection was lost or not to be had."""
         self.attempts += 1
         body = {
@@ -172,22 +188,20 @@ class Load:
             return error
 
 
-def _asked_to_wait_s(answer: httpx.Response | httpx.TransportError) -> float:
+def _asked_to_wait_s(answer: Answer | httpx.TransportError) -> float:
     """What `Retry-After` says at least: clients that were refused together do not come back together."""
-    told = answer.headers.get("retry-after", "0") if isinstance(answer, httpx.Response) else "0"
+    told = "0" if isinstance(answer, httpx.TransportError) else answer.headers.get("retry-after", "0")
     return float(told) * random.uniform(1.0, 1.5)  # noqa: S311 - scatter
 
 
-def _code(answer: httpx.Response) -> str:
-    try:
-        return str(answer.json()["error"]["code"])
-    except (ValueError, KeyError):  # of the server below the gateway, which knows no problems
-        return answer.reason_phrase
-
-
-def _told(answer: httpx.Response | httpx.TransportError) -> str:
-    if isinstance(answer, httpx.Response):
-        return ACCEPTED if answer.status_code in (200, 202) else f"{answer.status_code} {_code(answer)}"
+def _told(answer: Answer | httpx.TransportError) -> str:
     if isinstance(answer, httpx.TimeoutException):
         return NO_ANSWER
-    return NO_CONNECTION if isinstance(answer, httpx.ConnectError) else CUT_OFF
+    if isinstance(answer, httpx.TransportError):
+        return NO_CONNECTION if isinstance(answer, httpx.ConnectError) else CUT_OFF
+    if answer.status_code in (200, 202):
+        return ACCEPTED
+    try:
+        return f"{answer.status_code} {answer.json()['error']['code']}"
+    except (ValueError, KeyError):  # of the server below the gateway, which knows no problems
+        return str(answer.status_code)
