@@ -25,10 +25,19 @@ ENVIRONMENT = {
     "PENSTOCK_KAFKA_SESSION_TIMEOUT_S": "6",
 }
 
+# Half of what a processor takes while all is well: roles that start again need much of it.
+PER_S_A_PROCESSOR = 100
+
 
 @click.command()
 @click.option("--jobs", type=click.IntRange(1), default=50_000, show_default=True)
-@click.option("--per-s", type=click.FloatRange(1), default=300, show_default=True, help="Jobs that arrive in a second.")
+@click.option(
+    "--per-s",
+    type=click.FloatRange(1),
+    default=PER_S_A_PROCESSOR * (os.cpu_count() or 1),
+    show_default=True,
+    help=f"Jobs that arrive in a second; {PER_S_A_PROCESSOR} a processor unless told.",
+)
 @click.option("--workers", type=click.IntRange(2), default=4, show_default=True)
 @click.option("--gateways", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--seed", type=int, help="Of the faults; the same seed, the same schedule.  [default: by chance]")
