@@ -83,8 +83,8 @@ class Stack:
         host = self._host
         if self._port and not is_free(self._port, host):
             raise StackError(f"port {self._port} is in use: choose another with --port")
-        if not self._models.is_dir():
-            raise StackError(f"there is no model repository at {self._models}: name one with --models")
+        if self._models.exists() and not self._models.is_dir():
+            raise StackError(f"{self._models} is no folder of models: name one with --models")
         async with AsyncExitStack() as opening:
             await opening.enter_async_context(self.services)
             self._port = self._port or self.services.data_dir.free_port()
