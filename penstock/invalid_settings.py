@@ -25,7 +25,7 @@ ALL_SETTINGS: tuple[type[Settings], ...] = (
 OTHERS: Final = frozenset(
     f"{PREFIX}{name}"
     for name in (
-        *("CACHE_DIR", "JAVA", "MAVEN_REPOSITORY_URL", "SUBMIT_TO", "TEST_SERVICES"),
+        *("CACHE_DIR", "GATEWAY_URL", "JAVA", "MAVEN_REPOSITORY_URL", "SUBMIT_TO", "TEST_SERVICES"),
         *("POSTGRES_PASSWORD", "KAFKA_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT", "GRAFANA_PASSWORD"),
     )
 )

@@ -50,6 +50,11 @@ class Role:
         self._on_line = on_line
         self._lines: deque[str] = deque(maxlen=REMEMBERED_LINES)
 
+    @property
+    def health_url(self) -> str:
+        """/livez, /readyz and /metrics are below it."""
+        return url_of(self._host, self.health_port)
+
     async def prepare(self) -> Launch:
         self._lines.clear()
         return Launch(
@@ -73,6 +78,10 @@ class Role:
     def _hear(self, line: str) -> None:
         self._lines.append(line)
         self._on_line(self.name, line)
+
+
+def url_of(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def reason(lines: Sequence[str]) -> str:
