@@ -9,9 +9,7 @@ from typing import Any, Final
 from schemas.signature import Signature, TensorSpec
 
 # A PNG of one gray pixel; the gateway gives it the size that the model wants.
-ONE_PIXEL: Final = (
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
-)
+ONE_PIXEL: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
 # Beyond these a line is not for reading.
 MOST_ELEMENTS: Final = 100
 MOST_FEATURES: Final = 40
@@ -28,10 +26,8 @@ def curl_for(url: str, model: str, signature: Signature) -> str | None:
         return None
     head = _compact({"inputs": [_raw_tensor(spec) for spec in signature.inputs]})
     zeros = sum(_elements(spec) * SIZES[spec.datatype] for spec in signature.inputs)
-    return (
-        f"{{ printf %s {shlex.quote(head)}; head -c {zeros} /dev/zero; }} | {start} "
-        f"-H 'Content-Type: application/octet-stream' -H 'Inference-Header-Content-Length: {len(head)}' --data-binary @-"
-    )
+    types = f"-H 'Content-Type: application/octet-stream' -H 'Inference-Header-Content-Length: {len(head)}'"
+    return f"{{ printf %s {shlex.quote(head)}; head -c {zeros} /dev/zero; }} | {start} {types} --data-binary @-"
 
 
 def _tensors(signature: Signature) -> Iterable[TensorSpec]:

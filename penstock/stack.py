@@ -211,6 +211,11 @@ class Stack:
         return self._url(self._port)
 
     @property
+    def health_urls(self) -> Mapping[str, str]:
+        """Where each role tells of its health, by its name; its metrics are there, too."""
+        return self._health
+
+    @property
     def gateway_urls(self) -> list[str]:
         """Each gateway's own."""
         return [self._url(port) for port in self._gateway_ports.values()]

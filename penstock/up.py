@@ -151,9 +151,7 @@ class Up:
         began = time.monotonic()
         async with self._stack as stack:
             seconds = time.monotonic() - began
-            served = await served_models(stack.health_urls)
-            click.echo(welcome(stack, seconds))
-            click.echo(await models_told(stack, self._options.models))
+            click.echo(await welcome(stack, self._options.models, seconds))
             if self._options.open_when_ready:
                 click.launch(f"{stack.gateway_url}/docs")
             await stack.watch()

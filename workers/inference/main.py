@@ -75,7 +75,8 @@ class Worker:
             running = await stack.enter_async_context(InferenceThread())
             loading = await stack.enter_async_context(InferenceThread("loading"))
             repository = ModelRepository(settings.model_repository, trust=settings.worker_trust)
-            await unless_stopped(loading.submit(partial(look_first, repository, settings.patterns), status_if_left=0), stop)
+            looking = partial(look_first, repository, settings.patterns)
+            await unless_stopped(loading.submit(looking, status_if_left=0), stop)
             self._waiting_for = f"waiting for Kafka at {settings.kafka_bootstrap_servers}"
             publisher = await open_patiently(stack, self._publisher, stop)
             await unless_stopped(make_topics(settings, settings.lane_partitions), stop)

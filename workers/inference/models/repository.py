@@ -92,7 +92,7 @@ class ModelRepository:
         models = self._model_directories()
         versions = [f"{model.name}/{version}" for model in models for version in _versions_in(model)]
         known = versions if "/" in pattern else [model.name for model in models]
-        meant = get_close_matches(pattern, known, n=1, cutoff=LIKENESS)
+        meant = [] if _WILDCARD.search(pattern) else get_close_matches(pattern, known, n=1, cutoff=LIKENESS)
         hint = f": is {meant[0]} meant?" if meant else ""
         raise ConfigurationError(f"no model in {self.path} matches {pattern!r}{hint}")
 
@@ -246,8 +246,6 @@ def is_meant(patterns: Iterable[str], name: str) -> bool:
     """Whether any of the patterns means `<model>/<version>`, or `<model>` for the whole of a model."""
     model, _, version = name.partition("/")
     return _matches_any(patterns, model, version or None)
-
-
 
 
 def _check_pattern(pattern: str, survey: Survey) -> None:
