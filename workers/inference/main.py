@@ -21,6 +21,7 @@ from workers.consuming.kafka_consumer import KafkaConsumer
 from workers.consuming.prefetch import PrefetchShares
 from workers.inference.backends.device import claim_device
 from workers.inference.backends.threads import bound_pools, usable_cores
+from workers.inference.backends.verified_copy import remove_abandoned
 from workers.inference.backends.warmup import load_warm
 from workers.inference.decoding.cancellations import Cancellations
 from workers.inference.engine.engine import Engine
@@ -75,6 +76,7 @@ class Worker:
             running = await stack.enter_async_context(InferenceThread())
             loading = await stack.enter_async_context(InferenceThread("loading"))
             repository = ModelRepository(settings.model_repository, trust=settings.worker_trust)
+            remove_abandoned()
             looking = partial(look_first, repository, settings.patterns)
             await unless_stopped(loading.submit(looking, status_if_left=0), stop)
             self._waiting_for = f"waiting for Kafka at {settings.kafka_bootstrap_servers}"
@@ -100,6 +102,7 @@ class Worker:
                 running=running,
                 loading=loading,
             )
+            stack.push_async_callback(loader.close)
             memory = MemoryBudget(settings.memory_budget_bytes)
             around = WorkerContext(
                 settings=settings,

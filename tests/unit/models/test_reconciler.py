@@ -281,6 +281,14 @@ async def test_what_is_unloaded_while_it_loads_is_never_served(tmp_path: Path) -
         await shop.wrote()
 
 
+async def test_at_the_end_nothing_stays_in_memory(tmp_path: Path) -> None:
+    write_model(tmp_path, versions=("1", "2"))
+    async with following(tmp_path) as shop:
+        await shop.weights.close()
+        assert shop.load.made
+        assert shop.load.open_names() == []
+
+
 async def test_what_is_left_while_its_new_files_load_keeps_nothing_in_memory(tmp_path: Path) -> None:
     write_model(tmp_path)
     async with following(tmp_path) as shop:

@@ -87,7 +87,8 @@ class ModelRepository:
     def check_meaning(self, pattern: str, survey: Survey) -> None:
         """Raise `ConfigurationError` for a pattern that means nothing in a `survey`, sound or not; with what it may be
         meant to be."""
-        if any(is_meant([pattern], each.name) for each in (*survey.versions, *survey.problems)):
+        names = [version.name for version in survey.versions] + [problem.name for problem in survey.problems]
+        if any(is_meant([pattern], name) for name in names):
             return
         models = self._model_directories()
         versions = [f"{model.name}/{version}" for model in models for version in _versions_in(model)]
