@@ -95,8 +95,8 @@ class Gateway:
         dsn = settings.postgres_dsn.get_secret_value()
         redis_url, prefix = settings.redis_url.get_secret_value(), settings.topic_prefix
         self._publisher = KafkaPublisher(settings, paced=True)
-        self._admissions = PostgresAdmissions(dsn)
-        self._jobs = PostgresJobs(dsn)
+        self._admissions = PostgresAdmissions(dsn, role="gateway")
+        self._jobs = PostgresJobs(dsn, role="gateway")
         self._signals = RedisSignals(redis_url, prefix=prefix)
         self._news = RedisNews(redis_url, prefix=prefix)
         self._catalog = Catalog()
