@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 import asyncpg
@@ -83,7 +84,7 @@ class Applying:
         await ledger.start(self._connection, migration)
         async with watch(self._dsn, self._connection, migration.name, self._told, self._pace.tell_s):
             for statement in migration.statements:
-                await self._with_patience(lambda statement=statement: self._beside(migration, statement))
+                await self._with_patience(partial(self._beside, migration, statement))
         await ledger.done(self._connection, migration)
 
     async def _beside(self, migration: Migration, statement: Statement) -> None:

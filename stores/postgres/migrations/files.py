@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Final, NamedTuple
 
 _NAME: Final = re.compile(r"(\d{4})_[a-z0-9_]+(?:\.(concurrent|backfill|contract))?\.sql")
@@ -74,9 +75,13 @@ def kind_of(name: str) -> Kind:
 @cache
 def known_migrations() -> Sequence[Migration]:
     """Every migration of this version of Penstock, in order."""
+    return read_migrations(resources.files(__package__))
+
+
+def read_migrations(folder: Traversable) -> Sequence[Migration]:
     return sorted(
         Migration(int(match[1]), file.name, file.read_text("utf-8").replace("\r\n", "\n"))
-        for file in resources.files(__package__).iterdir()
+        for file in folder.iterdir()
         if (match := _NAME.fullmatch(file.name))
     )
 

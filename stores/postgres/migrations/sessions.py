@@ -1,7 +1,7 @@
 """Who is connected to the database: each session of ours says which role it serves, and what its version knows."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from stores.postgres.migrations.files import newest_known
@@ -39,7 +39,7 @@ def application_name(role: str) -> str:
     return f"penstock/{newest_known()}/{role}"
 
 
-def settings_of(role: str) -> Mapping[str, str]:
+def settings_of(role: str) -> dict[str, str]:
     """What a session tells the server when it begins."""
     return {"application_name": application_name(role)}
 

@@ -1,7 +1,6 @@
 """The schema is made once, whoever comes first."""
 
 import asyncio
-from typing import Any
 
 import asyncpg
 import pytest
@@ -11,32 +10,17 @@ from stores.postgres import PostgresJobs
 from stores.postgres.admissions import insert_queued
 from stores.postgres.migrations import Migration, known_migrations, migrate
 from tests.contracts.stores.building import key_of, queued
+from tests.integration.stores.migrating import applied, fetch
 from tests.waiting import eventually
 
 FIRST = Migration(1, "0001_one.sql", "create table one (n integer)")
 SECOND = Migration(2, "0002_two.sql", "create table two (n integer); insert into one values (2)")
 
 
-async def fetch(dsn: str, sql: str) -> list[Any]:
-    connection = await asyncpg.connect(dsn)
-    try:
-        return [tuple(row) for row in await connection.fetch(sql)]
-    finally:
-        await connection.close()
-
-
-async def applied(dsn: str) -> list[int]:
-    return [number for (number,) in await fetch(dsn, "select number from schema_migrations order by number")]
-
-
 async def test_a_new_database_gets_everything_and_then_nothing(fresh_postgres_dsn: str) -> None:
     assert await migrate(fresh_postgres_dsn) == known_migrations()
     assert await migrate(fresh_postgres_dsn) == []
     assert await applied(fresh_postgres_dsn) == [migration.number for migration in known_migrations()]
-
-
-async def test_migrations_are_numbered_from_one_without_gaps() -> None:
-    assert [migration.number for migration in known_migrations()] == list(range(1, len(known_migrations()) + 1))
 
 
 async def test_of_many_roles_that_migrate_at_once_one_does_it(fresh_postgres_dsn: str) -> None:
