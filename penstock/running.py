@@ -48,7 +48,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
 class Found(msgspec.Struct, frozen=True, kw_only=True):
     """Where a command has to go. `environ`: what to load settings from. `running` is None where no `up` was found.
 
-    `origin` says how it was found, as the end of a sentence: "..., which PENSTOCK_GATEWAY_URL names".
+    `origin` says how it was found, as the end of an error: "; it is what PENSTOCK_GATEWAY_URL names".
     """
 
     environ: Mapping[str, str]
@@ -73,19 +73,21 @@ def find(data_dir: Path | None, variables: tuple[str, ...], environ: Mapping[str
         return _of(running, environ)
     for name in variables:
         if environ.get(name):
-            return Found(environ=environ, origin=f"which {name} names")
+            return Found(environ=environ, origin=f"; it is what {name} names")
     default = default_data_dir(os.getuid())
     running = running_in(default)
     if running is not None:
         return _of(running, environ)
-    origin = f"the default, since no `penstock up` runs over {default}: --data-dir or {variables[0]} names another"
+    origin = (
+        f"; it is the default, since no `penstock up` runs over {default}: --data-dir or {variables[0]} names another"
+    )
     return Found(environ=environ, origin=origin)
 
 
 def _of(running: Running, environ: Mapping[str, str]) -> Found:
     """Of the command's own settings none counts: they may be of another stack."""
     others = {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
-    origin = f"of the `penstock up` over {running.data_dir}"
+    origin = f"; it is that of the `penstock up` over {running.data_dir}"
     return Found(environ=others | running.environ, running=running, origin=origin)
 
 

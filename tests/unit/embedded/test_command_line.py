@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from penstock.cli import COMMANDS, main, missing_extra
+from penstock.cli import COMMANDS, main
+from penstock.lazy import missing_extra
 
 
 @pytest.fixture

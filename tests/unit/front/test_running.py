@@ -103,7 +103,7 @@ def test_a_data_directory_that_is_named_goes_before_the_environment(held: Path, 
         )
     assert found.gateway_url == "http://127.0.0.1:1234"
     assert found.environ == {**running(held).environ, "HOME": "/"}
-    assert found.origin == f"of the `penstock up` over {held}"
+    assert found.origin == f"; it is that of the `penstock up` over {held}"
 
 
 def test_a_data_directory_that_is_named_and_not_in_use_is_an_error(tmp_path: Path, default: Path) -> None:
@@ -118,7 +118,7 @@ async def test_the_environment_goes_before_the_default_data_directory(default: P
             found = find(None, (GATEWAY_URL,), environ)
             # An empty variable counts as not set, and one that the command does not need says nothing.
             other = find(None, (KAFKA,), {**environ, KAFKA: ""})
-    assert (found.gateway_url, found.origin) == ("http://elsewhere", f"which {GATEWAY_URL} names")
+    assert (found.gateway_url, found.origin) == ("http://elsewhere", f"; it is what {GATEWAY_URL} names")
     assert found.running is None
     assert other.environ[KAFKA] == "127.0.0.1:1236"
 
@@ -128,6 +128,6 @@ def test_where_nothing_runs_settings_are_as_by_default_and_the_way_out_is_told(d
     assert found.environ == NOTHING
     assert found.gateway_url == "http://localhost:8080"
     assert found.origin == (
-        f"the default, since no `penstock up` runs over {default}: "
+        f"; it is the default, since no `penstock up` runs over {default}: "
         "--data-dir or PENSTOCK_KAFKA_BOOTSTRAP_SERVERS names another"
     )

@@ -1,0 +1,1 @@
+"""`penstock models`: what is served, and the life of model versions."""
