@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "submit": Place("penstock.submit.command", "submit", "bulk", "Submit the jobs of a JSONL file.", USE),
     "models": Place("penstock.models.command", "models", "bulk", "List, load and unload model versions.", USE),
     "status": Place("penstock.status.command", "status", "bulk", "Show what runs, what is wrong first.", CARE),
+    "doctor": Place("penstock.doctor.command", "doctor", "stack", "Say what is wrong, and what to do about it.", CARE),
     "env": Place("penstock.env", "env", "bulk", "Print the variables that a further process needs.", CARE),
     "dlq": Place("penstock.dlq.command", "dlq", "bulk", "Look through dead letters, replay and drop them.", CARE),
     "migrate": Place("penstock.migrate", "migrate", "stores", "Bring tables and topics up to date.", CARE),
