@@ -8,6 +8,7 @@ from typing import Final, Self
 from schemas.errors import JobNotFound
 from schemas.jobs import Job, Status
 from stores.postgres.calls import MORE_LANES_AFTER, Grouping, Postgres
+from stores.postgres.migrations.sessions import CLIENT
 from stores.postgres.rows import (
     WITHOUT_RESULT,
     StoredJob,
@@ -46,10 +47,11 @@ class PostgresJobs:
         other_connections: int = 2,
         timeout_s: float = 5.0,
         most_looked_at: int = MOST_LOOKED_AT,
+        role: str = CLIENT,
     ) -> None:
         self._most_looked_at = most_looked_at
-        self._reading = Postgres(dsn, connections=read_connections, timeout_s=timeout_s)
-        self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s)
+        self._reading = Postgres(dsn, connections=read_connections, timeout_s=timeout_s, role=role)
+        self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s, role=role)
         self._gets = Grouping(
             self._get_group,
             lanes=read_connections,

@@ -52,7 +52,7 @@ async def test_an_empty_folder_becomes_a_service_that_answers(
     penstock = str(installed.program("penstock"))
     where = {"PYTHONPATH": "", CACHE_DIR_VARIABLE: str(cache_dir(os.getuid(), os.environ))}
     options = ("--port", "0", "--data-dir", str(data_dir))
-    with running_up(tmp_path, *options, program=[penstock], cwd=installed.empty_folder, **where) as up:
+    with running_up(tmp_path, *options, program=[penstock], cwd=installed.empty_folder, variables=where) as up:
         await up.ready()
         answer = installed.said("penstock", *asking[1].split(), "--data-dir", str(data_dir))
         assert "setosa" in answer

@@ -4,10 +4,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGKILL, Signals
+from typing import Final
 
 import psutil
 
@@ -52,13 +53,16 @@ class UpProcess:
         return psutil.Process(self.process.pid).children(recursive=True)
 
 
+NO_VARIABLES: Final[Mapping[str, str]] = {}
+
+
 @contextmanager
 def running_up(
     scratch: Path,
     *arguments: str,
     program: Sequence[str] = (sys.executable, "-m", "penstock"),
     cwd: Path = ROOT,
-    **variables: str,
+    variables: Mapping[str, str] = NO_VARIABLES,
 ) -> Iterator[UpProcess]:
     output = scratch / "up.log"
     with (
@@ -69,7 +73,7 @@ def running_up(
             stdout=log,
             stderr=log,
             cwd=cwd,
-            env=os.environ | variables,
+            env={**os.environ, **variables},
         ) as process,
     ):
         up = UpProcess(process, output)
