@@ -80,7 +80,7 @@ class NewRole:
 
     async def recall(self, tenant: str, key: str) -> str | None:
         job = await self._admissions.recall(tenant, idempotency(key))
-        return job and job.id
+        return None if job is None else job.id
 
     async def withdraw(self, job: Job) -> None:
         await self._admissions.withdraw(job)
