@@ -8,23 +8,26 @@ from typing import Final, Self
 from schemas.errors import JobNotFound
 from schemas.jobs import Job, Status
 from stores.postgres.calls import MORE_LANES_AFTER, Grouping, Postgres
+from stores.postgres.places import Places, in_each_place
 from stores.postgres.rows import (
     WITHOUT_RESULT,
     StoredJob,
     error_json,
     find,
+    kept_until,
     read_row,
     with_result,
 )
 from stores.protocols import CANCELED, JobKey
 from stores.validation import storable
 
-_CREATED_AT: Final = "select created_at from jobs where tenant = $1 and id = $2"
-_CANCEL: Final = f"""
-update jobs j set status = 'canceled', completed_at = $3, error = $4::json
+_CREATED_AT: Final = in_each_place("select created_at from {jobs} where tenant = $1 and id = $2")
+_CANCEL: Final = in_each_place(f"""
+update {{jobs}} j set status = 'canceled', completed_at = $3::timestamptz, error = $4::json,
+    keep_until = {kept_until("$3::timestamptz")}
 where j.tenant = $1 and j.id = $2 and j.completed_at is null
 returning {WITHOUT_RESULT}
-"""
+""")
 
 
 class PostgresJobs:
@@ -39,6 +42,7 @@ class PostgresJobs:
     ) -> None:
         self._reading = Postgres(dsn, connections=read_connections, timeout_s=timeout_s)
         self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s)
+        self._places = Places(self._others)
         self._gets = Grouping(
             self._get_group,
             lanes=read_connections,
@@ -50,7 +54,7 @@ class PostgresJobs:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opening:
-            for part in (self._reading, self._others, self._gets):
+            for part in (self._reading, self._others, self._places, self._gets):
                 await opening.enter_async_context(part)
             self._opened = opening.pop_all()
         return self
@@ -62,10 +66,10 @@ class PostgresJobs:
         if not storable(*key):
             return None
         read = await self._gets.ask(key)
-        return None if read is None else await with_result(self._others, read)
+        return None if read is None else await with_result(self._others, self._places, read)
 
     async def _get_group(self, keys: Sequence[JobKey]) -> Sequence[StoredJob | None]:
-        jobs = await find(self._reading, dict.fromkeys(keys))
+        jobs = await find(self._reading, self._places, list(dict.fromkeys(keys)))
         return [jobs.get(key) for key in keys]
 
     async def list(self, tenant: str, *, after: str | None, limit: int, status: Status | None) -> Sequence[Job]:
@@ -78,7 +82,7 @@ class PostgresJobs:
         return [read_row(row).job for row in rows]
 
     async def _created_at(self, key: JobKey) -> datetime:
-        rows = await self._others.fetch(_CREATED_AT, *key) if storable(key.id) else ()
+        rows = await self._others.fetch(_CREATED_AT[self._places.of(key.id)], *key) if storable(key.id) else ()
         if not rows:
             raise JobNotFound(f"there is no job {key.id!r} for a page to begin after", param="after")
         created_at: datetime = rows[0]["created_at"]
@@ -87,7 +91,7 @@ class PostgresJobs:
     async def cancel(self, key: JobKey, now: datetime) -> Job | None:
         if not storable(*key):
             return None
-        rows = await self._others.fetch(_CANCEL, *key, now, error_json(CANCELED))
+        rows = await self._others.fetch(_CANCEL[self._places.of(key.id)], *key, now, error_json(CANCELED))
         return read_row(rows[0]).job if rows else await self.get(key)
 
 
