@@ -120,7 +120,7 @@ class Stack:
 
     async def _prepare(self, env: Mapping[str, str]) -> None:
         try:
-            await prepare(settings_in(env), say_nothing)
+            await prepare(settings_in(env), say_nothing, self._announce)
         except PenstockError as error:
             raise StackError(f"tables and topics cannot be made ready: {error}") from error
 

@@ -8,6 +8,7 @@ from typing import Final, Self
 from schemas.errors import JobNotFound
 from schemas.jobs import Job, Status
 from stores.postgres.calls import MORE_LANES_AFTER, Grouping, Postgres
+from stores.postgres.migrations.sessions import CLIENT
 from stores.postgres.places import Places, in_each_place
 from stores.postgres.rows import (
     WITHOUT_RESULT,
@@ -38,10 +39,16 @@ class PostgresJobs:
     """
 
     def __init__(
-        self, dsn: str, *, read_connections: int = 2, other_connections: int = 2, timeout_s: float = 5.0
+        self,
+        dsn: str,
+        *,
+        read_connections: int = 2,
+        other_connections: int = 2,
+        timeout_s: float = 5.0,
+        role: str = CLIENT,
     ) -> None:
-        self._reading = Postgres(dsn, connections=read_connections, timeout_s=timeout_s)
-        self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s)
+        self._reading = Postgres(dsn, connections=read_connections, timeout_s=timeout_s, role=role)
+        self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s, role=role)
         self._places = Places(self._others)
         self._gets = Grouping(
             self._get_group,
