@@ -40,8 +40,8 @@ def evaluated(image: Image.Image, shorter_side: int, size: int) -> Array:
     )
     left, top = (round((whole - size) / 2.0) for whole in resized.size)
     cut = np.asarray(resized.crop((left, top, left + size, top + size)), dtype=np.float32) / 255
-    scaled: Array = (cut - np.asarray(MEAN, np.float32)) / np.asarray(STD, np.float32)
-    return scaled.transpose(2, 0, 1)
+    normalized: Array = (cut - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
+    return normalized.transpose(2, 0, 1)
 
 
 @pytest.mark.parametrize(

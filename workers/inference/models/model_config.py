@@ -147,6 +147,7 @@ class VersionConfig(BatchedConfig):
     reference_rows: ReferenceRows | None = None
     isolation: Isolation = "none"
     run_limit_seconds: PositiveFloat | None = None  # of one run of a micro-batch
+    errors: Literal["class", "detail"] = "class"  # what clients are told of an exception of the model's
     trust: Trust = "data"
     sha256: dict[str, Digest] = Field(default_factory=dict)  # by file name
     image: ImageConfig | None = None
