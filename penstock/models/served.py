@@ -11,6 +11,7 @@ from penstock.parameters import MODEL, VERSION
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_json, show_table
 
+
 @click.command(
     "list", epilog=examples("penstock models list", "penstock models list --json | jq -r .id", reads=GATEWAY_URL)
 )
