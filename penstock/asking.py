@@ -30,6 +30,8 @@ def ask(found: Found, work: Callable[[GatewayClient], Awaitable[T]]) -> T:
         return asyncio.run(asking())
     except PenstockError as error:
         raise refused(error) from error
+    except KeyError as error:
+        raise click.ClickException(f"the server's answer is not what a gateway answers: it has no {error}") from error
     except TargetLost as error:
         raise click.ClickException(str(error)) from error
 
@@ -57,9 +59,9 @@ async def each_of(gateway: GatewayClient, path: str, params: Mapping[str, str], 
         for each in page["data"]:
             yield each
         left -= len(page["data"])
-        if not page["has_more"] or not page["data"]:
+        if not page["has_more"]:
             return
-        after = page["data"][-1]["id"]
+        after = page["next_after"]
 
 
 def patience() -> Patience:

@@ -1,6 +1,8 @@
 """The `penstock` command. Each subcommand is imported when it is called: a role loads nothing but its own."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import click
@@ -14,12 +16,13 @@ COMMANDS: Final = {
     "worker": Place("penstock.roles", "worker", "worker", "Run models over the jobs of their lanes.", RUN),
     "router": Place("penstock.roles", "router", "router", "Choose a version for jobs sent straight to Kafka.", RUN),
     "sink": Place("penstock.roles", "sink", "sink", "Make results durable and wake whoever waits for them.", RUN),
+    "init": Place("penstock.init.command", "init", "worker", "Make a model repository with an example.", MODELS),
+    "models": Place("penstock.models.command", "models", "worker", "Check models and their files; list, load.", MODELS),
     "import": Place("penstock.importing.command", "import_", "worker", "Bring a model along from elsewhere.", MODELS),
     "export": Place("penstock.exporting.command", "export", "export", "Turn a model into one we can serve.", MODELS),
     "run": Place("penstock.run.command", "run", "bulk", "Run a model over one input and show the answer.", USE),
     "jobs": Place("penstock.jobs.command", "jobs", "bulk", "List jobs, read, await and cancel them.", USE),
     "submit": Place("penstock.submit.command", "submit", "bulk", "Submit the jobs of a JSONL file.", USE),
-    "models": Place("penstock.models.command", "models", "bulk", "List, load and unload model versions.", USE),
     "status": Place("penstock.status.command", "status", "bulk", "Show what runs, what is wrong first.", CARE),
     "doctor": Place("penstock.doctor.command", "doctor", "stack", "Say what is wrong, and what to do about it.", CARE),
     "env": Place("penstock.env", "env", "bulk", "Print the variables that a further process needs.", CARE),
@@ -33,15 +36,25 @@ BROKEN_PIPE: Final = 141
 class Main(LazyGroup):
     """Ends as a Unix program does: quietly, where whoever reads us has gone or somebody presses Ctrl-C."""
 
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        with quiet_ends():  # help is shown here
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with quiet_ends():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            ctx.exit(INTERRUPTED)
-        except BrokenPipeError:
-            # What is still buffered is to be written to somebody when Python ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            ctx.exit(BROKEN_PIPE)
+
+
+@contextmanager
+def quiet_ends() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        # What is still buffered is to be written to somebody when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise click.exceptions.Exit(BROKEN_PIPE) from None
 
 
 @click.group(cls=Main, places=COMMANDS, context_settings={"max_content_width": 80})

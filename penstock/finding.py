@@ -100,7 +100,7 @@ def found_by(data_dir: Path | None, variable: str) -> Found:
         raise click.ClickException(str(error)) from error
 
 
-def refused(error: PenstockError) -> click.ClickException:
-    """The error in a line, with the field that it is about."""
-    field = f" ({error.param})" if error.param else ""
-    return click.ClickException(" ".join(f"{error.message}{field}".split()))
+def refused(error: PenstockError, origin: str = "") -> click.ClickException:
+    """The error in a line, with the field that it is about. `origin`: where the address comes from."""
+    field = f" ({error.param})" if error.param and error.param not in error.message else ""
+    return click.ClickException(" ".join(f"{error.message}{field}{origin}".split()))

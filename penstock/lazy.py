@@ -6,6 +6,8 @@ from typing import Any, Final, NamedTuple
 
 import click
 
+from penstock.extras import install_command
+
 OUR_PACKAGES: Final = frozenset(["gateway", "penstock", "producers", "runtime", "schemas", "stores", "workers"])
 
 
@@ -56,6 +58,4 @@ def missing_extra(command: str, place: Place, error: ModuleNotFoundError) -> Exc
     """What to say when an import failed: which extra brings the package, unless it is one of our own."""
     if (error.name or "").partition(".")[0] in OUR_PACKAGES:
         return error
-    return click.ClickException(
-        f"`penstock {command}` needs the package {error.name}: pip install 'penstock[{place.extra}]'"
-    )
+    return click.ClickException(f"`penstock {command}` needs the package {error.name}: {install_command(place.extra)}")

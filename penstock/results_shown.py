@@ -4,13 +4,14 @@ from collections.abc import Iterator, Mapping
 from math import isclose, prod
 from typing import Any, Final
 
+import click
 import orjson
 from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from penstock.showing import GAP, cell, is_terminal, printable, show, show_table
+from penstock.showing import GAP, is_terminal, printable, show, show_table
 
 # The first so many of what is long; --json has all of it.
 CLASSES: Final = 10
@@ -28,7 +29,10 @@ def show_result(result: Mapping[str, Any]) -> None:
     if len(rows) == 1:
         show(*one_row(rows[0]))
         return
-    titles = list(rows[0]) if rows else []
+    if not rows:
+        click.echo("no rows")
+        return
+    titles = list(rows[0])
     cells = [(str(number), *(brief(row[title]) for title in titles)) for number, row in enumerate(rows[:ROWS], 1)]
     show_table(["ROW", *(title.upper() or "VALUE" for title in titles)], cells, right=["ROW"])
     if len(rows) > ROWS:
@@ -82,7 +86,7 @@ def scores(by_label: Mapping[str, float]) -> RenderableType:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, GAP, 0, 0))
     for label, score in ranked[:CLASSES]:
         bar = [ProgressBar(total=1, completed=score, width=BAR_WIDTH)] if shares and is_terminal() else []
-        table.add_row(cell(label), f"{score:.1%}" if shares else f"{score:.6g}", *bar)
+        table.add_row(Text(printable(label)), f"{score:.1%}" if shares else f"{score:.6g}", *bar)
     if len(ranked) > CLASSES:
         table.add_row(f"... {len(ranked) - CLASSES} more", "")
     table.columns[1].justify = "right"

@@ -67,10 +67,7 @@ def find(data_dir: Path | None, variables: tuple[str, ...], environ: Mapping[str
     Raises `StackError` where nothing runs over `data_dir`, or its files cannot be read.
     """
     if data_dir is not None:
-        running = running_in(data_dir)
-        if running is None:
-            raise StackError(f"no `penstock up` runs over {data_dir}")
-        return _of(running, environ)
+        return _of(running_over(data_dir), environ)
     for name in variables:
         if environ.get(name):
             return Found(environ=environ, origin=f"; it is what {name} names")
@@ -82,6 +79,18 @@ def find(data_dir: Path | None, variables: tuple[str, ...], environ: Mapping[str
         f"; it is the default, since no `penstock up` runs over {default}: --data-dir or {variables[0]} names another"
     )
     return Found(environ=environ, origin=origin)
+
+
+def running_over(data_dir: Path | None) -> Running:
+    """The `up` over `data_dir`, else over the default data directory. Raises `StackError` where none runs there."""
+    if data_dir is not None:
+        running, hint = running_in(data_dir), ""
+    else:
+        data_dir = default_data_dir(os.getuid())
+        running, hint = running_in(data_dir), ": --data-dir names another"
+    if running is None:
+        raise StackError(f"no `penstock up` runs over {data_dir}{hint}")
+    return running
 
 
 def _of(running: Running, environ: Mapping[str, str]) -> Found:

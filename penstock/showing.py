@@ -1,5 +1,6 @@
 """What commands print: tables and documents, for a terminal and for a pipe."""
 
+import os
 import shutil
 import sys
 from collections.abc import Collection, Sequence
@@ -8,10 +9,8 @@ from typing import Any, Final
 
 import click
 import orjson
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 # Of what is piped no line is broken or cut.
 UNBOUNDED: Final = 100_000
@@ -21,7 +20,7 @@ STYLES: Final = {
     **dict.fromkeys(("succeeded", "ready", "serving"), "green"),
     **dict.fromkeys(("failed", "not ready", "no answer", "refused"), "red"),
     **dict.fromkeys(("running", "loading"), "cyan"),
-    **dict.fromkeys(("canceled", "unloaded", "no worker"), "yellow"),
+    **dict.fromkeys(("canceled", "unloaded", "no_worker"), "yellow"),
 }
 
 JSON: Final = click.option("--json", "as_json", is_flag=True, help="For programs: JSON, one document a line.")
@@ -49,33 +48,41 @@ def show_json(document: Any) -> None:
 
 
 def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()) -> None:
-    """A line for each row. The last column is shortened to what a terminal has room for; `right`: titles of numbers."""
-    cells = [[cell(text) for text in row] for row in rows]
-    table = Table(box=None, pad_edge=False, show_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    for number, title in enumerate(titles):
-        last = number == len(titles) - 1
-        room = shutil.get_terminal_size().columns - table_width(titles, cells) if last and is_terminal() else None
-        table.add_column(
-            title,
-            no_wrap=True,
-            overflow="ellipsis",
-            justify="right" if title in right else "left",
-            max_width=None if room is None else max(room, LEAST_ROOM),
-        )
-    for row in cells:
-        table.add_row(*row)
-    show(table)
+    """A line for each row, as `table_lines` has them; states in their colors."""
+    terminal = is_terminal()
+    width = shutil.get_terminal_size().columns if terminal else None
+    head, *lines = table_lines(titles, rows, width, right)
+    click.echo(styled((" " * GAP).join(head).rstrip(), "bold"))
+    for line in lines:
+        click.echo((" " * GAP).join(styled(each, STYLES.get(each.strip())) for each in line).rstrip())
 
 
-def table_width(titles: Sequence[str], cells: Sequence[Sequence[Text]]) -> int:
-    """Of all columns but the last."""
-    widths = [max(cell_len(title), *(row[n].cell_len for row in cells), 0) for n, title in enumerate(titles[:-1])]
-    return sum(widths) + GAP * len(widths)
+def table_lines(
+    titles: Sequence[str], rows: Sequence[Sequence[str]], width: int | None, right: Collection[str] = ()
+) -> list[list[str]]:
+    """The cells of the head and of each row, as wide as their column. Columns that are empty are left out; the last one
+    is cut to what `width` leaves it. `right`: titles of numbers. Pure."""
+    filled = [number for number in range(len(titles)) if any(row[number] for row in rows)]
+    table = [[printable(row[number]) for number in filled] for row in (titles, *rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*table, strict=True)]
+    if width is not None and widths:
+        widths[-1] = min(widths[-1], max(width - sum(widths[:-1]) - GAP * (len(widths) - 1), LEAST_ROOM))
+    to_the_right = [titles[number] in right for number in filled]
+    return [[fitted(*each) for each in zip(line, widths, to_the_right, strict=True)] for line in table]
 
 
-def cell(text: str) -> Text:
-    line = printable(text)
-    return Text(line, style=STYLES.get(line, ""))
+def fitted(text: str, width: int, to_the_right: bool) -> str:
+    room = width - cell_len(text)
+    if room < 0:
+        return f"{set_cell_size(text, width - 1)}…"
+    return " " * room + text if to_the_right else text + " " * room
+
+
+def styled(text: str, style: str | None) -> str:
+    """In a color, or `bold`, where a terminal shows colors and its user wants some (no-color.org)."""
+    if style is None or not is_terminal() or os.environ.get("NO_COLOR"):
+        return text
+    return click.style(text, bold=True) if style == "bold" else click.style(text, fg=style)
 
 
 def printable(text: str) -> str:
@@ -85,8 +92,10 @@ def printable(text: str) -> str:
 
 def show_facts(facts: dict[str, str]) -> None:
     """A name and what is said of it a line; what there is nothing to say of is left out."""
-    width = max(map(len, facts), default=0)
-    show(*(Text(f"{name:<{width}}  ").append(cell(fact)) for name, fact in facts.items() if fact))
+    width = max((len(name) for name, fact in facts.items() if fact), default=0)
+    for name, fact in facts.items():
+        if fact:
+            click.echo(f"{name:<{width}}  {styled(printable(fact), STYLES.get(fact))}")
 
 
 def ago(moment: datetime, now: datetime) -> str:

@@ -45,8 +45,9 @@ def took(job: Document) -> str:
 
 
 def why(job: Document) -> str:
+    """Its error; of a job that waits, what keeps it waiting where that is known."""
     error = job["error"]
     if error is None:
-        return str(job.get("reason") or "")
+        return str(job.get("notice") or "")
     field = f" ({error['param']})" if error.get("param") else ""
     return f"{error['code']}: {error['message']}{field}"

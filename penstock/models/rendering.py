@@ -14,6 +14,8 @@ def rows(models: Sequence[Document]) -> list[tuple[str, ...]]:
 
 
 def _versions(model: Document) -> Iterator[tuple[str, ...]]:
-    for version in model["versions"]:
-        default = " (default)" if version == model["default_version"] else ""
-        yield model["id"], f"{version}{default}", "serving", ""
+    if not model["version_states"]:
+        yield model["id"], "", "refused", model["reason"] or ""
+    for each in model["version_states"]:
+        default = " (default)" if each["version"] == model["default_version"] else ""
+        yield model["id"], f"{each['version']}{default}", each["state"], each["reason"] or ""

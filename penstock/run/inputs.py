@@ -6,6 +6,7 @@ Pictures go as they are, and JSON where it is a body already. All else becomes o
 import csv
 import io
 import json
+import zipfile
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -64,12 +65,16 @@ def _is_body(text: str) -> bool:
         document = json.loads(text) if text.lstrip().startswith("{") else None
     except (ValueError, RecursionError):
         return False
-    return isinstance(document, dict) and any(form in document for form in FORMS)
+    return document is not None and any(form in document for form in FORMS)
 
 
 def _of_json(text: str, signature: Signature) -> Body:
     try:
         document = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg == "Extra data":
+            raise InvalidInput("holds more than one JSON value; `penstock submit` takes a job a line") from None
+        raise InvalidInput(f"is not valid JSON: {error}") from None
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"is not valid JSON: {error}") from None
     if isinstance(document, dict):
@@ -91,10 +96,11 @@ def _is_many(value: list[Any], signature: Signature) -> bool:
     """Whether a list is of rows, not one row: it is as deep as the tensor with its batch dimension."""
     if len(signature.inputs) > 1 or _is_named(value):
         return True
-    depth, inner = 0, value
-    while isinstance(inner, list) and inner:
-        depth, inner = depth + 1, inner[0]
-    return depth > len(signature.inputs[0].row_shape)
+    return _depth(value) > len(signature.inputs[0].row_shape)
+
+
+def _depth(value: Any) -> int:
+    return 1 + _depth(value[0] if value else None) if isinstance(value, list) else 0
 
 
 def _of_rows(text: str, signature: Signature) -> Body:
@@ -155,7 +161,7 @@ def _of_arrays(data: bytes, signature: Signature) -> Body:
         with io.BytesIO(data) as file:
             loaded = np.load(file, allow_pickle=False)
             arrays = {name: loaded[name] for name in loaded.files} if data.startswith(NPZ) else {"": loaded}
-    except (ValueError, OSError, EOFError, KeyError) as error:
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise InvalidInput(f"cannot be read as numpy's: {error}") from None
     if "" in arrays:
         if len(signature.inputs) > 1:
@@ -185,10 +191,12 @@ def _tensor(name: str, array: Array, signature: Signature) -> tuple[TensorSpec, 
         raise InvalidInput(f"{name} is no input: {', '.join(each.name for each in signature.inputs)}")
     if spec.datatype == "BYTES":
         raise InvalidInput(f"{name} takes texts: give them as JSON")
+    if array.dtype.kind not in "biuf":
+        raise InvalidInput(f"{name} holds no numbers")
     if array.ndim == len(spec.row_shape):
         array = array[np.newaxis]  # one row
     wanted = np.dtype(DTYPES.get(spec.datatype, spec.datatype.lower())).newbyteorder("<")
     converted = array.astype(wanted)
-    if array.dtype.kind in "fc" and wanted.kind in "iu" and not np.array_equal(converted, array):
+    if array.dtype.kind == "f" and wanted.kind in "iu" and not np.array_equal(converted, array):
         raise InvalidInput(f"{name} has numbers with fractions; the model takes {spec.datatype}")
     return spec, np.ascontiguousarray(converted)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import click
 from click.core import ParameterSource
 
+from penstock.extras import install_command
 from penstock.finding import DATA_DIR, found_by, is_http_url, unless_data_dir
 from penstock.help import examples
 from penstock.running import GATEWAY_URL, KAFKA, Found
@@ -111,7 +112,7 @@ def submit(
         from penstock.submit.session import run  # noqa: PLC0415 - httpx and rich come with an extra
     except ModuleNotFoundError as error:
         raise click.ClickException(
-            f"`penstock submit` needs the package {error.name}: pip install 'penstock[bulk]'"
+            f"`penstock submit` needs the package {error.name}: {install_command('bulk')}"
         ) from error
     raise SystemExit(run(plan))
 
@@ -140,7 +141,7 @@ def _check(to: str) -> None:
         hosts = [urlsplit(f"//{address}") for address in parts.netloc.split(",")]
         complete = parts.scheme == "kafka" and all(host.hostname and host.port != 0 for host in hosts)
     except ValueError:  # a port that is none, or half an address
-        complete = False
+        parts, complete = urlsplit(""), False
     if not complete:
         raise click.BadParameter("must be http://..., https://..., kafka://HOST:PORT or kafka", param_hint="--to")
     if parts.path.strip("/") or parts.query:

@@ -55,7 +55,7 @@ class Session:
             self.status = INTERRUPTED
             self._console.print(self._how_to_go_on(), markup=False)
         elif (error := work.exception()) is not None:
-            self._console.print(f"Error: {_cause(error)}", style="red", markup=False)
+            self._console.print(f"Error: {_cause(error)}", style="red", markup=False, highlight=False, soft_wrap=True)
 
     async def _work(self) -> None:
         plan = self._plan
@@ -83,7 +83,7 @@ class Session:
         self.status = 0 if set(the_run.tally) <= {wanted} else 1
 
     def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False)
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _how_to_go_on(self) -> str:
         if self._plan.brokers is None and self._plan.file != "-":

@@ -34,6 +34,7 @@ from workers.inference.lifecycle.first_look import look_first, why_incomplete
 from workers.inference.lifecycle.model_cache import ModelCache, ModelSlot
 from workers.inference.lifecycle.model_loader import ModelLoader
 from workers.inference.lifecycle.reconciler import ModelReconciler
+from workers.inference.lifecycle.reporting import KafkaReporter, reason_for_clients
 from workers.inference.lifecycle.served_version import ServedVersion, WorkerContext
 from workers.inference.lifecycle.watcher import RepositoryWatch
 from workers.inference.models.repository import ModelRepository, in_full
@@ -115,6 +116,7 @@ class Worker:
                 memory=memory,
                 prefetch=PrefetchShares(memory),
             )
+            reporter = KafkaReporter(settings, publisher, now_utc)
             self._reconciler = ModelReconciler(
                 RepositoryWatch(repository, settings.patterns),
                 loader,
@@ -122,8 +124,12 @@ class Worker:
                 lambda slot: ServedVersion(slot, around),
                 side,
                 interval_s=settings.worker_watch_interval_s,
+                report=reporter.tell,
+                for_clients=lambda error: reason_for_clients(error, settings.model_repository),
             )
+            side.start(reporter.run(), "reports")
             await self._serve(self._reconciler, engine, side, stop)
+            await reporter.leave()
 
     def models(self) -> object:
         """For operators: the names of the versions that are served, and why others are not."""

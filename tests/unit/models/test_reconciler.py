@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from runtime.lifecycle import BackgroundTasks
 from schemas.errors import ConfigurationError, Unavailable
 from schemas.model_states import ModelState, WantedState, encode_state
+from schemas.worker_reports import VersionReport
 from tests.unit.models.repositories import fields, installed, write_model
 from tests.unit.models.test_model_cache import Loader
 from tests.unit.models.test_model_cache import ModelLoader as LoadedModel
@@ -112,6 +113,7 @@ class Shop:
         self.diary: list[str] = []
         self.announcements = Announcements(self.diary)
         self.slots: dict[str, ModelSlot] = {}
+        self.reported: dict[str, tuple[str, str]] = {}
         self._patterns = patterns
         self.reconciler = ModelReconciler(
             RepositoryWatch(ModelRepository(root, installed("onnxruntime", "tokenizers")), patterns),
@@ -120,7 +122,17 @@ class Shop:
             self._serve,
             side,
             interval_s=0.01,
+            report=self._hear,
+            for_clients=lambda error: str(error).replace(f"{root}/", ""),
         )
+
+    def _hear(self, versions: Mapping[str, VersionReport]) -> None:
+        self.reported = {name: (said.state.value, said.reason) for name, said in versions.items()}
+
+    async def reports(self, **versions: tuple[str, str]) -> None:
+        """Returns once this is what is reported; `__` in a name stands for a slash."""
+        wanted = {name.replace("__", "/"): said for name, said in versions.items()}
+        await eventually(lambda: self.reported == wanted, what=f"a report of {wanted}, not {self.reported}")
 
     def _serve(self, slot: ModelSlot) -> Lanes:
         self.slots[slot.name] = slot
@@ -453,3 +465,56 @@ async def test_a_device_that_fails_while_a_version_is_loaded_ends_the_process(tm
         async with opened(tmp_path) as shop:
             shop.load.device_failed = True
             await shop.start()
+
+
+async def test_what_is_not_served_is_reported_with_its_reason_until_it_is_mended(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with following(tmp_path, broken=["digits/2"]) as shop:
+        await shop.reports()
+        write_model(tmp_path, fields(default_version="1"), versions=("2",))
+        await shop.reports(digits__2=("refused", "digits/2 is broken"))
+
+        shop.load.broken.clear()
+        shop.want("digits/2", ModelState.LOADED)
+        await shop.reports()
+        shop.want("digits/2", ModelState.UNLOADED)
+        await shop.reports(digits__2=("unloaded", ""))
+        shutil.rmtree(tmp_path / "digits" / "2")
+        await shop.reports()
+
+
+async def test_a_refused_version_that_is_gone_is_reported_no_more(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with following(tmp_path, broken=["digits/2"]) as shop:
+        write_model(tmp_path, fields(default_version="1"), versions=("2",))
+        await shop.reports(digits__2=("refused", "digits/2 is broken"))
+        shutil.rmtree(tmp_path / "digits" / "2")
+        await shop.reports()
+
+
+async def test_a_model_that_cannot_be_read_is_reported_as_a_whole(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "model.yaml").write_text("name: [")
+    async with following(tmp_path) as shop:
+        await eventually(lambda: "other" in shop.reported, what="a report of it")
+        state, reason = shop.reported["other"]
+        assert (state, reason.partition(",")[0]) == ("refused", "other/model.yaml")
+
+
+async def test_a_version_is_reported_as_loading_while_it_is_loaded(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with following(tmp_path) as shop:
+        with shop.load.held("digits/2") as began:
+            write_model(tmp_path, fields(default_version="1"), versions=("2",))
+            await eventually(began.is_set, what="the load")
+            await shop.reports(digits__2=("loading", ""))
+        await shop.reports()
+
+
+async def test_a_version_that_answers_wrongly_is_reported_as_refused(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with following(tmp_path) as shop:
+        shop.load.broken = {"digits/1"}
+        shop.reconciler.take_out(shop.slots["digits/1"])
+        await shop.reports(digits__1=("refused", reconciler.ANSWERS_WRONGLY))

@@ -1,15 +1,16 @@
 """What this worker serves, brought in line with its repository and with what operators want, again and again."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from producers.model_states import ModelStates
 from runtime.backoff import delays_s
 from runtime.lifecycle import BackgroundTasks
 from runtime.logs import get_logger
-from schemas.errors import PenstockError, Unavailable
+from schemas.errors import ConfigurationError, PenstockError, Unavailable
 from schemas.model_states import WantedState
+from schemas.worker_reports import NotServed, VersionReport
 from workers.inference import metrics
 from workers.inference.execution.failures import DeviceFailed
 from workers.inference.lifecycle.model_cache import ModelSlot
@@ -24,6 +25,10 @@ log = get_logger(__name__)
 FIRST_RELOAD_S: Final = 5.0
 LAST_RELOAD_S: Final = 300.0
 
+# Told which versions of the repository are not served, by their names.
+Report = Callable[[Mapping[str, VersionReport]], None]
+
+ANSWERS_WRONGLY: Final = "it answers its reference rows wrongly; it is loaded afresh now and then"
 MAX_WORDS: Final = 500  # characters of one error in the log's reason
 
 
@@ -56,7 +61,8 @@ class Service(Protocol):
 
 
 class ModelReconciler:
-    """`serve` makes a version's lanes; `interval_s` is between two looks at the repository, 0 for none.
+    """`serve` makes a version's lanes; `interval_s` is between two looks at the repository, 0 for none. `report` hears
+    after each look what is not served; `for_clients` says of an error what they may be told.
 
     Each version is loaded, announced and served by a task of its own, so that none waits for another and a version is
     left at once while others load. Of one version one thing is done at a time.
@@ -71,6 +77,8 @@ class ModelReconciler:
         side: BackgroundTasks,
         *,
         interval_s: float,
+        report: Report = lambda _: None,
+        for_clients: Callable[[Exception], str] = str,
     ) -> None:
         self._watch = watch
         self._loader = loader
@@ -78,11 +86,14 @@ class ModelReconciler:
         self._serve = serve
         self._side = side
         self._interval_s = interval_s
+        self._report = report
+        self._for_clients = for_clients
         self._states = ModelStates()
         self._served: dict[str, Service] = {}
         self._known: dict[str, ServedSpec] = {}
         self._failed: dict[str, ServedSpec] = {}
         self._reasons: dict[str, str] = {}  # of those that failed
+        self._told: dict[str, str] = {}  # the same for clients
         self._at_work: dict[str, asyncio.Task[None]] = {}
         self._leaving: set[Service] = set()
         self._wrong: list[ModelSlot] = []
@@ -178,6 +189,27 @@ class ModelReconciler:
             self._begin(known, self._swap(known, self._served[known.found.version.name].slot))
         for known in to_do.announce:
             self._begin(known, self._announce(known))
+        self._report(self._not_served(snapshot))
+
+    def _not_served(self, snapshot: StableSnapshot) -> dict[str, VersionReport]:
+        """What is in the repository and not served as it stands there."""
+        found = snapshot.now.found
+        loading = {name: VersionReport(NotServed.LOADING) for name in self._at_work if name not in self._served}
+        failed = {
+            name: VersionReport(NotServed.REFUSED, self._told.get(name, ""))
+            for name, known in self._failed.items()
+            if not snapshot.is_gone(known.found.version)
+        }
+        unloaded = {
+            name: VersionReport(NotServed.UNLOADED)
+            for name, each in found.items()
+            if is_unloaded(self._wanted(each.version))
+        }
+        unread = {
+            name: VersionReport(NotServed.REFUSED, self._for_clients(ConfigurationError(problem)))
+            for name, problem in snapshot.now.problems.items()
+        }
+        return {**failed, **unread, **loading, **unloaded}
 
     def _begin(self, known: ServedSpec, work: Coroutine[Any, Any, None]) -> None:
         name = known.found.version.name
@@ -236,7 +268,7 @@ class ModelReconciler:
         except DeviceFailed:
             raise
         except Exception as error:  # a model's own code among other things
-            self._reasons[name] = reason_of(error)
+            self._reasons[name], self._told[name] = reason_of(error), self._for_clients(error)
             log.error("model left out", model=name, reason=self._reasons[name])
             self._failed[name] = known
             self._try_again_later(name)
@@ -263,7 +295,7 @@ class ModelReconciler:
             if version.slot not in wrong:
                 continue
             log.error("a model is taken out of service, since it answers wrongly", model=name)
-            self._failed[name] = self._known.pop(name)
+            self._failed[name], self._told[name] = self._known.pop(name), ANSWERS_WRONGLY
             self._retire(self._served.pop(name))
             self._out[name] = delays_s(FIRST_RELOAD_S, LAST_RELOAD_S)
             self._try_again_later(name)
