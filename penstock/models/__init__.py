@@ -1,1 +1,1 @@
-"""Models as files: whether a worker can serve them, and what their model.yaml pins."""
+"""`penstock models`: what is served, and whether a worker can serve what lies in a folder."""

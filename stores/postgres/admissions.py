@@ -12,6 +12,7 @@ from schemas.errors import InvalidInput, PenstockError, StoreUnavailable
 from schemas.jobs import Job
 from stores.postgres.calls import MORE_LANES_AFTER, Grouping, Postgres
 from stores.postgres.keyed import Answer, KeyedJob, answer_known, confirm, held_jobs, recall, renew
+from stores.postgres.migrations.sessions import CLIENT
 from stores.postgres.rows import StoredJob, find, key_columns, recordset, with_result, write_batch
 from stores.protocols import Admission, IdempotencyKey, JobKey
 from stores.replays import KEY_LEASE
@@ -87,9 +88,12 @@ class PostgresAdmissions:
         other_connections: int = 3,
         timeout_s: float = 5.0,
         clock: Clock = now_utc,
+        role: str = CLIENT,
     ) -> None:
-        self._inserting = Postgres(dsn, connections=insert_connections, timeout_s=timeout_s, only_inserts=True)
-        self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s)
+        self._inserting = Postgres(
+            dsn, connections=insert_connections, timeout_s=timeout_s, role=role, only_inserts=True
+        )
+        self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s, role=role)
         self._clock = clock
         self._inserts: Grouping[Job, Admission] = Grouping(
             self._insert_group,

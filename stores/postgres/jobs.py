@@ -8,6 +8,7 @@ from typing import Final, Self
 from schemas.errors import JobNotFound
 from schemas.jobs import Job, Status
 from stores.postgres.calls import MORE_LANES_AFTER, Grouping, Postgres
+from stores.postgres.migrations.sessions import CLIENT
 from stores.postgres.rows import (
     WITHOUT_RESULT,
     StoredJob,
@@ -16,9 +17,12 @@ from stores.postgres.rows import (
     read_row,
     with_result,
 )
-from stores.protocols import CANCELED, JobKey
+from stores.postgres.search import Cursor, search_statement
+from stores.protocols import CANCELED, JobFilter, JobKey, JobPage
 from stores.validation import storable
 
+# By one search: some milliseconds.
+MOST_LOOKED_AT: Final = 10_000
 _CREATED_AT: Final = "select created_at from jobs where tenant = $1 and id = $2"
 _CANCEL: Final = f"""
 update jobs j set status = 'canceled', completed_at = $3, error = $4::json
@@ -31,14 +35,23 @@ class PostgresJobs:
     """`Jobs` on Postgres. Use as `async with`.
 
     `read_connections` serve `get`, `other_connections` lists, cancellations and large results, so that neither holds up
-    the other. `timeout_s` bounds each wait for a connection and each statement.
+    the other. `timeout_s` bounds each wait for a connection and each statement. One search looks at `most_looked_at`
+    jobs at most.
     """
 
     def __init__(
-        self, dsn: str, *, read_connections: int = 2, other_connections: int = 2, timeout_s: float = 5.0
+        self,
+        dsn: str,
+        *,
+        read_connections: int = 2,
+        other_connections: int = 2,
+        timeout_s: float = 5.0,
+        role: str = CLIENT,
+        most_looked_at: int = MOST_LOOKED_AT,
     ) -> None:
-        self._reading = Postgres(dsn, connections=read_connections, timeout_s=timeout_s)
-        self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s)
+        self._most_looked_at = most_looked_at
+        self._reading = Postgres(dsn, connections=read_connections, timeout_s=timeout_s, role=role)
+        self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s, role=role)
         self._gets = Grouping(
             self._get_group,
             lanes=read_connections,
@@ -76,6 +89,19 @@ class PostgresJobs:
             arguments += [await self._created_at(JobKey(tenant, after)), after]
         rows = await self._others.fetch(list_statement(status, from_cursor=after is not None), *arguments)
         return [read_row(row).job for row in rows]
+
+    async def search(self, tenant: str, wanted: JobFilter, *, after: str | None, limit: int) -> JobPage:
+        if not storable(tenant, wanted.model, wanted.version):
+            return JobPage([], None)
+        cursor = None if after is None else Cursor(await self._created_at(JobKey(tenant, after)), after)
+        statement, arguments = search_statement(
+            tenant, wanted, cursor, limit=limit + 1, most_looked_at=self._most_looked_at
+        )
+        rows = await self._others.fetch(statement, *arguments)
+        jobs = [read_row(tuple(row)[:-1]).job for row in rows if row["found"]]
+        if len(jobs) > limit:
+            return JobPage(jobs[:limit], jobs[limit - 1].id if limit else after)
+        return JobPage(jobs, next((row["id"] for row in rows if not row["found"]), None))
 
     async def _created_at(self, key: JobKey) -> datetime:
         rows = await self._others.fetch(_CREATED_AT, *key) if storable(key.id) else ()

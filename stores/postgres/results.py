@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from schemas.jobs import Job, Terminal
 from stores.postgres.calls import Postgres
+from stores.postgres.migrations.sessions import CLIENT
 from stores.postgres.rows import WITHOUT_RESULT, error_json, json_text, key_columns, read_row, recordset, write_batch
 from stores.protocols import JobKey
 from stores.replays import KEY_KEPT
@@ -87,10 +88,18 @@ class PostgresResults:
     """
 
     def __init__(
-        self, dsn: str, *, finishing_connections: int = 1, other_connections: int = 1, timeout_s: float = 30.0
+        self,
+        dsn: str,
+        *,
+        finishing_connections: int = 1,
+        other_connections: int = 1,
+        timeout_s: float = 30.0,
+        role: str = CLIENT,
     ) -> None:
-        self._finishing = Postgres(dsn, connections=finishing_connections, timeout_s=timeout_s, only_inserts=True)
-        self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s)
+        self._finishing = Postgres(
+            dsn, connections=finishing_connections, timeout_s=timeout_s, role=role, only_inserts=True
+        )
+        self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s, role=role)
         self._opened = AsyncExitStack()
 
     async def __aenter__(self) -> Self:

@@ -69,18 +69,24 @@ async def partitions_of(settings: dict[str, str], topic: str) -> int:
     return len(described["partitions"])
 
 
-async def test_a_database_that_is_ahead_is_exit_status_2(settings: dict[str, str]) -> None:
+async def test_a_database_that_a_newer_version_contracted_is_exit_status_2(settings: dict[str, str]) -> None:
     assert migrate(**settings).returncode == 0
     connection = await asyncpg.connect(settings["PENSTOCK_POSTGRES_DSN"])
     try:
-        await connection.execute("insert into schema_migrations (number, name, sha256) values (9999, 'later', '')")
+        await connection.execute(
+            "insert into schema_migrations (number, name, sha256, needs, version) "
+            "values (9999, '9999_later.contract.sql', '', 9999, '7.8.9')"
+        )
     finally:
         await connection.close()
 
     ended = migrate(**settings)
 
     assert ended.returncode == 2
-    assert "9999" in ended.stderr
+    assert ended.stderr.splitlines()[-1] == (
+        "Error: the database was migrated by 9999_later.contract.sql, which took away what this version of Penstock "
+        "needs: run Penstock 7.8.9 or newer"
+    )
 
 
 def test_a_database_that_does_not_answer_is_one_line_and_exit_status_1() -> None:

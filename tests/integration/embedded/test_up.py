@@ -1,7 +1,10 @@
 """`penstock up` as a person uses it: real services, real roles, real signals."""
 
 import asyncio
+import json
 import os
+import re
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -13,13 +16,20 @@ import psutil
 import pytest
 
 from tests.integration.embedded.up_process import ROOT, UpProcess, running_up, runs
+from tests.unit.models.handlers import write_handler
+from tests.unit.models.repositories import write_model
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
 
 SEVEN = (ROOT / "examples" / "digits" / "images" / "7.png").read_bytes()
-# One model, and who was killed is missed as soon as brokers allow.
-QUICK = {"PENSTOCK_WORKER_MODELS": "digits/2", "PENSTOCK_KAFKA_SESSION_TIMEOUT_S": "6"}
+SUMS = """
+class Handler:
+    def predict(self, inputs):
+        return {"sum": inputs["values"].sum(axis=1) + 1}
+"""
+# One model, without torch, and who was killed is missed as soon as brokers allow.
+QUICK = {"PENSTOCK_WORKER_MODELS": "digits/1", "PENSTOCK_KAFKA_SESSION_TIMEOUT_S": "6"}
 
 
 @pytest.fixture
@@ -122,6 +132,31 @@ async def test_two_workers_share_the_load_who_dies_is_started_again_and_a_second
         up.send(SIGINT)
         assert await up.ends(10) == 0
         await all_ended(family)
+
+
+async def test_it_says_what_it_serves_and_leaves_out_and_what_it_says_to_paste_works(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    mine = write_handler(models, {"handler.py": SUMS}, name="mine")
+    write_model(models, "platform: none", name="odd")
+    options = ("--port", "0", "--ephemeral", "--models", str(models), "--trust", "code")
+    with running_up(tmp_path, *options, PENSTOCK_KAFKA_SESSION_TIMEOUT_S="6") as up:
+        await up.ready()
+        await up.says("\ntry:\n")
+        assert "\n  mine/1  served\n" in up.output
+        assert f"\n  odd     left out: {models}/odd/model.yaml: name: is missing\n" in up.output
+        assert re.search(
+            r"\n  metrics  .*/metrics  gateway\n( +http://\S+/metrics  (router|worker|sink)\n){3}", up.output
+        )
+
+        line = up.output.partition("\ntry:\n")[2].splitlines()[0]
+        pasted = await asyncio.create_subprocess_shell(line, stdout=asyncio.subprocess.PIPE)
+        said, _ = await pasted.communicate()
+        assert json.loads(said)["result"]["predictions"] == [2.0]
+
+        shutil.rmtree(mine.parent)
+        await up.says("model is no longer served")
+        up.send(SIGINT)
+        assert await up.ends() == 0
 
 
 @pytest.mark.parametrize("moment", ["Postgres", "gateway"])

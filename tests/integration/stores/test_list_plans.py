@@ -10,6 +10,8 @@ import pytest
 
 from schemas.jobs import Status
 from stores.postgres.jobs import list_statement
+from stores.postgres.search import Cursor, search_statement
+from stores.protocols import JobFilter
 from tests.contracts.stores.building import NOW
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
@@ -70,3 +72,27 @@ async def test_the_few_jobs_that_are_queued_are_found_among_those_that_are_open(
     assert {"jobs_open"} == {
         node["Index Name"] for node in await plan(connection, Status.QUEUED) if "Index Name" in node
     }
+
+
+@pytest.mark.parametrize("status", [None, Status.SUCCEEDED, Status.FAILED])
+async def test_a_search_looks_at_so_many_jobs_and_no_more(connection: Connection, status: Status | None) -> None:
+    most = 40
+    for cursor in (None, Cursor(*CURSOR)):
+        statement, arguments = search_statement(
+            "default", JobFilter(status, model="other"), cursor, limit=PAGE, most_looked_at=most
+        )
+        explained = await connection.fetchval(f"explain (analyze, format json) {statement}", *arguments)
+        (whole,) = msgspec.json.decode(explained)
+        scans = [node for node in nodes(whole["Plan"]) if "Index Name" in node]
+        assert max(scan["Actual Rows"] for scan in scans) in (most, 25)  # after the cursor no more have failed
+        assert {scan["Index Name"] for scan in scans} <= {"jobs_newest", "jobs_rare", "jobs_pkey"}
+        assert not [node for node in nodes(whole["Plan"]) if node["Node Type"] == "Seq Scan"]
+
+
+async def test_a_range_of_times_is_looked_up(connection: Connection) -> None:
+    until = NOW - timedelta(seconds=10_000)
+    wanted = JobFilter(created_after=until - timedelta(seconds=30), created_before=until)
+    statement, arguments = search_statement("default", wanted, None, limit=PAGE, most_looked_at=10_000)
+    explained = await connection.fetchval(f"explain (analyze, format json) {statement}", *arguments)
+    (whole,) = msgspec.json.decode(explained)
+    assert max(node["Actual Rows"] for node in nodes(whole["Plan"]) if node.get("Index Name") == "jobs_newest") == 29

@@ -91,7 +91,7 @@ async def test_connections_that_were_lost_while_nobody_used_them_cost_no_call(mi
         job = (await admissions.insert(queued())).job
         await jobs.get(key_of(job))
         other = await asyncpg.connect(migrated_postgres_dsn)
-        ours = "from pg_stat_activity where application_name = 'penstock' and datname = current_database()"
+        ours = "from pg_stat_activity where application_name like 'penstock/%' and datname = current_database()"
         pids = await other.fetchval(f"select array_agg(pid) {ours}")
         assert await other.fetchval(f"select count(pg_terminate_backend(pid)) {ours}") == len(pids)
 
