@@ -30,6 +30,8 @@ def ask(found: Found, work: Callable[[GatewayClient], Awaitable[T]]) -> T:
         return asyncio.run(asking())
     except PenstockError as error:
         raise refused(error) from error
+    except KeyError as error:
+        raise click.ClickException(f"the server's answer is not what a gateway answers: it has no {error}") from error
     except TargetLost as error:
         raise click.ClickException(str(error)) from error
 

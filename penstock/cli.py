@@ -1,6 +1,8 @@
 """The `penstock` command. Each subcommand is imported when it is called: a role loads nothing but its own."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import click
@@ -34,15 +36,25 @@ BROKEN_PIPE: Final = 141
 class Main(LazyGroup):
     """Ends as a Unix program does: quietly, where whoever reads us has gone or somebody presses Ctrl-C."""
 
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        with quiet_ends():  # help is shown here
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with quiet_ends():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            ctx.exit(INTERRUPTED)
-        except BrokenPipeError:
-            # What is still buffered is to be written to somebody when Python ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            ctx.exit(BROKEN_PIPE)
+
+
+@contextmanager
+def quiet_ends() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        # What is still buffered is to be written to somebody when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise click.exceptions.Exit(BROKEN_PIPE) from None
 
 
 @click.group(cls=Main, places=COMMANDS, context_settings={"max_content_width": 80})

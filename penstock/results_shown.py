@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from math import isclose, prod
 from typing import Any, Final
 
+import click
 import orjson
 from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
@@ -28,7 +29,10 @@ def show_result(result: Mapping[str, Any]) -> None:
     if len(rows) == 1:
         show(*one_row(rows[0]))
         return
-    titles = list(rows[0]) if rows else []
+    if not rows:
+        click.echo("no rows")
+        return
+    titles = list(rows[0])
     cells = [(str(number), *(brief(row[title]) for title in titles)) for number, row in enumerate(rows[:ROWS], 1)]
     show_table(["ROW", *(title.upper() or "VALUE" for title in titles)], cells, right=["ROW"])
     if len(rows) > ROWS:

@@ -125,9 +125,15 @@ def checks_of(found: Found) -> dict[str, Check]:
         }
         checks.update({subject: made for subject, make in services.items() if (made := _unless_invalid(make))})
         health = found.running.health if found.running else {}
-        checks[ROLES] = RolesCheck(found.gateway_url, found.origin, health)
+        checks[ROLES] = RolesCheck(found.gateway_url, _origin_of_gateway(found), health)
     worker = _unless_invalid(lambda: _models(settings_in(WorkerSettings, environ)))
     return checks if worker is None else {**checks, MODELS: worker}
+
+
+def _origin_of_gateway(found: Found) -> str:
+    if found.running is not None:
+        return found.origin
+    return f"{GATEWAY_URL} names it" if found.environ.get(GATEWAY_URL) else f"the default, unless {GATEWAY_URL} is set"
 
 
 def _models(settings: WorkerSettings) -> Check:

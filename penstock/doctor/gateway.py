@@ -34,7 +34,7 @@ class RolesCheck:
             answer = await client.get(f"{url}/readyz")
             document = answer.json()
         except (httpx.HTTPError, ValueError) as error:
-            where = f" ({self._origin.lstrip('; ')})" if name == "gateway" else ""
+            where = f" ({self._origin})" if name == "gateway" else ""
             told = f"{name} does not answer at {url}{where}: {in_a_line(error)}"
             tell(Finding(SUBJECT, Level.PROBLEM, told, "start it, or see its log"))
             return

@@ -26,6 +26,7 @@ from penstock.doctor.kafka_state import (
 from penstock.errors import in_a_line
 from penstock.preparing import MigrateSettings
 from producers.kafka_client import kafka_admin, kafka_consumer
+from producers.stopping import stop_consumer
 from producers.topics import base_topics
 from schemas.errors import ConfigurationError
 
@@ -136,7 +137,7 @@ async def groups_of(admin: AIOKafkaAdminClient, settings: MigrateSettings, prefi
         await consumer.start()
         return [Group(name, members.get(name, 0), await lag_of(admin, consumer, name)) for name in names]
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
 
 
 async def members_of(admin: AIOKafkaAdminClient, names: Sequence[str]) -> Mapping[str, int]:

@@ -112,7 +112,7 @@ def wait(found: Found, ids: Sequence[str], timeout_s: float | None, *, as_json: 
         raise SystemExit(1)
 
 
-@jobs.command(epilog=examples("penstock jobs list --status queued --json | jq -r .id | xargs penstock jobs cancel"))
+@jobs.command(epilog=examples("penstock jobs cancel job_0199f0a7b3c1d2e4f5a6b7c8d9e0f1a2b3c4", reads=GATEWAY_URL))
 @ids
 @JSON
 @asks_gateway

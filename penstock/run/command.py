@@ -1,5 +1,6 @@
 """The options of `penstock run`."""
 
+import errno
 import sys
 import uuid
 from pathlib import Path
@@ -17,12 +18,13 @@ from penstock.parameters import MODEL, VERSION
 from penstock.results_shown import show_result
 from penstock.run.inputs import Body, body_of, takes_text
 from penstock.running import GATEWAY_URL, Found
-from penstock.showing import JSON, show_json
+from penstock.showing import JSON, printable, show_json
 from schemas.errors import InvalidInput
 from schemas.jobs import TERMINAL, Status
 from schemas.signature import Signature
 
 TIMEOUT_S: Final = 60.0
+SHOWN_CHARACTERS: Final = 100  # of an input that is no file
 
 
 @click.command(
@@ -62,7 +64,8 @@ def run(found: Found, model: str, file: str, version: str | None, timeout_s: flo
         try:
             body = body_given(file, signature)
         except InvalidInput as error:
-            raise click.ClickException(f"{'standard input' if file == '-' else file[:100]}: {error.message}") from error
+            name = "standard input" if file == "-" else printable(" ".join(file[:SHOWN_CHARACTERS].split()))
+            raise click.ClickException(f"{name}: {error.message}") from error
         return await run_job(gateway, model, version, body, timeout_s)
 
     job = ask(found, ran)
@@ -92,10 +95,15 @@ def body_given(file: str, signature: Signature) -> Body:
     try:
         return body_of(path.read_bytes(), signature, suffix=path.suffix.lower())
     except OSError as error:
-        given = file.lstrip()[:1]
-        if not (takes_text(signature) or given in tuple('[{"-.0123456789') or "," in file):
-            raise InvalidInput(f"{error.strerror}, and the model takes no text") from error
+        missing = error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
+        if not (missing and (takes_text(signature) or looks_like_values(file))):
+            told = ", and the model takes no text" if missing else ""
+            raise InvalidInput(f"{error.strerror}{told}") from error
         return body_of(file.encode(), signature)
+
+
+def looks_like_values(text: str) -> bool:
+    return text.lstrip()[:1] in tuple('[{"-.0123456789') or "," in text
 
 
 async def run_job(gateway: GatewayClient, model: str, version: str | None, body: Body, timeout_s: float) -> Document:

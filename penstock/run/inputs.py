@@ -6,6 +6,7 @@ Pictures go as they are, and JSON where it is a body already. All else becomes o
 import csv
 import io
 import json
+import zipfile
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -160,7 +161,7 @@ def _of_arrays(data: bytes, signature: Signature) -> Body:
         with io.BytesIO(data) as file:
             loaded = np.load(file, allow_pickle=False)
             arrays = {name: loaded[name] for name in loaded.files} if data.startswith(NPZ) else {"": loaded}
-    except (ValueError, OSError, EOFError, KeyError) as error:
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise InvalidInput(f"cannot be read as numpy's: {error}") from None
     if "" in arrays:
         if len(signature.inputs) > 1:
@@ -190,10 +191,12 @@ def _tensor(name: str, array: Array, signature: Signature) -> tuple[TensorSpec, 
         raise InvalidInput(f"{name} is no input: {', '.join(each.name for each in signature.inputs)}")
     if spec.datatype == "BYTES":
         raise InvalidInput(f"{name} takes texts: give them as JSON")
+    if array.dtype.kind not in "biuf":
+        raise InvalidInput(f"{name} holds no numbers")
     if array.ndim == len(spec.row_shape):
         array = array[np.newaxis]  # one row
     wanted = np.dtype(DTYPES.get(spec.datatype, spec.datatype.lower())).newbyteorder("<")
     converted = array.astype(wanted)
-    if array.dtype.kind in "fc" and wanted.kind in "iu" and not np.array_equal(converted, array):
+    if array.dtype.kind == "f" and wanted.kind in "iu" and not np.array_equal(converted, array):
         raise InvalidInput(f"{name} has numbers with fractions; the model takes {spec.datatype}")
     return spec, np.ascontiguousarray(converted)

@@ -22,8 +22,12 @@ def problems(found: Survey) -> list[Problem]:
     """Roles first: what they lack explains the rest."""
     return [
         *(Problem(role.name, message) for role in found.roles for message in _of_role(role)),
-        *(Problem(f"{each.model}/{each.version}", message) for each in found.versions for message in _of(each)),
+        *(Problem(_name(each), message) for each in found.versions for message in _of(each)),
     ]
+
+
+def _name(version: Version) -> str:
+    return f"{version.model}/{version.version}" if version.version else version.model
 
 
 def _of_role(role: Role) -> Iterator[str]:

@@ -96,6 +96,8 @@ async def depths_at(client: httpx.AsyncClient, url: str) -> Mapping[tuple[str, s
 
 
 def versions_of(model: Document, depths: Mapping[tuple[str, str, str], int]) -> list[Version]:
+    """One without a name stands for a model of which nothing can be read."""
+    states = model["version_states"] or [{"version": "", "state": "refused", "reason": model["reason"]}]
     return [
         Version(
             model=model["id"],
@@ -106,5 +108,5 @@ def versions_of(model: Document, depths: Mapping[tuple[str, str, str], int]) -> 
             live_records=depths.get((model["id"], each["version"], "live")),
             bulk_records=depths.get((model["id"], each["version"], "bulk")),
         )
-        for each in model["version_states"]
+        for each in states
     ]

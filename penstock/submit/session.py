@@ -55,7 +55,7 @@ class Session:
             self.status = INTERRUPTED
             self._console.print(self._how_to_go_on(), markup=False)
         elif (error := work.exception()) is not None:
-            self._console.print(f"Error: {_cause(error)}", style="red", markup=False)
+            self._console.print(f"Error: {_cause(error)}", style="red", markup=False, highlight=False, soft_wrap=True)
 
     async def _work(self) -> None:
         plan = self._plan

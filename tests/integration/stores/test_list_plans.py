@@ -87,7 +87,7 @@ async def test_a_search_looks_at_so_many_jobs_and_no_more(connection: Connection
         explained = await connection.fetchval(f"explain (analyze, format json) {statement}", *arguments)
         (whole,) = msgspec.json.decode(explained)
         scans = [node for node in nodes(whole["Plan"]) if "Index Name" in node]
-        assert max(scan["Actual Rows"] for scan in scans) in (most, 25)  # after the cursor no more have failed
+        assert sum(scan["Actual Rows"] for scan in scans if not scan["Index Name"].endswith("pkey")) in (most, 25)  # after the cursor no more have failed
         assert {scan["Index Name"].rpartition("_")[2] for scan in scans} <= {"newest", "rare", "pkey"}
         assert not [node for node in nodes(whole["Plan"]) if node["Node Type"] == "Seq Scan"]
 
@@ -98,7 +98,5 @@ async def test_a_range_of_times_is_looked_up(connection: Connection) -> None:
     statement, arguments = search_statement("default", wanted, None, limit=PAGE, most_looked_at=10_000)
     explained = await connection.fetchval(f"explain (analyze, format json) {statement}", *arguments)
     (whole,) = msgspec.json.decode(explained)
-    assert (
-        max(node["Actual Rows"] for node in nodes(whole["Plan"]) if str(node.get("Index Name")).endswith("_newest"))
-        == 29
-    )
+    scans = [node for node in nodes(whole["Plan"]) if str(node.get("Index Name")).endswith("_newest")]
+    assert sum(node["Actual Rows"] for node in scans) == 29
