@@ -47,7 +47,11 @@ class Honest:
 
 @dataclass(frozen=True)
 class Report:
-    """`beside`: by whom the honest ones had beside them."""
+    """`beside`: by whom the honest ones had beside them.
+
+    `x alone` compares with honest ones alone, which have all processors; `x spinning` with those beside programs that
+    only take what processors others leave: what is above 1 there, the gateway's own work for the others costs.
+    """
 
     alone: Honest
     beside: dict[str, Honest]
@@ -56,13 +60,14 @@ class Report:
     cut: dict[str, int]
 
     def lines(self) -> str:
-        head = (*("answered", "told to wait", "failed", "p50 ms", "p99 ms", "times"), *("loop ran", "waited"))
-        rows = [f"{'honest submits':>16} " + " ".join(f"{each:>8}" for each in head)]
+        columns = ("answered", "told to wait", "failed", "p50 ms", "p99 ms", "x alone", "x spinning")
+        head = " ".join(f"{each:>8}" for each in (*columns, "loop ran", "waited"))
+        rows = [f"{'honest submits':>16} {head}"]
         for name, seen in {"alone": self.alone, **self.beside}.items():
-            times = seen.ms(0.99) / self.alone.ms(0.99)
             rows.append(
                 f"{name:>16} {len(seen.seconds):>8} {seen.told_to_wait:>12} {len(seen.failed):>8} {seen.ms(0.5):>8.1f} "
-                f"{seen.ms(0.99):>8.1f} {times:>8.1f} {seen.loop.ran:>8.0%} {seen.loop.waited:>8.0%}"
+                f"{seen.ms(0.99):>8.1f} {_times(seen, self.alone):>8} {_times(seen, self.beside.get(SPINNING)):>10} "
+                f"{seen.loop.ran:>8.0%} {seen.loop.waited:>8.0%}"
             )
             rows += [
                 f"{kind:>16} {rate.began:>8.1f} connections and {rate.offered_bytes / MB:.2f} MB a second"
@@ -72,6 +77,11 @@ class Report:
         rows.append(f"the gateway's memory reached {peak:.0f} MB; its budget is {budget:.0f} MB")
         rows.append("cut off: " + ", ".join(f"{reason} {count}" for reason, count in sorted(self.cut.items())))
         return "\n".join(rows)
+
+
+def _times(seen: Honest, other: Honest | None) -> str:
+    """How many times as long as the other's its 99th percentile is."""
+    return "-" if other is None or seen is other else f"{seen.ms(0.99) / other.ms(0.99):.1f}"
 
 
 @dataclass(frozen=True)
