@@ -17,6 +17,8 @@ from tests.contracts.stores.building import NOW
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 PAGE = 20
+TABLES = 33
+RARE = 150  # jobs that run, failed or were canceled
 CURSOR = (NOW - timedelta(seconds=10_000), "job_10000")
 # All but one in a hundred have succeeded; every state is there.
 FILL = """
@@ -86,10 +88,13 @@ async def test_a_search_looks_at_so_many_jobs_and_no_more(connection: Connection
         )
         explained = await connection.fetchval(f"explain (analyze, format json) {statement}", *arguments)
         (whole,) = msgspec.json.decode(explained)
-        scans = [node for node in nodes(whole["Plan"]) if "Index Name" in node]
-        assert sum(scan["Actual Rows"] for scan in scans if not scan["Index Name"].endswith("pkey")) in (most, 25)  # after the cursor no more have failed
-        assert {scan["Index Name"].rpartition("_")[2] for scan in scans} <= {"newest", "rare", "pkey"}
-        assert not [node for node in nodes(whole["Plan"]) if node["Node Type"] == "Seq Scan"]
+        (looked,) = (node for node in nodes(whole["Plan"]) if node.get("Subplan Name") == "CTE looked")
+        scans = [node for node in nodes(looked) if "Index Name" in node]
+        # One more of each table, to merge them; of the few that have failed all may be sorted as well.
+        at_most = RARE if status is Status.FAILED else most + TABLES
+        assert sum(scan["Actual Rows"] for scan in scans) <= at_most
+        assert {scan["Index Name"].rpartition("_")[2] for scan in scans} <= {"newest", "rare"}
+        assert not [node for node in nodes(whole["Plan"]) if node["Node Type"] == "Seq Scan" and node["Actual Rows"]]
 
 
 async def test_a_range_of_times_is_looked_up(connection: Connection) -> None:
@@ -99,4 +104,4 @@ async def test_a_range_of_times_is_looked_up(connection: Connection) -> None:
     explained = await connection.fetchval(f"explain (analyze, format json) {statement}", *arguments)
     (whole,) = msgspec.json.decode(explained)
     scans = [node for node in nodes(whole["Plan"]) if str(node.get("Index Name")).endswith("_newest")]
-    assert sum(node["Actual Rows"] for node in scans) == 29
+    assert 29 <= sum(node["Actual Rows"] for node in scans) <= 29 + TABLES
