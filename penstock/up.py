@@ -53,7 +53,7 @@ class UpOptions:
     "--models",
     envvar="PENSTOCK_MODEL_REPOSITORY",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The model repository; models that come later are served too.  [default: a checkout's examples, else `models`]",
+    help="The model repository; models that come later are served too.  [default: a checkout's examples or `models`]",
 )
 @click.option(
     "--trust",
