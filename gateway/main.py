@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from functools import partial
@@ -11,17 +12,20 @@ from typing import Final
 from gateway.answers import Links
 from gateway.app import GatewayApp
 from gateway.lane_depth import LaneDepths
+from gateway.lane_members import LaneMembers
 from gateway.lane_poller import LanePoller
 from gateway.metrics import IN_FLIGHT, WAITERS
 from gateway.model_control import ModelControl
 from gateway.problems import render_problem
 from gateway.services import Services
+from gateway.serving import Serving
 from gateway.settings import GatewaySettings
 from gateway.submissions import READ_WITHIN_S, Submissions
 from gateway.waiters import Waiters
 from producers.catalog import Catalog, catalog_topic
 from producers.kafka_publisher import KafkaPublisher
 from producers.model_states import ModelStates, model_states_topic
+from producers.worker_reports import WorkerReports, worker_reports_topic
 from runtime.budget import MemoryBudget
 from runtime.clock import now_utc
 from runtime.health import Check
@@ -30,13 +34,13 @@ from runtime.http_server import LimitedServer, show
 from runtime.lifecycle import BackgroundTasks, run_role
 from runtime.logs import configure_logs, get_logger
 from runtime.metrics import watch_loop_lag
-from runtime.process import StoppedEarly, listen, open_patiently
+from runtime.process import StoppedEarly, listen, open_patiently, patiently
 from runtime.reading import InputReader
 from runtime.settings import load
 from schemas.errors import ConfigurationError, StoreUnavailable
 from schemas.names import DEFAULT_TENANT
 from schemas.topics import Lane, LaneClass
-from stores.postgres import PostgresAdmissions, PostgresJobs
+from stores.postgres import PostgresAdmissions, PostgresJobs, require_migrated
 from stores.protocols import JobKey
 from stores.redis import RedisNews, RedisSignals
 
@@ -92,11 +96,11 @@ class Gateway:
         self._settings = settings
         self._budget = MemoryBudget(settings.memory_budget_bytes)
         self.connections = Connections(http_limits(settings), self._budget, render_problem)
-        dsn = settings.postgres_dsn.get_secret_value()
+        self._dsn = dsn = settings.postgres_dsn.get_secret_value()
         redis_url, prefix = settings.redis_url.get_secret_value(), settings.topic_prefix
         self._publisher = KafkaPublisher(settings, paced=True)
-        self._admissions = PostgresAdmissions(dsn)
-        self._jobs = PostgresJobs(dsn)
+        self._admissions = PostgresAdmissions(dsn, role="gateway")
+        self._jobs = PostgresJobs(dsn, role="gateway")
         self._signals = RedisSignals(redis_url, prefix=prefix)
         self._news = RedisNews(redis_url, prefix=prefix)
         self._catalog = Catalog()
@@ -104,13 +108,17 @@ class Gateway:
         self._states = ModelStates()
         self._states_topic = model_states_topic(settings, self._states.apply)
         self._depths = LaneDepths(settings.gateway_max_lane_depth)
-        self._poller = LanePoller(settings, self._depths, self._lanes)
+        reports = WorkerReports(time.monotonic)
+        self._reports_topic = worker_reports_topic(settings, reports)
+        members = LaneMembers(settings.topics, time.monotonic)
+        self._poller = LanePoller(settings, self._depths, self._lanes, members)
+        self._serving = Serving(self._catalog, self._states, reports, members.has_worker)
         self._postgres_trouble: str | None = "Postgres has not been asked yet"
         self._waiters = Waiters(self._jobs, self._news, limit=self._most_waiters())
         reader = InputReader(self._budget, patience_s=READ_WITHIN_S)
         self._submissions = Submissions(
             settings,
-            self._catalog,
+            self._serving,
             self._depths,
             self._admissions,
             self._publisher,
@@ -138,8 +146,10 @@ class Gateway:
         beside.start(watch_loop_lag(), "loop lag")
         beside.start(self._catalog_topic.follow(), "catalog")
         beside.start(self._states_topic.follow(), "model states")
+        beside.start(self._reports_topic.follow(), "worker reports")
         beside.start(self._poller.run(), "lane depths")
         try:
+            await patiently(lambda: require_migrated(self._dsn), stop, self._hear_of_postgres)
             await open_patiently(stack, lambda: self._publisher, stop)
             await open_patiently(stack, lambda: self._admissions, stop)
             await open_patiently(stack, lambda: self._jobs, stop)
@@ -176,6 +186,10 @@ class Gateway:
                 self._postgres_trouble = "Postgres does not answer"
             await asyncio.sleep(PROBE_EVERY_S)
 
+    def _hear_of_postgres(self, trouble: str | None) -> None:
+        """While parts are opened. That there is none is for the probe to say."""
+        self._postgres_trouble = trouble or self._postgres_trouble
+
     def _most_waiters(self) -> int:
         return min(self._settings.gateway_max_waiters, int(WAITING_SHARE * self.connections.limits.connections))
 
@@ -185,6 +199,7 @@ class Gateway:
             settings=settings,
             links=Links(settings.public_base_url),
             catalog=self._catalog,
+            serving=self._serving,
             life=ModelControl(self._publisher, settings.topics, self._catalog, self._states, now_utc),
             budget=self._budget,
             submissions=self._submissions,
