@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "jobs": Place("penstock.jobs.command", "jobs", "bulk", "List jobs, read, await and cancel them.", USE),
     "submit": Place("penstock.submit.command", "submit", "bulk", "Submit the jobs of a JSONL file.", USE),
     "status": Place("penstock.status.command", "status", "bulk", "Show what runs, what is wrong first.", CARE),
+    "doctor": Place("penstock.doctor.command", "doctor", "stack", "Say what is wrong, and what to do about it.", CARE),
     "env": Place("penstock.env", "env", "bulk", "Print the variables that a further process needs.", CARE),
     "dlq": Place("penstock.dlq.command", "dlq", "bulk", "Look through dead letters, replay and drop them.", CARE),
     "migrate": Place("penstock.migrate", "migrate", "stores", "Bring tables and topics up to date.", CARE),

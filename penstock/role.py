@@ -22,7 +22,11 @@ ROOT = Path(penstock.__file__).parent.parent
 
 
 class Role:
-    """A program for `Part`. Ready when `/readyz` at `host` and `health_port` says so."""
+    """A program for `Part`. Ready when `/readyz` at `host` and `health_port` says so.
+
+    A worker need not have all its models for that: who starts a whole stack wants to see the rest, and mend the model
+    while it runs.
+    """
 
     start_timeout_s = 180.0  # a worker loads and warms up its models first
     stop_grace_s = 12.0  # and drains what runs when it is stopped
@@ -63,7 +67,7 @@ class Role:
         )
 
     async def ready(self) -> bool:
-        return await answers_ok(self._host, self.health_port, "/readyz")
+        return await answers_ok(self._host, self.health_port, "/readyz?exclude=models")
 
     def explain(self) -> str:
         return reason(list(self._lines))

@@ -87,8 +87,8 @@ class Stack:
         host = self._host
         if self._port and not is_free(self._port, host):
             raise StackError(f"port {self._port} is in use: choose another with --port")
-        if not self._models.is_dir():
-            raise StackError(f"there is no model repository at {self._models}: name one with --models")
+        if self._models.exists() and not self._models.is_dir():
+            raise StackError(f"{self._models} is no folder of models: name one with --models")
         async with AsyncExitStack() as opening:
             await opening.enter_async_context(self.services)
             self._port = self._port or self.services.data_dir.free_port()
@@ -125,7 +125,7 @@ class Stack:
 
     async def _prepare(self, env: Mapping[str, str]) -> None:
         try:
-            await prepare(settings_in(MigrateSettings, env), say_nothing)
+            await prepare(settings_in(MigrateSettings, env), say_nothing, self._announce)
         except PenstockError as error:
             raise StackError(f"tables and topics cannot be made ready: {error}") from error
 
@@ -209,6 +209,11 @@ class Stack:
     def gateway_url(self) -> str:
         """The one that is told to clients: of the gateway, or of all of them together."""
         return self._url(self._port)
+
+    @property
+    def health_urls(self) -> Mapping[str, str]:
+        """Where each role tells of its health, by its name; its metrics are there, too."""
+        return self._health
 
     @property
     def gateway_urls(self) -> list[str]:

@@ -29,10 +29,12 @@ def test_an_unknown_command_is_a_usage_error(runner: CliRunner) -> None:
     assert runner.invoke(main, ["down"]).exit_code == 2
 
 
-def test_a_missing_model_repository_is_one_line(runner: CliRunner, tmp_path: Path) -> None:
-    ran = runner.invoke(main, ["up", "--ephemeral", "--port", "0", "--models", str(tmp_path / "none")])
-    assert ran.exit_code == 1
-    assert ran.stderr == f"Error: there is no model repository at {tmp_path / 'none'}: name one with --models\n"
+def test_a_file_in_place_of_a_model_repository_is_a_usage_error(runner: CliRunner, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").touch()
+    ran = runner.invoke(main, ["up", "--ephemeral", "--port", "0", "--models", str(tmp_path / "model.onnx")])
+    assert ran.exit_code == 2
+    assert "'--models': Directory" in ran.stderr
+    assert "is a file" in ran.stderr
 
 
 def test_nothing_is_kept_and_kept_somewhere_is_a_usage_error(runner: CliRunner, tmp_path: Path) -> None:

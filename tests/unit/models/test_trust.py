@@ -60,7 +60,7 @@ class TestWhoMustAgree:
         directory = write_handler(root, {"handler.py": trap})
         assert why_not(root, "sums") == (
             f"{directory}: cannot be run: python_handler runs the model's own code, and this worker may not: "
-            "PENSTOCK_WORKER_TRUST is data"
+            "if you trust whoever wrote it, start with PENSTOCK_WORKER_TRUST=code, or `penstock up --trust code`"
         )
         assert not ran(traces)
 

@@ -56,6 +56,7 @@ def read_version(
         reference_rows=config.reference_rows,
         parameters=config.parameters,
         isolation=config.isolation,
+        tells_errors=config.errors == "detail",
         run_limit_s=config.run_limit_seconds,
         tokenizer_file=tokenizer_file,
         description=config.description,
@@ -80,7 +81,8 @@ def _choose_platform(
         missing = [module for module in platform.modules if not is_installed(module)]
         if platform.runs_code and trust != "code":
             reasons.append(
-                f"{name} runs the model's own code, and this worker may not: PENSTOCK_WORKER_TRUST is {trust}"
+                f"{name} runs the model's own code, and this worker may not: if you trust whoever wrote it, start with "
+                "PENSTOCK_WORKER_TRUST=code, or `penstock up --trust code`"
             )
         elif missing:
             reasons.append(f"{name} needs {', '.join(missing)} (install penstock[{platform.extra}])")
