@@ -90,11 +90,13 @@ def write(folder: Path, name: str, content: object) -> None:
     (folder / name).write_text(json.dumps(content))
 
 
-def with_weights(folder: Path, config: Mapping[str, Any] = BERT, prefix: str = "", **more: torch.Tensor) -> Path:
+def with_weights(
+    folder: Path, config: Mapping[str, Any] = BERT, prefix: str = "", more: Mapping[str, torch.Tensor] | None = None
+) -> Path:
     write(folder, "config.json", config)
     torch.manual_seed(1)
     weights = {f"{prefix}{name}": weight for name, weight in bert.build(TINY_BERT).state_dict().items()}
-    save_file({**weights, **more}, folder / "model.safetensors")
+    save_file({**weights, **(more or {})}, folder / "model.safetensors")
     return folder
 
 
@@ -156,7 +158,8 @@ class TestGraphs:
 
 class TestWeights:
     def test_vectors_of_sentences_are_those_of_the_architecture(self, folder: Path) -> None:
-        with_weights(folder, **{"pooler.dense.weight": torch.zeros(16, 16), "embeddings.position_ids": torch.zeros(24)})
+        more = {"pooler.dense.weight": torch.zeros(16, 16), "embeddings.position_ids": torch.zeros(24)}
+        with_weights(folder, more=more)
         write(folder, "modules.json", MODULES)
         write(folder, "1_Pooling/config.json", {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False})
         write(folder, "tokenizer_config.json", {"model_max_length": 10**30})
