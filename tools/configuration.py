@@ -23,9 +23,9 @@ INTRODUCTION: Final = """\
 
 <!-- Written by `make docs` from the settings classes; do not edit. -->
 
-Every role is configured by environment variables, and by nothing else; `penstock gateway --help` and its like list those
-of a role. An empty variable counts as not set; choices are taken in upper or lower case; a variable with our prefix that
-nobody reads is warned of.
+Every role is configured by environment variables, and by nothing else; `penstock gateway --help` and its like list
+those of a role. An empty variable counts as not set; choices are taken in upper or lower case; a variable with our
+prefix that nobody reads is warned of.
 
 | exit status of a role | when |
 | --- | --- |

@@ -39,8 +39,8 @@ the other roles on `PENSTOCK_HEALTH_PORT`. `penstock up` gives each role a port 
 ready; `penstock status` shows them later. A histogram has `_bucket`, `_sum` and `_count`. Beside these, each role has
 what `prometheus-client` tells of any process, `process_*` and `python_*`.
 
-How full a lane is says `penstock_gateway_lane_depth_records`: jobs that wait in Kafka or are being worked on, the figure
-by which the gateway answers `429 lane_full`.
+How full a lane is says `penstock_gateway_lane_depth_records`: jobs that wait in Kafka or are being worked on, the
+figure by which the gateway answers `429 lane_full`.
 """
 
 
