@@ -26,15 +26,19 @@ def single_file(content_type: bytes, body: bytes) -> FilePart:
         raise InvalidInput("multipart/form-data needs a boundary of 1 to 70 bytes", param="Content-Type")
     file: MultipartSegment | None = None
     data: list[bytes] = []
+    parser = PushMultipartParser(boundary, strict=True)
     try:
-        with PushMultipartParser(boundary, strict=True) as parser:
-            for event in parser.parse(body):
-                if isinstance(event, MultipartSegment):
-                    file = _the_one(event, file)
-                elif event is not None:
-                    data.append(event)
+        for event in parser.parse(body):
+            if isinstance(event, MultipartSegment):
+                file = _the_one(event, file)
+            elif event is not None:
+                data.append(event)
     except MultipartError as error:
         raise InvalidInput("the body is not valid multipart/form-data", param="image") from error
+    try:
+        parser.close()
+    except MultipartError as error:
+        raise InvalidInput("the form ends too early", param="image") from error
     if file is None:
         raise InvalidInput("the form holds no file: send the image as a file part", param="image")
     return _with_type(file.content_type or "", b"".join(data))

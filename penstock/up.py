@@ -106,9 +106,9 @@ def refuse_invalid_settings() -> None:
 
 
 def example_models() -> Path:
-    """Of the checkout that we run from, else where one would expect them."""
+    """Of the checkout that we run from; else, from a wheel, what `penstock init` makes here."""
     checkout = Path(penstock.__file__).parent.parent / "examples" / "models"
-    return checkout if checkout.is_dir() else Path("examples", "models")
+    return checkout if checkout.is_dir() else Path("models")
 
 
 class Up:

@@ -31,9 +31,9 @@ class Installation:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._empty = folder / "empty"
+        self.empty_folder = folder / "empty"
         uv("venv", "--python", sys.executable, str(folder / "venv"))
-        self._empty.mkdir()
+        self.empty_folder.mkdir()
 
     def add(self, requirement: str) -> None:
         uv("pip", "install", "--python", str(self.program("python")), requirement)
@@ -41,12 +41,18 @@ class Installation:
     def program(self, name: str) -> Path:
         return self._folder / "venv" / "bin" / name
 
+    def said(self, *command: str) -> str:
+        """What a command says that ends well."""
+        done = self.run(*command)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def run(self, *command: str, env: Mapping[str, str] = {}) -> "subprocess.CompletedProcess[str]":
         """Run one of its programs in an empty directory."""
         return subprocess.run(
             [str(self.program(command[0])), *command[1:]],
-            cwd=self._empty,
-            env={"HOME": str(self._empty), "PATH": "/usr/bin:/bin", "COLUMNS": "80", **env},
+            cwd=self.empty_folder,
+            env={"HOME": str(self.empty_folder), "PATH": "/usr/bin:/bin", "COLUMNS": "80", **env},
             capture_output=True,
             text=True,
             check=False,

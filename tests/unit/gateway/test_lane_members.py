@@ -85,6 +85,6 @@ def test_the_request_is_of_a_version_whose_answer_is_read_rightly() -> None:
     request = DescribeGroups(["a", "b"]).prepare({15: (0, 6)})
     assert (2, DescribeGroupsResponse_v2) == (request.API_VERSION, request.RESPONSE_TYPE)
     assert request.encode().startswith(struct.pack(">ih", 2, 1) + b"a")
-    group = (0, "a", "Empty", "consumer", "", [])
+    group: tuple[object, ...] = (0, "a", "Empty", "consumer", "", [])
     encoded = DescribeGroupsResponse_v2(0, [group, group]).encode()
     assert DescribeGroupsResponse_v2.decode(BytesIO(encoded)).groups == [group, group]

@@ -355,3 +355,30 @@ class TestWhatCannotBeRead:
         (root / "bad" / "2" / "model.onnx").symlink_to("model.onnx")
         (root / "circle").symlink_to("circle")
         assert set(ModelRepository(root, ONNX_ONLY).look().problems) == {"bad/2", "circle"}
+
+
+@pytest.mark.parametrize(
+    ("image", "spec"),
+    [
+        ({}, ImageSpec("image", 8, 8)),
+        ({"scale": [1, 2, 3]}, ImageSpec("image", 8, 8, scale=(1.0, 2.0, 3.0), offset=(0.0, 0.0, 0.0))),
+        (
+            {"scale": 0.5, "mean": [1, 2, 3], "std": 2},
+            ImageSpec("image", 8, 8, scale=(0.25, 0.25, 0.25), offset=(-0.5, -1.0, -1.5)),
+        ),
+        ({"scale": 1, "std": 4}, ImageSpec("image", 8, 8, scale=(0.25, 0.25, 0.25), offset=(0.0, 0.0, 0.0))),
+        (
+            {"scale": 1, "crop": "center"},
+            ImageSpec("image", 8, 8, scale=(1.0, 1.0, 1.0), offset=(0.0, 0.0, 0.0), shorter_side=8),
+        ),
+        (
+            {"scale": 1, "crop": "center", "resize": 10},
+            ImageSpec("image", 8, 8, scale=(1.0, 1.0, 1.0), offset=(0.0, 0.0, 0.0), shorter_side=10),
+        ),
+    ],
+)
+def test_mean_and_std_become_a_scale_and_an_offset(tmp_path: Path, image: dict[str, object], spec: ImageSpec) -> None:
+    given = [{"name": "image", "data_type": "TYPE_FP32", "dims": [3, 8, 8]}]
+    write_model(tmp_path, fields(input=given, image={"width": 8, "height": 8, **image}))
+    (version,) = ModelRepository(tmp_path, ONNX_ONLY).scan()
+    assert version.signature.image == spec

@@ -14,9 +14,9 @@ from schemas.signature import Signature
 from workers.inference.backends.architectures.registry import find_architecture
 from workers.inference.backends.architectures.weight_names import misfit_of
 from workers.inference.backends.torch_module import TorchBackend, torch_backend
-from workers.inference.models.model_file import explain
 from workers.inference.models.model_parameters import TorchParameters
 from workers.inference.models.model_version import ModelVersion
+from workers.inference.models.yaml_mistakes import explain
 
 MAX_REASON: Final = 500  # characters; torch lists every weight that does not fit
 

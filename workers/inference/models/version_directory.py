@@ -56,6 +56,7 @@ def read_version(
         reference_rows=config.reference_rows,
         parameters=config.parameters,
         isolation=config.isolation,
+        tells_errors=config.errors == "detail",
         run_limit_s=config.run_limit_seconds,
         tokenizer_file=tokenizer_file,
         description=config.description,
