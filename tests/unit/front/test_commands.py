@@ -32,6 +32,7 @@ class Described(NamedTuple):
 
 GATEWAY = ("PENSTOCK_GATEWAY_URL",)
 KAFKA = ("PENSTOCK_KAFKA_BOOTSTRAP_SERVERS", "PENSTOCK_TOPIC_PREFIX")
+SERVICES = (KAFKA[0], "PENSTOCK_POSTGRES_DSN", "PENSTOCK_REDIS_URL")
 BAD_GATEWAY = ("--gateway nowhere", "--gateway")
 AWAY = f"--gateway {NOBODY}"
 
@@ -56,6 +57,28 @@ COMMANDS = {
     "models list": Described(GATEWAY, (BAD_GATEWAY, ("A", "MODEL")), (AWAY, "cannot be reached")),
     "models load": Described(GATEWAY, (BAD_GATEWAY, ("a A", "VERSION")), (f"a 1 {AWAY}", "cannot be reached")),
     "models unload": Described(GATEWAY, (BAD_GATEWAY, ("a", "VERSION")), (f"a 1 {AWAY}", "cannot be reached")),
+    "up": Described(
+        (*SERVICES, "PENSTOCK_MODEL_REPOSITORY", "PENSTOCK_WORKER_TRUST", "PENSTOCK_CACHE_DIR", "PENSTOCK_JAVA"),
+        (
+            ("--port x", "--port"),
+            ("--workers 0", "--workers"),
+            ("--gateways 65", "--gateways"),
+            ("--trust some", "--trust"),
+        ),
+    ),
+    "gateway": Described((*SERVICES, "PENSTOCK_GATEWAY_PORT", "PENSTOCK_LOG_LEVEL")),
+    "worker": Described(("PENSTOCK_WORKER_TRUST", "PENSTOCK_MODEL_REPOSITORY", SERVICES[0], SERVICES[2])),
+    "router": Described((*SERVICES[:2], "PENSTOCK_ROUTER_MAX_TIMEOUT_S", "PENSTOCK_HEALTH_PORT")),
+    "sink": Described((*SERVICES, "PENSTOCK_SINK_BATCH_RECORDS")),
+    "migrate": Described(
+        (*SERVICES[:2], "PENSTOCK_TOPIC_PARTITIONS"),
+        (("--json", "--json"),),
+    ),
+    "doctor": Described(
+        (*SERVICES, *GATEWAY),
+        (("--timeout 0", "--timeout"),),
+        ("--data-dir /nowhere", "no `penstock up` runs over /nowhere"),
+    ),
     "status": Described(GATEWAY, (BAD_GATEWAY,), None),
     "env": Described((), (), ("--data-dir /nowhere", "no `penstock up` runs over /nowhere")),
     "submit": Described(
@@ -80,7 +103,6 @@ COMMANDS = {
 }
 # Whose help has no example so far.
 WITHOUT_EXAMPLE = {
-    *("up", "gateway", "worker", "router", "sink", "migrate"),
     *("init", "import mlflow", "import triton", "import huggingface", "export sklearn", "models check", "models pin"),
 }
 GROUPS = {"jobs", "models", "dlq", "import", "export"}
