@@ -25,7 +25,7 @@ from tests.waiting import eventually_sync
 DOCS = Path(__file__).parents[3] / "docs"
 NOT_RUN = 3  # what installs, starts the stack, or needs transformers
 
-pytestmark = pytest.mark.timeout(400)  # programs that import torch and scikit-learn, one after the other
+pytestmark = pytest.mark.timeout(900)  # programs that import torch and scikit-learn, one after the other
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-PATIENCE_S: Final = 100
+PATIENCE_S: Final = 300  # of a command: programs that import torch, on a machine that others use as well
 _STEP: Final = re.compile(
     r"^<!-- (?P<kind>file|runs): ?(?P<note>[^\n]*?) ?-->\n```[a-z]+\n(?P<content>.*?)^```$", re.MULTILINE | re.DOTALL
 )
