@@ -28,8 +28,12 @@ async def prepare(
     left for later. Raises `PenstockError`.
     """
     dsn = settings.postgres_dsn.get_secret_value()
-    for migration in await migrate(dsn, told=progress, wait_for_roles=wait_for_roles):
-        told(f"applied {migration.name}")
+    await migrate(
+        dsn,
+        completed=lambda migration: told(f"applied {migration.name}"),
+        told=progress,
+        wait_for_roles=wait_for_roles,
+    )
     for name in await ensure_topics(settings, base_topics(settings, settings.topic_partitions)):
         told(f"created topic {name}")
 

@@ -11,11 +11,11 @@ from stores.postgres.migrations import SchemaState, Standing, Step
 def lines_of(state: SchemaState) -> Iterator[str]:
     width = max((len(step.name) for step in state.steps), default=0)
     for step in state.steps:
-        yield f"{step.name:<{width}}  {step.standing:<8}  {_more(step)}".rstrip()
+        yield f"{step.name:<{width}}  {step.standing:<7}  {_more(step)}".rstrip()
     for role in state.roles:
-        yield f"connected: {role} ({role.connections} connections, knows up to {role.newest:04})"
+        yield f"connected: {role}, which knows {role.newest:04} ({role.connections} connections)"
     if state.migrating:
-        yield "a `penstock migrate` is at work"
+        yield "`penstock migrate` is at work in this moment"
     yield state.trouble or _what_is_left(state.unfinished)
 
 
@@ -43,4 +43,4 @@ def _more(step: Step) -> str:
 def _what_is_left(unfinished: Sequence[Step]) -> str:
     if not unfinished:
         return "up to date"
-    return f"roles can start; `penstock migrate` has yet to finish {', '.join(step.name for step in unfinished)}"
+    return f"roles can start; `penstock migrate` has yet to do {', '.join(step.name for step in unfinished)}"

@@ -40,33 +40,42 @@ async def watch(
     dsn: str, connection: "Connection", name: str, told: Callable[[str], None], every_s: float
 ) -> AsyncIterator[None]:
     """As long as the block lasts, tell how far the statements are that `connection` runs, over a session of its own."""
-    watching = asyncio.create_task(_watch(dsn, connection.get_server_pid(), name, told, every_s), name=f"watch {name}")
+    ended = asyncio.Event()
+
+    async def watch_until_ended() -> None:
+        began_s = time.monotonic()
+        while not await _within(every_s, ended):
+            progress = await _progress(dsn, connection.get_server_pid())
+            told(f"{name}: {progress or 'at work'}, for {time.monotonic() - began_s:,.0f} s")
+
+    watching = asyncio.create_task(watch_until_ended(), name=f"watch {name}")
     try:
         yield
     finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        ended.set()
+        await watching
 
 
-async def _watch(dsn: str, pid: int, name: str, told: Callable[[str], None], every_s: float) -> None:
-    began_s = time.monotonic()
-    while True:
-        await asyncio.sleep(every_s)
-        try:
-            progress = await _progress(dsn, pid)
-        except DRIVER_ERRORS:
-            progress = None  # what is told is a kindness: the statement itself will say what is wrong
-        told(f"{name}: {progress or 'at work'}, for {time.monotonic() - began_s:,.0f} s")
+async def _within(seconds: float, event: asyncio.Event) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
 
 
 async def _progress(dsn: str, pid: int) -> str | None:
-    connection = await asyncpg.connect(
-        dsn, timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S, server_settings=settings_of(MIGRATE)
-    )
+    """None where there is nothing to say; what is wrong, the statement itself will say."""
     try:
-        row = await connection.fetchrow(_PROGRESS, pid)
-    finally:
-        await connection.close(timeout=_TIMEOUT_S)
+        connection = await asyncpg.connect(
+            dsn, timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S, server_settings=settings_of(MIGRATE)
+        )
+        try:
+            row = await connection.fetchrow(_PROGRESS, pid)
+        finally:
+            await connection.close(timeout=_TIMEOUT_S)
+    except DRIVER_ERRORS:
+        return None
     if row is None:
         return None
     if row["pid"] is not None:

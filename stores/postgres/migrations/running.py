@@ -35,6 +35,7 @@ async def migrate(
     *,
     migrations: Sequence[Migration] | None = None,
     timeout_s: float = 60.0,
+    completed: Callable[[Migration], None] = lambda _: None,
     told: Callable[[str], None] = lambda _: None,
     wait_for_roles: bool = False,
     pace: Pace = _CONSIDERATE,
@@ -42,8 +43,8 @@ async def migrate(
     """Bring the database up to date, beside roles that work over it; returns what was completed now.
 
     A contraction is left for later while a role is connected that uses what it takes away; with `wait_for_roles` it is
-    waited for. What failed, or was cut off at any moment, the next call goes on with. `told` hears, in lines, of what
-    takes long, what is waited for and what was left.
+    waited for. What failed, or was cut off at any moment, the next call goes on with. `completed` hears of each when it
+    is done; `told`, in lines, of what takes long, what is waited for and what was left.
 
     Safe when many processes do it at once: one works, the others wait for it. `timeout_s` bounds connecting, and each
     statement of those kinds that are quick.
@@ -59,7 +60,12 @@ async def migrate(
             await make_ledger(connection)
             pending = _pending(known, await read_ledger(connection))
             run = Applying(connection, dsn, timeout_s=timeout_s, told=told, wait_for_roles=wait_for_roles, pace=pace)
-            return [migration for migration in pending if await run.apply(migration)]
+            done = []
+            for migration in pending:
+                if await run.apply(migration):
+                    done.append(migration)
+                    completed(migration)
+            return done
 
 
 def _pending(known: Sequence[Migration], entries: Sequence[Entry]) -> Sequence[Migration]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
-from stores.postgres.migrations import Migration, Pace, migrate
+from stores.postgres.migrations import Migration, Pace, known_migrations, migrate, newest_known
 from stores.postgres.migrations.files import read_migrations
 
 if TYPE_CHECKING:
@@ -36,6 +36,17 @@ FILLED = Migration(
 GONE = Migration(5, "0005_gone.contract.sql", "alter table things drop column old")
 LATER = Migration(6, "0006_later.sql", "create table later (n integer)")
 ALL = [TABLE, COLUMN, INDEX, FILLED, GONE, LATER]
+
+
+def contraction(sql: str = "select 1") -> Migration:
+    """Of a version after this one."""
+    number = newest_known() + 1
+    return Migration(number, f"{number:04}_gone.contract.sql", sql)
+
+
+async def contract(dsn: str) -> None:
+    """What the version after this one does once no role of this one is connected."""
+    await migrate(dsn, migrations=[*known_migrations(), contraction()])
 
 
 @asynccontextmanager

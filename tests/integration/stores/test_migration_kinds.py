@@ -10,7 +10,7 @@ import pytest
 from schemas.errors import ConfigurationError, StoreUnavailable
 from stores.postgres import PostgresJobs
 from stores.postgres.calls import Postgres
-from stores.postgres.migrations import Migration, known_migrations, migrate, newest_known, schema_state
+from stores.postgres.migrations import Migration, known_migrations, migrate, schema_state
 from tests.contracts.stores.building import key_of, queued
 from tests.integration.stores.migrating import (
     ALL,
@@ -22,6 +22,8 @@ from tests.integration.stores.migrating import (
     QUICK,
     TABLE,
     applied,
+    contract,
+    contraction,
     fetch,
     session,
     waiting,
@@ -170,16 +172,10 @@ async def nobody(dsn: str, name: str) -> bool:
     return await fetch(dsn, f"select from pg_stat_activity where application_name = '{name}'") == []
 
 
-def contraction(sql: str = "select 1") -> Migration:
-    """Of a version after this one."""
-    number = newest_known() + 1
-    return Migration(number, f"{number:04}_gone.contract.sql", sql)
-
-
 async def test_a_role_over_a_contracted_database_does_not_open_and_names_the_version_to_run(
     migrated_postgres_dsn: str,
 ) -> None:
-    await migrate(migrated_postgres_dsn, migrations=[*known_migrations(), contraction()])
+    await contract(migrated_postgres_dsn)
     with pytest.raises(ConfigurationError, match=r"took away what this version of Penstock needs: run Penstock \d"):
         async with PostgresJobs(migrated_postgres_dsn):
             pytest.fail("it opened")
