@@ -7,7 +7,7 @@ from stores.postgres.places import REST, SLOTS, slot_table
 from stores.postgres.purging.by_index import ByIndex
 from stores.postgres.purging.by_walk import ByWalk
 from stores.postgres.purging.rule import Rule
-from stores.postgres.purging.slots import Slots
+from stores.postgres.purging.slots import LONGEST, Slots
 from stores.replays import KEY_KEPT
 
 
@@ -19,6 +19,6 @@ def rules(retention: timedelta) -> Sequence[Rule]:
             ByIndex("jobs", "keep_until <= $1 and completed_at is not null", source=source)
             for source in (*map(slot_table, range(SLOTS)), "only jobs")
         ),
-        Slots(retention),
+        *([Slots(retention)] if retention <= LONGEST else [ByWalk(slot, slot_table(slot), retention) for slot in range(SLOTS)]),
         ByWalk(REST, "jobs", retention),
     ]
