@@ -19,9 +19,12 @@ from stores.postgres.rows import (
     read_row,
     with_result,
 )
-from stores.protocols import CANCELED, JobKey
+from stores.postgres.search import Cursor, search_statement
+from stores.protocols import CANCELED, JobFilter, JobKey, JobPage
 from stores.validation import storable
 
+# By one search: some milliseconds.
+MOST_LOOKED_AT: Final = 10_000
 _CREATED_AT: Final = in_each_place("select created_at from {jobs} where tenant = $1 and id = $2")
 _CANCEL: Final = in_each_place(f"""
 update {{jobs}} j set status = 'canceled', completed_at = $3::timestamptz, error = $4::json,
@@ -35,7 +38,8 @@ class PostgresJobs:
     """`Jobs` on Postgres. Use as `async with`.
 
     `read_connections` serve `get`, `other_connections` lists, cancellations and large results, so that neither holds up
-    the other. `timeout_s` bounds each wait for a connection and each statement.
+    the other. `timeout_s` bounds each wait for a connection and each statement. One search looks at `most_looked_at`
+    jobs at most.
     """
 
     def __init__(
@@ -45,8 +49,10 @@ class PostgresJobs:
         read_connections: int = 2,
         other_connections: int = 2,
         timeout_s: float = 5.0,
+        most_looked_at: int = MOST_LOOKED_AT,
         role: str = CLIENT,
     ) -> None:
+        self._most_looked_at = most_looked_at
         self._reading = Postgres(dsn, connections=read_connections, timeout_s=timeout_s, role=role)
         self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s, role=role)
         self._places = Places(self._others)
@@ -87,6 +93,19 @@ class PostgresJobs:
             arguments += [await self._created_at(JobKey(tenant, after)), after]
         rows = await self._others.fetch(list_statement(status, from_cursor=after is not None), *arguments)
         return [read_row(row).job for row in rows]
+
+    async def search(self, tenant: str, wanted: JobFilter, *, after: str | None, limit: int) -> JobPage:
+        if not storable(tenant, wanted.model, wanted.version):
+            return JobPage([], None)
+        cursor = None if after is None else Cursor(await self._created_at(JobKey(tenant, after)), after)
+        statement, arguments = search_statement(
+            tenant, wanted, cursor, limit=limit + 1, most_looked_at=self._most_looked_at
+        )
+        rows = await self._others.fetch(statement, *arguments)
+        jobs = [read_row(tuple(row)[:-1]).job for row in rows if row["found"]]
+        if len(jobs) > limit:
+            return JobPage(jobs[:limit], jobs[limit - 1].id if limit else after)
+        return JobPage(jobs, next((row["id"] for row in rows if not row["found"]), None))
 
     async def _created_at(self, key: JobKey) -> datetime:
         rows = await self._others.fetch(_CREATED_AT[self._places.of(key.id)], *key) if storable(key.id) else ()

@@ -89,7 +89,7 @@ def error_json(error: ErrorBody | None) -> str | None:
     return None if error is None else json_text(error)
 
 
-def read_row(row: "asyncpg.Record") -> StoredJob:
+def read_row(row: "asyncpg.Record | tuple[Any, ...]") -> StoredJob:
     """A row of `WITH_RESULT` or `WITHOUT_RESULT`."""
     # fmt: off
     (tenant, job_id, model, version, lane, status, created_at, expires_at, rows, answer, variant, batch_id,

@@ -19,6 +19,10 @@ def rules(retention: timedelta) -> Sequence[Rule]:
             ByIndex("jobs", "keep_until <= $1 and completed_at is not null", source=source)
             for source in (*map(slot_table, range(SLOTS)), "only jobs")
         ),
-        *([Slots(retention)] if retention <= LONGEST else [ByWalk(slot, slot_table(slot), retention) for slot in range(SLOTS)]),
+        *(
+            [Slots(retention)]
+            if retention <= LONGEST
+            else [ByWalk(slot, slot_table(slot), retention) for slot in range(SLOTS)]
+        ),
         ByWalk(REST, "jobs", retention),
     ]

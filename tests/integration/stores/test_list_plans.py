@@ -10,11 +10,15 @@ import pytest
 
 from schemas.jobs import Status
 from stores.postgres.jobs import list_statement
+from stores.postgres.search import Cursor, search_statement
+from stores.protocols import JobFilter
 from tests.contracts.stores.building import NOW
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 
 PAGE = 20
+TABLES = 33
+RARE = 150  # jobs that run, failed or were canceled
 CURSOR = (NOW - timedelta(seconds=10_000), "job_10000")
 # All but one in a hundred have succeeded; every state is there.
 FILL = """
@@ -73,3 +77,31 @@ async def test_the_few_jobs_that_are_queued_are_found_among_those_that_are_open(
     indexes = {node["Index Name"] for node in await plan(connection, Status.QUEUED) if "Index Name" in node}
     assert {"jobs_open", "jobs_11_open"} <= indexes
     assert {index.rpartition("_")[2] for index in indexes} == {"open"}
+
+
+@pytest.mark.parametrize("status", [None, Status.SUCCEEDED, Status.FAILED])
+async def test_a_search_looks_at_so_many_jobs_and_no_more(connection: Connection, status: Status | None) -> None:
+    most = 40
+    for cursor in (None, Cursor(*CURSOR)):
+        statement, arguments = search_statement(
+            "default", JobFilter(status, model="other"), cursor, limit=PAGE, most_looked_at=most
+        )
+        explained = await connection.fetchval(f"explain (analyze, format json) {statement}", *arguments)
+        (whole,) = msgspec.json.decode(explained)
+        (looked,) = (node for node in nodes(whole["Plan"]) if node.get("Subplan Name") == "CTE looked")
+        scans = [node for node in nodes(looked) if "Index Name" in node]
+        # One more of each table, to merge them; of the few that have failed all may be sorted as well.
+        at_most = RARE if status is Status.FAILED else most + TABLES
+        assert sum(scan["Actual Rows"] for scan in scans) <= at_most
+        assert {scan["Index Name"].rpartition("_")[2] for scan in scans} <= {"newest", "rare"}
+        assert not [node for node in nodes(whole["Plan"]) if node["Node Type"] == "Seq Scan" and node["Actual Rows"]]
+
+
+async def test_a_range_of_times_is_looked_up(connection: Connection) -> None:
+    until = NOW - timedelta(seconds=10_000)
+    wanted = JobFilter(created_after=until - timedelta(seconds=30), created_before=until)
+    statement, arguments = search_statement("default", wanted, None, limit=PAGE, most_looked_at=10_000)
+    explained = await connection.fetchval(f"explain (analyze, format json) {statement}", *arguments)
+    (whole,) = msgspec.json.decode(explained)
+    scans = [node for node in nodes(whole["Plan"]) if str(node.get("Index Name")).endswith("_newest")]
+    assert 29 <= sum(node["Actual Rows"] for node in scans) <= 29 + TABLES
