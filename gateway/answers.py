@@ -1,7 +1,7 @@
 """Answers about jobs: what clients see of them as JSON, where they are found, and raw HTTP made of both."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, Literal, NamedTuple
 
@@ -13,6 +13,7 @@ from gateway.waiters import NONE, Preferences
 from schemas.errors import ErrorBody, PenstockError
 from schemas.jobs import Job, Status
 from schemas.results import as_json
+from stores.protocols import JobPage
 
 JSON_TYPE: Final = (b"content-type", b"application/json")
 _RETRY: Final = (b"retry-after", b"1")  # seconds until a client should look again
@@ -47,7 +48,10 @@ class Links:
 
 
 class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A job. `result` is there once it has succeeded, `error` once it has failed or was canceled."""
+    """A job. `result` is there once it has succeeded, `error` once it has failed or was canceled.
+
+    `notice` is there while something keeps a queued job waiting: its version is served by no worker.
+    """
 
     id: str
     object: Literal["job"] = "job"
@@ -65,20 +69,25 @@ class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
     error: ErrorBody | None
     metadata: dict[str, Any]
     urls: JobUrls
+    notice: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class JobList(msgspec.Struct, frozen=True):
-    """A page of jobs, newest first; the next begins after the last id of this one."""
+    """A page of jobs, newest first; the next begins after `next_after`, which is usually the last id of this one.
+
+    A search that looked at as many jobs as it may answers with what it found, which may be nothing.
+    """
 
     data: list[JobDocument]
     has_more: bool
+    next_after: str | None
     object: Literal["list"] = "list"
 
 
 _encoder = msgspec.json.Encoder()
 
 
-def job_document(job: Job, links: Links) -> JobDocument:
+def job_document(job: Job, links: Links, notice: str | None = None) -> JobDocument:
     return JobDocument(
         id=job.id,
         status=job.status,
@@ -95,15 +104,17 @@ def job_document(job: Job, links: Links) -> JobDocument:
         error=job.error,
         metadata=job.metadata,
         urls=links.job_urls(job.id),
+        notice=msgspec.UNSET if notice is None else notice,
     )
 
 
-def encode_job(job: Job, links: Links) -> bytes:
-    return _encoder.encode(job_document(job, links))
+def encode_job(job: Job, links: Links, notice: str | None = None) -> bytes:
+    return _encoder.encode(job_document(job, links, notice))
 
 
-def encode_jobs(jobs: Sequence[Job], links: Links, *, has_more: bool) -> bytes:
-    return _encoder.encode(JobList([job_document(job, links) for job in jobs], has_more))
+def encode_jobs(page: JobPage, links: Links, notice: Callable[[Job], str | None]) -> bytes:
+    data = [job_document(job, links, notice(job)) for job in page.jobs]
+    return _encoder.encode(JobList(data, page.next_after is not None, page.next_after))
 
 
 def _as_accepted(job: Job) -> Job:
@@ -153,9 +164,11 @@ def finished(job: Job, links: Links, preferences: Preferences, *, replayed: bool
     return Answer(200, _add(headers, preferences, replayed=replayed), body)
 
 
-def current(job: Job, links: Links, known: str | None = None, preferences: Preferences = NONE) -> Answer:
+def current(
+    job: Job, links: Links, known: str | None = None, preferences: Preferences = NONE, *, notice: str | None = None
+) -> Answer:
     """200 with the job as it is, or 304 where `known`, an If-None-Match, says that the client has it."""
-    body = encode_job(job, links)
+    body = encode_job(job, links, notice)
     tag = entity_tag(body)
     headers: Headers = [(b"etag", tag.encode()), (b"cache-control", b"private, no-cache")]
     if not job.done:

@@ -20,16 +20,18 @@ from gateway.error_routes import add_error_handlers
 from gateway.job_routes import add_job_routes
 from gateway.metrics import count_request
 from gateway.model_routes import add_model_routes
-from gateway.openapi_document import TITLE, document
+from gateway.openapi_document import TITLE, document, with_examples
 from gateway.problems import render_problem
 from gateway.process_routes import add_process_routes
 from gateway.result_routes import add_result_routes
 from gateway.services import Services
+from gateway.strict_query import StrictRoute
 from gateway.submit_endpoint import SubmitEndpoint, stopped, submit_target
 from runtime.health import Check, HealthApp
 from runtime.logs import get_logger
 from schemas.errors import CrossSite, PenstockError, Unavailable
 from schemas.names import DEFAULT_TENANT
+from schemas.versions import CatalogSnapshot
 
 log = get_logger(__name__)
 
@@ -118,18 +120,27 @@ async def refuse(error: PenstockError, route: str, scope: Scope, send: Send) -> 
 def pages(services: Services) -> FastAPI:
     """All routes but the submits."""
     app = FastAPI(title=TITLE, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app.router.route_class = StrictRoute
     add_job_routes(app, services)
     add_result_routes(app, services)
     add_model_routes(app, services)
     add_process_routes(app, services)
     add_docs_routes(app)
     add_error_handlers(app)
-    whole: list[bytes] = []
+    add_openapi_route(app, services)
+    return app
+
+
+def add_openapi_route(app: FastAPI, services: Services) -> None:
+    """The document is made once, and its examples anew where the catalog has changed."""
+    whole: dict[str, Any] = {}
+    made: list[tuple[CatalogSnapshot, bytes]] = []
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi_json() -> Response:
+        snapshot = services.catalog.snapshot
         if not whole:
-            whole.append(orjson.dumps(document(app, services.settings.public_base_url)))
-        return json(whole[0])
-
-    return app
+            whole.update(document(app, services.settings.public_base_url))
+        if not made or made[0][0] is not snapshot:
+            made[:] = [(snapshot, orjson.dumps(with_examples(whole, snapshot)))]
+        return json(made[0][1])

@@ -53,11 +53,12 @@ class EventStream(Response):
         return job is None or job.status != self._last_seen
 
     async def _tell_news(self, send: Send) -> None:
-        if self._job is not None and self._is_news(self._job):
-            self._last_seen = self._job.status
-            lines = encode_job(self._job, self._services.links).splitlines()  # a worker's JSON may have breaks
-            data = b"\n".join(b"data: " + line for line in lines)
-            await self._send(send, b"event: status\nid: %b\n%b\n\n" % (self._job.status.encode(), data))
+        job, services = self._job, self._services
+        if job is not None and self._is_news(job):
+            self._last_seen = job.status
+            document = encode_job(job, services.links, services.serving.notice(job))
+            data = b"\n".join(b"data: " + line for line in document.splitlines())  # a worker's JSON may have breaks
+            await self._send(send, b"event: status\nid: %b\n%b\n\n" % (job.status.encode(), data))
         else:
             await self._send(send, b": heartbeat\n\n")
 

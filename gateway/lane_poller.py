@@ -17,18 +17,21 @@ from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.offset import OffsetRequest, OffsetResetStrategy
 
 from gateway.lane_depth import LaneDepths, Offsets
+from gateway.lane_members import INTERVAL_S as MEMBERS_EVERY_S
+from gateway.lane_members import LaneMembers
 from gateway.metrics import LANE_DEPTH
 from producers.kafka_client import KafkaClient
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
+from schemas.errors import ConfigurationError
 from schemas.topics import Lane, Topics
 
 log = get_logger(__name__)
 
 INTERVAL_S: Final = 1.0
 REQUEST_TIMEOUT_S: Final = 5.0
-# Four requests one after the other: metadata, coordinator, offsets, beginnings.
-POLL_TIMEOUT_S: Final = 4 * REQUEST_TIMEOUT_S
+# Six requests one after the other: metadata, coordinator, offsets, beginnings; coordinator, members.
+POLL_TIMEOUT_S: Final = 6 * REQUEST_TIMEOUT_S
 CLOSE_TIMEOUT_S: Final = 5.0
 # A lane that is not answered for so long is told about. It goes on taking as many records as a lane may hold.
 UNKNOWN_AFTER_S: Final = 30.0
@@ -118,15 +121,23 @@ class LaneOffsets:
 
 
 class LanePoller:
-    """Feeds `depths` for every lane that `lanes` names.
+    """Feeds `depths` for every lane that `lanes` names, and asks now and then who the `members` of these are.
 
     `trouble` says why no lane's depth is known, or is None; `unknown` says which have not been known for long.
     """
 
-    def __init__(self, settings: KafkaSettings, depths: LaneDepths, lanes: Callable[[], Iterable[Lane]]) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        depths: LaneDepths,
+        lanes: Callable[[], Iterable[Lane]],
+        members: LaneMembers | None = None,
+    ) -> None:
         self._settings = settings
         self._depths = depths
         self._lanes = lanes
+        self._members = members
+        self._members_asked_at_s = -MEMBERS_EVERY_S
         self._known_at_s: dict[Lane, float] = {}
         self._told: frozenset[Lane] = frozenset()
         self.trouble: str | None = "Kafka has not been asked yet"
@@ -142,7 +153,7 @@ class LanePoller:
         while True:
             try:
                 await self._poll_for_ever()
-            except _FAILURES as error:
+            except (*_FAILURES, ConfigurationError) as error:  # the last where a broker refuses us
                 if self.trouble is None:
                     log.warning("lane depths cannot be read", error=repr(error))
                 self.trouble = "Kafka cannot be reached"
@@ -157,6 +168,7 @@ class LanePoller:
             while True:
                 async with asyncio.timeout(POLL_TIMEOUT_S):
                     await self._poll(offsets)
+                    await self._ask_members(client)
                 await asyncio.sleep(INTERVAL_S)
         finally:
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
@@ -171,6 +183,12 @@ class LanePoller:
             self._known_at_s[lane] = now_s
             LANE_DEPTH.labels(lane.model, lane.version, lane.cls).set(self._depths.depth(lane))
         self._tell_unknown(lanes, now_s)
+
+    async def _ask_members(self, client: KafkaClient) -> None:
+        now_s = time.monotonic()
+        if self._members is not None and now_s - self._members_asked_at_s >= MEMBERS_EVERY_S:
+            self._members_asked_at_s = now_s
+            await self._members.ask(client, {(lane.model, lane.version) for lane in self._lanes()})
 
     def _tell_unknown(self, lanes: Iterable[Lane], now_s: float) -> None:
         unknown = frozenset(

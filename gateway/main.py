@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
 from functools import partial
@@ -11,17 +12,20 @@ from typing import Final
 from gateway.answers import Links
 from gateway.app import GatewayApp
 from gateway.lane_depth import LaneDepths
+from gateway.lane_members import LaneMembers
 from gateway.lane_poller import LanePoller
 from gateway.metrics import IN_FLIGHT, WAITERS
 from gateway.model_control import ModelControl
 from gateway.problems import render_problem
 from gateway.services import Services
+from gateway.serving import Serving
 from gateway.settings import GatewaySettings
 from gateway.submissions import READ_WITHIN_S, Submissions
 from gateway.waiters import Waiters
 from producers.catalog import Catalog, catalog_topic
 from producers.kafka_publisher import KafkaPublisher
 from producers.model_states import ModelStates, model_states_topic
+from producers.worker_reports import WorkerReports, worker_reports_topic
 from runtime.budget import MemoryBudget
 from runtime.clock import now_utc
 from runtime.health import Check
@@ -104,13 +108,17 @@ class Gateway:
         self._states = ModelStates()
         self._states_topic = model_states_topic(settings, self._states.apply)
         self._depths = LaneDepths(settings.gateway_max_lane_depth)
-        self._poller = LanePoller(settings, self._depths, self._lanes)
+        reports = WorkerReports(time.monotonic)
+        self._reports_topic = worker_reports_topic(settings, reports)
+        members = LaneMembers(settings.topics, time.monotonic)
+        self._poller = LanePoller(settings, self._depths, self._lanes, members)
+        self._serving = Serving(self._catalog, self._states, reports, members.has_worker)
         self._postgres_trouble: str | None = "Postgres has not been asked yet"
         self._waiters = Waiters(self._jobs, self._news, limit=self._most_waiters())
         reader = InputReader(self._budget, patience_s=READ_WITHIN_S)
         self._submissions = Submissions(
             settings,
-            self._catalog,
+            self._serving,
             self._depths,
             self._admissions,
             self._publisher,
@@ -138,6 +146,7 @@ class Gateway:
         beside.start(watch_loop_lag(), "loop lag")
         beside.start(self._catalog_topic.follow(), "catalog")
         beside.start(self._states_topic.follow(), "model states")
+        beside.start(self._reports_topic.follow(), "worker reports")
         beside.start(self._poller.run(), "lane depths")
         try:
             await patiently(lambda: require_migrated(self._dsn), stop, self._hear_of_postgres)
@@ -190,6 +199,7 @@ class Gateway:
             settings=settings,
             links=Links(settings.public_base_url),
             catalog=self._catalog,
+            serving=self._serving,
             life=ModelControl(self._publisher, settings.topics, self._catalog, self._states, now_utc),
             budget=self._budget,
             submissions=self._submissions,

@@ -5,21 +5,36 @@ from typing import Any, Literal
 
 import msgspec
 
+from gateway.serving import Serving, Standing, State
 from schemas.catalog import CatalogEntry
 from schemas.model_states import ModelState, WantedState
 from schemas.signature import ImageSpec, TensorSpec
-from schemas.versions import CatalogSnapshot, natural_order
+from schemas.versions import natural_order
+
+
+class VersionStateDocument(msgspec.Struct, frozen=True):
+    """How a version stands. `reason` says why a worker could not load what is in its repository."""
+
+    version: str
+    state: State
+    reason: str | None
 
 
 class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A model: its versions in ascending order, and the one a job gets that names none."""
+    """A model: its versions in ascending order, and the one a job gets that names none.
+
+    `version_states` has also those that jobs cannot get; of a model that has no others, `default_version` is null.
+    `reason` says why a worker can read nothing of the model.
+    """
 
     id: str
     object: Literal["model"] = "model"
-    created: int  # Unix seconds: when its newest version was announced
+    created: int  # Unix seconds: when its newest version was announced; 0 where none was
     owned_by: Literal["penstock"] = "penstock"
-    default_version: str
+    default_version: str | None
     versions: list[str]
+    version_states: list[VersionStateDocument]
+    reason: str | None
 
 
 class VersionDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +45,8 @@ class VersionDocument(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     version: str
     default: bool
+    state: State
+    reason: str | None
     platform: str
     max_batch_size: int
     description: str
@@ -69,19 +86,22 @@ class ModelList(msgspec.Struct, frozen=True):
 _encoder = msgspec.json.Encoder()
 
 
-def encode_models(snapshot: CatalogSnapshot) -> bytes:
-    return _encoder.encode(ModelList([_model(snapshot, name) for name in sorted(snapshot.models)]))
+def encode_models(serving: Serving) -> bytes:
+    return _encoder.encode(ModelList([_model(serving, name) for name in serving.models()]))
 
 
-def encode_model(snapshot: CatalogSnapshot, model: str) -> bytes:
+def encode_model(serving: Serving, model: str) -> bytes:
     """Raises `ModelNotFound`."""
-    return _encoder.encode(_model(snapshot, model))
+    if model not in serving.models():
+        serving.snapshot.choose(model, None)
+    return _encoder.encode(_model(serving, model))
 
 
-def encode_version(snapshot: CatalogSnapshot, model: str, version: str) -> bytes:
+def encode_version(serving: Serving, model: str, version: str) -> bytes:
     """Raises `ModelNotFound`."""
-    entry = snapshot.choose(model, version)
-    return _encoder.encode(_version(entry, default=snapshot.choose(model, None) is entry))
+    entry = serving.known(model, version)
+    default = serving.snapshot.choose(model, None) is entry
+    return _encoder.encode(_version(entry, serving.standing(model, version), default=default))
 
 
 def encode_wanted(model: str, version: str, wanted: WantedState, *, announced: bool, url: str) -> bytes:
@@ -98,25 +118,27 @@ def encode_wanted(model: str, version: str, wanted: WantedState, *, announced: b
     )
 
 
-def _model(snapshot: CatalogSnapshot, name: str) -> ModelDocument:
-    default = snapshot.choose(name, None)
-    versions = snapshot.models[name]
-    newest = max(entry.announced_at for entry in versions.values())
+def _model(serving: Serving, name: str) -> ModelDocument:
+    versions = serving.snapshot.models.get(name, {})
     return ModelDocument(
         id=name,
-        created=int(newest.timestamp()),
-        default_version=default.version,
+        created=max((int(entry.announced_at.timestamp()) for entry in versions.values()), default=0),
+        default_version=serving.snapshot.choose(name, None).version if versions else None,
         versions=sorted(versions, key=natural_order),
+        version_states=[VersionStateDocument(version, *how) for version, how in serving.versions(name).items()],
+        reason=serving.refusal(name),
     )
 
 
-def _version(entry: CatalogEntry, *, default: bool) -> VersionDocument:
+def _version(entry: CatalogEntry, standing: Standing, *, default: bool) -> VersionDocument:
     signature = entry.signature
     return VersionDocument(
         id=f"{entry.model}/{entry.version}",
         model=entry.model,
         version=entry.version,
         default=default,
+        state=standing.state,
+        reason=standing.reason,
         platform=entry.platform,
         max_batch_size=entry.max_batch_size,
         description=entry.description,

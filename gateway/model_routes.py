@@ -29,14 +29,15 @@ def add_model_routes(app: FastAPI, services: Services) -> None:
 
 
 def add_catalog_routes(app: FastAPI, services: Services) -> None:
-    catalog = services.catalog
+    serving = services.serving
 
     @app.get(
         "/v1/models", response_class=Response, responses=openapi.LIST_MODELS, tags=["models"], summary="List models"
     )
     async def list_models() -> Response:
-        """All models that a worker has announced, whether or not one is running now."""
-        return json(encode_models(catalog.snapshot))
+        """All models that a worker has announced, whether or not one is running now, and those that workers could not
+        load. `version_states` tells of each version which it is."""
+        return json(encode_models(serving))
 
     @app.get(
         "/v1/models/{model}",
@@ -46,7 +47,7 @@ def add_catalog_routes(app: FastAPI, services: Services) -> None:
         summary="Read a model",
     )
     async def get_model(model: ModelName) -> Response:
-        return json(encode_model(catalog.snapshot, model))
+        return json(encode_model(serving, model))
 
     @app.get(
         "/v1/models/{model}/versions/{version:version}",
@@ -56,7 +57,7 @@ def add_catalog_routes(app: FastAPI, services: Services) -> None:
         summary="Read a model version and its signature",
     )
     async def get_version(model: ModelName, version: VersionName) -> Response:
-        return json(encode_version(catalog.snapshot, model, version))
+        return json(encode_version(serving, model, version))
 
 
 def add_life_routes(app: FastAPI, services: Services) -> None:

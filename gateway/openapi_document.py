@@ -8,14 +8,17 @@ from fastapi.openapi.utils import get_openapi
 from gateway import openapi
 from gateway.openapi import Doc, answer, header, parameter, ref, refusal
 from gateway.submit_request import ENVELOPE_ROUTE, FORM, KNOWN, MODEL_ROUTE, VERSION_ROUTE
+from schemas.examples import example_input
 from schemas.jobs import JSON, OCTET_STREAM
+from schemas.versions import CatalogSnapshot
 
 TITLE: Final = "Penstock"
 API_VERSION: Final = "1"
 DESCRIPTION: Final = "Asynchronous batch inference: post a job, poll or wait for its result."
 
-_EXAMPLE_INPUT: Final = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [0.5, 1.5]}]}
-_EXAMPLE_IMAGE: Final = {"instances": [[[0, 5, 13, 9, 1, 0, 0, 0]] * 8]}
+# Until a worker has announced a model, the examples are of one that is made up.
+_MADE_UP_MODEL: Final = "my-model"
+_MADE_UP_INPUT: Final = {"instances": [[0.5, 1.5]]}
 _IDEMPOTENCY: Final = parameter(
     "Idempotency-Key",
     "Makes a retry safe: the same key with the same request gives the first answer again. At most 255 characters.",
@@ -69,7 +72,7 @@ _RESPONSES: Final[Doc] = {
 
 
 def document(app: FastAPI, public_base_url: str) -> dict[str, Any]:
-    """The document as it is served."""
+    """The document, but for its examples."""
     whole = get_openapi(
         title=TITLE,
         version=API_VERSION,
@@ -92,15 +95,42 @@ def document(app: FastAPI, public_base_url: str) -> dict[str, Any]:
     return whole
 
 
+def with_examples(whole: dict[str, Any], snapshot: CatalogSnapshot) -> dict[str, Any]:
+    """The document with examples that fit a model of the catalog: the first by name whose inputs are small."""
+    model, version, example = _example(snapshot)
+    named = {"model": model, "version": version}
+    paths = dict(whole["paths"])
+    for path in (ENVELOPE_ROUTE, MODEL_ROUTE, VERSION_ROUTE):
+        submit = dict(paths[path]["post"])
+        value = {"model": model, "input": example, "timeout_s": 60} if path == ENVELOPE_ROUTE else example
+        body = submit["requestBody"]
+        content = {**body["content"], JSON: {**body["content"][JSON], "example": value}}
+        submit["requestBody"] = {**body, "content": content}
+        submit["parameters"] = [
+            {**each, "example": named[each["name"]]} if each["in"] == "path" else each for each in submit["parameters"]
+        ]
+        paths[path] = {**paths[path], "post": submit}
+    return {**whole, "paths": paths}
+
+
+def _example(snapshot: CatalogSnapshot) -> tuple[str, str, Doc]:
+    """A model, its default version, and an input of one row."""
+    for model in sorted(snapshot.models):
+        entry = snapshot.choose(model, None)
+        example = example_input(entry.signature)
+        if example is not None:
+            return model, entry.version, example
+    return _MADE_UP_MODEL, "1", _MADE_UP_INPUT
+
+
 def _envelope_submit() -> Doc:
-    example = {"model": "digits", "input": _EXAMPLE_IMAGE, "timeout_s": 60, "metadata": {"order": "17"}}
     return {
         "tags": ["jobs"],
         "summary": "Submit a job",
         "description": "Model, input and options in one object. Webhooks are refused until they exist.",
         "operationId": "submit_job",
         "parameters": [_IDEMPOTENCY, _PREFER],
-        "requestBody": {"required": True, "content": {JSON: {"schema": ref("Envelope"), "example": example}}},
+        "requestBody": {"required": True, "content": {JSON: {"schema": ref("Envelope")}}},
         "responses": _RESPONSES,
     }
 
@@ -133,7 +163,7 @@ def _payload_submit(path: tuple[str, ...]) -> Doc:
         "requestBody": {
             "required": True,
             "content": {
-                JSON: {"schema": ref("Input"), "example": _EXAMPLE_INPUT},
+                JSON: {"schema": ref("Input")},
                 OCTET_STREAM: binary,
                 "image/png": binary,
                 "image/jpeg": binary,

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from gateway.answers import Links
 from gateway.model_control import ModelControl
+from gateway.serving import Serving
 from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
 from gateway.waiters import Waiters
@@ -24,6 +25,7 @@ class Services:
     settings: GatewaySettings
     links: Links
     catalog: Catalog
+    serving: Serving
     life: ModelControl
     budget: MemoryBudget
     submissions: Submissions

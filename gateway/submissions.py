@@ -14,18 +14,17 @@ from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
 from gateway.lane_depth import LaneDepths
-from gateway.leases import Lease
+from gateway.leases import Lease, once_released
 from gateway.repairs import Repairs
+from gateway.serving import Serving
 from gateway.settings import GatewaySettings
 from gateway.submit_request import Submit
-from producers.catalog import Catalog
 from producers.protocols import Publisher
 from runtime.backoff import delays_s
 from runtime.budget import Holding
 from runtime.health import Check
 from runtime.logs import get_logger
 from runtime.reading import INLINE_BYTES, InputReader
-from schemas.catalog import CatalogEntry
 from schemas.decoder import CheckedInput, check_common
 from schemas.errors import (
     OutcomeUnknown,
@@ -33,7 +32,6 @@ from schemas.errors import (
     PenstockError,
     RequestError,
     StoreUnavailable,
-    Unavailable,
 )
 from schemas.images import IMAGE_TYPES
 from schemas.inputs import bytes_to_parse, check_in_full, check_input
@@ -51,7 +49,6 @@ SOURCE: Final = "/penstock/gateway"
 ANSWERED_WITHIN_S: Final = 20.0
 # Of these, for a large input to be read, or to wait for others to be read before it.
 READ_WITHIN_S: Final = 8.0
-FIRST_MODEL_RETRY_S: Final = 2.0
 # What stands in a lane record beside the input: its headers, at their longest.
 RECORD_HEADERS_BYTES: Final = 4096
 # A statement on its way to a database that hangs is carried out when that goes on, perhaps behind the withdrawal of
@@ -92,7 +89,7 @@ class Submissions:
     def __init__(
         self,
         settings: GatewaySettings,
-        catalog: Catalog,
+        serving: Serving,
         depths: LaneDepths,
         admissions: Admissions,
         publisher: Publisher,
@@ -106,7 +103,7 @@ class Submissions:
     ) -> None:
         self._settings = settings
         self._lane_topic = lru_cache(maxsize=4096)(settings.topics.lane)
-        self._catalog = catalog
+        self._serving = serving
         self._depths = depths
         self._admissions = admissions
         self._publisher = publisher
@@ -141,7 +138,7 @@ class Submissions:
 
     async def _admit(self, submission: Submission) -> Admission:
         try:
-            entry = self._entry(submission.submit)
+            entry = self._serving.choose(submission.submit.model, submission.submit.version)
             lane = submission.lane = Lane(entry.model, entry.version, submission.submit.options.lane)
             checked = await self._check(entry.signature, submission.submit.payload)
             self._hold_travelling(submission, checked.payload)
@@ -159,11 +156,6 @@ class Submissions:
             if job is not None:
                 return Admission(job, replayed=True)
         raise refusal
-
-    def _entry(self, submit: Submit) -> CatalogEntry:
-        if not self._catalog.told:
-            raise Unavailable("no worker has announced any model yet", retry_after_s=FIRST_MODEL_RETRY_S)
-        return self._catalog.snapshot.choose(submit.model, submit.version)
 
     async def _check(self, signature: Signature, payload: Payload) -> CheckedInput:
         check = check_input
@@ -239,7 +231,7 @@ class Submissions:
         key = submission.idempotency
         since_s = asyncio.get_running_loop().time()
         try:
-            admission = await self._admissions.insert(job, key)
+            admission = await once_released(lambda: self._admissions.insert(job, key))
         except BaseException as error:
             self._depths.give_back(lane)
             if isinstance(error, asyncio.CancelledError) or (

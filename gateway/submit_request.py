@@ -13,6 +13,8 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from gateway.multipart import single_file
+from gateway.strict_query import unknown_parameter
+from schemas.document import FORMS
 from schemas.errors import RequestError, UnsupportedMediaType
 from schemas.images import IMAGE_TYPES
 from schemas.jobs import JSON, OCTET_STREAM, Payload
@@ -130,7 +132,10 @@ def parse_envelope(body: bytes) -> Envelope:
         envelope = _decoder.decode(body)
     except msgspec.ValidationError as error:
         field = _field_of(str(error))
-        hint = did_you_mean(field, Envelope.__struct_fields__) if field and "unknown" in str(error) else ""
+        unknown = field is not None and "unknown" in str(error)
+        hint = did_you_mean(field or "", Envelope.__struct_fields__) if unknown else ""
+        if field is None or field == "input" or (unknown and not hint) or field in FORMS:
+            hint = ENVELOPE_HINT
         raise RequestError(f"the body is not a job: {error}{hint}", param=field) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"the body is not valid JSON: {why_not_json(error, body)}") from error
@@ -175,6 +180,7 @@ def _field_of(message: str) -> str | None:
 
 
 DEFAULT: Final = Options()
+ENVELOPE_HINT: Final = '; a job is {"model": "...", "input": {"instances": [...]}}, and its options beside these'
 
 
 def check_options(
@@ -209,7 +215,7 @@ def options_from_query(query: bytes) -> Options:
     fields: dict[str, str] = {}
     for name, value in pairs:
         if name not in KNOWN:
-            raise RequestError(f"unknown query parameter {name[:64]!r}; there are {', '.join(KNOWN)}", param=name[:64])
+            raise unknown_parameter(name, KNOWN)
         if name in fields:
             raise RequestError(f"query parameter {name} is given twice", param=name)
         fields[name] = value

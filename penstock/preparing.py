@@ -1,11 +1,11 @@
 """What must stand before the first role starts: tables and topics."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from pydantic import Field
 
 from producers.topics import base_topics, ensure_topics
-from runtime.settings import PREFIX, KafkaSettings, LogSettings, PostgresSettings
+from runtime.settings import KafkaSettings, LogSettings, PostgresSettings
 from stores.postgres.migrations import migrate
 
 
@@ -36,9 +36,3 @@ async def prepare(
     )
     for name in await ensure_topics(settings, base_topics(settings, settings.topic_partitions)):
         told(f"created topic {name}")
-
-
-def settings_in(environ: Mapping[str, str]) -> MigrateSettings:
-    """What `penstock migrate` would read in this environment."""
-    names = {name: f"{PREFIX}{name.upper()}" for name in MigrateSettings.model_fields}
-    return MigrateSettings.model_validate({name: environ[key] for name, key in names.items() if environ.get(key)})

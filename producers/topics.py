@@ -68,6 +68,14 @@ def letter_marks_topic(settings: KafkaSettings) -> TopicPlan:
     return TopicPlan(settings.topics.letter_marks, 1, config)
 
 
+def worker_reports_topic(settings: KafkaSettings) -> TopicPlan:
+    """What a worker said that is gone for good goes, too."""
+    plan = control_topic(settings, settings.topics.worker_reports)
+    return msgspec.structs.replace(
+        plan, config={**plan.config, "cleanup.policy": "compact,delete", "retention.ms": str(DAY_MS)}
+    )
+
+
 def base_topics(settings: KafkaSettings, partitions: int) -> list[TopicPlan]:
     """What every installation has before the first model is served."""
     topics = settings.topics
@@ -78,6 +86,7 @@ def base_topics(settings: KafkaSettings, partitions: int) -> list[TopicPlan]:
         dead_letter_topic(settings, topics.results),
         control_topic(settings, topics.catalog),
         control_topic(settings, topics.model_states),
+        worker_reports_topic(settings),
         letter_marks_topic(settings),
         *retry_topics(settings),
     ]

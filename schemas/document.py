@@ -4,6 +4,7 @@ Every member is one that somebody reads, and is there once: what nobody reads is
 """
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -12,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from schemas.errors import InvalidInput
 from schemas.jobs import Payload
 from schemas.malformed import UTF8_BOM, did_you_mean, why_not_json
+from schemas.members import members
 
 # More digits than any size has would only slow down whoever prints them.
 _Size = Annotated[int, msgspec.Meta(le=2**63 - 1)]
@@ -43,6 +45,9 @@ class InputDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 FORMS: Final = ("inputs", "instances", "features")
 
+# Says what to send instead, of what has none of the forms.
+Hint = Callable[[], str]
+
 
 _document_decoder = msgspec.json.Decoder(InputDocument)
 
@@ -61,36 +66,47 @@ def split(payload: Payload) -> tuple[memoryview, memoryview]:
     return view[start : payload.json_length], view[payload.json_length :]
 
 
-def read_document(head: memoryview) -> InputDocument:
+def read_document(head: memoryview, hint: Hint = lambda: "") -> InputDocument:
     """The JSON of an input. Raises `InvalidInput` for what is none, and for members that nobody reads."""
     try:
         document = _document_decoder.decode(head)
     except msgspec.ValidationError as error:
-        raise _not_a_document(error) from error
+        raise _not_a_document(error, head, hint) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"input is not valid JSON: {why_not_json(error, head)}", param="input") from error
     if (document.inputs is not UNSET) + (document.instances is not UNSET) + (document.features is not UNSET) != 1:
         found = " and ".join(name for name in FORMS if getattr(document, name) is not UNSET) or "none of them"
-        raise InvalidInput(
-            f"input must hold exactly one of inputs, instances or features; found {found}", param="input"
-        )
+        told = f"input must hold exactly one of inputs, instances or features; found {found}"
+        raise InvalidInput(told + (hint() if found == "none of them" else ""), param="input")
     return document
 
 
-def _not_a_document(error: msgspec.ValidationError) -> InvalidInput:
+def _not_a_document(error: msgspec.ValidationError, head: memoryview, hint: Hint) -> InvalidInput:
     unknown = _UNKNOWN.search(str(error))
     path = _path(error)
     if unknown is not None:
         name = unknown[1][:64]
         param = f"{path}.{name}" if path else name
         where, taken = next((where, taken) for start, where, taken in _TAKEN if (path or "").startswith(start))
-        hint = did_you_mean(name, taken) or f"; {where} {', '.join(taken)}"
-        return InvalidInput(f"{path or 'input'} has a member {name!r}, which nobody reads{hint}", param=param)
+        if not path and not _has_form(head):
+            told = f"input has none of {', '.join(FORMS)}, and {name!r} means nothing here"
+            return InvalidInput(told + hint(), param=name)
+        meant = did_you_mean(name, taken) or f"; {where} {', '.join(taken)}"
+        return InvalidInput(f"{path or 'input'} has a member {name!r}, which nobody reads{meant}", param=param)
     if path is None:
-        return InvalidInput(f"input must be a JSON object: {error}", param="input")
+        return InvalidInput(f"input must be a JSON object: {error}{hint()}", param="input")
+    if _TENSORS.fullmatch(path) and "Expected" in str(error):
+        told = f"inputs are a list of tensors, objects with a name, a shape, a datatype and data: {error}"
+        return InvalidInput(told + hint(), param=path)
     return InvalidInput(f"not an inference request: {error}", param=path)
 
 
+def _has_form(head: memoryview) -> bool:
+    """Whether the object has a member that is named as a form. Of those with one name twice, neither is lost."""
+    return any(name in FORMS for name, _ in members(bytes(head)))
+
+
+_TENSORS: Final = re.compile(r"inputs(\[[^\]]*\])?")
 _UNKNOWN: Final = re.compile(r"unknown field `([^`]*)")
 _TAKEN: Final = (
     ("inputs", "a tensor has", InputTensor.__struct_fields__),

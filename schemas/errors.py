@@ -342,7 +342,14 @@ class Undecodable(PenstockError):
 
 
 class ConfigurationError(PenstockError):
-    """Found at start-up; the process prints it on one line and exits with 2."""
+    """Found at start-up; the process prints it on one line and exits with 2.
+
+    `told` is what clients may be told of it, where its message says more.
+    """
 
     code = "configuration"
     title = "Configuration error"
+
+    def __init__(self, message: str, *, param: str | None = None, told: str | None = None) -> None:
+        super().__init__(message, param=param)
+        self.told = told

@@ -43,6 +43,9 @@ _TURNS: Final = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
+# Those that have the stored picture's columns, or its rows, in the other order.
+_MIRRORS_ACROSS: Final = frozenset({"FLIP_LEFT_RIGHT", "ROTATE_180", "ROTATE_90", "TRANSVERSE"})
+_MIRRORS_DOWN: Final = frozenset({"FLIP_TOP_BOTTOM", "ROTATE_180", "ROTATE_270", "TRANSVERSE"})
 _SIDEWAYS: Final = frozenset({"TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"})
 
 # Told how many bytes are about to be taken, before they are. Raises `Unavailable` where there is no room for them.
@@ -70,11 +73,12 @@ class Images:
         pixels = np.asarray(self._open(data), dtype=np.float32)
         if spec.invert == "always" or (spec.invert == "auto" and _has_light_border(pixels)):
             pixels = np.float32(255.0) - pixels
+        pixels = pixels * np.asarray(spec.scale, np.float32) + np.asarray(spec.offset, np.float32)
         if spec.mode == "RGB" and spec.layout == "CHW":
             pixels = pixels.transpose(2, 0, 1)
         elif spec.mode == "L" and spec.layout != "HW":
             pixels = pixels[np.newaxis] if spec.layout == "CHW" else pixels[..., np.newaxis]
-        return np.ascontiguousarray(pixels * np.float32(spec.scale) + np.float32(spec.offset))
+        return np.ascontiguousarray(pixels)
 
     def _open(self, data: bytes) -> Any:
         from PIL import Image  # noqa: PLC0415 - only roles that take images install it
@@ -85,10 +89,10 @@ class Images:
             with Image.open(io.BytesIO(picture_only(data)), formats=("PNG", "JPEG")) as image:
                 pixels = self._count(*image.size, MAX_SCANNED_PIXELS if scans > 1 else MAX_PIXELS)
                 if pixels > SMALL_PIXELS:  # of a large JPEG no more is unpacked than shrinks well to the row
-                    image.draft(None, (4 * spec.width, 4 * spec.height))
+                    image.draft(None, (4 * max(spec.width, spec.shorter_side), 4 * max(spec.height, spec.shorter_side)))
                 self._hold(_peak_bytes(spec, image, pixels if scans > 1 else 0))
                 image.load()
-                return _row_image(spec, image)
+                return _cut_image(spec, image) if spec.shorter_side else _row_image(spec, image)
         except PenstockError:
             raise
         except Image.DecompressionBombError as error:  # Pillow's own limit, which comes before ours
@@ -122,7 +126,8 @@ def _peak_bytes(spec: ImageSpec, image: Any, whole_pixels: int) -> int:
     width, height = size
     unpacked = width * height * _STORED_BYTES.get(image.mode, 4)
     coefficients = whole_pixels * len(image.getbands()) * _COEFFICIENT_BYTES
-    narrow = min(width, max(spec.width, spec.height)) * height * 4
+    side = max(spec.width, spec.height)
+    narrow = (side if spec.shorter_side else min(width, side)) * height * 4
     row = spec.width * spec.height * 4 * 8  # as pixels, and as numbers that are scaled
     bands = min(width * height, BAND_PIXELS) * BAND_PIXEL_BYTES
     return unpacked + coefficients + narrow + bands + row
@@ -142,6 +147,37 @@ def _row_image(spec: ImageSpec, image: Any) -> Any:
     for top, band in _bands(image):
         narrow.paste(_flat(band, spec.mode).resize((narrow.width, band.height), method), (0, top))
     small = narrow.resize((narrow.width, size[1]), method).resize(size, method)
+    return small if turn is None else small.transpose(Image.Transpose[turn])
+
+
+def _cut_image(spec: ImageSpec, image: Any) -> Any:
+    """The middle of the picture, upright, in the mode and the size of the row.
+
+    Source: torchvision's `Resize(shorter_side)`, `CenterCrop((height, width))` of a Pillow image: bilinear, the longer
+    side rounded down, the place of the cut rounded half to even; pixels differ by one level of 255 at most. Only what
+    stays of the picture is made.
+    """
+    from PIL import Image  # noqa: PLC0415 - see above
+
+    turn = _turn(image)
+    sideways = turn in _SIDEWAYS
+    sizes = [image.width, image.height]
+    scaled = [spec.shorter_side * size // min(sizes) for size in sizes]
+    kept = [spec.height, spec.width] if sideways else [spec.width, spec.height]
+    starts = [round((whole - part) / 2) for whole, part in zip(scaled, kept, strict=True)]
+    for axis, mirroring in enumerate((_MIRRORS_ACROSS, _MIRRORS_DOWN)):
+        if turn in mirroring:  # of the upright picture the place is rounded from the other end
+            starts[axis] = scaled[axis] - kept[axis] - starts[axis]
+    across, down = (
+        (start * size / whole, (start + part) * size / whole)
+        for start, part, size, whole in zip(starts, kept, sizes, scaled, strict=True)
+    )
+    method = Image.Resampling.BILINEAR
+    narrow = Image.new(spec.mode, (kept[0], image.height))
+    for top, band in _bands(image):
+        box = (across[0], 0, across[1], band.height)
+        narrow.paste(_flat(band, spec.mode).resize((kept[0], band.height), method, box), (0, top))
+    small = narrow.resize((kept[0], kept[1]), method, (0, down[0], kept[0], down[1]))
     return small if turn is None else small.transpose(Image.Transpose[turn])
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from schemas.decoder import CheckedInput, check_common, extremes, smaller
 from schemas.document import InputDocument, InputTensor, member_count, read_document, split
 from schemas.errors import InvalidInput, UnsupportedMediaType
+from schemas.examples import how_to_send
 from schemas.images import IMAGE_TYPES, Hold, Images
 from schemas.jobs import JSON, OCTET_STREAM, Answer, Payload
 from schemas.malformed import as_refusal
@@ -75,7 +76,7 @@ def _check(signature: Signature, payload: Payload, hold: Hold) -> CheckedInput:
     if payload.json_length is None:
         _check_media_type(media_type)
     head, tail = split(payload)
-    document = read_document(head)
+    document = read_document(head, lambda: f"; {how_to_send(signature)}")
     members = member_count(document)
     if not isinstance(document.inputs, msgspec.UnsetType):
         refuse_twins(head, members)

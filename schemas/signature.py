@@ -54,8 +54,16 @@ class TensorSpec(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.shape[1:]
 
 
+PerChannel = float | tuple[float, ...]
+
+
 class ImageSpec(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How an uploaded image becomes one row of `input`: resized, converted, then `value * scale + offset`.
+    """How an uploaded image becomes one row of `input`: resized, converted, then `value * scale + offset`, by channel
+    where there is one of these for each.
+
+    It is made `width` x `height`; or where `shorter_side` is given, its shorter side that long and the longer one in
+    proportion, and `width` x `height` cut out of the middle. Then `scale` is a tuple, also if all are the same: whoever
+    knows nothing of `shorter_side` refuses the spec rather than feed the model other pictures.
 
     `layout` says where the channels go; `HW` is for `L` (gray) images of models without a channel dimension.
     `invert` turns dark-on-light into light-on-dark before scaling; `auto` does so where the border is lighter
@@ -67,9 +75,18 @@ class ImageSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     height: int
     mode: Literal["L", "RGB"] = "RGB"
     layout: Literal["CHW", "HWC", "HW"] = "CHW"
-    scale: float = UNIT_SCALE
-    offset: float = 0.0
+    scale: PerChannel = UNIT_SCALE
+    offset: PerChannel = 0.0
     invert: Literal["never", "always", "auto"] = "never"
+    shorter_side: int = 0  # pixels; 0: the picture is not cut
+
+    @property
+    def channels(self) -> int:
+        return 3 if self.mode == "RGB" else 1
+
+
+def by_channel(value: PerChannel, channels: int) -> tuple[float, ...]:
+    return value if isinstance(value, tuple) else (value,) * channels
 
 
 def default_scale(datatype: Datatype) -> float:
@@ -77,10 +94,15 @@ def default_scale(datatype: Datatype) -> float:
     return 1.0 if datatype in INTEGERS else UNIT_SCALE
 
 
-def why_pixels_do_not_fit(datatype: Datatype, scale: float, offset: float) -> str | None:
+def why_pixels_do_not_fit(datatype: Datatype, scale: PerChannel, offset: PerChannel) -> str | None:
     """Why `pixel * scale + offset` would not arrive whole in a tensor of this type; None where it does."""
     if datatype not in INTEGERS:
         return None if datatype.startswith("FP") else f"pixels are numbers, and the input is {datatype}"
+    channels = zip(by_channel(scale, 3), by_channel(offset, 3), strict=False)
+    return next((why for each in channels if (why := _why_not_whole(datatype, *each)) is not None), None)
+
+
+def _why_not_whole(datatype: Datatype, scale: float, offset: float) -> str | None:
     if not (scale.is_integer() and offset.is_integer() and scale):
         return f"the input is {datatype}: scale and offset must be whole numbers, and scale not 0"
     low, high = INTEGERS[datatype]

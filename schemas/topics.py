@@ -61,6 +61,11 @@ class Topics(msgspec.Struct, frozen=True):
         return f"{self.prefix}.model-states.v1"
 
     @property
+    def worker_reports(self) -> str:
+        """Which versions workers do not serve, and why; compacted, one partition."""
+        return f"{self.prefix}.worker-reports.v1"
+
+    @property
     def router_group(self) -> str:
         return f"{self.prefix}.router"
 

@@ -10,7 +10,7 @@ import msgspec
 from runtime.clock import Clock, now_utc
 from schemas.errors import InvalidInput, JobNotFound, StoreUnavailable
 from schemas.jobs import Job, Status, Terminal, ended
-from stores.protocols import CANCELED, Admission, IdempotencyKey, JobKey
+from stores.protocols import CANCELED, Admission, IdempotencyKey, JobFilter, JobKey, JobPage
 from stores.replays import KEY_KEPT, KEY_LEASE, KnownKey, resolve_replay
 from stores.validation import check_key, check_names, metadata_json, storable
 
@@ -25,8 +25,9 @@ class _Taken(NamedTuple):
 class MemoryJobs:
     """`Admissions`, `Jobs` and `ResultStore` in one. While `down` is true, every call raises `StoreUnavailable`."""
 
-    def __init__(self, clock: Clock = now_utc) -> None:
+    def __init__(self, clock: Clock = now_utc, most_looked_at: int = 10_000) -> None:
         self.down = False
+        self._most_looked_at = most_looked_at
         self._clock = clock
         self._jobs: dict[JobKey, Job] = {}
         self._taken: dict[tuple[str, str], _Taken] = {}
@@ -100,15 +101,15 @@ class MemoryJobs:
 
     async def list(self, tenant: str, *, after: str | None, limit: int, status: Status | None) -> Sequence[Job]:
         self._check_up()
-        last = None if after is None else self._jobs.get(JobKey(tenant, after))
-        if after is not None and last is None:
-            raise JobNotFound(f"there is no job {after!r} for a page to begin after", param="after")
-        chosen = [
-            msgspec.structs.replace(job, result=None)
-            for job in self._jobs.values()
-            if job.tenant == tenant and status in (None, job.status) and (last is None or _age(job) < _age(last))
-        ]
-        return sorted(chosen, key=_age, reverse=True)[:limit]
+        return self._newest(tenant, JobFilter(status), after)[:limit]
+
+    async def search(self, tenant: str, wanted: JobFilter, *, after: str | None, limit: int) -> JobPage:
+        self._check_up()
+        looked_at = self._newest(tenant, wanted, after)[: self._most_looked_at]
+        jobs = list(filter(wanted.fits, looked_at))
+        if len(jobs) > limit:
+            return JobPage(jobs[:limit], jobs[limit - 1].id if limit else after)
+        return JobPage(jobs, looked_at[-1].id if len(looked_at) == self._most_looked_at else None)
 
     async def cancel(self, key: JobKey, now: datetime) -> Job | None:
         self._check_up()
@@ -151,6 +152,17 @@ class MemoryJobs:
         for place in old:
             del self._taken[place]
         return len(old)
+
+    def _newest(self, tenant: str, wanted: JobFilter, after: str | None) -> Sequence[Job]:
+        last = None if after is None else self._jobs.get(JobKey(tenant, after))
+        if after is not None and last is None:
+            raise JobNotFound(f"there is no job {after!r} for a page to begin after", param="after")
+        chosen = [
+            msgspec.structs.replace(job, result=None)
+            for job in self._jobs.values()
+            if job.tenant == tenant and wanted.is_within(job) and (last is None or _age(job) < _age(last))
+        ]
+        return sorted(chosen, key=_age, reverse=True)
 
     def _held(self, job: Job, idempotency: IdempotencyKey) -> str | None:
         """The id that the key stands for, if it is held for this job."""

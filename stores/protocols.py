@@ -13,6 +13,7 @@ import msgspec
 
 from schemas.errors import Canceled
 from schemas.jobs import Job, Status, Terminal
+from schemas.topics import LaneClass
 
 CANCELED: Final = Canceled("the job was canceled").body()  # the error of a job canceled before it ended
 
@@ -85,6 +86,39 @@ class Admissions(Protocol):
         """
 
 
+class JobFilter(msgspec.Struct, frozen=True):
+    """Which jobs are wanted: those that agree with all that is given. Times are of creation, and not included."""
+
+    status: Status | None = None
+    model: str | None = None
+    version: str | None = None
+    lane: LaneClass | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+    def fits(self, job: Job) -> bool:
+        return all(
+            wanted in (None, found)
+            for wanted, found in ((self.model, job.model), (self.version, job.version), (self.lane, job.lane))
+        )
+
+    def is_within(self, job: Job) -> bool:
+        """Whether its state and its time are those that are wanted."""
+        return (
+            self.status in (None, job.status)
+            and (self.created_after is None or job.created_at > self.created_after)
+            and (self.created_before is None or job.created_at < self.created_before)
+        )
+
+
+class JobPage(NamedTuple):
+    """`next_after` is what the next page begins after; None where there is none. A page may hold fewer jobs than were
+    asked for, or none, and still have a next."""
+
+    jobs: Sequence[Job]
+    next_after: str | None
+
+
 class Jobs(Protocol):
     """Reading and canceling jobs."""
 
@@ -96,6 +130,9 @@ class Jobs(Protocol):
 
         `after` is the id of the last job of the page before. Raises `JobNotFound` if that one is there no more.
         """
+
+    async def search(self, tenant: str, wanted: JobFilter, *, after: str | None, limit: int) -> JobPage:
+        """As `list`, of the jobs that are wanted. Looks at a number of jobs at most, however few of them are."""
 
     async def cancel(self, key: JobKey, now: datetime) -> Job | None:
         """Cancel a job that has not ended. Returns it as it now is: canceled, or as it had ended before."""

@@ -7,13 +7,17 @@ import pytest
 
 from schemas.errors import ConfigurationError, StoreUnavailable
 from stores.postgres import PostgresJobs
-from stores.postgres.admissions import insert_queued
 from stores.postgres.migrations import Migration, known_migrations, migrate
 from tests.contracts.stores.building import key_of, queued
 from tests.integration.stores.migrating import applied, fetch
 from tests.waiting import eventually
 
 FIRST = Migration(1, "0001_one.sql", "create table one (n integer)")
+# What a role of the first version writes.
+OLD_INSERT = """
+insert into jobs (tenant, id, model, version, lane, created_at, expires_at, rows, answer, status)
+values ($1, $2, 'digits', '2', 'live', $3, $4, 1, 'tensors', 'queued')
+"""
 SECOND = Migration(2, "0002_two.sql", "create table two (n integer); insert into one values (2)")
 
 
@@ -66,7 +70,7 @@ async def test_a_job_that_is_written_while_an_empty_table_gets_its_statistics_st
     other = await asyncpg.connect(fresh_postgres_dsn)
     try:
         async with other.transaction():
-            await insert_queued(other, [job])
+            await other.execute(OLD_INSERT, job.tenant, job.id, job.created_at, job.expires_at)
             migrating = asyncio.create_task(migrate(fresh_postgres_dsn))
             await eventually(lambda: other.fetchval("select exists (select from pg_locks where not granted)"))
         await migrating

@@ -16,12 +16,14 @@ from gateway.app import GatewayApp
 from gateway.lane_depth import LaneDepths
 from gateway.model_control import ModelControl
 from gateway.services import Services
+from gateway.serving import Serving
 from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
 from gateway.waiters import Waiters
 from producers.catalog import Catalog
 from producers.memory import MemoryLog
 from producers.model_states import ModelStates
+from producers.worker_reports import WorkerReports
 from runtime.budget import MemoryBudget
 from runtime.health import Check
 from runtime.reading import InputReader
@@ -115,6 +117,12 @@ class House:
         self.store_trouble: str | None = None
         self.catalog = catalog or Catalog(CATALOG)
         self.states = ModelStates()
+        self.reports = WorkerReports(lambda: self.clock_s)
+        self.clock_s = 0.0
+        self.without_worker: set[tuple[str, str]] = set()
+        self.serving = Serving(
+            self.catalog, self.states, self.reports, lambda model, version: (model, version) not in self.without_worker
+        )
         self.waiters = Waiters(
             self.store, self.signals, limit=self.settings.gateway_max_waiters, slow_s=slow_s, fast_s=0.01
         )
@@ -122,7 +130,7 @@ class House:
         self.budget = MemoryBudget(self.settings.memory_budget_bytes)
         self.submissions = Submissions(
             self.settings,
-            self.catalog,
+            self.serving,
             self.depths,
             self.store,
             self.log,
@@ -137,6 +145,7 @@ class House:
             settings=self.settings,
             links=Links(self.settings.public_base_url),
             catalog=self.catalog,
+            serving=self.serving,
             life=ModelControl(self.log, self.settings.topics, self.catalog, self.states, lambda: NOW),
             budget=self.budget,
             submissions=self.submissions,

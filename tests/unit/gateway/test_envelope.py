@@ -150,3 +150,27 @@ def test_a_large_body_is_gone_through_once(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(submit_request, "first_twin", pytest.fail)
     parsed = parse_envelope(b'{"model":"a","version":"1","input":{"b":{"c":1}},"metadata":{"d":":"},"timeout_s":5}')
     assert bytes(parsed.input) == b'{"b":{"c":1}}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"a","instances":[[1]]}',
+        b'{"model":"a","inputs":"text"}',
+        b'{"model":"a","prompt":"text"}',
+        b'{"model":"a"}',
+        b'{"instances":[[1]]}',
+        b"[[1]]",
+        b'"text"',
+    ],
+)
+def test_whoever_leaves_the_input_out_is_shown_where_it_goes(body: bytes) -> None:
+    with pytest.raises(RequestError) as refused:
+        parse_envelope(body)
+    assert refused.value.message.endswith(submit_request.ENVELOPE_HINT)
+
+
+@pytest.mark.parametrize("typed", ["metdata", "timeout", "stickykey"])
+def test_a_mistyped_option_is_told_by_its_name(typed: str) -> None:
+    with pytest.raises(RequestError, match="did you mean"):
+        parse_envelope(b'{"model":"a","input":{},"%b":1}' % typed.encode())

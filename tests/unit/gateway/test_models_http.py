@@ -22,6 +22,11 @@ async def test_a_model_is_read_by_name(client: httpx.AsyncClient) -> None:
         "owned_by": "penstock",
         "default_version": "1",
         "versions": ["1", "2"],
+        "version_states": [
+            {"version": "1", "state": "serving", "reason": None},
+            {"version": "2", "state": "serving", "reason": None},
+        ],
+        "reason": None,
     }
 
 

@@ -11,6 +11,7 @@ from openapi_spec_validator import validate
 
 from gateway.app import pages
 from gateway.docs_page import ASSETS
+from schemas.versions import CatalogSnapshot
 from tests.unit.gateway.house import SUBMIT, House
 
 
@@ -143,3 +144,30 @@ async def test_the_docs_page_needs_nothing_from_elsewhere(client: httpx.AsyncCli
 async def test_the_document_is_made_once(client: httpx.AsyncClient) -> None:
     first, second = await client.get("/openapi.json"), await client.get("/openapi.json")
     assert first.content == second.content == orjson.dumps(msgspec.json.decode(first.content))
+
+
+async def test_the_examples_of_submits_are_jobs_for_a_model_of_the_catalog(
+    house: House, client: httpx.AsyncClient, document: dict[str, Any]
+) -> None:
+    for route in ("/v1/jobs", "/v1/models/{model}/jobs", "/v1/models/{model}/versions/{version}/jobs"):
+        operation = document["paths"][route]["post"]
+        path = {each["name"]: each["example"] for each in operation["parameters"] if each["in"] == "path"}
+        body = operation["requestBody"]["content"]["application/json"]["example"]
+        answer = await client.post(route.format(**path), json=body)
+        assert answer.status_code == 202, answer.text
+        assert (answer.json()["model"], answer.json()["model_version"]) == ("digits", "1")
+
+
+async def test_the_examples_follow_the_catalog(house: House, client: httpx.AsyncClient) -> None:
+    async def example() -> Any:
+        document = (await client.get("/openapi.json")).json()
+        return document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]["example"]
+
+    house.catalog.snapshot = house.catalog.snapshot.without("digits", "1").without("digits", "2")
+    assert await example() == {
+        "model": "vector",
+        "input": {"features": {"age": 0.5, "height": 0.5}},
+        "timeout_s": 60,
+    }
+    house.catalog.snapshot = CatalogSnapshot()
+    assert (await example())["model"] == "my-model"

@@ -15,7 +15,6 @@ from schemas.errors import (
 )
 from workers.inference.backends.isolated.messages import (
     BadRow,
-    ChildTraceback,
     Done,
     Failed,
     Named,
@@ -29,6 +28,7 @@ from workers.inference.backends.isolated.messages import (
     raised_rows,
 )
 from workers.inference.backends.isolated.shared_memory import Place
+from workers.inference.backends.own_frames import ChildTraceback
 from workers.inference.execution.bad_rows import BadRows
 from workers.inference.execution.failures import DeviceFailed
 

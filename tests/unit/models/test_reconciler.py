@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from runtime.lifecycle import BackgroundTasks
 from schemas.errors import ConfigurationError, Unavailable
 from schemas.model_states import ModelState, WantedState, encode_state
+from schemas.worker_reports import VersionReport
 from tests.unit.models.repositories import fields, installed, write_model
 from tests.unit.models.test_model_cache import Loader
 from tests.unit.models.test_model_cache import ModelLoader as LoadedModel
@@ -26,7 +27,7 @@ from workers.inference.lifecycle.model_loader import ModelLoader
 from workers.inference.lifecycle.reconciler import ModelReconciler
 from workers.inference.lifecycle.watcher import RepositoryWatch
 from workers.inference.models.model_version import ModelVersion
-from workers.inference.models.repository import ModelRepository, is_named
+from workers.inference.models.repository import ModelRepository
 
 
 class SlowLoader(Loader):
@@ -112,6 +113,7 @@ class Shop:
         self.diary: list[str] = []
         self.announcements = Announcements(self.diary)
         self.slots: dict[str, ModelSlot] = {}
+        self.reported: dict[str, tuple[str, str]] = {}
         self._patterns = patterns
         self.reconciler = ModelReconciler(
             RepositoryWatch(ModelRepository(root, installed("onnxruntime", "tokenizers")), patterns),
@@ -120,7 +122,17 @@ class Shop:
             self._serve,
             side,
             interval_s=0.01,
+            report=self._hear,
+            for_clients=lambda error: str(error).replace(f"{root}/", ""),
         )
+
+    def _hear(self, versions: Mapping[str, VersionReport]) -> None:
+        self.reported = {name: (said.state.value, said.reason) for name, said in versions.items()}
+
+    async def reports(self, **versions: tuple[str, str]) -> None:
+        """Returns once this is what is reported; `__` in a name stands for a slash."""
+        wanted = {name.replace("__", "/"): said for name, said in versions.items()}
+        await eventually(lambda: self.reported == wanted, what=f"a report of {wanted}, not {self.reported}")
 
     def _serve(self, slot: ModelSlot) -> Lanes:
         self.slots[slot.name] = slot
@@ -128,7 +140,7 @@ class Shop:
 
     async def start(self) -> None:
         await self.reconciler.start()
-        await self.reconciler.loaded(lambda version: is_named(self._patterns, version))
+        await self.reconciler.loaded()
 
     def want(self, name: str, state: ModelState, day: int = 1) -> None:
         self.reconciler.hear(name.encode(), encode_state(WantedState(state, datetime(2026, 1, day, tzinfo=UTC))))
@@ -184,19 +196,38 @@ async def test_what_only_a_wildcard_met_and_cannot_be_loaded_is_left_out(tmp_pat
         await shop.wrote("announce digits/2", "serve digits/2")
 
 
-@pytest.mark.parametrize("patterns", [["*", "digits/1"], ["digits"]])
-async def test_what_was_named_must_be_loaded(tmp_path: Path, patterns: list[str]) -> None:
+async def test_what_cannot_be_served_is_known_with_the_reason_until_it_is_mended(tmp_path: Path) -> None:
     write_model(tmp_path, versions=("1", "2"))
-    async with opened(tmp_path, *patterns, broken=["digits/1"]) as shop:
-        with pytest.raises(ConfigurationError, match="digits/1 is broken"):
-            await shop.start()
+    write_model(tmp_path, "platform: none", name="odd")
+    async with following(tmp_path, broken=["digits/1"]) as shop:
+        assert shop.reconciler.served == ["digits/2"]
+        assert shop.reconciler.failed == {
+            "odd": f"{tmp_path}/odd/model.yaml: name: is missing",
+            "digits/1": "digits/1 is broken",
+        }
+        shop.load.broken.clear()
+        (tmp_path / "digits" / "1" / "model.onnx").write_bytes(b"mended")
+        write_model(tmp_path, fields(name="odd"), name="odd")
+        await eventually(lambda: shop.reconciler.served == ["digits/1", "digits/2", "odd/1"])
+        assert shop.reconciler.failed == {}
 
 
-async def test_a_worker_with_nothing_to_serve_does_not_start(tmp_path: Path) -> None:
-    write_model(tmp_path)
-    async with opened(tmp_path, broken=["digits/1"]) as shop:
-        with pytest.raises(ConfigurationError, match="none of digits/1"):  # the log has the reasons
-            await shop.start()
+async def test_what_nobody_wants_is_not_missed(tmp_path: Path) -> None:
+    write_model(tmp_path, fields(max_batch_size=0))
+    async with opened(tmp_path) as shop:
+        await shop.start()
+        assert list(shop.reconciler.failed) == ["digits/1"]
+        shop.want("digits/1", ModelState.UNLOADED)
+        assert shop.reconciler.failed == {}
+
+
+async def test_a_folder_that_comes_later_is_served_once_its_files_are_all_there(tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    async with following(root) as shop:
+        assert "No such file" in shop.reconciler.trouble
+        write_model(root)
+        await shop.wrote("announce digits/1", "serve digits/1")
+        assert shop.reconciler.trouble == ""
 
 
 async def test_what_is_unloaded_at_the_start_is_not_loaded_even_where_it_is_named(tmp_path: Path) -> None:
@@ -260,6 +291,14 @@ async def test_what_is_unloaded_while_it_loads_is_never_served(tmp_path: Path) -
             shop.want("slow/1", ModelState.UNLOADED)
         await eventually(lambda: len(shop.load.made) == 2 and shop.load.open_names() == ["digits/1"])
         await shop.wrote()
+
+
+async def test_at_the_end_nothing_stays_in_memory(tmp_path: Path) -> None:
+    write_model(tmp_path, versions=("1", "2"))
+    async with following(tmp_path) as shop:
+        await shop.weights.close()
+        assert shop.load.made
+        assert shop.load.open_names() == []
 
 
 async def test_what_is_left_while_its_new_files_load_keeps_nothing_in_memory(tmp_path: Path) -> None:
@@ -426,3 +465,56 @@ async def test_a_device_that_fails_while_a_version_is_loaded_ends_the_process(tm
         async with opened(tmp_path) as shop:
             shop.load.device_failed = True
             await shop.start()
+
+
+async def test_what_is_not_served_is_reported_with_its_reason_until_it_is_mended(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with following(tmp_path, broken=["digits/2"]) as shop:
+        await shop.reports()
+        write_model(tmp_path, fields(default_version="1"), versions=("2",))
+        await shop.reports(digits__2=("refused", "digits/2 is broken"))
+
+        shop.load.broken.clear()
+        shop.want("digits/2", ModelState.LOADED)
+        await shop.reports()
+        shop.want("digits/2", ModelState.UNLOADED)
+        await shop.reports(digits__2=("unloaded", ""))
+        shutil.rmtree(tmp_path / "digits" / "2")
+        await shop.reports()
+
+
+async def test_a_refused_version_that_is_gone_is_reported_no_more(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with following(tmp_path, broken=["digits/2"]) as shop:
+        write_model(tmp_path, fields(default_version="1"), versions=("2",))
+        await shop.reports(digits__2=("refused", "digits/2 is broken"))
+        shutil.rmtree(tmp_path / "digits" / "2")
+        await shop.reports()
+
+
+async def test_a_model_that_cannot_be_read_is_reported_as_a_whole(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "model.yaml").write_text("name: [")
+    async with following(tmp_path) as shop:
+        await eventually(lambda: "other" in shop.reported, what="a report of it")
+        state, reason = shop.reported["other"]
+        assert (state, reason.partition(",")[0]) == ("refused", "other/model.yaml")
+
+
+async def test_a_version_is_reported_as_loading_while_it_is_loaded(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with following(tmp_path) as shop:
+        with shop.load.held("digits/2") as began:
+            write_model(tmp_path, fields(default_version="1"), versions=("2",))
+            await eventually(began.is_set, what="the load")
+            await shop.reports(digits__2=("loading", ""))
+        await shop.reports()
+
+
+async def test_a_version_that_answers_wrongly_is_reported_as_refused(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    async with following(tmp_path) as shop:
+        shop.load.broken = {"digits/1"}
+        shop.reconciler.take_out(shop.slots["digits/1"])
+        await shop.reports(digits__1=("refused", reconciler.ANSWERS_WRONGLY))

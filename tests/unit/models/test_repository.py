@@ -132,10 +132,12 @@ def test_patterns_choose_models_and_versions(tmp_path: Path, patterns: list[str]
     assert names(tmp_path, *patterns) == found
 
 
-@pytest.mark.parametrize("pattern", ["letters", "digits/3", "x*", "digits/v*"])
-def test_a_pattern_that_finds_nothing_is_an_error(tmp_path: Path, pattern: str) -> None:
+@pytest.mark.parametrize(
+    ("pattern", "hint"), [("letters", ""), ("digits/3", ": is digits/1 meant?"), ("x*", ""), ("digits/v*", "")]
+)
+def test_a_pattern_that_finds_nothing_is_an_error(tmp_path: Path, pattern: str, hint: str) -> None:
     write_model(tmp_path)
-    assert why_not(tmp_path, pattern) == f"no model in {tmp_path} matches {pattern!r}"
+    assert why_not(tmp_path, pattern) == f"no model in {tmp_path} matches {pattern!r}{hint}"
 
 
 def test_a_repository_that_is_not_there_is_an_error(tmp_path: Path) -> None:
@@ -353,3 +355,30 @@ class TestWhatCannotBeRead:
         (root / "bad" / "2" / "model.onnx").symlink_to("model.onnx")
         (root / "circle").symlink_to("circle")
         assert set(ModelRepository(root, ONNX_ONLY).look().problems) == {"bad/2", "circle"}
+
+
+@pytest.mark.parametrize(
+    ("image", "spec"),
+    [
+        ({}, ImageSpec("image", 8, 8)),
+        ({"scale": [1, 2, 3]}, ImageSpec("image", 8, 8, scale=(1.0, 2.0, 3.0), offset=(0.0, 0.0, 0.0))),
+        (
+            {"scale": 0.5, "mean": [1, 2, 3], "std": 2},
+            ImageSpec("image", 8, 8, scale=(0.25, 0.25, 0.25), offset=(-0.5, -1.0, -1.5)),
+        ),
+        ({"scale": 1, "std": 4}, ImageSpec("image", 8, 8, scale=(0.25, 0.25, 0.25), offset=(0.0, 0.0, 0.0))),
+        (
+            {"scale": 1, "crop": "center"},
+            ImageSpec("image", 8, 8, scale=(1.0, 1.0, 1.0), offset=(0.0, 0.0, 0.0), shorter_side=8),
+        ),
+        (
+            {"scale": 1, "crop": "center", "resize": 10},
+            ImageSpec("image", 8, 8, scale=(1.0, 1.0, 1.0), offset=(0.0, 0.0, 0.0), shorter_side=10),
+        ),
+    ],
+)
+def test_mean_and_std_become_a_scale_and_an_offset(tmp_path: Path, image: dict[str, object], spec: ImageSpec) -> None:
+    given = [{"name": "image", "data_type": "TYPE_FP32", "dims": [3, 8, 8]}]
+    write_model(tmp_path, fields(input=given, image={"width": 8, "height": 8, **image}))
+    (version,) = ModelRepository(tmp_path, ONNX_ONLY).scan()
+    assert version.signature.image == spec

@@ -82,7 +82,7 @@ def load_endpoint(version: ModelVersion, signature: Signature) -> EndpointBacken
     def start(handler_class: type) -> EndpointBackend:
         return EndpointBackend(handler_class(str(version.file.parent)), signature, version.parameters.endpoint)
 
-    return make_handler(version.file, "EndpointHandler", start)
+    return make_handler(version, "EndpointHandler", start)
 
 
 def _plain(array: Array) -> list[Any]:

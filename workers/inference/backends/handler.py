@@ -65,7 +65,7 @@ def load_handler(version: ModelVersion, signature: Signature, device: str) -> Ha
             signature,
         )
 
-    return make_handler(version.file, "Handler", start)
+    return make_handler(version, "Handler", start)
 
 
 def as_arrays(specs: Sequence[TensorSpec], columns: Mapping[str, object]) -> dict[str, Array]:

@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import TypeVar
 
 from schemas.errors import ConfigurationError, PenstockError
+from workers.inference.models.model_version import ModelVersion
 
 T = TypeVar("T")
 
 
-def make_handler(file: Path, class_name: str, start: Callable[[type], T]) -> T:
-    """Run handler.py, and `start` with its class. Raises `ConfigurationError` telling what went wrong there.
+def make_handler(version: ModelVersion, class_name: str, start: Callable[[type], T]) -> T:
+    """Run handler.py, and `start` with its class. Raises `ConfigurationError` telling what went wrong there; to clients
+    no more of what the code says than what is missing or no Python.
 
     Modules beside handler.py can be imported by their names until `start` returns. They are this handler's own: another
     version may bring others of the same names.
     """
+    file = version.file
     try:
         with _importable(file):
             return start(_find_class(file, class_name))
@@ -26,8 +29,24 @@ def make_handler(file: Path, class_name: str, start: Callable[[type], T]) -> T:
     except PenstockError as error:
         raise ConfigurationError(f"{file}: {error.message}") from error
     except (Exception, SystemExit) as error:  # it is not our code: it may raise anything, and even end the process
-        reason = str(error).partition("\n")[0]
-        raise ConfigurationError(f"{file}: cannot be loaded: {type(error).__name__}: {reason}") from error
+        if isinstance(error, ModuleNotFoundError) and (unpinned := _unpinned(version, error)) is not None:
+            raise ConfigurationError(f"{file}: {unpinned}") from error
+        reason = f"{file}: cannot be loaded: {type(error).__name__}"
+        words = str(error).partition("\n")[0]
+        known = isinstance(error, ImportError | SyntaxError)
+        told = None if known else f"{reason}; the worker's log has the rest"
+        raise ConfigurationError(f"{reason}: {words}", told=told) from error
+
+
+def _unpinned(version: ModelVersion, error: ModuleNotFoundError) -> str | None:
+    """What to do about a module that lies in the repository and is not among the files that are pinned."""
+    name = (error.name or "").partition(".")[0]
+    pinned = {pin.name for pin in version.pins}
+    for place, beside in ((version.directory, "handler.py"), (version.directory.parent, "model.yaml")):
+        for candidate in (f"{name}.py", f"{name}/__init__.py"):
+            if name and candidate not in pinned and (place / candidate).is_file():
+                return f"{candidate} lies beside {beside} but is not pinned: add it under sha256"
+    return None
 
 
 def module_name(file: Path) -> str:

@@ -49,7 +49,8 @@ def load_in_process(version: ModelVersion, device: str) -> Backend:
         try:
             backend = _load_files(copy.version, device)
         except ConfigurationError as error:
-            raise ConfigurationError(copy.told(error.message)) from error
+            told = None if error.told is None else copy.told(error.told)
+            raise ConfigurationError(copy.told(error.message), told=told) from error
         return VerifiedBackend(backend, stack.pop_all()) if platform.keeps_files else backend
 
 
@@ -62,7 +63,9 @@ def _load_files(version: ModelVersion, device: str) -> Backend:
             raise DeviceFailed(f"{version.name}: the device failed while it was loaded") from error
         raise
     fresh = version.platform == "onnxruntime_onnx"  # it copies each output into an array of its own
-    return CheckedBackend(backend, version.name, version.network, fresh_outputs=fresh, on_gpu=on_gpu)
+    return CheckedBackend(
+        backend, version.name, version.network, fresh_outputs=fresh, on_gpu=on_gpu, detail=version.tells_errors
+    )
 
 
 def _load(version: ModelVersion, signature: Signature, device: str) -> Backend:

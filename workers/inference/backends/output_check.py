@@ -22,17 +22,25 @@ class CheckedBackend:
 
     They are copies unless `inner` makes `fresh_outputs` at each run: results are encoded and published while the next
     micro-batch runs, and a model may write that one's into an array it has given before. Errors are those of a device
-    only where the model may be `on_gpu`.
+    only where the model may be `on_gpu`. With `detail`, clients are told what the model's own exceptions say.
     """
 
     def __init__(
-        self, inner: Backend, name: str, signature: Signature, *, fresh_outputs: bool = False, on_gpu: bool = False
+        self,
+        inner: Backend,
+        name: str,
+        signature: Signature,
+        *,
+        fresh_outputs: bool = False,
+        on_gpu: bool = False,
+        detail: bool = False,
     ) -> None:
         self._inner = inner
         self._name = name
         self._signature = signature
         self._fresh_outputs = fresh_outputs
         self._on_gpu = on_gpu
+        self._detail = detail
 
     def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
         rows = len(next(iter(inputs.values())))
@@ -93,7 +101,8 @@ class CheckedBackend:
             return OutOfMemory(f"{self._name} ran out of memory with {rows} rows")
         if self._on_gpu and device_failed(error):
             return DeviceFailed(f"{self._name}: {str(error).partition(chr(10))[0]}")
-        return JobError(f"{self._name} failed on this input ({type(error).__name__})")
+        words = f": {' '.join(str(error).split())}" if self._detail and str(error) else ""
+        return JobError(f"{self._name} failed on this input ({type(error).__name__}{words})")
 
     def _checked(self, spec: TensorSpec, array: Array | None, rows: int) -> Array:
         if array is None:

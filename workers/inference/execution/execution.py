@@ -45,6 +45,9 @@ DIVIDING_S: Final = 10.0
 # of this.
 TURN_S: Final = 0.001
 
+# Of the jobs that failed together so many stand in the log.
+TOLD_JOBS: Final = 100
+
 T = TypeVar("T")
 
 
@@ -288,13 +291,14 @@ class Execution:
         if not failed:
             return
         job = self._jobs[0].job
+        own = None if self._raised is None else self._runner.traceback(self._raised)
         log.warning(
             "the model failed",
             model=f"{job.model}/{job.version}",
-            jobs=failed[:10],
+            jobs=failed[:TOLD_JOBS],
             failed=len(failed),
             of=len(self._jobs),
-            exc_info=self._raised,
+            **({"exc_info": self._raised} if own is None else {"exception": own}),
         )
 
 

@@ -36,7 +36,8 @@ class Room(Protocol):
 class Runner:
     """Runs micro-batches of one model version, within the `room` that there is known to be.
 
-    `prepare` is called before each run, outside of what is measured: it brings the model into memory.
+    `prepare` is called before each run, outside of what is measured: it brings the model into memory. `traceback` makes
+    text of an exception that passed through the model's own code, and is None for others.
     """
 
     def __init__(
@@ -47,12 +48,14 @@ class Runner:
         rules: BatchCompatibility = PLAIN,
         *,
         prepare: Callable[[], None] = lambda: None,
+        traceback: Callable[[BaseException], str | None] = lambda _: None,
     ) -> None:
         self.model = model
         self.signature = signature
         self.room = room
         self.rules = rules
         self.prepare = prepare
+        self.traceback = traceback
         self.bad_share = BadShare()  # written where models run
 
     def stack(self, jobs: Sequence[PendingJob]) -> dict[str, Array]:

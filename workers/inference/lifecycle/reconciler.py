@@ -1,7 +1,7 @@
 """What this worker serves, brought in line with its repository and with what operators want, again and again."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from producers.model_states import ModelStates
@@ -10,6 +10,7 @@ from runtime.lifecycle import BackgroundTasks
 from runtime.logs import get_logger
 from schemas.errors import ConfigurationError, PenstockError, Unavailable
 from schemas.model_states import WantedState
+from schemas.worker_reports import NotServed, VersionReport
 from workers.inference import metrics
 from workers.inference.execution.failures import DeviceFailed
 from workers.inference.lifecycle.model_cache import ModelSlot
@@ -24,8 +25,10 @@ log = get_logger(__name__)
 FIRST_RELOAD_S: Final = 5.0
 LAST_RELOAD_S: Final = 300.0
 
-Must = Callable[[ModelVersion], bool]
+# Told which versions of the repository are not served, by their names.
+Report = Callable[[Mapping[str, VersionReport]], None]
 
+ANSWERS_WRONGLY: Final = "it answers its reference rows wrongly; it is loaded afresh now and then"
 MAX_WORDS: Final = 500  # characters of one error in the log's reason
 
 
@@ -58,7 +61,8 @@ class Service(Protocol):
 
 
 class ModelReconciler:
-    """`serve` makes a version's lanes; `interval_s` is between two looks at the repository, 0 for none.
+    """`serve` makes a version's lanes; `interval_s` is between two looks at the repository, 0 for none. `report` hears
+    after each look what is not served; `for_clients` says of an error what they may be told.
 
     Each version is loaded, announced and served by a task of its own, so that none waits for another and a version is
     left at once while others load. Of one version one thing is done at a time.
@@ -73,6 +77,8 @@ class ModelReconciler:
         side: BackgroundTasks,
         *,
         interval_s: float,
+        report: Report = lambda _: None,
+        for_clients: Callable[[Exception], str] = str,
     ) -> None:
         self._watch = watch
         self._loader = loader
@@ -80,11 +86,14 @@ class ModelReconciler:
         self._serve = serve
         self._side = side
         self._interval_s = interval_s
+        self._report = report
+        self._for_clients = for_clients
         self._states = ModelStates()
         self._served: dict[str, Service] = {}
         self._known: dict[str, ServedSpec] = {}
         self._failed: dict[str, ServedSpec] = {}
         self._reasons: dict[str, str] = {}  # of those that failed
+        self._told: dict[str, str] = {}  # the same for clients
         self._at_work: dict[str, asyncio.Task[None]] = {}
         self._leaving: set[Service] = set()
         self._wrong: list[ModelSlot] = []
@@ -113,26 +122,31 @@ class ModelReconciler:
         """The lanes that should be served and are not yet."""
         return [lane for version in self._served.values() for lane in version.absent]
 
-    async def start(self) -> None:
-        """Look at the repository and begin to load what is there; `follow` may run from now on. Raises
-        `ConfigurationError` where the repository cannot be read."""
-        snapshot = await asyncio.to_thread(self._watch.look)
-        if snapshot is None:
-            raise ConfigurationError(self._watch.trouble)
-        await self._turn(snapshot)
+    @property
+    def served(self) -> list[str]:
+        return sorted(self._served)
 
-    async def loaded(self, must: Must) -> None:
-        """Wait until what is being loaded has been, or has failed to. Raises `ConfigurationError` as soon as a version
-        cannot be loaded for which `must` holds, and in the end where none can; and what ends the process anyway."""
-        loading = set(self._at_work.values())
-        while loading:
-            done, loading = await asyncio.wait(loading, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.gather(*done)  # raises what ended a task
-            for name, known in self._failed.items():
-                if must(known.found.version):
-                    raise ConfigurationError(self._reasons[name])
-        if self._failed and not self._served:
-            raise ConfigurationError(f"none of {', '.join(self._failed)} can be loaded")
+    @property
+    def failed(self) -> dict[str, str]:
+        """Why it is that versions, or whole models, are not served which are there and which nobody has unloaded."""
+        problems = {name: why for name, why in self._watch.problems.items() if not is_unloaded(self._wish_for(name))}
+        reasons = {name: self._reasons[name] for name in self._failed if name in self._reasons}
+        return {name: why for name, why in {**problems, **reasons}.items() if name not in self._served}
+
+    @property
+    def trouble(self) -> str:
+        """Why the repository cannot be read; empty while it can be."""
+        return self._watch.trouble
+
+    async def start(self) -> None:
+        """Look at the repository and begin to load what is there; `follow` may run from now on."""
+        snapshot = await asyncio.to_thread(self._watch.look)
+        if snapshot is not None:
+            await self._turn(snapshot)
+
+    async def loaded(self) -> None:
+        """Wait until what is being loaded has been, or has failed to. Raises what ends the process anyway."""
+        await asyncio.gather(*self._at_work.values())
 
     async def follow(self) -> None:
         """Run until canceled."""
@@ -175,6 +189,27 @@ class ModelReconciler:
             self._begin(known, self._swap(known, self._served[known.found.version.name].slot))
         for known in to_do.announce:
             self._begin(known, self._announce(known))
+        self._report(self._not_served(snapshot))
+
+    def _not_served(self, snapshot: StableSnapshot) -> dict[str, VersionReport]:
+        """What is in the repository and not served as it stands there."""
+        found = snapshot.now.found
+        loading = {name: VersionReport(NotServed.LOADING) for name in self._at_work if name not in self._served}
+        failed = {
+            name: VersionReport(NotServed.REFUSED, self._told.get(name, ""))
+            for name, known in self._failed.items()
+            if not snapshot.is_gone(known.found.version)
+        }
+        unloaded = {
+            name: VersionReport(NotServed.UNLOADED)
+            for name, each in found.items()
+            if is_unloaded(self._wanted(each.version))
+        }
+        unread = {
+            name: VersionReport(NotServed.REFUSED, self._for_clients(ConfigurationError(problem)))
+            for name, problem in snapshot.now.problems.items()
+        }
+        return {**failed, **unread, **loading, **unloaded}
 
     def _begin(self, known: ServedSpec, work: Coroutine[Any, Any, None]) -> None:
         name = known.found.version.name
@@ -204,6 +239,7 @@ class ModelReconciler:
         self._known[name] = known
         self._served[name] = self._serve(slot)
         self._served[name].start()
+        log.info("model is served", model=name)
         self._out.pop(name, None)
         metrics.OUT_OF_SERVICE.set(len(self._out))
 
@@ -232,7 +268,7 @@ class ModelReconciler:
         except DeviceFailed:
             raise
         except Exception as error:  # a model's own code among other things
-            self._reasons[name] = reason_of(error)
+            self._reasons[name], self._told[name] = reason_of(error), self._for_clients(error)
             log.error("model left out", model=name, reason=self._reasons[name])
             self._failed[name] = known
             self._try_again_later(name)
@@ -243,7 +279,9 @@ class ModelReconciler:
     async def _stop_serving(self, name: str) -> None:
         known, version = self._known.pop(name), self._served.pop(name)
         unloaded = is_unloaded(self._wanted(known.found.version))
-        log.info("model is no longer served", model=name, reason="unloaded" if unloaded else "gone from the repository")
+        # Who unloads a version knows; that a folder is gone may be news to all.
+        tell = log.info if unloaded else log.warning
+        tell("model is no longer served", model=name, reason="unloaded" if unloaded else "gone from the repository")
         self._retire(version)
         if unloaded:  # one that is gone may be there for others
             try:
@@ -257,7 +295,7 @@ class ModelReconciler:
             if version.slot not in wrong:
                 continue
             log.error("a model is taken out of service, since it answers wrongly", model=name)
-            self._failed[name] = self._known.pop(name)
+            self._failed[name], self._told[name] = self._known.pop(name), ANSWERS_WRONGLY
             self._retire(self._served.pop(name))
             self._out[name] = delays_s(FIRST_RELOAD_S, LAST_RELOAD_S)
             self._try_again_later(name)
@@ -292,6 +330,10 @@ class ModelReconciler:
         await version.forgotten()
         self._leaving.discard(version)
         await self._loader.drop(version.slot)
+
+    def _wish_for(self, name: str) -> WantedState | None:
+        model, _, version = name.partition("/")
+        return self._states.of(model, version)
 
     def _wanted(self, version: ModelVersion) -> WantedState | None:
         return self._states.of(version.model, version.version)

@@ -12,6 +12,7 @@ from runtime.lifecycle import BackgroundTasks
 from runtime.process import StoppedEarly, open_patiently, unless_stopped
 from workers.consuming.kafka_consumer import KafkaConsumer
 from workers.consuming.prefetch import PrefetchShares
+from workers.inference.backends.own_frames import own_traceback
 from workers.inference.backends.warmup import warmups_of
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
@@ -97,7 +98,14 @@ class ServedVersion:
         tokenizer = tokenizer_of(version)
         queued = QUEUED_BATCHES_OF_SIZES if version.rules.sized else QUEUED_BATCHES
         sizer = sizer_of(version)
-        runner = Runner(slot, version.signature, sizer, version.rules, prepare=lambda: around.prepare(slot))
+        runner = Runner(
+            slot,
+            version.signature,
+            sizer,
+            version.rules,
+            prepare=lambda: around.prepare(slot),
+            traceback=lambda error: own_traceback(error, slot.found.version),
+        )
         return [
             ServedLane(
                 lane,

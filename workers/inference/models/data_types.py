@@ -4,15 +4,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator
 
+from schemas.malformed import did_you_mean
 from schemas.signature import Datatype
-
-
-def in_full(data_type: object) -> object:
-    """The type with the prefix of Triton's configuration, which may be left out, and by its word for texts."""
-    if not isinstance(data_type, str) or data_type.startswith("TYPE_"):
-        return data_type
-    return "TYPE_STRING" if data_type == "BYTES" else f"TYPE_{data_type}"
-
 
 _TritonType = Literal[
     "TYPE_BOOL",
@@ -29,7 +22,6 @@ _TritonType = Literal[
     "TYPE_FP64",
     "TYPE_STRING",
 ]
-DataType = Annotated[_TritonType, BeforeValidator(in_full)]
 # Triton's configuration and the protocol differ in one word besides the prefix.
 DATATYPES: Final[dict[_TritonType, Datatype]] = {
     "TYPE_BOOL": "BOOL",
@@ -46,3 +38,23 @@ DATATYPES: Final[dict[_TritonType, Datatype]] = {
     "TYPE_FP64": "FP64",
     "TYPE_STRING": "BYTES",
 }
+# What the commonest types are called elsewhere.
+_ELSEWHERE: Final = {"FLOAT": "FP32", "DOUBLE": "FP64", "HALF": "FP16", "INT": "INT64", "LONG": "INT64", "STR": "BYTES"}
+
+
+def in_full(data_type: object) -> object:
+    """The type with the prefix of Triton's configuration, which may be left out, and by its word for texts."""
+    if not isinstance(data_type, str):
+        raise ValueError(f"must be the name of a type, as FP32 or TYPE_FP32, not {data_type}")  # noqa: TRY004 - pydantic
+    bare = data_type.removeprefix("TYPE_")
+    name = "TYPE_STRING" if bare in ("STRING", "BYTES") else f"TYPE_{bare}"
+    if name in DATATYPES:
+        return name
+    known = list(DATATYPES.values())
+    hint = did_you_mean(_ELSEWHERE.get(bare.upper(), bare.upper().replace("FLOAT", "FP")), known)
+    raise ValueError(
+        f"there is no type {data_type[:60]!r} ({hint.removeprefix('; ') or 'there are ' + ', '.join(known)})"
+    )
+
+
+DataType = Annotated[_TritonType, BeforeValidator(in_full)]

@@ -13,7 +13,15 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
-from schemas.signature import Datatype, ImageSpec, TensorSpec, default_scale, why_pixels_do_not_fit
+from schemas.signature import (
+    Datatype,
+    ImageSpec,
+    PerChannel,
+    TensorSpec,
+    by_channel,
+    default_scale,
+    why_pixels_do_not_fit,
+)
 from workers.inference.models.batching_config import BatchedConfig
 from workers.inference.models.data_types import DATATYPES
 from workers.inference.models.model_parameters import Section
@@ -41,29 +49,94 @@ class Warmup(Section):
     length: PositiveInt = 1  # of every dimension that varies
 
 
+def _per_channel(value: object) -> object:
+    """A number, or a list of them, one a channel."""
+    if _is_number(value):
+        return value
+    if isinstance(value, list | tuple) and value and all(map(_is_number, value)):
+        return tuple(value)
+    raise ValueError("must be a number, or a list with one a channel")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+Channels = Annotated[PerChannel, BeforeValidator(_per_channel)]
+
+
 class ImageConfig(Section):
-    """How an uploaded image becomes a row; meaning of the fields as in `schemas.signature.ImageSpec`."""
+    """How an uploaded image becomes a row; meaning of the fields as in `schemas.signature.ImageSpec`.
+
+    With `crop: center` the shorter side becomes `resize` pixels long, and `width` x `height` are cut out of the middle.
+    `mean` and `std` are taken off after `scale`: `(value * scale - mean) / std`, as torchvision's `Normalize`.
+    """
 
     input: str | None = None  # default: the only input
     width: PositiveInt
     height: PositiveInt
     mode: Literal["L", "RGB"] = "RGB"
     layout: Literal["CHW", "HWC", "HW"] = "CHW"
-    scale: float | None = None  # default: what suits the input's type
-    offset: float = 0.0
+    scale: Channels | None = None  # default: what suits the input's type
+    offset: Channels = 0.0
+    mean: Channels | None = None
+    std: Channels | None = None
     invert: Literal["never", "always", "auto"] = "never"
+    resize: PositiveInt | None = None  # of the shorter side; default: the longer one of width and height
+    crop: Literal["none", "center"] = "none"
 
     @property
     def row_shape(self) -> tuple[int, ...]:
-        size, channels = (self.height, self.width), 3 if self.mode == "RGB" else 1
-        return {"CHW": (channels, *size), "HWC": (*size, channels), "HW": size}[self.layout]
+        size = (self.height, self.width)
+        return {"CHW": (self.channels, *size), "HWC": (*size, self.channels), "HW": size}[self.layout]
 
-    def scale_for(self, datatype: Datatype) -> float:
-        return default_scale(datatype) if self.scale is None else self.scale
+    @property
+    def channels(self) -> int:
+        return 3 if self.mode == "RGB" else 1
+
+    def problems(self) -> Iterator[str]:
+        for name in ("scale", "offset", "mean", "std"):
+            value = getattr(self, name)
+            if isinstance(value, tuple) and len(value) != self.channels:
+                yield f"image.{name}: has {len(value)} numbers, and mode {self.mode} has {self.channels} channels"
+        if self.std is not None and 0 in by_channel(self.std, 1):
+            yield "image.std: must not be 0"
+        if self.offset != 0 and (self.mean is not None or self.std is not None):
+            yield "image.offset: goes without mean and std, which say the same"
+        if self.resize is not None and self.crop == "none":
+            yield "image.resize: is for crop: center; without it an image becomes width x height as it is"
+        if self.resize is not None and self.resize < max(self.width, self.height):
+            yield f"image.resize: {self.resize} pixels are less than the {max(self.width, self.height)} to be cut out"
+
+    def factors(self, datatype: Datatype) -> tuple[PerChannel, PerChannel]:
+        """What pixels are multiplied by, and what is added then."""
+        scale = default_scale(datatype) if self.scale is None else self.scale
+        normalized = self.mean is not None or self.std is not None
+        if not (normalized or self.crop == "center" or isinstance(scale, tuple) or isinstance(self.offset, tuple)):
+            return scale, self.offset
+        scales, offsets, means, stds = (
+            by_channel(value, self.channels)
+            for value in (scale, self.offset, self.mean or 0.0, 1.0 if self.std is None else self.std)
+        )
+        channels = list(zip(scales, offsets, means, stds, strict=True))
+        return (
+            tuple(scale / std for scale, _, _, std in channels),
+            tuple(offset - mean / std for _, offset, mean, std in channels),
+        )
 
     def spec(self, only_input: TensorSpec) -> ImageSpec:
-        scale = self.scale_for(only_input.datatype)
-        return ImageSpec(**{**self.model_dump(), "input": only_input.name, "scale": scale})
+        scale, offset = self.factors(only_input.datatype)
+        return ImageSpec(
+            input=only_input.name,
+            width=self.width,
+            height=self.height,
+            mode=self.mode,
+            layout=self.layout,
+            scale=scale,
+            offset=offset,
+            invert=self.invert,
+            shorter_side=(self.resize or max(self.width, self.height)) if self.crop == "center" else 0,
+        )
 
 
 class VersionConfig(BatchedConfig):
@@ -74,6 +147,7 @@ class VersionConfig(BatchedConfig):
     reference_rows: ReferenceRows | None = None
     isolation: Isolation = "none"
     run_limit_seconds: PositiveFloat | None = None  # of one run of a micro-batch
+    errors: Literal["class", "detail"] = "class"  # what clients are told of an exception of the model's
     trust: Trust = "data"
     sha256: dict[str, Digest] = Field(default_factory=dict)  # by file name
     image: ImageConfig | None = None
@@ -167,6 +241,9 @@ class VersionConfig(BatchedConfig):
         if (self.image.layout == "HW") and self.image.mode == "RGB":
             yield "image.layout: HW has no place for the three channels of mode RGB"
             return
+        if problems := list(self.image.problems()):
+            yield from problems
+            return
         if len(self.input) != 1:
             yield f"image: an image makes one input, and the model has {len(self.input)}"
             return
@@ -174,7 +251,7 @@ class VersionConfig(BatchedConfig):
         if self.image.input not in (None, tensor.name):
             yield f"image.input: {self.image.input!r} is not among the inputs"
         datatype = DATATYPES[tensor.data_type]
-        unfit = why_pixels_do_not_fit(datatype, self.image.scale_for(datatype), self.image.offset)
+        unfit = why_pixels_do_not_fit(datatype, *self.image.factors(datatype))
         if unfit is not None:
             yield f"image: {unfit} (input {tensor.name!r})"
         if not _fits(tensor.dims, self.image.row_shape):
@@ -202,8 +279,7 @@ class VersionConfig(BatchedConfig):
                 yield f"trust: must be code, since {name} runs code that the model brings"
             if platform.runs_code and platform.filename not in self.sha256:
                 yield (
-                    f"sha256: must pin {platform.filename}, which {name} runs "
-                    f"(`sha256sum {platform.filename}` prints the value)"
+                    f"sha256: must pin {platform.filename}, which {name} runs (`penstock models pin` writes it there)"
                 )
         for pinned in self.sha256:
             path = PurePosixPath(pinned)

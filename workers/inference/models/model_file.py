@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from schemas.errors import ConfigurationError
 from schemas.names import MODEL_NAME, VERSION
 from workers.inference.models.model_config import VersionConfig
+from workers.inference.models.yaml_mistakes import explain
 
 # A model.yaml beyond this is not one: YAML is parsed in memory.
 MAX_BYTES: Final = 1024 * 1024
@@ -29,6 +30,10 @@ class _Head(BaseModel):
     name: str = Field(pattern=f"^{MODEL_NAME.pattern}$")
     default_version: VersionName | None = None
     versions: dict[VersionName, dict[str, Any]] = {}
+
+
+class _Whole(VersionConfig, _Head):
+    """All keys that a file may have at its top."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class ModelFile:
             return VersionConfig.model_validate_json(_json(self.path, merged))
         except ValidationError as error:
             raise ConfigurationError(
-                explain(self.path, error, dict.fromkeys(overrides, f"versions.{version}"))
+                explain(self.path, error, dict.fromkeys(overrides, f"versions.{version}"), _Whole)
             ) from error
 
 
@@ -67,35 +72,6 @@ def read_model_file(path: Path) -> ModelFile:
         raise ConfigurationError(explain(path, error)) from error
     fields = {key: value for key, value in raw.items() if key not in _Head.model_fields}
     return ModelFile(path, head.name, head.default_version, fields, head.versions)
-
-
-def explain(where: object, error: ValidationError, prefixes: Mapping[str, str] | None = None) -> str:
-    """Every mistake on one line: `<where>: <field>: <rule>; <field>: <rule>`.
-
-    `prefixes` says under which section a top-level field was written.
-    """
-    return f"{where}: " + "; ".join(_mistakes(error, prefixes or {}))
-
-
-def _mistakes(error: ValidationError, prefixes: Mapping[str, str]) -> Iterable[str]:
-    mistakes = error.errors(include_url=False, include_context=False, include_input=False)
-    for mistake in mistakes:
-        location = mistake["loc"]
-        if mistake["type"] == "too_short" and any(other["loc"][:-1][: len(location)] == location for other in mistakes):
-            continue  # it is short of the elements whose mistakes are told
-        if location and str(location[0]) in prefixes:
-            location = (prefixes[str(location[0])], *location)
-        message = mistake["msg"].removeprefix("Value error, ")
-        rule = _WORDS.get(mistake["type"], message[:1].lower() + message[1:])
-        yield f"{_path(location)}: {rule}" if location else message
-
-
-_WORDS: Final = {"extra_forbidden": "unknown key", "missing": "is missing", "too_short": "must not be empty"}
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return path.removeprefix(".")
 
 
 def _json(path: Path, value: object) -> bytes:

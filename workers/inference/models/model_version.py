@@ -37,6 +37,7 @@ class ModelVersion:
     reference_rows: ReferenceRows | None = None
     parameters: Parameters = field(default_factory=Parameters)
     isolation: Isolation = "none"
+    tells_errors: bool = False  # clients are told what its exceptions say
     run_limit_s: float | None = None  # of one run; None: as long as it takes
     tokenizer_file: Path | None = None  # of a model that takes text
     description: str = ""

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from runtime.logs import get_logger
-from schemas.errors import OutputInvalid, PenstockError
+from schemas.errors import JobError, OutputInvalid, PenstockError
 from schemas.jobs import Answer, Payload, Terminal, end_of
 from schemas.oip import encode_response
 from schemas.predictions import encode_predictions
@@ -64,6 +64,8 @@ def failed(
     started_at: datetime | None = None,
 ) -> Outcome:
     """What becomes of a job that met `error`, wherever it did: it ends, or is tried again on one of the tiers."""
+    if type(error) is JobError:  # the model's own code raised, and only the log has its words
+        error = JobError(f"{error.message}; the worker's log tells more beside {job.id}", param=error.param)
     decided = verdict(error, job.attempt, now, job.expires_at, retry_delays_s)
     if isinstance(decided, Retry):
         return RetryLater(end_of(job, error, now, rows=rows, started_at=started_at), decided.tier, error)

@@ -17,8 +17,10 @@ from schemas.errors import (
 )
 from schemas.tensors import Array
 from workers.inference.backends.isolated.shared_memory import Place
+from workers.inference.backends.own_frames import ChildTraceback, own_traceback
 from workers.inference.execution.bad_rows import BadRows
 from workers.inference.execution.failures import DeviceFailed
+from workers.inference.models.model_version import ModelVersion
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -52,12 +54,14 @@ class Named(msgspec.Struct, frozen=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """Loading or a run raised. `code` is that of an error of ours, or `DEVICE_FAILED`."""
+    """Loading or a run raised. `code` is that of an error of ours, or `DEVICE_FAILED`; `told` as of a
+    `ConfigurationError`."""
 
     code: str
     message: str
     param: str | None
     trace: str
+    told: str | None = None
 
 
 Answer = Done | Named | Failed
@@ -74,25 +78,19 @@ decode_run = msgspec.msgpack.Decoder(Run).decode
 decode_answer = msgspec.msgpack.Decoder(Answer).decode
 
 
-class ChildTraceback(Exception):
-    """The cause of an error that crossed: what the child would have written into its own log."""
-
-    def __str__(self) -> str:
-        return f"in the model's process:\n\n{self.args[0]}"
-
-
-def failed(error: BaseException) -> Failed:
-    """An error on its way out of the child. What a foreign one says of internals stays in the trace."""
-    trace = _trace(error)
+def failed(error: BaseException, version: ModelVersion | None = None) -> Failed:
+    """An error on its way out of the child. What a foreign one says of internals stays in the trace, which is cut to
+    the code of the `version`."""
+    trace = _trace(error, version)
     if isinstance(error, DeviceFailed):
         return Failed(DEVICE_FAILED, str(error), None, trace)
-    return Failed(*_told(error), trace)
+    return Failed(*_told(error), trace, error.told if isinstance(error, ConfigurationError) else None)
 
 
-def named(bad_rows: BadRows, outputs: list[Place] | None) -> Named:
+def named(bad_rows: BadRows, outputs: list[Place] | None, version: ModelVersion | None = None) -> Named:
     """The same for rows that are named."""
     rows = [BadRow(row, *_told(error)) for row, error in bad_rows.errors.items()]
-    return Named(rows, outputs, _trace(bad_rows.first_error))
+    return Named(rows, outputs, _trace(bad_rows.first_error, version))
 
 
 def raised(failure: Failed) -> PenstockError | DeviceFailed:
@@ -119,8 +117,11 @@ def _told(error: BaseException) -> tuple[str, str, str | None]:
 
 
 def _error(told: Failed | BadRow) -> PenstockError:
+    if isinstance(told, Failed) and told.code == ConfigurationError.code:
+        return ConfigurationError(told.message, param=told.param, told=told.told)
     return _ERRORS.get(told.code, JobError)(told.message, param=told.param)
 
 
-def _trace(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))
+def _trace(error: BaseException, version: ModelVersion | None) -> str:
+    own = None if version is None else own_traceback(error, version)
+    return own or "".join(traceback.format_exception(error))

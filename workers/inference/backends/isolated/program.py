@@ -34,6 +34,7 @@ from workers.inference.backends.isolated.shared_memory import Segment
 from workers.inference.backends.warmup import load_warm
 from workers.inference.execution.bad_rows import BadRows
 from workers.inference.execution.failures import DEVICE_FAILED_STATUS, DeviceFailed
+from workers.inference.models.model_version import ModelVersion
 
 log = get_logger(__name__)
 # Of 1000: where memory runs out, the kernel is to end us before the worker.
@@ -81,11 +82,12 @@ def divert_noise() -> TextIO:
 
 
 def serve(connection: Connection, inputs: Segment, outputs: Segment) -> None:
+    version: ModelVersion | None = None
     try:
         version, device = pickle.loads(connection.recv_bytes())  # noqa: S301 - from the worker, who started us
         backend = load_warm(version, device)
     except BaseException as error:
-        connection.send_bytes(encode(failed(error)))
+        connection.send_bytes(encode(failed(error, version)))
         return
     connection.send_bytes(encode(Done([])))
     while True:
@@ -94,25 +96,25 @@ def serve(connection: Connection, inputs: Segment, outputs: Segment) -> None:
         except EOFError:
             backend.close()
             return
-        connection.send_bytes(encode(run(backend, order, inputs, outputs)))
+        connection.send_bytes(encode(run(backend, order, inputs, outputs, version)))
 
 
-def run(backend: Backend, order: Run, inputs: Segment, outputs: Segment) -> Answer:
+def run(backend: Backend, order: Run, inputs: Segment, outputs: Segment, version: ModelVersion | None = None) -> Answer:
     try:
-        return _run(backend, order, inputs, outputs)
+        return _run(backend, order, inputs, outputs, version)
     except DeviceFailed as error:  # no later run would do better: the worker starts another process
         log.critical("a model's process ends, since its device failed", reason=str(error), exc_info=error)
         os._exit(DEVICE_FAILED_STATUS)
     # Also what a model raises to leave the process, as `sys.exit` does: it is an answer to this input like any other.
     except BaseException as error:
-        return failed(error)
+        return failed(error, version)
 
 
-def _run(backend: Backend, order: Run, inputs: Segment, outputs: Segment) -> Done | Named:
+def _run(backend: Backend, order: Run, inputs: Segment, outputs: Segment, version: ModelVersion | None) -> Done | Named:
     try:
         return Done(outputs.put(backend.run(inputs.get(order.inputs), order.parameters)))
     except BadRows as rows:
-        return named(rows, None if rows.outputs is None else outputs.put(rows.outputs))
+        return named(rows, None if rows.outputs is None else outputs.put(rows.outputs), version)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,91 @@
+"""Which model versions have a worker now: whether the groups of their lanes have members, as Kafka's coordinators say.
+
+That is true of workers of any release, needs no clock and nothing more of the workers: a worker that is killed counts
+until its session is over. One request a coordinator and 100 versions, every few seconds.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from aiokafka.client import CoordinationType
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.admin import DescribeGroupsRequest_v0, DescribeGroupsRequest_v1, DescribeGroupsRequest_v2
+from aiokafka.protocol.api import Request
+
+from runtime.logs import get_logger
+from schemas.topics import Lane, LaneClass, Topics
+
+log = get_logger(__name__)
+
+INTERVAL_S: Final = 5.0
+# What has not been answered for so long is not known any more.
+KNOWN_FOR_S: Final = 30.0
+# Answers are taken apart in Python, in the event loop.
+GROUPS_AT_ONCE: Final = 100
+
+Version = tuple[str, str]
+
+
+class DescribeGroups(Request[DescribeGroupsRequest_v0 | DescribeGroupsRequest_v1 | DescribeGroupsRequest_v2]):  # type: ignore[misc] # aiokafka is untyped
+    """aiokafka's own asks for version 3 and reads the answer as one of version 2, which goes wrong for two groups."""
+
+    API_KEY = 15
+
+    def __init__(self, groups: Sequence[str]) -> None:
+        self.groups = groups
+
+    def build(self, request_struct_class: Any) -> Any:
+        return request_struct_class(list(self.groups))
+
+
+class LaneMembers:
+    """What was answered last, for `KNOWN_FOR_S` seconds of `clock_s`."""
+
+    def __init__(self, topics: Topics, clock_s: Callable[[], float]) -> None:
+        self._topics = topics
+        self._clock_s = clock_s
+        self._known: dict[Version, tuple[bool, float]] = {}
+
+    def has_worker(self, model: str, version: str) -> bool | None:
+        """None where that is not known."""
+        served, at_s = self._known.get((model, version), (False, -KNOWN_FOR_S))
+        return served if self._clock_s() - at_s < KNOWN_FOR_S else None
+
+    async def ask(self, client: Any, versions: Iterable[Version]) -> None:
+        """Ask about all of the versions, by aiokafka's `client`. What is not answered stays as it was, for a while."""
+        groups = {self._topics.lane_group(Lane(*version, LaneClass.LIVE)): version for version in versions}
+        by_coordinator: defaultdict[int, list[str]] = defaultdict(list)
+        found = await asyncio.gather(*(_coordinator(client, group) for group in groups))
+        for group, coordinator in zip(groups, found, strict=True):
+            if coordinator is not None:
+                by_coordinator[coordinator].append(group)
+        answers = await asyncio.gather(
+            *(
+                _describe(client, coordinator, theirs[start : start + GROUPS_AT_ONCE])
+                for coordinator, theirs in by_coordinator.items()
+                for start in range(0, len(theirs), GROUPS_AT_ONCE)
+            )
+        )
+        now_s = self._clock_s()
+        known = {groups[group]: (served, now_s) for answer in answers for group, served in answer.items()}
+        self._known = {version: self._known[version] for version in groups.values() if version in self._known} | known
+
+
+async def _coordinator(client: Any, group: str) -> int | None:
+    try:
+        found: int = await client.coordinator_lookup(CoordinationType.GROUP, group)
+    except (KafkaError, OSError, TimeoutError):
+        return None
+    return found
+
+
+async def _describe(client: Any, coordinator: int, groups: Sequence[str]) -> Mapping[str, bool]:
+    """Of each group that was answered, whether it has members."""
+    try:
+        response = await client.send(coordinator, DescribeGroups(groups))
+    except (KafkaError, OSError, TimeoutError) as error:
+        log.debug("a coordinator does not say who is in its groups", broker=coordinator, error=repr(error))
+        return {}
+    return {group: bool(members) for error_code, group, _, _, _, members in response.groups if error_code == 0}

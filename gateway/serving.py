@@ -1,0 +1,145 @@
+"""How model versions stand: what the catalog holds, what operators want, what workers report, who is in their lanes."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from producers.catalog import Catalog
+from producers.model_states import ModelStates
+from producers.worker_reports import WorkerReports
+from schemas.catalog import CatalogEntry
+from schemas.errors import ModelNotFound, Unavailable
+from schemas.jobs import Job, Status
+from schemas.model_states import ModelState
+from schemas.versions import CatalogSnapshot, natural_order
+from schemas.worker_reports import NotServed, VersionReport
+
+FIRST_MODEL_RETRY_S: Final = 2.0
+NO_REASON: Final = "the worker's log has the reason"
+
+
+class State(StrEnum):
+    SERVING = "serving"  # a worker is there
+    LOADING = "loading"  # a worker is loading it, and none serves it yet
+    REFUSED = "refused"  # it is in a worker's repository and could not be loaded
+    UNLOADED = "unloaded"  # an operator has taken it out of service
+    NO_WORKER = "no_worker"  # it was served, and jobs for it wait until a worker is back
+    UNKNOWN = "unknown"  # whether a worker is there cannot be told at the moment
+
+
+class Standing(NamedTuple):
+    """`reason` says why a worker could not load the version, or what stands in the repository now under its name."""
+
+    state: State
+    reason: str | None = None
+
+
+class Serving:
+    """`has_worker` says of a model and version whether a worker serves it now, or None where it cannot tell."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        wanted: ModelStates,
+        reports: WorkerReports,
+        has_worker: Callable[[str, str], bool | None],
+    ) -> None:
+        self._catalog = catalog
+        self._wanted = wanted
+        self._reports = reports
+        self._has_worker = has_worker
+
+    @property
+    def snapshot(self) -> CatalogSnapshot:
+        return self._catalog.snapshot
+
+    def choose(self, model: str, version: str | None) -> CatalogEntry:
+        """The entry that a job gets. Raises `ModelNotFound` saying what is known of what it asks for, and
+        `Unavailable` while nobody can know of any model."""
+        if not self._catalog.told:
+            raise Unavailable("no worker has announced any model yet", retry_after_s=FIRST_MODEL_RETRY_S)
+        return self.known(model, version)
+
+    def known(self, model: str, version: str | None) -> CatalogEntry:
+        """The entry in the catalog. Raises `ModelNotFound` as `choose`."""
+        try:
+            return self._catalog.snapshot.choose(model, version)
+        except ModelNotFound as error:
+            why = self._why_not(model, version)
+            raise error if why is None else ModelNotFound(why, param=error.param) from error
+
+    def models(self) -> list[str]:
+        """All that the catalog holds or a worker reports, by name."""
+        reported = {name.partition("/")[0] for name in self._reports.versions}
+        return sorted(self._catalog.snapshot.models.keys() | reported)
+
+    def versions(self, model: str) -> dict[str, Standing]:
+        """How each version stands, in ascending order. A model whose model.yaml cannot be read may have none."""
+        reports = self._reports.versions
+        prefix = f"{model}/"
+        reported = {name.removeprefix(prefix) for name in reports if name.startswith(prefix)}
+        known = self._catalog.snapshot.models.get(model, {}).keys() | reported
+        return {
+            version: self._standing(model, version, reports.get(f"{model}/{version}") or reports.get(model))
+            for version in sorted(known, key=natural_order)
+        }
+
+    def refusal(self, model: str) -> str | None:
+        """Why a worker can read nothing of the model."""
+        said = self._reports.versions.get(model)
+        return None if said is None else said.reason or NO_REASON
+
+    def standing(self, model: str, version: str) -> Standing:
+        return self._standing(model, version, self._reports.of(model, version))
+
+    def notice(self, job: Job) -> str | None:
+        """What a client should know of a job that waits: that no worker serves its version now."""
+        if job.status is not Status.QUEUED:
+            return None
+        state, reason = self.standing(job.model, job.version)
+        name = f"{job.model}/{job.version}"
+        match state:
+            case State.NO_WORKER:
+                return f"no worker serves {name} now; the job waits until one does or its deadline passes"
+            case State.UNLOADED:
+                return f"{name} is unloaded; the job waits until it is loaded again or its deadline passes"
+            case State.LOADING:
+                return f"{name} is being loaded"
+            case State.REFUSED:
+                return f"no worker serves {name} now, and it could not be loaded: {reason}"
+        return None
+
+    def _standing(self, model: str, version: str, said: VersionReport | None) -> Standing:
+        wanted = self._wanted.of(model, version)
+        refused = said is not None and said.state is NotServed.REFUSED
+        reason = (said.reason or NO_REASON) if said is not None and refused else None
+        if wanted is not None and wanted.state is ModelState.UNLOADED:
+            return Standing(State.UNLOADED)
+        announced = version in self._catalog.snapshot.models.get(model, {})
+        has_worker = self._has_worker(model, version) if announced else False
+        if has_worker:
+            return Standing(State.SERVING, reason)
+        if refused:
+            return Standing(State.REFUSED, reason)
+        if said is not None and said.state is NotServed.LOADING:
+            return Standing(State.LOADING)
+        return Standing(State.UNKNOWN if has_worker is None else State.NO_WORKER)
+
+    def _why_not(self, model: str, version: str | None) -> str | None:
+        """What is known of a version that the catalog does not hold; of the highest, where none was named."""
+        if (refusal := self.refusal(model)) is not None:
+            return f"model {model!r} is in the repository and could not be loaded: {refusal}"
+        versions = self.versions(model)
+        version = next(reversed(versions), None) if version is None else version
+        if version is None:
+            return None
+        name = f"model {model!r} version {version!r}"
+        state, reason = self.standing(model, version)
+        match state:
+            case State.REFUSED:
+                return f"{name} is in the repository and could not be loaded: {reason}"
+            case State.LOADING:
+                return f"{name} is being loaded: try again in a moment"
+            case State.UNLOADED:
+                return f"{name} is unloaded; POST /v1/models/{model}/versions/{version}:load puts it back"
+        return None

@@ -1,0 +1,90 @@
+"""Whether a version has a worker, as the coordinators of its lane's group say."""
+
+import struct
+from io import BytesIO
+from types import SimpleNamespace
+from typing import Any
+
+from aiokafka.errors import KafkaError, RequestTimedOutError
+from aiokafka.protocol.admin import DescribeGroupsResponse_v2
+
+from gateway.lane_members import GROUPS_AT_ONCE, KNOWN_FOR_S, DescribeGroups, LaneMembers
+from schemas.topics import Topics
+
+ONE, TWO = ("one", "1"), ("two", "1")
+TOPICS = Topics("penstock")
+
+
+class Coordinators:
+    """Stands in for aiokafka's client. Groups whose name has an `o` before a `w` are another broker's."""
+
+    def __init__(self, **members: int) -> None:
+        self.members = {f"penstock.{name}.1.live": count for name, count in members.items()}
+        self.errors: dict[str, int] = {}
+        self.silent: set[int] = set()
+        self.asked: list[int] = []
+
+    async def coordinator_lookup(self, _: object, group: str) -> int:
+        if group not in self.members:
+            raise KafkaError
+        return int("two" in group)
+
+    async def send(self, broker: int, request: DescribeGroups) -> Any:
+        self.asked.append(broker)
+        if broker in self.silent:
+            raise RequestTimedOutError
+        groups = [
+            (self.errors.get(group, 0), group, "Stable", "consumer", "range", [("id", "c", "h", b"", b"")] * count)
+            for group, count in self.members.items()
+            if group in request.groups
+        ]
+        return SimpleNamespace(groups=groups)
+
+
+def members_of() -> tuple[LaneMembers, SimpleNamespace]:
+    clock = SimpleNamespace(now_s=0.0)
+    return LaneMembers(TOPICS, lambda: clock.now_s), clock
+
+
+async def test_a_group_with_members_serves_and_one_without_does_not() -> None:
+    members, _ = members_of()
+    assert members.has_worker(*ONE) is None
+    await members.ask(Coordinators(one=2, two=0), [ONE, TWO])
+    assert (members.has_worker(*ONE), members.has_worker(*TWO)) == (True, False)
+
+
+async def test_each_coordinator_is_asked_once_for_many_groups() -> None:
+    members, _ = members_of()
+    names = [f"m{number}" for number in range(GROUPS_AT_ONCE)]
+    client = Coordinators(**dict.fromkeys(names, 1), two=1)
+    await members.ask(client, [(name, "1") for name in names] + [TWO])
+    assert sorted(client.asked) == [0, 1]
+
+
+async def test_what_is_not_answered_is_known_for_a_while_and_then_is_not() -> None:
+    members, clock = members_of()
+    client = Coordinators(one=1, two=1)
+    await members.ask(client, [ONE, TWO])
+    client.silent = {1}
+    client.errors = {"penstock.one.1.live": 30}
+    clock.now_s = KNOWN_FOR_S - 1
+    await members.ask(client, [ONE, TWO])
+    assert (members.has_worker(*ONE), members.has_worker(*TWO)) == (True, True)
+    clock.now_s = KNOWN_FOR_S
+    await members.ask(client, [ONE, TWO])
+    assert (members.has_worker(*ONE), members.has_worker(*TWO)) == (None, None)
+
+
+async def test_a_group_without_coordinator_costs_no_other() -> None:
+    members, _ = members_of()
+    await members.ask(Coordinators(two=1), [ONE, TWO])
+    assert (members.has_worker(*ONE), members.has_worker(*TWO)) == (None, True)
+
+
+def test_the_request_is_of_a_version_whose_answer_is_read_rightly() -> None:
+    request = DescribeGroups(["a", "b"]).prepare({15: (0, 6)})
+    assert (2, DescribeGroupsResponse_v2) == (request.API_VERSION, request.RESPONSE_TYPE)
+    assert request.encode().startswith(struct.pack(">ih", 2, 1) + b"a")
+    group: tuple[object, ...] = (0, "a", "Empty", "consumer", "", [])
+    encoded = DescribeGroupsResponse_v2(0, [group, group]).encode()
+    assert DescribeGroupsResponse_v2.decode(BytesIO(encoded)).groups == [group, group]

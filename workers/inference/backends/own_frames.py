@@ -1,0 +1,68 @@
+"""The traceback of a model's own code, for its author: no frames of ours, and its files as the repository has them."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from traceback import FrameSummary, StackSummary, TracebackException
+from typing import Final
+
+from workers.inference.backends.verified_copy import PREFIX
+from workers.inference.models.model_version import ModelVersion
+
+_COPIED: Final = re.compile(rf".*/{re.escape(PREFIX)}[^/]+/(.+)")
+
+
+class ChildTraceback(Exception):
+    """The cause of an error that crossed from another process: what that would have written into its own log."""
+
+    def __str__(self) -> str:
+        return f"in the model's process:\n\n{self.args[0]}"
+
+
+def own_traceback(error: BaseException, version: ModelVersion) -> str | None:
+    """The exception that passed through the model's own code, and what led to it; None where none did.
+
+    Of its frames those of the model's files are kept, and the last one: where it was raised.
+    """
+    for each in _causes(error):
+        if isinstance(each, ChildTraceback):
+            return str(each.args[0])
+        told = TracebackException.from_exception(each)
+        if any(_COPIED.fullmatch(frame.filename) for frame in told.stack):
+            return "".join(_cut(told, version).format())
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _cut(told: TracebackException, version: ModelVersion) -> TracebackException:
+    for each in (told.__cause__, told.__context__):
+        if each is not None:
+            _cut(each, version)
+    frames = list(told.stack)
+    own = [frame for frame in frames[:-1] if _COPIED.fullmatch(frame.filename)]
+    told.stack = StackSummary.from_list([_in_repository(frame, version) for frame in [*own, *frames[-1:]]])
+    return told
+
+
+def _in_repository(frame: FrameSummary, version: ModelVersion) -> FrameSummary:
+    copied = _COPIED.fullmatch(frame.filename)
+    if copied is None:
+        return frame
+    pinned: dict[str, Path] = {pin.name: pin.file for pin in version.pins}
+    return FrameSummary(
+        str(pinned.get(copied[1], version.directory / copied[1])),
+        frame.lineno,
+        frame.name,
+        line=frame.line or None,  # of the copy, while it is there; else what stands in the repository
+        end_lineno=frame.end_lineno,
+        colno=frame.colno,
+        end_colno=frame.end_colno,
+    )
