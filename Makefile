@@ -83,6 +83,11 @@ constraints: $(BIN)/uv ## Pin all dependencies anew; UPGRADE=--upgrade takes new
 	$(COMPILE) $(UPGRADE) --output-file constraints.txt pyproject.toml
 	$(PIN) $(UPGRADE) --output-file benchmarks/peers/requirements.txt benchmarks/peers/requirements.in
 
+.PHONY: wheel
+wheel: $(BIN)/uv ## Build the wheel, into dist/
+	@rm -rf dist
+	@$(BIN)/uv build --quiet --wheel --build-constraints constraints.txt
+
 .PHONY: clean
 clean: ## Remove what was installed and built
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -3,48 +3,32 @@
 import argparse
 import sys
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 
 import uvloop
 
-from benchmarks import (
-    adaptive,
-    broker,
-    causes,
-    clients,
-    division,
-    gpu,
-    latency,
-    mixed_lengths,
-    one_bad_row,
-    poison,
-    priority,
-    recovery,
-    scaling,
-    submit_rate,
-    throughput,
-    worker_rate,
-)
 from benchmarks.figures import machine, write
 from benchmarks.models import Models
 
+# By name the modules that measure, each imported when it is asked for: one of them needs torch.
 MEASUREMENTS = {
-    "worker": worker_rate.measure,
-    "submit": submit_rate.measure,
-    "latency": latency.measure,
-    "throughput": throughput.measure,
-    "causes": causes.measure,
-    "bad-row": one_bad_row.measure,
-    "mixed-lengths": mixed_lengths.measure,
-    "poison": poison.measure,
-    "division": division.measure,
-    "priority": priority.measure,
-    "adaptive": adaptive.measure,
-    "scaling": scaling.measure,
-    "recovery": recovery.measure,
-    "broker": broker.measure,
-    "clients": clients.measure,
-    "gpu": gpu.measure,
+    "worker": "worker_rate",
+    "submit": "submit_rate",
+    "latency": "latency",
+    "throughput": "throughput",
+    "causes": "causes",
+    "bad-row": "one_bad_row",
+    "mixed-lengths": "mixed_lengths",
+    "poison": "poison",
+    "division": "division",
+    "priority": "priority",
+    "adaptive": "adaptive",
+    "scaling": "scaling",
+    "recovery": "recovery",
+    "broker": "broker",
+    "clients": "clients",
+    "gpu": "gpu",
 }
 
 
@@ -64,7 +48,8 @@ def main() -> None:
 async def _measure(asked: argparse.Namespace) -> None:
     models = Models(asked.minilm, asked.only, asked.against)
     for name in asked.what or MEASUREMENTS:
-        tables = await MEASUREMENTS[name](models, asked.rounds, asked.shorten)
+        measure = import_module(f"benchmarks.{MEASUREMENTS[name]}").measure
+        tables = await measure(models, asked.rounds, asked.shorten)
         for table in tables:
             sys.stdout.write(f"\n{table.markdown()}\n")
             sys.stdout.flush()

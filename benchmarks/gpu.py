@@ -12,7 +12,6 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import onnxruntime
-import torch
 import yaml
 
 from benchmarks.figures import Rounds, Table, ratio
@@ -54,6 +53,8 @@ CASES: Final = (
 async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         return _skipped("this ONNX Runtime has no CUDA: install penstock[onnx-gpu] in place of penstock[onnx]")
+    import torch  # noqa: PLC0415 - takes seconds
+
     if not torch.cuda.is_available():
         return _skipped("torch finds no GPU")
     return await measure_on("cuda", models, CASES, rounds, shorten)

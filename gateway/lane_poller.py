@@ -23,6 +23,7 @@ from gateway.metrics import LANE_DEPTH
 from producers.kafka_client import KafkaClient
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
+from schemas.errors import ConfigurationError
 from schemas.topics import Lane, Topics
 
 log = get_logger(__name__)
@@ -152,7 +153,7 @@ class LanePoller:
         while True:
             try:
                 await self._poll_for_ever()
-            except _FAILURES as error:
+            except (*_FAILURES, ConfigurationError) as error:  # the last where a broker refuses us
                 if self.trouble is None:
                     log.warning("lane depths cannot be read", error=repr(error))
                 self.trouble = "Kafka cannot be reached"

@@ -34,13 +34,13 @@ from runtime.http_server import LimitedServer, show
 from runtime.lifecycle import BackgroundTasks, run_role
 from runtime.logs import configure_logs, get_logger
 from runtime.metrics import watch_loop_lag
-from runtime.process import StoppedEarly, listen, open_patiently
+from runtime.process import StoppedEarly, listen, open_patiently, patiently
 from runtime.reading import InputReader
 from runtime.settings import load
 from schemas.errors import ConfigurationError, StoreUnavailable
 from schemas.names import DEFAULT_TENANT
 from schemas.topics import Lane, LaneClass
-from stores.postgres import PostgresAdmissions, PostgresJobs
+from stores.postgres import PostgresAdmissions, PostgresJobs, require_migrated
 from stores.protocols import JobKey
 from stores.redis import RedisNews, RedisSignals
 
@@ -96,11 +96,11 @@ class Gateway:
         self._settings = settings
         self._budget = MemoryBudget(settings.memory_budget_bytes)
         self.connections = Connections(http_limits(settings), self._budget, render_problem)
-        dsn = settings.postgres_dsn.get_secret_value()
+        self._dsn = dsn = settings.postgres_dsn.get_secret_value()
         redis_url, prefix = settings.redis_url.get_secret_value(), settings.topic_prefix
         self._publisher = KafkaPublisher(settings, paced=True)
-        self._admissions = PostgresAdmissions(dsn)
-        self._jobs = PostgresJobs(dsn)
+        self._admissions = PostgresAdmissions(dsn, role="gateway")
+        self._jobs = PostgresJobs(dsn, role="gateway")
         self._signals = RedisSignals(redis_url, prefix=prefix)
         self._news = RedisNews(redis_url, prefix=prefix)
         self._catalog = Catalog()
@@ -149,6 +149,7 @@ class Gateway:
         beside.start(self._reports_topic.follow(), "worker reports")
         beside.start(self._poller.run(), "lane depths")
         try:
+            await patiently(lambda: require_migrated(self._dsn), stop, self._hear_of_postgres)
             await open_patiently(stack, lambda: self._publisher, stop)
             await open_patiently(stack, lambda: self._admissions, stop)
             await open_patiently(stack, lambda: self._jobs, stop)
@@ -184,6 +185,10 @@ class Gateway:
             except TimeoutError:
                 self._postgres_trouble = "Postgres does not answer"
             await asyncio.sleep(PROBE_EVERY_S)
+
+    def _hear_of_postgres(self, trouble: str | None) -> None:
+        """While parts are opened. That there is none is for the probe to say."""
+        self._postgres_trouble = trouble or self._postgres_trouble
 
     def _most_waiters(self) -> int:
         return min(self._settings.gateway_max_waiters, int(WAITING_SHARE * self.connections.limits.connections))

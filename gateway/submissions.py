@@ -14,7 +14,7 @@ from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
 from gateway.lane_depth import LaneDepths
-from gateway.leases import Lease
+from gateway.leases import Lease, once_released
 from gateway.repairs import Repairs
 from gateway.serving import Serving
 from gateway.settings import GatewaySettings
@@ -231,7 +231,7 @@ class Submissions:
         key = submission.idempotency
         since_s = asyncio.get_running_loop().time()
         try:
-            admission = await self._admissions.insert(job, key)
+            admission = await once_released(lambda: self._admissions.insert(job, key))
         except BaseException as error:
             self._depths.give_back(lane)
             if isinstance(error, asyncio.CancelledError) or (

@@ -1,64 +1,63 @@
 """The `penstock` command. Each subcommand is imported when it is called: a role loads nothing but its own."""
 
 import os
-from importlib import import_module
-from typing import NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
 
 import click
 
+from penstock.lazy import LazyGroup, Place
 
-class Place(NamedTuple):
-    """Where a command is defined, and the extra that brings what it needs."""
-
-    module: str
-    attribute: str
-    extra: str
-
-
-COMMANDS = {
-    "up": Place("penstock.up", "up", "stack"),
-    "gateway": Place("penstock.roles", "gateway", "gateway"),
-    "worker": Place("penstock.roles", "worker", "worker"),
-    "router": Place("penstock.roles", "router", "router"),
-    "sink": Place("penstock.roles", "sink", "sink"),
-    "submit": Place("penstock.submit.command", "submit", "bulk"),
-    "dlq": Place("penstock.dlq.command", "dlq", "bulk"),
-    "migrate": Place("penstock.migrate", "migrate", "stores"),
-    "import": Place("penstock.importing.command", "import_", "worker"),
-    "export": Place("penstock.exporting.command", "export", "export"),
+RUN, MODELS, USE, CARE = "Run it", "Bring models", "Use it", "Look after it"
+COMMANDS: Final = {
+    "up": Place("penstock.up", "up", "stack", "Run everything on this machine, until Ctrl-C.", RUN),
+    "gateway": Place("penstock.roles", "gateway", "gateway", "Serve the HTTP API.", RUN),
+    "worker": Place("penstock.roles", "worker", "worker", "Run models over the jobs of their lanes.", RUN),
+    "router": Place("penstock.roles", "router", "router", "Choose a version for jobs sent straight to Kafka.", RUN),
+    "sink": Place("penstock.roles", "sink", "sink", "Make results durable and wake whoever waits for them.", RUN),
+    "init": Place("penstock.init.command", "init", "worker", "Make a model repository with an example.", MODELS),
+    "models": Place("penstock.models.command", "models", "worker", "Check models and their files; list, load.", MODELS),
+    "import": Place("penstock.importing.command", "import_", "worker", "Bring a model along from elsewhere.", MODELS),
+    "export": Place("penstock.exporting.command", "export", "export", "Turn a model into one we can serve.", MODELS),
+    "run": Place("penstock.run.command", "run", "bulk", "Run a model over one input and show the answer.", USE),
+    "jobs": Place("penstock.jobs.command", "jobs", "bulk", "List jobs, read, await and cancel them.", USE),
+    "submit": Place("penstock.submit.command", "submit", "bulk", "Submit the jobs of a JSONL file.", USE),
+    "status": Place("penstock.status.command", "status", "bulk", "Show what runs, what is wrong first.", CARE),
+    "doctor": Place("penstock.doctor.command", "doctor", "stack", "Say what is wrong, and what to do about it.", CARE),
+    "env": Place("penstock.env", "env", "bulk", "Print the variables that a further process needs.", CARE),
+    "dlq": Place("penstock.dlq.command", "dlq", "bulk", "Look through dead letters, replay and drop them.", CARE),
+    "migrate": Place("penstock.migrate", "migrate", "stores", "Bring tables and topics up to date.", CARE),
 }
+INTERRUPTED: Final = 130  # 128 and the number of the signal, as shells have it
+BROKEN_PIPE: Final = 141
 
 
-OUR_PACKAGES = frozenset(["gateway", "penstock", "producers", "runtime", "schemas", "stores", "workers"])
+class Main(LazyGroup):
+    """Ends as a Unix program does: quietly, where whoever reads us has gone or somebody presses Ctrl-C."""
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        with quiet_ends():  # help is shown here
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with quiet_ends():
+            return super().invoke(ctx)
 
 
-class LazyGroup(click.Group):
-    """Knows its commands' names, and imports the one that is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's interface
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's interface
-        place = COMMANDS.get(cmd_name)
-        if place is None:
-            return None
-        try:
-            command: click.Command = getattr(import_module(place.module), place.attribute)
-        except ModuleNotFoundError as error:
-            raise missing_extra(cmd_name, place, error) from error
-        return command
+@contextmanager
+def quiet_ends() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        # What is still buffered is to be written to somebody when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise click.exceptions.Exit(BROKEN_PIPE) from None
 
 
-def missing_extra(command: str, place: Place, error: ModuleNotFoundError) -> Exception:
-    """What to say when an import failed: which extra brings the package, unless it is one of our own."""
-    if (error.name or "").partition(".")[0] in OUR_PACKAGES:
-        return error
-    return click.ClickException(
-        f"`penstock {command}` needs the package {error.name}: pip install 'penstock[{place.extra}]'"
-    )
-
-
-@click.group(cls=LazyGroup)
+@click.group(cls=Main, places=COMMANDS, context_settings={"max_content_width": 80})
 @click.version_option(package_name="penstock", prog_name="penstock")
 def main() -> None:
     """Asynchronous batch inference: HTTP and Kafka in, micro-batches through the model, results out."""

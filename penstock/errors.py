@@ -14,5 +14,8 @@ def in_a_line(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename is not None else error.strerror
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
     said = " ".join(str(error).split())
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    name = type(error).__name__
+    return said if said.startswith(f"{name}: ") else f"{name}: {said}" if said else name

@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -21,6 +22,16 @@ async def models_of(host: str, port: int) -> set[str]:
         return set()
     models: list[dict[str, Any]] = orjson.loads(body)["data"]
     return {model["id"] for model in models}
+
+
+async def json_at(url: str) -> Any:
+    """What stands at an `http://host:port/path`; None where nobody answers, or with something else."""
+    parts = urlsplit(url)
+    status, body = await _get(parts.hostname or "", parts.port or 80, parts.path)
+    try:
+        return orjson.loads(body) if status == b"200" else None
+    except orjson.JSONDecodeError:
+        return None
 
 
 async def _get(host: str, port: int, path: str) -> tuple[bytes, bytes]:

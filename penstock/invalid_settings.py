@@ -1,5 +1,6 @@
 """What the roles, and what prepares their way, would refuse of this environment, and what they would not heed."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from gateway.settings import GatewaySettings
 from penstock.preparing import MigrateSettings
-from runtime.settings import PREFIX, Settings, mistakes
+from runtime.settings import PREFIX, Settings, mistakes, settings_in
 from workers.inference.settings import WorkerSettings
 from workers.router.settings import RouterSettings
 from workers.sink.settings import SinkSettings
@@ -25,7 +26,7 @@ ALL_SETTINGS: tuple[type[Settings], ...] = (
 OTHERS: Final = frozenset(
     f"{PREFIX}{name}"
     for name in (
-        *("CACHE_DIR", "JAVA", "MAVEN_REPOSITORY_URL", "SUBMIT_TO", "TEST_SERVICES"),
+        *("CACHE_DIR", "GATEWAY_URL", "JAVA", "MAVEN_REPOSITORY_URL", "SUBMIT_TO", "TEST_SERVICES"),
         *("POSTGRES_PASSWORD", "KAFKA_PORT", "PROMETHEUS_PORT", "GRAFANA_PORT", "GRAFANA_PASSWORD"),
     )
 )
@@ -33,12 +34,12 @@ OTHERS: Final = frozenset(
 OF_KUBERNETES: Final = re.compile(r".+_SERVICE_(HOST|PORT(_\w+)?)|.+_PORT(_\d+_(TCP|UDP)(_\w+)?)")
 
 
-def invalid_settings() -> list[str]:
-    """One line for each mistake in the PENSTOCK_* variables of this process; roles share many, each is told once."""
+def invalid_settings(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """One line for each mistake in the PENSTOCK_* variables; roles share many, each is told once."""
     told: dict[str, None] = {}
     for settings in ALL_SETTINGS:
         try:
-            settings()
+            settings_in(settings, environ)
         except ValidationError as error:
             told.update(dict.fromkeys(mistakes(error)))
     return list(told)

@@ -1,11 +1,11 @@
 """What must stand before the first role starts: tables and topics."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from pydantic import Field
 
 from producers.topics import base_topics, ensure_topics
-from runtime.settings import PREFIX, KafkaSettings, LogSettings, PostgresSettings
+from runtime.settings import KafkaSettings, LogSettings, PostgresSettings
 from stores.postgres.migrations import migrate
 
 
@@ -15,18 +15,24 @@ class MigrateSettings(KafkaSettings, PostgresSettings, LogSettings):
     )
 
 
-async def prepare(settings: MigrateSettings, told: Callable[[str], None]) -> None:
+async def prepare(
+    settings: MigrateSettings,
+    told: Callable[[str], None],
+    progress: Callable[[str], None],
+    *,
+    wait_for_roles: bool = False,
+) -> None:
     """Bring the database up to date and create the topics that are there before any model is.
 
-    `told` hears a line about each thing that was not there yet. Raises `PenstockError`.
+    `told` hears a line about each thing that was not there yet, `progress` about what takes long, is waited for, or was
+    left for later. Raises `PenstockError`.
     """
-    for migration in await migrate(settings.postgres_dsn.get_secret_value()):
-        told(f"applied {migration.name}")
+    dsn = settings.postgres_dsn.get_secret_value()
+    await migrate(
+        dsn,
+        completed=lambda migration: told(f"applied {migration.name}"),
+        told=progress,
+        wait_for_roles=wait_for_roles,
+    )
     for name in await ensure_topics(settings, base_topics(settings, settings.topic_partitions)):
         told(f"created topic {name}")
-
-
-def settings_in(environ: Mapping[str, str]) -> MigrateSettings:
-    """What `penstock migrate` would read in this environment."""
-    names = {name: f"{PREFIX}{name.upper()}" for name in MigrateSettings.model_fields}
-    return MigrateSettings.model_validate({name: environ[key] for name, key in names.items() if environ.get(key)})

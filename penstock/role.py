@@ -22,7 +22,11 @@ ROOT = Path(penstock.__file__).parent.parent
 
 
 class Role:
-    """A program for `Part`. Ready when `/readyz` at `host` and `health_port` says so."""
+    """A program for `Part`. Ready when `/readyz` at `host` and `health_port` says so.
+
+    A worker need not have all its models for that: who starts a whole stack wants to see the rest, and mend the model
+    while it runs.
+    """
 
     start_timeout_s = 180.0  # a worker loads and warms up its models first
     stop_grace_s = 12.0  # and drains what runs when it is stopped
@@ -46,6 +50,11 @@ class Role:
         self._on_line = on_line
         self._lines: deque[str] = deque(maxlen=REMEMBERED_LINES)
 
+    @property
+    def health_url(self) -> str:
+        """/livez, /readyz and /metrics are below it."""
+        return url_of(self._host, self.health_port)
+
     async def prepare(self) -> Launch:
         self._lines.clear()
         return Launch(
@@ -58,7 +67,7 @@ class Role:
         )
 
     async def ready(self) -> bool:
-        return await answers_ok(self._host, self.health_port, "/readyz")
+        return await answers_ok(self._host, self.health_port, "/readyz?exclude=models")
 
     def explain(self) -> str:
         return reason(list(self._lines))
@@ -69,6 +78,10 @@ class Role:
     def _hear(self, line: str) -> None:
         self._lines.append(line)
         self._on_line(self.name, line)
+
+
+def url_of(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def reason(lines: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from penstock.embedded.stack import EmbeddedStack
+from runtime.settings import PREFIX
 
 # Enough for a few processes of each role on one machine.
 PARTITIONS = "4"
@@ -45,6 +46,19 @@ def role_environment(
             "PENSTOCK_MODEL_REPOSITORY": str(models.absolute()),
         }
     )
+
+
+# Of one process each: a further one has its own.
+OF_ONE_PROCESS = frozenset(
+    f"PENSTOCK_{name}"
+    for name in ("GATEWAY_HOST", "GATEWAY_PORT", "GATEWAY_SHARED_PORT", "HEALTH_HOST", "KAFKA_GROUP_INSTANCE_ID")
+)
+
+
+def shared_environment(env: Mapping[str, str], gateway_url: str) -> dict[str, str]:
+    """Of what our roles are told: what a further role on this machine, or a command, needs as well."""
+    ours = {name: value for name, value in env.items() if name.startswith(PREFIX) and name not in OF_ONE_PROCESS}
+    return ours | {"PENSTOCK_GATEWAY_URL": gateway_url, "PENSTOCK_HEALTH_PORT": "0"}
 
 
 def group_instance_id(data_dir: Path, role: str) -> str:

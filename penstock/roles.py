@@ -7,7 +7,8 @@ from importlib import import_module
 import click
 from pydantic import ValidationError
 
-from penstock.cli import COMMANDS, missing_extra
+from penstock.cli import COMMANDS
+from penstock.lazy import missing_extra
 from runtime.logs import configure_logs, get_logger
 from runtime.settings import LogSettings
 

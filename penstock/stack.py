@@ -15,11 +15,14 @@ from penstock.embedded.stack import EmbeddedStack, say_nothing, start_all, stop_
 from penstock.errors import StackError
 from penstock.http_probe import models_of
 from penstock.part import POLL_INTERVAL_S, Part
-from penstock.preparing import prepare, settings_in
+from penstock.preparing import MigrateSettings, prepare
 from penstock.reaper import Reaper
-from penstock.role import Role
-from penstock.role_environment import group_instance_id, role_environment
+from penstock.role import Role, url_of
+from penstock.role_environment import group_instance_id, role_environment, shared_environment
+from penstock.running import Running, published
 from penstock.supervisor import Supervisor
+from runtime.clock import now_utc
+from runtime.settings import settings_in
 from schemas.errors import PenstockError
 
 # How long a model that stands in the repository is waited for at the gateway.
@@ -73,6 +76,7 @@ class Stack:
         self._workers = workers
         self._gateways = gateways
         self._gateway_ports: dict[str, int] = {}
+        self._health: dict[str, str] = {}
         self._announce = announce
         self._on_line = on_line
         self._open = AsyncExitStack()
@@ -83,8 +87,8 @@ class Stack:
         host = self._host
         if self._port and not is_free(self._port, host):
             raise StackError(f"port {self._port} is in use: choose another with --port")
-        if not self._models.is_dir():
-            raise StackError(f"there is no model repository at {self._models}: name one with --models")
+        if self._models.exists() and not self._models.is_dir():
+            raise StackError(f"{self._models} is no folder of models: name one with --models")
         async with AsyncExitStack() as opening:
             await opening.enter_async_context(self.services)
             self._port = self._port or self.services.data_dir.free_port()
@@ -98,6 +102,7 @@ class Stack:
             )
             await self._prepare(env)
             self._roles = self._assemble(env, self.services.reaper)
+            opening.enter_context(published(self._running(env)))
             opening.push_async_callback(self._stop_roles)
             await start_all(list(self._roles.values()))
             await self._until_announced()
@@ -120,7 +125,7 @@ class Stack:
 
     async def _prepare(self, env: Mapping[str, str]) -> None:
         try:
-            await prepare(settings_in(env), say_nothing)
+            await prepare(settings_in(MigrateSettings, env), say_nothing, self._announce)
         except PenstockError as error:
             raise StackError(f"tables and topics cannot be made ready: {error}") from error
 
@@ -140,7 +145,21 @@ class Stack:
                 "PENSTOCK_KAFKA_GROUP_INSTANCE_ID": group_instance_id(self.services.data_dir.path, name),
             }
             roles[name] = Role(command, name=name, health_port=port, env={**env, **own}, on_line=self._on_line)
+        self._health = {name: role.health_url for name, role in roles.items()}
         return {name: Part(role, reaper) for name, role in roles.items()}
+
+    def _running(self, env: Mapping[str, str]) -> Running:
+        """What other commands on this machine may know of us."""
+        data_dir = self.services.data_dir
+        return Running(
+            pid=os.getpid(),
+            started_at=now_utc(),
+            data_dir=str(data_dir.path),
+            logs=str(data_dir.directory("logs")),
+            gateway_url=self.gateway_url,
+            health=self._health,
+            environ=shared_environment(env, self.gateway_url),
+        )
 
     def _gateway(self, name: str, port: int, env: Mapping[str, str]) -> Role:
         """It answers for its health on its own port."""
@@ -192,13 +211,17 @@ class Stack:
         return self._url(self._port)
 
     @property
+    def health_urls(self) -> Mapping[str, str]:
+        """Where each role tells of its health, by its name; its metrics are there, too."""
+        return self._health
+
+    @property
     def gateway_urls(self) -> list[str]:
         """Each gateway's own."""
         return [self._url(port) for port in self._gateway_ports.values()]
 
     def _url(self, port: int) -> str:
-        host = reachable(self._host)
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return url_of(reachable(self._host), port)
 
     @property
     def kafka(self) -> Part:

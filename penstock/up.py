@@ -29,6 +29,7 @@ class UpOptions:
     data_dir: Path | None
     port: int
     models: Path
+    trust: str
     workers: int
     gateways: int
     open_when_ready: bool
@@ -52,7 +53,15 @@ class UpOptions:
     "--models",
     envvar="PENSTOCK_MODEL_REPOSITORY",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The model repository.  [default: the examples]",
+    help="The model repository; models that come later are served too.  [default: the examples]",
+)
+@click.option(
+    "--trust",
+    type=click.Choice(["data", "code"], case_sensitive=False),
+    envvar="PENSTOCK_WORKER_TRUST",
+    default="data",
+    show_default=True,
+    help="`code`: run what models bring as code (handler.py, joblib, ...), where their model.yaml pins it.",
 )
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that run models.")
 @click.option(
@@ -63,6 +72,7 @@ def up(
     data_dir: Path | None,
     port: int,
     models: Path | None,
+    trust: str,
     workers: int,
     gateways: int,
     *,
@@ -80,7 +90,7 @@ def up(
     refuse_invalid_settings()
     try:
         kept = None if ephemeral else (data_dir or default_data_dir(os.getuid()))
-        options = UpOptions(kept, port, models or example_models(), workers, gateways, open_when_ready)
+        options = UpOptions(kept, port, models or example_models(), trust, workers, gateways, open_when_ready)
         asyncio.run(Up(options, Console(sys.stderr)).run())
     except (StackError, OSError) as error:
         raise click.ClickException(in_a_line(error)) from error
@@ -96,9 +106,9 @@ def refuse_invalid_settings() -> None:
 
 
 def example_models() -> Path:
-    """Of the checkout that we run from, else where one would expect them."""
+    """Of the checkout that we run from; else, from a wheel, what `penstock init` makes here."""
     checkout = Path(penstock.__file__).parent.parent / "examples" / "models"
-    return checkout if checkout.is_dir() else Path("examples", "models")
+    return checkout if checkout.is_dir() else Path("models")
 
 
 class Up:
@@ -112,7 +122,8 @@ class Up:
             console.say(line)
         self._stack = Stack(
             options.data_dir,
-            environ={name: value for name, value in os.environ.items() if name not in unknown},
+            environ={name: value for name, value in os.environ.items() if name not in unknown}
+            | {"PENSTOCK_WORKER_TRUST": options.trust},
             models=options.models,
             port=options.port,
             workers=options.workers,
@@ -139,7 +150,8 @@ class Up:
     async def _serve(self) -> None:
         began = time.monotonic()
         async with self._stack as stack:
-            click.echo(welcome(stack, self._options.models, time.monotonic() - began))
+            seconds = time.monotonic() - began
+            click.echo(await welcome(stack, self._options.models, seconds))
             if self._options.open_when_ready:
                 click.launch(f"{stack.gateway_url}/docs")
             await stack.watch()

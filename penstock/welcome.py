@@ -1,17 +1,22 @@
-"""What a person reads when the stack is ready: where everything is, and something to try."""
+"""What a person reads when the stack is ready: where everything is, what is served, and something to try."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from penstock.served import listing, served_models, suggestion
 from penstock.stack import Stack
 
-EXAMPLE_MODEL = "digits"
-# Beside the example model repository.
-EXAMPLE_IMAGE = Path("..", "digits", "images", "7.png")
 
-
-def welcome(stack: Stack, models: Path, seconds: float) -> str:
+async def welcome(stack: Stack, repository: Path, seconds: float) -> str:
     """Several lines. Passwords are left out: they stand in the data directory, for us alone to read."""
+    models = await served_models(stack.health_urls)
+    command = await suggestion(stack.gateway_url, repository, models.served)
+    ready = [f"ready in {seconds:.1f} s", *where(stack)]
+    return "\n".join(["", *ready, "", *listing(models, repository), "", "try:", f"  {command}", ""])
+
+
+def where(stack: Stack) -> list[str]:
     url = stack.gateway_url
     data = stack.services.data_dir
     kept = f"{data.path} (removed in the end)" if data.ephemeral else str(data.path)
@@ -23,8 +28,13 @@ def welcome(stack: Stack, models: Path, seconds: float) -> str:
         "Redis": without_password(stack.redis_url),
         "data": kept,
     }
-    lines = [f"ready in {seconds:.1f} s", *(f"  {name:<14} {place}" for name, place in places.items())]
-    return "\n".join(["", *lines, "", "try:", f"  {suggestion(url, models)}", ""])
+    return [*(f"  {name:<14} {place}" for name, place in places.items()), *metrics(stack.health_urls)]
+
+
+def metrics(health_urls: Mapping[str, str]) -> list[str]:
+    """Where each role's metrics are; its health is beside them, at /readyz."""
+    lines = [f"{url}/metrics  {name}" for name, url in health_urls.items()]
+    return [f"  {'' if index else 'metrics':<14} {line}" for index, line in enumerate(lines)]
 
 
 def without_password(address: str) -> str:
@@ -34,16 +44,3 @@ def without_password(address: str) -> str:
         return address
     user = f"{parts.username}@" if parts.username else ""
     return parts._replace(netloc=f"{user}{parts.netloc.rpartition('@')[2]}").geturl()
-
-
-def suggestion(url: str, models: Path) -> str:
-    """A command that shows the stack at work."""
-    image = Path(models, EXAMPLE_IMAGE).resolve()
-    if (models / EXAMPLE_MODEL).is_dir() and image.is_file():
-        if image.is_relative_to(Path.cwd()):
-            image = image.relative_to(Path.cwd())
-        return (
-            f"curl -s {url}/v1/models/{EXAMPLE_MODEL}/jobs -H 'Prefer: wait=10' "
-            f"-H 'Content-Type: image/png' --data-binary @{image}"
-        )
-    return f"curl -s {url}/v1/models"

@@ -12,6 +12,7 @@ from producers.stopping import stop_consumer
 from runtime.backoff import delays_s
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
+from schemas.errors import ConfigurationError
 
 log = get_logger(__name__)
 
@@ -41,7 +42,7 @@ class ControlTopic:
         while True:
             try:
                 await self._read()
-            except (KafkaError, OSError) as error:
+            except (KafkaError, OSError, ConfigurationError) as error:  # the last where a broker refuses us
                 log.warning("control topic cannot be read", topic=self._topic, error=repr(error))
             if self._connected:
                 delays = delays_s()

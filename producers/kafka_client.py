@@ -1,6 +1,7 @@
 """aiokafka's clients as all of ours are: made in one place, and mended where they do not outlive what happens."""
 
 import asyncio
+import ssl
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
@@ -10,17 +11,24 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
-from aiokafka.conn import AIOKafkaConnection
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.conn import AIOKafkaConnection, create_conn
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
 
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
-from schemas.errors import PenstockError, QueueUnavailable, TopicMissing
+from schemas.errors import ConfigurationError, PenstockError, QueueUnavailable, TopicMissing
 
 log = get_logger(__name__)
 
 ATTEMPTS: Final = 3
 PAUSE_S: Final = 0.1
+REFUSED_CREDENTIALS: Final = (AuthenticationFailedError, SaslAuthenticationFailed)
 
 
 class KafkaClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka is untyped
@@ -30,6 +38,45 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka is untyped
     @cached_property  # clients that are turned into this class were not made by it
     def _connecting(self) -> defaultdict[tuple[Any, int], asyncio.Lock]:
         return defaultdict(asyncio.Lock)
+
+    async def bootstrap(self) -> None:
+        """Raises `ConfigurationError` where a broker answers and refuses us: no waiting mends that."""
+        try:
+            await super().bootstrap()
+        except KafkaConnectionError as error:
+            refusal = await self._refusal()
+            if refusal is not None:
+                raise ConfigurationError(refusal) from error
+            raise
+
+    async def _refusal(self) -> str | None:
+        """What is wrong with our credentials or with the broker's certificate, if anything is: aiokafka writes it into
+        its log and tells its caller only that there is no connection. So one is tried once more."""
+        if self._security_protocol == "PLAINTEXT":
+            return None
+        host, port, _ = self.hosts[0]
+        try:
+            connection = await create_conn(
+                host,
+                port,
+                request_timeout_ms=self._request_timeout_ms,
+                ssl_context=self._ssl_context,
+                security_protocol=self._security_protocol,
+                sasl_mechanism=self._sasl_mechanism,
+                sasl_plain_username=self._sasl_plain_username,
+                sasl_plain_password=self._sasl_plain_password,
+            )
+        except REFUSED_CREDENTIALS as error:
+            variables = "PENSTOCK_KAFKA_SASL_USERNAME, PENSTOCK_KAFKA_SASL_PASSWORD"
+            return f"{variables}: Kafka refuses them: {' '.join(map(str, error.args))}"
+        except UnsupportedSaslMechanismError:
+            return f"PENSTOCK_KAFKA_SASL_MECHANISM: the broker does not take {self._sasl_mechanism}"
+        except ssl.SSLCertVerificationError as error:
+            return f"PENSTOCK_KAFKA_SSL_CAFILE: the certificate of {host}:{port} is not trusted: {error.verify_message}"
+        except (KafkaError, OSError, TimeoutError):
+            return None
+        connection.close()
+        return None
 
     async def connection(self, node_id: int) -> AIOKafkaConnection | None:
         """A connection to the broker. None if there cannot be one; then the client asks anew who leads what."""

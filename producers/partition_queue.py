@@ -86,6 +86,7 @@ class PartitionQueue:
 
     __slots__ = (
         "_failed",
+        "_last_sent_s",
         "_one_by_one",
         "_probing",
         "at",
@@ -108,6 +109,7 @@ class PartitionQueue:
         self.offered = False  # to a sender, which will come for what waits
         self.turn = 0  # how much more of what any partition may take comes here, in a row
         self._one_by_one = 0  # how many of those that wait go in batches of their own
+        self._last_sent_s = float("-inf")
         self._failed = False
         self._probing = False
 
@@ -186,16 +188,25 @@ class PartitionQueue:
 
     def give_up(self, now_s: float) -> None:
         """Tell those whose time is up."""
-        over_s = float("inf") if self._stuck(now_s) else now_s
+        unreached = self._unreached(now_s)
+        over_s = float("inf") if unreached or self._stuck(now_s) else now_s
         late = [member for member in self.waiting if member.call.until_s <= over_s]
         if late:  # not only the first ones: a call that waited for room, or for metadata, comes behind later ones
             self.waiting = deque(member for member in self.waiting if member.call.until_s > over_s)
-        if late and not self.waiting and self.sent_at_s is None:
-            self._failed, self._probing = True, False
+        self._failed = self._failed or unreached
+        self.tried()  # what has come since a failure is the probe, also where the broker was turned to before and hangs
         _settle(late, _not_answering())
         if self.sent_at_s is not None and now_s - self.sent_at_s >= UNANSWERED_AT_MOST_S:
             unanswered, self.under_way = self.under_way, ()
             _settle(unanswered, OutcomeUnknown(f"no answer within {UNANSWERED_AT_MOST_S:g} s"))
+
+    def _unreached(self, now_s: float) -> bool:
+        """Whether a record has waited for as long as it may, and nothing was sent meanwhile: as where no connection to
+        the broker comes about."""
+        return self.sent_at_s is None and any(
+            member.call.until_s <= now_s and self._last_sent_s < member.call.until_s - QUEUED_AT_MOST_S
+            for member in self.waiting
+        )
 
     def _stuck(self, now_s: float) -> bool:
         return self.sent_at_s is not None and now_s - self.sent_at_s >= STUCK_AFTER_S
@@ -203,6 +214,7 @@ class PartitionQueue:
     def _end(self, *, failed: bool) -> Sequence[Member]:
         """The batch has come to its end. Returns those of its members that nobody was told about yet."""
         members, self.under_way, self.batch = self.under_way, (), b""
+        self._last_sent_s = self._last_sent_s if self.sent_at_s is None else self.sent_at_s
         self.sent_at_s, self.doubtful = None, False
         self._failed, self._probing = failed, False
         return members

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from runtime.backoff import delays_s
-from runtime.health import Check, health_server
+from runtime.health import NO_PAGES, Check, Page, health_server
 from runtime.lifecycle import BackgroundTasks, run_role
 from runtime.logs import configure_logs, get_logger
 from runtime.metrics import watch_loop_lag
@@ -38,12 +38,24 @@ class Role(Protocol):
 S = TypeVar("S", bound=ProcessSettings)
 
 
-def run_process(name: str, settings_type: type[S], role: Callable[[S], Role]) -> None:
-    """Be a process of this role until told to stop. Exits with 2 where it is set up wrongly, with 1 where it failed."""
+R = TypeVar("R", bound=Role)
+
+
+def run_process(
+    name: str,
+    settings_type: type[S],
+    role: Callable[[S], R],
+    pages: Callable[[R], Mapping[str, Page]] = lambda _: NO_PAGES,
+) -> None:
+    """Be a process of this role until told to stop. Exits with 2 where it is set up wrongly, with 1 where it failed.
+
+    `pages` is what the role tells of itself beside its health, by path.
+    """
     settings = load(settings_type)
     configure_logs(settings, name)
     try:
-        run_role(partial(serve, settings, role(settings)))
+        made = role(settings)
+        run_role(partial(serve, settings, made, pages=pages(made)))
     except ConfigurationError as error:
         log.error("cannot start", reason=error.message)
         raise SystemExit(2) from error
@@ -52,12 +64,14 @@ def run_process(name: str, settings_type: type[S], role: Callable[[S], Role]) ->
         raise SystemExit(1) from error
 
 
-async def serve(settings: ProcessSettings, role: Role, stop: asyncio.Event) -> None:
+async def serve(
+    settings: ProcessSettings, role: Role, stop: asyncio.Event, pages: Mapping[str, Page] = NO_PAGES
+) -> None:
     """Run `role` with its health server beside it. Raises what the role or a side task failed with."""
     with listening(settings) as listener:
         log.info("health", address="{}:{}".format(*listener.getsockname()[:2]))
         async with BackgroundTasks(stop) as side:
-            side.start(_serve_health(role.checks, listener), "health")
+            side.start(_serve_health(role.checks, pages, listener), "health")
             side.start(watch_loop_lag(), "loop lag")
             with suppress(StoppedEarly):
                 await role.run(stop)
@@ -88,8 +102,8 @@ def listen(host: str, port: int, backlog: int | None = None, *, shared: bool = F
     return listener
 
 
-async def _serve_health(checks: Mapping[str, Check], listener: socket.socket) -> None:
-    server = health_server(checks)
+async def _serve_health(checks: Mapping[str, Check], pages: Mapping[str, Page], listener: socket.socket) -> None:
+    server = health_server(checks, pages)
     try:
         await server.serve(sockets=[listener])
     finally:

@@ -217,12 +217,21 @@ def _refuse_bad_address(netloc: str, rule: str, *, host_needed: bool = True) -> 
 S = TypeVar("S", bound=Settings)
 
 
-def load(settings: type[S]) -> S:
-    """The settings from the environment; lists every mistake at once and exits with 2 if there are any."""
+def load(settings: type[S], environ: Mapping[str, str] | None = None) -> S:
+    """The settings from `environ`, else from our own environment; lists every mistake at once and exits with 2 if there
+    are any."""
     try:
-        return settings()
+        return settings() if environ is None else settings_in(settings, environ)
     except ValidationError as error:
         _refuse(error)
+
+
+def settings_in(settings: type[S], environ: Mapping[str, str]) -> S:
+    """What a process with this environment would read. Raises `ValidationError`."""
+    # Defaults are given as well: what is not given is looked for in our own environment.
+    defaults = {name: field.get_default() for name, field in settings.model_fields.items() if not field.is_required()}
+    given = {name: environ.get(f"{PREFIX}{name.upper()}") for name in settings.model_fields}
+    return settings.model_validate(defaults | {name: value for name, value in given.items() if value})
 
 
 def mistakes(error: ValidationError) -> list[str]:

@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import time
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
@@ -90,7 +90,8 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a job from its submission on, and told again with its end. Times are aware UTC datetimes.
 
     `reply_to` is the gateway, by the name it goes by while it runs, in which a request waits for the end. Lanes and
-    terminal records carry `metadata` only where no row of the store has it.
+    terminal records carry `metadata` only where no row of the store has it. `retention_s` is how long the job is kept
+    after its end, in whole seconds; None for the default, which the sink knows.
     """
 
     tenant: str
@@ -104,6 +105,7 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     variant: str | None = None
     metadata: dict[str, Any] = {}
     reply_to: str | None = None
+    retention_s: int | None = None
 
     @property
     def lane_of(self) -> Lane:
@@ -125,6 +127,11 @@ class Job(Submitted, frozen=True, kw_only=True):
     def done(self) -> bool:
         return self.status in TERMINAL
 
+    @property
+    def keep_until(self) -> datetime | None:
+        """Until when it is kept, if it ends at its deadline or has ended. None where the default says."""
+        return kept_until(self.completed_at or self.expires_at, self.retention_s)
+
 
 class Terminal(Submitted, frozen=True, kw_only=True):
     """The record a job ends with. Holds enough of the job to stand alone when the store has never heard of it."""
@@ -136,6 +143,21 @@ class Terminal(Submitted, frozen=True, kw_only=True):
     error: ErrorBody | None = None
     result: Payload | None = None
 
+    @property
+    def keep_until(self) -> datetime | None:
+        """Until when the job is kept; None where the default says."""
+        return kept_until(self.completed_at, self.retention_s)
+
+
+def kept_until(completed_at: datetime, retention_s: int | None) -> datetime | None:
+    """Never beyond the calendar: an end can be told with any time."""
+    if retention_s is None:
+        return None
+    try:
+        return completed_at + timedelta(seconds=retention_s)
+    except OverflowError:
+        return datetime.max.replace(tzinfo=UTC)
+
 
 def ended(job: Job, end: Terminal) -> Job:
     """The job with its end; it keeps all that was said at its admission."""
@@ -144,6 +166,7 @@ def ended(job: Job, end: Terminal) -> Job:
         status=end.status,
         started_at=end.started_at or job.started_at,
         completed_at=end.completed_at,
+        retention_s=job.retention_s if end.retention_s is None else end.retention_s,
         error=end.error,
         result=end.result,
     )
@@ -175,6 +198,7 @@ def end_of(
         variant=job.variant,
         metadata=job.metadata,
         reply_to=job.reply_to,
+        retention_s=job.retention_s,
         started_at=started_at,
         error=error.body() if error else None,
         result=outcome if isinstance(outcome, Payload) else None,

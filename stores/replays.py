@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from schemas.errors import IdempotencyMismatch, RequestInFlight
+from schemas.errors import IdempotencyMismatch, JobNotFound, RequestInFlight
 from schemas.jobs import Job, Status
 from stores.protocols import IdempotencyKey
 
@@ -29,15 +29,26 @@ class KnownKey(msgspec.Struct, frozen=True):
     holder: str | None = None
 
 
+def no_longer_kept() -> JobNotFound:
+    return JobNotFound(
+        "the job of the request that came with this idempotency key before is kept no longer: use another key to run "
+        "it again",
+        param="Idempotency-Key",
+    )
+
+
 def resolve_replay(known: KnownKey, asked: IdempotencyKey, stored: Job | None, now: datetime) -> Job | None:
     """The job to be answered again; None where the job is to be sent, under the id that the key keeps.
 
-    `stored` is the job the key was taken for, if it is there. Raises `IdempotencyMismatch` and `RequestInFlight`.
+    `stored` is the job the key was taken for, if it is there. Raises `IdempotencyMismatch` and `RequestInFlight`, and
+    `JobNotFound` where a request was answered with a job that is kept no longer: it must not run again unasked.
     """
     if known.fingerprint != asked.fingerprint:
         raise IdempotencyMismatch("this idempotency key came with another body before", param="Idempotency-Key")
-    if stored is None:  # withdrawn; under the same id a record that was sent after all makes no second job
-        return None
+    if stored is None:
+        if known.held_until is None:
+            raise no_longer_kept()
+        return None  # withdrawn; under the same id a record that was sent after all makes no second job
     if known.held_until is None:
         return stored
     if known.held_until > now:

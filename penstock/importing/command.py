@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from penstock.importing.huggingface import read_huggingface
 from penstock.importing.mlflow import read_mlflow
 from penstock.importing.model_folder import ModelFolder, put_into
 from penstock.importing.triton import read_triton
@@ -54,6 +55,31 @@ def mlflow(model: Path, repository: Path, name: str | None, version: str, max_ba
     """
     try:
         put(repository, read_mlflow(model, name, version, max_batch_size), origin="MLflow's MLmodel", link=link)
+    except ConfigurationError as error:
+        raise click.ClickException(error.message) from error
+
+
+@import_.command()
+@click.argument("model", type=DIRECTORY)
+@click.argument("repository", type=REPOSITORY)
+@called
+@click.option("--version", default="1", show_default=True, help="The version it becomes.")
+@click.option("--max-batch-size", default=64, show_default=True, type=click.IntRange(1), help="Rows in a micro-batch.")
+@link
+def huggingface(model: Path, repository: Path, name: str | None, version: str, max_batch_size: int, link: bool) -> None:
+    """Read MODEL, a folder that transformers saved a model of texts in, into REPOSITORY.
+
+    An ONNX graph in it is taken, with tokenizer and labels; else the weights of a BertModel, as sentence-transformers
+    uses them: a vector a text. Nothing in the folder is run.
+
+    \b
+    Example:
+      penstock import huggingface my-classifier models --name reviews
+    """
+    try:
+        put(
+            repository, read_huggingface(model, name, version, max_batch_size), origin="Hugging Face's files", link=link
+        )
     except ConfigurationError as error:
         raise click.ClickException(error.message) from error
 

@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -54,20 +54,28 @@ def model_name(given: str | None, own: str, notes: list[str]) -> str:
 def put_into(repository: Path, folder: ModelFolder, *, origin: str, link: bool = False) -> Path:
     """Write the model's folder into `repository`, and say where it is.
 
-    It is built aside, read as a worker would read it, and moved into place: nobody sees half of it. With `link`, files
-    are linked hard where the file system can, and copied elsewhere. Raises `ConfigurationError` if a model of that name
-    is there already, if a link leads out of where the model comes from, or if a worker could not read what came out;
-    then nothing is left behind.
+    With `link`, files are linked hard where the file system can, and copied elsewhere. Raises as `put_whole`, and
+    `ConfigurationError` if a link leads out of where the model comes from.
     """
-    target = repository / folder.name
+    return put_whole(repository, folder.name, lambda directory: _build(directory, folder, origin, link))
+
+
+def put_whole(repository: Path, name: str, build: Callable[[Path], None]) -> Path:
+    """Have `build` write the model's folder, and move it into `repository`; say where it is.
+
+    It is built aside, read as a worker would read it, and moved into place: nobody sees half of it. Raises
+    `ConfigurationError` if a model of that name is there already, or if a worker could not read what came out; then
+    nothing is left behind.
+    """
+    target = repository / name
     if target.exists():
         raise ConfigurationError(f"{target}: is there already")
     try:
         repository.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".importing-", dir=repository) as aside:
-            _build(Path(aside) / folder.name, folder, origin, link)
+            build(Path(aside) / name)
             _check(Path(aside), target)
-            (Path(aside) / folder.name).rename(target)
+            (Path(aside) / name).rename(target)
     except OSError as error:
         raise ConfigurationError(f"{target}: cannot be written: {error}") from error
     return target

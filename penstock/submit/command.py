@@ -1,31 +1,43 @@
 """The options of `penstock submit`."""
 
+import os
 import uuid
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import click
+from click.core import ParameterSource
 
+from penstock.extras import install_command
+from penstock.finding import DATA_DIR, found_by, is_http_url, unless_data_dir
+from penstock.help import examples
+from penstock.running import GATEWAY_URL, KAFKA, Found
 from penstock.submit.run import Plan
 from schemas.topics import LaneClass
 
-DEFAULT_TO = "http://localhost:8080"
+SUBMIT_TO = "PENSTOCK_SUBMIT_TO"
 # Over HTTP a job under way is an open connection, in Kafka a number in memory.
 HTTP_CONCURRENCY = 64
 KAFKA_CONCURRENCY = 5000
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "penstock submit jobs.jsonl --model digits --output results.jsonl",
+        "penstock submit jobs.jsonl --model digits --to kafka --output results.jsonl",
+        "generate-jobs | penstock submit - --output - | jq .status",
+        reads=f"{SUBMIT_TO} or {GATEWAY_URL}; with --to kafka {KAFKA} and its companions",
+    )
+)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option(
     "--to",
     "to",
-    default=DEFAULT_TO,
-    envvar="PENSTOCK_SUBMIT_TO",
-    show_envvar=True,
-    show_default=True,
-    help="http(s)://GATEWAY or kafka://BROKER[,BROKER...].",
+    envvar=[SUBMIT_TO, GATEWAY_URL],
+    help="http(s)://GATEWAY, kafka://BROKER[,BROKER...], or kafka alone: the Kafka of the stack that is found.  "
+    "[default: its gateway]",
 )
+@DATA_DIR
 @click.option("--model", help="Model of the lines that name none.")
 @click.option("--version", help="Version of --model; left out, the server chooses.")
 @click.option(
@@ -52,9 +64,11 @@ KAFKA_CONCURRENCY = 5000
     help="Over HTTP, what the idempotency keys begin with: lines of the same run id are not run twice within a day. "
     "Default: the file's path; for standard input a new one each time.",
 )
+@click.option("--json", "as_json", is_flag=True, help="The summary as JSON too; output is JSON anyhow.")
 def submit(
     file: str,
-    to: str,
+    to: str | None,
+    data_dir: Path | None,
     model: str | None,
     version: str | None,
     lane: str,
@@ -64,6 +78,7 @@ def submit(
     run_id: str | None,
     *,
     wait: bool,
+    as_json: bool,
 ) -> None:
     """Submit the jobs of a JSONL FILE (- for standard input) and write what became of each.
 
@@ -74,44 +89,63 @@ def submit(
     accepted), with 1 if one did not, with 130 after Ctrl-C; the output then holds what had arrived. Over HTTP the same
     command again collects the rest and runs nothing twice. Straight to Kafka, a second run runs every line again.
     """
-    scheme = _scheme(to)
+    found, to = _place(to, data_dir)
+    kafka = to.startswith("kafka:")
     _refuse_overwriting(file, output)
     if version is not None and model is None:
         raise click.UsageError("--version is a version of --model, which is missing")
     plan = Plan(
         file=file,
         to=to,
+        found=found,
         model=model,
         version=version,
         lane=LaneClass(lane),
         output=output,
-        concurrency=concurrency or (KAFKA_CONCURRENCY if scheme == "kafka" else HTTP_CONCURRENCY),
+        concurrency=concurrency or (KAFKA_CONCURRENCY if kafka else HTTP_CONCURRENCY),
         timeout_s=timeout_s,
         wait=wait,
+        as_json=as_json,
         run_id=run_id or (uuid.uuid4().hex if file == "-" else str(Path(file).resolve())),
     )
     try:
         from penstock.submit.session import run  # noqa: PLC0415 - httpx and rich come with an extra
     except ModuleNotFoundError as error:
         raise click.ClickException(
-            f"`penstock submit` needs the package {error.name}: pip install 'penstock[bulk]'"
+            f"`penstock submit` needs the package {error.name}: {install_command('bulk')}"
         ) from error
     raise SystemExit(run(plan))
 
 
-def _scheme(to: str) -> str:
+def _place(to: str | None, data_dir: Path | None) -> tuple[Found, str]:
+    """The stack that is meant, and the URL of its gateway or of its brokers."""
+    if to == "kafka":
+        found = found_by(data_dir, KAFKA)
+        return found, f"kafka://{found.environ.get(KAFKA) or 'localhost:9092'}"
+    to = unless_data_dir("to", to, data_dir)
+    if to is None:
+        found = found_by(data_dir, GATEWAY_URL)
+        return found, found.gateway_url
+    _check(to)
+    by_option = click.get_current_context().get_parameter_source("to") is ParameterSource.COMMANDLINE
+    name = "--to" if by_option else SUBMIT_TO if os.environ.get(SUBMIT_TO) else GATEWAY_URL
+    return Found(environ=os.environ, origin=f"; it is what {name} names"), to
+
+
+def _check(to: str) -> None:
+    """Raises `BadParameter` for what is no address."""
+    if is_http_url(to):
+        return
     try:
         parts = urlsplit(to)
-        addresses = parts.netloc.split(",") if parts.scheme == "kafka" else [parts.netloc]
-        hosts = [urlsplit(f"//{address}") for address in addresses]
-        complete = all(host.hostname and host.port != 0 for host in hosts)
+        hosts = [urlsplit(f"//{address}") for address in parts.netloc.split(",")]
+        complete = parts.scheme == "kafka" and all(host.hostname and host.port != 0 for host in hosts)
     except ValueError:  # a port that is none, or half an address
         parts, complete = urlsplit(""), False
-    if not complete or parts.scheme not in {"http", "https", "kafka"}:
-        raise click.BadParameter("must be http://..., https://... or kafka://HOST:PORT", param_hint="--to")
-    if parts.scheme == "kafka" and (parts.path.strip("/") or parts.query):
+    if not complete:
+        raise click.BadParameter("must be http://..., https://..., kafka://HOST:PORT or kafka", param_hint="--to")
+    if parts.path.strip("/") or parts.query:
         raise click.BadParameter("kafka:// takes brokers only: kafka://HOST:PORT[,HOST:PORT...]", param_hint="--to")
-    return parts.scheme
 
 
 def _refuse_overwriting(file: str, output: str) -> None:

@@ -7,8 +7,9 @@ from typing import Final
 
 import msgspec
 
-from penstock.submit.outcome import NOTHING, Ending, LineStatus, as_raw, status_of
-from penstock.submit.patience import Patience
+from penstock.gateway_client import NOTHING
+from penstock.patience import Patience
+from penstock.submit.outcome import Ending, LineStatus, as_raw, status_of
 from producers.bulk.lines import JobLine
 from producers.bulk.requests import deadline, request_record
 from producers.protocols import Publisher

@@ -6,14 +6,13 @@ from contextlib import contextmanager
 from enum import StrEnum
 from itertools import count
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 import msgspec
 
+from penstock.gateway_client import NOTHING
 from schemas.errors import ErrorBody
 from schemas.jobs import Status
-
-NOTHING: Final = msgspec.Raw(b"null")
 
 
 class LineStatus(StrEnum):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
+from penstock.running import Found
 from penstock.submit.outcome import Ending, LineStatus, Outcome, ended, rejected, unknown
 from producers.bulk.lines import JobLine, LineDefaults, custom_id_of, read_line
 from producers.bulk.stream import Line
@@ -19,10 +20,12 @@ Tell = Callable[[Outcome, int], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """`file` and `output` are paths, or `-`; `to` is the URL of a gateway, or `kafka://` and brokers."""
+    """`file` and `output` are paths, or `-`; `to` is the URL of a gateway, or `kafka://` and brokers, and `found` the
+    stack that they are of."""
 
     file: str
     to: str
+    found: Found
     model: str | None
     version: str | None
     lane: LaneClass
@@ -30,6 +33,7 @@ class Plan:
     concurrency: int
     timeout_s: float | None
     wait: bool
+    as_json: bool
     run_id: str
 
     @property

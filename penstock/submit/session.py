@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import BinaryIO, Final
 
-import httpx
 from rich.console import Console
 
-from penstock.submit.gateway_target import GatewayTarget, clients_for, told
+from penstock.gateway_client import GatewayClient
+from penstock.patience import Patience, TargetLost
+from penstock.running import KAFKA
+from penstock.submit.gateway_target import GatewayTarget, pooled_clients
 from penstock.submit.kafka_target import KafkaTarget
 from penstock.submit.outcome import LineStatus, Outcome, output, write
-from penstock.submit.patience import Patience, TargetLost
 from penstock.submit.run import Plan, Run, Target
 from penstock.submit.view import View
 from producers.bulk.results import ResultsReader
@@ -22,7 +23,7 @@ from producers.kafka_publisher import KafkaPublisher
 from runtime.lifecycle import run_role
 from runtime.logs import configure_logs
 from runtime.settings import KafkaSettings, LogSettings, load
-from schemas.errors import PenstockError, Unavailable
+from schemas.errors import PenstockError
 
 INTERRUPTED: Final = 130
 
@@ -54,7 +55,7 @@ class Session:
             self.status = INTERRUPTED
             self._console.print(self._how_to_go_on(), markup=False)
         elif (error := work.exception()) is not None:
-            self._console.print(f"Error: {_cause(error)}", style="red", markup=False)
+            self._console.print(f"Error: {_cause(error)}", style="red", markup=False, highlight=False, soft_wrap=True)
 
     async def _work(self) -> None:
         plan = self._plan
@@ -77,12 +78,12 @@ class Session:
         try:
             await the_run.over(lines(source))
         finally:
-            self._say(view.summary(the_run.tally))
+            self._say(view.summary(the_run.tally, as_json=plan.as_json))
         wanted = LineStatus.SUCCEEDED if plan.wait else LineStatus.QUEUED
         self.status = 0 if set(the_run.tally) <= {wanted} else 1
 
     def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False)
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _how_to_go_on(self) -> str:
         if self._plan.brokers is None and self._plan.file != "-":
@@ -97,14 +98,15 @@ async def _target(plan: Plan, patience: Patience) -> AsyncIterator[Target]:
             yield kafka
         return
     async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(client) for client in clients_for(plan.concurrency)]
-        await _must_answer(clients[0], plan.to)
-        yield GatewayTarget(clients, plan.to, plan.run_id, patience, wait=plan.wait)
+        clients = [await stack.enter_async_context(each) for each in pooled_clients(plan.to, plan.concurrency)]
+        gateway = GatewayClient(clients, plan.to, origin=plan.found.origin)
+        await gateway.must_answer()  # a mistyped address is told at once; only one that has answered is waited for
+        yield GatewayTarget(gateway, plan.run_id, patience, wait=plan.wait)
 
 
 @asynccontextmanager
 async def _kafka(brokers: str, plan: Plan, patience: Patience) -> AsyncIterator[Target]:
-    settings = load(KafkaSettings).model_copy(update={"kafka_bootstrap_servers": brokers})
+    settings = load(KafkaSettings, {**plan.found.environ, KAFKA: brokers})
     async with AsyncExitStack() as stack:
         publisher = await stack.enter_async_context(KafkaPublisher(settings, compression="zstd"))
         target = KafkaTarget(publisher, settings.topics.requests, patience)
@@ -116,14 +118,6 @@ async def _kafka(brokers: str, plan: Plan, patience: Patience) -> AsyncIterator[
             collecting = tasks.create_task(target.collect(reader.terminals()))
             yield target
             collecting.cancel()
-
-
-async def _must_answer(client: httpx.AsyncClient, base_url: str) -> None:
-    """A mistyped address is told at once; only one that has answered is waited for."""
-    try:
-        await client.get(f"{base_url.rstrip('/')}/v1/models")
-    except httpx.TransportError as error:
-        raise Unavailable(f"{base_url} cannot be reached: {told(error)}") from error
 
 
 @contextmanager

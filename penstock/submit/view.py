@@ -76,10 +76,15 @@ class View:
         """Nothing goes on for the moment, and why."""
         self._progress.update(self._task, description=f"waiting: {reason}")
 
-    def summary(self, counts: Mapping[LineStatus, int]) -> str:
+    def summary(self, counts: Mapping[LineStatus, int], *, as_json: bool = False) -> str:
         """The run in one line."""
         elapsed_s = max(self._clock() - self._started_s, 1e-3)
         done = sum(counts.values())
+        if as_json:
+            told = {"jobs": done, "seconds": round(elapsed_s, 3)} | {
+                status: counts.get(status, 0) for status in LineStatus
+            }
+            return msgspec.json.encode(told).decode()
         parts = ", ".join(f"{counts[status]} {status}" for status in LineStatus if counts.get(status))
         jobs = "1 job" if done == 1 else f"{done} jobs"
         return f"{jobs} in {elapsed_s:.1f} s ({done / elapsed_s:.0f}/s): {parts or 'none'}"

@@ -2,7 +2,15 @@
 
 from stores.postgres.admissions import PostgresAdmissions
 from stores.postgres.jobs import PostgresJobs
-from stores.postgres.migrations import migrate, require_migrated
+from stores.postgres.migrations import SchemaState, migrate, require_migrated, schema_state
 from stores.postgres.results import PostgresResults
 
-__all__ = ["PostgresAdmissions", "PostgresJobs", "PostgresResults", "migrate", "require_migrated"]
+__all__ = [
+    "PostgresAdmissions",
+    "PostgresJobs",
+    "PostgresResults",
+    "SchemaState",
+    "migrate",
+    "require_migrated",
+    "schema_state",
+]

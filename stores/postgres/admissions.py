@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import msgspec
 
 from runtime.clock import Clock, now_utc
-from schemas.errors import InvalidInput, PenstockError, StoreUnavailable
+from schemas.errors import InvalidInput, JobNotFound, PenstockError, StoreUnavailable
 from schemas.jobs import Job
 from stores.postgres.calls import MORE_LANES_AFTER, Grouping, Postgres
 from stores.postgres.keyed import Answer, KeyedJob, answer_known, confirm, held_jobs, recall, renew
-from stores.postgres.rows import StoredJob, find, key_columns, recordset, with_result, write_batch
+from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.places import Places, in_each_place
+from stores.postgres.rows import StoredJob, find, job_id, key_columns, recordset, with_result, write_batch
 from stores.protocols import Admission, IdempotencyKey, JobKey
-from stores.replays import KEY_LEASE
+from stores.replays import KEY_LEASE, no_longer_kept
 from stores.validation import check_key, check_names, metadata_json
 
 if TYPE_CHECKING:
+    import asyncpg
+
     from stores.postgres.calls import Connection
 
 # What is written of a queued job, with the type of each column.
@@ -33,18 +37,19 @@ _COLUMNS: Final = {
     "answer": "text",
     "variant": "text",
     "batch_id": "text",
+    "keep_until": "timestamptz",
     "metadata": "text",
 }
 _NAMES: Final = ", ".join(_COLUMNS)
 _GIVEN: Final = _NAMES.replace("metadata", "metadata::json")
 # One JSON parameter: a third less processor time than an array a column, and half of it a row in large groups.
-_INSERT: Final = f"""
-insert into jobs ({_NAMES}, status)
+_INSERT: Final = in_each_place(f"""
+insert into {{jobs}} ({_NAMES}, status)
 select {_GIVEN}, 'queued' from json_to_recordset($1::json) as asked ({recordset(_COLUMNS)})
 on conflict do nothing
 returning tenant, id
-"""
-_TAKE: Final = f"""
+""")
+_KEYED: Final = f"""
 with asked as (
     select * from json_to_recordset($3::json) as asked ({recordset(_COLUMNS)}, key text, fingerprint text)
 ), taken as (
@@ -52,23 +57,24 @@ with asked as (
     select tenant, key, decode(fingerprint, 'hex'), id, id, $1, $2 from asked
     on conflict do nothing
     returning tenant, job_id as id
-), inserted as (
-    insert into jobs ({_NAMES}, status)
+)"""
+_SELECT_TAKEN: Final = " select tenant, id from taken"
+_TAKE_KEYS: Final = _KEYED + _SELECT_TAKEN
+_TAKE: Final = in_each_place(f"""{_KEYED}, inserted as (
+    insert into {{jobs}} ({_NAMES}, status)
     select {_GIVEN}, 'queued' from asked join taken using (tenant, id)
     on conflict do nothing
-)
-select tenant, id from taken
-"""
-_WITHDRAW: Final = """
+){_SELECT_TAKEN}""")
+_WITHDRAW: Final = in_each_place("""
 with queued as (
     select j.tenant, j.id
-    from unnest($1::text[], $2::text[]) as k (tenant, id) join jobs j using (tenant, id)
+    from unnest($1::text[], $2::text[]) as k (tenant, id) join {jobs} j using (tenant, id)
     where j.status = 'queued'
     order by j.tenant, j.id
     for update of j
 )
-delete from jobs j using queued where j.tenant = queued.tenant and j.id = queued.id
-"""
+delete from {jobs} j using queued where j.tenant = queued.tenant and j.id = queued.id
+""")
 
 
 class PostgresAdmissions:
@@ -87,9 +93,13 @@ class PostgresAdmissions:
         other_connections: int = 3,
         timeout_s: float = 5.0,
         clock: Clock = now_utc,
+        role: str = CLIENT,
     ) -> None:
-        self._inserting = Postgres(dsn, connections=insert_connections, timeout_s=timeout_s, only_inserts=True)
-        self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s)
+        self._inserting = Postgres(
+            dsn, connections=insert_connections, timeout_s=timeout_s, role=role, only_inserts=True
+        )
+        self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s, role=role)
+        self._places = Places(self._others)
         self._clock = clock
         self._inserts: Grouping[Job, Admission] = Grouping(
             self._insert_group,
@@ -107,8 +117,8 @@ class PostgresAdmissions:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opening:
-            for connections in (self._inserting, self._others):
-                await opening.enter_async_context(connections)
+            for part in (self._inserting, self._others, self._places):
+                await opening.enter_async_context(part)
             for calls in (self._inserts, self._keyed_inserts, self._renewals, self._confirms, self._withdrawals):
                 await opening.enter_async_context(calls)
             self._opened = opening.pop_all()
@@ -123,13 +133,14 @@ class PostgresAdmissions:
         return self._keyed_inserts.ask(KeyedJob(job, idempotency))
 
     async def insert_new(self, jobs: Sequence[Job]) -> None:
-        await write_batch(self._others, sorted(jobs, key=in_lock_order), insert_queued)
+        placed = self._places.grouped(sorted(jobs, key=in_lock_order), job_id)
+        await write_batch(self._others, placed, insert_queued)
 
     async def recall(self, tenant: str, idempotency: IdempotencyKey) -> Job | None:
         check_key(idempotency)
         async with self._others.connection() as connection:
-            stored = await recall(connection, tenant, idempotency, self._clock())
-        return None if stored is None else await with_result(self._others, stored)
+            stored = await recall(connection, self._places, tenant, idempotency, self._clock())
+        return None if stored is None else await self._replayed(stored)
 
     async def renew(self, job: Job, idempotency: IdempotencyKey) -> None:
         await self._renewals.ask(KeyedJob(job, idempotency))
@@ -141,11 +152,11 @@ class PostgresAdmissions:
         await self._withdrawals.ask((job, idempotency))
 
     async def _insert_group(self, jobs: Sequence[Job]) -> Sequence[Admission | PenstockError]:
-        rows = await self._inserting.fetch(_INSERT, _queued_json(jobs))
+        rows = await self._insert_rows(self._places.grouped(jobs, job_id))
         if len(rows) == len(jobs):
             return [Admission(job, replayed=False) for job in jobs]  # nearly always
         inserted = {JobKey(*row) for row in rows}
-        found = await find(self._others, {JobKey(job.tenant, job.id) for job in jobs})
+        found = await find(self._others, self._places, list({JobKey(job.tenant, job.id) for job in jobs}))
         answers: list[Answer] = []
         for job in jobs:
             key = JobKey(job.tenant, job.id)
@@ -156,9 +167,19 @@ class PostgresAdmissions:
                 answers.append(found.get(key) or StoreUnavailable("the job was withdrawn in this moment"))
         return await self._whole(answers)
 
+    async def _insert_rows(self, placed: Sequence[tuple[int, Sequence[Job]]]) -> "Sequence[asyncpg.Record]":
+        """The keys of those that are new. All of them are written or none is."""
+        if len(placed) == 1:
+            ((place, jobs),) = placed
+            return await self._inserting.fetch(_INSERT[place], _queued_json(jobs))
+        async with self._inserting.transaction() as connection:
+            return [row for place, jobs in placed for row in await connection.fetch(_INSERT[place], _queued_json(jobs))]
+
     async def _insert_keyed_group(self, group: Sequence[KeyedJob]) -> Sequence[Admission | PenstockError]:
         async with self._others.connection() as connection:
-            taken = await take_keys(connection, group, self._clock())  # once there is a connection: leases are short
+            taken = await take_keys(
+                connection, self._places, group, self._clock()
+            )  # once there is a connection: leases are short
         answers: dict[int, Answer] = {}
         for number, keyed in enumerate(group):
             key = JobKey(keyed.job.tenant, keyed.job.id)
@@ -175,17 +196,29 @@ class PostgresAdmissions:
         whole: list[Admission | PenstockError] = []
         for answer in answers:
             if isinstance(answer, StoredJob):
-                whole.append(Admission(await with_result(self._others, answer), replayed=True))
+                whole.append(await self._replay(answer))
             else:
                 whole.append(answer)
         return whole
+
+    async def _replay(self, stored: StoredJob) -> Admission | PenstockError:
+        try:
+            return Admission(await self._replayed(stored), replayed=True)
+        except JobNotFound as error:
+            return error
+
+    async def _replayed(self, stored: StoredJob) -> Job:
+        job = await with_result(self._others, self._places, stored)
+        if job is None:
+            raise no_longer_kept()
+        return job
 
     async def _answer_known(self, group: Sequence[KeyedJob]) -> Sequence[Answer]:
         """What goes wrong here is these requests' alone: the keys taken a moment ago are taken."""
         try:
             async with self._others.transaction() as connection:
-                answers, renewed = await answer_known(connection, group, self._clock)
-                await insert_queued(connection, renewed)
+                answers, renewed = await answer_known(connection, self._places, group, self._clock)
+                await self._insert_all(connection, renewed)
                 return answers
         except PenstockError as error:
             return [error] * len(group)
@@ -197,7 +230,7 @@ class PostgresAdmissions:
 
     async def _confirm_group(self, group: Sequence[KeyedJob]) -> Sequence[None]:
         async with self._others.connection() as connection:
-            await insert_queued(connection, await confirm(connection, group))
+            await self._insert_all(connection, await confirm(connection, group))
         return [None] * len(group)
 
     async def _withdraw_group(self, group: Sequence[tuple[Job, IdempotencyKey | None]]) -> Sequence[None]:
@@ -207,11 +240,16 @@ class PostgresAdmissions:
         async with self._others.transaction() as connection:
             withdrawn = [JobKey(job.tenant, job.id) for job in plain]
             if keyed:
-                await take_keys(connection, keyed, self._clock())
+                await take_keys(connection, self._places, keyed, self._clock())
                 withdrawn += await held_jobs(connection, keyed)
-            await insert_queued(connection, plain)
-            await connection.execute(_WITHDRAW, *key_columns(withdrawn))
+            await self._insert_all(connection, plain)
+            for place, keys in self._places.grouped(withdrawn, job_id):
+                await connection.execute(_WITHDRAW[place], *key_columns(keys))
         return [None] * len(group)
+
+    async def _insert_all(self, connection: "Connection", jobs: Sequence[Job]) -> None:
+        for place, some in self._places.grouped(jobs, job_id):
+            await insert_queued(connection, place, some)
 
 
 def in_lock_order(job: Job) -> tuple[str, str]:
@@ -219,24 +257,30 @@ def in_lock_order(job: Job) -> tuple[str, str]:
     return job.tenant, job.id
 
 
-async def insert_queued(connection: "Connection", jobs: Sequence[Job]) -> set[JobKey]:
-    """Write those of the jobs that are new. Returns which.
+async def insert_queued(connection: "Connection", place: int, jobs: Sequence[Job]) -> set[JobKey]:
+    """Write those of a place's jobs that are new. Returns which.
 
     Waits for an insert of the same job that is still under way elsewhere.
     """
-    if not jobs:
-        return set()
-    rows = await connection.fetch(_INSERT, _queued_json(jobs))
+    rows = await connection.fetch(_INSERT[place], _queued_json(jobs))
     return {JobKey(*row) for row in rows}
 
 
-async def take_keys(connection: "Connection", group: Sequence[KeyedJob], now: datetime) -> set[JobKey]:
-    """Insert the jobs whose keys are new, with their keys, in one statement. Returns which."""
+async def take_keys(connection: "Connection", places: Places, group: Sequence[KeyedJob], now: datetime) -> set[JobKey]:
+    """Insert the jobs whose keys are new, with their keys: nearly always in one statement. Returns which."""
     for keyed in group:
         check_key(keyed.asked)
     group = sorted(group, key=lambda keyed: keyed.place)
-    rows = await connection.fetch(_TAKE, now, now + KEY_LEASE, _keyed_json(group))
-    return {JobKey(*row) for row in rows}
+    arguments = (now, now + KEY_LEASE, _keyed_json(group))
+    placed = places.grouped([keyed.job for keyed in group], job_id)
+    if len(placed) == 1:
+        return {JobKey(*row) for row in await connection.fetch(_TAKE[placed[0][0]], *arguments)}
+    async with connection.transaction():
+        taken = {JobKey(*row) for row in await connection.fetch(_TAKE_KEYS, *arguments)}
+        for place, jobs in placed:
+            if new := [job for job in jobs if JobKey(job.tenant, job.id) in taken]:
+                await insert_queued(connection, place, new)
+    return taken
 
 
 def _queued_json(jobs: Sequence[Job]) -> str:
@@ -277,5 +321,6 @@ def _queued_row(job: Job) -> dict[str, Any]:
         "answer": job.answer,
         "variant": job.variant,
         "batch_id": job.batch_id,
+        "keep_until": job.keep_until,
         "metadata": metadata_json(job.metadata) if job.metadata else "{}",
     }

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeAli
 
 import asyncpg
 
-from schemas.errors import InvalidInput, PenstockError, StoreUnavailable
+from schemas.errors import ConfigurationError, InvalidInput, PenstockError, StoreUnavailable
 from stores.postgres.errors import BAD_ROW, DRIVER_ERRORS, connecting, postgres_errors, translated
+from stores.postgres.migrations.sessions import CLIENT, application_name
+from stores.postgres.migrations.state import refuse_contracted
 
 if TYPE_CHECKING:
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
@@ -188,7 +190,7 @@ def _refuse(answer: "asyncio.Future[Answer]", error: Exception) -> None:
 
 # No statement here is worth compiling; and what is asked for was nearly always written a moment ago and lies in memory,
 # where a page costs the same in any order. In a small table a group of reads then costs a third.
-_SETTINGS: Final = {"application_name": "penstock", "jit": "off", "random_page_cost": "1.1"}
+_SETTINGS: Final = {"jit": "off", "random_page_cost": "1.1"}
 
 
 class Postgres:
@@ -199,11 +201,19 @@ class Postgres:
 
     Statements are planned anew each time: a plan kept from when a table was small would scan it after it has grown.
     `only_inserts`: those that read no table have but one plan, and making it anew takes a quarter of their time.
+
+    `role` is how the server knows us. Each connection finds out first whether this version can still use the database.
     """
 
-    def __init__(self, dsn: str, *, connections: int, timeout_s: float = 5.0, only_inserts: bool = False) -> None:
+    def __init__(
+        self, dsn: str, *, connections: int, timeout_s: float = 5.0, role: str = CLIENT, only_inserts: bool = False
+    ) -> None:
         self._dsn = dsn
-        self._settings = _SETTINGS | {"plan_cache_mode": f"force_{'generic' if only_inserts else 'custom'}_plan"}
+        self._settings = {
+            **_SETTINGS,
+            "application_name": application_name(role),
+            "plan_cache_mode": f"force_{'generic' if only_inserts else 'custom'}_plan",
+        }
         self._connections = connections
         self._timeout_s = timeout_s
         self._places = asyncio.Semaphore(connections)
@@ -212,7 +222,9 @@ class Postgres:
         self._is_open = False
 
     async def __aenter__(self) -> Self:
-        """Raises `StoreUnavailable` if nobody answers, `ConfigurationError` if the database does not let us in."""
+        """Raises `StoreUnavailable` if nobody answers, `ConfigurationError` if the database does not let us in, or was
+        changed by a newer version so that this one cannot use it.
+        """
         try:
             with connecting():
                 for _ in range(self._connections):
@@ -282,6 +294,9 @@ class Postgres:
             try:
                 with postgres_errors():
                     connection = await self._connect()
+            except ConfigurationError as error:
+                self._places.release()
+                raise StoreUnavailable(error.message) from error
             except BaseException:
                 self._places.release()
                 raise
@@ -303,6 +318,12 @@ class Postgres:
             connection.terminate()
 
     async def _connect(self) -> "Connection":
-        return await asyncpg.connect(
+        connection = await asyncpg.connect(
             self._dsn, timeout=self._timeout_s, command_timeout=self._timeout_s, server_settings=self._settings
         )
+        try:
+            await refuse_contracted(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection

@@ -12,11 +12,12 @@ DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.I
 # Those that one row brings upon its statement, whatever the state of the server.
 BAD_ROW: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
-# What no waiting mends: the address is wrong, not the moment.
+# What no waiting mends: the address is wrong, or what its user may do, not the moment.
 _REFUSED: Final = (
     asyncpg.ClientConfigurationError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
 )
 
 

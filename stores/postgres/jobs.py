@@ -8,11 +8,14 @@ from typing import Final, Self
 from schemas.errors import JobNotFound
 from schemas.jobs import Job, Status
 from stores.postgres.calls import MORE_LANES_AFTER, Grouping, Postgres
+from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.places import Places, in_each_place
 from stores.postgres.rows import (
     WITHOUT_RESULT,
     StoredJob,
     error_json,
     find,
+    kept_until,
     read_row,
     with_result,
 )
@@ -22,12 +25,13 @@ from stores.validation import storable
 
 # By one search: some milliseconds.
 MOST_LOOKED_AT: Final = 10_000
-_CREATED_AT: Final = "select created_at from jobs where tenant = $1 and id = $2"
-_CANCEL: Final = f"""
-update jobs j set status = 'canceled', completed_at = $3, error = $4::json
+_CREATED_AT: Final = in_each_place("select created_at from {jobs} where tenant = $1 and id = $2")
+_CANCEL: Final = in_each_place(f"""
+update {{jobs}} j set status = 'canceled', completed_at = $3::timestamptz, error = $4::json,
+    keep_until = {kept_until("$3::timestamptz")}
 where j.tenant = $1 and j.id = $2 and j.completed_at is null
 returning {WITHOUT_RESULT}
-"""
+""")
 
 
 class PostgresJobs:
@@ -46,10 +50,12 @@ class PostgresJobs:
         other_connections: int = 2,
         timeout_s: float = 5.0,
         most_looked_at: int = MOST_LOOKED_AT,
+        role: str = CLIENT,
     ) -> None:
         self._most_looked_at = most_looked_at
-        self._reading = Postgres(dsn, connections=read_connections, timeout_s=timeout_s)
-        self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s)
+        self._reading = Postgres(dsn, connections=read_connections, timeout_s=timeout_s, role=role)
+        self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s, role=role)
+        self._places = Places(self._others)
         self._gets = Grouping(
             self._get_group,
             lanes=read_connections,
@@ -61,7 +67,7 @@ class PostgresJobs:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opening:
-            for part in (self._reading, self._others, self._gets):
+            for part in (self._reading, self._others, self._places, self._gets):
                 await opening.enter_async_context(part)
             self._opened = opening.pop_all()
         return self
@@ -73,10 +79,10 @@ class PostgresJobs:
         if not storable(*key):
             return None
         read = await self._gets.ask(key)
-        return None if read is None else await with_result(self._others, read)
+        return None if read is None else await with_result(self._others, self._places, read)
 
     async def _get_group(self, keys: Sequence[JobKey]) -> Sequence[StoredJob | None]:
-        jobs = await find(self._reading, dict.fromkeys(keys))
+        jobs = await find(self._reading, self._places, list(dict.fromkeys(keys)))
         return [jobs.get(key) for key in keys]
 
     async def list(self, tenant: str, *, after: str | None, limit: int, status: Status | None) -> Sequence[Job]:
@@ -102,7 +108,7 @@ class PostgresJobs:
         return JobPage(jobs, next((row["id"] for row in rows if not row["found"]), None))
 
     async def _created_at(self, key: JobKey) -> datetime:
-        rows = await self._others.fetch(_CREATED_AT, *key) if storable(key.id) else ()
+        rows = await self._others.fetch(_CREATED_AT[self._places.of(key.id)], *key) if storable(key.id) else ()
         if not rows:
             raise JobNotFound(f"there is no job {key.id!r} for a page to begin after", param="after")
         created_at: datetime = rows[0]["created_at"]
@@ -111,7 +117,7 @@ class PostgresJobs:
     async def cancel(self, key: JobKey, now: datetime) -> Job | None:
         if not storable(*key):
             return None
-        rows = await self._others.fetch(_CANCEL, *key, now, error_json(CANCELED))
+        rows = await self._others.fetch(_CANCEL[self._places.of(key.id)], *key, now, error_json(CANCELED))
         return read_row(rows[0]).job if rows else await self.get(key)
 
 

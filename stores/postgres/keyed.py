@@ -9,6 +9,7 @@ import msgspec
 from runtime.clock import Clock
 from schemas.errors import PenstockError, StoreUnavailable
 from schemas.jobs import Job
+from stores.postgres.places import Places
 from stores.postgres.rows import StoredJob, find
 from stores.protocols import Admission, IdempotencyKey, JobKey
 from stores.replays import KEY_LEASE, KnownKey, resolve_replay
@@ -75,7 +76,7 @@ select tenant, job_id from answered where holder <> job_id
 
 
 async def answer_known(
-    connection: "Connection", group: Sequence[KeyedJob], clock: Clock
+    connection: "Connection", places: Places, group: Sequence[KeyedJob], clock: Clock
 ) -> tuple[Sequence[Answer], Sequence[Job]]:
     """Answer requests whose keys stood there before, and say which jobs are to be written again.
 
@@ -85,7 +86,7 @@ async def answer_known(
     locked = await connection.fetch(_LOCK, tenants, keys)
     known = {(row["tenant"], row["key"]): _known_key(row) for row in locked}
     # A statement of its own: only one that starts under the locks sees what was committed before they were given.
-    jobs = await find(connection, [JobKey(tenant, key.job_id) for (tenant, _), key in known.items()])
+    jobs = await find(connection, places, [JobKey(tenant, key.job_id) for (tenant, _), key in known.items()])
     now = clock()  # behind the locks, which may have taken long
     keys_locked = LockedKeys(known, jobs, now)
     answers = [keys_locked.answer(keyed) for keyed in group]
@@ -94,13 +95,16 @@ async def answer_known(
     return answers, keys_locked.renewed
 
 
-async def recall(connection: "Connection", tenant: str, asked: IdempotencyKey, now: datetime) -> StoredJob | None:
+async def recall(
+    connection: "Connection", places: Places, tenant: str, asked: IdempotencyKey, now: datetime
+) -> StoredJob | None:
     """The job that was answered under this key before, without locking anything."""
     row = await connection.fetchrow(_RECALL, tenant, asked.key)
     if row is None:
         return None
     known = _known_key(row)
-    stored = (await find(connection, [JobKey(tenant, known.job_id)])).get(JobKey(tenant, known.job_id))
+    key = JobKey(tenant, known.job_id)
+    stored = (await find(connection, places, [key])).get(key)
     return stored if resolve_replay(known, asked, stored.job if stored else None, now) else None
 
 

@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from schemas.jobs import Job, Terminal
 from stores.postgres.calls import Postgres
-from stores.postgres.rows import WITHOUT_RESULT, error_json, json_text, key_columns, read_row, recordset, write_batch
+from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.places import Places, in_each_place
+from stores.postgres.rows import (
+    WITHOUT_RESULT,
+    error_json,
+    job_id,
+    json_text,
+    kept_until,
+    key_columns,
+    read_row,
+    recordset,
+    write_batch,
+)
 from stores.protocols import JobKey
 from stores.replays import KEY_KEPT
 from stores.validation import metadata_json, storable
@@ -36,11 +48,12 @@ _COLUMNS: Final = {
     "error": "text",
     "result_content_type": "text",
     "result_json_length": "integer",
+    "keep_until": "timestamptz",
 }
 _NAMES: Final = ", ".join([*_COLUMNS, "result"])
 _GIVEN: Final = _NAMES.replace("metadata, error", "metadata::json, error::json")
-_FINISH: Final = f"""
-insert into jobs as j ({_NAMES})
+_FINISH: Final = in_each_place(f"""
+insert into {{jobs}} as j ({_NAMES})
 select {_GIVEN}
 from rows from (json_to_recordset($1::json) as ({recordset(_COLUMNS)}), unnest($2::bytea[])) as ended ({_NAMES})
 on conflict (tenant, id) do update set
@@ -50,21 +63,22 @@ on conflict (tenant, id) do update set
     error = excluded.error,
     result = excluded.result,
     result_content_type = excluded.result_content_type,
-    result_json_length = excluded.result_json_length
+    result_json_length = excluded.result_json_length,
+    keep_until = coalesce(excluded.keep_until, {kept_until("excluded.completed_at")})
 where j.completed_at is null
 returning j.tenant, j.id
-"""
-_MARK_RUNNING: Final = """
+""")
+_MARK_RUNNING: Final = in_each_place("""
 with queued as (
     select j.tenant, j.id
-    from unnest($1::text[], $2::text[]) as k (tenant, id) join jobs j using (tenant, id)
+    from unnest($1::text[], $2::text[]) as k (tenant, id) join {jobs} j using (tenant, id)
     where j.status = 'queued'
     order by j.tenant, j.id
     for no key update of j
 )
-update jobs j set status = 'running', started_at = $3
+update {jobs} j set status = 'running', started_at = $3
 from queued where j.tenant = queued.tenant and j.id = queued.id
-"""
+""")
 _OVERDUE: Final = f"""
 select {WITHOUT_RESULT} from jobs j
 where j.completed_at is null and j.expires_at <= $1
@@ -87,16 +101,25 @@ class PostgresResults:
     """
 
     def __init__(
-        self, dsn: str, *, finishing_connections: int = 1, other_connections: int = 1, timeout_s: float = 30.0
+        self,
+        dsn: str,
+        *,
+        finishing_connections: int = 1,
+        other_connections: int = 1,
+        timeout_s: float = 30.0,
+        role: str = CLIENT,
     ) -> None:
-        self._finishing = Postgres(dsn, connections=finishing_connections, timeout_s=timeout_s, only_inserts=True)
-        self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s)
+        self._finishing = Postgres(
+            dsn, connections=finishing_connections, timeout_s=timeout_s, role=role, only_inserts=True
+        )
+        self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s, role=role)
+        self._places = Places(self._others)
         self._opened = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opening:
-            for connections in (self._finishing, self._others):
-                await opening.enter_async_context(connections)
+            for part in (self._finishing, self._others, self._places):
+                await opening.enter_async_context(part)
             self._opened = opening.pop_all()
         return self
 
@@ -108,11 +131,13 @@ class PostgresResults:
         for terminal in terminals:
             firsts.setdefault(JobKey(terminal.tenant, terminal.id), terminal)
         # In key order, as every statement that writes many jobs: two sinks never wait for each other.
-        return await write_batch(self._finishing, [firsts[key] for key in sorted(firsts)], _finish)
+        placed = self._places.grouped([firsts[key] for key in sorted(firsts)], job_id)
+        return await write_batch(self._finishing, placed, _finish)
 
     async def mark_running(self, keys: Sequence[JobKey], started_at: datetime) -> None:
-        async with self._others.connection() as connection:
-            await connection.execute(_MARK_RUNNING, *key_columns(key for key in keys if storable(*key)), started_at)
+        for place, some in self._places.grouped([key for key in keys if storable(*key)], job_id):
+            async with self._others.connection() as connection:
+                await connection.execute(_MARK_RUNNING[place], *key_columns(some), started_at)
 
     async def overdue(self, now: datetime, limit: int) -> Sequence[Job]:
         rows = await self._others.fetch(_OVERDUE, now, limit)
@@ -129,9 +154,9 @@ class PostgresResults:
                 return purged
 
 
-async def _finish(connection: "Connection", terminals: Sequence[Terminal]) -> Sequence[JobKey]:
+async def _finish(connection: "Connection", place: int, terminals: Sequence[Terminal]) -> Sequence[JobKey]:
     values = [terminal.result and terminal.result.value for terminal in terminals]
-    rows = await connection.fetch(_FINISH, json_text([_ended_row(terminal) for terminal in terminals]), values)
+    rows = await connection.fetch(_FINISH[place], json_text([_ended_row(terminal) for terminal in terminals]), values)
     return [JobKey(*row) for row in rows]
 
 
@@ -143,4 +168,5 @@ def _ended_row(terminal: Terminal) -> dict[str, Any]:
     row["error"] = error_json(terminal.error)
     row["result_content_type"] = result and result.content_type
     row["result_json_length"] = result and result.json_length
+    row["keep_until"] = terminal.keep_until
     return row

@@ -1,6 +1,6 @@
 """Jobs as rows of Postgres: found by their keys and read; many written at once, whatever one of them holds."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -10,6 +10,7 @@ from schemas.errors import ErrorBody, InvalidInput
 from schemas.jobs import Answer, Job, Payload, Status, Terminal
 from schemas.topics import LaneClass
 from stores.postgres.errors import BAD_ROW
+from stores.postgres.places import Places, in_each_place
 from stores.protocols import JobKey
 
 if TYPE_CHECKING:
@@ -21,27 +22,29 @@ log = get_logger(__name__)
 
 Row = TypeVar("Row", Job, Terminal)
 Written = TypeVar("Written")
-Write: TypeAlias = "Callable[[Connection, Sequence[Row]], Awaitable[Iterable[Written]]]"
+Write: TypeAlias = "Callable[[Connection, int, Sequence[Row]], Awaitable[Iterable[Written]]]"
 
 # A result above this many bytes is not read together with others: a group of reads stays below 32 MiB.
 INLINE_RESULT_BYTES: Final = 64 * 1024
 
 _JOB: Final = (
     "j.tenant, j.id, j.model, j.version, j.lane, j.status, j.created_at, j.expires_at, j.rows, j.answer, "
-    "j.variant, j.batch_id, j.started_at, j.completed_at, j.metadata, j.error"
+    "j.variant, j.batch_id, j.started_at, j.completed_at, j.metadata, j.error, j.keep_until"
 )
 WITHOUT_RESULT: Final = f"{_JOB}, null as result_content_type, null as result_json_length, null as result"
 WITH_RESULT: Final = (
     f"{_JOB}, j.result_content_type, j.result_json_length, "
     f"case when octet_length(j.result) <= {INLINE_RESULT_BYTES} then j.result end as result"
 )
-FIND: Final = f"""
+FIND: Final = in_each_place(f"""
 select {WITH_RESULT}
-from unnest($1::text[], $2::text[]) as k (tenant, id) join jobs j using (tenant, id)
-"""
+from unnest($1::text[], $2::text[]) as k (tenant, id) join {{jobs}} j using (tenant, id)
+""")
 # For a job that is asked for alone: without a join, Postgres takes half as long.
-FIND_ONE: Final = f"select {WITH_RESULT} from jobs j where j.tenant = $1 and j.id = $2"
-_SELECT_RESULT: Final = "select result, result_content_type, result_json_length from jobs where tenant = $1 and id = $2"
+FIND_ONE: Final = in_each_place(f"select {WITH_RESULT} from {{jobs}} j where j.tenant = $1 and j.id = $2")
+_SELECT_RESULT: Final = in_each_place(
+    "select result, result_content_type, result_json_length from {jobs} where tenant = $1 and id = $2"
+)
 
 _STATUSES: Final = {str(status): status for status in Status}
 _LANES: Final = {str(lane): lane for lane in LaneClass}
@@ -62,12 +65,24 @@ def recordset(columns: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {column}" for name, column in columns.items())
 
 
+def job_id(job: Job | JobKey | Terminal) -> str:
+    return job.id
+
+
 def key_columns(keys: Iterable[JobKey]) -> tuple[list[str], list[str]]:
     tenants, ids = [], []
     for tenant, job_id in keys:
         tenants.append(tenant)
         ids.append(job_id)
     return tenants, ids
+
+
+def kept_until(completed_at: str) -> str:
+    """Until when a job `j` is kept that ends then: its row says it for an end at the deadline.
+
+    In seconds, since an interval of days is as long as the zone of the session has it.
+    """
+    return f"{completed_at} + make_interval(secs => extract(epoch from j.keep_until - j.expires_at))"
 
 
 def error_json(error: ErrorBody | None) -> str | None:
@@ -78,7 +93,7 @@ def read_row(row: "asyncpg.Record | tuple[Any, ...]") -> StoredJob:
     """A row of `WITH_RESULT` or `WITHOUT_RESULT`."""
     # fmt: off
     (tenant, job_id, model, version, lane, status, created_at, expires_at, rows, answer, variant, batch_id,
-     started_at, completed_at, metadata, error, content_type, json_length, result) = row
+     started_at, completed_at, metadata, error, keep_until, content_type, json_length, result) = row
     # fmt: on
     job = Job(
         tenant=tenant,
@@ -97,6 +112,7 @@ def read_row(row: "asyncpg.Record | tuple[Any, ...]") -> StoredJob:
         completed_at=completed_at,
         metadata={} if metadata == "{}" else _metadata_decoder.decode(metadata),
         error=None if error is None else _error_decoder.decode(error),
+        retention_s=None if keep_until is None else round((keep_until - (completed_at or expires_at)).total_seconds()),
         result=None if result is None else Payload(result, content_type, json_length),
     )
     return StoredJob(job, lacks_result=content_type is not None and result is None)
@@ -110,61 +126,70 @@ def json_text(value: Any) -> str:
         raise InvalidInput("a value does not fit the store") from error
 
 
-async def find(store: "Connection | Postgres", keys: Collection[JobKey]) -> dict[JobKey, StoredJob]:
+async def find(store: "Connection | Postgres", places: Places, keys: Sequence[JobKey]) -> dict[JobKey, StoredJob]:
     """Those of the jobs that exist, without the results that are too large to be read in a group."""
-    if len(keys) == 1:
-        (key,) = keys
-        rows = await store.fetch(FIND_ONE, *key)
-    else:
-        rows = await store.fetch(FIND, *key_columns(keys))
-    return {JobKey(read.job.tenant, read.job.id): read for read in map(read_row, rows)}
+    found: dict[JobKey, StoredJob] = {}
+    for place, some in places.grouped(keys, job_id):
+        if len(some) == 1:
+            rows = await store.fetch(FIND_ONE[place], *some[0])
+        else:
+            rows = await store.fetch(FIND[place], *key_columns(some))
+        found.update((JobKey(read.job.tenant, read.job.id), read) for read in map(read_row, rows))
+    return found
 
 
-async def with_result(postgres: "Postgres", stored: StoredJob) -> Job:
-    """The job with its result, fetched by itself where it was too large to come along."""
+async def with_result(postgres: "Postgres", places: Places, stored: StoredJob) -> Job | None:
+    """The job with its result, fetched by itself where it was too large to come along; None where the job is gone by
+    then."""
+    job = stored.job
     if not stored.lacks_result:
-        return stored.job
-    rows = await postgres.fetch(_SELECT_RESULT, stored.job.tenant, stored.job.id)
-    return msgspec.structs.replace(stored.job, result=Payload(*rows[0])) if rows else stored.job
+        return job
+    rows = await postgres.fetch(_SELECT_RESULT[places.of(job.id)], job.tenant, job.id)
+    return msgspec.structs.replace(job, result=Payload(*rows[0])) if rows else None
 
 
 async def write_batch(
     postgres: "Postgres",
-    rows: Sequence[Row],
+    placed: Sequence[tuple[int, Sequence[Row]]],
     write: "Write[Row, Written]",
     *,
     largest: int = 1000,
     largest_bytes: int = 16 * 1024 * 1024,
 ) -> Sequence[Written]:
-    """Everything `write` returns for the rows, in statements of at most `largest` rows and `largest_bytes` of results.
+    """Everything `write` returns for the rows of each place, in statements of at most `largest` rows and
+    `largest_bytes` of results.
 
     `write` is one statement. All in one transaction; but a row that no statement can store is logged and left out.
     """
-    chunks = list(_chunks(rows, largest, largest_bytes))
+    chunks = [(place, chunk) for place, rows in placed for chunk in _chunks(rows, largest, largest_bytes)]
     try:
         if len(chunks) == 1:  # a statement is a transaction in itself, and two round trips less
             async with postgres.connection() as connection:
-                return list(await write(connection, chunks[0]))
+                return list(await write(connection, *chunks[0]))
         async with postgres.transaction() as connection:
-            return [written for chunk in chunks for written in await write(connection, chunk)]
+            return [written for place, chunk in chunks for written in await write(connection, place, chunk)]
     except InvalidInput:
         async with postgres.transaction() as connection:
-            return [written for chunk in chunks for written in await _write_storable(connection, chunk, write)]
+            return [
+                written for place, chunk in chunks for written in await _write_storable(connection, place, chunk, write)
+            ]
 
 
 async def _write_storable(
-    connection: "Connection", rows: Sequence[Row], write: "Write[Row, Written]"
+    connection: "Connection", place: int, rows: Sequence[Row], write: "Write[Row, Written]"
 ) -> Iterable[Written]:
     try:
         async with connection.transaction():  # a savepoint
-            return await write(connection, rows)
+            return await write(connection, place, rows)
     except (InvalidInput, *BAD_ROW) as error:
         if len(rows) == 1:
             log.error("left out what the store cannot hold", tenant=rows[0].tenant, job=rows[0].id, error=str(error))
             return []
     half = len(rows) // 2
     return [
-        written for part in (rows[:half], rows[half:]) for written in await _write_storable(connection, part, write)
+        written
+        for part in (rows[:half], rows[half:])
+        for written in await _write_storable(connection, place, part, write)
     ]
 
 

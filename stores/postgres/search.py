@@ -55,7 +55,10 @@ with looked as materialized (
     select created_at, id, true as found from found union all select created_at, id, false from stopped
 )
 select {WITHOUT_RESULT}, told.found
-from told join jobs j on j.tenant = $1 and j.id = told.id and j.created_at = told.created_at
+from told, lateral (
+    -- One by one: joined, the table of a day would be read as a whole.
+    select * from jobs each where each.tenant = $1 and each.id = told.id and each.created_at = told.created_at limit 1
+) as j
 order by told.created_at desc, told.id desc, told.found desc
 """
     return statement, arguments

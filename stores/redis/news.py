@@ -17,6 +17,7 @@ from runtime.logs import get_logger
 from schemas.jobs import Terminal
 from stores.protocols import JobKey
 from stores.redis.codec import LONGEST_DEADLINE_S, Names, decode_done, decode_ends, decode_running
+from stores.redis.refusals import tell_lost
 from stores.redis.subscriptions import CancelStream, Channels, published
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ class RedisNews:
                 except (redis.RedisError, OSError, ValueError) as error:  # the last: what answers is no Redis
                     self._flowing[reading] = False
                     if not complained:
-                        log.warning("no news from Redis until it is back", error=repr(error))
+                        tell_lost(error)
                         complained = True
                     await asyncio.sleep(next(delays))
         finally:

@@ -40,7 +40,7 @@ async def test_jobs_of_a_run_that_was_killed_finish_in_the_next(tmp_path: Path, 
     # Given a run with one job that is done, and others that are not
     rows = digits.images(1)
     options = ("--port", "0", "--data-dir", str(data_dir), "--models", str(models))
-    with running_up(tmp_path, *options, **QUICK) as first:
+    with running_up(tmp_path, *options, variables=QUICK) as first:
         url = await first.ready()
         async with client_of(url) as http:
             done = await jobs.succeeded(

@@ -1,23 +1,27 @@
-"""The wheel holds exactly our packages: no tests, no benchmarks, and the files that code reads at run time."""
+"""The wheel holds exactly our packages: no tests, no benchmarks, and the files that code reads at run time.
 
-import subprocess
-import sys
+What it lacks when it is installed by itself it says, with a command that brings it.
+"""
+
+import re
+import shlex
 import zipfile
 from pathlib import Path, PurePosixPath
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.wheel import ROOT, Installation, build, uv
+
 PACKAGES = {"schemas", "runtime", "stores", "producers", "gateway", "workers", "penstock"}
 
 
 @pytest.fixture(scope="module")
-def contents(tmp_path_factory: pytest.TempPathFactory) -> set[PurePosixPath]:
-    """The files of a wheel built from this tree."""
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    (wheel,) = folder.glob("*.whl")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def contents(wheel: Path) -> set[PurePosixPath]:
     with zipfile.ZipFile(wheel) as archive:
         return {PurePosixPath(name) for name in archive.namelist()}
 
@@ -34,7 +38,37 @@ def test_it_holds_every_module_and_no_leftovers(contents: set[PurePosixPath]) ->
 
 
 @pytest.mark.parametrize(
-    "needed", ["stores/postgres/migrations/*.sql", "penstock/embedded/kafka-jars.txt", "schemas/py.typed"]
+    "needed",
+    [
+        "stores/postgres/migrations/*.sql",
+        "penstock/embedded/kafka-jars.txt",
+        "penstock/init/models/iris/1/model.onnx",
+        "penstock/init/models/*/model.yaml",
+        "penstock/init/models/*/example.json",
+        "schemas/py.typed",
+    ],
 )
 def test_it_holds_what_code_reads_at_run_time(contents: set[PurePosixPath], needed: str) -> None:
     assert [path for path in contents if path.match(needed)]
+
+
+@pytest.fixture(scope="module")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """The wheel without any extra."""
+    installation = Installation(tmp_path_factory.mktemp("bare"))
+    installation.add(str(wheel))
+    return installation
+
+
+@pytest.mark.parametrize("command", ["migrate", "import"])
+def test_what_an_installation_lacks_is_had_by_the_command_that_it_tells(bare: Installation, command: str) -> None:
+    lacking = bare.run("penstock", command, "--help")
+    assert lacking.returncode == 1
+    told = re.fullmatch(rf"Error: `penstock {command}` needs the package \w+: uv (.+)\n", lacking.stderr)
+    assert told is not None, lacking.stderr
+
+    uv(*shlex.split(told[1]))
+
+    whole = bare.run("penstock", command, "--help")
+    assert (whole.returncode, whole.stderr) == (0, "")
+    assert f"Usage: penstock {command}" in whole.stdout

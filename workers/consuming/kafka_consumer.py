@@ -235,13 +235,13 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         partitions = frozenset(Partition(at.topic, at.partition) for at in revoked)
         if not partitions:
             return
-        log.info("partitions revoked", group=self.group, partitions=len(partitions))
+        log.debug("partitions revoked", group=self.group, partitions=len(partitions))
         await self._let_go(partitions)
 
     # Plain, not async: the tracker must know the partitions before the loop runs anything else.
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         partitions = [Partition(at.topic, at.partition) for at in assigned]
-        log.info("partitions assigned", group=self.group, partitions=len(partitions))
+        log.debug("partitions assigned", group=self.group, partitions=len(partitions))
         self._tracker.assign(partitions)
         self._joined = True
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Final
 
 from producers.kafka_publisher import KafkaPublisher
 from producers.model_states import model_states_topic
@@ -14,11 +15,13 @@ from runtime.health import Check
 from runtime.lifecycle import BackgroundTasks
 from runtime.logs import get_logger
 from runtime.process import open_patiently, run_process, unless_stopped
+from schemas.errors import ConfigurationError
 from stores.redis import RedisNews, RedisSignals, RedisStarts
 from workers.consuming.kafka_consumer import KafkaConsumer
 from workers.consuming.prefetch import PrefetchShares
 from workers.inference.backends.device import claim_device
 from workers.inference.backends.threads import bound_pools, usable_cores
+from workers.inference.backends.verified_copy import remove_abandoned
 from workers.inference.backends.warmup import load_warm
 from workers.inference.decoding.cancellations import Cancellations
 from workers.inference.engine.engine import Engine
@@ -27,22 +30,25 @@ from workers.inference.engine.lane import ServedLane
 from workers.inference.execution.failures import DEVICE_FAILED_STATUS, DeviceFailed
 from workers.inference.gpu_metrics import watched_gpu
 from workers.inference.lifecycle.announce import KafkaAnnouncer, make_topics
+from workers.inference.lifecycle.first_look import look_first, why_incomplete
 from workers.inference.lifecycle.model_cache import ModelCache, ModelSlot
 from workers.inference.lifecycle.model_loader import ModelLoader
 from workers.inference.lifecycle.reconciler import ModelReconciler
 from workers.inference.lifecycle.reporting import KafkaReporter, reason_for_clients
 from workers.inference.lifecycle.served_version import ServedVersion, WorkerContext
 from workers.inference.lifecycle.watcher import RepositoryWatch
-from workers.inference.models.repository import ModelRepository, is_named
+from workers.inference.models.repository import ModelRepository, in_full
 from workers.inference.results.publisher import ResultPublisher
 from workers.inference.settings import WorkerSettings
 
 log = get_logger(__name__)
 
+MODELS_PAGE: Final = "/models"
+
 
 def run() -> None:
     try:
-        run_process("worker", WorkerSettings, Worker)
+        run_process("worker", WorkerSettings, Worker, lambda worker: {MODELS_PAGE: worker.models})
     except DeviceFailed as error:
         log.critical("ending, since the device failed", reason=str(error))
         raise SystemExit(DEVICE_FAILED_STATUS) from error
@@ -55,10 +61,11 @@ class Worker:
         self._settings = settings
         self._waiting_for: str | None = "the model repository is being read"
         self._reconciler: ModelReconciler | None = None
+        self._complete = False
 
     @property
     def checks(self) -> Mapping[str, Check]:
-        return {"lanes": self._why_not_ready}
+        return {"lanes": self._why_not_ready, "models": self._why_incomplete}
 
     async def run(self, stop: asyncio.Event) -> None:
         settings = self._settings
@@ -70,7 +77,9 @@ class Worker:
             running = await stack.enter_async_context(InferenceThread())
             loading = await stack.enter_async_context(InferenceThread("loading"))
             repository = ModelRepository(settings.model_repository, trust=settings.worker_trust)
-            await unless_stopped(loading.submit(partial(repository.scan, settings.patterns), status_if_left=0), stop)
+            remove_abandoned()
+            looking = partial(look_first, repository, settings.patterns)
+            await unless_stopped(loading.submit(looking, status_if_left=0), stop)
             self._waiting_for = f"waiting for Kafka at {settings.kafka_bootstrap_servers}"
             publisher = await open_patiently(stack, self._publisher, stop)
             await unless_stopped(make_topics(settings, settings.lane_partitions), stop)
@@ -94,6 +103,7 @@ class Worker:
                 running=running,
                 loading=loading,
             )
+            stack.push_async_callback(loader.close)
             memory = MemoryBudget(settings.memory_budget_bytes)
             around = WorkerContext(
                 settings=settings,
@@ -121,6 +131,14 @@ class Worker:
             await self._serve(self._reconciler, engine, side, stop)
             await reporter.leave()
 
+    def models(self) -> object:
+        """For operators: the names of the versions that are served, and why others are not."""
+        reconciler = self._reconciler
+        return {
+            "served": reconciler.served if reconciler else [],
+            "failed": reconciler.failed if reconciler else {},
+        }
+
     def _why_not_ready(self) -> str | None:
         if self._waiting_for is not None or self._reconciler is None:
             return self._waiting_for
@@ -128,6 +146,16 @@ class Worker:
             return f"out of service, since they answered wrongly: {', '.join(out)}"
         absent = self._reconciler.absent
         return f"joining {', '.join(absent)}" if absent else None
+
+    def _why_incomplete(self) -> str | None:
+        """Until all is served that must be. From then on the worker is complete, whatever comes to the repository."""
+        if self._complete or self._waiting_for is not None or self._reconciler is None:
+            return None
+        reconciler = self._reconciler
+        served = len(reconciler.served)
+        missed = reconciler.trouble or why_incomplete(self._settings.patterns, served, reconciler.failed)
+        self._complete = missed is None
+        return missed
 
     def _take_out(self, loop: asyncio.AbstractEventLoop, slot: ModelSlot) -> None:
         """Called in the thread in which models run."""
@@ -150,7 +178,9 @@ class Worker:
         try:
             await unless_stopped(reconciler.start(), stop)
             tasks.append(side.start(reconciler.follow(), "reconciler"))
-            await unless_stopped(reconciler.loaded(partial(is_named, patterns)), stop)
+            await unless_stopped(reconciler.loaded(), stop)
+            if not reconciler.served and reconciler.failed and len(in_full(patterns)) == len(patterns):
+                raise ConfigurationError("; ".join(dict.fromkeys(reconciler.failed.values())))
             self._waiting_for = None
             await stop.wait()
         finally:

@@ -57,7 +57,7 @@ class RouterRole:
             publisher = await open_patiently(stack, lambda: KafkaPublisher(settings, paced=True), stop)
             admissions = await open_patiently(
                 stack,
-                lambda: PostgresAdmissions(dsn, insert_connections=1, other_connections=BATCHES_AT_ONCE),
+                lambda: PostgresAdmissions(dsn, insert_connections=1, other_connections=BATCHES_AT_ONCE, role="router"),
                 stop,
             )
             side = await stack.enter_async_context(BackgroundTasks(stop))

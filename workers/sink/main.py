@@ -50,7 +50,7 @@ class SinkRole:
             await patiently(lambda: require_migrated(dsn), stop, self._tell_database_trouble)
             publisher = await open_patiently(stack, lambda: KafkaPublisher(settings, paced=True), stop)
             endings = await open_patiently(
-                stack, lambda: PostgresResults(dsn, finishing_connections=BATCHES_AT_ONCE), stop
+                stack, lambda: PostgresResults(dsn, finishing_connections=BATCHES_AT_ONCE, role="sink"), stop
             )
             signals = await stack.enter_async_context(RedisSignals(redis_url, prefix=settings.topic_prefix))
             news = await stack.enter_async_context(RedisNews(redis_url, prefix=settings.topic_prefix))

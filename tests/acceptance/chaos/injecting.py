@@ -12,6 +12,7 @@ from penstock.errors import StackError
 from penstock.part import Part
 from penstock.stack import Stack
 from tests.acceptance.chaos.faults import Fault, Kind
+from tests.acceptance.chaos.journal import Journal
 from tests.waiting import until
 
 
@@ -23,10 +24,11 @@ def part_of(stack: Stack, name: str) -> Part:
 class Injector:
     """Stands in for the orchestrator, too: what it has ended it starts again, so that schedules say for how long.
 
-    Parts that are just starting are not spared.
+    Parts that are just starting are not spared. `journal` tells when each was away.
     """
 
     def __init__(self, stack: Stack, announce: Callable[[str], None]) -> None:
+        self.journal = Journal()
         self._stack = stack
         self._announce = announce
         self._one_at_a_time: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -49,6 +51,7 @@ class Injector:
             await self._interrupt_start(fault.part)
             part = part_of(self._stack, fault.part)
             self._announce(f"{fault.kind} {fault.part}, away for {fault.down_s:.1f} s")
+            self.journal.gone(fault.part)
             if fault.kind is Kind.KILL and part.running:
                 part.kill()
             await part.stop()
@@ -77,3 +80,4 @@ class Injector:
                 await part.start()
             except StackError as error:  # others may be away that it needs
                 self._announce(str(error))
+        self.journal.back(part.name)

@@ -5,14 +5,15 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import httpx
 
 from runtime.backoff import delays_s
+from tests.acceptance.chaos.retries import CUT_OFF, Attempt, Cut
 from tests.waiting import eventually, until
 
 # Longer than any outage here, shorter than a test may take.
@@ -22,33 +23,33 @@ LONGEST_PAUSE_S = 1.0
 PASSING = frozenset({409, 429, 502, 503, 504})
 NO_CONNECTION = "no connection"
 NO_ANSWER = "no answer"
-CUT_OFF = "cut off"
+ACCEPTED = "accepted"
 # What a client meets at a gateway that is gone, or is starting. The next one may well serve.
 OF_GATEWAYS = frozenset({NO_CONNECTION, CUT_OFF, "503 unavailable"})
 # Every so many-th client of an open loop asks once more after it was accepted, as one does who lost the answer.
 FORGETFUL = 20
 
 
+class Answer(Protocol):
+    """`httpx.Response`, or as much of one as is looked at here."""
+
+    @property
+    def status_code(self) -> int: ...
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+    @property
+    def text(self) -> str: ...
+    def json(self) -> Any: ...
+
+
 class Poster(Protocol):
     """`httpx.AsyncClient`, or one that does as much."""
 
-    def post(self, url: str, *, json: Any, headers: Mapping[str, str]) -> Awaitable[httpx.Response]: ...
+    def post(self, url: str, *, json: Any, headers: Mapping[str, str]) -> Awaitable[Answer]: ...
 
 
 class GaveUp(Exception):
     """A client was refused for good, or ran out of patience."""
-
-
-class Cut(NamedTuple):
-    """A request whose connection was lost: how long until its key was answered with a job, and what was met before."""
-
-    retried_s: float
-    refusals: frozenset[str]
-
-    @property
-    def by_the_gateway_alone(self) -> bool:
-        """Whether nothing else stood in the way, as Kafka or Postgres may."""
-        return self.refusals <= OF_GATEWAYS | {"409 request_in_flight"}
 
 
 class Load:
@@ -136,30 +137,42 @@ class Load:
             await self._until_accepted(next(self._numbers), wait_s=2)
 
     async def _until_accepted(self, number: int, wait_s: int) -> None:
-        began = time.monotonic()
-        cut_at: float | None = None
-        met: set[str] = set()
-        for turn, delay_s in enumerate(delays_s(cap_s=LONGEST_PAUSE_S)):
+        attempts: list[Attempt] = []
+        delays = delays_s(cap_s=LONGEST_PAUSE_S)
+        while True:
+            turn, asked_s = len(attempts), time.monotonic()
             answer = await self.attempt(number, wait_s, turn)
-            if isinstance(answer, httpx.Response) and answer.status_code in (200, 202):
-                self.accepted[number] = answer.json()["id"]
-                if cut_at is not None:
-                    self.cuts.append(Cut(time.monotonic() - cut_at, frozenset(met)))
+            told = _told(answer)
+            attempts.append(Attempt(asked_s, time.monotonic(), self._gateway(number, turn), told))
+            if told == ACCEPTED:
+                self._accept(number, answer, attempts)
                 return
-            refusal = _refusal(answer)
-            self.refusals[refusal] += 1
-            if cut_at is not None:
-                met.add(refusal)
-            elif refusal == CUT_OFF:
-                cut_at = time.monotonic()
-            if isinstance(answer, httpx.Response) and answer.status_code not in PASSING:
+            self.refusals[told] += 1
+            if not isinstance(answer, httpx.TransportError) and answer.status_code not in PASSING:
                 raise GaveUp(f"job {number} was refused: {answer.status_code} {answer.text}")
-            if time.monotonic() - began > PATIENCE_S:
-                raise GaveUp(f"job {number} was not accepted within {PATIENCE_S:g} s: {refusal}")
-            asked_s = 0 if refusal in OF_GATEWAYS else _asked_to_wait_s(answer)
-            await until(time.monotonic() + max(delay_s, asked_s))
+            if time.monotonic() - attempts[0].asked_s > PATIENCE_S:
+                raise GaveUp(f"job {number} was not accepted within {PATIENCE_S:g} s: {told}")
+            await until(time.monotonic() + self._pause_s(attempts, answer, delays))
 
-    async def attempt(self, number: int, wait_s: int, turn: int = 0) -> httpx.Response | httpx.TransportError:
+    def _accept(self, number: int, answer: Answer | httpx.TransportError, attempts: Sequence[Attempt]) -> None:
+        assert not isinstance(answer, httpx.TransportError)
+        self.accepted[number] = answer.json()["id"]
+        if any(attempt.told == CUT_OFF for attempt in attempts):
+            self.cuts.append(Cut(number, attempts))
+
+    def _pause_s(
+        self, attempts: Sequence[Attempt], answer: Answer | httpx.TransportError, delays: Iterator[float]
+    ) -> float:
+        """Where nobody listens, a client with several addresses goes on to the next at once, until it has asked all."""
+        last = [attempt.told for attempt in attempts[-len(self._https) :]]
+        if last[-1] == NO_CONNECTION and last != [NO_CONNECTION] * len(self._https):
+            return 0.0
+        return max(next(delays), 0.0 if last[-1] in OF_GATEWAYS else _asked_to_wait_s(answer))
+
+    def _gateway(self, number: int, turn: int) -> int:
+        return (number + turn) % len(self._https)
+
+    async def attempt(self, number: int, wait_s: int, turn: int = 0) -> Answer | httpx.TransportError:
         """Ask once: the gateway whose turn it is. Returns the error where the connection was lost or not to be had."""
         self.attempts += 1
         body = {
@@ -170,29 +183,25 @@ class Load:
         preference = f"wait={wait_s}" if wait_s else "respond-async"
         headers = {"idempotency-key": f"{self.name}-{number}", "prefer": preference}
         try:
-            return await self._https[(number + turn) % len(self._https)].post("/v1/jobs", json=body, headers=headers)
+            return await self._https[self._gateway(number, turn)].post("/v1/jobs", json=body, headers=headers)
         except httpx.TransportError as error:
             return error
 
 
-def _asked_to_wait_s(answer: httpx.Response | httpx.TransportError) -> float:
-    """What `Retry-After` says, with some scatter: clients that were refused together do not come back together."""
-    told = answer.headers.get("retry-after", "0") if isinstance(answer, httpx.Response) else "0"
-    return float(told) * random.uniform(0.75, 1.25)  # noqa: S311 - scatter
+def _asked_to_wait_s(answer: Answer | httpx.TransportError) -> float:
+    """What `Retry-After` says at least: clients that were refused together do not come back together."""
+    told = "0" if isinstance(answer, httpx.TransportError) else answer.headers.get("retry-after", "0")
+    return float(told) * random.uniform(1.0, 1.5)  # noqa: S311 - scatter
 
 
-def _code(answer: httpx.Response) -> str:
-    try:
-        return str(answer.json()["error"]["code"])
-    except (ValueError, KeyError):  # of the server below the gateway, which knows no problems
-        return answer.reason_phrase
-
-
-def _refusal(answer: httpx.Response | httpx.TransportError) -> str:
-    if isinstance(answer, httpx.Response):
-        return (
-            f"{answer.status_code} {answer.json()['error']['code']}" if answer.status_code in PASSING else answer.text
-        )
+def _told(answer: Answer | httpx.TransportError) -> str:
     if isinstance(answer, httpx.TimeoutException):
         return NO_ANSWER
-    return NO_CONNECTION if isinstance(answer, httpx.ConnectError) else CUT_OFF
+    if isinstance(answer, httpx.TransportError):
+        return NO_CONNECTION if isinstance(answer, httpx.ConnectError) else CUT_OFF
+    if answer.status_code in (200, 202):
+        return ACCEPTED
+    try:
+        return f"{answer.status_code} {answer.json()['error']['code']}"
+    except (ValueError, KeyError):  # of the server below the gateway, which knows no problems
+        return str(answer.status_code)

@@ -23,8 +23,17 @@ def adapted(commands: str, stack: Stack, topics: Topics) -> str:
         .replace("penstock.requests.v1", topics.requests)
         .replace("penstock.results.v1", topics.results)
         .replace("kcat ", f"{shlex.join(kcat_command())} ")
-        .replace(".venv/bin/penstock", f"{shlex.quote(sys.executable)} -m penstock")
     )
+
+
+def write_penstock(folder: Path, stack: Stack) -> None:
+    """The command `penstock` in the folder, of this checkout. Its `env` means the stack of the tests."""
+    python, data_dir = shlex.quote(sys.executable), shlex.quote(str(stack.services.data_dir.path))
+    folder.mkdir(parents=True)
+    (folder / "penstock").write_text(
+        f'#!/bin/sh\n[ "$1" = env ] && set -- env --data-dir {data_dir}\nexec {python} -m penstock "$@"\n'
+    )
+    (folder / "penstock").chmod(0o755)
 
 
 @pytest.mark.parametrize("snippet", snippets_of(ROOT / "README.md"), ids=lambda snippet: snippet.title)
@@ -33,15 +42,16 @@ async def test_a_command_of_the_readme_does_what_it_says(
 ) -> None:
     assert snippet.needs in (None, "kcat"), "nothing else is to be had everywhere"
     (tmp_path / "examples").symlink_to(ROOT / "examples")
+    write_penstock(tmp_path / ".venv" / "bin", stack)
 
     shell = await asyncio.create_subprocess_exec(
         *("bash", "-euo", "pipefail", "-c", adapted(snippet.commands, stack, topics)),
         cwd=tmp_path,
         env={
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "PATH": f"{tmp_path}/.venv/bin:/usr/local/bin:/usr/bin:/bin",
             "PYTHONPATH": str(ROOT),
-            "KAFKA": stack.kafka_bootstrap_servers,
-            "PENSTOCK_SUBMIT_TO": stack.gateway_url,
+            "PENSTOCK_KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers,
+            "PENSTOCK_GATEWAY_URL": stack.gateway_url,
             "PENSTOCK_TOPIC_PREFIX": topics.prefix,
         },
         stdin=asyncio.subprocess.DEVNULL,

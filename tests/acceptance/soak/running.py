@@ -18,6 +18,7 @@ import psutil
 
 from tests.acceptance import digits
 from tests.acceptance.client import client_of
+from tests.acceptance.processor import NOTHING, Shares, shares_from_now
 from tests.acceptance.soak.hostile import AT_IT, SPINNING, Rate
 from tests.waiting import eventually, until
 
@@ -35,8 +36,7 @@ class Honest:
     seconds: list[float] = field(default_factory=list)
     told_to_wait: int = 0  # 503 with Retry-After
     failed: list[str] = field(default_factory=list)
-    ran: float = 0.0  # share of the time that the loop's thread had a processor
-    waited: float = 0.0  # and that it waited for one
+    loop: Shares = NOTHING  # of the thread of the gateway's event loop
     hostile: dict[str, Rate] = field(default_factory=dict)  # what the others did meanwhile, by kind
 
     def ms(self, share: float) -> float:
@@ -47,7 +47,11 @@ class Honest:
 
 @dataclass(frozen=True)
 class Report:
-    """`beside`: by whom the honest ones had beside them."""
+    """`beside`: by whom the honest ones had beside them.
+
+    `x alone` compares with honest ones alone, which have all processors; `x spinning` with those beside programs that
+    only take what processors others leave: what is above 1 there, the gateway's own work for the others costs.
+    """
 
     alone: Honest
     beside: dict[str, Honest]
@@ -56,13 +60,14 @@ class Report:
     cut: dict[str, int]
 
     def lines(self) -> str:
-        head = (*("answered", "told to wait", "failed", "p50 ms", "p99 ms", "times"), *("loop ran", "waited"))
-        rows = [f"{'honest submits':>16} " + " ".join(f"{each:>8}" for each in head)]
+        columns = ("answered", "told to wait", "failed", "p50 ms", "p99 ms", "x alone", "x spinning")
+        head = " ".join(f"{each:>8}" for each in (*columns, "loop ran", "waited"))
+        rows = [f"{'honest submits':>16} {head}"]
         for name, seen in {"alone": self.alone, **self.beside}.items():
-            times = seen.ms(0.99) / self.alone.ms(0.99)
             rows.append(
                 f"{name:>16} {len(seen.seconds):>8} {seen.told_to_wait:>12} {len(seen.failed):>8} {seen.ms(0.5):>8.1f} "
-                f"{seen.ms(0.99):>8.1f} {times:>8.1f} {seen.ran:>8.0%} {seen.waited:>8.0%}"
+                f"{seen.ms(0.99):>8.1f} {_times(seen, self.alone):>8} {_times(seen, self.beside.get(SPINNING)):>10} "
+                f"{seen.loop.ran:>8.0%} {seen.loop.waited:>8.0%}"
             )
             rows += [
                 f"{kind:>16} {rate.began:>8.1f} connections and {rate.offered_bytes / MB:.2f} MB a second"
@@ -72,6 +77,11 @@ class Report:
         rows.append(f"the gateway's memory reached {peak:.0f} MB; its budget is {budget:.0f} MB")
         rows.append("cut off: " + ", ".join(f"{reason} {count}" for reason, count in sorted(self.cut.items())))
         return "\n".join(rows)
+
+
+def _times(seen: Honest, other: Honest | None) -> str:
+    """How many times as long as the other's its 99th percentile is."""
+    return "-" if other is None or seen is other else f"{seen.ms(0.99) / other.ms(0.99):.1f}"
 
 
 @dataclass(frozen=True)
@@ -112,7 +122,7 @@ async def _is_left_alone(client: httpx.AsyncClient) -> bool:
 async def honest(client: httpx.AsyncClient, gateway: int, seconds: float, per_s: float) -> Honest:
     """Submits at this rate, whatever the answers take."""
     seen = Honest()
-    before = processor_s(gateway)
+    shares = shares_from_now(gateway, gateway)
     body = digits.request(digits.images(1))
     start_s = time.monotonic()
     async with asyncio.TaskGroup() as tasks:
@@ -120,15 +130,8 @@ async def honest(client: httpx.AsyncClient, gateway: int, seconds: float, per_s:
             due_s = start_s + number / per_s
             await until(due_s)
             tasks.create_task(_submit(client, body, due_s, seen))
-    took_s = time.monotonic() - start_s
-    seen.ran, seen.waited = ((now - then) / took_s for now, then in zip(processor_s(gateway), before, strict=True))
+    seen.loop = shares()
     return seen
-
-
-def processor_s(pid: int) -> tuple[float, float]:
-    """How long a process's first thread has had a processor, and has been fit to run without having one."""
-    ran_ns, waited_ns, _ = Path(f"/proc/{pid}/task/{pid}/schedstat").read_text("ascii").split()
-    return int(ran_ns) / 1e9, int(waited_ns) / 1e9
 
 
 async def _submit(client: httpx.AsyncClient, body: object, due_s: float, seen: Honest) -> None:

@@ -1,5 +1,6 @@
 """`penstock migrate`: what a deployment runs before its first role."""
 
+import json
 import os
 import subprocess
 import sys
@@ -12,10 +13,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from runtime.settings import KafkaSettings
 
 
-def migrate(**settings: str) -> "subprocess.CompletedProcess[str]":
+def migrate(*options: str, **settings: str) -> "subprocess.CompletedProcess[str]":
     environ = {"PATH": os.environ["PATH"], **settings}
     return subprocess.run(
-        [sys.executable, "-m", "penstock", "migrate"],
+        [sys.executable, "-m", "penstock", "migrate", *options],
         env=environ,
         capture_output=True,
         text=True,
@@ -35,12 +36,18 @@ def settings(kafka_bootstrap_servers: str, fresh_postgres_dsn: str, topic_prefix
 
 
 async def test_it_makes_tables_and_topics_once(settings: dict[str, str], topic_prefix: str) -> None:
+    before = migrate("--status", **settings)
     first = migrate(**settings)
     again = migrate(**settings)
+    after = migrate("--status", "--json", **settings)
 
     assert first.returncode == 0, first.stderr
     assert f"created topic {topic_prefix}.requests.v1" in first.stdout
     assert (again.returncode, again.stdout) == (0, "")
+    assert before.returncode == 1
+    assert before.stdout.splitlines()[-1].endswith("run `penstock migrate`")
+    assert after.returncode == 0
+    assert json.loads(after.stdout)["usable"] is True
     connection = await asyncpg.connect(settings["PENSTOCK_POSTGRES_DSN"])
     try:
         assert await connection.fetchval("select count(*) from jobs") == 0
@@ -69,18 +76,24 @@ async def partitions_of(settings: dict[str, str], topic: str) -> int:
     return len(described["partitions"])
 
 
-async def test_a_database_that_is_ahead_is_exit_status_2(settings: dict[str, str]) -> None:
+async def test_a_database_that_a_newer_version_contracted_is_exit_status_2(settings: dict[str, str]) -> None:
     assert migrate(**settings).returncode == 0
     connection = await asyncpg.connect(settings["PENSTOCK_POSTGRES_DSN"])
     try:
-        await connection.execute("insert into schema_migrations (number, name, sha256) values (9999, 'later', '')")
+        await connection.execute(
+            "insert into schema_migrations (number, name, sha256, needs, version) "
+            "values (9999, '9999_later.contract.sql', '', 9999, '7.8.9')"
+        )
     finally:
         await connection.close()
 
     ended = migrate(**settings)
 
     assert ended.returncode == 2
-    assert "9999" in ended.stderr
+    assert ended.stderr.splitlines()[-1] == (
+        "Error: the database was migrated by 9999_later.contract.sql, which took away what this version of Penstock "
+        "needs: run Penstock 7.8.9 or newer"
+    )
 
 
 def test_a_database_that_does_not_answer_is_one_line_and_exit_status_1() -> None:
@@ -89,6 +102,13 @@ def test_a_database_that_does_not_answer_is_one_line_and_exit_status_1() -> None
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1] == "Error: the database is not available"
     assert "Traceback" not in ended.stderr
+
+
+def test_json_goes_with_status() -> None:
+    ended = migrate("--json")
+
+    assert ended.returncode == 2
+    assert "--json goes with --status" in ended.stderr
 
 
 def test_wrong_settings_are_all_told_and_exit_status_2() -> None:

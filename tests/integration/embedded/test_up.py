@@ -1,7 +1,10 @@
 """`penstock up` as a person uses it: real services, real roles, real signals."""
 
 import asyncio
+import json
 import os
+import re
+import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -13,13 +16,20 @@ import psutil
 import pytest
 
 from tests.integration.embedded.up_process import ROOT, UpProcess, running_up, runs
+from tests.unit.models.handlers import write_handler
+from tests.unit.models.repositories import write_model
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
 
 SEVEN = (ROOT / "examples" / "digits" / "images" / "7.png").read_bytes()
-# One model, and who was killed is missed as soon as brokers allow.
-QUICK = {"PENSTOCK_WORKER_MODELS": "digits/2", "PENSTOCK_KAFKA_SESSION_TIMEOUT_S": "6"}
+SUMS = """
+class Handler:
+    def predict(self, inputs):
+        return {"sum": inputs["values"].sum(axis=1) + 1}
+"""
+# One model, without torch, and who was killed is missed as soon as brokers allow.
+QUICK = {"PENSTOCK_WORKER_MODELS": "digits/1", "PENSTOCK_KAFKA_SESSION_TIMEOUT_S": "6"}
 
 
 @pytest.fixture
@@ -54,7 +64,7 @@ async def test_the_second_up_finds_the_jobs_of_the_first_and_leaves_no_process_w
     tmp_path: Path, data_path: Path
 ) -> None:
     options = ("--port", "0", "--data-dir", str(data_path))
-    with running_up(tmp_path, *options, **QUICK) as first:
+    with running_up(tmp_path, *options, variables=QUICK) as first:
         job = await submit(await first.ready())
         assert job["status"] == "succeeded"
         family = first.family()
@@ -62,7 +72,7 @@ async def test_the_second_up_finds_the_jobs_of_the_first_and_leaves_no_process_w
         first.send(SIGINT)
         assert await first.ends() == 0
         await all_ended(family)
-    with running_up(tmp_path, *options, **QUICK) as second:
+    with running_up(tmp_path, *options, variables=QUICK) as second:
         async with httpx.AsyncClient(base_url=await second.ready()) as client:
             found = (await client.get(f"/v1/jobs/{job['id']}")).json()
         family = second.family()
@@ -74,7 +84,7 @@ async def test_the_second_up_finds_the_jobs_of_the_first_and_leaves_no_process_w
 async def test_what_the_machine_keeps_from_starting_is_told_once_and_tried_until_it_can(
     tmp_path: Path, data_path: Path
 ) -> None:
-    with running_up(tmp_path, "--port", "0", "--data-dir", str(data_path), **QUICK) as up:
+    with running_up(tmp_path, "--port", "0", "--data-dir", str(data_path), variables=QUICK) as up:
         url = await up.ready()
         # Given a place that cannot be written to, as on a full disk
         obstacle = data_path / "kafka" / "server.properties"
@@ -100,7 +110,7 @@ async def test_what_the_machine_keeps_from_starting_is_told_once_and_tried_until
 async def test_two_workers_share_the_load_who_dies_is_started_again_and_a_second_signal_ends_all_at_once(
     tmp_path: Path,
 ) -> None:
-    with running_up(tmp_path, "--port", "0", "--ephemeral", "--workers", "2", **QUICK) as up:
+    with running_up(tmp_path, "--port", "0", "--ephemeral", "--workers", "2", variables=QUICK) as up:
         url = await up.ready()
         await up.says("worker-1 |")
         await up.says("worker-2 |")
@@ -124,13 +134,38 @@ async def test_two_workers_share_the_load_who_dies_is_started_again_and_a_second
         await all_ended(family)
 
 
+async def test_it_says_what_it_serves_and_leaves_out_and_what_it_says_to_paste_works(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    mine = write_handler(models, {"handler.py": SUMS}, name="mine")
+    write_model(models, "platform: none", name="odd")
+    options = ("--port", "0", "--ephemeral", "--models", str(models), "--trust", "code")
+    with running_up(tmp_path, *options, variables={"PENSTOCK_KAFKA_SESSION_TIMEOUT_S": "6"}) as up:
+        await up.ready()
+        await up.says("\ntry:\n")
+        assert "\n  mine/1  served\n" in up.output
+        assert f"\n  odd     left out: {models}/odd/model.yaml: name: is missing\n" in up.output
+        assert re.search(
+            r"\n  metrics  .*/metrics  gateway\n( +http://\S+/metrics  (router|worker|sink)\n){3}", up.output
+        )
+
+        line = up.output.partition("\ntry:\n")[2].splitlines()[0]
+        pasted = await asyncio.create_subprocess_shell(line, stdout=asyncio.subprocess.PIPE)
+        said, _ = await pasted.communicate()
+        assert json.loads(said)["result"]["predictions"] == [2.0]
+
+        shutil.rmtree(mine.parent)
+        await up.says("model is no longer served")
+        up.send(SIGINT)
+        assert await up.ends() == 0
+
+
 @pytest.mark.parametrize("moment", ["Postgres", "gateway"])
 async def test_a_signal_while_it_starts_stops_what_has_begun(tmp_path: Path, moment: str) -> None:
     def begun(up: UpProcess) -> bool:
         wanted = {"Postgres": "postgres", "gateway": "gateway"}[moment]
         return any(wanted in " ".join(process.cmdline()) for process in up.family() if runs(process))
 
-    with running_up(tmp_path, "--port", "0", "--ephemeral", **QUICK) as up:
+    with running_up(tmp_path, "--port", "0", "--ephemeral", variables=QUICK) as up:
         await eventually(lambda: begun(up), 30, what=f"{moment} has begun")
         family = up.family()
         up.send(SIGTERM)
@@ -151,7 +186,7 @@ async def test_a_directory_in_use_is_one_line(tmp_path: Path, data_path: Path) -
     options = ("--port", "0", "--data-dir", str(data_path))
     second_scratch = tmp_path / "second"
     second_scratch.mkdir()
-    with running_up(tmp_path, *options, **QUICK) as first:
+    with running_up(tmp_path, *options, variables=QUICK) as first:
         await eventually((data_path / "lock").exists)
         await eventually((data_path / "lock").read_text)
         with running_up(second_scratch, *options) as second:
@@ -187,7 +222,7 @@ async def test_what_stands_in_the_way_is_one_line(
     with socket.create_server(("127.0.0.1", 0)) as server:
         closed = server.getsockname()[1]
     filled = {name: value.format(empty=open_cache, closed=closed) for name, value in variables.items()}
-    with running_up(tmp_path, "--port", "0", "--ephemeral", **filled) as up:
+    with running_up(tmp_path, "--port", "0", "--ephemeral", variables=filled) as up:
         assert await up.ends(60) == 1
         errors = [text for text in up.output.splitlines(keepends=True) if not text.startswith("penstock |")]
         assert len(errors) == 1

@@ -4,10 +4,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGKILL, Signals
+from typing import Final
 
 import psutil
 
@@ -52,18 +53,27 @@ class UpProcess:
         return psutil.Process(self.process.pid).children(recursive=True)
 
 
+NO_VARIABLES: Final[Mapping[str, str]] = {}
+
+
 @contextmanager
-def running_up(scratch: Path, *arguments: str, **variables: str) -> Iterator[UpProcess]:
+def running_up(
+    scratch: Path,
+    *arguments: str,
+    program: Sequence[str] = (sys.executable, "-m", "penstock"),
+    cwd: Path = ROOT,
+    variables: Mapping[str, str] = NO_VARIABLES,
+) -> Iterator[UpProcess]:
     output = scratch / "up.log"
     with (
         output.open("wb") as log,
         subprocess.Popen(
-            [sys.executable, "-m", "penstock", "up", *arguments],
+            [*program, "up", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            cwd=ROOT,
-            env=os.environ | variables,
+            cwd=cwd,
+            env={**os.environ, **variables},
         ) as process,
     ):
         up = UpProcess(process, output)

@@ -227,4 +227,4 @@ async def test_a_database_that_is_not_migrated_is_named_with_the_command_that_he
             return "penstock migrate" in (await client.get("/readyz")).text
 
         await eventually(told)
-        problem(await client.post("/v1/jobs", json=SUBMIT), 503, "store_unavailable")
+        problem(await client.post("/v1/jobs", json=SUBMIT), 503, "unavailable")

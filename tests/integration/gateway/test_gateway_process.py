@@ -13,6 +13,7 @@ import httpx
 from gateway.settings import GatewaySettings
 from penstock.embedded.ports import choose
 from tests.integration.gateway.conftest import answers
+from tests.integration.stores.migrating import contract
 from tests.unit.gateway.house import SUBMIT, problem
 from tests.waiting import eventually, until
 
@@ -48,6 +49,17 @@ async def test_wrong_settings_are_told_all_at_once() -> None:
     assert running.returncode == 2
     for name in wrong:
         assert f"PENSTOCK_{name.upper()}: " in words
+    assert "Traceback" not in words
+
+
+async def test_a_database_that_a_newer_version_contracted_is_told_with_the_version_to_run(
+    environment: dict[str, str],
+) -> None:
+    await contract(environment["postgres_dsn"])
+    async with process(environment) as running:
+        words = await last_words(running)
+    assert running.returncode == 2
+    assert "took away what this version of Penstock needs: run Penstock " in words.splitlines()[-1]
     assert "Traceback" not in words
 
 

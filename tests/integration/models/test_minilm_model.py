@@ -103,7 +103,7 @@ def test_both_versions_are_ready_after_their_warm_up(repository: ModelRepository
 
 
 def test_a_worker_without_torch_serves_the_onnx_version_only(repository: ModelRepository) -> None:
-    without_torch = ModelRepository(repository._path, only("onnxruntime", "tokenizers"))
+    without_torch = ModelRepository(repository.path, only("onnxruntime", "tokenizers"))
     survey = without_torch.survey()
     assert [version.name for version in survey.versions] == ["minilm/1"]
     assert "install penstock[torch]" in survey.problems[0].error.message

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from stores.postgres import migrate
+from tests.integration.stores.migrating import contract
 from tests.waiting import eventually, eventually_sync
 
 ROLES = ["router", "sink"]
@@ -94,6 +95,19 @@ def test_a_database_that_does_not_let_us_in_is_told_with_its_reason_and_the_exit
     reason = json.loads(errors.splitlines()[-1])["reason"]
     assert reason.startswith("PENSTOCK_POSTGRES_DSN: ")
     assert ("password authentication failed" if wrong == "password" else "does not exist") in reason
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_a_database_that_a_newer_version_contracted_is_told_with_the_version_to_run_and_the_exit_status_is_2(
+    role: str, migrated_postgres_dsn: str
+) -> None:
+    await contract(migrated_postgres_dsn)
+    with start(role, PENSTOCK_POSTGRES_DSN=migrated_postgres_dsn, PENSTOCK_HEALTH_PORT="0") as process:
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 2
+    told = json.loads(errors.splitlines()[-1])
+    assert told["event"] == "cannot start"
+    assert "took away what this version of Penstock needs: run Penstock " in told["reason"]
 
 
 @pytest.mark.parametrize("role", ROLES)

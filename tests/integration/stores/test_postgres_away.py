@@ -12,7 +12,9 @@ from runtime.clock import now_utc
 from schemas.errors import InvalidInput, RequestInFlight, StoreUnavailable
 from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresResults, migrate
 from stores.postgres.admissions import insert_queued, take_keys
+from stores.postgres.calls import Postgres
 from stores.postgres.keyed import KeyedJob
+from stores.postgres.places import Places
 from stores.protocols import IdempotencyKey
 from tests.contracts.stores.building import NOW, Clock, ended, idempotency, key_of, queued
 from tests.integration.stores.gate import Gate
@@ -91,7 +93,7 @@ async def test_connections_that_were_lost_while_nobody_used_them_cost_no_call(mi
         job = (await admissions.insert(queued())).job
         await jobs.get(key_of(job))
         other = await asyncpg.connect(migrated_postgres_dsn)
-        ours = "from pg_stat_activity where application_name = 'penstock' and datname = current_database()"
+        ours = "from pg_stat_activity where application_name like 'penstock/%' and datname = current_database()"
         pids = await other.fetchval(f"select array_agg(pid) {ours}")
         assert await other.fetchval(f"select count(pg_terminate_backend(pid)) {ours}") == len(pids)
 
@@ -232,13 +234,18 @@ async def test_a_withdrawal_waits_for_an_insert_that_is_still_under_way(
     job = queued()
     other = await asyncpg.connect(migrated_postgres_dsn)
     try:
-        async with PostgresAdmissions(migrated_postgres_dsn) as admissions, PostgresJobs(migrated_postgres_dsn) as jobs:
+        async with (
+            PostgresAdmissions(migrated_postgres_dsn) as admissions,
+            PostgresJobs(migrated_postgres_dsn) as jobs,
+            Postgres(migrated_postgres_dsn, connections=1) as postgres,
+            Places(postgres) as places,
+        ):
             transaction = other.transaction()
             await transaction.start()
             if key is None:
-                await insert_queued(other, [job])
+                await insert_queued(other, places.of(job.id), [job])
             else:
-                await take_keys(other, [KeyedJob(job, key)], now_utc())
+                await take_keys(other, places, [KeyedJob(job, key)], now_utc())
             withdrawing = asyncio.create_task(admissions.withdraw(job, key))
             await eventually(lambda: somebody_waits(other))
             await transaction.commit()

@@ -46,10 +46,15 @@ class WorkerProcess:
                 self._check_alive()
                 raise
 
-    async def reason(self) -> str:
+    async def reason(self, check: str = "lanes") -> str:
         """Why it is not ready, or `ok`."""
-        reason: str = (await self.get("/readyz")).json()["checks"]["lanes"]
+        reason: str = (await self.get("/readyz")).json()["checks"][check]
         return reason
+
+    async def complaint(self, check: str) -> str:
+        """The same, empty for `ok`."""
+        reason = await self.reason(check)
+        return "" if reason == "ok" else reason
 
     async def ready(self, timeout_s: float = 60) -> None:
         async def is_ready() -> bool:

@@ -69,7 +69,7 @@ class Stream:
 async def test_members_come_and_go_in_the_middle_of_a_stream_and_no_job_ends_twice(
     site: Site, quarter_second: int
 ) -> None:
-    async with worker_process(site.environment) as first:
+    async with worker_process(site.environment, log_level="debug") as first:
         await first.ready()
         async with Stream(site, spins=quarter_second // 12, a_second=40) as stream:
             await stream.more(20)

@@ -99,7 +99,7 @@ async def test_a_new_version_is_served_while_another_is_under_load(site: Site, r
 
 
 async def test_other_weights_take_over_between_two_micro_batches(site: Site, repository: Path) -> None:
-    async with worker_process(site.environment) as worker:
+    async with worker_process(site.environment, log_level="debug") as worker:
         await worker.ready()
         async with under_load(site) as ids:
             await site.some_ended(40)

@@ -9,8 +9,9 @@ import pytest
 
 from penstock.dlq.letter import Place, parse_place
 from penstock.dlq.mark import Mark, mark_record, read_mark
-from penstock.dlq.rendering import HEX_BYTES, LISTED_BYTES, as_object, as_whole_object, table, whole
+from penstock.dlq.rendering import HEX_BYTES, LISTED_BYTES, TITLES, as_object, as_whole_object, row, whole
 from penstock.dlq.selection import Selection, parse_moment
+from penstock.showing import show_table
 from schemas.errors import RequestError
 from schemas.jobs import Payload
 from schemas.signature import Signature, TensorSpec
@@ -104,20 +105,16 @@ def test_times_are_told_by_how_long_ago_or_with_their_zone() -> None:
             parse_moment(wrong, NOON)
 
 
-def test_the_table_has_a_line_for_each_and_shows_what_was_done() -> None:
-    letters = [parked(), undecodable()]
-    head, first, _ = table(letters, {}, 1000)
-    assert head.split() == ["ID", "TIME", "MODEL", "JOB", "DELIVERIES", "MESSAGE"]
-    assert first.split()[:5] == [f"dlq.{LANE}:0:3", "2026-01-01T12:00:00.000Z", "digits/2", "job_1", "4"]
-    head, first, _ = table(letters, {letters[0].place: Mark("replayed", NOON, "job_2")}, 1000)
-    assert "STATE" in head
-    assert "replayed as job_2" in first
-    assert all(len(line) <= 40 for line in table(letters, {}, 40))
+def test_a_row_of_the_table_shows_what_was_done() -> None:
+    letter = parked()
+    assert row(letter, None)[:6] == (f"dlq.{LANE}:0:3", "2026-01-01T12:00:00.000Z", "digits/2", "job_1", "4", "")
+    assert row(letter, Mark("replayed", NOON, "job_2"))[5] == "replayed as job_2"
 
 
-def test_what_others_wrote_cannot_speak_to_the_terminal() -> None:
+def test_what_others_wrote_cannot_speak_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     letter = undecodable(("model", b"\x1b[31mred\n"), ("x\x1b", b"\x1b]0;title\x07"), value=b"\x1b[2J")
-    shown = "\n".join([*table([letter], {}, 1000), *whole(letter, None)])
+    show_table(TITLES, [row(letter, None)])
+    shown = "\n".join([capsys.readouterr().out, *whole(letter, None)])
     assert "\x1b" not in shown
 
 

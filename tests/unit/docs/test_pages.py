@@ -28,6 +28,12 @@ def test_links_lead_to_files_that_exist(page: Path) -> None:
     assert broken == []
 
 
+def test_the_list_of_pages_names_them_all() -> None:
+    index = ROOT / "docs" / "README.md"
+
+    assert set(LINK.findall(index.read_text())) >= {page.name for page in index.parent.glob("*.md")} - {index.name}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_make_targets_and_commands_that_are_named_exist(page: Path) -> None:
     text = page.read_text()

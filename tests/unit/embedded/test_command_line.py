@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from penstock.cli import COMMANDS, main, missing_extra
+from penstock.cli import COMMANDS, main
+from penstock.extras import install_command
+from penstock.lazy import missing_extra
 
 
 @pytest.fixture
@@ -27,10 +29,12 @@ def test_an_unknown_command_is_a_usage_error(runner: CliRunner) -> None:
     assert runner.invoke(main, ["down"]).exit_code == 2
 
 
-def test_a_missing_model_repository_is_one_line(runner: CliRunner, tmp_path: Path) -> None:
-    ran = runner.invoke(main, ["up", "--ephemeral", "--port", "0", "--models", str(tmp_path / "none")])
-    assert ran.exit_code == 1
-    assert ran.stderr == f"Error: there is no model repository at {tmp_path / 'none'}: name one with --models\n"
+def test_a_file_in_place_of_a_model_repository_is_a_usage_error(runner: CliRunner, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").touch()
+    ran = runner.invoke(main, ["up", "--ephemeral", "--port", "0", "--models", str(tmp_path / "model.onnx")])
+    assert ran.exit_code == 2
+    assert "'--models': Directory" in ran.stderr
+    assert "is a file" in ran.stderr
 
 
 def test_nothing_is_kept_and_kept_somewhere_is_a_usage_error(runner: CliRunner, tmp_path: Path) -> None:
@@ -48,7 +52,18 @@ def test_up_tells_the_mistakes_of_every_role_at_once_and_exits_with_2(runner: Cl
 
 def test_a_package_that_is_missing_names_the_extra_that_brings_it() -> None:
     told = missing_extra("gateway", COMMANDS["gateway"], ModuleNotFoundError("no", name="fastapi"))
-    assert str(told) == "`penstock gateway` needs the package fastapi: pip install 'penstock[gateway]'"
+    assert str(told) == f"`penstock gateway` needs the package fastapi: {install_command('gateway')}"
+
+
+@pytest.mark.parametrize(
+    ("pip", "installer"), [(None, "uv pip install --python '/an env/python'"), (1, "'/an env/python' -m pip install")]
+)
+def test_an_extra_goes_into_the_environment_that_we_run_in(
+    monkeypatch: pytest.MonkeyPatch, pip: object, installer: str
+) -> None:
+    monkeypatch.setattr("penstock.extras.find_spec", lambda _: pip)
+    monkeypatch.setattr("sys.executable", "/an env/python")
+    assert install_command("gateway") == f"{installer} 'penstock[gateway]'"
 
 
 def test_a_package_of_ours_that_is_missing_is_our_mistake() -> None:

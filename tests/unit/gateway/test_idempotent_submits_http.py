@@ -1,4 +1,3 @@
-import asyncio
 from typing import Any
 
 import httpx
@@ -59,27 +58,6 @@ async def test_a_retry_that_waits_gets_the_finished_job(house: House, client: ht
 async def test_the_same_key_with_another_request_is_refused(client: httpx.AsyncClient, path: str, body: Any) -> None:
     await client.post("/v1/jobs", json=SUBMIT, headers=KEY)
     problem(await client.post(path, json=body, headers=KEY), 422, "idempotency_mismatch", "Idempotency-Key")
-
-
-async def test_the_same_key_while_the_first_is_unanswered_is_a_conflict(
-    house: House, client: httpx.AsyncClient
-) -> None:
-    entered, go_on = asyncio.Event(), asyncio.Event()
-    publish = house.log.publish
-
-    async def slow_publish(record: Any) -> None:
-        entered.set()
-        await go_on.wait()
-        await publish(record)
-
-    house.log.publish = slow_publish  # type: ignore[method-assign]
-    first = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT, headers=KEY))
-    await entered.wait()
-    conflict = await client.post("/v1/jobs", json=SUBMIT, headers=KEY)
-    problem(conflict, 409, "request_in_flight")
-    assert conflict.headers["retry-after"] == "1"
-    go_on.set()
-    same(await first, await client.post("/v1/jobs", json=SUBMIT, headers=KEY))
 
 
 @pytest.mark.parametrize("failure", [QueueUnavailable("gone"), OutcomeUnknown("no answer")])

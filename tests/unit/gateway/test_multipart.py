@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.multipart import FilePart, single_file
 from schemas.errors import InvalidInput
@@ -28,6 +30,52 @@ def test_a_file_without_a_type_is_known_by_its_first_bytes(content: bytes, kind:
 
 def test_an_unhelpful_type_is_looked_behind() -> None:
     assert single_file(FORM, part(PNG, kind="application/octet-stream") + END).content_type == "image/png"
+
+
+@pytest.mark.parametrize(
+    ("told", "kind"),
+    [("image/PNG", "image/png"), ("image/jpeg; quality=1", "image/jpeg"), ("text/plain", "text/plain")],
+)
+def test_a_type_that_is_told_is_taken_without_its_parameters(told: str, kind: str) -> None:
+    assert single_file(FORM, part(PNG, kind=told) + END).content_type == kind
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [b'Multipart/Form-Data; charset=utf-8; boundary="edge"', b"multipart/form-data;boundary=edge; other=1"],
+)
+def test_a_boundary_may_stand_in_quotes_and_beside_other_parameters(content_type: bytes) -> None:
+    assert single_file(content_type, part(PNG) + END).data == PNG
+
+
+@pytest.mark.parametrize(
+    "filename", ['filename=""', "filename=a.png", "filename*=UTF-8''%E2%82%AC.png", 'filename="C:\\\\a.png"']
+)
+def test_a_file_may_have_any_name(filename: str) -> None:
+    assert single_file(FORM, part(PNG, disposition=f'form-data; name="image"; {filename}') + END).data == PNG
+
+
+def test_what_stands_before_and_after_the_form_is_passed_over() -> None:
+    assert single_file(FORM, b"a preamble\r\n" + part(PNG) + END + b"an epilogue").data == PNG
+
+
+# fmt: off
+PIECES = st.sampled_from([
+    *(b"--edge", b"--", b"\r\n", b"\n", b"\r", b": ", b" ", b"\0", b"\xff", b"Content-Length: 3", b"Content-Type: "),
+    *(b"Content-Disposition: form-data; name=a; filename=b", b'name="', b"; filename*=UTF-8''%", b"image/png"),
+    *(PNG, part(PNG), END),
+])
+# fmt: on
+
+
+@given(st.lists(PIECES | st.binary(max_size=8), max_size=12).map(b"".join), st.binary(max_size=16))
+def test_whatever_comes_is_a_file_or_refused(body: bytes, boundary: bytes) -> None:
+    for content_type in (FORM, b"multipart/form-data; boundary=" + boundary):
+        try:
+            found = single_file(content_type, body)
+        except InvalidInput:
+            continue
+        assert found.data in body
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
@@ -12,7 +14,7 @@ import gateway.leases
 from gateway.submissions import Submission
 from schemas.errors import OutcomeUnknown, QueueUnavailable, StoreUnavailable
 from stores.protocols import Admission
-from tests.unit.gateway.house import LIVE, SUBMIT, House, opened, problem
+from tests.unit.gateway.house import LIVE, NOW, SUBMIT, House, opened, problem
 from tests.waiting import LoopClock, eventually, soon
 
 KEY = {"idempotency-key": "order-17"}
@@ -42,6 +44,12 @@ async def holding(house: House, part: object, name: str, monkeypatch: pytest.Mon
     yield held
     held.go_on.set()
     await house.submissions.drain()
+
+
+def keep_time(house: House, clock: LoopClock) -> None:
+    """Leases of keys run out by the loop's clock."""
+    began_s = clock.now_s()
+    house.store._clock = lambda: NOW + timedelta(seconds=clock.now_s() - began_s)
 
 
 async def refused_late(client: httpx.AsyncClient, held: Held, clock: LoopClock, headers: Any = None) -> None:
@@ -147,6 +155,57 @@ async def test_a_key_stays_held_for_as_long_as_its_request_is_under_way(
     await house.submissions.drain()
     again = await client.post("/v1/jobs", json=SUBMIT, headers=KEY)
     assert again.headers["idempotency-replayed"] == "true"
+
+
+async def test_the_same_key_while_the_first_is_under_way_gets_its_answer(
+    house: House, client: httpx.AsyncClient, publishing: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT, headers=KEY))
+    await publishing.entered.wait()
+    asking = Held(house.store.insert)
+    monkeypatch.setattr(house.store, "insert", asking)
+    again = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT, headers=KEY))
+    await asking.entered.wait()
+    asking.go_on.set()
+    publishing.go_on.set()
+    assert (await again).json() == (await first).json()
+    assert (await again).headers["idempotency-replayed"] == "true"
+    assert len(house.records()) == 1
+
+
+async def test_the_same_key_is_a_conflict_if_the_first_is_under_way_for_longer_than_a_lease(
+    house: House, client: httpx.AsyncClient, publishing: Held, loop_clock: LoopClock
+) -> None:
+    keep_time(house, loop_clock)
+    first = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT, headers=KEY))
+    await publishing.entered.wait()
+    conflict = await loop_clock.in_time(client.post("/v1/jobs", json=SUBMIT, headers=KEY))
+    problem(conflict, 409, "request_in_flight")
+    assert conflict.headers["retry-after"] == "1"
+    publishing.go_on.set()
+    again = await client.post("/v1/jobs", json=SUBMIT, headers=KEY)
+    assert again.json() == (await first).json()
+
+
+async def test_the_same_key_is_answered_when_the_lease_of_a_gateway_that_is_gone_is_over(
+    house: House,
+    client: httpx.AsyncClient,
+    publishing: Held,
+    monkeypatch: pytest.MonkeyPatch,
+    loop_clock: LoopClock,
+) -> None:
+    keep_time(house, loop_clock)
+    gone = asyncio.create_task(client.post("/v1/jobs", json=SUBMIT, headers=KEY))
+    await publishing.entered.wait()
+    monkeypatch.setattr(house.log, "publish", publishing.call)
+    monkeypatch.setattr(house.store, "renew", AsyncMock())  # it renews nothing more
+    (job_id,) = {key.id for key in house.store.known}
+    answer = await loop_clock.in_time(client.post("/v1/jobs", json=SUBMIT, headers=KEY))
+    assert (answer.status_code, answer.json()["id"]) == (202, job_id)
+    assert "idempotency-replayed" not in answer.headers  # nobody could know whether it had been sent
+    assert not gone.done()
+    publishing.go_on.set()
+    await gone
 
 
 async def test_a_store_that_fails_to_renew_does_not_hurt_the_submit(

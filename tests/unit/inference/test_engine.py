@@ -24,7 +24,7 @@ from tests.waiting import eventually
 from workers.consuming.offsets import Partition
 from workers.inference.batching.padding import Padding
 from workers.inference.engine import completion, engine, prepare, scheduler
-from workers.inference.engine.micro_batch import BatchState
+from workers.inference.engine.micro_batch import BatchState, MicroBatch
 from workers.inference.execution import execution
 from workers.inference.execution.failures import DeviceFailed
 
@@ -241,6 +241,28 @@ async def test_what_the_device_was_handed_does_not_begin_once_it_is_abandoned(mo
         await eventually(lambda: len(worker.engine._on_device) == 2)
         await worker.engine.abandon()
         model.let_go()
+        await eventually(lambda: not worker.thread.busy)
+        assert model.batches == [[0]]
+        assert worker.open_count == 2
+
+
+async def test_nor_does_what_it_is_handed_in_the_moment_in_which_it_is_abandoned(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = HeldAdder()
+    async with foreseen(model, monkeypatch) as worker:
+        await running(model, worker, jobs(1))
+        go_on, abandoning = worker.engine._go_on, []
+
+        def abandon_as_it_goes_on(batch: MicroBatch) -> None:
+            abandoning.append(asyncio.create_task(worker.engine.abandon()))  # comes before the batch's own task
+            go_on(batch)
+
+        monkeypatch.setattr(worker.engine, "_go_on", abandon_as_it_goes_on)
+        await worker.submit(*jobs(1, first=1))
+        await eventually(lambda: abandoning)
+        await asyncio.gather(*abandoning)
+        model.let_go(2)
         await eventually(lambda: not worker.thread.busy)
         assert model.batches == [[0]]
         assert worker.open_count == 2

@@ -22,8 +22,11 @@ EXAMPLES: Final = list(map(dedent, re.findall(r"```yaml\n(.*?)\n *```", PAGE, re
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_every_model_yaml_on_the_page_can_be_served(tmp_path: Path, example: str) -> None:
     name = re.findall(r"name: (\S+)", example)[0]
-    write_model(tmp_path, example, name=name, versions=("1", "2"))
-    survey = ModelRepository(tmp_path, installed("onnxruntime")).survey()
+    code = "trust: code" in example
+    if code:  # the page has it pinned by a command
+        example += f"\nsha256: {{model.joblib: {'a' * 64}}}"
+    write_model(tmp_path, example, name=name, versions=("1", "2"), filename="model.joblib" if code else "model.onnx")
+    survey = ModelRepository(tmp_path, installed("onnxruntime", "sklearn", "joblib"), trust="code").survey()
     assert [version.name for version in survey.versions] == [f"{name}/1", f"{name}/2"]
 
 

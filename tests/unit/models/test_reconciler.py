@@ -27,7 +27,7 @@ from workers.inference.lifecycle.model_loader import ModelLoader
 from workers.inference.lifecycle.reconciler import ModelReconciler
 from workers.inference.lifecycle.watcher import RepositoryWatch
 from workers.inference.models.model_version import ModelVersion
-from workers.inference.models.repository import ModelRepository, is_named
+from workers.inference.models.repository import ModelRepository
 
 
 class SlowLoader(Loader):
@@ -140,7 +140,7 @@ class Shop:
 
     async def start(self) -> None:
         await self.reconciler.start()
-        await self.reconciler.loaded(lambda version: is_named(self._patterns, version))
+        await self.reconciler.loaded()
 
     def want(self, name: str, state: ModelState, day: int = 1) -> None:
         self.reconciler.hear(name.encode(), encode_state(WantedState(state, datetime(2026, 1, day, tzinfo=UTC))))
@@ -196,19 +196,38 @@ async def test_what_only_a_wildcard_met_and_cannot_be_loaded_is_left_out(tmp_pat
         await shop.wrote("announce digits/2", "serve digits/2")
 
 
-@pytest.mark.parametrize("patterns", [["*", "digits/1"], ["digits"]])
-async def test_what_was_named_must_be_loaded(tmp_path: Path, patterns: list[str]) -> None:
+async def test_what_cannot_be_served_is_known_with_the_reason_until_it_is_mended(tmp_path: Path) -> None:
     write_model(tmp_path, versions=("1", "2"))
-    async with opened(tmp_path, *patterns, broken=["digits/1"]) as shop:
-        with pytest.raises(ConfigurationError, match="digits/1 is broken"):
-            await shop.start()
+    write_model(tmp_path, "platform: none", name="odd")
+    async with following(tmp_path, broken=["digits/1"]) as shop:
+        assert shop.reconciler.served == ["digits/2"]
+        assert shop.reconciler.failed == {
+            "odd": f"{tmp_path}/odd/model.yaml: name: is missing",
+            "digits/1": "digits/1 is broken",
+        }
+        shop.load.broken.clear()
+        (tmp_path / "digits" / "1" / "model.onnx").write_bytes(b"mended")
+        write_model(tmp_path, fields(name="odd"), name="odd")
+        await eventually(lambda: shop.reconciler.served == ["digits/1", "digits/2", "odd/1"])
+        assert shop.reconciler.failed == {}
 
 
-async def test_a_worker_with_nothing_to_serve_does_not_start(tmp_path: Path) -> None:
-    write_model(tmp_path)
-    async with opened(tmp_path, broken=["digits/1"]) as shop:
-        with pytest.raises(ConfigurationError, match="none of digits/1"):  # the log has the reasons
-            await shop.start()
+async def test_what_nobody_wants_is_not_missed(tmp_path: Path) -> None:
+    write_model(tmp_path, fields(max_batch_size=0))
+    async with opened(tmp_path) as shop:
+        await shop.start()
+        assert list(shop.reconciler.failed) == ["digits/1"]
+        shop.want("digits/1", ModelState.UNLOADED)
+        assert shop.reconciler.failed == {}
+
+
+async def test_a_folder_that_comes_later_is_served_once_its_files_are_all_there(tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    async with following(root) as shop:
+        assert "No such file" in shop.reconciler.trouble
+        write_model(root)
+        await shop.wrote("announce digits/1", "serve digits/1")
+        assert shop.reconciler.trouble == ""
 
 
 async def test_what_is_unloaded_at_the_start_is_not_loaded_even_where_it_is_named(tmp_path: Path) -> None:
@@ -272,6 +291,14 @@ async def test_what_is_unloaded_while_it_loads_is_never_served(tmp_path: Path) -
             shop.want("slow/1", ModelState.UNLOADED)
         await eventually(lambda: len(shop.load.made) == 2 and shop.load.open_names() == ["digits/1"])
         await shop.wrote()
+
+
+async def test_at_the_end_nothing_stays_in_memory(tmp_path: Path) -> None:
+    write_model(tmp_path, versions=("1", "2"))
+    async with following(tmp_path) as shop:
+        await shop.weights.close()
+        assert shop.load.made
+        assert shop.load.open_names() == []
 
 
 async def test_what_is_left_while_its_new_files_load_keeps_nothing_in_memory(tmp_path: Path) -> None:

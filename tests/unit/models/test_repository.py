@@ -132,10 +132,12 @@ def test_patterns_choose_models_and_versions(tmp_path: Path, patterns: list[str]
     assert names(tmp_path, *patterns) == found
 
 
-@pytest.mark.parametrize("pattern", ["letters", "digits/3", "x*", "digits/v*"])
-def test_a_pattern_that_finds_nothing_is_an_error(tmp_path: Path, pattern: str) -> None:
+@pytest.mark.parametrize(
+    ("pattern", "hint"), [("letters", ""), ("digits/3", ": is digits/1 meant?"), ("x*", ""), ("digits/v*", "")]
+)
+def test_a_pattern_that_finds_nothing_is_an_error(tmp_path: Path, pattern: str, hint: str) -> None:
     write_model(tmp_path)
-    assert why_not(tmp_path, pattern) == f"no model in {tmp_path} matches {pattern!r}"
+    assert why_not(tmp_path, pattern) == f"no model in {tmp_path} matches {pattern!r}{hint}"
 
 
 def test_a_repository_that_is_not_there_is_an_error(tmp_path: Path) -> None:

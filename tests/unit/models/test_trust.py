@@ -60,7 +60,7 @@ class TestWhoMustAgree:
         directory = write_handler(root, {"handler.py": trap})
         assert why_not(root, "sums") == (
             f"{directory}: cannot be run: python_handler runs the model's own code, and this worker may not: "
-            "PENSTOCK_WORKER_TRUST is data"
+            "if you trust whoever wrote it, start with PENSTOCK_WORKER_TRUST=code, or `penstock up --trust code`"
         )
         assert not ran(traces)
 
@@ -71,7 +71,7 @@ class TestWhoMustAgree:
 
     def test_neither_does_code_without_a_pin(self, root: Path, trap: str, traces: Path) -> None:
         write_handler(root, {"handler.py": trap}, sha256={})
-        assert "sha256: must pin handler.py, which python_handler runs (`sha256sum handler.py` prints" in refused(root)
+        assert "sha256: must pin handler.py, which python_handler runs (`penstock models pin` writes" in refused(root)
         assert not ran(traces)
 
     def test_a_worker_without_trust_takes_the_next_platform_that_is_data(self, root: Path) -> None:
@@ -102,7 +102,7 @@ class TestPins:
         message = refused(root)
         assert f"{file}: is not the file that model.yaml pins: sha256 'handler.py' is {pinned[:12]}..." in message
         assert f"and the file's {hashlib.sha256(changed).hexdigest()[:12]}..." in message
-        assert "`sha256sum`" in message
+        assert "`penstock models pin`" in message
         assert not ran(traces)
         assert not (traces / "run").exists()
 

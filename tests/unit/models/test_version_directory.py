@@ -56,6 +56,33 @@ class TestPlatforms:
             "onnxruntime_onnx needs the file model.onnx"
         )
 
+    @pytest.mark.parametrize(
+        ("name", "told"),
+        [
+            ("mlp.pt", "mlp.pt is what torch.save writes, weights or a pickled module: docs/pytorch.md has"),
+            ("MLP.PTH", "MLP.PTH is what torch.save writes"),
+            ("pytorch_model.bin", "pytorch_model.bin is what torch.save writes"),
+            ("iris.pkl", "iris.pkl is a pickle, as scikit-learn's estimators are kept in: docs/models.md, "),
+            ("iris.joblib", "iris.joblib is a pickle, "),
+            ("model.joblib", "model.joblib is there, which `platform: sklearn_joblib` runs"),
+            ("model.h5", "model.h5 is a model of Keras: convert it to ONNX with tf2onnx"),
+            ("llama.gguf", "llama.gguf is a language model of llama.cpp, which has a server of its own: a handler may"),
+            ("iris.onnx", "iris.onnx is there, and would be found as model.onnx"),
+            ("model.safetensors", "model.safetensors is there, which `platform: pytorch_safetensors` runs"),
+        ],
+    )
+    def test_a_file_that_nothing_here_runs_is_told_with_what_to_do(self, tmp_path: Path, name: str, told: str) -> None:
+        write_model(tmp_path, fields(), filename=name)
+        assert f"cannot be run: onnxruntime_onnx needs the file model.onnx; {told}" in why_not(tmp_path)
+
+    def test_what_lies_beside_a_model_that_can_be_run_is_nobody_s_business(self, tmp_path: Path) -> None:
+        model = write_model(tmp_path, fields())
+        for name in ("mlp.pt", "README.md", "notes.txt"):
+            (model / "1" / name).touch()
+        ModelRepository(tmp_path, ONNX_ONLY).scan(["digits"])
+        (model / "1" / "model.onnx").unlink()
+        assert why_not(tmp_path).endswith("docs/pytorch.md has three ways to serve it")
+
     def test_torch_needs_an_architecture(self, tmp_path: Path) -> None:
         write_model(tmp_path, fields(platform="pytorch_safetensors"), filename="model.safetensors")
         assert "parameters.torch.architecture: is missing" in why_not(tmp_path)

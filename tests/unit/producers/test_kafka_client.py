@@ -1,18 +1,55 @@
 """The client outlives errors that aiokafka expects nowhere."""
 
 import asyncio
+import ssl
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError, NodeNotReadyError, RequestTimedOutError
+from aiokafka.errors import (
+    IncompatibleBrokerVersion,
+    KafkaConnectionError,
+    NodeNotReadyError,
+    RequestTimedOutError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
 from aiokafka.protocol.admin import ApiVersionResponse_v0
 from aiokafka.protocol.metadata import MetadataRequest, MetadataResponse_v0
+from pydantic import SecretStr
 
 from producers.kafka_client import KafkaClient, kafka_admin, kafka_consumer
+from producers.kafka_publisher import KafkaPublisher
+from producers.topics import ensure_topics
 from runtime.settings import KafkaSettings
+from schemas.errors import ConfigurationError, QueueUnavailable
 from tests.waiting import SOON_S, eventually
+
+Opened = Callable[[KafkaSettings], Awaitable[None]]
+
+
+async def opened_publisher(settings: KafkaSettings) -> None:
+    async with KafkaPublisher(settings):
+        pass
+
+
+async def opened_admin(settings: KafkaSettings) -> None:
+    await ensure_topics(settings, [])
+
+
+async def opened_consumer(settings: KafkaSettings) -> None:
+    consumer = kafka_consumer(settings)
+    try:
+        await consumer.start()
+    finally:
+        await consumer.stop()
+
+
+def certificate_error(words: str) -> ssl.SSLCertVerificationError:
+    error = ssl.SSLCertVerificationError(1, words)
+    error.verify_message = words
+    return error
 
 
 async def test_an_attempt_that_fails_in_an_odd_way_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,6 +69,50 @@ async def test_an_attempt_that_fails_in_an_odd_way_is_not_the_last(monkeypatch: 
         assert [await client.force_metadata_update(), await client.force_metadata_update()] == [False, True]
     assert not renewing.done()
     await client.close()
+
+
+SASL = KafkaSettings(
+    kafka_bootstrap_servers="127.0.0.1:9",
+    kafka_security_protocol="SASL_PLAINTEXT",
+    kafka_sasl_username="me",
+    kafka_sasl_password=SecretStr("wrong"),
+)
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (
+            SaslAuthenticationFailed("Authentication failed"),
+            "PENSTOCK_KAFKA_SASL_USERNAME, PENSTOCK_KAFKA_SASL_PASSWORD: Kafka refuses them: Authentication failed",
+        ),
+        (
+            UnsupportedSaslMechanismError("<AIOKafkaConnection>"),
+            "PENSTOCK_KAFKA_SASL_MECHANISM: the broker does not take PLAIN",
+        ),
+        (
+            certificate_error("self-signed certificate"),
+            "PENSTOCK_KAFKA_SSL_CAFILE: the certificate of 127.0.0.1:9 is not trusted: self-signed certificate",
+        ),
+    ],
+)
+@pytest.mark.parametrize("open_client", [opened_publisher, opened_admin, opened_consumer])
+async def test_a_broker_that_refuses_us_is_a_mistake_in_the_settings(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, told: str, open_client: Opened
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr("aiokafka.client.create_conn", refuse)
+    monkeypatch.setattr("producers.kafka_client.create_conn", refuse)
+    with pytest.raises(ConfigurationError) as caught:
+        await open_client(SASL)
+    assert caught.value.message == told
+
+
+async def test_a_broker_that_is_away_is_waited_for() -> None:
+    with pytest.raises(QueueUnavailable):
+        await opened_admin(SASL)
 
 
 def cluster(*ports: int) -> MetadataResponse_v0:

@@ -18,6 +18,36 @@ def test_ready_is_when_every_check_passes() -> None:
     assert orjson.loads(body) == {"ready": False, "checks": {"store": "ok", "queue": "joining the group"}}
 
 
+async def answered(app: HealthApp, path: str, query: str = "") -> tuple[int, Any]:
+    """Status and JSON."""
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def unused() -> Any:
+        raise AssertionError("nothing is to be received")
+
+    scope = {"type": "http", "path": path, "query_string": query.encode(), "headers": []}
+    await app(scope, unused, send)
+    return sent[0]["status"], orjson.loads(sent[1]["body"])
+
+
+async def test_who_asks_may_leave_checks_out_and_still_sees_what_they_say() -> None:
+    app = HealthApp({"lanes": lambda: None, "models": lambda: "odd/1: no graph"})
+    assert (await answered(app, "/readyz"))[0] == 503
+    status, body = await answered(app, "/readyz", "exclude=models")
+    assert status == 200
+    assert body == {"ready": True, "checks": {"lanes": "ok", "models": "odd/1: no graph"}}
+    assert (await answered(app, "/readyz", "exclude=lanes"))[0] == 503
+
+
+async def test_a_role_may_tell_more_of_itself() -> None:
+    app = HealthApp({}, {"/models": lambda: {"served": ["digits/1"]}})
+    assert await answered(app, "/models") == (200, {"served": ["digits/1"]})
+    assert (await answered(HealthApp({}), "/models"))[0] == 404
+
+
 async def test_a_scope_that_is_not_http_is_left_alone() -> None:
     async def unused(*_: Any) -> Any:
         raise AssertionError("nothing is to be sent or received")

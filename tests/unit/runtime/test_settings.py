@@ -187,3 +187,11 @@ def test_a_process_is_known_to_its_groups_by_the_name_it_is_given_or_by_its_mach
     assert KafkaSettings().group_instance_id is None
     assert KafkaSettings(kafka_group_instance_id="sink-a").group_instance_id == "sink-a"
     assert KafkaSettings(kafka_group_instance_id="hostname").group_instance_id == "worker-0"
+
+
+def test_settings_of_another_environment_take_nothing_from_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_TOPIC_PREFIX", "ours")
+    environ = {"PENSTOCK_KAFKA_BOOTSTRAP_SERVERS": "there:9092", "PENSTOCK_RETRY_DELAYS_S": ""}
+    found = load(KafkaSettings, environ)
+    assert (found.topic_prefix, found.kafka_bootstrap_servers) == ("penstock", "there:9092")
+    assert found.retry_delays_s == "10,60,600"

@@ -5,9 +5,10 @@ import httpx
 import msgspec
 import pytest
 
+from penstock.gateway_client import GatewayClient
+from penstock.patience import Patience, TargetLost
 from penstock.submit.gateway_target import GatewayTarget, idempotency_key
 from penstock.submit.outcome import Ending, LineStatus
-from penstock.submit.patience import Patience, TargetLost
 from producers.bulk.lines import JobLine
 from schemas.errors import (
     InvalidInput,
@@ -42,9 +43,8 @@ def slept() -> Slept:
 def target_of(slept: Slept) -> Callable[..., GatewayTarget]:
     def make(gateway: FakeGateway, *, wait: bool = True, run_id: str = "run") -> GatewayTarget:
         patience = Patience(sleep=slept, clock=lambda: sum(slept.seconds))
-        return GatewayTarget(
-            [gateway.client()], "http://gateway/", run_id, patience, wait=wait, wall_clock=lambda: FIVE_PAST
-        )
+        client = GatewayClient([gateway.client()], "http://gateway/", wall_clock=lambda: FIVE_PAST)
+        return GatewayTarget(client, run_id, patience, wait=wait)
 
     return make
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
+from penstock.patience import Patience
 from penstock.submit.kafka_target import KafkaTarget
 from penstock.submit.outcome import LineStatus
-from penstock.submit.patience import Patience
 from producers.bulk.lines import JobLine
 from producers.memory import MemoryLog
 from schemas.errors import ErrorBody, InvalidInput, OutcomeUnknown, PayloadTooLarge

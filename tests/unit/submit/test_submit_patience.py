@@ -2,7 +2,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from penstock.submit.patience import FULL_LANE_PAUSE_S, Patience, TargetLost
+from penstock.patience import FULL_LANE_PAUSE_S, Patience, TargetLost
 from schemas.errors import InvalidInput, LaneFull, PenstockError, QueueUnavailable, RequestInFlight
 
 

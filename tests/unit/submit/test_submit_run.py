@@ -6,8 +6,8 @@ from contextlib import suppress
 import msgspec
 import pytest
 
+from penstock.patience import TargetLost
 from penstock.submit.outcome import Ending, LineStatus, Outcome
-from penstock.submit.patience import TargetLost
 from penstock.submit.run import Run
 from producers.bulk.lines import JobLine, LineDefaults
 from producers.bulk.stream import Line

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from schemas.errors import ConfigurationError
 from schemas.signature import Signature
 from workers.inference.backends.architectures.registry import find_architecture
+from workers.inference.backends.architectures.weight_names import misfit_of
 from workers.inference.backends.torch_module import TorchBackend, torch_backend
 from workers.inference.models.model_parameters import TorchParameters
 from workers.inference.models.model_version import ModelVersion
@@ -58,10 +59,17 @@ def _load_weights(module: torch.nn.Module, version: ModelVersion, parameters: To
         if not any(fnmatchcase(name, pattern) for pattern in parameters.unused_weights)
     }
     try:
-        module.load_state_dict(used, strict=True)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        shortened = reason if len(reason) <= MAX_REASON else reason[:MAX_REASON] + " ..."
-        raise ConfigurationError(
-            f"{version.file}: does not fit the architecture {parameters.architecture!r}: {shortened}"
-        ) from error
+        lost, left = module.load_state_dict(used, strict=False)
+    except RuntimeError as error:  # sizes that differ
+        reason = _shortened(" ".join(str(error).split()))
+        raise ConfigurationError(_misfit(version, parameters, reason)) from error
+    if lost or left:
+        raise ConfigurationError(_misfit(version, parameters, misfit_of(lost, left, list(used))))
+
+
+def _misfit(version: ModelVersion, parameters: TorchParameters, reason: str) -> str:
+    return f"{version.file}: does not fit the architecture {parameters.architecture!r}: {reason}"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_REASON else text[:MAX_REASON] + " ..."

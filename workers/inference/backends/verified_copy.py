@@ -40,7 +40,7 @@ class VerifiedCopy:
         self._lock = -1
 
     def __enter__(self) -> Self:
-        _remove_abandoned(Path(tempfile.gettempdir()))
+        remove_abandoned()
         self._directory, self._lock = _make_locked_directory()
         with ExitStack() as undo:
             undo.callback(self.__exit__)
@@ -112,9 +112,9 @@ def _make_locked_directory() -> tuple[Path, int]:
     return unlocked.rename(unlocked.with_name(unlocked.name.replace("penstock-new-", PREFIX))), lock
 
 
-def _remove_abandoned(folder: Path) -> None:
-    """Copies whose process was killed: nobody holds their lock."""
-    for directory in folder.glob(f"{PREFIX}*"):
+def remove_abandoned() -> None:
+    """Remove the copies whose process was killed: nobody holds their lock."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError):  # another user's, or somebody else removes it just now
             lock = os.open(directory, os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY)
             try:

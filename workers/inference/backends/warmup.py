@@ -25,11 +25,18 @@ def load_warm(version: ModelVersion, device: str) -> Backend:
         backend = load_backend(version, device)
         loaded = time.perf_counter()
         try:
-            _warm_up(version, backend)
+            refused = warm_up(version, backend)
         except BaseException:
             with suppress(Exception):  # what went wrong first is to be told
                 backend.close()
             raise
+    if refused is not None:
+        log.warning(
+            "a model does not take the rows that were made up to warm it up; reference_rows in model.yaml gives others",
+            model=version.name,
+            reason=refused.message,
+            exc_info=refused,
+        )
     log.info(
         "model loaded",
         model=version.name,
@@ -50,27 +57,22 @@ def warmups_of(version: ModelVersion) -> Sequence[Warmup]:
     return [Warmup(batch_size=size, length=length) for length in lengths for size in sizes]
 
 
-def _warm_up(version: ModelVersion, backend: Backend) -> None:
-    """Rows of model.yaml have to pass. Those that are made up need not mean anything to the model."""
+def warm_up(version: ModelVersion, backend: Backend) -> ConfigurationError | None:
+    """Run its warm-ups. Rows of model.yaml have to pass: raises `ConfigurationError`. Those that are made up need not
+    mean anything to the model: returns why it did not take them, where it did not."""
     given = given_inputs(version)
-    failed: PenstockError | None = None
+    refused: ConfigurationError | None = None
     for warmup in warmups_of(version):
         inputs = given or made_up_inputs(version, 1, warmup.length)
         try:
             run_rows(version, backend, repeated(inputs, warmup.batch_size))
         except PenstockError as error:
+            told = ConfigurationError(_told(version, warmup, error))
             if given is not None or isinstance(error, OutputInvalid):
-                raise ConfigurationError(_told(version, warmup, error)) from error
-            if failed is None:
-                failed = ConfigurationError(_told(version, warmup, error))
-                failed.__cause__ = error
-    if failed is not None:
-        log.warning(
-            "a model does not take the rows that were made up to warm it up; reference_rows in model.yaml gives others",
-            model=version.name,
-            reason=failed.message,
-            exc_info=failed,
-        )
+                raise told from error
+            told.__cause__ = error
+            refused = refused or told
+    return refused
 
 
 def _told(version: ModelVersion, warmup: Warmup, error: PenstockError) -> str:

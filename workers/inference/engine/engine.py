@@ -95,21 +95,22 @@ class Engine:
         """Forget what still runs or is being published: its records stay open, and come again elsewhere."""
         self._stop()
         telling = self._announcer.stop()
-        for task in [*(task for task, batch in self._open.items() if batch.begun), *telling]:
+        begun = {task: batch for task, batch in self._open.items() if batch.begun}
+        for batch in begun.values():
+            if batch.running is not None:  # a task that was handed the device in this moment does not wait for it yet
+                batch.running.cancel()
+        for task in (*begun, *telling):
             task.cancel()
         await asyncio.gather(*self._open, *telling, return_exceptions=True)
         await self._guard.close()
 
     def _stop(self) -> None:
-        """What has not begun never does; what is paused goes on, unless the device has failed."""
+        """What has not begun never does; what is paused goes on, which comes to nothing if the device has failed."""
         self._failed = None
         if self._look_again is not None:
             self._look_again.cancel()
-        for task, batch in self._open.items():
-            if batch.state is BatchState.PAUSED and self._failure is not None:
-                task.cancel()
-            else:
-                batch.go()
+        for batch in self._open.values():
+            batch.go()
 
     @property
     def _stopping(self) -> bool:

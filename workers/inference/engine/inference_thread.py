@@ -59,14 +59,15 @@ class InferenceThread:
             self._thread.join()
             atexit.unregister(self._end_process_if_busy)
 
-    def submit(self, work: Callable[[], T], *, status_if_left: int = LEFT_RUNNING_STATUS) -> "asyncio.Future[T]":
+    def submit(self, work: Callable[[], T], *, status_if_left: int | None = LEFT_RUNNING_STATUS) -> "asyncio.Future[T]":
         """Have `work` done; the future tells its result, or what it raised.
 
-        A process that ends without waiting for it exits with `status_if_left`.
+        A process that ends without waiting for it exits with `status_if_left`; None: as without this work.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._submitted += 1
-        self._status_if_left = status_if_left
+        if status_if_left is not None:
+            self._status_if_left = status_if_left
         self._waiting.put((partial(copy_context().run, work), future))  # the log's context among other things
         return future
 

@@ -148,6 +148,10 @@ class ModelCache:
             close(backend, slot.name)
             self._tell()
 
+    def drop_all(self) -> None:
+        for slot in list(self._by_use):
+            self.drop(slot)
+
     def check(self, slot: ModelSlot, found: Found, backend: Backend) -> None:
         """Hold a backend that the version runs with, or is to run with, against its known answers. Raises as
         `KnownAnswers.check`."""

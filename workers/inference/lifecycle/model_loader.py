@@ -1,11 +1,17 @@
 """Bringing weights into memory and out of it while others are run."""
 
+import asyncio
+from contextlib import suppress
 from functools import partial
+from typing import Final
 
 from workers.inference.backends import Backend
 from workers.inference.engine.inference_thread import InferenceThread
+from workers.inference.execution.failures import DeviceFailed
 from workers.inference.lifecycle.model_cache import ModelCache, ModelSlot, close
 from workers.inference.models.snapshot import Found
+
+CLOSE_WITHIN_S: Final = 2.0
 
 
 class ModelLoader:
@@ -43,6 +49,12 @@ class ModelLoader:
     async def drop(self, slot: ModelSlot) -> None:
         """Free what the version takes, after the micro-batch that runs."""
         await self._running.submit(partial(self.cache.drop, slot))
+
+    async def close(self) -> None:
+        """Free what all versions take, their private copies on disk among it; where one still runs, not for long."""
+        with suppress(TimeoutError, DeviceFailed):
+            async with asyncio.timeout(CLOSE_WITHIN_S):
+                await self._running.submit(self.cache.drop_all, status_if_left=None)
 
     async def _put(self, slot: ModelSlot, found: Found) -> None:
         backend = await self._loading.submit(partial(self.cache.loaded, found), status_if_left=0)

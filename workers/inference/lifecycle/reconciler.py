@@ -25,7 +25,6 @@ log = get_logger(__name__)
 FIRST_RELOAD_S: Final = 5.0
 LAST_RELOAD_S: Final = 300.0
 
-Must = Callable[[ModelVersion], bool]
 # Told which versions of the repository are not served, by their names.
 Report = Callable[[Mapping[str, VersionReport]], None]
 
@@ -123,26 +122,31 @@ class ModelReconciler:
         """The lanes that should be served and are not yet."""
         return [lane for version in self._served.values() for lane in version.absent]
 
-    async def start(self) -> None:
-        """Look at the repository and begin to load what is there; `follow` may run from now on. Raises
-        `ConfigurationError` where the repository cannot be read."""
-        snapshot = await asyncio.to_thread(self._watch.look)
-        if snapshot is None:
-            raise ConfigurationError(self._watch.trouble)
-        await self._turn(snapshot)
+    @property
+    def served(self) -> list[str]:
+        return sorted(self._served)
 
-    async def loaded(self, must: Must) -> None:
-        """Wait until what is being loaded has been, or has failed to. Raises `ConfigurationError` as soon as a version
-        cannot be loaded for which `must` holds, and in the end where none can; and what ends the process anyway."""
-        loading = set(self._at_work.values())
-        while loading:
-            done, loading = await asyncio.wait(loading, return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.gather(*done)  # raises what ended a task
-            for name, known in self._failed.items():
-                if must(known.found.version):
-                    raise ConfigurationError(self._reasons[name])
-        if self._failed and not self._served:
-            raise ConfigurationError(f"none of {', '.join(self._failed)} can be loaded")
+    @property
+    def failed(self) -> dict[str, str]:
+        """Why it is that versions, or whole models, are not served which are there and which nobody has unloaded."""
+        problems = {name: why for name, why in self._watch.problems.items() if not is_unloaded(self._wish_for(name))}
+        reasons = {name: self._reasons[name] for name in self._failed if name in self._reasons}
+        return {name: why for name, why in {**problems, **reasons}.items() if name not in self._served}
+
+    @property
+    def trouble(self) -> str:
+        """Why the repository cannot be read; empty while it can be."""
+        return self._watch.trouble
+
+    async def start(self) -> None:
+        """Look at the repository and begin to load what is there; `follow` may run from now on."""
+        snapshot = await asyncio.to_thread(self._watch.look)
+        if snapshot is not None:
+            await self._turn(snapshot)
+
+    async def loaded(self) -> None:
+        """Wait until what is being loaded has been, or has failed to. Raises what ends the process anyway."""
+        await asyncio.gather(*self._at_work.values())
 
     async def follow(self) -> None:
         """Run until canceled."""
@@ -235,6 +239,7 @@ class ModelReconciler:
         self._known[name] = known
         self._served[name] = self._serve(slot)
         self._served[name].start()
+        log.info("model is served", model=name)
         self._out.pop(name, None)
         metrics.OUT_OF_SERVICE.set(len(self._out))
 
@@ -274,7 +279,9 @@ class ModelReconciler:
     async def _stop_serving(self, name: str) -> None:
         known, version = self._known.pop(name), self._served.pop(name)
         unloaded = is_unloaded(self._wanted(known.found.version))
-        log.info("model is no longer served", model=name, reason="unloaded" if unloaded else "gone from the repository")
+        # Who unloads a version knows; that a folder is gone may be news to all.
+        tell = log.info if unloaded else log.warning
+        tell("model is no longer served", model=name, reason="unloaded" if unloaded else "gone from the repository")
         self._retire(version)
         if unloaded:  # one that is gone may be there for others
             try:
@@ -323,6 +330,10 @@ class ModelReconciler:
         await version.forgotten()
         self._leaving.discard(version)
         await self._loader.drop(version.slot)
+
+    def _wish_for(self, name: str) -> WantedState | None:
+        model, _, version = name.partition("/")
+        return self._states.of(model, version)
 
     def _wanted(self, version: ModelVersion) -> WantedState | None:
         return self._states.of(version.model, version.version)

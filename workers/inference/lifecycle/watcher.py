@@ -1,6 +1,7 @@
 """Looking at the model repository again and again, at the cost of listing its files while nothing changes."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from runtime.logs import get_logger
 from schemas.errors import ConfigurationError
@@ -10,12 +11,14 @@ from workers.inference.models.snapshot import Files, Snapshot
 
 log = get_logger(__name__)
 
+NOTHING: Final = Snapshot({}, {}, frozenset())
+
 
 class RepositoryWatch:
     """Polls: network file systems and mounted volumes, where models lie, tell nobody of changes.
 
     All its methods block. What is wrong in the repository is logged once; what the first look finds wrong is not logged
-    here, since the scan at the start has done so.
+    here, since that has been done at the start.
     """
 
     def __init__(self, repository: ModelRepository, patterns: Sequence[str]) -> None:
@@ -36,6 +39,11 @@ class RepositoryWatch:
         self._last = stable_snapshot(before, now)
         return self._last
 
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """What the last look found wrong, by the name of the version or the model."""
+        return self._last.now.problems if self._last is not None else {}
+
     def glance(self) -> StableSnapshot | None:
         """What is there between two looks: what has changed since the last is not ready."""
         now, last = self._try_reading(), self._last
@@ -48,7 +56,9 @@ class RepositoryWatch:
         try:
             snapshot = self._look()
         except ConfigurationError as error:
-            if not self.trouble:
+            if self._last is None:
+                self._last = stable_snapshot(None, NOTHING)  # so that what comes is loaded once it is there in full
+            elif not self.trouble:
                 log.error("the model repository cannot be read: what is served stays", reason=error.message)
             self.trouble = error.message
             return None

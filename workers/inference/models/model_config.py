@@ -279,8 +279,7 @@ class VersionConfig(BatchedConfig):
                 yield f"trust: must be code, since {name} runs code that the model brings"
             if platform.runs_code and platform.filename not in self.sha256:
                 yield (
-                    f"sha256: must pin {platform.filename}, which {name} runs "
-                    f"(`sha256sum {platform.filename}` prints the value)"
+                    f"sha256: must pin {platform.filename}, which {name} runs (`penstock models pin` writes it there)"
                 )
         for pinned in self.sha256:
             path = PurePosixPath(pinned)

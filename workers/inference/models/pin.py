@@ -24,7 +24,7 @@ class Pin(NamedTuple):
         return (
             f"{self.file}: is not the file that model.yaml pins: sha256 {self.name!r} is "
             f"{self.sha256[:SHOWN_DIGITS]}..., and the file's {found[:SHOWN_DIGITS]}... "
-            "(once you know why it changed, `sha256sum` prints the new value)"
+            "(once you know why it changed, `penstock models pin` writes the new value)"
         )
 
 

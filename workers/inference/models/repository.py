@@ -7,6 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -26,6 +27,8 @@ __all__ = ["ModelRepository", "ModelVersion", "Problem", "Survey"]
 log = get_logger(__name__)
 
 _WILDCARD: Final = re.compile(r"[*?\[]")
+# How like two names are of which one may be a misspelt other.
+LIKENESS: Final = 0.6
 
 
 class Problem(NamedTuple):
@@ -51,31 +54,48 @@ class ModelRepository:
     def __init__(
         self, path: Path, is_installed: Callable[[str], bool] = module_is_installed, trust: Trust = "data"
     ) -> None:
-        self._path = path
+        self.path = path
         self._is_installed = is_installed
         self._trust = trust
 
     def scan(self, patterns: Sequence[str] = ("*",)) -> list[ModelVersion]:
-        """The model versions that any of `patterns` names: `digits`, `digits/2`, `digits*/*`, `*`.
+        """The model versions that any of `patterns` names: `digits`, `digits/2`, `digits*/*`, `*`; for who needs all.
 
         In order of model and version, `10` after `9`. A model that a wildcard met and that cannot be served is
         logged and left out. Raises `ConfigurationError` for a pattern that finds nothing, and for a model or version
         that is named without wildcards and cannot be served.
         """
         survey = self.survey(patterns)
+        for pattern in patterns:
+            self.check_meaning(pattern, survey)
+            _check_pattern(pattern, survey)
         for problem in survey.problems:
             log.error("model left out", model=problem.model, version=problem.version, reason=problem.error.message)
         return survey.versions
 
     def survey(self, patterns: Sequence[str] = ("*",)) -> Survey:
-        """As `scan`, but gives the problems back instead of logging them."""
+        """What the patterns name: the versions that can be served, and what is wrong with the others.
+
+        A pattern that finds nothing is no error. Raises `ConfigurationError` where the directory cannot be listed.
+        """
         everything = self._read_all(patterns)
-        for pattern in patterns:
-            _check_pattern(pattern, everything, self._path)
         return Survey(
             [version for version in everything.versions if _matches_any(patterns, version.model, version.version)],
             [problem for problem in everything.problems if _matches_any(patterns, problem.model, problem.version)],
         )
+
+    def check_meaning(self, pattern: str, survey: Survey) -> None:
+        """Raise `ConfigurationError` for a pattern that means nothing in a `survey`, sound or not; with what it may be
+        meant to be."""
+        names = [version.name for version in survey.versions] + [problem.name for problem in survey.problems]
+        if any(is_meant([pattern], name) for name in names):
+            return
+        models = self._model_directories()
+        versions = [f"{model.name}/{version}" for model in models for version in _versions_in(model)]
+        known = versions if "/" in pattern else [model.name for model in models]
+        meant = [] if _WILDCARD.search(pattern) else get_close_matches(pattern, known, n=1, cutoff=LIKENESS)
+        hint = f": is {meant[0]} meant?" if meant else ""
+        raise ConfigurationError(f"no model in {self.path} matches {pattern!r}{hint}")
 
     def look(self, patterns: Sequence[str] = ("*",)) -> Snapshot:
         """What can be served of what the patterns name, its files, and what is wrong with the rest.
@@ -138,9 +158,9 @@ class ModelRepository:
 
     def _model_directories(self) -> list[Path]:
         try:
-            return sorted(entry for entry in self._path.iterdir() if _may_be_model(entry))
+            return sorted(entry for entry in self.path.iterdir() if _may_be_model(entry))
         except OSError as error:
-            raise ConfigurationError(f"model repository {self._path}: cannot be read: {error.strerror}") from error
+            raise ConfigurationError(f"model repository {self.path}: cannot be read: {error.strerror}") from error
 
     def _read_model(self, directory: Path) -> tuple[ModelFile, str, list[str]]:
         """The model.yaml, the default version and all versions in order."""
@@ -218,21 +238,25 @@ def _matches_any(patterns: Iterable[str], model: str, version: str | None) -> bo
     return any(_matches(pattern, model, version) for pattern in patterns)
 
 
-def is_named(patterns: Iterable[str], version: ModelVersion) -> bool:
-    """Whether a pattern without wildcards means this version: then it must be served, or nothing is."""
-    return _matches_any([each for each in patterns if not _WILDCARD.search(each)], version.model, version.version)
+def in_full(patterns: Iterable[str]) -> list[str]:
+    """Those without wildcards: what they name is missed where it is not served."""
+    return [pattern for pattern in patterns if not _WILDCARD.search(pattern)]
 
 
-def _check_pattern(pattern: str, survey: Survey, path: Path) -> None:
-    """Raise for a pattern that finds nothing, or that names something by its full name which cannot be served."""
+def is_meant(patterns: Iterable[str], name: str) -> bool:
+    """Whether any of the patterns means `<model>/<version>`, or `<model>` for the whole of a model."""
+    model, _, version = name.partition("/")
+    return _matches_any(patterns, model, version or None)
+
+
+def _check_pattern(pattern: str, survey: Survey) -> None:
+    """Raise for a pattern that names something by its full name which cannot be served, or meets nothing else."""
     problems = [problem for problem in survey.problems if _matches(pattern, problem.model, problem.version)]
     found = any(_matches(pattern, version.model, version.version) for version in survey.versions)
     if problems and (not found or not _WILDCARD.search(pattern)):
-        raise ConfigurationError("; ".join(_told_once(problems)))
-    if not found:
-        raise ConfigurationError(f"no model in {path} matches {pattern!r}")
+        raise ConfigurationError("; ".join(told_once(problems)))
 
 
-def _told_once(problems: Iterable[Problem]) -> list[str]:
+def told_once(problems: Iterable[Problem]) -> list[str]:
     """The messages; a mistake that several versions share is told once."""
     return list(dict.fromkeys(problem.error.message for problem in problems))

@@ -1,6 +1,6 @@
 """From a version's configuration and directory to a `ModelVersion`: finds files, reads labels, chooses the platform."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import orjson
@@ -9,6 +9,7 @@ from schemas.errors import ConfigurationError
 from schemas.signature import Signature, TensorSpec
 from workers.inference.models.batching_rules import rules_of
 from workers.inference.models.data_types import DATATYPES
+from workers.inference.models.foreign_files import foreign_files
 from workers.inference.models.labels import misfit_of, read_labels
 from workers.inference.models.model_config import VersionConfig
 from workers.inference.models.model_file import ModelFile
@@ -29,8 +30,8 @@ def read_version(
     """
     config = file.version(version)
     directory = file.path.parent / version
-    list(directory.iterdir())  # raises: of one that may not be read it would seem that its files are missing
-    platform = _choose_platform(config, directory, is_installed, trust)
+    there = [path.name for path in directory.iterdir()]  # raises: of one that may not be read they would seem missing
+    platform = _choose_platform(config, directory, there, is_installed, trust)
     torch = config.parameters.torch
     if platform == "pytorch_safetensors" and (torch is None or torch.architecture is None):
         raise ConfigurationError(f"{file.path}: parameters.torch.architecture: is missing, and {platform} needs it")
@@ -71,7 +72,7 @@ def _seconds(microseconds: int | None) -> float | None:
 
 
 def _choose_platform(
-    config: VersionConfig, directory: Path, is_installed: Callable[[str], bool], trust: Trust
+    config: VersionConfig, directory: Path, there: Sequence[str], is_installed: Callable[[str], bool], trust: Trust
 ) -> PlatformName:
     """The first platform listed that may run here, whose modules are installed and whose file is there."""
     reasons = []
@@ -80,7 +81,8 @@ def _choose_platform(
         missing = [module for module in platform.modules if not is_installed(module)]
         if platform.runs_code and trust != "code":
             reasons.append(
-                f"{name} runs the model's own code, and this worker may not: PENSTOCK_WORKER_TRUST is {trust}"
+                f"{name} runs the model's own code, and this worker may not: if you trust whoever wrote it, start with "
+                "PENSTOCK_WORKER_TRUST=code, or `penstock up --trust code`"
             )
         elif missing:
             reasons.append(f"{name} needs {', '.join(missing)} (install penstock[{platform.extra}])")
@@ -88,7 +90,9 @@ def _choose_platform(
             reasons.append(f"{name} needs the file {platform.filename}")
         else:
             return name
-    raise ConfigurationError(f"{directory}: cannot be run: {'; '.join(reasons)}")
+    raise ConfigurationError(
+        f"{directory}: cannot be run: {'; '.join([*reasons, *foreign_files(there, config.platform)])}"
+    )
 
 
 def _pins(config: VersionConfig, path: Path, directory: Path) -> tuple[Pin, ...]:

@@ -111,9 +111,12 @@ class Child:
         return {name: view.copy() for name, view in self._outputs.get(places).items()}
 
     def leave(self) -> None:
-        """Let it free what it holds, and end. Returns at once; it is killed where that takes it too long."""
+        """Let it free what it holds, and end. Returns at once; it is killed where that takes it too long.
+
+        The worker does not end before it has: it would take the child along, which then leaves its files behind.
+        """
         self._connection.close()
-        threading.Thread(target=self._see_off, name=f"end of {self._name}", daemon=True).start()
+        threading.Thread(target=self._see_off, name=f"end of {self._name}").start()
 
     def _see_off(self) -> None:
         with suppress(subprocess.TimeoutExpired):

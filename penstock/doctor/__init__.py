@@ -1,0 +1,1 @@
+"""`penstock doctor`: what is wrong, and what to do about it."""

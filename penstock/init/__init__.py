@@ -1,0 +1,1 @@
+"""`penstock init`: a model repository with an example to start from."""

@@ -1,0 +1,1 @@
+"""`penstock jobs`: jobs listed, read, awaited and canceled, over HTTP."""

@@ -1,0 +1,149 @@
+"""The options of `penstock jobs`."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from penstock.asking import Document, ask, document, each_of, patience, read
+from penstock.finding import asks_gateway
+from penstock.gateway_client import GatewayClient, job_once_ended
+from penstock.help import examples
+from penstock.jobs.rendering import TITLES, facts, row
+from penstock.parameters import JOB, MODEL
+from penstock.results_shown import show_result
+from penstock.running import GATEWAY_URL, Found
+from penstock.showing import JSON, show_facts, show_json, show_table
+from runtime.clock import now_utc
+from schemas.jobs import Status
+
+LISTED: Final = 20
+WAITED_TOO_LONG: Final = 124  # as `timeout` has it
+
+ids: Final = click.argument("ids", nargs=-1, required=True, type=JOB, metavar="ID...")
+
+
+@click.group(
+    epilog=examples(
+        "penstock jobs list --status failed",
+        "penstock jobs wait job_0199f0a7b3c1d2e4f5a6b7c8d9e0f1a2b3c4 --timeout 60",
+        reads=GATEWAY_URL,
+    )
+)
+def jobs() -> None:
+    """List jobs, read, await and cancel them.
+
+    Of a running `penstock up`, or of the gateway that --gateway names.
+    """
+
+
+@jobs.command("list", epilog=examples("penstock jobs list --model digits --status failed --json", reads=GATEWAY_URL))
+@click.option("--status", type=click.Choice([status.value for status in Status]), help="Only jobs in this state.")
+@click.option("--model", type=MODEL, help="Only jobs of this model.")
+@click.option("--limit", type=click.IntRange(min=1), default=LISTED, show_default=True, help="The newest so many.")
+@click.option("--all", "every", is_flag=True, help="All of them, whatever --limit says.")
+@JSON
+@asks_gateway
+def list_jobs(found: Found, status: str | None, model: str | None, limit: int, *, every: bool, as_json: bool) -> None:
+    """List jobs, newest first, without their results."""
+    params = {name: value for name, value in (("status", status), ("model", model)) if value}
+    wanted = sys.maxsize if every else limit
+
+    async def listed(gateway: GatewayClient) -> list[Document]:
+        kept: list[Document] = []
+        async for job in each_of(gateway, "/v1/jobs", params, wanted + (wanted < sys.maxsize)):
+            if as_json and len(kept) < wanted:
+                show_json(job)
+            kept.append(job)
+        return kept
+
+    all_of_them = ask(found, listed)
+    shown = all_of_them[:wanted]
+    if not as_json and shown:
+        now = now_utc()
+        show_table(TITLES, [row(job, now) for job in shown])
+    if not shown:
+        click.echo("no jobs", err=True)
+    elif len(all_of_them) > wanted:
+        click.echo("there are more: raise --limit, or give --all", err=True)
+
+
+@jobs.command(epilog=examples("penstock jobs get job_0199f0a7b3c1d2e4f5a6b7c8d9e0f1a2b3c4", reads=GATEWAY_URL))
+@ids
+@JSON
+@asks_gateway
+def get(found: Found, ids: Sequence[str], *, as_json: bool) -> None:
+    """Show jobs as they are, with their results."""
+
+    async def shown(gateway: GatewayClient) -> None:
+        for number, job_id in enumerate(ids):
+            _show(await read(gateway, f"/v1/jobs/{job_id}"), first=number == 0, as_json=as_json)
+
+    ask(found, shown)
+
+
+@jobs.command(epilog=examples("penstock jobs wait $ID --timeout 60 --json | jq .result", reads=GATEWAY_URL))
+@ids
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), help="Seconds to wait at most, for all of them.")
+@JSON
+@asks_gateway
+def wait(found: Found, ids: Sequence[str], timeout_s: float | None, *, as_json: bool) -> None:
+    """Wait until jobs have ended, and show them.
+
+    Exits with 0 if all succeeded, with 1 if one failed or was canceled, with 124 when time is up.
+    """
+    statuses = set[str]()
+
+    async def waited(gateway: GatewayClient) -> None:
+        async with asyncio.timeout(timeout_s):
+            for job_id in ids:
+                job = document((await job_once_ended(gateway, job_id, patience())).content)
+                _show(job, first=not statuses, as_json=as_json)
+                statuses.add(job["status"])
+
+    try:
+        ask(found, waited)
+    except TimeoutError:
+        click.echo(f"Error: not all jobs have ended within {timeout_s:g} s", err=True)
+        raise SystemExit(WAITED_TOO_LONG) from None
+    if statuses != {Status.SUCCEEDED}:
+        raise SystemExit(1)
+
+
+@jobs.command(epilog=examples("penstock jobs cancel job_0199f0a7b3c1d2e4f5a6b7c8d9e0f1a2b3c4", reads=GATEWAY_URL))
+@ids
+@JSON
+@asks_gateway
+def cancel(found: Found, ids: Sequence[str], *, as_json: bool) -> None:
+    """Cancel jobs that have not ended; one that has stays as it is.
+
+    Exits with 1 if one had ended otherwise.
+    """
+
+    async def canceled(gateway: GatewayClient) -> bool:
+        all_canceled = True
+        for job_id in ids:
+            job = document((await gateway.exchange("POST", f"/v1/jobs/{job_id}/cancel")).content)
+            if as_json:
+                show_json(job)
+            else:
+                click.echo(f"{job_id} {job['status']}")
+            all_canceled &= job["status"] == Status.CANCELED
+        return all_canceled
+
+    if not ask(found, canceled):
+        raise SystemExit(1)
+
+
+def _show(job: Document, *, first: bool, as_json: bool) -> None:
+    if as_json:
+        show_json(job)
+        return
+    if not first:
+        click.echo()
+    show_facts(facts(job, now_utc()))
+    if job["result"] is not None:
+        click.echo()
+        show_result(job["result"])

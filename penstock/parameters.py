@@ -1,0 +1,28 @@
+"""Names on the command line, refused before anybody is asked."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from schemas.jobs import is_job_id
+from schemas.names import is_model_name, is_version
+
+
+class Name(click.ParamType):
+    """Text that `fits`; what does not is refused as `rule` says."""
+
+    def __init__(self, name: str, fits: Callable[[str], bool], rule: str) -> None:
+        self.name = name
+        self._fits = fits
+        self._rule = rule
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not self._fits(value):
+            self.fail(f"{value!r} {self._rule}", param, ctx)
+        return str(value)
+
+
+JOB = Name("job", is_job_id, "is no job id")
+MODEL = Name("model", is_model_name, "is no model's name: small letters, digits and -")
+VERSION = Name("version", is_version, "is no version: small letters, digits, . and -")

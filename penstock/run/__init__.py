@@ -1,0 +1,1 @@
+"""`penstock run`: one input in whatever form it is, run by a model, and its answer shown."""

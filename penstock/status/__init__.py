@@ -1,0 +1,1 @@
+"""`penstock status`: what runs, and what is wrong with it."""

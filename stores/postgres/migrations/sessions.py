@@ -1,0 +1,57 @@
+"""Who is connected to the database: each session of ours says which role it serves, and what its version knows."""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from stores.postgres.migrations.files import newest_known
+
+if TYPE_CHECKING:
+    from stores.postgres.calls import Connection
+
+# The role alone is what versions said that knew of no contractions.
+_NAME: Final = re.compile(r"penstock(?:/(\d+)/(.*))?")
+# Reads the schema, and uses nothing of it.
+MIGRATE: Final = "migrate"
+# Uses the stores, and is no role that has a name.
+CLIENT: Final = "client"
+_SESSIONS: Final = """
+select application_name, host(client_addr) as address, count(*) as connections
+from pg_stat_activity
+where datname = current_database() and pid <> pg_backend_pid() and application_name like 'penstock%'
+group by 1, 2 order by 1, 2
+"""
+
+
+class ConnectedRole(NamedTuple):
+    """The sessions of one role from one address. `newest`: number of the newest migration that its version knows."""
+
+    role: str
+    newest: int
+    address: str | None
+    connections: int
+
+    def __str__(self) -> str:
+        return f"{self.role} at {self.address or 'this machine'}"
+
+
+def application_name(role: str) -> str:
+    return f"penstock/{newest_known()}/{role}"
+
+
+def settings_of(role: str) -> dict[str, str]:
+    """What a session tells the server when it begins."""
+    return {"application_name": application_name(role)}
+
+
+async def connected_roles(connection: "Connection") -> Sequence[ConnectedRole]:
+    rows = await connection.fetch(_SESSIONS)
+    roles = (_role(*row) for row in rows)
+    return [role for role in roles if role is not None and role.role != MIGRATE]
+
+
+def _role(name: str, address: str | None, connections: int) -> ConnectedRole | None:
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    return ConnectedRole(match[2] or "a role of an older version", int(match[1] or 0), address, connections)

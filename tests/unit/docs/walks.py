@@ -1,0 +1,73 @@
+"""A page that a reader follows from top to bottom: files to be written, and commands to be run among them.
+
+A comment before a block says what the block is:
+
+    <!-- file: models/fraud/model.yaml -->      its content; a leading `# ...` stays
+    <!-- runs: "status":"succeeded" -->         commands of `sh`, and a piece of what they print
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+PATIENCE_S: Final = 100
+_STEP: Final = re.compile(
+    r"^<!-- (?P<kind>file|runs): ?(?P<note>[^\n]*?) ?-->\n```[a-z]+\n(?P<content>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+_BLOCK: Final = re.compile(r"^```(?:sh|python|yaml)$", re.MULTILINE)
+
+
+class Step(NamedTuple):
+    """A file with its `note` for a path, or commands with what they print."""
+
+    is_file: bool
+    note: str
+    content: str
+
+
+def steps_of(page: Path) -> list[Step]:
+    return [
+        Step(match["kind"] == "file", match["note"], match["content"]) for match in _STEP.finditer(page.read_text())
+    ]
+
+
+def blocks_in(page: Path) -> int:
+    """How many blocks of code the page has, whether or not they say what they are."""
+    return len(_BLOCK.findall(page.read_text()))
+
+
+def walk(page: Path, folder: Path, replaced: Mapping[str, str] | None = None) -> None:
+    """Write and run everything in `folder`; what is `replaced`, such as addresses, is so in both.
+
+    Raises `AssertionError` where a command fails, or does not print what the page says.
+    """
+    for step in steps_of(page):
+        content = step.content
+        for before, after in (replaced or {}).items():
+            content = content.replace(before, after)
+        if step.is_file:
+            (folder / step.note).parent.mkdir(parents=True, exist_ok=True)
+            (folder / step.note).write_text(content)
+        else:
+            _run(content, step.note, folder)
+
+
+def _run(commands: str, expected: str, folder: Path) -> None:
+    programs = Path(sys.executable).parent
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", commands],
+        cwd=folder,
+        env={**os.environ, "PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin", "HOME": str(folder)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 0, f"{commands}\n{done.stdout}"
+    assert expected in done.stdout, f"{commands}\n{done.stdout}"

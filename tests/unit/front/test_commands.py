@@ -1,0 +1,190 @@
+"""Every command of `penstock`: its help at 80 columns, its wrong options, its errors, its exit codes.
+
+A command that is added must be described here: what it reads, and a wrong value for each option that refuses some.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from penstock.cli import main
+
+NOBODY = "http://127.0.0.1:9"  # the discard port: nothing listens there
+JOB = "job_01a22c7edd3d2df407b449ffbc2d1034"
+
+
+class Described(NamedTuple):
+    """`reads`: variables that its help names. `wrong`: arguments with one value that is refused, and what is named.
+
+    `fails`: arguments, and the environment, with which it ends with 1 and a line that holds `says`.
+    """
+
+    reads: tuple[str, ...] = ()
+    wrong: tuple[tuple[str, str], ...] = ()
+    fails: tuple[str, str] | None = None
+
+
+GATEWAY = ("PENSTOCK_GATEWAY_URL",)
+KAFKA = ("PENSTOCK_KAFKA_BOOTSTRAP_SERVERS", "PENSTOCK_TOPIC_PREFIX")
+BAD_GATEWAY = ("--gateway nowhere", "--gateway")
+AWAY = f"--gateway {NOBODY}"
+
+COMMANDS = {
+    "run": Described(
+        GATEWAY,
+        (BAD_GATEWAY, ("--timeout 0", "--timeout"), ("--version A", "--version"), ("Digits x", "MODEL")),
+        (f"digits x {AWAY}", "http://127.0.0.1:9 cannot be reached: All connection attempts failed"),
+    ),
+    "jobs list": Described(
+        GATEWAY,
+        (BAD_GATEWAY, ("--limit 0", "--limit"), ("--status done", "--status"), ("--model A", "--model")),
+        (AWAY, "it is what --gateway names"),
+    ),
+    "jobs get": Described(GATEWAY, (BAD_GATEWAY, ("/", "ID")), (f"{JOB} {AWAY}", "cannot be reached")),
+    "jobs wait": Described(
+        GATEWAY,
+        (BAD_GATEWAY, (f"{JOB} --timeout -1", "--timeout"), ("", "ID")),
+        (f"{JOB} {AWAY} --timeout 0", "not all jobs have ended within 0 s"),
+    ),
+    "jobs cancel": Described(GATEWAY, (BAD_GATEWAY, ("/", "ID")), (f"{JOB} {AWAY}", "cannot be reached")),
+    "models list": Described(GATEWAY, (BAD_GATEWAY, ("A", "MODEL")), (AWAY, "cannot be reached")),
+    "models load": Described(GATEWAY, (BAD_GATEWAY, ("a A", "VERSION")), (f"a 1 {AWAY}", "cannot be reached")),
+    "models unload": Described(GATEWAY, (BAD_GATEWAY, ("a", "VERSION")), (f"a 1 {AWAY}", "cannot be reached")),
+    "status": Described(GATEWAY, (BAD_GATEWAY,), None),
+    "env": Described((), (), ("--data-dir /nowhere", "no `penstock up` runs over /nowhere")),
+    "submit": Described(
+        ("PENSTOCK_SUBMIT_TO", *GATEWAY, KAFKA[0]),
+        (
+            ("/dev/null --to ftp://x", "--to"),
+            ("/dev/null --concurrency 0", "--concurrency"),
+            ("/dev/null --lane fast", "--lane"),
+            ("/dev/null --timeout-s 0", "--timeout-s"),
+            ("/nowhere", "FILE"),
+        ),
+        (f"/dev/null --to {NOBODY}", "cannot be reached"),
+    ),
+    "dlq list": Described(
+        KAFKA,
+        (("--since yesterday", "--since"), ("--until x", "--until"), ("--limit 0", "--limit")),
+        ("--data-dir /nowhere", "no `penstock up` runs over /nowhere"),
+    ),
+    "dlq show": Described(KAFKA, (("x", "IDS"), ("", "IDS")), ("t:0:1 --data-dir /nowhere", "no `penstock up` runs")),
+    "dlq replay": Described(KAFKA, (("x", "IDS"),), ("--data-dir /nowhere", "no `penstock up` runs")),
+    "dlq drop": Described(KAFKA, (("x", "IDS"),), ("--data-dir /nowhere", "no `penstock up` runs")),
+}
+# Whose help has no example so far.
+WITHOUT_EXAMPLE = {
+    *("up", "gateway", "worker", "router", "sink", "migrate"),
+    *("init", "import mlflow", "import triton", "import huggingface", "export sklearn", "models check", "models pin"),
+}
+GROUPS = {"jobs", "models", "dlq", "import", "export"}
+ALL = sorted(COMMANDS.keys() | WITHOUT_EXAMPLE)
+
+
+@pytest.fixture
+def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CliRunner:
+    """With no variable of ours, no data directory, and in an empty folder."""
+    for name in os.environ:
+        if name.startswith("PENSTOCK_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr("penstock.running.default_data_dir", lambda _: tmp_path / "none")
+    monkeypatch.chdir(tmp_path)
+    return CliRunner(env={"COLUMNS": "80", "NO_COLOR": "1"})
+
+
+def test_every_command_is_described_or_waits_for_an_example() -> None:
+    context = click.Context(main, info_name="penstock")
+    groups = {name: main.get_command(context, name) for name in GROUPS}
+    within = {f"{name} {each}" for name, group in groups.items() for each in names_in(group, context)}
+    assert set(main.list_commands(context)) - GROUPS | within == set(ALL)
+
+
+def names_in(group: click.Command | None, context: click.Context) -> list[str]:
+    assert isinstance(group, click.Group)
+    return group.list_commands(context)
+
+
+@pytest.mark.parametrize("command", ["", *sorted(GROUPS), *ALL])
+def test_help_fits_80_columns_and_says_what_the_command_does(invoke: CliRunner, command: str) -> None:
+    shown = invoke.invoke(main, [*command.split(), "--help"])
+    assert shown.exit_code == 0
+    assert max(map(len, shown.output.splitlines())) <= 80
+    assert len(shown.output.splitlines()[2].split()) > 2
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example_and_the_variables_that_are_read(invoke: CliRunner, command: str) -> None:
+    shown = invoke.invoke(main, [*command.split(), "--help"]).output
+    assert f"penstock {command}" in shown.partition("Examples:")[2]
+    assert not [name for name in COMMANDS[command].reads if name not in shown]
+
+
+@pytest.mark.parametrize("command", ALL)
+def test_an_unknown_option_ends_with_2(invoke: CliRunner, command: str) -> None:
+    ran = invoke.invoke(main, [*command.split(), "--no-such-option"])
+    assert ran.exit_code == 2
+    assert "No such option: --no-such-option" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "named"),
+    [(command, *wrong) for command, described in COMMANDS.items() for wrong in described.wrong],
+)
+def test_a_wrong_value_ends_with_2_and_names_its_option(
+    invoke: CliRunner, command: str, arguments: str, named: str
+) -> None:
+    ran = invoke.invoke(main, [*command.split(), *arguments.split()])
+    assert ran.exit_code == 2
+    assert named in ran.stderr.splitlines()[-1]
+    assert ran.stdout == ""
+
+
+@pytest.mark.parametrize("command", [command for command, described in COMMANDS.items() if described.fails])
+def test_what_fails_is_told_in_one_line_and_ends_as_documented(invoke: CliRunner, command: str) -> None:
+    arguments, says = COMMANDS[command].fails or ("", "")
+    ran = invoke.invoke(main, [*command.split(), *arguments.split()])
+    assert ran.exit_code == (124 if command == "jobs wait" else 1)
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("Error: ")
+    assert says in line
+    assert ran.stdout == ""
+
+
+@pytest.mark.parametrize("command", [command for command, described in COMMANDS.items() if described.reads == GATEWAY])
+def test_two_places_to_go_to_are_refused(invoke: CliRunner, command: str) -> None:
+    arguments = (COMMANDS[command].fails or (AWAY, ""))[0]
+    ran = invoke.invoke(main, [*command.split(), *arguments.split(), "--data-dir", "/nowhere"])
+    assert ran.exit_code == 2
+    assert "--gateway and --data-dir both say where to go" in ran.stderr
+
+
+def test_where_nothing_runs_the_way_out_is_told(invoke: CliRunner, tmp_path: Path) -> None:
+    ran = invoke.invoke(main, ["models", "list"])
+    assert ran.exit_code == 1
+    assert "http://localhost:8080 cannot be reached" in ran.stderr
+    assert f"no `penstock up` runs over {tmp_path / 'none'}: --data-dir or PENSTOCK_GATEWAY_URL" in ran.stderr
+
+
+def test_a_reader_that_leaves_early_ends_a_command_with_141_and_no_word() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as nobody:
+        ended = subprocess.run(
+            [sys.executable, "-m", "penstock", "--help"], stdout=nobody, stderr=subprocess.PIPE, check=False
+        )
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+def test_ctrl_c_ends_a_command_with_130_and_no_traceback(invoke: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("penstock.models.served.ask", interrupted)
+    ran = invoke.invoke(main, ["models", "list"])
+    assert (ran.exit_code, ran.output) == (130, "")
