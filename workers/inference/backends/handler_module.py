@@ -45,7 +45,7 @@ def _unpinned(version: ModelVersion, error: ModuleNotFoundError) -> str | None:
     for place, beside in ((version.directory, "handler.py"), (version.directory.parent, "model.yaml")):
         for candidate in (f"{name}.py", f"{name}/__init__.py"):
             if name and candidate not in pinned and (place / candidate).is_file():
-                return f"{candidate} lies beside {beside} but is not pinned: add it under sha256"
+                return f"{candidate} lies beside {beside} but is not pinned: add it under sha256 (`penstock models pin` does)"
     return None
 
 
