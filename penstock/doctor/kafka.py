@@ -20,6 +20,7 @@ from penstock.doctor.kafka_state import (
     Partition,
     judged_brokers,
     judged_groups,
+    judged_settings,
     judged_topics,
     version_of,
 )
@@ -65,6 +66,8 @@ class KafkaCheck:
             topics = await topics_of(admin, f"{self._settings.topic_prefix}.")
             wanted = base_topics(self._settings, self._settings.topic_partitions)
             for finding in judged_topics(topics, [plan.name for plan in wanted]):
+                tell(finding)
+            for finding in judged_settings(wanted, await settings_of(admin, [plan.name for plan in wanted])):
                 tell(finding)
             prefix = f"{self._settings.topic_prefix}."
             for finding in judged_groups(await groups_of(admin, self._settings, prefix)):
@@ -126,6 +129,17 @@ async def topics_of(admin: AIOKafkaAdminClient, prefix: str) -> Mapping[str, Seq
         ]
         for topic in await admin.describe_topics()
         if topic["topic"].startswith((prefix, f"dlq.{prefix}"))
+    }
+
+
+async def settings_of(admin: AIOKafkaAdminClient, names: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
+    """Of the topics that there are, by name."""
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    return {
+        topic: {name: value for name, value, *_ in entries}
+        for answer in await admin.describe_configs(asked)
+        for code, _, _, topic, entries in answer.resources
+        if code == 0
     }
 
 

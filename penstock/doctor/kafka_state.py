@@ -1,7 +1,7 @@
 """What there is to say of brokers, topics and groups, once their state is known. Pure."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from penstock.doctor.findings import Finding, Level
 
@@ -74,6 +74,27 @@ def judged_topics(topics: Mapping[str, Sequence[Partition]], wanted: Sequence[st
         count = sum(map(len, topics.values()))
         found.append(Finding(SUBJECT, Level.OK, f"{len(topics)} topics with {count} partitions, each with a leader"))
     return found
+
+
+class Plan(Protocol):
+    """A topic as Penstock would create it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def config(self) -> Mapping[str, str]: ...
+
+
+def judged_settings(plans: Sequence[Plan], found: Mapping[str, Mapping[str, str]]) -> list[Finding]:
+    """`found`: the settings of the topics that there are, by name."""
+    differing = [
+        f"{name} of {plan.name} is {found[plan.name][name]}, and would be {wanted}"
+        for plan in plans
+        for name, wanted in plan.config.items()
+        if found.get(plan.name, {}).get(name, wanted) != wanted
+    ]
+    remedy = "leave it if it is meant; `kafka-configs.sh --alter` changes it: Penstock changes no topic that is there"
+    return [Finding(SUBJECT, Level.WARNING, told, remedy) for told in differing]
 
 
 def judged_groups(groups: Sequence[Group]) -> list[Finding]:
