@@ -100,13 +100,38 @@ COMMANDS = {
     "dlq show": Described(KAFKA, (("x", "IDS"), ("", "IDS")), ("t:0:1 --data-dir /nowhere", "no `penstock up` runs")),
     "dlq replay": Described(KAFKA, (("x", "IDS"),), ("--data-dir /nowhere", "no `penstock up` runs")),
     "dlq drop": Described(KAFKA, (("x", "IDS"),), ("--data-dir /nowhere", "no `penstock up` runs")),
-}
-# Whose help has no example so far.
-WITHOUT_EXAMPLE = {
-    *("init", "import mlflow", "import triton", "import huggingface", "export sklearn", "models check", "models pin"),
+    "init": Described(
+        (), (("--from keras", "--from"), ("/etc/passwd", "DIRECTORY")), ("/proc/models", "cannot be written")
+    ),
+    "models check": Described(
+        ("PENSTOCK_MODEL_REPOSITORY", "PENSTOCK_WORKER_TRUST", "PENSTOCK_WORKER_DEVICE"),
+        (("/nowhere", "DIRECTORY"), (". --trust all", "--trust"), ("", "DIRECTORY")),
+        (".", ".: holds no model"),
+    ),
+    "models pin": Described((), (("/nowhere", "DIRECTORY"), ("", "DIRECTORY")), (".", ".: holds no model.yaml")),
+    "import triton": Described(
+        (),
+        (("/nowhere models", "MODEL"), (". models --max-batch-size 0", "--max-batch-size")),
+        (". models --name A", "cannot be a model's name here"),
+    ),
+    "import mlflow": Described(
+        (),
+        (("/nowhere models", "MODEL"), (". models --max-batch-size 0", "--max-batch-size")),
+        (". models", "MLmodel: cannot be read"),
+    ),
+    "import huggingface": Described(
+        (),
+        (("/nowhere models", "MODEL"), (". models --max-batch-size 0", "--max-batch-size")),
+        (". models", "config.json: cannot be read: No such file or directory"),
+    ),
+    "export sklearn": Described(
+        (),
+        (("/nowhere models --name a", "MODEL"), ("/dev/null models", "--name"), ("/etc/passwd m --name a", "--trust")),
+        ("/etc/passwd models --name a --trust", "/etc/passwd: cannot be loaded"),
+    ),
 }
 GROUPS = {"jobs", "models", "dlq", "import", "export"}
-ALL = sorted(COMMANDS.keys() | WITHOUT_EXAMPLE)
+ALL = sorted(COMMANDS)
 
 
 @pytest.fixture
@@ -120,7 +145,7 @@ def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CliRunner:
     return CliRunner(env={"COLUMNS": "80", "NO_COLOR": "1"})
 
 
-def test_every_command_is_described_or_waits_for_an_example() -> None:
+def test_every_command_is_described() -> None:
     context = click.Context(main, info_name="penstock")
     groups = {name: main.get_command(context, name) for name in GROUPS}
     within = {f"{name} {each}" for name, group in groups.items() for each in names_in(group, context)}
