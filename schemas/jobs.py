@@ -65,6 +65,12 @@ class Status(StrEnum):
 # A job's time where nobody names one, in seconds.
 DEFAULT_TIMEOUT_S: Final = 600
 
+# How long a job is kept after its end, in seconds, where nobody says: not its client, not its model, not the setting.
+DEFAULT_RETENTION_S: Final = 7 * 24 * 3600
+# A client that is told of the end must have the time to fetch the result.
+MIN_RETENTION_S: Final = 60
+LONGEST_RETENTION_S: Final = 10 * 366 * 24 * 3600
+
 TERMINAL: Final = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED})
 
 

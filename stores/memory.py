@@ -1,7 +1,7 @@
 """The in-memory twin of the job store: what the contracts promise, without Postgres. For tests."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
@@ -10,8 +10,9 @@ import msgspec
 from runtime.clock import Clock, now_utc
 from schemas.errors import InvalidInput, JobNotFound, StoreUnavailable
 from schemas.jobs import Job, Status, Terminal, ended
-from stores.protocols import CANCELED, Admission, IdempotencyKey, JobFilter, JobKey, JobPage
+from stores.protocols import CANCELED, Admission, IdempotencyKey, JobFilter, JobKey, JobPage, Purged
 from stores.replays import KEY_KEPT, KEY_LEASE, KnownKey, resolve_replay
+from stores.retention import DEFAULT_RETENTION, is_due, is_past
 from stores.validation import check_key, check_names, metadata_json, storable
 
 _INTEGERS: Final = 2**31
@@ -23,10 +24,16 @@ class _Taken(NamedTuple):
 
 
 class MemoryJobs:
-    """`Admissions`, `Jobs` and `ResultStore` in one. While `down` is true, every call raises `StoreUnavailable`."""
+    """`Admissions`, `Jobs`, `ResultStore` and `Purging` in one.
 
-    def __init__(self, clock: Clock = now_utc, most_looked_at: int = 10_000) -> None:
+    While `down` is true, every call raises `StoreUnavailable`.
+    """
+
+    def __init__(
+        self, clock: Clock = now_utc, retention: timedelta = DEFAULT_RETENTION, most_looked_at: int = 10_000
+    ) -> None:
         self.down = False
+        self._retention = retention
         self._most_looked_at = most_looked_at
         self._clock = clock
         self._jobs: dict[JobKey, Job] = {}
@@ -125,6 +132,8 @@ class MemoryJobs:
         for terminal in terminals:
             key = JobKey(terminal.tenant, terminal.id)
             stored = self._jobs.get(key)
+            if stored is None and is_past(terminal, self._clock(), self._retention):
+                continue
             if (stored is None or not stored.done) and _fits(terminal) and _is_json(terminal.metadata):
                 self._jobs[key] = (
                     Job(**msgspec.structs.asdict(terminal) | {"reply_to": None})
@@ -146,12 +155,23 @@ class MemoryJobs:
         late = [job for job in self._jobs.values() if not job.done and job.expires_at <= now]
         return sorted(late, key=attrgetter("expires_at"))[:limit]
 
-    async def purge(self, now: datetime) -> int:
+    async def purge(self, now: datetime) -> AsyncGenerator[Purged]:
         self._check_up()
         old = [place for place, taken in self._taken.items() if taken.created_at < now - KEY_KEPT]
         for place in old:
             del self._taken[place]
-        return len(old)
+        yield Purged("idempotency_keys", len(old))
+        due = [key for key, job in self._jobs.items() if self._is_due(job, now)]
+        for key in due:
+            del self._jobs[key]
+        yield Purged("jobs", len(due))
+
+    async def oldest_end(self) -> datetime | None:
+        self._check_up()
+        return min((job.completed_at for job in self._jobs.values() if job.completed_at is not None), default=None)
+
+    def _is_due(self, job: Job, now: datetime) -> bool:
+        return job.completed_at is not None and is_due(job.completed_at, job.keep_until, now, self._retention)
 
     def _newest(self, tenant: str, wanted: JobFilter, after: str | None) -> Sequence[Job]:
         last = None if after is None else self._jobs.get(JobKey(tenant, after))

@@ -5,13 +5,13 @@ Jobs are addressed by tenant and id: an id of another tenant is not found. A nam
 has a NUL character or half a surrogate pair in it, is not found either, and `InvalidInput` where it is to be written.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from schemas.errors import Canceled
+from schemas.errors import Canceled, PenstockError
 from schemas.jobs import Job, Status, Terminal
 from schemas.topics import LaneClass
 
@@ -146,6 +146,8 @@ class ResultStore(Protocol):
 
         All or nothing. A job in the store keeps all that was said at its admission; the record adds how it ended.
         Only a record that no store can hold is left out, with a line in the log: its neighbours must not wait for ever.
+        So is the end of a job that the store does not have, if the job's deadline has passed and it would be purged: it
+        was there before, and is kept no longer.
         """
 
     async def mark_running(self, keys: Sequence[JobKey], started_at: datetime) -> None:
@@ -154,8 +156,27 @@ class ResultStore(Protocol):
     async def overdue(self, now: datetime, limit: int) -> Sequence[Job]:
         """Jobs that have not ended although their deadline has passed, oldest deadline first."""
 
-    async def purge(self, now: datetime) -> int:
-        """Forget the idempotency keys taken more than `KEY_KEPT` ago. Returns how many; the jobs stay."""
+
+class Purged(NamedTuple):
+    """One step of a purge: how many rows of the table went, or why it could not be purged."""
+
+    table: str
+    rows: int
+    failure: PenstockError | None = None
+
+
+class Purging(Protocol):
+    """Forgetting what is kept no longer: ended jobs, and idempotency keys taken more than `KEY_KEPT` ago."""
+
+    def purge(self, now: datetime) -> AsyncGenerator[Purged]:
+        """Remove what is due, in steps so short that nobody waits for one; the caller rests between them.
+
+        A job is due `retention_s` after its end, and at the default time where it has none; one that has not ended
+        never is. Does nothing where another process is at it.
+        """
+
+    async def oldest_end(self) -> datetime | None:
+        """When the oldest ended job that is still there has ended, or nearly so."""
 
 
 class Signals(Protocol):

@@ -31,7 +31,7 @@ prefix that nobody reads is warned of.
 | --- | --- |
 | 0 | it was told to stop, and has finished what it had begun |
 | 1 | it failed: its log says at what. Start it again |
-| 2 | settings, or what they name, cannot be right: a password that is refused, a port that is taken |
+| 2 | settings, or what they name, cannot be right: a wrong password, a taken port, [too new a database](upgrades.md) |
 | 3 | a worker's device failed; see [worker.md](worker.md#models-and-devices-that-answer-wrongly). Start it again |
 | 130, 143 | a second signal (SIGINT, SIGTERM) ended it at once |
 

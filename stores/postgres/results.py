@@ -1,10 +1,11 @@
-"""Where terminal records become durable, and old keys are forgotten."""
+"""Where terminal records become durable."""
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from runtime.clock import Clock, now_utc
 from schemas.jobs import Job, Terminal
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
@@ -12,6 +13,7 @@ from stores.postgres.places import Places, in_each_place
 from stores.postgres.rows import (
     WITHOUT_RESULT,
     error_json,
+    find,
     job_id,
     json_text,
     kept_until,
@@ -21,7 +23,7 @@ from stores.postgres.rows import (
     write_batch,
 )
 from stores.protocols import JobKey
-from stores.replays import KEY_KEPT
+from stores.retention import DEFAULT_RETENTION, is_past
 from stores.validation import metadata_json, storable
 
 if TYPE_CHECKING:
@@ -84,20 +86,13 @@ select {WITHOUT_RESULT} from jobs j
 where j.completed_at is null and j.expires_at <= $1
 order by j.expires_at limit $2
 """
-# In steps: a day's keys in one statement would hold their locks, and everybody's patience, for too long.
-_PURGED_AT_ONCE: Final = 10_000
-_PURGE: Final = f"""
-delete from idempotency_keys where ctid = any (array(
-    select ctid from idempotency_keys where created_at < $1 limit {_PURGED_AT_ONCE} for update skip locked
-))
-"""
 
 
 class PostgresResults:
     """`ResultStore` on Postgres. Use as `async with`.
 
     `finishing_connections` serve `finish` and nothing else, `other_connections` all the rest. `timeout_s` bounds each
-    wait for a connection and each statement.
+    wait for a connection and each statement. `retention` is how long jobs are kept that have no time of their own.
     """
 
     def __init__(
@@ -107,6 +102,8 @@ class PostgresResults:
         finishing_connections: int = 1,
         other_connections: int = 1,
         timeout_s: float = 30.0,
+        retention: timedelta = DEFAULT_RETENTION,
+        clock: Clock = now_utc,
         role: str = CLIENT,
     ) -> None:
         self._finishing = Postgres(
@@ -114,6 +111,8 @@ class PostgresResults:
         )
         self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s, role=role)
         self._places = Places(self._others)
+        self._retention = retention
+        self._clock = clock
         self._opened = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -131,6 +130,10 @@ class PostgresResults:
         for terminal in terminals:
             firsts.setdefault(JobKey(terminal.tenant, terminal.id), terminal)
         # In key order, as every statement that writes many jobs: two sinks never wait for each other.
+        now = self._clock()
+        if past := [key for key, end in firsts.items() if is_past(end, now, self._retention)]:
+            for key in set(past) - (await find(self._others, self._places, past)).keys():
+                del firsts[key]
         placed = self._places.grouped([firsts[key] for key in sorted(firsts)], job_id)
         return await write_batch(self._finishing, placed, _finish)
 
@@ -142,16 +145,6 @@ class PostgresResults:
     async def overdue(self, now: datetime, limit: int) -> Sequence[Job]:
         rows = await self._others.fetch(_OVERDUE, now, limit)
         return [read_row(row).job for row in rows]
-
-    async def purge(self, now: datetime) -> int:
-        purged = 0
-        while True:
-            async with self._others.connection() as connection:
-                tag = await connection.execute(_PURGE, now - KEY_KEPT)
-            count = int(tag.removeprefix("DELETE "))
-            purged += count
-            if count < _PURGED_AT_ONCE:
-                return purged
 
 
 async def _finish(connection: "Connection", place: int, terminals: Sequence[Terminal]) -> Sequence[JobKey]:

@@ -1,13 +1,21 @@
 """What a sink does on the side, as well as it can."""
 
 import asyncio
+import time
+from collections import Counter
+from contextlib import aclosing
+from typing import Final
 
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from schemas.errors import StoreUnavailable
-from stores.protocols import News, ResultStore
+from stores.protocols import News, Purging, ResultStore
+from workers.sink import metrics
 
 log = get_logger(__name__)
+
+# Between two steps of a purge, as a multiple of what the first took: it takes a fifth of one connection's time.
+REST: Final = 4.0
 
 
 async def mark_running(news: News, endings: ResultStore) -> None:
@@ -19,13 +27,30 @@ async def mark_running(news: News, endings: ResultStore) -> None:
             log.info("jobs could not be marked as running", jobs=len(keys), reason=error.message)
 
 
-async def purge_keys(endings: ResultStore, clock: Clock, interval_s: float) -> None:
-    """Forget old idempotency keys, now and every `interval_s`."""
+async def purge(purging: Purging, clock: Clock, interval_s: float) -> None:
+    """Forget what is kept no longer, now and every `interval_s`. What fails is tried again then."""
     while True:
         try:
-            count = await endings.purge(clock())
-            if count:
-                log.info("idempotency keys purged", count=count)
+            await purge_once(purging, clock)
         except StoreUnavailable as error:
-            log.warning("idempotency keys could not be purged", reason=error.message)
+            metrics.PURGE_FAILURES.inc()
+            log.warning("what is kept no longer could not be purged", reason=error.message)
         await asyncio.sleep(interval_s)
+
+
+async def purge_once(purging: Purging, clock: Clock) -> None:
+    rows: Counter[str] = Counter()
+    async with aclosing(purging.purge(clock())) as steps:
+        began_s = time.monotonic()
+        async for purged in steps:
+            metrics.PURGED.labels(purged.table).inc(purged.rows)
+            rows[purged.table] += purged.rows
+            if purged.failure is not None:
+                metrics.PURGE_FAILURES.inc()
+                log.warning("a table could not be purged", table=purged.table, reason=str(purged.failure.__cause__))
+            await asyncio.sleep((time.monotonic() - began_s) * REST)
+            began_s = time.monotonic()
+    if rows.total():
+        log.info("purged what is kept no longer", **rows)
+    oldest = await purging.oldest_end()
+    metrics.OLDEST_END_SECONDS.set(0 if oldest is None else (clock() - oldest).total_seconds())

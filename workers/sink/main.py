@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Final
 
 from producers.kafka_publisher import KafkaPublisher
@@ -11,11 +12,11 @@ from runtime.health import Check
 from runtime.lifecycle import BackgroundTasks
 from runtime.logs import get_logger
 from runtime.process import open_patiently, patiently, run_process
-from stores.postgres import PostgresResults, require_migrated
+from stores.postgres import PostgresPurging, PostgresResults, require_migrated
 from stores.redis import RedisNews, RedisSignals
 from workers.batches import Batches
 from workers.consuming.kafka_consumer import KafkaConsumer
-from workers.sink.chores import mark_running, purge_keys
+from workers.sink.chores import mark_running, purge
 from workers.sink.expirer import Expirer
 from workers.sink.pipeline import Pipeline
 from workers.sink.settings import SinkSettings
@@ -47,10 +48,13 @@ class SinkRole:
         redis_url = settings.redis_url.get_secret_value()
         async with AsyncExitStack() as stack:
             dsn = settings.postgres_dsn.get_secret_value()
+            retention = timedelta(seconds=settings.retention_s)
             await patiently(lambda: require_migrated(dsn), stop, self._tell_database_trouble)
             publisher = await open_patiently(stack, lambda: KafkaPublisher(settings, paced=True), stop)
             endings = await open_patiently(
-                stack, lambda: PostgresResults(dsn, finishing_connections=BATCHES_AT_ONCE, role="sink"), stop
+                stack,
+                lambda: PostgresResults(dsn, finishing_connections=BATCHES_AT_ONCE, retention=retention, role="sink"),
+                stop,
             )
             signals = await stack.enter_async_context(RedisSignals(redis_url, prefix=settings.topic_prefix))
             news = await stack.enter_async_context(RedisNews(redis_url, prefix=settings.topic_prefix))
@@ -65,7 +69,9 @@ class SinkRole:
             )
             side.start(expirer.run(), "expirer")
             side.start(mark_running(news, endings), "running")
-            side.start(purge_keys(endings, now_utc, settings.sink_purge_interval_s), "purge")
+            side.start(
+                purge(PostgresPurging(dsn, retention, role="sink"), now_utc, settings.sink_purge_interval_s), "purge"
+            )
             consumer = await open_patiently(stack, lambda: self._consumer, stop)
             side.start(consumer.watch(), "watch")
             pipeline = Pipeline(consumer, publisher, endings, signals, settings.topics.sink_group, now_utc)

@@ -1,6 +1,6 @@
 """What a sink counts."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 _FINE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 600.0)
 
@@ -21,3 +21,10 @@ JOB_SECONDS = Histogram(
 STORE_RETRIES = Counter("penstock_sink_store_retries_total", "Batches that had to wait for the store")
 UNANNOUNCED = Counter("penstock_sink_unannounced_total", "Ended jobs whose waiters could not be woken")
 EXPIRED = Counter("penstock_sink_expired_total", "Jobs ended because their deadline had passed")
+PURGED = Counter("penstock_sink_purged_rows_total", "Rows that were kept no longer, by table", ["table"])
+PURGE_FAILURES = Counter(
+    "penstock_sink_purge_failures_total", "Purges, or tables in one, that failed; tried again later"
+)
+OLDEST_END_SECONDS = Gauge(
+    "penstock_sink_oldest_end_seconds", "Age of the oldest ended job that is still kept, at the last purge; 0 for none"
+)

@@ -4,6 +4,7 @@ from pydantic import Field
 
 from runtime.process import ProcessSettings
 from runtime.settings import KafkaSettings, PostgresSettings, RedisSettings
+from schemas.jobs import DEFAULT_RETENTION_S, LONGEST_RETENTION_S, MIN_RETENTION_S
 
 
 class SinkSettings(KafkaSettings, PostgresSettings, RedisSettings, ProcessSettings):
@@ -12,4 +13,12 @@ class SinkSettings(KafkaSettings, PostgresSettings, RedisSettings, ProcessSettin
     sink_expiry_grace_s: float = Field(
         2.0, ge=0, le=600, description="how long after its deadline a job may still be ended by its worker"
     )
-    sink_purge_interval_s: float = Field(600, ge=1, le=86_400, description="between two purges of old idempotency keys")
+    sink_purge_interval_s: float = Field(
+        60, ge=1, le=86_400, description="between two purges of what is kept no longer"
+    )
+    retention_s: int = Field(
+        DEFAULT_RETENTION_S,
+        ge=MIN_RETENTION_S,
+        le=LONGEST_RETENTION_S,
+        description="how long an ended job is kept, where neither it nor its model says",
+    )

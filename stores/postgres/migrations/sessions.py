@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from stores.postgres.migrations.files import newest_known
 
 if TYPE_CHECKING:
-    from stores.postgres.calls import Connection
+    import asyncpg
+
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
 
 # The role alone is what versions said that knew of no contractions.
 _NAME: Final = re.compile(r"penstock(?:/(\d+)/(.*))?")

@@ -1,12 +1,14 @@
 """Jobs and endings to put into stores."""
 
+import os
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from schemas.errors import DeadlineExceeded, JobError
 from schemas.jobs import Job, Payload, Status, Terminal, new_job_id
 from schemas.topics import LaneClass
-from stores.protocols import Admissions, IdempotencyKey, JobKey, Jobs, ResultStore
+from stores.protocols import Admissions, IdempotencyKey, JobKey, Jobs, Purging, ResultStore
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=30)
@@ -28,12 +30,21 @@ class Clock:
 
 
 class Stores:
-    """The three protocols of one store."""
+    """The protocols of one store."""
 
-    def __init__(self, admissions: Admissions, jobs: Jobs, endings: ResultStore) -> None:
+    def __init__(self, admissions: Admissions, jobs: Jobs, endings: ResultStore, purging: Purging) -> None:
         self.admissions = admissions
         self.jobs = jobs
         self.endings = endings
+        self.purging = purging
+
+    async def purge(self, now: datetime) -> dict[str, int]:
+        """How many rows went, by table."""
+        rows: Counter[str] = Counter()
+        async for purged in self.purging.purge(now):
+            assert purged.failure is None
+            rows[purged.table] += purged.rows
+        return {table: count for table, count in rows.items() if count}
 
     async def inserted(self, **fields: Any) -> Job:
         """A job that stands in the store."""
@@ -62,6 +73,11 @@ def queued(**fields: Any) -> Job:
     return Job(**given | fields)
 
 
+def id_of(moment: datetime) -> str:
+    """An id as a gateway makes it at that time."""
+    return f"job_{int(moment.timestamp() * 1000):012x}{os.urandom(10).hex()}"
+
+
 def ended(job: Job, **fields: Any) -> Terminal:
     """A terminal record of the job: success, unless the fields say otherwise."""
     given: dict[str, Any] = {
@@ -77,6 +93,7 @@ def ended(job: Job, **fields: Any) -> Terminal:
             "rows",
             "answer",
             "variant",
+            "retention_s",
         )
     }
     given |= {

@@ -5,7 +5,8 @@ import pytest
 import pytest_asyncio
 
 from stores.memory import MemoryJobs
-from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresResults
+from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresPurging, PostgresResults
+from stores.retention import DEFAULT_RETENTION
 from tests.conftest import database
 from tests.contracts.stores.building import Clock, Stores
 
@@ -35,15 +36,15 @@ def dsn(request: pytest.FixtureRequest) -> str | None:
 async def stores(dsn: str | None, clock: Clock) -> AsyncIterator[Stores]:
     if dsn is None:
         memory = MemoryJobs(clock)
-        yield Stores(memory, memory, memory)
+        yield Stores(memory, memory, memory, memory)
         return
-    await execute(dsn, "truncate jobs, idempotency_keys")
+    await execute(dsn, "delete from jobs; delete from idempotency_keys")  # to truncate so many tables takes longer
     async with (
         PostgresAdmissions(dsn, clock=clock) as admissions,
         PostgresJobs(dsn) as jobs,
-        PostgresResults(dsn) as endings,
+        PostgresResults(dsn, clock=clock) as endings,
     ):
-        yield Stores(admissions, jobs, endings)
+        yield Stores(admissions, jobs, endings, PostgresPurging(dsn, DEFAULT_RETENTION))
 
 
 async def execute(dsn: str, sql: str) -> None:

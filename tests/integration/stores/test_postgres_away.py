@@ -10,15 +10,17 @@ from penstock.embedded.elsewhere import Service
 from penstock.embedded.stack import EmbeddedStack
 from runtime.clock import now_utc
 from schemas.errors import InvalidInput, RequestInFlight, StoreUnavailable
-from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresResults, migrate
+from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresPurging, PostgresResults, migrate
 from stores.postgres.admissions import insert_queued, take_keys
 from stores.postgres.calls import Postgres
 from stores.postgres.keyed import KeyedJob
 from stores.postgres.places import Places
 from stores.protocols import IdempotencyKey
+from stores.retention import DEFAULT_RETENTION
 from tests.contracts.stores.building import NOW, Clock, ended, idempotency, key_of, queued
 from tests.integration.stores.gate import Gate
 from tests.waiting import eventually, soon
+from workers.sink.chores import purge_once
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ async def test_every_call_says_that_the_store_is_away_and_works_when_it_is_back(
             lambda: endings.finish([ended(job)]),
             lambda: endings.mark_running([key_of(job)], NOW),
             lambda: endings.overdue(NOW, 10),
-            lambda: endings.purge(NOW),
+            lambda: purge_once(PostgresPurging(gate.url, DEFAULT_RETENTION, timeout_s=5), now_utc),
         ]
         await gate.shut()
         for call in calls:

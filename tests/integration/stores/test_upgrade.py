@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import pytest
 
 from schemas.jobs import Job, Payload, Terminal
-from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresResults, schema_state
+from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresPurging, PostgresResults, schema_state
 from stores.postgres.migrations import Kind, Migration, known_migrations, migrate, newest_known
 from stores.protocols import JobKey
+from stores.retention import DEFAULT_RETENTION
 from tests.conftest import database
 from tests.contracts.stores.building import ended, failed, idempotency, key_of, queued
 from tests.integration.stores.migrating import QUICK, fetch, session
@@ -63,10 +64,13 @@ class Role(Protocol):
 class NewRole:
     """The stores of this version."""
 
-    def __init__(self, admissions: PostgresAdmissions, jobs: PostgresJobs, results: PostgresResults) -> None:
+    def __init__(
+        self, admissions: PostgresAdmissions, jobs: PostgresJobs, results: PostgresResults, purging: PostgresPurging
+    ) -> None:
         self._admissions = admissions
         self._jobs = jobs
         self._results = results
+        self._purging = purging
 
     async def insert(self, jobs: Sequence[Job]) -> None:
         await asyncio.gather(*(self._admissions.insert(job) for job in jobs))
@@ -110,7 +114,8 @@ class NewRole:
         return [job.id for job in await self._results.overdue(datetime.now(UTC), 1000)]
 
     async def purge(self) -> None:
-        await self._results.purge(datetime.now(UTC))
+        async for purged in self._purging.purge(datetime.now(UTC)):
+            assert purged.failure is None
 
 
 @asynccontextmanager
@@ -126,7 +131,7 @@ async def new_role(dsn: str) -> AsyncIterator[NewRole]:
         PostgresJobs(dsn, role="gateway") as jobs,
         PostgresResults(dsn, role="sink") as results,
     ):
-        yield NewRole(admissions, jobs, results)
+        yield NewRole(admissions, jobs, results, PostgresPurging(dsn, DEFAULT_RETENTION))
 
 
 class Book:

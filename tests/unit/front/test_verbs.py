@@ -41,7 +41,7 @@ def problem(error: PenstockError, headers: dict[str, str] | None = None) -> http
     return httpx.Response(error.status, json={"error": told}, headers=headers)
 
 
-MODEL = {
+MODEL: Json = {
     "id": "digits",
     "default_version": "2",
     "versions": ["2"],
@@ -51,7 +51,7 @@ MODEL = {
         {"version": "3", "state": "refused", "reason": "model.onnx: no such file"},
     ],
 }
-BROKEN = {"id": "broken", "default_version": None, "versions": [], "reason": "no name", "version_states": []}
+BROKEN: Json = {"id": "broken", "default_version": None, "versions": [], "reason": "no name", "version_states": []}
 VERSION = {
     "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}],
     "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1]}],
@@ -313,7 +313,7 @@ def test_status_as_json_is_one_object(gateway: Gateway, invoke: Invoke) -> None:
     gateway.routes |= {
         "GET /readyz": {"ready": True, "checks": {"kafka": "ok"}, "slower": {"redis": "away: polls take longer"}},
         "GET /metrics": httpx.Response(200, text=METRICS),
-        "GET /v1/models": {"data": [{**MODEL, "version_states": MODEL["version_states"][:1]}]},  # type: ignore[index]
+        "GET /v1/models": {"data": [{**MODEL, "version_states": MODEL["version_states"][:1]}]},
     }
     ran = invoke("status", "--json")
     (told,) = documents(ran)

@@ -76,7 +76,7 @@ class Basin:
 async def basin() -> AsyncIterator[Basin]:
     log = MemoryLog(partitions=1)
     group = MemoryGroup(log, [TOPICS.results])
-    jobs, signals = MemoryJobs(), MemorySignals()
+    jobs, signals = MemoryJobs(lambda: NOW), MemorySignals()
     async with group.member() as member:
         pipeline = Pipeline(member, log, jobs, signals, TOPICS.sink_group, lambda: NOW)
         yield Basin(log, group, member, jobs, signals, pipeline)

@@ -18,7 +18,7 @@ from stores.replays import KEY_KEPT
 from tests.unit.sink.ends import NOW, TOPICS
 from tests.waiting import eventually
 from workers.sink import expirer
-from workers.sink.chores import mark_running, purge_keys
+from workers.sink.chores import mark_running, purge
 from workers.sink.expirer import AGAIN_AFTER_S, Expirer
 
 GRACE_S = 2.0
@@ -163,7 +163,7 @@ async def test_old_keys_are_purged_again_and_again() -> None:
     await jobs.insert(job("a", NOW), old)
     await jobs.confirm(job("a", NOW), old)
     jobs.down = True
-    purging = asyncio.create_task(purge_keys(jobs, lambda: now, interval_s=0.01))
+    purging = asyncio.create_task(purge(jobs, lambda: now, interval_s=0.01))
 
     now = NOW + KEY_KEPT + timedelta(seconds=1)
     jobs.down = False

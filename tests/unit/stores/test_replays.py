@@ -5,7 +5,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from schemas.errors import IdempotencyMismatch, RequestInFlight
+from schemas.errors import IdempotencyMismatch, JobNotFound, RequestInFlight
 from schemas.jobs import Status
 from stores.protocols import IdempotencyKey
 from stores.replays import KnownKey, resolve_replay
@@ -25,9 +25,15 @@ def test_another_body_is_always_refused(known: KnownKey, stored: object) -> None
         resolve_replay(known, IdempotencyKey("key", b"other"), STORED if stored else None, NOW)
 
 
-@pytest.mark.parametrize("known", [IN_FLIGHT, RUN_OUT, ANSWERED])
+@pytest.mark.parametrize("known", [IN_FLIGHT, RUN_OUT])
 def test_a_withdrawn_job_is_to_be_sent_anew(known: KnownKey) -> None:
     assert resolve_replay(known, SAME, None, NOW) is None
+
+
+def test_a_request_whose_job_is_kept_no_longer_does_not_run_again() -> None:
+    with pytest.raises(JobNotFound, match="use another key") as refused:
+        resolve_replay(ANSWERED, SAME, None, NOW)
+    assert refused.value.param == "Idempotency-Key"
 
 
 @pytest.mark.parametrize("status", list(Status))

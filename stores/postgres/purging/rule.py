@@ -1,0 +1,37 @@
+"""What a rule of the purge is, and how large its steps are."""
+
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, Protocol
+
+if TYPE_CHECKING:
+    from stores.postgres.calls import Connection
+
+# A statement that took longer than the first held others up, one that took less than the second could do more.
+LONG_STEP_S: Final = 0.1
+SHORT_STEP_S: Final = 0.025
+
+
+class Rule(Protocol):
+    """What is due in one table, and how it goes."""
+
+    @property
+    def table(self) -> str:
+        """As it is counted: all tables that jobs lie in are `jobs`."""
+
+    def steps(self, connection: "Connection", now: datetime) -> AsyncGenerator[int]:
+        """Remove what is due. Each step is a short transaction; yields how many rows went with it."""
+
+
+class Stride:
+    """How much a step takes on: as much as a short statement does, whatever the rows are like."""
+
+    def __init__(self, size: int, *, largest: int) -> None:
+        self.size = size
+        self._largest = largest
+
+    def took(self, seconds: float) -> None:
+        if seconds > LONG_STEP_S:
+            self.size = max(1, self.size // 2)
+        elif seconds < SHORT_STEP_S:
+            self.size = min(self._largest, self.size * 2)

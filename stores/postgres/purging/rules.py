@@ -1,0 +1,28 @@
+"""Everything that is kept for a time only: each table of the store, what is due in it, and how it goes."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from stores.postgres.places import REST, SLOTS, slot_table
+from stores.postgres.purging.by_index import ByIndex
+from stores.postgres.purging.by_walk import ByWalk
+from stores.postgres.purging.rule import Rule
+from stores.postgres.purging.slots import LONGEST, Slots
+from stores.replays import KEY_KEPT
+
+
+def rules(retention: timedelta) -> Sequence[Rule]:
+    """`retention`: how long ended jobs are kept that have no time of their own. What has not ended is never due."""
+    return [
+        ByIndex("idempotency_keys", "created_at < $1", kept=KEY_KEPT),
+        *(
+            ByIndex("jobs", "keep_until <= $1 and completed_at is not null", source=source)
+            for source in (*map(slot_table, range(SLOTS)), "only jobs")
+        ),
+        *(
+            [Slots(retention)]
+            if retention <= LONGEST
+            else [ByWalk(slot, slot_table(slot), retention) for slot in range(SLOTS)]
+        ),
+        ByWalk(REST, "jobs", retention),
+    ]

@@ -1,0 +1,21 @@
+"""How long ended jobs are kept. Pure: the stores look up and delete, this decides."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+from schemas.jobs import DEFAULT_RETENTION_S, Terminal
+
+DEFAULT_RETENTION: Final = timedelta(seconds=DEFAULT_RETENTION_S)
+
+
+def is_due(completed_at: datetime, keep_until: datetime | None, now: datetime, retention: timedelta) -> bool:
+    """Whether an ended job is to be purged."""
+    return keep_until <= now if keep_until is not None else completed_at <= now - retention
+
+
+def is_past(end: Terminal, now: datetime, retention: timedelta) -> bool:
+    """Whether a job that ended so has been purged, if the store does not have it.
+
+    Its record may come again for as long as Kafka keeps it. Nobody waits for it any more once its deadline has passed.
+    """
+    return end.expires_at <= now and is_due(end.completed_at, end.keep_until, now, retention)

@@ -1,0 +1,167 @@
+"""How what is kept no longer goes: a day is given back with its disk, and nobody who works is in the way or held up."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from schemas.jobs import Payload, Status
+from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresPurging, PostgresResults
+from stores.postgres.places import REST, place_of, slot_table
+from stores.postgres.purging import slots
+from stores.protocols import Purged
+from stores.retention import DEFAULT_RETENTION
+from tests.contracts.stores.building import NOW, Clock, Stores, ended, id_of, key_of, queued
+from tests.integration.stores.migrating import fetch, session
+
+if TYPE_CHECKING:
+    from stores.postgres.calls import Connection
+
+SLOT = place_of(id_of(NOW), float("-inf"))
+TABLE = slot_table(SLOT)
+DUE = NOW + DEFAULT_RETENTION + timedelta(days=1)
+FILL = """
+insert into {table} (
+    created_at, expires_at, completed_at, rows, tenant, id, model, version, lane, answer, status, result, keep_until
+)
+select $1, $1, $1::timestamptz + number * interval '1 ms', 1, 'default', 'filled-' || number, 'digits', '2', 'live',
+    'tensors', 'succeeded', repeat('x', 500)::bytea, $4
+from generate_series($2::integer + 1, $3::integer) as number
+"""
+
+
+@pytest.fixture
+async def stores(migrated_postgres_dsn: str) -> AsyncIterator[Stores]:
+    dsn, clock = migrated_postgres_dsn, Clock()
+    async with (
+        PostgresAdmissions(dsn, clock=clock) as admissions,
+        PostgresJobs(dsn) as jobs,
+        PostgresResults(dsn, clock=clock) as endings,
+    ):
+        yield Stores(admissions, jobs, endings, PostgresPurging(dsn, DEFAULT_RETENTION))
+
+
+async def fill(dsn: str, table: str, first: int, last: int, keep_until: datetime | None = None) -> None:
+    async with session(dsn) as connection:
+        await connection.execute(FILL.format(table=table), NOW, first, last, keep_until)
+
+
+async def size_bytes(dsn: str, table: str) -> int:
+    """Of the table and its indexes, without what an empty table takes."""
+    ((size,),) = await fetch(dsn, f"select pg_total_relation_size('{table}')")
+    ((empty,),) = await fetch(dsn, "select pg_total_relation_size('jobs_00')")
+    return int(size) - int(empty)
+
+
+async def count(dsn: str, table: str) -> int:
+    ((rows,),) = await fetch(dsn, f"select count(*) from only {table}")  # noqa: S608 - one of our tables
+    return int(rows)
+
+
+async def test_a_day_in_which_all_is_due_is_given_back_with_its_disk(
+    stores: Stores, migrated_postgres_dsn: str
+) -> None:
+    await fill(migrated_postgres_dsn, TABLE, 0, 5000)
+    assert await size_bytes(migrated_postgres_dsn, TABLE) > 2_000_000
+    assert await stores.purge(DUE) == {"jobs": 5000}
+    assert await size_bytes(migrated_postgres_dsn, TABLE) <= 0
+
+
+async def test_few_jobs_that_stay_do_not_hold_up_their_day(stores: Stores, migrated_postgres_dsn: str) -> None:
+    fields = {"created_at": NOW, "expires_at": NOW + timedelta(minutes=10)}
+    kept, late, waiting = [
+        await stores.inserted(id=id_of(NOW), retention_s=retention_s, **fields) for retention_s in (10**7, None, None)
+    ]
+    result = Payload(b"r" * 200_000, "application/octet-stream", 14)
+    await stores.endings.finish([ended(kept, result=result), ended(late, completed_at=DUE - timedelta(days=1))])
+    before = [await stores.found(job) for job in (kept, late, waiting)]
+    await fill(migrated_postgres_dsn, TABLE, 0, 5000)
+
+    assert await stores.purge(DUE) == {"jobs": 5000}
+    assert await stores.purge(DUE) == {}
+    assert [await stores.found(job) for job in (kept, late, waiting)] == before
+    assert await size_bytes(migrated_postgres_dsn, TABLE) < 500_000
+    assert await stores.endings.finish([ended(waiting)]) == [key_of(waiting)]
+    assert (await stores.found(waiting)).status is Status.SUCCEEDED
+
+
+async def test_of_a_day_in_which_many_stay_the_others_go_one_by_one(
+    stores: Stores, migrated_postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slots, "_MOST_PUT_BACK", 10)
+    await fill(migrated_postgres_dsn, TABLE, 0, 3000)
+    await fill(migrated_postgres_dsn, TABLE, 3000, 3100, keep_until=DUE + timedelta(days=2))
+    assert await stores.purge(DUE) == {"jobs": 3000}
+    assert await count(migrated_postgres_dsn, TABLE) == 100
+    assert await stores.purge(DUE + timedelta(days=1)) == {}
+    assert await stores.purge(DUE + timedelta(days=3)) == {"jobs": 100}
+
+
+async def test_jobs_without_a_day_go_step_by_step(stores: Stores, migrated_postgres_dsn: str) -> None:
+    await fill(migrated_postgres_dsn, "jobs", 0, 3000)
+    steps = [purged async for purged in stores.purging.purge(DUE)]
+    assert len(steps) > 1
+    assert sum(purged.rows for purged in steps) == 3000
+    assert await count(migrated_postgres_dsn, "jobs") == 0
+
+
+async def test_a_day_that_somebody_reads_is_given_back_later_and_nothing_else_waits_for_it(
+    stores: Stores, migrated_postgres_dsn: str
+) -> None:
+    await fill(migrated_postgres_dsn, TABLE, 0, 100)
+    await fill(migrated_postgres_dsn, "jobs", 0, 50)
+    async with session(migrated_postgres_dsn) as reader:
+        async with reader.transaction():
+            await reader.fetch(f"select from {TABLE} limit 1")
+            assert await stores.purge(DUE) == {"jobs": 50}
+        assert await count(migrated_postgres_dsn, TABLE) == 100
+    assert await stores.purge(DUE) == {"jobs": 100}
+
+
+async def test_one_process_purges_at_a_time(stores: Stores, migrated_postgres_dsn: str) -> None:
+    await fill(migrated_postgres_dsn, "jobs", 0, 3000)
+    first = stores.purging.purge(DUE)
+    await anext(first)
+    assert await stores_of(migrated_postgres_dsn) == []
+    await first.aclose()
+    assert await stores_of(migrated_postgres_dsn) != []
+
+
+async def stores_of(dsn: str) -> list[Purged]:
+    """What another sink purges."""
+    return [purged async for purged in PostgresPurging(dsn, DEFAULT_RETENTION).purge(DUE) if purged.rows]
+
+
+async def test_a_table_that_cannot_be_purged_is_told_and_the_others_are(
+    stores: Stores, migrated_postgres_dsn: str
+) -> None:
+    await fill(migrated_postgres_dsn, "jobs", 0, 10)
+    await fetch(migrated_postgres_dsn, "alter table idempotency_keys rename column created_at to made_at")
+    steps = [purged async for purged in stores.purging.purge(DUE)]
+    failures = [(purged.table, str(purged.failure.__cause__)) for purged in steps if purged.failure is not None]
+    assert failures == [("idempotency_keys", 'column "created_at" does not exist')]
+    assert sum(purged.rows for purged in steps if purged.table == "jobs") == 10
+
+
+async def test_what_stays_in_a_day_is_found_without_reading_the_day(migrated_postgres_dsn: str) -> None:
+    """Whole days are many gigabytes, and nobody else gets to the table meanwhile."""
+    await fill(migrated_postgres_dsn, TABLE, 0, 50_000)
+    async with session(migrated_postgres_dsn) as connection:
+        await connection.execute("set enable_seqscan = off")
+        await connection.execute(f"select brin_summarize_new_values('{TABLE}_ended')")
+        statement = slots._COUNT_STAYING.format(slot=TABLE)
+        read = await buffers(connection, statement, DUE - DEFAULT_RETENTION, DUE)
+    assert read < 100
+
+
+async def buffers(connection: "Connection", statement: str, *arguments: object) -> int:
+    """How many pages a statement touches."""
+    lines = await connection.fetch(f"explain (analyze, buffers, format text) {statement}", *arguments)
+    (first,) = [line[0] for line in lines if "Buffers: shared" in line[0]][:1]
+    return sum(int(part.split("=")[1]) for part in first.split() if part.startswith(("hit=", "read=")))
+
+
+def test_the_slot_of_these_tests_is_not_the_rest() -> None:
+    assert SLOT != REST
+    assert queued().id.startswith("job_")
