@@ -26,7 +26,10 @@ group by 1, 2 order by 1, 2
 
 
 class ConnectedRole(NamedTuple):
-    """The sessions of one role from one address. `newest`: number of the newest migration that its version knows."""
+    """The sessions of one role from one address, where Postgres tells it: of other users it does not tell all.
+
+    `newest`: number of the newest migration that its version knows.
+    """
 
     role: str
     newest: int
@@ -34,7 +37,7 @@ class ConnectedRole(NamedTuple):
     connections: int
 
     def __str__(self) -> str:
-        return f"{self.role} at {self.address or 'this machine'}"
+        return f"{self.role} at {self.address}" if self.address else self.role
 
 
 def application_name(role: str) -> str:
