@@ -50,7 +50,9 @@ class Links:
 class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A job. `result` is there once it has succeeded, `error` once it has failed or was canceled.
 
-    `notice` is there while something keeps a queued job waiting: its version is served by no worker.
+    `keep_until` is there once it has ended, where the job or its model says how long it is kept; any other is kept for
+    the time that the installation is set to. `notice` is there while something keeps a queued job waiting: its version
+    is served by no worker.
     """
 
     id: str
@@ -70,6 +72,7 @@ class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any]
     urls: JobUrls
     notice: str | msgspec.UnsetType = msgspec.UNSET
+    keep_until: datetime | msgspec.UnsetType = msgspec.UNSET
 
 
 class JobList(msgspec.Struct, frozen=True):
@@ -105,6 +108,7 @@ def job_document(job: Job, links: Links, notice: str | None = None) -> JobDocume
         metadata=job.metadata,
         urls=links.job_urls(job.id),
         notice=msgspec.UNSET if notice is None else notice,
+        keep_until=(job.keep_until if job.done else None) or msgspec.UNSET,
     )
 
 

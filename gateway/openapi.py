@@ -9,7 +9,7 @@ from gateway.answers import JobDocument, JobList
 from gateway.model_documents import ModelDocument, ModelList, VersionDocument, WantedStateDocument
 from gateway.problems import Problem
 from gateway.submit_request import Envelope
-from schemas.jobs import JSON, OCTET_STREAM, Status
+from schemas.jobs import JSON, MIN_RETENTION_S, OCTET_STREAM, Status
 
 Doc = dict[str, Any]
 Responses = dict[int | str, Doc]
@@ -129,6 +129,7 @@ INPUTS: Final[Doc] = {
 }
 
 TIMEOUT_S: Final[Doc] = {"type": "number", "minimum": 1, "maximum": 7 * 24 * 3600}
+RETENTION_S: Final[Doc] = {"type": "integer", "minimum": MIN_RETENTION_S}
 STICKY_KEY: Final[Doc] = {"type": "string", "minLength": 1, "maxLength": 255}
 # What the decoder keeps as raw bytes, it knows no schema of; nor of rules that are checked later.
 ENVELOPE_FIELDS: Final[Doc] = {
@@ -137,6 +138,7 @@ ENVELOPE_FIELDS: Final[Doc] = {
         **ref("Input"),
     },
     "timeout_s": {**TIMEOUT_S, "type": ["number", "null"], "default": None},
+    "retention_s": {**RETENTION_S, "type": ["integer", "null"], "default": None},
     "sticky_key": {**STICKY_KEY, "type": ["string", "null"], "default": None},
     "metadata": {"description": "Comes back with the job; at most 8 KiB.", "type": ["object", "null"]},
     "webhook": {"description": "Refused until webhooks exist.", "type": "null"},

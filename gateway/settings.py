@@ -6,13 +6,20 @@ from pydantic import Field, field_validator, model_validator
 
 from runtime.http_limits import CONNECTION_BYTES
 from runtime.reading import READ_FACTOR
-from runtime.settings import KafkaSettings, LogSettings, MemorySettings, PostgresSettings, RedisSettings
+from runtime.settings import (
+    AdmissionSettings,
+    KafkaSettings,
+    LogSettings,
+    MemorySettings,
+    PostgresSettings,
+    RedisSettings,
+)
 from schemas.jobs import DEFAULT_TIMEOUT_S
 
 DAY_S = 24 * 60 * 60
 
 
-class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, MemorySettings, LogSettings):
+class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, MemorySettings, AdmissionSettings, LogSettings):
     # Whoever reaches the API may use all of it. To serve other machines is a decision; our images have made it.
     gateway_host: str = Field(
         "127.0.0.1", description="address that the API listens on; `0.0.0.0` (as in our images) to serve other machines"

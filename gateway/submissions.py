@@ -18,13 +18,14 @@ from gateway.leases import Lease, once_released
 from gateway.repairs import Repairs
 from gateway.serving import Serving
 from gateway.settings import GatewaySettings
-from gateway.submit_request import Submit
+from gateway.submit_request import Options, Submit
 from producers.protocols import Publisher
 from runtime.backoff import delays_s
 from runtime.budget import Holding
 from runtime.health import Check
 from runtime.logs import get_logger
 from runtime.reading import INLINE_BYTES, InputReader
+from schemas.catalog import CatalogEntry
 from schemas.decoder import CheckedInput, check_common
 from schemas.errors import (
     OutcomeUnknown,
@@ -35,7 +36,7 @@ from schemas.errors import (
 )
 from schemas.images import IMAGE_TYPES
 from schemas.inputs import bytes_to_parse, check_in_full, check_input
-from schemas.jobs import Job, Payload, Status
+from schemas.jobs import Job, Payload, Status, check_retention
 from schemas.records import OutRecord, lane_job, lane_record
 from schemas.signature import Signature
 from schemas.topics import Lane
@@ -142,7 +143,7 @@ class Submissions:
             lane = submission.lane = Lane(entry.model, entry.version, submission.submit.options.lane)
             checked = await self._check(entry.signature, submission.submit.payload)
             self._hold_travelling(submission, checked.payload)
-            job = self._job(submission, lane, checked)
+            job = self._job(submission, lane, entry, checked)
             self._depths.admit(lane)
         except PenstockError as refusal:
             return await self._answered_before(submission, refusal)
@@ -183,7 +184,7 @@ class Submissions:
         if payload.value is not submission.submit.payload.value:
             submission.held.grow(len(payload.value))
 
-    def _job(self, submission: Submission, lane: Lane, checked: CheckedInput) -> Job:
+    def _job(self, submission: Submission, lane: Lane, entry: CatalogEntry, checked: CheckedInput) -> Job:
         settings, options = self._settings, submission.submit.options
         timeout_s = options.timeout_s
         if timeout_s is None:
@@ -206,7 +207,14 @@ class Submissions:
             rows=checked.rows,
             answer=checked.answer,
             metadata=options.metadata,
+            retention_s=self._retention_s(options, entry),
         )
+
+    def _retention_s(self, options: Options, entry: CatalogEntry) -> int | None:
+        if options.retention_s is None:
+            return entry.retention_s
+        check_retention(options.retention_s, self._settings.retention_max_s)
+        return options.retention_s
 
     def _needs_no_row(self, submission: Submission, job: Job) -> bool:
         """Whether its row can wait for the job's end: nobody else can ask for it, what the row says can travel, and

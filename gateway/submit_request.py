@@ -7,7 +7,7 @@ path, take the bare input as their body, and options as query parameters.
 import re
 from codecs import BOM_UTF8
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -29,7 +29,9 @@ VERSION_ROUTE: Final = "/v1/models/{model}/versions/{version}/jobs"
 FORM: Final = "multipart/form-data"
 MAX_STICKY_KEY: Final = 255
 MAX_QUERY_FIELDS: Final = 32
-KNOWN: Final = ("lane", "timeout_s", "sticky_key", "metadata", "webhook", "webhook_events_filter")
+Number = TypeVar("Number", int, float)
+
+KNOWN: Final = ("lane", "timeout_s", "retention_s", "sticky_key", "metadata", "webhook", "webhook_events_filter")
 _FIELD: Final = re.compile(r"(?:field `|at `\$\.)([^`]+)`")
 
 
@@ -42,11 +44,12 @@ class Target(NamedTuple):
 
 
 class Options(msgspec.Struct, frozen=True):
-    """Everything about a job that is neither its model nor its input. `timeout_s` is None for the default."""
+    """Everything about a job that is neither its model nor its input. A time in seconds is None for the default."""
 
     lane: LaneClass = LaneClass.LIVE
     timeout_s: float | None = None
     metadata: dict[str, Any] = {}
+    retention_s: int | None = None
 
 
 class Submit(msgspec.Struct, frozen=True):
@@ -66,6 +69,7 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: str | None = None
     lane: LaneClass = LaneClass.LIVE
     timeout_s: float | None = None
+    retention_s: int | None = None
     sticky_key: str | None = None
     metadata: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     webhook: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -152,7 +156,7 @@ def _hides_members(envelope: Envelope, body: bytes) -> bool:
     raw = (envelope.metadata, envelope.webhook, envelope.webhook_events_filter)
     given = [value for value in raw if isinstance(value, msgspec.Raw)]
     kept = 2 + len(given) + (envelope.version is not None) + (envelope.lane is not LaneClass.LIVE)
-    kept += (envelope.timeout_s is not None) + (envelope.sticky_key is not None)
+    kept += (envelope.timeout_s is not None) + (envelope.sticky_key is not None) + (envelope.retention_s is not None)
     colons = body.count(b":") - bytes(envelope.input).count(b":")
     return colons - sum(bytes(value).count(b":") for value in given) > kept
 
@@ -162,6 +166,7 @@ def options_of(envelope: Envelope) -> Options:
     return check_options(
         envelope.lane,
         envelope.timeout_s,
+        envelope.retention_s,
         _given(envelope.metadata),
         envelope.sticky_key,
         webhooks=_given(envelope.webhook) is not None or _given(envelope.webhook_events_filter) is not None,
@@ -184,9 +189,15 @@ ENVELOPE_HINT: Final = '; a job is {"model": "...", "input": {"instances": [...]
 
 
 def check_options(
-    lane: LaneClass, timeout_s: float | None, metadata: bytes | None, sticky_key: str | None, *, webhooks: bool
+    lane: LaneClass,
+    timeout_s: float | None,
+    retention_s: int | None,
+    metadata: bytes | None,
+    sticky_key: str | None,
+    *,
+    webhooks: bool,
 ) -> Options:
-    """Options once each keeps its rule. The timeout's upper limit is the gateway's to check.
+    """Options once each keeps its rule. The limits of times are the gateway's to check.
 
     A sticky key asks for one version for all jobs that share it; with one version open to unpinned jobs, every key
     gets that one.
@@ -195,7 +206,7 @@ def check_options(
         raise RequestError("webhooks are not available on this server: leave webhook out and poll", param="webhook")
     if sticky_key is not None and not 0 < len(sticky_key) <= MAX_STICKY_KEY:
         raise RequestError(f"sticky_key must have 1 to {MAX_STICKY_KEY} characters", param="sticky_key")
-    return Options(lane, timeout_s, parse_metadata(metadata) if metadata is not None else {})
+    return Options(lane, timeout_s, parse_metadata(metadata) if metadata is not None else {}, retention_s)
 
 
 def options_from_query(query: bytes) -> Options:
@@ -222,7 +233,8 @@ def options_from_query(query: bytes) -> Options:
     metadata = fields.get("metadata")
     return check_options(
         _lane(fields.get("lane", LaneClass.LIVE)),
-        _seconds(fields.get("timeout_s")),
+        _number("timeout_s", fields.get("timeout_s"), float, "a number of seconds"),
+        _number("retention_s", fields.get("retention_s"), int, "a whole number of seconds"),
         metadata.encode() if metadata is not None else None,
         fields.get("sticky_key"),
         webhooks="webhook" in fields or "webhook_events_filter" in fields,
@@ -236,10 +248,10 @@ def _lane(text: str) -> LaneClass:
         raise RequestError(f"lane must be one of {', '.join(LaneClass)}", param="lane") from error
 
 
-def _seconds(text: str | None) -> float | None:
+def _number(name: str, text: str | None, kind: type[Number], rule: str) -> Number | None:
     if text is None:
         return None
     try:
-        return msgspec.json.decode(text, type=float)
+        return msgspec.json.decode(text, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError("timeout_s must be a number of seconds", param="timeout_s") from error
+        raise RequestError(f"{name} must be {rule}", param=name) from error

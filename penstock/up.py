@@ -65,7 +65,7 @@ HELP = examples(
     "--models",
     envvar="PENSTOCK_MODEL_REPOSITORY",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The model repository; models that come later are served too.  [default: of a checkout the examples, else `models` here]",
+    help="The model repository; models that come later are served too.  [default: a checkout's examples or `models`]",
 )
 @click.option(
     "--trust",

@@ -1,7 +1,7 @@
 """Raising settings of topics that exist already: an installation that grew older than its settings."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -19,6 +19,20 @@ MIN_IN_SYNC: Final = "min.insync.replicas"
 # How the broker tells where a value comes from: 1 is the topic's own.
 OWN: Final = 1
 SET: Final = 0
+
+
+# What is raised in topics that exist; all else is left.
+RAISED: Final = frozenset([MAX_MESSAGE, MIN_IN_SYNC])
+
+# A setting's value, and whether it was set for this very topic.
+Settings: TypeAlias = Mapping[str, tuple[str, bool]]
+
+
+class Other(NamedTuple):
+    """A setting that is not as planned."""
+
+    found: str
+    planned: str
 
 
 class Plan(Protocol):
@@ -71,8 +85,10 @@ async def raise_settings(admin: AIOKafkaAdminClient, plans: Sequence[Plan]) -> N
     """Raise what is too low in the topics of the plans, and nothing else. Raises `KafkaError` where none answers."""
     if not plans:
         return
-    asked = [ConfigResource(ConfigResourceType.TOPIC, plan.name) for plan in plans]
-    found = {topic: entries for answer in await admin.describe_configs(asked) for topic, entries in _told(answer)}
+    found = await _settings_of(admin, plans)
+    for topic, others in _differences(plans, found).items():
+        told = {name: f"{other.found}, planned {other.planned}" for name, other in others.items()}
+        log.warning("settings of the topic differ from ours and are left as they are", topic=topic, settings=told)
     wanted = {plan.name: too_low(plan.config, found.get(plan.name, {})) for plan in plans}
     changes = {topic: raised for topic, raised in wanted.items() if raised}
     if not changes:
@@ -85,7 +101,38 @@ async def raise_settings(admin: AIOKafkaAdminClient, plans: Sequence[Plan]) -> N
             log.info("settings of the topic were raised", topic=topic, **changes[topic])
 
 
-def too_low(wanted: Mapping[str, str], found: Mapping[str, tuple[str, bool]]) -> dict[str, str]:
+async def differences(admin: AIOKafkaAdminClient, plans: Sequence[Plan]) -> Mapping[str, Mapping[str, Other]]:
+    """What is set otherwise than planned, but for what is raised when roles start."""
+    return _differences(plans, await _settings_of(admin, plans)) if plans else {}
+
+
+def _differences(plans: Sequence[Plan], found: Mapping[str, Settings]) -> Mapping[str, Mapping[str, Other]]:
+    told = {plan.name: different(plan.config, found.get(plan.name, {})) for plan in plans}
+    return {topic: others for topic, others in told.items() if others}
+
+
+def different(wanted: Mapping[str, str], found: Settings) -> Mapping[str, Other]:
+    return {
+        name: Other(found[name][0], value)
+        for name, value in wanted.items()
+        if name not in RAISED and name in found and not _same(found[name][0], value)
+    }
+
+
+def _same(found: str, planned: str) -> bool:
+    """Policies come in any order, and numbers in any form."""
+    try:
+        return float(found) == float(planned)
+    except ValueError:
+        return sorted(found.split(",")) == sorted(planned.split(","))
+
+
+async def _settings_of(admin: AIOKafkaAdminClient, plans: Sequence[Plan]) -> Mapping[str, Settings]:
+    asked = [ConfigResource(ConfigResourceType.TOPIC, plan.name) for plan in plans]
+    return {topic: entries for answer in await admin.describe_configs(asked) for topic, entries in _told(answer)}
+
+
+def too_low(wanted: Mapping[str, str], found: Settings) -> dict[str, str]:
     """What is to be raised. `found` maps a setting to its value, and to whether it was set for this very topic.
 
     A number of copies that somebody chose for the topic is left: it weighs safety against being able to write.
@@ -99,7 +146,7 @@ def too_low(wanted: Mapping[str, str], found: Mapping[str, tuple[str, bool]]) ->
     return raised
 
 
-def _told(answer: Any) -> Iterator[tuple[str, dict[str, tuple[str, bool]]]]:
+def _told(answer: Any) -> Iterator[tuple[str, Settings]]:
     for code, _, _, topic, entries in answer.resources:
         if code == 0:
             yield topic, {name: (value, source == OWN) for name, value, _, source, *_ in entries}

@@ -8,7 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from producers.kafka_client import kafka_admin
-from producers.topic_settings import MIN_IN_SYNC, raise_settings
+from producers.topic_settings import MAX_MESSAGE, MIN_IN_SYNC, Other, differences, raise_settings
 from runtime.settings import KafkaSettings
 from schemas.errors import QueueUnavailable
 from schemas.topics import Lane
@@ -19,6 +19,15 @@ JOB_RETENTION_MS: Final = 8 * DAY_MS
 DEAD_LETTER_RETENTION_MS: Final = 30 * DAY_MS
 # A dead letter is the record as it was plus the headers that say why it is here.
 DEAD_LETTER_ROOM_BYTES: Final = 64 * 1024
+# Only whole segments are deleted or compacted, and never the one that is written to: without a new one each day, a
+# record would stay for up to a week longer.
+COMPACTED: Final = {
+    "segment.ms": str(DAY_MS),
+    "min.cleanable.dirty.ratio": "0.1",
+    "max.compaction.lag.ms": str(DAY_MS),
+    # A reader that began before a key was taken back has a day to hear of it.
+    "delete.retention.ms": str(DAY_MS),
+}
 DEFAULT_REPLICATION: Final = 3
 # Copies that a record has before it is acknowledged; of three, one may be away.
 WRITTEN_COPIES: Final = 2
@@ -47,12 +56,12 @@ def job_topic(settings: KafkaSettings, name: str, partitions: int) -> TopicPlan:
 
 def dead_letter_topic(settings: KafkaSettings, topic: str) -> TopicPlan:
     size_bytes = settings.max_record_bytes + DEAD_LETTER_ROOM_BYTES
-    config = _config(settings, DEAD_LETTER_RETENTION_MS) | {"max.message.bytes": str(size_bytes)}
+    config = _config(settings, DEAD_LETTER_RETENTION_MS) | {MAX_MESSAGE: str(size_bytes)}
     return TopicPlan(settings.topics.dead_letter(topic), 1, config)
 
 
 def control_topic(settings: KafkaSettings, name: str) -> TopicPlan:
-    return TopicPlan(name, 1, {"cleanup.policy": "compact", "max.message.bytes": str(settings.max_record_bytes)})
+    return TopicPlan(name, 1, {"cleanup.policy": "compact", MAX_MESSAGE: str(settings.max_record_bytes), **COMPACTED})
 
 
 def retry_topics(settings: KafkaSettings) -> list[TopicPlan]:
@@ -64,7 +73,7 @@ def retry_topics(settings: KafkaSettings) -> list[TopicPlan]:
 
 def letter_marks_topic(settings: KafkaSettings) -> TopicPlan:
     """A mark is kept for longer than the dead letter that it is on."""
-    config = {"cleanup.policy": "compact,delete", "retention.ms": str(2 * DEAD_LETTER_RETENTION_MS)}
+    config = {"cleanup.policy": "compact,delete", "retention.ms": str(2 * DEAD_LETTER_RETENTION_MS), **COMPACTED}
     return TopicPlan(settings.topics.letter_marks, 1, config)
 
 
@@ -103,7 +112,7 @@ async def ensure_topics(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> 
     """Create the topics that do not exist. Returns the names of the new ones.
 
     Those that exist stay as they are, but for what a promise rests on: records up to our size are taken, and a record
-    that is acknowledged has its second copy. Where we may not change them, that is logged.
+    that is acknowledged has its second copy. Where we may not change them, that is logged; so is what else differs.
     """
     admin = kafka_admin(settings)
     try:
@@ -115,6 +124,22 @@ async def ensure_topics(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> 
         return await _create(admin, wanted, settings.kafka_replication_factor) if wanted else []
     except (KafkaError, OSError) as error:
         raise QueueUnavailable(f"topics could not be created: {error}") from error
+    finally:
+        await admin.close()
+
+
+async def topic_differences(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> Mapping[str, Mapping[str, Other]]:
+    """What is set otherwise than planned, in topics that exist: topic -> setting -> what it is, and what was planned.
+
+    What keeps records for another time is somebody's decision, or an older version's: it is told, and left.
+    """
+    admin = kafka_admin(settings)
+    try:
+        await admin.start()
+        existing = {topic["topic"] for topic in await admin.describe_topics()}
+        return await differences(admin, [plan for plan in plans if plan.name in existing])
+    except (KafkaError, OSError) as error:
+        raise QueueUnavailable(f"topics could not be described: {error}") from error
     finally:
         await admin.close()
 
@@ -142,4 +167,9 @@ def _replication(topic: Mapping[str, Any]) -> int:
 
 
 def _config(settings: KafkaSettings, retention_ms: int) -> dict[str, str]:
-    return {"retention.ms": str(retention_ms), "max.message.bytes": str(settings.max_record_bytes)}
+    return {
+        "cleanup.policy": "delete",
+        "retention.ms": str(retention_ms),
+        "segment.ms": str(DAY_MS),
+        MAX_MESSAGE: str(settings.max_record_bytes),
+    }

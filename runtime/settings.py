@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.jobs import DEFAULT_RETENTION_MAX_S, LONGEST_RETENTION_S, MIN_RETENTION_S
 from schemas.topics import Topics
 
 PREFIX = "PENSTOCK_"
@@ -62,6 +63,15 @@ class MemorySettings(Settings):
         ByteSize(512 * 1024 * 1024),
         ge=1024 * 1024,
         description="what the process may hold of what others send, as `1GiB`: heads, bodies, pixels, rows, tokens",
+    )
+
+
+class AdmissionSettings(Settings):
+    retention_max_s: int = Field(
+        DEFAULT_RETENTION_MAX_S,
+        ge=MIN_RETENTION_S,
+        le=LONGEST_RETENTION_S,
+        description="how long after its end a client may ask for a job to be kept",
     )
 
 

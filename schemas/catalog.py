@@ -22,6 +22,7 @@ class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True):
     max_batch_size: int
     is_default: bool = False
     description: str = ""
+    retention_s: int | None = None  # how long its jobs are kept that say nothing of it; None: the default
     metrics: dict[str, Any] = {}
     announced_at: datetime
 

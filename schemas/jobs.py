@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.errors import Canceled, DeadlineExceeded, ErrorBody, PenstockError
+from schemas.errors import Canceled, DeadlineExceeded, ErrorBody, PenstockError, RequestError
 from schemas.topics import Lane, LaneClass
 
 # What may stand in a URL path segment and in a Kafka key without escaping.
@@ -69,6 +69,8 @@ DEFAULT_TIMEOUT_S: Final = 600
 DEFAULT_RETENTION_S: Final = 7 * 24 * 3600
 # A client that is told of the end must have the time to fetch the result.
 MIN_RETENTION_S: Final = 60
+# What a client may ask for, where no setting says.
+DEFAULT_RETENTION_MAX_S: Final = 30 * 24 * 3600
 LONGEST_RETENTION_S: Final = 10 * 366 * 24 * 3600
 
 TERMINAL: Final = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED})
@@ -153,6 +155,14 @@ class Terminal(Submitted, frozen=True, kw_only=True):
     def keep_until(self) -> datetime | None:
         """Until when the job is kept; None where the default says."""
         return kept_until(self.completed_at, self.retention_s)
+
+
+def check_retention(retention_s: int, longest_s: int) -> None:
+    """Raises `RequestError` for a time that no client may ask for."""
+    if not MIN_RETENTION_S <= retention_s <= longest_s:
+        raise RequestError(
+            f"retention_s must be between {MIN_RETENTION_S} and {longest_s} seconds", param="retention_s"
+        )
 
 
 def kept_until(completed_at: datetime, retention_s: int | None) -> datetime | None:

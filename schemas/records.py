@@ -63,6 +63,7 @@ def lane_job(
         variant=job.variant,
         metadata={} if written else job.metadata,
         reply_to=reply_to,
+        retention_s=job.retention_s,
         payload=payload,
         traceparent=traceparent,
     )
@@ -151,6 +152,7 @@ def read_lane_record(headers: tuple[tuple[str, bytes], ...], value: bytes | None
             variant=_optional(fields, "ce_variant"),
             metadata=_metadata(fields),
             reply_to=_reply_to(fields),
+            retention_s=_retention_s(fields),
             traceparent=_optional(fields, "traceparent"),
             attempt=_count(fields.get(ATTEMPT_HEADER, b"0")),
         )
@@ -229,6 +231,7 @@ def read_terminal_record(headers: tuple[tuple[str, bytes], ...], value: bytes | 
             variant=_optional(fields, "ce_variant"),
             metadata=_metadata(fields),
             reply_to=_reply_to(fields),
+            retention_s=_retention_s(fields),
             started_at=_moment(started.encode()) if started else None,
             error=None if succeeded else _error(value),
             result=Payload(value, content_type, _json_length(fields)) if succeeded else None,
@@ -266,6 +269,8 @@ def _add_optional(headers: Headers, job: Submitted, payload: Payload) -> None:
         headers.append(("ce_metadata", msgspec.json.encode(job.metadata)))
     if job.reply_to is not None:
         headers.append(("ce_replyto", job.reply_to.encode()))
+    if job.retention_s is not None:
+        headers.append(("ce_retention", b"%d" % job.retention_s))
 
 
 def _json_length(fields: dict[str, bytes]) -> int | None:
@@ -303,6 +308,11 @@ def _reply_to(fields: dict[str, bytes]) -> str | None:
     if not is_instance(reply_to):
         raise Undecodable("ce_replyto is no gateway's name: lower-case letters, digits and - only, at most 64")
     return reply_to
+
+
+def _retention_s(fields: dict[str, bytes]) -> int | None:
+    raw = fields.get("ce_retention")
+    return None if raw is None else _count(raw)
 
 
 def _text(raw: bytes) -> str:

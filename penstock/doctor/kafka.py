@@ -28,7 +28,7 @@ from penstock.errors import in_a_line
 from penstock.preparing import MigrateSettings
 from producers.kafka_client import kafka_admin, kafka_consumer
 from producers.stopping import stop_consumer
-from producers.topics import base_topics
+from producers.topics import base_topics, topic_differences
 from schemas.errors import ConfigurationError
 
 CONNECT_MS: Final = 5000
@@ -67,7 +67,7 @@ class KafkaCheck:
             wanted = base_topics(self._settings, self._settings.topic_partitions)
             for finding in judged_topics(topics, [plan.name for plan in wanted]):
                 tell(finding)
-            for finding in judged_settings(wanted, await settings_of(admin, [plan.name for plan in wanted])):
+            for finding in judged_settings(await topic_differences(self._settings, wanted)):
                 tell(finding)
             prefix = f"{self._settings.topic_prefix}."
             for finding in judged_groups(await groups_of(admin, self._settings, prefix)):
@@ -129,17 +129,6 @@ async def topics_of(admin: AIOKafkaAdminClient, prefix: str) -> Mapping[str, Seq
         ]
         for topic in await admin.describe_topics()
         if topic["topic"].startswith((prefix, f"dlq.{prefix}"))
-    }
-
-
-async def settings_of(admin: AIOKafkaAdminClient, names: Sequence[str]) -> Mapping[str, Mapping[str, str]]:
-    """Of the topics that there are, by name."""
-    asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-    return {
-        topic: {name: value for name, value, *_ in entries}
-        for answer in await admin.describe_configs(asked)
-        for code, _, _, topic, entries in answer.resources
-        if code == 0
     }
 
 

@@ -1,9 +1,10 @@
 """What there is to say of brokers, topics and groups, once their state is known. Pure."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from penstock.doctor.findings import Finding, Level
+from producers.topic_settings import Other
 
 SUBJECT: Final = "Kafka"
 LISTED: Final = 5
@@ -76,25 +77,14 @@ def judged_topics(topics: Mapping[str, Sequence[Partition]], wanted: Sequence[st
     return found
 
 
-class Plan(Protocol):
-    """A topic as Penstock would create it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def config(self) -> Mapping[str, str]: ...
-
-
-def judged_settings(plans: Sequence[Plan], found: Mapping[str, Mapping[str, str]]) -> list[Finding]:
-    """`found`: the settings of the topics that there are, by name."""
-    differing = [
-        f"{name} of {plan.name} is {found[plan.name][name]}, and would be {wanted}"
-        for plan in plans
-        for name, wanted in plan.config.items()
-        if found.get(plan.name, {}).get(name, wanted) != wanted
-    ]
+def judged_settings(differences: Mapping[str, Mapping[str, Other]]) -> list[Finding]:
+    """By topic and setting."""
     remedy = "leave it if it is meant; `kafka-configs.sh --alter` changes it: Penstock changes no topic that is there"
-    return [Finding(SUBJECT, Level.WARNING, told, remedy) for told in differing]
+    return [
+        Finding(SUBJECT, Level.WARNING, f"{name} of {topic} is {other.found}, and would be {other.planned}", remedy)
+        for topic, settings in differences.items()
+        for name, other in settings.items()
+    ]
 
 
 def judged_groups(groups: Sequence[Group]) -> list[Finding]:

@@ -30,6 +30,7 @@ _ATTRIBUTES: Final = {
     "lane": "lane",
     "answer": "answer",
     "timeouts": "timeout_s",
+    "retention": "retention_s",
     "deadline": "deadline",
     "stickykey": "sticky_key",
     "metadata": "metadata",
@@ -38,7 +39,10 @@ _ATTRIBUTES: Final = {
 }
 _CE_HEADERS: Final = {f"ce_{attribute}": option for attribute, option in _ATTRIBUTES.items()}
 _PLAIN_HEADERS: Final = {
-    **{name: name for name in ("model", "version", "lane", "timeout_s", "deadline", "sticky_key", "metadata")},
+    **{
+        name: name
+        for name in ("model", "version", "lane", "timeout_s", "retention_s", "deadline", "sticky_key", "metadata")
+    },
     "inference-header-content-length": "json_length",
     "traceparent": "traceparent",
     "content-type": "content_type",

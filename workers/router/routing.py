@@ -127,6 +127,7 @@ def routed(begun: Begun, given: CheckedInput, topics: Topics) -> Routed:
         rows=given.rows,
         answer=checked.answer or given.answer,
         metadata=checked.metadata,
+        retention_s=entry.retention_s if checked.retention_s is None else checked.retention_s,
     )
     out = lane_record(topics.lane(job.lane_of), lane_job(job, given.payload, checked.traceparent), SOURCE)
     return Routed(record, job, out)
@@ -156,6 +157,7 @@ def _failed(
         created_at=asked.created_at,
         expires_at=checked.expires_at if checked else asked.created_at + timedelta(seconds=limits.default_timeout_s),
         completed_at=now,
+        retention_s=checked.retention_s if checked else None,
         error=error.body(),
     )
 

@@ -5,14 +5,14 @@ from typing import Final
 from pydantic import Field
 
 from runtime.process import ProcessSettings
-from runtime.settings import KafkaSettings, MemorySettings, PostgresSettings
+from runtime.settings import AdmissionSettings, KafkaSettings, MemorySettings, PostgresSettings
 from schemas.jobs import DEFAULT_TIMEOUT_S
 from workers.router.submission import Limits
 
 WEEK_S: Final = 7 * 24 * 3600
 
 
-class RouterSettings(KafkaSettings, PostgresSettings, MemorySettings, ProcessSettings):
+class RouterSettings(KafkaSettings, PostgresSettings, MemorySettings, AdmissionSettings, ProcessSettings):
     router_default_timeout_s: float = Field(
         DEFAULT_TIMEOUT_S, ge=1, le=WEEK_S, description="a job's time where it names none"
     )
@@ -25,4 +25,4 @@ class RouterSettings(KafkaSettings, PostgresSettings, MemorySettings, ProcessSet
 
     @property
     def limits(self) -> Limits:
-        return Limits(self.router_default_timeout_s, self.router_max_timeout_s)
+        return Limits(self.router_default_timeout_s, self.router_max_timeout_s, self.retention_max_s)

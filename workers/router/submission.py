@@ -10,7 +10,15 @@ import msgspec
 
 from schemas.document import FORMS
 from schemas.errors import InvalidInput, RequestError, Undecodable
-from schemas.jobs import DEFAULT_TIMEOUT_S, Answer, Payload, is_job_id, job_id_of
+from schemas.jobs import (
+    DEFAULT_RETENTION_MAX_S,
+    DEFAULT_TIMEOUT_S,
+    Answer,
+    Payload,
+    check_retention,
+    is_job_id,
+    job_id_of,
+)
 from schemas.malformed import UTF8_BOM, did_you_mean
 from schemas.members import members as members_of
 from schemas.metadata import parse_metadata
@@ -24,17 +32,19 @@ MAX_STICKY_KEY: Final = 255
 # Source: W3C Trace Context, section 3.2. Anything else is dropped, as it says.
 _TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
-_OPTIONS: Final = ("model", "version", "lane", "timeout_s", "sticky_key", "metadata")
+_OPTIONS: Final = ("model", "version", "lane", "timeout_s", "retention_s", "sticky_key", "metadata")
 _WEBHOOKS: Final = ("webhook", "webhook_events_filter")
 _BESIDE: Final = frozenset({*_OPTIONS, *_WEBHOOKS})
 _ENVELOPE: Final = frozenset({"input", *_BESIDE})
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """How long a job may take, in seconds from its record's time: where it names no time, and at most."""
+    """How long a job may take, in seconds from its record's time: where it names no time, and at most. How long after
+    its end it may ask to be kept."""
 
     default_timeout_s: float = DEFAULT_TIMEOUT_S
     max_timeout_s: float = 7 * 24 * 3600.0
+    max_retention_s: int = DEFAULT_RETENTION_MAX_S
 
 
 class Asked(NamedTuple):
@@ -62,6 +72,7 @@ class Checked(NamedTuple):
     metadata: dict[str, Any]
     traceparent: str | None
     payload: Payload
+    retention_s: int | None
 
 
 def read_asked(record: Record, event: Event, now: datetime) -> Asked:
@@ -119,7 +130,20 @@ def check_options(asked: Asked, limits: Limits) -> Checked:
         metadata=parse_metadata(metadata.encode()) if metadata else {},
         traceparent=traceparent if traceparent and _TRACEPARENT.fullmatch(traceparent) else None,
         payload=payload,
+        retention_s=_retention_s(options, limits),
     )
+
+
+def _retention_s(options: Options, limits: Limits) -> int | None:
+    text = options.get("retention_s")
+    if text is None:
+        return None
+    try:
+        retention_s = msgspec.json.decode(text, type=int)
+    except ValueError as error:
+        raise RequestError("retention_s must be a whole number of seconds", param="retention_s") from error
+    check_retention(retention_s, limits.max_retention_s)
+    return retention_s
 
 
 def _payload(asked: Asked) -> Payload:

@@ -2,8 +2,8 @@
 
 import json
 import os
-import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from shutil import copyfile
 
@@ -45,12 +45,14 @@ def stack(portal: BlockingPortal, folder: Path) -> Iterator[Stack]:
 
 @pytest.fixture
 def follow(stack: Stack, folder: Path) -> Callable[[str], None]:
-    """A page is followed as it stands, but for the address."""
+    """A page is followed as it stands, but for the address; models that are there are served before anything is run."""
 
-    def until_served(commands: str) -> None:
-        for model in re.findall(r"penstock run (\S+)|/v1/models/(\w+)/jobs", commands):
-            url = f"{stack.gateway_url}/v1/models/{''.join(model)}"
-            eventually_sync(lambda url=url: httpx.get(url).status_code == 200, 60, f"{url} is served")
+    def all_served(commands: str) -> None:
+        if "penstock models" in commands:  # of files, with no worker
+            return
+        for model in sorted(path.parent.name for path in folder.glob("models/*/model.yaml")):
+            url = f"{stack.gateway_url}/v1/models/{model}"
+            eventually_sync(partial(is_served, url), 60, f"{url} is served")
 
     def followed(page: str) -> None:
         environ = {
@@ -58,9 +60,14 @@ def follow(stack: Stack, folder: Path) -> Callable[[str], None]:
             "PENSTOCK_KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers,
         }
         replaced = {"http://localhost:8080": stack.gateway_url}
-        walk(DOCS / page, folder, replaced=replaced, environ=environ, before=until_served)
+        walk(DOCS / page, folder, replaced=replaced, environ=environ, before=all_served)
 
     return followed
+
+
+def is_served(url: str) -> bool:
+    """Whether a version of the model is served."""
+    return '"serving"' in httpx.get(url).text
 
 
 def write_classifier(folder: Path) -> None:

@@ -56,11 +56,11 @@ async def test_a_job_that_has_not_ended_is_never_purged(stores: Stores, id_at: t
     jobs = [await made(stores, id_at, NOW + timedelta(seconds=seconds)) for seconds in range(3)]
     await stores.endings.mark_running([key_of(jobs[1])], NOW)
     await stores.endings.finish([ended(jobs[2], completed_at=NOW)])
-    assert await stores.purge(NOW + 10 * WEEK) == {"jobs": 1}
+    assert await stores.purge(NOW + 3 * WEEK) == {"jobs": 1}
     assert [(await stores.found(job)).status for job in jobs[:2]] == [Status.QUEUED, Status.RUNNING]
 
-    await stores.endings.finish([ended(jobs[0], completed_at=NOW + 10 * WEEK)])
-    await stores.purge(NOW + 11 * WEEK - timedelta(seconds=1))
+    await stores.endings.finish([ended(jobs[0], completed_at=NOW + 3 * WEEK)])
+    await stores.purge(NOW + 4 * WEEK - timedelta(seconds=1))
     assert (await stores.found(jobs[0])).done
 
 

@@ -13,7 +13,6 @@ from schemas.jobs import Job, Payload, Terminal
 from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresPurging, PostgresResults, schema_state
 from stores.postgres.migrations import Kind, Migration, known_migrations, migrate, newest_known
 from stores.protocols import JobKey
-from stores.retention import DEFAULT_RETENTION
 from tests.conftest import database
 from tests.contracts.stores.building import ended, failed, idempotency, key_of, queued
 from tests.integration.stores.migrating import QUICK, fetch, session
@@ -129,9 +128,13 @@ async def new_role(dsn: str) -> AsyncIterator[NewRole]:
     async with (
         PostgresAdmissions(dsn, role="gateway") as admissions,
         PostgresJobs(dsn, role="gateway") as jobs,
-        PostgresResults(dsn, role="sink") as results,
+        PostgresResults(dsn, role="sink", retention=KEPT) as results,
     ):
-        yield NewRole(admissions, jobs, results, PostgresPurging(dsn, DEFAULT_RETENTION))
+        yield NewRole(admissions, jobs, results, PostgresPurging(dsn, KEPT))
+
+
+# The jobs here ended long ago.
+KEPT = timedelta(days=3650)
 
 
 class Book:

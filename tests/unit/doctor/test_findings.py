@@ -18,7 +18,7 @@ from penstock.doctor.models import ModelsCheck
 from penstock.doctor.postgres import About
 from penstock.doctor.rendering import Secrets, document, lines
 from penstock.doctor.settings import SettingsCheck
-from producers.topics import TopicPlan
+from producers.topic_settings import Other
 from stores.postgres.migrations import SchemaState, Standing, Step, known_migrations
 from tests.unit.models.handlers import write_handler
 from tests.unit.models.repositories import write_model
@@ -183,8 +183,7 @@ class TestKafka:
         assert (finding.level, finding.told) == (Level.OK, "1 topics with 4 partitions, each with a leader")
 
     def test_topics_that_are_set_up_otherwise_are_told(self) -> None:
-        plans = [TopicPlan("a", 4, {"retention.ms": "1000", "max.message.bytes": "5"}), TopicPlan("new", 1, {"x": "y"})]
-        (finding,) = kafka_state.judged_settings(plans, {"a": {"retention.ms": "7", "max.message.bytes": "5"}})
+        (finding,) = kafka_state.judged_settings({"a": {"retention.ms": Other("7", "1000")}})
         assert (finding.level, finding.told) == (Level.WARNING, "retention.ms of a is 7, and would be 1000")
 
     def test_records_that_nobody_reads_are_told(self) -> None:

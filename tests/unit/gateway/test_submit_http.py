@@ -4,6 +4,7 @@ import io
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 import orjson
 import pytest
@@ -18,11 +19,13 @@ from tests.unit.gateway.house import (
     BASE_URL,
     DIGITS,
     INPUT,
+    LIVE,
     SUBMIT,
     VECTOR,
     House,
     binary_request,
     encoded,
+    entry,
     opened,
     problem,
 )
@@ -398,3 +401,37 @@ async def test_a_length_of_json_beyond_the_body_is_refused_and_takes_no_memory(
     answer = await client.post("/v1/models/vector/jobs", content=b"{}{}", headers=headers)
     refusal = problem(answer, 400, "invalid_input", "Inference-Header-Content-Length")
     assert f"is {json_bytes}, but the body has 4 bytes" in refusal["detail"]
+
+
+async def test_how_long_a_job_is_kept_is_its_own_to_say_and_its_models(client: httpx.AsyncClient, house: House) -> None:
+    await client.post("/v1/jobs", json=SUBMIT | {"retention_s": 3600})
+    await client.post(PATH, content=encoded(INPUT), params={"retention_s": "60"}, headers=JSON)
+    house.catalog.snapshot = house.catalog.snapshot.with_entry(
+        msgspec.structs.replace(entry("vector", "2", VECTOR), retention_s=86_400)
+    )
+    await client.post("/v1/jobs", json=SUBMIT)
+    await client.post("/v1/jobs", json=SUBMIT | {"retention_s": 61})
+
+    sent = [record.retention_s for record in house.records(LIVE)]
+    assert sent == [3600, 60, 86_400, 61]
+    jobs = await house.store.list("default", after=None, limit=9, status=None)
+    assert sorted(job.retention_s or 0 for job in jobs) == sorted(sent)
+
+
+@pytest.mark.parametrize("retention_s", [59, 30 * 86_400 + 1])
+async def test_a_time_to_be_kept_that_no_client_may_ask_for_is_refused(
+    client: httpx.AsyncClient, retention_s: int
+) -> None:
+    for answer in (
+        await client.post("/v1/jobs", json=SUBMIT | {"retention_s": retention_s}),
+        await client.post(PATH, content=encoded(INPUT), params={"retention_s": str(retention_s)}, headers=JSON),
+    ):
+        problem(answer, 400, "invalid_request", "retention_s")
+        assert "between 60 and 2592000 seconds" in answer.text
+
+
+async def test_until_when_a_job_is_kept_is_told_once_it_has_ended(client: httpx.AsyncClient, house: House) -> None:
+    submitted = (await client.post("/v1/jobs", json=SUBMIT | {"retention_s": 60})).json()
+    assert "keep_until" not in submitted
+    canceled = (await client.post(f"/v1/jobs/{submitted['id']}/cancel")).json()
+    assert canceled["keep_until"] == "2026-01-02T03:05:05.678901Z"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from producers.topic_settings import too_low
+from producers.topic_settings import Other, different, too_low
 from producers.topics import TopicPlan
 
 PLAN = TopicPlan("jobs", 12, {"retention.ms": "1", "max.message.bytes": "2000"})
@@ -29,3 +29,21 @@ def test_a_record_stands_on_two_brokers_before_it_is_acknowledged_where_there_ar
 )
 def test_only_what_is_too_low_is_raised(found: dict[str, tuple[str, bool]], raised: dict[str, str]) -> None:
     assert too_low(PLAN.with_copies(3).config, found) == raised
+
+
+@pytest.mark.parametrize(
+    ("planned", "found", "differs"),
+    [
+        ({"retention.ms": "10"}, "10", False),
+        ({"retention.ms": "10"}, "11", True),
+        ({"min.cleanable.dirty.ratio": "0.1"}, "0.10", False),
+        ({"cleanup.policy": "compact,delete"}, "delete,compact", False),
+        ({"cleanup.policy": "compact"}, "delete", True),
+        ({"max.message.bytes": "2000"}, "1000", False),
+    ],
+)
+def test_what_keeps_records_for_another_time_is_told_and_not_what_is_raised(
+    planned: dict[str, str], found: str, differs: bool
+) -> None:
+    ((name, value),) = planned.items()
+    assert different(planned, {name: (found, True)}) == ({name: Other(found, value)} if differs else {})

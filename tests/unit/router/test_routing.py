@@ -128,6 +128,8 @@ def test_metadata_stays_with_the_job() -> None:
         (asked_for(("ce_answer", "poem")), "invalid_request", "answer", "tensors, predictions"),
         (asked_for(("timeout_s", "soon")), "invalid_request", "timeout_s", "number of seconds"),
         (asked_for(("timeout_s", "0")), "invalid_request", "timeout_s", "between 1 and"),
+        (asked_for(("ce_retention", "59")), "invalid_request", "retention_s", "between 60 and 2592000 seconds"),
+        (asked_for(("retention_s", "1.5")), "invalid_request", "retention_s", "whole number of seconds"),
         (asked_for(("timeout_s", "1e9")), "invalid_request", "timeout_s", "between 1 and"),
         (asked_for(("timeout_s", "NaN")), "invalid_request", "timeout_s", "number of seconds"),
         (asked_for(("deadline", "tomorrow")), "invalid_request", "deadline", "as in 2030"),
@@ -246,3 +248,11 @@ def test_nothing_that_a_producer_sends_is_beyond_reading(
     elif isinstance(decision, Routed):
         assert is_job_id(decision.job.id)
         assert decision.job.version in CATALOG.models[decision.job.model]
+
+
+@pytest.mark.parametrize("header", ["ce_retention", "retention_s"])
+def test_how_long_a_job_is_kept_travels_with_it(header: str) -> None:
+    routed_job = routed(asked_for((header, "3600")))
+    assert isinstance(routed_job, Routed)
+    assert routed_job.job.retention_s == 3600
+    assert dict(routed_job.out.headers)["ce_retention"] == b"3600"

@@ -88,6 +88,7 @@ def _entry(version: ModelVersion, clock: Clock) -> CatalogEntry:
         max_batch_size=version.max_batch_size,
         is_default=version.is_default,
         description=version.description,
+        retention_s=version.retention_s,
         metrics=dict(version.metrics),
         announced_at=clock(),
     )

@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
+from schemas.jobs import LONGEST_RETENTION_S, MIN_RETENTION_S
 from schemas.signature import (
     Datatype,
     ImageSpec,
@@ -147,6 +148,7 @@ class VersionConfig(BatchedConfig):
     reference_rows: ReferenceRows | None = None
     isolation: Isolation = "none"
     run_limit_seconds: PositiveFloat | None = None  # of one run of a micro-batch
+    retention_s: int | None = Field(None, ge=MIN_RETENTION_S, le=LONGEST_RETENTION_S)  # of its jobs, after their ends
     errors: Literal["class", "detail"] = "class"  # what clients are told of an exception of the model's
     trust: Trust = "data"
     sha256: dict[str, Digest] = Field(default_factory=dict)  # by file name

@@ -39,6 +39,7 @@ class ModelVersion:
     isolation: Isolation = "none"
     tells_errors: bool = False  # clients are told what its exceptions say
     run_limit_s: float | None = None  # of one run; None: as long as it takes
+    retention_s: int | None = None  # how long its jobs are kept after their ends; None: the default
     tokenizer_file: Path | None = None  # of a model that takes text
     description: str = ""
     metrics: Mapping[str, MetricValue] = field(default_factory=dict)

@@ -58,6 +58,7 @@ def read_version(
         isolation=config.isolation,
         tells_errors=config.errors == "detail",
         run_limit_s=config.run_limit_seconds,
+        retention_s=config.retention_s,
         tokenizer_file=tokenizer_file,
         description=config.description,
         metrics=config.metrics,
