@@ -91,6 +91,13 @@ async def test_what_a_killed_part_costs_those_who_wait_is_measured() -> None:
     assert re.search(r"\| sink \| [\d.]+ .*\| [\d.]+ .*\| [\d.]+ .*\|", output)
 
 
+async def test_what_a_purge_costs_those_who_submit_is_measured_and_what_it_gives_back() -> None:
+    output = await run_benchmark("retention", "--rounds", "1", "--shorten", "500")
+
+    assert re.search(r"\| p99 \| [\d.,]+ .*\| [\d.,]+ .*\| [\d.]+ \|", output)
+    assert re.search(r"\| [\d.,]+ \| [\d.,]+ \| [\d.,]+ \| [\d.,]+ \| [\d.,]+ \|", output)
+
+
 @pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="there may be a GPU")
 async def test_without_a_gpu_its_measurement_says_why_there_is_none() -> None:
     assert await run_benchmark("gpu") == (
