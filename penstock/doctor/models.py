@@ -45,7 +45,8 @@ def judged(version: ModelVersion) -> Finding:
     mistakes = [mistake for pin in version.pins if (mistake := pin.mistake(digest_of(pin.file))) is not None]
     if mistakes:
         return Finding(SUBJECT, Level.PROBLEM, f"{version.name} is left out: {'; '.join(mistakes)}")
-    pinned = f", {len(version.pins)} pinned files as they were" if version.pins else ""
+    count = len(version.pins)
+    pinned = f", {count} file{'s' if count > 1 else ''} as pinned" if count else ""
     return Finding(SUBJECT, Level.OK, f"{version.name} can be tried: {version.platform}{pinned}")
 
 

@@ -279,7 +279,7 @@ class TestOthers:
         assert odd.told == f"odd is left out: {tmp_path}/odd/model.yaml: name: is missing"
         assert (sums.level, sums.told) == (
             Level.OK,
-            "sums/1 can be tried: python_handler, 1 pinned files as they were",
+            "sums/1 can be tried: python_handler, 1 file as pinned",
         )
         (directory / "handler.py").write_text("x = 2")
         _, changed = await found_by(ModelsCheck(tmp_path, "code"))
