@@ -268,15 +268,15 @@ def test_models_are_listed_with_what_could_not_be_loaded_and_why(invoke: Invoke)
     assert [each["id"] for each in documents(invoke("models", "list", "digits", "--json"))] == ["digits"]
 
 
-@pytest.mark.parametrize("verb", ["load", "unload"])
-def test_a_version_is_loaded_and_unloaded(gateway: Gateway, invoke: Invoke, verb: str) -> None:
+@pytest.mark.parametrize(("verb", "more"), [("load", "; no worker has announced it so far"), ("unload", "")])
+def test_a_version_is_loaded_and_unloaded(gateway: Gateway, invoke: Invoke, verb: str, more: str) -> None:
     gateway.routes[f"POST /v1/models/digits/versions/1:{verb}"] = {
         "id": "digits/1",
         "state": f"{verb}ed",
         "announced": False,
     }
     ran = invoke("models", verb, "digits", "1")
-    assert ran.stdout == f"digits/1 is to be {verb}ed; no worker has announced it so far\n"
+    assert ran.stdout == f"digits/1 is to be {verb}ed{more}\n"
     assert documents(invoke("models", verb, "digits", "1", "--json"))[0]["id"] == "digits/1"
 
 
