@@ -26,6 +26,7 @@ MEASUREMENTS = {
     "adaptive": "adaptive",
     "scaling": "scaling",
     "recovery": "recovery",
+    "retention": "retention",
     "broker": "broker",
     "clients": "clients",
     "gpu": "gpu",
