@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from penstock.help import examples
 from penstock.preparing import MigrateSettings, prepare
 from penstock.schema_report import lines_of, object_of
 from runtime.logs import configure_logs
@@ -17,7 +18,15 @@ from stores.postgres import SchemaState, schema_state
 T = TypeVar("T")
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "penstock migrate",
+        "PENSTOCK_POSTGRES_DSN=postgresql://penstock@db.example.com/penstock \\",
+        "  penstock migrate --status",
+        reads="PENSTOCK_POSTGRES_DSN, PENSTOCK_KAFKA_BOOTSTRAP_SERVERS and the others of Kafka, PENSTOCK_TOPIC_PREFIX, "
+        "PENSTOCK_TOPIC_PARTITIONS, PENSTOCK_LOG_LEVEL; docs/configuration.md tells what they mean.",
+    )
+)
 @click.option("--wait", is_flag=True, help="Wait for roles of older versions to end, then finish what they hold up.")
 @click.option("--status", is_flag=True, help="Change nothing; show which migrations the database has.")
 @click.option("--json", "as_json", is_flag=True, help="With --status: as one JSON object.")
@@ -32,11 +41,6 @@ def migrate(*, wait: bool, status: bool, as_json: bool) -> None:
     Exits with 0 if roles of this version can start, also where something is left for later; with 1 if a service does
     not answer, a migration failed or, with --status, one is missing; with 2 if the settings or the database do not fit
     this version.
-
-    \b
-    Example:
-      PENSTOCK_POSTGRES_DSN=postgresql://penstock@db.example.com/penstock \\
-        penstock migrate --status
     """
     if as_json and not status:
         raise click.UsageError("--json goes with --status")

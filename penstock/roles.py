@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from penstock.cli import COMMANDS
 from penstock.lazy import missing_extra
+from penstock.role_help import RoleCommand
 from runtime.logs import configure_logs, get_logger
 from runtime.settings import LogSettings
 
@@ -42,25 +43,75 @@ def warn_of_unknown_variables(role: str) -> None:
             get_logger(__name__).warning(line)
 
 
-@click.command()
+# Source: docs/configuration.md, which has the same for all roles.
+EXITS = (
+    ("0", "it was told to stop, and has finished what it had begun"),
+    ("1", "it failed: its log says at what; start it again"),
+    ("2", "settings, or what they name, cannot be right"),
+    ("130, 143", "a second signal ended it at once"),
+)
+DEVICE_EXIT = ("3", "its device failed; start it again")
+
+
+@click.command(
+    cls=RoleCommand,
+    exits=EXITS,
+    examples=(
+        "PENSTOCK_POSTGRES_DSN=postgresql://penstock@localhost:5432/penstock \\",
+        "  penstock gateway",
+        "PENSTOCK_GATEWAY_HOST=0.0.0.0 PENSTOCK_LOG_FORMAT=console penstock gateway",
+    ),
+)
 def gateway() -> None:
-    """Serve the HTTP API."""
+    """Serve the HTTP API.
+
+    Takes jobs, writes them into Postgres and onto their lanes in Kafka, and answers with what came of them. Any number
+    of gateways may run over the same services. It waits for what is away, and listens from its first moment on.
+    """
     run_role("gateway", "gateway.main")
 
 
-@click.command()
+@click.command(
+    cls=RoleCommand,
+    exits=(*EXITS[:3], DEVICE_EXIT, EXITS[3]),
+    examples=(
+        "PENSTOCK_MODEL_REPOSITORY=/srv/models penstock worker",
+        "PENSTOCK_WORKER_MODELS='digits,text-*' PENSTOCK_WORKER_TRUST=code \\",
+        "  penstock worker",
+        'eval "$(penstock env)" && penstock worker   # one more beside `penstock up`',
+    ),
+)
 def worker() -> None:
-    """Run models over the jobs of their lanes."""
+    """Run models over the jobs of their lanes.
+
+    Serves the model versions of its repository, and what comes into it while it runs; a model that cannot be served is
+    left out with the reason, and the others are served. Workers of one lane share its partitions. One process uses one
+    device.
+    """
     run_role("worker", "workers.inference.main")
 
 
-@click.command()
+@click.command(
+    cls=RoleCommand,
+    exits=EXITS,
+    examples=("PENSTOCK_KAFKA_BOOTSTRAP_SERVERS=kafka-1:9092,kafka-2:9092 penstock router",),
+)
 def router() -> None:
-    """Choose a version for jobs that were sent straight to Kafka."""
+    """Choose a version for jobs that were sent straight to Kafka.
+
+    Checks them as a gateway would, writes them into Postgres and onto their lanes; and brings jobs that are to be tried
+    again back when they are due. Without routers jobs over HTTP run, but none is tried again.
+    """
     run_role("router", "workers.router.main")
 
 
-@click.command()
+@click.command(
+    cls=RoleCommand, exits=EXITS, examples=("PENSTOCK_REDIS_URL=redis://:secret@cache:6379/0 penstock sink",)
+)
 def sink() -> None:
-    """Make results durable and wake whoever waits for them."""
+    """Make results durable and wake whoever waits for them.
+
+    Writes the end of each job into Postgres, where the first one counts, ends jobs whose time is over, and removes what
+    has been kept for long enough.
+    """
     run_role("sink", "workers.sink.main")

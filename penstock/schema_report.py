@@ -13,7 +13,8 @@ def lines_of(state: SchemaState) -> Iterator[str]:
     for step in state.steps:
         yield f"{step.name:<{width}}  {step.standing:<7}  {_more(step)}".rstrip()
     for role in state.roles:
-        yield f"connected: {role}, which knows {role.newest:04} ({role.connections} connections)"
+        connections = "1 connection" if role.connections == 1 else f"{role.connections} connections"
+        yield f"connected: {role}, which knows {role.newest:04} ({connections})"
     if state.migrating:
         yield "`penstock migrate` is at work in this moment"
     yield state.trouble or _what_is_left(state.unfinished)

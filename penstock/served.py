@@ -34,7 +34,8 @@ async def served_models(health_urls: Mapping[str, str]) -> Served:
 def listing(models: Served, repository: Path) -> list[str]:
     """A line for each version, or one that says what is waited for."""
     if not (models.served or models.failed):
-        return [f"no models yet: what is put into {shown(repository)} is served within seconds"]
+        place = shown(repository)
+        return [f"no models yet: what is put into {place} is served within seconds; `penstock init {place}` makes one"]
     width = max(map(len, [*models.served, *models.failed]))
     served = [f"  {name:<{width}}  served" for name in models.served]
     failed = [f"  {name:<{width}}  left out: {reason}" for name, reason in models.failed.items()]

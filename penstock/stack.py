@@ -20,12 +20,13 @@ from penstock.reaper import Reaper
 from penstock.role import Role, url_of
 from penstock.role_environment import group_instance_id, role_environment, shared_environment
 from penstock.running import Running, published
+from penstock.served import served_models
 from penstock.supervisor import Supervisor
 from runtime.clock import now_utc
 from runtime.settings import settings_in
 from schemas.errors import PenstockError
 
-# How long a model that stands in the repository is waited for at the gateway.
+# How long the gateways may take to hear of what the workers serve.
 ANNOUNCED_WITHIN_S = 5.0
 
 
@@ -170,11 +171,8 @@ class Stack:
         return Role("gateway", name=name, host=host, health_port=port, env={**env, **own}, on_line=self._on_line)
 
     async def _until_announced(self) -> None:
-        """A worker that is ready has announced its models; return when the gateways have heard of them.
-
-        One that the worker leaves out, for it cannot be served, is not waited for longer than a moment.
-        """
-        expected = await asyncio.to_thread(lambda: {path.parent.name for path in self._models.glob("*/model.yaml")})
+        """A worker that is ready has announced what it serves; return when the gateways have heard of it."""
+        expected = {name.partition("/")[0] for name in (await served_models(self._health)).served}
         with suppress(TimeoutError):
             async with asyncio.timeout(ANNOUNCED_WITHIN_S):
                 for port in self._gateway_ports.values():

@@ -14,6 +14,7 @@ import penstock
 from penstock.console import Console
 from penstock.embedded.locations import default_data_dir
 from penstock.errors import StackError, in_a_line
+from penstock.help import examples
 from penstock.invalid_settings import invalid_settings, unknown_variables
 from penstock.stack import Stack
 from penstock.welcome import welcome
@@ -35,7 +36,18 @@ class UpOptions:
     open_when_ready: bool
 
 
-@click.command()
+HELP = examples(
+    "penstock up",
+    "penstock up --models ~/models --trust code --workers 2",
+    "penstock up --ephemeral --port 0",
+    reads="PENSTOCK_KAFKA_BOOTSTRAP_SERVERS, PENSTOCK_POSTGRES_DSN and PENSTOCK_REDIS_URL name services to use instead "
+    "of our own; PENSTOCK_MODEL_REPOSITORY and PENSTOCK_WORKER_TRUST are --models and --trust; PENSTOCK_CACHE_DIR, "
+    "PENSTOCK_JAVA and PENSTOCK_MAVEN_REPOSITORY_URL tell where Kafka's programs are kept, run and fetched. All other "
+    "PENSTOCK_* variables reach the roles: `penstock gateway --help`, `penstock worker --help` and so on have them.",
+)
+
+
+@click.command(epilog=HELP)
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
@@ -53,7 +65,7 @@ class UpOptions:
     "--models",
     envvar="PENSTOCK_MODEL_REPOSITORY",
     type=click.Path(file_okay=False, path_type=Path),
-    help="The model repository; models that come later are served too.  [default: the examples]",
+    help="The model repository; models that come later are served too.  [default: a checkout's examples or `models`]",
 )
 @click.option(
     "--trust",
@@ -83,7 +95,9 @@ def up(
 
     Nothing need be installed. A service whose address is set, by PENSTOCK_KAFKA_BOOTSTRAP_SERVERS,
     PENSTOCK_POSTGRES_DSN or PENSTOCK_REDIS_URL, is used instead of one of our own. Ctrl-C stops everything; a second
-    one at once.
+    one at once. When all is ready it says where everything is, what is served and what is left out, and what to try.
+
+    Exits with 0 after a signal, with 1 where the stack cannot start, with 2 for invalid settings.
     """
     if ephemeral and data_dir is not None:
         raise click.UsageError("--ephemeral keeps nothing, so it takes no --data-dir")

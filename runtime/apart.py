@@ -13,7 +13,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple, TypeVar
 
-from runtime.priority import come_last
 from schemas.errors import PenstockError, Unavailable
 from schemas.images import Hold
 
@@ -107,7 +106,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 def serve() -> None:
     """Do what comes by standard input, until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us decides
-    come_last(NICENESS)
+    os.nice(NICENESS)
     gc.disable()  # looking for cycles among millions of new values takes longer than to make them
     tasks, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer

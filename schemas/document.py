@@ -81,6 +81,24 @@ def read_document(head: memoryview, hint: Hint = lambda: "") -> InputDocument:
     return document
 
 
+def plainly_typed(document: InputDocument) -> InputDocument:
+    """The document itself; or where a datatype has the prefix that Triton's configuration gives it, one without."""
+    tensors = [] if document.inputs is UNSET else document.inputs
+    if not any(tensor.datatype.startswith(_PREFIX) for tensor in tensors):
+        return document
+    return msgspec.structs.replace(
+        document, inputs=[msgspec.structs.replace(each, datatype=_plain(each.datatype)) for each in tensors]
+    )
+
+
+def _plain(datatype: str) -> str:
+    bare = datatype.removeprefix(_PREFIX)
+    return "BYTES" if bare == "STRING" else bare
+
+
+_PREFIX: Final = "TYPE_"
+
+
 def _not_a_document(error: msgspec.ValidationError, head: memoryview, hint: Hint) -> InvalidInput:
     unknown = _UNKNOWN.search(str(error))
     path = _path(error)

@@ -32,9 +32,10 @@ def example_input(signature: Signature) -> dict[str, Any] | None:
 def how_to_send(signature: Signature) -> str:
     """The form of an input in words, shortened, for whoever sent another."""
     if signature.image is not None:
+        values = "".join(f', or {{"instances": [{_shown(spec)}]}} with its values' for spec in signature.inputs[:1])
         return (
             'send {"instances": [{"b64": "..."}]} with a PNG or JPEG in base64 a row, or the file itself as '
-            "image/png or image/jpeg"
+            f"image/png or image/jpeg{values}"
         )
     if signature.features:
         value = _value(signature.inputs[0])

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from schemas.decoder import CheckedInput, check_common, extremes, smaller
-from schemas.document import InputDocument, InputTensor, member_count, read_document, split
+from schemas.document import InputDocument, InputTensor, member_count, plainly_typed, read_document, split
 from schemas.errors import InvalidInput, UnsupportedMediaType
 from schemas.examples import how_to_send
 from schemas.images import IMAGE_TYPES, Hold, Images
@@ -78,6 +78,10 @@ def _check(signature: Signature, payload: Payload, hold: Hold) -> CheckedInput:
     head, tail = split(payload)
     document = read_document(head, lambda: f"; {how_to_send(signature)}")
     members = member_count(document)
+    if (plain := plainly_typed(document)) is not document:  # whoever reads it next need not know of two spellings
+        document, written = plain, msgspec.json.encode(plain)
+        length = None if payload.json_length is None else len(written)
+        payload = Payload(b"".join([written, tail]), payload.content_type, length)
     if not isinstance(document.inputs, msgspec.UnsetType):
         refuse_twins(head, members)
         request = request_of(signature, document, tail)

@@ -47,7 +47,7 @@ NOTHING_RUNS: Final = Finding(
 )
 HELP: Final = examples(
     "penstock doctor",
-    "penstock doctor --json | jq -r '.findings[] | select(.level != \"ok\") | .told'",
+    "penstock doctor --json | jq '.findings[] | select(.level != \"ok\")'",
     reads="all PENSTOCK_* variables of the roles, see docs/configuration.md; where none of "
     f"{KAFKA}, {POSTGRES}, {REDIS} and {GATEWAY_URL} is set, those of the `penstock up` that runs.",
 )

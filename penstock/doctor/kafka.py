@@ -20,6 +20,7 @@ from penstock.doctor.kafka_state import (
     Partition,
     judged_brokers,
     judged_groups,
+    judged_settings,
     judged_topics,
     version_of,
 )
@@ -27,7 +28,7 @@ from penstock.errors import in_a_line
 from penstock.preparing import MigrateSettings
 from producers.kafka_client import kafka_admin, kafka_consumer
 from producers.stopping import stop_consumer
-from producers.topics import base_topics
+from producers.topics import base_topics, topic_differences
 from schemas.errors import ConfigurationError
 
 CONNECT_MS: Final = 5000
@@ -65,6 +66,8 @@ class KafkaCheck:
             topics = await topics_of(admin, f"{self._settings.topic_prefix}.")
             wanted = base_topics(self._settings, self._settings.topic_partitions)
             for finding in judged_topics(topics, [plan.name for plan in wanted]):
+                tell(finding)
+            for finding in judged_settings(await topic_differences(self._settings, wanted)):
                 tell(finding)
             prefix = f"{self._settings.topic_prefix}."
             for finding in judged_groups(await groups_of(admin, self._settings, prefix)):

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from penstock.doctor.findings import Finding, Level
+from producers.topic_settings import Other
 
 SUBJECT: Final = "Kafka"
 LISTED: Final = 5
@@ -74,6 +75,16 @@ def judged_topics(topics: Mapping[str, Sequence[Partition]], wanted: Sequence[st
         count = sum(map(len, topics.values()))
         found.append(Finding(SUBJECT, Level.OK, f"{len(topics)} topics with {count} partitions, each with a leader"))
     return found
+
+
+def judged_settings(differences: Mapping[str, Mapping[str, Other]]) -> list[Finding]:
+    """By topic and setting."""
+    remedy = "leave it if it is meant; `kafka-configs.sh --alter` changes it: Penstock changes no topic that is there"
+    return [
+        Finding(SUBJECT, Level.WARNING, f"{name} of {topic} is {other.found}, and would be {other.planned}", remedy)
+        for topic, settings in differences.items()
+        for name, other in settings.items()
+    ]
 
 
 def judged_groups(groups: Sequence[Group]) -> list[Finding]:

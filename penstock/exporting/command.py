@@ -35,6 +35,10 @@ def sklearn(
     """Convert MODEL, an estimator of scikit-learn that joblib wrote, to ONNX, and put it into REPOSITORY.
 
     It is kept only if the graph answers as the estimator does.
+
+    \b
+    Examples:
+      penstock export sklearn model.joblib models --name iris --trust
     """
     if not trust:
         raise click.UsageError(f"loading {model} runs whatever code it holds: say --trust if you know where it is from")

@@ -32,6 +32,10 @@ def triton(model: Path, repository: Path, name: str | None, max_batch_size: int 
     """Read MODEL, a model's folder of Triton Inference Server, into REPOSITORY.
 
     ONNX models are taken, with all their versions. What config.pbtxt says besides, and does not come along, is told.
+
+    \b
+    Examples:
+      penstock import triton model_repository/resnet models
     """
     try:
         put(repository, read_triton(model, name, max_batch_size), origin="Triton's config.pbtxt", link=link)
@@ -52,6 +56,10 @@ def mlflow(model: Path, repository: Path, name: str | None, version: str, max_ba
     The flavors onnx and sklearn are taken as they are; any other is run by MLflow, which must be installed with the
     worker. What is no graph runs code when it is loaded: the model says so with `trust: code` and pins its files, and
     only workers that trust code serve it.
+
+    \b
+    Examples:
+      penstock import mlflow mlruns/0/models/m-1/artifacts models --name churn
     """
     try:
         put(repository, read_mlflow(model, name, version, max_batch_size), origin="MLflow's MLmodel", link=link)
@@ -73,7 +81,7 @@ def huggingface(model: Path, repository: Path, name: str | None, version: str, m
     uses them: a vector a text. Nothing in the folder is run.
 
     \b
-    Example:
+    Examples:
       penstock import huggingface my-classifier models --name reviews
     """
     try:

@@ -46,7 +46,7 @@ def read_huggingface(directory: Path, name: str | None, version: str, max_batch_
     texts: dict[str, str] = {}
     if file is not None and graph is not None and (_answers_by_text(graph) or not _is_bert(directory, config)):
         fields, texts = _graph_fields(file, graph, config, notes)
-        files = {path.name.replace(file.name, "model.onnx", 1): path for path in file.parent.glob(f"{file.name}*")}
+        files = {path.name: path for path in file.parent.glob("model.onnx*")}  # large weights stand beside the graph
     elif _is_bert(directory, config):
         fields, files = bert_fields(directory, config, notes), {WEIGHTS: directory / WEIGHTS}
     else:
@@ -82,11 +82,11 @@ def _graph_fields(
     file: Path, graph: Graph, config: Mapping[str, Any], notes: list[str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Fields of model.yaml, and texts of files beside it."""
-    strange = [tensor.name for tensor in graph.inputs if tensor.name not in TOKENS or len(tensor.shape) != 2]
+    strange = [f"{each.name} {each.data_type} {list(each.shape)}" for each in graph.inputs if not _is_tokens(each)]
     if strange:
         raise ConfigurationError(
-            f"{file}: takes {', '.join(strange)}, and what a tokenizer makes of a text is {', '.join(TOKENS)}: "
-            "write a model.yaml by hand (docs/models.md)"
+            f"{file}: takes {', '.join(strange)}, and what a tokenizer makes of texts is {', '.join(TOKENS)}, all "
+            "TYPE_INT64 [-1, -1]: write a model.yaml by hand (docs/models.md)"
         )
     outputs = [tensor for tensor in graph.outputs if tensor.name == _taken(graph)] or graph.outputs
     dropped = [tensor.name for tensor in graph.outputs if tensor not in outputs]
@@ -109,6 +109,10 @@ def _graph_fields(
         notes.append("logits are scores, not probabilities: the greatest is the likeliest")
     fields = {"platform": "onnxruntime_onnx", "output": told}
     return {**fields, **({"padding": {"outputs": by_token}} if by_token else {})}, texts
+
+
+def _is_tokens(tensor: GraphTensor) -> bool:
+    return tensor.name in TOKENS and tensor.data_type == "TYPE_INT64" and len(tensor.shape) == 2
 
 
 def _taken(graph: Graph) -> str | None:
@@ -159,12 +163,13 @@ def _max_tokens(directory: Path, config: Mapping[str, Any]) -> int:
 
 def _refusal(directory: Path, config: Mapping[str, Any]) -> str:
     """What it is, and the one way that every model of texts can take."""
-    (architecture, *_) = config.get("architectures") or [str(config.get("model_type"))]
+    named = config.get("architectures")
+    architecture = named[0] if isinstance(named, list) and named else config.get("model_type")
     tasks = {"ForSequenceClassification": "text-classification", "ForTokenClassification": "token-classification"}
     task = next((task for ending, task in tasks.items() if str(architecture).endswith(ending)), "feature-extraction")
     return (
-        f"{directory}: is {architecture}, without an ONNX graph (model.onnx or onnx/model.onnx). Of weights alone only "
-        f"BertModel's are taken, as {WEIGHTS}. Where optimum-onnx is installed, `optimum-cli export onnx "
+        f"{directory}: is a {architecture} without an ONNX graph (model.onnx or onnx/model.onnx). Of weights alone "
+        f"only BertModel's are taken, as {WEIGHTS}. Where optimum-onnx is installed, `optimum-cli export onnx "
         f"--task {task} --model {directory} {directory / 'onnx'}` writes the graph; a handler can run anything else "
         "(docs/handlers.md)"
     )

@@ -10,6 +10,7 @@ from schemas.errors import ConfigurationError
 from workers.inference.backends.architectures.weight_names import misfit_of, patterns_of
 
 MAX_BYTES: Final = 100 * 1024 * 1024  # of a header; safetensors' own bound
+MOST_LAYERS: Final = 1000
 OUTPUT: Final = "sentence_embedding"
 # Settings of config.json that the architecture has by the same names.
 SIZES: Final = (
@@ -33,7 +34,7 @@ def read_json(path: Path, *, missing: Mapping[str, Any] | None = None) -> Mappin
         content = json.loads(path.read_bytes())
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path}: is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise ConfigurationError(f"{path}: must be an object")
@@ -48,6 +49,9 @@ def bert_fields(directory: Path, config: Mapping[str, Any], notes: list[str]) ->
         f"{key}: is {config[key]!r}, not {value!r}" for key, value in FIXED.items() if config.get(key, value) != value
     ]
     wrong += [f"{key}: must be a number" for key in SIZES[:5] if not isinstance(config.get(key), int)]
+    wrong += (
+        [] if wrong or 0 < config["num_hidden_layers"] <= MOST_LAYERS else [f"num_hidden_layers: 1 to {MOST_LAYERS}"]
+    )
     if wrong:
         raise ConfigurationError(f"{where}: the architecture bert cannot run it: {'; '.join(wrong)}")
     names = _weight_names(directory / "model.safetensors")
@@ -97,9 +101,9 @@ def _weight_names(path: Path) -> list[str]:
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(min(length, MAX_BYTES)))
-        return [name for name in header if name != "__metadata__"]
-    except (OSError, ValueError, TypeError, struct.error) as error:
+            header = dict(json.loads(file.read(min(length, MAX_BYTES))))
+        return [str(name) for name in header if name != "__metadata__"]
+    except (OSError, ValueError, TypeError, RecursionError, struct.error) as error:
         raise ConfigurationError(f"{path}: is not a safetensors file: {error}") from error
 
 

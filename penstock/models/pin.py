@@ -60,6 +60,7 @@ def _pin(folder: Path, everything: bool, only_check: bool) -> bool:
 
 def _write(path: Path, text: str) -> None:
     """Whole or not at all: a worker may be reading it."""
+    path = path.resolve()  # a link stays one
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         aside.write_bytes(text.encode())

@@ -35,7 +35,10 @@ def pinned_text(directory: Path, *, everything: bool = False) -> tuple[str, str]
     if not wanted:
         raise ConfigurationError(f"{directory}: has no version; {directory / '1'} would be one")
     changes = _changes(file, wanted)
-    text = path.read_bytes().decode("utf-8")
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path}: is not UTF-8") from error
     changed = _edited(text, changes)
     if changed is None or not _says(changed, file, changes):
         pins = "; ".join(f"{'.'.join(place)}: {dict(pins)}" for place, pins in changes.items())

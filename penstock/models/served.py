@@ -68,5 +68,5 @@ def _want(found: Found, model: str, version: str, verb: str, *, as_json: bool) -
     if as_json:
         show_json(state)
     else:
-        heard = "" if state["announced"] else "; no worker has announced it so far"
+        heard = "" if state["announced"] or verb == "unload" else "; no worker has announced it so far"
         click.echo(f"{state['id']} is to be {state['state']}{heard}")

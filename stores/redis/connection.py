@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ResponseError
 
 from schemas.errors import StoreUnavailable
+from stores.redis.refusals import refusal
 
 
 class RedisConnection:
@@ -68,7 +69,7 @@ class RedisConnection:
             raise
         # It loads its data, is out of memory, may not be written to; or is no Redis, and answers what cannot be parsed.
         except (redis.RedisError, OSError, ValueError) as error:
-            raise StoreUnavailable("Redis is not available") from error
+            raise StoreUnavailable(refusal(error) or "Redis is not available") from error
 
 
 async def _exchange(connection: AbstractConnection, packed: Sequence[bytes]) -> Sequence[Any]:

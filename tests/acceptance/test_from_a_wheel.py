@@ -14,9 +14,14 @@ from tests.integration.embedded.up_process import running_up
 from tests.services import SOURCES, service_source
 from tests.wheel import Installation, build
 
-pytestmark = pytest.mark.skipif(
-    service_source() is not SOURCES["embedded"], reason="where services are elsewhere, `up` starts none"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        service_source() is not SOURCES["embedded"], reason="where services are elsewhere, `up` starts none"
+    ),
+    pytest.mark.timeout(300),
+]
+# Nothing that is installed here has been compiled yet.
+READY_WITHIN_S = 180.0
 
 ROLES = ("gateway", "router", "worker", "sink")
 
@@ -53,7 +58,7 @@ async def test_an_empty_folder_becomes_a_service_that_answers(
     where = {"PYTHONPATH": "", CACHE_DIR_VARIABLE: str(cache_dir(os.getuid(), os.environ))}
     options = ("--port", "0", "--data-dir", str(data_dir))
     with running_up(tmp_path, *options, program=[penstock], cwd=installed.empty_folder, variables=where) as up:
-        await up.ready()
+        await up.ready(READY_WITHIN_S)
         answer = installed.said("penstock", *asking[1].split(), "--data-dir", str(data_dir))
         assert "setosa" in answer
         up.send(SIGINT)

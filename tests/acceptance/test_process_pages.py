@@ -10,6 +10,7 @@ from penstock.role import Role
 from penstock.stack import Stack
 from tests.acceptance import digits, jobs
 from tests.acceptance.client import client_of
+from tools.metrics import metrics as told_metrics
 
 
 async def test_the_gateway_is_alive_and_ready(http: httpx.AsyncClient) -> None:
@@ -29,8 +30,10 @@ async def test_every_role_is_alive_ready_and_measured(stack: Stack) -> None:
             assert (await client.get("/livez")).status_code == 200, name
             assert (await client.get("/readyz")).json()["ready"] is True, name
             metrics = await client.get("/metrics")
-            names = {family.name for family in prometheus_text(metrics.text)}
-            assert any(family.startswith("penstock_") for family in names), name
+            names = {family.name for family in prometheus_text(metrics.text) if family.name.startswith("penstock_")}
+            assert names, name
+            documented = {told.name.removesuffix("_total") for section in told_metrics().values() for told in section}
+            assert {each.removesuffix("_created") for each in names} <= documented, name
 
 
 async def test_metrics_count_what_was_submitted(http: httpx.AsyncClient) -> None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 import asyncpg
 
 from schemas.errors import StoreUnavailable
-from stores.postgres.migrations import ledger
 from stores.postgres.migrations.files import Kind, Migration, Statement
 from stores.postgres.migrations.indexes import drop_invalid_index, watch
+from stores.postgres.migrations.ledger import add_rows, write_done, write_started
 from stores.postgres.migrations.sessions import ConnectedRole, connected_roles
 
 if TYPE_CHECKING:
-    from stores.postgres.calls import Connection
+    from stores.postgres.migrations.sessions import Connection
 
 T = TypeVar("T")
 
@@ -81,11 +81,11 @@ class Applying:
 
     async def _concurrent(self, migration: Migration) -> None:
         """Each statement finds out by itself whether it was done before: what was cut off begins again."""
-        await ledger.start(self._connection, migration)
+        await write_started(self._connection, migration)
         async with watch(self._dsn, self._connection, migration.name, self._told, self._pace.tell_s):
             for statement in migration.statements:
                 await self._with_patience(partial(self._beside, migration, statement))
-        await ledger.done(self._connection, migration)
+        await write_done(self._connection, migration)
 
     async def _beside(self, migration: Migration, statement: Statement) -> None:
         with naming(migration, statement):
@@ -97,7 +97,7 @@ class Applying:
 
     async def _backfill(self, migration: Migration) -> None:
         (statement,) = migration.statements
-        await ledger.start(self._connection, migration)
+        await write_started(self._connection, migration)
         told_s = time.monotonic()
         rows = 1
         while rows:
@@ -108,7 +108,7 @@ class Applying:
                 told_s = now_s
                 self._told(f"{migration.name}: {changed:,} rows so far")
             await asyncio.sleep((now_s - began_s) * self._pace.rest)
-        await ledger.done(self._connection, migration)
+        await write_done(self._connection, migration)
 
     async def _step(self, migration: Migration, statement: Statement) -> tuple[int, int]:
         """Returns how many rows it changed, and how many all steps together."""
@@ -116,7 +116,7 @@ class Applying:
             with naming(migration, statement):
                 tag = await self._connection.execute(statement.sql, timeout=_DAYS_S)
             rows = int(tag.split()[-1])  # as in "UPDATE 1000"
-            return rows, await ledger.count(self._connection, migration, rows)
+            return rows, await add_rows(self._connection, migration, rows)
 
     async def _contract_if_it_may(self, migration: Migration) -> bool:
         told = ""
@@ -150,11 +150,11 @@ class Applying:
             return older
 
     async def _execute_all(self, migration: Migration) -> None:
-        await ledger.start(self._connection, migration)
+        await write_started(self._connection, migration)
         for statement in migration.statements:
             with naming(migration, statement):
                 await self._connection.execute(statement.sql, timeout=self._timeout_s)
-        await ledger.done(self._connection, migration)
+        await write_done(self._connection, migration)
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[None]:

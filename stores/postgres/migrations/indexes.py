@@ -13,7 +13,7 @@ from stores.postgres.errors import DRIVER_ERRORS
 from stores.postgres.migrations.sessions import MIGRATE, settings_of
 
 if TYPE_CHECKING:
-    from stores.postgres.calls import Connection
+    from stores.postgres.migrations.sessions import Connection
 
 _CREATE: Final = re.compile(r"create\s+(?:unique\s+)?index\s+concurrently\s+if\s+not\s+exists\s+(\w+)", re.IGNORECASE)
 _IS_VALID: Final = "select indisvalid from pg_index where indexrelid = to_regclass($1)"

@@ -10,7 +10,7 @@ import asyncpg
 from stores.postgres.migrations.files import Migration
 
 if TYPE_CHECKING:
-    from stores.postgres.calls import Connection
+    from stores.postgres.migrations.sessions import Connection
 
 # Whoever migrates holds it as long as its session lasts. Any number will do, as long as nobody else takes advisory
 # locks on it in this database.
@@ -73,16 +73,16 @@ async def make_ledger(connection: "Connection") -> None:
             await connection.execute(_LEDGER)
 
 
-async def start(connection: "Connection", migration: Migration) -> None:
+async def write_started(connection: "Connection", migration: Migration) -> None:
     """Write down that it is being applied. One that was started before may come from a corrected file now."""
     await connection.execute(_START, migration.number, migration.name, migration.sha256, _version())
 
 
-async def done(connection: "Connection", migration: Migration) -> None:
+async def write_done(connection: "Connection", migration: Migration) -> None:
     await connection.execute(_DONE, migration.number, migration.needs)
 
 
-async def count(connection: "Connection", migration: Migration, rows: int) -> int:
+async def add_rows(connection: "Connection", migration: Migration, rows: int) -> int:
     """Add to the rows that a backfill has changed. Returns all of them."""
     changed: int = await connection.fetchval(_COUNT, migration.number, rows)
     return changed

@@ -16,7 +16,7 @@ from stores.postgres.migrations.sessions import MIGRATE, settings_of
 from stores.postgres.migrations.state import conflict_of
 
 if TYPE_CHECKING:
-    from stores.postgres.calls import Connection
+    from stores.postgres.migrations.sessions import Connection
 
 _SESSION: Final = {
     "statement_timeout": "0",  # whatever is set for this user

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from stores.postgres.migrations.files import newest_known
 
 if TYPE_CHECKING:
-    from stores.postgres.calls import Connection
+    import asyncpg
+
+    Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
 
 # The role alone is what versions said that knew of no contractions.
 _NAME: Final = re.compile(r"penstock(?:/(\d+)/(.*))?")
@@ -24,7 +26,10 @@ group by 1, 2 order by 1, 2
 
 
 class ConnectedRole(NamedTuple):
-    """The sessions of one role from one address. `newest`: number of the newest migration that its version knows."""
+    """The sessions of one role from one address, where Postgres tells it: of other users it does not tell all.
+
+    `newest`: number of the newest migration that its version knows.
+    """
 
     role: str
     newest: int
@@ -32,7 +37,7 @@ class ConnectedRole(NamedTuple):
     connections: int
 
     def __str__(self) -> str:
-        return f"{self.role} at {self.address or 'this machine'}"
+        return f"{self.role} at {self.address}" if self.address else self.role
 
 
 def application_name(role: str) -> str:

@@ -14,7 +14,7 @@ from stores.postgres.migrations.ledger import LOCK, Entry, read_ledger
 from stores.postgres.migrations.sessions import MIGRATE, ConnectedRole, connected_roles, settings_of
 
 if TYPE_CHECKING:
-    from stores.postgres.calls import Connection
+    from stores.postgres.migrations.sessions import Connection
 
 _NEEDS: Final = "select name, version from schema_migrations where needs > $1 order by needs desc limit 1"
 _MIGRATING: Final = """

@@ -20,13 +20,13 @@ from tests.acceptance.soak.running import Report, Stage, run
 @click.argument("kinds", nargs=-1, type=click.Choice(sorted(KINDS)))
 def main(seconds: float, per_s: float, kinds: tuple[str, ...]) -> None:
     """Say how honest clients fare beside all KINDS of hostile ones, or those named: together, and one by one for a
-    quarter of the time. Before, the same beside programs that take what processors others leave."""
+    quarter of the time. Before, for half of it, the same beside programs that take what processors others leave."""
     click.echo("load average {:.1f} {:.1f} {:.1f}".format(*os.getloadavg()))
     click.echo(asyncio.run(soak(seconds, per_s, kinds or tuple(KINDS))).lines())
 
 
 async def soak(seconds: float, per_s: float, kinds: tuple[str, ...]) -> Report:
-    stages = [Stage(SPINNING, seconds / 4, [SPINNING]), Stage("all hostile", seconds, kinds)]
+    stages = [Stage(SPINNING, seconds / 2, [SPINNING]), Stage("all hostile", seconds, kinds)]
     if len(kinds) > 1:
         stages += [Stage(each, seconds / 4, [each]) for each in kinds]
     with tempfile.TemporaryDirectory(prefix="penstock-soak-") as directory:

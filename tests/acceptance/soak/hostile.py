@@ -9,6 +9,7 @@ import asyncio
 import gzip
 import io
 import json
+import os
 import socket
 import sys
 import time
@@ -21,7 +22,6 @@ from typing import Final, NamedTuple, TypeAlias
 
 from PIL import Image
 
-from runtime.priority import come_last
 from tests.waiting import eventually, until
 
 MiB: Final = 1024 * 1024
@@ -213,7 +213,7 @@ def be_elsewhere() -> None:
     """Stand for other machines, which take nothing of this one: what these clients need of it, honest ones must not
     wait for. Linux may share processors out among sessions before it looks at how nice a process is: so all of this
     session is nice."""
-    come_last(19)
+    os.nice(19)
     with suppress(OSError):
         Path("/proc/self/autogroup").write_text("19", "ascii")
     print(AT_IT, flush=True)  # noqa: T201 - whoever started this waits for it

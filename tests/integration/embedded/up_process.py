@@ -29,9 +29,9 @@ class UpProcess:
     def output(self) -> str:
         return self._output.read_text()
 
-    async def ready(self) -> str:
+    async def ready(self, timeout_s: float = READY_WITHIN_S) -> str:
         """The gateway's address, when everything is there."""
-        found = await eventually(self._ready_or_ended, READY_WITHIN_S, what="`up` is ready")
+        found = await eventually(self._ready_or_ended, timeout_s, what="`up` is ready")
         assert isinstance(found, re.Match), f"`up` ended: {self.output}"
         return found[1]
 

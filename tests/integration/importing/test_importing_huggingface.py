@@ -146,7 +146,10 @@ class TestGraphs:
     def test_a_graph_of_something_else_than_texts_is_refused(self, folder: Path) -> None:
         write(folder, "config.json", {"model_type": "vit"})
         copyfile(FILES / "iris" / "1" / "model.onnx", folder / "model.onnx")
-        assert "model.onnx: takes features, and what a tokenizer makes of a text is input_ids" in refused(folder)
+        assert (
+            "model.onnx: takes features TYPE_FP32 [-1, 4], and what a tokenizer makes of texts is input_ids"
+            in refused(folder)
+        )
 
     def test_labels_without_order_or_with_lines_in_them_are_left_out(self, folder: Path) -> None:
         for labels in ({"0": "a", "2": "b"}, {"0": "a\nb", "1": "c"}, "none"):
@@ -180,6 +183,7 @@ class TestWeights:
 
     def test_what_the_architecture_does_not_do_is_refused(self, folder: Path) -> None:
         assert "hidden_act: is 'relu', not 'gelu'" in refused(with_weights(folder, {**BERT, "hidden_act": "relu"}))
+        assert "num_hidden_layers: 1 to 1000" in refused(with_weights(folder, {**BERT, "num_hidden_layers": 10**12}))
         assert "hidden_size: must be a number" in refused(with_weights(folder, {**BERT, "hidden_size": "16"}))
         with_weights(folder)
         write(folder, "modules.json", [*MODULES, {"path": "2_Dense", "type": "sentence_transformers.models.Dense"}])
@@ -198,12 +202,18 @@ class TestWeights:
 class TestOthers:
     def test_weights_of_another_network_are_refused_with_the_way_to_a_graph(self, folder: Path) -> None:
         message = refused(with_weights(folder, CLASSIFIER))
-        assert "is RobertaForSequenceClassification, without an ONNX graph" in message
+        assert "is a RobertaForSequenceClassification without an ONNX graph" in message
         assert f"`optimum-cli export onnx --task text-classification --model {folder} {folder}/onnx`" in message
 
     def test_a_folder_without_a_fast_tokenizer_or_a_configuration_is_refused(self, folder: Path) -> None:
         assert "config.json: cannot be read: No such file" in refused(folder)
         (folder / "tokenizer.json").unlink()
         assert "has no tokenizer.json; where transformers is installed" in refused(with_weights(folder))
-        (folder / "config.json").write_text("[]")
-        assert "config.json: must be an object" in refused(folder)
+        for content, told in (("[]", "must be an object"), ("[" * 100_000, "is not JSON"), ("{", "is not JSON")):
+            (folder / "config.json").write_text(content)
+            assert f"config.json: {told}" in refused(folder)
+
+    @pytest.mark.parametrize("architectures", [5, "BertModel", [], None])
+    def test_whatever_config_json_holds_is_answered_in_a_line(self, folder: Path, architectures: object) -> None:
+        write(folder, "config.json", {"model_type": "t5", "architectures": architectures})
+        assert "without an ONNX graph" in refused(folder)

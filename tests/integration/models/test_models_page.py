@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.integration.models.needs import need
 from tests.unit.docs.walks import walk
@@ -14,6 +15,8 @@ for module in ("joblib", "onnxruntime", "skl2onnx", "sklearn"):
 from workers.inference.backends import load_backend  # noqa: E402 - after the checks above
 
 PAGE = Path(__file__).parents[3] / "docs" / "models.md"
+
+pytestmark = pytest.mark.timeout(900)  # two programs import scikit-learn, and one converts
 
 
 def test_an_estimator_is_served_as_a_graph_and_as_it_is(tmp_path: Path) -> None:

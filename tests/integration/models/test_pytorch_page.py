@@ -16,7 +16,7 @@ from workers.inference.backends import load_backend  # noqa: E402 - after the ch
 
 PAGE = Path(__file__).parents[3] / "docs" / "pytorch.md"
 
-pytestmark = pytest.mark.timeout(300)  # four programs import torch, and one of them exports
+pytestmark = pytest.mark.timeout(900)  # four programs import torch, and one of them exports
 
 
 def test_the_page_leads_to_three_models_that_answer_alike(tmp_path: Path) -> None:

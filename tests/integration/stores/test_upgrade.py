@@ -174,11 +174,12 @@ class Book:
     async def _end(self, jobs: Sequence[Job], first: Role, second: Role) -> None:
         """The first end of a job counts, whoever brings it and whoever brings another."""
         one, two, three, four = jobs[:4]
-        assert sorted(await second.finish([ended(one), failed(two)])) == sorted([key_of(one), key_of(two)])
+        now = datetime.now(UTC)  # what ended long ago is kept no longer
+        brought = [ended(one, completed_at=now), failed(two, completed_at=now)]
+        assert sorted(await second.finish(brought)) == sorted([key_of(one), key_of(two)])
         await first.cancel(key_of(three))
-        won = await asyncio.gather(
-            first.finish([ended(four, result=LARGE)]), second.finish([ended(four, result=LARGE)])
-        )
+        large = [ended(four, result=LARGE, completed_at=now)]
+        won = await asyncio.gather(first.finish(large), second.finish(large))
         assert sorted(map(len, won)) == [0, 1]
         assert await first.finish([failed(one), ended(two), ended(three), failed(four)]) == []
         for role in (first, second):

@@ -1,6 +1,7 @@
 import pytest
 
-from tools.configuration import COMMANDS, PAGE, render
+from penstock.settings_reference import COMMANDS
+from tools.configuration import PAGE, render
 
 
 def test_the_page_is_what_the_settings_say() -> None:

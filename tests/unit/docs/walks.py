@@ -10,11 +10,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-PATIENCE_S: Final = 100
+PATIENCE_S: Final = 300  # of a command: programs that import torch, on a machine that others use as well
 _STEP: Final = re.compile(
     r"^<!-- (?P<kind>file|runs): ?(?P<note>[^\n]*?) ?-->\n```[a-z]+\n(?P<content>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -40,28 +40,37 @@ def blocks_in(page: Path) -> int:
     return len(_BLOCK.findall(page.read_text()))
 
 
-def walk(page: Path, folder: Path, replaced: Mapping[str, str] | None = None) -> None:
-    """Write and run everything in `folder`; what is `replaced`, such as addresses, is so in both.
+def walk(
+    page: Path,
+    folder: Path,
+    *,
+    replaced: Mapping[str, str] | None = None,
+    environ: Mapping[str, str] | None = None,
+    before: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Write and run everything in `folder`; what is `replaced`, such as addresses, is so in both. `before` is called
+    with commands that are about to be run.
 
     Raises `AssertionError` where a command fails, or does not print what the page says.
     """
     for step in steps_of(page):
         content = step.content
-        for before, after in (replaced or {}).items():
-            content = content.replace(before, after)
+        for shown, meant in (replaced or {}).items():
+            content = content.replace(shown, meant)
         if step.is_file:
             (folder / step.note).parent.mkdir(parents=True, exist_ok=True)
             (folder / step.note).write_text(content)
         else:
-            _run(content, step.note, folder)
+            before(content)
+            _run(content, step.note, folder, environ or {})
 
 
-def _run(commands: str, expected: str, folder: Path) -> None:
+def _run(commands: str, expected: str, folder: Path, environ: Mapping[str, str]) -> None:
     programs = Path(sys.executable).parent
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands],
         cwd=folder,
-        env={**os.environ, "PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin", "HOME": str(folder)},
+        env={**os.environ, **environ, "PATH": f"{programs}:/usr/local/bin:/usr/bin:/bin", "HOME": str(folder)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -18,6 +18,7 @@ from penstock.doctor.models import ModelsCheck
 from penstock.doctor.postgres import About
 from penstock.doctor.rendering import Secrets, document, lines
 from penstock.doctor.settings import SettingsCheck
+from producers.topic_settings import Other
 from stores.postgres.migrations import SchemaState, Standing, Step, known_migrations
 from tests.unit.models.handlers import write_handler
 from tests.unit.models.repositories import write_model
@@ -180,6 +181,10 @@ class TestKafka:
     def test_topics_that_are_all_there_are_counted(self) -> None:
         (finding,) = kafka_state.judged_topics({"a": [Partition(1, 1, 1)] * 4}, ["a"])
         assert (finding.level, finding.told) == (Level.OK, "1 topics with 4 partitions, each with a leader")
+
+    def test_topics_that_are_set_up_otherwise_are_told(self) -> None:
+        (finding,) = kafka_state.judged_settings({"a": {"retention.ms": Other("7", "1000")}})
+        assert (finding.level, finding.told) == (Level.WARNING, "retention.ms of a is 7, and would be 1000")
 
     def test_records_that_nobody_reads_are_told(self) -> None:
         groups = [Group("p.sink", 1, 0), Group("p.digits.1.live", 2, 7), Group("p.old.1.live", 0, 3)]

@@ -52,7 +52,7 @@ def test_each_version_has_a_line_with_why_it_is_left_out(tmp_path: Path, monkeyp
 
 def test_it_says_where_models_are_waited_for() -> None:
     assert listing(Served([], {}), Path("/no/models")) == [
-        "no models yet: what is put into /no/models is served within seconds"
+        "no models yet: what is put into /no/models is served within seconds; `penstock init /no/models` makes one"
     ]
 
 

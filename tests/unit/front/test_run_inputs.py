@@ -49,7 +49,7 @@ def taken(body: Body, model: Signature) -> list[Any]:
     checked = check_input(model, Payload(body.content, body.content_type, body.json_length), no_limit)
     assert checked.payload.json_length is not None
     tail = checked.payload.value[checked.payload.json_length :]
-    return np.frombuffer(tail, "<f4").tolist()
+    return list(np.frombuffer(tail, "<f4"))
 
 
 @pytest.mark.parametrize(("data", "content_type"), [(PNG, "image/png"), (JPEG, "image/jpeg")])

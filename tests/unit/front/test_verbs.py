@@ -41,7 +41,7 @@ def problem(error: PenstockError, headers: dict[str, str] | None = None) -> http
     return httpx.Response(error.status, json={"error": told}, headers=headers)
 
 
-MODEL = {
+MODEL: Json = {
     "id": "digits",
     "default_version": "2",
     "versions": ["2"],
@@ -51,7 +51,7 @@ MODEL = {
         {"version": "3", "state": "refused", "reason": "model.onnx: no such file"},
     ],
 }
-BROKEN = {"id": "broken", "default_version": None, "versions": [], "reason": "no name", "version_states": []}
+BROKEN: Json = {"id": "broken", "default_version": None, "versions": [], "reason": "no name", "version_states": []}
 VERSION = {
     "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}],
     "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1]}],
@@ -268,15 +268,15 @@ def test_models_are_listed_with_what_could_not_be_loaded_and_why(invoke: Invoke)
     assert [each["id"] for each in documents(invoke("models", "list", "digits", "--json"))] == ["digits"]
 
 
-@pytest.mark.parametrize("verb", ["load", "unload"])
-def test_a_version_is_loaded_and_unloaded(gateway: Gateway, invoke: Invoke, verb: str) -> None:
+@pytest.mark.parametrize(("verb", "more"), [("load", "; no worker has announced it so far"), ("unload", "")])
+def test_a_version_is_loaded_and_unloaded(gateway: Gateway, invoke: Invoke, verb: str, more: str) -> None:
     gateway.routes[f"POST /v1/models/digits/versions/1:{verb}"] = {
         "id": "digits/1",
         "state": f"{verb}ed",
         "announced": False,
     }
     ran = invoke("models", verb, "digits", "1")
-    assert ran.stdout == f"digits/1 is to be {verb}ed; no worker has announced it so far\n"
+    assert ran.stdout == f"digits/1 is to be {verb}ed{more}\n"
     assert documents(invoke("models", verb, "digits", "1", "--json"))[0]["id"] == "digits/1"
 
 
@@ -313,7 +313,7 @@ def test_status_as_json_is_one_object(gateway: Gateway, invoke: Invoke) -> None:
     gateway.routes |= {
         "GET /readyz": {"ready": True, "checks": {"kafka": "ok"}, "slower": {"redis": "away: polls take longer"}},
         "GET /metrics": httpx.Response(200, text=METRICS),
-        "GET /v1/models": {"data": [{**MODEL, "version_states": MODEL["version_states"][:1]}]},  # type: ignore[index]
+        "GET /v1/models": {"data": [{**MODEL, "version_states": MODEL["version_states"][:1]}]},
     }
     ran = invoke("status", "--json")
     (told,) = documents(ran)

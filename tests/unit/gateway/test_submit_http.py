@@ -415,7 +415,7 @@ async def test_how_long_a_job_is_kept_is_its_own_to_say_and_its_models(client: h
     sent = [record.retention_s for record in house.records(LIVE)]
     assert sent == [3600, 60, 86_400, 61]
     jobs = await house.store.list("default", after=None, limit=9, status=None)
-    assert sorted(job.retention_s or 0 for job in jobs) == sorted(sent)
+    assert sorted(job.retention_s or 0 for job in jobs) == [60, 61, 3600, 86_400]
 
 
 @pytest.mark.parametrize("retention_s", [59, 30 * 86_400 + 1])

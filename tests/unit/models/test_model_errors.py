@@ -115,9 +115,9 @@ def test_a_module_that_is_not_pinned_is_told_as_that(tmp_path: Path, module: str
     refused = load_error(
         tmp_path, {"handler.py": handler, module: ""}, sha256={"handler.py": digest(handler)}, isolation=isolation
     )
-    assert refused.message.endswith(f": {module} lies beside handler.py but is not pinned: add it under sha256")
-    told = f"sums/1/handler.py: {module} lies beside handler.py but is not pinned: add it under sha256"
-    assert reason_for_clients(refused, tmp_path) == told
+    told = f"{module} lies beside handler.py but is not pinned: add it under sha256 (`penstock models pin` does)"
+    assert refused.message.endswith(f": {told}")
+    assert reason_for_clients(refused, tmp_path) == f"sums/1/handler.py: {told}"
 
 
 def test_a_module_that_lies_nowhere_is_told_as_missing(tmp_path: Path) -> None:

@@ -182,6 +182,25 @@ def test_a_file_that_cannot_be_edited_is_left_alone_and_the_pins_are_told(tmp_pa
     assert (model / "model.yaml").read_text() == text
 
 
+def test_a_model_yaml_that_is_a_link_stays_one_and_keeps_its_mode(tmp_path: Path) -> None:
+    model = write(tmp_path / "real", manual())
+    (model / "model.yaml").chmod(0o640)
+    linked = tmp_path / "linked" / "fraud"
+    (linked / "1").mkdir(parents=True)
+    (linked / "1" / "handler.py").write_text(HANDLER)
+    (linked / "model.yaml").symlink_to(model / "model.yaml")
+    assert pin(linked).exit_code == 0
+    assert (linked / "model.yaml").is_symlink()
+    assert SHA in (model / "model.yaml").read_text()
+    assert (model / "model.yaml").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_model_yaml_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    model = write(tmp_path, manual())
+    (model / "model.yaml").write_bytes(manual().encode("utf-16"))
+    assert pin(model).stderr.endswith("model.yaml: is not UTF-8\n")
+
+
 def test_folders_without_models_are_told(tmp_path: Path) -> None:
     result = pin(tmp_path)
     assert (result.exit_code, result.stderr) == (1, f"Error: {tmp_path}: holds no model.yaml, and no folder with one\n")

@@ -57,5 +57,5 @@ def record(
     return Record(TOPICS.requests, 3, offset, 1, None, raw, encoded, time_ms)
 
 
-def routed(asked: Record, **limits: float) -> Routed | Refused | Dead:
+def routed(asked: Record, **limits: Any) -> Routed | Refused | Dead:
     return route(asked, CATALOG, TOPICS, Limits(**limits), NOW, no_limit)

@@ -1,11 +1,9 @@
 """What is done to inputs in `test_reading`. The process that reads imports this module, so it is a small one."""
 
-import ctypes
 import os
 import signal
 from typing import Any
 
-from runtime.priority import ATTRIBUTES, SCHED_SETATTR
 from schemas.errors import InvalidInput
 from schemas.images import Hold
 
@@ -24,13 +22,6 @@ def where(*image_bytes_and_hold: Any) -> str:
 def who(_hold: Hold) -> tuple[int, int, int]:
     """The process that reads, how nice it is, and its session."""
     return os.getpid(), os.getpriority(os.PRIO_PROCESS, 0), os.getsid(0)
-
-
-def slice_ns(_hold: Hold) -> int:
-    """For how long the process that reads asks to keep a processor, when others wait for it. (`sched_getattr`)"""
-    attributes = ctypes.create_string_buffer(ATTRIBUTES.size)
-    ctypes.CDLL(None).syscall(SCHED_SETATTR[os.uname().machine] + 1, 0, attributes, ATTRIBUTES.size, 0)
-    return int(ATTRIBUTES.unpack(attributes.raw)[5])
 
 
 def refuse(_hold: Hold) -> None:

@@ -2,9 +2,7 @@
 
 import asyncio
 import gc
-import os
 import pickle
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,7 +11,6 @@ import pytest
 
 from runtime.apart import NICENESS, Apart
 from runtime.budget import MemoryBudget
-from runtime.priority import SCHED_SETATTR, SLICE_NS
 from runtime.reading import INLINE_BYTES, INLINE_IMAGE_BYTES, READ_FACTOR, InputReader
 from schemas.errors import InvalidInput, PayloadTooLarge, Unavailable
 from schemas.images import Hold
@@ -21,15 +18,10 @@ from schemas.inputs import bytes_to_parse, check_input
 from schemas.jobs import Payload
 from schemas.signature import Signature, TensorSpec
 from tests.unit.gateway.house import DIGITS
-from tests.unit.runtime.reads import HOME, chatter, die, hang, refuse, slice_ns, where, who
+from tests.unit.runtime.reads import HOME, chatter, die, hang, refuse, where, who
 from tests.waiting import eventually
 
 MIB = 1024 * 1024
-HEEDS_SLICES = (
-    sys.platform == "linux"
-    and tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 12)
-    and os.uname().machine in SCHED_SETATTR
-)
 
 
 def no_room(_payload_bytes: int) -> None:
@@ -80,11 +72,6 @@ def test_whoever_reads_large_inputs_lets_others_go_first_and_uses_up_no_share_of
     pid, nice, session = apart.call(who, no_limit)
     assert nice >= NICENESS
     assert session == pid  # its own
-
-
-@pytest.mark.skipif(not HEEDS_SLICES, reason="Linux goes by the slices that processes ask for since 6.12")
-def test_whoever_reads_large_inputs_leaves_its_processor_at_once_to_those_that_wake() -> None:
-    assert Apart().call(slice_ns, no_limit) == SLICE_NS
 
 
 async def test_what_an_input_takes_is_held_while_it_is_read() -> None:

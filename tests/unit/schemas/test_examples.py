@@ -86,7 +86,8 @@ TOLD = {
     "columns": """send {"instances": [{"age": 0, "city": "some text", "member": [false]}]}, one object a row; """
     "'age' takes one INT32 value, 'city' takes one text, 'member' takes BOOL values of shape [1]",
     "picture": """send {"instances": [{"b64": "..."}]} with a PNG or JPEG in base64 a row, or the file itself as """
-    "image/png or image/jpeg",
+    """image/png or image/jpeg, or {"instances": [[[[0.5, ...], ...], [[0.5, ...], ...], [[0.5, ...], ...]]]} """
+    "with its values",
 }
 
 

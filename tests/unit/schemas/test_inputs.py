@@ -245,3 +245,33 @@ def test_no_json_gets_by_as_anything_but_rows_or_a_refusal(value: Any, form: str
     except RequestError:
         return
     assert parse_request(signature, given.payload).rows == given.rows >= 1
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_types_in_the_spelling_of_tritons_configuration_are_taken_and_travel_plainly(*, binary: bool) -> None:
+    tensors: list[dict[str, Any]] = [
+        {"name": "age", "shape": [1, 1], "datatype": "TYPE_INT64"},
+        {"name": "city", "shape": [1, 1], "datatype": "TYPE_STRING"},
+    ]
+    raw = b""
+    if binary:
+        values = [b"\x23" + bytes(7), b"\x04\0\0\0Bern"]
+        for tensor, value in zip(tensors, values, strict=True):
+            tensor["parameters"] = {"binary_data_size": len(value)}
+        raw = b"".join(values)
+    else:
+        tensors[0]["data"], tensors[1]["data"] = [35], ["Bern"]
+    head = json.dumps({"inputs": tensors, "id": "a", "parameters": {"k": "TYPE_FP32"}}).encode()
+    sent = Payload(head + raw, OCTET_STREAM, len(head)) if binary else Payload(head)
+    given = checked(NAMED, sent)
+    travelling = json.loads(given.payload.value[: given.payload.json_length])
+    assert [tensor["datatype"] for tensor in travelling["inputs"]] == ["INT64", "BYTES"]
+    assert (travelling["id"], travelling["parameters"]) == ("a", {"k": "TYPE_FP32"})
+    request = parse_request(NAMED, given.payload)
+    assert request.inputs["age"].tolist() == [[35]]
+    assert request.inputs["city"].tolist() in ([["Bern"]], [[b"Bern"]])
+
+
+def test_a_type_that_is_another_is_refused_in_either_spelling() -> None:
+    tensor = {"name": "x", "shape": [1, 2], "datatype": "TYPE_FP64", "data": [1, 2]}
+    assert "'x' is FP32, not FP64" in refusal(VECTOR, {"inputs": [tensor]}).message

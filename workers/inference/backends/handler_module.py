@@ -5,12 +5,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from schemas.errors import ConfigurationError, PenstockError
 from workers.inference.models.model_version import ModelVersion
 
 T = TypeVar("T")
+
+HOW_TO_PIN: Final = "add it under sha256 (`penstock models pin` does)"
 
 
 def make_handler(version: ModelVersion, class_name: str, start: Callable[[type], T]) -> T:
@@ -45,7 +47,7 @@ def _unpinned(version: ModelVersion, error: ModuleNotFoundError) -> str | None:
     for place, beside in ((version.directory, "handler.py"), (version.directory.parent, "model.yaml")):
         for candidate in (f"{name}.py", f"{name}/__init__.py"):
             if name and candidate not in pinned and (place / candidate).is_file():
-                return f"{candidate} lies beside {beside} but is not pinned: add it under sha256"
+                return f"{candidate} lies beside {beside} but is not pinned: {HOW_TO_PIN}"
     return None
 
 

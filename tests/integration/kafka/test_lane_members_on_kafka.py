@@ -1,0 +1,36 @@
+"""Kafka itself says whose lanes have a worker: through two groups of one coordinator, as members come and go."""
+
+import time
+
+from gateway.lane_members import LaneMembers
+from producers.kafka_client import KafkaClient, kafka_consumer
+from producers.topics import ensure_topics, lane_topics
+from runtime.settings import KafkaSettings
+from schemas.topics import Lane, LaneClass
+from tests.waiting import eventually
+
+ONE, TWO = ("one", "1"), ("two", "1")
+
+
+async def test_a_version_has_a_worker_while_a_member_is_in_the_group_of_its_lane(kafka_settings: KafkaSettings) -> None:
+    lanes = [Lane(*version, LaneClass.LIVE) for version in (ONE, TWO)]
+    await ensure_topics(kafka_settings, lane_topics(kafka_settings, lanes, 1))
+    topics = kafka_settings.topics
+    members = LaneMembers(topics, time.monotonic)
+    client = KafkaClient(**kafka_settings.client_options())
+    await client.bootstrap()
+    consumer = kafka_consumer(kafka_settings, group_id=topics.lane_group(lanes[0]))
+    consumer.subscribe([topics.lane(lanes[0])])
+
+    async def are(*, one: bool, two: bool) -> bool:
+        await members.ask(client, [ONE, TWO])
+        return (members.has_worker(*ONE), members.has_worker(*TWO)) == (one, two)
+
+    try:
+        await consumer.start()
+        await eventually(lambda: are(one=True, two=False), what="the member of one group")
+        await consumer.stop()
+        await eventually(lambda: are(one=False, two=False), what="its leaving")
+    finally:
+        await consumer.stop()
+        await client.close()
