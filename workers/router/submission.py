@@ -44,7 +44,7 @@ class Limits(msgspec.Struct, frozen=True):
 
     default_timeout_s: float = DEFAULT_TIMEOUT_S
     max_timeout_s: float = 7 * 24 * 3600.0
-    max_retention_s: int = DEFAULT_RETENTION_MAX_S
+    max_retention_s: float = DEFAULT_RETENTION_MAX_S
 
 
 class Asked(NamedTuple):
