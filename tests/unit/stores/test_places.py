@@ -26,7 +26,15 @@ def test_the_jobs_of_a_day_lie_together_and_each_of_32_days_in_another_slot() ->
 
 
 @pytest.mark.parametrize(
-    "job_id", ["requests-0-17", "event_" + "0" * 40, "job_x", id_of(NOW).upper(), id_of(NOW) + "0"]
+    "job_id",
+    ["requests-0-17", "event_" + "0" * 40, "job_x", id_of(NOW).upper(), id_of(NOW) + "0"],
+    ids=[
+        "offset",
+        "digest",
+        "short",
+        "capitals",
+        "long",
+    ],  # ids are random, and each process of the tests makes its own
 )
 def test_ids_that_tell_no_time_have_no_slot(job_id: str) -> None:
     assert place_of(job_id, FROM_THE_START) == REST
