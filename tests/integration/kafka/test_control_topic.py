@@ -103,9 +103,12 @@ async def test_topics_are_made_once_with_the_settings_we_rely_on(kafka_settings:
     assert await setting(kafka_settings, topics.catalog, "cleanup.policy") == "compact"
     assert await topic_differences(kafka_settings, plans) == {}
     await change_setting(kafka_settings, topics.results, {"retention.ms": "12345"})
-    assert await topic_differences(kafka_settings, plans) == {
-        topics.results: {"retention.ms": Other("12345", str(8 * 24 * 3600 * 1000))}
-    }
+    other = {topics.results: {"retention.ms": Other("12345", str(8 * 24 * 3600 * 1000))}}
+
+    async def is_told() -> bool:
+        return await topic_differences(kafka_settings, plans) == other
+
+    await eventually(is_told)  # brokers hear of a change a moment later
     assert await setting(kafka_settings, topics.lane(lane), "max.message.bytes") == str(kafka_settings.max_record_bytes)
     dead = await setting(kafka_settings, topics.dead_letter(topics.requests), "max.message.bytes")
     assert int(dead) > kafka_settings.max_record_bytes, "room for saying why"
