@@ -11,7 +11,6 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from producers.control_topic import ControlTopic
 from producers.kafka_publisher import KafkaPublisher
-from producers.topic_settings import Other
 from producers.topics import base_topics, control_topic, ensure_topics, lane_topics, topic_differences
 from runtime.settings import KafkaSettings
 from schemas.errors import QueueUnavailable
@@ -102,10 +101,6 @@ async def test_topics_are_made_once_with_the_settings_we_rely_on(kafka_settings:
     topics = kafka_settings.topics
     assert await setting(kafka_settings, topics.catalog, "cleanup.policy") == "compact"
     assert await topic_differences(kafka_settings, plans) == {}
-    await change_setting(kafka_settings, topics.results, {"retention.ms": "12345"})
-    assert await topic_differences(kafka_settings, plans) == {
-        topics.results: {"retention.ms": Other("12345", str(8 * 24 * 3600 * 1000))}
-    }
     assert await setting(kafka_settings, topics.lane(lane), "max.message.bytes") == str(kafka_settings.max_record_bytes)
     dead = await setting(kafka_settings, topics.dead_letter(topics.requests), "max.message.bytes")
     assert int(dead) > kafka_settings.max_record_bytes, "room for saying why"
