@@ -4,8 +4,12 @@ import asyncio
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
+import pytest
+
 from schemas.errors import StoreUnavailable
 from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresResults, migrate
+from stores.postgres.errors import translated
 from stores.postgres.places import place_of, slot_table
 from tests.contracts.stores.building import ended, id_of, idempotency, key_of, queued
 from tests.integration.stores.migrating import QUICK, session
@@ -101,6 +105,39 @@ async def test_statements_of_the_first_release_see_what_lies_in_the_slots(migrat
             "running",
             "canceled",
         ]
+
+
+async def test_a_role_of_the_first_release_that_comes_back_when_jobs_lie_in_the_slots_writes_none(
+    fresh_postgres_dsn: str,
+) -> None:
+    dsn = fresh_postgres_dsn
+    await make_old_database(dsn)
+    async with session(dsn, "not a role") as connection:
+        old = OldRole(connection)
+        early = queued()
+        await old.insert([early])
+        await migrate(dsn, pace=QUICK)
+        soon = queued()
+        await old.insert([soon])  # until the slots are used, an hour later, nothing can be in two places
+        await connection.execute("update job_ring set began = now()")
+        job, unseen, direct = queued(), queued(), queued(id="requests-0-1")
+        async with PostgresAdmissions(dsn) as admissions, PostgresJobs(dsn) as jobs:
+            await admissions.insert(job)
+            for write in (old.insert([unseen]), old.take(unseen, "key"), old.finish([ended(job)])):
+                with pytest.raises(asyncpg.RaiseError, match=r"job job_\w+ was written by a role of an older version"):
+                    await write
+            assert await jobs.get(key_of(job)) == job
+            assert await jobs.get(key_of(unseen)) is None
+            assert await old.recall("default", "key") is None
+            await old.insert([direct])
+            assert sorted(await old.finish([ended(early), ended(soon), ended(direct)])) == sorted(
+                map(key_of, (early, soon, direct))
+            )
+        assert await table_of(dsn, job.id) == [slot_of(job.id)]
+
+
+def test_what_an_older_role_is_refused_is_no_fault_of_the_job() -> None:
+    assert isinstance(translated(asyncpg.RaiseError("written by an older version")), StoreUnavailable)
 
 
 async def test_a_store_that_opens_before_the_ring_is_there_works_once_it_is(fresh_postgres_dsn: str) -> None:

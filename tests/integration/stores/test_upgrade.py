@@ -274,7 +274,7 @@ async def test_contractions_that_come_late_make_the_same_schema(
 
 
 async def schema_of(dsn: str) -> Sequence[Any]:
-    """Tables with their columns, constraints and indexes."""
+    """Tables with their columns, constraints, indexes and triggers."""
     return [
         *await fetch(
             dsn,
@@ -287,4 +287,5 @@ async def schema_of(dsn: str) -> Sequence[Any]:
             "select conrelid::regclass::text, conname, pg_get_constraintdef(oid) from pg_constraint "
             "where connamespace = 'public'::regnamespace order by 1, 2",
         ),
+        *await fetch(dsn, "select pg_get_triggerdef(oid) from pg_trigger where not tgisinternal order by 1"),
     ]
