@@ -9,7 +9,7 @@ from runtime.logs import get_logger
 from schemas.errors import ErrorBody, InvalidInput
 from schemas.jobs import Answer, Job, Payload, Status, Terminal
 from schemas.topics import LaneClass
-from stores.postgres.errors import BAD_ROW
+from stores.postgres.errors import DRIVER_ERRORS, is_of_row
 from stores.postgres.places import Places, in_each_place
 from stores.protocols import JobKey
 
@@ -181,7 +181,9 @@ async def _write_storable(
     try:
         async with connection.transaction():  # a savepoint
             return await write(connection, place, rows)
-    except (InvalidInput, *BAD_ROW) as error:
+    except (InvalidInput, *DRIVER_ERRORS) as error:
+        if not isinstance(error, InvalidInput) and not is_of_row(error):
+            raise
         if len(rows) == 1:
             log.error("left out what the store cannot hold", tenant=rows[0].tenant, job=rows[0].id, error=str(error))
             return []
