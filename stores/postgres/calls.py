@@ -15,7 +15,7 @@ import asyncpg
 
 from schemas.errors import ConfigurationError, InvalidInput, PenstockError, StoreUnavailable
 from stores.postgres.errors import DRIVER_ERRORS, connecting, is_of_row, postgres_errors, translated
-from stores.postgres.migrations.sessions import CLIENT, application_name
+from stores.postgres.migrations.sessions import CLIENT, settings_of
 from stores.postgres.migrations.state import refuse_contracted
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ class Postgres:
         self._dsn = dsn
         self._settings = {
             **_SETTINGS,
-            "application_name": application_name(role),
+            **settings_of(role),
             "plan_cache_mode": f"force_{'generic' if only_inserts else 'custom'}_plan",
         }
         self._connections = connections

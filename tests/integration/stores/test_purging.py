@@ -1,13 +1,16 @@
 """How what is kept no longer goes: a day is given back with its disk, and nobody who works is in the way or held up."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from schemas.errors import StoreUnavailable
 from schemas.jobs import Payload, Status
 from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresPurging, PostgresResults
+from stores.postgres.migrations import sessions
 from stores.postgres.places import REST, place_of, slot_table
 from stores.postgres.purging import slots
 from stores.protocols import Purged
@@ -116,6 +119,29 @@ async def test_a_day_that_somebody_reads_is_given_back_later_and_nothing_else_wa
             await reader.fetch(f"select from {TABLE} limit 1")
             assert await stores.purge(DUE) == {"jobs": 50}
         assert await count(migrated_postgres_dsn, TABLE) == 100
+    assert await stores.purge(DUE) == {"jobs": 100}
+
+
+async def test_a_purge_whose_process_stands_still_lets_go_of_the_day(
+    stores: Stores, migrated_postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(migrated_postgres_dsn, TABLE, 0, 100)
+    held, goes_on, is_locked = asyncio.Event(), asyncio.Event(), slots._is_locked
+
+    async def stand_still(connection: "Connection", table: str) -> bool:
+        assert await is_locked(connection, table)
+        held.set()
+        return await goes_on.wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sessions, "LONGEST_SILENCE", "200ms")
+        patched.setattr(slots, "_is_locked", stand_still)
+        purging = asyncio.create_task(stores.purge(DUE))
+        await held.wait()
+        assert len(await stores.jobs.list("default", after=None, limit=10, status=None)) == 10
+        goes_on.set()
+        with pytest.raises(StoreUnavailable):
+            await purging
     assert await stores.purge(DUE) == {"jobs": 100}
 
 
