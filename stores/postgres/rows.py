@@ -1,6 +1,7 @@
 """Jobs as rows of Postgres: found by their keys and read; many written at once, whatever one of them holds."""
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -80,9 +81,11 @@ def key_columns(keys: Iterable[JobKey]) -> tuple[list[str], list[str]]:
 def kept_until(completed_at: str) -> str:
     """Until when a job `j` is kept that ends then: its row says it for an end at the deadline.
 
-    In seconds, since an interval of days is as long as the zone of the session has it.
+    In seconds, since an interval of days is as long as the zone of the session has it. Never beyond the calendar, which
+    ends sooner in Python than in Postgres.
     """
-    return f"{completed_at} + make_interval(secs => extract(epoch from j.keep_until - j.expires_at))"
+    until = f"{completed_at} + make_interval(secs => extract(epoch from j.keep_until - j.expires_at))"
+    return f"case when j.keep_until is not null then least({until}, '{datetime.max.replace(tzinfo=UTC)}') end"
 
 
 def error_json(error: ErrorBody | None) -> str | None:

@@ -9,11 +9,12 @@ import pytest
 
 from schemas.errors import StoreUnavailable
 from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresResults, migrate
+from stores.postgres.migrations import known_migrations
 from stores.postgres.places import place_of, slot_table
 from tests.contracts.stores.building import ended, id_of, idempotency, key_of, queued
 from tests.integration.stores.migrating import QUICK, session
-from tests.integration.stores.old_role import APPLICATION_NAME, OldRole, make_old_database
-from tests.waiting import eventually
+from tests.integration.stores.old_role import APPLICATION_NAME, NEWEST, OldRole, make_old_database
+from tests.waiting import eventually, soon
 
 
 async def table_of(dsn: str, job_id: str) -> list[str]:
@@ -88,6 +89,16 @@ async def test_beside_roles_of_the_first_release_jobs_lie_where_those_see_them_a
         assert len(await jobs.list("default", after=None, limit=10, status=None)) == 4
         won = await endings.finish([ended(job) for job in (of_old, beside, soon, later)])
         assert sorted(won) == sorted(map(key_of, (of_old, soon, later)))
+
+
+async def test_jobs_are_written_while_the_slots_are_made(fresh_postgres_dsn: str) -> None:
+    await make_old_database(fresh_postgres_dsn)
+    *slots, _column, _indexes = known_migrations()[NEWEST].statements
+    async with session(fresh_postgres_dsn) as migrating, session(fresh_postgres_dsn, APPLICATION_NAME) as connection:
+        async with migrating.transaction():
+            for statement in slots:
+                await migrating.execute(statement.sql)
+            await soon(OldRole(connection).insert([queued()]))
 
 
 async def test_statements_of_the_first_release_see_what_lies_in_the_slots(migrated_postgres_dsn: str) -> None:
