@@ -17,6 +17,7 @@ from stores.protocols import Purged
 from stores.retention import DEFAULT_RETENTION
 from tests.contracts.stores.building import NOW, Clock, Stores, ended, id_of, key_of, queued
 from tests.integration.stores.migrating import fetch, session
+from tests.waiting import soon
 
 if TYPE_CHECKING:
     from stores.postgres.calls import Connection
@@ -107,6 +108,17 @@ async def test_jobs_without_a_day_go_step_by_step(stores: Stores, migrated_postg
     assert len(steps) > 1
     assert sum(purged.rows for purged in steps) == 3000
     assert await count(migrated_postgres_dsn, "jobs") == 0
+
+
+async def test_a_job_that_somebody_works_on_is_left_for_the_next_time(
+    stores: Stores, migrated_postgres_dsn: str
+) -> None:
+    """Whoever writes jobs locks them along their keys, and never waits for a purge that waits for it."""
+    await fill(migrated_postgres_dsn, "jobs", 0, 10)
+    async with session(migrated_postgres_dsn) as worker, worker.transaction():
+        await worker.execute("select from only jobs where id = 'filled-5' for update")
+        assert await soon(stores.purge(DUE)) == {"jobs": 9}
+    assert await count(migrated_postgres_dsn, "jobs") == 1
 
 
 async def test_a_day_that_somebody_reads_is_given_back_later_and_nothing_else_waits_for_it(

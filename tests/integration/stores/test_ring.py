@@ -94,11 +94,14 @@ async def test_beside_roles_of_the_first_release_jobs_lie_where_those_see_them_a
 async def test_jobs_are_written_while_the_slots_are_made(fresh_postgres_dsn: str) -> None:
     await make_old_database(fresh_postgres_dsn)
     *slots, _column, _indexes = known_migrations()[NEWEST].statements
-    async with session(fresh_postgres_dsn) as migrating, session(fresh_postgres_dsn, APPLICATION_NAME) as connection:
-        async with migrating.transaction():
-            for statement in slots:
-                await migrating.execute(statement.sql)
-            await soon(OldRole(connection).insert([queued()]))
+    async with (
+        session(fresh_postgres_dsn, APPLICATION_NAME) as connection,
+        session(fresh_postgres_dsn) as migrating,
+        migrating.transaction(),
+    ):
+        for statement in slots:
+            await migrating.execute(statement.sql)
+        await soon(OldRole(connection).insert([queued()]))
 
 
 async def test_statements_of_the_first_release_see_what_lies_in_the_slots(migrated_postgres_dsn: str) -> None:
