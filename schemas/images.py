@@ -54,16 +54,31 @@ Hold = Callable[[int], None]
 
 
 class Images:
-    """Reads the images of one input, which may have `MAX_PIXELS` together."""
+    """Reads the images of one input, which may have `MAX_PIXELS` together, and make rows of `most_bytes` together."""
 
-    def __init__(self, spec: ImageSpec, hold: Hold) -> None:
+    def __init__(self, spec: ImageSpec, hold: Hold, most_bytes: int | None = None) -> None:
         self._spec = spec
         self._hold = hold
+        self._most_bytes = most_bytes
         self._pixels = 0
 
     @property
     def input(self) -> str:
         return self._spec.input
+
+    def check_size(self, images: int, value_bytes: int) -> None:
+        """To be asked before the first of so many is read: a picture of a few bytes makes a row as large as any.
+
+        Raises `PayloadTooLarge`.
+        """
+        spec = self._spec
+        size_bytes = images * spec.width * spec.height * spec.channels * value_bytes
+        if self._most_bytes is not None and size_bytes > self._most_bytes:
+            raise PayloadTooLarge(
+                f"the input takes {size_bytes} bytes as tensors; at most {self._most_bytes} fit into one job: "
+                "send fewer rows",
+                param="input",
+            )
 
     def row(self, data: bytes) -> Array:
         """One row of float32, [C, H, W], [H, W, C] or [H, W] by the spec's `layout`.
