@@ -1,6 +1,7 @@
 """The options of `penstock run`."""
 
 import errno
+import os
 import sys
 import uuid
 from pathlib import Path
@@ -101,7 +102,7 @@ def body_given(file: str, signature: Signature) -> Body:
         if not (missing and (takes_text(signature) or looks_like_values(file))):
             told = ", and the model takes no text" if missing else ""
             raise InvalidInput(f"{error.strerror}{told}") from error
-        return body_of(file.encode(), signature)
+        return body_of(os.fsencode(file), signature)
 
 
 def looks_like_values(text: str) -> bool:

@@ -511,3 +511,11 @@ def test_env_prints_what_a_shell_takes(invoke: Invoke, monkeypatch: pytest.Monke
         "export PENSTOCK_REDIS_URL='redis://:a'\"'\"'b@h:1/0'",
     ]
     assert documents(invoke("env", "--json")) == [{"PENSTOCK_REDIS_URL": "redis://:a'b@h:1/0"}]
+
+
+def test_an_argument_that_is_no_text_is_told_in_a_line(gateway: Gateway, invoke: Invoke) -> None:
+    text = [{"name": "x", "datatype": "BYTES", "shape": [-1]}]
+    gateway.routes["GET /v1/models/digits/versions/2"] = {**VERSION, "inputs": text}
+    ran = invoke("run", "digits", "caf\udce9")
+    assert (ran.exit_code, ran.stderr.count("\n")) == (1, 1)
+    assert "text in UTF-8" in ran.stderr
