@@ -183,7 +183,9 @@ def _of_arrays(data: bytes, signature: Signature) -> Body:
     try:
         with io.BytesIO(data) as file:
             loaded = np.load(file, allow_pickle=False)
-            arrays = {name: loaded[name] for name in loaded.files} if data.startswith(NPZ) else {"": loaded}
+            arrays: dict[str, Any] = (
+                {name: loaded[name] for name in loaded.files} if data.startswith(NPZ) else {"": loaded}
+            )
     except Exception as error:  # what its readers of headers and of zip files raise has no other ancestor
         raise InvalidInput(f"cannot be read as numpy's: {' '.join(str(error).split())}") from None
     if "" in arrays:
@@ -208,7 +210,7 @@ def _of_arrays(data: bytes, signature: Signature) -> Body:
     return Body(head + b"".join(array.tobytes() for _, array in tensors), "application/octet-stream", len(head))
 
 
-def _tensor(name: str, array: Array, signature: Signature) -> tuple[TensorSpec, Array]:
+def _tensor(name: str, array: Any, signature: Signature) -> tuple[TensorSpec, Array]:
     spec = signature.input(name)
     if spec is None:
         raise InvalidInput(f"{name} is no input: {', '.join(each.name for each in signature.inputs)}")
