@@ -8,6 +8,7 @@ import msgspec
 
 from penstock.example_request import curl_for
 from penstock.http_probe import json_at
+from penstock.plain import printable
 from schemas.signature import Signature
 
 EXAMPLE_MODEL = "digits"
@@ -38,7 +39,9 @@ def listing(models: Served, repository: Path) -> list[str]:
         return [f"no models yet: what is put into {place} is served within seconds; `penstock init {place}` makes one"]
     width = max(map(len, [*models.served, *models.failed]))
     served = [f"  {name:<{width}}  served" for name in models.served]
-    failed = [f"  {name:<{width}}  left out: {reason}" for name, reason in models.failed.items()]
+    failed = [
+        f"  {name:<{width}}  left out: {printable(' '.join(reason.split()))}" for name, reason in models.failed.items()
+    ]
     return [f"models in {shown(repository)}", *served, *failed]
 
 
