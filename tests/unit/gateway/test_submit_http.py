@@ -12,6 +12,8 @@ from PIL import Image
 
 from runtime.apart import Apart
 from schemas.errors import OutcomeUnknown, PayloadTooLarge, QueueUnavailable, StoreUnavailable
+from schemas.examples import PNG
+from schemas.images import Images
 from schemas.jobs import Answer, Status
 from schemas.oip import parse_request
 from schemas.topics import Lane, LaneClass
@@ -225,6 +227,17 @@ async def test_an_input_that_is_too_large_only_as_tensors_is_refused_in_the_call
         assert "as tensors" in detail
         assert "record" not in detail
         assert (await client.post("/v1/models/vector/jobs", json={"instances": [[1, 2]] * 7_000})).status_code == 202
+
+
+async def test_images_that_are_too_large_together_are_refused_before_one_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Images, "row", lambda *_: pytest.fail("one was read"))
+    house = House(max_record_bytes=64 * 1024)
+    async with opened(house) as client:
+        answer = await client.post("/v1/models/digits/jobs", json={"instances": [{"b64": PNG}] * 241})
+        detail = problem(answer, 413, "payload_too_large", "input")["detail"]
+        assert "takes 61696 bytes as tensors" in detail
 
 
 @pytest.mark.parametrize(("path", "document"), [("/v1/jobs", SUBMIT), ("/v1/models/vector/jobs", INPUT)])
