@@ -1,72 +1,59 @@
-"""A job's place is a pure function of its id and of when the ring began."""
+"""Which table a job lies in, and who may say so."""
 
-import math
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from typing import Any, cast
 
 import pytest
 
-from schemas.jobs import new_job_id
-from stores.postgres.places import REST, SLOTS, in_each_place, place_of
-from stores.postgres.purging.rule import Stride
-from stores.postgres.purging.slots import LONGEST, days_over
-from tests.contracts.stores.building import NOW, id_of
+from schemas.errors import StoreUnavailable
+from stores.postgres.calls import Postgres
+from stores.postgres.places import DAY_MS, KNOWN_FOR_S, REST, SLOTS, Places, place_of
 
-FROM_THE_START = -math.inf
-MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
+BEGAN_MS = 20_000 * DAY_MS + 5
+SINCE_ALWAYS = float("-inf")
 
 
-def slot_at(moment: datetime) -> int:
-    return place_of(id_of(moment), FROM_THE_START)
+class Database:
+    """Says when the ring began."""
+
+    def __init__(self, began: datetime | None) -> None:
+        self.began = began
+
+    async def fetch(self, _: str) -> list[dict[str, Any]]:
+        return [{"began": self.began}]
 
 
-def test_the_jobs_of_a_day_lie_together_and_each_of_32_days_in_another_slot() -> None:
-    assert slot_at(MIDNIGHT) == slot_at(MIDNIGHT + timedelta(days=1, microseconds=-1000))
-    assert {slot_at(MIDNIGHT + timedelta(days=day)) for day in range(SLOTS)} == set(range(SLOTS))
-    assert slot_at(MIDNIGHT) == slot_at(MIDNIGHT + timedelta(days=SLOTS))
+def dated(made_ms: int) -> str:
+    return f"job_{made_ms:012x}{'0' * 20}"
 
 
-@pytest.mark.parametrize(
-    "job_id", ["requests-0-17", "event_" + "0" * 40, "job_x", id_of(NOW).upper(), id_of(NOW) + "0"]
-)
-def test_ids_that_tell_no_time_have_no_slot(job_id: str) -> None:
-    assert place_of(job_id, FROM_THE_START) == REST
+@pytest.mark.parametrize("made_ms", [0, 1, DAY_MS - 1, DAY_MS, 20_000 * DAY_MS, 2**48 - 1])
+def test_an_id_that_tells_a_day_has_a_slot(made_ms: int) -> None:
+    assert place_of(dated(made_ms), SINCE_ALWAYS) == made_ms // DAY_MS % SLOTS
 
 
-def test_jobs_from_before_the_ring_began_have_no_slot() -> None:
-    began_ms = MIDNIGHT.timestamp() * 1000
-    assert place_of(id_of(MIDNIGHT - timedelta(milliseconds=1)), began_ms) == REST
-    assert place_of(id_of(MIDNIGHT), began_ms) == slot_at(MIDNIGHT)
-    assert place_of(new_job_id(), math.inf) == REST
+@pytest.mark.parametrize("job_id", ["requests-0-1", "job_g", dated(1)[:-1], f"{dated(1)}0", dated(10).upper(), "job_"])
+def test_any_other_has_none(job_id: str) -> None:
+    assert place_of(job_id, SINCE_ALWAYS) == REST
 
 
-def test_a_statement_names_the_one_table_that_it_asks() -> None:
-    insert, select = in_each_place("insert into {jobs} as j"), in_each_place("select from {jobs} j")
-    assert (insert[7], select[7]) == ("insert into jobs_07 as j", "select from jobs_07 j")
-    assert (insert[REST], select[REST]) == ("insert into jobs as j", "select from only jobs j")
+def test_nor_has_one_from_before_the_ring_began() -> None:
+    assert [place_of(dated(BEGAN_MS + after), BEGAN_MS) for after in (-1, 0)] == [REST, BEGAN_MS // DAY_MS % SLOTS]
 
 
-@pytest.mark.parametrize("hour", [0, 1, 12, 23])
-@pytest.mark.parametrize("retention", [timedelta(minutes=1), timedelta(days=7), LONGEST])
-def test_a_day_is_given_back_once_it_was_kept_and_nobody_writes_to_it(hour: int, retention: timedelta) -> None:
-    now = MIDNIGHT + timedelta(hours=hour, minutes=30)
-    over = [day % SLOTS for day in days_over(now, retention)]
-    assert len(over) == len(set(over)) > 0
-    written = {slot_at(now + timedelta(hours=hours)) for hours in (-1, 0, 1, 24)}
-    assert written.isdisjoint(over)
-    kept = {slot_at(now - retention + timedelta(hours=hours)) for hours in (0, 1, 24)}
-    assert kept.isdisjoint(over)
-    assert over[-1] == slot_at(now - max(retention, timedelta(hours=1)) - timedelta(days=1)), "the youngest last"
+async def test_who_has_not_asked_for_too_long_does_not_say() -> None:
+    now_s = 5.0
+    async with Places(cast("Postgres", Database(None)), lambda: now_s) as places:
+        now_s += KNOWN_FOR_S
+        assert places.of(dated(BEGAN_MS)) == REST
+        now_s += 1
+        with pytest.raises(StoreUnavailable):
+            places.of(dated(BEGAN_MS))
 
 
-def test_a_step_takes_on_what_a_short_statement_does() -> None:
-    stride = Stride(64, largest=100)
-    stride.took(0.2)
-    assert stride.size == 32
-    stride.took(0.05)
-    assert stride.size == 32
-    for _ in range(5):
-        stride.took(0.001)
-    assert stride.size == 100
-    for _ in range(10):
-        stride.took(1.0)
-    assert stride.size == 1
+async def test_once_it_has_begun_that_holds_for_ever() -> None:
+    now_s = 5.0
+    began = datetime.fromtimestamp(20_000 * 86_400, UTC)
+    async with Places(cast("Postgres", Database(began)), lambda: now_s) as places:
+        now_s += 10 * KNOWN_FOR_S
+        assert places.of(dated(BEGAN_MS)) == BEGAN_MS // DAY_MS % SLOTS
