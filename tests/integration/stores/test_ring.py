@@ -12,7 +12,7 @@ from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresResults, m
 from stores.postgres.migrations import known_migrations
 from stores.postgres.places import place_of, slot_table
 from tests.contracts.stores.building import ended, id_of, idempotency, key_of, queued
-from tests.integration.stores.migrating import QUICK, session
+from tests.integration.stores.migrating import QUICK, fetch, session
 from tests.integration.stores.old_role import APPLICATION_NAME, NEWEST, OldRole, make_old_database
 from tests.waiting import eventually, soon
 
@@ -156,6 +156,20 @@ async def test_a_job_whose_id_is_ahead_of_its_time_is_taken_along_into_its_slot(
         assert sorted(job.id for job in late) == sorted(job.id for job in others)
         found = [await jobs.get(key_of(job)) for job in ahead]
         assert [job and job.status for job in found] == ["succeeded"] * len(ahead)
+
+
+async def test_the_database_and_the_stores_draw_the_line_at_the_same_millisecond(fresh_postgres_dsn: str) -> None:
+    dsn = fresh_postgres_dsn
+    await make_old_database(dsn)
+    async with session(dsn, APPLICATION_NAME) as connection:
+        await OldRole(connection).insert([queued()])
+    await migrate(dsn, pace=QUICK, wait_for_roles=True)
+    ((began,),) = await fetch(dsn, "select began from job_ring")
+    before, first = (queued(id=id_of(began + timedelta(milliseconds=after))) for after in (-1, 0))
+    async with PostgresAdmissions(dsn) as admissions:
+        await admissions.insert_new([before, first])
+    assert await table_of(dsn, before.id) == ["jobs"]
+    assert await table_of(dsn, first.id) == [slot_of(first.id)]
 
 
 async def test_who_has_not_heard_that_the_ring_began_writes_no_job_to_where_nobody_looks_for_it(

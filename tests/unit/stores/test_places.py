@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from schemas.errors import StoreUnavailable
 from schemas.jobs import new_job_id
-from stores.postgres.places import REST, SLOTS, Places, in_each_place, place_of
+from stores.postgres.places import KNOWN_FOR_S, REST, SLOTS, Places, in_each_place, place_of
 from stores.postgres.purging.rule import Stride
 from stores.postgres.purging.slots import LONGEST, days_over
 from tests.contracts.stores.building import NOW, id_of
@@ -32,13 +33,7 @@ def test_the_jobs_of_a_day_lie_together_and_each_of_32_days_in_another_slot() ->
 @pytest.mark.parametrize(
     "job_id",
     ["requests-0-17", "event_" + "0" * 40, "job_x", id_of(NOW).upper(), id_of(NOW) + "0"],
-    ids=[
-        "offset",
-        "digest",
-        "short",
-        "capitals",
-        "long",
-    ],  # ids are random, and each process of the tests makes its own
+    ids=["offset", "digest", "short", "capitals", "long"],  # the values differ in each process that runs tests
 )
 def test_ids_that_tell_no_time_have_no_slot(job_id: str) -> None:
     assert place_of(job_id, FROM_THE_START) == REST
@@ -54,11 +49,28 @@ def test_jobs_from_before_the_ring_began_have_no_slot() -> None:
 class Told:
     """A database that says when the ring began."""
 
-    def __init__(self, began: datetime) -> None:
+    def __init__(self, began: datetime | None) -> None:
         self._rows = [{"began": began}]
 
-    async def fetch(self, _: str) -> list[dict[str, datetime]]:
+    async def fetch(self, _: str) -> list[dict[str, datetime | None]]:
         return self._rows
+
+
+async def test_who_has_not_asked_for_too_long_does_not_say() -> None:
+    now_s = 5.0
+    async with Places(cast("Postgres", Told(None)), lambda: now_s) as places:
+        now_s += KNOWN_FOR_S
+        assert places.of(id_of(MIDNIGHT)) == REST
+        now_s += 1
+        with pytest.raises(StoreUnavailable):
+            places.of(id_of(MIDNIGHT))
+
+
+async def test_once_it_has_begun_that_holds_for_ever() -> None:
+    now_s = 5.0
+    async with Places(cast("Postgres", Told(MIDNIGHT)), lambda: now_s) as places:
+        now_s += 10 * KNOWN_FOR_S
+        assert places.of(id_of(MIDNIGHT)) == slot_at(MIDNIGHT)
 
 
 @pytest.mark.parametrize("began", [datetime.min, MIDNIGHT, MIDNIGHT + timedelta(hours=12)])  # noqa: DTZ901 - as asyncpg
