@@ -1,6 +1,7 @@
 """What the doctor makes of what it saw, and how it is shown."""
 
 import asyncio
+import errno
 import resource
 import threading
 from pathlib import Path
@@ -328,6 +329,22 @@ class TestOthers:
         _, changed = await found_by(ModelsCheck(tmp_path, "code"))
         assert changed.level is Level.PROBLEM
         assert "is not the file that model.yaml pins" in changed.told
+
+    async def test_a_pinned_file_that_cannot_be_read_is_told_of_its_model_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("first", "second"):
+            write_handler(tmp_path, {"handler.py": "x = 1"}, name=name)
+
+        def digest_of(path: Path) -> str:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+        monkeypatch.setattr("penstock.doctor.models.digest_of", digest_of)
+        told = [finding.told for finding in await found_by(ModelsCheck(tmp_path, "code"))]
+        assert told == [
+            f"{name}/1 is left out: Permission denied: {tmp_path / name / '1' / 'handler.py'}"
+            for name in ("first", "second")
+        ]
 
     async def test_a_repository_without_models_is_told(self, tmp_path: Path) -> None:
         (missing,) = await found_by(ModelsCheck(tmp_path / "none", "data"))
