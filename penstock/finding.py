@@ -19,7 +19,7 @@ Command = Callable[..., Any]
 DATA_DIR: Final = click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Of the `penstock up` that is meant.  [default: what variables name, else your user's]",
+    help="Of the `penstock up` that is meant.  [default: none where variables name a stack, else that of your user]",
 )
 
 

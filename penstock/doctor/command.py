@@ -45,6 +45,12 @@ NOTHING_RUNS: Final = Finding(
     "no `penstock up` runs here, and no variable says where Kafka, Postgres, Redis or a gateway is",
     "start `penstock up`, name its --data-dir, or set the variables",
 )
+GATEWAY_ALONE: Final = Finding(
+    "stack",
+    Level.OK,
+    f"of variables that say where things are, {GATEWAY_URL} alone is set: Kafka, Postgres, Redis and models are not"
+    " examined",
+)
 HELP: Final = examples(
     "penstock doctor",
     "penstock doctor --json | jq '.findings[] | select(.level != \"ok\")'",
@@ -107,27 +113,37 @@ def leave(status: int, *, cut_off: bool) -> None:
 def checks_of(found: Found) -> dict[str, Check]:
     environ = found.environ
     data_dir = Path(found.running.data_dir) if found.running else default_data_dir(os.getuid())
-    embeds = found.running is not None or not environ.get(KAFKA)
+    named = [name for name in (KAFKA, POSTGRES, REDIS, GATEWAY_URL) if environ.get(name)]
+    # Whoever asks a gateway elsewhere has no services here, and would be told that the default addresses are dead.
+    asks_only = found.running is None and named == [GATEWAY_URL]
+    embeds = found.running is not None or not (environ.get(KAFKA) or asks_only)
     checks: dict[str, Check] = {
         SETTINGS: SettingsCheck(os.environ),
         MACHINE: MachineCheck(data_dir, environ, needs_java=embeds),
     }
-    named = any(environ.get(name) for name in (KAFKA, POSTGRES, REDIS, GATEWAY_URL))
+    if asks_only:
+        return {**checks, GATEWAY_ALONE.subject: _say(GATEWAY_ALONE), ROLES: _roles(found)}
     if not named:
         checks[NOTHING_RUNS.subject] = _say(NOTHING_RUNS)
     else:
-        services: dict[str, Callable[[], Check]] = {
-            KAFKA_SUBJECT: lambda: KafkaCheck(settings_in(MigrateSettings, environ)),
-            POSTGRES_SUBJECT: lambda: PostgresCheck(
-                settings_in(MigrateSettings, environ).postgres_dsn.get_secret_value()
-            ),
-            REDIS_SUBJECT: lambda: RedisCheck(settings_in(RedisSettings, environ).redis_url.get_secret_value()),
-        }
-        checks.update({subject: made for subject, make in services.items() if (made := _unless_invalid(make))})
-        health = found.running.health if found.running else {}
-        checks[ROLES] = RolesCheck(found.gateway_url, _origin_of_gateway(found), health)
+        checks.update(_services(environ))
+        checks[ROLES] = _roles(found)
     worker = _unless_invalid(lambda: _models(settings_in(WorkerSettings, environ)))
     return checks if worker is None else {**checks, MODELS: worker}
+
+
+def _services(environ: Mapping[str, str]) -> dict[str, Check]:
+    services: dict[str, Callable[[], Check]] = {
+        KAFKA_SUBJECT: lambda: KafkaCheck(settings_in(MigrateSettings, environ)),
+        POSTGRES_SUBJECT: lambda: PostgresCheck(settings_in(MigrateSettings, environ).postgres_dsn.get_secret_value()),
+        REDIS_SUBJECT: lambda: RedisCheck(settings_in(RedisSettings, environ).redis_url.get_secret_value()),
+    }
+    return {subject: made for subject, make in services.items() if (made := _unless_invalid(make))}
+
+
+def _roles(found: Found) -> RolesCheck:
+    health = found.running.health if found.running else {}
+    return RolesCheck(found.gateway_url, _origin_of_gateway(found), health)
 
 
 def _origin_of_gateway(found: Found) -> str:

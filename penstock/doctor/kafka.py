@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.conn import create_conn
+from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.admin import DescribeGroupsRequest_v1
 from aiokafka.protocol.api import Request
@@ -84,9 +84,9 @@ class KafkaCheck:
         options = self._settings.client_options()
         servers = [server.strip() for server in options.pop("bootstrap_servers").split(",")]
         for server in servers:
-            host, _, port = server.rpartition(":")
+            ((host, port, _),) = collect_hosts(server)  # as the roles read it: without a port it is Kafka's own
             try:
-                connection = await create_conn(host.strip("[]"), int(port), request_timeout_ms=CONNECT_MS, **options)
+                connection = await create_conn(host, port, request_timeout_ms=CONNECT_MS, **options)
             except (KafkaError, OSError, TimeoutError) as error:
                 failures.append(unreachable(server, error, alone=len(servers) == 1))
                 continue

@@ -22,4 +22,5 @@ class SettingsCheck:
             tell(Finding(SUBJECT, Level.PROBLEM, line, "docs/configuration.md has all variables"))
         if not (unknown or invalid):
             count = sum(name.startswith(PREFIX) for name in self._environ)
-            tell(Finding(SUBJECT, Level.OK, f"{count} variables are set, and each is known and valid"))
+            told = {0: "no variable is set", 1: "the variable that is set is known and valid"}
+            tell(Finding(SUBJECT, Level.OK, told.get(count, f"{count} variables are set, and each is known and valid")))

@@ -114,27 +114,33 @@ def _of_rows(text: str, signature: Signature) -> Body:
     names = signature.features or tuple(each.name for each in signature.inputs)
     header = [name.strip() for name in lines[0]]
     if set(header) <= set(names):
+        columns = [signature.input(name) or signature.inputs[0] for name in header]
         rows = [
-            dict(zip(header, _values(line, len(header), number), strict=True))
-            for number, line in enumerate(lines[1:], 2)
+            dict(zip(header, _values(line, columns, number), strict=True)) for number, line in enumerate(lines[1:], 2)
         ]
         if not rows:
             raise InvalidInput("has a line of names and no row")
         return _json({"features" if signature.features else "instances": rows})
-    columns = len(lines[0])
+    columns = [signature.inputs[0]] * len(lines[0])
     values = [_values(line, columns, number) for number, line in enumerate(lines, 1)]
     shape = signature.inputs[0].row_shape
     return _json({"instances": values if len(shape) == 1 else [_shaped(row, signature) for row in values]})
 
 
-def _values(line: list[str], columns: int, number: int) -> list[Any]:
-    if len(line) != columns:
-        raise InvalidInput(f"line {number} has {len(line)} values, and the first line {columns}")
-    return [_value(text.strip()) for text in line]
+def _values(line: list[str], columns: list[TensorSpec], number: int) -> list[Any]:
+    """`columns`: the input that each value is for."""
+    if len(line) != len(columns):
+        raise InvalidInput(f"line {number} has {len(line)} values, and the first line {len(columns)}")
+    return [_value(text.strip(), column) for text, column in zip(line, columns, strict=True)]
 
 
-def _value(text: str) -> Any:
-    """A number where it is one; JSON's words for true and false."""
+def _value(text: str, column: TensorSpec) -> Any:
+    """Texts stay texts, also `7`. Else a number where it is one, JSON's words for true and false, and null where
+    nothing stands: a missing number."""
+    if column.datatype == "BYTES":
+        return text
+    if not text:
+        return None
     try:
         value = json.loads(text)
     except ValueError:

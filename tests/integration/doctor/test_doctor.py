@@ -91,3 +91,18 @@ def test_every_service_that_is_wrong_is_told_with_its_real_error_and_no_password
     assert found["Redis", "problem"][0].startswith("Redis refuses the password")
     assert "wrong-password" not in result.stdout
     assert dsn.password is None or dsn.password not in result.stdout
+
+
+def test_a_broker_without_a_port_is_looked_for_where_the_roles_look(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PENSTOCK_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.254")  # nobody listens there
+    (problem,) = told(examined())["Kafka", "problem"]
+    assert problem.startswith("cannot be reached at 127.0.0.254: ")
+
+
+def test_who_names_a_gateway_alone_is_told_nothing_of_services_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_GATEWAY_URL", f"http://{LOOPBACK}:{choose(1)[0]}")
+    found = told(examined())
+    assert [subject for subject, level in found if level != "ok"] == ["roles"]
+    assert "PENSTOCK_GATEWAY_URL alone is set" in found["stack", "ok"][0]

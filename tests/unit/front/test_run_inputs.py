@@ -27,6 +27,7 @@ ROWS = signature(TensorSpec("x", "FP32", (-1, 3)))
 NAMED = signature(TensorSpec("x", "FP32", (-1, 3)), features=("age", "amount", "country"))
 SCALAR = signature(TensorSpec("x", "INT64", (-1,)))
 TEXT = signature(TensorSpec("text", "BYTES", (-1,), text=True))
+MIXED = signature(TensorSpec("city", "BYTES", (-1,)), TensorSpec("area", "FP32", (-1,)))
 TWO = signature(TensorSpec("ticket", "INT64", (-1,)), TensorSpec("turns", "INT64", (-1,)))
 
 no_limit: Hold = lambda _: None  # noqa: E731 - a protocol of one call
@@ -98,7 +99,10 @@ def test_json_becomes_rows_by_the_models_shape(text: str, model: Signature, body
         ('amount,"age"\r\n1,2\r\n', NAMED, {"features": [{"amount": 1, "age": 2}]}),
         ("ticket,turns\n1,2\n", TWO, {"instances": [{"ticket": 1, "turns": 2}]}),
         ("7\n8\n", SCALAR, {"instances": [7, 8]}),
-        ("true,x,nan", signature(TensorSpec("x", "BYTES", (-1, 3))), {"instances": [[True, "x", "nan"]]}),
+        ("true,x,,7", signature(TensorSpec("x", "BYTES", (-1, 4))), {"instances": [["true", "x", "", "7"]]}),
+        ("1,,3", ROWS, {"instances": [[1, None, 3]]}),
+        ("age,amount,country\n1,,3\n", NAMED, {"features": [{"age": 1, "amount": None, "country": 3}]}),
+        ("city,area\n,\n12,7.5\n", MIXED, {"instances": [{"city": "", "area": None}, {"city": "12", "area": 7.5}]}),
     ],
 )
 def test_lines_of_values_become_rows(text: str, model: Signature, body: Any) -> None:

@@ -83,6 +83,14 @@ class TestPlatforms:
         (model / "1" / "model.onnx").unlink()
         assert why_not(tmp_path).endswith("docs/pytorch.md has three ways to serve it")
 
+    def test_weights_beside_a_handler_are_its_own_whatever_else_it_lacks(self, tmp_path: Path) -> None:
+        digest = "0" * 64
+        pinned = {"handler.py": digest, "mlp.pt": digest}
+        content = fields(platform="python_handler", trust="code", sha256=pinned)
+        model = write_model(tmp_path, content, filename="handler.py")
+        (model / "1" / "mlp.pt").touch()
+        assert why_not(tmp_path).endswith("or `penstock up --trust code`")
+
     def test_torch_needs_an_architecture(self, tmp_path: Path) -> None:
         write_model(tmp_path, fields(platform="pytorch_safetensors"), filename="model.safetensors")
         assert "parameters.torch.architecture: is missing" in why_not(tmp_path)

@@ -167,7 +167,7 @@ def test_a_job_that_cannot_be_queued_ends_as_failed_and_says_why(
 
 
 def test_an_error_of_ours_over_an_input_ends_its_job_and_is_kept_for_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    def faulty(*_: Any) -> Any:
+    def faulty(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError
 
     monkeypatch.setattr("workers.router.routing.check_input", faulty)

@@ -91,9 +91,10 @@ def _choose_platform(
             reasons.append(f"{name} needs the file {platform.filename}")
         else:
             return name
-    raise ConfigurationError(
-        f"{directory}: cannot be run: {'; '.join([*reasons, *foreign_files(there, config.platform)])}"
-    )
+    # Where the file of a platform is there, and something else is missing, the others belong to it.
+    complete = any(PLATFORMS[name].filename in there for name in config.platform)
+    others = () if complete else foreign_files(there, config.platform)
+    raise ConfigurationError(f"{directory}: cannot be run: {'; '.join([*reasons, *others])}")
 
 
 def _pins(config: VersionConfig, path: Path, directory: Path) -> tuple[Pin, ...]:
