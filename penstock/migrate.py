@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from penstock.help import examples
-from penstock.preparing import MigrateSettings, prepare
+from penstock.preparing import MigrateSettings, prepare, told_with_address
 from penstock.schema_report import lines_of, object_of
 from runtime.logs import configure_logs
 from runtime.settings import load
@@ -65,5 +65,5 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(work)
     except PenstockError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {told_with_address(error)}", err=True)
         raise SystemExit(2 if isinstance(error, ConfigurationError) else 1) from error

@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 from pydantic import Field
 
+from penstock.errors import in_a_line
 from producers.topics import base_topics, ensure_topics
 from runtime.settings import KafkaSettings, LogSettings, PostgresSettings
+from schemas.errors import PenstockError, StoreUnavailable
 from stores.postgres.migrations import migrate
 
 
@@ -36,3 +38,11 @@ async def prepare(
     )
     for name in await ensure_topics(settings, base_topics(settings, settings.topic_partitions)):
         told(f"created topic {name}")
+
+
+def told_with_address(error: PenstockError) -> str:
+    """The error; of a database that is not reached also where it was looked for, and what says so."""
+    cause = error.__cause__
+    if not (isinstance(error, StoreUnavailable) and isinstance(cause, OSError)):
+        return str(error)
+    return f"{error}: {in_a_line(cause)}; PENSTOCK_POSTGRES_DSN says where it is"

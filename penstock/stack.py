@@ -15,7 +15,7 @@ from penstock.embedded.stack import EmbeddedStack, say_nothing, start_all, stop_
 from penstock.errors import StackError
 from penstock.http_probe import models_of
 from penstock.part import POLL_INTERVAL_S, Part
-from penstock.preparing import MigrateSettings, prepare
+from penstock.preparing import MigrateSettings, prepare, told_with_address
 from penstock.reaper import Reaper
 from penstock.role import Role, url_of
 from penstock.role_environment import group_instance_id, role_environment, shared_environment
@@ -128,7 +128,7 @@ class Stack:
         try:
             await prepare(settings_in(MigrateSettings, env), say_nothing, self._announce)
         except PenstockError as error:
-            raise StackError(f"tables and topics cannot be made ready: {error}") from error
+            raise StackError(f"tables and topics cannot be made ready: {told_with_address(error)}") from error
 
     def _assemble(self, env: Mapping[str, str], reaper: Reaper) -> dict[str, Part]:
         workers = ["worker"] if self._workers == 1 else [f"worker-{number + 1}" for number in range(self._workers)]

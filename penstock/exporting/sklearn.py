@@ -19,6 +19,9 @@ from schemas.tensors import DTYPES, Array
 INPUT: Final = "features"
 SAMPLE_ROWS: Final = 256
 SEED: Final = 0
+NO_GRAPH: Final = (
+    '; it can be served as joblib wrote it, also where it picks columns by name: docs/models.md, "scikit-learn"'
+)
 
 # Single precision on both sides, and sums in another order.
 RELATIVE: Final = 1e-3
@@ -83,7 +86,7 @@ def to_graph(estimator: Any, sample: Array | None = None) -> Graph:
     """
     columns = columns_of(estimator)
     name = type(estimator).__name__
-    with _in_one_line(f"{name}: has no ONNX form"):
+    with _in_one_line(f"{name}: has no ONNX form", NO_GRAPH):
         model = _converted(estimator, columns)
     rows = np.random.default_rng(SEED).normal(size=(SAMPLE_ROWS, columns)).astype(np.float32)
     hint = "" if sample is not None else " (--sample gives rows like its own)"
@@ -100,7 +103,7 @@ def to_graph(estimator: Any, sample: Array | None = None) -> Graph:
 
 
 @contextmanager
-def _in_one_line(what: str) -> Iterator[None]:
+def _in_one_line(what: str, remedy: str = "") -> Iterator[None]:
     """Converters, runtimes and estimators raise whatever they come upon."""
     try:
         yield
@@ -108,7 +111,7 @@ def _in_one_line(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ConfigurationError(f"{what}: {reason}") from error
+        raise ConfigurationError(f"{what}: {reason}{remedy}") from error
 
 
 def _quiet() -> onnxruntime.SessionOptions:

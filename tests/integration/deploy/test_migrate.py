@@ -100,7 +100,9 @@ def test_a_database_that_does_not_answer_is_one_line_and_exit_status_1() -> None
     ended = migrate(PENSTOCK_POSTGRES_DSN="postgresql://nobody@127.0.0.1:9/nothing")
 
     assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1] == "Error: the database is not available"
+    told = ended.stderr.splitlines()[-1]
+    assert told.startswith("Error: the database is not available: ")
+    assert told.endswith("('127.0.0.1', 9); PENSTOCK_POSTGRES_DSN says where it is")
     assert "Traceback" not in ended.stderr
 
 

@@ -195,6 +195,10 @@ def test_a_sample_takes_the_place_of_random_rows(tmp_path: Path) -> None:
         (LogisticRegression(), "LogisticRegression: was not fitted, or not on a table of numbers"),
         (NearestNeighbors().fit(X), "NearestNeighbors: has no ONNX form"),
         (
+            NearestNeighbors().fit(X),
+            "it can be served as joblib wrote it, also where it picks columns by name: docs/mod",
+        ),
+        (
             MultiOutputClassifier(LogisticRegression()).fit(X[:, :2], X[:, 2:] > 1),
             "output 'probabilities' of its graph is no tensor with a row for each row",
         ),
@@ -203,7 +207,7 @@ def test_a_sample_takes_the_place_of_random_rows(tmp_path: Path) -> None:
             "Pipeline: its graph cannot be run on random rows (--sample gives rows like its own): ",
         ),
     ],
-    ids=["unfitted", "no form", "two targets", "known categories"],
+    ids=["unfitted", "no form", "the way out", "two targets", "known categories"],
 )
 def test_what_cannot_be_converted_is_told(tmp_path: Path, estimator: Any, reason: str) -> None:
     result = exported(tmp_path, estimator, "--trust")
