@@ -76,8 +76,8 @@ bench: $(VENV)/everything .penstock/models/minilm .penstock/peers ## Measure, an
 
 .PHONY: docs
 docs: $(VENV)/everything ## Write the generated pages of docs/ anew
-	$(BIN)/python tools/configuration.py
-	$(BIN)/python tools/metrics.py
+	$(BIN)/python -m tools.configuration
+	$(BIN)/python -m tools.metrics
 
 .PHONY: constraints
 constraints: $(BIN)/uv ## Pin all dependencies anew; UPGRADE=--upgrade takes newer versions

@@ -1,8 +1,12 @@
-"""Submits and ends at 500 jobs/s over ten million ended jobs, through the real stores, without and with a purge."""
+"""Ten million ended jobs of nine days: what a purge costs submits, and how fast each of its ways is.
+
+One database for all rounds. A round is a load alone, then the same load beside one purge as the sink does it, for a
+retention that is a day shorter than in the round before: it truncates a day, and walks the jobs of direct producers.
+"""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -18,16 +22,22 @@ from runtime.clock import now_utc
 from schemas.jobs import Job, Payload, Status, end_of, new_job_id
 from schemas.topics import LaneClass
 from stores.postgres import PostgresAdmissions, PostgresPurging, PostgresResults, migrate
-from stores.postgres.places import DAY_MS, SLOTS, slot_table
+from stores.postgres.places import DAY_MS, REST, SLOTS, slot_table
+from stores.postgres.purging.by_walk import ByWalk
+from stores.postgres.purging.rule import Rule
+from stores.postgres.purging.slots import Slots
 from workers.sink.chores import purge_once
 
 ROWS = 10_000_000
 DAYS = 9
+# The rounds leave days to be given back with nobody there, and jobs to be walked.
+MOST_ROUNDS = 5
 # A part of the jobs are direct producers': they lie in the parent.
 DIRECT_SHARE = 0.1
-SECONDS = 60.0
+SECONDS = 30.0
+# The load beside a purge goes on until that has ended, but no longer than for so many times those seconds.
+LONGEST_PURGE = 4
 PER_S = 500
-RETENTION = timedelta(days=7)
 FILL = """
 insert into {table} (
     created_at, expires_at, completed_at, rows, tenant, id, model, version, lane, answer, status, result_content_type,
@@ -41,70 +51,103 @@ from generate_series(1, $2::integer) as number,
 """
 
 
-class Run(NamedTuple):
-    """Milliseconds of submits, and how the purge went beside them."""
+class Purge(NamedTuple):
+    """`rows` of direct producers' jobs; the days beside them take next to no time."""
 
-    submits_ms: list[float]
-    purge_s: float = 0.0
+    rows: int
+    seconds: float
+
+    @property
+    def per_s(self) -> float:
+        return self.rows / self.seconds
+
+
+class Size(NamedTuple):
+    jobs: int
+    bytes: float
+
+
+class Figures(NamedTuple):
+    """Submits in milliseconds, a list for each round; then the purge."""
+
+    alone_ms: list[list[float]]
+    beside_ms: list[list[float]]
+    paced: list[Purge]
+    days: Purge
+    walked: Purge
+    looked_at: Purge
+    before: Size
+    after: Size
 
 
 async def measure(_models: Models, rounds: int, shorten: int) -> list[Table]:
-    alone: list[Run] = []
-    purging: list[Run] = []
-    sizes: list[tuple[float, float, int]] = []
-    rows = ROWS // shorten
-    for _ in range(rounds):
-        with data_folder() as folder:
-            async with EmbeddedStack(folder, services=frozenset([Service.POSTGRES])) as stack:
-                dsn = stack.postgres_dsn
-                await migrate(dsn)
-                await fill(dsn, rows)
-                before = await size_bytes(dsn)
-                alone.append(await load(dsn, SECONDS / shorten))
-                purging.append(await load(dsn, SECONDS / shorten, with_purge=True))
-                left = await count(dsn)
-                sizes.append((before, await size_bytes(dsn), rows - left))
-    return _tables(alone, purging, sizes)
+    with data_folder() as folder:
+        async with EmbeddedStack(folder, services=frozenset([Service.POSTGRES])) as stack:
+            await migrate(stack.postgres_dsn)
+            await fill(stack.postgres_dsn, ROWS // shorten)
+            return _tables(await _figures(stack.postgres_dsn, min(rounds, MOST_ROUNDS), SECONDS / shorten))
+
+
+async def _figures(dsn: str, rounds: int, seconds: float) -> Figures:
+    before = await size(dsn)
+    alone_ms, beside_ms, paced = [], [], []
+    for retention in (timedelta(days=DAYS - number) for number in range(1, rounds + 1)):
+        alone_ms.append(await load(dsn, seconds))
+        purge = asyncio.create_task(_paced(dsn, retention))
+        beside_ms.append(await load(dsn, seconds, purge))
+        paced.append(await purge)
+    days = await _alone(dsn, Slots(timedelta(days=DAYS - MOST_ROUNDS - 1)))
+    after = await size(dsn)
+    nothing_due = await _alone(dsn, ByWalk(REST, "jobs", timedelta(days=DAYS + 1)))
+    looked_at = Purge(await count(dsn, "only jobs"), nothing_due.seconds)
+    walked = await _alone(dsn, ByWalk(REST, "jobs", timedelta(days=1)))
+    return Figures(alone_ms, beside_ms, paced, days, walked, looked_at, before, after)
 
 
 async def fill(dsn: str, rows: int) -> None:
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    async with connected(dsn) as connection:
-        await connection.execute("set synchronous_commit = off")
-        for ago in range(1, DAYS + 1):
-            day = midnight - timedelta(days=ago)
-            direct = int(rows * DIRECT_SHARE / DAYS)
-            slot = slot_table(int(day.timestamp() * 1000) // DAY_MS % SLOTS)
-            await connection.execute(FILL.format(table=slot, prefix="job_"), day, rows // DAYS - direct)
-            await connection.execute(FILL.format(table="jobs", prefix="direct-"), day, direct)
-        await connection.execute("vacuum analyze")
-        await connection.execute("checkpoint")
+    days = [midnight - timedelta(days=ago) for ago in range(DAYS, 0, -1)]
+    direct = int(rows * DIRECT_SHARE / DAYS)
+
+    async def fill_slots(days: Sequence[datetime]) -> None:
+        async with connected(dsn) as connection:
+            for day in days:
+                slot = slot_table(int(day.timestamp() * 1000) // DAY_MS % SLOTS)
+                await connection.execute(FILL.format(table=slot, prefix="job_"), day, rows // DAYS - direct)
+                await connection.execute(f"vacuum analyze {slot}")
+
+    async def fill_parent() -> None:
+        async with connected(dsn) as connection:
+            for day in days:
+                await connection.execute(FILL.format(table="jobs", prefix="direct-"), day, direct)
+            await connection.execute("vacuum analyze jobs")
+
+    await asyncio.gather(fill_slots(days[::2]), fill_slots(days[1::2]), fill_parent())
+    await execute(dsn, "checkpoint")
 
 
-async def load(dsn: str, seconds: float, *, with_purge: bool = False) -> Run:
-    """Open loop: a job is due each 1/500 s, and its time counts from then."""
+async def load(dsn: str, seconds: float, purge: "asyncio.Task[Purge] | None" = None) -> list[float]:
+    """What submits took, in milliseconds; beside a purge, those that came while it ran.
+
+    Open loop: a job is due each 1/500 s, and its time counts from then.
+    """
     async with PostgresAdmissions(dsn) as admissions, PostgresResults(dsn) as endings:
         took_ms: list[float] = []
         due_s = time.perf_counter()
-        purge = asyncio.create_task(_timed(dsn)) if with_purge else None
         running: set[asyncio.Task[None]] = set()
-        for _ in range(int(seconds * PER_S)):
+        for _ in range(int((seconds if purge is None else seconds * LONGEST_PURGE) * PER_S)):
             due_s += 1 / PER_S
             await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
-            task = asyncio.create_task(_one(admissions, endings, due_s, took_ms, purge))
+            if purge is not None and purge.done():
+                break
+            task = asyncio.create_task(_one(admissions, endings, due_s, took_ms))
             running.add(task)
             task.add_done_callback(running.discard)
         await asyncio.gather(*running)
-        return Run(took_ms, await purge if purge else 0.0)
+        return took_ms
 
 
-async def _one(
-    admissions: PostgresAdmissions,
-    endings: PostgresResults,
-    due_s: float,
-    took_ms: list[float],
-    purge: "asyncio.Task[float] | None",
-) -> None:
+async def _one(admissions: PostgresAdmissions, endings: PostgresResults, due_s: float, took_ms: list[float]) -> None:
     now = now_utc()
     job = Job(
         tenant="default",
@@ -117,15 +160,26 @@ async def _one(
         expires_at=now + timedelta(minutes=10),
     )
     await admissions.insert(job)
-    if purge is None or not purge.done():
-        took_ms.append((time.perf_counter() - due_s) * 1000)
+    took_ms.append((time.perf_counter() - due_s) * 1000)
     await endings.finish([end_of(job, Payload(b"x" * 200), now_utc())])
 
 
-async def _timed(dsn: str) -> float:
-    began_s = time.perf_counter()
-    await purge_once(PostgresPurging(dsn, RETENTION), now_utc)
-    return time.perf_counter() - began_s
+async def _paced(dsn: str, retention: timedelta) -> Purge:
+    """As the sink does it."""
+    before, began_s = await count(dsn, "only jobs"), time.perf_counter()
+    await purge_once(PostgresPurging(dsn, retention), now_utc)
+    took_s = time.perf_counter() - began_s
+    return Purge(before - await count(dsn, "only jobs"), took_s)
+
+
+async def _alone(dsn: str, rule: Rule) -> Purge:
+    """One way of the purge, without a rest between its steps and with nobody else there."""
+    async with connected(dsn) as connection:
+        await connection.execute("set enable_seqscan = off")
+        rows, began_s = 0, time.perf_counter()
+        async for some in rule.steps(connection, now_utc()):
+            rows += some
+        return Purge(rows, time.perf_counter() - began_s)
 
 
 @asynccontextmanager
@@ -137,42 +191,57 @@ async def connected(dsn: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Recor
         await connection.close()
 
 
-async def size_bytes(dsn: str) -> float:
+async def execute(dsn: str, sql: str) -> None:
     async with connected(dsn) as connection:
-        return float(await connection.fetchval("select pg_database_size(current_database())"))
+        await connection.execute(sql)
 
 
-async def count(dsn: str) -> int:
-    """Of the jobs that were filled in."""
+async def count(dsn: str, table: str) -> int:
     async with connected(dsn) as connection:
-        rows: int = await connection.fetchval("select count(*) from jobs where created_at < date_trunc('day', now())")
+        rows: int = await connection.fetchval(f"select count(*) from {table}")  # noqa: S608 - no input
         return rows
 
 
-def _tables(alone: list[Run], purging: list[Run], sizes: list[tuple[float, float, int]]) -> list[Table]:
-    def at(share: float, runs: list[Run]) -> Rounds:
-        return Rounds([sorted(run.submits_ms)[int(share * (len(run.submits_ms) - 1))] for run in runs])
+async def size(dsn: str) -> Size:
+    async with connected(dsn) as connection:
+        in_bytes = float(await connection.fetchval("select pg_database_size(current_database())"))
+    return Size(await count(dsn, "jobs"), in_bytes)
 
+
+def _tables(figures: Figures) -> list[Table]:
+    def at(share: float, rounds: list[list[float]]) -> Rounds:
+        return Rounds([sorted(took_ms)[int(share * (len(took_ms) - 1))] for took_ms in rounds])
+
+    alone, beside = figures.alone_ms, figures.beside_ms
+    paced = Purge(sum(each.rows for each in figures.paced), sum(each.seconds for each in figures.paced))
     return [
         Table(
             f"Retention: submits at {PER_S} jobs/s that end, in milliseconds, over jobs of {DAYS} days",
             ["", "without the purge", "while it runs", "ratio (goal 1.2 for p99)"],
             [
-                [name, str(at(share, alone)), str(at(share, purging)), ratio(at(share, purging), at(share, alone))]
+                [name, str(at(share, alone)), str(at(share, beside)), ratio(at(share, beside), at(share, alone))]
                 for name, share in (("p50", 0.5), ("p99", 0.99))
             ],
         ),
         Table(
-            "Retention: what one purge does",
-            ["jobs purged", "seconds", "jobs/s (goal 500)", "database before, MB", "after, MB"],
+            "Retention: what the purge does",
+            ["", "jobs", "seconds", "jobs/s (goal 500)"],
             [
-                [
-                    amount(Rounds([float(size[2]) for size in sizes]).median),
-                    amount(Rounds([run.purge_s for run in purging]).median),
-                    amount(Rounds([size[2] / run.purge_s for size, run in zip(sizes, purging, strict=True)]).median),
-                    amount(Rounds([size[0] / 1e6 for size in sizes]).median),
-                    amount(Rounds([size[1] / 1e6 for size in sizes]).median),
-                ]
+                [name, amount(purge.rows), amount(purge.seconds), amount(purge.per_s)]
+                for name, purge in (
+                    ("days given back, alone", figures.days),
+                    ("direct producers' jobs deleted, alone", figures.walked),
+                    ("the same at the pace of the sink, beside the submits", paced),
+                    ("direct producers' jobs looked at, none due, alone", figures.looked_at),
+                )
+            ],
+        ),
+        Table(
+            "Retention: what lies in the database",
+            ["", "jobs", "MB"],
+            [
+                [name, amount(lies.jobs), amount(lies.bytes / 1e6)]
+                for name, lies in (("before", figures.before), ("when the days were given back", figures.after))
             ],
         ),
     ]

@@ -1,7 +1,7 @@
 """The routes that read, list and cancel jobs."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
 from fastapi import FastAPI, Path, Query
@@ -126,7 +126,10 @@ def time_of(text: str | None, name: str) -> datetime | None:
         raise RequestError(f"{name} must be a time, as 2026-01-31T12:00:00Z", param=name) from error
     if time.tzinfo is None:
         raise RequestError(f"{name} needs a time zone, as 2026-01-31T12:00:00Z", param=name)
-    return time
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:
+        raise RequestError(f"{name} is beyond the years 1 to 9999", param=name) from error
 
 
 async def _announce(services: Services, key: JobKey, job: Job) -> None:

@@ -27,6 +27,9 @@ GROUPS_AT_ONCE: Final = 100
 
 Version = tuple[str, str]
 
+# The last: the broker takes no version of the request that is ours.
+_FAILURES: Final = (KafkaError, OSError, TimeoutError, NotImplementedError)
+
 
 class DescribeGroups(Request[DescribeGroupsRequest_v0 | DescribeGroupsRequest_v1 | DescribeGroupsRequest_v2]):  # type: ignore[misc] # aiokafka is untyped
     """aiokafka's own asks for version 3 and reads the answer as one of version 2, which goes wrong for two groups."""
@@ -47,6 +50,7 @@ class LaneMembers:
         self._topics = topics
         self._clock_s = clock_s
         self._known: dict[Version, tuple[bool, float]] = {}
+        self._coordinators: dict[str, int] = {}
 
     def has_worker(self, model: str, version: str) -> bool | None:
         """None where that is not known."""
@@ -56,11 +60,10 @@ class LaneMembers:
     async def ask(self, client: Any, versions: Iterable[Version]) -> None:
         """Ask about all of the versions, by aiokafka's `client`. What is not answered stays as it was, for a while."""
         groups = {self._topics.lane_group(Lane(*version, LaneClass.LIVE)): version for version in versions}
+        await self._find_coordinators(client, groups)
         by_coordinator: defaultdict[int, list[str]] = defaultdict(list)
-        found = await asyncio.gather(*(_coordinator(client, group) for group in groups))
-        for group, coordinator in zip(groups, found, strict=True):
-            if coordinator is not None:
-                by_coordinator[coordinator].append(group)
+        for group, coordinator in self._coordinators.items():
+            by_coordinator[coordinator].append(group)
         answers = await asyncio.gather(
             *(
                 _describe(client, coordinator, theirs[start : start + GROUPS_AT_ONCE])
@@ -69,14 +72,26 @@ class LaneMembers:
             )
         )
         now_s = self._clock_s()
-        known = {groups[group]: (served, now_s) for answer in answers for group, served in answer.items()}
+        answered = {group: served for answer in answers for group, served in answer.items()}
+        known = {groups[group]: (served, now_s) for group, served in answered.items()}
         self._known = {version: self._known[version] for version in groups.values() if version in self._known} | known
+        # Whose coordinator does not answer for it has perhaps another one by now.
+        self._coordinators = {group: each for group, each in self._coordinators.items() if group in answered}
+
+    async def _find_coordinators(self, client: Any, groups: Iterable[str]) -> None:
+        """Of those groups that had none, or did not get an answer from it."""
+        unknown = [group for group in groups if group not in self._coordinators]
+        found = await asyncio.gather(*(_coordinator(client, group) for group in unknown))
+        self._coordinators |= {
+            group: coordinator for group, coordinator in zip(unknown, found, strict=True) if coordinator is not None
+        }
+        self._coordinators = {group: self._coordinators[group] for group in groups if group in self._coordinators}
 
 
 async def _coordinator(client: Any, group: str) -> int | None:
     try:
         found: int = await client.coordinator_lookup(CoordinationType.GROUP, group)
-    except (KafkaError, OSError, TimeoutError):
+    except _FAILURES:
         return None
     return found
 
@@ -85,7 +100,7 @@ async def _describe(client: Any, coordinator: int, groups: Sequence[str]) -> Map
     """Of each group that was answered, whether it has members."""
     try:
         response = await client.send(coordinator, DescribeGroups(groups))
-    except (KafkaError, OSError, TimeoutError) as error:
+    except _FAILURES as error:
         log.debug("a coordinator does not say who is in its groups", broker=coordinator, error=repr(error))
         return {}
     return {group: bool(members) for error_code, group, _, _, _, members in response.groups if error_code == 0}

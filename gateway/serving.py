@@ -12,7 +12,7 @@ from schemas.errors import ModelNotFound, Unavailable
 from schemas.jobs import Job, Status
 from schemas.model_states import ModelState
 from schemas.versions import CatalogSnapshot, natural_order
-from schemas.worker_reports import NotServed, VersionReport
+from schemas.worker_reports import NotServed
 
 FIRST_MODEL_RETRY_S: Final = 2.0
 NO_REASON: Final = "the worker's log has the reason"
@@ -70,27 +70,18 @@ class Serving:
 
     def models(self) -> list[str]:
         """All that the catalog holds or a worker reports, by name."""
-        reported = {name.partition("/")[0] for name in self._reports.versions}
-        return sorted(self._catalog.snapshot.models.keys() | reported)
+        return sorted(self._catalog.snapshot.models.keys() | set(self._reports.models()))
 
     def versions(self, model: str) -> dict[str, Standing]:
         """How each version stands, in ascending order. A model whose model.yaml cannot be read may have none."""
-        reports = self._reports.versions
-        prefix = f"{model}/"
-        reported = {name.removeprefix(prefix) for name in reports if name.startswith(prefix)}
+        reported = {version for version in self._reports.of_model(model) if version is not None}
         known = self._catalog.snapshot.models.get(model, {}).keys() | reported
-        return {
-            version: self._standing(model, version, reports.get(f"{model}/{version}") or reports.get(model))
-            for version in sorted(known, key=natural_order)
-        }
+        return {version: self.standing(model, version) for version in sorted(known, key=natural_order)}
 
     def refusal(self, model: str) -> str | None:
         """Why a worker can read nothing of the model."""
-        said = self._reports.versions.get(model)
+        said = self._reports.of_model(model).get(None)
         return None if said is None else said.reason or NO_REASON
-
-    def standing(self, model: str, version: str) -> Standing:
-        return self._standing(model, version, self._reports.of(model, version))
 
     def notice(self, job: Job) -> str | None:
         """What a client should know of a job that waits: that no worker serves its version now."""
@@ -109,8 +100,8 @@ class Serving:
                 return f"no worker serves {name} now, and it could not be loaded: {reason}"
         return None
 
-    def _standing(self, model: str, version: str, said: VersionReport | None) -> Standing:
-        wanted = self._wanted.of(model, version)
+    def standing(self, model: str, version: str) -> Standing:
+        wanted, said = self._wanted.of(model, version), self._reports.of(model, version)
         refused = said is not None and said.state is NotServed.REFUSED
         reason = (said.reason or NO_REASON) if said is not None and refused else None
         if wanted is not None and wanted.state is ModelState.UNLOADED:

@@ -103,6 +103,7 @@ class Submissions:
         store_trouble: Check = lambda: None,
     ) -> None:
         self._settings = settings
+        self._most_bytes = settings.max_record_bytes - RECORD_HEADERS_BYTES
         self._lane_topic = lru_cache(maxsize=4096)(settings.topics.lane)
         self._serving = serving
         self._depths = depths
@@ -167,13 +168,13 @@ class Submissions:
             check = check_in_full
         return await self._reader.run(
             bytes_to_parse(signature, payload),
-            partial(check, signature, payload),
+            partial(check, signature, payload, most_bytes=self._most_bytes),
             is_image=payload.content_type in IMAGE_TYPES,
         )
 
     def _hold_travelling(self, submission: Submission, payload: Payload) -> None:
         """Short values in JSON can be several times as large as tensors: say so in the caller's terms."""
-        limit_bytes = self._settings.max_record_bytes - RECORD_HEADERS_BYTES
+        limit_bytes = self._most_bytes
         if len(payload.value) > limit_bytes:
             form = "" if payload.json_length is None else " as tensors"
             raise PayloadTooLarge(

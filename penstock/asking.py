@@ -11,7 +11,9 @@ import msgspec
 from penstock.finding import refused
 from penstock.gateway_client import GatewayClient, gateway_at
 from penstock.patience import Patience, TargetLost
+from penstock.plain import printable
 from penstock.running import Found
+from producers.bulk.lines import UNREADABLE
 from schemas.errors import ErrorBody, PenstockError, Refused
 
 T = TypeVar("T")
@@ -30,37 +32,47 @@ def ask(found: Found, work: Callable[[GatewayClient], Awaitable[T]]) -> T:
         return asyncio.run(asking())
     except PenstockError as error:
         raise refused(error) from error
-    except KeyError as error:
-        raise click.ClickException(f"the server's answer is not what a gateway answers: it has no {error}") from error
     except TargetLost as error:
         raise click.ClickException(str(error)) from error
 
 
-async def read(gateway: GatewayClient, path: str, params: Mapping[str, str] | None = None) -> Document:
-    """The document at `path`. Raises `PenstockError`."""
-    return document((await gateway.exchange("GET", path, params=params)).content)
+async def read(
+    gateway: GatewayClient, path: str, shape: type[msgspec.Struct], params: Mapping[str, str] | None = None
+) -> Document:
+    """The document at `path`, which has what `shape` says and may have more. Raises `PenstockError`."""
+    return document((await gateway.exchange("GET", path, params=params)).content, shape)
 
 
-def document(body: bytes) -> Document:
+def document(body: bytes, shape: type[msgspec.Struct]) -> Document:
     """Raises `Refused` for what a gateway of ours would not answer."""
     try:
-        return msgspec.json.decode(body, type=dict[str, Any])
-    except msgspec.MsgspecError as error:
-        told = ErrorBody("not_json", f"the server's answer is not what a gateway answers: {error}", "server_error")
-        raise Refused(told) from error
+        found = msgspec.json.decode(body, type=dict[str, Any])
+        msgspec.convert(found, shape)
+    except UNREADABLE as error:
+        raise no_gateway(str(error)) from error
+    return found
 
 
-async def each_of(gateway: GatewayClient, path: str, params: Mapping[str, str], limit: int) -> AsyncIterator[Document]:
-    """The first `limit` documents of a list, page by page."""
+def no_gateway(why: str) -> Refused:
+    return Refused(ErrorBody("not_ours", f"the server's answer is not what a gateway answers: {why}", "server_error"))
+
+
+async def each_of(
+    gateway: GatewayClient, path: str, shape: type[msgspec.Struct], params: Mapping[str, str], limit: int
+) -> AsyncIterator[Document]:
+    """The first `limit` documents of a list, page by page; `shape` is that of a page. A page may be empty though more
+    follow."""
     left, after = limit, ""
-    while left:
+    while left > 0:
         asked = {**params, "limit": str(min(left, MAX_PAGE))} | ({"after": after} if after else {})
-        page = await read(gateway, path, asked)
+        page = await read(gateway, path, shape, asked)
         for each in page["data"]:
             yield each
         left -= len(page["data"])
         if not page["has_more"]:
             return
+        if page["next_after"] in {None, after}:
+            raise no_gateway("a page is said to follow, and not where it begins")
         after = page["next_after"]
 
 
@@ -71,6 +83,6 @@ def patience() -> Patience:
     def notice(reason: str) -> None:
         if reason not in said:
             said.add(reason)
-            print(f"waiting: {reason}", file=sys.stderr)  # noqa: T201 - beside the answer
+            print(f"waiting: {printable(reason)}", file=sys.stderr)  # noqa: T201 - beside the answer
 
     return Patience(notice)

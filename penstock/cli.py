@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from penstock.lazy import LazyGroup, Place
+from penstock.plain import printable_lines
 
 RUN, MODELS, USE, CARE = "Run it", "Bring models", "Use it", "Look after it"
 COMMANDS: Final = {
@@ -34,14 +35,15 @@ BROKEN_PIPE: Final = 141
 
 
 class Main(LazyGroup):
-    """Ends as a Unix program does: quietly, where whoever reads us has gone or somebody presses Ctrl-C."""
+    """Ends as a Unix program does: quietly, where whoever reads us has gone or somebody presses Ctrl-C. Errors, which
+    may hold what a server or a file says, go to the terminal without its control characters."""
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
-        with quiet_ends():  # help is shown here
+        with quiet_ends(), printable_errors():  # help is shown here
             return super().make_context(*args, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with quiet_ends():
+        with quiet_ends(), printable_errors():
             return super().invoke(ctx)
 
 
@@ -55,6 +57,15 @@ def quiet_ends() -> Iterator[None]:
         # What is still buffered is to be written to somebody when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         raise click.exceptions.Exit(BROKEN_PIPE) from None
+
+
+@contextmanager
+def printable_errors() -> Iterator[None]:
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = printable_lines(error.message)
+        raise
 
 
 @click.group(cls=Main, places=COMMANDS, context_settings={"max_content_width": 80})

@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import click
+import httpx
 from click.core import ParameterSource
 
 from penstock.errors import StackError
@@ -44,8 +45,9 @@ GATEWAY: Final = click.option(
 def is_http_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is none, or half an address
+        well = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        return well and " " not in text and bool(httpx.URL(text).host)
+    except (ValueError, httpx.InvalidURL):  # a port that is none, half an address, a name that nobody can have
         return False
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
+from penstock.addresses import without_password
 from penstock.patience import Patience
 from producers.bulk.lines import UNREADABLE
 from schemas.errors import ErrorBody, LaneFull, PenstockError, Refused, RequestInFlight, Unavailable
@@ -22,6 +23,7 @@ from schemas.jobs import TERMINAL, Status
 WAIT_S: Final = 25
 ANSWER_TIMEOUT_S: Final = 30.0
 POLL_PAUSE_S: Final = 1.0
+LONGEST_PAUSE_S: Final = 60.0
 NOTHING: Final = msgspec.Raw(b"null")
 # Answers of a server, or of a proxy before it, that is away for a while. A 500 is about this one request.
 PASSING: Final = frozenset({502, 503, 504})
@@ -57,6 +59,7 @@ class GatewayClient:
     ) -> None:
         self._clients = cycle(clients)
         self._base_url = base_url.rstrip("/")
+        self._told_url = without_password(self._base_url)
         self._origin = origin
         self._wall_clock = wall_clock
 
@@ -83,7 +86,10 @@ class GatewayClient:
         try:
             return await next(self._clients).request(method, self._base_url + path, **options)
         except httpx.TransportError as error:
-            raise Unavailable(f"{self._base_url} cannot be reached: {told(error)}{self._origin}") from error
+            raise Unavailable(f"{self._told_url} cannot be reached: {told(error)}{self._origin}") from error
+        except httpx.DecodingError as error:
+            body = ErrorBody("not_ours", f"the server's answer cannot be unpacked: {error}", "server_error")
+            raise Refused(body) from error
 
     def _error(self, answer: httpx.Response) -> PenstockError:
         try:
@@ -100,14 +106,14 @@ class GatewayClient:
         return Refused(told)
 
     def retry_after_s(self, answer: httpx.Response) -> float | None:
-        """Seconds or a date, as RFC 9110 allows; None where there is neither."""
+        """Seconds or a date, as RFC 9110 allows, and no longer than anybody waits between two tries; None where there
+        is neither."""
         text = answer.headers.get("retry-after", "").strip()
-        if text.isdigit():
-            return float(text)
         try:
-            return max(0.0, parsedate_to_datetime(text).timestamp() - self._wall_clock())
-        except ValueError:
+            wait_s = float(text) if text.isdigit() else parsedate_to_datetime(text).timestamp() - self._wall_clock()
+        except (ValueError, OverflowError):
             return None
+        return min(max(0.0, wait_s), LONGEST_PAUSE_S)
 
 
 def told(error: httpx.TransportError) -> str:

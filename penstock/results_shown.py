@@ -5,13 +5,14 @@ from math import isclose, prod
 from typing import Any, Final
 
 import click
-import orjson
+import msgspec
 from rich.console import RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from penstock.showing import GAP, is_terminal, printable, show, show_table
+from penstock.plain import printable
+from penstock.showing import GAP, is_terminal, show, show_table
 
 # The first so many of what is long; --json has all of it.
 CLASSES: Final = 10
@@ -33,7 +34,7 @@ def show_result(result: Mapping[str, Any]) -> None:
         click.echo("no rows")
         return
     titles = list(rows[0])
-    cells = [(str(number), *(brief(row[title]) for title in titles)) for number, row in enumerate(rows[:ROWS], 1)]
+    cells = [(str(number), *(brief(row.get(title)) for title in titles)) for number, row in enumerate(rows[:ROWS], 1)]
     show_table(["ROW", *(title.upper() or "VALUE" for title in titles)], cells, right=["ROW"])
     if len(rows) > ROWS:
         show(Text(f"... {len(rows) - ROWS} rows more"))
@@ -45,9 +46,9 @@ def rows_of(result: Mapping[str, Any]) -> list[Row]:
         return [each if is_outputs(each) else {"": each} for each in result["predictions"]]
     columns = {
         output["name"]: nested(output["data"], output["shape"]) if "data" in output else []
-        for output in result["outputs"]
+        for output in result.get("outputs", [])
     }
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=False)]
 
 
 def is_outputs(prediction: Any) -> bool:
@@ -60,8 +61,8 @@ def is_scores(value: Any) -> bool:
 
 
 def nested(data: list[Any], shape: list[int]) -> list[Any]:
-    """Flat values as rows of the tensor's shape."""
-    if len(shape) < 2:
+    """Flat values as rows of the tensor's shape; as they are where that is the shape of others."""
+    if len(shape) < 2 or not data or prod(shape) != len(data):
         return data
     size = prod(shape[1:])
     return [nested(data[start : start + size], shape[1:]) for start in range(0, size * shape[0], size)]
@@ -121,11 +122,15 @@ def number(value: Any) -> str:
     """Floats to six digits: as exactly as FP32 has them, and no longer."""
     if isinstance(value, str):
         return printable(value)
-    return f"{value:.6g}" if isinstance(value, float) else orjson.dumps(value).decode()
+    return f"{value:.6g}" if isinstance(value, float) else msgspec.json.encode(value).decode()
 
 
 def shape_of(value: Any) -> tuple[int, ...]:
-    return (len(value), *shape_of(value[0] if value else None)) if isinstance(value, list) else ()
+    shape = []
+    while isinstance(value, list):
+        shape.append(len(value))
+        value = value[0] if value else None
+    return tuple(shape)
 
 
 def leaves(value: Any, limit: int) -> Iterator[Any]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any, NamedTuple
 
 import msgspec
 
 from penstock.example_request import curl_for
 from penstock.http_probe import json_at
+from penstock.plain import printable
 from schemas.signature import Signature
 
 EXAMPLE_MODEL = "digits"
@@ -34,11 +36,13 @@ async def served_models(health_urls: Mapping[str, str]) -> Served:
 def listing(models: Served, repository: Path) -> list[str]:
     """A line for each version, or one that says what is waited for."""
     if not (models.served or models.failed):
-        place = shown(repository)
+        place = quote(str(shown(repository)))
         return [f"no models yet: what is put into {place} is served within seconds; `penstock init {place}` makes one"]
     width = max(map(len, [*models.served, *models.failed]))
     served = [f"  {name:<{width}}  served" for name in models.served]
-    failed = [f"  {name:<{width}}  left out: {reason}" for name, reason in models.failed.items()]
+    failed = [
+        f"  {name:<{width}}  left out: {printable(' '.join(reason.split()))}" for name, reason in models.failed.items()
+    ]
     return [f"models in {shown(repository)}", *served, *failed]
 
 
@@ -49,7 +53,7 @@ async def suggestion(url: str, repository: Path, served: list[str]) -> str:
     if EXAMPLE_MODEL in models and picture is not None:
         return (
             f"curl -s {url}/v1/models/{EXAMPLE_MODEL}/jobs -H 'Prefer: wait=10' "
-            f"-H 'Content-Type: image/png' --data-binary @{picture}"
+            f"-H 'Content-Type: image/png' --data-binary @{quote(str(picture))}"
         )
     for model in models:
         signature = await signature_of(url, model)

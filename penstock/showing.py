@@ -1,6 +1,7 @@
 """What commands print: tables and documents, for a terminal and for a pipe."""
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Collection, Sequence
@@ -8,14 +9,17 @@ from datetime import datetime
 from typing import Any, Final
 
 import click
-import orjson
+import msgspec
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, RenderableType
+
+from penstock.plain import printable
 
 # Of what is piped no line is broken or cut.
 UNBOUNDED: Final = 100_000
 GAP: Final = 2
 LEAST_ROOM: Final = 12
+_CONTROLS: Final = re.compile("[\x7f-\x9f]")
 STYLES: Final = {
     **dict.fromkeys(("succeeded", "ready", "serving"), "green"),
     **dict.fromkeys(("failed", "not ready", "no answer", "refused"), "red"),
@@ -43,8 +47,9 @@ def show(*things: RenderableType) -> None:
 
 
 def show_json(document: Any) -> None:
-    """One document a line. Bytes are JSON already, as the gateway sent it."""
-    click.echo(document if isinstance(document, bytes) else orjson.dumps(document, option=orjson.OPT_UTC_Z))
+    """One document a line, of which a terminal takes nothing for orders: JSON need not escape all that it might."""
+    text = msgspec.json.encode(document).decode()
+    click.echo(_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def show_table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()) -> None:
@@ -83,11 +88,6 @@ def styled(text: str, style: str | None) -> str:
     if style is None or not is_terminal() or os.environ.get("NO_COLOR"):
         return text
     return click.style(text, bold=True) if style == "bold" else click.style(text, fg=style)
-
-
-def printable(text: str) -> str:
-    """What others wrote, so that it can neither break the table nor speak to the terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def show_facts(facts: dict[str, str]) -> None:

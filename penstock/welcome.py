@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from penstock.addresses import without_password
 from penstock.served import listing, served_models, suggestion
 from penstock.stack import Stack
 
@@ -35,12 +35,3 @@ def metrics(health_urls: Mapping[str, str]) -> list[str]:
     """Where each role's metrics are; its health is beside them, at /readyz."""
     lines = [f"{url}/metrics  {name}" for name, url in health_urls.items()]
     return [f"  {'' if index else 'metrics':<14} {line}" for index, line in enumerate(lines)]
-
-
-def without_password(address: str) -> str:
-    """The address with the password, if it has one, left out."""
-    parts = urlsplit(address)
-    if parts.password is None:
-        return address
-    user = f"{parts.username}@" if parts.username else ""
-    return parts._replace(netloc=f"{user}{parts.netloc.rpartition('@')[2]}").geturl()

@@ -1,6 +1,6 @@
 """What workers tell of versions that they do not serve, as its topic tells it; and telling it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -27,47 +27,73 @@ class _Heard(NamedTuple):
     at_s: float
 
 
+# By model, and by version; None for all versions of the model.
+Reported = dict[str, dict[str | None, VersionReport]]
+
+
 class WorkerReports:
-    """The last report of each worker that still speaks. `clock_s` is the reader's own, whatever theirs say."""
+    """The last report of each worker that still speaks. `clock_s` is the reader's own, whatever theirs say.
+
+    What they say together is put together once, and anew after one of them has said something else or fell silent:
+    clients ask for it with each job that waits.
+    """
 
     def __init__(self, clock_s: Callable[[], float]) -> None:
         self._clock_s = clock_s
         self._heard: dict[bytes, _Heard] = {}
+        self._together: Reported = {}
+        self._until_s = float("-inf")  # what was put together holds
 
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Take in one record of the topic; None for a value forgets the worker."""
+        known = self._heard.get(key)
         if value is None:
             self._heard.pop(key, None)
+            self._until_s = self._until_s if known is None else float("-inf")
             return
         try:
             report = decode_report(value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             log.warning("a record is no worker's report", key=key.decode("utf-8", "replace"), error=str(error))
             return
-        known = self._heard.get(key)
         if known is None or known.report != report:  # the topic may be read again from its beginning
             self._heard[key] = _Heard(report, self._clock_s())
+            if known is None or known.report.versions != report.versions:
+                self._until_s = float("-inf")
 
-    @property
-    def versions(self) -> dict[str, VersionReport]:
-        """By `<model>/<version>`, or `<model>` for all of its versions."""
-        found: dict[str, VersionReport] = {}
-        for report in self._current():
-            for name, said in report.versions.items():
-                before = found.get(name)
-                if before is None or _BY_WEIGHT.index(said.state) < _BY_WEIGHT.index(before.state):
-                    found[name] = said
-        return found
+    def models(self) -> Iterable[str]:
+        """The models that workers say something of."""
+        return self._current().keys()
 
-    def of(self, model: str, version: str | None) -> VersionReport | None:
-        """Of one version, or where that is None of all of a model's."""
-        versions = self.versions
-        return versions.get(model if version is None else f"{model}/{version}") or versions.get(model)
+    def of_model(self, model: str) -> Mapping[str | None, VersionReport]:
+        """What they say of its versions, and under None of all of them."""
+        return self._current().get(model, {})
 
-    def _current(self) -> Iterator[WorkerReport]:
-        oldest_s = self._clock_s() - FORGOTTEN_AFTER_S
-        self._heard = {key: heard for key, heard in self._heard.items() if heard.at_s > oldest_s}
-        return (heard.report for heard in self._heard.values())
+    def of(self, model: str, version: str) -> VersionReport | None:
+        """Of one version: what is said of it, or else of all of its model's."""
+        versions = self.of_model(model)
+        return versions.get(version) or versions.get(None)
+
+    def _current(self) -> Reported:
+        now_s = self._clock_s()
+        if now_s >= self._until_s:
+            self._heard = {key: heard for key, heard in self._heard.items() if now_s - heard.at_s < FORGOTTEN_AFTER_S}
+            self._together = _together(heard.report for heard in self._heard.values())
+            heard_s = (heard.at_s for heard in self._heard.values())
+            self._until_s = min(heard_s, default=float("inf")) + FORGOTTEN_AFTER_S
+        return self._together
+
+
+def _together(reports: Iterable[WorkerReport]) -> Reported:
+    found: Reported = {}
+    for report in reports:
+        for name, said in report.versions.items():
+            model, _, version = name.partition("/")
+            versions = found.setdefault(model, {})
+            before = versions.get(version or None)
+            if before is None or _BY_WEIGHT.index(said.state) < _BY_WEIGHT.index(before.state):
+                versions[version or None] = said
+    return found
 
 
 def worker_reports_topic(settings: KafkaSettings, reports: WorkerReports) -> ControlTopic:

@@ -8,8 +8,12 @@ from schemas.signature import Signature, TensorSpec
 
 # A larger row is no example that anybody reads.
 MAX_ELEMENTS: Final = 1024
+# What is nested deeper can be written by hand as little, and not by every encoder.
+MAX_AXES: Final = 32
 # Of a list or an object, so many members are written out; of longer ones the first.
 SHOWN: Final = 4
+# And of lists in lists so many values in all.
+SHOWN_VALUES: Final = 16
 TEXT: Final = "some text"
 # One gray pixel.
 PNG: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNoAAAAggCB2kUIOwAAAABJRU5ErkJggg=="
@@ -20,7 +24,10 @@ def example_input(signature: Signature) -> dict[str, Any] | None:
     """An input of one row that fits, by the form that is the shortest; None where that would be long."""
     if signature.image is not None:
         return {"instances": [{"b64": PNG}]}
-    if sum(math.prod(map(abs, spec.row_shape)) for spec in signature.inputs) > MAX_ELEMENTS:
+    shapes = [spec.row_shape for spec in signature.inputs]
+    if sum(math.prod(abs(size) or 1 for size in shape) for shape in shapes) > MAX_ELEMENTS:
+        return None
+    if any(len(shape) > MAX_AXES for shape in shapes):
         return None
     if signature.features:
         return {"features": {name: _value(signature.inputs[0]) for name in signature.features}}
@@ -78,9 +85,11 @@ def _row(spec: TensorSpec) -> Any:
 
 def _shown(spec: TensorSpec) -> str:
     """A row's JSON, without most of it where it is long."""
-    text = json.dumps(_value(spec))
+    text, values = json.dumps(_value(spec)), 1
     for size in reversed(spec.row_shape):
-        members = [text] * size if 0 < size <= SHOWN else [text, _OMITTED]
+        in_full = 0 < size <= SHOWN and size * values <= SHOWN_VALUES
+        members = [text] * size if in_full else [text, _OMITTED]
+        values *= size if in_full else 1
         text = f"[{', '.join(members)}]"
     return text
 

@@ -5,6 +5,7 @@ pixel exists, and no second copy of the pixels is made at full size: they are fl
 """
 
 import io
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -53,16 +54,31 @@ Hold = Callable[[int], None]
 
 
 class Images:
-    """Reads the images of one input, which may have `MAX_PIXELS` together."""
+    """Reads the images of one input, which may have `MAX_PIXELS` together, and make rows of `most_bytes` together."""
 
-    def __init__(self, spec: ImageSpec, hold: Hold) -> None:
+    def __init__(self, spec: ImageSpec, hold: Hold, most_bytes: int | None = None) -> None:
         self._spec = spec
         self._hold = hold
+        self._most_bytes = most_bytes
         self._pixels = 0
 
     @property
     def input(self) -> str:
         return self._spec.input
+
+    def check_size(self, images: int, value_bytes: int) -> None:
+        """To be asked before the first of so many is read: a picture of a few bytes makes a row as large as any.
+
+        Raises `PayloadTooLarge`.
+        """
+        spec = self._spec
+        size_bytes = images * spec.width * spec.height * spec.channels * value_bytes
+        if self._most_bytes is not None and size_bytes > self._most_bytes:
+            raise PayloadTooLarge(
+                f"the input takes {size_bytes} bytes as tensors; at most {self._most_bytes} fit into one job: "
+                "send fewer rows",
+                param="input",
+            )
 
     def row(self, data: bytes) -> Array:
         """One row of float32, [C, H, W], [H, W, C] or [H, W] by the spec's `layout`.
@@ -127,10 +143,16 @@ def _peak_bytes(spec: ImageSpec, image: Any, whole_pixels: int) -> int:
     unpacked = width * height * _STORED_BYTES.get(image.mode, 4)
     coefficients = whole_pixels * len(image.getbands()) * _COEFFICIENT_BYTES
     side = max(spec.width, spec.height)
-    narrow = (side if spec.shorter_side else min(width, side)) * height * 4
+    narrow = side * _cut_rows(spec, size) * 4 if spec.shorter_side else min(width, side) * height * 4
     row = spec.width * spec.height * 4 * 8  # as pixels, and as numbers that are scaled
     bands = min(width * height, BAND_PIXELS) * BAND_PIXEL_BYTES
     return unpacked + coefficients + narrow + bands + row
+
+
+def _cut_rows(spec: ImageSpec, size: tuple[int, int]) -> int:
+    """Of how many rows, at most, the middle of a picture is made."""
+    by = min(size) / spec.shorter_side
+    return min(size[1], math.ceil(max(spec.width, spec.height) * by + 2 * max(by, 1)) + 2)
 
 
 def _row_image(spec: ImageSpec, image: Any) -> Any:
@@ -144,7 +166,7 @@ def _row_image(spec: ImageSpec, image: Any) -> Any:
     method = Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC
     # As Pillow does it: first across, then down. Across in bands, so that little of it is in other forms at a time.
     narrow = Image.new(spec.mode, (min(image.width, size[0]), image.height))
-    for top, band in _bands(image):
+    for top, band in _bands(image, range(image.height), image.width):
         narrow.paste(_flat(band, spec.mode).resize((narrow.width, band.height), method), (0, top))
     small = narrow.resize((narrow.width, size[1]), method).resize(size, method)
     return small if turn is None else small.transpose(Image.Transpose[turn])
@@ -173,18 +195,21 @@ def _cut_image(spec: ImageSpec, image: Any) -> Any:
         for start, part, size, whole in zip(starts, kept, sizes, scaled, strict=True)
     )
     method = Image.Resampling.BILINEAR
-    narrow = Image.new(spec.mode, (kept[0], image.height))
-    for top, band in _bands(image):
+    reach = max(1.0, (down[1] - down[0]) / kept[1])  # a pixel is made of so much to either side
+    rows = range(max(0, math.floor(down[0] - reach)), min(image.height, math.ceil(down[1] + reach)))
+    narrow = Image.new(spec.mode, (kept[0], len(rows)))
+    for top, band in _bands(image, rows, max(image.width, kept[0])):
         box = (across[0], 0, across[1], band.height)
-        narrow.paste(_flat(band, spec.mode).resize((kept[0], band.height), method, box), (0, top))
-    small = narrow.resize((kept[0], kept[1]), method, (0, down[0], kept[0], down[1]))
+        narrow.paste(_flat(band, spec.mode).resize((kept[0], band.height), method, box), (0, top - rows.start))
+    small = narrow.resize((kept[0], kept[1]), method, (0, down[0] - rows.start, kept[0], down[1] - rows.start))
     return small if turn is None else small.transpose(Image.Transpose[turn])
 
 
-def _bands(image: Any) -> Iterator[tuple[int, Any]]:
-    rows = max(1, BAND_PIXELS // image.width)
-    for top in range(0, image.height, rows):
-        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+def _bands(image: Any, rows: range, width: int) -> Iterator[tuple[int, Any]]:
+    """Those rows of the picture, so many at a time that they have `BAND_PIXELS` at most if they are `width` wide."""
+    height = max(1, BAND_PIXELS // width)
+    for top in rows[::height]:
+        yield top, image.crop((0, top, image.width, min(top + height, rows.stop)))
 
 
 def _flat(band: Any, mode: str) -> Any:

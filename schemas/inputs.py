@@ -50,27 +50,28 @@ def bytes_to_parse(signature: Signature, payload: Payload) -> int:
     return parsed_bytes + EXTREME_BYTES * min(extremes(payload.value[:json_bytes]), MOST_EXTREMES)
 
 
-def check_input(signature: Signature, payload: Payload, hold: Hold) -> CheckedInput:
+def check_input(signature: Signature, payload: Payload, hold: Hold, *, most_bytes: int | None = None) -> CheckedInput:
     """Recognize the form of `payload`, hold it against the signature, and bring it into the form that travels.
 
     `hold` is told of the memory that images take, before they take it, and raises `Unavailable` where there is none.
+    Images that together make more than `most_bytes`, which no record would hold, are not read at all.
     Raises `InvalidInput` naming the field and the rule, its kin `PayloadTooLarge` and `UnsupportedMediaType`, and
     nothing else, whatever the payload holds.
     """
-    return check_common(signature, payload) or check_in_full(signature, payload, hold)
+    return check_common(signature, payload) or check_in_full(signature, payload, hold, most_bytes=most_bytes)
 
 
-def check_in_full(signature: Signature, payload: Payload, hold: Hold) -> CheckedInput:
+def check_in_full(signature: Signature, payload: Payload, hold: Hold, *, most_bytes: int | None = None) -> CheckedInput:
     """The same of what `check_common` has not taken."""
     try:
-        return _check(signature, payload, hold)
+        return _check(signature, payload, hold, most_bytes)
     except Exception as error:
         raise as_refusal(error) from error
 
 
-def _check(signature: Signature, payload: Payload, hold: Hold) -> CheckedInput:
+def _check(signature: Signature, payload: Payload, hold: Hold, most_bytes: int | None) -> CheckedInput:
     media_type = payload.content_type.partition(";")[0].strip().lower()
-    images = Images(signature.image, hold) if signature.image is not None else None
+    images = Images(signature.image, hold, most_bytes) if signature.image is not None else None
     if media_type in IMAGE_TYPES:
         return _from_image(signature, images, payload.value)
     if payload.json_length is None:

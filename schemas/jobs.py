@@ -157,11 +157,11 @@ class Terminal(Submitted, frozen=True, kw_only=True):
         return kept_until(self.completed_at, self.retention_s)
 
 
-def check_retention(retention_s: int, longest_s: int) -> None:
+def check_retention(retention_s: int, longest_s: float) -> None:
     """Raises `RequestError` for a time that no client may ask for."""
     if not MIN_RETENTION_S <= retention_s <= longest_s:
         raise RequestError(
-            f"retention_s must be between {MIN_RETENTION_S} and {longest_s} seconds", param="retention_s"
+            f"retention_s must be between {MIN_RETENTION_S} and {int(longest_s)} seconds", param="retention_s"
         )
 
 

@@ -124,7 +124,8 @@ class Rows:
 
 
 def image_rows(spec: TensorSpec, images: Images, files: list[bytes], field: str) -> Array:
-    """Images as an array of the input's type, a row each. Raises `InvalidInput`."""
+    """Images as an array of the input's type, a row each. Raises `InvalidInput` and its kin."""
+    images.check_size(len(files), np.dtype(DTYPES[spec.datatype]).itemsize)
     rows = np.stack([images.row(file) for file in files])
     check_shape(spec, rows.shape, field)
     if spec.datatype in INTEGERS:

@@ -1,21 +1,17 @@
 """Writes docs/configuration.md from the settings classes.
 
-    python tools/configuration.py [--check]
+    python -m tools.configuration [--check]
 
 `--check` writes nothing and exits with 1 if the page is not current.
 """
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-import click
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
 from penstock.settings_reference import COMMANDS, default, meaning, readers
 from runtime.settings import PREFIX
+from tools.generated_page import writes
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "configuration.md"
 INTRODUCTION: Final = """\
@@ -55,17 +51,6 @@ A service whose address is set is used, instead of one being started.
 """
 
 
-@click.command()
-@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if the page is not current.")
-def main(*, check: bool) -> None:
-    """Write docs/configuration.md."""
-    page = render()
-    if not check:
-        PAGE.write_text(page)
-    elif not PAGE.exists() or PAGE.read_text() != page:
-        raise click.ClickException("docs/configuration.md is not current: run `make docs`")
-
-
 def render() -> str:
     read = readers()
     shared = {name: commands for name, commands in read.items() if len(commands) > 1}
@@ -93,4 +78,4 @@ def _section(title: str, read: Mapping[str, list[str]], *, with_readers: bool) -
 
 
 if __name__ == "__main__":
-    main()
+    writes(PAGE, render)()

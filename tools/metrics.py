@@ -1,22 +1,19 @@
 """Writes docs/metrics.md from what the code registers.
 
-    python tools/metrics.py [--check]
+    python -m tools.metrics [--check]
 
 `--check` writes nothing and exits with 1 if the page is not current.
 """
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Final, NamedTuple
 
-import click
 from prometheus_client.metrics import MetricWrapperBase
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
+from tools.generated_page import writes
 from workers.inference.gpu_metrics import GAUGES, UP
 
 PAGE: Final = Path(__file__).parent.parent / "docs" / "metrics.md"
@@ -51,17 +48,6 @@ class Told(NamedTuple):
     meaning: str
 
 
-@click.command()
-@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if the page is not current.")
-def main(*, check: bool) -> None:
-    """Write docs/metrics.md."""
-    page = render()
-    if not check:
-        PAGE.write_text(page)
-    elif not PAGE.exists() or PAGE.read_text() != page:
-        raise click.ClickException("docs/metrics.md is not current: run `make docs`")
-
-
 def render() -> str:
     sections = [_section(title, told) for title, told in metrics().items()]
     return "\n".join([INTRODUCTION, *sections])
@@ -91,4 +77,4 @@ def _section(title: str, told: Iterable[Told]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    writes(PAGE, render)()

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from penstock.dlq.letter import Letter
 from penstock.dlq.mark import Mark
-from penstock.showing import printable
+from penstock.plain import printable
 from schemas.errors import PenstockError
 from schemas.jobs import OCTET_STREAM, Payload
 from schemas.oip import request_as_json

@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 from pydantic import ValidationError
@@ -172,5 +172,5 @@ def _say(finding: Finding) -> Check:
 
 
 def secrets_of(environ: Mapping[str, str]) -> Secrets:
-    addresses: list[Any] = [environ.get(POSTGRES, ""), environ.get(REDIS, "")]
+    addresses = [environ.get(name, "") for name in (POSTGRES, REDIS, GATEWAY_URL)]
     return Secrets(addresses, [environ.get("PENSTOCK_KAFKA_SASL_PASSWORD")])

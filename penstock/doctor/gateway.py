@@ -1,14 +1,20 @@
 """The gateway and the other roles, as far as one is told where they are: what they say of their health."""
 
+import asyncio
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Final
 
 import httpx
+import msgspec
 
+from penstock.addresses import without_password
 from penstock.doctor.findings import Finding, Level, Tell, clock
+from penstock.documents import Health, Served
 from penstock.errors import in_a_line
+from producers.bulk.lines import UNREADABLE
 
 SUBJECT: Final = "roles"
 ANSWER_S: Final = 5.0
@@ -24,43 +30,45 @@ class RolesCheck:
         self._origin = origin
 
     async def __call__(self, tell: Tell) -> None:
-        async with httpx.AsyncClient(timeout=ANSWER_S, trust_env=False) as client:
-            for name, url in self._urls.items():
-                await self._ask(client, name, url, tell)
+        async with httpx.AsyncClient(trust_env=False) as client:
+            await asyncio.gather(*(self._ask(client, name, url, tell) for name, url in self._urls.items()))
 
     async def _ask(self, client: httpx.AsyncClient, name: str, url: str, tell: Tell) -> None:
         asked_at_s = time.time()
         try:
-            answer = await client.get(f"{url}/readyz")
-            document = answer.json()
-        except (httpx.HTTPError, ValueError) as error:
+            async with asyncio.timeout(ANSWER_S):
+                answer = await client.get(f"{url}/readyz")
+            page = msgspec.json.decode(answer.content, type=Health)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, *UNREADABLE) as error:
             where = f" ({self._origin})" if name == "gateway" else ""
-            told = f"{name} does not answer at {url}{where}: {in_a_line(error)}"
+            told = f"{name} does not answer at {without_password(url)}{where}: {in_a_line(error)}"
             tell(Finding(SUBJECT, Level.PROBLEM, told, "start it, or see its log"))
             return
-        tell(health(name, url, document))
+        tell(health(name, without_password(url), page))
         if name.startswith("worker"):
             await self._ask_for_models(client, name, url, tell)
         if name == "gateway" and "date" in answer.headers:
-            date_s = parsedate_to_datetime(answer.headers["date"]).timestamp()
-            tell(clock(SUBJECT, date_s, asked_at_s - DATE_RESOLUTION_S, time.time()))
+            with suppress(ValueError, OverflowError):  # a date that is none tells nothing
+                date_s = parsedate_to_datetime(answer.headers["date"]).timestamp()
+                tell(clock(SUBJECT, date_s, asked_at_s - DATE_RESOLUTION_S, time.time()))
 
     async def _ask_for_models(self, client: httpx.AsyncClient, name: str, url: str, tell: Tell) -> None:
         """Whether they can be loaded, only a worker knows."""
         try:
-            models = (await client.get(f"{url}/models")).json()
-        except (httpx.HTTPError, ValueError):
+            async with asyncio.timeout(ANSWER_S):
+                answer = await client.get(f"{url}/models")
+            page = msgspec.json.decode(answer.content, type=Served)
+        except (httpx.HTTPError, TimeoutError, *UNREADABLE):
             return
-        for model, reason in models.get("failed", {}).items():
+        for model, reason in page.failed.items():
             tell(Finding(SUBJECT, Level.PROBLEM, f"{name} leaves out {model}: {reason}"))
 
 
-def health(name: str, url: str, document: Mapping[str, Any]) -> Finding:
+def health(name: str, url: str, page: Health) -> Finding:
     """What `/readyz` says."""
-    reasons = [f"{check}: {said}" for check, said in document.get("checks", {}).items() if said != "ok"]
-    if document.get("ready"):
-        slower = document.get("slower") or {}
-        if slower:
-            return Finding(SUBJECT, Level.WARNING, f"{name} is ready, but slower: {'; '.join(slower.values())}")
+    reasons = [f"{check}: {said}" for check, said in page.checks.items() if said != "ok"]
+    if page.ready:
+        if page.slower:
+            return Finding(SUBJECT, Level.WARNING, f"{name} is ready, but slower: {'; '.join(page.slower.values())}")
         return Finding(SUBJECT, Level.OK, f"{name} is ready at {url}")
     return Finding(SUBJECT, Level.PROBLEM, f"{name} is not ready: {'; '.join(reasons) or 'it does not say why'}")

@@ -7,6 +7,7 @@ from typing import Final
 
 from penstock.doctor.examining import in_thread
 from penstock.doctor.findings import Finding, Level, Tell
+from penstock.errors import in_a_line
 from schemas.errors import ConfigurationError
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.platforms import Trust
@@ -42,7 +43,10 @@ class ModelsCheck:
 
 def judged(version: ModelVersion) -> Finding:
     """Its pins are held against its files; whether it can be loaded only loading shows."""
-    mistakes = [mistake for pin in version.pins if (mistake := pin.mistake(digest_of(pin.file))) is not None]
+    try:
+        mistakes = [mistake for pin in version.pins if (mistake := pin.mistake(digest_of(pin.file))) is not None]
+    except OSError as error:
+        return Finding(SUBJECT, Level.PROBLEM, f"{version.name} is left out: {in_a_line(error)}")
     if mistakes:
         return Finding(SUBJECT, Level.PROBLEM, f"{version.name} is left out: {'; '.join(mistakes)}")
     count = len(version.pins)

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 import asyncpg
 
+from penstock.addresses import without_password
 from penstock.doctor.findings import Finding, Level, Tell, clock
 from penstock.errors import in_a_line
-from penstock.welcome import without_password
 from schemas.errors import ConfigurationError, PenstockError
 from stores.postgres.migrations import SchemaState, schema_state
 

@@ -6,9 +6,9 @@ from urllib.parse import urlsplit
 
 import redis.asyncio as redis
 
+from penstock.addresses import without_password
 from penstock.doctor.findings import Finding, Level, Tell, clock
 from penstock.errors import in_a_line
-from penstock.welcome import without_password
 from stores.redis.refusals import refusal
 
 SUBJECT = "Redis"

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
 
 import click
 
+from penstock.addresses import passwords_in
 from penstock.doctor.findings import Finding, Level, worst
+from penstock.plain import printable
 
 COLORS: Final = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "red"}
 WIDTH: Final = max(map(len, Level))
@@ -20,17 +21,22 @@ def lines(findings: Sequence[Finding], width: int | None) -> Iterator[str]:
     column = max((len(finding.subject) for finding in findings), default=0)
     indent = " " * (WIDTH + column + 4)
     for finding in findings:
-        first, *more = _wrapped(finding.told, width, len(indent))
+        first, *more = _wrapped(_in_a_line(finding.told), width, len(indent))
         level = click.style(f"{finding.level:<{WIDTH}}", fg=COLORS[finding.level])
         yield f"{level}  {finding.subject:<{column}}  {first}"
         yield from (f"{indent}{line}" for line in more)
         if finding.remedy:
-            yield from (f"{indent}{line}" for line in _wrapped(f"-> {finding.remedy}", width, len(indent)))
+            yield from (f"{indent}{line}" for line in _wrapped(f"-> {_in_a_line(finding.remedy)}", width, len(indent)))
     yield summary(findings)
 
 
 def _wrapped(text: str, width: int | None, indent: int) -> list[str]:
     return [text] if width is None else wrap(text, max(20, width - indent), break_long_words=False) or [""]
+
+
+def _in_a_line(text: str) -> str:
+    """What a server says may have several, and more."""
+    return printable(" ".join(text.split()))
 
 
 def summary(findings: Sequence[Finding]) -> str:
@@ -49,10 +55,8 @@ class Secrets:
     """What must not be shown, wherever a driver may have put it."""
 
     def __init__(self, addresses: Sequence[str], passwords: Sequence[str | None]) -> None:
-        inside = [urlsplit(address).password for address in addresses]
-        secrets = {secret for secret in (*inside, *passwords) if secret}
-        # As it is written in a URL, and as it is.
-        written = secrets | {unquote(secret) for secret in secrets}
+        written = {secret for address in addresses for secret in passwords_in(address)}
+        written |= {secret for secret in passwords if secret}
         self._secrets = sorted((each for each in written if len(each) >= SHORTEST_SECRET), key=len, reverse=True)
 
     def hidden(self, finding: Finding) -> Finding:

@@ -9,6 +9,7 @@ import click
 from penstock.exporting.sklearn import INPUT, Graph, columns_of, data_type, load_estimator, read_sample, to_graph
 from penstock.importing.command import REPOSITORY
 from penstock.importing.model_folder import ModelFolder, model_name, put_into
+from penstock.parameters import VERSION
 from schemas.errors import ConfigurationError
 from workers.inference.models.labels import labels_in
 
@@ -25,7 +26,7 @@ def export() -> None:
 @click.argument("model", type=FILE)
 @click.argument("repository", type=REPOSITORY)
 @click.option("--name", required=True, help="What to call the model.")
-@click.option("--version", default="1", show_default=True, help="The version it becomes.")
+@click.option("--version", type=VERSION, default="1", show_default=True, help="The version it becomes.")
 @click.option("--max-batch-size", default=256, show_default=True, type=click.IntRange(1), help="Rows in a micro-batch.")
 @click.option("--sample", type=FILE, help="A .npy file of rows to compare the two on, instead of random ones.")
 @click.option("--trust", is_flag=True, help="Load MODEL, which runs whatever code it holds.")

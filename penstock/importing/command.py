@@ -8,6 +8,8 @@ from penstock.importing.huggingface import read_huggingface
 from penstock.importing.mlflow import read_mlflow
 from penstock.importing.model_folder import ModelFolder, put_into
 from penstock.importing.triton import read_triton
+from penstock.parameters import VERSION
+from penstock.plain import printable
 from schemas.errors import ConfigurationError
 
 DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -47,7 +49,7 @@ def triton(model: Path, repository: Path, name: str | None, max_batch_size: int 
 @click.argument("model", type=DIRECTORY)
 @click.argument("repository", type=REPOSITORY)
 @called
-@click.option("--version", default="1", show_default=True, help="The version it becomes.")
+@click.option("--version", type=VERSION, default="1", show_default=True, help="The version it becomes.")
 @click.option("--max-batch-size", default=64, show_default=True, type=click.IntRange(1), help="Rows in a micro-batch.")
 @link
 def mlflow(model: Path, repository: Path, name: str | None, version: str, max_batch_size: int, link: bool) -> None:
@@ -71,7 +73,7 @@ def mlflow(model: Path, repository: Path, name: str | None, version: str, max_ba
 @click.argument("model", type=DIRECTORY)
 @click.argument("repository", type=REPOSITORY)
 @called
-@click.option("--version", default="1", show_default=True, help="The version it becomes.")
+@click.option("--version", type=VERSION, default="1", show_default=True, help="The version it becomes.")
 @click.option("--max-batch-size", default=64, show_default=True, type=click.IntRange(1), help="Rows in a micro-batch.")
 @link
 def huggingface(model: Path, repository: Path, name: str | None, version: str, max_batch_size: int, link: bool) -> None:
@@ -96,5 +98,5 @@ def put(repository: Path, folder: ModelFolder, *, origin: str, link: bool) -> No
     """Put `folder` into `repository`, and tell where it is and what did not come along."""
     target = put_into(repository, folder, origin=origin, link=link)
     for note in folder.notes:
-        click.echo(f"  {note}", err=True)
+        click.echo(f"  {printable(note)}", err=True)
     click.echo(target)

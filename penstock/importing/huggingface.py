@@ -151,7 +151,7 @@ def _tokenizer(directory: Path, config: Mapping[str, Any], tokens: list[str]) ->
 def _max_tokens(directory: Path, config: Mapping[str, Any]) -> int:
     """The least that any of the files says. A tokenizer that knows no bound says a number of thirty digits."""
     places = config.get("max_position_embeddings", MOST_TOKENS)
-    if isinstance(places, int) and config.get("model_type") in _OFFSET_PLACES:
+    if isinstance(places, int) and str(config.get("model_type")) in _OFFSET_PLACES:
         places -= 2
     said = [
         places,

@@ -22,6 +22,7 @@ SIZES: Final = (
     "max_position_embeddings",
     "type_vocab_size",
 )
+NEEDED: Final = SIZES[:5]
 # Others for which it has one value only.
 FIXED: Final = {"hidden_act": "gelu", "position_embedding_type": "absolute", "is_decoder": False}
 
@@ -48,7 +49,13 @@ def bert_fields(directory: Path, config: Mapping[str, Any], notes: list[str]) ->
     wrong = [
         f"{key}: is {config[key]!r}, not {value!r}" for key, value in FIXED.items() if config.get(key, value) != value
     ]
-    wrong += [f"{key}: must be a number" for key in SIZES[:5] if not isinstance(config.get(key), int)]
+    wrong += [
+        f"{key}: must be a whole number"
+        for key in SIZES
+        if not _is_whole(config.get(key)) and (key in config or key in NEEDED)
+    ]
+    if not isinstance(config.get("layer_norm_eps", 0.0), int | float):
+        wrong.append("layer_norm_eps: must be a number")
     wrong += (
         [] if wrong or 0 < config["num_hidden_layers"] <= MOST_LAYERS else [f"num_hidden_layers: 1 to {MOST_LAYERS}"]
     )
@@ -74,6 +81,10 @@ def bert_fields(directory: Path, config: Mapping[str, Any], notes: list[str]) ->
     }
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _pooling(directory: Path, notes: list[str]) -> dict[str, Any]:
     """How the vectors of a text's tokens become one, as sentence-transformers has written it down."""
     path = directory / "modules.json"
@@ -82,7 +93,7 @@ def _pooling(directory: Path, notes: list[str]) -> dict[str, Any]:
         return {"pooling": "mean", "normalize": True}
     try:
         modules = {str(each["type"]).rpartition(".")[2]: str(each["path"]) for each in json.loads(path.read_bytes())}
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from error
     others = modules.keys() - {"Transformer", "Pooling", "Normalize"}
     pooling = read_json(directory / modules.get("Pooling", "") / "config.json", missing={})

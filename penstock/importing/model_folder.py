@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from penstock.plain import printable
 from schemas.errors import ConfigurationError
 from schemas.names import MODEL_NAME
 from workers.inference.models.model_file import take_exponents
@@ -91,7 +92,8 @@ def _build(directory: Path, folder: ModelFolder, origin: str, link: bool) -> Non
     for path, text in folder.texts.items():
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         (directory / path).write_text(text, encoding="utf-8")
-    head = "".join(f"# {line}\n" for line in [f"Made from {origin}.", *folder.notes])
+    # A name in a note is what a file says: with a line of its own it would be no comment.
+    head = "".join(f"# {printable(line)}\n" for line in [f"Made from {origin}.", *folder.notes])
     content = yaml.dump(
         dict(folder.fields), Dumper=_Dumper, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120
     )

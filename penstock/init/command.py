@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from penstock.importing.model_folder import put_whole
-from penstock.init.examples import BODY, EXAMPLES, FILES, Example, readme
+from penstock.init.examples import BODY, EXAMPLES, FILES, Example, quoted, readme
 from penstock.models.pinning import pinned_text
 from schemas.errors import ConfigurationError
 from workers.inference.models.platforms import is_installed
@@ -51,8 +51,8 @@ def init(directory: Path, kind: str) -> None:
     click.echo(f"{folder} is there: {folder / 'README.md'} tells how your own model takes its place\n")
     if example.module is not None and not is_installed(example.module):
         click.echo(f"It needs:  pip install 'penstock[{example.extra}]'")
-    click.echo(f"Serve it:  penstock up --models {directory}{trust}")
-    click.echo(f"Ask it:    penstock run {example.model} {folder / BODY}")
+    click.echo(f"Serve it:  penstock up --models {quoted(directory)}{trust}")
+    click.echo(f"Ask it:    penstock run {example.model} {quoted(folder / BODY)}")
 
 
 def _build(folder: Path, example: Example, repository: Path) -> None:

@@ -1,5 +1,6 @@
 """The models that `penstock init` can write: what each shows, and what its README says. Files: `models/`."""
 
+import shlex
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -87,16 +88,21 @@ A running worker serves it a few seconds after its files have stopped changing. 
 """
 
 
+def quoted(path: Path) -> str:
+    """As a shell takes it for one word."""
+    return shlex.quote(str(path))
+
+
 def readme(example: Example, repository: Path) -> str:
     folder = repository / example.model
-    pin = f"Write the digests of its files anew whenever they change:\n\n    penstock models pin {folder}\n\n"
+    pin = f"Write the digests of its files anew whenever they change:\n\n    penstock models pin {quoted(folder)}\n\n"
     return _README.format(
         model=example.model,
         shows=example.shows,
         own=example.own,
-        repository=repository,
-        folder=folder,
-        body=folder / BODY,
+        repository=quoted(repository),
+        folder=quoted(folder),
+        body=quoted(folder / BODY),
         trust=" --trust code" if example.trusted else "",
         pin=pin if example.trusted else "",
     )

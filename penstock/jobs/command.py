@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from penstock.asking import Document, ask, document, each_of, patience, read
+from penstock.documents import Job, Jobs
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient, job_once_ended
 from penstock.help import examples
@@ -51,22 +52,24 @@ def list_jobs(found: Found, status: str | None, model: str | None, limit: int, *
     params = {name: value for name, value in (("status", status), ("model", model)) if value}
     wanted = sys.maxsize if every else limit
 
-    async def listed(gateway: GatewayClient) -> list[Document]:
-        kept: list[Document] = []
-        async for job in each_of(gateway, "/v1/jobs", params, wanted + (wanted < sys.maxsize)):
-            if as_json and len(kept) < wanted:
+    async def listed(gateway: GatewayClient) -> tuple[int, list[tuple[str, ...]]]:
+        count, rows, now = 0, [], now_utc()
+        async for job in each_of(gateway, "/v1/jobs", Jobs, params, wanted + (wanted < sys.maxsize)):
+            count += 1
+            if count > wanted:
+                break
+            if as_json:
                 show_json(job)
-            kept.append(job)
-        return kept
+            else:
+                rows.append(row(job, now))
+        return count, rows
 
-    all_of_them = ask(found, listed)
-    shown = all_of_them[:wanted]
-    if not as_json and shown:
-        now = now_utc()
-        show_table(TITLES, [row(job, now) for job in shown])
-    if not shown:
+    count, rows = ask(found, listed)
+    if rows:
+        show_table(TITLES, rows)
+    if not count:
         click.echo("no jobs", err=True)
-    elif len(all_of_them) > wanted:
+    elif count > wanted:
         click.echo("there are more: raise --limit, or give --all", err=True)
 
 
@@ -79,7 +82,7 @@ def get(found: Found, ids: Sequence[str], *, as_json: bool) -> None:
 
     async def shown(gateway: GatewayClient) -> None:
         for number, job_id in enumerate(ids):
-            _show(await read(gateway, f"/v1/jobs/{job_id}"), first=number == 0, as_json=as_json)
+            _show(await read(gateway, f"/v1/jobs/{job_id}", Job), first=number == 0, as_json=as_json)
 
     ask(found, shown)
 
@@ -99,7 +102,7 @@ def wait(found: Found, ids: Sequence[str], timeout_s: float | None, *, as_json: 
     async def waited(gateway: GatewayClient) -> None:
         async with asyncio.timeout(timeout_s):
             for job_id in ids:
-                job = document((await job_once_ended(gateway, job_id, patience())).content)
+                job = document((await job_once_ended(gateway, job_id, patience())).content, Job)
                 _show(job, first=not statuses, as_json=as_json)
                 statuses.add(job["status"])
 
@@ -125,7 +128,7 @@ def cancel(found: Found, ids: Sequence[str], *, as_json: bool) -> None:
     async def canceled(gateway: GatewayClient) -> bool:
         all_canceled = True
         for job_id in ids:
-            job = document((await gateway.exchange("POST", f"/v1/jobs/{job_id}/cancel")).content)
+            job = document((await gateway.exchange("POST", f"/v1/jobs/{job_id}/cancel")).content, Job)
             if as_json:
                 show_json(job)
             else:

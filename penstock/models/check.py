@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from penstock.models.checking import Verdict, check_models, folders_without_model
+from penstock.plain import printable
 from runtime.logs import configure_logs
 from runtime.settings import LogSettings
 from schemas.errors import ConfigurationError
@@ -102,16 +103,16 @@ def _as_in_a_worker(device: str, *, verbose: bool) -> Iterator[str]:
 
 def _as_line(verdict: Verdict) -> str:
     if verdict.refused is not None:
-        return f"{click.style(verdict.name, fg='red')}: not served: {verdict.refused}"
+        return f"{click.style(verdict.name, fg='red')}: not served: {printable(verdict.refused)}"
     assert verdict.served is not None  # noqa: S101 - what is not refused was read
     signature = verdict.served.signature
     told = f"{', '.join(map(_tensor, signature.inputs))} -> {', '.join(map(_tensor, signature.outputs))}"
     line = f"{click.style(verdict.name, fg='green')}: served by {verdict.served.platform}: {told}"
-    return "\n  ".join([line, *(f"but {doubt}" for doubt in verdict.doubts)])
+    return "\n  ".join([line, *(f"but {printable(doubt)}" for doubt in verdict.doubts)])
 
 
 def _tensor(spec: TensorSpec) -> str:
-    return f"{spec.name} {spec.datatype} {list(spec.shape)}"
+    return f"{printable(spec.name)} {spec.datatype} {list(spec.shape)}"
 
 
 def _as_object(verdict: Verdict) -> dict[str, Any]:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+from penstock.errors import in_a_line
 from penstock.models.pinning import pinned_text
+from penstock.plain import printable
 from schemas.errors import ConfigurationError
 
 
@@ -30,12 +32,25 @@ def pin(directory: Path, *, everything: bool, only_check: bool) -> None:
       penstock models pin models --check
     """
     try:
-        changed = [folder for folder in _folders(directory) if _pin(folder, everything, only_check)]
+        folders = _folders(directory)
     except (ConfigurationError, OSError) as error:
-        raise click.ClickException(error.message if isinstance(error, ConfigurationError) else str(error)) from error
-    if not changed:
+        raise _cannot(error) from error
+    changed, failed = 0, 0
+    for folder in folders:
+        try:
+            changed += _pin(folder, everything, only_check)
+        except (ConfigurationError, OSError) as error:
+            if len(folders) == 1:
+                raise _cannot(error) from error
+            failed += 1
+            click.echo(f"Error: {printable(_cannot(error).message)}", err=True)  # the others are pinned all the same
+    if not (changed or failed):
         click.echo("all files are as they are pinned", err=True)
-    raise SystemExit(1 if changed and only_check else 0)
+    raise SystemExit(1 if failed or (changed and only_check) else 0)
+
+
+def _cannot(error: Exception) -> click.ClickException:
+    return click.ClickException(error.message if isinstance(error, ConfigurationError) else in_a_line(error))
 
 
 def _folders(directory: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from penstock.models.yaml_edit import put_at
 from schemas.errors import ConfigurationError
 from schemas.names import is_version
 from workers.inference.models.model_file import ModelFile, read_model_file
-from workers.inference.models.platforms import PLATFORMS
+from workers.inference.models.platforms import PLATFORMS, Platform
 from workers.inference.models.snapshot import COMPILED
 
 FIELD: Final = "sha256"
@@ -29,7 +29,7 @@ def pinned_text(directory: Path, *, everything: bool = False) -> tuple[str, str]
     path = directory / "model.yaml"
     file = read_model_file(path)
     wanted = {
-        version: _pins_of(directory / version, {**file.fields, **file.overrides.get(version, {})}, everything)
+        version: _pins_of(path, directory / version, {**file.fields, **file.overrides.get(version, {})}, everything)
         for version in sorted(each.name for each in directory.iterdir() if is_version(each.name) and each.is_dir())
     }
     if not wanted:
@@ -46,9 +46,9 @@ def pinned_text(directory: Path, *, everything: bool = False) -> tuple[str, str]
     return text, changed
 
 
-def _pins_of(directory: Path, fields: Mapping[str, Any], everything: bool) -> Pins:
-    named = fields.get("platform")
-    platforms = [PLATFORMS[name] for name in ([named] if isinstance(named, str) else named or []) if name in PLATFORMS]
+def _pins_of(path: Path, directory: Path, fields: Mapping[str, Any], everything: bool) -> Pins:
+    """Of the version in `directory`; `path` is that of its model.yaml."""
+    platforms = _platforms(path, fields.get("platform"))
     names = {platform.filename for platform in platforms if platform.runs_code}
     if everything or any(platform.keeps_files for platform in platforms):
         names |= set(_files_in(directory))
@@ -61,6 +61,15 @@ def _pins_of(directory: Path, fields: Mapping[str, Any], everything: bool) -> Pi
                 pins[name] = _digest(place, name)
                 break
     return pins
+
+
+def _platforms(path: Path, named: object) -> list[Platform]:
+    """Raises `ConfigurationError` for one that nobody knows: it may be one that runs code, misspelt."""
+    names: list[Any] = named if isinstance(named, list) else [] if named is None else [named]
+    unknown = [name for name in names if not (isinstance(name, str) and name in PLATFORMS)]
+    if unknown:
+        raise ConfigurationError(f"{path}: platform: {unknown[0]!r} is none of {', '.join(PLATFORMS)}")
+    return [PLATFORMS[name] for name in names]
 
 
 def _files_in(directory: Path) -> Iterator[str]:

@@ -3,11 +3,13 @@
 import click
 
 from penstock.asking import Document, ask, document, read
+from penstock.documents import Model, ModelNames, WantedState
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples
 from penstock.models.rendering import TITLES, rows
 from penstock.parameters import MODEL, VERSION
+from penstock.plain import printable
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_json, show_table
 
@@ -22,8 +24,8 @@ def list_models(found: Found, model: str | None, *, as_json: bool) -> None:
     """List the model versions that workers serve or could not load, of all models or of one."""
 
     async def listed(gateway: GatewayClient) -> list[Document]:
-        names = [model] if model else [each["id"] for each in (await read(gateway, "/v1/models"))["data"]]
-        return [await read(gateway, f"/v1/models/{name}") for name in names]
+        names = [model] if model else [each["id"] for each in (await read(gateway, "/v1/models", ModelNames))["data"]]
+        return [await read(gateway, f"/v1/models/{name}", Model) for name in names]
 
     found_models = ask(found, listed)
     if as_json:
@@ -62,11 +64,11 @@ def unload(found: Found, model: str, version: str, *, as_json: bool) -> None:
 def _want(found: Found, model: str, version: str, verb: str, *, as_json: bool) -> None:
     async def wanted(gateway: GatewayClient) -> Document:
         answer = await gateway.exchange("POST", f"/v1/models/{model}/versions/{version}:{verb}")
-        return document(answer.content)
+        return document(answer.content, WantedState)
 
     state = ask(found, wanted)
     if as_json:
         show_json(state)
     else:
-        heard = "" if state["announced"] else "; no worker has announced it so far"
-        click.echo(f"{state['id']} is to be {state['state']}{heard}")
+        heard = "" if state["announced"] or verb == "unload" else "; no worker has announced it so far"
+        click.echo(f"{printable(state['id'])} is to be {printable(state['state'])}{heard}")

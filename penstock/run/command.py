@@ -1,6 +1,7 @@
 """The options of `penstock run`."""
 
 import errno
+import os
 import sys
 import uuid
 from pathlib import Path
@@ -10,15 +11,17 @@ import click
 import msgspec
 
 from penstock.asking import Document, ask, document, patience, read
+from penstock.documents import Job, Model
 from penstock.finding import asks_gateway
 from penstock.gateway_client import WAIT_S, GatewayClient, job_once_ended, read_job
 from penstock.help import examples
 from penstock.jobs.rendering import why
 from penstock.parameters import MODEL, VERSION
+from penstock.plain import printable
 from penstock.results_shown import show_result
 from penstock.run.inputs import Body, body_of, takes_text
 from penstock.running import GATEWAY_URL, Found
-from penstock.showing import JSON, printable, show_json
+from penstock.showing import JSON, show_json
 from schemas.errors import InvalidInput
 from schemas.jobs import TERMINAL, Status
 from schemas.signature import Signature
@@ -79,12 +82,12 @@ def run(found: Found, model: str, file: str, version: str | None, timeout_s: flo
 
 async def signature_of(gateway: GatewayClient, model: str, version: str | None) -> Signature:
     if version is None:
-        told = await read(gateway, f"/v1/models/{model}")
+        told = await read(gateway, f"/v1/models/{model}", Model)
         version = told["default_version"]
         if version is None:
             reasons = [told["reason"], *(f"{each['version']}: {each['reason']}" for each in told["version_states"])]
             raise click.ClickException(f"no version of {model} is served: {'; '.join(filter(None, reasons))}")
-    return msgspec.convert(await read(gateway, f"/v1/models/{model}/versions/{version}"), Signature)
+    return msgspec.convert(await read(gateway, f"/v1/models/{model}/versions/{version}", Signature), Signature)
 
 
 def body_given(file: str, signature: Signature) -> Body:
@@ -99,7 +102,7 @@ def body_given(file: str, signature: Signature) -> Body:
         if not (missing and (takes_text(signature) or looks_like_values(file))):
             told = ", and the model takes no text" if missing else ""
             raise InvalidInput(f"{error.strerror}{told}") from error
-        return body_of(file.encode(), signature)
+        return body_of(os.fsencode(file), signature)
 
 
 def looks_like_values(text: str) -> bool:
@@ -124,4 +127,4 @@ async def run_job(gateway: GatewayClient, model: str, version: str | None, body:
         job = read_job(answer)
         return answer.content if job.status in TERMINAL else (await job_once_ended(gateway, job.id, waiting)).content
 
-    return document(await waiting.until_done(attempt))
+    return document(await waiting.until_done(attempt), Job)

@@ -6,11 +6,11 @@ Pictures go as they are, and JSON where it is a body already. All else becomes o
 import csv
 import io
 import json
-import zipfile
+from math import isinf
 from typing import Any, Final, NamedTuple
 
+import msgspec
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 
 from schemas.errors import InvalidInput
@@ -20,6 +20,8 @@ PICTURES: Final = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jp
 NPY, NPZ = b"\x93NUMPY", b"PK\x03\x04"
 FORMS: Final = ("inputs", "instances", "features")
 DTYPES: Final = {"BOOL": "bool", "FP16": "float16", "FP32": "float32", "FP64": "float64"}
+
+SHOWN: Final = 30  # characters of a number
 
 Array = NDArray[Any]
 
@@ -56,13 +58,29 @@ def takes_text(signature: Signature) -> bool:
 
 
 def _json(document: Any) -> Body:
-    return Body(orjson.dumps(document))
+    try:
+        return Body(msgspec.json.encode(document))
+    except (UnicodeEncodeError, RecursionError, TypeError, ValueError, OverflowError) as error:
+        raise InvalidInput(f"cannot be sent as JSON: {' '.join(str(error).split())}") from None
+
+
+def _parsed(text: str) -> Any:
+    """The JSON value. NaN is null, which the API takes for a missing number; for infinity it has no word, and none of
+    another number is put in its place. Raises `ValueError` and `RecursionError`."""
+    return json.loads(text, parse_float=_finite, parse_constant=_finite)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if isinf(number):
+        raise InvalidInput(f"JSON has no word for {text[:SHOWN]}; an array of .npy has")
+    return number
 
 
 def _is_body(text: str) -> bool:
     """Whether it is JSON that says itself in which form its rows are."""
     try:
-        document = json.loads(text) if text.lstrip().startswith("{") else None
+        document = _parsed(text) if text.lstrip().startswith("{") else None
     except (ValueError, RecursionError):
         return False
     return document is not None and any(form in document for form in FORMS)
@@ -70,7 +88,7 @@ def _is_body(text: str) -> bool:
 
 def _of_json(text: str, signature: Signature) -> Body:
     try:
-        document = json.loads(text)
+        document = _parsed(text)
     except json.JSONDecodeError as error:
         if error.msg == "Extra data":
             raise InvalidInput("holds more than one JSON value; `penstock submit` takes a job a line") from None
@@ -100,7 +118,10 @@ def _is_many(value: list[Any], signature: Signature) -> bool:
 
 
 def _depth(value: Any) -> int:
-    return 1 + _depth(value[0] if value else None) if isinstance(value, list) else 0
+    depth = 0
+    while isinstance(value, list):
+        depth, value = depth + 1, value[0] if value else None
+    return depth
 
 
 def _of_rows(text: str, signature: Signature) -> Body:
@@ -114,6 +135,8 @@ def _of_rows(text: str, signature: Signature) -> Body:
     names = signature.features or tuple(each.name for each in signature.inputs)
     header = [name.strip() for name in lines[0]]
     if set(header) <= set(names):
+        if twice := sorted({name for name in header if header.count(name) > 1}):
+            raise InvalidInput(f"names twice: {', '.join(twice)}")
         columns = [signature.input(name) or signature.inputs[0] for name in header]
         rows = [
             dict(zip(header, _values(line, columns, number), strict=True)) for number, line in enumerate(lines[1:], 2)
@@ -142,8 +165,8 @@ def _value(text: str, column: TensorSpec) -> Any:
     if not text:
         return None
     try:
-        value = json.loads(text)
-    except ValueError:
+        value = _parsed(text)
+    except (ValueError, RecursionError):
         return text
     return value if isinstance(value, (int, float, bool)) else text
 
@@ -166,16 +189,18 @@ def _of_arrays(data: bytes, signature: Signature) -> Body:
     try:
         with io.BytesIO(data) as file:
             loaded = np.load(file, allow_pickle=False)
-            arrays = {name: loaded[name] for name in loaded.files} if data.startswith(NPZ) else {"": loaded}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise InvalidInput(f"cannot be read as numpy's: {error}") from None
+            arrays: dict[str, Any] = (
+                {name: loaded[name] for name in loaded.files} if data.startswith(NPZ) else {"": loaded}
+            )
+    except Exception as error:  # what its readers of headers and of zip files raise has no other ancestor
+        raise InvalidInput(f"cannot be read as numpy's: {' '.join(str(error).split())}") from None
     if "" in arrays:
         if len(signature.inputs) > 1:
             names = ", ".join(each.name for each in signature.inputs)
             raise InvalidInput(f"the model has several inputs: give an .npz with {names}")
         arrays = {signature.inputs[0].name: arrays[""]}
     tensors = [_tensor(name, array, signature) for name, array in arrays.items()]
-    head = orjson.dumps(
+    head = msgspec.json.encode(
         {
             "inputs": [
                 {
@@ -191,18 +216,25 @@ def _of_arrays(data: bytes, signature: Signature) -> Body:
     return Body(head + b"".join(array.tobytes() for _, array in tensors), "application/octet-stream", len(head))
 
 
-def _tensor(name: str, array: Array, signature: Signature) -> tuple[TensorSpec, Array]:
+def _tensor(name: str, array: Any, signature: Signature) -> tuple[TensorSpec, Array]:
     spec = signature.input(name)
     if spec is None:
         raise InvalidInput(f"{name} is no input: {', '.join(each.name for each in signature.inputs)}")
     if spec.datatype == "BYTES":
         raise InvalidInput(f"{name} takes texts: give them as JSON")
-    if array.dtype.kind not in "biuf":
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
         raise InvalidInput(f"{name} holds no numbers")
     if array.ndim == len(spec.row_shape):
         array = array[np.newaxis]  # one row
     wanted = np.dtype(DTYPES.get(spec.datatype, spec.datatype.lower())).newbyteorder("<")
-    converted = array.astype(wanted)
-    if array.dtype.kind == "f" and wanted.kind in "iu" and not np.array_equal(converted, array):
-        raise InvalidInput(f"{name} has numbers with fractions; the model takes {spec.datatype}")
+    with np.errstate(all="ignore"):
+        converted = array.astype(wanted)
+    if len(others := array[_changed(converted, array)]):
+        raise InvalidInput(f"{name} has {others[0]}, and the model takes {spec.datatype}")
     return spec, np.ascontiguousarray(converted)
+
+
+def _changed(converted: Array, given: Array) -> Array:
+    """Where another number has come out. Floats may be rounded."""
+    changed: Array = np.isinf(converted) & np.isfinite(given) if converted.dtype.kind == "f" else converted != given
+    return changed

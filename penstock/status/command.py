@@ -8,10 +8,12 @@ import click
 import msgspec
 from rich.text import Text
 
+from penstock.addresses import without_password
 from penstock.finding import asks_gateway
 from penstock.help import examples
+from penstock.plain import printable
 from penstock.running import GATEWAY_URL, Found
-from penstock.showing import JSON, ago, printable, show, show_facts, show_json, show_table
+from penstock.showing import JSON, ago, show, show_facts, show_json, show_table
 from penstock.status.judging import Problem, problems
 from penstock.status.reading import Role, Survey, Version, survey
 from runtime.clock import now_utc
@@ -44,7 +46,7 @@ def as_document(found: Found, seen: Survey, wrong: Sequence[Problem]) -> dict[st
     return {
         "ok": not wrong,
         "problems": msgspec.to_builtins(wrong),
-        "gateway_url": found.gateway_url,
+        "gateway_url": without_password(found.gateway_url),
         "data_dir": running.data_dir if running else None,
         "logs": running.logs if running else None,
         "pid": running.pid if running else None,
@@ -70,9 +72,9 @@ def _show(found: Found, seen: Survey, wrong: Sequence[Problem]) -> None:
 def _facts(found: Found) -> dict[str, str]:
     running = found.running
     if running is None:
-        return {"gateway": found.gateway_url}
+        return {"gateway": without_password(found.gateway_url)}
     return {
-        "gateway": found.gateway_url,
+        "gateway": without_password(found.gateway_url),
         "up": f"pid {running.pid}, since {ago(running.started_at, now_utc())}",
         "data": running.data_dir,
         "logs": running.logs,

@@ -2,19 +2,20 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import httpx
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
+from penstock.addresses import without_password
+from penstock.documents import Health, Model, Models, VersionState
 from penstock.gateway_client import clients_for, told
 from penstock.running import Found
+from producers.bulk.lines import UNREADABLE
 
 TIMEOUT_S: Final = 5.0
 LANE_DEPTH: Final = "penstock_gateway_lane_depth_records"
-
-Document = dict[str, Any]
 
 
 class Role(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,54 +60,61 @@ async def survey(found: Found) -> Survey:
     return Survey(roles=list(roles), versions=[each for model in models for each in versions_of(model, depths)])
 
 
+async def page_at(client: httpx.AsyncClient, url: str) -> httpx.Response:
+    """Raises `httpx.RequestError`, and `TimeoutError` where the answer is not there in time, however it trickles."""
+    async with asyncio.timeout(TIMEOUT_S):
+        return await client.get(url)
+
+
 async def role_at(client: httpx.AsyncClient, name: str, url: str) -> Role:
+    shown = without_password(url)
     try:
-        answer = await client.get(f"{url}/readyz", timeout=TIMEOUT_S)
-        page = answer.json()
-        state = "ready" if page["ready"] else "not ready"
-        return Role(name=name, url=url, state=state, checks=page["checks"], slower=page.get("slower", {}))
+        page = msgspec.json.decode((await page_at(client, f"{url}/readyz")).content, type=Health)
     except httpx.TransportError as error:
-        return Role(name=name, url=url, state="no answer", reason=told(error))
-    except (ValueError, KeyError, TypeError):
-        return Role(name=name, url=url, state="no answer", reason="what answers there is no health page of ours")
+        return Role(name=name, url=shown, state="no answer", reason=told(error))
+    except TimeoutError:
+        return Role(name=name, url=shown, state="no answer", reason=f"no answer within {TIMEOUT_S:g} s")
+    except (httpx.RequestError, *UNREADABLE):
+        return Role(name=name, url=shown, state="no answer", reason="what answers there is no health page of ours")
+    return Role(
+        name=name, url=shown, state="ready" if page.ready else "not ready", checks=page.checks, slower=page.slower
+    )
 
 
-async def models_at(client: httpx.AsyncClient, url: str) -> list[Document]:
+async def models_at(client: httpx.AsyncClient, url: str) -> list[Model]:
     try:
-        answer = await client.get(f"{url}/v1/models", timeout=TIMEOUT_S)
-        models: list[Document] = answer.json()["data"] if answer.is_success else []
-    except (httpx.TransportError, ValueError, KeyError, TypeError):
+        answer = await page_at(client, f"{url}/v1/models")
+        return msgspec.json.decode(answer.content, type=Models).data if answer.is_success else []
+    except (httpx.RequestError, TimeoutError, *UNREADABLE):
         return []  # of which the gateway's own line tells
-    return models
 
 
 async def depths_at(client: httpx.AsyncClient, url: str) -> Mapping[tuple[str, str, str], int]:
     """Records by model, version and class of lane."""
     try:
-        answer = await client.get(f"{url}/metrics", timeout=TIMEOUT_S)
-        families = list(text_string_to_metric_families(answer.text))
-    except (httpx.TransportError, ValueError):
+        answer = await page_at(client, f"{url}/metrics")
+        return {
+            (sample.labels["model"], sample.labels["version"], sample.labels["lane"]): int(sample.value)
+            for family in text_string_to_metric_families(answer.text)
+            for sample in family.samples
+            if sample.name == LANE_DEPTH
+        }
+    except (httpx.RequestError, TimeoutError, ValueError, KeyError, OverflowError):
         return {}
-    return {
-        (sample.labels["model"], sample.labels["version"], sample.labels["lane"]): int(sample.value)
-        for family in families
-        for sample in family.samples
-        if sample.name == LANE_DEPTH
-    }
 
 
-def versions_of(model: Document, depths: Mapping[tuple[str, str, str], int]) -> list[Version]:
+def versions_of(model: Model, depths: Mapping[tuple[str, str, str], int]) -> list[Version]:
     """One without a name stands for a model of which nothing can be read."""
-    states = model["version_states"] or [{"version": "", "state": "refused", "reason": model["reason"]}]
+    states = model.version_states or [VersionState("", "refused", model.reason)]
     return [
         Version(
-            model=model["id"],
-            version=each["version"],
-            default=each["version"] == model["default_version"],
-            state=each["state"],
-            reason=each["reason"],
-            live_records=depths.get((model["id"], each["version"], "live")),
-            bulk_records=depths.get((model["id"], each["version"], "bulk")),
+            model=model.id,
+            version=each.version,
+            default=each.version == model.default_version,
+            state=each.state,
+            reason=each.reason,
+            live_records=depths.get((model.id, each.version, "live")),
+            bulk_records=depths.get((model.id, each.version, "bulk")),
         )
         for each in states
     ]

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeAli
 import asyncpg
 
 from schemas.errors import ConfigurationError, InvalidInput, PenstockError, StoreUnavailable
-from stores.postgres.errors import BAD_ROW, DRIVER_ERRORS, connecting, postgres_errors, translated
-from stores.postgres.migrations.sessions import CLIENT, application_name
+from stores.postgres.errors import DRIVER_ERRORS, connecting, is_of_row, postgres_errors, translated
+from stores.postgres.migrations.sessions import CLIENT, settings_of
 from stores.postgres.migrations.state import refuse_contracted
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ class Postgres:
         self._dsn = dsn
         self._settings = {
             **_SETTINGS,
-            "application_name": application_name(role),
+            **settings_of(role),
             "plan_cache_mode": f"force_{'generic' if only_inserts else 'custom'}_plan",
         }
         self._connections = connections
@@ -312,7 +312,7 @@ class Postgres:
     def _give_back(self, connection: "Connection", error: BaseException | None = None) -> None:
         self._used.discard(connection)
         self._places.release()
-        if error is None or isinstance(error, (*BAD_ROW, PenstockError)):
+        if error is None or isinstance(error, PenstockError) or is_of_row(error):
             self._free.append(connection)
         else:  # what state it is in, nobody knows: a statement may still run on it
             connection.terminate()

@@ -10,7 +10,9 @@ from schemas.errors import ConfigurationError, InvalidInput, PenstockError, Stor
 
 DRIVER_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 # Those that one row brings upon its statement, whatever the state of the server.
-BAD_ROW: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+_BAD_ROW: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+# What refuses a job that has a slot, from a store that has not heard yet that there are any.
+_MISPLACED: Final = "jobs_without_a_slot"
 
 # What no waiting mends: the address is wrong, or what its user may do, not the moment.
 _REFUSED: Final = (
@@ -40,8 +42,19 @@ def postgres_errors() -> Iterator[None]:
         raise translated(error) from error
 
 
+def is_of_row(error: BaseException) -> bool:
+    """Whether a row brought it upon its statement, and would again."""
+    return isinstance(error, _BAD_ROW) and not _is_misplaced(error)
+
+
+def _is_misplaced(error: BaseException) -> bool:
+    return isinstance(error, asyncpg.CheckViolationError) and error.constraint_name == _MISPLACED
+
+
 def translated(error: Exception, *, perhaps_done: bool = False) -> PenstockError:
-    if isinstance(error, BAD_ROW):
+    if _is_misplaced(error):
+        return StoreUnavailable("it is not known yet where jobs lie that are made now")
+    if is_of_row(error):
         return InvalidInput("a value does not fit the store")
     if isinstance(error, asyncpg.UndefinedTableError | asyncpg.UndefinedColumnError):
         return StoreUnavailable("the database lacks migrations of this version: run `penstock migrate`")

@@ -27,6 +27,8 @@ REST: Final = SLOTS
 DAY_MS: Final = 24 * 60 * 60 * 1000
 
 _DATED_ID: Final = re.compile("job_([0-9a-f]{12})[0-9a-f]{20}")
+# No id that Postgres can store holds what parts them.
+_DATED_IDS: Final = re.compile("(?:job_[0-9a-f]{32}\0)+")
 _BEGAN: Final = "select began from job_ring"
 # While the ring has not begun, and while nobody could be asked.
 LOOK_EVERY_S: Final = 60.0
@@ -47,6 +49,17 @@ def place_of(job_id: str, began_ms: float) -> int:
         return REST
     made_ms = int(dated[1], 16)
     return made_ms // DAY_MS % SLOTS if made_ms >= began_ms else REST
+
+
+def day_of_all(ids: Sequence[str]) -> int | None:
+    """The day, counted from 1970, that all these ids tell; None where they tell several, or one tells none.
+
+    Half the work of looking at each: dated ids sort by their time.
+    """
+    if not _DATED_IDS.fullmatch("\0".join(ids) + "\0"):
+        return None
+    first, last = (int(job_id[4:16], 16) // DAY_MS for job_id in (min(ids), max(ids)))
+    return first if first == last else None
 
 
 def in_each_place(sql: str) -> Sequence[str]:
@@ -85,17 +98,27 @@ class Places:
 
     def of(self, job_id: str) -> int:
         """Raises `StoreUnavailable` where the database has not said for too long whether the ring has begun."""
-        if self._known_until_s < self._clock_s():
-            raise StoreUnavailable("the database has not told where jobs lie: run `penstock migrate` if it lacks that")
-        return place_of(job_id, self._began_ms)
+        return place_of(job_id, self._known_began_ms())
 
     def grouped(self, items: Sequence[Item], id_of: Callable[[Item], str]) -> list[tuple[int, list[Item]]]:
         """The items by the places of their jobs, in the order in which every transaction locks them. Nearly always
-        it is one place."""
+        it is one place. Raises as `of`."""
+        if len(items) == 1:
+            return [(self.of(id_of(items[0])), list(items))]
+        began_ms = self._known_began_ms()
+        ids = [id_of(item) for item in items]
+        day = day_of_all(ids)
+        if day is not None and day * DAY_MS >= began_ms:
+            return [(day % SLOTS, list(items))]
         groups: dict[int, list[Item]] = {}
-        for item in items:
-            groups.setdefault(self.of(id_of(item)), []).append(item)
+        for job_id, item in zip(ids, items, strict=True):
+            groups.setdefault(place_of(job_id, began_ms), []).append(item)
         return sorted(groups.items(), key=lambda group: group[0])
+
+    def _known_began_ms(self) -> float:
+        if self._known_until_s < self._clock_s():
+            raise StoreUnavailable("the database has not told where jobs lie: run `penstock migrate` if it lacks that")
+        return self._began_ms
 
     async def _look(self) -> bool:
         """Whether the database said."""

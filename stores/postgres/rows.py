@@ -1,6 +1,7 @@
 """Jobs as rows of Postgres: found by their keys and read; many written at once, whatever one of them holds."""
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
@@ -9,7 +10,7 @@ from runtime.logs import get_logger
 from schemas.errors import ErrorBody, InvalidInput
 from schemas.jobs import Answer, Job, Payload, Status, Terminal
 from schemas.topics import LaneClass
-from stores.postgres.errors import BAD_ROW
+from stores.postgres.errors import DRIVER_ERRORS, is_of_row
 from stores.postgres.places import Places, in_each_place
 from stores.protocols import JobKey
 
@@ -80,9 +81,11 @@ def key_columns(keys: Iterable[JobKey]) -> tuple[list[str], list[str]]:
 def kept_until(completed_at: str) -> str:
     """Until when a job `j` is kept that ends then: its row says it for an end at the deadline.
 
-    In seconds, since an interval of days is as long as the zone of the session has it.
+    In seconds, since an interval of days is as long as the zone of the session has it. Never beyond the calendar, which
+    ends sooner in Python than in Postgres.
     """
-    return f"{completed_at} + make_interval(secs => extract(epoch from j.keep_until - j.expires_at))"
+    until = f"{completed_at} + make_interval(secs => extract(epoch from j.keep_until - j.expires_at))"
+    return f"case when j.keep_until is not null then least({until}, '{datetime.max.replace(tzinfo=UTC)}') end"
 
 
 def error_json(error: ErrorBody | None) -> str | None:
@@ -181,7 +184,9 @@ async def _write_storable(
     try:
         async with connection.transaction():  # a savepoint
             return await write(connection, place, rows)
-    except (InvalidInput, *BAD_ROW) as error:
+    except (InvalidInput, *DRIVER_ERRORS) as error:
+        if not isinstance(error, InvalidInput) and not is_of_row(error):
+            raise
         if len(rows) == 1:
             log.error("left out what the store cannot hold", tenant=rows[0].tenant, job=rows[0].id, error=str(error))
             return []

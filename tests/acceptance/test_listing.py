@@ -16,7 +16,7 @@ async def test_a_list_is_read_page_by_page_without_gaps(http: httpx.AsyncClient)
     after: dict[str, str] = {}
     for _ in range(3):
         page = (await http.get("/v1/jobs", params={"limit": 3, **after})).json()
-        assert page.keys() == {"object", "data", "has_more"}
+        assert page.keys() == {"object", "data", "has_more", "next_after"}
         assert page["object"] == "list"
         pages.append([job["id"] for job in page["data"]])
         after = {"after": pages[-1][-1]}

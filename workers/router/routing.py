@@ -53,11 +53,12 @@ class Begun(NamedTuple):
     asked: Asked
     checked: Checked
     entry: CatalogEntry
+    max_record_bytes: int | None
 
     @property
     def check(self) -> Callable[[Hold], CheckedInput]:
         """What may take long. It can be pickled, to be done by another process."""
-        return partial(check_input, self.entry.signature, self.checked.payload)
+        return partial(check_input, self.entry.signature, self.checked.payload, most_bytes=self.max_record_bytes)
 
 
 def route(
@@ -94,7 +95,7 @@ def begin(record: Record, catalog: CatalogSnapshot, limits: Limits, now: datetim
     if checked.expires_at <= now:
         late = deadline_passed("queued", asked.created_at, checked.expires_at, now, ahead_s(record, now))
         return Refused(record, _failed(asked, checked, entry, limits, late, now))
-    return Begun(record, asked, checked, entry)
+    return Begun(record, asked, checked, entry, limits.max_record_bytes)
 
 
 def refused(begun: Begun, error: Exception, limits: Limits, now: datetime) -> Refused:
@@ -114,7 +115,7 @@ def ahead_s(record: Record, now: datetime) -> float:
 
 def routed(begun: Begun, given: CheckedInput, topics: Topics) -> Routed:
     """The job of a record whose input fits."""
-    record, asked, checked, entry = begun
+    record, asked, checked, entry, _ = begun
     job = Job(
         tenant=tenant_of(record),
         id=asked.id,

@@ -25,4 +25,6 @@ class RouterSettings(KafkaSettings, PostgresSettings, MemorySettings, AdmissionS
 
     @property
     def limits(self) -> Limits:
-        return Limits(self.router_default_timeout_s, self.router_max_timeout_s, self.retention_max_s)
+        return Limits(
+            self.router_default_timeout_s, self.router_max_timeout_s, self.retention_max_s, self.max_record_bytes
+        )

@@ -40,11 +40,12 @@ _ENVELOPE: Final = frozenset({"input", *_BESIDE})
 
 class Limits(msgspec.Struct, frozen=True):
     """How long a job may take, in seconds from its record's time: where it names no time, and at most. How long after
-    its end it may ask to be kept."""
+    its end it may ask to be kept. How large its record may be."""
 
     default_timeout_s: float = DEFAULT_TIMEOUT_S
     max_timeout_s: float = 7 * 24 * 3600.0
-    max_retention_s: int = DEFAULT_RETENTION_MAX_S
+    max_retention_s: float = DEFAULT_RETENTION_MAX_S
+    max_record_bytes: int | None = None
 
 
 class Asked(NamedTuple):

@@ -33,7 +33,7 @@ async def purge(purging: Purging, clock: Clock, interval_s: float) -> None:
         try:
             await purge_once(purging, clock)
         except StoreUnavailable as error:
-            metrics.PURGE_FAILURES.inc()
+            metrics.PURGE_FAILURES.labels("all").inc()
             log.warning("what is kept no longer could not be purged", reason=error.message)
         await asyncio.sleep(interval_s)
 
@@ -46,7 +46,7 @@ async def purge_once(purging: Purging, clock: Clock) -> None:
             metrics.PURGED.labels(purged.table).inc(purged.rows)
             rows[purged.table] += purged.rows
             if purged.failure is not None:
-                metrics.PURGE_FAILURES.inc()
+                metrics.PURGE_FAILURES.labels(purged.table).inc()
                 log.warning("a table could not be purged", table=purged.table, reason=str(purged.failure.__cause__))
             await asyncio.sleep((time.monotonic() - began_s) * REST)
             began_s = time.monotonic()

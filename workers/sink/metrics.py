@@ -23,7 +23,7 @@ UNANNOUNCED = Counter("penstock_sink_unannounced_total", "Ended jobs whose waite
 EXPIRED = Counter("penstock_sink_expired_total", "Jobs ended because their deadline had passed")
 PURGED = Counter("penstock_sink_purged_rows_total", "Rows that were kept no longer, by table", ["table"])
 PURGE_FAILURES = Counter(
-    "penstock_sink_purge_failures_total", "Purges, or tables in one, that failed; tried again later"
+    "penstock_sink_purge_failures_total", "Tables that could not be purged, or `all`; tried again later", ["table"]
 )
 OLDEST_END_SECONDS = Gauge(
     "penstock_sink_oldest_end_seconds", "Age of the oldest ended job that is still kept, at the last purge; 0 for none"

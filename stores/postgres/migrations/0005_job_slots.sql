@@ -4,10 +4,6 @@
 -- table that a job can be in, and none can be missing. The parent's own rows are those whose ids tell no day.
 -- `stores/postgres/places.py` knows which table that is.
 
--- Until when an ended job is kept; null where that is the default's to say. Before a job's end: until when it will be
--- kept if it ends at its deadline.
-alter table jobs add column keep_until timestamptz;
-
 do $$
 declare
     slot text;
@@ -31,8 +27,6 @@ begin
         execute format(
             'create index %1$s_rare on %1$s (tenant, created_at, id)'
             ' where status in (''running'', ''failed'', ''canceled'')', slot);
-        -- What is due at a time of its own.
-        execute format('create index %1$s_kept on %1$s (keep_until) where keep_until is not null', slot);
         -- A few pages that tell, for each megabyte of the table, the latest end in it: whether all of it is due.
         execute format('create index %1$s_ended on %1$s using brin (completed_at)', slot);
     end loop;
@@ -44,3 +38,18 @@ $$;
 create table job_ring (began timestamptz);
 
 insert into job_ring values (null);
+
+-- Until when an ended job is kept; null where that is the default's to say. Before a job's end: until when it will be
+-- kept if it ends at its deadline. Behind all else: from here on nobody gets to the jobs until this is through.
+alter table jobs add column keep_until timestamptz;
+
+-- What is due at a time of its own.
+do $$
+begin
+    for number in 0..31 loop
+        execute format(
+            'create index %1$s_kept on %1$s (keep_until) where keep_until is not null',
+            'jobs_' || lpad(number::text, 2, '0'));
+    end loop;
+end
+$$;

@@ -17,6 +17,9 @@ _NAME: Final = re.compile(r"penstock(?:/(\d+)/(.*))?")
 MIGRATE: Final = "migrate"
 # Uses the stores, and is no role that has a name.
 CLIENT: Final = "client"
+# How long a transaction waits for the next word of its process. One that is stopped, or whose machine is gone, keeps
+# what it has locked no longer.
+LONGEST_SILENCE: Final = "10s"
 _SESSIONS: Final = """
 select application_name, host(client_addr) as address, count(*) as connections
 from pg_stat_activity
@@ -46,7 +49,7 @@ def application_name(role: str) -> str:
 
 def settings_of(role: str) -> dict[str, str]:
     """What a session tells the server when it begins."""
-    return {"application_name": application_name(role)}
+    return {"application_name": application_name(role), "idle_in_transaction_session_timeout": LONGEST_SILENCE}
 
 
 async def connected_roles(connection: "Connection") -> Sequence[ConnectedRole]:

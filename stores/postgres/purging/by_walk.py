@@ -16,10 +16,14 @@ if TYPE_CHECKING:
 _PAGES: Final = 64
 _MOST_PAGES: Final = 1024
 _PAGES_OF: Final = "select pg_relation_size($1::text::regclass) / current_setting('block_size')::integer"
-# Jobs that are kept for a time of their own are found by its index.
-_DELETE: Final = in_each_place(
-    "delete from {jobs} where ctid >= $1 and ctid < $2 and completed_at <= $3 and keep_until is null"
-)
+# Jobs that are kept for a time of their own are found by its index. What is locked is left for the next walk: we lock
+# along the table, all others along the keys, and neither may wait for the other.
+_DELETE: Final = in_each_place("""
+delete from {jobs} where ctid = any (array(
+    select ctid from {jobs} where ctid >= $1 and ctid < $2 and completed_at <= $3 and keep_until is null
+    for update skip locked
+))
+""")
 # A tenth of the day that a job may lie beyond its time.
 _WALK_EVERY: Final = timedelta(hours=2.4)
 

@@ -10,6 +10,8 @@ from schemas.topics import LaneClass
 from stores.protocols import CANCELED
 from tests.contracts.stores.building import FAILED, LATER, NOW, TOO_LATE, Stores, ended, failed, key_of, queued
 
+LONG_AGO = NOW - timedelta(days=30)
+
 
 async def test_a_success_keeps_the_job_and_adds_its_result(stores: Stores) -> None:
     job = await stores.inserted(metadata={"a": 1}, batch_id="batch_1", variant="canary", rows=3)
@@ -116,6 +118,7 @@ async def test_what_cannot_be_stored_does_not_hold_up_its_batch(stores: Stores) 
         ended(queued(), result=Payload(b"", "text/plain", 2**40)),
         ended(queued(), result=Payload(b"", "text/\0plain")),
         ended(queued(), variant="\ud800"),
+        ended(queued(id="a\0b"), completed_at=LONG_AGO, expires_at=LONG_AGO),
     ]
     terminals = [ended(job) for job in good]
     won = await stores.endings.finish([*terminals[:4], *bad, *terminals[4:]])

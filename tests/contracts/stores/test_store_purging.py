@@ -1,6 +1,6 @@
 """Contract of `Purging`: what is kept for how long, and what the store says of it afterwards."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -90,6 +90,16 @@ async def test_how_long_a_job_is_kept_counts_from_its_end_whoever_ends_it(stores
     for job in (ended_by_record, canceled, unsaid):
         stored = await stores.found(job)
         assert (stored.retention_s, stored.keep_until) == (3600, end + timedelta(hours=1))
+
+
+async def test_an_end_beyond_all_calendars_keeps_nobody_from_reading_it(stores: Stores) -> None:
+    job = await stores.inserted(retention_s=3600)
+    end = datetime(9999, 12, 31, 23, 30, tzinfo=UTC)
+    await stores.endings.finish([ended(job, completed_at=end, retention_s=None)])
+    (listed,) = await stores.jobs.list("default", after=None, limit=10, status=None)
+    for stored in (await stores.found(job), listed):
+        assert stored.keep_until is not None
+        assert end < stored.keep_until <= datetime.max.replace(tzinfo=UTC)
 
 
 async def test_an_open_job_keeps_what_was_asked_for(stores: Stores) -> None:

@@ -164,7 +164,11 @@ async def test_what_cannot_be_done_is_said_in_a_line(settings: KafkaSettings) ->
     assert await dlq(settings, "list") == (0, "", "no dead letters\n")
     assert await dlq(settings, "drop") == (1, "", "Error: no dead letter is meant by that\n")
     nowhere = settings.model_copy(update={"kafka_bootstrap_servers": "127.0.0.1:1"})
-    assert await dlq(nowhere, "list") == (1, "", "Error: Kafka cannot be reached at 127.0.0.1:1\n")
+    assert await dlq(nowhere, "list") == (
+        1,
+        "",
+        "Error: Kafka cannot be reached at 127.0.0.1:1; it is what PENSTOCK_KAFKA_BOOTSTRAP_SERVERS names\n",
+    )
     for arguments in (["list", "--since", "soon"], ["show", "x"]):
         said = await dlq(settings, *arguments)
         assert said.status == 2

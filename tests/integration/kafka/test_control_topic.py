@@ -8,10 +8,11 @@ from contextlib import asynccontextmanager
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from structlog.testing import capture_logs
 
 from producers.control_topic import ControlTopic
 from producers.kafka_publisher import KafkaPublisher
-from producers.topic_settings import Other
+from producers.topic_settings import IncrementalAlterConfigs, Other
 from producers.topics import base_topics, control_topic, ensure_topics, lane_topics, topic_differences
 from runtime.settings import KafkaSettings
 from schemas.errors import QueueUnavailable
@@ -102,10 +103,6 @@ async def test_topics_are_made_once_with_the_settings_we_rely_on(kafka_settings:
     topics = kafka_settings.topics
     assert await setting(kafka_settings, topics.catalog, "cleanup.policy") == "compact"
     assert await topic_differences(kafka_settings, plans) == {}
-    await change_setting(kafka_settings, topics.results, {"retention.ms": "12345"})
-    assert await topic_differences(kafka_settings, plans) == {
-        topics.results: {"retention.ms": Other("12345", str(8 * 24 * 3600 * 1000))}
-    }
     assert await setting(kafka_settings, topics.lane(lane), "max.message.bytes") == str(kafka_settings.max_record_bytes)
     dead = await setting(kafka_settings, topics.dead_letter(topics.requests), "max.message.bytes")
     assert int(dead) > kafka_settings.max_record_bytes, "room for saying why"
@@ -136,6 +133,27 @@ async def test_topics_of_an_older_installation_take_records_of_a_size_that_was_r
     assert largest == str(kafka_settings.max_record_bytes), "never lowered: such records may be there"
 
 
+async def test_a_topic_that_keeps_records_for_another_time_is_told_and_left(
+    kafka_settings: KafkaSettings,
+) -> None:
+    plans = base_topics(kafka_settings, 1)
+    await ensure_topics(kafka_settings, plans)
+    results = kafka_settings.topics.results
+    await setting(kafka_settings, results, "retention.ms")
+    await change_setting(kafka_settings, results, {"retention.ms": "12345"})
+    other = {results: {"retention.ms": Other("12345", str(8 * 24 * 3600 * 1000))}}
+
+    async def is_told() -> bool:
+        return await topic_differences(kafka_settings, plans) == other
+
+    await eventually(is_told)  # brokers hear of a change a moment later
+    with capture_logs() as lines:
+        assert await ensure_topics(kafka_settings, plans) == [], "as a role does when it starts"
+    told = [(line["log_level"], line["settings"]) for line in lines if line.get("topic") == results]
+    assert told == [("warning", {"retention.ms": "12345, planned 691200000"})]
+    assert await topic_differences(kafka_settings, plans) == other
+
+
 async def test_a_record_of_a_topic_with_one_copy_is_acknowledged_with_one(kafka_settings: KafkaSettings) -> None:
     await make(kafka_settings)
     assert await setting(kafka_settings, kafka_settings.topics.catalog, "min.insync.replicas") == "1"
@@ -144,8 +162,9 @@ async def test_a_record_of_a_topic_with_one_copy_is_acknowledged_with_one(kafka_
 async def change_setting(settings: KafkaSettings, topic: str, values: dict[str, str]) -> None:
     admin = AIOKafkaAdminClient(**settings.client_options())
     await admin.start()
-    try:
-        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, values)])
+    try:  # the client's own `alter_configs` would put all other settings back to the broker's
+        answer = await admin._send_request(IncrementalAlterConfigs({topic: values}))
+        assert [code for code, *_ in answer.resources] == [0]
     finally:
         await admin.close()
 

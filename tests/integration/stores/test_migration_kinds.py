@@ -10,7 +10,7 @@ import pytest
 from schemas.errors import ConfigurationError, StoreUnavailable
 from stores.postgres import PostgresJobs
 from stores.postgres.calls import Postgres
-from stores.postgres.migrations import Migration, known_migrations, migrate, schema_state
+from stores.postgres.migrations import Migration, applying, known_migrations, migrate, schema_state, sessions
 from stores.postgres.migrations.ledger import LOCK
 from tests.contracts.stores.building import key_of, queued
 from tests.integration.stores.migrating import (
@@ -154,6 +154,28 @@ async def test_what_contracts_is_left_while_an_older_role_is_connected_and_all_e
     )
     await eventually(lambda: nobody(dsn, OLD_ROLE))
     assert await migrate(dsn, migrations=ALL, pace=QUICK) == [GONE]
+
+
+async def test_a_contraction_whose_process_stands_still_lets_go_of_what_it_has_locked(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "LONGEST_SILENCE", "200ms")
+    held, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def stand_still(_: object) -> list[object]:
+        held.set()
+        await goes_on.wait()
+        return []
+
+    monkeypatch.setattr(applying, "connected_roles", stand_still)
+    run = asyncio.create_task(migrate(dsn, migrations=ALL, pace=QUICK))
+    await held.wait()
+    async with Postgres(dsn, connections=1):  # reads what the contraction has locked
+        goes_on.set()
+    with pytest.raises(StoreUnavailable):
+        await run
+    monkeypatch.undo()
+    assert await migrate(dsn, migrations=ALL, pace=QUICK) == [GONE, LATER]
 
 
 async def test_roles_from_before_there_was_anything_to_take_away_are_in_the_way_too(dsn: str) -> None:

@@ -1,19 +1,23 @@
 """How what is kept no longer goes: a day is given back with its disk, and nobody who works is in the way or held up."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from schemas.errors import StoreUnavailable
 from schemas.jobs import Payload, Status
 from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresPurging, PostgresResults
+from stores.postgres.migrations import sessions
 from stores.postgres.places import REST, place_of, slot_table
 from stores.postgres.purging import slots
 from stores.protocols import Purged
 from stores.retention import DEFAULT_RETENTION
 from tests.contracts.stores.building import NOW, Clock, Stores, ended, id_of, key_of, queued
 from tests.integration.stores.migrating import fetch, session
+from tests.waiting import soon
 
 if TYPE_CHECKING:
     from stores.postgres.calls import Connection
@@ -106,6 +110,17 @@ async def test_jobs_without_a_day_go_step_by_step(stores: Stores, migrated_postg
     assert await count(migrated_postgres_dsn, "jobs") == 0
 
 
+async def test_a_job_that_somebody_works_on_is_left_for_the_next_time(
+    stores: Stores, migrated_postgres_dsn: str
+) -> None:
+    """Whoever writes jobs locks them along their keys, and never waits for a purge that waits for it."""
+    await fill(migrated_postgres_dsn, "jobs", 0, 10)
+    async with session(migrated_postgres_dsn) as worker, worker.transaction():
+        await worker.execute("select from only jobs where id = 'filled-5' for update")
+        assert await soon(stores.purge(DUE)) == {"jobs": 9}
+    assert await count(migrated_postgres_dsn, "jobs") == 1
+
+
 async def test_a_day_that_somebody_reads_is_given_back_later_and_nothing_else_waits_for_it(
     stores: Stores, migrated_postgres_dsn: str
 ) -> None:
@@ -116,6 +131,29 @@ async def test_a_day_that_somebody_reads_is_given_back_later_and_nothing_else_wa
             await reader.fetch(f"select from {TABLE} limit 1")
             assert await stores.purge(DUE) == {"jobs": 50}
         assert await count(migrated_postgres_dsn, TABLE) == 100
+    assert await stores.purge(DUE) == {"jobs": 100}
+
+
+async def test_a_purge_whose_process_stands_still_lets_go_of_the_day(
+    stores: Stores, migrated_postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(migrated_postgres_dsn, TABLE, 0, 100)
+    held, goes_on, is_locked = asyncio.Event(), asyncio.Event(), slots._is_locked
+
+    async def stand_still(connection: "Connection", table: str) -> bool:
+        assert await is_locked(connection, table)
+        held.set()
+        return await goes_on.wait()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sessions, "LONGEST_SILENCE", "200ms")
+        patched.setattr(slots, "_is_locked", stand_still)
+        purging = asyncio.create_task(stores.purge(DUE))
+        await held.wait()
+        assert len(await stores.jobs.list("default", after=None, limit=10, status=None)) == 10
+        goes_on.set()
+        with pytest.raises(StoreUnavailable):
+            await purging
     assert await stores.purge(DUE) == {"jobs": 100}
 
 

@@ -4,13 +4,17 @@ import asyncio
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 
+import asyncpg
+import pytest
+
 from schemas.errors import StoreUnavailable
 from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresResults, migrate
+from stores.postgres.migrations import known_migrations
 from stores.postgres.places import place_of, slot_table
 from tests.contracts.stores.building import ended, id_of, idempotency, key_of, queued
-from tests.integration.stores.migrating import QUICK, session
-from tests.integration.stores.old_role import APPLICATION_NAME, OldRole, make_old_database
-from tests.waiting import eventually
+from tests.integration.stores.migrating import QUICK, fetch, session
+from tests.integration.stores.old_role import APPLICATION_NAME, NEWEST, OldRole, make_old_database
+from tests.waiting import eventually, soon
 
 
 async def table_of(dsn: str, job_id: str) -> list[str]:
@@ -87,6 +91,19 @@ async def test_beside_roles_of_the_first_release_jobs_lie_where_those_see_them_a
         assert sorted(won) == sorted(map(key_of, (of_old, soon, later)))
 
 
+async def test_jobs_are_written_while_the_slots_are_made(fresh_postgres_dsn: str) -> None:
+    await make_old_database(fresh_postgres_dsn)
+    *slots, _column, _indexes = known_migrations()[NEWEST].statements
+    async with (
+        session(fresh_postgres_dsn, APPLICATION_NAME) as connection,
+        session(fresh_postgres_dsn) as migrating,
+        migrating.transaction(),
+    ):
+        for statement in slots:
+            await migrating.execute(statement.sql)
+        await soon(OldRole(connection).insert([queued()]))
+
+
 async def test_statements_of_the_first_release_see_what_lies_in_the_slots(migrated_postgres_dsn: str) -> None:
     dsn, job, other = migrated_postgres_dsn, queued(), queued()
     async with PostgresAdmissions(dsn) as admissions, PostgresJobs(dsn) as jobs, session(dsn) as connection:
@@ -115,3 +132,67 @@ async def test_a_store_that_opens_before_the_ring_is_there_works_once_it_is(fres
                 return False
 
         await eventually(is_written)
+
+
+async def test_a_job_whose_id_is_ahead_of_its_time_is_taken_along_into_its_slot(fresh_postgres_dsn: str) -> None:
+    """Direct producers make ids by clocks of their own."""
+    dsn, now = fresh_postgres_dsn, datetime.now(UTC)
+    await make_old_database(dsn)
+    ahead = [queued(id=id_of(now + timedelta(days=day)), tenant=f"tenant-{day % 3}") for day in range(1, 10)]
+    others = [queued(), queued(id="job_g"), queued(id=f"{ahead[0].id}0"), queued(id=ahead[1].id[:-1])]
+    async with session(dsn, APPLICATION_NAME) as connection:
+        old = OldRole(connection)
+        await old.insert([*ahead, *others])
+        await old.finish([ended(ahead[0])])
+        await migrate(dsn, pace=QUICK)
+    await migrate(dsn, pace=QUICK, wait_for_roles=True)
+    for job in ahead:
+        assert await table_of(dsn, job.id) == [slot_of(job.id)]
+    for job in others:
+        assert await table_of(dsn, job.id) == ["jobs"]
+    async with PostgresResults(dsn) as endings, PostgresJobs(dsn) as jobs:
+        assert sorted(await endings.finish([ended(job) for job in ahead])) == sorted(map(key_of, ahead[1:]))
+        late = await endings.overdue(now, 10)
+        assert sorted(job.id for job in late) == sorted(job.id for job in others)
+        found = [await jobs.get(key_of(job)) for job in ahead]
+        assert [job and job.status for job in found] == ["succeeded"] * len(ahead)
+
+
+async def test_the_database_and_the_stores_draw_the_line_at_the_same_millisecond(fresh_postgres_dsn: str) -> None:
+    dsn = fresh_postgres_dsn
+    await make_old_database(dsn)
+    async with session(dsn, APPLICATION_NAME) as connection:
+        await OldRole(connection).insert([queued()])
+    await migrate(dsn, pace=QUICK, wait_for_roles=True)
+    ((began,),) = await fetch(dsn, "select began from job_ring")
+    before, first = (queued(id=id_of(began + timedelta(milliseconds=after))) for after in (-1, 0))
+    async with PostgresAdmissions(dsn) as admissions:
+        await admissions.insert_new([before, first])
+    assert await table_of(dsn, before.id) == ["jobs"]
+    assert await table_of(dsn, first.id) == [slot_of(first.id)]
+
+
+async def test_who_has_not_heard_that_the_ring_began_writes_no_job_to_where_nobody_looks_for_it(
+    fresh_postgres_dsn: str,
+) -> None:
+    dsn, now = fresh_postgres_dsn, datetime.now(UTC)
+    await make_old_database(dsn)
+    ahead = queued(id=id_of(now + timedelta(hours=2)))
+    async with session(dsn, APPLICATION_NAME) as connection:
+        await OldRole(connection).insert([queued()])
+        await migrate(dsn, pace=QUICK)
+        async with PostgresAdmissions(dsn) as stale, PostgresResults(dsn) as endings:
+            await connection.close()
+            await migrate(dsn, pace=QUICK, wait_for_roles=True)
+            with pytest.raises(StoreUnavailable, match="not known yet where jobs lie"):
+                await stale.insert(ahead)
+            with pytest.raises(StoreUnavailable, match="not known yet where jobs lie"):
+                await stale.insert(ahead, idempotency())
+            with pytest.raises(StoreUnavailable, match="not known yet where jobs lie"):
+                await stale.insert_new([ahead, queued(metadata={"no": "\ud800"})])
+            with pytest.raises(StoreUnavailable, match="not known yet where jobs lie"):
+                await endings.finish([ended(ahead, completed_at=now, expires_at=now)])
+    assert await table_of(dsn, ahead.id) == []
+    async with session(dsn, APPLICATION_NAME) as too_late:
+        with pytest.raises(asyncpg.CheckViolationError):
+            await OldRole(too_late).insert([ahead])

@@ -274,7 +274,7 @@ async def test_contractions_that_come_late_make_the_same_schema(
 
 
 async def schema_of(dsn: str) -> Sequence[Any]:
-    """Tables with their columns, constraints and indexes."""
+    """Tables with their columns, constraints, indexes and triggers."""
     return [
         *await fetch(
             dsn,
@@ -284,7 +284,10 @@ async def schema_of(dsn: str) -> Sequence[Any]:
         *await fetch(dsn, "select indexname, indexdef from pg_indexes where schemaname = 'public' order by 1"),
         *await fetch(
             dsn,
-            "select conrelid::regclass::text, conname, pg_get_constraintdef(oid) from pg_constraint "
+            "select conrelid::regclass::text, conname, "
+            "regexp_replace(pg_get_constraintdef(oid), 'job_[0-9a-f]{12}', 'job_<when the ring began>') "
+            "from pg_constraint "
             "where connamespace = 'public'::regnamespace order by 1, 2",
         ),
+        *await fetch(dsn, "select pg_get_triggerdef(oid) from pg_trigger where not tgisinternal order by 1"),
     ]

@@ -1,14 +1,18 @@
 """What the doctor makes of what it saw, and how it is shown."""
 
 import asyncio
+import errno
 import resource
 import threading
 from pathlib import Path
 
 import asyncpg
+import httpx
+import msgspec
 import pytest
 from redis.exceptions import AuthenticationError
 
+from penstock.addresses import without_password
 from penstock.doctor import gateway, kafka_state, machine, postgres
 from penstock.doctor import redis as redis_check
 from penstock.doctor.examining import examine, in_thread
@@ -18,6 +22,7 @@ from penstock.doctor.models import ModelsCheck
 from penstock.doctor.postgres import About
 from penstock.doctor.rendering import Secrets, document, lines
 from penstock.doctor.settings import SettingsCheck
+from penstock.documents import Health
 from producers.topic_settings import Other
 from stores.postgres.migrations import SchemaState, Standing, Step, known_migrations
 from tests.unit.models.handlers import write_handler
@@ -121,6 +126,26 @@ class TestShowing:
         secrets = Secrets(["postgresql://me:p%40ss-word@db/jobs", "redis://:other-one@cache"], ["third-one", None])
         leak = Finding("x", Level.PROBLEM, "p@ss-word p%40ss-word other-one", "third-one")
         assert secrets.hidden(leak) == Finding("x", Level.PROBLEM, "*** *** ***", "***")
+
+    @pytest.mark.parametrize(
+        "address", ["postgresql://me@db/jobs?password=p%40ss-word", "redis://cache?password=p%40ss-word"]
+    )
+    def test_nor_is_one_that_stands_behind_the_question_mark(self, address: str) -> None:
+        assert without_password(address) == address.partition("?")[0]
+        leak = Finding("x", Level.PROBLEM, f"{address} p@ss-word")
+        assert "ss-word" not in Secrets([address], []).hidden(leak).told
+
+    def test_nor_one_in_an_address_that_cannot_be_read(self) -> None:
+        address = "redis://:other-one@[::1"
+        assert "other-one" not in without_password(address)
+        assert (
+            "other-one" not in Secrets([address], []).hidden(Finding("x", Level.PROBLEM, f"{address} other-one")).told
+        )
+
+    def test_what_a_server_says_is_one_line_and_cannot_speak_to_the_terminal(self) -> None:
+        told = list(lines([Finding("roles", Level.PROBLEM, "not ready: \x1b]0;x\x07\nsecond", "a\nb")], None))
+        assert told[0].endswith("not ready: ?]0;x? second")
+        assert len(told) == 3
 
 
 class TestClocks:
@@ -249,14 +274,33 @@ class TestOthers:
         finding = redis_check.unreachable("redis://:wrong@cache/0", AuthenticationError("invalid password"))
         assert finding.told == "Redis refuses the password (redis://cache/0)"
 
+    async def test_of_a_role_that_answers_nonsense_the_others_are_told_all_the_same(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pages = {"gateway": "[]", "worker": '{"ready":true,"checks":{}}', "sink": '{"ready":true,"checks":[]}'}
+
+        def answer(request: httpx.Request) -> httpx.Response:
+            headers = {"date": "no date"}
+            return httpx.Response(200, text=pages.get(request.url.host, ""), headers=headers)
+
+        client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+        monkeypatch.setattr("penstock.doctor.gateway.httpx.AsyncClient", lambda **_: client)
+        health = {name: f"http://{name}" for name in pages}
+        found = await found_by(gateway.RolesCheck("http://gateway", "here", health))
+        assert sorted(finding.told.partition(" at ")[0] for finding in found) == [
+            "gateway does not answer",
+            "sink does not answer",
+            "worker is ready",
+        ]
+
     def test_a_role_that_is_not_ready_says_why(self) -> None:
         answer = {"ready": False, "checks": {"kafka": "ok", "postgres": "does not answer"}}
-        finding = gateway.health("sink", "http://here", answer)
+        finding = gateway.health("sink", "http://here", msgspec.convert(answer, Health))
         assert (finding.level, finding.told) == (Level.PROBLEM, "sink is not ready: postgres: does not answer")
 
     def test_a_role_that_is_slower_says_what_that_costs(self) -> None:
         answer = {"ready": True, "checks": {}, "slower": {"redis": "Redis cannot be reached"}}
-        finding = gateway.health("gateway", "http://here", answer)
+        finding = gateway.health("gateway", "http://here", msgspec.convert(answer, Health))
         assert (finding.level, finding.told) == (
             Level.WARNING,
             "gateway is ready, but slower: Redis cannot be reached",
@@ -285,6 +329,22 @@ class TestOthers:
         _, changed = await found_by(ModelsCheck(tmp_path, "code"))
         assert changed.level is Level.PROBLEM
         assert "is not the file that model.yaml pins" in changed.told
+
+    async def test_a_pinned_file_that_cannot_be_read_is_told_of_its_model_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for name in ("first", "second"):
+            write_handler(tmp_path, {"handler.py": "x = 1"}, name=name)
+
+        def digest_of(path: Path) -> str:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+        monkeypatch.setattr("penstock.doctor.models.digest_of", digest_of)
+        told = [finding.told for finding in await found_by(ModelsCheck(tmp_path, "code"))]
+        assert told == [
+            f"{name}/1 is left out: Permission denied: {tmp_path / name / '1' / 'handler.py'}"
+            for name in ("first", "second")
+        ]
 
     async def test_a_repository_without_models_is_told(self, tmp_path: Path) -> None:
         (missing,) = await found_by(ModelsCheck(tmp_path / "none", "data"))

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from penstock.addresses import without_password
 from penstock.served import Served, listing, suggestion
-from penstock.welcome import metrics, without_password
+from penstock.welcome import metrics
 
 URL = "http://127.0.0.1:8080"
 

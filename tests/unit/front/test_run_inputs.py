@@ -2,6 +2,7 @@
 
 import io
 import json
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,17 @@ def numpy_file(array: Any) -> bytes:
     with io.BytesIO() as file:
         np.save(file, array)
         return file.getvalue()
+
+
+def zip_of(name: str, content: bytes, *, encrypted: bool = False) -> bytes:
+    with io.BytesIO() as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr(name, content)
+        data = bytearray(file.getvalue())
+    if encrypted:  # says so, in both places
+        data[6] |= 1
+        data[data.index(b"PK\x01\x02") + 8] |= 1
+    return bytes(data)
 
 
 def taken(body: Body, model: Signature) -> list[Any]:
@@ -161,11 +173,22 @@ def test_several_arrays_become_the_inputs_of_their_names() -> None:
         (b'"a', ROWS, ".csv", "is no CSV"),
         (b"\x93NUMPY", ROWS, "", "cannot be read as numpy's"),
         (b"PK\x03\x04", ROWS, "", "cannot be read as numpy's"),
-        (numpy_file(np.array([1.5])), SCALAR, "", "x has numbers with fractions; the model takes INT64"),
+        (numpy_file(np.array([1.5])), SCALAR, "", "x has 1.5, and the model takes INT64"),
         (numpy_file(np.array([1])), TWO, "", "give an .npz with ticket, turns"),
         (numpy_file(np.array(["a"])), TEXT, "", "text takes texts: give them as JSON"),
         (numpy_file(np.array(["a", "b", "c"])), ROWS, "", "x holds no numbers"),
         (numpy_file(np.array([{}], dtype=object)), ROWS, "", "cannot be read as numpy's"),
+        (numpy_file(np.array([2**63], dtype=np.uint64)), SCALAR, "", "x has 9223372036854775808, and the model"),
+        (numpy_file(np.array([np.nan])), SCALAR, "", "x has nan, and the model takes INT64"),
+        (numpy_file(np.array([1e300, 0, 0])), ROWS, "", "x has 1e+300, and the model takes FP32"),
+        (numpy_file(np.zeros(3)).replace(b"(3,), }", b"(99999999999999,), }"), ROWS, "", "cannot be read as numpy's"),
+        (numpy_file(np.zeros(3)).replace(b"{'descr'", b"{[descr'"), ROWS, "", "cannot be read as numpy's"),
+        (zip_of("x", b"no array"), ROWS, "", "x holds no numbers"),
+        (zip_of("x.npy", b"no array", encrypted=True), ROWS, "", "cannot be read as numpy's"),
+        (b'["\\ud800"]', ROWS, "", "cannot be sent as JSON"),
+        (b"[1, Infinity, 2]", ROWS, "", "JSON has no word for Infinity"),
+        (b"1,1e999,2", ROWS, "", "JSON has no word for 1e999"),
+        (b"age,age\n1,2\n", NAMED, "", "names twice: age"),
     ],
 )
 def test_what_cannot_be_an_input_is_told_in_a_line(data: bytes, model: Signature, suffix: str, says: str) -> None:
@@ -173,3 +196,14 @@ def test_what_cannot_be_an_input_is_told_in_a_line(data: bytes, model: Signature
         body_of(data, model, suffix=suffix)
     assert says in error.value.message
     assert "\n" not in error.value.message
+
+
+def test_numbers_too_long_for_a_driver_and_values_too_deep_for_a_row_are_the_gateways_to_refuse() -> None:
+    assert sent("[1, 99999999999999999999999, 2]", ROWS) == {"instances": [[1, 99999999999999999999999, 2]]}
+    deep = "[" * 400 + "]" * 400
+    assert body_of(deep.encode(), ROWS).content == b'{"instances":' + deep.encode() + b"}"
+    assert sent("1," + "[" * 100_000, ROWS, ".csv") == {"instances": [[1, "[" * 100_000]]}
+
+
+def test_nan_is_a_missing_number() -> None:
+    assert sent("[1, NaN, 2]", ROWS) == {"instances": [[1, None, 2]]}

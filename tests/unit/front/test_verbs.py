@@ -1,7 +1,8 @@
 """`run`, `jobs`, `models` and `status` against a gateway that answers as each test says."""
 
+import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from penstock.cli import main
+from penstock.gateway_client import LONGEST_PAUSE_S, GatewayClient
+from penstock.status.reading import LANE_DEPTH
 from schemas.errors import ModelNotFound, PenstockError, QueueUnavailable
 
 JOB = "job_1"
@@ -268,15 +271,15 @@ def test_models_are_listed_with_what_could_not_be_loaded_and_why(invoke: Invoke)
     assert [each["id"] for each in documents(invoke("models", "list", "digits", "--json"))] == ["digits"]
 
 
-@pytest.mark.parametrize("verb", ["load", "unload"])
-def test_a_version_is_loaded_and_unloaded(gateway: Gateway, invoke: Invoke, verb: str) -> None:
+@pytest.mark.parametrize(("verb", "more"), [("load", "; no worker has announced it so far"), ("unload", "")])
+def test_a_version_is_loaded_and_unloaded(gateway: Gateway, invoke: Invoke, verb: str, more: str) -> None:
     gateway.routes[f"POST /v1/models/digits/versions/1:{verb}"] = {
         "id": "digits/1",
         "state": f"{verb}ed",
         "announced": False,
     }
     ran = invoke("models", verb, "digits", "1")
-    assert ran.stdout == f"digits/1 is to be {verb}ed; no worker has announced it so far\n"
+    assert ran.stdout == f"digits/1 is to be {verb}ed{more}\n"
     assert documents(invoke("models", verb, "digits", "1", "--json"))[0]["id"] == "digits/1"
 
 
@@ -351,7 +354,143 @@ def test_an_answer_that_is_none_of_ours_is_told_in_a_line(gateway: Gateway, invo
     gateway.routes["GET /v1/models"] = {"surprise": 1}
     ran = invoke("models", "list")
     assert ran.exit_code == 1
-    assert ran.stderr == "Error: the server's answer is not what a gateway answers: it has no 'data'\n"
+    assert ran.stderr == (
+        "Error: the server's answer is not what a gateway answers: Object missing required field `data`\n"
+    )
+
+
+ENDED = job("succeeded", result={"predictions": [1.0]})
+NOT_OURS: list[Any] = [
+    {},
+    {"data": 5, "has_more": False, **job("succeeded", result=5)},
+    {"data": [5], "has_more": False},
+    {"data": [{}], "has_more": False, **job("succeeded", result={"predictions": 5})},
+    {"data": [{**ENDED, "created_at": 5}], "has_more": False, **ENDED, "metadata": [1]},
+    {"data": [{"id": "../x y\n"}], "has_more": False, **ENDED, "created_at": "2030-01-01T00:00:00"},
+    {"data": [], "has_more": True, "next_after": None},
+    {"data": [], "has_more": True, "next_after": "job_2"},
+    {"data": [{"id": "m"}], "has_more": False, **ENDED, "error": 5},
+    {"result": {"outputs": [{"name": "y", "shape": [-1], "data": [1]}]}, **job("succeeded")},
+    httpx.Response(200, text="[" * 100_000),
+    httpx.Response(200, text='{"data":' + "[" * 100_000),
+]
+
+
+@pytest.mark.parametrize("answer", NOT_OURS)
+@pytest.mark.parametrize(
+    "command", [["jobs", "list"], ["jobs", "get", JOB], ["models", "list", "digits"], ["models", "load", "digits", "2"]]
+)
+def test_whatever_answers_a_command_ends_with_a_line(
+    gateway: Gateway, invoke: Invoke, command: list[str], answer: Any
+) -> None:
+    paths = ("GET /v1/jobs", f"GET /v1/jobs/{JOB}", "GET /v1/models/digits", "POST /v1/models/digits/versions/2:load")
+    gateway.routes = dict.fromkeys(paths, answer)
+    ran = invoke(*command)
+    assert ran.exception is None or isinstance(ran.exception, SystemExit), ran.exception
+    if ran.exit_code:
+        assert ran.stderr.startswith("Error: ")
+        assert ran.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [["jobs", "get", JOB], ["status"]])
+def test_an_answer_that_cannot_be_unpacked_is_told_in_a_line(
+    gateway: Gateway, invoke: Invoke, command: list[str]
+) -> None:
+    for path in ("readyz", "metrics", "v1/models", f"v1/jobs/{JOB}"):
+        packed = httpx.Response(200, stream=httpx.ByteStream(b"none"), headers={"content-encoding": "gzip"})
+        gateway.routes[f"GET /{path}"] = packed
+    ran = invoke(*command)
+    assert (ran.exit_code, isinstance(ran.exception, SystemExit)) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/readyz", {"ready": False, "checks": [1]}),
+        ("/readyz", httpx.Response(200, text="[" * 100_000)),
+        ("/v1/models", {"data": [{"id": "m"}]}),
+        ("/v1/models", {"data": [5]}),
+        ("/metrics", httpx.Response(200, text="penstock_gateway_lane_depth_records 1\n")),
+        ("/metrics", httpx.Response(200, text=f'{LANE_DEPTH}{{model="m",version="1",lane="live"}} NaN\n')),
+    ],
+)
+def test_status_survives_whatever_answers(gateway: Gateway, invoke: Invoke, path: str, answer: Any) -> None:
+    gateway.routes["GET /readyz"] = {"ready": True, "checks": {}}
+    gateway.routes[f"GET {path}"] = answer
+    ran = invoke("status", "--json")
+    assert ran.exception is None or isinstance(ran.exception, SystemExit)
+    (seen,) = documents(ran)
+    assert seen["roles"][0]["state"] == ("no answer" if path == "/readyz" else "ready")
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/v1/models", "/metrics"])
+def test_status_waits_for_a_trickling_answer_no_longer_than_for_none(
+    gateway: Gateway, invoke: Invoke, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    class Trickle(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            while True:
+                yield b" "
+                await asyncio.sleep(0)
+
+    monkeypatch.setattr("penstock.status.reading.TIMEOUT_S", 0.05)
+    gateway.routes["GET /readyz"] = {"ready": True, "checks": {}}
+    gateway.routes[f"GET {path}"] = httpx.Response(200, stream=Trickle())
+    (seen,) = documents(invoke("status", "--json"))
+    assert seen["roles"][0]["state"] == ("no answer" if path == "/readyz" else "ready")
+
+
+TO_A_TERMINAL = "\x1b]0;title\x07\x9b31m"
+
+
+@pytest.mark.parametrize("command", [["jobs", "cancel", JOB], ["jobs", "cancel", JOB, "--json"], ["jobs", "get", JOB]])
+def test_a_servers_words_cannot_speak_to_the_terminal(gateway: Gateway, invoke: Invoke, command: list[str]) -> None:
+    failed = job("failed", error={"code": TO_A_TERMINAL, "message": TO_A_TERMINAL})
+    refused = httpx.Response(400, json={"error": {"code": "x", "message": TO_A_TERMINAL, "type": "invalid"}})
+    for answer in (failed, refused):
+        gateway.routes |= dict.fromkeys((f"POST /v1/jobs/{JOB}/cancel", f"GET /v1/jobs/{JOB}"), answer)
+        ran = invoke(*command)
+        assert not {"\x1b", "\x07", "\x9b"} & set(ran.output)
+
+
+def test_what_is_wanted_of_a_version_cannot_speak_to_the_terminal(gateway: Gateway, invoke: Invoke) -> None:
+    wanted = {"id": TO_A_TERMINAL, "state": TO_A_TERMINAL, "announced": True}
+    gateway.routes["POST /v1/models/digits/versions/2:load"] = wanted
+    assert not {"\x1b", "\x07", "\x9b"} & set(invoke("models", "load", "digits", "2").output)
+
+
+def test_a_list_of_jobs_goes_out_as_it_comes_in(gateway: Gateway, invoke: Invoke) -> None:
+    big = job("queued", metadata={"number": 2**70})
+    page = {"data": [big], "has_more": True, "next_after": JOB}
+    gateway.routes["GET /v1/jobs"] = [page, {"surprise": 1}]
+    ran = invoke("jobs", "list", "--all", "--json")
+    assert (ran.exit_code, documents(ran)) == (1, [big])
+
+
+@pytest.mark.parametrize(
+    "text", ["\xb2", "9" * 400, "Mon, 01 Jan 9999 00:00:00 -0000", "Mon, 01 Jan 0001 00:00:00 -0000"]
+)
+def test_a_server_may_not_have_a_command_wait_for_ever(text: str) -> None:
+    answer = httpx.Response(503, headers=[(b"retry-after", text.encode("latin-1"))])
+    asked = GatewayClient([], URL).retry_after_s(answer)
+    assert asked is None or 0 <= asked <= LONGEST_PAUSE_S
+
+
+@pytest.mark.parametrize("command", [["status"], ["status", "--json"], ["jobs", "get", JOB]])
+def test_a_password_in_the_gateways_address_is_not_shown(gateway: Gateway, command: list[str]) -> None:
+    gateway.routes = dict.fromkeys(("GET /readyz", f"GET /v1/jobs/{JOB}"), httpx.ReadError("reset"))
+    ran = CliRunner(env={"PENSTOCK_GATEWAY_URL": "http://me:hunter22@gateway"}).invoke(main, command)
+    assert ran.exit_code == 1
+    assert "http://me@gateway" in ran.output
+    assert "hunter22" not in ran.output
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a b", "http://exam\x01ple", "http://xn--a..b", "http://[::1", "http://h:99999"]
+)
+def test_an_address_that_nobody_can_have_is_a_wrong_option(url: str) -> None:
+    ran = CliRunner().invoke(main, ["jobs", "list", "--gateway", url])
+    assert (ran.exit_code, isinstance(ran.exception, SystemExit)) == (2, True)
 
 
 def test_env_prints_what_a_shell_takes(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,3 +511,11 @@ def test_env_prints_what_a_shell_takes(invoke: Invoke, monkeypatch: pytest.Monke
         "export PENSTOCK_REDIS_URL='redis://:a'\"'\"'b@h:1/0'",
     ]
     assert documents(invoke("env", "--json")) == [{"PENSTOCK_REDIS_URL": "redis://:a'b@h:1/0"}]
+
+
+def test_an_argument_that_is_no_text_is_told_in_a_line(gateway: Gateway, invoke: Invoke) -> None:
+    text = [{"name": "x", "datatype": "BYTES", "shape": [-1]}]
+    gateway.routes["GET /v1/models/digits/versions/2"] = {**VERSION, "inputs": text}
+    ran = invoke("run", "digits", "caf\udce9")
+    assert (ran.exit_code, ran.stderr.count("\n")) == (1, 1)
+    assert "text in UTF-8" in ran.stderr

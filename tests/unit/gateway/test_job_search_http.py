@@ -56,6 +56,15 @@ async def test_a_time_that_is_none_is_refused(client: httpx.AsyncClient, time: s
     assert "2026-01-31T12:00:00Z" in problem(answer, 400, "invalid_request", "created_after")["detail"]
 
 
+@pytest.mark.parametrize("name", ["created_after", "created_before"])
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+async def test_a_time_beyond_the_calendar_is_refused_by_its_name(
+    client: httpx.AsyncClient, name: str, time: str
+) -> None:
+    answer = await client.get("/v1/jobs", params={name: time})
+    assert "beyond the years" in problem(answer, 400, "invalid_request", name)["detail"]
+
+
 async def test_a_lane_that_is_none_is_refused(client: httpx.AsyncClient) -> None:
     problem(await client.get("/v1/jobs?lane=fast"), 400, "invalid_request", "lane")
 

@@ -23,14 +23,19 @@ class Coordinators:
         self.errors: dict[str, int] = {}
         self.silent: set[int] = set()
         self.asked: list[int] = []
+        self.looked_up: list[str] = []
+        self.too_new = False
 
     async def coordinator_lookup(self, _: object, group: str) -> int:
+        self.looked_up.append(group)
         if group not in self.members:
             raise KafkaError
         return int("two" in group)
 
     async def send(self, broker: int, request: DescribeGroups) -> Any:
         self.asked.append(broker)
+        if self.too_new:
+            request.prepare({15: (3, 6)})
         if broker in self.silent:
             raise RequestTimedOutError
         groups = [
@@ -73,6 +78,27 @@ async def test_what_is_not_answered_is_known_for_a_while_and_then_is_not() -> No
     clock.now_s = KNOWN_FOR_S
     await members.ask(client, [ONE, TWO])
     assert (members.has_worker(*ONE), members.has_worker(*TWO)) == (None, None)
+
+
+async def test_a_coordinator_is_looked_up_once_and_again_where_it_does_not_answer() -> None:
+    members, _ = members_of()
+    client = Coordinators(one=1, two=1)
+    for _ in range(3):
+        await members.ask(client, [ONE, TWO])
+    assert len(client.looked_up) == 2
+    client.errors = {"penstock.one.1.live": 16}  # it is another broker's now
+    await members.ask(client, [ONE, TWO])
+    client.errors = {}
+    await members.ask(client, [ONE, TWO])
+    assert client.looked_up[2:] == ["penstock.one.1.live"]
+
+
+async def test_a_broker_that_takes_no_request_of_ours_says_nothing() -> None:
+    members, _ = members_of()
+    client = Coordinators(one=1)
+    client.too_new = True
+    await members.ask(client, [ONE])
+    assert members.has_worker(*ONE) is None
 
 
 async def test_a_group_without_coordinator_costs_no_other() -> None:

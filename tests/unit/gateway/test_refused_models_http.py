@@ -1,5 +1,6 @@
 """What clients are told of versions that no worker serves, and why."""
 
+import time
 from datetime import timedelta
 
 import httpx
@@ -145,3 +146,12 @@ async def test_unloading_takes_the_entry_of_a_version_without_workers_away(
     document = (await client.get("/v1/models/digits")).json()
     assert document["versions"] == ["1"]
     assert [state["version"] for state in document["version_states"]] == ["1"]
+
+
+async def test_a_list_of_many_refused_models_does_not_hold_up_others(house: House, client: httpx.AsyncClient) -> None:
+    for worker in range(10):
+        said = WorkerReport(NOW, {f"m{number}/1": refused(MISFIT) for number in range(1000)})
+        house.reports.apply(b"worker-%d" % worker, encode_report(said))
+    began_s = time.process_time()
+    assert len((await client.get("/v1/models")).json()["data"]) > 1000
+    assert time.process_time() - began_s < 2

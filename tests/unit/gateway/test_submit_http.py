@@ -12,6 +12,8 @@ from PIL import Image
 
 from runtime.apart import Apart
 from schemas.errors import OutcomeUnknown, PayloadTooLarge, QueueUnavailable, StoreUnavailable
+from schemas.examples import PNG
+from schemas.images import Images
 from schemas.jobs import Answer, Status
 from schemas.oip import parse_request
 from schemas.topics import Lane, LaneClass
@@ -227,6 +229,17 @@ async def test_an_input_that_is_too_large_only_as_tensors_is_refused_in_the_call
         assert (await client.post("/v1/models/vector/jobs", json={"instances": [[1, 2]] * 7_000})).status_code == 202
 
 
+async def test_images_that_are_too_large_together_are_refused_before_one_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Images, "row", lambda *_: pytest.fail("one was read"))
+    house = House(max_record_bytes=64 * 1024)
+    async with opened(house) as client:
+        answer = await client.post("/v1/models/digits/jobs", json={"instances": [{"b64": PNG}] * 241})
+        detail = problem(answer, 413, "payload_too_large", "input")["detail"]
+        assert "takes 61696 bytes as tensors" in detail
+
+
 @pytest.mark.parametrize(("path", "document"), [("/v1/jobs", SUBMIT), ("/v1/models/vector/jobs", INPUT)])
 async def test_a_byte_order_mark_before_json_is_passed_over(
     house: House, client: httpx.AsyncClient, path: str, document: Any
@@ -412,10 +425,10 @@ async def test_how_long_a_job_is_kept_is_its_own_to_say_and_its_models(client: h
     await client.post("/v1/jobs", json=SUBMIT)
     await client.post("/v1/jobs", json=SUBMIT | {"retention_s": 61})
 
-    sent = [record.retention_s for record in house.records(LIVE)]
-    assert sent == [3600, 60, 86_400, 61]
+    sent = {record.id: record.retention_s for record in house.records(LIVE)}
     jobs = await house.store.list("default", after=None, limit=9, status=None)
     assert sorted(job.retention_s or 0 for job in jobs) == [60, 61, 3600, 86_400]
+    assert sent == {job.id: job.retention_s for job in jobs}
 
 
 @pytest.mark.parametrize("retention_s", [59, 30 * 86_400 + 1])

@@ -2,6 +2,7 @@
 
 import builtins
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,15 @@ def test_where_scikit_learn_is_missing_its_example_is_refused_with_the_remedy(
 
 def test_the_examples_folder_holds_what_the_examples_are() -> None:
     assert {path.name for path in FILES.iterdir()} == {example.model for example in EXAMPLES.values()}
+
+
+def test_commands_with_a_folder_of_several_words_can_be_pasted(tmp_path: Path) -> None:
+    repository = tmp_path / "my models"
+    printed = init(repository).stdout
+    text = printed + (repository / "iris" / "README.md").read_text()
+    commands = [line for line in text.splitlines() if "penstock up" in line or "penstock run" in line or "@" in line]
+    assert len(commands) == 5
+    words = [word for line in commands for word in shlex.split(line.partition("  ")[2] or line)]
+    whole = [word for word in words if "my models" in word]
+    assert len(whole) == 5
+    assert "penstock models check '" in text

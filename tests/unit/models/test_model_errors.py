@@ -60,6 +60,27 @@ def test_the_log_has_the_frames_of_the_models_own_code_where_they_lie(tmp_path: 
     assert "workers/inference" not in told
 
 
+@pytest.mark.parametrize("isolation", ["none", "process"])
+@pytest.mark.parametrize("said", ["'caf' + chr(0xdce9)", "'x' * 1_000_000"])
+def test_whatever_an_exception_says_can_be_sent_and_logged(tmp_path: Path, isolation: str, said: str) -> None:
+    handler = f"""
+        class Handler:
+            def predict(self, inputs):
+                raise ValueError({said})
+    """
+    write_handler(tmp_path, {"handler.py": handler}, isolation=isolation)
+    backend = load_backend(scan(tmp_path), "cpu")
+    try:
+        with pytest.raises(JobError, match="ValueError") as raised:
+            backend.run(ROWS)
+    finally:
+        backend.close()
+    told = own_traceback(raised.value, scan(tmp_path))
+    assert told is not None
+    assert "in predict" in told
+    assert len(told.encode()) < 40_000
+
+
 def test_what_passed_through_no_code_of_the_models_has_no_traceback_of_its_own(tmp_path: Path) -> None:
     write_handler(tmp_path, {"handler.py": FAILING, "mlp.py": MLP})
     error = JobError("the model failed")

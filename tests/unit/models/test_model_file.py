@@ -103,6 +103,8 @@ def reference(**changes: Any) -> Fields:
         (fields(image={**IMAGE, "mean": "0.5"}), "image.mean: must be a number, or a list with one a channel"),
         (fields(image={**IMAGE, "std": [0.5, 0.5]}), "image.std: has 2 numbers, and mode L has 1 channels"),
         (fields(image={**IMAGE, "std": 0}), "image.std: must not be 0"),
+        (fields(image={**IMAGE, "std": 1e-320}), "make pixels that are no numbers of FP32"),
+        (fields(image={**IMAGE, "scale": 1e40}), "make pixels that are no numbers of FP32"),
         (fields(image={**IMAGE, "mean": 0.5, "offset": 1}), "image.offset: goes without mean and std"),
         (fields(image={**IMAGE, "resize": 9}), "image.resize: is for crop: center"),
         (fields(image={**IMAGE, "resize": 7, "crop": "center"}), "image.resize: 7 pixels are less than the 8"),

@@ -142,3 +142,11 @@ def test_what_a_model_prints_is_shown_where_that_is_asked_for(
     assert "model loaded" not in capfd.readouterr().err
     models("check", tmp_path, "--trust", "code", "--verbose")
     assert "model loaded" in capfd.readouterr().err
+
+
+def test_what_a_model_says_cannot_speak_to_the_terminal(tmp_path: Path) -> None:
+    said = r"\x1b]0;title\x07"
+    write_handler(tmp_path, "loud", load=f"raise ValueError('{said}')")
+    result = models("check", tmp_path, "--trust", "code")
+    assert "title" in result.stdout
+    assert "\x1b" not in result.stdout

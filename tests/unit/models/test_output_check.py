@@ -294,6 +294,27 @@ def test_whatever_a_handler_says_can_be_written(
     assert caught.value.__cause__ is raised
 
 
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    ("raised", "words"),
+    [
+        (ValueError("no \ud800\nnumber"), "ValueError: no ? number"),
+        (ValueError(" "), "ValueError"),
+        (Speechless(), "Speechless"),
+    ],
+)
+def test_what_clients_are_told_in_detail_can_be_written(raised: Exception, words: str) -> None:
+    backend = CheckedBackend(Answering(raised), "digits/1", SIGNATURE, detail=True)
+    with pytest.raises(JobError) as caught:
+        backend.run(INPUTS)
+    assert caught.value.body().message == f"digits/1 failed on this input ({words})"
+    assert caught.value.__cause__ is raised
+
+
 def its_own_cause(kind: type[Exception]) -> Exception:
     error = kind("x")
     error.__cause__ = error

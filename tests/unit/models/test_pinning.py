@@ -208,3 +208,23 @@ def test_folders_without_models_are_told(tmp_path: Path) -> None:
     (model / "1" / "handler.py").unlink()
     (model / "1").rmdir()
     assert "has no version" in pin(model).stderr
+
+
+@pytest.mark.parametrize("platform", ["python", "[[python_handler]]", "5", "{python_handler: 1}"])
+def test_a_platform_that_nobody_knows_is_not_said_to_be_pinned(tmp_path: Path, platform: str) -> None:
+    text = manual().replace("platform: python_handler", f"platform: {platform}")
+    assert text != manual()
+    ran = pin(write(tmp_path, text))
+    assert (ran.exit_code, ran.stdout) == (1, "")
+    assert "platform: " in ran.stderr
+    assert "python_handler" in ran.stderr
+
+
+def test_a_model_that_cannot_be_pinned_does_not_stop_the_others(tmp_path: Path) -> None:
+    write(tmp_path, "x: [").rename(tmp_path / "bad")
+    good = write(tmp_path, manual())
+    ran = pin(tmp_path)
+    assert ran.exit_code == 1
+    assert ran.stderr.startswith(f"Error: {tmp_path / 'bad' / 'model.yaml'}")
+    assert "sha256" in (good / "model.yaml").read_text()
+    assert pin(tmp_path, "--check").exit_code == 1

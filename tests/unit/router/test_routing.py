@@ -8,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import PayloadTooLarge
+from schemas.examples import PNG
+from schemas.images import Images
 from schemas.jobs import Answer, Job, Status, Terminal, failed_end, is_job_id
 from schemas.records import read_lane_record, read_terminal_record, terminal_record
 from schemas.topics import LaneClass
@@ -167,7 +169,7 @@ def test_a_job_that_cannot_be_queued_ends_as_failed_and_says_why(
 
 
 def test_an_error_of_ours_over_an_input_ends_its_job_and_is_kept_for_the_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    def faulty(*_: Any) -> Any:
+    def faulty(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError
 
     monkeypatch.setattr("workers.router.routing.check_input", faulty)
@@ -210,6 +212,14 @@ def test_the_limits_are_those_of_the_settings() -> None:
     ended = end(asked_for(("timeout_s", "61")), max_timeout_s=60)
     assert ended.error is not None
     assert "between 1 and 60" in ended.error.message
+
+
+def test_images_that_no_record_holds_together_are_refused_before_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Images, "row", lambda *_: pytest.fail("one was read"))
+    asked = record({"instances": [{"b64": PNG}] * 5}, ("model", "digits"))
+    ended = end(asked, max_record_bytes=5 * 8 * 8 * 4 - 1)
+    assert ended.error is not None
+    assert ended.error.code == "payload_too_large"
 
 
 def test_a_job_whose_record_cannot_be_written_ends_with_the_reason() -> None:

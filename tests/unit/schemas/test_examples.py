@@ -51,6 +51,16 @@ def test_there_is_no_example_of_what_is_large() -> None:
     assert example_input(Signature((TensorSpec("x", "FP32", (-1, 64, 64)),), LABEL)) is None
 
 
+@pytest.mark.parametrize("shape", [(1,) * 300, (0, 10**9), (2,) * 40], ids=["deep", "empty", "both"])
+def test_there_is_no_example_that_cannot_be_written(shape: tuple[int, ...]) -> None:
+    assert example_input(Signature((TensorSpec("x", "FP32", (-1, *shape)),), LABEL)) is None
+
+
+@pytest.mark.parametrize("shape", [(4,) * 12, (2,) * 20, (3, 3, 3, 3)], ids=["wide", "deep", "usual"])
+def test_of_lists_in_lists_little_is_shown(shape: tuple[int, ...]) -> None:
+    assert len(how_to_send(Signature((TensorSpec("x", "FP32", (-1, *shape)),), LABEL))) < 500
+
+
 @pytest.mark.parametrize(
     "body",
     [

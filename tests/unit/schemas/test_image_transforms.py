@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from schemas.images import Images
 from schemas.signature import UNIT_SCALE, ImageSpec, why_pixels_do_not_fit
 from schemas.tensors import Array
 from tests.unit.schemas.reading import image_to_row
@@ -69,10 +70,29 @@ def test_a_turned_picture_is_cut_as_if_it_had_been_stored_upright(orientation: i
     np.testing.assert_allclose(row, wanted, atol=ONE_LEVEL)
 
 
-@pytest.mark.parametrize(("width", "height"), [(1, 5000), (5000, 1), (1, 1), (3, 4000)])
-def test_of_a_narrow_picture_only_the_middle_is_made(width: int, height: int) -> None:
+@pytest.mark.parametrize(("width", "height"), [(1, 65535), (65535, 1), (1, 1), (3, 4000)])
+def test_of_a_narrow_picture_only_the_middle_is_made(width: int, height: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    resize = Image.Image.resize
+
+    def resized(image: Image.Image, size: tuple[int, int], *rest: Any) -> Image.Image:
+        made.append(size[0] * size[1])
+        return resize(image, size, *rest)
+
+    monkeypatch.setattr(Image.Image, "resize", resized)
     spec = ImageSpec("image", 224, 224, scale=SCALE, offset=OFFSET, shorter_side=256)
-    assert image_to_row(spec, encoded(picture(width, height))).shape == (3, 224, 224)
+    held: list[int] = []
+    row = Images(spec, held.append).row(encoded(picture(width, height)))
+    assert row.shape == (3, 224, 224)
+    assert max(made) <= 256 * 256
+    assert sum(held) < 4_000_000
+
+
+@pytest.mark.parametrize(("width", "height"), [(40, 3000), (700, 2900), (5, 2000)])
+def test_a_tall_picture_is_made_as_torchvision_makes_it(width: int, height: int) -> None:
+    spec = ImageSpec("image", 24, 24, scale=SCALE, offset=OFFSET, shorter_side=31)
+    image = picture(width, height)
+    np.testing.assert_allclose(image_to_row(spec, encoded(image)), evaluated(image, 31, 24), atol=ONE_LEVEL)
 
 
 def test_a_cut_need_not_be_square_and_may_be_gray() -> None:

@@ -1,6 +1,8 @@
 """From an uploaded image to a row."""
 
+import base64
 import io
+import json
 import zlib
 from typing import Literal
 
@@ -11,7 +13,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from schemas.errors import InvalidInput, PayloadTooLarge, Unavailable
 from schemas.images import MAX_PIXELS, MAX_SCANNED_PIXELS, MAX_SCANS, MAX_SIDE, Images
-from schemas.signature import ImageSpec
+from schemas.inputs import check_input
+from schemas.jobs import Payload
+from schemas.signature import ImageSpec, Signature, TensorSpec
 from tests.unit.schemas.reading import image_to_row
 
 
@@ -225,3 +229,13 @@ def test_an_image_of_too_many_pixels_is_refused_before_it_is_unpacked() -> None:
     assert len(small_file) < 100_000
     with pytest.raises(PayloadTooLarge, match="pixels"):
         image_to_row(gray(), small_file)
+
+
+def test_images_that_no_record_holds_together_are_not_read_at_all() -> None:
+    signature = Signature((TensorSpec("image", "FP32", (-1, 4, 4)),), (), image=gray())
+    file = {"b64": base64.b64encode(encoded(Image.new("L", (8, 8)))).decode()}
+    payload = Payload(json.dumps({"instances": [file] * 5}).encode())
+    row_bytes = 4 * 4 * 4
+    assert check_input(signature, payload, Ledger(10**9).hold, most_bytes=5 * row_bytes).rows == 5
+    with pytest.raises(PayloadTooLarge, match="takes 320 bytes as tensors; at most 319"):
+        check_input(signature, payload, Ledger(0).hold, most_bytes=5 * row_bytes - 1)

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 
 from producers.memory import MemoryLog
 from schemas.errors import QueueUnavailable, StoreUnavailable
@@ -156,6 +157,10 @@ async def test_jobs_are_marked_as_running_as_workers_say() -> None:
     marking.cancel()
 
 
+def failures_of_purges() -> float:
+    return REGISTRY.get_sample_value("penstock_sink_purge_failures_total", {"table": "all"}) or 0.0
+
+
 async def test_old_keys_are_purged_again_and_again() -> None:
     now = NOW
     jobs = MemoryJobs(lambda: now)
@@ -163,8 +168,10 @@ async def test_old_keys_are_purged_again_and_again() -> None:
     await jobs.insert(job("a", NOW), old)
     await jobs.confirm(job("a", NOW), old)
     jobs.down = True
+    failed = failures_of_purges()
     purging = asyncio.create_task(purge(jobs, lambda: now, interval_s=0.01))
 
+    await eventually(lambda: failures_of_purges() > failed)
     now = NOW + KEY_KEPT + timedelta(seconds=1)
     jobs.down = False
 

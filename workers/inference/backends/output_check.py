@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from schemas.errors import InvalidInput, JobError, OutOfMemory, OutputInvalid, PenstockError, TransientFailure
+from schemas.errors import (
+    MAX_MESSAGE_CHARACTERS,
+    InvalidInput,
+    JobError,
+    OutOfMemory,
+    OutputInvalid,
+    PenstockError,
+    TransientFailure,
+)
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import DTYPES, Array
 from workers.inference.backends.protocol import Backend
@@ -101,8 +109,9 @@ class CheckedBackend:
             return OutOfMemory(f"{self._name} ran out of memory with {rows} rows")
         if self._on_gpu and device_failed(error):
             return DeviceFailed(f"{self._name}: {str(error).partition(chr(10))[0]}")
-        words = f": {' '.join(str(error).split())}" if self._detail and str(error) else ""
-        return JobError(f"{self._name} failed on this input ({type(error).__name__}{words})")
+        words = " ".join(_writable(error)[:MAX_MESSAGE_CHARACTERS].split()) if self._detail else ""
+        told = f"{type(error).__name__}: {words}" if words else type(error).__name__
+        return JobError(f"{self._name} failed on this input ({told})")
 
     def _checked(self, spec: TensorSpec, array: Array | None, rows: int) -> Array:
         if array is None:
@@ -132,7 +141,11 @@ def _plain(error: JobError | InvalidInput) -> PenstockError:
 
 
 def _writable(words: object) -> str:
-    return str(words).encode("utf-8", "replace").decode()
+    """What the model's own code gives for text, which need not be any; then nothing."""
+    try:
+        return str(words).encode("utf-8", "replace").decode()
+    except Exception:
+        return ""
 
 
 def _forget_locals(error: BaseException) -> None:

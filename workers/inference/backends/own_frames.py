@@ -9,6 +9,7 @@ from typing import Final
 from workers.inference.backends.verified_copy import PREFIX
 from workers.inference.models.model_version import ModelVersion
 
+MAX_TRACE_CHARACTERS: Final = 32_000
 _COPIED: Final = re.compile(rf".*/{re.escape(PREFIX)}[^/]+/(.+)")
 
 
@@ -29,8 +30,17 @@ def own_traceback(error: BaseException, version: ModelVersion) -> str | None:
             return str(each.args[0])
         told = TracebackException.from_exception(each)
         if any(_COPIED.fullmatch(frame.filename) for frame in told.stack):
-            return "".join(_cut(told, version).format())
+            return shortened_trace("".join(_cut(told, version).format()))
     return None
+
+
+def shortened_trace(text: str) -> str:
+    """Text that can be written, its beginning and its end: an exception may quote the input, which may be megabytes."""
+    writable = text.encode("utf-8", "backslashreplace").decode()
+    if len(writable) <= MAX_TRACE_CHARACTERS:
+        return writable
+    half = MAX_TRACE_CHARACTERS // 2
+    return f"{writable[:half]}\n...\n{writable[-half:]}"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -42,7 +42,7 @@ async def announce(
     """Create the lanes of the versions, then put the versions into the catalog: in this order, so that whoever
     reads the catalog finds the lanes. Tries until Kafka has taken it all."""
     plans = lane_topics(settings, [lane for version in versions for lane in lanes_of(version)], partitions)
-    entries = [_entry(version, clock) for version in versions]
+    entries = [entry_of(version, clock) for version in versions]
 
     async def tell() -> None:
         await ensure_topics(settings, plans)
@@ -79,7 +79,8 @@ async def _patiently(work: Callable[[], Awaitable[object]], trouble: str) -> Non
         await asyncio.sleep(delay_s)
 
 
-def _entry(version: ModelVersion, clock: Clock) -> CatalogEntry:
+def entry_of(version: ModelVersion, clock: Clock) -> CatalogEntry:
+    """What the catalog says of a version."""
     return CatalogEntry(
         model=version.model,
         version=version.version,

@@ -14,17 +14,18 @@ from producers.worker_reports import REFRESH_S, publish_report
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
-from schemas.errors import ConfigurationError, Unavailable
-from schemas.worker_reports import VersionReport, WorkerReport
+from schemas.errors import ConfigurationError, PenstockError
+from schemas.worker_reports import VersionReport, WorkerReport, encode_report
 
 log = get_logger(__name__)
 
 MAX_REASON_CHARACTERS: Final = 500
-# As one record, with room for what stands around them.
+# As one record, and as many fewer as it takes to fit, with room for what stands around them.
 MOST_VERSIONS: Final = 1000
+ROOM_BYTES: Final = 4096
 LEAVE_WITHIN_S: Final = 2.0
 # The folders before a file's name, where a path begins at the root.
-_FOLDERS: Final = re.compile(r"(?<![\w.~:/-])/(?:[^\s/:;,'\"`]+/)+")
+_FOLDERS: Final = re.compile(r"(?:(?<![\w.~/-])|(?<=file://))/(?!/)(?:[^\s/:;,'\"`]+/)+")
 
 
 def reason_for_clients(error: BaseException, repository: Path) -> str:
@@ -36,12 +37,23 @@ def reason_for_clients(error: BaseException, repository: Path) -> str:
 
 
 def without_paths(text: str, repository: Path) -> str:
-    """One line of the text, its paths as from the repository; of other absolute ones the file's name is left."""
-    line = " ".join(text.split())
-    for root in {str(repository), str(repository.absolute()), str(repository.resolve())}:
-        line = line.replace(f"{root}/", "")
+    """One line of the text, its paths as from the repository; of other absolute ones the file's name is left.
+
+    Names of files need not be text: what of them no record can hold becomes question marks.
+    """
+    line = " ".join(text.encode("utf-8", "replace").decode().split())
+    for root in (repository.resolve(), repository.absolute(), repository):  # the last may be a part of the others
+        line = re.sub(rf"(?<![\w.~/-]){re.escape(str(root))}/", "", line)
     line = _FOLDERS.sub("", line)
     return line if len(line) <= MAX_REASON_CHARACTERS else f"{line[: MAX_REASON_CHARACTERS - 3]}..."
+
+
+def fitting(report: WorkerReport, most_bytes: int) -> WorkerReport:
+    """The report, or as many of its first versions as fit."""
+    while len(encode_report(report)) > most_bytes:
+        first = list(report.versions.items())[: len(report.versions) // 2]
+        report = WorkerReport(report.at, dict(first))
+    return report
 
 
 class KafkaReporter:
@@ -49,6 +61,7 @@ class KafkaReporter:
 
     def __init__(self, settings: KafkaSettings, publisher: Publisher, clock: Clock) -> None:
         self._topics = settings.topics
+        self._record_bytes = settings.max_record_bytes
         self._publisher = publisher
         self._clock = clock
         # A worker that keeps its name writes over what it said in its earlier life.
@@ -77,8 +90,13 @@ class KafkaReporter:
                 await self._publish({})
 
     async def _publish(self, versions: Mapping[str, VersionReport]) -> None:
-        report = WorkerReport(self._clock(), dict(sorted(versions.items())[:MOST_VERSIONS])) if versions else None
+        report = None
+        if versions:
+            told = WorkerReport(self._clock(), dict(sorted(versions.items())[:MOST_VERSIONS]))
+            report = fitting(told, self._record_bytes - ROOM_BYTES)
         try:
             await publish_report(self._publisher, self._topics, self._worker, report)
-        except Unavailable as error:
+        except (
+            PenstockError
+        ) as error:  # also where the broker takes less than we were told: nobody serves less for that
             log.warning("gateways could not be told which versions are not served", reason=error.message)

@@ -36,6 +36,9 @@ Isolation = Literal["none", "process"]
 LOOKED_UP_INPUT: Final = "input_ids"
 
 
+LARGEST_FP32: Final = 2.0**127
+
+
 def _digest(value: object) -> object:
     if isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value):
         return value
@@ -253,7 +256,11 @@ class VersionConfig(BatchedConfig):
         if self.image.input not in (None, tensor.name):
             yield f"image.input: {self.image.input!r} is not among the inputs"
         datatype = DATATYPES[tensor.data_type]
-        unfit = why_pixels_do_not_fit(datatype, *self.image.factors(datatype))
+        factors = self.image.factors(datatype)
+        if not _are_numbers(*factors):
+            yield "image: scale, offset, mean and std make pixels that are no numbers of FP32"
+            return
+        unfit = why_pixels_do_not_fit(datatype, *factors)
         if unfit is not None:
             yield f"image: {unfit} (input {tensor.name!r})"
         if not _fits(tensor.dims, self.image.row_shape):
@@ -316,3 +323,9 @@ class VersionConfig(BatchedConfig):
 
 def _fits(dims: tuple[int, ...], shape: tuple[int, ...]) -> bool:
     return len(dims) == len(shape) and all(want in (-1, size) for want, size in zip(dims, shape, strict=True))
+
+
+def _are_numbers(scale: PerChannel, offset: PerChannel) -> bool:
+    """Whether all pixels become finite numbers of FP32, as which they are made whatever the input's type."""
+    channels = zip(by_channel(scale, 3), by_channel(offset, 3), strict=False)
+    return all(abs(scale) * 255.0 + abs(offset) < LARGEST_FP32 for scale, offset in channels)

@@ -17,7 +17,7 @@ from schemas.errors import (
 )
 from schemas.tensors import Array
 from workers.inference.backends.isolated.shared_memory import Place
-from workers.inference.backends.own_frames import ChildTraceback, own_traceback
+from workers.inference.backends.own_frames import ChildTraceback, own_traceback, shortened_trace
 from workers.inference.execution.bad_rows import BadRows
 from workers.inference.execution.failures import DeviceFailed
 from workers.inference.models.model_version import ModelVersion
@@ -83,8 +83,9 @@ def failed(error: BaseException, version: ModelVersion | None = None) -> Failed:
     the code of the `version`."""
     trace = _trace(error, version)
     if isinstance(error, DeviceFailed):
-        return Failed(DEVICE_FAILED, str(error), None, trace)
-    return Failed(*_told(error), trace, error.told if isinstance(error, ConfigurationError) else None)
+        return Failed(DEVICE_FAILED, _sendable(str(error)), None, trace)
+    told = error.told if isinstance(error, ConfigurationError) else None
+    return Failed(*_told(error), trace, told and _sendable(told))
 
 
 def named(bad_rows: BadRows, outputs: list[Place] | None, version: ModelVersion | None = None) -> Named:
@@ -112,7 +113,7 @@ def raised_rows(answer: Named, outputs: Mapping[str, Array] | None) -> BadRows:
 
 def _told(error: BaseException) -> tuple[str, str, str | None]:
     if isinstance(error, PenstockError) and error.code in _ERRORS:
-        return error.code, error.message, error.param
+        return error.code, _sendable(error.message), error.param and _sendable(error.param)
     return JobError.code, f"the model failed on this input ({type(error).__name__})", None
 
 
@@ -124,4 +125,9 @@ def _error(told: Failed | BadRow) -> PenstockError:
 
 def _trace(error: BaseException, version: ModelVersion | None) -> str:
     own = None if version is None else own_traceback(error, version)
-    return own or "".join(traceback.format_exception(error))
+    return own or shortened_trace("".join(traceback.format_exception(error)))
+
+
+def _sendable(text: str) -> str:
+    """What an error says may hold halves of characters, as names of files do; no message holds them."""
+    return text.encode("utf-8", "replace").decode()

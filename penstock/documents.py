@@ -1,0 +1,99 @@
+"""What commands need of a gateway's documents, so that an answer of something else is told as one. Members that are not
+named here may be there."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+
+from schemas.jobs import Status
+from schemas.names import MODEL_NAME, VERSION
+
+# The names become part of URLs.
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+class Error(msgspec.Struct):
+    code: str
+    message: str
+    param: str | None = None
+
+
+class Output(msgspec.Struct):
+    name: str
+    shape: list[Annotated[int, msgspec.Meta(ge=0)]]
+    data: list[Any] = []
+
+
+class Result(msgspec.Struct):
+    """One of the two."""
+
+    predictions: list[Any] = []
+    outputs: list[Output] = []
+
+
+class Job(msgspec.Struct):
+    id: str
+    status: Status
+    done: bool
+    model: str
+    model_version: str
+    created_at: Moment
+    completed_at: Moment | None
+    expires_at: Moment
+    result: Result | None
+    error: Error | None
+    metadata: dict[str, Any]
+    notice: str | None = None
+
+
+class Jobs(msgspec.Struct):
+    data: list[Job]
+    has_more: bool
+    next_after: str | None = None
+
+
+class VersionState(msgspec.Struct):
+    version: str
+    state: str
+    reason: str | None
+
+
+class Model(msgspec.Struct):
+    id: str
+    default_version: Annotated[str, msgspec.Meta(pattern=rf"^(?:{VERSION.pattern})\Z")] | None
+    version_states: list[VersionState]
+    reason: str | None
+
+
+class Models(msgspec.Struct):
+    data: list[Model]
+
+
+class ModelName(msgspec.Struct):
+    id: Annotated[str, msgspec.Meta(pattern=rf"^(?:{MODEL_NAME.pattern})\Z")]
+
+
+class ModelNames(msgspec.Struct):
+    data: list[ModelName]
+
+
+class Health(msgspec.Struct):
+    """Of `/readyz`. A check is `ok`, or says what is not."""
+
+    ready: bool
+    checks: dict[str, str]
+    slower: dict[str, str] = {}
+
+
+class Served(msgspec.Struct):
+    """Of a worker's `/models`."""
+
+    served: list[str]
+    failed: dict[str, str]
+
+
+class WantedState(msgspec.Struct):
+    id: str
+    state: str
+    announced: bool
