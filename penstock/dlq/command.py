@@ -13,6 +13,7 @@ from penstock.dlq.letter import Letter, Place, parse_place
 from penstock.dlq.selection import Selection, parse_moment
 from penstock.finding import finds, refused
 from penstock.help import examples
+from penstock.plain import printable
 from penstock.running import KAFKA, Found
 from penstock.showing import JSON, show_json, show_table
 from runtime.clock import now_utc
@@ -194,7 +195,7 @@ async def _tell(seen: AsyncIterator[work.Seen], *, as_json: bool) -> int:
     async for letter, outcome in seen:
         if isinstance(outcome, PenstockError):
             failed += 1
-            click.echo(f"{letter.place}: {outcome.message}", err=True)
+            click.echo(f"{letter.place}: {printable(outcome.message)}", err=True)
         elif as_json:
             show_json(rendering.as_object(letter, outcome))
         elif outcome.job_id is not None:

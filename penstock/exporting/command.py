@@ -10,6 +10,7 @@ from penstock.exporting.sklearn import INPUT, Graph, columns_of, data_type, load
 from penstock.importing.command import REPOSITORY
 from penstock.importing.model_folder import ModelFolder, model_name, put_into
 from penstock.parameters import VERSION
+from penstock.plain import printable
 from schemas.errors import ConfigurationError
 from workers.inference.models.labels import labels_in
 
@@ -53,7 +54,7 @@ def sklearn(
     except ConfigurationError as error:
         raise click.ClickException(error.message) from error
     for note in folder.notes:
-        click.echo(f"  {note}", err=True)
+        click.echo(f"  {printable(note)}", err=True)
     count = len(next(iter(graph.outputs.values())))
     click.echo(f"  {count} {'sample' if sample else 'random'} rows answered alike", err=True)
     click.echo(target)

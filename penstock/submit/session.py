@@ -11,6 +11,7 @@ from rich.console import Console
 
 from penstock.gateway_client import GatewayClient
 from penstock.patience import Patience, TargetLost
+from penstock.plain import printable
 from penstock.running import KAFKA
 from penstock.submit.gateway_target import GatewayTarget, pooled_clients
 from penstock.submit.kafka_target import KafkaTarget
@@ -55,7 +56,9 @@ class Session:
             self.status = INTERRUPTED
             self._console.print(self._how_to_go_on(), markup=False)
         elif (error := work.exception()) is not None:
-            self._console.print(f"Error: {_cause(error)}", style="red", markup=False, highlight=False, soft_wrap=True)
+            self._console.print(
+                f"Error: {printable(_cause(error))}", style="red", markup=False, highlight=False, soft_wrap=True
+            )
 
     async def _work(self) -> None:
         plan = self._plan

@@ -10,6 +10,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from penstock.plain import printable
 from penstock.submit.outcome import LineStatus, Outcome
 from schemas.errors import ErrorBody
 
@@ -36,7 +37,7 @@ class View:
         self._counts: Counter[LineStatus] = Counter()
         self._told = 0
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
             TextColumn("{task.fields[counts]}"),
@@ -61,7 +62,7 @@ class View:
     def outcome(self, outcome: Outcome, line_bytes: int) -> None:
         self._counts[outcome.status] += 1
         if isinstance(outcome.error, msgspec.Raw):
-            self._message(outcome.line, _error_decoder.decode(outcome.error))
+            self._message(outcome.line, _read(outcome.error))
         done = self._counts.total()
         elapsed_s = max(self._clock() - self._started_s, 1e-3)
         failed = done - self._counts[LineStatus.SUCCEEDED] - self._counts[LineStatus.QUEUED]
@@ -74,7 +75,7 @@ class View:
 
     def hold_up(self, reason: str) -> None:
         """Nothing goes on for the moment, and why."""
-        self._progress.update(self._task, description=f"waiting: {reason}")
+        self._progress.update(self._task, description=f"waiting: {printable(reason)}")
 
     def summary(self, counts: Mapping[LineStatus, int], *, as_json: bool = False) -> str:
         """The run in one line."""
@@ -93,6 +94,15 @@ class View:
         self._told += 1
         if self._told <= MESSAGES:
             field = f" ({error.param})" if error.param else ""
-            self._console.print(f"line {line}: {error.code}: {error.message}{field}", style="red", markup=False)
+            told = printable(f"{error.code}: {error.message}{field}")
+            self._console.print(f"line {line}: {told}", style="red", markup=False)
         elif self._told == MESSAGES + 1:
             self._console.print("further errors stand in the output only", style="red")
+
+
+def _read(error: bytes | msgspec.Raw) -> ErrorBody:
+    """As a gateway of ours tells it; of another's that there is one."""
+    try:
+        return _error_decoder.decode(error)
+    except msgspec.DecodeError:
+        return ErrorBody("unknown", "failed, and the server does not say why", "server_error")
