@@ -50,7 +50,7 @@ def bert_fields(directory: Path, config: Mapping[str, Any], notes: list[str]) ->
         f"{key}: is {config[key]!r}, not {value!r}" for key, value in FIXED.items() if config.get(key, value) != value
     ]
     wrong += [
-        f"{key}: must be a whole number"
+        f"{key}: must be a number"
         for key in SIZES
         if not _is_whole(config.get(key)) and (key in config or key in NEEDED)
     ]
