@@ -8,7 +8,7 @@ from producers.catalog import Catalog
 from producers.model_states import ModelStates
 from producers.worker_reports import WorkerReports
 from schemas.catalog import CatalogEntry
-from schemas.errors import ModelNotFound, Unavailable
+from schemas.errors import ModelNotFound, PenstockError, Unavailable
 from schemas.jobs import Job, Status
 from schemas.model_states import ModelState
 from schemas.versions import CatalogSnapshot, natural_order
@@ -50,23 +50,30 @@ class Serving:
         self._has_worker = has_worker
 
     @property
+    def catalog(self) -> Catalog:
+        return self._catalog
+
+    @property
     def snapshot(self) -> CatalogSnapshot:
         return self._catalog.snapshot
 
-    def choose(self, model: str, version: str | None) -> CatalogEntry:
-        """The entry that a job gets. Raises `ModelNotFound` saying what is known of what it asks for, and
-        `Unavailable` while nobody can know of any model."""
-        if not self._catalog.told:
-            raise Unavailable("no worker has announced any model yet", retry_after_s=FIRST_MODEL_RETRY_S)
-        return self.known(model, version)
-
     def known(self, model: str, version: str | None) -> CatalogEntry:
-        """The entry in the catalog. Raises `ModelNotFound` as `choose`."""
+        """The entry in the catalog. Raises `ModelNotFound`, saying what is known of the version."""
         try:
             return self._catalog.snapshot.choose(model, version)
         except ModelNotFound as error:
-            why = self._why_not(model, version)
-            raise error if why is None else ModelNotFound(why, param=error.param) from error
+            raise self._explained(error, model, version) from error
+
+    def explained(self, error: ModelNotFound, model: str, version: str | None) -> PenstockError:
+        """What to tell whoever submits for what the catalog does not hold; `Unavailable` while nobody can know of any
+        model."""
+        if not self._catalog.told:
+            return Unavailable("no worker has announced any model yet", retry_after_s=FIRST_MODEL_RETRY_S)
+        return self._explained(error, model, version)
+
+    def _explained(self, error: ModelNotFound, model: str, version: str | None) -> ModelNotFound:
+        why = self._why_not(model, version)
+        return error if why is None else ModelNotFound(why, param=error.param)
 
     def models(self) -> list[str]:
         """All that the catalog holds or a worker reports, by name."""

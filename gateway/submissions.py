@@ -28,6 +28,7 @@ from runtime.reading import INLINE_BYTES, InputReader
 from schemas.catalog import CatalogEntry
 from schemas.decoder import CheckedInput, check_common
 from schemas.errors import (
+    ModelNotFound,
     OutcomeUnknown,
     PayloadTooLarge,
     PenstockError,
@@ -106,6 +107,7 @@ class Submissions:
         self._most_bytes = settings.max_record_bytes - RECORD_HEADERS_BYTES
         self._lane_topic = lru_cache(maxsize=4096)(settings.topics.lane)
         self._serving = serving
+        self._catalog = serving.catalog
         self._depths = depths
         self._admissions = admissions
         self._publisher = publisher
@@ -140,7 +142,7 @@ class Submissions:
 
     async def _admit(self, submission: Submission) -> Admission:
         try:
-            entry = self._serving.choose(submission.submit.model, submission.submit.version)
+            entry = self._choose(submission.submit)
             lane = submission.lane = Lane(entry.model, entry.version, submission.submit.options.lane)
             checked = await self._check(entry.signature, submission.submit.payload)
             self._hold_travelling(submission, checked.payload)
@@ -150,6 +152,13 @@ class Submissions:
             return await self._answered_before(submission, refusal)
         place = self._place_record if self._needs_no_row(submission, job) else self._place
         return await place(submission, lane, job, checked.payload)
+
+    def _choose(self, asked: Submit) -> CatalogEntry:
+        """Raises `ModelNotFound`, which says what is known of it, or `Unavailable` while nobody knows of any model."""
+        try:
+            return self._catalog.snapshot.choose(asked.model, asked.version)
+        except ModelNotFound as error:
+            raise self._serving.explained(error, asked.model, asked.version) from error
 
     async def _answered_before(self, submission: Submission, refusal: PenstockError) -> Admission:
         """The job of an earlier request with the same key. Raises `refusal` where there was none."""
@@ -240,7 +249,9 @@ class Submissions:
         key = submission.idempotency
         since_s = asyncio.get_running_loop().time()
         try:
-            admission = await once_released(lambda: self._admissions.insert(job, key))
+            admission = await (
+                once_released(partial(self._admissions.insert, job, key)) if key else self._admissions.insert(job)
+            )
         except BaseException as error:
             self._depths.give_back(lane)
             if isinstance(error, asyncio.CancelledError) or (

@@ -14,7 +14,7 @@ from stores.postgres.calls import MORE_LANES_AFTER, Grouping, Postgres
 from stores.postgres.keyed import Answer, KeyedJob, answer_known, confirm, held_jobs, recall, renew
 from stores.postgres.migrations.sessions import CLIENT
 from stores.postgres.places import Places, in_each_place
-from stores.postgres.rows import StoredJob, find, job_id, key_columns, recordset, with_result, write_batch
+from stores.postgres.rows import StoredJob, find, key_columns, recordset, with_result, write_batch
 from stores.protocols import Admission, IdempotencyKey, JobKey
 from stores.replays import KEY_LEASE, no_longer_kept
 from stores.validation import check_key, check_names, metadata_json
@@ -133,7 +133,7 @@ class PostgresAdmissions:
         return self._keyed_inserts.ask(KeyedJob(job, idempotency))
 
     async def insert_new(self, jobs: Sequence[Job]) -> None:
-        placed = self._places.grouped(sorted(jobs, key=in_lock_order), job_id)
+        placed = self._places.grouped(sorted(jobs, key=in_lock_order))
         await write_batch(self._others, placed, insert_queued)
 
     async def recall(self, tenant: str, idempotency: IdempotencyKey) -> Job | None:
@@ -152,7 +152,7 @@ class PostgresAdmissions:
         await self._withdrawals.ask((job, idempotency))
 
     async def _insert_group(self, jobs: Sequence[Job]) -> Sequence[Admission | PenstockError]:
-        rows = await self._insert_rows(self._places.grouped(jobs, job_id))
+        rows = await self._insert_rows(self._places.grouped(jobs))
         if len(rows) == len(jobs):
             return [Admission(job, replayed=False) for job in jobs]  # nearly always
         inserted = {JobKey(*row) for row in rows}
@@ -243,12 +243,12 @@ class PostgresAdmissions:
                 await take_keys(connection, self._places, keyed, self._clock())
                 withdrawn += await held_jobs(connection, keyed)
             await self._insert_all(connection, plain)
-            for place, keys in self._places.grouped(withdrawn, job_id):
+            for place, keys in self._places.grouped(withdrawn):
                 await connection.execute(_WITHDRAW[place], *key_columns(keys))
         return [None] * len(group)
 
     async def _insert_all(self, connection: "Connection", jobs: Sequence[Job]) -> None:
-        for place, some in self._places.grouped(jobs, job_id):
+        for place, some in self._places.grouped(jobs):
             await insert_queued(connection, place, some)
 
 
@@ -272,7 +272,7 @@ async def take_keys(connection: "Connection", places: Places, group: Sequence[Ke
         check_key(keyed.asked)
     group = sorted(group, key=lambda keyed: keyed.place)
     arguments = (now, now + KEY_LEASE, _keyed_json(group))
-    placed = places.grouped([keyed.job for keyed in group], job_id)
+    placed = places.grouped([keyed.job for keyed in group])
     if len(placed) == 1:
         return {JobKey(*row) for row in await connection.fetch(_TAKE[placed[0][0]], *arguments)}
     async with connection.transaction():

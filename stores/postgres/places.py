@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Final, Self, TypeVar
+from typing import Final, Protocol, Self, TypeVar
 
 from runtime.logs import get_logger
 from schemas.errors import StoreUnavailable
@@ -19,7 +19,13 @@ from stores.postgres.calls import Postgres
 
 log = get_logger(__name__)
 
-Item = TypeVar("Item")
+
+class WithId(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+Item = TypeVar("Item", bound=WithId)
 
 SLOTS: Final = 32
 # The place of all jobs that have no slot.
@@ -100,13 +106,15 @@ class Places:
         """Raises `StoreUnavailable` where the database has not said for too long whether the ring has begun."""
         return place_of(job_id, self._known_began_ms())
 
-    def grouped(self, items: Sequence[Item], id_of: Callable[[Item], str]) -> list[tuple[int, list[Item]]]:
-        """The items by the places of their jobs, in the order in which every transaction locks them. Nearly always
-        it is one place. Raises as `of`."""
+    def grouped(self, items: Sequence[Item]) -> list[tuple[int, list[Item]]]:
+        """Jobs, or what has their ids, by their places, in the order in which every transaction locks them.
+
+        Nearly always it is one place. Raises as `of`.
+        """
         if len(items) == 1:
-            return [(self.of(id_of(items[0])), list(items))]
+            return [(self.of(items[0].id), list(items))]
         began_ms = self._known_began_ms()
-        ids = [id_of(item) for item in items]
+        ids = [item.id for item in items]
         day = day_of_all(ids)
         if day is not None and day * DAY_MS >= began_ms:
             return [(day % SLOTS, list(items))]

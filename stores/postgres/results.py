@@ -14,7 +14,6 @@ from stores.postgres.rows import (
     WITHOUT_RESULT,
     error_json,
     find,
-    job_id,
     json_text,
     kept_until,
     key_columns,
@@ -134,11 +133,11 @@ class PostgresResults:
         if past := [key for key, end in firsts.items() if storable(*key) and is_past(end, now, self._retention)]:
             for key in set(past) - (await find(self._others, self._places, past)).keys():
                 del firsts[key]
-        placed = self._places.grouped([firsts[key] for key in sorted(firsts)], job_id)
+        placed = self._places.grouped([firsts[key] for key in sorted(firsts)])
         return await write_batch(self._finishing, placed, _finish)
 
     async def mark_running(self, keys: Sequence[JobKey], started_at: datetime) -> None:
-        for place, some in self._places.grouped([key for key in keys if storable(*key)], job_id):
+        for place, some in self._places.grouped([key for key in keys if storable(*key)]):
             async with self._others.connection() as connection:
                 await connection.execute(_MARK_RUNNING[place], *key_columns(some), started_at)
 

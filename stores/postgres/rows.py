@@ -66,10 +66,6 @@ def recordset(columns: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {column}" for name, column in columns.items())
 
 
-def job_id(job: Job | JobKey | Terminal) -> str:
-    return job.id
-
-
 def key_columns(keys: Iterable[JobKey]) -> tuple[list[str], list[str]]:
     tenants, ids = [], []
     for tenant, job_id in keys:
@@ -132,7 +128,7 @@ def json_text(value: Any) -> str:
 async def find(store: "Connection | Postgres", places: Places, keys: Sequence[JobKey]) -> dict[JobKey, StoredJob]:
     """Those of the jobs that exist, without the results that are too large to be read in a group."""
     found: dict[JobKey, StoredJob] = {}
-    for place, some in places.grouped(keys, job_id):
+    for place, some in places.grouped(keys):
         if len(some) == 1:
             rows = await store.fetch(FIND_ONE[place], *some[0])
         else:

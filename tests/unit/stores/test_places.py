@@ -11,6 +11,7 @@ from schemas.jobs import new_job_id
 from stores.postgres.places import KNOWN_FOR_S, REST, SLOTS, Places, in_each_place, place_of
 from stores.postgres.purging.rule import Stride
 from stores.postgres.purging.slots import LONGEST, days_over
+from stores.protocols import JobKey
 from tests.contracts.stores.building import NOW, id_of
 
 if TYPE_CHECKING:
@@ -90,10 +91,11 @@ async def test_once_it_has_begun_that_holds_for_ever() -> None:
 )
 async def test_a_group_is_parted_as_each_of_its_jobs_is_placed(ids: list[str], began: datetime) -> None:
     async with Places(cast("Postgres", Told(began))) as places:
-        parted = places.grouped(ids, str)
+        keys = [JobKey("default", each) for each in ids]
+        parted = places.grouped(keys)
         assert [place for place, _ in parted] == sorted({places.of(each) for each in ids})
         for place, some in parted:
-            assert some == [each for each in ids if places.of(each) == place]
+            assert some == [key for key in keys if places.of(key.id) == place]
 
 
 def test_a_statement_names_the_one_table_that_it_asks() -> None:
