@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, distribution
 
 
 def install_command(extra: str) -> str:
@@ -10,6 +10,8 @@ def install_command(extra: str) -> str:
 
     The environments that uv makes, `uv tool install` among them, have no pip.
     """
-    if find_spec("pip") is not None:
-        return shlex.join([sys.executable, "-m", "pip", "install", f"penstock[{extra}]"])
-    return shlex.join(["uv", "pip", "install", "--python", sys.executable, f"penstock[{extra}]"])
+    try:
+        distribution("pip")
+    except PackageNotFoundError:
+        return shlex.join(["uv", "pip", "install", "--python", sys.executable, f"penstock[{extra}]"])
+    return shlex.join([sys.executable, "-m", "pip", "install", f"penstock[{extra}]"])

@@ -46,8 +46,9 @@ def configure_logs(settings: LogSettings, role: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    # Every reconnect attempt of aiokafka is an error to it; we say once that Kafka is away, and let it say once why.
-    logging.getLogger("aiokafka").setLevel(max(level, logging.CRITICAL if level > logging.DEBUG else level))
+    # Every reconnect attempt of aiokafka is an error to it; we say once that Kafka is away, and let it say once why. At
+    # debug it would log whole requests: clients' data, and a megabyte a line.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL if level > logging.DEBUG else logging.INFO)
     if level > logging.DEBUG:
         connecting = logging.getLogger("aiokafka.client")
         connecting.setLevel(max(level, logging.ERROR))

@@ -14,6 +14,8 @@ import orjson
 from tests.waiting import eventually
 
 Line = dict[str, Any]
+# A pipe that nobody reads any more would hold the worker up.
+LONGEST_LINE = 16 * 1024 * 1024
 
 
 class WorkerProcess:
@@ -95,6 +97,7 @@ async def worker_process(environment: Mapping[str, str], **more: str) -> AsyncIt
         "worker",
         env={**os.environ, **variables},
         stderr=asyncio.subprocess.PIPE,
+        limit=LONGEST_LINE,
     )
     worker = WorkerProcess(process)
     try:

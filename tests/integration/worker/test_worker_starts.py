@@ -85,6 +85,7 @@ async def test_a_bad_model_that_is_named_stops_no_other_and_keeps_it_from_being_
         assert (await models_of(worker))["served"] == ["lever/1"]
         bad.write_bytes(sound)
         await worker.ready()
+        await eventually(lambda: len(worker.said("model is served")) == 2)
         assert (await models_of(worker))["served"] == ["lever/1", "lever/2"]
 
 

@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
@@ -56,12 +58,16 @@ def test_a_package_that_is_missing_names_the_extra_that_brings_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pip", "installer"), [(None, "uv pip install --python '/an env/python'"), (1, "'/an env/python' -m pip install")]
+    ("pip", "installer"),
+    [
+        (PackageNotFoundError("pip"), "uv pip install --python '/an env/python'"),
+        (None, "'/an env/python' -m pip install"),
+    ],
 )
 def test_an_extra_goes_into_the_environment_that_we_run_in(
-    monkeypatch: pytest.MonkeyPatch, pip: object, installer: str
+    monkeypatch: pytest.MonkeyPatch, pip: PackageNotFoundError | None, installer: str
 ) -> None:
-    monkeypatch.setattr("penstock.extras.find_spec", lambda _: pip)
+    monkeypatch.setattr("penstock.extras.distribution", Mock(side_effect=pip))
     monkeypatch.setattr("sys.executable", "/an env/python")
     assert install_command("gateway") == f"{installer} 'penstock[gateway]'"
 
