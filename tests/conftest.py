@@ -1,5 +1,6 @@
 """Fixtures of all tests: the real services, one of each a session, and a corner of its own in them for each test."""
 
+import logging
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -27,6 +28,17 @@ hypothesis.settings.load_profile("whole")
 structlog.configure([*structlog.get_config()["processors"][:-1], ConsoleRenderer(exception_formatter=plain_traceback)])
 
 __all__ = ["pytest_xdist_make_scheduler"]  # pytest looks for hooks here
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """What a command that runs in the tests' process sets for its logs ends with its test."""
+    root = logging.getLogger()
+    config, level, handlers = structlog.get_config(), root.level, root.handlers[:]
+    yield
+    structlog.configure(**config)
+    root.setLevel(level)
+    root.handlers[:] = handlers
 
 
 @pytest.fixture(scope="session")
