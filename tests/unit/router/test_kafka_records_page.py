@@ -83,6 +83,7 @@ def test_the_headers_of_a_result_are_all_there() -> None:
         variant="canary",
         metadata={"order": 7},
         reply_to="gw-1",
+        retention_s=60,
         result=Payload(b"{}", "application/octet-stream", 2),
     )
     written = {name for name, _ in terminal_record("results", terminal, "/test").headers}
