@@ -11,7 +11,7 @@ import uvloop
 from benchmarks.figures import machine, write
 from benchmarks.models import Models
 
-# By name the modules that measure, each imported when it is asked for: one of them needs torch.
+# By name the modules that measure, each imported when it is asked for: all of them take seconds.
 MEASUREMENTS = {
     "worker": "worker_rate",
     "submit": "submit_rate",

@@ -6,6 +6,7 @@ It answers from the first moment: probes, and a plain 503 until its parts are op
 import asyncio
 import time
 from collections.abc import Coroutine, Mapping
+from functools import cache, lru_cache
 from typing import Any, Final, cast
 
 import orjson
@@ -133,14 +134,15 @@ def pages(services: Services) -> FastAPI:
 
 def add_openapi_route(app: FastAPI, services: Services) -> None:
     """The document is made once, and its examples anew where the catalog has changed."""
-    whole: dict[str, Any] = {}
-    made: list[tuple[CatalogSnapshot, bytes]] = []
+
+    @cache
+    def whole() -> dict[str, Any]:
+        return document(app, services.settings.public_base_url)
+
+    @lru_cache(maxsize=1)
+    def encoded(snapshot: CatalogSnapshot) -> bytes:
+        return orjson.dumps(with_examples(whole(), snapshot))
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi_json() -> Response:
-        snapshot = services.catalog.snapshot
-        if not whole:
-            whole.update(document(app, services.settings.public_base_url))
-        if not made or made[0][0] is not snapshot:
-            made[:] = [(snapshot, orjson.dumps(with_examples(whole, snapshot)))]
-        return json(made[0][1])
+        return json(encoded(services.serving.snapshot))

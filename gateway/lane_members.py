@@ -11,9 +11,8 @@ from typing import Any, Final
 
 from aiokafka.client import CoordinationType
 from aiokafka.errors import KafkaError
-from aiokafka.protocol.admin import DescribeGroupsRequest_v0, DescribeGroupsRequest_v1, DescribeGroupsRequest_v2
-from aiokafka.protocol.api import Request
 
+from producers.kafka_client import DescribeGroups
 from runtime.logs import get_logger
 from schemas.topics import Lane, LaneClass, Topics
 
@@ -29,18 +28,6 @@ Version = tuple[str, str]
 
 # The last: the broker takes no version of the request that is ours.
 _FAILURES: Final = (KafkaError, OSError, TimeoutError, NotImplementedError)
-
-
-class DescribeGroups(Request[DescribeGroupsRequest_v0 | DescribeGroupsRequest_v1 | DescribeGroupsRequest_v2]):  # type: ignore[misc] # aiokafka is untyped
-    """aiokafka's own asks for version 3 and reads the answer as one of version 2, which goes wrong for two groups."""
-
-    API_KEY = 15
-
-    def __init__(self, groups: Sequence[str]) -> None:
-        self.groups = groups
-
-    def build(self, request_struct_class: Any) -> Any:
-        return request_struct_class(list(self.groups))
 
 
 class LaneMembers:

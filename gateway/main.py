@@ -198,7 +198,6 @@ class Gateway:
         return Services(
             settings=settings,
             links=Links(settings.public_base_url),
-            catalog=self._catalog,
             serving=self._serving,
             life=ModelControl(self._publisher, settings.topics, self._catalog, self._states, now_utc),
             budget=self._budget,

@@ -92,7 +92,7 @@ def encode_models(serving: Serving) -> bytes:
 
 def encode_model(serving: Serving, model: str) -> bytes:
     """Raises `ModelNotFound`."""
-    if model not in serving.models():
+    if not serving.versions(model) and serving.refusal(model) is None:
         serving.snapshot.choose(model, None)
     return _encoder.encode(_model(serving, model))
 

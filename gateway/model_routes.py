@@ -91,6 +91,6 @@ def add_life_routes(app: FastAPI, services: Services) -> None:
     async def want(model: str, version: str, state: ModelState) -> Response:
         wanted = await services.life.want(model, version, state)
         url = services.links.version(model, version)
-        announced = version in services.catalog.snapshot.models.get(model, {})
+        announced = version in services.serving.snapshot.models.get(model, {})
         body = encode_wanted(model, version, wanted, announced=announced, url=url)
         return Response(body, 202, {"location": url}, "application/json")

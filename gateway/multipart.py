@@ -6,11 +6,11 @@ import msgspec
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 
 from schemas.errors import InvalidInput
+from schemas.images import picture_type
 
 MAX_BOUNDARY_BYTES: Final = 70  # RFC 2046, section 5.1.1
 # Files whose sender did not know what they are; their first bytes tell.
 UNTOLD: Final = frozenset({"", "application/octet-stream"})
-MAGIC: Final = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"))
 
 
 class FilePart(msgspec.Struct, frozen=True):
@@ -59,5 +59,5 @@ def _the_one(part: MultipartSegment, before: MultipartSegment | None) -> Multipa
 
 def _with_type(told: str, data: bytes) -> FilePart:
     if told in UNTOLD:
-        told = next((name for magic, name in MAGIC if data.startswith(magic)), told)
+        told = picture_type(data) or told
     return FilePart(told, data)

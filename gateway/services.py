@@ -10,7 +10,6 @@ from gateway.serving import Serving
 from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
 from gateway.waiters import Waiters
-from producers.catalog import Catalog
 from runtime.budget import MemoryBudget
 from runtime.health import Check
 from stores.protocols import Jobs, Signals
@@ -24,7 +23,6 @@ class Services:
 
     settings: GatewaySettings
     links: Links
-    catalog: Catalog
     serving: Serving
     life: ModelControl
     budget: MemoryBudget

@@ -132,7 +132,7 @@ class Serving:
         if version is None:
             return None
         name = f"model {model!r} version {version!r}"
-        state, reason = self.standing(model, version)
+        state, reason = versions.get(version) or self.standing(model, version)
         match state:
             case State.REFUSED:
                 return f"{name} is in the repository and could not be loaded: {reason}"

@@ -30,12 +30,11 @@ from schemas.decoder import CheckedInput, check_common
 from schemas.errors import (
     ModelNotFound,
     OutcomeUnknown,
-    PayloadTooLarge,
     PenstockError,
     RequestError,
     StoreUnavailable,
 )
-from schemas.images import IMAGE_TYPES
+from schemas.images import IMAGE_TYPES, too_many_rows
 from schemas.inputs import bytes_to_parse, check_in_full, check_input
 from schemas.jobs import Job, Payload, Status, check_retention
 from schemas.records import OutRecord, lane_job, lane_record
@@ -183,14 +182,9 @@ class Submissions:
 
     def _hold_travelling(self, submission: Submission, payload: Payload) -> None:
         """Short values in JSON can be several times as large as tensors: say so in the caller's terms."""
-        limit_bytes = self._most_bytes
-        if len(payload.value) > limit_bytes:
+        if len(payload.value) > self._most_bytes:
             form = "" if payload.json_length is None else " as tensors"
-            raise PayloadTooLarge(
-                f"the input takes {len(payload.value)} bytes{form}; at most {limit_bytes} fit into one job: "
-                "send fewer rows",
-                param="input",
-            )
+            raise too_many_rows(len(payload.value), self._most_bytes, form)
         if payload.value is not submission.submit.payload.value:
             submission.held.grow(len(payload.value))
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from gateway.multipart import single_file
-from gateway.strict_query import unknown_parameter
+from gateway.strict_query import check_names
 from schemas.document import FORMS
 from schemas.errors import RequestError, UnsupportedMediaType
 from schemas.images import IMAGE_TYPES
@@ -223,13 +223,8 @@ def options_from_query(query: bytes) -> Options:
         )
     except ValueError as error:
         raise RequestError("the query string is malformed") from error
-    fields: dict[str, str] = {}
-    for name, value in pairs:
-        if name not in KNOWN:
-            raise unknown_parameter(name, KNOWN)
-        if name in fields:
-            raise RequestError(f"query parameter {name} is given twice", param=name)
-        fields[name] = value
+    check_names([name for name, _ in pairs], KNOWN)
+    fields = dict(pairs)
     metadata = fields.get("metadata")
     return check_options(
         _lane(fields.get("lane", LaneClass.LIVE)),

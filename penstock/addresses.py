@@ -35,7 +35,8 @@ def passwords_in(address: str) -> Iterator[str]:
         yield address.rpartition("@")[0].rpartition(":")[2]  # what a driver may make of it
         return
     written = [password] if password else []
-    written += [value for name, _, value in (each.partition("=") for each in query.split("&")) if name in _SECRET]
+    options = (each.partition("=") for each in query.split("&"))
+    written += [value for name, _, value in options if unquote(name).lower() in _SECRET]
     for each in written:
         yield each
         yield unquote(each)

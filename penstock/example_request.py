@@ -6,15 +6,15 @@ import shlex
 from collections.abc import Iterable
 from typing import Any, Final
 
+from schemas.examples import PNG, TEXT
 from schemas.signature import Signature, TensorSpec
+from schemas.tensors import DTYPES
 
-# A PNG of one gray pixel; the gateway gives it the size that the model wants.
-ONE_PIXEL: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
 # Beyond these a line is not for reading.
 MOST_ELEMENTS: Final = 100
 MOST_FEATURES: Final = 40
 # Bytes of an element, as raw tensors have them.
-SIZES: Final = {"BOOL": 1} | {f"{kind}{bits}": bits // 8 for kind in ("INT", "UINT", "FP") for bits in (8, 16, 32, 64)}
+SIZES: Final = {str(name): dtype.itemsize for name, dtype in DTYPES.items() if name != "BYTES"}
 
 
 def curl_for(url: str, model: str, signature: Signature) -> str | None:
@@ -46,7 +46,7 @@ def _rows(signature: Signature) -> dict[str, Any]:
 
 def _value(spec: TensorSpec, signature: Signature) -> Any:
     if signature.image is not None and spec.name == signature.image.input:
-        return {"b64": ONE_PIXEL}
+        return {"b64": PNG}  # the gateway gives it the size that the model wants
     value = _element(spec)
     for size in reversed(_row_shape(spec)):
         value = [value] * size
@@ -56,7 +56,7 @@ def _value(spec: TensorSpec, signature: Signature) -> Any:
 def _element(spec: TensorSpec) -> Any:
     match spec.datatype:
         case "BYTES":
-            return "some text"
+            return TEXT
         case "BOOL":
             return True
     return 0 if spec.vocab_size == 1 else 1

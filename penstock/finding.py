@@ -94,10 +94,10 @@ def gateway_named(url: str) -> Found:
     return Found(environ={**os.environ, GATEWAY_URL: url}, origin=f"; it is what {name} names")
 
 
-def found_by(data_dir: Path | None, variable: str) -> Found:
+def found_by(data_dir: Path | None, *variables: str) -> Found:
     """Raises `ClickException` where nothing runs over `data_dir`."""
     try:
-        return find(data_dir, (variable,), os.environ)
+        return find(data_dir, variables, os.environ)
     except StackError as error:
         raise click.ClickException(str(error)) from error
 

@@ -8,20 +8,11 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from gateway.settings import GatewaySettings
 from penstock.preparing import MigrateSettings
+from penstock.settings_reference import COMMANDS
 from runtime.settings import PREFIX, Settings, mistakes, settings_in
-from workers.inference.settings import WorkerSettings
-from workers.router.settings import RouterSettings
-from workers.sink.settings import SinkSettings
 
-ALL_SETTINGS: tuple[type[Settings], ...] = (
-    MigrateSettings,
-    GatewaySettings,
-    RouterSettings,
-    WorkerSettings,
-    SinkSettings,
-)
+ALL_SETTINGS: tuple[type[Settings], ...] = tuple(dict.fromkeys([MigrateSettings, *COMMANDS.values()]))
 # Read by commands, by the Compose file and by tests; by no role.
 OTHERS: Final = frozenset(
     f"{PREFIX}{name}"

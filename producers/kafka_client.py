@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from functools import cached_property
 from typing import Any, Final
@@ -19,6 +19,8 @@ from aiokafka.errors import (
     SaslAuthenticationFailed,
     UnsupportedSaslMechanismError,
 )
+from aiokafka.protocol.admin import DescribeGroupsRequest_v0, DescribeGroupsRequest_v1, DescribeGroupsRequest_v2
+from aiokafka.protocol.api import Request
 
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
@@ -29,6 +31,18 @@ log = get_logger(__name__)
 ATTEMPTS: Final = 3
 PAUSE_S: Final = 0.1
 REFUSED_CREDENTIALS: Final = (AuthenticationFailedError, SaslAuthenticationFailed)
+
+
+class DescribeGroups(Request[DescribeGroupsRequest_v0 | DescribeGroupsRequest_v1 | DescribeGroupsRequest_v2]):  # type: ignore[misc] # aiokafka is untyped
+    """aiokafka's own asks for version 3 and reads the answer as one of version 2, which goes wrong for two groups."""
+
+    API_KEY = 15
+
+    def __init__(self, groups: Sequence[str]) -> None:
+        self.groups = groups
+
+    def build(self, request_struct_class: Any) -> Any:
+        return request_struct_class(list(self.groups))
 
 
 class KafkaClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka is untyped

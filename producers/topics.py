@@ -8,7 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from producers.kafka_client import kafka_admin
-from producers.topic_settings import MAX_MESSAGE, MIN_IN_SYNC, Other, differences, raise_settings
+from producers.topic_settings import MAX_MESSAGE, MIN_IN_SYNC, raise_settings
 from runtime.settings import KafkaSettings
 from schemas.errors import QueueUnavailable
 from schemas.topics import Lane
@@ -124,22 +124,6 @@ async def ensure_topics(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> 
         return await _create(admin, wanted, settings.kafka_replication_factor) if wanted else []
     except (KafkaError, OSError) as error:
         raise QueueUnavailable(f"topics could not be created: {error}") from error
-    finally:
-        await admin.close()
-
-
-async def topic_differences(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> Mapping[str, Mapping[str, Other]]:
-    """What is set otherwise than planned, in topics that exist: topic -> setting -> what it is, and what was planned.
-
-    What keeps records for another time is somebody's decision, or an older version's: it is told, and left.
-    """
-    admin = kafka_admin(settings)
-    try:
-        await admin.start()
-        existing = {topic["topic"] for topic in await admin.describe_topics()}
-        return await differences(admin, [plan for plan in plans if plan.name in existing])
-    except (KafkaError, OSError) as error:
-        raise QueueUnavailable(f"topics could not be described: {error}") from error
     finally:
         await admin.close()
 

@@ -46,16 +46,16 @@ class WorkerReports:
 
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Take in one record of the topic; None for a value forgets the worker."""
-        known = self._heard.get(key)
         if value is None:
-            self._heard.pop(key, None)
-            self._until_s = self._until_s if known is None else float("-inf")
+            if self._heard.pop(key, None) is not None:
+                self._until_s = float("-inf")
             return
         try:
             report = decode_report(value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             log.warning("a record is no worker's report", key=key.decode("utf-8", "replace"), error=str(error))
             return
+        known = self._heard.get(key)
         if known is None or known.report != report:  # the topic may be read again from its beginning
             self._heard[key] = _Heard(report, self._clock_s())
             if known is None or known.report.versions != report.versions:

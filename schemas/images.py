@@ -17,6 +17,7 @@ from schemas.signature import ImageSpec
 from schemas.tensors import Array
 
 IMAGE_TYPES: Final = frozenset({"image/png", "image/jpeg", "image/jpg"})  # the last is what many call the second
+_MAGIC: Final = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"))
 # What a camera of 24 megapixels takes; unpacked it is 100 MB at most.
 MAX_PIXELS: Final = 24 * 1024 * 1024
 MAX_SIDE: Final = 65_535  # JPEG's own limit; each row costs some bytes, however short it is
@@ -53,6 +54,18 @@ _SIDEWAYS: Final = frozenset({"TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_9
 Hold = Callable[[int], None]
 
 
+def picture_type(data: bytes) -> str | None:
+    """The content type that the first bytes tell; None where they are of no picture that is taken."""
+    return next((name for magic, name in _MAGIC if data.startswith(magic)), None)
+
+
+def too_many_rows(size_bytes: int, most_bytes: int, form: str = " as tensors") -> PayloadTooLarge:
+    return PayloadTooLarge(
+        f"the input takes {size_bytes} bytes{form}; at most {most_bytes} fit into one job: send fewer rows",
+        param="input",
+    )
+
+
 class Images:
     """Reads the images of one input, which may have `MAX_PIXELS` together, and make rows of `most_bytes` together."""
 
@@ -74,11 +87,7 @@ class Images:
         spec = self._spec
         size_bytes = images * spec.width * spec.height * spec.channels * value_bytes
         if self._most_bytes is not None and size_bytes > self._most_bytes:
-            raise PayloadTooLarge(
-                f"the input takes {size_bytes} bytes as tensors; at most {self._most_bytes} fit into one job: "
-                "send fewer rows",
-                param="input",
-            )
+            raise too_many_rows(size_bytes, self._most_bytes)
 
     def row(self, data: bytes) -> Array:
         """One row of float32, [C, H, W], [H, W, C] or [H, W] by the spec's `layout`.

@@ -59,10 +59,15 @@ def _half_character(data: bytes, end: int) -> str | None:
     return told
 
 
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like it; None where none is."""
+    return next(iter(get_close_matches(name[:64], known, 1)), None)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint to go with the refusal of an unknown name; empty where none of the known ones is like it."""
-    close = get_close_matches(name[:64], known, 1)
-    return f"; did you mean {close[0]}?" if close else ""
+    close = closest(name, known)
+    return "" if close is None else f"; did you mean {close}?"
 
 
 def as_refusal(error: Exception) -> PenstockError:

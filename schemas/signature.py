@@ -3,6 +3,7 @@
 Datatypes are those of the Open Inference Protocol v2. Shapes include the batch dimension, which is first and always -1.
 """
 
+from collections.abc import Iterator
 from typing import Final, Literal
 
 import msgspec
@@ -82,7 +83,16 @@ class ImageSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def channels(self) -> int:
-        return 3 if self.mode == "RGB" else 1
+        return channels_of(self.mode)
+
+
+def channels_of(mode: Literal["L", "RGB"]) -> int:
+    return 3 if mode == "RGB" else 1
+
+
+def factors_by_channel(scale: PerChannel, offset: PerChannel) -> Iterator[tuple[float, float]]:
+    """`scale` and `offset` of each channel; of three where neither says how many there are."""
+    return zip(by_channel(scale, 3), by_channel(offset, 3), strict=False)
 
 
 def by_channel(value: PerChannel, channels: int) -> tuple[float, ...]:
@@ -98,8 +108,8 @@ def why_pixels_do_not_fit(datatype: Datatype, scale: PerChannel, offset: PerChan
     """Why `pixel * scale + offset` would not arrive whole in a tensor of this type; None where it does."""
     if datatype not in INTEGERS:
         return None if datatype.startswith("FP") else f"pixels are numbers, and the input is {datatype}"
-    channels = zip(by_channel(scale, 3), by_channel(offset, 3), strict=False)
-    return next((why for each in channels if (why := _why_not_whole(datatype, *each)) is not None), None)
+    problems = (_why_not_whole(datatype, *each) for each in factors_by_channel(scale, offset))
+    return next((why for why in problems if why is not None), None)
 
 
 def _why_not_whole(datatype: Datatype, scale: float, offset: float) -> str | None:

@@ -29,11 +29,10 @@ from penstock.doctor.rendering import Secrets, document, lines
 from penstock.doctor.settings import SUBJECT as SETTINGS
 from penstock.doctor.settings import SettingsCheck
 from penstock.embedded.locations import default_data_dir
-from penstock.errors import StackError
-from penstock.finding import DATA_DIR
+from penstock.finding import DATA_DIR, found_by
 from penstock.help import examples
 from penstock.preparing import MigrateSettings
-from penstock.running import GATEWAY_URL, KAFKA, POSTGRES, REDIS, Found, find
+from penstock.running import GATEWAY_URL, KAFKA, POSTGRES, REDIS, Found
 from penstock.showing import JSON, is_terminal, show_json
 from runtime.settings import RedisSettings, settings_in
 from workers.inference.settings import WorkerSettings
@@ -78,10 +77,7 @@ def doctor(data_dir: Path | None, limit_s: float, *, as_json: bool) -> None:
 
     Exits with 0 where all is well, with 1 where something should be seen to, with 2 where something is broken.
     """
-    try:
-        found = find(data_dir, (KAFKA, POSTGRES, REDIS, GATEWAY_URL), os.environ)
-    except StackError as error:
-        raise click.ClickException(str(error)) from error
+    found = found_by(data_dir, KAFKA, POSTGRES, REDIS, GATEWAY_URL)
     examination = run(checks_of(found), limit_s)
     secrets = secrets_of(found.environ)
     findings = [secrets.hidden(finding) for finding in examination.findings]

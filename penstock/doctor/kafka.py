@@ -8,8 +8,6 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import KafkaError
-from aiokafka.protocol.admin import DescribeGroupsRequest_v1
-from aiokafka.protocol.api import Request
 from aiokafka.structs import TopicPartition
 
 from penstock.doctor.findings import Finding, Level, Tell
@@ -26,25 +24,14 @@ from penstock.doctor.kafka_state import (
 )
 from penstock.errors import in_a_line
 from penstock.preparing import MigrateSettings
-from producers.kafka_client import kafka_admin, kafka_consumer
+from producers.kafka_client import DescribeGroups, kafka_admin, kafka_consumer
 from producers.stopping import stop_consumer
-from producers.topics import base_topics, topic_differences
+from producers.topic_settings import differences
+from producers.topics import base_topics
 from schemas.errors import ConfigurationError
 
 CONNECT_MS: Final = 5000
 AUTO_CREATE: Final = "auto.create.topics.enable"
-
-
-class DescribeGroups(Request[DescribeGroupsRequest_v1]):  # type: ignore[misc] # aiokafka is untyped
-    """aiokafka reads answers of the third version by the second's form, which fails for more than one group."""
-
-    API_KEY = DescribeGroupsRequest_v1.API_KEY
-
-    def __init__(self, groups: Sequence[str]) -> None:
-        self._groups = list(groups)
-
-    def build(self, request_struct_class: type[DescribeGroupsRequest_v1]) -> DescribeGroupsRequest_v1:
-        return request_struct_class(self._groups)
 
 
 class KafkaCheck:
@@ -63,13 +50,13 @@ class KafkaCheck:
             if brokers.auto_create:
                 told = f"{AUTO_CREATE} is true: a misspelt topic comes into being, with settings that nobody chose"
                 tell(Finding(SUBJECT, Level.WARNING, told, f"set {AUTO_CREATE} to false on the brokers"))
-            topics = await topics_of(admin, f"{self._settings.topic_prefix}.")
+            prefix = f"{self._settings.topic_prefix}."
+            topics = await topics_of(admin, prefix)
             wanted = base_topics(self._settings, self._settings.topic_partitions)
             for finding in judged_topics(topics, [plan.name for plan in wanted]):
                 tell(finding)
-            for finding in judged_settings(await topic_differences(self._settings, wanted)):
+            for finding in judged_settings(await differences(admin, [plan for plan in wanted if plan.name in topics])):
                 tell(finding)
-            prefix = f"{self._settings.topic_prefix}."
             for finding in judged_groups(await groups_of(admin, self._settings, prefix)):
                 tell(finding)
         except ConfigurationError as error:
@@ -134,19 +121,23 @@ async def topics_of(admin: AIOKafkaAdminClient, prefix: str) -> Mapping[str, Seq
 
 async def groups_of(admin: AIOKafkaAdminClient, settings: MigrateSettings, prefix: str) -> Sequence[Group]:
     names = sorted(name for name, *_ in await admin.list_consumer_groups() if name.startswith(prefix))
-    members = await members_of(admin, names)
+    coordinators: Mapping[str, int] = {name: await admin.find_coordinator(name) for name in names}
+    members = await members_of(admin, coordinators)
     consumer = kafka_consumer(settings)
     try:
         await consumer.start()
-        return [Group(name, members.get(name, 0), await lag_of(admin, consumer, name)) for name in names]
+        return [
+            Group(name, members.get(name, 0), await lag_of(admin, consumer, name, coordinator))
+            for name, coordinator in coordinators.items()
+        ]
     finally:
         await stop_consumer(consumer)
 
 
-async def members_of(admin: AIOKafkaAdminClient, names: Sequence[str]) -> Mapping[str, int]:
+async def members_of(admin: AIOKafkaAdminClient, coordinators: Mapping[str, int]) -> Mapping[str, int]:
     by_coordinator: defaultdict[int, list[str]] = defaultdict(list)
-    for name in names:
-        by_coordinator[await admin.find_coordinator(name)].append(name)
+    for name, coordinator in coordinators.items():
+        by_coordinator[coordinator].append(name)
     answers = [
         await admin._send_request(DescribeGroups(asked), node)  # noqa: SLF001 - see there
         for node, asked in by_coordinator.items()
@@ -154,10 +145,9 @@ async def members_of(admin: AIOKafkaAdminClient, names: Sequence[str]) -> Mappin
     return {name: len(members) for answer in answers for _, name, *_, members in answer.groups}
 
 
-async def lag_of(admin: AIOKafkaAdminClient, consumer: Any, group: str) -> int:
+async def lag_of(admin: AIOKafkaAdminClient, consumer: Any, group: str, coordinator: int) -> int:
     """Records that the group has yet to finish. Those of partitions that it never committed are not known."""
-    done = {
-        at: held.offset for at, held in (await admin.list_consumer_group_offsets(group)).items() if held.offset >= 0
-    }
+    committed = await admin.list_consumer_group_offsets(group, coordinator)
+    done = {at: held.offset for at, held in committed.items() if held.offset >= 0}
     ends: Mapping[TopicPartition, int] = await consumer.end_offsets(list(done)) if done else {}
     return sum(max(0, ends[at] - offset) for at, offset in done.items() if at in ends)

@@ -1,7 +1,6 @@
 """`penstock export`: a model that is code becomes one that is data, in a model repository."""
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -12,7 +11,7 @@ from penstock.importing.model_folder import ModelFolder, model_name, put_into
 from penstock.parameters import VERSION
 from penstock.plain import printable
 from schemas.errors import ConfigurationError
-from workers.inference.models.labels import labels_in
+from workers.inference.models.labels import labels_text
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 LABELS = "labels.txt"
@@ -67,15 +66,16 @@ def _folder(graph: Graph, aside: Path, name: str, version: str, max_batch_size: 
         {"name": output, "data_type": data_type(rows), "dims": list(rows.shape[1:])}
         for output, rows in graph.outputs.items()
     ]
-    notes = []
+    notes, texts = [], {}
     for output in outputs:
         # Scores have a column a class, unless there are two and one column for both.
         if str(output["data_type"]).startswith("TYPE_FP") and output["dims"] == [len(graph.classes)]:
-            if not _write_labels(aside / LABELS, graph.classes):
+            labels = labels_text(graph.classes)
+            if labels is None:
                 notes.append(f"{output['name']}: without labels: the classes' names cannot stand in a line each")
                 continue
             output["label_filename"] = LABELS
-            files[LABELS] = aside / LABELS
+            texts[LABELS] = labels
     fields = {
         "name": name,
         "platform": "onnxruntime_onnx",
@@ -84,15 +84,4 @@ def _folder(graph: Graph, aside: Path, name: str, version: str, max_batch_size: 
         "output": outputs,
         **({"features": list(graph.features)} if graph.features else {}),
     }
-    return ModelFolder(fields, aside, files, notes)
-
-
-def _write_labels(path: Path, classes: Sequence[str]) -> bool:
-    """Whether a worker would read these names."""
-    content = "".join(f"{name}\n" for name in classes).encode("utf-8", "surrogatepass")
-    try:
-        readable = labels_in(content) == tuple(classes)
-    except ValueError:
-        return False
-    path.write_bytes(content)
-    return readable
+    return ModelFolder(fields, aside, files, notes, texts)

@@ -16,6 +16,10 @@ DIRECTORY = click.Path(exists=True, file_okay=False, path_type=Path)
 REPOSITORY = click.Path(file_okay=False, path_type=Path)
 
 link = click.option("--link", is_flag=True, help="Link files instead of copying them, where the file system can.")
+becomes = click.option("--version", type=VERSION, default="1", show_default=True, help="The version it becomes.")
+at_most = click.option(
+    "--max-batch-size", default=64, show_default=True, type=click.IntRange(1), help="Rows in a micro-batch."
+)
 called = click.option("--name", help="What to call the model, if not by its own name.")
 
 
@@ -49,8 +53,8 @@ def triton(model: Path, repository: Path, name: str | None, max_batch_size: int 
 @click.argument("model", type=DIRECTORY)
 @click.argument("repository", type=REPOSITORY)
 @called
-@click.option("--version", type=VERSION, default="1", show_default=True, help="The version it becomes.")
-@click.option("--max-batch-size", default=64, show_default=True, type=click.IntRange(1), help="Rows in a micro-batch.")
+@becomes
+@at_most
 @link
 def mlflow(model: Path, repository: Path, name: str | None, version: str, max_batch_size: int, link: bool) -> None:
     """Read MODEL, a folder that MLflow saved a model in, into REPOSITORY.
@@ -73,8 +77,8 @@ def mlflow(model: Path, repository: Path, name: str | None, version: str, max_ba
 @click.argument("model", type=DIRECTORY)
 @click.argument("repository", type=REPOSITORY)
 @called
-@click.option("--version", type=VERSION, default="1", show_default=True, help="The version it becomes.")
-@click.option("--max-batch-size", default=64, show_default=True, type=click.IntRange(1), help="Rows in a micro-batch.")
+@becomes
+@at_most
 @link
 def huggingface(model: Path, repository: Path, name: str | None, version: str, max_batch_size: int, link: bool) -> None:
     """Read MODEL, a folder that transformers saved a model of texts in, into REPOSITORY.

@@ -12,7 +12,7 @@ from penstock.importing.graph import Graph, GraphTensor, read_graph
 from penstock.importing.huggingface_bert import bert_fields, read_json
 from penstock.importing.model_folder import ModelFolder, model_name
 from schemas.errors import ConfigurationError
-from workers.inference.models.labels import labels_in
+from workers.inference.models.labels import labels_text
 
 TEXT: Final = "text"
 TOKENIZER: Final = "tokenizer.json"
@@ -93,13 +93,14 @@ def _graph_fields(
     if dropped:
         notes.append(f"outputs {', '.join(dropped)}: left behind")
     labels = _labels(config)
+    labels_file = labels_text(labels)
     texts, told, by_token = {}, [], {}
     for tensor in outputs:
         dims = _dims(tensor, len(labels))
         output = {"name": tensor.name, "data_type": tensor.data_type, "dims": dims}
-        if labels and tensor.name == "logits" and dims[-1:] == [len(labels)]:
+        if labels_file is not None and tensor.name == "logits" and dims[-1:] == [len(labels)]:
             output["label_filename"] = LABELS
-            texts[LABELS] = "".join(f"{label}\n" for label in labels)
+            texts[LABELS] = labels_file
         if -1 in dims:
             by_token[tensor.name] = TEXT
         told.append(output)
@@ -133,11 +134,8 @@ def _labels(config: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(given, Mapping):
         return ()
     labels = tuple(str(given.get(str(number))) for number in range(len(given)))
-    try:
-        readable = labels_in("".join(f"{label}\n" for label in labels).encode()) == labels
-    except ValueError:
-        return ()
-    return labels if readable and set(given) == {str(number) for number in range(len(given))} else ()
+    numbered = set(given) == {str(number) for number in range(len(given))}
+    return labels if numbered and labels_text(labels) is not None else ()
 
 
 def _tokenizer(directory: Path, config: Mapping[str, Any], tokens: list[str]) -> dict[str, Any]:

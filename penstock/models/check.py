@@ -29,7 +29,7 @@ from workers.inference.models.repository import ModelRepository
 )
 @click.option(
     "--trust",
-    type=click.Choice(["data", "code"]),
+    type=click.Choice(["data", "code"], case_sensitive=False),
     envvar="PENSTOCK_WORKER_TRUST",
     default="data",
     show_default=True,

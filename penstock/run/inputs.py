@@ -11,19 +11,15 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from schemas.document import FORMS
 from schemas.errors import InvalidInput
+from schemas.images import picture_type
 from schemas.signature import Signature, TensorSpec
+from schemas.tensors import DTYPES, Array
 
-PICTURES: Final = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg"}
 NPY, NPZ = b"\x93NUMPY", b"PK\x03\x04"
-FORMS: Final = ("inputs", "instances", "features")
-DTYPES: Final = {"BOOL": "bool", "FP16": "float16", "FP32": "float32", "FP64": "float64"}
-
 SHOWN: Final = 30  # characters of a number
-
-Array = NDArray[Any]
 
 
 class Body(NamedTuple):
@@ -36,9 +32,8 @@ class Body(NamedTuple):
 
 def body_of(data: bytes, signature: Signature, *, suffix: str = "") -> Body:
     """`suffix` is the file's (`.csv`), where there is a file. Raises `InvalidInput`."""
-    for magic, content_type in PICTURES.items():
-        if data.startswith(magic):
-            return Body(data, content_type)
+    if (content_type := picture_type(data)) is not None:
+        return Body(data, content_type)
     if data.startswith((NPY, NPZ)):
         return _of_arrays(data, signature)
     try:
@@ -226,9 +221,8 @@ def _tensor(name: str, array: Any, signature: Signature) -> tuple[TensorSpec, Ar
         raise InvalidInput(f"{name} holds no numbers")
     if array.ndim == len(spec.row_shape):
         array = array[np.newaxis]  # one row
-    wanted = np.dtype(DTYPES.get(spec.datatype, spec.datatype.lower())).newbyteorder("<")
     with np.errstate(all="ignore"):
-        converted = array.astype(wanted)
+        converted = array.astype(DTYPES[spec.datatype])
     if len(others := array[_changed(converted, array)]):
         raise InvalidInput(f"{name} has {others[0]}, and the model takes {spec.datatype}")
     return spec, np.ascontiguousarray(converted)

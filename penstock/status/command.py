@@ -59,7 +59,8 @@ def _show(found: Found, seen: Survey, wrong: Sequence[Problem]) -> None:
     if wrong:
         click.echo("not right:")
         show(*(Text(f"  {printable(each.what)} {printable(each.message)}", style="red") for each in wrong))
-        click.echo(found.origin.removeprefix("; ") if not found.running else "", nl=not found.running)
+        if not found.running:
+            click.echo(found.origin.removeprefix("; "))
         click.echo()
     show_facts(_facts(found))
     click.echo()

@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 import click
 from click.core import ParameterSource
 
-from penstock.extras import install_command
+from penstock.cli import COMMANDS
 from penstock.finding import DATA_DIR, found_by, is_http_url, unless_data_dir
 from penstock.help import examples
+from penstock.lazy import missing_extra
 from penstock.running import GATEWAY_URL, KAFKA, Found
 from penstock.submit.run import Plan
 from schemas.topics import LaneClass
@@ -109,11 +110,9 @@ def submit(
         run_id=run_id or (uuid.uuid4().hex if file == "-" else str(Path(file).resolve())),
     )
     try:
-        from penstock.submit.session import run  # noqa: PLC0415 - httpx and rich come with an extra
+        from penstock.submit.session import run  # noqa: PLC0415 - only a run waits for it, and for what it imports
     except ModuleNotFoundError as error:
-        raise click.ClickException(
-            f"`penstock submit` needs the package {error.name}: {install_command('bulk')}"
-        ) from error
+        raise missing_extra("submit", COMMANDS["submit"], error) from error
     raise SystemExit(run(plan))
 
 

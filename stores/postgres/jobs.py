@@ -19,7 +19,7 @@ from stores.postgres.rows import (
     read_row,
     with_result,
 )
-from stores.postgres.search import Cursor, search_statement
+from stores.postgres.search import Cursor, of_status, search_statement
 from stores.protocols import CANCELED, JobFilter, JobKey, JobPage
 from stores.validation import storable
 
@@ -126,11 +126,7 @@ def list_statement(status: Status | None, *, from_cursor: bool) -> str:
     conditions = ["j.tenant = $1"]
     if from_cursor:
         conditions.append("(j.created_at, j.id) < ($3, $4)")
-    if status is not None:
-        # Not as a parameter: the planner compares it with the partial indexes' conditions.
-        conditions.append(f"j.status = '{status.value}'")
-        if status is Status.QUEUED:
-            conditions.append("j.completed_at is null")
+    conditions += of_status(status)
     return (
         f"select {WITHOUT_RESULT} from jobs j where {' and '.join(conditions)} "
         "order by j.created_at desc, j.id desc limit $2"

@@ -130,7 +130,7 @@ class PostgresResults:
             firsts.setdefault(JobKey(terminal.tenant, terminal.id), terminal)
         # In key order, as every statement that writes many jobs: two sinks never wait for each other.
         now = self._clock()
-        if past := [key for key, end in firsts.items() if storable(*key) and is_past(end, now, self._retention)]:
+        if past := [key for key, end in firsts.items() if is_past(end, now, self._retention) and storable(*key)]:
             for key in set(past) - (await find(self._others, self._places, past)).keys():
                 del firsts[key]
         placed = self._places.grouped([firsts[key] for key in sorted(firsts)])

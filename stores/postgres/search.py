@@ -38,7 +38,7 @@ def search_statement(
         within.append(f"j.created_at > {place(wanted.created_after)}")
     if wanted.created_before is not None:
         within.append(f"j.created_at < {place(wanted.created_before)}")
-    within += _of_status(wanted.status)
+    within += of_status(wanted.status)
     columns = {"model": wanted.model, "version": wanted.version, "lane": wanted.lane}
     fits = [f"{name} = {place(value)}" for name, value in columns.items() if value is not None] or ["true"]
     statement = f"""
@@ -64,7 +64,7 @@ order by told.created_at desc, told.id desc, told.found desc
     return statement, arguments
 
 
-def _of_status(status: Status | None) -> list[str]:
+def of_status(status: Status | None) -> list[str]:
     """Not as a parameter: the planner compares it with the partial indexes' conditions."""
     if status is None:
         return []

@@ -37,7 +37,7 @@ from workers.inference.lifecycle.reconciler import ModelReconciler
 from workers.inference.lifecycle.reporting import KafkaReporter, reason_for_clients
 from workers.inference.lifecycle.served_version import ServedVersion, WorkerContext
 from workers.inference.lifecycle.watcher import RepositoryWatch
-from workers.inference.models.repository import ModelRepository, in_full
+from workers.inference.models.repository import ModelRepository, all_in_full
 from workers.inference.results.publisher import ResultPublisher
 from workers.inference.settings import WorkerSettings
 
@@ -77,7 +77,7 @@ class Worker:
             running = await stack.enter_async_context(InferenceThread())
             loading = await stack.enter_async_context(InferenceThread("loading"))
             repository = ModelRepository(settings.model_repository, trust=settings.worker_trust)
-            remove_abandoned()
+            await unless_stopped(loading.submit(remove_abandoned, status_if_left=0), stop)
             looking = partial(look_first, repository, settings.patterns)
             await unless_stopped(loading.submit(looking, status_if_left=0), stop)
             self._waiting_for = f"waiting for Kafka at {settings.kafka_bootstrap_servers}"
@@ -179,7 +179,7 @@ class Worker:
             await unless_stopped(reconciler.start(), stop)
             tasks.append(side.start(reconciler.follow(), "reconciler"))
             await unless_stopped(reconciler.loaded(), stop)
-            if not reconciler.served and reconciler.failed and len(in_full(patterns)) == len(patterns):
+            if not reconciler.served and reconciler.failed and all_in_full(patterns):
                 raise ConfigurationError("; ".join(dict.fromkeys(reconciler.failed.values())))
             self._waiting_for = None
             await stop.wait()

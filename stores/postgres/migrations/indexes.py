@@ -7,10 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-import asyncpg
-
 from stores.postgres.errors import DRIVER_ERRORS
-from stores.postgres.migrations.sessions import MIGRATE, settings_of
+from stores.postgres.migrations.sessions import session
 
 if TYPE_CHECKING:
     from stores.postgres.migrations.sessions import Connection
@@ -67,13 +65,8 @@ async def _within(seconds: float, event: asyncio.Event) -> bool:
 async def _progress(dsn: str, pid: int) -> str | None:
     """None where there is nothing to say; what is wrong, the statement itself will say."""
     try:
-        connection = await asyncpg.connect(
-            dsn, timeout=_TIMEOUT_S, command_timeout=_TIMEOUT_S, server_settings=settings_of(MIGRATE)
-        )
-        try:
+        async with session(dsn, _TIMEOUT_S) as connection:
             row = await connection.fetchrow(_PROGRESS, pid)
-        finally:
-            await connection.close(timeout=_TIMEOUT_S)
     except DRIVER_ERRORS:
         return None
     if row is None:

@@ -1,18 +1,15 @@
 """One run of all that is pending: who does it, and in which order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
-
-import asyncpg
 
 from schemas.errors import ConfigurationError
 from stores.postgres.errors import connecting
 from stores.postgres.migrations.applying import Applying, Pace
 from stores.postgres.migrations.files import Migration, known_migrations
 from stores.postgres.migrations.ledger import LOCK, Entry, make_ledger, read_ledger
-from stores.postgres.migrations.sessions import MIGRATE, settings_of
+from stores.postgres.migrations.sessions import session
 from stores.postgres.migrations.state import conflict_of
 
 if TYPE_CHECKING:
@@ -55,7 +52,7 @@ async def migrate(
     """
     known = known_migrations() if migrations is None else migrations
     with connecting():
-        async with _session(dsn, timeout_s) as connection:
+        async with session(dsn, timeout_s, **_SESSION) as connection:
             await _lock(connection, told, pace.poll_s)
             await make_ledger(connection)
             pending = _pending(known, await read_ledger(connection))
@@ -73,17 +70,6 @@ def _pending(known: Sequence[Migration], entries: Sequence[Entry]) -> Sequence[M
         raise ConfigurationError(conflict)
     applied = {entry.number for entry in entries if entry.applied_at}
     return [migration for migration in known if migration.number not in applied]
-
-
-@asynccontextmanager
-async def _session(dsn: str, timeout_s: float) -> "AsyncIterator[Connection]":
-    connection = await asyncpg.connect(
-        dsn, timeout=timeout_s, command_timeout=timeout_s, server_settings={**settings_of(MIGRATE), **_SESSION}
-    )
-    try:
-        yield connection
-    finally:
-        await connection.close(timeout=timeout_s)
 
 
 async def _lock(connection: "Connection", told: Callable[[str], None], poll_s: float) -> None:

@@ -1,14 +1,15 @@
 """Who is connected to the database: each session of ours says which role it serves, and what its version knows."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+
+import asyncpg
 
 from stores.postgres.migrations.files import newest_known
 
 if TYPE_CHECKING:
-    import asyncpg
-
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
 
 # The role alone is what versions said that knew of no contractions.
@@ -50,6 +51,18 @@ def application_name(role: str) -> str:
 def settings_of(role: str) -> dict[str, str]:
     """What a session tells the server when it begins."""
     return {"application_name": application_name(role), "idle_in_transaction_session_timeout": LONGEST_SILENCE}
+
+
+@asynccontextmanager
+async def session(dsn: str, timeout_s: float, **settings: str) -> "AsyncIterator[Connection]":
+    """One of `penstock migrate`, as long as the block lasts. `timeout_s` bounds the connect and each statement."""
+    connection = await asyncpg.connect(
+        dsn, timeout=timeout_s, command_timeout=timeout_s, server_settings={**settings_of(MIGRATE), **settings}
+    )
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=timeout_s)
 
 
 async def connected_roles(connection: "Connection") -> Sequence[ConnectedRole]:

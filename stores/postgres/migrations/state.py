@@ -11,7 +11,7 @@ from schemas.errors import ConfigurationError, StoreUnavailable
 from stores.postgres.errors import connecting
 from stores.postgres.migrations.files import RELIED_ON, Kind, Migration, kind_of, known_migrations, newest_known
 from stores.postgres.migrations.ledger import LOCK, Entry, read_ledger
-from stores.postgres.migrations.sessions import MIGRATE, ConnectedRole, connected_roles, settings_of
+from stores.postgres.migrations.sessions import ConnectedRole, connected_roles, session
 
 if TYPE_CHECKING:
     from stores.postgres.migrations.sessions import Connection
@@ -84,15 +84,10 @@ async def schema_state(dsn: str, *, timeout_s: float = 5.0) -> SchemaState:
     us in.
     """
     with connecting():
-        connection = await asyncpg.connect(
-            dsn, timeout=timeout_s, command_timeout=timeout_s, server_settings=settings_of(MIGRATE)
-        )
-        try:
+        async with session(dsn, timeout_s) as connection:
             entries = await read_ledger(connection)
             migrating = await connection.fetchval(_MIGRATING, LOCK)
             roles = await connected_roles(connection)
-        finally:
-            await connection.close(timeout=timeout_s)
     known = known_migrations()
     return SchemaState(steps_of(known, entries), conflict_of(known, entries), migrating, roles)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -12,8 +12,8 @@ from structlog.testing import capture_logs
 
 from producers.control_topic import ControlTopic
 from producers.kafka_publisher import KafkaPublisher
-from producers.topic_settings import IncrementalAlterConfigs, Other
-from producers.topics import base_topics, control_topic, ensure_topics, lane_topics, topic_differences
+from producers.topic_settings import IncrementalAlterConfigs, Other, differences
+from producers.topics import TopicPlan, base_topics, control_topic, ensure_topics, lane_topics
 from runtime.settings import KafkaSettings
 from schemas.errors import QueueUnavailable
 from schemas.records import OutRecord
@@ -102,7 +102,7 @@ async def test_topics_are_made_once_with_the_settings_we_rely_on(kafka_settings:
 
     topics = kafka_settings.topics
     assert await setting(kafka_settings, topics.catalog, "cleanup.policy") == "compact"
-    assert await topic_differences(kafka_settings, plans) == {}
+    assert await differing(kafka_settings, plans) == {}
     assert await setting(kafka_settings, topics.lane(lane), "max.message.bytes") == str(kafka_settings.max_record_bytes)
     dead = await setting(kafka_settings, topics.dead_letter(topics.requests), "max.message.bytes")
     assert int(dead) > kafka_settings.max_record_bytes, "room for saying why"
@@ -144,14 +144,14 @@ async def test_a_topic_that_keeps_records_for_another_time_is_told_and_left(
     other = {results: {"retention.ms": Other("12345", str(8 * 24 * 3600 * 1000))}}
 
     async def is_told() -> bool:
-        return await topic_differences(kafka_settings, plans) == other
+        return await differing(kafka_settings, plans) == other
 
     await eventually(is_told)  # brokers hear of a change a moment later
     with capture_logs() as lines:
         assert await ensure_topics(kafka_settings, plans) == [], "as a role does when it starts"
     told = [(line["log_level"], line["settings"]) for line in lines if line.get("topic") == results]
     assert told == [("warning", {"retention.ms": "12345, planned 691200000"})]
-    assert await topic_differences(kafka_settings, plans) == other
+    assert await differing(kafka_settings, plans) == other
 
 
 async def test_a_record_of_a_topic_with_one_copy_is_acknowledged_with_one(kafka_settings: KafkaSettings) -> None:
@@ -165,6 +165,15 @@ async def change_setting(settings: KafkaSettings, topic: str, values: dict[str, 
     try:  # the client's own `alter_configs` would put all other settings back to the broker's
         answer = await admin._send_request(IncrementalAlterConfigs({topic: values}))
         assert [code for code, *_ in answer.resources] == [0]
+    finally:
+        await admin.close()
+
+
+async def differing(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> Mapping[str, Mapping[str, Other]]:
+    admin = AIOKafkaAdminClient(**settings.client_options())
+    await admin.start()
+    try:
+        return await differences(admin, plans)
     finally:
         await admin.close()
 

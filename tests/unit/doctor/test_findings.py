@@ -128,7 +128,12 @@ class TestShowing:
         assert secrets.hidden(leak) == Finding("x", Level.PROBLEM, "*** *** ***", "***")
 
     @pytest.mark.parametrize(
-        "address", ["postgresql://me@db/jobs?password=p%40ss-word", "redis://cache?password=p%40ss-word"]
+        "address",
+        [
+            "postgresql://me@db/jobs?password=p%40ss-word",
+            "redis://cache?password=p%40ss-word",
+            "postgresql://me@db/jobs?Pass%77ord=p%40ss-word",
+        ],
     )
     def test_nor_is_one_that_stands_behind_the_question_mark(self, address: str) -> None:
         assert without_password(address) == address.partition("?")[0]

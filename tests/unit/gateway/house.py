@@ -144,7 +144,6 @@ class House:
         self.services = Services(
             settings=self.settings,
             links=Links(self.settings.public_base_url),
-            catalog=self.catalog,
             serving=self.serving,
             life=ModelControl(self.log, self.settings.topics, self.catalog, self.states, lambda: NOW),
             budget=self.budget,

@@ -79,7 +79,9 @@ def test_other_tensors_or_micro_batches_take_new_lanes(change: dict[str, Any]) -
     assert to_do(known(ONE), look(changed)).rebuild == [ServedSpec(changed, None)]
 
 
-@pytest.mark.parametrize("change", [{"is_default": True}, {"description": "better"}, {"metrics": {"accuracy": 1.0}}])
+@pytest.mark.parametrize(
+    "change", [{"is_default": True}, {"description": "better"}, {"retention_s": 60}, {"metrics": {"accuracy": 1.0}}]
+)
 def test_what_only_the_catalog_tells_is_announced(change: dict[str, Any]) -> None:
     changed = found("1", **change)
     assert to_do(known(ONE), look(changed)) == NOTHING._replace(announce=[ServedSpec(changed, None)])

@@ -1,11 +1,11 @@
 """The traceback of a model's own code, for its author: no frames of ours, and its files as the repository has them."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-from traceback import FrameSummary, StackSummary, TracebackException
+from traceback import FrameSummary, StackSummary, TracebackException, walk_tb
 from typing import Final
 
+from workers.inference.backends.runtime_errors import causes
 from workers.inference.backends.verified_copy import PREFIX
 from workers.inference.models.model_version import ModelVersion
 
@@ -25,12 +25,11 @@ def own_traceback(error: BaseException, version: ModelVersion) -> str | None:
 
     Of its frames those of the model's files are kept, and the last one: where it was raised.
     """
-    for each in _causes(error):
+    for each in causes(error):
         if isinstance(each, ChildTraceback):
             return str(each.args[0])
-        told = TracebackException.from_exception(each)
-        if any(_COPIED.fullmatch(frame.filename) for frame in told.stack):
-            return shortened_trace("".join(_cut(told, version).format()))
+        if any(_COPIED.fullmatch(frame.f_code.co_filename) for frame, _ in walk_tb(each.__traceback__)):
+            return shortened_trace("".join(_cut(TracebackException.from_exception(each), version).format()))
     return None
 
 
@@ -41,15 +40,6 @@ def shortened_trace(text: str) -> str:
         return writable
     half = MAX_TRACE_CHARACTERS // 2
     return f"{writable[:half]}\n...\n{writable[-half:]}"
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        yield cause
-        cause = cause.__cause__ or cause.__context__
 
 
 def _cut(told: TracebackException, version: ModelVersion) -> TracebackException:

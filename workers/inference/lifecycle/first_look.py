@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from runtime.logs import get_logger
 from schemas.errors import ConfigurationError
-from workers.inference.models.repository import ModelRepository, in_full, is_meant, told_once
+from workers.inference.models.repository import ModelRepository, all_in_full, in_full, is_meant, told_once
 
 log = get_logger(__name__)
 
@@ -15,22 +15,21 @@ def look_first(repository: ModelRepository, patterns: Sequence[str]) -> None:
     Raises `ConfigurationError` for a name in full that is not there, since it may be misspelt, and where nothing can be
     served and no pattern has a wildcard: then waiting would hide the mistake.
     """
-    named = in_full(patterns)
     if not repository.path.exists():
-        _wait_for_models(f"there is no folder {repository.path} yet", named, patterns)
+        _wait_for_models(f"there is no folder {repository.path} yet", patterns)
         return
     survey = repository.survey(patterns)
     for problem in survey.problems:
         log.error("model left out", model=problem.model, version=problem.version, reason=problem.error.message)
-    for pattern in named:
+    for pattern in in_full(patterns):
         repository.check_meaning(pattern, survey)
     if not survey.versions:
         told = "; ".join(told_once(survey.problems))
-        _wait_for_models(told or f"there is no model in {repository.path} yet", named, patterns)
+        _wait_for_models(told or f"there is no model in {repository.path} yet", patterns)
 
 
-def _wait_for_models(reason: str, named: Sequence[str], patterns: Sequence[str]) -> None:
-    if len(named) == len(patterns):
+def _wait_for_models(reason: str, patterns: Sequence[str]) -> None:
+    if all_in_full(patterns):
         raise ConfigurationError(reason)
     log.warning("waiting for models", reason=reason)
 

@@ -95,7 +95,7 @@ def _defaults_last(to_do: Changes, at_work: Collection[str]) -> Changes:
 
 def as_run(version: ModelVersion) -> ModelVersion:
     """Without what only the catalog tells."""
-    return replace(version, is_default=False, description="", metrics={})
+    return replace(version, is_default=False, description="", retention_s=None, metrics={})
 
 
 def is_unloaded(wanted: WantedState | None) -> bool:

@@ -6,6 +6,7 @@ import re
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,7 @@ from producers.worker_reports import REFRESH_S, publish_report
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
-from schemas.errors import ConfigurationError, PenstockError
+from schemas.errors import ConfigurationError, PenstockError, shortened
 from schemas.worker_reports import VersionReport, WorkerReport, encode_report
 
 log = get_logger(__name__)
@@ -36,6 +37,7 @@ def reason_for_clients(error: BaseException, repository: Path) -> str:
     return f"{type(error).__name__}; the worker's log has the rest"
 
 
+@lru_cache(maxsize=256)  # told again with each look at the repository
 def without_paths(text: str, repository: Path) -> str:
     """One line of the text, its paths as from the repository; of other absolute ones the file's name is left.
 
@@ -44,8 +46,7 @@ def without_paths(text: str, repository: Path) -> str:
     line = " ".join(text.encode("utf-8", "replace").decode().split())
     for root in (repository.resolve(), repository.absolute(), repository):  # the last may be a part of the others
         line = re.sub(rf"(?<![\w.~/-]){re.escape(str(root))}/", "", line)
-    line = _FOLDERS.sub("", line)
-    return line if len(line) <= MAX_REASON_CHARACTERS else f"{line[: MAX_REASON_CHARACTERS - 3]}..."
+    return shortened(_FOLDERS.sub("", line), MAX_REASON_CHARACTERS)
 
 
 def fitting(report: WorkerReport, most_bytes: int) -> WorkerReport:

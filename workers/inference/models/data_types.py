@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator
 
-from schemas.malformed import did_you_mean
+from schemas.malformed import closest
 from schemas.signature import Datatype
 
 _TritonType = Literal[
@@ -51,10 +51,9 @@ def in_full(data_type: object) -> object:
     if name in DATATYPES:
         return name
     known = list(DATATYPES.values())
-    hint = did_you_mean(_ELSEWHERE.get(bare.upper(), bare.upper().replace("FLOAT", "FP")), known)
-    raise ValueError(
-        f"there is no type {data_type[:60]!r} ({hint.removeprefix('; ') or 'there are ' + ', '.join(known)})"
-    )
+    meant = closest(_ELSEWHERE.get(bare.upper(), bare.upper().replace("FLOAT", "FP")), known)
+    hint = f"did you mean {meant}?" if meant else f"there are {', '.join(known)}"
+    raise ValueError(f"there is no type {data_type[:60]!r} ({hint})")
 
 
 DataType = Annotated[_TritonType, BeforeValidator(in_full)]

@@ -47,6 +47,15 @@ def labels_in(data: bytes) -> tuple[str, ...]:
     return _told_apart(names)
 
 
+def labels_text(names: Sequence[str]) -> str | None:
+    """What a file holds that `labels_in` reads as these names; None where they cannot stand in a line each."""
+    text = "".join(f"{name}\n" for name in names)
+    try:
+        return text if labels_in(text.encode()) == tuple(names) else None
+    except ValueError:
+        return None
+
+
 def _told_apart(names: list[str]) -> tuple[str, ...]:
     times = Counter(names)
     labels = tuple(name if times[name] == 1 else f"{name} ({index})" for index, name in enumerate(names))

@@ -20,7 +20,9 @@ from schemas.signature import (
     PerChannel,
     TensorSpec,
     by_channel,
+    channels_of,
     default_scale,
+    factors_by_channel,
     why_pixels_do_not_fit,
 )
 from workers.inference.models.batching_config import BatchedConfig
@@ -96,7 +98,7 @@ class ImageConfig(Section):
 
     @property
     def channels(self) -> int:
-        return 3 if self.mode == "RGB" else 1
+        return channels_of(self.mode)
 
     def problems(self) -> Iterator[str]:
         for name in ("scale", "offset", "mean", "std"):
@@ -327,5 +329,4 @@ def _fits(dims: tuple[int, ...], shape: tuple[int, ...]) -> bool:
 
 def _are_numbers(scale: PerChannel, offset: PerChannel) -> bool:
     """Whether all pixels become finite numbers of FP32, as which they are made whatever the input's type."""
-    channels = zip(by_channel(scale, 3), by_channel(offset, 3), strict=False)
-    return all(abs(scale) * 255.0 + abs(offset) < LARGEST_FP32 for scale, offset in channels)
+    return all(abs(scale) * 255.0 + abs(offset) < LARGEST_FP32 for scale, offset in factors_by_channel(scale, offset))

@@ -7,13 +7,13 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Sequence
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from runtime.logs import get_logger
 from schemas.errors import ConfigurationError
+from schemas.malformed import closest
 from schemas.names import is_model_name, is_version
 from workers.inference.models.model_file import ModelFile, read_model_file
 from workers.inference.models.model_version import ModelVersion
@@ -27,8 +27,6 @@ __all__ = ["ModelRepository", "ModelVersion", "Problem", "Survey"]
 log = get_logger(__name__)
 
 _WILDCARD: Final = re.compile(r"[*?\[]")
-# How like two names are of which one may be a misspelt other.
-LIKENESS: Final = 0.6
 
 
 class Problem(NamedTuple):
@@ -93,8 +91,8 @@ class ModelRepository:
         models = self._model_directories()
         versions = [f"{model.name}/{version}" for model in models for version in _versions_in(model)]
         known = versions if "/" in pattern else [model.name for model in models]
-        meant = [] if _WILDCARD.search(pattern) else get_close_matches(pattern, known, n=1, cutoff=LIKENESS)
-        hint = f": is {meant[0]} meant?" if meant else ""
+        meant = None if _WILDCARD.search(pattern) else closest(pattern, known)
+        hint = f": is {meant} meant?" if meant else ""
         raise ConfigurationError(f"no model in {self.path} matches {pattern!r}{hint}")
 
     def look(self, patterns: Sequence[str] = ("*",)) -> Snapshot:
@@ -241,6 +239,10 @@ def _matches_any(patterns: Iterable[str], model: str, version: str | None) -> bo
 def in_full(patterns: Iterable[str]) -> list[str]:
     """Those without wildcards: what they name is missed where it is not served."""
     return [pattern for pattern in patterns if not _WILDCARD.search(pattern)]
+
+
+def all_in_full(patterns: Iterable[str]) -> bool:
+    return not any(map(_WILDCARD.search, patterns))
 
 
 def is_meant(patterns: Iterable[str], name: str) -> bool:

@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from schemas.malformed import did_you_mean
+from schemas.malformed import closest
 
 _WORDS: Final = {"extra_forbidden": "unknown key", "missing": "is missing", "too_short": "must not be empty"}
 
@@ -39,10 +39,9 @@ def _mistake(error: Mapping[str, Any], root: type[BaseModel] | None) -> _Mistake
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] != "extra_forbidden":
         return _Mistake(location, _WORDS.get(error["type"], message[:1].lower() + message[1:] if location else message))
-    hint = did_you_mean(str(location[-1]), [key for section in sections for key in section.model_fields])
-    if not hint:
+    meant = closest(str(location[-1]), [key for section in sections for key in section.model_fields])
+    if meant is None:
         return _Mistake(location, _WORDS["extra_forbidden"])
-    meant = hint.rpartition("did you mean ")[2].rstrip("?")
     return _Mistake(location, f"{_WORDS['extra_forbidden']} (did you mean {meant}?)", (*location[:-1], meant))
 
 
