@@ -66,6 +66,16 @@ class Topics(msgspec.Struct, frozen=True):
         return f"{self.prefix}.worker-reports.v1"
 
     @property
+    def routes(self) -> str:
+        """How models' traffic splits among their versions; compacted, one partition, keyed by model."""
+        return f"{self.prefix}.routes.v1"
+
+    @property
+    def stats(self) -> str:
+        """What workers count, a version and interval; keyed by model and version."""
+        return f"{self.prefix}.stats.v1"
+
+    @property
     def router_group(self) -> str:
         return f"{self.prefix}.router"
 

@@ -1,0 +1,123 @@
+"""How a model's traffic splits among its versions: the route, and which version a job gets by it. Pure.
+
+Gateways and routers choose alike, after every restart, and so can a producer in any language: see docs/routing.md.
+"""
+
+import hashlib
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import msgspec
+
+# A share of the traffic is counted in hundredths of a percent.
+WHOLE: Final = 10_000
+# Keys are counted, and compared with themselves, by the percent of the hash that they fall into.
+COHORTS: Final = 100
+
+STABLE: Final = "stable"
+CANARY: Final = "canary"
+LATEST: Final = "latest"
+
+
+class Sticky(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a job's sticky key is read: `sticky_key`, `header:<name>`, `metadata:<path>` or `record_key`."""
+
+    source: str = "sticky_key"
+
+
+class Shadow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A version that runs a copy of a share of the jobs; `rate` is that share, 0 to 1."""
+
+    version: str
+    rate: float
+
+
+class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """All jobs of a tenant, or all of a sticky key, get this version. Exactly one of the two is given."""
+
+    version: str
+    tenant: str | None = None
+    key: str | None = None
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """The route of one model, as it stands in its topic.
+
+    `versions` are shares in basis points, 10,000 in all. `default` gets what no share can be found for; `labels` name
+    versions. `rescue`: what the canary fails by its own fault runs once on the default version. `rollout` is the id of
+    the rollout that wrote the revision.
+    """
+
+    model: str
+    revision: int
+    versions: dict[str, int]
+    default: str
+    labels: dict[str, str] = {}
+    sticky: Sticky = Sticky()
+    salt: str
+    shadow: tuple[Shadow, ...] = ()
+    pins: tuple[Pin, ...] = ()
+    rescue: bool = False
+    rollout: str | None = None
+    updated_at: datetime
+    updated_by: str
+
+
+class Choice(NamedTuple):
+    """Which version a job gets, and what is stamped on its record. Times and inputs play no part.
+
+    `variant` is the version's label, `revision` the route's. `cohort` is the percent of the hash that the job's key
+    fell into; None where the version was pinned, so that the job stays with it whatever becomes of the route.
+    `rescue_to` is the version that runs the job once more if this one fails by its own fault.
+    """
+
+    version: str
+    variant: str | None = None
+    revision: int | None = None
+    cohort: int | None = None
+    rescue_to: str | None = None
+
+
+def bucket(salt: str, key: str) -> int:
+    """Where on [0, 10000) a key falls: the first eight bytes of SHA-256 of `salt`, a line feed and `key`, as a
+    big-endian number, modulo 10,000."""
+    digest = hashlib.sha256(f"{salt}\n{key}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") % WHOLE
+
+
+def choose(route: Route, tenant: str, sticky_key: str | None, job_id: str) -> Choice:
+    """The version of a job that names none. Without a sticky key its id decides."""
+    pinned = _pinned(route, tenant, sticky_key)
+    if pinned is not None:
+        return Choice(pinned, variant_of(route, pinned), route.revision)
+    place = bucket(route.salt, job_id if sticky_key is None else sticky_key)
+    version = version_at(route, place)
+    variant = variant_of(route, version)
+    rescue_to = route.default if route.rescue and variant == CANARY and version != route.default else None
+    return Choice(version, variant, route.revision, place * COHORTS // WHOLE, rescue_to)
+
+
+def version_at(route: Route, place: int) -> str:
+    """Shares lie side by side in the order of the versions' names, so that one of two that grows keeps all it has."""
+    for version in sorted(route.versions):
+        place -= route.versions[version]
+        if place < 0:
+            return version
+    return route.default
+
+
+def variant_of(route: Route, version: str) -> str | None:
+    """The version's label: `stable` and `canary` before others."""
+    labels = sorted(label for label, named in route.labels.items() if named == version)
+    return next((label for label in (STABLE, CANARY) if label in labels), next(iter(labels), None))
+
+
+def _pinned(route: Route, tenant: str, sticky_key: str | None) -> str | None:
+    """Pins of a key go before those of a tenant."""
+    for pin in route.pins:
+        if pin.key is not None and pin.key == sticky_key:
+            return pin.version
+    for pin in route.pins:
+        if pin.tenant is not None and pin.tenant == tenant:
+            return pin.version
+    return None
