@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from penstock.models.checking import Verdict, check_models, folders_without_model
+from penstock.models.checking import LIMIT_S, Verdict, check_models, folders_without_model
 from penstock.plain import printable
 from runtime.logs import configure_logs
 from runtime.settings import LogSettings
@@ -40,7 +40,7 @@ from workers.inference.models.repository import ModelRepository
     "--timeout",
     "limit_s",
     type=click.FloatRange(min=0, min_open=True),
-    default=120.0,
+    default=LIMIT_S,
     show_default=True,
     help="Seconds that loading and warming up one version may take.",
 )

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from schemas.errors import PenstockError, TimeLimitExceeded
 from workers.inference.backends.isolated.backend import IsolatedBackend
@@ -14,6 +14,9 @@ from workers.inference.lifecycle.known_answers import KnownAnswers
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.repository import ModelRepository, natural_order
 from workers.inference.models.snapshot import Found
+
+# Loading and warming up one version, where nobody says otherwise.
+LIMIT_S: Final = 120.0
 
 
 class Verdict(NamedTuple):
@@ -35,7 +38,7 @@ class Verdict(NamedTuple):
 
 
 def check_models(
-    repository: ModelRepository, patterns: Sequence[str], device: str, limit_s: float
+    repository: ModelRepository, patterns: Sequence[str], device: str, limit_s: float = LIMIT_S
 ) -> Iterator[Verdict]:
     """Read, load, warm up and ask each version that the patterns name, one after the other, as a worker does.
 
