@@ -37,9 +37,10 @@ async def walk(connection: "Connection", place: int, table: str, ended_until: da
     pages, stride, page = await connection.fetchval(_PAGES_OF, table), Stride(_PAGES, largest=_MOST_PAGES), 0
     while page < pages:
         began_s, behind = time.monotonic(), page + stride.size
-        yield deleted(await connection.execute(_DELETE[place], (page, 0), (behind, 0), ended_until))
+        rows = deleted(await connection.execute(_DELETE[place], (page, 0), (behind, 0), ended_until))
         stride.took(time.monotonic() - began_s)
         page = behind
+        yield rows  # whoever asked for the step rests within this
 
 
 class ByWalk:
