@@ -85,7 +85,7 @@ def test_a_record_that_is_no_route_keeps_what_was_there_and_is_told_of_once(
 
 def test_listeners_are_told_of_changes_alone() -> None:
     routes, heard = Routes(), list[tuple[str, int | None]]()
-    routes.listen(lambda model, new: heard.append((model, new and new.revision)))
+    routes.listen(lambda model, new: heard.append((model, None if new is None else new.revision)))
     for value in (encode_route(route(1)), encode_route(route(1)), b"bad", encode_route(route(2)), None, None):
         routes.apply(b"digits", value)
     assert heard == [("digits", 1), ("digits", 2), ("digits", None)]
