@@ -81,9 +81,11 @@ class PostgresRoutes:
     async def __aexit__(self, *_: object) -> None:
         await self._opened.aclose()
 
-    async def put(self, model: str, content: WantedRoute | Route, expected: Expected, author: Author) -> RouteRevision:
+    async def put(
+        self, model: str, content: WantedRoute | Route, expected: Expected, author: Author, *, above: int = 0
+    ) -> RouteRevision:
         async with self._postgres.transaction() as connection:
-            return await write_route(connection, model, content, expected, author, self._clock())
+            return await write_route(connection, model, content, expected, author, self._clock(), above)
 
     async def delete(self, model: str, expected: Expected, author: Author) -> RouteRevision:
         expected = Expect.ANY if expected is Expect.WHATEVER else expected
@@ -122,6 +124,7 @@ async def write_route(
     expected: Expected,
     author: Author,
     now: datetime,
+    above: int = 0,
 ) -> RouteRevision:
     """Write the model's next revision in the transaction that the caller has begun; None takes the route away.
 
@@ -131,7 +134,7 @@ async def write_route(
     await connection.execute(_RESERVE, model, now)
     newest = _read(await connection.fetchrow(_LOCK, model))
     require(expected, model, newest)
-    written = next_revision(model, content, newest, author, now)
+    written = next_revision(model, content, newest, author, now, above)
     document = None if written.route is None else encode_route(written.route).decode()
     await connection.execute(
         _WRITE, model, written.revision, document, written.updated_at, author.by, author.note, author.rollout
