@@ -112,7 +112,7 @@ class Gateway:
         self._reports_topic = worker_reports_topic(settings, reports)
         members = LaneMembers(settings.topics, time.monotonic)
         self._poller = LanePoller(settings, self._depths, self._lanes, members)
-        self._serving = Serving(self._catalog, self._states, reports, members.has_worker)
+        self._serving = Serving(self._catalog, self._states, reports, members.workers)
         self._postgres_trouble: str | None = "Postgres has not been asked yet"
         self._waiters = Waiters(self._jobs, self._news, limit=self._most_waiters())
         reader = InputReader(self._budget, patience_s=READ_WITHIN_S)

@@ -127,7 +127,10 @@ class House:
         self.clock_s = 0.0
         self.without_worker: set[tuple[str, str]] = set()
         self.serving = Serving(
-            self.catalog, self.states, self.reports, lambda model, version: (model, version) not in self.without_worker
+            self.catalog,
+            self.states,
+            self.reports,
+            lambda model, version: int((model, version) not in self.without_worker),
         )
         self.waiters = Waiters(
             self.store, self.signals, limit=self.settings.gateway_max_waiters, slow_s=slow_s, fast_s=0.01
