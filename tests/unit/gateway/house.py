@@ -122,6 +122,7 @@ class House:
         self.signals = MemorySignals(clock=lambda: NOW)
         self.store_trouble: str | None = None
         self.catalog = catalog or Catalog(CATALOG)
+        self.routes = Routes()
         self.states = ModelStates()
         self.reports = WorkerReports(lambda: self.clock_s)
         self.clock_s = 0.0
@@ -140,6 +141,7 @@ class House:
         self.submissions = Submissions(
             self.settings,
             self.serving,
+            self.routes,
             self.depths,
             self.store,
             self.log,
