@@ -68,7 +68,7 @@ COMMANDS = {
     ),
     "gateway": Described((*SERVICES, "PENSTOCK_GATEWAY_PORT", "PENSTOCK_LOG_LEVEL")),
     "worker": Described(("PENSTOCK_WORKER_TRUST", "PENSTOCK_MODEL_REPOSITORY", SERVICES[0], SERVICES[2])),
-    "router": Described((*SERVICES[:2], "PENSTOCK_ROUTER_MAX_TIMEOUT_S", "PENSTOCK_HEALTH_PORT")),
+    "router": Described((*SERVICES, "PENSTOCK_ROUTER_MAX_TIMEOUT_S", "PENSTOCK_HEALTH_PORT")),
     "sink": Described((*SERVICES, "PENSTOCK_SINK_BATCH_RECORDS")),
     "migrate": Described(
         (*SERVICES[:2], "PENSTOCK_TOPIC_PARTITIONS"),
