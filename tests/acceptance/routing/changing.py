@@ -84,6 +84,7 @@ async def run_changes(stack: Stack, topics: Topics, *, changes: int, per_s: floa
     run = Run()
     done = asyncio.Event()
     async with client_of(stack.gateway_urls[0]) as http:
+        await eventually(lambda: both_are_served(http), 60, "both versions are served")
         answer = await http.put(URL, json={"versions": {"1": 10_000}}, headers={"prefer": "wait=60"})
         assert answer.status_code == 200, answer.text
         senders = [asyncio.create_task(over_http(url, run, per_s, done)) for url in stack.gateway_urls]
@@ -99,6 +100,11 @@ async def run_changes(stack: Stack, topics: Topics, *, changes: int, per_s: floa
         await http.delete(URL)
     run.served = await eventually(lambda: all_served(stack, topics, run.sent), 60, "every job has its result")
     return run
+
+
+async def both_are_served(http: httpx.AsyncClient) -> bool:
+    answer = await http.get(f"/v1/models/{MODEL}")
+    return answer.status_code == 200 and [each["state"] for each in answer.json()["version_states"]] == ["serving"] * 2
 
 
 async def change(http: httpx.AsyncClient, number: int) -> Change:
