@@ -10,6 +10,7 @@ import msgspec
 from schemas.errors import RequestError, shortened
 from schemas.malformed import UTF8_BOM, did_you_mean, why_not_json
 from schemas.members import refuse_twins
+from schemas.moves import MAX_TAKEN_BACK, taken_back
 from schemas.names import is_model_name, is_version
 from schemas.routes import LATEST, MAX_STICKY_KEY, STABLE, WHOLE, Pin, Route, Shadow, Sticky
 
@@ -52,6 +53,7 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     shadow: tuple[_Shadow, ...] = ()
     pins: tuple[_Pin, ...] = ()
     rescue: bool = False
+    taken_back: tuple[str, ...] = ()
 
 
 class WantedRoute(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +68,7 @@ class WantedRoute(msgspec.Struct, frozen=True, kw_only=True):
     shadow: tuple[Shadow, ...] = ()
     pins: tuple[Pin, ...] = ()
     rescue: bool = False
+    taken_back: tuple[str, ...] = ()
 
     def as_route(
         self, before: Route | None, *, model: str, revision: int, updated_at: datetime, updated_by: str
@@ -78,7 +81,8 @@ class WantedRoute(msgspec.Struct, frozen=True, kw_only=True):
             salt=salt,
             updated_at=updated_at,
             updated_by=updated_by,
-            **{name: getattr(self, name) for name in self.__struct_fields__ if name != "salt"},
+            taken_back=taken_back(before, self.versions, self.taken_back),
+            **{name: getattr(self, name) for name in self.__struct_fields__ if name not in ("salt", "taken_back")},
         )
 
 
@@ -116,6 +120,7 @@ def _wanted(document: _Document) -> WantedRoute:
         shadow=tuple(Shadow(each.version, each.rate) for each in document.shadow),
         pins=tuple(Pin(each.version, each.tenant, each.key) for each in document.pins),
         rescue=document.rescue,
+        taken_back=document.taken_back,
     )
 
 
@@ -163,6 +168,7 @@ def check_route(route: WantedRoute | Route) -> None:
         raise _broken("sticky.source", f"must be {_SOURCES}")
     _check_shadow(route.shadow)
     _check_pins(route.pins)
+    _check_taken_back(route.taken_back, route.versions)
 
 
 def named_versions(route: WantedRoute | Route) -> Iterator[tuple[str, str]]:
@@ -258,6 +264,16 @@ def _check_pins(pins: tuple[Pin, ...]) -> None:
         if (name, text) in seen:
             raise _broken(f"{at}.{name}", f"is pinned once more: {text[:64]!r}")
         seen.add((name, text))
+
+
+def _check_taken_back(taken_back: tuple[str, ...], versions: Mapping[str, int]) -> None:
+    if len(taken_back) > MAX_TAKEN_BACK:
+        raise _broken("taken_back", f"must be at most {MAX_TAKEN_BACK} versions; there are {len(taken_back)}")
+    for index, version in enumerate(taken_back):
+        if not is_version(version):
+            raise _broken(f"taken_back[{index}]", "must name a version")
+        if versions.get(version):
+            raise _broken(f"taken_back[{index}]", f"names version {version!r}, which has a share")
 
 
 def _broken(at: str, rule: str) -> RequestError:
