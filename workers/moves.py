@@ -43,7 +43,7 @@ class Moves:
         """What a job gets whose version was taken back while it waited; None where it stays."""
         if job.cohort is None:
             return None
-        route = self._routes.snapshot.get(job.model)
+        route = self._routes.of.get(job.model)
         if route is None:
             return None
         choice = moved_to(route, job.version, job.revision, job.cohort)
@@ -56,7 +56,7 @@ class Moves:
         to = dict(record.headers).get(RESCUE_TO_HEADER)
         if to is None:
             return None
-        version, route = to.decode(), self._routes.snapshot.get(end.model)
+        version, route = to.decode(), self._routes.of.get(end.model)
         return Choice(version, route and route.variants.get(version), end.revision, end.cohort)
 
     def _fits(self, job: Submitted, to: str, revision: int) -> bool:
@@ -68,9 +68,8 @@ class Moves:
         if self._told.get((job.model, job.version)) != revision:
             self._told[job.model, job.version] = revision
             why = "a version is not announced" if now is None or then is None else "their inputs differ"
-            log.warning(
-                "jobs stay with a version that was taken back", model=job.model, version=job.version, to=to, reason=why
-            )
+            told = {"model": job.model, "version": job.version, "to": to, "reason": why}
+            log.warning("jobs stay with a version that was taken back", **told)
         return False
 
 

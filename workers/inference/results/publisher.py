@@ -93,9 +93,11 @@ class ResultPublisher:
             return None
         if isinstance(each, DeadLettered):  # its end holds no result: what is too large is the letter
             return dead_letter_without_payload(record, group, each.error, deliveries=each.deliveries)
-        published[index] = (
-            each.terminal if isinstance(each, RetryLater | Moved) else self._rescued(record, _smaller(each))
-        )
+        if isinstance(each, Moved):
+            published[index] = each.terminal
+        else:
+            end = each.terminal if isinstance(each, RetryLater) else _smaller(each)
+            published[index] = self._rescued(record, end)
         return self._outs(record, published[index], group)[0]
 
     async def bury(self, consumer: Consumer, group: str, dead: Sequence[UndecodableRecord]) -> None:
