@@ -57,7 +57,8 @@ class Moves:
         if to is None:
             return None
         version, route = to.decode(), self._routes.of.get(end.model)
-        return Choice(version, route and route.variants.get(version), end.revision, end.cohort)
+        variant = None if route is None else route.variants.get(version)
+        return Choice(version, variant, end.revision, end.cohort)
 
     def _fits(self, job: Submitted, to: str, revision: int) -> bool:
         """Whether the input that was checked for the job's version is one of the other version's as well."""

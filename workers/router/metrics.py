@@ -13,17 +13,12 @@ WAIT_SECONDS = Histogram(
     "Seconds from a record's time in Kafka to its fetch by the router (first of each batch)",
     buckets=_FINE,
 )
-STORE_MOVED = Counter(
-    "penstock_router_moved_jobs_total",
-    "Jobs given to another version, as theirs was taken back while nobody served it or they waited to be tried again",
-    ["model", "version", "lane", "to"],
+STORE_RETRIES = Counter("penstock_router_store_retries_total", "Batches that had to wait for the store")
+RETRIES = Counter(
+    "penstock_router_retries_total", "Jobs whose time in a tier was over, by what became of them", ["tier", "outcome"]
 )
-RETRIES = Counter("penstock_router_store_retries_total", "Batches that had to wait for the store")
 MOVED = Counter(
     "penstock_router_moved_jobs_total",
     "Jobs given to another version, as theirs was taken back while nobody served it or they waited to be tried again",
     ["model", "version", "lane", "to"],
-)
-RETRIES = Counter(
-    "penstock_router_retries_total", "Jobs whose time in a tier was over, by what became of them", ["tier", "outcome"]
 )
