@@ -8,9 +8,10 @@ from runtime.logs import get_logger
 from schemas.jobs import Submitted, Terminal
 from schemas.moves import moved_to
 from schemas.records import ATTEMPT_HEADER, RETRY_REASON_HEADER, OutRecord
-from schemas.routes import Choice
+from schemas.routes import Choice, Route
 from schemas.stats import FAULTS, end_kind
 from schemas.topics import Lane, Topics
+from schemas.versions import served, takes_the_same
 from workers.consuming.protocols import Record
 
 log = get_logger(__name__)
@@ -47,7 +48,7 @@ class Moves:
         if route is None:
             return None
         choice = moved_to(route, job.version, job.revision, job.cohort)
-        return choice if choice is not None and self._fits(job, choice.version, route.revision) else None
+        return None if choice is None else self._where_it_fits(job, route, choice)
 
     def failed(self, record: Record, end: Terminal) -> Choice | None:
         """What a job gets whose version has failed it by its own fault; None where that is its end."""
@@ -60,18 +61,25 @@ class Moves:
         variant = None if route is None else route.variants.get(version)
         return Choice(version, variant, end.revision, end.cohort)
 
-    def _fits(self, job: Submitted, to: str, revision: int) -> bool:
-        """Whether the input that was checked for the job's version is one of the other version's as well."""
-        versions = self._catalog.snapshot.models.get(job.model, {})
-        now, then = versions.get(job.version), versions.get(to)
-        if now is not None and then is not None and now.signature.inputs == then.signature.inputs:
-            return True
-        if self._told.get((job.model, job.version)) != revision:
-            self._told[job.model, job.version] = revision
-            why = "a version is not announced" if now is None or then is None else "their inputs differ"
-            told = {"model": job.model, "version": job.version, "to": to, "reason": why}
-            log.warning("jobs stay with a version that was taken back", **told)
-        return False
+    def _where_it_fits(self, job: Submitted, route: Route, choice: Choice) -> Choice | None:
+        """The choice, if the input that was checked for the job's version is one of the other version's as well."""
+        catalog = self._catalog.snapshot
+        if job.model not in catalog.models:
+            return None
+        placed = served(catalog, route, choice)
+        if placed.entry.version == job.version:
+            return None
+        if takes_the_same(catalog.get(job.model, job.version), placed.entry):
+            return placed.choice
+        if self._told.get((job.model, job.version)) != route.revision:
+            self._told[job.model, job.version] = route.revision
+            log.warning(
+                "jobs stay with a version that was taken back, since the other takes other inputs",
+                model=job.model,
+                version=job.version,
+                other=placed.entry.version,
+            )
+        return None
 
 
 def moved_record(topics: Topics, record: Record, job: Submitted, to: Choice) -> OutRecord:

@@ -18,6 +18,8 @@ from runtime.reading import InputReader
 from stores.postgres import PostgresAdmissions, require_migrated
 from workers.batches import Batches
 from workers.consuming.kafka_consumer import KafkaConsumer
+from workers.moves import Moves
+from workers.router.moving import Mover
 from workers.router.pipeline import Pipeline
 from workers.router.placing import Placing
 from workers.router.retries import Tier
@@ -72,7 +74,9 @@ class RouterRole:
             await unless_stopped(self._routes_topic.caught_up.wait(), stop)
             consumer = await open_patiently(stack, lambda: self._consumer, stop)
             side.start(consumer.watch(), "watch")
-            placing = Placing(settings.topics, settings.router_lane_patience_s)
+            moves = Moves(self._routes, self._catalog)
+            placing = Placing(settings.topics, settings.router_lane_patience_s, moves.waiting)
+            side.start(Mover(settings, publisher, self._routes, placing).run(), "mover")
             pipeline = Pipeline(
                 consumer,
                 publisher,

@@ -9,73 +9,22 @@ import pytest
 from prometheus_client import REGISTRY
 from structlog.typing import EventDict
 
-from producers.catalog import Catalog
 from producers.memory import MemoryLog
-from producers.routes import Routes
-from schemas.catalog import CatalogEntry
 from schemas.errors import InvalidInput, JobError, OutOfMemory, PenstockError, TopicMissing, TransientFailure
 from schemas.records import LaneJob, OutRecord, read_lane_record
-from schemas.routes import WHOLE, Route
-from schemas.signature import Signature, TensorSpec
+from schemas.routes import Route
 from schemas.tensors import Array
-from schemas.topics import Lane, LaneClass
-from schemas.versions import CatalogSnapshot
 from stores.memory_starts import MemoryStarts
 from stores.protocols import JobKey
-from tests.unit.inference.jobs import BULK, LIVE, LIVE_TOPIC, NOON, SIGNATURE, TOPICS, item, lane_job, request_json
+from tests.unit.inference.canaries import OTHER, STABLE, STABLE_BULK, STABLE_TOPIC, canary_job, entry, moves, taken_back
+from tests.unit.inference.jobs import BULK, LIVE, LIVE_TOPIC, NOON, TOPICS, item
 from tests.unit.inference.models import Adder, HeldAdder
 from tests.unit.inference.worker import SmallWorker, small_worker
 from tests.waiting import eventually
 from workers.inference.engine.crash_guard import MOST_STARTS
 from workers.moves import Moves
 
-# The lanes of the small worker are those of version 1, so here that is the canary.
-STABLE = "2"
-STABLE_TOPIC = TOPICS.lane(Lane(LIVE.model, STABLE, LaneClass.LIVE))
-STABLE_BULK = TOPICS.lane(Lane(LIVE.model, STABLE, LaneClass.BULK))
-OTHER = Signature(inputs=(TensorSpec("x", "FP64", (-1, 1)),), outputs=SIGNATURE.outputs)
 POISON = 13.0
-
-
-def entry(version: str, signature: Signature = SIGNATURE) -> CatalogEntry:
-    return CatalogEntry(
-        model=LIVE.model,
-        version=version,
-        signature=signature,
-        platform="test",
-        max_batch_size=4,
-        announced_at=NOON,
-    )
-
-
-def taken_back(revision: int = 2) -> Route:
-    return Route(
-        model=LIVE.model,
-        revision=revision,
-        versions={STABLE: WHOLE},
-        default=STABLE,
-        labels={"stable": STABLE},
-        salt="adder",
-        taken_back=(LIVE.version,),
-        updated_at=NOON,
-        updated_by="test",
-    )
-
-
-def moves(*entries: CatalogEntry, of: Route | None = None) -> Moves:
-    routes = Routes()
-    if of is not None:
-        routes.of[of.model] = of
-    snapshot = CatalogSnapshot()
-    for each in entries or (entry(LIVE.version), entry(STABLE)):
-        snapshot = snapshot.with_entry(each)
-    return Moves(routes, Catalog(snapshot))
-
-
-def canary_job(job_id: str | None = None, *, value: float = 1.0, lane: Lane = LIVE, **more: Any) -> LaneJob:
-    """A job that came by the canary's share, and is rescued."""
-    stamps = {"variant": "canary", "revision": 1, "cohort": 3, "rescue_to": STABLE, "reply_to": "gateway-1", **more}
-    return msgspec.structs.replace(lane_job(job_id, request_json([value]), lane=lane), **stamps)
 
 
 def given_away(log: MemoryLog, topic: str = STABLE_TOPIC) -> list[LaneJob]:
@@ -262,8 +211,8 @@ async def test_jobs_whose_input_the_other_version_does_not_take_stay_and_that_is
     async with small_worker(Adder(), moves=staying) as worker:
         await worker.submit(*jobs)
         await eventually(lambda: worker.ended(jobs))
-    told = [line for line in logs if line["event"] == "jobs stay with a version that was taken back"]
-    assert [(line["version"], line["to"], line["reason"]) for line in told] == [("1", "2", "their inputs differ")]
+    told = [line for line in logs if line["event"].startswith("jobs stay with a version")]
+    assert [(line["version"], line["other"]) for line in told] == [("1", "2")]
 
 
 async def test_jobs_stay_while_the_other_version_is_not_announced() -> None:
