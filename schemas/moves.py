@@ -24,6 +24,12 @@ def taken_back(before: Route | None, versions: Mapping[str, int], asked: Sequenc
     return tuple(version for version in wanted if not versions.get(version))[-MAX_TAKEN_BACK:]
 
 
+def losing(before: Route | None, versions: Mapping[str, int]) -> tuple[str, ...]:
+    """The versions that have a share before, and none of these."""
+    shares = () if before is None else before.in_order
+    return tuple(version for version, share in shares if share and not versions.get(version))
+
+
 def _left(before: Route | None) -> Iterator[str]:
     if before is not None:
         yield from before.taken_back

@@ -10,7 +10,7 @@ import msgspec
 from schemas.errors import RequestError, shortened
 from schemas.malformed import UTF8_BOM, did_you_mean, why_not_json
 from schemas.members import refuse_twins
-from schemas.moves import MAX_TAKEN_BACK, taken_back
+from schemas.moves import MAX_TAKEN_BACK
 from schemas.names import is_model_name, is_version
 from schemas.routes import LATEST, MAX_STICKY_KEY, STABLE, WHOLE, Pin, Route, Shadow, Sticky
 
@@ -27,6 +27,7 @@ _SALT: Final = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 _SOURCE: Final = re.compile(
     r"sticky_key|record_key|header:[a-z0-9!#$%&'*+.^_`|~-]{1,64}|metadata:[^.\x00]{1,64}(\.[^.\x00]{1,64}){0,7}"
 )
+_NO_VERSION: Final = "must name a version: lower-case letters, digits, dots and dashes, at most 32"
 _SOURCES: Final = "sticky_key, record_key, header:<name in lower case> or metadata:<name>[.<name>...]"
 # What an answer holds and nobody can ask for.
 _OURS: Final = ("object", "model", "revision", "rollout", "updated_at", "updated_by", "replicas")
@@ -81,8 +82,7 @@ class WantedRoute(msgspec.Struct, frozen=True, kw_only=True):
             salt=salt,
             updated_at=updated_at,
             updated_by=updated_by,
-            taken_back=taken_back(before, self.versions, self.taken_back),
-            **{name: getattr(self, name) for name in self.__struct_fields__ if name not in ("salt", "taken_back")},
+            **{name: getattr(self, name) for name in self.__struct_fields__ if name != "salt"},
         )
 
 
@@ -160,7 +160,7 @@ def check_route(route: WantedRoute | Route) -> None:
     _check_shares(route.versions)
     for at, version in named_versions(route):
         if not is_version(version):
-            raise _broken(at, "must name a version: lower-case letters, digits, dots and dashes, at most 32")
+            raise _broken(at, _NO_VERSION)
     _check_labels(route.labels, route.versions)
     if route.salt is not None and not _SALT.fullmatch(route.salt):
         raise _broken("salt", "must have 1 to 64 characters, none of them a control character")
@@ -168,7 +168,7 @@ def check_route(route: WantedRoute | Route) -> None:
         raise _broken("sticky.source", f"must be {_SOURCES}")
     _check_shadow(route.shadow)
     _check_pins(route.pins)
-    _check_taken_back(route.taken_back, route.versions)
+    _check_taken_back(route.taken_back)
 
 
 def named_versions(route: WantedRoute | Route) -> Iterator[tuple[str, str]]:
@@ -266,14 +266,12 @@ def _check_pins(pins: tuple[Pin, ...]) -> None:
         seen.add((name, text))
 
 
-def _check_taken_back(taken_back: tuple[str, ...], versions: Mapping[str, int]) -> None:
+def _check_taken_back(taken_back: tuple[str, ...]) -> None:
     if len(taken_back) > MAX_TAKEN_BACK:
         raise _broken("taken_back", f"must be at most {MAX_TAKEN_BACK} versions; there are {len(taken_back)}")
     for index, version in enumerate(taken_back):
         if not is_version(version):
-            raise _broken(f"taken_back[{index}]", "must name a version")
-        if versions.get(version):
-            raise _broken(f"taken_back[{index}]", f"names version {version!r}, which has a share")
+            raise _broken(f"taken_back[{index}]", _NO_VERSION)
 
 
 def _broken(at: str, rule: str) -> RequestError:

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from schemas.errors import RequestError
 from schemas.moves import MAX_TAKEN_BACK, moved_to, taken_back
-from schemas.route_documents import decode_route, encode_route, read_route
+from schemas.route_documents import WantedRoute, decode_route, encode_route, read_route
 from schemas.routes import COHORTS, WHOLE, Choice, Route, by_share
+from stores.routes import Author, RouteRevision, next_revision
 
 CANARIED: Mapping[str, int] = {"1": 9_500, "2": 500}
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LABELS = {"stable": "1", "canary": "2"}
 
 
@@ -25,7 +27,7 @@ def route(versions: Mapping[str, int] = CANARIED, revision: int = 1, **more: Any
         versions=dict(versions),
         default="1",
         salt="digits",
-        updated_at=datetime(2026, 1, 1, tzinfo=UTC),
+        updated_at=NOON,
         updated_by="test",
         **more,
     )
@@ -91,24 +93,24 @@ def test_a_cohort_that_one_version_has_whole_gets_that_version(parts: list[int],
     assert {by_share(now, place).version for place in range(cohort * 100, cohort * 100 + 100)} == {moved.version}
 
 
-def test_a_route_that_is_asked_for_takes_back_the_canary_before_and_says_so_in_its_record() -> None:
-    asked = read_route(b'{"versions": {"1": 10000}}')
-    made = asked.as_route(
-        route(labels=LABELS), model="digits", revision=2, updated_at=datetime(2026, 1, 1, tzinfo=UTC), updated_by="me"
-    )
-    assert made.taken_back == ("2",)
-    assert decode_route(encode_route(made)) == made
-    assert msgspec.json.decode(encode_route(made))["taken_back"] == ["2"]
+@pytest.mark.parametrize("content", [read_route(b'{"versions": {"1": 10000}}'), route({"1": WHOLE})])
+def test_each_new_revision_takes_back_the_canary_before_and_says_so_in_its_record(content: WantedRoute | Route) -> None:
+    before = route(labels=LABELS)
+    newest = RouteRevision(model="digits", revision=1, route=before, updated_at=NOON, updated_by="test")
+    written = next_revision("digits", content, newest, Author("me"), NOON).route
+    assert written is not None
+    assert written.taken_back == ("2",)
+    assert decode_route(b"digits", encode_route(written)) == written
+    assert msgspec.json.decode(encode_route(written))["taken_back"] == ["2"]
 
 
 @pytest.mark.parametrize(
     ("document", "param"),
     [
-        (b'{"versions": {"1": 10000}, "taken_back": ["1"]}', "taken_back[0]"),
         (b'{"versions": {"1": 10000}, "taken_back": ["2", "No Version"]}', "taken_back[1]"),
         (b'{"versions": {"1": 10000}, "taken_back": "2"}', "taken_back"),
     ],
-    ids=["one with a share", "no version", "no list"],
+    ids=["no version", "no list"],
 )
 def test_what_cannot_be_taken_back_is_refused(document: bytes, param: str) -> None:
     with pytest.raises(RequestError) as refused:
