@@ -12,6 +12,7 @@ from producers.lane_members import LaneMembers
 from producers.lane_offsets import LaneOffsets
 from producers.protocols import Publisher
 from producers.routes import Routes
+from runtime.backoff import delays_s
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
 from schemas.errors import PenstockError, Undecodable
@@ -68,15 +69,17 @@ class Mover:
 
     async def run(self) -> None:
         """Until canceled."""
+        delays = delays_s()
         while True:
             await self._heard.wait()
             self._heard.clear()
             try:
                 await self._look_after()
+                delays = delays_s()
             except _FAILURES as error:
                 log.warning("lanes of versions that were taken back cannot be looked after", error=repr(error))
                 self._heard.set()
-                await asyncio.sleep(LOOK_EVERY_S)
+                await asyncio.sleep(next(delays))
 
     async def _look_after(self) -> None:
         """Until no lane is left to look after."""
@@ -100,10 +103,17 @@ class Mover:
             age_s = self._clock_s() - since_s
             left = lane not in seen or any(end > seen[lane].done[number] for number, end in seen[lane].ends.items())
             if left and lane in seen and members.has_worker(lane.model, lane.version) is False:
-                await self._empty(lane, seen[lane].ends)
-                left = False
+                left = not await self._emptied(lane, seen[lane].ends)
             if age_s > (LOOKED_AFTER_S if left else HEARD_WITHIN_S) and self._since_s.get(lane) == since_s:
                 del self._since_s[lane]
+
+    async def _emptied(self, lane: Lane, ends: Mapping[int, int]) -> bool:
+        try:
+            await self._empty(lane, ends)
+        except _FAILURES as error:
+            log.warning("what waits in a lane cannot be moved", lane=str(lane), error=repr(error))
+            return False
+        return True
 
     async def _empty(self, lane: Lane, ends: Mapping[int, int]) -> None:
         """Put what lies in the lane up to these ends of its partitions where it belongs: what stays is at the lane's

@@ -188,7 +188,7 @@ async def test_when_the_route_comes_what_runs_ends_and_all_that_waits_goes_on() 
         await eventually(lambda: len(given_away(worker.log)) == 22)
         await eventually(lambda: len(given_away(worker.log, STABLE_BULK)) == 30)
         model.let_go(8)
-        await eventually(lambda: worker.open_count == 0)
+        await eventually(lambda: worker.open_count == 0 and not worker.starts.counts)
     ran = {end.id for end in worker.ends()}
     gone = {job.id for job in given_away(worker.log)}
     assert len(ran) == 4
