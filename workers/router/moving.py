@@ -34,7 +34,8 @@ LOOKED_AFTER_S: Final = 60.0
 CLOSE_WITHIN_S: Final = 5.0
 FETCH_RECORDS: Final = 500
 FETCH_TIMEOUT_S: Final = 0.5
-IDLE_FETCHES: Final = 3
+IDLE_FETCHES: Final = 3  # so many in a row without any that could move, and others have the rest
+EMPTIED_WITHIN_S: Final = 120.0
 DRAIN_LIMIT_S: Final = 10.0
 
 _FAILURES: Final = (KafkaError, OSError, TimeoutError, PenstockError)
@@ -131,11 +132,12 @@ class Mover:
             self._settings, group, [topics.lane(lane)], drain=until_idle, drain_limit_s=DRAIN_LIMIT_S
         )
         async with joining as consumer:
-            left, idle = dict(ends), 0
-            while left and idle < IDLE_FETCHES:
+            left, idle, until_s = dict(ends), 0, self._clock_s() + EMPTIED_WITHIN_S
+            while left and idle < IDLE_FETCHES and self._clock_s() < until_s:
                 records = await consumer.fetch(FETCH_RECORDS, FETCH_TIMEOUT_S)
                 async with busy:
-                    idle = 0 if await self._place(consumer, group, records, ends) else idle + 1
+                    placed = await self._place(consumer, group, records, ends)
+                idle = 0 if placed or not consumer.joined else idle + 1
                 for record in records:
                     if record.offset + 1 >= left.get(record.partition, 0):
                         left.pop(record.partition, None)
