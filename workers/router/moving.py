@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 
 from producers.kafka_client import KafkaClient
 from producers.lane_members import LaneMembers
-from producers.lane_offsets import LaneOffsets
+from producers.lane_offsets import LaneOffsets, Offsets
 from producers.protocols import Publisher
 from producers.routes import Routes
 from runtime.backoff import delays_s
@@ -102,9 +102,10 @@ class Mover:
         await members.ask(client, {(lane.model, lane.version) for lane in lanes})
         for lane, since_s in lanes.items():
             age_s = self._clock_s() - since_s
-            left = lane not in seen or any(end > seen[lane].done[number] for number, end in seen[lane].ends.items())
-            if left and lane in seen and members.has_worker(lane.model, lane.version) is False:
-                left = not await self._emptied(lane, seen[lane].ends)
+            ends = _ends_of_what_waits(seen[lane]) if lane in seen else None
+            left = ends is None or bool(ends)
+            if ends and members.has_worker(lane.model, lane.version) is False:
+                left = not await self._emptied(lane, ends)
             if age_s > (LOOKED_AFTER_S if left else HEARD_WITHIN_S) and self._since_s.get(lane) == since_s:
                 del self._since_s[lane]
 
@@ -155,3 +156,8 @@ class Mover:
             return self._placing.again(record)
         except Undecodable as error:
             return burial(record, group, error)
+
+
+def _ends_of_what_waits(lane: Offsets) -> Mapping[int, int]:
+    """Of the partitions in which anything waits."""
+    return {number: end for number, end in lane.ends.items() if end > lane.done[number]}
