@@ -39,8 +39,9 @@ class Keeper:
         self._table = windows_table(self._app, settings)
         self._table.on_recover(self._recovered)
         self._app.agent(self._stats, name="stats")(self._read_all)
-        self._app.on_partitions_revoked.connect(self._revoked)
-        self._app.on_partitions_assigned.connect(self._assigned)
+        # They take the keyword that its type names, among any others.
+        self._app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]
+        self._app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]
         self._name = uuid4().hex
         self._joined = False
         self._owner = False
@@ -122,15 +123,16 @@ class Keeper:
         self._read_until_s = None
 
     async def _recovered(self) -> None:
-        """The table is as whoever had it before has left it."""
+        """The table is as whoever had it before has left it; unless it is another's."""
         assignment = self._app.consumer.assignment()
         self._owner = any(topic == self._settings.topics.stats for topic, _ in assignment)
+        self.windows.clear()
         if self._owner:
-            self._alive_at = time.monotonic()
             self.windows.rebuild()
-            metrics.WINDOWS.set(len(self.windows))
+            self._alive_at = time.monotonic()
             self._ours.set()
             log.info("keeping the windows", entries=len(self.windows))
+        metrics.WINDOWS.set(len(self.windows))
 
     async def _read_all(self, stream: StreamT[bytes]) -> None:
         async for event in stream.events():
