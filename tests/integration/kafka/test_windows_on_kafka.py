@@ -73,7 +73,7 @@ def jobs(keeper: Keeper) -> Told:
 
 
 PROGRAM = """
-import sys
+from runtime.lifecycle import BackgroundTasks
 from runtime.process import ProcessSettings, run_process
 from runtime.settings import KafkaSettings
 from workers.rollout.keeper import Keeper
@@ -83,7 +83,10 @@ class Settings(KafkaSettings, ProcessSettings): ...
 class Role:
     checks = {}
     def __init__(self, settings): self.keeper = Keeper(settings)
-    async def run(self, stop): await self.keeper.run()
+    async def run(self, stop):
+        async with BackgroundTasks(stop) as side:
+            side.start(self.keeper.run(), "windows")
+            await stop.wait()
 
 run_process("keeper", Settings, Role)
 """
