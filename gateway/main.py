@@ -25,6 +25,7 @@ from gateway.waiters import Waiters
 from producers.catalog import Catalog, catalog_topic
 from producers.kafka_publisher import KafkaPublisher
 from producers.model_states import ModelStates, model_states_topic
+from producers.routes import Routes, routes_topic
 from producers.worker_reports import WorkerReports, worker_reports_topic
 from runtime.budget import MemoryBudget
 from runtime.clock import now_utc
@@ -34,7 +35,7 @@ from runtime.http_server import LimitedServer, show
 from runtime.lifecycle import BackgroundTasks, run_role
 from runtime.logs import configure_logs, get_logger
 from runtime.metrics import watch_loop_lag
-from runtime.process import StoppedEarly, listen, open_patiently, patiently
+from runtime.process import StoppedEarly, listen, open_patiently, patiently, unless_stopped
 from runtime.reading import InputReader
 from runtime.settings import load
 from schemas.errors import ConfigurationError, StoreUnavailable
@@ -105,6 +106,8 @@ class Gateway:
         self._news = RedisNews(redis_url, prefix=prefix)
         self._catalog = Catalog()
         self._catalog_topic = catalog_topic(settings, self._catalog)
+        self._routes = Routes()
+        self._routes_topic = routes_topic(settings, self._routes)
         self._states = ModelStates()
         self._states_topic = model_states_topic(settings, self._states.apply)
         self._depths = LaneDepths(settings.gateway_max_lane_depth)
@@ -119,6 +122,7 @@ class Gateway:
         self._submissions = Submissions(
             settings,
             self._serving,
+            self._routes,
             self._depths,
             self._admissions,
             self._publisher,
@@ -129,6 +133,7 @@ class Gateway:
         self._stopping = False
         self.checks: dict[str, Check] = {
             "catalog": lambda: None if self._catalog_topic.caught_up.is_set() else "the catalog is being read",
+            "routes": lambda: None if self._routes_topic.caught_up.is_set() else "the routes are being read",
             "postgres": lambda: self._postgres_trouble,
             "kafka": lambda: self._poller.trouble,
             "running": lambda: "stopping" if self._stopping else None,
@@ -145,6 +150,7 @@ class Gateway:
         beside = await stack.enter_async_context(BackgroundTasks(stop))
         beside.start(watch_loop_lag(), "loop lag")
         beside.start(self._catalog_topic.follow(), "catalog")
+        beside.start(self._routes_topic.follow(), "routes")
         beside.start(self._states_topic.follow(), "model states")
         beside.start(self._reports_topic.follow(), "worker reports")
         beside.start(self._poller.run(), "lane depths")
@@ -155,6 +161,8 @@ class Gateway:
             await open_patiently(stack, lambda: self._jobs, stop)
             await open_patiently(stack, lambda: self._signals, stop)
             await open_patiently(stack, lambda: self._news, stop)
+            # A version is chosen once: none by the default while the model may have a route.
+            await unless_stopped(self._routes_topic.caught_up.wait(), stop)
         except StoppedEarly:
             return
         using = await stack.enter_async_context(BackgroundTasks(stop))  # these end before the parts they use

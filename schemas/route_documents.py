@@ -200,7 +200,7 @@ def decode_route(value: bytes) -> Route:
     """
     route = _record_decoder.decode(value)
     if not is_model_name(route.model):
-        raise RequestError(f"no model is named {route.model[:64]!r}", param="model")
+        raise _broken("model", "must be a model's name")
     if route.revision < 1:
         raise _broken("revision", "must be 1 or more")
     check_route(route)

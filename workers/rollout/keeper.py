@@ -23,6 +23,9 @@ log = get_logger(__name__)
 
 # Of what we write into the topic ourselves, to know that all before it was read. No model has such a name.
 MARK_KEY: Final = b"/mark"
+# An interval is complete so long after its end: by then workers have told of it, unless something holds them up. What
+# comes later is in the windows all the same.
+TOLD_WITHIN_S: Final = 1.0
 # Whoever reads none of its own marks for so long, although the topic is its own to read, is stuck.
 STUCK_AFTER_S: Final = 60.0
 LOOK_INTERVAL_S: Final = 1.0
@@ -58,8 +61,8 @@ class Keeper:
 
     @property
     def read_until(self) -> datetime | None:
-        """All that was told before is in the windows; None where they are not ours, or not read yet. What is older than
-        a few intervals is stale: Kafka is away, or more comes than is read."""
+        """Intervals that have ended by then are complete; None where the windows are not ours, or not read yet. A time
+        that lies a few intervals back says that Kafka is away, or that more comes than is read."""
         return datetime.fromtimestamp(self._read_until_s, UTC) if self._owner and self._read_until_s else None
 
     @property
@@ -100,7 +103,7 @@ class Keeper:
             log.warning("leaving the stats topic as it is", error=repr(error))
 
     async def _mark(self) -> None:
-        """Write into the topic now and then what we then wait to read."""
+        """Write into the topic what we then wait to read: once each interval, as soon as it may be complete."""
         while True:
             if not self._owner and self._joined:
                 self._alive_at = time.monotonic()  # another reads
@@ -108,7 +111,7 @@ class Keeper:
                 with suppress(Exception):  # that nothing is read tells it
                     await self._stats.send(key=MARK_KEY, value=f"{self._name} {time.time()}".encode(), partition=0)
             with suppress(TimeoutError):
-                async with asyncio.timeout(INTERVAL_S / 2):
+                async with asyncio.timeout(INTERVAL_S - (time.time() - TOLD_WITHIN_S) % INTERVAL_S):
                     await self._ours.wait()
             self._ours.clear()
 
@@ -161,7 +164,7 @@ class Keeper:
     def _read_mark(self, value: bytes) -> None:
         name, _, at = value.decode().partition(" ")
         if name == self._name:
-            self._read_until_s = float(at)
+            self._read_until_s = float(at) - TOLD_WITHIN_S
             self._alive_at = time.monotonic()
 
     def _age_s(self) -> float:

@@ -7,6 +7,7 @@ from typing import Final
 
 from producers.catalog import Catalog, catalog_topic
 from producers.kafka_publisher import KafkaPublisher
+from producers.routes import Routes, routes_topic
 from runtime.budget import MemoryBudget
 from runtime.clock import now_utc
 from runtime.health import Check
@@ -38,6 +39,8 @@ class RouterRole:
         self._settings = settings
         self._catalog = Catalog()
         self._catalog_topic = catalog_topic(settings, self._catalog)
+        self._routes = Routes()
+        self._routes_topic = routes_topic(settings, self._routes)
         topics = settings.topics
         self._consumer = KafkaConsumer(settings, topics.router_group, [topics.requests], drain_limit_s=DRAIN_LIMIT_S)
         self._tier_consumers: dict[int, KafkaConsumer] = {}
@@ -45,6 +48,7 @@ class RouterRole:
         self.checks: Mapping[str, Check] = {
             "database": lambda: self._database_trouble,
             "catalog": lambda: None if self._catalog_topic.caught_up.is_set() else "the catalog is being read",
+            "routes": lambda: None if self._routes_topic.caught_up.is_set() else "the routes are being read",
             "group": lambda: self._consumer.trouble,
             "retries": self._why_no_retries,
         }
@@ -62,8 +66,10 @@ class RouterRole:
             )
             side = await stack.enter_async_context(BackgroundTasks(stop))
             side.start(self._catalog_topic.follow(), "catalog")
+            side.start(self._routes_topic.follow(), "routes")
             # Without the catalog every model is unknown, and a job of an unknown model fails for good.
             await unless_stopped(self._catalog_topic.caught_up.wait(), stop)
+            await unless_stopped(self._routes_topic.caught_up.wait(), stop)
             consumer = await open_patiently(stack, lambda: self._consumer, stop)
             side.start(consumer.watch(), "watch")
             placing = Placing(settings.topics, settings.router_lane_patience_s)
@@ -72,6 +78,7 @@ class RouterRole:
                 publisher,
                 admissions,
                 self._catalog,
+                self._routes,
                 settings.topics,
                 settings.limits,
                 now_utc,

@@ -23,6 +23,7 @@ from gateway.waiters import Waiters
 from producers.catalog import Catalog
 from producers.memory import MemoryLog
 from producers.model_states import ModelStates
+from producers.routes import Routes
 from producers.worker_reports import WorkerReports
 from runtime.budget import MemoryBudget
 from runtime.health import Check
@@ -116,6 +117,7 @@ class House:
         self.signals = MemorySignals(clock=lambda: NOW)
         self.store_trouble: str | None = None
         self.catalog = catalog or Catalog(CATALOG)
+        self.routes = Routes()
         self.states = ModelStates()
         self.reports = WorkerReports(lambda: self.clock_s)
         self.clock_s = 0.0
@@ -131,6 +133,7 @@ class House:
         self.submissions = Submissions(
             self.settings,
             self.serving,
+            self.routes,
             self.depths,
             self.store,
             self.log,
