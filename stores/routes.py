@@ -1,0 +1,129 @@
+"""Routes as a store keeps them: revisions, and when one may be written. Postgres answers; there is an in-memory twin."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Final, NamedTuple, Protocol
+
+import msgspec
+
+from schemas.errors import PreconditionFailed
+from schemas.route_documents import WantedRoute
+from schemas.routes import Route
+
+# A revision is kept for so long after it was written; the newest of each model for ever.
+REVISIONS_KEPT: Final = timedelta(days=366)
+
+
+class Expect(Enum):
+    NONE = "none"  # the model has no route
+    ANY = "any"  # it has one, whatever its revision
+    WHATEVER = "whatever"
+
+
+# What must stand for a change to be made: one of these revisions, where some are named.
+Expected = Expect | frozenset[int]
+
+
+class Author(NamedTuple):
+    """Who changes a route, why (`note`), and the rollout that does it."""
+
+    by: str
+    note: str = ""
+    rollout: str | None = None
+
+
+class RouteRevision(msgspec.Struct, frozen=True, kw_only=True):
+    """One revision of a model's route. `route` is None where it took the route away."""
+
+    model: str
+    revision: int
+    route: Route | None
+    updated_at: datetime
+    updated_by: str
+    note: str = ""
+    rollout: str | None = None
+
+
+class RouteStore(Protocol):
+    """Every change is a new revision of its model, one above the newest, also after a deletion.
+
+    A change raises `PreconditionFailed` where what stands is not what is `expected`. Concurrent ones come one after
+    the other. Every method may raise `StoreUnavailable`, a change `perhaps_done`.
+    """
+
+    async def put(self, model: str, content: WantedRoute | Route, expected: Expected, author: Author) -> RouteRevision:
+        """Write the content as the model's route. Of a `Route`, the revision and who wrote it when are made anew."""
+
+    async def delete(self, model: str, expected: Expected, author: Author) -> RouteRevision:
+        """Take the route away. Expects one, also where `expected` does not ask for it."""
+
+    async def newest(self, model: str) -> RouteRevision | None:
+        """The newest revision, also where it took the route away; None where there never was one."""
+
+    async def all(self, *, after: str | None, limit: int) -> Sequence[RouteRevision]:
+        """The routes that there are, by the names of their models; those behind the name `after`."""
+
+    async def revision(self, model: str, revision: int) -> RouteRevision | None:
+        """None where there never was such a one, or it is kept no longer."""
+
+    async def history(self, model: str, *, before: int | None, limit: int) -> Sequence[RouteRevision]:
+        """The revisions of a model that are below `before`, the newest first."""
+
+
+class RouteNews(Protocol):
+    """What the topic of the routes is to hold."""
+
+    async def newest_of_all(self) -> Mapping[str, int | None]:
+        """The newest revision of each model that ever had a route; None where it was taken away."""
+
+    def telling(self, model: str) -> AbstractAsyncContextManager[RouteRevision | None]:
+        """The newest revision, which nobody else tells as long as the block lasts. Later ones can be written meanwhile.
+
+        Must not last longer than `TELL_WITHIN_S`.
+        """
+
+
+TELL_WITHIN_S: Final = 8.0
+
+
+def require(expected: Expected, model: str, newest: RouteRevision | None) -> None:
+    """Raises `PreconditionFailed` where the newest revision is not as expected."""
+    route = None if newest is None else newest.route
+    if route is None:
+        if expected is Expect.ANY or isinstance(expected, frozenset):
+            raise PreconditionFailed(f"model {model!r} has no route", param="If-Match")
+    elif expected is Expect.NONE:
+        told = f'model {model!r} has a route already: to change it, name its revision (If-Match: "{route.revision}")'
+        raise PreconditionFailed(told, param="If-Match")
+    elif isinstance(expected, frozenset) and route.revision not in expected:
+        named = " or ".join(map(str, sorted(expected))) or "none"
+        told = (
+            f"the route of model {model!r} is at revision {route.revision}, since {route.updated_at:%Y-%m-%dT%H:%M:%SZ}"
+        )
+        raise PreconditionFailed(f"{told} by {route.updated_by}; expected was {named}", param="If-Match")
+
+
+def next_revision(
+    model: str, content: WantedRoute | Route | None, newest: RouteRevision | None, author: Author, now: datetime
+) -> RouteRevision:
+    """What is written: `content` as the revision behind the newest one; None takes the route away."""
+    revision = 1 if newest is None else newest.revision + 1
+    route: Route | None = None
+    if isinstance(content, WantedRoute):
+        before = None if newest is None else newest.route
+        route = content.as_route(before, model=model, revision=revision, updated_at=now, updated_by=author.by)
+    elif content is not None:
+        route = msgspec.structs.replace(content, model=model, revision=revision, updated_at=now, updated_by=author.by)
+    if route is not None:
+        route = msgspec.structs.replace(route, rollout=author.rollout)
+    return RouteRevision(
+        model=model,
+        revision=revision,
+        route=route,
+        updated_at=now,
+        updated_by=author.by,
+        note=author.note,
+        rollout=author.rollout,
+    )
