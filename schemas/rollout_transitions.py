@@ -20,7 +20,6 @@ import msgspec
 
 from schemas.errors import Conflict
 from schemas.rollouts import HUNDRED, JUDGES, Decision, Event, Plan, Rollout, Status, Verb, Verdict, percent
-from schemas.routes import CANARY, STABLE, WHOLE, Route
 
 
 class Inputs(NamedTuple):
@@ -84,40 +83,6 @@ def verb_of(rollout: Rollout, verdict: Verdict, now: datetime) -> Verb:
     if verdict.decision is Decision.PROMOTE and now >= rollout.step_ends_at:
         return Verb.PROMOTE_STEP
     return Verb.HOLD
-
-
-def routed(rollout: Rollout, route: Route) -> Route:
-    """The model's route as the rollout wants it. What is not about shares stays; revision, time and author are the
-    store's to set."""
-    stable, version, share = rollout.stable, rollout.plan.version, rollout.share
-    labels = {label: named for label, named in route.labels.items() if label not in {STABLE, CANARY}}
-    if rollout.status is Status.PROMOTED:
-        versions, default = {version: WHOLE}, version
-    elif rollout.is_open:
-        versions, default = {stable: WHOLE - share, version: share}, stable
-        labels[CANARY] = version
-    else:
-        versions, default = {stable: WHOLE}, stable
-    labels[STABLE] = default
-    return msgspec.structs.replace(
-        route,
-        versions=versions,
-        default=default,
-        labels=labels,
-        rescue=rollout.plan.rescue and rollout.is_open,
-        rollout=rollout.id,
-    )
-
-
-def stable_of(route: Route, version: str) -> str:
-    """The version from which one that is rolled out takes its share. Raises `Conflict` where there is not just one."""
-    others = sorted(name for name, share in route.versions.items() if share and name != version)
-    if not others:
-        raise Conflict(f"version {version} has all the traffic of {route.model} already", param="version")
-    if len(others) > 1:
-        told = " and ".join(others)
-        raise Conflict(f"versions {told} share the traffic of {route.model}: give one of them all of it first")
-    return others[0]
 
 
 def _judged(rollout: Rollout, verb: Verb, inputs: Inputs, now: datetime) -> Rollout:

@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from schemas.errors import Conflict
 from schemas.rollout_plans import read_plan
-from schemas.rollout_transitions import VERBS, Inputs, Transition, routed, stable_of, start, transition, verb_of
+from schemas.rollout_routes import routed, stable_of
+from schemas.rollout_transitions import VERBS, Inputs, Transition, start, transition, verb_of
 from schemas.rollouts import JUDGES, OPEN, Decision, Rollout, Status, Verb, Verdict
 from schemas.routes import CANARY, STABLE, WHOLE, Route
 
