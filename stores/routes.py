@@ -1,4 +1,4 @@
-"""Routes as a store keeps them: revisions, and when one may be written. Postgres answers; there is an in-memory twin."""
+"""Routes as a store keeps them: revisions, and when one may be written. Postgres answers; a twin does in memory."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -99,10 +99,11 @@ def require(expected: Expected, model: str, newest: RouteRevision | None) -> Non
         raise PreconditionFailed(told, param="If-Match")
     elif isinstance(expected, frozenset) and route.revision not in expected:
         named = " or ".join(map(str, sorted(expected))) or "none"
-        told = (
-            f"the route of model {model!r} is at revision {route.revision}, since {route.updated_at:%Y-%m-%dT%H:%M:%SZ}"
+        raise PreconditionFailed(
+            f"the route of model {model!r} is at revision {route.revision}, not {named}: "
+            f"{route.updated_by} has changed it at {route.updated_at:%Y-%m-%dT%H:%M:%SZ}",
+            param="If-Match",
         )
-        raise PreconditionFailed(f"{told} by {route.updated_by}; expected was {named}", param="If-Match")
 
 
 def next_revision(
