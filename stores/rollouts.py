@@ -63,9 +63,7 @@ class RolloutStore(Protocol):
     Every method may raise `StoreUnavailable`, a change `perhaps_done`: verbs may be asked for again.
     """
 
-    async def start(
-        self, plan: Plan, rollout_id: str, default: str | None, inputs: Inputs, now: datetime
-    ) -> Written:
+    async def start(self, plan: Plan, rollout_id: str, default: str | None, inputs: Inputs, now: datetime) -> Written:
         """Begin a rollout. `default` has the traffic of a model without a route.
 
         The model's open rollout where that has the same plan; `Conflict` where it has another, or where no single
