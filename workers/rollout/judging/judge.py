@@ -35,7 +35,7 @@ __all__ = ["Hold", "begin", "explain", "next_step", "observe", "verdict"]
 
 # From this share of bad jobs on, an interval is judged as a block: known from so many jobs at least.
 FREQUENT: Final = 0.1
-_KNOWN_FROM: Final = 100
+KNOWN_FROM: Final = 100
 _NOTHING: Final[Mapping[int, Tally]] = MappingProxyType({})
 
 # Of each class of what is compared: the stable version's and the canary's.
@@ -164,7 +164,7 @@ def _compared(known: KindEvidence, pairs: Pairs, margin: float, factors: eproces
     """The log likelihood ratios of an interval, of all its classes together."""
     stable = known.earlier_stable + known.stable
     expected = (stable.bad + 0.5) / (stable.jobs + 1)
-    as_block = expected > FREQUENT and stable.jobs >= _KNOWN_FROM
+    as_block = expected > FREQUENT and stable.jobs >= KNOWN_FROM
     found = np.zeros(len(factors))
     for ours, theirs in pairs:
         sides = ratio.Sides(*map(np.float64, (ours.jobs, ours.bad, theirs.jobs, theirs.bad)))
