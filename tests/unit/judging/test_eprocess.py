@@ -27,7 +27,7 @@ def test_under_the_null_a_unit_stays_a_unit_on_average(length: int) -> None:
 
 
 def test_under_the_null_it_is_seldom_ever_more_than_one_over_the_level() -> None:
-    needed, length = math.log(1 / 0.2), 12
+    needed, length = math.log(1 / 0.2), 8
 
     ever = [
         any(after(flips[:until]) >= needed for until in range(1, length + 1))
