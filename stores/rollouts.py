@@ -63,9 +63,7 @@ class RolloutStore(Protocol):
     Every method may raise `StoreUnavailable`, a change `perhaps_done`: verbs may be asked for again.
     """
 
-    async def start(
-        self, plan: Plan, rollout_id: str, default: str | None, inputs: Inputs, now: datetime
-    ) -> Written:
+    async def start(self, plan: Plan, rollout_id: str, default: str | None, inputs: Inputs, now: datetime) -> Written:
         """Begin a rollout. `default` has the traffic of a model without a route.
 
         The model's open rollout where that has the same plan; `Conflict` where it has another, or where no single
@@ -134,6 +132,15 @@ def changed(
             raise Conflict(f"{running.id} of {rollout.plan.model} is {running.status}: abort it first", param="status")
         after = msgspec.structs.replace(after, stable=stable_of(route, rollout.plan.version))
     return Change(after, routed(after, route), done.event)
+
+
+def kept_evidence(verb: Verb, stored: StoredRollout, judged: Judged | None) -> tuple[bytes | None, bytes | None]:
+    """What stands beside the event, and what beside the rollout from then on."""
+    if verb is Verb.RETRY:
+        return stored.evidence, None
+    if judged is None:
+        return stored.evidence, stored.evidence
+    return judged.evidence, judged.next_evidence
 
 
 def not_found(rollout_id: str) -> NotFound:
