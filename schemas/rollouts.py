@@ -68,11 +68,16 @@ class Strategy(StrEnum):
 class Guardrail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the new version may not do more often than the stable one.
 
-    `margin`: so many times as often is still allowed. In a `dry_run` it is judged, and shown, and decides nothing.
+    `margin`: so many times as often is still allowed. `floor`: at or below this share of its jobs, 0 to 1, it is never
+    taken back, however much more often that is; `limit`: below this share it may go on, however seldom the stable one
+    does so. None: what `workers.rollout.judging.rules` has for the kind. In a `dry_run` it is judged, and shown, and
+    decides nothing.
     """
 
     kind: Kind
     margin: float = 1.5
+    floor: float | None = None
+    limit: float | None = None
     dry_run: bool = False
 
 
