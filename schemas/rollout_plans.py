@@ -98,6 +98,8 @@ def _guardrails(guardrails: tuple[Guardrail, ...]) -> tuple[Guardrail, ...]:
         raise _refused("guardrails", "name a kind twice")
     if any(not 1 <= guardrail.margin <= MAX_MARGIN for guardrail in guardrails):
         raise _refused("guardrails", f"have margins of 1 to {MAX_MARGIN:g}: how many times as often is still allowed")
+    if any(not 0 <= share <= 1 for each in guardrails for share in (each.floor, each.limit) if share is not None):
+        raise _refused("guardrails", "have floors and limits of 0 to 1: shares of the jobs")
     return guardrails
 
 

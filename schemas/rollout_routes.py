@@ -6,7 +6,7 @@ import msgspec
 
 from schemas.errors import Conflict
 from schemas.rollouts import Rollout, Status
-from schemas.routes import CANARY, STABLE, WHOLE, Route
+from schemas.routes import CANARY, COHORTS, STABLE, WHOLE, Route, version_at
 
 
 def first_route(model: str, stable: str, now: datetime) -> Route:
@@ -48,3 +48,15 @@ def stable_of(route: Route, version: str) -> str:
         told = " and ".join(others)
         raise Conflict(f"versions {told} share the traffic of {route.model}: give one of them all of it first")
     return others[0]
+
+
+def cohorts_of(rollout: Rollout) -> tuple[int, ...]:
+    """The cohorts of which the new version gets all keys."""
+    route = routed(rollout, first_route(rollout.plan.model, rollout.stable, rollout.updated_at))
+    last = WHOLE // COHORTS - 1
+    firsts = range(0, WHOLE, WHOLE // COHORTS)
+    return tuple(
+        cohort
+        for cohort, place in enumerate(firsts)
+        if version_at(route, place) == version_at(route, place + last) == rollout.plan.version
+    )

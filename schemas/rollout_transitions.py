@@ -40,12 +40,15 @@ class Transition(NamedTuple):
     event: Event | None = None
 
 
-def start(plan: Plan, rollout_id: str, stable: str, inputs: Inputs, now: datetime) -> Transition:
+def start(
+    plan: Plan, rollout_id: str, stable: str, inputs: Inputs, now: datetime, stable_since: datetime | None = None
+) -> Transition:
     """A new rollout, in its first step."""
     rollout = Rollout(
         id=rollout_id,
         plan=plan,
         stable=stable,
+        stable_since=stable_since,
         status=Status.RUNNING,
         step=0,
         attempt=1,

@@ -114,9 +114,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """A rollout as it stands. Times are aware UTC datetimes.
 
-    `stable` is the version that had the traffic before. `step` counts from 0; `attempt` from 1, by one with each retry.
-    `sequence` is that of the last change: each is conditional on it. `revision` is that of the route written last.
-    `counted_until`: what was counted earlier is in the evidence, or does not count.
+    `stable` is the version that had the traffic before; all of it since `stable_since`, where somebody knows. `step`
+    counts from 0; `attempt` from 1, by one with each retry. `sequence` is that of the last change: each is conditional
+    on it. `revision` is that of the route written last. `counted_until`: what was counted earlier is in the evidence,
+    or does not count.
     """
 
     id: str
@@ -131,6 +132,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     updated_by: str
+    stable_since: datetime | None = None
     verdict: Verdict | None = None
     revision: int | None = None
     ended_at: datetime | None = None

@@ -115,7 +115,7 @@ def begun(
             told = f"{plan.model} has no route and no other default version that version {plan.version} could replace"
             raise Conflict(f"{told}: set a route first", param="version")
         route = first_route(plan.model, default, now)
-    begun = start(plan, rollout_id, stable_of(route, plan.version), inputs, now)
+    begun = start(plan, rollout_id, stable_of(route, plan.version), inputs, now, _alone_since(route, plan.version, now))
     return Change(begun.rollout, routed(begun.rollout, route), begun.event)
 
 
@@ -130,8 +130,18 @@ def changed(
     if not rollout.is_open:  # others may have changed the route since it ended
         if running is not None:
             raise Conflict(f"{running.id} of {rollout.plan.model} is {running.status}: abort it first", param="status")
-        after = msgspec.structs.replace(after, stable=stable_of(route, rollout.plan.version))
+        version = rollout.plan.version
+        after = msgspec.structs.replace(
+            after, stable=stable_of(route, version), stable_since=_alone_since(route, version, now)
+        )
     return Change(after, routed(after, route), done.event)
+
+
+def _alone_since(route: Route, version: str, now: datetime) -> datetime | None:
+    """Since when the version has had no share; None where it never had one by a route."""
+    if route.versions.get(version):
+        return now
+    return route.updated_at if route.revision else None
 
 
 def kept_evidence(verb: Verb, stored: StoredRollout, judged: Judged | None) -> tuple[bytes | None, bytes | None]:

@@ -39,6 +39,7 @@ def test_all_that_can_be_said() -> None:
         (b'"guardrails":[]', "guardrails", "length >= 1"),
         (b'"guardrails":[{"kind":"failed"},{"kind":"failed"}]', "guardrails", "name a kind twice"),
         (b'"guardrails":[{"kind":"failed","margin":0.5}]', "guardrails", "margins of 1 to 100"),
+        (b'"guardrails":[{"kind":"failed","limit":1.5}]', "guardrails", "floors and limits of 0 to 1"),
         (b'"guardrails":[{"kind":"sad"}]', "guardrails", "Invalid enum value 'sad'"),
         (b'"guardrails":[{"kind":"failed","margins":2}]', "margins", "unknown field"),
         (b'"strategy":"random"', "strategy", "Invalid enum value 'random'"),
