@@ -52,7 +52,8 @@ class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
 
     `keep_until` is there once it has ended, where the job or its model says how long it is kept; any other is kept for
     the time that the installation is set to. `notice` is there while something keeps a queued job waiting: its version
-    is served by no worker.
+    is served by no worker. `route_revision` is the route's that chose its version, if one did; `moved_from` is there
+    once it was moved from that version to the one that it has.
     """
 
     id: str
@@ -62,6 +63,7 @@ class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     model_version: str
     variant: str | None
+    route_revision: int | None
     batch_id: str | None
     created_at: datetime
     started_at: datetime | None
@@ -73,6 +75,7 @@ class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
     urls: JobUrls
     notice: str | msgspec.UnsetType = msgspec.UNSET
     keep_until: datetime | msgspec.UnsetType = msgspec.UNSET
+    moved_from: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class JobList(msgspec.Struct, frozen=True):
@@ -98,6 +101,7 @@ def job_document(job: Job, links: Links, notice: str | None = None) -> JobDocume
         model=job.model,
         model_version=job.version,
         variant=job.variant,
+        route_revision=job.revision,
         batch_id=job.batch_id,
         created_at=job.created_at,
         started_at=job.started_at,
@@ -109,6 +113,7 @@ def job_document(job: Job, links: Links, notice: str | None = None) -> JobDocume
         urls=links.job_urls(job.id),
         notice=msgspec.UNSET if notice is None else notice,
         keep_until=(job.keep_until if job.done else None) or msgspec.UNSET,
+        moved_from=msgspec.UNSET if job.moved_from is None else job.moved_from,
     )
 
 

@@ -8,6 +8,7 @@ import msgspec
 from gateway.answers import JobDocument, JobList
 from gateway.model_documents import ModelDocument, ModelList, VersionDocument, WantedStateDocument
 from gateway.problems import Problem
+from gateway.route_documents import RouteDocument, RouteHistory, RouteList, RouteRevisionDocument
 from gateway.submit_request import Envelope
 from schemas.jobs import JSON, MIN_RETENTION_S, OCTET_STREAM, Status
 
@@ -18,6 +19,7 @@ _TEMPLATE: Final = "#/components/schemas/{name}"
 _STRUCTS: Final = (
     *(JobDocument, JobList, Problem, Envelope),
     *(ModelDocument, ModelList, VersionDocument, WantedStateDocument),
+    *(RouteDocument, RouteHistory, RouteList, RouteRevisionDocument),
 )
 _NAMES: Final = {
     "JobDocument": "Job",
@@ -25,6 +27,9 @@ _NAMES: Final = {
     "VersionDocument": "ModelVersion",
     "WantedStateDocument": "WantedState",
     "ErrorBody": "Error",
+    "RouteDocument": "Route",
+    "RouteRevisionDocument": "RouteRevision",
+    "ReplicaDocument": "Replica",
 }
 
 

@@ -6,6 +6,8 @@ from datetime import datetime
 
 from gateway.answers import Links
 from gateway.model_control import ModelControl
+from gateway.route_control import RouteControl
+from gateway.route_replicas import RouteReplicas
 from gateway.serving import Serving
 from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
@@ -25,6 +27,8 @@ class Services:
     links: Links
     serving: Serving
     life: ModelControl
+    route_control: RouteControl
+    route_replicas: RouteReplicas
     budget: MemoryBudget
     submissions: Submissions
     jobs: Jobs

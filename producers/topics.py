@@ -95,6 +95,7 @@ def base_topics(settings: KafkaSettings, partitions: int) -> list[TopicPlan]:
         dead_letter_topic(settings, topics.results),
         control_topic(settings, topics.catalog),
         control_topic(settings, topics.model_states),
+        control_topic(settings, topics.routes),
         worker_reports_topic(settings),
         letter_marks_topic(settings),
         *retry_topics(settings),

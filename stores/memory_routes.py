@@ -23,20 +23,22 @@ class MemoryRoutes:
         self._revisions: defaultdict[str, list[RouteRevision]] = defaultdict(list)
         self._telling: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def put(self, model: str, content: WantedRoute | Route, expected: Expected, author: Author) -> RouteRevision:
-        return await self._write(model, content, expected, author)
+    async def put(
+        self, model: str, content: WantedRoute | Route, expected: Expected, author: Author, *, above: int = 0
+    ) -> RouteRevision:
+        return await self._write(model, content, expected, author, above)
 
     async def delete(self, model: str, expected: Expected, author: Author) -> RouteRevision:
         return await self._write(model, None, Expect.ANY if expected is Expect.WHATEVER else expected, author)
 
     async def _write(
-        self, model: str, content: WantedRoute | Route | None, expected: Expected, author: Author
+        self, model: str, content: WantedRoute | Route | None, expected: Expected, author: Author, above: int = 0
     ) -> RouteRevision:
         newest = await self.newest(model)
         if author.rollout is None:
             refuse_rolled_out(model, self.rolled_out(model))
         require(expected, model, newest)
-        written = next_revision(model, content, newest, author, self._clock())
+        written = next_revision(model, content, newest, author, self._clock(), above)
         self._revisions[model].append(written)
         return written
 

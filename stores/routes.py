@@ -54,8 +54,14 @@ class RouteStore(Protocol):
     `StoreUnavailable`, a change `perhaps_done`.
     """
 
-    async def put(self, model: str, content: WantedRoute | Route, expected: Expected, author: Author) -> RouteRevision:
-        """Write the content as the model's route. Of a `Route`, the revision and who wrote it when are made anew."""
+    async def put(
+        self, model: str, content: WantedRoute | Route, expected: Expected, author: Author, *, above: int = 0
+    ) -> RouteRevision:
+        """Write the content as the model's route. Of a `Route`, the revision and who wrote it when are made anew.
+
+        The new revision is `above` that one as well: a store that was put back to an earlier state knows less than its
+        readers, who pass over what is older.
+        """
 
     async def delete(self, model: str, expected: Expected, author: Author) -> RouteRevision:
         """Take the route away. Expects one, also where `expected` does not ask for it."""
@@ -114,10 +120,15 @@ def refuse_rolled_out(model: str, rollout: str | None) -> None:
 
 
 def next_revision(
-    model: str, content: WantedRoute | Route | None, newest: RouteRevision | None, author: Author, now: datetime
+    model: str,
+    content: WantedRoute | Route | None,
+    newest: RouteRevision | None,
+    author: Author,
+    now: datetime,
+    above: int = 0,
 ) -> RouteRevision:
-    """What is written: `content` as the revision behind the newest one; None takes the route away."""
-    revision = 1 if newest is None else newest.revision + 1
+    """What is written: `content` as the revision behind the newest one, and `above`; None takes the route away."""
+    revision = max(0 if newest is None else newest.revision, above) + 1
     route: Route | None = None
     if isinstance(content, WantedRoute):
         before = None if newest is None else newest.route

@@ -19,6 +19,7 @@ from stores.postgres.rows import (
     key_columns,
     read_row,
     recordset,
+    routed_columns,
     write_batch,
 )
 from stores.protocols import JobKey
@@ -50,6 +51,10 @@ _COLUMNS: Final = {
     "result_content_type": "text",
     "result_json_length": "integer",
     "keep_until": "timestamptz",
+    "route_revision": "integer",
+    "cohort": "smallint",
+    "rescue_to": "text",
+    "moved_from": "text",
 }
 _NAMES: Final = ", ".join([*_COLUMNS, "result"])
 _GIVEN: Final = _NAMES.replace("metadata, error", "metadata::json, error::json")
@@ -58,6 +63,10 @@ insert into {{jobs}} as j ({_NAMES})
 select {_GIVEN}
 from rows from (json_to_recordset($1::json) as ({recordset(_COLUMNS)}), unnest($2::bytea[])) as ended ({_NAMES})
 on conflict (tenant, id) do update set
+    version = case when excluded.moved_from is null then j.version else excluded.version end,
+    variant = case when excluded.moved_from is null then j.variant else excluded.variant end,
+    route_revision = case when excluded.moved_from is null then j.route_revision else excluded.route_revision end,
+    moved_from = coalesce(excluded.moved_from, j.moved_from),
     status = excluded.status,
     started_at = coalesce(excluded.started_at, j.started_at),
     completed_at = excluded.completed_at,
@@ -161,4 +170,4 @@ def _ended_row(terminal: Terminal) -> dict[str, Any]:
     row["result_content_type"] = result and result.content_type
     row["result_json_length"] = result and result.json_length
     row["keep_until"] = terminal.keep_until
-    return row
+    return row | routed_columns(terminal)

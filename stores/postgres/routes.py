@@ -82,9 +82,11 @@ class PostgresRoutes:
     async def __aexit__(self, *_: object) -> None:
         await self._opened.aclose()
 
-    async def put(self, model: str, content: WantedRoute | Route, expected: Expected, author: Author) -> RouteRevision:
+    async def put(
+        self, model: str, content: WantedRoute | Route, expected: Expected, author: Author, *, above: int = 0
+    ) -> RouteRevision:
         async with self._postgres.transaction() as connection:
-            return await write_route(connection, model, content, expected, author, self._clock())
+            return await write_route(connection, model, content, expected, author, self._clock(), above)
 
     async def delete(self, model: str, expected: Expected, author: Author) -> RouteRevision:
         expected = Expect.ANY if expected is Expect.WHATEVER else expected
@@ -123,6 +125,7 @@ async def write_route(
     expected: Expected,
     author: Author,
     now: datetime,
+    above: int = 0,
 ) -> RouteRevision:
     """Write the model's next revision in the transaction that the caller has begun; None takes the route away.
 
@@ -134,7 +137,7 @@ async def write_route(
     if author.rollout is None:
         refuse_rolled_out(model, await connection.fetchval(_ROLLED_OUT, model))
     require(expected, model, newest)
-    written = next_revision(model, content, newest, author, now)
+    written = next_revision(model, content, newest, author, now, above)
     document = None if written.route is None else encode_route(written.route).decode()
     await connection.execute(
         _WRITE, model, written.revision, document, written.updated_at, author.by, author.note, author.rollout

@@ -125,7 +125,7 @@ async def test_a_route_that_stands_otherwise_is_told_with_who_changed_it(routes:
         PreconditionFailed, match="is at revision 2, not 1: bert has changed it at 2026-03-01T12:00:00Z"
     ):
         await routes.put("digits", FIRST, frozenset({1}), ANNA)
-    with pytest.raises(PreconditionFailed, match='has a route already.*If-Match: "2"'):
+    with pytest.raises(PreconditionFailed, match=r'has a route already.*If-Match: "2"'):
         await routes.put("digits", FIRST, Expect.NONE, ANNA)
     with pytest.raises(PreconditionFailed, match="not 1 or 7"):
         await routes.delete("digits", frozenset({7, 1}), ANNA)
@@ -145,6 +145,13 @@ async def test_of_changes_at_once_that_expect_the_same_one_is_made(routes: Route
 async def test_changes_at_once_that_expect_nothing_are_all_made(routes: Routes) -> None:
     await asyncio.gather(*(routes.put("digits", SPLIT, Expect.WHATEVER, ANNA) for _ in range(8)))
     assert await revisions(routes) == [8, 7, 6, 5, 4, 3, 2, 1]
+
+
+async def test_a_store_that_knows_less_than_its_readers_writes_above_what_they_have(routes: Routes) -> None:
+    await routes.put("digits", FIRST, Expect.NONE, ANNA)
+    assert (await routes.put("digits", FIRST, frozenset({1}), ANNA, above=9)).revision == 10
+    assert (await routes.put("digits", FIRST, frozenset({10}), ANNA, above=9)).revision == 11
+    assert await revisions(routes) == [11, 10, 1]
 
 
 async def test_the_salt_stays_unless_another_is_given_and_is_the_models_name_at_first(routes: Routes) -> None:

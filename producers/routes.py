@@ -1,0 +1,73 @@
+"""How models' traffic splits, as its topic tells it, kept up to date. Nobody ever waits for it."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from producers.control_topic import ControlTopic
+from runtime.logs import get_logger
+from runtime.settings import KafkaSettings
+from schemas.errors import RequestError
+from schemas.route_documents import decode_route
+from schemas.routes import Route
+
+log = get_logger(__name__)
+
+# Told of each change: the model, and its new route, or None where it was taken away.
+Listener = Callable[[str, Route | None], None]
+
+
+class Routes:
+    """The newest route of each model, in `of`. A record that is no route keeps what was there before.
+
+    A revision that is older than the one at hand is passed over: after a lost connection the topic is read again from
+    its beginning. Of what one fetch gives, nobody sees what is between its records.
+    """
+
+    def __init__(self) -> None:
+        self.of: dict[str, Route] = {}
+        self._refused: dict[bytes, bytes] = {}
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> None:
+        """Have `listener` told of every change from now on. It must not raise."""
+        self._listeners.append(listener)
+
+    def apply(self, key: bytes, value: bytes | None) -> None:
+        """Take in one record of the routes topic; None for a value takes the model's route away."""
+        if value is None:
+            model = key.decode("utf-8", "replace")
+            if self.of.pop(model, None) is not None:
+                self._tell(model, None)
+            return
+        route = self._read(key, value)
+        if route is None:
+            return
+        known = self.of.get(route.model)
+        if known is not None and route.revision <= known.revision:
+            return
+        self.of[route.model] = route
+        self._tell(route.model, route)
+
+    def _read(self, key: bytes, value: bytes) -> Route | None:
+        """A record that is no route is told of once, however often it is read."""
+        try:
+            route = decode_route(value)
+            if route.model.encode() != key:
+                raise RequestError(f"it is the route of {route.model}")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, RequestError) as error:
+            if self._refused.get(key) != value:
+                self._refused[key] = value
+                log.warning("a record is no route", key=key.decode("utf-8", "replace"), error=str(error))
+            return None
+        self._refused.pop(key, None)
+        return route
+
+    def _tell(self, model: str, route: Route | None) -> None:
+        for listener in self._listeners:
+            listener(model, route)
+
+
+def routes_topic(settings: KafkaSettings, routes: Routes) -> ControlTopic:
+    """The reader that feeds `routes`: `await reader.follow()`."""
+    return ControlTopic(settings, settings.topics.routes, routes.apply)
