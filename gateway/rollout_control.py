@@ -10,7 +10,7 @@ from producers.route_telling import RouteTeller
 from runtime.logs import get_logger
 from schemas.errors import Conflict, ModelNotFound, PenstockError, StoreUnavailable, Unavailable
 from schemas.rollout_transitions import Inputs
-from schemas.rollouts import Plan, Rollout, Status, Verb, new_rollout_id
+from schemas.rollouts import Plan, Rollout, RolloutStatus, Verb, new_rollout_id
 from stores.rollouts import KeptEvent, RolloutStore, StoredRollout, Written, not_found
 
 log = get_logger(__name__)
@@ -26,9 +26,7 @@ NOT_SERVED: Final = {
 
 
 class RolloutControl:
-    def __init__(
-        self, store: RolloutStore, teller: RouteTeller, serving: Serving, now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, store: RolloutStore, teller: RouteTeller, serving: Serving, now: Callable[[], datetime]) -> None:
         self._store = store
         self._teller = teller
         self._serving = serving
@@ -62,7 +60,7 @@ class RolloutControl:
         return found
 
     async def list(
-        self, model: str | None, status: Status | None, after: str | None, limit: int
+        self, model: str | None, status: RolloutStatus | None, after: str | None, limit: int
     ) -> Sequence[Rollout]:
         with _reaching():
             return await self._store.list(model=model, status=status, after=after, limit=limit)

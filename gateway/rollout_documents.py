@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from schemas.rollouts import Guardrail, Rollout, Status, Strategy, Verb, Verdict, percent
+from schemas.rollouts import Guardrail, Rollout, RolloutStatus, Strategy, Verb, Verdict, percent
 from stores.rollouts import KeptEvent, StoredRollout
 
 
@@ -20,7 +20,7 @@ class RolloutEventDocument(msgspec.Struct, frozen=True, kw_only=True):
     verb: Verb
     by: str
     note: str | None
-    status: Status
+    status: RolloutStatus
     step: int
     weight: float
     attempt: int
@@ -30,7 +30,7 @@ class RolloutEventDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RolloutDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A version that gets more and more of its model's traffic. `steps` and `weight` are percents; `step` counts from 1.
+    """A version that gets more and more of its model's traffic. `steps` and `weight` are percents; `step` is from 1 on.
 
     `stable` is the version that had the traffic before. `verdict` is what the judge found last, and `step_ends_at` when
     the step may be left at the earliest. `revision` is that of the route that the rollout wrote last. A single rollout
@@ -42,7 +42,7 @@ class RolloutDocument(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     version: str
     stable: str
-    status: Status
+    status: RolloutStatus
     steps: tuple[float, ...]
     step: int
     weight: float
@@ -122,7 +122,7 @@ def _rollout(rollout: Rollout) -> RolloutDocument:
         attempt=rollout.attempt,
         step_time_s=plan.step_time_s,
         step_began_at=rollout.step_began_at,
-        step_ends_at=rollout.step_ends_at if rollout.status is Status.RUNNING else None,
+        step_ends_at=rollout.step_ends_at if rollout.status is RolloutStatus.RUNNING else None,
         guardrails=plan.guardrails,
         rescue=plan.rescue,
         strategy=plan.strategy,

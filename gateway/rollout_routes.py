@@ -16,7 +16,7 @@ from gateway.services import Services
 from gateway.submit_endpoint import CLIENT_GONE, ClientGone
 from schemas.rollout_plans import read_plan
 from schemas.rollout_transitions import Inputs
-from schemas.rollouts import Status, Verb
+from schemas.rollouts import RolloutStatus, Verb
 
 # With a single rollout; the others are read page by page.
 EVENTS_SHOWN: Final = 50
@@ -88,7 +88,9 @@ def add_reading_routes(app: FastAPI, services: Services) -> None:
         after: Annotated[str | SkipJsonSchema[None], Query(description="The last id of the page before.")] = None,
         limit: Limit = 20,
         model: Annotated[str | SkipJsonSchema[None], Query(description="Only rollouts of this model.")] = None,
-        status: Annotated[Status | SkipJsonSchema[None], Query(description="Only rollouts in this state.")] = None,
+        status: Annotated[
+            RolloutStatus | SkipJsonSchema[None], Query(description="Only rollouts in this state.")
+        ] = None,
     ) -> Response:
         """Newest first. They are kept for a year after their end."""
         return json(encode_rollouts(await rollouts.list(model, status, after, limit + 1), limit))

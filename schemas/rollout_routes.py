@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 
 from schemas.errors import Conflict
-from schemas.rollouts import Rollout, Status
+from schemas.rollouts import Rollout, RolloutStatus
 from schemas.routes import CANARY, COHORTS, STABLE, WHOLE, Route, version_at
 
 
@@ -21,7 +21,7 @@ def routed(rollout: Rollout, route: Route) -> Route:
     store's to set."""
     stable, version, share = rollout.stable, rollout.plan.version, rollout.share
     labels = {label: named for label, named in route.labels.items() if label not in {STABLE, CANARY}}
-    if rollout.status is Status.PROMOTED:
+    if rollout.status is RolloutStatus.PROMOTED:
         versions, default = {version: WHOLE}, version
     elif rollout.is_open:
         versions, default = {stable: WHOLE - share, version: share}, stable

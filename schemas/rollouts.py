@@ -18,7 +18,7 @@ from schemas.routes import WHOLE
 HUNDRED: Final = 100.0
 
 
-class Status(StrEnum):
+class RolloutStatus(StrEnum):
     RUNNING = "running"
     PAUSED = "paused"
     PROMOTED = "promoted"
@@ -26,7 +26,7 @@ class Status(StrEnum):
     ABORTED = "aborted"  # by somebody
 
 
-OPEN: Final = frozenset({Status.RUNNING, Status.PAUSED})
+OPEN: Final = frozenset({RolloutStatus.RUNNING, RolloutStatus.PAUSED})
 
 
 class Verb(StrEnum):
@@ -70,7 +70,7 @@ class Guardrail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `margin`: so many times as often is still allowed. `floor`: at or below this share of its jobs, 0 to 1, it is never
     taken back, however much more often that is; `limit`: below this share it may go on, however seldom the stable one
-    does so. None: what `workers.rollout.judging.rules` has for the kind. In a `dry_run` it is judged, and shown, and
+    does so; for None each kind has its own (docs/statistics.md). In a `dry_run` it is judged, and shown, and
     decides nothing.
     """
 
@@ -123,7 +123,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     plan: Plan
     stable: str
-    status: Status
+    status: RolloutStatus
     step: int
     attempt: int
     sequence: int
@@ -144,7 +144,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def share(self) -> int:
         """What of the traffic the new version gets, in basis points: follows from the state alone."""
-        if self.status is Status.PROMOTED:
+        if self.status is RolloutStatus.PROMOTED:
             return WHOLE
         return basis_points(self.plan.steps[self.step]) if self.is_open else 0
 
@@ -161,7 +161,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     verb: Verb
     by: str
-    status: Status
+    status: RolloutStatus
     step: int
     attempt: int
     weight: float

@@ -8,7 +8,7 @@ import msgspec
 
 from schemas.errors import StoreUnavailable
 from schemas.rollout_transitions import Inputs
-from schemas.rollouts import Plan, Rollout, Status, Verb
+from schemas.rollouts import Plan, Rollout, RolloutStatus, Verb
 from schemas.routes import Route
 from stores.memory_routes import MemoryRoutes
 from stores.rollouts import Change, Judged, KeptEvent, StoredRollout, Written, begun, changed, kept_evidence, not_found
@@ -54,7 +54,7 @@ class MemoryRollouts:
         return self._rollouts.get(rollout_id)
 
     async def list(
-        self, *, model: str | None = None, status: Status | None = None, after: str | None = None, limit: int
+        self, *, model: str | None = None, status: RolloutStatus | None = None, after: str | None = None, limit: int
     ) -> Sequence[Rollout]:
         self._check_up()
         newest = sorted((stored.rollout for stored in self._rollouts.values()), key=lambda each: each.id, reverse=True)
@@ -66,7 +66,7 @@ class MemoryRollouts:
 
     async def running(self) -> Sequence[StoredRollout]:
         self._check_up()
-        return [stored for stored in self._rollouts.values() if stored.rollout.status is Status.RUNNING]
+        return [stored for stored in self._rollouts.values() if stored.rollout.status is RolloutStatus.RUNNING]
 
     async def events(self, rollout_id: str, *, before: int | None = None, limit: int) -> Sequence[KeptEvent]:
         self._check_up()

@@ -10,7 +10,7 @@ import msgspec
 from schemas.errors import Conflict, NotFound
 from schemas.rollout_routes import first_route, routed, stable_of
 from schemas.rollout_transitions import Inputs, start, transition
-from schemas.rollouts import Event, Plan, Rollout, Status, Verb
+from schemas.rollouts import Event, Plan, Rollout, RolloutStatus, Verb
 from schemas.routes import Route
 
 # An ended rollout is kept for so long, as the revisions of its route are.
@@ -81,7 +81,7 @@ class RolloutStore(Protocol):
     async def get(self, rollout_id: str) -> StoredRollout | None: ...
 
     async def list(
-        self, *, model: str | None = None, status: Status | None = None, after: str | None = None, limit: int
+        self, *, model: str | None = None, status: RolloutStatus | None = None, after: str | None = None, limit: int
     ) -> Sequence[Rollout]:
         """Newest first; those older than the id `after`, which need not be there any more."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from schemas.rollout_transitions import Inputs
-from schemas.rollouts import Event, Plan, Rollout, Status, Verb
+from schemas.rollouts import Event, Plan, Rollout, RolloutStatus, Verb
 from schemas.routes import Route
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
@@ -113,7 +113,7 @@ class PostgresRollouts:
         return _read(rows[0]) if rows else None
 
     async def list(
-        self, *, model: str | None = None, status: Status | None = None, after: str | None = None, limit: int
+        self, *, model: str | None = None, status: RolloutStatus | None = None, after: str | None = None, limit: int
     ) -> Sequence[Rollout]:
         if not storable(model, after):
             return []

@@ -12,7 +12,7 @@ import pytest
 from schemas.errors import Conflict, NotFound
 from schemas.rollout_plans import read_plan
 from schemas.rollout_transitions import Inputs
-from schemas.rollouts import Decision, Finding, Plan, Rollout, Status, Verb, Verdict, new_rollout_id
+from schemas.rollouts import Decision, Finding, Plan, Rollout, RolloutStatus, Verb, Verdict, new_rollout_id
 from schemas.route_documents import WantedRoute
 from schemas.routes import Route
 from stores.memory_rollouts import MemoryRollouts
@@ -88,7 +88,7 @@ async def test_a_rollout_begins_with_its_route(kept: Kept) -> None:
     written = await kept.rollouts.start(PLAN, "rollout_1", None, Inputs("bob", "let us see"), NOW)
     rollout = written.rollout
     assert (written.is_new, written.routed) == (True, True)
-    assert (rollout.status, rollout.stable, rollout.share, rollout.revision) == (Status.RUNNING, "1", 500, 2)
+    assert (rollout.status, rollout.stable, rollout.share, rollout.revision) == (RolloutStatus.RUNNING, "1", 500, 2)
     stored = await kept.rollouts.get("rollout_1")
     assert stored == (rollout, None)
 
@@ -139,17 +139,17 @@ async def test_the_judge_moves_it_on_and_the_route_follows(kept: Kept) -> None:
     assert stored == (rollout, b'{"n":2}')
 
     rollout = await kept.judged(rollout, Verb.PROMOTE_STEP)
-    assert (rollout.status, rollout.ended_at) == (Status.PROMOTED, LATER)
+    assert (rollout.status, rollout.ended_at) == (RolloutStatus.PROMOTED, LATER)
     route = await kept.route()
     assert (route.versions, route.default, route.labels, route.rescue) == ({"2": 10_000}, "2", {"stable": "2"}, False)
     newest = (await kept.rollouts.events(rollout.id, limit=1))[0]
-    assert (newest.event.status, newest.event.verdict, newest.evidence) == (Status.PROMOTED, GOOD, b'{"n":1}')
+    assert (newest.event.status, newest.event.verdict, newest.evidence) == (RolloutStatus.PROMOTED, GOOD, b'{"n":1}')
     assert newest.event.revision == route.revision == rollout.revision
 
 
 async def test_a_rollback_takes_the_share_away(kept: Kept) -> None:
     rollout = await kept.judged(await kept.started(), Verb.ROLLBACK, Verdict(Decision.ROLLBACK, "failed"))
-    assert rollout.status is Status.ROLLED_BACK
+    assert rollout.status is RolloutStatus.ROLLED_BACK
     route = await kept.route()
     assert (route.versions, route.labels, route.rescue) == ({"1": 10_000}, {"stable": "1"}, False)
 
@@ -158,7 +158,7 @@ async def test_what_was_judged_before_a_change_changes_nothing(kept: Kept) -> No
     rollout = await kept.started()
     await kept.judged(rollout, Verb.HOLD, TOO_FEW)
     after = await kept.judged(rollout, Verb.ROLLBACK)
-    assert (after.status, after.sequence) == (Status.RUNNING, 2)
+    assert (after.status, after.sequence) == (RolloutStatus.RUNNING, 2)
     assert await kept.verbs(rollout) == [Verb.START, Verb.HOLD]
 
 
@@ -172,7 +172,7 @@ async def test_of_two_controllers_and_a_person_at_one_time_nobody_undoes_the_oth
     )
     stored = await kept.rollouts.get(rollout.id)
     assert stored is not None
-    assert stored.rollout.status is Status.ABORTED, "a person is never passed over"
+    assert stored.rollout.status is RolloutStatus.ABORTED, "a person is never passed over"
     events = [kept_event.event for kept_event in await kept.rollouts.events(rollout.id, limit=10)]
     assert [event.sequence for event in events] == list(range(stored.rollout.sequence, 0, -1))
     assert [event.verb for event in events].count(Verb.PROMOTE_STEP) <= 1
@@ -202,7 +202,7 @@ async def test_a_retry_begins_anew_from_what_is_stable_then(kept: Kept) -> None:
     rollout = await kept.judged(await kept.started(), Verb.ROLLBACK)
     await kept.routes.put("digits", WantedRoute(versions={"1b": 10_000}, default="1b"), Expect.WHATEVER, Author("anna"))
     rollout = await kept.changed(rollout, Verb.RETRY)
-    assert (rollout.status, rollout.stable, rollout.step, rollout.attempt) == (Status.RUNNING, "1b", 0, 2)
+    assert (rollout.status, rollout.stable, rollout.step, rollout.attempt) == (RolloutStatus.RUNNING, "1b", 0, 2)
     assert (await kept.route()).versions == {"1b": 9500, "2": 500}
     stored = await kept.rollouts.get(rollout.id)
     assert stored is not None
@@ -262,7 +262,7 @@ async def test_rollouts_are_listed_newest_first(kept: Kept) -> None:
     assert await listed(limit=1) == newest_first[:1]
     assert await listed(after=newest_first[0]) == newest_first[1:]
     assert await listed(model="minilm") == [other.id]
-    assert await listed(model="digits", status=Status.ABORTED) == [first.id]
+    assert await listed(model="digits", status=RolloutStatus.ABORTED) == [first.id]
 
 
 @pytest.mark.parametrize("text", ["a\0b", "\ud800"])
