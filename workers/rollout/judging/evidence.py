@@ -7,10 +7,12 @@ from typing import Final
 import msgspec
 
 from schemas.rollouts import Kind
+from schemas.routes import COHORTS, WHOLE
 from schemas.stats import Counts
 from workers.rollout.judging.rules import Rule
 
 NO_COUNTS: Final = Counts()
+_A_COHORT: Final = WHOLE // COHORTS
 
 
 class Tally(msgspec.Struct, frozen=True):
@@ -26,20 +28,43 @@ class Tally(msgspec.Struct, frozen=True):
 class Interval(msgspec.Struct, frozen=True, kw_only=True):
     """What both versions did in one interval of the lane that is judged, all workers together.
 
-    `moved` are the cohorts whose jobs the canary gets by the route of this step (`schemas.routes` says which). Outcomes
-    are those that callers told in the interval, by cohort. `compared` are pairs that a shadow compared, and of them those
-    that differ. `first_exposures` counts sticky keys that were seen for the first time in this step, with the stable
-    version and with the canary, where somebody knows; else the judge counts cohorts.
+    `shares` are those of the route in this step, in basis points by version, and `version` is the one that is judged.
+    Outcomes are those that callers told in the interval, by cohort. `compared` are pairs that a shadow compared,
+    and of them those that differ. `first_exposures` counts sticky keys that were seen for the first time in this
+    step, with the stable version and with the canary, where somebody knows; else the judge counts cohorts.
     """
 
     ended_at: datetime
-    moved: tuple[int, ...]
+    shares: Mapping[str, int]
+    version: str
     stable: Counts = NO_COUNTS
     canary: Counts = NO_COUNTS
     stable_outcomes: Mapping[int, Tally] = {}
     canary_outcomes: Mapping[int, Tally] = {}
     compared: Tally = Tally()
     first_exposures: tuple[int, int] | None = None
+
+    @property
+    def share(self) -> float:
+        """What of the traffic the version gets, 0 to 1."""
+        return self.shares.get(self.version, 0) / WHOLE
+
+    @property
+    def moved(self) -> tuple[int, ...]:
+        """The cohorts whose jobs the version gets, be it in part."""
+        begin, end = self._places()
+        return tuple(range(begin // _A_COHORT, -(-end // _A_COHORT)))
+
+    @property
+    def moved_whole(self) -> tuple[int, ...]:
+        """Those of them that get nothing else."""
+        begin, end = self._places()
+        return tuple(range(-(-begin // _A_COHORT), end // _A_COHORT))
+
+    def _places(self) -> tuple[int, int]:
+        """Where the version's share lies: `schemas.routes.version_at`."""
+        begin = sum(share for version, share in self.shares.items() if version < self.version)
+        return begin, begin + self.shares.get(self.version, 0)
 
 
 class EProcess(msgspec.Struct, frozen=True):
@@ -51,9 +76,9 @@ class EProcess(msgspec.Struct, frozen=True):
 
 
 class Tilt(msgspec.Struct, frozen=True):
-    """How many times as often the callers that are with the canary now had bad jobs before, all on the stable version, as
-    the other callers: bounds. `bad` are the bad jobs that this is known from; None: there was too little, and callers are
-    taken to be alike."""
+    """How many times as often as other callers those that are with the canary now had bad jobs before, when all were
+    with the stable version: bounds. `bad` are the bad jobs that it is known from; None: there were too few of them, or
+    of jobs, and all callers are taken to be alike."""
 
     lower: float = 1.0
     upper: float = 1.0
@@ -63,9 +88,10 @@ class Tilt(msgspec.Struct, frozen=True):
 class KindEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one kind of bad events.
 
-    `stable` and `canary` are counts of this step, `earlier_*` those of the steps before. `worse`: that the ratio is above
-    the margin; `above`: that the canary's share is above the floor; both over the whole rollout. `better`: that the ratio
-    is below the margin with its slack, in this step.
+    `stable` and `canary` are counts of this step, `earlier_*` those of the steps before. `worse`: that the ratio
+    is above the margin; `above`: that the canary's share is above the floor; both over the whole rollout.
+    `better`: that the ratio is below the margin with its slack, in this step: the logs of all alternatives, which
+    hold from the step's beginning.
     """
 
     stable: Tally = Tally()
@@ -74,12 +100,12 @@ class KindEvidence(msgspec.Struct, frozen=True, kw_only=True):
     earlier_canary: Tally = Tally()
     worse: EProcess = EProcess()
     above: EProcess = EProcess()
-    better: EProcess = EProcess()
+    better: tuple[float, ...] = ()
     tilt: Tilt = Tilt()
 
 
 class History(msgspec.Struct, frozen=True):
-    """What the stable version did before the rollout, when it had all the traffic: by kind and cohort, over `seconds`."""
+    """What the stable version did in the `seconds` before, when it had all the traffic: by kind and cohort."""
 
     seconds: float = 0.0
     tallies: Mapping[Kind, Mapping[int, Tally]] = {}
@@ -88,8 +114,9 @@ class History(msgspec.Struct, frozen=True):
 class Exposures(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the split is delivered as the route says, in this step.
 
-    `stable` and `canary` count first exposures; `seen` are the cohorts that were counted. `kept` and `astray` count, an
-    interval, the moved cohorts that were served by the canary alone, and those that the stable version still served.
+    `stable` and `canary` count first exposures; `seen` are the cohorts that were counted. `kept` and `astray`
+    count, an interval, the moved cohorts that were served by the canary alone, and those that the stable version
+    still served. `silent` are the jobs of the stable version since the canary's last.
     """
 
     stable: int = 0
@@ -97,6 +124,7 @@ class Exposures(msgspec.Struct, frozen=True, kw_only=True):
     seen: tuple[int, ...] = ()
     kept: int = 0
     astray: int = 0
+    silent: int = 0
 
 
 class SlowLines(msgspec.Struct, frozen=True):
@@ -110,7 +138,8 @@ class SlowLines(msgspec.Struct, frozen=True):
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """All that a verdict is made from, so that it can be made again. One belongs to one attempt of a rollout.
 
-    `step` counts from 1. `intervals` were observed in this step, up to `last_at`.
+    `step` counts from 1. `intervals` were observed in this step, up to `last_at`; `share` and `moved` are what the
+    version got in the last of them.
     """
 
     rules: tuple[Rule, ...]
@@ -118,6 +147,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     began_at: datetime
     step: int = 1
     moved: tuple[int, ...] = ()
+    share: float = 0.0
     intervals: int = 0
     last_at: datetime | None = None
     kinds: Mapping[Kind, KindEvidence] = {}
