@@ -6,7 +6,7 @@ import msgspec
 
 from schemas.errors import Conflict
 from schemas.rollouts import Rollout, RolloutStatus
-from schemas.routes import CANARY, COHORTS, STABLE, WHOLE, Route, version_at
+from schemas.routes import CANARY, STABLE, WHOLE, Route
 
 
 def first_route(model: str, stable: str, now: datetime) -> Route:
@@ -19,24 +19,25 @@ def first_route(model: str, stable: str, now: datetime) -> Route:
 def routed(rollout: Rollout, route: Route) -> Route:
     """The model's route as the rollout wants it. What is not about shares stays; revision, time and author are the
     store's to set."""
-    stable, version, share = rollout.stable, rollout.plan.version, rollout.share
     labels = {label: named for label, named in route.labels.items() if label not in {STABLE, CANARY}}
-    if rollout.status is RolloutStatus.PROMOTED:
-        versions, default = {version: WHOLE}, version
-    elif rollout.is_open:
-        versions, default = {stable: WHOLE - share, version: share}, stable
-        labels[CANARY] = version
-    else:
-        versions, default = {stable: WHOLE}, stable
+    default = rollout.plan.version if rollout.status is RolloutStatus.PROMOTED else rollout.stable
     labels[STABLE] = default
+    if rollout.is_open:
+        labels[CANARY] = rollout.plan.version
     return msgspec.structs.replace(
         route,
-        versions=versions,
+        versions=shares_of(rollout),
         default=default,
         labels=labels,
         rescue=rollout.plan.rescue and rollout.is_open,
         rollout=rollout.id,
     )
+
+
+def shares_of(rollout: Rollout) -> dict[str, int]:
+    """What each version gets, in basis points; versions without a share are left out."""
+    shares = {rollout.stable: WHOLE - rollout.share, rollout.plan.version: rollout.share}
+    return {version: share for version, share in shares.items() if share}
 
 
 def stable_of(route: Route, version: str) -> str:
@@ -48,15 +49,3 @@ def stable_of(route: Route, version: str) -> str:
         told = " and ".join(others)
         raise Conflict(f"versions {told} share the traffic of {route.model}: give one of them all of it first")
     return others[0]
-
-
-def cohorts_of(rollout: Rollout) -> tuple[int, ...]:
-    """The cohorts of which the new version gets all keys."""
-    route = routed(rollout, first_route(rollout.plan.model, rollout.stable, rollout.updated_at))
-    last = WHOLE // COHORTS - 1
-    firsts = range(0, WHOLE, WHOLE // COHORTS)
-    return tuple(
-        cohort
-        for cohort, place in enumerate(firsts)
-        if version_at(route, place) == version_at(route, place + last) == rollout.plan.version
-    )

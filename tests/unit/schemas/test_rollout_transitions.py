@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from schemas.errors import Conflict
 from schemas.rollout_plans import read_plan
-from schemas.rollout_routes import cohorts_of, routed, stable_of
+from schemas.rollout_routes import routed, stable_of
 from schemas.rollout_transitions import VERBS, Inputs, Transition, start, transition, verb_of
 from schemas.rollouts import JUDGES, OPEN, Decision, Rollout, RolloutStatus, Verb, Verdict
 from schemas.routes import CANARY, STABLE, WHOLE, Route
@@ -224,20 +224,3 @@ def test_the_stable_version_is_the_one_that_has_the_traffic() -> None:
         stable_of(ROUTE, "1")
     with pytest.raises(Conflict, match="versions 1 and 3 share the traffic of digits: give one of them all"):
         stable_of(msgspec.structs.replace(ROUTE, versions={"1": 9000, "3": 1000}), "2")
-
-
-@pytest.mark.parametrize(
-    ("step", "moved"), [(0.5, []), (1, [99]), (1.5, [99]), (5, [95, 96, 97, 98, 99]), (100 / 3 + 0.01, None)]
-)
-def test_the_cohorts_of_the_new_version_are_those_of_which_it_gets_all_keys(
-    step: float, moved: list[int] | None
-) -> None:
-    plan = msgspec.structs.replace(PLAN, steps=(step,))
-    found = cohorts_of(start(plan, "rollout_1", "1", ANNA, NOW).rollout)
-    assert list(found) == (list(range(67, 100)) if moved is None else moved)
-
-
-def test_cohorts_lie_in_the_order_of_the_versions_names() -> None:
-    assert cohorts_of(start(PLAN, "rollout_1", "3", ANNA, NOW).rollout) == (0,)
-    assert cohorts_of(in_state(RolloutStatus.PROMOTED)) == tuple(range(100))
-    assert cohorts_of(in_state(RolloutStatus.ABORTED)) == ()
