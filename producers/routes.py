@@ -1,8 +1,10 @@
 """How models' traffic splits, as its topic tells it, kept up to date. Nobody ever waits for it."""
 
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
+from prometheus_client import Counter, Gauge
 
 from producers.control_topic import ControlTopic
 from runtime.logs import get_logger
@@ -12,6 +14,14 @@ from schemas.route_documents import decode_route
 from schemas.routes import Route
 
 log = get_logger(__name__)
+
+REVISION: Final = Gauge("penstock_route_revision", "Revision of the model's route that this process goes by", ["model"])
+PASSED_OVER: Final = Counter(
+    "penstock_route_passed_over_total",
+    "Jobs that got another version than their route gave them, since no worker has announced that",
+    ["model", "version"],
+)
+
 
 # Told of each change: the model, and its new route, or None where it was taken away.
 Listener = Callable[[str, Route | None], None]
@@ -33,11 +43,16 @@ class Routes:
         """Have `listener` told of every change from now on. It must not raise."""
         self._listeners.append(listener)
 
+    def revisions(self) -> dict[str, int]:
+        """The revision of each model's route."""
+        return {model: route.revision for model, route in self.of.items()}
+
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Take in one record of the routes topic; None for a value takes the model's route away."""
         if value is None:
             model = key.decode("utf-8", "replace")
             if self.of.pop(model, None) is not None:
+                REVISION.remove(model)
                 self._tell(model, None)
             return
         route = self._read(key, value)
@@ -47,14 +62,13 @@ class Routes:
         if known is not None and route.revision <= known.revision:
             return
         self.of[route.model] = route
+        REVISION.labels(route.model).set(route.revision)
         self._tell(route.model, route)
 
     def _read(self, key: bytes, value: bytes) -> Route | None:
         """A record that is no route is told of once, however often it is read."""
         try:
-            route = decode_route(value)
-            if route.model.encode() != key:
-                raise RequestError(f"it is the route of {route.model}")
+            route = decode_route(key, value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, RequestError) as error:
             if self._refused.get(key) != value:
                 self._refused[key] = value
@@ -66,6 +80,11 @@ class Routes:
     def _tell(self, model: str, route: Route | None) -> None:
         for listener in self._listeners:
             listener(model, route)
+
+
+def count_passed_over(model: str, version: str) -> None:
+    """A job's route gave it a version that no worker has announced."""
+    PASSED_OVER.labels(model, version).inc()
 
 
 def routes_topic(settings: KafkaSettings, routes: Routes) -> ControlTopic:

@@ -1,6 +1,7 @@
 """The frame of every role that serves nothing but its health: settings, logs, signals, health, an exit code."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
@@ -39,6 +40,11 @@ S = TypeVar("S", bound=ProcessSettings)
 
 
 R = TypeVar("R", bound=Role)
+
+
+def instance_name() -> str:
+    """What people know this process by: its machine and its number there."""
+    return f"{socket.gethostname()}-{os.getpid()}"
 
 
 def run_process(

@@ -183,16 +183,17 @@ def kept_until(completed_at: datetime, retention_s: int | None) -> datetime | No
         return datetime.max.replace(tzinfo=UTC)
 
 
-# What is another of a job that was moved.
-MOVED: Final = ("version", "variant", "revision", "moved_from")
+# What the end tells of a job that another version ran than it was admitted for.
+MOVED: Final = ("version", "variant", "revision", "cohort")
 
 
 def ended(job: Job, end: Terminal) -> Job:
-    """The job with its end; it keeps all that was said at its admission, unless it was moved to another version."""
-    moved = {name: getattr(end, name) for name in MOVED} if end.moved_from is not None else {}
+    """The job with its end; it keeps all that was said at its admission, but for the version where another ran it."""
+    moved = {name: getattr(end, name) for name in MOVED} if end.version not in ("", job.version) else {}
     return msgspec.structs.replace(
         job,
         **moved,
+        moved_from=end.moved_from or job.moved_from,
         status=end.status,
         started_at=end.started_at or job.started_at,
         completed_at=end.completed_at,

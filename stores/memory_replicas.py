@@ -11,15 +11,15 @@ class MemoryReplicas:
 
     def __init__(self) -> None:
         self.down = False
-        self._reported: dict[str, Replica] = {}
+        self._reported: dict[tuple[str, str], Replica] = {}
 
     async def report(self, replica: Replica) -> None:
         self._check_up()
-        self._reported[replica.instance] = replica
+        self._reported[replica.role, replica.instance] = replica
 
-    async def leave(self, instance: str) -> None:
+    async def leave(self, instance: str, role: str) -> None:
         self._check_up()
-        self._reported.pop(instance, None)
+        self._reported.pop((role, instance), None)
 
     async def all(self) -> Sequence[Replica]:
         self._check_up()

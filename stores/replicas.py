@@ -33,7 +33,7 @@ class Replicas(Protocol):
     async def report(self, replica: Replica) -> None:
         """What the replica has now; holds for `FORGOTTEN_AFTER_S`."""
 
-    async def leave(self, instance: str) -> None:
+    async def leave(self, instance: str, role: str) -> None:
         """The replica ends."""
 
     async def all(self) -> Sequence[Replica]:
@@ -69,7 +69,7 @@ class ReplicaReporter:
         finally:
             with suppress(TimeoutError, StoreUnavailable):
                 async with asyncio.timeout(LEAVE_WITHIN_S):
-                    await self._replicas.leave(self._instance)
+                    await self._replicas.leave(self._instance, self._role)
 
     async def _report(self) -> None:
         try:

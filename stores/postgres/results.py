@@ -58,14 +58,20 @@ _COLUMNS: Final = {
 }
 _NAMES: Final = ", ".join([*_COLUMNS, "result"])
 _GIVEN: Final = _NAMES.replace("metadata, error", "metadata::json, error::json")
+_OF_VERSION: Final = ("version", "variant", "route_revision", "cohort")
+
+
+def _told_by_the_end(column: str) -> str:
+    """What a job was admitted with, unless another version ran it."""
+    return f"{column} = case when excluded.version in ('', j.version) then j.{column} else excluded.{column} end"
+
+
 _FINISH: Final = in_each_place(f"""
 insert into {{jobs}} as j ({_NAMES})
 select {_GIVEN}
 from rows from (json_to_recordset($1::json) as ({recordset(_COLUMNS)}), unnest($2::bytea[])) as ended ({_NAMES})
 on conflict (tenant, id) do update set
-    version = case when excluded.moved_from is null then j.version else excluded.version end,
-    variant = case when excluded.moved_from is null then j.variant else excluded.variant end,
-    route_revision = case when excluded.moved_from is null then j.route_revision else excluded.route_revision end,
+    {", ".join(map(_told_by_the_end, _OF_VERSION))},
     moved_from = coalesce(excluded.moved_from, j.moved_from),
     status = excluded.status,
     started_at = coalesce(excluded.started_at, j.started_at),

@@ -44,12 +44,9 @@ class Names(msgspec.Struct, frozen=True):
 
     @property
     def replicas(self) -> str:
-        """Set: the names of the gateways and routers that report which routes they have."""
+        """Set: the gateways and routers that report which routes they have, each as `<role>/<name>`. The key of that
+        name, `:` and the set's member holds what one has, as JSON, for a short while."""
         return f"{self.prefix}.replicas.v1"
-
-    def replica(self, instance: str) -> str:
-        """What one of them has, as JSON, for a short while."""
-        return f"{self.prefix}.replicas.v1:{instance}"
 
 
 class Running(msgspec.Struct, frozen=True):

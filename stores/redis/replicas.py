@@ -40,15 +40,16 @@ class RedisReplicas:
         await self._connection.__aexit__()
 
     async def report(self, replica: Replica) -> None:
+        name = _name(replica.instance, replica.role)
         await self._connection.exchange(
-            packed_command(b"SET", self._key(replica.instance), _encoder.encode(replica), b"PX", self._kept_ms),
-            packed_command(b"SADD", self._names.replicas.encode(), replica.instance.encode()),
+            packed_command(b"SET", self._key(name), _encoder.encode(replica), b"PX", self._kept_ms),
+            packed_command(b"SADD", self._names.replicas.encode(), name),
         )
 
-    async def leave(self, instance: str) -> None:
+    async def leave(self, instance: str, role: str) -> None:
+        name = _name(instance, role)
         await self._connection.exchange(
-            packed_command(b"DEL", self._key(instance)),
-            packed_command(b"SREM", self._names.replicas.encode(), instance.encode()),
+            packed_command(b"DEL", self._key(name)), packed_command(b"SREM", self._names.replicas.encode(), name)
         )
 
     async def all(self) -> Sequence[Replica]:
@@ -57,9 +58,7 @@ class RedisReplicas:
         names = sorted(found)
         if not names:
             return []
-        (values,) = await self._connection.exchange(
-            packed_command(b"MGET", *(self._key(name.decode()) for name in names))
-        )
+        (values,) = await self._connection.exchange(packed_command(b"MGET", *map(self._key, names)))
         reports = dict(zip(names, values, strict=True))
         if gone := [name for name, value in reports.items() if value is None]:
             # One that comes back in this moment names itself again with its next report.
@@ -67,8 +66,12 @@ class RedisReplicas:
         replicas = [replica for value in reports.values() if (replica := _read(value)) is not None]
         return sorted(replicas, key=lambda each: (each.role, each.instance))
 
-    def _key(self, instance: str) -> bytes:
-        return self._names.replica(instance).encode()
+    def _key(self, name: bytes) -> bytes:
+        return b"%b:%b" % (self._names.replicas.encode(), name)
+
+
+def _name(instance: str, role: str) -> bytes:
+    return f"{role}/{instance}".encode()
 
 
 def _read(value: bytes | None) -> Replica | None:

@@ -1,20 +1,23 @@
 """`penstock router`: moves jobs of direct producers, and those that are tried again, into their lanes."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
-from typing import Final
+from typing import Any, Final
 
 from producers.catalog import Catalog, catalog_topic
 from producers.kafka_publisher import KafkaPublisher
+from producers.routes import Routes, routes_topic
 from runtime.budget import MemoryBudget
 from runtime.clock import now_utc
 from runtime.health import Check
 from runtime.lifecycle import BackgroundTasks
 from runtime.logs import get_logger
-from runtime.process import StoppedEarly, open_patiently, patiently, run_process, unless_stopped
+from runtime.process import StoppedEarly, instance_name, open_patiently, patiently, run_process, unless_stopped
 from runtime.reading import InputReader
 from stores.postgres import PostgresAdmissions, require_migrated
+from stores.redis import RedisReplicas
+from stores.replicas import ReplicaReporter
 from workers.batches import Batches
 from workers.consuming.kafka_consumer import KafkaConsumer
 from workers.router.pipeline import Pipeline
@@ -38,6 +41,8 @@ class RouterRole:
         self._settings = settings
         self._catalog = Catalog()
         self._catalog_topic = catalog_topic(settings, self._catalog)
+        self._routes = Routes()
+        self._routes_topic = routes_topic(settings, self._routes)
         topics = settings.topics
         self._consumer = KafkaConsumer(settings, topics.router_group, [topics.requests], drain_limit_s=DRAIN_LIMIT_S)
         self._tier_consumers: dict[int, KafkaConsumer] = {}
@@ -45,6 +50,7 @@ class RouterRole:
         self.checks: Mapping[str, Check] = {
             "database": lambda: self._database_trouble,
             "catalog": lambda: None if self._catalog_topic.caught_up.is_set() else "the catalog is being read",
+            "routes": lambda: None if self._routes_topic.caught_up.is_set() else "the routes are being read",
             "group": lambda: self._consumer.trouble,
             "retries": self._why_no_retries,
         }
@@ -62,8 +68,11 @@ class RouterRole:
             )
             side = await stack.enter_async_context(BackgroundTasks(stop))
             side.start(self._catalog_topic.follow(), "catalog")
+            side.start(self._routes_topic.follow(), "routes")
             # Without the catalog every model is unknown, and a job of an unknown model fails for good.
             await unless_stopped(self._catalog_topic.caught_up.wait(), stop)
+            await unless_stopped(self._routes_topic.caught_up.wait(), stop)
+            side.start(await self._reporting(stack), "route report")
             consumer = await open_patiently(stack, lambda: self._consumer, stop)
             side.start(consumer.watch(), "watch")
             placing = Placing(settings.topics, settings.router_lane_patience_s)
@@ -72,6 +81,7 @@ class RouterRole:
                 publisher,
                 admissions,
                 self._catalog,
+                self._routes,
                 settings.topics,
                 settings.limits,
                 now_utc,
@@ -87,6 +97,14 @@ class RouterRole:
             batches = Batches(consumer, pipeline.work, largest=settings.router_batch_records, at_once=BATCHES_AT_ONCE)
             await batches.run(stop, side)
             await asyncio.wait(serving)
+
+    async def _reporting(self, stack: AsyncExitStack) -> Coroutine[Any, Any, None]:
+        """Saying which routes this router has. Redis may be away: then nobody is told."""
+        url, prefix = self._settings.redis_url.get_secret_value(), self._settings.topic_prefix
+        replicas = await stack.enter_async_context(RedisReplicas(url, prefix=prefix))
+        reporter = ReplicaReporter(replicas, instance_name(), "router", self._routes.revisions)
+        self._routes.listen(lambda *_: reporter.news())
+        return reporter.run()
 
     async def _serve(self, tier: Tier, side: BackgroundTasks, stop: asyncio.Event) -> None:
         """A group for each tier: what waits in one is no other's business."""

@@ -28,7 +28,7 @@ async def replicas(request: pytest.FixtureRequest, topic_prefix: str) -> AsyncIt
 
 async def test_where_nobody_has_reported_there_is_nobody(replicas: Replicas) -> None:
     assert list(await replicas.all()) == []
-    await replicas.leave("gw-1")
+    await replicas.leave("gw-1", "gateway")
 
 
 async def test_all_that_reported_are_told_with_what_they_said_last(replicas: Replicas) -> None:
@@ -42,10 +42,18 @@ async def test_all_that_reported_are_told_with_what_they_said_last(replicas: Rep
 async def test_who_leaves_is_told_no_more_and_may_come_back(replicas: Replicas) -> None:
     await replicas.report(GATEWAY)
     await replicas.report(ROUTER)
-    await replicas.leave("gw-1")
+    await replicas.leave("gw-1", "gateway")
     assert list(await replicas.all()) == [ROUTER]
     await replicas.report(GATEWAY)
     assert list(await replicas.all()) == [GATEWAY, ROUTER]
+
+
+async def test_two_roles_of_one_name_are_two(replicas: Replicas) -> None:
+    await replicas.report(Replica("host-1", "gateway", {"digits": 1}))
+    await replicas.report(Replica("host-1", "router", {"digits": 2}))
+    assert [each.revisions for each in await replicas.all()] == [{"digits": 1}, {"digits": 2}]
+    await replicas.leave("host-1", "gateway")
+    assert [each.role for each in await replicas.all()] == ["router"]
 
 
 async def test_a_reporter_says_what_is_new_at_once_and_leaves_in_the_end(replicas: Replicas) -> None:
@@ -89,6 +97,6 @@ async def test_what_another_has_written_in_the_place_of_a_report_is_passed_over(
         await replicas.report(GATEWAY)
         await replicas.report(ROUTER)
         client = redis.from_url(redis_url)
-        await client.set(f"{topic_prefix}.replicas.v1:gw-1", b"\xff{")
+        await client.set(f"{topic_prefix}.replicas.v1:gateway/gw-1", b"\xff{")
         await client.aclose()
         assert list(await replicas.all()) == [ROUTER]

@@ -49,7 +49,7 @@ async def test_metadata_that_is_no_json_is_refused_by_name(stores: Stores, metad
 async def test_a_name_that_no_store_can_hold_is_refused(stores: Stores, text: str) -> None:
     for field in ("tenant", "id", "model", "version", "variant", "rescue_to", "moved_from", "batch_id"):
         with pytest.raises(InvalidInput):
-            await stores.admissions.insert(queued(**{field: text}))
+            await stores.admissions.insert(queued(**{"revision": 1, field: text}))
 
 
 async def test_a_refused_job_does_not_hurt_those_inserted_with_it(stores: Stores) -> None:

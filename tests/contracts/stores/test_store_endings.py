@@ -69,7 +69,7 @@ async def test_a_job_tells_how_its_version_was_chosen_and_which_one_ran_it_in_th
     stays = await stores.inserted(version="2", variant="canary", revision=7, cohort=3, rescue_to="1")
     moved = await stores.inserted(version="2", variant="canary", revision=7, cohort=4, rescue_to="1")
     end = ended(moved, version="1", variant="stable", revision=8, moved_from="2")
-    await stores.endings.finish([ended(stays, version="9", variant=None, revision=None), end])
+    await stores.endings.finish([ended(stays, variant=None, revision=None, cohort=None), end])
     stored = await stores.found(stays)
     assert (stored.version, stored.variant, stored.revision, stored.cohort) == ("2", "canary", 7, 3)
     stored = await stores.found(moved)

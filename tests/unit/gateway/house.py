@@ -124,12 +124,16 @@ class House:
         self.signals = MemorySignals(clock=lambda: NOW)
         self.store_trouble: str | None = None
         self.catalog = catalog or Catalog(CATALOG)
+        self.routes = Routes()
         self.states = ModelStates()
         self.reports = WorkerReports(lambda: self.clock_s)
         self.clock_s = 0.0
         self.without_worker: set[tuple[str, str]] = set()
         self.serving = Serving(
-            self.catalog, self.states, self.reports, lambda model, version: (model, version) not in self.without_worker
+            self.catalog,
+            self.states,
+            self.reports,
+            lambda model, version: int((model, version) not in self.without_worker),
         )
         self.waiters = Waiters(
             self.store, self.signals, limit=self.settings.gateway_max_waiters, slow_s=slow_s, fast_s=0.01
@@ -139,6 +143,7 @@ class House:
         self.submissions = Submissions(
             self.settings,
             self.serving,
+            self.routes,
             self.depths,
             self.store,
             self.log,
