@@ -12,7 +12,6 @@ from typing import Final
 from gateway.answers import Links
 from gateway.app import GatewayApp
 from gateway.lane_depth import LaneDepths
-from gateway.lane_members import LaneMembers
 from gateway.lane_poller import LanePoller
 from gateway.metrics import IN_FLIGHT, WAITERS
 from gateway.model_control import ModelControl
@@ -25,6 +24,7 @@ from gateway.submissions import READ_WITHIN_S, Submissions
 from gateway.waiters import Waiters
 from producers.catalog import Catalog, catalog_topic
 from producers.kafka_publisher import KafkaPublisher
+from producers.lane_members import LaneMembers
 from producers.model_states import ModelStates, model_states_topic
 from producers.routes import Routes
 from producers.worker_reports import WorkerReports, worker_reports_topic

@@ -4,11 +4,14 @@ from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+import msgspec
+
 from gateway.serving import Serving
 from producers.route_telling import RouteTeller
 from producers.routes import Routes
 from runtime.logs import get_logger
 from schemas.errors import ModelNotFound, PenstockError, RequestError, RouteNotFound, StoreUnavailable, Unavailable
+from schemas.moves import losing
 from schemas.names import is_model_name
 from schemas.route_documents import WantedRoute, check_announced
 from schemas.routes import Route
@@ -69,17 +72,23 @@ class RouteControl:
         return written
 
     async def rollback(self, model: str, revision: int, expected: Expected, author: Author) -> RouteRevision:
-        """Put what an earlier revision said once more, as a new one. Raises `RouteNotFound` where there is none."""
+        """Put what an earlier revision said once more, as a new one. Who loses the whole share by that is taken back.
+
+        Raises `RouteNotFound` where there is no such revision.
+        """
         _check_name(model)
         with _reading():
             earlier = await self._store.revision(model, revision)
+            newest = await self._store.newest(model)
         if earlier is None:
             raise RouteNotFound(f"the route of model {model!r} has no revision {revision}", param="revision")
         if earlier.route is None:
             told = f"revision {revision} took the route of model {model!r} away: to do that again, delete it"
             raise RequestError(told, param="revision")
+        lost = losing(None if newest is None else newest.route, earlier.route.versions)
+        content = msgspec.structs.replace(earlier.route, taken_back=(*earlier.route.taken_back, *lost))
         return await self.put(
-            model, earlier.route, expected, author._replace(note=author.note or f"back to revision {revision}")
+            model, content, expected, author._replace(note=author.note or f"back to revision {revision}")
         )
 
     async def delete(self, model: str, expected: Expected, author: Author) -> RouteRevision:

@@ -23,8 +23,9 @@ class ReplicaDocument(msgspec.Struct, frozen=True):
 class RouteDocument(msgspec.Struct, frozen=True, kw_only=True):
     """How a model's traffic splits among its versions: shares in basis points, 10,000 in all.
 
-    `note` says why it was changed, `rollout` by which rollout. `replicas` are the gateways and routers with the
-    revision that each goes by; where that is not known, the list is empty and `replicas_reason` says why.
+    What waits for a version in `taken_back` goes to another. `note` says why it was changed, `rollout` by which
+    rollout. `replicas` are the gateways and routers with the revision that each goes by; where that is not known, the
+    list is empty and `replicas_reason` says why.
     """
 
     object: Literal["route"] = "route"
@@ -38,6 +39,7 @@ class RouteDocument(msgspec.Struct, frozen=True, kw_only=True):
     shadow: tuple[Shadow, ...]
     pins: tuple[Pin, ...]
     rescue: bool
+    taken_back: tuple[str, ...]
     rollout: str | None
     updated_at: datetime
     updated_by: str

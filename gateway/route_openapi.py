@@ -78,6 +78,12 @@ REQUESTS: Final[Doc] = {
                 ),
             },
             "rescue": {"type": "boolean", "default": False},
+            "taken_back": {
+                "type": "array",
+                "items": _VERSION,
+                "description": "Versions without a share whose waiting jobs go to another, unless a client named them. "
+                "A canary that loses its share, and who was taken back before, is one by itself.",
+            },
         },
         title="RouteRequest",
         description="How a model's traffic is to split among its versions.",

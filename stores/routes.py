@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from schemas.errors import Conflict, PreconditionFailed
+from schemas.moves import taken_back
 from schemas.route_documents import WantedRoute
 from schemas.routes import Route
 
@@ -129,14 +130,15 @@ def next_revision(
 ) -> RouteRevision:
     """What is written: `content` as the revision behind the newest one, and `above`; None takes the route away."""
     revision = max(0 if newest is None else newest.revision, above) + 1
+    before = None if newest is None else newest.route
     route: Route | None = None
     if isinstance(content, WantedRoute):
-        before = None if newest is None else newest.route
         route = content.as_route(before, model=model, revision=revision, updated_at=now, updated_by=author.by)
     elif content is not None:
         route = msgspec.structs.replace(content, model=model, revision=revision, updated_at=now, updated_by=author.by)
     if route is not None:
-        route = msgspec.structs.replace(route, rollout=author.rollout)
+        back = taken_back(before, route.versions, route.taken_back)
+        route = msgspec.structs.replace(route, rollout=author.rollout, taken_back=back)
     return RouteRevision(
         model=model,
         revision=revision,

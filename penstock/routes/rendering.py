@@ -46,6 +46,7 @@ def facts(route: Document, now: datetime) -> dict[str, str]:
         "pins": ", ".join(_pin(pin) for pin in route["pins"]),
         "shadow": ", ".join(f"{each['version']} {100 * each['rate']:g} %" for each in route["shadow"]),
         "rescue": "yes" if route["rescue"] else "",
+        "taken back": ", ".join(route.get("taken_back", ())),
     }
 
 

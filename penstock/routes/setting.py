@@ -52,6 +52,7 @@ NOTHING: Final = "nothing to set: give shares as 1=90 2=10, an option, or --file
 @click.option("--shadow", multiple=True, type=Assigned("VERSION=PERCENT"), help="Runs a copy of this share, unseen.")
 @click.option("--no-shadow", is_flag=True, help="Take all shadows away.")
 @click.option("--rescue/--no-rescue", default=None, help="What the canary fails runs once on the default version.")
+@click.option("--take-back", multiple=True, type=VERSION, help="What waits for it goes to another version.")
 @click.option("--file", type=click.File("rb"), help="The whole route as JSON; - for standard input.")
 @NOTE
 @IF_REVISION
@@ -105,6 +106,7 @@ class Edit:
             "pins": pins_of(given["pins"]) or ([] if given["no_pins"] else None),
             "shadow": shadow_of(given["shadow"]) or ([] if given["no_shadow"] else None),
             "rescue": given["rescue"],
+            "taken_back": list(given["take_back"]) or None,
         }
 
     def applied_to(self, before: Document | None) -> Document:

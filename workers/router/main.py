@@ -20,6 +20,8 @@ from stores.redis import RedisReplicas
 from stores.replicas import ReplicaReporter
 from workers.batches import Batches
 from workers.consuming.kafka_consumer import KafkaConsumer
+from workers.moves import Moves
+from workers.router.moving import Mover
 from workers.router.pipeline import Pipeline
 from workers.router.placing import Placing
 from workers.router.retries import Tier
@@ -75,7 +77,9 @@ class RouterRole:
             side.start(await self._reporting(stack), "route report")
             consumer = await open_patiently(stack, lambda: self._consumer, stop)
             side.start(consumer.watch(), "watch")
-            placing = Placing(settings.topics, settings.router_lane_patience_s)
+            moves = Moves(self._routes, self._catalog)
+            placing = Placing(settings.topics, settings.router_lane_patience_s, moves.waiting)
+            side.start(Mover(settings, publisher, self._routes, placing).run(), "mover")
             pipeline = Pipeline(
                 consumer,
                 publisher,

@@ -2,8 +2,8 @@
 
 import time
 
-from gateway.lane_members import LaneMembers
 from producers.kafka_client import KafkaClient, kafka_consumer
+from producers.lane_members import LaneMembers
 from producers.topics import ensure_topics, lane_topics
 from runtime.settings import KafkaSettings
 from schemas.topics import Lane, LaneClass

@@ -26,6 +26,7 @@ def route(revision: int = 7, versions: dict[str, int] | None = None, **fields: A
         "shadow": [],
         "pins": [],
         "rescue": False,
+        "taken_back": [],
         **HEAD,
         **fields,
     }
@@ -84,6 +85,7 @@ def test_what_is_not_named_stays_as_it_is(gateway: Gateway, invoke: Invoke) -> N
         "shadow": [{"version": "3", "rate": 0.025}],
         "pins": [{"version": "1", "tenant": "acme", "key": None}],
         "rescue": True,
+        "taken_back": [],
     }
     assert "prefer" not in headers
 
@@ -91,8 +93,10 @@ def test_what_is_not_named_stays_as_it_is(gateway: Gateway, invoke: Invoke) -> N
 def test_pins_and_shadows_take_the_place_of_those_before_or_are_taken_away(gateway: Gateway, invoke: Invoke) -> None:
     before = route(pins=[{"version": "1", "tenant": "acme"}], shadow=[{"version": "2", "rate": 1.0}])
     gateway.routes |= {f"GET {PATH}": before, f"PUT {PATH}": route(8)}
-    invoke("route", "set", "digits", "--pin", "key:a=b=2", "--pin", "tenant:b=1", "--no-shadow", "--no-rescue")
+    changes = ("--no-shadow", "--no-rescue", "--take-back", "3")
+    invoke("route", "set", "digits", "--pin", "key:a=b=2", "--pin", "tenant:b=1", *changes)
     body, _ = put(gateway)
+    assert body["taken_back"] == ["3"]
     assert body["pins"] == [{"key": "a=b", "version": "2"}, {"tenant": "b", "version": "1"}]
     assert (body["shadow"], body["rescue"]) == ([], False)
     gateway.requests.clear()
@@ -195,6 +199,7 @@ def test_a_route_is_shown_with_its_shares_and_who_has_it(gateway: Gateway, invok
         shadow=[{"version": "2", "rate": 0.05}],
         labels={"stable": "1", "canary": "2", "next": "10"},
         rescue=True,
+        taken_back=["3", "4"],
         replicas=[replica("gw-1", 7), replica("r-1", None, "router")],
     )
     ran = invoke("route", "show", "digits")
@@ -202,6 +207,7 @@ def test_a_route_is_shown_with_its_shares_and_who_has_it(gateway: Gateway, invok
     lines = dict(line.split(None, 1) for line in facts.splitlines())
     assert (lines["revision"], lines["default"], lines["note"]) == ("7", "1", "for a try")
     assert (lines["pins"], lines["shadow"], lines["rescue"]) == ("tenant acme to 1, key bob to 2", "2 5 %", "yes")
+    assert lines["taken"].split() == ["back", "3,", "4"]
     assert "rollout" not in lines
     assert shares.splitlines() == [
         "VERSION  SHARE  LABELS",

@@ -47,6 +47,7 @@ async def test_a_route_is_created_read_and_told(house: House, client: httpx.Asyn
         "shadow": [],
         "pins": [],
         "rescue": False,
+        "taken_back": [],
         "rollout": None,
         "updated_at": "2026-01-02T03:04:05.678901Z",
         "updated_by": "default",
@@ -174,8 +175,19 @@ async def test_going_back_is_a_new_revision_with_what_the_old_one_said(house: Ho
     assert (answer.status_code, answer.headers["etag"]) == (200, '"3"')
     back = answer.json()
     assert (back["revision"], back["versions"], back["salt"]) == (3, ALL_TO_1["versions"], "pepper")
-    assert back["note"] == "back to revision 1"
+    assert (back["note"], back["taken_back"]) == ("back to revision 1", ["2"])
     assert [route and route.revision for route in told(house)] == [1, 2, 3]
+
+
+async def test_going_back_takes_back_whatever_loses_its_share_and_a_switch_only_what_is_asked_for(
+    client: httpx.AsyncClient,
+) -> None:
+    await client.put(URL, json=ALL_TO_1)
+    switched = (await client.put(URL, json={"versions": {"2": 10_000}}, headers=ANY)).json()
+    assert switched["taken_back"] == [], "what waits for version 1 runs there"
+    assert (await client.post(f"{URL}/rollback", json={"revision": 1})).json()["taken_back"] == ["2"]
+    asked = await client.put(URL, json={"versions": {"2": 10_000}, "taken_back": ["1"]}, headers=ANY)
+    assert asked.json()["taken_back"] == ["1"]
 
 
 async def test_going_back_undoes_a_deletion(client: httpx.AsyncClient) -> None:

@@ -9,7 +9,7 @@ from schemas.topics import Lane
 from workers.inference import metrics
 from workers.inference.batching.pending_job import PendingJob
 from workers.inference.execution.account import Account
-from workers.inference.results.outcomes import DeadLettered, Outcome, RetryLater
+from workers.inference.results.outcomes import DeadLettered, Moved, Outcome, RetryLater
 
 
 class LaneMetrics:
@@ -43,6 +43,9 @@ class LaneMetrics:
         for each in outcomes:
             if isinstance(each, RetryLater):
                 metrics.RETRIES.labels(**self.labels, tier=each.tier, reason=each.error.code).inc()
+            elif isinstance(each, Moved):
+                reason = each.terminal.error.code if each.rescued and each.terminal.error else "taken_back"
+                metrics.MOVED.labels(**self.labels, to=each.to.version, reason=reason).inc()
             elif isinstance(each, DeadLettered):
                 self._dead_letters.inc()
                 ends.append(each.terminal)

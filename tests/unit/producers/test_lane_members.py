@@ -8,8 +8,8 @@ from typing import Any
 from aiokafka.errors import KafkaError, RequestTimedOutError
 from aiokafka.protocol.admin import DescribeGroupsResponse_v2
 
-from gateway.lane_members import GROUPS_AT_ONCE, KNOWN_FOR_S, LaneMembers
 from producers.kafka_client import DescribeGroups
+from producers.lane_members import GROUPS_AT_ONCE, KNOWN_FOR_S, LaneMembers
 from schemas.topics import Topics
 
 ONE, TWO = ("one", "1"), ("two", "1")
