@@ -32,9 +32,9 @@ class RolloutEventDocument(msgspec.Struct, frozen=True, kw_only=True):
 class RolloutDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A version that gets more and more of its model's traffic. `steps` and `weight` are percents; `step` is from 1 on.
 
-    `stable` is the version that had the traffic before. `verdict` is what the judge found last, and `step_ends_at` when
-    the step may be left at the earliest. `revision` is that of the route that the rollout wrote last. A single rollout
-    is told with its newest `events`, and with what the judge has `counted`.
+    `stable` is the version that had the traffic before. `verdict` is what was found at `judged_at`, and `step_ends_at`
+    when the step may be left at the earliest. `revision` is that of the route that the rollout wrote last. A single
+    rollout is told with its newest `events`, and with what the judge has `counted`.
     """
 
     id: str
@@ -54,6 +54,7 @@ class RolloutDocument(msgspec.Struct, frozen=True, kw_only=True):
     rescue: bool
     strategy: Strategy
     verdict: Verdict | None
+    judged_at: datetime | None
     revision: int | None
     created_at: datetime
     updated_at: datetime
@@ -127,6 +128,7 @@ def _rollout(rollout: Rollout) -> RolloutDocument:
         rescue=plan.rescue,
         strategy=plan.strategy,
         verdict=rollout.verdict,
+        judged_at=rollout.judged_at,
         revision=rollout.revision,
         created_at=rollout.created_at,
         updated_at=rollout.updated_at,

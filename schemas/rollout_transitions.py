@@ -92,7 +92,7 @@ def _judged(rollout: Rollout, verb: Verb, inputs: Inputs, now: datetime) -> Roll
     if rollout.status is not RolloutStatus.RUNNING:
         return rollout
     counted_until = inputs.counted_until or rollout.counted_until
-    after = msgspec.structs.replace(rollout, verdict=inputs.verdict, counted_until=counted_until)
+    after = msgspec.structs.replace(rollout, verdict=inputs.verdict, judged_at=now, counted_until=counted_until)
     if verb is Verb.HOLD:
         return after
     if verb is Verb.ROLLBACK:
@@ -144,6 +144,7 @@ def _retry(rollout: Rollout, now: datetime) -> Rollout:
         step_began_at=now,
         counted_until=now,
         verdict=None,
+        judged_at=None,
     )
 
 

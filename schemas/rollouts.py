@@ -116,8 +116,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
 
     `stable` is the version that had the traffic before; all of it since `stable_since`, where somebody knows. `step`
     counts from 0; `attempt` from 1, by one with each retry. `sequence` is that of the last change: each is conditional
-    on it. `revision` is that of the route written last. `counted_until`: what was counted earlier is in the evidence,
-    or does not count.
+    on it. `verdict` is what was found last, at `judged_at`. `revision` is that of the route written last.
+    `counted_until`: what was counted earlier is in the evidence, or does not count.
     """
 
     id: str
@@ -134,6 +134,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     updated_by: str
     stable_since: datetime | None = None
     verdict: Verdict | None = None
+    judged_at: datetime | None = None
     revision: int | None = None
     ended_at: datetime | None = None
 
@@ -170,9 +171,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
 
 
+ID_PREFIX: Final = "rollout_"
+
+
 def new_rollout_id() -> str:
     """Sorts by creation time, as a job's id does."""
-    return f"rollout_{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+    return f"{ID_PREFIX}{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
 def basis_points(percent: float) -> int:

@@ -302,7 +302,7 @@ async def test_of_the_reasons_to_hold_on_the_newest_are_kept(
 
 async def test_a_plan_is_read_as_it_was_written(kept: Kept) -> None:
     plan: Plan = read_plan(
-        b'{"model":"digits","version":"2","steps":[0.5],"rescue":false,"strategy":"bandit","step_time_s":1.5,'
+        b'{"model":"digits","version":"2","steps":[0.5],"rescue":false,"strategy":"canary","step_time_s":1.5,'
         b'"guardrails":[{"kind":"slow","margin":2,"dry_run":true}]}'
     )
     rollout = (await kept.rollouts.start(plan, "rollout_1", "1", ANNA, NOW)).rollout

@@ -72,6 +72,7 @@ async def test_a_rollout_is_started_told_as_a_route_and_read(house: House, clien
         "rescue": True,
         "strategy": "canary",
         "verdict": None,
+        "judged_at": None,
         "revision": 1,
         "created_at": now,
         "updated_at": now,
