@@ -68,7 +68,7 @@ class Routes:
     def _read(self, key: bytes, value: bytes) -> Route | None:
         """A record that is no route is told of once, however often it is read."""
         try:
-            route = decode_route(key, value)
+            route = _route_of(key, value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, RequestError) as error:
             if self._refused.get(key) != value:
                 self._refused[key] = value
@@ -80,6 +80,13 @@ class Routes:
     def _tell(self, model: str, route: Route | None) -> None:
         for listener in self._listeners:
             listener(model, route)
+
+
+def _route_of(key: bytes, value: bytes) -> Route:
+    route = decode_route(value)
+    if route.model.encode() != key:
+        raise RequestError(f"it is the route of {route.model}")
+    return route
 
 
 def count_passed_over(model: str, version: str) -> None:

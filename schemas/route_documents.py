@@ -199,14 +199,14 @@ def encode_route(route: Route) -> bytes:
     return _encoder.encode(route)
 
 
-def decode_route(key: bytes, value: bytes) -> Route:
+def decode_route(value: bytes) -> Route:
     """The route in a record of the topic, of this version or a newer one, whose members are passed over.
 
     Raises `msgspec.DecodeError` for anything else, and `RequestError` for a route that breaks a rule.
     """
     route = _record_decoder.decode(value)
-    if not is_model_name(route.model) or route.model.encode() != key:
-        raise _broken("model", "must be a model's name, and the record's key")
+    if not is_model_name(route.model):
+        raise _broken("model", "must be a model's name")
     if route.revision < 1:
         raise _broken("revision", "must be 1 or more")
     check_route(route)

@@ -1,9 +1,9 @@
 """`penstock router`: moves jobs of direct producers, and those that are tried again, into their lanes."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
-from typing import Any, Final
+from typing import Final
 
 from producers.catalog import Catalog, catalog_topic
 from producers.kafka_publisher import KafkaPublisher
@@ -45,6 +45,9 @@ class RouterRole:
         self._catalog_topic = catalog_topic(settings, self._catalog)
         self._routes = Routes()
         self._routes_topic = routes_topic(settings, self._routes)
+        self._replicas = RedisReplicas(settings.redis_url.get_secret_value(), prefix=settings.topic_prefix)
+        self._reporter = ReplicaReporter(self._replicas, instance_name(), "router", self._routes.revisions)
+        self._routes.listen(lambda *_: self._reporter.news())
         topics = settings.topics
         self._consumer = KafkaConsumer(settings, topics.router_group, [topics.requests], drain_limit_s=DRAIN_LIMIT_S)
         self._tier_consumers: dict[int, KafkaConsumer] = {}
@@ -68,13 +71,14 @@ class RouterRole:
                 lambda: PostgresAdmissions(dsn, insert_connections=1, other_connections=BATCHES_AT_ONCE, role="router"),
                 stop,
             )
+            await stack.enter_async_context(self._replicas)
             side = await stack.enter_async_context(BackgroundTasks(stop))
             side.start(self._catalog_topic.follow(), "catalog")
             side.start(self._routes_topic.follow(), "routes")
             # Without the catalog every model is unknown, and a job of an unknown model fails for good.
             await unless_stopped(self._catalog_topic.caught_up.wait(), stop)
             await unless_stopped(self._routes_topic.caught_up.wait(), stop)
-            side.start(await self._reporting(stack), "route report")
+            side.start(self._reporter.run(), "route report")
             consumer = await open_patiently(stack, lambda: self._consumer, stop)
             side.start(consumer.watch(), "watch")
             moves = Moves(self._routes, self._catalog)
@@ -101,14 +105,6 @@ class RouterRole:
             batches = Batches(consumer, pipeline.work, largest=settings.router_batch_records, at_once=BATCHES_AT_ONCE)
             await batches.run(stop, side)
             await asyncio.wait(serving)
-
-    async def _reporting(self, stack: AsyncExitStack) -> Coroutine[Any, Any, None]:
-        """Saying which routes this router has. Redis may be away: then nobody is told."""
-        url, prefix = self._settings.redis_url.get_secret_value(), self._settings.topic_prefix
-        replicas = await stack.enter_async_context(RedisReplicas(url, prefix=prefix))
-        reporter = ReplicaReporter(replicas, instance_name(), "router", self._routes.revisions)
-        self._routes.listen(lambda *_: reporter.news())
-        return reporter.run()
 
     async def _serve(self, tier: Tier, side: BackgroundTasks, stop: asyncio.Event) -> None:
         """A group for each tier: what waits in one is no other's business."""
