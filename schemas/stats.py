@@ -79,7 +79,7 @@ Count = Annotated[int, Meta(ge=0, lt=2**53)]
 Cohort = Annotated[int, Meta(ge=0, lt=COHORTS)]
 SizeClass = Annotated[int, Meta(ge=0, le=32)]
 Bin = Annotated[int, Meta(ge=FIRST_BIN, le=LAST_BIN)]
-Worker = Annotated[str, Meta(min_length=1, max_length=200)]
+Worker = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,200}$")]
 Moment = Annotated[datetime, Meta(tz=True)]
 
 Key = TypeVar("Key")

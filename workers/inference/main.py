@@ -25,6 +25,8 @@ from workers.inference.backends.device import claim_device
 from workers.inference.backends.threads import bound_pools, usable_cores
 from workers.inference.backends.verified_copy import remove_abandoned
 from workers.inference.backends.warmup import load_warm
+from workers.inference.counting.reporting import StatsReporter
+from workers.inference.counting.tally import Tallies
 from workers.inference.decoding.cancellations import Cancellations
 from workers.inference.engine.engine import Engine
 from workers.inference.engine.inference_thread import InferenceThread
@@ -117,6 +119,7 @@ class Worker:
             )
             stack.push_async_callback(loader.close)
             memory = MemoryBudget(settings.memory_budget_bytes)
+            tallies = Tallies()
             around = WorkerContext(
                 settings=settings,
                 canceled=canceled,
@@ -128,6 +131,7 @@ class Worker:
                 side=side,
                 memory=memory,
                 prefetch=PrefetchShares(memory),
+                tallies=tallies,
             )
             reporter = KafkaReporter(settings, publisher, now_utc)
             self._reconciler = ModelReconciler(
@@ -141,8 +145,10 @@ class Worker:
                 for_clients=lambda error: reason_for_clients(error, settings.model_repository),
             )
             side.start(reporter.run(), "reports")
+            stats = StatsReporter(tallies, publisher, settings.topics, now_utc)
+            side.start(stats.run(), "stats")
             await self._serve(self._reconciler, engine, side, stop)
-            await reporter.leave()
+            await asyncio.gather(reporter.leave(), stats.leave())
 
     def models(self) -> object:
         """For operators: the names of the versions that are served, and why others are not."""

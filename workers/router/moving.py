@@ -9,9 +9,10 @@ from aiokafka.errors import KafkaError
 
 from producers.kafka_client import KafkaClient
 from producers.lane_members import LaneMembers
-from producers.lane_offsets import LaneOffsets
+from producers.lane_offsets import LaneOffsets, Offsets
 from producers.protocols import Publisher
 from producers.routes import Routes
+from runtime.backoff import delays_s
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
 from schemas.errors import PenstockError, Undecodable
@@ -33,7 +34,8 @@ LOOKED_AFTER_S: Final = 60.0
 CLOSE_WITHIN_S: Final = 5.0
 FETCH_RECORDS: Final = 500
 FETCH_TIMEOUT_S: Final = 0.5
-IDLE_FETCHES: Final = 3
+IDLE_FETCHES: Final = 3  # so many in a row without any that could move, and others have the rest
+EMPTIED_WITHIN_S: Final = 120.0
 DRAIN_LIMIT_S: Final = 10.0
 
 _FAILURES: Final = (KafkaError, OSError, TimeoutError, PenstockError)
@@ -68,15 +70,17 @@ class Mover:
 
     async def run(self) -> None:
         """Until canceled."""
+        delays = delays_s()
         while True:
             await self._heard.wait()
             self._heard.clear()
             try:
                 await self._look_after()
+                delays = delays_s()
             except _FAILURES as error:
                 log.warning("lanes of versions that were taken back cannot be looked after", error=repr(error))
                 self._heard.set()
-                await asyncio.sleep(LOOK_EVERY_S)
+                await asyncio.sleep(next(delays))
 
     async def _look_after(self) -> None:
         """Until no lane is left to look after."""
@@ -98,12 +102,20 @@ class Mover:
         await members.ask(client, {(lane.model, lane.version) for lane in lanes})
         for lane, since_s in lanes.items():
             age_s = self._clock_s() - since_s
-            left = lane not in seen or any(end > seen[lane].done[number] for number, end in seen[lane].ends.items())
-            if left and lane in seen and members.has_worker(lane.model, lane.version) is False:
-                await self._empty(lane, seen[lane].ends)
-                left = False
+            ends = _ends_of_what_waits(seen[lane]) if lane in seen else None
+            left = ends is None or bool(ends)
+            if ends and members.has_worker(lane.model, lane.version) is False:
+                left = not await self._emptied(lane, ends)
             if age_s > (LOOKED_AFTER_S if left else HEARD_WITHIN_S) and self._since_s.get(lane) == since_s:
                 del self._since_s[lane]
+
+    async def _emptied(self, lane: Lane, ends: Mapping[int, int]) -> bool:
+        try:
+            await self._empty(lane, ends)
+        except _FAILURES as error:
+            log.warning("what waits in a lane cannot be moved", lane=str(lane), error=repr(error))
+            return False
+        return True
 
     async def _empty(self, lane: Lane, ends: Mapping[int, int]) -> None:
         """Put what lies in the lane up to these ends of its partitions where it belongs: what stays is at the lane's
@@ -121,11 +133,12 @@ class Mover:
             self._settings, group, [topics.lane(lane)], drain=until_idle, drain_limit_s=DRAIN_LIMIT_S
         )
         async with joining as consumer:
-            left, idle = dict(ends), 0
-            while left and idle < IDLE_FETCHES:
+            left, idle, until_s = dict(ends), 0, self._clock_s() + EMPTIED_WITHIN_S
+            while left and idle < IDLE_FETCHES and self._clock_s() < until_s:
                 records = await consumer.fetch(FETCH_RECORDS, FETCH_TIMEOUT_S)
                 async with busy:
-                    idle = 0 if await self._place(consumer, group, records, ends) else idle + 1
+                    placed = await self._place(consumer, group, records, ends)
+                idle = 0 if placed or not consumer.joined else idle + 1
                 for record in records:
                     if record.offset + 1 >= left.get(record.partition, 0):
                         left.pop(record.partition, None)
@@ -143,3 +156,8 @@ class Mover:
             return self._placing.again(record)
         except Undecodable as error:
             return burial(record, group, error)
+
+
+def _ends_of_what_waits(lane: Offsets) -> Mapping[int, int]:
+    """Of the partitions in which anything waits."""
+    return {number: end for number, end in lane.ends.items() if end > lane.done[number]}

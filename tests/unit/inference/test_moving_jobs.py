@@ -13,6 +13,7 @@ from producers.memory import MemoryLog
 from schemas.errors import InvalidInput, JobError, OutOfMemory, PenstockError, TopicMissing, TransientFailure
 from schemas.records import LaneJob, OutRecord, read_lane_record
 from schemas.routes import Route
+from schemas.stats import End
 from schemas.tensors import Array
 from stores.memory_starts import MemoryStarts
 from stores.protocols import JobKey
@@ -62,6 +63,9 @@ async def test_what_the_canary_fails_by_its_own_fault_goes_to_the_stable_version
     assert rescued == moved(bad)
     assert worker.log.records(TOPICS.dead_letter(LIVE_TOPIC)) == []
     assert counted("inference_failed") == before + 1
+    # And counts against the canary
+    told = worker.tallies.of(LIVE).take()
+    assert (told.ends, told.rescued) == ({End.SUCCEEDED: {3: 3}, End.FAILED: {3: 1}}, 1)
 
 
 @pytest.mark.parametrize(
@@ -168,6 +172,8 @@ async def test_what_comes_for_a_version_that_was_taken_back_goes_on_and_what_is_
     expected = [moved(job, variant="stable", revision=2) for job in by_share]
     assert without_order(given_away(worker.log)) == without_order(expected)
     assert counted("taken_back") == before + 20
+    told = worker.tallies.of(LIVE).take()
+    assert (told.ends, told.others, told.moved) == ({}, {End.SUCCEEDED: 1}, 20)
 
 
 async def test_when_the_route_comes_what_runs_ends_and_all_that_waits_goes_on() -> None:
@@ -188,7 +194,7 @@ async def test_when_the_route_comes_what_runs_ends_and_all_that_waits_goes_on() 
         await eventually(lambda: len(given_away(worker.log)) == 22)
         await eventually(lambda: len(given_away(worker.log, STABLE_BULK)) == 30)
         model.let_go(8)
-        await eventually(lambda: worker.open_count == 0)
+        await eventually(lambda: worker.open_count == 0 and not worker.starts.counts)
     ran = {end.id for end in worker.ends()}
     gone = {job.id for job in given_away(worker.log)}
     assert len(ran) == 4

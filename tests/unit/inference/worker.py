@@ -21,6 +21,7 @@ from tests.waiting import SOON_S
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
 from workers.inference.batching.pending_job import JobState
+from workers.inference.counting.tally import Tallies
 from workers.inference.decoding.record_decoder import RecordDecoder
 from workers.inference.engine.engine import Engine
 from workers.inference.engine.inference_thread import InferenceThread
@@ -89,6 +90,7 @@ class SmallWorker:
         self.engine = Engine(self.consumers, thread, self.signals, self.starts, self.clock, announce_after_s=0.0)
         self.sizer = BatchSizeTuner(max_rows, adaptive=False)
         self.memory = MemoryBudget(2**30)
+        self.tallies = Tallies()
         runner = Runner(model, SIGNATURE, self.sizer)
         self.live, self.bulk = (self._lane(lane, runner, max_rows) for lane in (LIVE, BULK))
 
@@ -104,6 +106,7 @@ class SmallWorker:
             wake=self.engine.wake,
             clock=self.clock,
             memory=self.memory,
+            tally=self.tallies.of(lane),
         )
 
     async def submit(self, *jobs: LaneJob) -> None:

@@ -20,6 +20,7 @@ from workers.consuming.redelivery import Redeliveries
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
 from workers.inference.batching.pending_job import JobState, PendingJob
+from workers.inference.counting.tally import Tally
 from workers.inference.decoding.memory import FetchBrake
 from workers.inference.decoding.record_decoder import Decoded, Ended, Moving, RecordDecoder, UndecodableRecord
 from workers.inference.engine.accounting import DeviceAccounting
@@ -65,6 +66,7 @@ class ServedLane:
         retry_delays_s: Sequence[float] = (),
         run_limit_s: float | None = None,
         guarded: bool = True,
+        tally: Tally | None = None,
     ) -> None:
         self.lane = lane
         self.runner = runner
@@ -72,7 +74,7 @@ class ServedLane:
         self.run_limit_s = run_limit_s
         self.guarded = guarded
         self.drain_limit_s = DRAIN_LIMIT_S + (run_limit_s or 0.0)
-        self.metrics = LaneMetrics(lane)
+        self.metrics = LaneMetrics(lane, tally or Tally())
         self.device_time = DeviceAccounting(self.metrics.labels, sizer)
         self._decoder = decoder
         self._batcher = batcher

@@ -1,0 +1,166 @@
+"""Keeps what workers counted: reads the stats topic with Faust, into windows that others ask."""
+
+import asyncio
+import time
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import uuid4
+
+import msgspec
+from faust.types import EventT, StreamT
+
+from runtime.logs import get_logger
+from runtime.settings import KafkaSettings
+from schemas.errors import QueueUnavailable
+from schemas.stats import INTERVAL_S, decode_stats
+from workers.rollout import metrics
+from workers.rollout.faust_app import faust_app, quiet_faust, stats_stream, windows_table
+from workers.rollout.windows import Windows
+
+log = get_logger(__name__)
+
+# Of what we write into the topic ourselves, to know that all before it was read. No model has such a name.
+MARK_KEY: Final = b"/mark"
+# Whoever reads none of its own marks for so long, although the topic is its own to read, is stuck.
+STUCK_AFTER_S: Final = 60.0
+LOOK_INTERVAL_S: Final = 1.0
+STOP_WITHIN_S: Final = 8.0
+
+
+class Keeper:
+    """Of several processes one keeps the windows, and another takes over when it goes: `keeping`."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._app = faust_app(settings)
+        self._stats = stats_stream(self._app, settings)
+        self._table = windows_table(self._app, settings)
+        self._table.on_recover(self._recovered)
+        self._app.agent(self._stats, name="stats")(self._read_all)
+        self._app.on_partitions_revoked.connect(self._revoked)
+        self._app.on_partitions_assigned.connect(self._assigned)
+        self._name = uuid4().hex
+        self._joined = False
+        self._owner = False
+        self._ours = asyncio.Event()
+        self._read_until_s: float | None = None
+        self._alive_at = time.monotonic()
+        self.windows = Windows(self._table)
+        metrics.STATS_AGE.set_function(self._age_s)
+
+    @property
+    def keeping(self) -> bool:
+        """Whether the windows are this process's to keep, and are as they were left."""
+        return self._owner
+
+    @property
+    def read_until(self) -> datetime | None:
+        """All that was told before is in the windows; None where they are not ours, or not read yet. What is older than
+        a few intervals is stale: Kafka is away, or more comes than is read."""
+        return datetime.fromtimestamp(self._read_until_s, UTC) if self._owner and self._read_until_s else None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the windows cannot be kept here, or None."""
+        if not self._joined:
+            return "joining the group"
+        return "what workers counted is being read" if self._owner and self._read_until_s is None else None
+
+    async def run(self) -> None:
+        """Run until canceled. Raises `QueueUnavailable` where Faust has failed, or stands still."""
+        quiet_faust()
+        marking = asyncio.create_task(self._mark(), name="marks")
+        starting = asyncio.create_task(self._app.start(), name="faust")
+        try:
+            while True:
+                await asyncio.sleep(LOOK_INTERVAL_S)
+                self._look(starting)
+        finally:
+            await self._stop(marking, starting)
+
+    def _look(self, starting: "asyncio.Task[None]") -> None:
+        if starting.done() and not starting.cancelled() and (failure := starting.exception()) is not None:
+            raise QueueUnavailable("the stats topic cannot be read") from failure
+        if self._app.crashed or self._app.should_stop:
+            raise QueueUnavailable("reading the stats topic has failed") from self._app.crash_reason
+        if time.monotonic() - self._alive_at > STUCK_AFTER_S:
+            raise QueueUnavailable(f"nothing was read of the stats topic for {STUCK_AFTER_S:.0f} s")
+
+    async def _stop(self, *tasks: "asyncio.Task[None]") -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            async with asyncio.timeout(STOP_WITHIN_S):
+                await self._app.stop()
+        except Exception as error:
+            log.warning("leaving the stats topic as it is", error=repr(error))
+
+    async def _mark(self) -> None:
+        """Write into the topic now and then what we then wait to read."""
+        while True:
+            if not self._owner and self._joined:
+                self._alive_at = time.monotonic()  # another reads
+            if self._owner:
+                with suppress(Exception):  # that nothing is read tells it
+                    await self._stats.send(key=MARK_KEY, value=f"{self._name} {time.time()}".encode(), partition=0)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(INTERVAL_S / 2):
+                    await self._ours.wait()
+            self._ours.clear()
+
+    async def _assigned(self, _app: Any, *about: AbstractSet[Any], **_: Any) -> None:
+        self._joined = True
+        if not any(topic == self._settings.topics.stats for topic, _ in about[0]):
+            log.info("another process keeps the windows")
+
+    async def _revoked(self, _app: Any, *_: Any, **__: Any) -> None:
+        self._joined = False
+        self._owner = False
+        self._read_until_s = None
+
+    async def _recovered(self) -> None:
+        """The table is as whoever had it before has left it."""
+        assignment = self._app.consumer.assignment()
+        self._owner = any(topic == self._settings.topics.stats for topic, _ in assignment)
+        if self._owner:
+            self._alive_at = time.monotonic()
+            self.windows.rebuild()
+            metrics.WINDOWS.set(len(self.windows))
+            self._ours.set()
+            log.info("keeping the windows", entries=len(self.windows))
+
+    async def _read_all(self, stream: StreamT[bytes]) -> None:
+        async for event in stream.events():
+            try:
+                self._read(event)
+            except Exception as error:
+                metrics.STATS_RECORDS.labels(outcome="unreadable").inc()
+                log.warning("a record is no worker's count", error=repr(error))
+
+    def _read(self, event: EventT[bytes]) -> None:
+        """The table may be written to in here alone."""
+        now_s = time.time()
+        if event.key == MARK_KEY:
+            self._read_mark(event.value)
+        elif event.value is not None:
+            try:
+                record = decode_stats(event.value)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                metrics.STATS_RECORDS.labels(outcome="unreadable").inc()
+                log.warning("a record is no worker's count", error=str(error))
+                return
+            metrics.STATS_RECORDS.labels(outcome=self.windows.take(record, now_s)).inc()
+        self.windows.tidy(now_s)
+        metrics.WINDOWS.set(len(self.windows))
+
+    def _read_mark(self, value: bytes) -> None:
+        name, _, at = value.decode().partition(" ")
+        if name == self._name:
+            self._read_until_s = float(at)
+            self._alive_at = time.monotonic()
+
+    def _age_s(self) -> float:
+        return -1.0 if self._read_until_s is None else time.time() - self._read_until_s
