@@ -18,7 +18,7 @@ Array = NDArray[np.float64]
 
 # So much is bet on alternatives that hold from the start. The rest is spread over all later intervals: t gets
 # 1/(t(t-1)) of it, which adds up to 1.
-FROM_THE_START: Final = 0.8
+FROM_THE_START: Final = 0.9
 
 
 def unused(alternatives: int) -> Array:

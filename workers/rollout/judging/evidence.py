@@ -5,10 +5,12 @@ from datetime import datetime
 from typing import Final
 
 import msgspec
+import numpy as np
 
 from schemas.rollouts import Kind
 from schemas.routes import COHORTS, WHOLE
 from schemas.stats import Counts
+from workers.rollout.judging import eprocess
 from workers.rollout.judging.rules import Rule
 
 NO_COUNTS: Final = Counts()
@@ -74,6 +76,17 @@ class EProcess(msgspec.Struct, frozen=True):
     logs: tuple[float, ...] = ()
     looks: int = 0
 
+    @property
+    def log_value(self) -> float:
+        """The log of what one unit has become."""
+        return float(eprocess.log_value(np.array(self.logs), self.looks)) if self.logs else 0.0
+
+    def grown(self, log_ratios: eprocess.Array) -> "EProcess":
+        """After one more look."""
+        logs = np.array(self.logs) if self.logs else eprocess.unused(len(log_ratios))
+        grown = eprocess.grown(logs, self.looks, log_ratios)
+        return EProcess(tuple(map(float, grown)), self.looks + 1)
+
 
 class Tilt(msgspec.Struct, frozen=True):
     """How many times as often as other callers those that are with the canary now had bad jobs before, when all were
@@ -116,7 +129,7 @@ class Exposures(msgspec.Struct, frozen=True, kw_only=True):
 
     `stable` and `canary` count first exposures; `seen` are the cohorts that were counted. `kept` and `astray`
     count, an interval, the moved cohorts that were served by the canary alone, and those that the stable version
-    still served. `silent` are the jobs of the stable version since the canary's last.
+    still served; `wrong` is what they prove. `silent` are the jobs of the stable version since the canary's last.
     """
 
     stable: int = 0
@@ -124,6 +137,7 @@ class Exposures(msgspec.Struct, frozen=True, kw_only=True):
     seen: tuple[int, ...] = ()
     kept: int = 0
     astray: int = 0
+    wrong: EProcess = EProcess()
     silent: int = 0
 
 

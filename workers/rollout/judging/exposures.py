@@ -3,6 +3,8 @@
 from math import lgamma, log
 from typing import Final
 
+import numpy as np
+
 from workers.rollout.judging import shares
 from workers.rollout.judging.callers import ENDED
 from workers.rollout.judging.evidence import Exposures, Interval
@@ -24,12 +26,17 @@ def exposed(before: Exposures, interval: Interval) -> Exposures:
     known = set(before.seen)
     first = interval.first_exposures or (len(stable - canary - known), len(canary - known))
     whole = set(interval.moved_whole)
+    kept, astray = len(whole & canary - stable), len(whole & stable)
+    wrong = before.wrong
+    if kept + astray:
+        wrong = wrong.grown(shares.above(np.float64(kept + astray), np.float64(astray), ASTRAY))
     return Exposures(
         stable=before.stable + first[0],
         canary=before.canary + first[1],
         seen=tuple(sorted(known | stable | canary)),
-        kept=before.kept + len(whole & canary - stable),
-        astray=before.astray + len(whole & stable),
+        kept=before.kept + kept,
+        astray=before.astray + astray,
+        wrong=wrong,
         silent=0 if canary else before.silent + interval.stable.jobs(ENDED),
     )
 
@@ -45,16 +52,8 @@ def log_mismatch(exposures: Exposures, share: float) -> float:
     return spread - stable * log(1 - share) - canary * log(share)
 
 
-def log_astray(exposures: Exposures) -> float:
-    """The log of the evidence that more of the moved cohorts than `ASTRAY` are still served by the stable version."""
-    served = exposures.kept + exposures.astray
-    if exposures.astray <= ASTRAY * served:
-        return 0.0
-    return shares.log_evidence(exposures.astray, served, ASTRAY)
-
-
 def is_mismatch(exposures: Exposures, share: float) -> bool:
-    return max(log_mismatch(exposures, share), log_astray(exposures)) >= -log(LEVEL)
+    return max(log_mismatch(exposures, share), exposures.wrong.log_value) >= -log(LEVEL)
 
 
 def is_silent(exposures: Exposures, share: float) -> bool:

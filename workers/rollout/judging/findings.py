@@ -7,7 +7,7 @@ import numpy as np
 
 from schemas.rollouts import Decision, Finding, Kind
 from workers.rollout.judging import eprocess, shares
-from workers.rollout.judging.evidence import EProcess, Evidence, KindEvidence, Tally
+from workers.rollout.judging.evidence import Evidence, KindEvidence, Tally
 from workers.rollout.judging.rules import SLACK, Rule, levels
 
 _WHAT: Final = {
@@ -57,18 +57,14 @@ def _sums(evidence: Evidence, rule: Rule) -> _Sums:
     parts = 1 if known.tilt.bad is None else 2
     better = float(eprocess.mean_log(np.array(known.better))) if known.better else 0.0
     return _Sums(
-        worse=_log_value(known.worse),
+        worse=known.worse.log_value,
         worse_needed=math.log(parts / at.worse),
-        above=_log_value(known.above),
+        above=known.above.log_value,
         above_needed=math.log(1 / at.worse),
         better=better,
         better_needed=math.log(parts / at.better),
         upper=shares.upper(known.canary.bad, known.canary.jobs, at.better),
     )
-
-
-def _log_value(process: EProcess) -> float:
-    return float(eprocess.log_value(np.array(process.logs), process.looks)) if process.logs else 0.0
 
 
 def _decision(rule: Rule, sums: _Sums) -> Decision:

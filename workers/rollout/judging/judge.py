@@ -19,7 +19,6 @@ from schemas.stats import Counts
 from workers.rollout.judging import callers, eprocess, exposures, ratio, shares, slowness
 from workers.rollout.judging.evidence import (
     NO_COUNTS,
-    EProcess,
     Evidence,
     Exposures,
     Interval,
@@ -35,7 +34,7 @@ __all__ = ["Hold", "begin", "explain", "next_step", "observe", "verdict"]
 
 # From this share of bad jobs on, an interval is judged as a block: known from so many jobs at least.
 FREQUENT: Final = 0.1
-_KNOWN_FROM: Final = 100
+KNOWN_FROM: Final = 100
 _NOTHING: Final[Mapping[int, Tally]] = MappingProxyType({})
 
 # Of each class of what is compared: the stable version's and the canary's.
@@ -145,13 +144,13 @@ def _observed(each: Rule, evidence: Evidence, pairs: Pairs, moved: tuple[int, ..
     if not canary.jobs:
         return after
     found = shares.above(np.float64(canary.jobs), np.float64(canary.bad), each.floor)
-    after = msgspec.structs.replace(after, above=_grown(known.above, found))
+    after = msgspec.structs.replace(after, above=known.above.grown(found))
     if each.margin is None or not stable.jobs:
         return after
     worse = _compared(known, pairs, each.margin * known.tilt.upper, ratio.WORSE)
     better = _compared(known, pairs, each.margin * SLACK * known.tilt.lower, ratio.BETTER)
     so_far = np.array(known.better or np.zeros(len(ratio.BETTER)))
-    return msgspec.structs.replace(after, worse=_grown(known.worse, worse), better=tuple(map(float, so_far + better)))
+    return msgspec.structs.replace(after, worse=known.worse.grown(worse), better=tuple(map(float, so_far + better)))
 
 
 def _tilt(kind: Kind, evidence: Evidence, moved: tuple[int, ...], at: Levels) -> Tilt:
@@ -164,7 +163,7 @@ def _compared(known: KindEvidence, pairs: Pairs, margin: float, factors: eproces
     """The log likelihood ratios of an interval, of all its classes together."""
     stable = known.earlier_stable + known.stable
     expected = (stable.bad + 0.5) / (stable.jobs + 1)
-    as_block = expected > FREQUENT and stable.jobs >= _KNOWN_FROM
+    as_block = expected > FREQUENT and stable.jobs >= KNOWN_FROM
     found = np.zeros(len(factors))
     for ours, theirs in pairs:
         sides = ratio.Sides(*map(np.float64, (ours.jobs, ours.bad, theirs.jobs, theirs.bad)))
@@ -173,9 +172,3 @@ def _compared(known: KindEvidence, pairs: Pairs, margin: float, factors: eproces
         else:
             found = found + ratio.rare(sides, margin, factors)
     return found
-
-
-def _grown(process: EProcess, log_ratios: eprocess.Array) -> EProcess:
-    logs = np.array(process.logs) if process.logs else eprocess.unused(len(log_ratios))
-    grown = eprocess.grown(logs, process.looks, log_ratios)
-    return EProcess(tuple(map(float, grown)), process.looks + 1)

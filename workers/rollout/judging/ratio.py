@@ -15,8 +15,8 @@ import numpy as np
 from workers.rollout.judging.eprocess import Array
 
 # On top of the margin: against the version, and for it.
-WORSE: Final = np.array([1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 300.0])
-BETTER: Final = np.array([0.75, 0.5, 0.3, 0.1, 0.01])
+WORSE: Final = np.array([1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 8.0, 20.0, 60.0, 200.0, 600.0])
+BETTER: Final = np.array([0.65, 0.5, 0.35, 0.1])
 # An alternative is never that all jobs are bad: one good job would then refute it for good.
 _MOST: Final = 0.999
 
