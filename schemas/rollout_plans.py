@@ -16,6 +16,8 @@ from schemas.routes import WHOLE
 DEFAULT_STEPS: Final = (1.0, 5.0, 25.0, 50.0, 100.0)
 DEFAULT_STEP_TIME_S: Final = 600.0
 DEFAULT_GUARDRAILS: Final = (Guardrail(Kind.FAILED), Guardrail(Kind.INVALID_OUTPUT), Guardrail(Kind.SLOW))
+# What nobody counts yet: a version could not be told from one that does well.
+NOT_COUNTED: Final = frozenset({Kind.DISAGREE, Kind.OUTCOME_BAD})
 MAX_STEPS: Final = 20
 MAX_STEP_TIME_S: Final = 30 * 24 * 3600.0
 MAX_MARGIN: Final = 100.0
@@ -46,6 +48,8 @@ def read_plan(body: bytes) -> Plan:
         raise _refused("model", "is no model's name: small letters, digits and -")
     if not is_version(document.version):
         raise _refused("version", "is no version: small letters, digits, . and -")
+    if document.strategy is not Strategy.CANARY:
+        raise _refused("strategy", f"{document.strategy} is not available: only {Strategy.CANARY} is")
     return Plan(
         model=document.model,
         version=document.version,
@@ -96,8 +100,12 @@ def _guardrails(guardrails: tuple[Guardrail, ...]) -> tuple[Guardrail, ...]:
     kinds = [guardrail.kind for guardrail in guardrails]
     if len(set(kinds)) < len(kinds):
         raise _refused("guardrails", "name a kind twice")
+    if unknown := NOT_COUNTED.intersection(kinds):
+        raise _refused("guardrails", f"of kind {min(unknown)} are not available: nothing is counted for it")
     if any(not 1 <= guardrail.margin <= MAX_MARGIN for guardrail in guardrails):
         raise _refused("guardrails", f"have margins of 1 to {MAX_MARGIN:g}: how many times as often is still allowed")
+    if any(not 0 <= share <= 1 for each in guardrails for share in (each.floor, each.limit) if share is not None):
+        raise _refused("guardrails", "have floors and limits of 0 to 1: shares of the jobs")
     return guardrails
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 import msgspec
 
 from schemas.errors import Conflict
-from schemas.rollouts import Rollout, Status
+from schemas.rollouts import Rollout, RolloutStatus
 from schemas.routes import CANARY, STABLE, WHOLE, Route
 
 
@@ -19,24 +19,25 @@ def first_route(model: str, stable: str, now: datetime) -> Route:
 def routed(rollout: Rollout, route: Route) -> Route:
     """The model's route as the rollout wants it. What is not about shares stays; revision, time and author are the
     store's to set."""
-    stable, version, share = rollout.stable, rollout.plan.version, rollout.share
     labels = {label: named for label, named in route.labels.items() if label not in {STABLE, CANARY}}
-    if rollout.status is Status.PROMOTED:
-        versions, default = {version: WHOLE}, version
-    elif rollout.is_open:
-        versions, default = {stable: WHOLE - share, version: share}, stable
-        labels[CANARY] = version
-    else:
-        versions, default = {stable: WHOLE}, stable
+    default = rollout.plan.version if rollout.status is RolloutStatus.PROMOTED else rollout.stable
     labels[STABLE] = default
+    if rollout.is_open:
+        labels[CANARY] = rollout.plan.version
     return msgspec.structs.replace(
         route,
-        versions=versions,
+        versions=shares_of(rollout),
         default=default,
         labels=labels,
         rescue=rollout.plan.rescue and rollout.is_open,
         rollout=rollout.id,
     )
+
+
+def shares_of(rollout: Rollout) -> dict[str, int]:
+    """What each version gets, in basis points; versions without a share are left out."""
+    shares = {rollout.stable: WHOLE - rollout.share, rollout.plan.version: rollout.share}
+    return {version: share for version, share in shares.items() if share}
 
 
 def stable_of(route: Route, version: str) -> str:

@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from schemas.errors import Conflict
-from schemas.rollouts import HUNDRED, JUDGES, Decision, Event, Plan, Rollout, Status, Verb, Verdict, percent
+from schemas.rollouts import HUNDRED, JUDGES, Decision, Event, Plan, Rollout, RolloutStatus, Verb, Verdict, percent
 
 
 class Inputs(NamedTuple):
@@ -40,13 +40,16 @@ class Transition(NamedTuple):
     event: Event | None = None
 
 
-def start(plan: Plan, rollout_id: str, stable: str, inputs: Inputs, now: datetime) -> Transition:
+def start(
+    plan: Plan, rollout_id: str, stable: str, inputs: Inputs, now: datetime, stable_since: datetime | None = None
+) -> Transition:
     """A new rollout, in its first step."""
     rollout = Rollout(
         id=rollout_id,
         plan=plan,
         stable=stable,
-        status=Status.RUNNING,
+        stable_since=stable_since,
+        status=RolloutStatus.RUNNING,
         step=0,
         attempt=1,
         sequence=1,
@@ -86,61 +89,62 @@ def verb_of(rollout: Rollout, verdict: Verdict, now: datetime) -> Verb:
 
 
 def _judged(rollout: Rollout, verb: Verb, inputs: Inputs, now: datetime) -> Rollout:
-    if rollout.status is not Status.RUNNING:
+    if rollout.status is not RolloutStatus.RUNNING:
         return rollout
     counted_until = inputs.counted_until or rollout.counted_until
-    after = msgspec.structs.replace(rollout, verdict=inputs.verdict, counted_until=counted_until)
+    after = msgspec.structs.replace(rollout, verdict=inputs.verdict, judged_at=now, counted_until=counted_until)
     if verb is Verb.HOLD:
         return after
     if verb is Verb.ROLLBACK:
-        return msgspec.structs.replace(after, status=Status.ROLLED_BACK)
+        return msgspec.structs.replace(after, status=RolloutStatus.ROLLED_BACK)
     following = rollout.step + 1
     if following == len(rollout.plan.steps) or rollout.plan.steps[following] == HUNDRED:
-        return msgspec.structs.replace(after, status=Status.PROMOTED)
+        return msgspec.structs.replace(after, status=RolloutStatus.PROMOTED)
     return msgspec.structs.replace(after, step=following, step_began_at=now, counted_until=now)
 
 
 def _pause(rollout: Rollout, _: datetime) -> Rollout:
-    if rollout.status is Status.PAUSED:
+    if rollout.status is RolloutStatus.PAUSED:
         return rollout
     _refuse_ended(rollout, Verb.PAUSE)
-    return msgspec.structs.replace(rollout, status=Status.PAUSED)
+    return msgspec.structs.replace(rollout, status=RolloutStatus.PAUSED)
 
 
 def _resume(rollout: Rollout, now: datetime) -> Rollout:
-    if rollout.status is Status.RUNNING:
+    if rollout.status is RolloutStatus.RUNNING:
         return rollout
     _refuse_ended(rollout, Verb.RESUME)
-    return msgspec.structs.replace(rollout, status=Status.RUNNING, step_began_at=now, counted_until=now)
+    return msgspec.structs.replace(rollout, status=RolloutStatus.RUNNING, step_began_at=now, counted_until=now)
 
 
 def _abort(rollout: Rollout, _: datetime) -> Rollout:
-    if rollout.status is Status.PROMOTED:
+    if rollout.status is RolloutStatus.PROMOTED:
         raise _refusal(rollout, Verb.ABORT, "go back with a route of an earlier revision")
-    return msgspec.structs.replace(rollout, status=Status.ABORTED) if rollout.is_open else rollout
+    return msgspec.structs.replace(rollout, status=RolloutStatus.ABORTED) if rollout.is_open else rollout
 
 
 def _promote(rollout: Rollout, _: datetime) -> Rollout:
-    if rollout.status is Status.PROMOTED:
+    if rollout.status is RolloutStatus.PROMOTED:
         return rollout
     _refuse_ended(rollout, Verb.PROMOTE)
-    return msgspec.structs.replace(rollout, status=Status.PROMOTED)
+    return msgspec.structs.replace(rollout, status=RolloutStatus.PROMOTED)
 
 
 def _retry(rollout: Rollout, now: datetime) -> Rollout:
-    if rollout.status is Status.RUNNING and rollout.attempt > 1:
+    if rollout.status is RolloutStatus.RUNNING and rollout.attempt > 1:
         return rollout
-    if rollout.status not in {Status.ROLLED_BACK, Status.ABORTED}:
-        hints = {Status.PAUSED: "resume it", Status.RUNNING: "abort it first"}
+    if rollout.status not in {RolloutStatus.ROLLED_BACK, RolloutStatus.ABORTED}:
+        hints = {RolloutStatus.PAUSED: "resume it", RolloutStatus.RUNNING: "abort it first"}
         raise _refusal(rollout, Verb.RETRY, hints.get(rollout.status, "start another"))
     return msgspec.structs.replace(
         rollout,
-        status=Status.RUNNING,
+        status=RolloutStatus.RUNNING,
         step=0,
         attempt=rollout.attempt + 1,
         step_began_at=now,
         counted_until=now,
         verdict=None,
+        judged_at=None,
     )
 
 
@@ -157,7 +161,7 @@ VERBS: Final = frozenset(_VERBS)
 
 def _refuse_ended(rollout: Rollout, verb: Verb) -> None:
     if not rollout.is_open:
-        hint = "start another" if rollout.status is Status.PROMOTED else "retry it, or start another"
+        hint = "start another" if rollout.status is RolloutStatus.PROMOTED else "retry it, or start another"
         raise _refusal(rollout, verb, hint)
 
 

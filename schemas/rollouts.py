@@ -18,7 +18,7 @@ from schemas.routes import WHOLE
 HUNDRED: Final = 100.0
 
 
-class Status(StrEnum):
+class RolloutStatus(StrEnum):
     RUNNING = "running"
     PAUSED = "paused"
     PROMOTED = "promoted"
@@ -26,7 +26,7 @@ class Status(StrEnum):
     ABORTED = "aborted"  # by somebody
 
 
-OPEN: Final = frozenset({Status.RUNNING, Status.PAUSED})
+OPEN: Final = frozenset({RolloutStatus.RUNNING, RolloutStatus.PAUSED})
 
 
 class Verb(StrEnum):
@@ -70,7 +70,7 @@ class Guardrail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `margin`: so many times as often is still allowed. `floor`: at or below this share of its jobs, 0 to 1, it is never
     taken back, however much more often that is; `limit`: below this share it may go on, however seldom the stable one
-    does so. None: what `workers.rollout.judging.rules` has for the kind. In a `dry_run` it is judged, and shown, and
+    does so; for None each kind has its own (docs/statistics.md). In a `dry_run` it is judged, and shown, and
     decides nothing.
     """
 
@@ -114,15 +114,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """A rollout as it stands. Times are aware UTC datetimes.
 
-    `stable` is the version that had the traffic before. `step` counts from 0; `attempt` from 1, by one with each retry.
-    `sequence` is that of the last change: each is conditional on it. `revision` is that of the route written last.
+    `stable` is the version that had the traffic before; all of it since `stable_since`, where somebody knows. `step`
+    counts from 0; `attempt` from 1, by one with each retry. `sequence` is that of the last change: each is conditional
+    on it. `verdict` is what was found last, at `judged_at`. `revision` is that of the route written last.
     `counted_until`: what was counted earlier is in the evidence, or does not count.
     """
 
     id: str
     plan: Plan
     stable: str
-    status: Status
+    status: RolloutStatus
     step: int
     attempt: int
     sequence: int
@@ -131,7 +132,9 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     updated_by: str
+    stable_since: datetime | None = None
     verdict: Verdict | None = None
+    judged_at: datetime | None = None
     revision: int | None = None
     ended_at: datetime | None = None
 
@@ -142,7 +145,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def share(self) -> int:
         """What of the traffic the new version gets, in basis points: follows from the state alone."""
-        if self.status is Status.PROMOTED:
+        if self.status is RolloutStatus.PROMOTED:
             return WHOLE
         return basis_points(self.plan.steps[self.step]) if self.is_open else 0
 
@@ -159,7 +162,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     at: datetime
     verb: Verb
     by: str
-    status: Status
+    status: RolloutStatus
     step: int
     attempt: int
     weight: float
@@ -168,9 +171,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
 
 
+ID_PREFIX: Final = "rollout_"
+
+
 def new_rollout_id() -> str:
     """Sorts by creation time, as a job's id does."""
-    return f"rollout_{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
+    return f"{ID_PREFIX}{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
 def basis_points(percent: float) -> int:

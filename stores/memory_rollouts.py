@@ -8,10 +8,10 @@ import msgspec
 
 from schemas.errors import StoreUnavailable
 from schemas.rollout_transitions import Inputs
-from schemas.rollouts import Plan, Rollout, Status, Verb
+from schemas.rollouts import Plan, Rollout, RolloutStatus, Verb
 from schemas.routes import Route
 from stores.memory_routes import MemoryRoutes
-from stores.rollouts import Change, Judged, KeptEvent, StoredRollout, Written, begun, changed, not_found
+from stores.rollouts import Change, Judged, KeptEvent, StoredRollout, Written, begun, changed, kept_evidence, not_found
 from stores.routes import Author, Expect
 
 
@@ -23,7 +23,7 @@ class MemoryRollouts:
         self._routes = routes
         self._rollouts: dict[str, StoredRollout] = {}
         self._events: defaultdict[str, list[KeptEvent]] = defaultdict(list)
-        routes.rolled_out = self._open_of
+        routes.rolled_out = self._id_of_open
 
     async def start(self, plan: Plan, rollout_id: str, default: str | None, inputs: Inputs, now: datetime) -> Written:
         self._check_up()
@@ -47,18 +47,14 @@ class MemoryRollouts:
         change = changed(rollout, verb, inputs, now, route=await self._route(model), running=self._open_of(model))
         if change.rollout is rollout:
             return Written(rollout)
-        if verb is Verb.RETRY:
-            return await self._write(change, None, None)
-        if judged is None:
-            return await self._write(change, stored.evidence, stored.evidence)
-        return await self._write(change, judged.evidence, judged.next_evidence)
+        return await self._write(change, *kept_evidence(verb, stored, judged))
 
     async def get(self, rollout_id: str) -> StoredRollout | None:
         self._check_up()
         return self._rollouts.get(rollout_id)
 
     async def list(
-        self, *, model: str | None = None, status: Status | None = None, after: str | None = None, limit: int
+        self, *, model: str | None = None, status: RolloutStatus | None = None, after: str | None = None, limit: int
     ) -> Sequence[Rollout]:
         self._check_up()
         newest = sorted((stored.rollout for stored in self._rollouts.values()), key=lambda each: each.id, reverse=True)
@@ -70,7 +66,7 @@ class MemoryRollouts:
 
     async def running(self) -> Sequence[StoredRollout]:
         self._check_up()
-        return [stored for stored in self._rollouts.values() if stored.rollout.status is Status.RUNNING]
+        return [stored for stored in self._rollouts.values() if stored.rollout.status is RolloutStatus.RUNNING]
 
     async def events(self, rollout_id: str, *, before: int | None = None, limit: int) -> Sequence[KeptEvent]:
         self._check_up()
@@ -96,6 +92,10 @@ class MemoryRollouts:
     def _open_of(self, model: str) -> Rollout | None:
         rollouts = (stored.rollout for stored in self._rollouts.values())
         return next((each for each in rollouts if each.is_open and each.plan.model == model), None)
+
+    def _id_of_open(self, model: str) -> str | None:
+        running = self._open_of(model)
+        return None if running is None else running.id
 
     def _check_up(self) -> None:
         if self.down:

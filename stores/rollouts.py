@@ -10,7 +10,7 @@ import msgspec
 from schemas.errors import Conflict, NotFound
 from schemas.rollout_routes import first_route, routed, stable_of
 from schemas.rollout_transitions import Inputs, start, transition
-from schemas.rollouts import Event, Plan, Rollout, Status, Verb
+from schemas.rollouts import Event, Plan, Rollout, RolloutStatus, Verb
 from schemas.routes import Route
 
 # An ended rollout is kept for so long, as the revisions of its route are.
@@ -81,7 +81,7 @@ class RolloutStore(Protocol):
     async def get(self, rollout_id: str) -> StoredRollout | None: ...
 
     async def list(
-        self, *, model: str | None = None, status: Status | None = None, after: str | None = None, limit: int
+        self, *, model: str | None = None, status: RolloutStatus | None = None, after: str | None = None, limit: int
     ) -> Sequence[Rollout]:
         """Newest first; those older than the id `after`, which need not be there any more."""
 
@@ -115,7 +115,7 @@ def begun(
             told = f"{plan.model} has no route and no other default version that version {plan.version} could replace"
             raise Conflict(f"{told}: set a route first", param="version")
         route = first_route(plan.model, default, now)
-    begun = start(plan, rollout_id, stable_of(route, plan.version), inputs, now)
+    begun = start(plan, rollout_id, stable_of(route, plan.version), inputs, now, _alone_since(route, plan.version, now))
     return Change(begun.rollout, routed(begun.rollout, route), begun.event)
 
 
@@ -130,8 +130,27 @@ def changed(
     if not rollout.is_open:  # others may have changed the route since it ended
         if running is not None:
             raise Conflict(f"{running.id} of {rollout.plan.model} is {running.status}: abort it first", param="status")
-        after = msgspec.structs.replace(after, stable=stable_of(route, rollout.plan.version))
+        version = rollout.plan.version
+        after = msgspec.structs.replace(
+            after, stable=stable_of(route, version), stable_since=_alone_since(route, version, now)
+        )
     return Change(after, routed(after, route), done.event)
+
+
+def _alone_since(route: Route, version: str, now: datetime) -> datetime | None:
+    """Since when the version has had no share; None where it never had one by a route."""
+    if route.versions.get(version):
+        return now
+    return route.updated_at if route.revision else None
+
+
+def kept_evidence(verb: Verb, stored: StoredRollout, judged: Judged | None) -> tuple[bytes | None, bytes | None]:
+    """What stands beside the event, and what beside the rollout from then on."""
+    if verb is Verb.RETRY:
+        return stored.evidence, None
+    if judged is None:
+        return stored.evidence, stored.evidence
+    return judged.evidence, judged.next_evidence
 
 
 def not_found(rollout_id: str) -> NotFound:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from schemas.rollout_transitions import Inputs
-from schemas.rollouts import Event, Plan, Rollout, Status, Verb
+from schemas.rollouts import Event, Plan, Rollout, RolloutStatus, Verb
 from schemas.routes import Route
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
 from stores.postgres.routes import lock_route, write_route
-from stores.rollouts import Change, Judged, KeptEvent, StoredRollout, Written, begun, changed, not_found
+from stores.rollouts import Change, Judged, KeptEvent, StoredRollout, Written, begun, changed, kept_evidence, not_found
 from stores.routes import Author, Expect
 from stores.validation import storable
 
@@ -96,18 +96,15 @@ class PostgresRollouts:
             row = await connection.fetchrow(_LOCK, rollout_id)
             if row is None:  # purged in this moment
                 raise not_found(rollout_id)
-            rollout, evidence = stored = _read(row)
+            stored = _read(row)
+            rollout = stored.rollout
             if judged is not None and judged.sequence != rollout.sequence:
                 return Written(rollout)
             running = await _open_of(connection, model)
             change = changed(rollout, verb, inputs, now, route=route, running=running)
             if change.rollout is rollout:
                 return Written(rollout)
-            if verb is Verb.RETRY:
-                return await _write(connection, _UPDATE, change, None, None, now)
-            if judged is None:
-                return await _write(connection, _UPDATE, change, stored.evidence, stored.evidence, now)
-            return await _write(connection, _UPDATE, change, judged.evidence, judged.next_evidence, now)
+            return await _write(connection, _UPDATE, change, *kept_evidence(verb, stored, judged), now)
 
     async def get(self, rollout_id: str) -> StoredRollout | None:
         if not storable(rollout_id):
@@ -116,7 +113,7 @@ class PostgresRollouts:
         return _read(rows[0]) if rows else None
 
     async def list(
-        self, *, model: str | None = None, status: Status | None = None, after: str | None = None, limit: int
+        self, *, model: str | None = None, status: RolloutStatus | None = None, after: str | None = None, limit: int
     ) -> Sequence[Rollout]:
         if not storable(model, after):
             return []
@@ -134,8 +131,7 @@ class PostgresRollouts:
 
 
 async def _locked_route(connection: "Connection", model: str, now: datetime) -> Route | None:
-    newest = await lock_route(connection, model, now)
-    return None if newest is None else newest.route
+    return (await lock_route(connection, model, now)).route
 
 
 async def _open_of(connection: "Connection", model: str) -> Rollout | None:

@@ -15,10 +15,10 @@ def test_model_and_version_are_enough() -> None:
 
 def test_all_that_can_be_said() -> None:
     plan = read_plan(
-        b'{"model":"digits","version":"2","steps":[0.5,10],"step_time_s":30,"rescue":false,"strategy":"bandit",'
+        b'{"model":"digits","version":"2","steps":[0.5,10],"step_time_s":30,"rescue":false,"strategy":"canary",'
         b'"guardrails":[{"kind":"failed","margin":2,"dry_run":true}]}'
     )
-    assert (plan.steps, plan.step_time_s, plan.rescue, plan.strategy) == ((0.5, 10.0), 30.0, False, Strategy.BANDIT)
+    assert (plan.steps, plan.step_time_s, plan.rescue, plan.strategy) == ((0.5, 10.0), 30.0, False, Strategy.CANARY)
     assert plan.guardrails == (Guardrail(Kind.FAILED, 2.0, dry_run=True),)
 
 
@@ -39,8 +39,11 @@ def test_all_that_can_be_said() -> None:
         (b'"guardrails":[]', "guardrails", "length >= 1"),
         (b'"guardrails":[{"kind":"failed"},{"kind":"failed"}]', "guardrails", "name a kind twice"),
         (b'"guardrails":[{"kind":"failed","margin":0.5}]', "guardrails", "margins of 1 to 100"),
+        (b'"guardrails":[{"kind":"failed","limit":1.5}]', "guardrails", "floors and limits of 0 to 1"),
         (b'"guardrails":[{"kind":"sad"}]', "guardrails", "Invalid enum value 'sad'"),
         (b'"guardrails":[{"kind":"failed","margins":2}]', "margins", "unknown field"),
+        (b'"guardrails":[{"kind":"disagree"}]', "guardrails", "disagree are not available"),
+        (b'"strategy":"bandit"', "strategy", "bandit is not available"),
         (b'"strategy":"random"', "strategy", "Invalid enum value 'random'"),
         (b'"step":[1]', "step", "did you mean steps?"),
     ],

@@ -12,7 +12,7 @@ from schemas.errors import Conflict
 from schemas.rollout_plans import read_plan
 from schemas.rollout_routes import routed, stable_of
 from schemas.rollout_transitions import VERBS, Inputs, Transition, start, transition, verb_of
-from schemas.rollouts import JUDGES, OPEN, Decision, Rollout, Status, Verb, Verdict
+from schemas.rollouts import JUDGES, OPEN, Decision, Rollout, RolloutStatus, Verb, Verdict
 from schemas.routes import CANARY, STABLE, WHOLE, Route
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -31,19 +31,19 @@ ROUTE = Route(
 ANNA = Inputs("anna")
 # From which state which verb of a person leads where; all others are refused.
 LEADS = {
-    (Status.RUNNING, Verb.PAUSE): Status.PAUSED,
-    (Status.PAUSED, Verb.PAUSE): Status.PAUSED,
-    (Status.RUNNING, Verb.RESUME): Status.RUNNING,
-    (Status.PAUSED, Verb.RESUME): Status.RUNNING,
-    (Status.RUNNING, Verb.ABORT): Status.ABORTED,
-    (Status.PAUSED, Verb.ABORT): Status.ABORTED,
-    (Status.ABORTED, Verb.ABORT): Status.ABORTED,
-    (Status.ROLLED_BACK, Verb.ABORT): Status.ROLLED_BACK,
-    (Status.RUNNING, Verb.PROMOTE): Status.PROMOTED,
-    (Status.PAUSED, Verb.PROMOTE): Status.PROMOTED,
-    (Status.PROMOTED, Verb.PROMOTE): Status.PROMOTED,
-    (Status.ABORTED, Verb.RETRY): Status.RUNNING,
-    (Status.ROLLED_BACK, Verb.RETRY): Status.RUNNING,
+    (RolloutStatus.RUNNING, Verb.PAUSE): RolloutStatus.PAUSED,
+    (RolloutStatus.PAUSED, Verb.PAUSE): RolloutStatus.PAUSED,
+    (RolloutStatus.RUNNING, Verb.RESUME): RolloutStatus.RUNNING,
+    (RolloutStatus.PAUSED, Verb.RESUME): RolloutStatus.RUNNING,
+    (RolloutStatus.RUNNING, Verb.ABORT): RolloutStatus.ABORTED,
+    (RolloutStatus.PAUSED, Verb.ABORT): RolloutStatus.ABORTED,
+    (RolloutStatus.ABORTED, Verb.ABORT): RolloutStatus.ABORTED,
+    (RolloutStatus.ROLLED_BACK, Verb.ABORT): RolloutStatus.ROLLED_BACK,
+    (RolloutStatus.RUNNING, Verb.PROMOTE): RolloutStatus.PROMOTED,
+    (RolloutStatus.PAUSED, Verb.PROMOTE): RolloutStatus.PROMOTED,
+    (RolloutStatus.PROMOTED, Verb.PROMOTE): RolloutStatus.PROMOTED,
+    (RolloutStatus.ABORTED, Verb.RETRY): RolloutStatus.RUNNING,
+    (RolloutStatus.ROLLED_BACK, Verb.RETRY): RolloutStatus.RUNNING,
 }
 
 
@@ -61,13 +61,13 @@ def after(rollout: Rollout, *verbs: Verb, now: datetime = NOW) -> Rollout:
     return rollout
 
 
-def in_state(status: Status) -> Rollout:
+def in_state(status: RolloutStatus) -> Rollout:
     verbs = {
-        Status.RUNNING: [],
-        Status.PAUSED: [Verb.PAUSE],
-        Status.PROMOTED: [Verb.PROMOTE],
-        Status.ROLLED_BACK: [Verb.ROLLBACK],
-        Status.ABORTED: [Verb.ABORT],
+        RolloutStatus.RUNNING: [],
+        RolloutStatus.PAUSED: [Verb.PAUSE],
+        RolloutStatus.PROMOTED: [Verb.PROMOTE],
+        RolloutStatus.ROLLED_BACK: [Verb.ROLLBACK],
+        RolloutStatus.ABORTED: [Verb.ABORT],
     }
     return after(started(), *verbs[status])
 
@@ -87,8 +87,8 @@ class Rollouts(RuleBasedStateMachine):
         self.now += timedelta(seconds=seconds)
         before = self.rollout
         leads = LEADS.get((before.status, verb))
-        if verb is Verb.RETRY and before.status is Status.RUNNING and before.attempt > 1:
-            leads = Status.RUNNING
+        if verb is Verb.RETRY and before.status is RolloutStatus.RUNNING and before.attempt > 1:
+            leads = RolloutStatus.RUNNING
         if leads is None:
             with pytest.raises(Conflict, match=verb):
                 transition(before, verb, ANNA, self.now)
@@ -104,10 +104,10 @@ class Rollouts(RuleBasedStateMachine):
         inputs = judged(decision, counted_until=self.now)
         verb = verb_of(before, Verdict(decision, "failed"), self.now)
         self.take(transition(before, verb, inputs, self.now))
-        if before.status is not Status.RUNNING:
+        if before.status is not RolloutStatus.RUNNING:
             assert self.rollout is before, "who is not running is not judged"
         elif decision is Decision.ROLLBACK:
-            assert self.rollout.status is Status.ROLLED_BACK
+            assert self.rollout.status is RolloutStatus.ROLLED_BACK
         elif decision is Decision.PROMOTE and self.now >= before.step_ends_at:
             assert self.rollout.share > before.share
         else:
@@ -127,10 +127,10 @@ class Rollouts(RuleBasedStateMachine):
         assert sum(route.versions.values()) == WHOLE
         assert route.versions.get("2", 0) == rollout.share
         assert route == routed(rollout, route), "every change of the share was a change of the route"
-        assert (rollout.share == 0) is (status in {Status.ROLLED_BACK, Status.ABORTED})
-        assert (rollout.share == WHOLE) is (status is Status.PROMOTED)
+        assert (rollout.share == 0) is (status in {RolloutStatus.ROLLED_BACK, RolloutStatus.ABORTED})
+        assert (rollout.share == WHOLE) is (status is RolloutStatus.PROMOTED)
         assert (rollout.ended_at is None) is rollout.is_open is (status in OPEN)
-        assert route.default == route.labels[STABLE] == ("2" if status is Status.PROMOTED else "1")
+        assert route.default == route.labels[STABLE] == ("2" if status is RolloutStatus.PROMOTED else "1")
         assert (CANARY in route.labels) is route.rescue is rollout.is_open
         assert (route.salt, route.labels["mine"]) == ("grain", "1")
 
@@ -139,8 +139,8 @@ test_every_state_is_reached_from_every_other_and_the_route_follows = Rollouts.Te
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
-@pytest.mark.parametrize("status", list(Status))
-def test_a_verb_leads_where_it_should_or_is_refused_with_what_to_do(status: Status, verb: Verb) -> None:
+@pytest.mark.parametrize("status", list(RolloutStatus))
+def test_a_verb_leads_where_it_should_or_is_refused_with_what_to_do(status: RolloutStatus, verb: Verb) -> None:
     rollout = in_state(status)
     assert rollout.status is status
     if (leads := LEADS.get((status, verb))) is not None:
@@ -154,8 +154,8 @@ def test_a_verb_leads_where_it_should_or_is_refused_with_what_to_do(status: Stat
 
 
 @pytest.mark.parametrize("verb", sorted(JUDGES))
-@pytest.mark.parametrize("status", sorted(set(Status) - {Status.RUNNING}))
-def test_the_judge_says_nothing_to_what_does_not_run(status: Status, verb: Verb) -> None:
+@pytest.mark.parametrize("status", sorted(set(RolloutStatus) - {RolloutStatus.RUNNING}))
+def test_the_judge_says_nothing_to_what_does_not_run(status: RolloutStatus, verb: Verb) -> None:
     rollout = in_state(status)
     assert transition(rollout, verb, judged(Decision.ROLLBACK), NOW) == Transition(rollout)
 
@@ -169,13 +169,13 @@ def test_a_good_version_goes_through_all_steps_and_the_last_is_the_promotion() -
         assert found.verdict is not None
         rollout = transition(rollout, verb_of(rollout, found.verdict, now), found, now).rollout
     assert weights == [100, 500, 2500]
-    assert (rollout.status, rollout.share) == (Status.PROMOTED, WHOLE)
+    assert (rollout.status, rollout.share) == (RolloutStatus.PROMOTED, WHOLE)
 
 
 def test_steps_that_end_below_100_are_promoted_after_the_last() -> None:
     plan = msgspec.structs.replace(PLAN, steps=(10.0,))
     rollout = start(plan, "rollout_1", "1", ANNA, NOW).rollout
-    assert after(rollout, Verb.PROMOTE_STEP).status is Status.PROMOTED
+    assert after(rollout, Verb.PROMOTE_STEP).status is RolloutStatus.PROMOTED
 
 
 def test_a_step_has_its_time_however_good_it_looks() -> None:
@@ -195,7 +195,7 @@ def test_a_retry_begins_at_the_first_step_with_nothing_counted() -> None:
 
 def test_the_time_of_a_pause_is_not_that_of_a_step() -> None:
     later = NOW + timedelta(seconds=500)
-    rollout = transition(in_state(Status.PAUSED), Verb.RESUME, ANNA, later).rollout
+    rollout = transition(in_state(RolloutStatus.PAUSED), Verb.RESUME, ANNA, later).rollout
     assert (rollout.step_began_at, rollout.counted_until) == (later, later)
 
 
@@ -214,7 +214,7 @@ def test_an_event_says_who_did_what_and_what_came_of_it() -> None:
     event = transition(started(), Verb.ABORT, Inputs("anna", "too slow for me"), NOW).event
     assert event is not None
     assert (event.verb, event.by, event.note) == (Verb.ABORT, "anna", "too slow for me")
-    assert (event.status, event.weight, event.sequence) == (Status.ABORTED, 0.0, 2)
+    assert (event.status, event.weight, event.sequence) == (RolloutStatus.ABORTED, 0.0, 2)
 
 
 def test_the_stable_version_is_the_one_that_has_the_traffic() -> None:
