@@ -16,7 +16,7 @@ log = get_logger(__name__)
 
 # Between two steps of a purge, as a multiple of what the first took: it takes a twentieth of one connection's time.
 REST: Final = 19.0
-# Many times what one sink can write, and few enough that nobody who submits notices.
+# Twenty times the 500 jobs a second that a purge has to keep up with, and so few that whoever submits notices nothing.
 MOST_ROWS_PER_S: Final = 10_000.0
 # After a day was given back in one step, or on a machine that stands still.
 LONGEST_REST_S: Final = 1.0

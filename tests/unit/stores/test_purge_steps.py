@@ -1,6 +1,7 @@
 """How large the steps of a purge are, by what they took; Postgres is made up, and so is time."""
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -23,7 +24,7 @@ class Postgres:
         self.looked_at: list[int] = []
         self._pages = pages
         self._page_s = page_s
-        monkeypatch.setattr(by_walk.time, "monotonic", lambda: self.now_s)
+        monkeypatch.setattr(by_walk, "time", SimpleNamespace(monotonic=lambda: self.now_s))
 
     async def fetchval(self, *_: object) -> int:
         return self._pages
