@@ -152,7 +152,6 @@ class House:
             late_write_s=0.0,
             store_trouble=lambda: self.store_trouble,
         )
-        self.routes = Routes()
         self.route_store = MemoryRoutes(lambda: NOW)
         self.replicas = MemoryReplicas()
         teller = RouteTeller(self.route_store, self.log, self.settings.topics, within_s=60.0)
