@@ -137,8 +137,8 @@ class Submissions:
             self._depths.admit(lane)
         except PenstockError as refusal:
             return await self._answered_before(submission, refusal)
-        place = self._place_record if self._needs_no_row(submission, job) else self._place
-        return await place(submission, lane, job, checked.payload)
+        write = self._place_record if self._needs_no_row(submission, job) else self._place
+        return await write(submission, lane, job, checked.payload)
 
     def _choose(self, submission: Submission) -> Placed:
         """Raises `ModelNotFound`, which says what is known of it, or `Unavailable` while nobody knows of any model;

@@ -11,11 +11,17 @@ from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
 from schemas.errors import RequestError
 from schemas.route_documents import decode_route
-from schemas.routes import Route
+from schemas.routes import WHOLE, Route
 
 log = get_logger(__name__)
 
 REVISION: Final = Gauge("penstock_route_revision", "Revision of the model's route that this process goes by", ["model"])
+SHARE: Final = Gauge(
+    "penstock_route_share_ratio",
+    "Share of the model's traffic that its route gives the version, and the version's label: joins what is counted by "
+    "version with its variant",
+    ["model", "version", "variant"],
+)
 PASSED_OVER: Final = Counter(
     "penstock_route_passed_over_total",
     "Jobs that got another version than their route gave them, since no worker has announced that",
@@ -51,18 +57,21 @@ class Routes:
         """Take in one record of the routes topic; None for a value takes the model's route away."""
         if value is None:
             model = key.decode("utf-8", "replace")
-            if self.of.pop(model, None) is not None:
-                REVISION.remove(model)
+            gone = self.of.pop(model, None)
+            if gone is not None:
+                _forget(gone)
                 self._tell(model, None)
             return
         route = self._read(key, value)
         if route is None:
             return
         known = self.of.get(route.model)
-        if known is not None and route.revision <= known.revision:
-            return
+        if known is not None:
+            if route.revision <= known.revision:
+                return
+            _forget(known)
         self.of[route.model] = route
-        REVISION.labels(route.model).set(route.revision)
+        _show(route)
         self._tell(route.model, route)
 
     def _read(self, key: bytes, value: bytes) -> Route | None:
@@ -87,6 +96,18 @@ def _route_of(key: bytes, value: bytes) -> Route:
     if route.model.encode() != key:
         raise RequestError(f"it is the route of {route.model}")
     return route
+
+
+def _show(route: Route) -> None:
+    REVISION.labels(route.model).set(route.revision)
+    for version, share in route.in_order:
+        SHARE.labels(route.model, version, route.variants.get(version, "")).set(share / WHOLE)
+
+
+def _forget(route: Route) -> None:
+    REVISION.remove(route.model)
+    for version in route.versions:
+        SHARE.remove(route.model, version, route.variants.get(version, ""))
 
 
 def count_passed_over(model: str, version: str) -> None:

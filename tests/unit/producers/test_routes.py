@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from producers.routes import REVISION, Routes
+from producers.routes import REVISION, SHARE, Routes
 from schemas.route_documents import encode_route
 from schemas.routes import Route
 
@@ -83,9 +83,27 @@ def test_a_record_that_is_no_route_keeps_what_was_there_and_is_told_of_once(
     assert (capsys.readouterr().out + caplog.text).count("a record is no route") == 1
 
 
+def test_shares_are_shown_with_their_labels_and_forgotten_with_the_route() -> None:
+    def shown() -> dict[tuple[str, str], float]:
+        return {
+            (sample.labels["version"], sample.labels["variant"]): sample.value
+            for metric in SHARE.collect()
+            for sample in metric.samples
+            if sample.labels["model"] == "shown"
+        }
+
+    split = {"versions": {"1": 9000, "2": 1000}, "labels": {"canary": "2"}}
+    routes = told(route(1, model="shown", **split))
+    assert shown() == {("1", ""): 0.9, ("2", "canary"): 0.1}
+    routes.apply(b"shown", encode_route(route(2, model="shown", versions={"2": 10_000})))
+    assert shown() == {("2", ""): 1.0}
+    routes.apply(b"shown", None)
+    assert shown() == {}
+
+
 def test_listeners_are_told_of_changes_alone() -> None:
     routes, heard = Routes(), list[tuple[str, int | None]]()
-    routes.listen(lambda model, new: heard.append((model, new and new.revision)))
+    routes.listen(lambda model, new: heard.append((model, None if new is None else new.revision)))
     for value in (encode_route(route(1)), encode_route(route(1)), b"bad", encode_route(route(2)), None, None):
         routes.apply(b"digits", value)
     assert heard == [("digits", 1), ("digits", 2), ("digits", None)]
