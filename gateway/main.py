@@ -215,6 +215,7 @@ class Gateway:
             life=ModelControl(self._publisher, settings.topics, self._catalog, self._states, now_utc),
             route_control=self._route_parts.control,
             route_replicas=self._route_parts.replicas,
+            rollouts=self._route_parts.rollouts,
             budget=self._budget,
             submissions=self._submissions,
             jobs=self._jobs,

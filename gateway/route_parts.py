@@ -1,9 +1,10 @@
-"""The parts of the gateway that know routes: what it follows, what it changes, and what it tells of itself."""
+"""The parts of the gateway that know routes and rollouts: what it follows, changes, and tells of itself."""
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Self
 
+from gateway.rollout_control import RolloutControl
 from gateway.route_control import RouteControl
 from gateway.route_repairs import RouteRepairs, ToldRevisions
 from gateway.route_replicas import RouteReplicas
@@ -13,9 +14,10 @@ from producers.control_topic import ControlTopic
 from producers.protocols import Publisher
 from producers.route_telling import RouteTeller
 from producers.routes import Routes
+from runtime.clock import now_utc
 from runtime.lifecycle import BackgroundTasks
 from runtime.process import instance_name
-from stores.postgres import PostgresRoutes
+from stores.postgres import PostgresRollouts, PostgresRoutes
 from stores.redis import RedisReplicas
 from stores.replicas import ReplicaReporter
 from stores.routes import TELL_WITHIN_S
@@ -37,19 +39,23 @@ class RouteParts:
     ) -> None:
         told = ToldRevisions(followed.apply)
         self.topic = ControlTopic(settings, settings.topics.routes, told.apply)
-        self._store = PostgresRoutes(settings.postgres_dsn.get_secret_value(), role="gateway")
+        dsn = settings.postgres_dsn.get_secret_value()
+        self._store = PostgresRoutes(dsn, role="gateway")
+        self._rollout_store = PostgresRollouts(dsn, role="gateway")
         self._redis = RedisReplicas(settings.redis_url.get_secret_value(), prefix=settings.topic_prefix)
         teller = RouteTeller(self._store, publisher, settings.topics, TELL_WITHIN_S)
         self._repairs = RouteRepairs(self._store, teller, told, self.topic.caught_up)
         self._reporter = ReplicaReporter(self._redis, instance_name(), "gateway", followed.revisions)
         followed.listen(lambda *_: self._reporter.news())
         self.control = RouteControl(self._store, teller, serving, followed)
+        self.rollouts = RolloutControl(self._rollout_store, teller, serving, now_utc)
         self.replicas = RouteReplicas(self._redis, is_stopping)
         self._opened = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opening:
             await opening.enter_async_context(self._store)
+            await opening.enter_async_context(self._rollout_store)
             await opening.enter_async_context(self._redis)
             self._opened = opening.pop_all()
         return self

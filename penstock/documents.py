@@ -159,3 +159,59 @@ class RouteHistory(msgspec.Struct):
     data: list[RouteRevision]
     has_more: bool
     next_after: int | None = None
+
+
+class Finding(msgspec.Struct):
+    kind: str
+    decision: str
+    told: str
+    dry_run: bool = False
+
+
+class Verdict(msgspec.Struct):
+    decision: str
+    reason: str
+    evidence: list[Finding] = []
+
+
+class RolloutEvent(msgspec.Struct):
+    sequence: int
+    at: Moment
+    verb: str
+    by: str
+    weight: float
+    verdict: Verdict | None
+    note: str | None = None
+
+
+class RolloutEvents(msgspec.Struct):
+    data: list[RolloutEvent]
+
+
+class Rollout(msgspec.Struct):
+    id: Annotated[str, msgspec.Meta(pattern=r"^rollout_[A-Za-z0-9]+\Z")]
+    model: str
+    version: str
+    stable: str
+    status: str
+    steps: list[float]
+    step: int
+    weight: float
+    attempt: int
+    step_began_at: Moment
+    step_ends_at: Moment | None
+    rescue: bool
+    strategy: str
+    verdict: Verdict | None
+    revision: int | None
+    created_at: Moment
+    updated_at: Moment
+    ended_at: Moment | None
+    judged_at: Moment | None = None
+    events: list[RolloutEvent] = []
+
+
+class Rollouts(msgspec.Struct):
+    data: list[Rollout]
+    has_more: bool
+    next_after: str | None = None

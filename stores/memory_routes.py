@@ -2,21 +2,23 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from runtime.clock import Clock, now_utc
 from schemas.errors import StoreUnavailable
 from schemas.route_documents import WantedRoute
 from schemas.routes import Route
-from stores.routes import Author, Expect, Expected, RouteRevision, next_revision, require
+from stores.routes import Author, Expect, Expected, RouteRevision, next_revision, refuse_rolled_out, require
 
 
 class MemoryRoutes:
-    """`RouteStore` and `RouteNews`. While `down` is true, every call raises `StoreUnavailable`."""
+    """`RouteStore` and `RouteNews`. While `down` is true, every call raises `StoreUnavailable`. `rolled_out`
+    names the rollout that has a model's route."""
 
     def __init__(self, clock: Clock = now_utc) -> None:
         self.down = False
+        self.rolled_out: Callable[[str], str | None] = lambda _: None
         self._clock = clock
         self._revisions: defaultdict[str, list[RouteRevision]] = defaultdict(list)
         self._telling: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -33,6 +35,8 @@ class MemoryRoutes:
         self, model: str, content: WantedRoute | Route | None, expected: Expected, author: Author, above: int = 0
     ) -> RouteRevision:
         newest = await self.newest(model)
+        if author.rollout is None:
+            refuse_rolled_out(model, self.rolled_out(model))
         require(expected, model, newest)
         written = next_revision(model, content, newest, author, self._clock(), above)
         self._revisions[model].append(written)

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from schemas.errors import PreconditionFailed
+from schemas.errors import Conflict, PreconditionFailed
 from schemas.moves import taken_back
 from schemas.route_documents import WantedRoute
 from schemas.routes import Route
@@ -50,8 +50,9 @@ class RouteRevision(msgspec.Struct, frozen=True, kw_only=True):
 class RouteStore(Protocol):
     """Every change is a new revision of its model, one above the newest, also after a deletion.
 
-    A change raises `PreconditionFailed` where what stands is not what is `expected`. Concurrent ones come one after
-    the other. Every method may raise `StoreUnavailable`, a change `perhaps_done`.
+    A change raises `PreconditionFailed` where what stands is not what is `expected`, and `Conflict` where a rollout has
+    the route and is not the author. Concurrent ones come one after the other. Every method may raise
+    `StoreUnavailable`, a change `perhaps_done`.
     """
 
     async def put(
@@ -111,6 +112,12 @@ def require(expected: Expected, model: str, newest: RouteRevision | None) -> Non
             f"{route.updated_by} has changed it at {route.updated_at:%Y-%m-%dT%H:%M:%SZ}",
             param="If-Match",
         )
+
+
+def refuse_rolled_out(model: str, rollout: str | None) -> None:
+    """Raises `Conflict` while a rollout has the route: it follows from the rollout's state, and from nothing else."""
+    if rollout is not None:
+        raise Conflict(f"{rollout} has the route of model {model!r}: abort or promote it first", param="model")
 
 
 def next_revision(

@@ -1,10 +1,11 @@
-"""The truth: jobs, results, idempotency keys and routes in Postgres."""
+"""The truth: jobs, results, idempotency keys, routes and rollouts in Postgres."""
 
 from stores.postgres.admissions import PostgresAdmissions
 from stores.postgres.jobs import PostgresJobs
 from stores.postgres.migrations import SchemaState, migrate, require_migrated, schema_state
 from stores.postgres.purging import PostgresPurging
 from stores.postgres.results import PostgresResults
+from stores.postgres.rollouts import PostgresRollouts
 from stores.postgres.routes import PostgresRoutes, newest_route, write_route
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "PostgresJobs",
     "PostgresPurging",
     "PostgresResults",
+    "PostgresRollouts",
     "PostgresRoutes",
     "SchemaState",
     "migrate",

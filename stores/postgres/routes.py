@@ -12,7 +12,7 @@ from schemas.route_documents import WantedRoute, encode_route
 from schemas.routes import Route
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
-from stores.routes import Author, Expect, Expected, RouteRevision, next_revision, require
+from stores.routes import Author, Expect, Expected, RouteRevision, next_revision, refuse_rolled_out, require
 
 if TYPE_CHECKING:
     from stores.postgres.calls import Connection
@@ -41,6 +41,7 @@ select {_COLUMNS} from route_revisions where model = $1 and revision < $2 order 
 _NEWEST_OF_ALL: Final = """
 select model, case when document is not null then revision end as revision from routes where revision > 0
 """
+_ROLLED_OUT: Final = "select id from rollouts where model = $1 and ended_at is null"
 # Any number that nobody else takes as the first of an advisory lock's two. Of two models with one hash each waits.
 _TELLING: Final = 0x726F7574
 _LOCK_TELLING: Final = "select pg_advisory_xact_lock($1, hashtext($2))"
@@ -129,10 +130,12 @@ async def write_route(
     """Write the model's next revision in the transaction that the caller has begun; None takes the route away.
 
     Whoever changes the same route waits until that ends. After its commit the topic is to be told: see
-    `producers.route_telling`. Raises `PreconditionFailed`, having written nothing.
+    `producers.route_telling`. Raises `PreconditionFailed`, and `Conflict` while a rollout has the route, having written
+    nothing.
     """
-    await connection.execute(_RESERVE, model, now)
-    newest = _read(await connection.fetchrow(_LOCK, model))
+    newest = await lock_route(connection, model, now)
+    if author.rollout is None:
+        refuse_rolled_out(model, await connection.fetchval(_ROLLED_OUT, model))
     require(expected, model, newest)
     written = next_revision(model, content, newest, author, now, above)
     document = None if written.route is None else encode_route(written.route).decode()
@@ -140,6 +143,13 @@ async def write_route(
         _WRITE, model, written.revision, document, written.updated_at, author.by, author.note, author.rollout
     )
     return written
+
+
+async def lock_route(connection: "Connection", model: str, now: datetime) -> RouteRevision:
+    """The newest revision, which nobody changes before the caller's transaction has ended; 0 where there never was
+    one."""
+    await connection.execute(_RESERVE, model, now)
+    return _read(await connection.fetchrow(_LOCK, model))
 
 
 async def newest_route(connection: "Connection", model: str) -> RouteRevision | None:

@@ -135,6 +135,36 @@ COMMANDS = {
         ),
         (f"/dev/null --to {NOBODY}", "cannot be reached"),
     ),
+    "rollout start": Described(
+        GATEWAY,
+        (
+            BAD_GATEWAY,
+            ("A 2", "MODEL"),
+            ("a 2 --steps 1,x", "--steps"),
+            ("a 2 --step-time soon", "--step-time"),
+            ("a 2 --step-time 0s", "--step-time"),
+            ("a 2 --guardrail sad", "--guardrail"),
+            ("a 2 --guardrail slow:margin", "--guardrail"),
+            ("a 2 --timeout -1", "--timeout"),
+            ("a", "VERSION"),
+        ),
+        (f"a 2 {AWAY}", "cannot be reached"),
+    ),
+    **{
+        f"rollout {verb}": Described(GATEWAY, (BAD_GATEWAY, ("A_", "ROLLOUT")), (f"a {AWAY}", "cannot be reached"))
+        for verb in ("pause", "resume", "abort", "promote", "retry", "show")
+    },
+    "rollout explain": Described(
+        GATEWAY, (BAD_GATEWAY, ("/", "ROLLOUT"), ("a --event 0", "--event")), (f"a {AWAY}", "cannot be reached")
+    ),
+    "rollout list": Described(
+        GATEWAY, (BAD_GATEWAY, ("--status done", "--status"), ("--limit 0", "--limit")), (AWAY, "cannot be reached")
+    ),
+    "rollout wait": Described(
+        GATEWAY,
+        (BAD_GATEWAY, ("a --timeout -1", "--timeout"), ("", "ROLLOUT")),
+        (f"rollout_1 {AWAY} --timeout 0", "rollout_1 has not ended within 0 s"),
+    ),
     "dlq list": Described(
         KAFKA,
         (("--since yesterday", "--since"), ("--until x", "--until"), ("--limit 0", "--limit")),
@@ -173,9 +203,9 @@ COMMANDS = {
         ("/etc/passwd models --name a --trust", "/etc/passwd: cannot be loaded"),
     ),
 }
-GROUPS = {"jobs", "models", "dlq", "import", "export", "route"}
+GROUPS = {"jobs", "models", "dlq", "import", "export", "route", "rollout"}
 ALL = sorted(COMMANDS)
-WAITING = {"jobs wait", "route switch"}
+WAITING = {"jobs wait", "route switch", "rollout wait"}
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from gateway.answers import Links
 from gateway.app import GatewayApp
 from gateway.lane_depth import LaneDepths
 from gateway.model_control import ModelControl
+from gateway.rollout_control import RolloutControl
 from gateway.route_control import RouteControl
 from gateway.route_replicas import RouteReplicas
 from gateway.services import Services
@@ -41,6 +42,7 @@ from schemas.topics import Lane, LaneClass
 from schemas.versions import CatalogSnapshot
 from stores.memory import MemoryJobs
 from stores.memory_replicas import MemoryReplicas
+from stores.memory_rollouts import MemoryRollouts
 from stores.memory_routes import MemoryRoutes
 from stores.memory_signals import MemorySignals
 from stores.protocols import JobKey
@@ -154,6 +156,7 @@ class House:
         )
         self.routes = Routes()
         self.route_store = MemoryRoutes(lambda: NOW)
+        self.rollout_store = MemoryRollouts(self.route_store)
         self.replicas = MemoryReplicas()
         teller = RouteTeller(self.route_store, self.log, self.settings.topics, within_s=60.0)
         self.services = Services(
@@ -163,6 +166,7 @@ class House:
             life=ModelControl(self.log, self.settings.topics, self.catalog, self.states, lambda: NOW),
             route_control=RouteControl(self.route_store, teller, self.serving, self.routes),
             route_replicas=RouteReplicas(self.replicas, lambda: self.waiters.draining),
+            rollouts=RolloutControl(self.rollout_store, teller, self.serving, lambda: NOW),
             budget=self.budget,
             submissions=self.submissions,
             jobs=self.store,
