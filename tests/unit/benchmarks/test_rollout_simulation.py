@@ -58,7 +58,7 @@ def test_many_rollouts_are_judged_as_each_by_itself(traffic: Traffic, jobs_befor
 @pytest.mark.parametrize("kind", ALIKE)
 def test_a_version_as_good_as_the_stable_one_is_seldom_rolled_back(kind: str) -> None:
     traffic = ALIKE[kind]
-    before = AN_HOUR * traffic.jobs if traffic.keys.count else None
+    before = AN_HOUR * traffic.jobs if traffic.keys.number else None
 
     assert ours(traffic, ROLLOUTS, 150, before).rolled_back.mean() <= ALPHA
 

@@ -144,7 +144,7 @@ def _observed(each: Rule, evidence: Evidence, pairs: Pairs, moved: tuple[int, ..
     canary = sum((pair[1] for pair in pairs), Tally())
     after = msgspec.structs.replace(known, stable=known.stable + stable, canary=known.canary + canary)
     if canary.jobs:
-        found = shares.above(np.float64(canary.jobs), np.float64(canary.bad), each.floor)
+        found = shares.above(canary.jobs, canary.bad, each.floor)
         after = msgspec.structs.replace(after, above=known.above.grown(found))
     if each.margin is None:
         return after
@@ -180,7 +180,7 @@ def _compared(known: KindEvidence, pairs: Pairs, margin: float, factors: eproces
     as_block = expected > FREQUENT and stable.jobs >= KNOWN_FROM
     found = np.zeros(len(factors))
     for ours, theirs in pairs:
-        sides = ratio.Sides(*map(np.float64, (ours.jobs, ours.bad, theirs.jobs, theirs.bad)))
+        sides = ratio.Sides(*(np.asarray(float(each)) for each in (ours.jobs, ours.bad, theirs.jobs, theirs.bad)))
         if as_block:
             found = found + ratio.frequent(sides, margin, factors, expected)
         else:
