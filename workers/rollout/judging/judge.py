@@ -1,9 +1,11 @@
-"""The judge's doors: begin, observe, the next step; verdict and explain. Pure; docs/statistics.md has the reasons.
+"""The judge's doors: begin, observe, the next step; verdict and explain. Pure.
 
-evidence = begin(guardrails, now, before, before_s)      # at the start, and at each retry
-evidence = observe(evidence, interval)                   # every interval, in order; twice is once
-found = verdict(evidence, now, interval_s)               # as often as one likes
-evidence = next_step(evidence)                           # when the share was changed
+    evidence = begin(guardrails, now, before, before_s)      # at the start, and at each retry
+    evidence = observe(evidence, interval)                   # every interval, in order; twice is once
+    found = verdict(evidence, now, interval_s)               # as often as one likes
+    evidence = next_step(evidence)                           # when the share was changed
+
+The tests, their assumptions and their sources stand in docs/statistics.md.
 """
 
 from collections.abc import Iterable, Mapping
