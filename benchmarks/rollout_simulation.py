@@ -11,12 +11,13 @@ import numpy as np
 
 from benchmarks.figures import Table
 from benchmarks.models import Models
-from benchmarks.rollout_judges import Argo, Judge, Kayenta, Said, Sides
+from benchmarks.rollout_judges import Argo, Judge, Kayenta, Said
 from benchmarks.rollout_traffic import Keys, Rates, Traffic, history, intervals, rates
 from schemas.rollouts import Guardrail, Kind
 from workers.rollout.judging import exposures
 from workers.rollout.judging.eprocess import Array
 from workers.rollout.judging.evidence import Exposures
+from workers.rollout.judging.ratio import Sides
 
 ROLLOUTS: Final = 1_000
 GUARDRAIL: Final = Guardrail(Kind.FAILED)
