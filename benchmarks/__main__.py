@@ -30,6 +30,7 @@ MEASUREMENTS = {
     "broker": "broker",
     "clients": "clients",
     "gpu": "gpu",
+    "rollouts": "rollout_simulation",
 }
 
 

@@ -43,7 +43,12 @@ class Judge:
 
     def rolls_back(self, sides: Sides) -> Said:
         """Takes an interval in."""
-        self._bet_on_worse(sides)
+        return self.rolls_back_classes(Sides(*(each[:, None] for each in sides)))
+
+    def rolls_back_classes(self, classes: Sides) -> Said:
+        """The same of counts by rollout and class, where only what is of one class is compared."""
+        self._bet_on_ratio(classes)
+        sides = Sides(*(each.sum(axis=1) for each in classes))
         self._bet_on_above(sides)
         self.stable_jobs += sides.stable_jobs
         self.stable_bad += sides.stable_bad
@@ -63,20 +68,22 @@ class Judge:
         proof = np.array([shares.log_evidence(bad, jobs, self.rule.limit) for bad, jobs in each])
         return np.asarray(is_better | (below & (proof >= needed)))
 
-    def _bet_on_worse(self, sides: Sides) -> None:
-        has_both = (sides.stable_jobs > 0) & (sides.canary_jobs > 0)
+    def _bet_on_ratio(self, classes: Sides) -> None:
+        has_both = (classes.stable_jobs.sum(axis=1) > 0) & (classes.canary_jobs.sum(axis=1) > 0)
         expected = (self.stable_bad + 0.5) / (self.stable_jobs + 1)
         as_block = ((expected > FREQUENT) & (self.stable_jobs >= KNOWN_FROM))[:, None]
-        for margin, factors in ((self.worse_margin, ratio.WORSE), (self.better_margin, ratio.BETTER)):
-            found = ratio.rare(sides, margin, factors)
+
+        def found(margin: Array, factors: Array) -> Array:
+            bets = ratio.rare(classes, margin[:, None], factors).sum(axis=1)
             if as_block.any():
-                found = np.where(as_block, ratio.frequent(sides, margin, factors, expected), found)
-            if factors is ratio.BETTER:
-                self.better = self.better + found
-            else:
-                grown = eprocess.grown(self.worse, self.worse_looks, found)
-                self.worse = np.where(has_both[:, None], grown, self.worse)
+                blocks = ratio.frequent(classes, margin[:, None], factors, expected[:, None]).sum(axis=1)
+                bets = np.where(as_block, blocks, bets)
+            return np.asarray(bets)
+
+        grown = eprocess.grown(self.worse, self.worse_looks, found(self.worse_margin, ratio.WORSE))
+        self.worse = np.where(has_both[:, None], grown, self.worse)
         self.worse_looks = self.worse_looks + has_both
+        self.better = self.better + found(self.better_margin, ratio.BETTER)
 
     def _bet_on_above(self, sides: Sides) -> None:
         found = shares.above(sides.canary_jobs, sides.canary_bad, self.rule.floor)

@@ -11,11 +11,13 @@ from typing import Any, Final
 from uuid import uuid4
 
 import faust
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types.auth import CredentialsT
 from faust.types.tables import TableT
 from faust.types.topics import TopicT
 
 from runtime.settings import KafkaSettings
+from workers.consuming.static_member import become_static
 
 HEARTBEATS_A_SESSION: Final = 10
 REBALANCE_TIMEOUT_S: Final = 15.0
@@ -23,9 +25,27 @@ REQUEST_TIMEOUT_S: Final = 30.0
 METADATA_MAX_AGE_MS: Final = 10_000
 
 
+class _ConsumerThread(AIOKafkaConsumerThread):
+    async def on_start(self) -> None:
+        await super().on_start()
+        become_static(self._consumer)  # its coordinator is made by now, and joins later
+
+
+class _Consumer(Consumer):
+    def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
+        return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+
+class _Transport(Transport):
+    Consumer = _Consumer
+
+
 class App(faust.App):
     def _create_directories(self) -> None:
         """Nothing is kept in files."""
+
+    def _new_transport(self) -> Transport:
+        return _Transport(self.conf.broker_consumer, self)
 
 
 def faust_app(settings: KafkaSettings) -> faust.App:

@@ -23,6 +23,9 @@ log = get_logger(__name__)
 
 # Of what we write into the topic ourselves, to know that all before it was read. No model has such a name.
 MARK_KEY: Final = b"/mark"
+# An interval is complete so long after its end: by then workers have told of it, unless something holds them up. What
+# comes later is in the windows all the same.
+TOLD_WITHIN_S: Final = 1.0
 # Whoever reads none of its own marks for so long, although the topic is its own to read, is stuck.
 STUCK_AFTER_S: Final = 60.0
 LOOK_INTERVAL_S: Final = 1.0
@@ -39,8 +42,9 @@ class Keeper:
         self._table = windows_table(self._app, settings)
         self._table.on_recover(self._recovered)
         self._app.agent(self._stats, name="stats")(self._read_all)
-        self._app.on_partitions_revoked.connect(self._revoked)
-        self._app.on_partitions_assigned.connect(self._assigned)
+        # They take the keyword that its type names, among any others.
+        self._app.on_partitions_revoked.connect(self._revoked)  # type: ignore[arg-type]
+        self._app.on_partitions_assigned.connect(self._assigned)  # type: ignore[arg-type]
         self._name = uuid4().hex
         self._joined = False
         self._owner = False
@@ -57,8 +61,8 @@ class Keeper:
 
     @property
     def read_until(self) -> datetime | None:
-        """All that was told before is in the windows; None where they are not ours, or not read yet. What is older than
-        a few intervals is stale: Kafka is away, or more comes than is read."""
+        """Intervals that have ended by then are complete; None where the windows are not ours, or not read yet. A time
+        that lies a few intervals back says that Kafka is away, or that more comes than is read."""
         return datetime.fromtimestamp(self._read_until_s, UTC) if self._owner and self._read_until_s else None
 
     @property
@@ -99,7 +103,7 @@ class Keeper:
             log.warning("leaving the stats topic as it is", error=repr(error))
 
     async def _mark(self) -> None:
-        """Write into the topic now and then what we then wait to read."""
+        """Write into the topic what we then wait to read: once each interval, as soon as it may be complete."""
         while True:
             if not self._owner and self._joined:
                 self._alive_at = time.monotonic()  # another reads
@@ -107,7 +111,7 @@ class Keeper:
                 with suppress(Exception):  # that nothing is read tells it
                     await self._stats.send(key=MARK_KEY, value=f"{self._name} {time.time()}".encode(), partition=0)
             with suppress(TimeoutError):
-                async with asyncio.timeout(INTERVAL_S / 2):
+                async with asyncio.timeout(INTERVAL_S - (time.time() - TOLD_WITHIN_S) % INTERVAL_S):
                     await self._ours.wait()
             self._ours.clear()
 
@@ -122,15 +126,16 @@ class Keeper:
         self._read_until_s = None
 
     async def _recovered(self) -> None:
-        """The table is as whoever had it before has left it."""
+        """The table is as whoever had it before has left it; unless it is another's."""
         assignment = self._app.consumer.assignment()
         self._owner = any(topic == self._settings.topics.stats for topic, _ in assignment)
+        self.windows.clear()
         if self._owner:
-            self._alive_at = time.monotonic()
             self.windows.rebuild()
-            metrics.WINDOWS.set(len(self.windows))
+            self._alive_at = time.monotonic()
             self._ours.set()
             log.info("keeping the windows", entries=len(self.windows))
+        metrics.WINDOWS.set(len(self.windows))
 
     async def _read_all(self, stream: StreamT[bytes]) -> None:
         async for event in stream.events():
@@ -159,7 +164,7 @@ class Keeper:
     def _read_mark(self, value: bytes) -> None:
         name, _, at = value.decode().partition(" ")
         if name == self._name:
-            self._read_until_s = float(at)
+            self._read_until_s = float(at) - TOLD_WITHIN_S
             self._alive_at = time.monotonic()
 
     def _age_s(self) -> float:

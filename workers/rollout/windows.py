@@ -99,10 +99,14 @@ class Windows:
             _, lane, bucket = heappop(self._due)
             changes += self._sum_up(lane, bucket) if bucket in self._lanes[lane].records else self._forget(lane, bucket)
 
-    def rebuild(self) -> None:
-        """Learn anew what the table holds: after somebody else has filled it."""
+    def clear(self) -> None:
+        """Know nothing: the table is another's."""
         self._lanes.clear()
         self._due.clear()
+
+    def rebuild(self) -> None:
+        """Learn anew what the table holds: after somebody else has filled it."""
+        self.clear()
         for key in list(self._table):
             with suppress(ValueError):  # a key of another version of ours: it ages away
                 name = _Name.read(key)
@@ -131,11 +135,22 @@ class Windows:
             return
         for bucket in index.sums:
             if first_s <= bucket and bucket + BUCKET_S <= last_s:
-                yield _decode(self._table[_Name(lane, bucket).key()])
+                yield self._at(_Name(lane, bucket))
         for bucket, names in index.records.items():
             if bucket not in index.sums and first_s < bucket + BUCKET_S and bucket < last_s:
                 inside = [name for name in names if first_s <= name.start and name.start + INTERVAL_S <= last_s]
-                yield from [_decode(self._table[name.key()]) for name in inside]
+                yield from map(self._at, inside)
+
+    def _drop(self, name: _Name) -> None:
+        with suppress(KeyError):
+            del self._table[name.key()]
+
+    def _at(self, name: _Name) -> Counts:
+        """Nothing, where the table has it no more, or somebody else has written there."""
+        try:
+            return _decoder.decode(self._table.get(name.key(), b"{}"))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return NOTHING
 
     def _index(self, name: _Name) -> _LaneIndex:
         index = self._lanes.setdefault(name.lane, _LaneIndex())
@@ -154,11 +169,11 @@ class Windows:
         index, sum_name = self._lanes[lane], _Name(lane, bucket)
         names = index.records[bucket]
         if bucket not in index.sums:
-            whole = added(NOTHING, *(_decode(self._table[name.key()]) for name in names))
+            whole = added(NOTHING, *map(self._at, names))
             self._table[sum_name.key()] = _encode(whole)
             self._index(sum_name)
         for name in names:
-            del self._table[name.key()]
+            self._drop(name)
         del index.records[bucket]
         return 1 + len(names)
 
@@ -166,7 +181,7 @@ class Windows:
         index = self._lanes[lane]
         if bucket in index.sums:
             index.sums.remove(bucket)
-            del self._table[_Name(lane, bucket).key()]
+            self._drop(_Name(lane, bucket))
         if not index.sums and not index.records:
             del self._lanes[lane]
         return 1
@@ -186,11 +201,3 @@ _decoder = msgspec.json.Decoder(Counts)
 
 def _encode(counts: Counts) -> bytes:
     return _encoder.encode(counts)
-
-
-def _decode(value: bytes) -> Counts:
-    """Nothing, where somebody else has written into the table."""
-    try:
-        return _decoder.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return NOTHING

@@ -178,7 +178,7 @@ COMMANDS = {
     ),
     "models check": Described(
         ("PENSTOCK_MODEL_REPOSITORY", "PENSTOCK_WORKER_TRUST", "PENSTOCK_WORKER_DEVICE"),
-        (("/nowhere", "DIRECTORY"), (". --trust all", "--trust"), ("", "DIRECTORY")),
+        (("/nowhere", "DIRECTORY"), (". --trust all", "--trust"), (". --timeout 0", "--timeout"), ("", "DIRECTORY")),
         (".", ".: holds no model"),
     ),
     "models pin": Described((), (("/nowhere", "DIRECTORY"), ("", "DIRECTORY")), (".", ".: holds no model.yaml")),

@@ -52,7 +52,7 @@ class TestPlatforms:
             ModelRepository(root, ONNX_ONLY).scan(["digits"])
         assert caught.value.message == (
             f"{root / 'digits' / '1'}: cannot be run: "
-            "pytorch_safetensors needs torch, safetensors (install penstock[torch]); "
+            "pytorch_safetensors needs torch, safetensors (install Penstock with its extra torch); "
             "onnxruntime_onnx needs the file model.onnx"
         )
 

@@ -15,8 +15,9 @@ LEVEL: Final = 0.001
 ASTRAY: Final = 0.1
 # So many jobs of the canary are missing in a row.
 SILENT: Final = 20
-# How many exposures the bet on other shares is worth that it is spread around: few, so that it is spread widely.
-_SPREAD: Final = 4.0
+# The bet on other shares is spread as if the route's share had been seen in so many exposures: from a half of it to
+# twice as much.
+_SPREAD: Final = 20.0
 
 
 def exposed(before: Exposures, interval: Interval) -> Exposures:
