@@ -64,16 +64,17 @@ async def ended_job(http: httpx.AsyncClient, key: str) -> dict[str, Any]:
     """A job once it has ended, asked for with the same key until somebody answers."""
     headers = {"prefer": "wait=30", "idempotency-key": key}
 
-    async def answered() -> dict[str, Any] | None:
+    async def answered() -> httpx.Response | None:
         try:
             answer = await http.post(f"/v1/models/{MODEL}/jobs", json=INPUT, headers=headers)
         except httpx.TransportError:
             return None
         assert answer.status_code in {200, 202, 409, 503}, answer.text
-        return answer.json() if answer.status_code == 200 else None
+        return answer if answer.status_code == 200 else None
 
-    job = await eventually(answered, 90, "a job's end")
-    assert job is not None
+    answer = await eventually(answered, 90, "a job's end")
+    assert answer is not None
+    job: dict[str, Any] = answer.json()
     return job
 
 
@@ -93,9 +94,9 @@ async def becomes(http: httpx.AsyncClient, rollout_id: str, **wanted: Any) -> di
         assert {name: rollout[name] for name in wanted} == wanted, rollout
         return rollout
 
-    rollout = await eventually(found, 90, f"{rollout_id} becomes {wanted}")
-    assert rollout is not None
-    return rollout
+    there: dict[str, Any] | None = await eventually(found, 90, f"{rollout_id} becomes {wanted}")
+    assert there is not None
+    return there
 
 
 async def test_a_version_that_fails_is_taken_back_before_any_caller_sees_it(

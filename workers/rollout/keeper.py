@@ -26,7 +26,9 @@ MARK_KEY: Final = b"/mark"
 # An interval is complete so long after its end: by then workers have told of it, unless something holds them up. What
 # comes later is in the windows all the same.
 TOLD_WITHIN_S: Final = 1.0
-# Whoever reads none of its own marks for so long, although the topic is its own to read, is stuck.
+# Timers may be early by a part of this.
+TIMER_S: Final = 0.01
+# Whoever reads nothing for so long, not even its own marks, although the topic is its own to read, is stuck.
 STUCK_AFTER_S: Final = 60.0
 LOOK_INTERVAL_S: Final = 1.0
 STOP_WITHIN_S: Final = 8.0
@@ -111,7 +113,7 @@ class Keeper:
                 with suppress(Exception):  # that nothing is read tells it
                     await self._stats.send(key=MARK_KEY, value=f"{self._name} {time.time()}".encode(), partition=0)
             with suppress(TimeoutError):
-                async with asyncio.timeout(INTERVAL_S - (time.time() - TOLD_WITHIN_S) % INTERVAL_S):
+                async with asyncio.timeout(INTERVAL_S - (time.time() - TOLD_WITHIN_S) % INTERVAL_S + TIMER_S):
                     await self._ours.wait()
             self._ours.clear()
 
@@ -148,6 +150,7 @@ class Keeper:
     def _read(self, event: EventT[bytes]) -> None:
         """The table may be written to in here alone."""
         now_s = time.time()
+        self._alive_at = time.monotonic()
         if event.key == MARK_KEY:
             self._read_mark(event.value)
         elif event.value is not None:
@@ -165,7 +168,6 @@ class Keeper:
         name, _, at = value.decode().partition(" ")
         if name == self._name:
             self._read_until_s = float(at) - TOLD_WITHIN_S
-            self._alive_at = time.monotonic()
 
     def _age_s(self) -> float:
         return -1.0 if self._read_until_s is None else time.time() - self._read_until_s

@@ -104,7 +104,7 @@ class Mover:
             age_s = self._clock_s() - since_s
             ends = _ends_of_what_waits(seen[lane]) if lane in seen else None
             left = ends is None or bool(ends)
-            if ends and members.has_worker(lane.model, lane.version) is False:
+            if ends and members.workers(lane.model, lane.version) == 0:
                 left = not await self._emptied(lane, ends)
             if age_s > (LOOKED_AFTER_S if left else HEARD_WITHIN_S) and self._since_s.get(lane) == since_s:
                 del self._since_s[lane]

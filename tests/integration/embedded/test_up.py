@@ -126,6 +126,11 @@ async def test_two_workers_share_the_load_who_dies_is_started_again_and_a_second
             await up.says(f"{name} runs again", 90)
         assert (await submit(url))["status"] == "succeeded"
 
+        # The role that nobody waited for
+        await up.says("keeping the windows", 60)
+        member(up, "penstock", "rollout-controller").kill()
+        await up.says("rollout-controller runs again", 60)
+
         family = up.family()
         up.send(SIGINT)
         await up.says("stopping")
