@@ -11,12 +11,13 @@ import numpy as np
 
 from benchmarks.figures import Table
 from benchmarks.models import Models
-from benchmarks.rollout_judges import Argo, Judge, Kayenta, Said, Sides
+from benchmarks.rollout_judges import Argo, Judge, Kayenta, Said
 from benchmarks.rollout_traffic import Keys, Rates, Traffic, history, intervals, rates
 from schemas.rollouts import Guardrail, Kind
 from workers.rollout.judging import exposures
 from workers.rollout.judging.eprocess import Array
 from workers.rollout.judging.evidence import Exposures
+from workers.rollout.judging.ratio import Sides
 
 ROLLOUTS: Final = 1_000
 GUARDRAIL: Final = Guardrail(Kind.FAILED)
@@ -50,13 +51,15 @@ GOOD: Final = {
     "1 % as before": Traffic(0.01),
     "1 % as before, half of the traffic": Traffic(0.01, share=0.5),
     "5 % as before": Traffic(0.05),
+    # It is at the edge of what may go on: in 1 of 20 rollouts at most.
+    "2 % instead of 1 %": Traffic(0.01, factor=2.0),
 }
 
 
 class Found(NamedTuple):
-    """Of each rollout: whether it was rolled back, and after how many jobs of the canary."""
+    """Of each rollout: whether it was decided, back or on, and after how many jobs of the canary."""
 
-    rolled_back: Said
+    decided: Said
     jobs: Array
 
 
@@ -77,7 +80,7 @@ def _false_of(traffic: Traffic, rollouts: int) -> list[float]:
     for judge in (Kayenta(rollouts), Argo(rollouts, GUARDRAIL.margin)):
         of, chance = _start(traffic, rollouts)
         found.append(looked(judge, intervals(traffic, of, LOOKS, chance), rollouts))
-    return [float(each.rolled_back.mean()) for each in found]
+    return [float(each.decided.mean()) for each in found]
 
 
 def _before(traffic: Traffic) -> tuple[float | None, ...]:
@@ -144,23 +147,23 @@ def found_bad(rollouts: int) -> Table:
 
 
 def _when(found: Found) -> str:
-    jobs = np.where(found.rolled_back, found.jobs, np.inf)
+    jobs = np.where(found.decided, found.jobs, np.inf)
     median, most = (float(np.quantile(jobs, part, method="higher")) for part in (0.5, 0.9))
-    missed = 1 - found.rolled_back.mean()
-    return f"{_jobs(median)}, {_jobs(most)}" + (f" ({_percent(missed)} not found)" if missed else "")
+    missed = 1 - found.decided.mean()
+    return f"{_jobs(median)}, {_jobs(most)}" + (f" ({_percent(missed)} never)" if missed else "")
 
 
 def promoted(rollouts: int) -> Table:
     few = max(10, rollouts // 5)
     rows = [[name, _when(until_promoted(traffic, few))] for name, traffic in GOOD.items()]
-    return Table("Jobs of the canary until a good version may go on: median, 90 % of rollouts", ["good", "jobs"], rows)
+    return Table("Jobs of the canary until a version may go on: median, 90 % of rollouts", ["good", "jobs"], rows)
 
 
-def until_promoted(traffic: Traffic, rollouts: int) -> Found:
+def until_promoted(traffic: Traffic, rollouts: int, looks: int = 3 * LOOKS) -> Found:
     of, chance = _start(traffic, rollouts)
     judge = Judge(rollouts, GUARDRAIL)
     is_done, jobs = np.zeros(rollouts, dtype=np.bool_), np.zeros(rollouts)
-    for sides in intervals(traffic, of, 3 * LOOKS, chance):
+    for sides in intervals(traffic, of, looks, chance):
         jobs += np.where(is_done, 0.0, sides.canary_jobs)
         judge.rolls_back(sides)
         is_done |= judge.promotes()

@@ -15,10 +15,10 @@ from workers.rollout.judging.ratio import Sides
 
 
 class Keys(NamedTuple):
-    """Who sends the jobs. `count` of 0: every job is of a key of its own. `spread` is the standard deviation of the
+    """Who sends the jobs. `number` of 0: every job is of a key of its own. `spread` is the standard deviation of the
     logarithm of how often a key's jobs are bad, `zipf` the exponent of how much keys send."""
 
-    count: int = 0
+    number: int = 0
     spread: float = 0.0
     zipf: float = 0.0
 
@@ -49,21 +49,21 @@ class Rates(NamedTuple):
 
 
 def rates(traffic: Traffic, rollouts: int, chance: np.random.Generator) -> Rates:
-    if traffic.keys.count == 0:
+    if traffic.keys.number == 0:
         one = np.ones(rollouts)
         share, bad = traffic.share, traffic.bad
         return Rates(one * (1 - share), one * share, one * (1 - share) * bad, one * share * bad)
-    shape = (rollouts, traffic.keys.count)
-    sent = np.arange(1, traffic.keys.count + 1) ** -traffic.keys.zipf
+    shape = (rollouts, traffic.keys.number)
+    sent = np.arange(1, traffic.keys.number + 1) ** -traffic.keys.zipf
     sent = sent / sent.sum()
     spread = traffic.keys.spread
-    bad = np.minimum(traffic.bad * np.exp(spread * chance.standard_normal(shape) - spread**2 / 2), 1.0)
+    often = np.minimum(traffic.bad * np.exp(spread * chance.standard_normal(shape) - spread**2 / 2), 1.0)
     moved = chance.random(shape) < traffic.share
     return Rates(
         (sent * ~moved).sum(axis=1),
         (sent * moved).sum(axis=1),
-        (sent * bad * ~moved).sum(axis=1),
-        (sent * bad * moved).sum(axis=1),
+        (sent * often * ~moved).sum(axis=1),
+        (sent * often * moved).sum(axis=1),
     )
 
 

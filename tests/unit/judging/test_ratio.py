@@ -20,7 +20,7 @@ margins = st.floats(0.5, 20)
 
 
 def sides(stable_jobs: float, stable_bad: float, canary_jobs: float, canary_bad: float) -> Sides:
-    return Sides(*map(np.float64, (stable_jobs, stable_bad, canary_jobs, canary_bad)))
+    return Sides(*(np.asarray(float(each)) for each in (stable_jobs, stable_bad, canary_jobs, canary_bad)))
 
 
 def chance_of(bad: int, of: int, share: float) -> float:

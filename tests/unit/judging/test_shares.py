@@ -5,7 +5,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import assume, given
-from scipy.stats import beta
+from scipy.stats import beta  # type: ignore[import-untyped]
 
 from workers.rollout.judging import shares
 
@@ -46,13 +46,12 @@ def test_no_bet_that_a_share_is_above_the_floor_makes_more_than_it_costs_if_it_i
 ) -> None:
     share = part * floor
 
-    total = sum(
-        math.comb(jobs, bad) * share**bad * (1 - share) ** (jobs - bad)
-        * np.exp(shares.above(np.float64(jobs), np.float64(bad), floor))
-        for bad in range(jobs + 1)
-    )  # fmt: skip
+    bad = np.arange(jobs + 1.0)
 
-    assert np.all(total <= 1 + 1e-9)
+    chances = [math.comb(jobs, each) * share**each * (1 - share) ** (jobs - each) for each in range(jobs + 1)]
+    means = np.array(chances) @ np.exp(shares.above(np.full(jobs + 1, float(jobs)), bad, floor))
+
+    assert np.all(means <= 1 + 1e-9)
 
 
 def test_the_fewest_jobs_without_a_bad_one_are_just_enough() -> None:
@@ -79,5 +78,5 @@ def test_where_all_are_bad_the_share_may_be_one(total: int) -> None:
 
 def test_all_bad_and_none_bad_stay_finite_however_many() -> None:
     for jobs, is_bad in itertools.product((1, 10**12), (False, True)):
-        found = shares.above(np.float64(jobs), np.float64(jobs * is_bad), 0.0001)
+        found = shares.above(jobs, jobs * is_bad, 0.0001)
         assert np.isfinite(found).all()

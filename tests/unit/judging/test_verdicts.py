@@ -66,6 +66,16 @@ def test_failures_below_the_floor_roll_nothing_back_however_surely_the_stable_ve
     assert judged(strict).decision is Decision.ROLLBACK
 
 
+@pytest.mark.parametrize("bad", [0, 25])
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_floors_and_limits_of_nothing_and_of_all_are_judged_too(share: float, bad: int) -> None:
+    guardrails = (Guardrail(Kind.FAILED, floor=share, limit=share), Guardrail(Kind.DISAGREE, floor=share, limit=share))
+
+    found = judged(after([(counts(475, 5), counts(25, bad, CANARY))], guardrails=guardrails))
+
+    assert "nan" not in msgspec.json.encode(found).decode()
+
+
 def test_each_step_must_be_shown_to_be_good_by_itself() -> None:
     done = after([GOOD] * 60)
 
@@ -88,6 +98,18 @@ def test_an_interval_counts_once_and_none_that_is_older() -> None:
 
     assert observe(evidence, interval(2, *ALL_FAIL)) is evidence
     assert observe(evidence, interval(1, *ALL_FAIL)) is evidence
+
+
+def test_jobs_of_the_canary_wait_for_an_interval_in_which_there_is_something_to_compare_them_with() -> None:
+    alone = (Counts(), counts(3, 3, CANARY))
+
+    waiting = after([alone] * 3)
+    compared = after([(counts(300, 3), Counts())], waiting)
+
+    assert judged(waiting).decision is not Decision.ROLLBACK
+    assert waiting.kinds[Kind.FAILED].waiting == Tally(9, 9)
+    assert judged(compared).decision is Decision.ROLLBACK
+    assert compared.kinds[Kind.FAILED].waiting == Tally()
 
 
 def test_an_interval_without_anything_is_none() -> None:

@@ -90,8 +90,8 @@ class EProcess(msgspec.Struct, frozen=True):
 
 class Tilt(msgspec.Struct, frozen=True):
     """How many times as often as other callers those that are with the canary now had bad jobs before, when all were
-    with the stable version: bounds. `bad` are the bad jobs that it is known from; None: there were too few of them, or
-    of jobs, and all callers are taken to be alike."""
+    with the stable version: bounds. `bad` are the bad jobs that it is known from; None: there were too few of
+    them, or of jobs, and all callers are taken to be alike."""
 
     lower: float = 1.0
     upper: float = 1.0
@@ -101,7 +101,8 @@ class Tilt(msgspec.Struct, frozen=True):
 class KindEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one kind of bad events.
 
-    `stable` and `canary` are counts of this step, `earlier_*` those of the steps before. `worse`: that the ratio
+    `stable` and `canary` are counts of this step, `earlier_*` those of the steps before; `waiting` are those of the
+    canary from intervals in which the stable version had no job to compare them with. `worse`: that the ratio
     is above the margin; `above`: that the canary's share is above the floor; both over the whole rollout.
     `better`: that the ratio is below the margin with its slack, in this step: the logs of all alternatives, which
     hold from the step's beginning.
@@ -109,6 +110,7 @@ class KindEvidence(msgspec.Struct, frozen=True, kw_only=True):
 
     stable: Tally = Tally()
     canary: Tally = Tally()
+    waiting: Tally = Tally()
     earlier_stable: Tally = Tally()
     earlier_canary: Tally = Tally()
     worse: EProcess = EProcess()

@@ -3,8 +3,6 @@
 from math import lgamma, log
 from typing import Final
 
-import numpy as np
-
 from workers.rollout.judging import shares
 from workers.rollout.judging.callers import ENDED
 from workers.rollout.judging.evidence import Exposures, Interval
@@ -30,7 +28,7 @@ def exposed(before: Exposures, interval: Interval) -> Exposures:
     kept, astray = len(whole & canary - stable), len(whole & stable)
     wrong = before.wrong
     if kept + astray:
-        wrong = wrong.grown(shares.above(np.float64(kept + astray), np.float64(astray), ASTRAY))
+        wrong = wrong.grown(shares.above(kept + astray, astray, ASTRAY))
     return Exposures(
         stable=before.stable + first[0],
         canary=before.canary + first[1],

@@ -92,15 +92,11 @@ def _share(tally: Tally, what: str) -> str:
 
 def _reason(evidence: Evidence, rule: Rule, known: KindEvidence, sums: _Sums, decision: Decision) -> str:
     if decision is Decision.ROLLBACK:
-        if rule.margin is None:
-            return f"surely above {_percent(rule.floor)} ({_of(sums.above, sums.above_needed)})"
-        worse = f"surely more than {rule.margin:g} times as often ({_of(sums.worse, sums.worse_needed)})"
-        return f"{worse}, and above {_percent(rule.floor)}{_tilted(known)}"
+        return _why_back(rule, known, sums)
     if decision is Decision.PROMOTE:
-        if sums.upper < rule.limit:
-            return f"surely below {_percent(rule.limit)} (at most {_percent(sums.upper)})"
-        margin = (rule.margin or 1.0) * SLACK
-        return f"surely less than {margin:.3g} times as often ({_of(sums.better, sums.better_needed)}){_tilted(known)}"
+        return _why_on(rule, known, sums)
+    if rule.kind is Kind.SLOW and not known.canary.jobs:
+        return "no runs of a size that both versions have, and that the stable version had enough runs of before"
     worse = "" if rule.margin is None else f"not surely worse ({_of(sums.worse, sums.worse_needed)}), "
     if is_too_few(evidence, rule):
         enough = shares.fewest_without_fault(rule.limit, levels(evidence.rules, evidence.alpha).better)
@@ -108,6 +104,20 @@ def _reason(evidence: Evidence, rule: Rule, known: KindEvidence, sums: _Sums, de
     better = "" if rule.margin is None else f"{_of(sums.better, sums.better_needed)}; "
     limit = f"at most {_percent(sums.upper)}, limit {_percent(rule.limit)}"
     return f"{worse}not surely good enough ({better}{limit}){_tilted(known)}"
+
+
+def _why_back(rule: Rule, known: KindEvidence, sums: _Sums) -> str:
+    if rule.margin is None:
+        return f"surely above {_percent(rule.floor)} ({_of(sums.above, sums.above_needed)})"
+    worse = f"surely more than {rule.margin:g} times as often ({_of(sums.worse, sums.worse_needed)})"
+    return f"{worse}, and above {_percent(rule.floor)}{_tilted(known)}"
+
+
+def _why_on(rule: Rule, known: KindEvidence, sums: _Sums) -> str:
+    if sums.upper < rule.limit:
+        return f"surely below {_percent(rule.limit)} (at most {_percent(sums.upper)})"
+    margin = (rule.margin or 1.0) * SLACK
+    return f"surely less than {margin:.3g} times as often ({_of(sums.better, sums.better_needed)}){_tilted(known)}"
 
 
 def _tilted(known: KindEvidence) -> str:

@@ -1,9 +1,11 @@
-"""The judge's doors: begin, observe, the next step; verdict and explain. Pure; docs/statistics.md has the reasons.
+"""The judge's doors: begin, observe, the next step; verdict and explain. Pure.
 
-evidence = begin(guardrails, now, before, before_s)      # at the start, and at each retry
-evidence = observe(evidence, interval)                   # every interval, in order; twice is once
-found = verdict(evidence, now, interval_s)               # as often as one likes
-evidence = next_step(evidence)                           # when the share was changed
+    evidence = begin(guardrails, now, before, before_s)      # at the start, and at each retry
+    evidence = observe(evidence, interval)                   # every interval, in order; twice is once
+    found = verdict(evidence, now, interval_s)               # as often as one likes
+    evidence = next_step(evidence)                           # when the share was changed
+
+The tests, their assumptions and their sources stand in docs/statistics.md.
 """
 
 from collections.abc import Iterable, Mapping
@@ -102,6 +104,7 @@ def next_step(evidence: Evidence) -> Evidence:
                 known,
                 stable=Tally(),
                 canary=Tally(),
+                waiting=Tally(),
                 earlier_stable=known.earlier_stable + known.stable,
                 earlier_canary=known.earlier_canary + known.canary,
                 better=(),
@@ -135,22 +138,35 @@ def _pairs(kind: Kind, evidence: Evidence, interval: Interval) -> Pairs:
 
 
 def _observed(each: Rule, evidence: Evidence, pairs: Pairs, moved: tuple[int, ...]) -> KindEvidence:
-    known, at = evidence.kinds[each.kind], levels(evidence.rules, evidence.alpha)
+    known = evidence.kinds[each.kind]
     if evidence.intervals == 0 or moved != evidence.moved:
+        at = levels(evidence.rules, evidence.alpha)
         known = msgspec.structs.replace(known, tilt=_tilt(each.kind, evidence, moved, at))
     stable = sum((pair[0] for pair in pairs), Tally())
     canary = sum((pair[1] for pair in pairs), Tally())
     after = msgspec.structs.replace(known, stable=known.stable + stable, canary=known.canary + canary)
-    if not canary.jobs:
+    if canary.jobs:
+        found = shares.above(canary.jobs, canary.bad, each.floor)
+        after = msgspec.structs.replace(after, above=known.above.grown(found))
+    if each.margin is None:
         return after
-    found = shares.above(np.float64(canary.jobs), np.float64(canary.bad), each.floor)
-    after = msgspec.structs.replace(after, above=known.above.grown(found))
-    if each.margin is None or not stable.jobs:
+    if canary.jobs and not stable.jobs:
+        return msgspec.structs.replace(after, waiting=known.waiting + canary)
+    if known.waiting.jobs:
+        pairs = [(stable, canary + known.waiting)]
+    return _bet(after, known, pairs, each.margin)
+
+
+def _bet(after: KindEvidence, known: KindEvidence, pairs: Pairs, margin: float) -> KindEvidence:
+    """With what the pairs say of the ratio. What was known before tells how to bet."""
+    if not any(stable.jobs and canary.jobs for stable, canary in pairs):
         return after
-    worse = _compared(known, pairs, each.margin * known.tilt.upper, ratio.WORSE)
-    better = _compared(known, pairs, each.margin * SLACK * known.tilt.lower, ratio.BETTER)
+    worse = _compared(known, pairs, margin * known.tilt.upper, ratio.WORSE)
+    better = _compared(known, pairs, margin * SLACK * known.tilt.lower, ratio.BETTER)
     so_far = np.array(known.better or np.zeros(len(ratio.BETTER)))
-    return msgspec.structs.replace(after, worse=known.worse.grown(worse), better=tuple(map(float, so_far + better)))
+    return msgspec.structs.replace(
+        after, worse=known.worse.grown(worse), better=tuple(map(float, so_far + better)), waiting=Tally()
+    )
 
 
 def _tilt(kind: Kind, evidence: Evidence, moved: tuple[int, ...], at: Levels) -> Tilt:
@@ -166,7 +182,7 @@ def _compared(known: KindEvidence, pairs: Pairs, margin: float, factors: eproces
     as_block = expected > FREQUENT and stable.jobs >= KNOWN_FROM
     found = np.zeros(len(factors))
     for ours, theirs in pairs:
-        sides = ratio.Sides(*map(np.float64, (ours.jobs, ours.bad, theirs.jobs, theirs.bad)))
+        sides = ratio.Sides(*(np.asarray(float(each)) for each in (ours.jobs, ours.bad, theirs.jobs, theirs.bad)))
         if as_block:
             found = found + ratio.frequent(sides, margin, factors, expected)
         else:

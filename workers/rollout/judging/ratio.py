@@ -79,4 +79,5 @@ def _nearest(stable_jobs: Array, canary_jobs: Array, margin: Array, stable: Arra
 
 def _log_ratio(bad: Array, jobs: Array, alternative: Array, null: Array) -> Array:
     null = np.clip(null, 1e-300, 1 - 1e-15)
-    return bad * np.log(alternative / null) + (jobs - bad) * (np.log1p(-alternative) - np.log1p(-null))
+    found: Array = bad * np.log(alternative / null) + (jobs - bad) * (np.log1p(-alternative) - np.log1p(-null))
+    return found

@@ -27,6 +27,9 @@ class Rule(msgspec.Struct, frozen=True):
     dry_run: bool = False
 
 
+_LEAST: Final = 1e-9
+
+
 class _Default(NamedTuple):
     floor: float
     limit: float
@@ -48,10 +51,15 @@ def rule(guardrail: Guardrail) -> Rule:
     return Rule(
         kind=guardrail.kind,
         margin=None if guardrail.kind is Kind.DISAGREE else guardrail.margin,
-        floor=default.floor if guardrail.floor is None else guardrail.floor,
-        limit=default.limit if guardrail.limit is None else guardrail.limit,
+        floor=_inside(default.floor if guardrail.floor is None else guardrail.floor),
+        limit=_inside(default.limit if guardrail.limit is None else guardrail.limit),
         dry_run=guardrail.dry_run,
     )
+
+
+def _inside(share: float) -> float:
+    """Neither 0 nor 1, which no number of jobs could show to be passed."""
+    return min(max(share, _LEAST), 1 - _LEAST)
 
 
 class Levels(NamedTuple):

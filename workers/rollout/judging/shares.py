@@ -12,13 +12,12 @@ _ALTERNATIVES: Final = 7
 _HALVINGS: Final = 60
 
 
-def above(jobs: Array, bad: Array, floor: float) -> Array:
+def above(jobs: Array | float, bad: Array | float, floor: float) -> Array:
     """Log likelihood ratios of an interval, that the share is one of some above `floor` and not the floor or less.
     The alternatives, one more axis, lie evenly between the floor and 1 in logarithm."""
     alternatives = floor ** (1 - np.arange(1, _ALTERNATIVES + 1) / (_ALTERNATIVES + 1))
-    found: Array = bad[..., None] * np.log(alternatives / floor) + (jobs - bad)[..., None] * (
-        np.log1p(-alternatives) - np.log1p(-floor)
-    )
+    bad, good = np.asarray(bad)[..., None], np.asarray(jobs - bad)[..., None]
+    found: Array = bad * np.log(alternatives / floor) + good * (np.log1p(-alternatives) - np.log1p(-floor))
     return found
 
 

@@ -51,7 +51,7 @@ def explain(
 ) -> list[str]:
     """The verdict made again, in lines for people, with the numbers that it comes from."""
     found = verdict(evidence, now, interval_s, paused=paused, workers=workers)
-    since = "nothing counted yet" if evidence.last_at is None else f"counted until {evidence.last_at:%H:%M:%S}"
+    since = "nothing counted yet" if evidence.last_at is None else f"counted until {evidence.last_at:%Y-%m-%d %H:%M:%S}"
     return [
         f"{found.decision}: {found.reason}",
         f"step {evidence.step}, {100 * evidence.share:g} % of the traffic, {evidence.intervals} intervals, {since}",
