@@ -51,7 +51,8 @@ class RouteRepairs:
         self._teller = teller
         self._told = told
         self._caught_up = caught_up
-        self._ahead: dict[str, int] = {}
+        self._ahead: dict[str, int] = {}  # models of which the topic had a newer revision at the last look
+        self._warned: set[str] = set()
 
     async def run(self) -> None:
         """Run until canceled."""
@@ -65,20 +66,25 @@ class RouteRepairs:
 
     async def look(self) -> None:
         """Tell what the topic lacks. Raises `StoreUnavailable`, and what `Publisher.publish` raises."""
+        ahead: dict[str, int] = {}
         for model, revision in (await self._news.newest_of_all()).items():
             told = self._told.of.get(model)
             if told == revision:
                 continue
             if revision is not None and told is not None and told > revision:
-                self._warn(model, revision, told)
+                ahead[model] = told
+                if self._ahead.get(model) == told:  # else it may have been written after the store was asked
+                    self._warn(model, revision, told)
                 continue
             log.warning("the routes topic lacks a revision and is told", model=model, revision=revision, had=told)
             await self._teller.tell(model)
+        self._ahead = ahead
+        self._warned &= ahead.keys()
 
     def _warn(self, model: str, revision: int, told: int) -> None:
         """Once: nothing is to be done but by a person, who says what the route is to be."""
-        if self._ahead.get(model) != told:
-            self._ahead[model] = told
+        if model not in self._warned:
+            self._warned.add(model)
             log.error(
                 "the store knows an older route than the routes topic, as if it had been put back to an earlier state",
                 model=model,

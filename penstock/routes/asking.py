@@ -43,6 +43,10 @@ async def route_of(gateway: GatewayClient, model: str) -> Document | None:
         raise
 
 
+def revision_of(route: Document | None) -> int | None:
+    return None if route is None else int(route["revision"])
+
+
 def wanted(route: Document) -> Document:
     """The members of a route that can be asked for."""
     return {name: value for name, value in route.items() if name not in _SAID}

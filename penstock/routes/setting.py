@@ -20,6 +20,7 @@ from penstock.routes.asking import (
     as_json_object,
     change,
     put_route,
+    revision_of,
     route_of,
     show_changed,
     wanted,
@@ -85,7 +86,7 @@ def set_route(
     async def changed(gateway: GatewayClient) -> tuple[Document, Document | None]:
         before = await route_of(gateway, model)
         route = whole if edit is None else edit.applied_to(before)
-        expected = if_revision if if_revision is not None else before and before["revision"]
+        expected = revision_of(before) if if_revision is None else if_revision
         return await put_route(gateway, model, route or {}, expected, note, wait_s), before
 
     route, before = ask(found, changed)

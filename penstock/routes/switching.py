@@ -12,7 +12,7 @@ from penstock.gateway_client import GatewayClient
 from penstock.help import examples
 from penstock.parameters import MODEL, VERSION
 from penstock.plain import printable
-from penstock.routes.asking import NOTE, WAIT, put_route, route_of, show_changed, wanted
+from penstock.routes.asking import NOTE, WAIT, put_route, revision_of, route_of, show_changed, wanted
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_json
 from schemas.routes import CANARY, STABLE, WHOLE
@@ -70,8 +70,7 @@ def switch(
         moved = all_to(version, before)
         if before is not None and moved == wanted(before):
             return Switched(before, before, found_model, changed=False)
-        expected = before and before["revision"]
-        route = await put_route(gateway, model, moved, expected, note or f"switch to {version}", wait_s)
+        route = await put_route(gateway, model, moved, revision_of(before), note or f"switch to {version}", wait_s)
         return Switched(route, before, found_model, changed=True)
 
     try:

@@ -154,7 +154,6 @@ class House:
             late_write_s=0.0,
             store_trouble=lambda: self.store_trouble,
         )
-        self.routes = Routes()
         self.route_store = MemoryRoutes(lambda: NOW)
         self.rollout_store = MemoryRollouts(self.route_store)
         self.replicas = MemoryReplicas()

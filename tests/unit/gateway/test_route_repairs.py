@@ -1,8 +1,10 @@
 """What was written and not told is told later, by whichever gateway finds it."""
 
 import asyncio
+from collections.abc import Mapping
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.route_repairs import RouteRepairs, ToldRevisions
 from producers.memory import MemoryLog
@@ -105,14 +107,35 @@ async def test_a_record_that_is_no_route_is_written_over(site: Site) -> None:
     assert site.routes.of["digits"].revision == 1
 
 
-async def test_a_store_that_was_put_back_does_not_tell_what_is_older(site: Site) -> None:
+async def test_a_store_that_was_put_back_does_not_tell_what_is_older_and_says_so_once(site: Site) -> None:
     await site.put()
     await site.put()
     await site.teller.tell("digits")
     site.store.__init__()  # type: ignore[misc] # as new
     await site.put()
-    await site.repairs.look()
+    with capture_logs() as logged:
+        for _ in range(4):
+            await site.repairs.look()
     assert site.revisions == [2]
+    assert [(each["log_level"], each["remedy"]) for each in logged] == [("error", "set the route again")]
+
+
+async def test_what_was_written_and_told_while_a_gateway_looks_is_no_older_state_of_the_store(site: Site) -> None:
+    await site.put()
+    await site.teller.tell("digits")
+    looked = site.store.newest_of_all
+
+    async def newest_of_all() -> Mapping[str, int | None]:
+        found = await looked()
+        await site.put()
+        await site.teller.tell("digits")
+        return found
+
+    with capture_logs() as logged:
+        site.store.newest_of_all = newest_of_all  # type: ignore[method-assign]
+        for _ in range(3):
+            await site.repairs.look()
+    assert [each for each in logged if each["log_level"] == "error"] == []
 
 
 async def test_a_topic_that_was_lost_is_told_all_of_it(site: Site) -> None:
