@@ -29,7 +29,7 @@ TOLD_WITHIN_S: Final = 1.0
 # Timers may be early by a part of this.
 TIMER_S: Final = 0.01
 # Whoever reads nothing for so long, not even its own marks, although the topic is its own to read, is stuck.
-STUCK_AFTER_S: Final = 60.0
+STUCK_AFTER_S: Final = 120.0
 LOOK_INTERVAL_S: Final = 1.0
 STOP_WITHIN_S: Final = 8.0
 
