@@ -15,6 +15,7 @@ from schemas.errors import PenstockError, StoreUnavailable
 from schemas.rollout_transitions import Inputs
 from schemas.rollouts import Verb
 from stores.rollouts import RolloutStore, StoredRollout, Written
+from workers.rollout import metrics
 from workers.rollout.looking import Between, Look, look
 
 log = get_logger(__name__)
@@ -91,6 +92,7 @@ class Controller:
         inputs = Inputs(NAME, verdict=found.verdict, counted_until=found.counted_until)
         written = await self._store.change(stored.rollout.id, found.verb, inputs, now, found.judged)
         if written.routed:
+            metrics.MOVES.labels(written.rollout.plan.model, found.verb).inc()
             _log(written, found)
             await self._tell(written.rollout.plan.model)
 
