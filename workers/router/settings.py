@@ -4,8 +4,7 @@ from typing import Final
 
 from pydantic import Field
 
-from runtime.process import ProcessSettings
-from runtime.settings import AdmissionSettings, KafkaSettings, MemorySettings, PostgresSettings
+from runtime.settings import AdmissionSettings, KafkaSettings, MemorySettings, PostgresSettings, ProcessSettings
 from schemas.jobs import DEFAULT_TIMEOUT_S
 from workers.router.submission import Limits
 
