@@ -63,7 +63,7 @@ async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
     seconds = SECONDS / shorten
     bare: list[Run] = []
     ours: dict[int, list[Run]] = {1: [], 2: []}
-    async with services() as stack:
+    async with services(shorten=shorten) as stack:
         settings = await prepare(stack, models, PREFIX)
         for _ in range(rounds):
             async with bare_route(models) as target:

@@ -13,16 +13,12 @@ from runtime.health import NO_PAGES, Check, Page, health_server
 from runtime.lifecycle import BackgroundTasks, run_role
 from runtime.logs import configure_logs, get_logger
 from runtime.metrics import watch_loop_lag
-from runtime.settings import HealthSettings, LogSettings, load
+from runtime.settings import HealthSettings, ProcessSettings, load
 from schemas.errors import ConfigurationError, Unavailable
 
 log = get_logger(__name__)
 
 T = TypeVar("T")
-
-
-class ProcessSettings(LogSettings, HealthSettings):
-    """What the frame itself is told by the environment."""
 
 
 class Role(Protocol):

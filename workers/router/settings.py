@@ -4,8 +4,14 @@ from typing import Final
 
 from pydantic import Field
 
-from runtime.process import ProcessSettings
-from runtime.settings import AdmissionSettings, KafkaSettings, MemorySettings, PostgresSettings, RedisSettings
+from runtime.settings import (
+    AdmissionSettings,
+    KafkaSettings,
+    MemorySettings,
+    PostgresSettings,
+    ProcessSettings,
+    RedisSettings,
+)
 from schemas.jobs import DEFAULT_TIMEOUT_S
 from workers.router.submission import Limits
 
