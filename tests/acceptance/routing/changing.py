@@ -143,13 +143,13 @@ async def over_kafka(stack: Stack, topics: Topics, run: Run, per_s: float, done:
         await until(next_s)
 
 
-async def all_served(stack: Stack, topics: Topics, sent: Sequence[Sent]) -> dict[str, Served] | None:
-    """How each job ended; None as long as one has not."""
+async def all_served(stack: Stack, topics: Topics, sent: Sequence[Sent]) -> dict[str, Served]:
+    """How each job ended; nothing as long as one has not."""
     served: dict[str, Served] = {}
     for record in await kafka.read_topic(stack.kafka_bootstrap_servers, topics.results):
         if record.job_id not in served and record.headers.get("ce_model") == MODEL.encode():
             served[record.job_id] = _served(record)
-    return served if all(each.id in served for each in sent) else None
+    return served if all(each.id in served for each in sent) else {}
 
 
 def _served(record: kafka.Heard) -> Served:
