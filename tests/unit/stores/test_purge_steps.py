@@ -8,7 +8,7 @@ import pytest
 
 from stores.postgres.places import REST
 from stores.postgres.purging import by_walk
-from stores.postgres.purging.rule import LONG_STEP_S, SHORT_STEP_S, Stride
+from stores.postgres.purging.rule import LONG_STEP_S
 
 if TYPE_CHECKING:
     from stores.postgres.calls import Connection
@@ -48,10 +48,3 @@ async def test_a_walk_takes_little_at_once_where_that_takes_long(monkeypatch: py
     sizes = [rows async for rows in by_walk.walk(cast("Connection", postgres), REST, "jobs", NOON)]
     assert sum(sizes) == 0
     assert postgres.looked_at[-1] == 1
-
-
-def test_a_stride_stays_where_a_step_takes_neither_long_nor_short() -> None:
-    stride = Stride(100, largest=300)
-    for took_s, size in ((SHORT_STEP_S, 100), (LONG_STEP_S, 100), (0.0, 200), (0.0, 300), (1.0, 150)):
-        stride.took(took_s)
-        assert stride.size == size
