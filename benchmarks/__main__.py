@@ -15,6 +15,7 @@ from benchmarks.models import Models
 MEASUREMENTS = {
     "worker": "worker_rate",
     "submit": "submit_rate",
+    "routing": "routing",
     "latency": "latency",
     "throughput": "throughput",
     "causes": "causes",
