@@ -4,7 +4,6 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -98,7 +97,7 @@ async def run_changes(stack: Stack, topics: Topics, *, changes: int, per_s: floa
             done.set()
             await asyncio.gather(*senders)
         await http.delete(URL)
-    run.served = await eventually(lambda: all_served(stack, topics, run.sent), 60, "every job has its result")
+    await eventually(lambda: all_served(stack, topics, run), 60, "every job has its result")
     return run
 
 
@@ -143,13 +142,12 @@ async def over_kafka(stack: Stack, topics: Topics, run: Run, per_s: float, done:
         await until(next_s)
 
 
-async def all_served(stack: Stack, topics: Topics, sent: Sequence[Sent]) -> dict[str, Served]:
-    """How each job ended; nothing as long as one has not."""
-    served: dict[str, Served] = {}
+async def all_served(stack: Stack, topics: Topics, run: Run) -> bool:
+    """Note how each job has ended; whether all of them have."""
     for record in await kafka.read_topic(stack.kafka_bootstrap_servers, topics.results):
-        if record.job_id not in served and record.headers.get("ce_model") == MODEL.encode():
-            served[record.job_id] = _served(record)
-    return served if all(each.id in served for each in sent) else {}
+        if record.job_id not in run.served and record.headers.get("ce_model") == MODEL.encode():
+            run.served[record.job_id] = _served(record)
+    return all(each.id in run.served for each in run.sent)
 
 
 def _served(record: kafka.Heard) -> Served:

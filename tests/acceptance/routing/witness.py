@@ -31,11 +31,14 @@ def write_witness(repository: Path, versions: int = 2) -> Path:
 
 
 def _says(version: int) -> onnx.ModelProto:
+    asked, served_by = (
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["rows"]) for name in ("asked", "served_by")
+    )
     graph = helper.make_graph(
         [helper.make_node("Mul", ["asked", "zero"], ["none"]), helper.make_node("Add", ["none", "own"], ["served_by"])],
         "witness",
-        [helper.make_tensor_value_info("asked", TensorProto.INT64, ["rows"])],
-        [helper.make_tensor_value_info("served_by", TensorProto.INT64, ["rows"])],
+        [asked],
+        [served_by],
         initializer=[
             numpy_helper.from_array(np.array(0, np.int64), "zero"),
             numpy_helper.from_array(np.array(version, np.int64), "own"),
