@@ -7,11 +7,14 @@ Everything is of one partition: one process has all of it, and others take over.
 """
 
 import logging
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 from uuid import uuid4
 
 import faust
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.types import TP
 from faust.types.auth import CredentialsT
 from faust.types.tables import TableT
 from faust.types.topics import TopicT
@@ -32,8 +35,18 @@ class _ConsumerThread(AIOKafkaConsumerThread):
 
 
 class _Consumer(Consumer):
+    """Commits what was read by the commit before: of what was read just now the table's changes may be on their way
+    still, although Faust has flushed them. Who is killed then reads some records twice."""
+
+    _read_before: Mapping[TP, int] = MappingProxyType({})
+
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        before, self._read_before = self._read_before, dict(offsets)
+        safe = {tp: before[tp] for tp in offsets if tp in before}
+        return await super()._commit(safe) if safe else True
 
 
 class _Transport(Transport):
@@ -89,9 +102,10 @@ def _topic(app: faust.App, name: str) -> TopicT:
 
 
 def quiet_faust() -> None:
-    """It tells of each of its steps; what is wrong is told by its keeper, too."""
+    """It tells of each of its steps, and while Kafka is away of each record; the keeper tells what is wrong."""
+    told = logging.getLogger().level
     for name in ("faust", "mode", __name__):
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+        logging.getLogger(name).setLevel(told if told <= logging.DEBUG else max(logging.ERROR, told))
 
 
 def _credentials(options: dict[str, Any]) -> CredentialsT | None:

@@ -110,8 +110,8 @@ class Keeper:
             if not self._owner and self._joined:
                 self._alive_at = time.monotonic()  # another reads
             if self._owner:
-                with suppress(Exception):  # that nothing is read tells it
-                    await self._stats.send(key=MARK_KEY, value=f"{self._name} {time.time()}".encode(), partition=0)
+                mark = f"{self._name} {time.time()}".encode()
+                self._stats.send_soon(key=MARK_KEY, value=mark, partition=0).add_done_callback(_let_be)
             with suppress(TimeoutError):
                 async with asyncio.timeout(INTERVAL_S - (time.time() - TOLD_WITHIN_S) % INTERVAL_S + TIMER_S):
                     await self._ours.wait()
@@ -171,3 +171,9 @@ class Keeper:
 
     def _age_s(self) -> float:
         return -1.0 if self._read_until_s is None else time.time() - self._read_until_s
+
+
+def _let_be(sent: "asyncio.Future[Any]") -> None:
+    """That a mark could not be written is told by there being none to read."""
+    if not sent.cancelled():
+        sent.exception()
