@@ -2,19 +2,17 @@
 
 Only what was found sound of Faust 0.15 is used. Its windows never end after a restart, and `on_window_close` is given
 none of their data; so windows are keys of a plain table, which their keeper deletes. A table whose
-`recovery_buffer_size` is 1 goes on reading its own changes, and takes older values back; so that is left as it is.
+`recovery_buffer_size` is 1 goes on reading its own changes, and takes older values back; so that is left as it is. What
+it has committed is no measure of what is in the table: see `place`.
 Everything is of one partition: one process has all of it, and others take over.
 """
 
 import logging
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Final
 from uuid import uuid4
 
 import faust
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
-from faust.types import TP
 from faust.types.auth import CredentialsT
 from faust.types.tables import TableT
 from faust.types.topics import TopicT
@@ -35,18 +33,8 @@ class _ConsumerThread(AIOKafkaConsumerThread):
 
 
 class _Consumer(Consumer):
-    """Commits what was read by the commit before: of what was read just now the table's changes may be on their way
-    still, although Faust has flushed them. Who is killed then reads some records twice."""
-
-    _read_before: Mapping[TP, int] = MappingProxyType({})
-
     def _new_consumer_thread(self) -> AIOKafkaConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
-
-    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        before, self._read_before = self._read_before, dict(offsets)
-        safe = {tp: before[tp] for tp in offsets if tp in before}
-        return await super()._commit(safe) if safe else True
 
 
 class _Transport(Transport):
