@@ -2,7 +2,8 @@
 
 Only what was found sound of Faust 0.15 is used. Its windows never end after a restart, and `on_window_close` is given
 none of their data; so windows are keys of a plain table, which their keeper deletes. A table whose
-`recovery_buffer_size` is 1 goes on reading its own changes, and takes older values back; so that is left as it is.
+`recovery_buffer_size` is 1 goes on reading its own changes, and takes older values back; so that is left as it is. What
+it has committed is no measure of what is in the table: see `place`.
 Everything is of one partition: one process has all of it, and others take over.
 """
 
@@ -89,9 +90,10 @@ def _topic(app: faust.App, name: str) -> TopicT:
 
 
 def quiet_faust() -> None:
-    """It tells of each of its steps; what is wrong is told by its keeper, too."""
+    """It tells of each of its steps, and while Kafka is away of each record; the keeper tells what is wrong."""
+    told = logging.getLogger().level
     for name in ("faust", "mode", __name__):
-        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+        logging.getLogger(name).setLevel(told if told <= logging.DEBUG else max(logging.ERROR, told))
 
 
 def _credentials(options: dict[str, Any]) -> CredentialsT | None:

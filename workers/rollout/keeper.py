@@ -9,7 +9,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 import msgspec
-from faust.types import EventT, StreamT
+from faust.types import TP, EventT, StreamT
 
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
@@ -17,12 +17,15 @@ from schemas.errors import QueueUnavailable
 from schemas.stats import INTERVAL_S, decode_stats
 from workers.rollout import metrics
 from workers.rollout.faust_app import faust_app, quiet_faust, stats_stream, windows_table
+from workers.rollout.place import Place
 from workers.rollout.windows import Windows
 
 log = get_logger(__name__)
 
 # Of what we write into the topic ourselves, to know that all before it was read. No model has such a name.
 MARK_KEY: Final = b"/mark"
+# Of the table: up to where the records are in it.
+PLACE_KEY: Final = b"place"
 # An interval is complete so long after its end: by then workers have told of it, unless something holds them up. What
 # comes later is in the windows all the same.
 TOLD_WITHIN_S: Final = 1.0
@@ -31,6 +34,7 @@ TIMER_S: Final = 0.01
 # Whoever reads nothing for so long, not even its own marks, although the topic is its own to read, is stuck.
 STUCK_AFTER_S: Final = 120.0
 LOOK_INTERVAL_S: Final = 1.0
+GO_BACK_WITHIN_S: Final = 10.0
 STOP_WITHIN_S: Final = 8.0
 
 
@@ -50,7 +54,9 @@ class Keeper:
         self._name = uuid4().hex
         self._joined = False
         self._owner = False
-        self._ours = asyncio.Event()
+        self._at_once = asyncio.Event()  # mark, or go back
+        self._place = Place(0)
+        self._missed = False
         self._read_until_s: float | None = None
         self._alive_at = time.monotonic()
         self.windows = Windows(self._table)
@@ -109,13 +115,26 @@ class Keeper:
         while True:
             if not self._owner and self._joined:
                 self._alive_at = time.monotonic()  # another reads
+            if self._owner and self._missed:
+                await self._go_back()
             if self._owner:
-                with suppress(Exception):  # that nothing is read tells it
-                    await self._stats.send(key=MARK_KEY, value=f"{self._name} {time.time()}".encode(), partition=0)
+                mark = f"{self._name} {time.time()}".encode()
+                self._stats.send_soon(key=MARK_KEY, value=mark, partition=0).add_done_callback(_let_be)
             with suppress(TimeoutError):
                 async with asyncio.timeout(INTERVAL_S - (time.time() - TOLD_WITHIN_S) % INTERVAL_S + TIMER_S):
-                    await self._ours.wait()
-            self._ours.clear()
+                    await self._at_once.wait()
+            self._at_once.clear()
+
+    async def _go_back(self) -> None:
+        """Read again from where something was missed."""
+        topic = TP(self._settings.topics.stats, 0)
+        try:
+            async with asyncio.timeout(GO_BACK_WITHIN_S):
+                earliest = await self._app.consumer.earliest_offsets(topic)
+                await self._app.consumer.seek(topic, self._place.go_back(earliest[topic]))
+        except Exception as error:
+            log.warning("the stats topic cannot be read again yet", error=repr(error))
+        self._missed = False
 
     async def _assigned(self, _app: Any, *about: AbstractSet[Any], **_: Any) -> None:
         self._joined = True
@@ -134,8 +153,9 @@ class Keeper:
         self.windows.clear()
         if self._owner:
             self.windows.rebuild()
+            self._place = Place(int(self._table.get(PLACE_KEY, b"-1")))
             self._alive_at = time.monotonic()
-            self._ours.set()
+            self._at_once.set()
             log.info("keeping the windows", entries=len(self.windows))
         metrics.WINDOWS.set(len(self.windows))
 
@@ -151,6 +171,10 @@ class Keeper:
         """The table may be written to in here alone."""
         now_s = time.time()
         self._alive_at = time.monotonic()
+        if not self._place.takes(event.message.offset):
+            self._missed = True
+            self._at_once.set()
+            return
         if event.key == MARK_KEY:
             self._read_mark(event.value)
         elif event.value is not None:
@@ -168,6 +192,13 @@ class Keeper:
         name, _, at = value.decode().partition(" ")
         if name == self._name:
             self._read_until_s = float(at) - TOLD_WITHIN_S
+            self._table[PLACE_KEY] = b"%d" % self._place.next
 
     def _age_s(self) -> float:
         return -1.0 if self._read_until_s is None else time.time() - self._read_until_s
+
+
+def _let_be(sent: "asyncio.Future[Any]") -> None:
+    """That a mark could not be written is told by there being none to read."""
+    if not sent.cancelled():
+        sent.exception()
