@@ -66,12 +66,12 @@ def list_rollouts(found: Found, model: str | None, status: str | None, limit: in
     async def listed(gateway: GatewayClient) -> list[Document]:
         return [rollout async for rollout in each_of(gateway, "/v1/rollouts", Rollouts, params, limit)]
 
-    rollouts, now = ask(found, listed), now_utc()
+    rollouts = ask(found, listed)
     if as_json:
         for rollout in rollouts:
             show_json(rollout)
     elif rollouts:
-        show_table(LIST_TITLES, [list_row(rollout, now) for rollout in rollouts], right=NUMBERS)
+        show_table(LIST_TITLES, [list_row(rollout) for rollout in rollouts], right=NUMBERS)
     else:
         click.echo("no rollouts", err=True)
 

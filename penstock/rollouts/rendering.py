@@ -8,7 +8,7 @@ from penstock.showing import ago
 
 Document = dict[str, Any]
 
-LIST_TITLES: Final = ("ROLLOUT", "MODEL", "VERSION", "STATUS", "STEP", "SHARE", "CHANGED", "WHY")
+LIST_TITLES: Final = ("ROLLOUT", "MODEL", "STATUS", "SHARE", "WHY")
 EVENT_TITLES: Final = ("AT", "WHAT", "BY", "SHARE", "WHY")
 FINDING_TITLES: Final = ("GUARDRAIL", "FINDS", "FROM")
 NUMBERS: Final = ("SHARE",)
@@ -24,15 +24,12 @@ HOLDS: Final = {
 }
 
 
-def list_row(rollout: Document, now: datetime) -> tuple[str, ...]:
+def list_row(rollout: Document) -> tuple[str, ...]:
     return (
         rollout["id"],
-        rollout["model"],
-        rollout["version"],
+        f"{rollout['model']}/{rollout['version']}",
         shown(rollout["status"]),
-        f"{rollout['step']} of {len(rollout['steps'])}",
         percent_text(rollout["weight"]),
-        f"{ago(datetime.fromisoformat(rollout['updated_at']), now)} ago",
         why(rollout["verdict"]),
     )
 

@@ -6,7 +6,7 @@ off between the change and the telling, a gateway tells it.
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final, Protocol
 
 from runtime.clock import Clock
@@ -21,9 +21,8 @@ from workers.rollout.looking import Between, Look, look
 log = get_logger(__name__)
 
 NAME: Final = "controller"
-LOOK_EVERY_S: Final = 1.0
-# How long after the end of an interval its records come, at the latest.
-SETTLED_AFTER: Final = timedelta(seconds=1)
+# A version that fails is taken back so much later than it could be, at most.
+LOOK_EVERY_S: Final = 0.5
 
 
 class Teller(Protocol):
@@ -33,8 +32,8 @@ class Teller(Protocol):
 
 
 class Controller:
-    """`between` is what was counted; `read_until` until when all of it is there: None where another process counts, and
-    judges."""
+    """`between` is what was counted, and all of it is there that was before `read_until`; None where another process
+    counts, and judges."""
 
     def __init__(
         self,
@@ -63,7 +62,7 @@ class Controller:
         read_until = self._read_until()
         if read_until is not None:
             for stored in await self._running():
-                await self._judge(stored, read_until - SETTLED_AFTER)
+                await self._judge(stored, read_until)
         for model in list(self._untold):
             await self._tell(model)
 

@@ -168,8 +168,8 @@ def test_rollouts_are_listed(gateway: Gateway, invoke: Invoke) -> None:
     gateway.routes["GET /v1/rollouts"] = {"data": [rollout("rolled_back", 0)], "has_more": False, "next_after": None}
     ran = invoke("rollout", "list", "--model", "digits", "--status", "rolled_back")
     head, line = ran.stdout.splitlines()
-    assert head.split() == ["ROLLOUT", "MODEL", "VERSION", "STATUS", "STEP", "SHARE", "CHANGED", "WHY"]
-    assert line.startswith("rollout_1  digits  2        rolled back  1 of 3    0 %  ")
+    assert head.split() == ["ROLLOUT", "MODEL", "STATUS", "SHARE", "WHY"]
+    assert line == "rollout_1  digits/2  rolled back    0 %  hold: so few jobs tell nothing yet"
     assert gateway.asked() == ["GET /v1/rollouts?model=digits&status=rolled_back&limit=20"]
     gateway.routes["GET /v1/rollouts"]["data"] = []
     assert invoke("rollout", "list").stderr == "no rollouts\n"

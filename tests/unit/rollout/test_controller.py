@@ -158,7 +158,7 @@ async def test_a_step_has_its_time_and_what_was_counted_is_kept_at_each_look(sit
     await site.passes(15, good=500, stable=9500)
     stored = await site.stored()
     assert (stored.rollout.step, stored.rollout.status) == (0, RolloutStatus.RUNNING)
-    assert stored.rollout.counted_until == interval_start(site.now) - timedelta(seconds=INTERVAL_S)
+    assert stored.rollout.counted_until == interval_start(site.now)
     assert stored.evidence is not None
     assert msgspec.json.decode(stored.evidence, type=Evidence).intervals >= 2
 
@@ -267,7 +267,7 @@ async def test_a_controller_that_was_away_takes_in_a_part_at_each_look(site: Sit
         stored = await site.stored()
         assert stored.evidence is not None
         taken.append(msgspec.json.decode(stored.evidence, type=Evidence).intervals)
-    assert taken == [looking.MOST_INTERVALS, 2 * looking.MOST_INTERVALS, 49]
+    assert taken == [looking.MOST_INTERVALS, 2 * looking.MOST_INTERVALS, 50]
 
 
 @pytest.mark.parametrize(("history_s", "known_s"), [(7200, 7200.0), (600, 0.0)])
