@@ -36,6 +36,7 @@ class DataDir:
         self._mode = 0o711 if searchable else 0o700
         self._path: Path | None = None
         self._lock_fd: int | None = None
+        self._ports_held = contextlib.ExitStack()
 
     async def __aenter__(self) -> Self:
         self._path = self._create()
@@ -45,6 +46,7 @@ class DataDir:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._ports_held.close()
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
@@ -94,7 +96,8 @@ class DataDir:
         kept = {name: remembered[name] for name in names if name in usable and ports.is_free(remembered[name])}
         missing = [name for name in names if name not in kept]
         taken = [*remembered.values(), *avoid]
-        chosen = {**kept, **dict(zip(missing, ports.choose(len(missing), taken), strict=True))}
+        new = ports.choose(len(missing), taken, self._ports_held)
+        chosen = {**kept, **dict(zip(missing, new, strict=True))}
         moves = [
             f"port {remembered[name]} ({name}) is {_taken(remembered[name], avoid)}; {name} is now on {chosen[name]}"
             for name in missing
@@ -106,7 +109,7 @@ class DataDir:
 
     def free_port(self) -> int:
         """One that no service has, nor had in a run before."""
-        return ports.choose(1, read_ports(self.path / "ports.json").values())[0]
+        return ports.choose(1, read_ports(self.path / "ports.json").values(), self._ports_held)[0]
 
     def _create(self) -> Path:
         if self._wanted is None:

@@ -5,7 +5,9 @@ import errno
 import itertools
 import random
 import socket
+import sys
 from collections.abc import Iterable
+from contextlib import ExitStack
 
 from penstock.errors import StackError
 
@@ -13,6 +15,9 @@ from penstock.errors import StackError
 # no passing connection sits on a service's port while that is restarted.
 SERVICE_PORTS = range(20_000, 30_000)
 LOOPBACK = "127.0.0.1"
+
+# Whether a server can listen on a port that another process has bound and does not listen on, if both allow it.
+_SHARES_BOUND_PORTS = sys.platform == "linux"
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
@@ -29,12 +34,32 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
     return True
 
 
-def choose(count: int, taken: Iterable[int] = ()) -> list[int]:
-    """`count` free ports for services, none of them in `taken`. Raises `StackError` if there are not as many."""
+def choose(count: int, taken: Iterable[int] = (), held: ExitStack | None = None) -> list[int]:
+    """`count` free ports for services, none of them in `taken`. Raises `StackError` if there are not as many.
+
+    Until `held` is closed, nobody else who chooses gets them: seconds may pass before a service listens there.
+    """
     avoided = set(taken)
     candidates = random.sample(SERVICE_PORTS, len(SERVICE_PORTS))
-    free = (port for port in candidates if port not in avoided and is_free(port))
-    chosen = list(itertools.islice(free, count))
+    with ExitStack() as passing:
+        keeping = passing if held is None or not _SHARES_BOUND_PORTS else held
+        free = (port for port in candidates if port not in avoided and _reserve(port, keeping))
+        chosen = list(itertools.islice(free, count))
     if len(chosen) < count:
         raise StackError(f"fewer than {count} free ports from {SERVICE_PORTS.start} to {SERVICE_PORTS.stop - 1}")
     return chosen
+
+
+def _reserve(port: int, held: ExitStack) -> bool:
+    """Bind the port as none who lets others, and then let whoever listens there: false if somebody else has it."""
+    holder = socket.socket()
+    try:
+        holder.bind((LOOPBACK, port))
+    except OSError as error:
+        holder.close()
+        if error.errno == errno.EADDRINUSE:
+            return False
+        raise StackError(f"cannot listen on {LOOPBACK}:{port}: {error.strerror}") from error
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.callback(holder.close)
+    return True

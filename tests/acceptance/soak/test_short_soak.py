@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from gateway.submissions import ANSWERED_WITHIN_S
 from penstock.stack import Stack
 from tests.acceptance.extra_roles import extra_role
 from tests.acceptance.role_logs import LOGS
 from tests.acceptance.soak.running import MB, Stage, run
 
 BESIDE_THE_BUDGET_BYTES = 200 * MB
-# Longer than a busy machine stands still, and half of what would be no answer: what is common is a hundredth of it.
-LONG_S = 15.0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the most memory a process has had")
@@ -27,7 +26,7 @@ async def test_silent_slow_and_greedy_clients_take_what_the_budget_gives_and_hon
     assert report.peak_bytes < report.budget_bytes + BESIDE_THE_BUDGET_BYTES, report.lines()
     assert not beside.failed, beside.failed[:3]
     assert len(beside.seconds) > beside.told_to_wait, report.lines()
-    assert beside.ms(0.99) < 1e3 * LONG_S, report.lines()
+    assert max(beside.seconds) < ANSWERED_WITHIN_S + 1, report.lines()  # as promised, and a second for the way
     assert "large_head" in report.cut, report.lines()
     # The longest silent give way to those that come, or their time runs out, whichever is first.
     assert report.cut.keys() & {"gave_way", "slow_head", "silent"}, report.lines()

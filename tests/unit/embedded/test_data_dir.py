@@ -123,6 +123,18 @@ async def test_a_port_that_another_program_took_is_left_and_named(tmp_path: Path
     assert json.loads((tmp_path / "ports.json").read_text()) == second
 
 
+async def test_a_port_that_was_chosen_is_nobody_elses_though_nothing_listens_there_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("penstock.embedded.ports.SERVICE_PORTS", range(19_100, 19_106))
+    async with DataDir(tmp_path / "one") as one, DataDir(tmp_path / "other") as other:
+        first, _ = one.ports(["kafka", "postgres", "valkey"])
+        second, _ = other.ports(["kafka", "postgres", "valkey"])
+        assert set(first.values()).isdisjoint(second.values())
+        with socket.create_server(("127.0.0.1", first["kafka"])):
+            pass
+
+
 async def test_a_port_that_somebody_of_ours_will_listen_on_is_left_as_well(tmp_path: Path) -> None:
     async with DataDir(tmp_path) as directory:
         first, _ = directory.ports(["kafka"])
