@@ -17,9 +17,8 @@ from runtime.settings import PREFIX, KafkaSettings
 
 async def migrate(*options: str, **settings: str) -> Result:
     """In a thread of this process, where it has an event loop of its own. It sees no other variables of ours."""
-    environ: dict[str, str | None] = dict.fromkeys(name for name in os.environ if name.startswith(PREFIX))
-    environ.update(settings)
-    return await asyncio.to_thread(CliRunner(env=environ).invoke, main, ["migrate", *options])
+    others: dict[str, str | None] = {name: None for name in os.environ if name.startswith(PREFIX)}
+    return await asyncio.to_thread(CliRunner(env={**others, **settings}).invoke, main, ["migrate", *options])
 
 
 async def migrate_as_a_process(**settings: str) -> tuple[int | None, str]:
