@@ -35,6 +35,7 @@ class Links:
     def __init__(self, public_base_url: str) -> None:
         self._jobs = f"{public_base_url}/v1/jobs/"
         self._models = f"{public_base_url}/v1/models/"
+        self._rollouts = f"{public_base_url}/v1/rollouts/"
 
     def job(self, job_id: str) -> str:
         return self._jobs + job_id
@@ -42,6 +43,9 @@ class Links:
     def job_urls(self, job_id: str) -> JobUrls:
         url = self._jobs + job_id
         return JobUrls(url, f"{url}/cancel", f"{url}/result", f"{url}/events")
+
+    def rollout(self, rollout_id: str) -> str:
+        return self._rollouts + rollout_id
 
     def version(self, model: str, version: str) -> str:
         return f"{self._models}{model}/versions/{version}"
@@ -52,7 +56,8 @@ class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
 
     `keep_until` is there once it has ended, where the job or its model says how long it is kept; any other is kept for
     the time that the installation is set to. `notice` is there while something keeps a queued job waiting: its version
-    is served by no worker.
+    is served by no worker. `route_revision` is the route's that chose its version, if one did; `moved_from` is there
+    once it was moved from that version to the one that it has.
     """
 
     id: str
@@ -62,6 +67,7 @@ class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     model_version: str
     variant: str | None
+    route_revision: int | None
     batch_id: str | None
     created_at: datetime
     started_at: datetime | None
@@ -73,6 +79,7 @@ class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
     urls: JobUrls
     notice: str | msgspec.UnsetType = msgspec.UNSET
     keep_until: datetime | msgspec.UnsetType = msgspec.UNSET
+    moved_from: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class JobList(msgspec.Struct, frozen=True):
@@ -98,6 +105,7 @@ def job_document(job: Job, links: Links, notice: str | None = None) -> JobDocume
         model=job.model,
         model_version=job.version,
         variant=job.variant,
+        route_revision=job.revision,
         batch_id=job.batch_id,
         created_at=job.created_at,
         started_at=job.started_at,
@@ -109,6 +117,7 @@ def job_document(job: Job, links: Links, notice: str | None = None) -> JobDocume
         urls=links.job_urls(job.id),
         notice=msgspec.UNSET if notice is None else notice,
         keep_until=(job.keep_until if job.done else None) or msgspec.UNSET,
+        moved_from=msgspec.UNSET if job.moved_from is None else job.moved_from,
     )
 
 

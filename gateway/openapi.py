@@ -8,8 +8,11 @@ import msgspec
 from gateway.answers import JobDocument, JobList
 from gateway.model_documents import ModelDocument, ModelList, VersionDocument, WantedStateDocument
 from gateway.problems import Problem
+from gateway.rollout_documents import RolloutDocument, RolloutEventDocument, RolloutEventList, RolloutList
+from gateway.route_documents import RouteDocument, RouteHistory, RouteList, RouteRevisionDocument
 from gateway.submit_request import Envelope
 from schemas.jobs import JSON, MIN_RETENTION_S, OCTET_STREAM, Status
+from schemas.rollout_plans import PlanDocument
 
 Doc = dict[str, Any]
 Responses = dict[int | str, Doc]
@@ -18,6 +21,8 @@ _TEMPLATE: Final = "#/components/schemas/{name}"
 _STRUCTS: Final = (
     *(JobDocument, JobList, Problem, Envelope),
     *(ModelDocument, ModelList, VersionDocument, WantedStateDocument),
+    *(RolloutDocument, RolloutEventDocument, RolloutEventList, RolloutList, PlanDocument),
+    *(RouteDocument, RouteHistory, RouteList, RouteRevisionDocument),
 )
 _NAMES: Final = {
     "JobDocument": "Job",
@@ -25,6 +30,12 @@ _NAMES: Final = {
     "VersionDocument": "ModelVersion",
     "WantedStateDocument": "WantedState",
     "ErrorBody": "Error",
+    "RouteDocument": "Route",
+    "RouteRevisionDocument": "RouteRevision",
+    "ReplicaDocument": "Replica",
+    "RolloutDocument": "Rollout",
+    "RolloutEventDocument": "RolloutEvent",
+    "PlanDocument": "RolloutRequest",
 }
 
 
@@ -130,16 +141,31 @@ INPUTS: Final[Doc] = {
 
 TIMEOUT_S: Final[Doc] = {"type": "number", "minimum": 1, "maximum": 7 * 24 * 3600}
 RETENTION_S: Final[Doc] = {"type": "integer", "minimum": MIN_RETENTION_S}
-STICKY_KEY: Final[Doc] = {"type": "string", "minLength": 1, "maxLength": 255}
+STICKY_KEY: Final[Doc] = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": 255,
+    "pattern": "^[^\\u0000]+$",
+}
 # What the decoder keeps as raw bytes, it knows no schema of; nor of rules that are checked later.
 ENVELOPE_FIELDS: Final[Doc] = {
     "input": {
         "description": "An inference request, `instances` or `features`, as the model's signature asks.",
         **ref("Input"),
     },
+    "version": {
+        "description": "A version, a label of the model's route such as `canary`, or `latest`; else the route chooses.",
+        "type": ["string", "null"],
+        "default": None,
+    },
     "timeout_s": {**TIMEOUT_S, "type": ["number", "null"], "default": None},
     "retention_s": {**RETENTION_S, "type": ["integer", "null"], "default": None},
-    "sticky_key": {**STICKY_KEY, "type": ["string", "null"], "default": None},
+    "sticky_key": {
+        "description": "Jobs with the same key get the same version, where the model's route reads it.",
+        **STICKY_KEY,
+        "type": ["string", "null"],
+        "default": None,
+    },
     "metadata": {"description": "Comes back with the job; at most 8 KiB.", "type": ["object", "null"]},
     "webhook": {"description": "Refused until webhooks exist.", "type": "null"},
     "webhook_events_filter": {"description": "Refused until webhooks exist.", "type": "null"},

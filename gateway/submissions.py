@@ -8,7 +8,6 @@ Postgres and Kafka; what was begun is brought to its end behind the answer.
 
 import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from typing import Final, NamedTuple
@@ -18,10 +17,11 @@ from gateway.leases import Lease, once_released
 from gateway.repairs import Repairs
 from gateway.serving import Serving
 from gateway.settings import GatewaySettings
-from gateway.submit_request import Options, Submit
+from gateway.submission import Submission
+from gateway.submit_request import Options
 from producers.protocols import Publisher
+from producers.routes import Routes, count_passed_over
 from runtime.backoff import delays_s
-from runtime.budget import Holding
 from runtime.health import Check
 from runtime.logs import get_logger
 from runtime.reading import INLINE_BYTES, InputReader
@@ -40,7 +40,8 @@ from schemas.jobs import Job, Payload, Status, check_retention
 from schemas.records import OutRecord, lane_job, lane_record
 from schemas.signature import Signature
 from schemas.topics import Lane
-from stores.protocols import Admission, Admissions, IdempotencyKey, JobKey
+from schemas.versions import Placed, place
+from stores.protocols import Admission, Admissions, IdempotencyKey
 from stores.validation import metadata_json
 
 log = get_logger(__name__)
@@ -59,23 +60,7 @@ LATE_WRITE_S: Final = 5.0
 MAX_TRAVELLING_METADATA_BYTES: Final = 1024
 
 
-@dataclass(slots=True, eq=False)
-class Submission:
-    """One submit on its way: what is asked, and what is known of it so far. `key` is that of its job, unless the
-    request was answered before; `held` counts what it takes of the process's memory. `reply_to` is this gateway's
-    name, where the request waits for the end; `written` is false once the job is sent and has no row."""
-
-    key: JobKey
-    submit: Submit = field(init=False)
-    held: Holding = field(init=False)
-    idempotency: IdempotencyKey | None = None
-    traceparent: str | None = None
-    lane: Lane | None = None
-    reply_to: str | None = None
-    written: bool = True
-
-
-class _Placed(NamedTuple):
+class _Written(NamedTuple):
     """A job whose row is written: as it was to be, and as it was admitted, which is another for a key seen before."""
 
     lane: Lane
@@ -91,6 +76,7 @@ class Submissions:
         self,
         settings: GatewaySettings,
         serving: Serving,
+        routes: Routes,
         depths: LaneDepths,
         admissions: Admissions,
         publisher: Publisher,
@@ -107,6 +93,7 @@ class Submissions:
         self._lane_topic = lru_cache(maxsize=4096)(settings.topics.lane)
         self._serving = serving
         self._catalog = serving.catalog
+        self._routes = routes
         self._depths = depths
         self._admissions = admissions
         self._publisher = publisher
@@ -141,23 +128,32 @@ class Submissions:
 
     async def _admit(self, submission: Submission) -> Admission:
         try:
-            entry = self._choose(submission.submit)
+            placed = self._choose(submission)
+            entry = placed.entry
             lane = submission.lane = Lane(entry.model, entry.version, submission.submit.options.lane)
             checked = await self._check(entry.signature, submission.submit.payload)
             self._hold_travelling(submission, checked.payload)
-            job = self._job(submission, lane, entry, checked)
+            job = self._job(submission, lane, placed, checked)
             self._depths.admit(lane)
         except PenstockError as refusal:
             return await self._answered_before(submission, refusal)
-        place = self._place_record if self._needs_no_row(submission, job) else self._place
-        return await place(submission, lane, job, checked.payload)
+        write = self._place_record if self._needs_no_row(submission, job) else self._place
+        return await write(submission, lane, job, checked.payload)
 
-    def _choose(self, asked: Submit) -> CatalogEntry:
-        """Raises `ModelNotFound`, which says what is known of it, or `Unavailable` while nobody knows of any model."""
+    def _choose(self, submission: Submission) -> Placed:
+        """Raises `ModelNotFound`, which says what is known of it, or `Unavailable` while nobody knows of any model;
+        `RequestError` for a sticky key that is none."""
+        asked, (tenant, job_id) = submission.submit, submission.key
+        route = self._routes.of.get(asked.model)
         try:
-            return self._catalog.snapshot.choose(asked.model, asked.version)
+            placed = place(
+                self._catalog.snapshot, route, asked.model, asked.version, tenant, job_id, submission.sticky_key
+            )
         except ModelNotFound as error:
             raise self._serving.explained(error, asked.model, asked.version) from error
+        if placed.passed_over is not None:
+            count_passed_over(asked.model, placed.passed_over)
+        return placed
 
     async def _answered_before(self, submission: Submission, refusal: PenstockError) -> Admission:
         """The job of an earlier request with the same key. Raises `refusal` where there was none."""
@@ -188,8 +184,9 @@ class Submissions:
         if payload.value is not submission.submit.payload.value:
             submission.held.grow(len(payload.value))
 
-    def _job(self, submission: Submission, lane: Lane, entry: CatalogEntry, checked: CheckedInput) -> Job:
+    def _job(self, submission: Submission, lane: Lane, placed: Placed, checked: CheckedInput) -> Job:
         settings, options = self._settings, submission.submit.options
+        entry, choice, _ = placed
         timeout_s = options.timeout_s
         if timeout_s is None:
             timeout_s = settings.gateway_default_timeout_s
@@ -210,6 +207,10 @@ class Submissions:
             expires_at=created_at + timedelta(seconds=timeout_s),
             rows=checked.rows,
             answer=checked.answer,
+            variant=choice.variant,
+            revision=choice.revision,
+            cohort=choice.cohort,
+            rescue_to=choice.rescue_to,
             metadata=options.metadata,
             retention_s=self._retention_s(options, entry),
         )
@@ -256,29 +257,29 @@ class Submissions:
         if admission.replayed:
             self._depths.give_back(lane)
             return admission
-        await self._deliver(submission, _Placed(lane, job, admission.job, since_s), payload)
+        await self._deliver(submission, _Written(lane, job, admission.job, since_s), payload)
         return admission
 
-    async def _deliver(self, submission: Submission, placed: _Placed, payload: Payload, *, again: bool = True) -> None:
+    async def _deliver(self, submission: Submission, row: _Written, payload: Payload, *, again: bool = True) -> None:
         """The record of a job that has its row. `again`: if it is cut short, it is begun again beside the request."""
-        key, job, admitted = submission.idempotency, placed.job, placed.admitted
-        lane = placed.lane if admitted is job else admitted.lane_of
+        key, job, admitted = submission.idempotency, row.job, row.admitted
+        lane = row.lane if admitted is job else admitted.lane_of
         record = self._record(submission, lane, admitted, payload)
         try:
             if key is None:
                 await self._publisher.publish(record)
             else:
-                with Lease(lambda: self._repairs.start(self._admissions.renew(job, key)), placed.since_s):
+                with Lease(lambda: self._repairs.start(self._admissions.renew(job, key)), row.since_s):
                     await self._publisher.publish(record)
         except asyncio.CancelledError:
             # The record may be on its way. Two records of one job do no harm: only its first end counts.
             if again:
-                self._repairs.start(self._deliver(submission, placed, payload, again=False))
+                self._repairs.start(self._deliver(submission, row, payload, again=False))
             raise
         except Exception as error:
             # Also when the outcome is unknown: the caller is told to try again, with the same key under the same id.
             if not isinstance(error, OutcomeUnknown):
-                self._depths.give_back(placed.lane)
+                self._depths.give_back(row.lane)
             await self._repairs.surely("withdraw", lambda: self._admissions.withdraw(job, key))
             raise
         if key is not None:

@@ -15,7 +15,7 @@ from gateway.log_throttle import log_server_error
 from gateway.metrics import request_seconds_of, requests_of, submits_of
 from gateway.problems import render_problem
 from gateway.services import Services
-from gateway.submissions import Submission
+from gateway.submission import Submission
 from gateway.submit_request import ENVELOPE_ROUTE, MODEL_ROUTE, VERSION_ROUTE, Target, read_submit
 from gateway.unpacking import check_encoding, too_large, unpack
 from gateway.waiters import NONE, Watch
@@ -65,7 +65,7 @@ class SubmitEndpoint:
         self, target: Target, headers: Mapping[bytes, bytes], scope: Scope, receive: Receive, send: Send
     ) -> None:
         began_s = time.perf_counter()
-        submission = Submission(JobKey(scope["tenant"], new_job_id()))
+        submission = Submission(JobKey(scope["tenant"], new_job_id()), headers)
         try:
             answer, outcome = await self._answer(submission, target, headers, scope, receive)
         except PenstockError as error:

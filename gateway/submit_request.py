@@ -21,13 +21,13 @@ from schemas.jobs import JSON, OCTET_STREAM, Payload
 from schemas.malformed import did_you_mean, why_not_json
 from schemas.members import first_twin
 from schemas.metadata import parse_metadata
+from schemas.sticky_keys import check_sticky_key
 from schemas.topics import LaneClass
 
 ENVELOPE_ROUTE: Final = "/v1/jobs"
 MODEL_ROUTE: Final = "/v1/models/{model}/jobs"
 VERSION_ROUTE: Final = "/v1/models/{model}/versions/{version}/jobs"
 FORM: Final = "multipart/form-data"
-MAX_STICKY_KEY: Final = 255
 MAX_QUERY_FIELDS: Final = 32
 Number = TypeVar("Number", int, float)
 
@@ -50,6 +50,7 @@ class Options(msgspec.Struct, frozen=True):
     timeout_s: float | None = None
     metadata: dict[str, Any] = {}
     retention_s: int | None = None
+    sticky_key: str | None = None
 
 
 class Submit(msgspec.Struct, frozen=True):
@@ -197,16 +198,12 @@ def check_options(
     *,
     webhooks: bool,
 ) -> Options:
-    """Options once each keeps its rule. The limits of times are the gateway's to check.
-
-    A sticky key asks for one version for all jobs that share it; with one version open to unpinned jobs, every key
-    gets that one.
-    """
+    """Options once each keeps its rule. The limits of times are the gateway's to check."""
     if webhooks:
         raise RequestError("webhooks are not available on this server: leave webhook out and poll", param="webhook")
-    if sticky_key is not None and not 0 < len(sticky_key) <= MAX_STICKY_KEY:
-        raise RequestError(f"sticky_key must have 1 to {MAX_STICKY_KEY} characters", param="sticky_key")
-    return Options(lane, timeout_s, parse_metadata(metadata) if metadata is not None else {}, retention_s)
+    if sticky_key is not None:
+        check_sticky_key(sticky_key)
+    return Options(lane, timeout_s, parse_metadata(metadata) if metadata is not None else {}, retention_s, sticky_key)
 
 
 def options_from_query(query: bytes) -> Options:

@@ -22,8 +22,9 @@ class RoleCommand(click.Command):
         with formatter.section("Exit status"):
             formatter.write_dl(self._exits)
         own, shared = variables(ctx.info_name or "")
-        with formatter.section("Variables of its own"):
-            formatter.write_dl(own)
+        if own:
+            with formatter.section("Variables of its own"):
+                formatter.write_dl(own)
         with formatter.section("Variables that it shares with other roles"):
             formatter.write_dl(shared)
 

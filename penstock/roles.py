@@ -115,3 +115,18 @@ def sink() -> None:
     has been kept for long enough.
     """
     run_role("sink", "workers.sink.main")
+
+
+@click.command(
+    "rollout-controller",
+    cls=RoleCommand,
+    exits=EXITS,
+    examples=("PENSTOCK_KAFKA_BOOTSTRAP_SERVERS=kafka-1:9092 penstock rollout-controller",),
+)
+def rollout_controller() -> None:
+    """Keep what workers count of each model version, and move rollouts by it.
+
+    Reads the stats topic into windows of time. Of several such processes one keeps the windows, and another takes over
+    when it goes; two do no harm. Without any, jobs run and routes stay as they are.
+    """
+    run_role("rollout-controller", "workers.rollout.main")

@@ -133,9 +133,14 @@ def _holder(lock: Path) -> str | None:
 @contextmanager
 def published(running: Running) -> Iterator[None]:
     """Other commands find the stack while the block lasts."""
-    path = Path(running.data_dir) / FILE
-    replace_file(path, msgspec.json.format(msgspec.json.encode(running), indent=2).decode() + "\n", mode=0o600)
+    publish(running)
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
+        (Path(running.data_dir) / FILE).unlink(missing_ok=True)
+
+
+def publish(running: Running) -> None:
+    """Say something new of a stack that is `published`."""
+    text = msgspec.json.format(msgspec.json.encode(running), indent=2).decode() + "\n"
+    replace_file(Path(running.data_dir) / FILE, text, mode=0o600)

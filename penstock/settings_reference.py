@@ -7,9 +7,10 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from gateway.settings import GatewaySettings
-from penstock.preparing import MigrateSettings
+from penstock.migrate_settings import MigrateSettings
 from runtime.settings import Settings
 from workers.inference.settings import WorkerSettings
+from workers.rollout.settings import RolloutSettings
 from workers.router.settings import RouterSettings
 from workers.sink.settings import SinkSettings
 
@@ -18,6 +19,7 @@ COMMANDS: Final[Mapping[str, type[Settings]]] = {
     "router": RouterSettings,
     "worker": WorkerSettings,
     "sink": SinkSettings,
+    "rollout-controller": RolloutSettings,
     "migrate": MigrateSettings,
 }
 

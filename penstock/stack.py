@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,22 +13,26 @@ from penstock.embedded.elsewhere import Elsewhere
 from penstock.embedded.kafka import NO_PROPERTIES
 from penstock.embedded.ports import LOOPBACK, is_free
 from penstock.embedded.stack import EmbeddedStack, say_nothing, start_all, stop_all
-from penstock.errors import StackError
+from penstock.errors import StackError, in_a_line
 from penstock.http_probe import models_of
+from penstock.migrate_settings import MigrateSettings
 from penstock.part import POLL_INTERVAL_S, Part
-from penstock.preparing import MigrateSettings, prepare, told_with_address
+from penstock.preparing import prepare, told_with_address
 from penstock.reaper import Reaper
 from penstock.role import Role, url_of
 from penstock.role_environment import group_instance_id, role_environment, shared_environment
-from penstock.running import Running, published
+from penstock.running import Running, publish, published
 from penstock.served import served_models
-from penstock.supervisor import Supervisor
+from penstock.supervisor import Supervisor, restart_delays_s
 from runtime.clock import now_utc
 from runtime.settings import settings_in
 from schemas.errors import PenstockError
 
 # How long the gateways may take to hear of what the workers serve.
 ANNOUNCED_WITHIN_S = 5.0
+# The role that nobody waits for, and how long after all others it starts: it would take the processor from first jobs.
+CONTROLLER = "rollout-controller"
+CONTROLLER_AFTER_S = 5.0
 
 
 def hear_nothing(_: str, __: str) -> None:
@@ -49,6 +54,7 @@ class Stack:
         port: int = 0,
         workers: int = 1,
         gateways: int = 1,
+        rollouts: bool = False,
         kafka_properties: Mapping[str, str] = NO_PROPERTIES,
         environ: Mapping[str, str] | None = None,
         announce: Callable[[str], None] = say_nothing,
@@ -56,7 +62,8 @@ class Stack:
     ) -> None:
         """`port`: the gateway's, 0 for a free one. `workers`: processes, each serving all models.
 
-        `gateways`: processes. Several share `port`, and each has one of its own beside it.
+        `gateways`: processes. Several share `port`, and each has one of its own beside it. `rollouts`: some seconds
+        after all is ready, start a controller of rollouts too, where what it needs is installed.
 
         `environ` is what the roles see beside what we tell them; an address of a service in it means that this service
         is not started. `announce` hears one line about whatever is unusual, `on_line` each line of each role's log.
@@ -76,12 +83,15 @@ class Stack:
         self._port = port
         self._workers = workers
         self._gateways = gateways
+        self._controller = CONTROLLER if rollouts and find_spec("faust") is not None else None
         self._gateway_ports: dict[str, int] = {}
         self._health: dict[str, str] = {}
+        self._later_health: dict[str, str] = {}
         self._announce = announce
         self._on_line = on_line
         self._open = AsyncExitStack()
         self._roles: dict[str, Part] = {}
+        self._later: dict[str, Part] = {}
         self._supervising: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -102,14 +112,16 @@ class Stack:
                 public_url=self.gateway_url,
             )
             await self._prepare(env)
-            self._roles = self._assemble(env, self.services.reaper)
+            self._assemble(env, self.services.reaper)
             opening.enter_context(published(self._running(env)))
             opening.push_async_callback(self._stop_roles)
             await start_all(list(self._roles.values()))
             await self._until_announced()
-            supervisor = Supervisor([*self.services.parts, *self._roles.values()], self._announce)
+            supervisor = Supervisor([*self.services.parts, *self._all_roles], self._announce)
             self._supervising = asyncio.create_task(supervisor.run(), name="supervisor")
             opening.push_async_callback(end_task, self._supervising)
+            if self._later:
+                opening.push_async_callback(end_task, asyncio.create_task(self._start_later(env), name="later"))
             self._open = opening.pop_all()
         return self
 
@@ -130,9 +142,25 @@ class Stack:
         except PenstockError as error:
             raise StackError(f"tables and topics cannot be made ready: {told_with_address(error)}") from error
 
-    def _assemble(self, env: Mapping[str, str], reaper: Reaper) -> dict[str, Part]:
+    async def _start_later(self, env: Mapping[str, str]) -> None:
+        await asyncio.sleep(CONTROLLER_AFTER_S)
+        for name, part in self._later.items():
+            for delay_s in restart_delays_s():
+                try:
+                    await part.start()
+                    break
+                except StackError as error:
+                    self._announce(f"{in_a_line(error)}; trying again until it can")
+                await asyncio.sleep(delay_s)
+            self._roles[name] = part
+            self._health[name] = self._later_health[name]
+            publish(self._running(env))
+
+    def _assemble(self, env: Mapping[str, str], reaper: Reaper) -> None:
         workers = ["worker"] if self._workers == 1 else [f"worker-{number + 1}" for number in range(self._workers)]
         commands = {"router": "router", **dict.fromkeys(workers, "worker"), "sink": "sink"}
+        if self._controller is not None:
+            commands[self._controller] = self._controller
         more_gateways = [f"gateway-{number + 1}" for number in range(1, self._gateways)]
         gateways = ["gateway", *more_gateways] if more_gateways else []
         ports, _ = self.services.data_dir.ports([*(f"{name} health" for name in commands), *gateways], [self._port])
@@ -146,8 +174,11 @@ class Stack:
                 "PENSTOCK_KAFKA_GROUP_INSTANCE_ID": group_instance_id(self.services.data_dir.path, name),
             }
             roles[name] = Role(command, name=name, health_port=port, env={**env, **own}, on_line=self._on_line)
+        later = {name: roles.pop(name) for name in [self._controller] if name is not None}
         self._health = {name: role.health_url for name, role in roles.items()}
-        return {name: Part(role, reaper) for name, role in roles.items()}
+        self._later_health = {name: role.health_url for name, role in later.items()}
+        self._roles = {name: Part(role, reaper) for name, role in roles.items()}
+        self._later = {name: Part(role, reaper) for name, role in later.items()}
 
     def _running(self, env: Mapping[str, str]) -> Running:
         """What other commands on this machine may know of us."""
@@ -187,16 +218,21 @@ class Stack:
     async def _stop_roles(self) -> None:
         """The gateways first: those who wait at them still get what is being computed."""
         await stop_all([part for name, part in self._roles.items() if name in self._gateway_ports])
-        await stop_all([part for name, part in self._roles.items() if name not in self._gateway_ports])
+        await stop_all([part for part in self._all_roles if part.name not in self._gateway_ports])
 
     def kill(self) -> None:
         """SIGKILL to everything that runs: for whoever cannot wait for an orderly end."""
-        for part in (*self._roles.values(), *self.services.parts):
+        for part in (*self._all_roles, *self.services.parts):
             if part.running:
                 part.kill()
 
     @property
+    def _all_roles(self) -> list[Part]:
+        return list({**self._roles, **self._later}.values())
+
+    @property
     def roles(self) -> Mapping[str, Part]:
+        """Those that were started."""
         return self._roles
 
     def role(self, name: str) -> Part:

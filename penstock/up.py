@@ -142,6 +142,7 @@ class Up:
             port=options.port,
             workers=options.workers,
             gateways=options.gateways,
+            rollouts=True,
             announce=console.say,
             on_line=console.line,
         )

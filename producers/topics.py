@@ -13,10 +13,13 @@ from runtime.settings import KafkaSettings
 from schemas.errors import QueueUnavailable
 from schemas.topics import Lane
 
-DAY_MS: Final = 24 * 60 * 60 * 1000
+HOUR_MS: Final = 60 * 60 * 1000
+DAY_MS: Final = 24 * HOUR_MS
 # Longer than any job may wait: a record must not be deleted before its job's deadline.
 JOB_RETENTION_MS: Final = 8 * DAY_MS
 DEAD_LETTER_RETENTION_MS: Final = 30 * DAY_MS
+# Who was away for longer goes on from what is told then.
+STATS_RETENTION_MS: Final = 2 * HOUR_MS
 # A dead letter is the record as it was plus the headers that say why it is here.
 DEAD_LETTER_ROOM_BYTES: Final = 64 * 1024
 # Only whole segments are deleted or compacted, and never the one that is written to: without a new one each day, a
@@ -85,6 +88,25 @@ def worker_reports_topic(settings: KafkaSettings) -> TopicPlan:
     )
 
 
+def stats_topic(settings: KafkaSettings) -> TopicPlan:
+    """Of one partition, so that what is told of a model's versions is read in one place."""
+    config = {"cleanup.policy": "delete", "retention.ms": str(STATS_RETENTION_MS), "segment.ms": str(HOUR_MS)}
+    return TopicPlan(settings.topics.stats, 1, config)
+
+
+def stats_windows_topic(settings: KafkaSettings) -> TopicPlan:
+    """Windows that are no longer kept are deleted by their keeper; what it left, by their age."""
+    config = {
+        "cleanup.policy": "compact,delete",
+        "retention.ms": str(2 * DAY_MS),
+        "segment.ms": str(HOUR_MS),
+        "min.cleanable.dirty.ratio": "0.1",
+        "max.compaction.lag.ms": str(HOUR_MS),
+        "delete.retention.ms": str(HOUR_MS),
+    }
+    return TopicPlan(settings.topics.stats_windows, 1, config)
+
+
 def base_topics(settings: KafkaSettings, partitions: int) -> list[TopicPlan]:
     """What every installation has before the first model is served."""
     topics = settings.topics
@@ -95,7 +117,10 @@ def base_topics(settings: KafkaSettings, partitions: int) -> list[TopicPlan]:
         dead_letter_topic(settings, topics.results),
         control_topic(settings, topics.catalog),
         control_topic(settings, topics.model_states),
+        control_topic(settings, topics.routes),
         worker_reports_topic(settings),
+        stats_topic(settings),
+        stats_windows_topic(settings),
         letter_marks_topic(settings),
         *retry_topics(settings),
     ]

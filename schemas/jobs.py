@@ -100,6 +100,10 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     `reply_to` is the gateway, by the name it goes by while it runs, in which a request waits for the end. Lanes and
     terminal records carry `metadata` only where no row of the store has it. `retention_s` is how long the job is kept
     after its end, in whole seconds; None for the default, which the sink knows.
+
+    `variant`, `revision` and `cohort` say how a route chose the version: see `schemas.routes.Choice`. `rescue_to` is
+    the version that runs the job once more if this one fails by its own fault; `moved_from` the one that it was moved
+    from, once it was.
     """
 
     tenant: str
@@ -111,6 +115,10 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
     answer: Answer = Answer.TENSORS
     variant: str | None = None
+    revision: int | None = None
+    cohort: int | None = None
+    rescue_to: str | None = None
+    moved_from: str | None = None
     metadata: dict[str, Any] = {}
     reply_to: str | None = None
     retention_s: int | None = None
@@ -175,10 +183,17 @@ def kept_until(completed_at: datetime, retention_s: int | None) -> datetime | No
         return datetime.max.replace(tzinfo=UTC)
 
 
+# What the end tells of a job that another version ran than it was admitted for.
+MOVED: Final = ("version", "variant", "revision", "cohort")
+
+
 def ended(job: Job, end: Terminal) -> Job:
-    """The job with its end; it keeps all that was said at its admission."""
+    """The job with its end; it keeps all that was said at its admission, but for the version where another ran it."""
+    moved = {name: getattr(end, name) for name in MOVED} if end.version not in ("", job.version) else {}
     return msgspec.structs.replace(
         job,
+        **moved,
+        moved_from=end.moved_from or job.moved_from,
         status=end.status,
         started_at=end.started_at or job.started_at,
         completed_at=end.completed_at,
@@ -212,6 +227,9 @@ def end_of(
         rows=rows,
         answer=job.answer,
         variant=job.variant,
+        revision=job.revision,
+        cohort=job.cohort,
+        moved_from=job.moved_from,
         metadata=job.metadata,
         reply_to=job.reply_to,
         retention_s=job.retention_s,

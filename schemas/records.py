@@ -13,6 +13,7 @@ from schemas.errors import ErrorBody, RequestError, Undecodable
 from schemas.jobs import TERMINAL, Answer, Job, Payload, Status, Submitted, Terminal, is_job_id
 from schemas.metadata import parse_metadata
 from schemas.names import DEFAULT_TENANT, is_instance, is_model_name, is_version
+from schemas.routes import COHORTS
 from schemas.topics import Lane, LaneClass
 
 Headers = list[tuple[str, bytes]]
@@ -20,6 +21,7 @@ Headers = list[tuple[str, bytes]]
 JOB_TYPE: Final = "io.penstock.job.v1"
 RESULT_TYPE: Final = "io.penstock.result.v1"
 ATTEMPT_HEADER: Final = "ce_attempt"
+RETRY_REASON_HEADER: Final = "ce_retryreason"
 _DEFAULT_TENANT: Final = DEFAULT_TENANT.encode()
 _JSON: Final = b"application/json"
 _INT32: Final = 2**31  # numbers have four bytes in the store
@@ -61,6 +63,10 @@ def lane_job(
         expires_at=job.expires_at,
         answer=job.answer,
         variant=job.variant,
+        revision=job.revision,
+        cohort=job.cohort,
+        rescue_to=job.rescue_to,
+        moved_from=job.moved_from,
         metadata={} if written else job.metadata,
         reply_to=reply_to,
         retention_s=job.retention_s,
@@ -147,12 +153,16 @@ def read_lane_record(headers: tuple[tuple[str, bytes], ...], value: bytes | None
             lane=lane,
             created_at=_moment(fields["ce_time"]),
             expires_at=_moment(fields["ce_deadline"]),
-            payload=Payload(value, content_type, _json_length(fields)),
+            payload=Payload(value, content_type, _optional_count(fields, "ce_jsonlength")),
             answer=answer,
             variant=_optional(fields, "ce_variant"),
+            revision=_optional_count(fields, "ce_routerevision"),
+            cohort=_cohort(fields),
+            rescue_to=_version(fields, "ce_rescueto"),
+            moved_from=_version(fields, "ce_movedfrom"),
             metadata=_metadata(fields),
             reply_to=_reply_to(fields),
-            retention_s=_retention_s(fields),
+            retention_s=_optional_count(fields, "ce_retention"),
             traceparent=_optional(fields, "traceparent"),
             attempt=_count(fields.get(ATTEMPT_HEADER, b"0")),
         )
@@ -229,12 +239,15 @@ def read_terminal_record(headers: tuple[tuple[str, bytes], ...], value: bytes | 
             rows=_count(fields.get("ce_rows", b"1")),
             answer=answer,
             variant=_optional(fields, "ce_variant"),
+            revision=_optional_count(fields, "ce_routerevision"),
+            cohort=_cohort(fields),
+            moved_from=_version(fields, "ce_movedfrom"),
             metadata=_metadata(fields),
             reply_to=_reply_to(fields),
-            retention_s=_retention_s(fields),
+            retention_s=_optional_count(fields, "ce_retention"),
             started_at=_moment(started.encode()) if started else None,
             error=None if succeeded else _error(value),
-            result=Payload(value, content_type, _json_length(fields)) if succeeded else None,
+            result=Payload(value, content_type, _optional_count(fields, "ce_jsonlength")) if succeeded else None,
         )
     except KeyError as error:
         raise Undecodable(f"header {error.args[0]} is missing") from error
@@ -265,17 +278,20 @@ def _add_optional(headers: Headers, job: Submitted, payload: Payload) -> None:
         headers.append(("ce_jsonlength", b"%d" % payload.json_length))
     if job.variant is not None:
         headers.append(("ce_variant", job.variant.encode()))
+    if job.revision is not None:
+        headers.append(("ce_routerevision", b"%d" % job.revision))
+    if job.cohort is not None:
+        headers.append(("ce_cohort", b"%d" % job.cohort))
+    if job.rescue_to is not None:
+        headers.append(("ce_rescueto", job.rescue_to.encode()))
+    if job.moved_from is not None:
+        headers.append(("ce_movedfrom", job.moved_from.encode()))
     if job.metadata:
         headers.append(("ce_metadata", msgspec.json.encode(job.metadata)))
     if job.reply_to is not None:
         headers.append(("ce_replyto", job.reply_to.encode()))
     if job.retention_s is not None:
         headers.append(("ce_retention", b"%d" % job.retention_s))
-
-
-def _json_length(fields: dict[str, bytes]) -> int | None:
-    raw = fields.get("ce_jsonlength")
-    return None if raw is None else _count(raw)
 
 
 def _job_id(fields: dict[str, bytes]) -> str:
@@ -310,8 +326,22 @@ def _reply_to(fields: dict[str, bytes]) -> str | None:
     return reply_to
 
 
-def _retention_s(fields: dict[str, bytes]) -> int | None:
-    raw = fields.get("ce_retention")
+def _cohort(fields: dict[str, bytes]) -> int | None:
+    cohort = _optional_count(fields, "ce_cohort")
+    if cohort is not None and cohort >= COHORTS:
+        raise Undecodable(f"ce_cohort must be less than {COHORTS}")
+    return cohort
+
+
+def _version(fields: dict[str, bytes], name: str) -> str | None:
+    version = _optional(fields, name)
+    if version is not None and not is_version(version):
+        raise Undecodable(f"{name} is no version: lower-case letters, digits, dots and dashes only, at most 32")
+    return version
+
+
+def _optional_count(fields: dict[str, bytes], name: str) -> int | None:
+    raw = fields.get(name)
     return None if raw is None else _count(raw)
 
 

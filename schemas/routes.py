@@ -4,7 +4,9 @@ Gateways and routers choose alike, after every restart, and so can a producer in
 """
 
 import hashlib
+from collections.abc import Mapping
 from datetime import datetime
+from functools import cached_property
 from typing import Final, NamedTuple
 
 import msgspec
@@ -18,21 +20,23 @@ STABLE: Final = "stable"
 CANARY: Final = "canary"
 LATEST: Final = "latest"
 
+MAX_STICKY_KEY: Final = 255  # characters
 
-class Sticky(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+
+class Sticky(msgspec.Struct, frozen=True):
     """Where a job's sticky key is read: `sticky_key`, `header:<name>`, `metadata:<path>` or `record_key`."""
 
     source: str = "sticky_key"
 
 
-class Shadow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Shadow(msgspec.Struct, frozen=True):
     """A version that runs a copy of a share of the jobs; `rate` is that share, 0 to 1."""
 
     version: str
     rate: float
 
 
-class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Pin(msgspec.Struct, frozen=True):
     """All jobs of a tenant, or all of a sticky key, get this version. Exactly one of the two is given."""
 
     version: str
@@ -40,12 +44,13 @@ class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: str | None = None
 
 
-class Route(msgspec.Struct, frozen=True, kw_only=True):
+class Route(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The route of one model, as it stands in its topic.
 
     `versions` are shares in basis points, 10,000 in all. `default` gets what no share can be found for; `labels` name
-    versions. `rescue`: what the canary fails by its own fault runs once on the default version. `rollout` is the id of
-    the rollout that wrote the revision.
+    versions. `rescue`: what the canary fails by its own fault runs once on the default version. `taken_back` are
+    versions without a share whose waiting jobs, so far as they came by one, go to another; see `schemas.moves`.
+    `rollout` is the id of the rollout that wrote the revision.
     """
 
     model: str
@@ -58,9 +63,31 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     shadow: tuple[Shadow, ...] = ()
     pins: tuple[Pin, ...] = ()
     rescue: bool = False
+    taken_back: tuple[str, ...] = ()
     rollout: str | None = None
     updated_at: datetime
     updated_by: str
+
+    # Found out once for each revision, not for each job.
+
+    @cached_property
+    def in_order(self) -> tuple[tuple[str, int], ...]:
+        """Versions and their shares in the order of the versions' names."""
+        return tuple(sorted(self.versions.items()))
+
+    @cached_property
+    def pinned_keys(self) -> Mapping[str, str]:
+        return {pin.key: pin.version for pin in self.pins if pin.key is not None}
+
+    @cached_property
+    def pinned_tenants(self) -> Mapping[str, str]:
+        return {pin.tenant: pin.version for pin in self.pins if pin.tenant is not None}
+
+    @cached_property
+    def variants(self) -> Mapping[str, str]:
+        """Each labeled version's label: `stable` and `canary` before others, which go by name."""
+        by_weight = sorted(self.labels, key=lambda label: (label != STABLE, label != CANARY, label), reverse=True)
+        return {self.labels[label]: label for label in by_weight}
 
 
 class Choice(NamedTuple):
@@ -80,44 +107,39 @@ class Choice(NamedTuple):
 
 def bucket(salt: str, key: str) -> int:
     """Where on [0, 10000) a key falls: the first eight bytes of SHA-256 of `salt`, a line feed and `key`, as a
-    big-endian number, modulo 10,000."""
-    digest = hashlib.sha256(f"{salt}\n{key}".encode("utf-8", "surrogatepass")).digest()
+    big-endian number, modulo 10,000. Text counts by its UTF-8; bytes that are none, decoded with `surrogateescape`,
+    count as they are."""
+    digest = hashlib.sha256(f"{salt}\n{key}".encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") % WHOLE
 
 
 def choose(route: Route, tenant: str, sticky_key: str | None, job_id: str) -> Choice:
-    """The version of a job that names none. Without a sticky key its id decides."""
-    pinned = _pinned(route, tenant, sticky_key)
+    """The version of a job that names none. Without a sticky key its id decides. Pins of a key go before those of a
+    tenant."""
+    pinned = route.pinned_keys.get(sticky_key) if sticky_key is not None else None
+    pinned = pinned or route.pinned_tenants.get(tenant)
     if pinned is not None:
-        return Choice(pinned, variant_of(route, pinned), route.revision)
-    place = bucket(route.salt, job_id if sticky_key is None else sticky_key)
+        return Choice(pinned, route.variants.get(pinned), route.revision)
+    return by_share(route, bucket(route.salt, job_id if sticky_key is None else sticky_key))
+
+
+def by_share(route: Route, place: int) -> Choice:
+    """What a job gets whose key falls on this place of [0, 10000)."""
     version = version_at(route, place)
-    variant = variant_of(route, version)
+    variant = route.variants.get(version)
     rescue_to = route.default if route.rescue and variant == CANARY and version != route.default else None
     return Choice(version, variant, route.revision, place * COHORTS // WHOLE, rescue_to)
 
 
 def version_at(route: Route, place: int) -> str:
     """Shares lie side by side in the order of the versions' names, so that one of two that grows keeps all it has."""
-    for version in sorted(route.versions):
-        place -= route.versions[version]
+    for version, share in route.in_order:
+        place -= share
         if place < 0:
             return version
     return route.default
 
 
 def variant_of(route: Route, version: str) -> str | None:
-    """The version's label: `stable` and `canary` before others."""
-    labels = sorted(label for label, named in route.labels.items() if named == version)
-    return next((label for label in (STABLE, CANARY) if label in labels), next(iter(labels), None))
-
-
-def _pinned(route: Route, tenant: str, sticky_key: str | None) -> str | None:
-    """Pins of a key go before those of a tenant."""
-    for pin in route.pins:
-        if pin.key is not None and pin.key == sticky_key:
-            return pin.version
-    for pin in route.pins:
-        if pin.tenant is not None and pin.tenant == tenant:
-            return pin.version
-    return None
+    """The version's label, if it has one."""
+    return route.variants.get(version)

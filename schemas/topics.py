@@ -76,6 +76,15 @@ class Topics(msgspec.Struct, frozen=True):
         return f"{self.prefix}.stats.v1"
 
     @property
+    def stats_windows(self) -> str:
+        """What the controller of rollouts keeps of the stats, so that it has it again after a restart; compacted."""
+        return f"{self.prefix}.stats-windows.v1"
+
+    @property
+    def rollout_group(self) -> str:
+        return f"{self.prefix}.rollout"
+
+    @property
     def router_group(self) -> str:
         return f"{self.prefix}.router"
 

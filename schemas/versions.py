@@ -1,14 +1,17 @@
 """Which versions of which models there are, and which of them a job gets. Pure: gateway and router choose alike."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from schemas.catalog import CatalogEntry
 from schemas.errors import ModelNotFound
+from schemas.routes import LATEST, STABLE, Choice, Route, choose
 
 Versions = Mapping[str, CatalogEntry]
+# Reads a job's sticky key from a source that a route names: see `schemas.sticky_keys`.
+KeyFrom = Callable[[str], str | None]
 
 # An error names at most this many models or versions.
 NAMED_AT_MOST: Final = 20
@@ -37,6 +40,9 @@ class CatalogSnapshot:
             raise self._not_found(model, pinned)
         return entry
 
+    def get(self, model: str, version: str) -> CatalogEntry | None:
+        return self._models.get(model, {}).get(version)
+
     def with_entry(self, entry: CatalogEntry) -> "CatalogSnapshot":
         versions = {**self._models.get(entry.model, {}), entry.version: entry}
         return CatalogSnapshot({**self._models, entry.model: versions})
@@ -52,6 +58,67 @@ class CatalogSnapshot:
             return ModelNotFound(_no_model(model, self._models), param="model")
         known = _listed(sorted(versions, key=natural_order))
         return ModelNotFound(f"model {model!r} has no version {_short(pinned)}; it has {known}", param="version")
+
+
+class Placed(NamedTuple):
+    """The version a job gets, and what is stamped on it. `passed_over` is the one that the route gave it, where no
+    worker has announced that."""
+
+    entry: CatalogEntry
+    choice: Choice
+    passed_over: str | None = None
+
+
+def place(
+    catalog: CatalogSnapshot,
+    route: Route | None,
+    model: str,
+    asked: str | None,
+    tenant: str,
+    job_id: str,
+    key_from: KeyFrom,
+) -> Placed:
+    """The version of a job that asks for a model, and perhaps for one of its versions by name, label or `latest`.
+
+    `route` is the model's, if it has one. Raises `ModelNotFound`, and what `key_from` raises.
+    """
+    if asked is None and route is not None:
+        return served(catalog, route, choose(route, tenant, key_from(route.sticky.source), job_id))
+    if asked is None or catalog.get(model, asked) is not None:
+        entry = catalog.choose(model, asked)
+        return Placed(entry, Choice(entry.version))
+    if route is not None and (asked == STABLE or asked in route.labels):
+        version = route.labels.get(asked, route.default)
+        choice = Choice(version, route.variants.get(version), route.revision)
+        return served(catalog, route, choice) if asked == STABLE else Placed(catalog.choose(model, version), choice)
+    entry = _named(catalog, model, asked)
+    return Placed(entry, Choice(entry.version))
+
+
+def served(catalog: CatalogSnapshot, route: Route, choice: Choice) -> Placed:
+    """The version that the route chose; or its default, or the catalog's, where no worker has announced that."""
+    entry = catalog.get(route.model, choice.version)
+    if entry is None:
+        entry = catalog.get(route.model, route.default) or catalog.choose(route.model, None)
+        version = entry.version
+        instead = choice._replace(version=version, variant=route.variants.get(version), rescue_to=None)
+        return Placed(entry, instead, choice.version)
+    if choice.rescue_to is not None and not takes_the_same(entry, catalog.get(route.model, choice.rescue_to)):
+        choice = choice._replace(rescue_to=None)
+    return Placed(entry, choice)
+
+
+def takes_the_same(one: CatalogEntry | None, other: CatalogEntry | None) -> bool:
+    """Whether an input that was checked for one version is right for the other as well."""
+    return one is not None and other is not None and one.signature.inputs == other.signature.inputs
+
+
+def _named(catalog: CatalogSnapshot, model: str, asked: str) -> CatalogEntry:
+    """What `latest` and, without a route, `stable` mean. Raises `ModelNotFound` for any other name."""
+    versions = catalog.models.get(model)
+    if versions and asked == LATEST:
+        return versions[max(versions, key=natural_order)]
+    return catalog.choose(model, None if versions and asked == STABLE else asked)
 
 
 def default_version(versions: Versions) -> CatalogEntry:

@@ -212,8 +212,8 @@ def _age(job: Job) -> tuple[datetime, str]:
 
 def _fits(row: Job | Terminal) -> bool:
     """Whether the columns of Postgres would take it."""
-    texts: list[str | None] = [row.tenant, row.id, row.model, row.version, row.variant]
-    numbers = [row.rows]
+    texts: list[str | None] = [row.tenant, row.id, row.model, row.version, row.variant, row.rescue_to, row.moved_from]
+    numbers = [row.rows, row.revision or 0]
     if row.result is not None:
         texts.append(row.result.content_type)
         numbers.append(row.result.json_length or 0)

@@ -26,7 +26,8 @@ def storable(*texts: str | None) -> bool:
 
 def check_names(job: Job) -> None:
     """Raises `InvalidInput` for a job with a name that is not storable."""
-    if not storable(job.tenant, job.id, job.model, job.version, job.variant, job.batch_id):
+    texts = (job.tenant, job.id, job.model, job.version, job.variant, job.rescue_to, job.moved_from, job.batch_id)
+    if not storable(*texts):
         raise InvalidInput("a name holds a NUL character or half a surrogate pair")
 
 

@@ -20,10 +20,12 @@ PAGE: Final = Path(__file__).parent.parent / "docs" / "metrics.md"
 # Which modules register metrics, by who has them.
 MODULES: Final[Mapping[str, Sequence[str]]] = {
     "Every role": ("runtime.metrics", "runtime.budget", "runtime.http_limits"),
+    "Each role that follows the routes": ("producers.routes",),
     "`penstock gateway`": ("gateway.metrics",),
     "`penstock router`": ("workers.router.metrics",),
     "`penstock worker`": ("workers.inference.metrics",),
     "`penstock sink`": ("workers.sink.metrics",),
+    "`penstock rollout-controller`": ("workers.rollout.metrics",),
 }
 GPU: Final = "`penstock worker` on a GPU"
 INTRODUCTION: Final = """\

@@ -97,7 +97,7 @@ def judged_groups(groups: Sequence[Group]) -> list[Finding]:
             SUBJECT,
             Level.WARNING,
             f"group {group.name} has no members, and {group.lag} records wait for it",
-            "start a role that reads them: a worker with that model, or the router or the sink",
+            "start a role that reads them: a worker with that model, the router, the sink or the rollout controller",
         )
         for group in alone
     ]

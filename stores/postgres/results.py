@@ -19,6 +19,7 @@ from stores.postgres.rows import (
     key_columns,
     read_row,
     recordset,
+    routed_columns,
     write_batch,
 )
 from stores.protocols import JobKey
@@ -50,14 +51,28 @@ _COLUMNS: Final = {
     "result_content_type": "text",
     "result_json_length": "integer",
     "keep_until": "timestamptz",
+    "route_revision": "integer",
+    "cohort": "smallint",
+    "rescue_to": "text",
+    "moved_from": "text",
 }
 _NAMES: Final = ", ".join([*_COLUMNS, "result"])
 _GIVEN: Final = _NAMES.replace("metadata, error", "metadata::json, error::json")
+_OF_VERSION: Final = ("version", "variant", "route_revision", "cohort")
+
+
+def _told_by_the_end(column: str) -> str:
+    """What a job was admitted with, unless another version ran it."""
+    return f"{column} = case when excluded.version in ('', j.version) then j.{column} else excluded.{column} end"
+
+
 _FINISH: Final = in_each_place(f"""
 insert into {{jobs}} as j ({_NAMES})
 select {_GIVEN}
 from rows from (json_to_recordset($1::json) as ({recordset(_COLUMNS)}), unnest($2::bytea[])) as ended ({_NAMES})
 on conflict (tenant, id) do update set
+    {", ".join(map(_told_by_the_end, _OF_VERSION))},
+    moved_from = coalesce(excluded.moved_from, j.moved_from),
     status = excluded.status,
     started_at = coalesce(excluded.started_at, j.started_at),
     completed_at = excluded.completed_at,
@@ -161,4 +176,4 @@ def _ended_row(terminal: Terminal) -> dict[str, Any]:
     row["result_content_type"] = result and result.content_type
     row["result_json_length"] = result and result.json_length
     row["keep_until"] = terminal.keep_until
-    return row
+    return row | routed_columns(terminal)

@@ -8,7 +8,7 @@ import msgspec
 
 from runtime.logs import get_logger
 from schemas.errors import ErrorBody, InvalidInput
-from schemas.jobs import Answer, Job, Payload, Status, Terminal
+from schemas.jobs import Answer, Job, Payload, Status, Submitted, Terminal
 from schemas.topics import LaneClass
 from stores.postgres.errors import DRIVER_ERRORS, is_of_row
 from stores.postgres.places import Places, in_each_place
@@ -30,7 +30,8 @@ INLINE_RESULT_BYTES: Final = 64 * 1024
 
 _JOB: Final = (
     "j.tenant, j.id, j.model, j.version, j.lane, j.status, j.created_at, j.expires_at, j.rows, j.answer, "
-    "j.variant, j.batch_id, j.started_at, j.completed_at, j.metadata, j.error, j.keep_until"
+    "j.variant, j.batch_id, j.started_at, j.completed_at, j.metadata, j.error, j.keep_until, "
+    "j.route_revision, j.cohort, j.rescue_to, j.moved_from"
 )
 WITHOUT_RESULT: Final = f"{_JOB}, null as result_content_type, null as result_json_length, null as result"
 WITH_RESULT: Final = (
@@ -84,6 +85,18 @@ def kept_until(completed_at: str) -> str:
     return f"case when j.keep_until is not null then least({until}, '{datetime.max.replace(tzinfo=UTC)}') end"
 
 
+def routed_columns(job: Submitted) -> dict[str, Any]:
+    """What is written of how a route chose the job's version, by column. What is left out is null."""
+    if job.revision is None and job.moved_from is None:  # nearly always, where there are no routes
+        return {}
+    return {
+        "route_revision": job.revision,
+        "cohort": job.cohort,
+        "rescue_to": job.rescue_to,
+        "moved_from": job.moved_from,
+    }
+
+
 def error_json(error: ErrorBody | None) -> str | None:
     return None if error is None else json_text(error)
 
@@ -92,7 +105,8 @@ def read_row(row: "asyncpg.Record | tuple[Any, ...]") -> StoredJob:
     """A row of `WITH_RESULT` or `WITHOUT_RESULT`."""
     # fmt: off
     (tenant, job_id, model, version, lane, status, created_at, expires_at, rows, answer, variant, batch_id,
-     started_at, completed_at, metadata, error, keep_until, content_type, json_length, result) = row
+     started_at, completed_at, metadata, error, keep_until, revision, cohort, rescue_to, moved_from,
+     content_type, json_length, result) = row
     # fmt: on
     job = Job(
         tenant=tenant,
@@ -106,6 +120,10 @@ def read_row(row: "asyncpg.Record | tuple[Any, ...]") -> StoredJob:
         rows=rows,
         answer=_ANSWERS[answer],
         variant=variant,
+        revision=revision,
+        cohort=cohort,
+        rescue_to=rescue_to,
+        moved_from=moved_from,
         batch_id=batch_id,
         started_at=started_at,
         completed_at=completed_at,

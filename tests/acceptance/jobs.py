@@ -9,11 +9,12 @@ from tests.waiting import eventually
 Json = dict[str, Any]
 
 JOB_MEMBERS = {
-    *("id", "object", "status", "done", "model", "model_version", "variant", "batch_id"),
+    *("id", "object", "status", "done", "model", "model_version", "variant", "route_revision"),
+    "batch_id",
     *("created_at", "started_at", "completed_at", "expires_at", "result", "error", "metadata", "urls"),
 }
 # There where there is something to say.
-MORE_MEMBERS = {"notice", "keep_until"}
+MORE_MEMBERS = {"notice", "keep_until", "moved_from"}
 
 
 def accepted(answer: httpx.Response) -> Json:

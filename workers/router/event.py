@@ -111,6 +111,11 @@ def _read_headers(
     return plain | attributes, about, fault
 
 
+def last_header(record: Record, name: str) -> bytes | None:
+    """The last of the record's headers with this name, which is in lower case; theirs may be in any."""
+    return next((raw for key, raw in reversed(record.headers) if key.lower() == name), None)
+
+
 def _read_structured(value: bytes, content_type: str) -> Event:
     if content_type.partition(";")[0].strip().lower() != f"{_CLOUDEVENTS}+json":
         raise Undecodable(f"content type {content_type[:64]!r}: of CloudEvents' formats only JSON is read")

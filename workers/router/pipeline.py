@@ -8,6 +8,7 @@ from typing import Final
 
 from producers.catalog import Catalog
 from producers.protocols import Publisher
+from producers.routes import Routes, count_passed_over
 from runtime.backoff import delays_s
 from runtime.clock import Clock
 from runtime.logs import get_logger
@@ -48,6 +49,7 @@ class Pipeline:
         publisher: Publisher,
         admissions: Admissions,
         catalog: Catalog,
+        routes: Routes,
         topics: Topics,
         limits: Limits,
         clock: Clock,
@@ -60,6 +62,7 @@ class Pipeline:
         self._publisher = publisher
         self._admissions = admissions
         self._catalog = catalog
+        self._routes = routes
         self._topics = topics
         self._limits = limits
         self._clock = clock
@@ -100,7 +103,7 @@ class Pipeline:
 
     def _begin(self, record: Record) -> Begun | Refused | Dead:
         try:
-            return begin(record, self._catalog.snapshot, self._limits, self._clock())
+            return begin(record, self._catalog.snapshot, self._routes.of, self._limits, self._clock())
         except Exception as error:
             log.error("a record could not be read", **_where(record), exc_info=error)
             return Dead(record, Undecodable(f"the router failed to read the record: {type(error).__name__}"))
@@ -110,7 +113,7 @@ class Pipeline:
         `Unavailable` where it still cannot be read after a while: those behind it in its partition wait as well.
         """
         payload = begun.checked.payload
-        parsed_bytes = bytes_to_parse(begun.entry.signature, payload)
+        parsed_bytes = bytes_to_parse(begun.placed.entry.signature, payload)
         is_image = payload.value.startswith(IMAGE_PREFIXES)
         delays, give_up_at = delays_s(), time.monotonic() + self._reading_patience_s
         while True:
@@ -126,6 +129,8 @@ class Pipeline:
         for each in decisions:
             if isinstance(each, Refused) and each.unforeseen is not None:
                 log.error("an input could not be read", **_where(each.record), exc_info=each.unforeseen)
+            if isinstance(each, Routed) and each.passed_over is not None:
+                count_passed_over(each.job.model, each.passed_over)
         for outcome, count in Counter(type(each).__name__.lower() for each in decisions).items():
             metrics.RECORDS.labels(outcome).inc(count)
         dead = [each for each in decisions if isinstance(each, Dead)]

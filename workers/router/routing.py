@@ -1,11 +1,10 @@
 """What becomes of a record of the requests topic: into a lane, to its end at once, or to the dead letters. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, NamedTuple
 
-from schemas.catalog import CatalogEntry
 from schemas.decoder import CheckedInput
 from schemas.errors import PenstockError, Unavailable, Undecodable
 from schemas.images import Hold
@@ -14,10 +13,12 @@ from schemas.jobs import Job, Status, Terminal, deadline_passed
 from schemas.malformed import as_refusal
 from schemas.names import DEFAULT_TENANT, is_model_name, is_version
 from schemas.records import OutRecord, lane_job, lane_record
+from schemas.routes import Choice, Route
+from schemas.sticky_keys import key_from
 from schemas.topics import LaneClass, Topics
-from schemas.versions import CatalogSnapshot
+from schemas.versions import CatalogSnapshot, Placed, place
 from workers.consuming.protocols import Record
-from workers.router.event import read_event
+from workers.router.event import last_header, read_event
 from workers.router.submission import Asked, Checked, Limits, check_options, read_asked
 
 SOURCE: Final = "/penstock/router"
@@ -29,6 +30,7 @@ class Routed(NamedTuple):
     record: Record
     job: Job
     out: OutRecord
+    passed_over: str | None = None  # the version that the job's route gave it, where nobody has announced that
 
 
 class Refused(NamedTuple):
@@ -52,23 +54,29 @@ class Begun(NamedTuple):
     record: Record
     asked: Asked
     checked: Checked
-    entry: CatalogEntry
+    placed: Placed
     max_record_bytes: int | None
 
     @property
     def check(self) -> Callable[[Hold], CheckedInput]:
         """What may take long. It can be pickled, to be done by another process."""
-        return partial(check_input, self.entry.signature, self.checked.payload, most_bytes=self.max_record_bytes)
+        return partial(check_input, self.placed.entry.signature, self.checked.payload, most_bytes=self.max_record_bytes)
 
 
 def route(
-    record: Record, catalog: CatalogSnapshot, topics: Topics, limits: Limits, now: datetime, hold: Hold
+    record: Record,
+    catalog: CatalogSnapshot,
+    routes: Mapping[str, Route],
+    topics: Topics,
+    limits: Limits,
+    now: datetime,
+    hold: Hold,
 ) -> Routed | Refused | Dead:
-    """The same record, read again under the same catalog, becomes the same job.
+    """The same record, read again under the same catalog and routes, becomes the same job.
 
     Raises `Unavailable` where `hold` has no room for its images at the moment.
     """
-    begun = begin(record, catalog, limits, now)
+    begun = begin(record, catalog, routes, limits, now)
     if not isinstance(begun, Begun):
         return begun
     try:
@@ -79,28 +87,45 @@ def route(
         return refused(begun, error, limits, now)
 
 
-def begin(record: Record, catalog: CatalogSnapshot, limits: Limits, now: datetime) -> Begun | Refused | Dead:
+def begin(
+    record: Record, catalog: CatalogSnapshot, routes: Mapping[str, Route], limits: Limits, now: datetime
+) -> Begun | Refused | Dead:
     """Everything about a record but its input."""
     try:
         asked = read_asked(record, read_event(record), now)
     except Undecodable as error:
         return Dead(record, error)
     checked: Checked | None = None
-    entry: CatalogEntry | None = None
+    placed: Placed | None = None
     try:
         checked = check_options(asked, limits)
-        entry = catalog.choose(asked.model, checked.version)
+        placed = _place(record, asked, checked, catalog, routes.get(asked.model))
     except Exception as error:
-        return _refused(record, _failed(asked, checked, entry, limits, as_refusal(error), now), error)
+        return _refused(record, _failed(asked, checked, placed, limits, as_refusal(error), now), error)
     if checked.expires_at <= now:
         late = deadline_passed("queued", asked.created_at, checked.expires_at, now, ahead_s(record, now))
-        return Refused(record, _failed(asked, checked, entry, limits, late, now))
-    return Begun(record, asked, checked, entry, limits.max_record_bytes)
+        return Refused(record, _failed(asked, checked, placed, limits, late, now))
+    return Begun(record, asked, checked, placed, limits.max_record_bytes)
+
+
+def _place(record: Record, asked: Asked, checked: Checked, catalog: CatalogSnapshot, route: Route | None) -> Placed:
+    """Raises `ModelNotFound`, and `RequestError` for a sticky key that is none."""
+
+    def sticky_key(source: str) -> str | None:
+        return key_from(
+            source,
+            given=checked.sticky_key,
+            header=lambda name: last_header(record, name),
+            metadata=checked.metadata,
+            record_key=record.key,
+        )
+
+    return place(catalog, route, asked.model, checked.version, tenant_of(record), asked.id, sticky_key)
 
 
 def refused(begun: Begun, error: Exception, limits: Limits, now: datetime) -> Refused:
     """The end of a job whose input met an error: whose it is, is known, so that it is no riddle among dead letters."""
-    end = _failed(begun.asked, begun.checked, begun.entry, limits, as_refusal(error), now)
+    end = _failed(begun.asked, begun.checked, begun.placed, limits, as_refusal(error), now)
     return _refused(begun.record, end, error)
 
 
@@ -115,7 +140,8 @@ def ahead_s(record: Record, now: datetime) -> float:
 
 def routed(begun: Begun, given: CheckedInput, topics: Topics) -> Routed:
     """The job of a record whose input fits."""
-    record, asked, checked, entry, _ = begun
+    record, asked, checked, placed, _ = begun
+    entry, choice, passed_over = placed
     job = Job(
         tenant=tenant_of(record),
         id=asked.id,
@@ -127,11 +153,15 @@ def routed(begun: Begun, given: CheckedInput, topics: Topics) -> Routed:
         expires_at=checked.expires_at,
         rows=given.rows,
         answer=checked.answer or given.answer,
+        variant=choice.variant,
+        revision=choice.revision,
+        cohort=choice.cohort,
+        rescue_to=choice.rescue_to,
         metadata=checked.metadata,
         retention_s=entry.retention_s if checked.retention_s is None else checked.retention_s,
     )
     out = lane_record(topics.lane(job.lane_of), lane_job(job, given.payload, checked.traceparent), SOURCE)
-    return Routed(record, job, out)
+    return Routed(record, job, out, passed_over)
 
 
 def tenant_of(_record: Record) -> str:
@@ -142,17 +172,21 @@ def tenant_of(_record: Record) -> str:
 def _failed(
     asked: Asked,
     checked: Checked | None,
-    entry: CatalogEntry | None,
+    placed: Placed | None,
     limits: Limits,
     error: PenstockError,
     now: datetime,
 ) -> Terminal:
     pinned = asked.options.get("version", "")
+    choice = placed.choice if placed else Choice(pinned if is_version(pinned) else "")
     return Terminal(
         tenant=DEFAULT_TENANT,
         id=asked.id,
         model=_shown(asked.model),
-        version=entry.version if entry else (pinned if is_version(pinned) else ""),
+        version=choice.version,
+        variant=choice.variant,
+        revision=choice.revision,
+        cohort=choice.cohort,
         lane=checked.lane if checked else LaneClass.LIVE,
         status=Status.FAILED,
         created_at=asked.created_at,

@@ -22,13 +22,13 @@ from schemas.jobs import (
 from schemas.malformed import UTF8_BOM, did_you_mean
 from schemas.members import members as members_of
 from schemas.metadata import parse_metadata
+from schemas.sticky_keys import check_sticky_key
 from schemas.topics import LaneClass
 from workers.consuming.protocols import Record
 from workers.router.event import NULL, Event, Options, is_json, read_options, twin_fault
 
 E = TypeVar("E", bound=StrEnum)
 
-MAX_STICKY_KEY: Final = 255
 # Source: W3C Trace Context, section 3.2. Anything else is dropped, as it says.
 _TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
@@ -74,6 +74,7 @@ class Checked(NamedTuple):
     traceparent: str | None
     payload: Payload
     retention_s: int | None
+    sticky_key: str | None
 
 
 def read_asked(record: Record, event: Event, now: datetime) -> Asked:
@@ -119,8 +120,8 @@ def check_options(asked: Asked, limits: Limits) -> Checked:
     if any(bytes(asked.members.get(name, NULL)) != b"null" for name in _WEBHOOKS):
         raise RequestError("webhooks are not available: leave webhook out", param="webhook")
     sticky_key = options.get("sticky_key")
-    if sticky_key is not None and len(sticky_key) > MAX_STICKY_KEY:
-        raise RequestError(f"sticky_key must have at most {MAX_STICKY_KEY} characters", param="sticky_key")
+    if sticky_key is not None:
+        check_sticky_key(sticky_key)
     metadata = options.get("metadata")
     traceparent = options.get("traceparent")
     return Checked(
@@ -132,6 +133,7 @@ def check_options(asked: Asked, limits: Limits) -> Checked:
         traceparent=traceparent if traceparent and _TRACEPARENT.fullmatch(traceparent) else None,
         payload=payload,
         retention_s=_retention_s(options, limits),
+        sticky_key=sticky_key,
     )
 
 

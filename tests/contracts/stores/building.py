@@ -93,6 +93,8 @@ def ended(job: Job, **fields: Any) -> Terminal:
             "rows",
             "answer",
             "variant",
+            "revision",
+            "cohort",
             "retention_s",
         )
     }

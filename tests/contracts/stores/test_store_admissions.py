@@ -17,6 +17,10 @@ async def test_an_inserted_job_comes_back_as_it_was_given(stores: Stores) -> Non
         rows=7,
         answer=Answer.PREDICTIONS,
         variant="canary",
+        revision=7,
+        cohort=99,
+        rescue_to="1",
+        moved_from="3",
         batch_id="batch_1",
         metadata={"user": {"plan": "trial"}, "z": 1, "a": [1.5, None, True], "big": 2**63, "tiny": 1e-300},
     )
@@ -43,9 +47,9 @@ async def test_metadata_that_is_no_json_is_refused_by_name(stores: Stores, metad
 
 @pytest.mark.parametrize("text", ["a\0b", "half \ud83d of a pair"])
 async def test_a_name_that_no_store_can_hold_is_refused(stores: Stores, text: str) -> None:
-    for field in ("tenant", "id", "model", "version", "variant", "batch_id"):
+    for field in ("tenant", "id", "model", "version", "variant", "rescue_to", "moved_from", "batch_id"):
         with pytest.raises(InvalidInput):
-            await stores.admissions.insert(queued(**{field: text}))
+            await stores.admissions.insert(queued(**{"revision": 1, field: text}))
 
 
 async def test_a_refused_job_does_not_hurt_those_inserted_with_it(stores: Stores) -> None:

@@ -39,7 +39,15 @@ async def test_an_errors_text_may_hold_anything(stores: Stores) -> None:
 
 async def test_a_job_never_seen_before_is_written_whole(stores: Stores) -> None:
     terminal = ended(
-        queued(tenant="other", lane=LaneClass.BULK, rows=4, answer=Answer.PREDICTIONS, variant="canary"),
+        queued(
+            tenant="other",
+            lane=LaneClass.BULK,
+            rows=4,
+            answer=Answer.PREDICTIONS,
+            variant="canary",
+            revision=7,
+            cohort=0,
+        ),
         result=Payload(b"1"),
     )
     assert await stores.endings.finish([terminal]) == [key_of(terminal)]
@@ -55,6 +63,18 @@ async def test_a_job_never_seen_before_keeps_the_metadata_of_its_end_and_a_known
     await stores.endings.finish([ended(unseen, metadata={"a": [1, "é"]}), ended(known, metadata={"from": "end"})])
     assert (await stores.found(unseen)).metadata == {"a": [1, "é"]}
     assert (await stores.found(known)).metadata == {"from": "submit"}
+
+
+async def test_a_job_tells_how_its_version_was_chosen_and_which_one_ran_it_in_the_end(stores: Stores) -> None:
+    stays = await stores.inserted(version="2", variant="canary", revision=7, cohort=3, rescue_to="1")
+    moved = await stores.inserted(version="2", variant="canary", revision=7, cohort=4, rescue_to="1")
+    end = ended(moved, version="1", variant="stable", revision=8, moved_from="2")
+    await stores.endings.finish([ended(stays, variant=None, revision=None, cohort=None), end])
+    stored = await stores.found(stays)
+    assert (stored.version, stored.variant, stored.revision, stored.cohort) == ("2", "canary", 7, 3)
+    stored = await stores.found(moved)
+    assert (stored.version, stored.variant, stored.revision, stored.cohort) == ("1", "stable", 8, 4)
+    assert stored.moved_from == "2"
 
 
 async def test_the_first_terminal_record_wins(stores: Stores) -> None:

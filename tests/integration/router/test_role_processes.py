@@ -1,4 +1,4 @@
-"""Router and sink as processes: how they exit when they cannot start, and when they are told to stop."""
+"""Router, sink and controller of rollouts as processes: how they exit when they cannot start, or are told to stop."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def test_a_port_in_use_is_told_in_one_line_and_the_exit_status_is_2(role: str) -
     assert "PENSTOCK_HEALTH_PORT" in line
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", [*ROLES, "rollout"])
 def test_a_role_that_waits_for_its_parts_is_alive_but_not_ready_and_stops_when_told_to(role: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -121,7 +121,7 @@ def test_a_role_says_why_it_waits(role: str) -> None:
     assert told["cause"].startswith("ConnectionRefusedError: ")
 
 
-@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize("role", [*ROLES, "rollout"])
 async def test_a_role_over_a_database_that_is_not_migrated_names_the_command_and_goes_on_once_it_was_run(
     role: str, fresh_postgres_dsn: str
 ) -> None:

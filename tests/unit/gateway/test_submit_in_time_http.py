@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 import gateway.leases
-from gateway.submissions import Submission
+from gateway.submission import Submission
 from schemas.errors import OutcomeUnknown, QueueUnavailable, StoreUnavailable
 from stores.protocols import Admission
 from tests.unit.gateway.house import LIVE, NOW, SUBMIT, House, opened, problem

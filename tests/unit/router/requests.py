@@ -1,10 +1,12 @@
 """Records of the requests topic as producers write them, and a catalog to route them by."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from schemas.catalog import CatalogEntry
+from schemas.routes import Route
 from schemas.signature import ImageSpec, Signature, TensorSpec
 from schemas.topics import Topics
 from schemas.versions import CatalogSnapshot
@@ -24,6 +26,7 @@ DIGITS = Signature(
     image=ImageSpec("image", 8, 8, mode="L", layout="HW"),
 )
 
+NO_ROUTES: Mapping[str, Route] = {}
 INSTANCES = {"instances": [[1, 2], [3, 4]]}
 
 
@@ -57,5 +60,5 @@ def record(
     return Record(TOPICS.requests, 3, offset, 1, None, raw, encoded, time_ms)
 
 
-def routed(asked: Record, **limits: Any) -> Routed | Refused | Dead:
-    return route(asked, CATALOG, TOPICS, Limits(**limits), NOW, no_limit)
+def routed(asked: Record, *, routes: Mapping[str, Route] = NO_ROUTES, **limits: Any) -> Routed | Refused | Dead:
+    return route(asked, CATALOG, routes, TOPICS, Limits(**limits), NOW, no_limit)

@@ -38,7 +38,7 @@ def asked(line: dict[str, Any], catalog: CatalogSnapshot = CATALOG) -> Routed | 
     read = read_line(1, json.dumps(line).encode(), LineDefaults())
     out = request_record(TOPICS.requests, new_job_id(), read, NOW, "/penstock/submit")
     decision = route(
-        record(out.value, *((name, value) for name, value in out.headers)), catalog, TOPICS, Limits(), NOW, no_limit
+        record(out.value, *((name, value) for name, value in out.headers)), catalog, {}, TOPICS, Limits(), NOW, no_limit
     )
     assert isinstance(decision, Routed | Refused)
     return decision

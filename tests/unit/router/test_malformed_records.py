@@ -28,7 +28,7 @@ def record_of(sent: Sent) -> Record:
 @pytest.mark.parametrize("case", INPUTS)
 def test_its_job_fails_with_the_field_and_the_rule(case: str) -> None:
     sent, refusal = INPUTS[case]
-    decision = route(record_of(sent), CATALOG, TOPICS, Limits(), NOW, no_limit)
+    decision = route(record_of(sent), CATALOG, {}, TOPICS, Limits(), NOW, no_limit)
     assert isinstance(decision, Refused), decision
     end = decision.terminal
     assert (end.id, end.status, decision.unforeseen) == ("order-7", Status.FAILED, None)

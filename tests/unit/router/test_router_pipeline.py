@@ -16,6 +16,7 @@ import workers.router.pipeline
 import workers.router.routing
 from producers.catalog import Catalog
 from producers.memory import MemoryLog
+from producers.routes import Routes
 from runtime.apart import Apart
 from runtime.budget import MemoryBudget
 from runtime.reading import INLINE_BYTES, InputReader
@@ -49,6 +50,7 @@ class Room:
     jobs: MemoryJobs
     pipeline: Pipeline
     budget: MemoryBudget
+    routes: Routes
 
     async def fetch(self, *asked: Record) -> Sequence[Record]:
         """Write the records and fetch them as one batch."""
@@ -72,7 +74,7 @@ class Room:
 async def opened_room(lane_patience_s: float = 10, reading_patience_s: float = 60) -> AsyncIterator[Room]:
     log = MemoryLog(partitions=1)
     group = MemoryGroup(log, [TOPICS.requests], clock_ms=lambda: int(NOW.timestamp() * 1000))
-    jobs = MemoryJobs()
+    jobs, routes = MemoryJobs(), Routes()
     async with group.member() as member:
         placing = Placing(TOPICS, lane_patience_s)
         budget = MemoryBudget(512 * 1024 * 1024)
@@ -82,6 +84,7 @@ async def opened_room(lane_patience_s: float = 10, reading_patience_s: float = 6
             log,
             jobs,
             Catalog(CATALOG),
+            routes,
             TOPICS,
             Limits(),
             lambda: NOW,
@@ -89,7 +92,7 @@ async def opened_room(lane_patience_s: float = 10, reading_patience_s: float = 6
             reader,
             reading_patience_s=reading_patience_s,
         )
-        yield Room(log, group, member, jobs, pipeline, budget)
+        yield Room(log, group, member, jobs, pipeline, budget, routes)
 
 
 @pytest.fixture

@@ -25,13 +25,13 @@ def asked_for(*headers: tuple[str, str | bytes], written: datetime | None = WRIT
     return record(value, ("model", "vector"), *headers, written=written)
 
 
-def job(asked: Record, **limits: float) -> Job:
+def job(asked: Record, **limits: Any) -> Job:
     decision = routed(asked, **limits)
     assert isinstance(decision, Routed), decision
     return decision.job
 
 
-def end(asked: Record, **limits: float) -> Terminal:
+def end(asked: Record, **limits: Any) -> Terminal:
     decision = routed(asked, **limits)
     assert isinstance(decision, Refused), decision
     return decision.terminal

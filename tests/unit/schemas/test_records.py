@@ -50,6 +50,7 @@ texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 INT32 = 2**31 - 1
 job_ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:~-]{0,60}", fullmatch=True)
 moments = st.integers(0, 2 * 10**14).map(lambda ms: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms))
+versions = st.none() | st.from_regex(r"[a-z0-9][a-z0-9.-]{0,31}", fullmatch=True)
 instances = st.none() | st.from_regex(r"[a-z0-9-]{1,64}", fullmatch=True)
 plain = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=10)
 metadata = st.dictionaries(plain, st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | plain, max_size=3)
@@ -66,6 +67,10 @@ jobs = st.builds(
     payload=payloads,
     answer=st.sampled_from(Answer),
     variant=st.none() | texts,
+    revision=st.none() | st.integers(0, INT32),
+    cohort=st.none() | st.integers(0, 99),
+    rescue_to=versions,
+    moved_from=versions,
     traceparent=st.none() | texts,
     metadata=metadata,
     reply_to=instances,
@@ -84,6 +89,9 @@ ended: dict[str, st.SearchStrategy[Any]] = {
     "rows": st.integers(0, INT32),
     "answer": st.sampled_from(Answer),
     "variant": st.none() | texts,
+    "revision": st.none() | st.integers(0, INT32),
+    "cohort": st.none() | st.integers(0, 99),
+    "moved_from": versions,
     "started_at": st.none() | moments,
     "metadata": metadata,
     "reply_to": instances,
@@ -145,6 +153,9 @@ def changed(headers: list[tuple[str, bytes]], name: str, value: bytes | None) ->
 UNTOLD = [
     *[("ce_replyto", value) for value in (b"", b"GW", b"gw.1", b"gw 1", b"\xff", b"g" * 65)],
     *[("ce_metadata", value) for value in (b"", b"[]", b"{", b'{"a":1,"a":2}', b'"\xff"', b"{" + b" " * 9000 + b"}")],
+    *[("ce_routerevision", value) for value in (b"", b"-1", b"one", b"2147483648")],
+    *[("ce_cohort", value) for value in (b"", b"-1", b"100", b"1.5")],
+    *[("ce_movedfrom", value) for value in (b"", b"V2", b"a/b", b"\xff", b"2\0", b"v" * 33)],
 ]
 
 
@@ -173,6 +184,7 @@ UNTOLD = [
         *[(name, b"a\0b") for name in ("ce_tenant", "ce_variant", "content-type", "traceparent")],
         *UNTOLD,
         *[("ce_attempt", value) for value in (b"", b"-1", b"once", b"2147483648")],
+        *[("ce_rescueto", value) for value in (b"", b"../2", b"\xff", b"v" * 33)],
     ],
 )
 def test_a_job_with_a_malformed_header_is_undecodable(name: str, value: bytes | None) -> None:

@@ -1,6 +1,6 @@
 """What is counted of one lane, with its labels bound once."""
 
-from collections import Counter as Tally
+from collections import Counter as Occurrences
 from collections.abc import Sequence
 
 from prometheus_client import Counter
@@ -8,12 +8,15 @@ from prometheus_client import Counter
 from schemas.topics import Lane
 from workers.inference import metrics
 from workers.inference.batching.pending_job import PendingJob
+from workers.inference.counting.tally import Tally
 from workers.inference.execution.account import Account
-from workers.inference.results.outcomes import DeadLettered, Outcome, RetryLater
+from workers.inference.results.outcomes import DeadLettered, Moved, Outcome, RetryLater
 
 
 class LaneMetrics:
-    def __init__(self, lane: Lane) -> None:
+    """`tally` counts the same for those who compare versions."""
+
+    def __init__(self, lane: Lane, tally: Tally) -> None:
         self.labels = labels = {"model": lane.model, "version": lane.version, "lane": str(lane.cls)}
         self.stage_seconds = {stage: metrics.STAGE_SECONDS.labels(**labels, stage=stage) for stage in metrics.STAGES}
         self.queued_rows = metrics.QUEUED_ROWS.labels(**labels)
@@ -24,11 +27,13 @@ class LaneMetrics:
         self._wait_seconds = metrics.WAIT_SECONDS.labels(**labels)
         self._dead_letters = metrics.DEAD_LETTERS.labels(**labels)
         self._jobs: dict[str, Counter] = {}
+        self._tally = tally
 
     def led(self, rows: int, account: Account) -> None:
         """A micro-batch of so many rows has run, which is this lane's, whosever rows filled it up."""
         self._batch_rows.observe(rows)
         self.stage_seconds["infer"].observe(account.model_s)
+        self._tally.ran(account.runs)
 
     def ran(self, jobs: Sequence[PendingJob], account: Account, started_s: float, share: float = 1.0) -> None:
         """The jobs were a micro-batch, or a `share` of one, which began at `started_s` (seconds since 1970)."""
@@ -43,15 +48,27 @@ class LaneMetrics:
         for each in outcomes:
             if isinstance(each, RetryLater):
                 metrics.RETRIES.labels(**self.labels, tier=each.tier, reason=each.error.code).inc()
+            elif isinstance(each, Moved):
+                self._moved(each)
             elif isinstance(each, DeadLettered):
                 self._dead_letters.inc()
                 ends.append(each.terminal)
             else:
                 ends.append(each)
-        for outcome, jobs in Tally([end.error.code if end.error else "succeeded" for end in ends]).items():
+        self._tally.ended(ends)
+        for outcome, jobs in Occurrences([end.error.code if end.error else "succeeded" for end in ends]).items():
             if outcome not in self._jobs:
                 self._jobs[outcome] = metrics.JOBS.labels(**self.labels, outcome=outcome)
             self._jobs[outcome].inc(jobs)
+
+    def _moved(self, job: Moved) -> None:
+        reason = "taken_back"
+        if job.rescued and job.terminal.error is not None:
+            reason = job.terminal.error.code
+            self._tally.rescued([job.terminal])
+        else:
+            self._tally.moved(1)
+        metrics.MOVED.labels(**self.labels, to=job.to.version, reason=reason).inc()
 
     def buried(self, records: int) -> None:
         self._dead_letters.inc(records)

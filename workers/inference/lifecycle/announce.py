@@ -5,7 +5,15 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from producers.catalog import take_back
 from producers.protocols import Publisher
-from producers.topics import control_topic, ensure_topics, job_topic, lane_topics, retry_topics, worker_reports_topic
+from producers.topics import (
+    control_topic,
+    ensure_topics,
+    job_topic,
+    lane_topics,
+    retry_topics,
+    stats_topic,
+    worker_reports_topic,
+)
 from runtime.backoff import delays_s
 from runtime.clock import Clock
 from runtime.logs import get_logger
@@ -30,7 +38,9 @@ async def make_topics(settings: KafkaSettings, partitions: int) -> None:
         job_topic(settings, topics.results, partitions),
         control_topic(settings, topics.catalog),
         control_topic(settings, topics.model_states),
+        control_topic(settings, topics.routes),
         worker_reports_topic(settings),
+        stats_topic(settings),
         *retry_topics(settings),
     ]
     await _patiently(lambda: ensure_topics(settings, plans), "topics cannot be made yet")

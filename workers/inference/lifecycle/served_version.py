@@ -16,8 +16,9 @@ from workers.inference.backends.own_frames import own_traceback
 from workers.inference.backends.warmup import warmups_of
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
+from workers.inference.counting.tally import Tallies
 from workers.inference.decoding.cancellations import Cancellations
-from workers.inference.decoding.record_decoder import RecordDecoder
+from workers.inference.decoding.record_decoder import Moves, RecordDecoder
 from workers.inference.decoding.tokenizer import tokenizer_of
 from workers.inference.engine.lane import ServedLane
 from workers.inference.execution.runner import Runner
@@ -42,6 +43,7 @@ class WorkerContext:
 
     settings: WorkerSettings
     canceled: Cancellations
+    moves: Moves
     ends: ResultPublisher
     wake: Callable[[], None]
     prepare: Callable[[ModelSlot], None]
@@ -49,6 +51,7 @@ class WorkerContext:
     side: BackgroundTasks
     memory: MemoryBudget
     prefetch: PrefetchShares
+    tallies: Tallies
 
 
 class ServedVersion:
@@ -117,6 +120,7 @@ class ServedVersion:
                     version.rules,
                     tokenizer,
                     most_bytes=around.memory.limit_bytes,
+                    moves=around.moves,
                 ),
                 Batcher(sizer, version.max_wait_s, queued * version.max_batch_size, version.rules),
                 sizer,
@@ -128,6 +132,7 @@ class ServedVersion:
                 retry_delays_s=around.settings.retry_tiers_s,
                 run_limit_s=version.run_limit_s,
                 guarded=version.isolation != "process",
+                tally=around.tallies.of(lane),
             )
             for lane in lanes_of(version)
         ]

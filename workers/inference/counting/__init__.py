@@ -1,0 +1,1 @@
+"""What the jobs and runs of each lane add up to, told every few seconds: see `schemas.stats`."""

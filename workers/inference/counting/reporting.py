@@ -1,0 +1,97 @@
+"""Telling the stats topic what was counted, interval by interval."""
+
+import asyncio
+import os
+import re
+import socket
+from collections import deque
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import uuid4
+
+from producers.protocols import Publisher
+from runtime.clock import Clock
+from runtime.logs import get_logger
+from schemas.errors import Unavailable
+from schemas.records import OutRecord
+from schemas.stats import INTERVAL_S, StatsRecord, encode_stats, interval_start
+from schemas.topics import Topics
+from workers.inference.counting.tally import Tallies
+
+log = get_logger(__name__)
+
+# While Kafka is away so many records are kept, the oldest give way: a minute of 80 lanes, or more of fewer.
+MOST_UNTOLD: Final = 1000
+LEAVE_WITHIN_S: Final = 2.0
+
+
+class StatsReporter:
+    """One record a lane and interval in which something was counted.
+
+    What could not be told is told with the next interval, as the same record: whoever reads it twice counts it once.
+    Nothing waits for it, and whatever befalls it is only logged.
+    """
+
+    def __init__(self, tallies: Tallies, publisher: Publisher, topics: Topics, clock: Clock) -> None:
+        self._tallies = tallies
+        self._publisher = publisher
+        self._topic = topics.stats
+        self._clock = clock
+        host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:100]
+        self._worker = f"{host}-{os.getpid()}-{uuid4().hex[:8]}"  # of this life alone
+        self._began_at = interval_start(clock())
+        self._untold: deque[StatsRecord] = deque(maxlen=MOST_UNTOLD)
+        self._failing = False
+
+    async def run(self) -> None:
+        """Run until canceled."""
+        while True:
+            ends_at = interval_start(self._clock()) + timedelta(seconds=INTERVAL_S)
+            await asyncio.sleep((ends_at - self._clock()).total_seconds())
+            now = self._clock()
+            if interval_start(now) > self._began_at:  # a timer may be early, and a clock be set back
+                self._close(now)
+                await self._tell()
+
+    async def leave(self) -> None:
+        """Tell what the last interval has held so far; nothing is counted any more."""
+        self._close(self._clock())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_WITHIN_S):
+                await self._tell()
+
+    def _close(self, now: datetime) -> None:
+        for lane, counts in self._tallies.take():
+            self._untold.append(
+                StatsRecord(
+                    model=lane.model,
+                    version=lane.version,
+                    lane=lane.cls,
+                    worker=self._worker,
+                    began_at=self._began_at,
+                    ended_at=now,
+                    counts=counts,
+                )
+            )
+        self._began_at = interval_start(now)
+
+    async def _tell(self) -> None:
+        if not self._untold:
+            return
+        records = list(self._untold)
+        try:
+            outcomes = await self._publisher.publish_all([self._out(record) for record in records])
+        except Exception as error:
+            log.warning("what was counted cannot be told", error=repr(error))
+            return
+        left = [record for record, why in zip(records, outcomes, strict=True) if isinstance(why, Unavailable)]
+        reason = next((why.message for why in outcomes if why is not None), None)
+        if reason is not None and not self._failing:
+            log.warning("what was counted cannot be told yet", records=len(left), reason=reason)
+        self._failing = reason is not None
+        self._untold = deque(left, MOST_UNTOLD)
+
+    def _out(self, record: StatsRecord) -> OutRecord:
+        key = f"{record.model}/{record.version}".encode()
+        return OutRecord(self._topic, key, encode_stats(record), [], partition=0)

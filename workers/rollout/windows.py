@@ -1,0 +1,203 @@
+"""What workers counted, by version, lane and time, kept in a table of bytes. Pure.
+
+A record is kept as it came, under its own name: one that comes twice, from Kafka or from a table that is read again
+after a restart, is there once. When a bucket of ten minutes is over and the next one is too, its records give way to
+their sum, which is kept for a day.
+"""
+
+from collections.abc import Iterator, MutableMapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from heapq import heappop, heappush
+from typing import Final, NamedTuple
+
+import msgspec
+
+from schemas.stats import INTERVAL_S, NOTHING, Counts, StatsRecord, added
+from schemas.topics import Lane, LaneClass
+
+BUCKET_S: Final = 600
+KEPT_S: Final = 24 * 3600
+# Clocks of two machines may differ by so much; whose clock is further ahead is not listened to.
+AHEAD_S: Final = 60
+# What one call of `tidy` may change in the table, and so for how long: some 20 ms.
+MOST_CHANGES: Final = 300
+
+
+class Taken(StrEnum):
+    """What became of a record."""
+
+    COUNTED = "counted"
+    REPEATED = "repeated"  # it was counted before
+    LATE = "late"  # its bucket is summed up, or forgotten
+    AHEAD = "ahead"  # its worker's clock is ahead of ours
+
+
+class _Name(NamedTuple):
+    """Of an entry of the table: a record's, or without a `worker` that of a bucket's sum. `start` in seconds."""
+
+    lane: Lane
+    start: int
+    worker: str | None = None
+
+    def key(self) -> bytes:
+        lane, end = self.lane, "" if self.worker is None else f"/{self.worker}"
+        return f"{lane.model}/{lane.version}/{lane.cls}/{self.start}{end}".encode()
+
+    @classmethod
+    def read(cls, key: bytes) -> "_Name":
+        """Raises `ValueError` for what is no key of ours."""
+        model, version, lane, start, *worker = key.decode().split("/", 4)
+        return cls(Lane(model, version, LaneClass(lane)), int(start), worker[0] if worker else None)
+
+
+@dataclass(slots=True)
+class _LaneIndex:
+    """Which entries there are of one lane: records by bucket, the buckets that are summed up, and until when workers
+    have told of it (seconds)."""
+
+    records: dict[int, set[_Name]] = field(default_factory=dict)
+    sums: set[int] = field(default_factory=set)
+    latest_s: float = 0.0
+
+
+class Windows:
+    """`table` holds encoded `Counts`. Only `take` and `tidy` write to it, and times are seconds since 1970."""
+
+    def __init__(self, table: MutableMapping[bytes, bytes]) -> None:
+        self._table = table
+        self._lanes: dict[Lane, _LaneIndex] = {}
+        self._due: list[tuple[int, Lane, int]] = []  # when, and of which lane which bucket is summed up or forgotten
+
+    def __len__(self) -> int:
+        """Entries of the table."""
+        return sum(len(lane.sums) + sum(map(len, lane.records.values())) for lane in self._lanes.values())
+
+    def take(self, record: StatsRecord, now_s: float) -> Taken:
+        lane = Lane(record.model, record.version, record.lane)
+        start = _interval(record.began_at)
+        if start > now_s + AHEAD_S:
+            return Taken.AHEAD
+        known = self._lanes.get(lane)
+        if start < now_s - KEPT_S or (known and _bucket(start) in known.sums):
+            return Taken.LATE
+        name = _Name(lane, start, record.worker)
+        if known and name in known.records.get(_bucket(start), ()):
+            return Taken.REPEATED
+        self._table[name.key()] = _encode(record.counts)
+        index = self._index(name)
+        index.latest_s = max(index.latest_s, min(record.ended_at.timestamp(), now_s))
+        return Taken.COUNTED
+
+    def tidy(self, now_s: float) -> None:
+        """Sum up and forget what is due, or a part of it. Not once is anything counted twice or not at all, wherever
+        this is cut off: the sum is written first, and once it is there the bucket's records count no more."""
+        changes = 0
+        while self._due and self._due[0][0] <= now_s and changes < MOST_CHANGES:
+            _, lane, bucket = heappop(self._due)
+            changes += self._sum_up(lane, bucket) if bucket in self._lanes[lane].records else self._forget(lane, bucket)
+
+    def clear(self) -> None:
+        """Know nothing: the table is another's."""
+        self._lanes.clear()
+        self._due.clear()
+
+    def rebuild(self) -> None:
+        """Learn anew what the table holds: after somebody else has filled it."""
+        self.clear()
+        for key in list(self._table):
+            with suppress(ValueError):  # a key of another version of ours: it ages away
+                name = _Name.read(key)
+                index = self._index(name)
+                index.latest_s = max(index.latest_s, name.start + (BUCKET_S if name.worker is None else INTERVAL_S))
+
+    def between(
+        self, model: str, versions: Sequence[str], lane: LaneClass, since: datetime, until: datetime
+    ) -> dict[str, Counts]:
+        """The sum of each version, over the intervals that lie wholly between the two moments.
+
+        Of what is summed up already only whole buckets count, so that older sums are of whole ten minutes.
+        """
+        first_s, last_s = since.timestamp(), until.timestamp()
+        found = {version: list(self._counts(Lane(model, version, lane), first_s, last_s)) for version in versions}
+        return {version: added(NOTHING, *counts) for version, counts in found.items()}
+
+    def latest_at(self, model: str, version: str) -> datetime | None:
+        """Until when workers have told of the version, on either lane; None where they have not, for a day."""
+        told_s = [self._lanes[lane].latest_s for cls in LaneClass if (lane := Lane(model, version, cls)) in self._lanes]
+        return datetime.fromtimestamp(max(told_s), UTC) if told_s else None
+
+    def _counts(self, lane: Lane, first_s: float, last_s: float) -> Iterator[Counts]:
+        index = self._lanes.get(lane)
+        if index is None:
+            return
+        for bucket in index.sums:
+            if first_s <= bucket and bucket + BUCKET_S <= last_s:
+                yield self._at(_Name(lane, bucket))
+        for bucket, names in index.records.items():
+            if bucket not in index.sums and first_s < bucket + BUCKET_S and bucket < last_s:
+                inside = [name for name in names if first_s <= name.start and name.start + INTERVAL_S <= last_s]
+                yield from map(self._at, inside)
+
+    def _drop(self, name: _Name) -> None:
+        with suppress(KeyError):
+            del self._table[name.key()]
+
+    def _at(self, name: _Name) -> Counts:
+        """Nothing, where the table has it no more, or somebody else has written there."""
+        try:
+            return _decoder.decode(self._table.get(name.key(), b"{}"))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return NOTHING
+
+    def _index(self, name: _Name) -> _LaneIndex:
+        index = self._lanes.setdefault(name.lane, _LaneIndex())
+        if name.worker is None:
+            index.sums.add(name.start)
+            heappush(self._due, (name.start + BUCKET_S + KEPT_S, name.lane, name.start))
+            return index
+        bucket = _bucket(name.start)
+        if bucket not in index.records:
+            index.records[bucket] = set()
+            heappush(self._due, (bucket + 2 * BUCKET_S, name.lane, bucket))
+        index.records[bucket].add(name)
+        return index
+
+    def _sum_up(self, lane: Lane, bucket: int) -> int:
+        index, sum_name = self._lanes[lane], _Name(lane, bucket)
+        names = index.records[bucket]
+        if bucket not in index.sums:
+            whole = added(NOTHING, *map(self._at, names))
+            self._table[sum_name.key()] = _encode(whole)
+            self._index(sum_name)
+        for name in names:
+            self._drop(name)
+        del index.records[bucket]
+        return 1 + len(names)
+
+    def _forget(self, lane: Lane, bucket: int) -> int:
+        index = self._lanes[lane]
+        if bucket in index.sums:
+            index.sums.remove(bucket)
+            self._drop(_Name(lane, bucket))
+        if not index.sums and not index.records:
+            del self._lanes[lane]
+        return 1
+
+
+def _interval(moment: datetime) -> int:
+    return int(moment.timestamp() // INTERVAL_S) * INTERVAL_S
+
+
+def _bucket(start: int) -> int:
+    return start // BUCKET_S * BUCKET_S
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Counts)
+
+
+def _encode(counts: Counts) -> bytes:
+    return _encoder.encode(counts)
