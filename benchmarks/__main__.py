@@ -15,6 +15,7 @@ from benchmarks.models import Models
 MEASUREMENTS = {
     "worker": "worker_rate",
     "submit": "submit_rate",
+    "routing": "routing",
     "latency": "latency",
     "throughput": "throughput",
     "causes": "causes",
@@ -30,6 +31,7 @@ MEASUREMENTS = {
     "broker": "broker",
     "clients": "clients",
     "gpu": "gpu",
+    "rollouts": "rollout_simulation",
 }
 
 

@@ -37,7 +37,7 @@ Found = dict[tuple[str, str], list[float]]
 async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
     found: Found = {}
     async with AsyncExitStack() as open_:
-        stack = await open_.enter_async_context(services())
+        stack = await open_.enter_async_context(services(shorten=shorten))
         folder = Path(open_.enter_context(tempfile.TemporaryDirectory()))
         await prepare(stack, models, PREFIX)
         port = await _roles(open_, stack, models, folder)

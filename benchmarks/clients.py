@@ -23,6 +23,7 @@ from benchmarks.models import Models
 from benchmarks.pacing import Work, paced
 from benchmarks.processes import program
 from benchmarks.services import services
+from penstock.embedded.elsewhere import Service
 from producers.kafka_publisher import KafkaPublisher
 from producers.topics import ensure_topics, job_topic
 from runtime.settings import KafkaSettings
@@ -181,7 +182,7 @@ async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
         sys.stderr.write("clients: the package confluent-kafka is not installed, so there is nothing to compare\n")
         return []
     seconds = SECONDS / shorten
-    async with services() as stack:
+    async with services(frozenset([Service.KAFKA]), shorten=shorten) as stack:
         address = stack.kafka_bootstrap_servers
         settings = KafkaSettings(kafka_bootstrap_servers=address)
         await ensure_topics(settings, [job_topic(settings, TOPIC, 1)])

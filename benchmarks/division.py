@@ -25,11 +25,13 @@ MOST: Final = 1.25
 Answer = Sequence[int] | Failure
 
 
-async def measure(_models: Models, _rounds: int, shorten: int) -> list[Table]:
+async def measure(models: Models, _rounds: int, shorten: int) -> list[Table]:
     rows = []
     for share in SHARES:
+        if not models.wants(name := f"{share:.1%}"):
+            continue
         ratios = [average_runs(count, share, MICRO_BATCHES // shorten) / fewest_runs(count, share) for count in ROWS]
-        rows.append([f"{share:.1%}", *(f"{each:.2f}" for each in ratios)])
+        rows.append([name, *(f"{each:.2f}" for each in ratios)])
     return [
         Table(
             "Dividing micro-batches that fail: runs, over the fewest that any way could take",

@@ -52,7 +52,7 @@ CASES: Final = (
 
 async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        return _skipped("this ONNX Runtime has no CUDA: install penstock[onnx-gpu] in place of penstock[onnx]")
+        return _skipped("this ONNX Runtime has no CUDA: install Penstock with its extra onnx-gpu in place of onnx")
     import torch  # noqa: PLC0415 - takes seconds
 
     if not torch.cuda.is_available():

@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.figures import Rounds, Table, ratio
 from benchmarks.lookup_model import lookup_payloads, write_lookup
 from benchmarks.models import Models
-from benchmarks.services import services
+from benchmarks.services import OF_WORKERS, services
 from benchmarks.simulated import TRUST, payloads, write_simulated
 from benchmarks.worker_runs import PARTITIONS, publish, topics_for, watch, worker
 from benchmarks.workload import lane_records
@@ -52,7 +52,7 @@ SUBJECTS: Final = {
 
 async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
     rows = []
-    async with services() as stack:
+    async with services(OF_WORKERS, shorten=shorten) as stack:
         for number, (name, subject) in enumerate(SUBJECTS.items()):
             if not models.wants(name):
                 continue

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from benchmarks.figures import Rounds, Table, ratio
 from benchmarks.latency import percentile_ms
 from benchmarks.models import Models
-from benchmarks.services import services
+from benchmarks.services import OF_WORKERS, services
 from benchmarks.simulated import LANE, MODEL, TRUST, VERSION, payloads, write_simulated
 from benchmarks.worker_runs import PARTITIONS, publish, topics_for, worker
 from benchmarks.workload import lane_records
@@ -57,7 +57,7 @@ async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
     seen: dict[Case, list[Seen]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
         write_simulated(Path(folder), {"fixed_s": RUN_S}, BATCH_ROWS, adaptive=False)
-        async with services() as stack:
+        async with services(OF_WORKERS, shorten=shorten) as stack:
             for round_ in range(rounds):
                 for number, case in enumerate(cases):
                     seen[case].append(await _one(stack, Path(folder), f"priority-{round_}-{number}", case, seconds))

@@ -166,24 +166,25 @@ async def suffer(part: Part, way: Way, before_s: float, after_s: float) -> Seen:
 
 
 @asynccontextmanager
-async def whole_stack(models: Models) -> AsyncIterator[Stack]:
-    """As durable as in production: a throw-away one would not wait for the disk."""
+async def whole_stack(models: Models, shorten: int) -> AsyncIterator[Stack]:
+    """As durable as in production, unless it is shortened: a throw-away one would not wait for the disk."""
     with data_folder() as folder:
         environ = os.environ | {
             "PENSTOCK_TOPIC_PREFIX": PREFIX,
             "PENSTOCK_TOPIC_PARTITIONS": str(PARTITIONS),
-            "PENSTOCK_WORKER_MODELS": "digits/2",
+            "PENSTOCK_WORKER_MODELS": os.environ.get("PENSTOCK_WORKER_MODELS") or "digits/2",
             # An installation has its bytecode compiled; without it, torch alone takes four seconds to import.
             "PYTHONDONTWRITEBYTECODE": "",
         }
-        async with Stack(folder, models=models.repository_of("digits"), environ=environ) as stack:
+        path = folder if shorten == 1 else None
+        async with Stack(path, models=models.repository_of("digits"), environ=environ) as stack:
             yield stack
 
 
 async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
     before_s, after_s = max(2.0, BEFORE_S / shorten), max(4.0, AFTER_S / shorten)
     seen: dict[str, list[Seen]] = {name: [] for name in models.only(PARTS)}
-    async with whole_stack(models) as stack:
+    async with whole_stack(models, shorten) as stack:
         parts = {part.name: part for part in (*stack.services.parts, *stack.roles.values())}
         for _ in range(rounds):
             for name, rows in seen.items():

@@ -7,7 +7,7 @@ from typing import Final
 
 from benchmarks.figures import Rounds, Table, amount
 from benchmarks.models import Models
-from benchmarks.services import services
+from benchmarks.services import OF_WORKERS, services
 from benchmarks.simulated import LANE, MODEL, TRUST, payloads, write_simulated
 from benchmarks.worker_runs import publish, topics_for, watch, worker
 from benchmarks.workload import lane_records
@@ -25,7 +25,7 @@ async def measure(_models: Models, rounds: int, shorten: int) -> list[Table]:
     rates: dict[int, list[float]] = {count: [] for count in counts}
     with tempfile.TemporaryDirectory() as folder:
         write_simulated(Path(folder), DEVICE, BATCH_ROWS, adaptive=False)
-        async with services() as stack:
+        async with services(OF_WORKERS, shorten=shorten) as stack:
             for round_ in range(rounds):
                 for count in counts:
                     rate = await _rate(stack, Path(folder), f"scaling-{round_}-{count}", count, SECONDS / shorten)

@@ -5,17 +5,34 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Final
 
+from penstock.embedded.elsewhere import ALL_SERVICES, Service
+from penstock.embedded.kafka import FIRST_COMPILER
 from penstock.embedded.stack import EmbeddedStack
 
 NO_PROPERTIES: Mapping[str, str] = {}
+# A worker needs no database.
+OF_WORKERS: Final = frozenset([Service.KAFKA, Service.VALKEY])
 
 
 @asynccontextmanager
-async def services(kafka_properties: Mapping[str, str] = NO_PROPERTIES) -> AsyncIterator[EmbeddedStack]:
-    """An embedded stack over a directory of its own: a throw-away stack would not wait for the disk."""
+async def services(
+    wanted: frozenset[Service] = ALL_SERVICES,
+    kafka_properties: Mapping[str, str] = NO_PROPERTIES,
+    *,
+    shorten: int = 1,
+) -> AsyncIterator[EmbeddedStack]:
+    """An embedded stack over a directory of its own: a throw-away stack would not wait for the disk.
+
+    A run that is shortened shows that the measurement works, and no figures: the broker does without its second
+    compiler, which would take more processor time than all the rest.
+    """
+    compilers = FIRST_COMPILER if shorten > 1 else None
     with data_folder() as folder:
-        async with EmbeddedStack(folder, kafka_properties=kafka_properties) as stack:
+        async with EmbeddedStack(
+            folder, services=wanted, kafka_properties=kafka_properties, kafka_compilers=compilers
+        ) as stack:
             yield stack
 
 

@@ -63,21 +63,21 @@ async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
     seconds = SECONDS / shorten
     bare: list[Run] = []
     ours: dict[int, list[Run]] = {1: [], 2: []}
-    async with services() as stack:
+    async with services(shorten=shorten) as stack:
         settings = await prepare(stack, models, PREFIX)
         for _ in range(rounds):
             async with bare_route(models) as target:
-                bare.append(await _one(target, seconds))
+                bare.append(await one_run(target, seconds))
             for count, runs in ours.items():
                 async with gateways(stack, models, PREFIX, count) as (running, port):
                     roles = {f"gateway {number + 1}": each.pid for number, each in enumerate(running)}
                     cpu_s = used({**roles, "Kafka": stack.kafka.pid, "Postgres": stack.postgres.pid})
-                    runs.append(await _one(Target(port, PATH, job(), cpu_s), seconds))
+                    runs.append(await one_run(Target(port, PATH, job(), cpu_s), seconds))
                 await _check(stack, settings)
     return _tables(bare, ours)
 
 
-async def _one(target: Target, seconds: float) -> Run:
+async def one_run(target: Target, seconds: float) -> Run:
     await target.under(Way.SUBMIT, min(WARM_S, seconds), connections=CONNECTIONS)
     return Run.of(*await target.under(Way.SUBMIT, seconds, connections=CONNECTIONS))
 

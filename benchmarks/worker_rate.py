@@ -7,7 +7,7 @@ import msgspec
 from benchmarks.figures import Rounds, Table, amount, ratio
 from benchmarks.models import Models
 from benchmarks.processes import program
-from benchmarks.services import services
+from benchmarks.services import OF_WORKERS, services
 from benchmarks.worker_runs import prefill, watch, worker
 from benchmarks.workload import WORKLOADS, Workload
 from penstock.embedded.stack import EmbeddedStack
@@ -75,7 +75,7 @@ async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
     naive_rows: list[list[str]] = []
     stage_rows: list[list[str]] = []
     for linger_ms in LINGERS_MS[: max(1, len(LINGERS_MS) // shorten)]:
-        async with services({COORDINATOR_LINGER: str(linger_ms)}) as stack:
+        async with services(OF_WORKERS, {COORDINATOR_LINGER: str(linger_ms)}, shorten=shorten) as stack:
             naive_rows.append(await _beside_naive(stack, models, linger_ms, rounds, shorten))
             if linger_ms == 0:
                 continue

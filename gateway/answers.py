@@ -35,6 +35,7 @@ class Links:
     def __init__(self, public_base_url: str) -> None:
         self._jobs = f"{public_base_url}/v1/jobs/"
         self._models = f"{public_base_url}/v1/models/"
+        self._rollouts = f"{public_base_url}/v1/rollouts/"
 
     def job(self, job_id: str) -> str:
         return self._jobs + job_id
@@ -42,6 +43,9 @@ class Links:
     def job_urls(self, job_id: str) -> JobUrls:
         url = self._jobs + job_id
         return JobUrls(url, f"{url}/cancel", f"{url}/result", f"{url}/events")
+
+    def rollout(self, rollout_id: str) -> str:
+        return self._rollouts + rollout_id
 
     def version(self, model: str, version: str) -> str:
         return f"{self._models}{model}/versions/{version}"

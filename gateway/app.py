@@ -25,6 +25,8 @@ from gateway.openapi_document import TITLE, document, with_examples
 from gateway.problems import render_problem
 from gateway.process_routes import add_process_routes
 from gateway.result_routes import add_result_routes
+from gateway.rollout_routes import add_rollout_routes
+from gateway.route_routes import add_route_routes
 from gateway.services import Services
 from gateway.strict_query import StrictRoute
 from gateway.submit_endpoint import SubmitEndpoint, stopped, submit_target
@@ -125,6 +127,8 @@ def pages(services: Services) -> FastAPI:
     add_job_routes(app, services)
     add_result_routes(app, services)
     add_model_routes(app, services)
+    add_route_routes(app, services)
+    add_rollout_routes(app, services)
     add_process_routes(app, services)
     add_docs_routes(app)
     add_error_handlers(app)

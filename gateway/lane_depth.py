@@ -1,10 +1,11 @@
-"""Whether a lane has room. Pure: offsets come from `gateway.lane_poller`, time is an argument."""
+"""Whether a lane has room. Pure: offsets come from `producers.lane_offsets`, time is an argument."""
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
+from producers.lane_offsets import Offsets
 from schemas.errors import LaneFull
 from schemas.topics import Lane
 
@@ -15,13 +16,6 @@ RETRY_AFTER_MAX_S: Final = 300.0
 RETRY_AFTER_UNKNOWN_S: Final = 10.0
 # Weight of the newest interval in the smoothed drain rate.
 SMOOTHING: Final = 0.3
-
-
-class Offsets(NamedTuple):
-    """Of each of a lane's partitions that is known: where it ends, and up to where the lane's group is done."""
-
-    ends: Mapping[int, int]
-    done: Mapping[int, int]
 
 
 class LaneView(msgspec.Struct, frozen=True):

@@ -12,11 +12,11 @@ from typing import Final
 from gateway.answers import Links
 from gateway.app import GatewayApp
 from gateway.lane_depth import LaneDepths
-from gateway.lane_members import LaneMembers
 from gateway.lane_poller import LanePoller
 from gateway.metrics import IN_FLIGHT, WAITERS
 from gateway.model_control import ModelControl
 from gateway.problems import render_problem
+from gateway.route_parts import RouteParts
 from gateway.services import Services
 from gateway.serving import Serving
 from gateway.settings import GatewaySettings
@@ -24,8 +24,9 @@ from gateway.submissions import READ_WITHIN_S, Submissions
 from gateway.waiters import Waiters
 from producers.catalog import Catalog, catalog_topic
 from producers.kafka_publisher import KafkaPublisher
+from producers.lane_members import LaneMembers
 from producers.model_states import ModelStates, model_states_topic
-from producers.routes import Routes, routes_topic
+from producers.routes import Routes
 from producers.worker_reports import WorkerReports, worker_reports_topic
 from runtime.budget import MemoryBudget
 from runtime.clock import now_utc
@@ -107,7 +108,6 @@ class Gateway:
         self._catalog = Catalog()
         self._catalog_topic = catalog_topic(settings, self._catalog)
         self._routes = Routes()
-        self._routes_topic = routes_topic(settings, self._routes)
         self._states = ModelStates()
         self._states_topic = model_states_topic(settings, self._states.apply)
         self._depths = LaneDepths(settings.gateway_max_lane_depth)
@@ -115,7 +115,10 @@ class Gateway:
         self._reports_topic = worker_reports_topic(settings, reports)
         members = LaneMembers(settings.topics, time.monotonic)
         self._poller = LanePoller(settings, self._depths, self._lanes, members)
-        self._serving = Serving(self._catalog, self._states, reports, members.has_worker)
+        self._serving = Serving(self._catalog, self._states, reports, members.workers)
+        self._route_parts = RouteParts(
+            settings, self._publisher, self._serving, self._routes, lambda: self._waiters.draining
+        )
         self._postgres_trouble: str | None = "Postgres has not been asked yet"
         self._waiters = Waiters(self._jobs, self._news, limit=self._most_waiters())
         reader = InputReader(self._budget, patience_s=READ_WITHIN_S)
@@ -133,7 +136,7 @@ class Gateway:
         self._stopping = False
         self.checks: dict[str, Check] = {
             "catalog": lambda: None if self._catalog_topic.caught_up.is_set() else "the catalog is being read",
-            "routes": lambda: None if self._routes_topic.caught_up.is_set() else "the routes are being read",
+            "routes": lambda: None if self._route_parts.topic.caught_up.is_set() else "the routes are being read",
             "postgres": lambda: self._postgres_trouble,
             "kafka": lambda: self._poller.trouble,
             "running": lambda: "stopping" if self._stopping else None,
@@ -150,7 +153,7 @@ class Gateway:
         beside = await stack.enter_async_context(BackgroundTasks(stop))
         beside.start(watch_loop_lag(), "loop lag")
         beside.start(self._catalog_topic.follow(), "catalog")
-        beside.start(self._routes_topic.follow(), "routes")
+        beside.start(self._route_parts.topic.follow(), "routes")
         beside.start(self._states_topic.follow(), "model states")
         beside.start(self._reports_topic.follow(), "worker reports")
         beside.start(self._poller.run(), "lane depths")
@@ -161,13 +164,15 @@ class Gateway:
             await open_patiently(stack, lambda: self._jobs, stop)
             await open_patiently(stack, lambda: self._signals, stop)
             await open_patiently(stack, lambda: self._news, stop)
+            await open_patiently(stack, lambda: self._route_parts, stop)
             # A version is chosen once: none by the default while the model may have a route.
-            await unless_stopped(self._routes_topic.caught_up.wait(), stop)
+            await unless_stopped(self._route_parts.topic.caught_up.wait(), stop)
         except StoppedEarly:
             return
         using = await stack.enter_async_context(BackgroundTasks(stop))  # these end before the parts they use
         using.start(self._ask_postgres(), "store probe")
         using.start(self._waiters.follow(), "news")
+        self._route_parts.start(using)
         app.open(self._services())
         IN_FLIGHT.set_function(lambda: app.submits.in_flight)
         WAITERS.set_function(lambda: len(self._waiters))
@@ -208,6 +213,9 @@ class Gateway:
             links=Links(settings.public_base_url),
             serving=self._serving,
             life=ModelControl(self._publisher, settings.topics, self._catalog, self._states, now_utc),
+            route_control=self._route_parts.control,
+            route_replicas=self._route_parts.replicas,
+            rollouts=self._route_parts.rollouts,
             budget=self._budget,
             submissions=self._submissions,
             jobs=self._jobs,

@@ -13,11 +13,15 @@ from schemas.versions import natural_order
 
 
 class VersionStateDocument(msgspec.Struct, frozen=True):
-    """How a version stands. `reason` says why a worker could not load what is in its repository."""
+    """How a version stands. `reason` says why a worker could not load what is in its repository.
+
+    `workers` are how many serve it now; null where that cannot be told at the moment.
+    """
 
     version: str
     state: State
     reason: str | None
+    workers: int | None
 
 
 class ModelDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +129,10 @@ def _model(serving: Serving, name: str) -> ModelDocument:
         created=max((int(entry.announced_at.timestamp()) for entry in versions.values()), default=0),
         default_version=serving.snapshot.choose(name, None).version if versions else None,
         versions=sorted(versions, key=natural_order),
-        version_states=[VersionStateDocument(version, *how) for version, how in serving.versions(name).items()],
+        version_states=[
+            VersionStateDocument(version, *how, serving.workers(name, version))
+            for version, how in serving.versions(name).items()
+        ],
         reason=serving.refusal(name),
     )
 

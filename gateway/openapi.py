@@ -8,8 +8,11 @@ import msgspec
 from gateway.answers import JobDocument, JobList
 from gateway.model_documents import ModelDocument, ModelList, VersionDocument, WantedStateDocument
 from gateway.problems import Problem
+from gateway.rollout_documents import RolloutDocument, RolloutEventDocument, RolloutEventList, RolloutList
+from gateway.route_documents import RouteDocument, RouteHistory, RouteList, RouteRevisionDocument
 from gateway.submit_request import Envelope
 from schemas.jobs import JSON, MIN_RETENTION_S, OCTET_STREAM, Status
+from schemas.rollout_plans import PlanDocument
 
 Doc = dict[str, Any]
 Responses = dict[int | str, Doc]
@@ -18,6 +21,8 @@ _TEMPLATE: Final = "#/components/schemas/{name}"
 _STRUCTS: Final = (
     *(JobDocument, JobList, Problem, Envelope),
     *(ModelDocument, ModelList, VersionDocument, WantedStateDocument),
+    *(RolloutDocument, RolloutEventDocument, RolloutEventList, RolloutList, PlanDocument),
+    *(RouteDocument, RouteHistory, RouteList, RouteRevisionDocument),
 )
 _NAMES: Final = {
     "JobDocument": "Job",
@@ -25,6 +30,12 @@ _NAMES: Final = {
     "VersionDocument": "ModelVersion",
     "WantedStateDocument": "WantedState",
     "ErrorBody": "Error",
+    "RouteDocument": "Route",
+    "RouteRevisionDocument": "RouteRevision",
+    "ReplicaDocument": "Replica",
+    "RolloutDocument": "Rollout",
+    "RolloutEventDocument": "RolloutEvent",
+    "PlanDocument": "RolloutRequest",
 }
 
 

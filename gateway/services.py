@@ -6,6 +6,9 @@ from datetime import datetime
 
 from gateway.answers import Links
 from gateway.model_control import ModelControl
+from gateway.rollout_control import RolloutControl
+from gateway.route_control import RouteControl
+from gateway.route_replicas import RouteReplicas
 from gateway.serving import Serving
 from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
@@ -25,6 +28,9 @@ class Services:
     links: Links
     serving: Serving
     life: ModelControl
+    route_control: RouteControl
+    route_replicas: RouteReplicas
+    rollouts: RolloutControl
     budget: MemoryBudget
     submissions: Submissions
     jobs: Jobs

@@ -35,19 +35,19 @@ class Standing(NamedTuple):
 
 
 class Serving:
-    """`has_worker` says of a model and version whether a worker serves it now, or None where it cannot tell."""
+    """`workers` says of a model and version how many workers serve it now, or None where it cannot tell."""
 
     def __init__(
         self,
         catalog: Catalog,
         wanted: ModelStates,
         reports: WorkerReports,
-        has_worker: Callable[[str, str], bool | None],
+        workers: Callable[[str, str], int | None],
     ) -> None:
         self._catalog = catalog
         self._wanted = wanted
         self._reports = reports
-        self._has_worker = has_worker
+        self._workers = workers
 
     @property
     def catalog(self) -> Catalog:
@@ -113,15 +113,19 @@ class Serving:
         reason = (said.reason or NO_REASON) if said is not None and refused else None
         if wanted is not None and wanted.state is ModelState.UNLOADED:
             return Standing(State.UNLOADED)
-        announced = version in self._catalog.snapshot.models.get(model, {})
-        has_worker = self._has_worker(model, version) if announced else False
-        if has_worker:
+        workers = self.workers(model, version)
+        if workers:
             return Standing(State.SERVING, reason)
         if refused:
             return Standing(State.REFUSED, reason)
         if said is not None and said.state is NotServed.LOADING:
             return Standing(State.LOADING)
-        return Standing(State.UNKNOWN if has_worker is None else State.NO_WORKER)
+        return Standing(State.UNKNOWN if workers is None else State.NO_WORKER)
+
+    def workers(self, model: str, version: str) -> int | None:
+        """How many are loaded with it and take its jobs; None where that cannot be told at the moment."""
+        announced = version in self._catalog.snapshot.models.get(model, {})
+        return self._workers(model, version) if announced else 0
 
     def _why_not(self, model: str, version: str | None) -> str | None:
         """What is known of a version that the catalog does not hold; of the highest, where none was named."""

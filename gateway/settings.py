@@ -4,8 +4,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from runtime.budget import READ_FACTOR
 from runtime.http_limits import CONNECTION_BYTES
-from runtime.reading import READ_FACTOR
 from runtime.settings import (
     AdmissionSettings,
     KafkaSettings,

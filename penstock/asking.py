@@ -64,7 +64,7 @@ async def each_of(
     follow."""
     left, after = limit, ""
     while left > 0:
-        asked = {**params, "limit": str(min(left, MAX_PAGE))} | ({"after": after} if after else {})
+        asked = {**params, "limit": str(min(left, MAX_PAGE))} | ({"after": str(after)} if after else {})
         page = await read(gateway, path, shape, asked)
         for each in page["data"]:
             yield each
@@ -78,6 +78,11 @@ async def each_of(
 
 def patience() -> Patience:
     """A person is told what is waited for."""
+    return Patience(telling())
+
+
+def telling() -> Callable[[str], None]:
+    """Tells a person what is waited for, each thing once."""
     said = set[str]()
 
     def notice(reason: str) -> None:
@@ -85,4 +90,4 @@ def patience() -> Patience:
             said.add(reason)
             print(f"waiting: {printable(reason)}", file=sys.stderr)  # noqa: T201 - beside the answer
 
-    return Patience(notice)
+    return notice

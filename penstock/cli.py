@@ -25,6 +25,8 @@ COMMANDS: Final = {
     "run": Place("penstock.run.command", "run", "bulk", "Run a model over one input and show the answer.", USE),
     "jobs": Place("penstock.jobs.command", "jobs", "bulk", "List jobs, read, await and cancel them.", USE),
     "submit": Place("penstock.submit.command", "submit", "bulk", "Submit the jobs of a JSONL file.", USE),
+    "route": Place("penstock.routes.command", "route", "bulk", "Split a model's jobs among its versions.", CARE),
+    "rollout": Place("penstock.rollouts.command", "rollout", "bulk", "Bring a version in step by step.", CARE),
     "status": Place("penstock.status.command", "status", "bulk", "Show what runs, what is wrong first.", CARE),
     "doctor": Place("penstock.doctor.command", "doctor", "stack", "Say what is wrong, and what to do about it.", CARE),
     "env": Place("penstock.env", "env", "bulk", "Print the variables that a further process needs.", CARE),

@@ -57,6 +57,7 @@ class VersionState(msgspec.Struct):
     version: str
     state: str
     reason: str | None
+    workers: int | None = None
 
 
 class Model(msgspec.Struct):
@@ -97,3 +98,120 @@ class WantedState(msgspec.Struct):
     id: str
     state: str
     announced: bool
+
+
+class Sticky(msgspec.Struct):
+    source: str
+
+
+class Pin(msgspec.Struct):
+    version: str
+    tenant: str | None = None
+    key: str | None = None
+
+
+class Shadow(msgspec.Struct):
+    version: str
+    rate: Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class Replica(msgspec.Struct):
+    instance: str
+    role: str
+    revision: int | None
+
+
+class Route(msgspec.Struct):
+    model: str
+    revision: int
+    versions: dict[str, Annotated[int, msgspec.Meta(ge=0, le=10_000)]]
+    default: str
+    labels: dict[str, str]
+    sticky: Sticky
+    salt: str
+    shadow: list[Shadow]
+    pins: list[Pin]
+    rescue: bool
+    rollout: str | None
+    updated_at: Moment
+    updated_by: str
+    note: str
+    replicas: list[Replica] = []
+    replicas_reason: str | None = None
+
+
+class Routes(msgspec.Struct):
+    data: list[Route]
+    has_more: bool
+    next_after: str | None = None
+
+
+class RouteRevision(msgspec.Struct):
+    model: str
+    revision: int
+    updated_at: Moment
+    updated_by: str
+    note: str
+    route: Route | None
+
+
+class RouteHistory(msgspec.Struct):
+    data: list[RouteRevision]
+    has_more: bool
+    next_after: int | None = None
+
+
+class Finding(msgspec.Struct):
+    kind: str
+    decision: str
+    told: str
+    dry_run: bool = False
+
+
+class Verdict(msgspec.Struct):
+    decision: str
+    reason: str
+    evidence: list[Finding] = []
+
+
+class RolloutEvent(msgspec.Struct):
+    sequence: int
+    at: Moment
+    verb: str
+    by: str
+    weight: float
+    verdict: Verdict | None
+    note: str | None = None
+
+
+class RolloutEvents(msgspec.Struct):
+    data: list[RolloutEvent]
+
+
+class Rollout(msgspec.Struct):
+    id: Annotated[str, msgspec.Meta(pattern=r"^rollout_[A-Za-z0-9]+\Z")]
+    model: str
+    version: str
+    stable: str
+    status: str
+    steps: list[float]
+    step: int
+    weight: float
+    attempt: int
+    step_began_at: Moment
+    step_ends_at: Moment | None
+    rescue: bool
+    strategy: str
+    verdict: Verdict | None
+    revision: int | None
+    created_at: Moment
+    updated_at: Moment
+    ended_at: Moment | None
+    judged_at: Moment | None = None
+    events: list[RolloutEvent] = []
+
+
+class Rollouts(msgspec.Struct):
+    data: list[Rollout]
+    has_more: bool
+    next_after: str | None = None

@@ -8,7 +8,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from penstock.preparing import MigrateSettings
+from penstock.migrate_settings import MigrateSettings
 from penstock.settings_reference import COMMANDS
 from runtime.settings import PREFIX, Settings, mistakes, settings_in
 

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from penstock.extras import install_command
+from runtime.extras import install_command
 
 OUR_PACKAGES: Final = frozenset(["gateway", "penstock", "producers", "runtime", "schemas", "stores", "workers"])
 

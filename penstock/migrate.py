@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import click
 
 from penstock.help import examples
-from penstock.preparing import MigrateSettings, prepare, told_with_address
+from penstock.migrate_settings import MigrateSettings
+from penstock.preparing import prepare, told_with_address
 from penstock.schema_report import lines_of, object_of
 from runtime.logs import configure_logs
 from runtime.settings import load

@@ -2,19 +2,11 @@
 
 from collections.abc import Callable
 
-from pydantic import Field
-
 from penstock.errors import in_a_line
+from penstock.migrate_settings import MigrateSettings
 from producers.topics import base_topics, ensure_topics
-from runtime.settings import KafkaSettings, LogSettings, PostgresSettings
 from schemas.errors import PenstockError, StoreUnavailable
 from stores.postgres.migrations import migrate
-
-
-class MigrateSettings(KafkaSettings, PostgresSettings, LogSettings):
-    topic_partitions: int = Field(
-        12, ge=1, le=1000, description="of the requests and the results topic, when they are created"
-    )
 
 
 async def prepare(

@@ -14,13 +14,12 @@ from typing import Final
 
 import msgspec
 
-from penstock.embedded.data_dir import is_running, replace_file
+from penstock.embedded.data_dir import LOCK, is_running, replace_file
 from penstock.embedded.locations import default_data_dir
 from penstock.errors import StackError, in_a_line
 from runtime.settings import PREFIX
 
 FILE: Final = "running.json"
-LOCK: Final = "lock"
 # Where clients find the HTTP API. The roles have no such setting: they listen.
 GATEWAY_URL: Final = "PENSTOCK_GATEWAY_URL"
 KAFKA: Final = "PENSTOCK_KAFKA_BOOTSTRAP_SERVERS"

@@ -7,7 +7,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from gateway.settings import GatewaySettings
-from penstock.preparing import MigrateSettings
+from penstock.migrate_settings import MigrateSettings
 from runtime.settings import Settings
 from workers.inference.settings import WorkerSettings
 from workers.rollout.settings import RolloutSettings

@@ -15,8 +15,9 @@ from penstock.embedded.ports import LOOPBACK, is_free
 from penstock.embedded.stack import EmbeddedStack, say_nothing, start_all, stop_all
 from penstock.errors import StackError, in_a_line
 from penstock.http_probe import models_of
+from penstock.migrate_settings import MigrateSettings
 from penstock.part import POLL_INTERVAL_S, Part
-from penstock.preparing import MigrateSettings, prepare, told_with_address
+from penstock.preparing import prepare, told_with_address
 from penstock.reaper import Reaper
 from penstock.role import Role, url_of
 from penstock.role_environment import group_instance_id, role_environment, shared_environment

@@ -8,12 +8,13 @@ import asyncio
 import zlib
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from producers.broker_sender import BATCH_BYTES, RETRY_AFTER_S, BrokerSender, Encoding
+from producers.compression import Compression
 from producers.kafka_client import KafkaClient, partition_counts
 from producers.partition_queue import (
     QUEUED_AT_MOST_S,
@@ -45,7 +46,6 @@ LOOK_AHEAD: Final = 8
 # How the client says that no broker leads a partition.
 NOBODY: Final = (None, -1)
 
-Compression = Literal["none", "zstd", "lz4"]
 _CODECS: Final = {
     "none": DefaultRecordBatch.CODEC_NONE,
     "zstd": DefaultRecordBatch.CODEC_ZSTD,

@@ -49,6 +49,10 @@ class Routes:
         """Have `listener` told of every change from now on. It must not raise."""
         self._listeners.append(listener)
 
+    def revisions(self) -> dict[str, int]:
+        """The revision of each model's route."""
+        return {model: route.revision for model, route in self.of.items()}
+
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Take in one record of the routes topic; None for a value takes the model's route away."""
         if value is None:

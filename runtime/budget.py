@@ -13,6 +13,8 @@ from prometheus_client import Gauge
 from schemas.errors import Unavailable
 
 RETRY_AFTER_S: Final = 1.0
+# While an input is read, its values are Python objects: as many times its size as short values in JSON come to.
+READ_FACTOR: Final = 80
 
 BUDGET_BYTES = Gauge("penstock_memory_budget_bytes", "What the process may hold of what others sent")
 HELD_BYTES = Gauge("penstock_memory_held_bytes", "What the process holds of what others sent, by what it is", ["use"])

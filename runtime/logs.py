@@ -2,12 +2,30 @@
 
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import structlog
-from structlog.dev import plain_traceback
-
 from runtime.settings import LogSettings
+
+
+@contextmanager
+def _as_if_not_installed(module: str) -> Iterator[None]:
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]  # Python's way to refuse an import
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+
+
+# structlog loads rich where it can, a fifth of a role's start, for tracebacks that show the values of variables. Those
+# may be clients' data: we print none of that kind.
+with _as_if_not_installed("rich"):
+    import structlog
+    from structlog.dev import plain_traceback
 
 
 def configure_logs(settings: LogSettings, role: str) -> None:

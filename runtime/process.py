@@ -1,6 +1,7 @@
 """The frame of every role that serves nothing but its health: settings, logs, signals, health, an exit code."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
@@ -12,16 +13,12 @@ from runtime.health import NO_PAGES, Check, Page, health_server
 from runtime.lifecycle import BackgroundTasks, run_role
 from runtime.logs import configure_logs, get_logger
 from runtime.metrics import watch_loop_lag
-from runtime.settings import HealthSettings, LogSettings, load
+from runtime.settings import HealthSettings, ProcessSettings, load
 from schemas.errors import ConfigurationError, Unavailable
 
 log = get_logger(__name__)
 
 T = TypeVar("T")
-
-
-class ProcessSettings(LogSettings, HealthSettings):
-    """What the frame itself is told by the environment."""
 
 
 class Role(Protocol):
@@ -39,6 +36,11 @@ S = TypeVar("S", bound=ProcessSettings)
 
 
 R = TypeVar("R", bound=Role)
+
+
+def instance_name() -> str:
+    """What people know this process by: its machine and its number there."""
+    return f"{socket.gethostname()}-{os.getpid()}"
 
 
 def run_process(

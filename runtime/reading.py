@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from runtime.apart import Apart
-from runtime.budget import Holding, MemoryBudget
+from runtime.budget import READ_FACTOR, Holding, MemoryBudget
 from schemas.errors import PayloadTooLarge, Unavailable
 from schemas.images import Hold
 
@@ -14,8 +14,6 @@ T = TypeVar("T")
 
 # Reading more than this may take tens of milliseconds: another process does it.
 INLINE_BYTES: Final = 32 * 1024
-# While an input is read, its values are Python objects: as many times its size as short values in JSON come to.
-READ_FACTOR: Final = 80
 # Images that take more than this together once they are unpacked are read there, too, however small their files are.
 INLINE_IMAGE_BYTES: Final = 1024 * 1024
 

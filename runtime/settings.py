@@ -22,7 +22,14 @@ HOSTNAME = "hostname"
 class Settings(BaseSettings):
     """Root of all settings: frozen, read from the environment; an empty variable counts as not set."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        env_ignore_empty=True,
+        extra="forbid",
+        # Most classes are only parts of others, or of another role: what checks values is made when one is read.
+        defer_build=True,
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -56,6 +63,10 @@ class HealthSettings(Settings):
     health_port: int = Field(
         9464, ge=0, le=65535, description="serves /livez, /readyz and /metrics; 0 picks a free port"
     )
+
+
+class ProcessSettings(LogSettings, HealthSettings):
+    """What the frame of a role that serves nothing but its health is told (`runtime/process.py`)."""
 
 
 class MemorySettings(Settings):

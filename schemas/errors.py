@@ -6,7 +6,8 @@
     │   ├── Unauthenticated           401  unauthenticated
     │   ├── NotFound                  404  not_found
     │   │   ├── JobNotFound           404  job_not_found
-    │   │   └── ModelNotFound         404  model_not_found
+    │   │   ├── ModelNotFound         404  model_not_found
+    │   │   └── RouteNotFound         404  route_not_found        the model has no route, or not this revision of it
     │   ├── MethodNotAllowed          405  method_not_allowed
     │   ├── NotAcceptable             406  not_acceptable
     │   ├── Conflict                  409  conflict
@@ -18,6 +19,7 @@
     │   ├── HeadTooLarge              431  head_too_large         too many headers, or too large
     │   ├── UnsupportedMediaType      415  unsupported_media_type
     │   ├── IdempotencyMismatch       422  idempotency_mismatch   same key, other body
+    │   ├── PreconditionFailed        412  precondition_failed    what is to be changed is not as `If-Match` expects
     │   └── Refused                   400  refused                met as a client: the server's words, with its code
     ├── LaneFull                      429  lane_full
     ├── Unavailable                   503  unavailable            try again; with the same key nothing runs twice
@@ -126,6 +128,11 @@ class ModelNotFound(NotFound):
     title = "Model not found"
 
 
+class RouteNotFound(NotFound):
+    code = "route_not_found"
+    title = "Route not found"
+
+
 class MethodNotAllowed(RequestError):
     code = "method_not_allowed"
     title = "Method not allowed"
@@ -204,6 +211,15 @@ class IdempotencyMismatch(RequestError):
     code = "idempotency_mismatch"
     title = "Idempotency key reused"
     status = 422
+
+
+class PreconditionFailed(RequestError):
+    """What is to be changed is not as the request expects: somebody else has changed it, or it is not there."""
+
+    code = "precondition_failed"
+    type = "conflict_error"
+    title = "Precondition failed"
+    status = 412
 
 
 class Refused(RequestError):

@@ -21,6 +21,7 @@ Headers = list[tuple[str, bytes]]
 JOB_TYPE: Final = "io.penstock.job.v1"
 RESULT_TYPE: Final = "io.penstock.result.v1"
 ATTEMPT_HEADER: Final = "ce_attempt"
+RETRY_REASON_HEADER: Final = "ce_retryreason"
 _DEFAULT_TENANT: Final = DEFAULT_TENANT.encode()
 _JSON: Final = b"application/json"
 _INT32: Final = 2**31  # numbers have four bytes in the store

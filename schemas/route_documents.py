@@ -10,6 +10,7 @@ import msgspec
 from schemas.errors import RequestError, shortened
 from schemas.malformed import UTF8_BOM, did_you_mean, why_not_json
 from schemas.members import refuse_twins
+from schemas.moves import MAX_TAKEN_BACK
 from schemas.names import is_model_name, is_version
 from schemas.routes import LATEST, MAX_STICKY_KEY, STABLE, WHOLE, Pin, Route, Shadow, Sticky
 
@@ -26,6 +27,7 @@ _SALT: Final = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
 _SOURCE: Final = re.compile(
     r"sticky_key|record_key|header:[a-z0-9!#$%&'*+.^_`|~-]{1,64}|metadata:[^.\x00]{1,64}(\.[^.\x00]{1,64}){0,7}"
 )
+_NO_VERSION: Final = "must name a version: lower-case letters, digits, dots and dashes, at most 32"
 _SOURCES: Final = "sticky_key, record_key, header:<name in lower case> or metadata:<name>[.<name>...]"
 # What an answer holds and nobody can ask for.
 _OURS: Final = ("object", "model", "revision", "rollout", "updated_at", "updated_by", "replicas")
@@ -52,6 +54,7 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     shadow: tuple[_Shadow, ...] = ()
     pins: tuple[_Pin, ...] = ()
     rescue: bool = False
+    taken_back: tuple[str, ...] = ()
 
 
 class WantedRoute(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +69,7 @@ class WantedRoute(msgspec.Struct, frozen=True, kw_only=True):
     shadow: tuple[Shadow, ...] = ()
     pins: tuple[Pin, ...] = ()
     rescue: bool = False
+    taken_back: tuple[str, ...] = ()
 
     def as_route(
         self, before: Route | None, *, model: str, revision: int, updated_at: datetime, updated_by: str
@@ -116,6 +120,7 @@ def _wanted(document: _Document) -> WantedRoute:
         shadow=tuple(Shadow(each.version, each.rate) for each in document.shadow),
         pins=tuple(Pin(each.version, each.tenant, each.key) for each in document.pins),
         rescue=document.rescue,
+        taken_back=document.taken_back,
     )
 
 
@@ -155,7 +160,7 @@ def check_route(route: WantedRoute | Route) -> None:
     _check_shares(route.versions)
     for at, version in named_versions(route):
         if not is_version(version):
-            raise _broken(at, "must name a version: lower-case letters, digits, dots and dashes, at most 32")
+            raise _broken(at, _NO_VERSION)
     _check_labels(route.labels, route.versions)
     if route.salt is not None and not _SALT.fullmatch(route.salt):
         raise _broken("salt", "must have 1 to 64 characters, none of them a control character")
@@ -163,6 +168,7 @@ def check_route(route: WantedRoute | Route) -> None:
         raise _broken("sticky.source", f"must be {_SOURCES}")
     _check_shadow(route.shadow)
     _check_pins(route.pins)
+    _check_taken_back(route.taken_back)
 
 
 def named_versions(route: WantedRoute | Route) -> Iterator[tuple[str, str]]:
@@ -258,6 +264,14 @@ def _check_pins(pins: tuple[Pin, ...]) -> None:
         if (name, text) in seen:
             raise _broken(f"{at}.{name}", f"is pinned once more: {text[:64]!r}")
         seen.add((name, text))
+
+
+def _check_taken_back(taken_back: tuple[str, ...]) -> None:
+    if len(taken_back) > MAX_TAKEN_BACK:
+        raise _broken("taken_back", f"must be at most {MAX_TAKEN_BACK} versions; there are {len(taken_back)}")
+    for index, version in enumerate(taken_back):
+        if not is_version(version):
+            raise _broken(f"taken_back[{index}]", _NO_VERSION)
 
 
 def _broken(at: str, rule: str) -> RequestError:

@@ -48,8 +48,9 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The route of one model, as it stands in its topic.
 
     `versions` are shares in basis points, 10,000 in all. `default` gets what no share can be found for; `labels` name
-    versions. `rescue`: what the canary fails by its own fault runs once on the default version. `rollout` is the id of
-    the rollout that wrote the revision.
+    versions. `rescue`: what the canary fails by its own fault runs once on the default version. `taken_back` are
+    versions without a share whose waiting jobs, so far as they came by one, go to another; see `schemas.moves`.
+    `rollout` is the id of the rollout that wrote the revision.
     """
 
     model: str
@@ -62,6 +63,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     shadow: tuple[Shadow, ...] = ()
     pins: tuple[Pin, ...] = ()
     rescue: bool = False
+    taken_back: tuple[str, ...] = ()
     rollout: str | None = None
     updated_at: datetime
     updated_by: str
@@ -118,7 +120,11 @@ def choose(route: Route, tenant: str, sticky_key: str | None, job_id: str) -> Ch
     pinned = pinned or route.pinned_tenants.get(tenant)
     if pinned is not None:
         return Choice(pinned, route.variants.get(pinned), route.revision)
-    place = bucket(route.salt, job_id if sticky_key is None else sticky_key)
+    return by_share(route, bucket(route.salt, job_id if sticky_key is None else sticky_key))
+
+
+def by_share(route: Route, place: int) -> Choice:
+    """What a job gets whose key falls on this place of [0, 10000)."""
     version = version_at(route, place)
     variant = route.variants.get(version)
     rescue_to = route.default if route.rescue and variant == CANARY and version != route.default else None

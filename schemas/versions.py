@@ -83,19 +83,19 @@ def place(
     `route` is the model's, if it has one. Raises `ModelNotFound`, and what `key_from` raises.
     """
     if asked is None and route is not None:
-        return _served(catalog, route, choose(route, tenant, key_from(route.sticky.source), job_id))
+        return served(catalog, route, choose(route, tenant, key_from(route.sticky.source), job_id))
     if asked is None or catalog.get(model, asked) is not None:
         entry = catalog.choose(model, asked)
         return Placed(entry, Choice(entry.version))
     if route is not None and (asked == STABLE or asked in route.labels):
         version = route.labels.get(asked, route.default)
         choice = Choice(version, route.variants.get(version), route.revision)
-        return _served(catalog, route, choice) if asked == STABLE else Placed(catalog.choose(model, version), choice)
+        return served(catalog, route, choice) if asked == STABLE else Placed(catalog.choose(model, version), choice)
     entry = _named(catalog, model, asked)
     return Placed(entry, Choice(entry.version))
 
 
-def _served(catalog: CatalogSnapshot, route: Route, choice: Choice) -> Placed:
+def served(catalog: CatalogSnapshot, route: Route, choice: Choice) -> Placed:
     """The version that the route chose; or its default, or the catalog's, where no worker has announced that."""
     entry = catalog.get(route.model, choice.version)
     if entry is None:

@@ -93,7 +93,8 @@ class MemoryJobs:
         taken = self._taken.get((job.tenant, idempotency.key))
         if taken is not None and taken.known.job_id == job.id:
             self._hold((job.tenant, idempotency.key), None, None)
-            self._jobs.setdefault(_key(job), job)
+            if taken.known.held_until is not None and taken.known.holder != job.id:
+                self._jobs.setdefault(_key(job), job)
 
     async def withdraw(self, job: Job, idempotency: IdempotencyKey | None = None) -> None:
         self._check_up()
@@ -101,6 +102,9 @@ class MemoryJobs:
         stored = None if job_id is None else self._jobs.get(JobKey(job.tenant, job_id))
         if stored is not None and stored.status is Status.QUEUED:
             del self._jobs[_key(stored)]
+            if idempotency is not None:
+                known = self._taken[job.tenant, idempotency.key].known
+                self._hold((job.tenant, idempotency.key), known.held_until, None)
 
     async def get(self, key: JobKey) -> Job | None:
         self._check_up()

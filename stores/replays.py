@@ -20,13 +20,17 @@ class KnownKey(msgspec.Struct, frozen=True):
     """A key as the store holds it.
 
     `held_until` is when the lease of the request that is being answered runs out, `holder` the id that this request
-    asked for. Both are None once a request was answered.
+    asked for. Both are None once a request was answered; whoever withdraws the job holds the key no longer.
     """
 
     fingerprint: bytes
     job_id: str
     held_until: datetime | None
     holder: str | None = None
+
+    @property
+    def is_withdrawn(self) -> bool:
+        return self.held_until is not None and self.holder is None
 
 
 def no_longer_kept() -> JobNotFound:
@@ -41,14 +45,15 @@ def resolve_replay(known: KnownKey, asked: IdempotencyKey, stored: Job | None, n
     """The job to be answered again; None where the job is to be sent, under the id that the key keeps.
 
     `stored` is the job the key was taken for, if it is there. Raises `IdempotencyMismatch` and `RequestInFlight`, and
-    `JobNotFound` where a request was answered with a job that is kept no longer: it must not run again unasked.
+    `JobNotFound` for a job that is kept no longer, whether or not anybody lived to answer its request: it must not run
+    again unasked.
     """
     if known.fingerprint != asked.fingerprint:
         raise IdempotencyMismatch("this idempotency key came with another body before", param="Idempotency-Key")
     if stored is None:
-        if known.held_until is None:
+        if not known.is_withdrawn:
             raise no_longer_kept()
-        return None  # withdrawn; under the same id a record that was sent after all makes no second job
+        return None  # under the same id a record that was sent after all makes no second job
     if known.held_until is None:
         return stored
     if known.held_until > now:

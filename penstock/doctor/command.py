@@ -31,7 +31,7 @@ from penstock.doctor.settings import SettingsCheck
 from penstock.embedded.locations import default_data_dir
 from penstock.finding import DATA_DIR, found_by
 from penstock.help import examples
-from penstock.preparing import MigrateSettings
+from penstock.migrate_settings import MigrateSettings
 from penstock.running import GATEWAY_URL, KAFKA, POSTGRES, REDIS, Found
 from penstock.showing import JSON, is_terminal, show_json
 from runtime.settings import RedisSettings, settings_in

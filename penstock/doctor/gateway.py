@@ -14,6 +14,7 @@ from penstock.addresses import without_password
 from penstock.doctor.findings import Finding, Level, Tell, clock
 from penstock.documents import Health, Served
 from penstock.errors import in_a_line
+from penstock.gateway_client import clients_for
 from producers.bulk.lines import UNREADABLE
 
 SUBJECT: Final = "roles"
@@ -30,14 +31,12 @@ class RolesCheck:
         self._origin = origin
 
     async def __call__(self, tell: Tell) -> None:
-        async with httpx.AsyncClient(trust_env=False) as client:
-            await asyncio.gather(*(self._ask(client, name, url, tell) for name, url in self._urls.items()))
+        await asyncio.gather(*(self._ask(name, url, tell) for name, url in self._urls.items()))
 
-    async def _ask(self, client: httpx.AsyncClient, name: str, url: str, tell: Tell) -> None:
+    async def _ask(self, name: str, url: str, tell: Tell) -> None:
         asked_at_s = time.time()
         try:
-            async with asyncio.timeout(ANSWER_S):
-                answer = await client.get(f"{url}/readyz")
+            answer = await _answer(url, "/readyz")
             page = msgspec.json.decode(answer.content, type=Health)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, *UNREADABLE) as error:
             where = f" ({self._origin})" if name == "gateway" else ""
@@ -46,22 +45,27 @@ class RolesCheck:
             return
         tell(health(name, without_password(url), page))
         if name.startswith("worker"):
-            await self._ask_for_models(client, name, url, tell)
+            await self._ask_for_models(name, url, tell)
         if name == "gateway" and "date" in answer.headers:
             with suppress(ValueError, OverflowError):  # a date that is none tells nothing
                 date_s = parsedate_to_datetime(answer.headers["date"]).timestamp()
                 tell(clock(SUBJECT, date_s, asked_at_s - DATE_RESOLUTION_S, time.time()))
 
-    async def _ask_for_models(self, client: httpx.AsyncClient, name: str, url: str, tell: Tell) -> None:
+    async def _ask_for_models(self, name: str, url: str, tell: Tell) -> None:
         """Whether they can be loaded, only a worker knows."""
         try:
-            async with asyncio.timeout(ANSWER_S):
-                answer = await client.get(f"{url}/models")
-            page = msgspec.json.decode(answer.content, type=Served)
+            page = msgspec.json.decode((await _answer(url, "/models")).content, type=Served)
         except (httpx.HTTPError, TimeoutError, *UNREADABLE):
             return
         for model, reason in page.failed.items():
             tell(Finding(SUBJECT, Level.PROBLEM, f"{name} leaves out {model}: {reason}"))
+
+
+async def _answer(url: str, path: str) -> httpx.Response:
+    """As other commands ask: through a proxy, where the environment names one that can reach the URL."""
+    (client,) = clients_for(url, connections=1)
+    async with client, asyncio.timeout(ANSWER_S):
+        return await client.get(url + path)
 
 
 def health(name: str, url: str, page: Health) -> Finding:

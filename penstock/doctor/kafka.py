@@ -23,7 +23,7 @@ from penstock.doctor.kafka_state import (
     version_of,
 )
 from penstock.errors import in_a_line
-from penstock.preparing import MigrateSettings
+from penstock.migrate_settings import MigrateSettings
 from producers.kafka_client import DescribeGroups, kafka_admin, kafka_consumer
 from producers.stopping import stop_consumer
 from producers.topic_settings import differences

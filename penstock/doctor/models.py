@@ -1,6 +1,5 @@
 """The model repository: what a worker here would serve, and what it would leave out, as far as that shows unloaded."""
 
-import hashlib
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -10,6 +9,7 @@ from penstock.doctor.findings import Finding, Level, Tell
 from penstock.errors import in_a_line
 from schemas.errors import ConfigurationError
 from workers.inference.models.model_version import ModelVersion
+from workers.inference.models.pin import digest_of
 from workers.inference.models.platforms import Trust
 from workers.inference.models.repository import ModelRepository
 
@@ -52,8 +52,3 @@ def judged(version: ModelVersion) -> Finding:
     count = len(version.pins)
     pinned = f", {count} file{'s' if count > 1 else ''} as pinned" if count else ""
     return Finding(SUBJECT, Level.OK, f"{version.name} can be tried: {version.platform}{pinned}")
-
-
-def digest_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,13 +11,14 @@ import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from penstock.embedded import ports
 from penstock.embedded.locations import make_directory
 from penstock.errors import StackError
 from penstock.reaper_program import alive
 
+LOCK: Final = "lock"
 LOCK_POLL_S = 0.05
 # How long the reaper of a stack that was killed may take to end what it left, and a little more.
 PREDECESSOR_GRACE_S = 20.0
@@ -40,7 +41,7 @@ class DataDir:
 
     async def __aenter__(self) -> Self:
         self._path = self._create()
-        self._lock_fd = await self._lock(self._path / "lock")
+        self._lock_fd = await self._lock(self._path / LOCK)
         return self
 
     async def __aexit__(

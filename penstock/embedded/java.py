@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.errors import StackError
-from penstock.extras import install_command
+from runtime.extras import install_command
 
 MINIMUM = 17  # of a Kafka 4 broker
 VARIABLE = "PENSTOCK_JAVA"

@@ -20,7 +20,7 @@ from penstock.embedded.locations import make_directory
 from penstock.embedded.progress import progress
 from penstock.embedded.threads import in_thread
 from penstock.errors import StackError
-from penstock.extras import install_command
+from runtime.extras import install_command
 
 REPOSITORY_VARIABLE = "PENSTOCK_MAVEN_REPOSITORY_URL"
 LOCK_POLL_S = 0.1

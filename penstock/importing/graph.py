@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from runtime.extras import install_command
 from schemas.errors import ConfigurationError
 
 # ONNX Runtime's words for the types.
@@ -67,7 +68,7 @@ def read_graph(file: Path) -> Graph:
     try:
         import onnxruntime  # noqa: PLC0415 - only some imports need it
     except ModuleNotFoundError as error:
-        raise ConfigurationError(f"{file}: reading its names needs onnxruntime (install penstock[onnx])") from error
+        raise ConfigurationError(f"{file}: reading its names needs onnxruntime: {install_command('onnx')}") from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -3,7 +3,6 @@
 Source of the fields: MLflow's model format (flavors, model signature).
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +14,7 @@ from penstock.importing.mlflow_pyfunc import pyfunc_model
 from penstock.importing.mlflow_signature import COLUMN_TYPES, Schema, schema_of, table_of, tensor_of
 from penstock.importing.model_folder import ModelFolder, model_name
 from schemas.errors import ConfigurationError
+from workers.inference.models.pin import digest_of
 
 MLMODEL: Final = "MLmodel"
 MAX_BYTES: Final = 4 * 1024 * 1024
@@ -141,7 +141,7 @@ def _sklearn(flavors: Mapping[str, Any], model: Mapping[str, Any], source: Path)
     return {
         "platform": "sklearn_joblib",
         "trust": "code",
-        "sha256": {"model.joblib": hashlib.sha256(source.read_bytes()).hexdigest()},
+        "sha256": {"model.joblib": digest_of(source)},
         **table_of(schema_of(model, "inputs")),
         "output": [tensor],
         "parameters": {"sklearn": {"methods": {output["name"]: method}}},

@@ -10,6 +10,7 @@ from penstock.importing.model_folder import files_under
 from schemas.errors import ConfigurationError
 from schemas.tensors import DTYPES
 from workers.inference.models.data_types import DATATYPES
+from workers.inference.models.pin import digest_of
 
 FOLDER: Final = "mlflow"
 HANDLER: Final = '''"""Has MLflow run the model that it saved in the folder `mlflow` beside this file."""
@@ -68,7 +69,7 @@ class Pyfunc(NamedTuple):
 def pyfunc_model(directory: Path, model: Mapping[str, Any]) -> Pyfunc:
     """MLflow's folder as it is and a handler beside it, every file pinned. Raises `ConfigurationError`."""
     files = {f"{FOLDER}/{path}": source for path, source in files_under(directory)}
-    digests = {path: hashlib.sha256(source.read_bytes()).hexdigest() for path, source in files.items()}
+    digests = {path: digest_of(source) for path, source in files.items()}
     given, inputs = _inputs(schema_of(model, "inputs"))
     outputs = _outputs(schema_of(model, "outputs"))
     dtypes = {each["name"]: DTYPES[DATATYPES[each["data_type"]]].name for each in outputs}

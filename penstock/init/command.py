@@ -8,6 +8,7 @@ import click
 from penstock.importing.model_folder import put_whole
 from penstock.init.examples import BODY, EXAMPLES, FILES, Example, quoted, readme
 from penstock.models.pinning import pinned_text
+from runtime.extras import install_command
 from schemas.errors import ConfigurationError
 from workers.inference.models.platforms import is_installed
 
@@ -49,8 +50,8 @@ def init(directory: Path, kind: str) -> None:
         raise click.ClickException(error.message) from error
     trust = " --trust code" if example.trusted else ""
     click.echo(f"{folder} is there: {folder / 'README.md'} tells how your own model takes its place\n")
-    if example.module is not None and not is_installed(example.module):
-        click.echo(f"It needs:  pip install 'penstock[{example.extra}]'")
+    if example.module and example.extra and not is_installed(example.module):
+        click.echo(f"It needs:  {install_command(example.extra)}")
     click.echo(f"Serve it:  penstock up --models {quoted(directory)}{trust}")
     click.echo(f"Ask it:    penstock run {example.model} {quoted(folder / BODY)}")
 
@@ -75,7 +76,7 @@ def _fit(file: Path) -> None:
         from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise ConfigurationError(
-            f"the example is made by scikit-learn, and {error.name} is not installed: pip install 'penstock[sklearn]'"
+            f"the example is made by scikit-learn, and {error.name} is not installed: {install_command('sklearn')}"
         ) from error
     flowers = load_iris()
     joblib.dump(make_pipeline(StandardScaler(), LogisticRegression()).fit(flowers.data, flowers.target), file)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from penstock.models.checking import Verdict, check_models, folders_without_model
+from penstock.models.checking import LIMIT_S, Verdict, check_models, folders_without_model
 from penstock.plain import printable
 from runtime.logs import configure_logs
 from runtime.settings import LogSettings
@@ -36,9 +36,17 @@ from workers.inference.models.repository import ModelRepository
     help="`code` also runs what models bring as code, as a worker that may.",
 )
 @click.option("--device", envvar="PENSTOCK_WORKER_DEVICE", default="cpu", show_default=True, help="To load them on.")
+@click.option(
+    "--timeout",
+    "limit_s",
+    type=click.FloatRange(min=0, min_open=True),
+    default=LIMIT_S,
+    show_default=True,
+    help="Seconds that loading and warming up one version may take.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.option("-v", "--verbose", is_flag=True, help="Also a worker's log: what models print, and where they crash.")
-def check(directory: Path, trust: Trust, device: str, *, as_json: bool, verbose: bool) -> None:
+def check(directory: Path, trust: Trust, device: str, limit_s: float, *, as_json: bool, verbose: bool) -> None:
     """Check whether a worker would serve the models in DIRECTORY.
 
     DIRECTORY is a model repository, the folder of one model, or that of one version. Each version is read, held against
@@ -59,7 +67,7 @@ def check(directory: Path, trust: Trust, device: str, *, as_json: bool, verbose:
     verdicts = []
     try:
         with _as_in_a_worker(device, verbose=verbose) as claimed:
-            for verdict in check_models(ModelRepository(repository, trust=trust), [pattern], claimed):
+            for verdict in check_models(ModelRepository(repository, trust=trust), [pattern], claimed, limit_s):
                 verdicts.append(verdict)
                 click.echo(json.dumps(_as_object(verdict)) if as_json else _as_line(verdict))
     except ConfigurationError as error:

@@ -4,16 +4,19 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from schemas.errors import PenstockError
-from workers.inference.backends import load_backend
+from schemas.errors import PenstockError, TimeLimitExceeded
+from workers.inference.backends.isolated.backend import IsolatedBackend
 from workers.inference.backends.warmup import warm_up
 from workers.inference.execution.failures import DeviceFailed
 from workers.inference.lifecycle.known_answers import KnownAnswers
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.repository import ModelRepository, natural_order
 from workers.inference.models.snapshot import Found
+
+# Loading and warming up one version, where nobody says otherwise.
+LIMIT_S: Final = 120.0
 
 
 class Verdict(NamedTuple):
@@ -34,17 +37,19 @@ class Verdict(NamedTuple):
         return self.model if self.version is None else f"{self.model}/{self.version}"
 
 
-def check_models(repository: ModelRepository, patterns: Sequence[str], device: str) -> Iterator[Verdict]:
+def check_models(
+    repository: ModelRepository, patterns: Sequence[str], device: str, limit_s: float = LIMIT_S
+) -> Iterator[Verdict]:
     """Read, load, warm up and ask each version that the patterns name, one after the other, as a worker does.
 
-    Each is loaded in a process of its own, so that one that crashes is told like any other. Blocks. Raises
-    `ConfigurationError` where the repository cannot be listed.
+    Each is loaded in a process of its own, so that one that crashes, or hangs for longer than `limit_s`, is told like
+    any other. Blocks. Raises `ConfigurationError` where the repository cannot be listed.
     """
     snapshot = repository.look(patterns)
     for name in sorted({*snapshot.found, *snapshot.problems}, key=_order):
         model, _, version = name.partition("/")
         if (found := snapshot.found.get(name)) is not None:
-            yield _load(found, device)
+            yield _load(found, device, limit_s)
         else:
             yield Verdict(model, version or None, refused=_in_a_line(snapshot.problems[name]))
 
@@ -61,12 +66,14 @@ def _order(name: str) -> tuple[str, object]:
     return model, natural_order(version)
 
 
-def _load(found: Found, device: str) -> Verdict:
+def _load(found: Found, device: str, limit_s: float) -> Verdict:
     version = found.version
     verdict = Verdict(version.model, version.version, version)
+    run_limit_s = min(limit_s, version.run_limit_s or limit_s)
+    backend = IsolatedBackend(replace(version, run_limit_s=run_limit_s), device, load_limit_s=limit_s)
     began = time.perf_counter()
     try:
-        backend = load_backend(replace(version, isolation="process"), device)
+        backend.load()
         load_s = time.perf_counter() - began
         try:
             made_up = warm_up(version, backend)
@@ -76,7 +83,8 @@ def _load(found: Found, device: str) -> Verdict:
         finally:
             backend.close()
     except (PenstockError, DeviceFailed) as error:
-        return verdict._replace(refused=_in_a_line(str(error)))
+        remedy = ": --timeout allows more" if isinstance(error.__cause__, TimeLimitExceeded) else ""
+        return verdict._replace(refused=_in_a_line(f"{error}{remedy}"))
     doubts = []
     if made_up is not None:
         doubts.append(

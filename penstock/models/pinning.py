@@ -1,6 +1,5 @@
 """Digests of a model's files put into the text of its model.yaml, of which nothing else changes."""
 
-import hashlib
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from penstock.models.yaml_edit import put_at
 from schemas.errors import ConfigurationError
 from schemas.names import is_version
 from workers.inference.models.model_file import ModelFile, read_model_file
+from workers.inference.models.pin import digest_of
 from workers.inference.models.platforms import PLATFORMS, Platform
 from workers.inference.models.snapshot import COMPILED
 
@@ -84,8 +84,7 @@ def _digest(place: Path, name: str) -> str:
     if not path.resolve().is_relative_to(place.resolve()):
         raise ConfigurationError(f"{path}: leads out of {place}, so a worker would not read it")
     try:
-        with path.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
+        return digest_of(path)
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
 

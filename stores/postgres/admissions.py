@@ -11,7 +11,7 @@ from runtime.clock import Clock, now_utc
 from schemas.errors import InvalidInput, JobNotFound, PenstockError, StoreUnavailable
 from schemas.jobs import Job
 from stores.postgres.calls import MORE_LANES_AFTER, Grouping, Postgres
-from stores.postgres.keyed import Answer, KeyedJob, answer_known, confirm, held_jobs, recall, renew
+from stores.postgres.keyed import Answer, KeyedJob, answer_known, confirm, held_jobs, let_go, recall, renew
 from stores.postgres.migrations.sessions import CLIENT
 from stores.postgres.places import Places, in_each_place
 from stores.postgres.rows import StoredJob, find, key_columns, recordset, routed_columns, with_result, write_batch
@@ -78,6 +78,7 @@ with queued as (
     for update of j
 )
 delete from {jobs} j using queued where j.tenant = queued.tenant and j.id = queued.id
+returning j.tenant, j.id
 """)
 
 
@@ -247,8 +248,13 @@ class PostgresAdmissions:
                 await take_keys(connection, self._places, keyed, self._clock())
                 withdrawn += await held_jobs(connection, keyed)
             await self._insert_all(connection, plain)
-            for place, keys in self._places.grouped(withdrawn):
-                await connection.execute(_WITHDRAW[place], *key_columns(keys))
+            gone = [
+                JobKey(*row)
+                for place, keys in self._places.grouped(withdrawn)
+                for row in await connection.fetch(_WITHDRAW[place], *key_columns(keys))
+            ]
+            if keyed:
+                await let_go(connection, gone, keyed)
         return [None] * len(group)
 
     async def _insert_all(self, connection: "Connection", jobs: Sequence[Job]) -> None:

@@ -10,7 +10,7 @@ from runtime.clock import Clock
 from schemas.errors import PenstockError, StoreUnavailable
 from schemas.jobs import Job
 from stores.postgres.places import Places
-from stores.postgres.rows import StoredJob, find
+from stores.postgres.rows import StoredJob, find, key_columns
 from stores.protocols import Admission, IdempotencyKey, JobKey
 from stores.replays import KEY_LEASE, KnownKey, resolve_replay
 
@@ -59,10 +59,15 @@ _RENEW: Final = f"""
 with held as ({_HELD})
 update idempotency_keys k set locked_until = $4 from held where k.tenant = held.tenant and k.key = held.key
 """
+_LET_GO: Final = """
+update idempotency_keys k set holder = null
+from unnest($1::text[], $2::text[]) as held (tenant, key), unnest($3::text[], $4::text[]) as withdrawn (tenant, id)
+where k.tenant = held.tenant and k.key = held.key and k.tenant = withdrawn.tenant and k.job_id = withdrawn.id
+"""
 # Nearly always whoever took the key first is who answers. Where another took it over, it may have withdrawn the job.
 _CONFIRM: Final = """
 with answered as (
-    select k.tenant, k.key, k.job_id, k.holder
+    select k.tenant, k.key, k.job_id, k.holder, k.locked_until
     from unnest($1::text[], $2::text[], $3::text[]) as asked (tenant, key, job_id)
     join idempotency_keys k using (tenant, key, job_id)
     order by k.tenant, k.key
@@ -71,7 +76,7 @@ with answered as (
     update idempotency_keys k set locked_until = null, holder = null
     from answered where k.tenant = answered.tenant and k.key = answered.key
 )
-select tenant, job_id from answered where holder <> job_id
+select tenant, job_id from answered where locked_until is not null and holder is distinct from job_id
 """
 
 
@@ -125,6 +130,12 @@ async def held_jobs(connection: "Connection", group: Sequence[KeyedJob]) -> list
     return [JobKey(row["tenant"], row["job_id"]) for row in await connection.fetch(_HELD, *_columns(group))]
 
 
+async def let_go(connection: "Connection", withdrawn: Iterable[JobKey], group: Sequence[KeyedJob]) -> None:
+    """Mark those keys of the group as withdrawn that stand for one of these jobs."""
+    tenants, keys, _ = _columns(group)
+    await connection.execute(_LET_GO, tenants, keys, *key_columns(withdrawn))
+
+
 class LockedKeys:
     """One group's look at the keys it has locked. Whoever comes first in the group changes them for the next."""
 
@@ -150,7 +161,7 @@ class LockedKeys:
         job = stored.job if stored else msgspec.structs.replace(keyed.job, id=known.job_id)
         if not stored:
             self.renewed.append(job)
-        self._known[keyed.place] = msgspec.structs.replace(known, held_until=self._now + KEY_LEASE)
+        self._known[keyed.place] = msgspec.structs.replace(known, held_until=self._now + KEY_LEASE, holder=keyed.job.id)
         self._jobs[key] = StoredJob(job, lacks_result=False)
         self.taken_over[keyed.place] = keyed
         return Admission(job, replayed=False)

@@ -1,4 +1,5 @@
-"""What stands in Redis: two channels, one stream and a counter a job, all under the prefix that the topics share."""
+"""What stands in Redis: two channels, one stream, a counter a job, and what replicas report, all under the prefix that
+the topics share."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -40,6 +41,12 @@ class Names(msgspec.Struct, frozen=True):
     def starts(self) -> str:
         """What the keys of counters begin with: `<tenant>/<id>` follows. A counter is how often its job was started."""
         return f"{self.prefix}.starts.v1:"
+
+    @property
+    def replicas(self) -> str:
+        """Set: the gateways and routers that report which routes they have, each as `<role>/<name>`. The key of that
+        name, `:` and the set's member holds what one has, as JSON, for a short while."""
+        return f"{self.prefix}.replicas.v1"
 
 
 class Running(msgspec.Struct, frozen=True):

@@ -50,7 +50,7 @@ def environ(request: pytest.FixtureRequest) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(portal: BlockingPortal, models: Path, environ: dict[str, str]) -> Iterator[Stack]:
     """One for all tests that do it no harm."""
     whole = Stack(None, models=models, environ=environ, announce=LOGS.announce, on_line=LOGS.hear)
@@ -69,7 +69,7 @@ def topics(environ: dict[str, str]) -> Topics:
     return Topics(environ["PENSTOCK_TOPIC_PREFIX"])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def parked(
     portal: BlockingPortal, stack: Stack, environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> str:

@@ -14,9 +14,11 @@ from tests.acceptance.role_logs import LOGS
 
 @asynccontextmanager
 async def extra_role(
-    stack: Stack, command: str, name: str, *, models: Path, environ: Mapping[str, str]
+    stack: Stack, command: str, name: str, *, models: Path, environ: Mapping[str, str], killed: bool = False
 ) -> AsyncIterator[str]:
-    """A role of its own, ready while the block lasts; yields the base URL of its health, for a gateway also its API."""
+    """A role of its own, ready while the block lasts; yields the base URL of its health, for a gateway also its API.
+
+    At the end of the block it is stopped, or `killed`."""
     (port,) = choose(1)
     url = f"http://{LOOPBACK}:{port}"
     own = {"PENSTOCK_HEALTH_HOST": LOOPBACK, "PENSTOCK_HEALTH_PORT": str(port)}
@@ -29,6 +31,8 @@ async def extra_role(
     try:
         yield url
     finally:
+        if killed:
+            part.kill()
         await part.stop()
 
 

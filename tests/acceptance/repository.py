@@ -3,6 +3,7 @@
 digits      as in examples/models; ONNX only, so that no worker loads torch
 volume      length, width, height -> volume: named features
 echo        text -> the same text
+grown       the same in three versions, of which the second fails all jobs but those of place 0
 tickets     ticket, turns -> the same ticket, after `turns` rounds of work: jobs as slow as a test wants them
 parked      `echo` again, in a repository of its own: a worker that served it has gone
 """
@@ -44,6 +45,13 @@ input: [{name: place, data_type: TYPE_INT64, dims: []}]
 output: [{name: square, data_type: TYPE_INT64, dims: []}]
 dynamic_batching: {max_queue_delay_microseconds: 200000}
 """
+GROWN = """
+name: grown
+platform: onnxruntime_onnx
+max_batch_size: 32
+input: [{name: place, data_type: TYPE_INT64, dims: []}]
+output: [{name: square, data_type: TYPE_INT64, dims: []}]
+"""
 # The delay paces clients that wait for their jobs: eight of them send some hundred jobs a second, not some thousand.
 TICKETS = """
 name: tickets
@@ -62,6 +70,9 @@ def write_repository(path: Path) -> Path:
     write_model(path / "volume", VOLUME, volume())
     write_model(path / "echo", ECHO.format(name="echo"), echo())
     write_model(path / "squares", SQUARES, squares())
+    write_model(path / "grown", GROWN, squares())
+    write_version(path / "grown" / "2", squares(known=1))
+    write_version(path / "grown" / "3", squares())
     write_model(path / "tickets", TICKETS, tickets())
     return path
 
@@ -72,10 +83,14 @@ def write_parked_repository(path: Path) -> Path:
 
 
 def write_model(directory: Path, model_yaml: str, model: onnx.ModelProto) -> None:
-    onnx.checker.check_model(model, full_check=True)
-    (directory / "1").mkdir(parents=True)
+    write_version(directory / "1", model)
     (directory / "model.yaml").write_text(model_yaml)
-    (directory / "1" / "model.onnx").write_bytes(model.SerializeToString())
+
+
+def write_version(directory: Path, model: onnx.ModelProto) -> None:
+    onnx.checker.check_model(model, full_check=True)
+    directory.mkdir(parents=True)
+    (directory / "model.onnx").write_bytes(model.SerializeToString())
 
 
 def volume() -> onnx.ModelProto:
@@ -98,13 +113,14 @@ def echo() -> onnx.ModelProto:
     return whole(graph)
 
 
-def squares() -> onnx.ModelProto:
+def squares(known: int = 10) -> onnx.ModelProto:
+    """Of places below `known`; with any other it fails."""
     graph = helper.make_graph(
         [helper.make_node("Gather", ["table", "place"], ["square"])],
         "squares",
         [helper.make_tensor_value_info("place", TensorProto.INT64, ["rows"])],
         [helper.make_tensor_value_info("square", TensorProto.INT64, ["rows"])],
-        initializer=[numpy_helper.from_array(np.arange(10) ** 2, "table")],
+        initializer=[numpy_helper.from_array(np.arange(known) ** 2, "table")],
     )
     return whole(graph)
 

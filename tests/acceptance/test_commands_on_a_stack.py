@@ -17,6 +17,7 @@ from penstock.cli import main
 from penstock.running import running_in
 from penstock.stack import Stack
 from tests.acceptance import digits
+from tests.acceptance.client import NO_AUTHORITIES
 from tests.acceptance.repository import EXAMPLES
 from tests.waiting import eventually_sync
 
@@ -99,7 +100,7 @@ def test_a_job_that_waits_is_canceled(invoke: Invoke, parked: str, tmp_path: Pat
 
 def test_a_version_is_unloaded_and_loaded_again(invoke: Invoke, stack: Stack) -> None:
     def state() -> str:  # not by a command: it is asked within an event loop, and a command has its own
-        model = httpx.get(f"{stack.gateway_url}/v1/models/squares", trust_env=False).json()
+        model = httpx.get(f"{stack.gateway_url}/v1/models/squares", verify=NO_AUTHORITIES, trust_env=False).json()
         (version,) = model["version_states"]
         return str(version["state"])
 

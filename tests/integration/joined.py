@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from runtime.process import ProcessSettings, Role, serve
+from runtime.process import Role, serve
+from runtime.settings import ProcessSettings
 from tests.waiting import eventually
 
 R = TypeVar("R", bound=Role)

@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -31,9 +32,14 @@ def modules(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
 def imports(path: Path) -> Iterator[str]:
     """The top-level packages that the file imports, wherever in it."""
-    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -63,7 +69,7 @@ def module_name(path: Path) -> str:
 
 
 def modules_imported(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -96,7 +102,7 @@ def test_clients_of_kafka_are_made_in_one_place_with_the_options_of_all(client: 
 def test_nothing_reaches_outside_when_a_module_is_imported(package: str) -> None:
     wrong = []
     for path in modules(package):
-        for statement in ast.parse(path.read_text()).body:
+        for statement in parsed(path).body:
             if not isinstance(statement, ast.Expr) or not isinstance(statement.value, ast.Call):
                 continue
             function = statement.value.func
@@ -114,3 +120,11 @@ def test_a_role_that_runs_no_model_never_imports_what_runs_models(module: str) -
     loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert HEAVY.isdisjoint(loaded.stdout.split())
+
+
+def test_the_settings_of_all_roles_which_each_of_them_looks_at_bring_nothing_that_only_others_need() -> None:
+    program = "import sys, penstock.invalid_settings; print(*sys.modules)"
+
+    loaded = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert {"numpy", "asyncpg", "aiokafka", "redis", "uvicorn", "rich"}.isdisjoint(loaded.stdout.split())

@@ -16,6 +16,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from runtime.extras import with_extra
 from runtime.logs import get_logger
 from workers.inference.backends.device import ORDER, VISIBLE
 
@@ -150,7 +151,7 @@ def _claimed_gpu(environ: Mapping[str, str]) -> Gpu | None:
     try:
         nvml = import_module("pynvml")
     except ModuleNotFoundError:
-        log.info("no metrics of the GPU: nvidia-ml-py is not installed (install penstock[gpu])")
+        log.info("no metrics of the GPU: nvidia-ml-py is not installed", remedy=with_extra("gpu"))
         return None
     return Gpu(nvml, token, _is_ours)
 

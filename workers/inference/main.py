@@ -2,13 +2,15 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
+from producers.catalog import Catalog, catalog_topic
 from producers.kafka_publisher import KafkaPublisher
 from producers.model_states import model_states_topic
+from producers.routes import Routes, routes_topic
 from runtime.budget import MemoryBudget
 from runtime.clock import now_utc
 from runtime.health import Check
@@ -42,10 +44,13 @@ from workers.inference.lifecycle.watcher import RepositoryWatch
 from workers.inference.models.repository import ModelRepository, all_in_full
 from workers.inference.results.publisher import ResultPublisher
 from workers.inference.settings import WorkerSettings
+from workers.moves import Moves
 
 log = get_logger(__name__)
 
 MODELS_PAGE: Final = "/models"
+# For how long a start waits to hear of versions that were taken back, so that it runs none of their jobs.
+ROUTES_WITHIN_S: Final = 5.0
 
 
 def run() -> None:
@@ -64,6 +69,9 @@ class Worker:
         self._waiting_for: str | None = "the model repository is being read"
         self._reconciler: ModelReconciler | None = None
         self._complete = False
+        self._routes = Routes()
+        self._catalog = Catalog()
+        self._routing = [routes_topic(settings, self._routes), catalog_topic(settings, self._catalog)]
 
     @property
     def checks(self) -> Mapping[str, Check]:
@@ -94,6 +102,10 @@ class Worker:
             side = await stack.enter_async_context(BackgroundTasks(stop))
             canceled = Cancellations(now_utc)
             side.start(canceled.follow(news), "cancellations")
+            moves = Moves(self._routes, self._catalog)
+            self._routes.listen(lambda *_: _reroute(consumers))
+            for name, topic in zip(("routes", "catalog"), self._routing, strict=True):
+                side.start(topic.follow(), name)
             loader = ModelLoader(
                 ModelCache(
                     lambda version: load_warm(version, device),
@@ -111,7 +123,8 @@ class Worker:
             around = WorkerContext(
                 settings=settings,
                 canceled=canceled,
-                ends=ResultPublisher(publisher, settings.topics),
+                ends=ResultPublisher(publisher, settings.topics, moves.failed),
+                moves=moves.waiting,
                 wake=engine.wake,
                 prepare=loader.cache.use,
                 consumers=consumers,
@@ -168,6 +181,15 @@ class Worker:
         if self._reconciler is not None:
             loop.call_soon_threadsafe(self._reconciler.take_out, slot)
 
+    async def _hear_routes(self) -> None:
+        """Without routes jobs run where they are."""
+        try:
+            async with asyncio.timeout(ROUTES_WITHIN_S):
+                for topic in self._routing:
+                    await topic.caught_up.wait()
+        except TimeoutError:
+            log.warning("routes are not known yet: jobs run where they are", waited_s=ROUTES_WITHIN_S)
+
     def _publisher(self) -> KafkaPublisher:
         return KafkaPublisher(self._settings, compression=self._settings.worker_result_compression, paced=True)
 
@@ -179,6 +201,7 @@ class Worker:
         wanted = model_states_topic(self._settings, reconciler.hear)
         side.start(wanted.follow(), "model states")
         await unless_stopped(wanted.caught_up.wait(), stop)
+        await unless_stopped(self._hear_routes(), stop)
         self._waiting_for = "models are being loaded"
         tasks = [side.start(engine.run(), "engine")]
         try:
@@ -193,3 +216,8 @@ class Worker:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(reconciler.leave(), *tasks, return_exceptions=True)
+
+
+def _reroute(lanes: Iterable[ServedLane]) -> None:
+    for lane in lanes:
+        lane.reroute()

@@ -45,6 +45,11 @@ UNCOUNTED_STARTS = Counter(
     "penstock_worker_uncounted_starts_total", "Starts of jobs that could not be counted, since Redis was away"
 )
 RETRIES = Counter("penstock_worker_retries_total", "Jobs put aside to be tried again", [*_LABELS, "tier", "reason"])
+MOVED = Counter(
+    "penstock_worker_moved_jobs_total",
+    "Jobs given to another version, as this one was taken back, or by the error with which it failed them",
+    [*_LABELS, "to", "reason"],
+)
 LOADED_VERSIONS = Gauge("penstock_worker_loaded_versions", "Model versions in memory")
 LOADED_BYTES = Gauge("penstock_worker_loaded_bytes", "Bytes of files of the model versions in memory")
 LOADS = Counter("penstock_worker_loads_total", "Loads of a model version", ["model", "version", "outcome"])

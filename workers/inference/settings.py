@@ -4,9 +4,8 @@ from pathlib import Path
 
 from pydantic import ByteSize, Field
 
-from producers.kafka_publisher import Compression
-from runtime.process import ProcessSettings
-from runtime.settings import KafkaSettings, MemorySettings, RedisSettings
+from producers.compression import Compression
+from runtime.settings import KafkaSettings, MemorySettings, ProcessSettings, RedisSettings
 from workers.inference.models.platforms import Trust
 
 

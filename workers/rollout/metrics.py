@@ -7,6 +7,11 @@ STATS_RECORDS = Counter(
     "Records of what workers counted, by what became of them: counted, repeated, late, ahead, unreadable",
     ["outcome"],
 )
+MOVES = Counter(
+    "penstock_rollout_moves_total",
+    "Rollouts that the controller moved, by model and verb: promote_step, rollback",
+    ["model", "verb"],
+)
 WINDOWS = Gauge("penstock_rollout_windows", "Records of workers, and sums of older ones, that are kept")
 STATS_AGE = Gauge(
     "penstock_rollout_stats_age_seconds", "How long ago all was read that workers had told; -1: not read here"

@@ -1,7 +1,6 @@
 """What a controller of rollouts is told by its environment."""
 
-from runtime.process import ProcessSettings
-from runtime.settings import KafkaSettings, PostgresSettings
+from runtime.settings import KafkaSettings, PostgresSettings, ProcessSettings
 
 
 class RolloutSettings(KafkaSettings, PostgresSettings, ProcessSettings):

@@ -13,11 +13,15 @@ from runtime.clock import now_utc
 from runtime.health import Check
 from runtime.lifecycle import BackgroundTasks
 from runtime.logs import get_logger
-from runtime.process import StoppedEarly, open_patiently, patiently, run_process, unless_stopped
+from runtime.process import StoppedEarly, instance_name, open_patiently, patiently, run_process, unless_stopped
 from runtime.reading import InputReader
 from stores.postgres import PostgresAdmissions, require_migrated
+from stores.redis import RedisReplicas
+from stores.replicas import ReplicaReporter
 from workers.batches import Batches
 from workers.consuming.kafka_consumer import KafkaConsumer
+from workers.moves import Moves
+from workers.router.moving import Mover
 from workers.router.pipeline import Pipeline
 from workers.router.placing import Placing
 from workers.router.retries import Tier
@@ -41,6 +45,9 @@ class RouterRole:
         self._catalog_topic = catalog_topic(settings, self._catalog)
         self._routes = Routes()
         self._routes_topic = routes_topic(settings, self._routes)
+        self._replicas = RedisReplicas(settings.redis_url.get_secret_value(), prefix=settings.topic_prefix)
+        self._reporter = ReplicaReporter(self._replicas, instance_name(), "router", self._routes.revisions)
+        self._routes.listen(lambda *_: self._reporter.news())
         topics = settings.topics
         self._consumer = KafkaConsumer(settings, topics.router_group, [topics.requests], drain_limit_s=DRAIN_LIMIT_S)
         self._tier_consumers: dict[int, KafkaConsumer] = {}
@@ -64,15 +71,19 @@ class RouterRole:
                 lambda: PostgresAdmissions(dsn, insert_connections=1, other_connections=BATCHES_AT_ONCE, role="router"),
                 stop,
             )
+            await stack.enter_async_context(self._replicas)
             side = await stack.enter_async_context(BackgroundTasks(stop))
             side.start(self._catalog_topic.follow(), "catalog")
             side.start(self._routes_topic.follow(), "routes")
             # Without the catalog every model is unknown, and a job of an unknown model fails for good.
             await unless_stopped(self._catalog_topic.caught_up.wait(), stop)
             await unless_stopped(self._routes_topic.caught_up.wait(), stop)
+            side.start(self._reporter.run(), "route report")
             consumer = await open_patiently(stack, lambda: self._consumer, stop)
             side.start(consumer.watch(), "watch")
-            placing = Placing(settings.topics, settings.router_lane_patience_s)
+            moves = Moves(self._routes, self._catalog)
+            placing = Placing(settings.topics, settings.router_lane_patience_s, moves.waiting)
+            side.start(Mover(settings, publisher, self._routes, placing).run(), "mover")
             pipeline = Pipeline(
                 consumer,
                 publisher,

@@ -17,3 +17,8 @@ STORE_RETRIES = Counter("penstock_router_store_retries_total", "Batches that had
 RETRIES = Counter(
     "penstock_router_retries_total", "Jobs whose time in a tier was over, by what became of them", ["tier", "outcome"]
 )
+MOVED = Counter(
+    "penstock_router_moved_jobs_total",
+    "Jobs given to another version, as theirs was taken back while nobody served it or they waited to be tried again",
+    ["model", "version", "lane", "to"],
+)

@@ -2,21 +2,40 @@
 
 from collections.abc import Callable
 
+from runtime.clock import Clock, now_utc
 from schemas.errors import PayloadTooLarge, PenstockError, TopicMissing
-from schemas.jobs import Terminal
-from schemas.records import OutRecord, terminal_record
+from schemas.jobs import Terminal, end_of
+from schemas.records import LaneJob, OutRecord, lane_of, read_lane_record, terminal_record
+from schemas.routes import Choice
 from schemas.topics import Topics
 from workers.consuming.protocols import Record
+from workers.moves import moved_record
 from workers.replacements import Replacement
+from workers.router import metrics
 from workers.router.routing import SOURCE
 
 
-class Placing:
-    """A version is announced once its lanes exist: one still missing after `patience_s` is not about to come."""
+def _nothing_moves(_: LaneJob) -> None:
+    """No version is taken back."""
 
-    def __init__(self, topics: Topics, patience_s: float) -> None:
+
+class Placing:
+    """A version is announced once its lanes exist: one still missing after `patience_s` is not about to come.
+
+    `moves` says what a job gets whose version was taken back; None where it stays.
+    """
+
+    def __init__(
+        self,
+        topics: Topics,
+        patience_s: float,
+        moves: Callable[[LaneJob], Choice | None] = _nothing_moves,
+        clock: Clock = now_utc,
+    ) -> None:
         self._topics = topics
         self._patience_s = patience_s
+        self._moves = moves
+        self._clock = clock
 
     def replacement(self, record: Record, out: OutRecord, end: Callable[[PenstockError], Terminal]) -> Replacement:
         """The lane record `out` in the stead of `record`; the end that `end` makes of the reason where it cannot be."""
@@ -28,3 +47,19 @@ class Placing:
             return terminal_record(self._topics.results, end(why), SOURCE)
 
         return Replacement(record, out, instead)
+
+    def again(self, record: Record) -> Replacement:
+        """A record that was in a lane before, in the lane of its version, or of another where that was taken back.
+
+        Raises `Undecodable` for what is no job.
+        """
+        job = read_lane_record(record.headers, record.value)
+        lane = lane_of(job)
+        to = self._moves(job)
+        if to is None:
+            headers = list(record.headers)
+            out = OutRecord(self._topics.lane(lane), record.key, record.value, headers, any_partition=True)
+        else:
+            metrics.MOVED.labels(job.model, job.version, job.lane, to.version).inc()
+            out = moved_record(self._topics, record, job, to)
+        return self.replacement(record, out, lambda why: end_of(job, why, self._clock()))

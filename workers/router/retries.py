@@ -8,8 +8,6 @@ from producers.protocols import Publisher
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from schemas.errors import Undecodable
-from schemas.jobs import end_of
-from schemas.records import OutRecord, lane_of, read_lane_record
 from schemas.topics import Topics
 from workers.consuming.offsets import Partition
 from workers.consuming.protocols import Consumer, Record
@@ -82,12 +80,10 @@ class Tier:
 
     def _replacement(self, record: Record) -> Replacement:
         try:
-            job = read_lane_record(record.headers, record.value)
-            lane = self._topics.lane(lane_of(job))
-            out = OutRecord(lane, record.key, record.value, list(record.headers), any_partition=True)
+            replacement = self._placing.again(record)
         except Undecodable as error:
             metrics.RETRIES.labels(self.number, "dead").inc()
             log.warning("not a job", topic=record.topic, offset=record.offset, error=error.message)
             return burial(record, self._topics.retry_group(self.number), error)
         metrics.RETRIES.labels(self.number, "returned").inc()
-        return self._placing.replacement(record, out, lambda why: end_of(job, why, self._clock()))
+        return replacement

@@ -4,15 +4,23 @@ from typing import Final
 
 from pydantic import Field
 
-from runtime.process import ProcessSettings
-from runtime.settings import AdmissionSettings, KafkaSettings, MemorySettings, PostgresSettings
+from runtime.settings import (
+    AdmissionSettings,
+    KafkaSettings,
+    MemorySettings,
+    PostgresSettings,
+    ProcessSettings,
+    RedisSettings,
+)
 from schemas.jobs import DEFAULT_TIMEOUT_S
 from workers.router.submission import Limits
 
 WEEK_S: Final = 7 * 24 * 3600
 
 
-class RouterSettings(KafkaSettings, PostgresSettings, MemorySettings, AdmissionSettings, ProcessSettings):
+class RouterSettings(
+    KafkaSettings, PostgresSettings, RedisSettings, MemorySettings, AdmissionSettings, ProcessSettings
+):
     router_default_timeout_s: float = Field(
         DEFAULT_TIMEOUT_S, ge=1, le=WEEK_S, description="a job's time where it names none"
     )

@@ -14,8 +14,12 @@ from workers.sink import metrics
 
 log = get_logger(__name__)
 
-# Between two steps of a purge, as a multiple of what the first took: it takes a fifth of one connection's time.
-REST: Final = 4.0
+# Between two steps of a purge, as a multiple of what the first took: it takes a twentieth of one connection's time.
+REST: Final = 19.0
+# Twenty times the 500 jobs a second that a purge has to keep up with, and so few that whoever submits notices nothing.
+MOST_ROWS_PER_S: Final = 10_000.0
+# After a day was given back in one step, or on a machine that stands still.
+LONGEST_REST_S: Final = 1.0
 
 
 async def mark_running(news: News, endings: ResultStore) -> None:
@@ -38,6 +42,11 @@ async def purge(purging: Purging, clock: Clock, interval_s: float) -> None:
         await asyncio.sleep(interval_s)
 
 
+def rest_s(took_s: float, rows: int) -> float:
+    """How long a purge rests after a step that took so long and removed so many rows."""
+    return min(LONGEST_REST_S, max(took_s * REST, rows / MOST_ROWS_PER_S - took_s))
+
+
 async def purge_once(purging: Purging, clock: Clock) -> None:
     rows: Counter[str] = Counter()
     async with aclosing(purging.purge(clock())) as steps:
@@ -48,7 +57,7 @@ async def purge_once(purging: Purging, clock: Clock) -> None:
             if purged.failure is not None:
                 metrics.PURGE_FAILURES.labels(purged.table).inc()
                 log.warning("a table could not be purged", table=purged.table, reason=str(purged.failure.__cause__))
-            await asyncio.sleep((time.monotonic() - began_s) * REST)
+            await asyncio.sleep(rest_s(time.monotonic() - began_s, purged.rows))
             began_s = time.monotonic()
     if rows.total():
         log.info("purged what is kept no longer", **rows)

@@ -2,8 +2,7 @@
 
 from pydantic import Field
 
-from runtime.process import ProcessSettings
-from runtime.settings import KafkaSettings, PostgresSettings, RedisSettings
+from runtime.settings import KafkaSettings, PostgresSettings, ProcessSettings, RedisSettings
 from schemas.jobs import DEFAULT_RETENTION_S, LONGEST_RETENTION_S, MIN_RETENTION_S
 
 

@@ -36,8 +36,7 @@ delete from {source} where ctid = any (array(
             began_s, most = time.monotonic(), self._stride.size
             rows = deleted(await connection.execute(self._delete, now - self._kept, most))
             self._stride.took(time.monotonic() - began_s)
-            if rows:
-                yield rows
+            yield rows
             if rows < most:
                 return
 

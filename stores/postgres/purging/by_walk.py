@@ -12,9 +12,10 @@ from stores.postgres.purging.rule import Stride
 if TYPE_CHECKING:
     from stores.postgres.calls import Connection
 
-# A thousand rows of the usual size lie in so many.
+# A thousand rows of the usual size lie in the first number of pages. Each page in which a row goes may be written to
+# the log as a whole, which whoever commits next waits for: hence no more at once, even where nothing is due for long.
 _PAGES: Final = 64
-_MOST_PAGES: Final = 1024
+_MOST_PAGES: Final = 256
 _PAGES_OF: Final = "select pg_relation_size($1::text::regclass) / current_setting('block_size')::integer"
 # Jobs that are kept for a time of their own are found by its index. What is locked is left for the next walk: we lock
 # along the table, all others along the keys, and neither may wait for the other.
@@ -36,9 +37,10 @@ async def walk(connection: "Connection", place: int, table: str, ended_until: da
     pages, stride, page = await connection.fetchval(_PAGES_OF, table), Stride(_PAGES, largest=_MOST_PAGES), 0
     while page < pages:
         began_s, behind = time.monotonic(), page + stride.size
-        yield deleted(await connection.execute(_DELETE[place], (page, 0), (behind, 0), ended_until))
+        rows = deleted(await connection.execute(_DELETE[place], (page, 0), (behind, 0), ended_until))
         stride.took(time.monotonic() - began_s)
         page = behind
+        yield rows  # whoever asked for the step rests within this
 
 
 class ByWalk:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 # Any number that nobody else takes for an advisory lock in this database.
 _LOCK: Final = 0x70656E7075726765
 _TRY_LOCK: Final = "select pg_try_advisory_lock($1)"
+# What an index can tell is not looked for in all of a table, whatever its statistics are. And nobody waits until the
+# disk has what went: after a crash it is there again, and goes again.
+_SESSION: Final = "set enable_seqscan = off; set synchronous_commit = off"
 # Of those first written in each table: the oldest, as long as they are purged in order.
 _FIRST_ENDS: Final = in_each_place("(select completed_at from {jobs} where completed_at is not null limit 100)")
 _OLDEST_END: Final = f"select min(completed_at) from ({' union all '.join(_FIRST_ENDS)}) as first"
@@ -39,8 +42,7 @@ class PostgresPurging:
         async with self._postgres() as postgres, postgres.connection() as connection:
             if not await connection.fetchval(_TRY_LOCK, _LOCK):
                 return  # another sink is at it; the lock ends with its connection
-            # What an index can tell is not looked for in all of a table, whatever its statistics are.
-            await connection.execute("set enable_seqscan = off")
+            await connection.execute(_SESSION)
             for rule in self._rules:
                 async with aclosing(_steps(rule, connection, now)) as steps:
                     async for purged in steps:

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from stores.postgres.calls import Connection
 
 # A statement that took longer than the first held others up, one that took less than the second could do more.
-LONG_STEP_S: Final = 0.1
-SHORT_STEP_S: Final = 0.025
+LONG_STEP_S: Final = 0.005
+SHORT_STEP_S: Final = 0.002
 
 
 class Rule(Protocol):
@@ -20,7 +20,7 @@ class Rule(Protocol):
         """As it is counted: all tables that jobs lie in are `jobs`."""
 
     def steps(self, connection: "Connection", now: datetime) -> AsyncGenerator[int]:
-        """Remove what is due. Each step is a short transaction; yields how many rows went with it."""
+        """Remove what is due. Each step is a short transaction; yields how many rows went with it, perhaps none."""
 
 
 class Stride:

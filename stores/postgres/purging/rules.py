@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Final
 
 from stores.postgres.places import REST, SLOTS, slot_table
 from stores.postgres.purging.by_index import ByIndex
@@ -9,12 +10,20 @@ from stores.postgres.purging.by_walk import ByWalk
 from stores.postgres.purging.rule import Rule
 from stores.postgres.purging.slots import LONGEST, Slots
 from stores.replays import KEY_KEPT
+from stores.rollouts import ROLLOUTS_KEPT
+from stores.routes import REVISIONS_KEPT
+
+_OLD_REVISION: Final = """
+updated_at < $1 and revision < (select newest.revision from routes newest where newest.model = route_revisions.model)
+"""
 
 
 def rules(retention: timedelta) -> Sequence[Rule]:
     """`retention`: how long ended jobs are kept that have no time of their own. What has not ended is never due."""
     return [
         ByIndex("idempotency_keys", "created_at < $1", kept=KEY_KEPT),
+        ByIndex("rollouts", "ended_at < $1", kept=ROLLOUTS_KEPT),
+        ByIndex("route_revisions", _OLD_REVISION, kept=REVISIONS_KEPT),
         *(
             ByIndex("jobs", "keep_until <= $1 and completed_at is not null", source=source)
             for source in (*map(slot_table, range(SLOTS)), "only jobs")

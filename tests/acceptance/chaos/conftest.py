@@ -16,7 +16,7 @@ from tests.services import SOURCES, service_source
 from tests.waiting import eventually
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def fragile_stack(models: Path, environ: dict[str, str]) -> AsyncIterator[Stack]:
     """Two workers, two gateways, and services of its own: one for all tests that break something."""
     if service_source() is not SOURCES["embedded"]:

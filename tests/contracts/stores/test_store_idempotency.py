@@ -5,8 +5,8 @@ import asyncio
 import msgspec
 import pytest
 
-from schemas.errors import IdempotencyMismatch, InvalidInput, RequestInFlight
-from schemas.jobs import Payload, Status
+from schemas.errors import IdempotencyMismatch, InvalidInput, JobNotFound, RequestInFlight
+from schemas.jobs import Job, Payload, Status
 from stores.protocols import Admission
 from tests.contracts.stores.building import NOW, Clock, Stores, ended, idempotency, key_of, queued
 
@@ -240,6 +240,49 @@ async def test_withdrawing_what_was_never_written_leaves_no_job(stores: Stores) 
     await stores.admissions.withdraw(job, idempotency())
     await stores.admissions.withdraw(plain)
     assert await stores.jobs.list("default", after=None, limit=10, status=None) == []
+
+
+async def kept_no_longer(stores: Stores, clock: Clock, job: Job) -> None:
+    """The job ends, and its time runs out."""
+    await stores.endings.finish([ended(job, completed_at=clock(), retention_s=60)])
+    clock.forward(seconds=61)
+    assert await stores.purge(clock()) == {"jobs": 1}
+
+
+async def test_a_job_that_is_kept_no_longer_does_not_run_again_though_its_gateway_died_before_it_answered(
+    stores: Stores, clock: Clock
+) -> None:
+    job = queued()
+    await stores.admissions.insert(job, idempotency())
+    await kept_no_longer(stores, clock, job)
+    with pytest.raises(JobNotFound, match="use another key"):
+        await stores.admissions.recall("default", idempotency())
+    with pytest.raises(JobNotFound, match="use another key"):
+        await stores.admissions.insert(queued(), idempotency())
+    assert await stores.jobs.list("default", after=None, limit=10, status=None) == []
+
+
+async def test_a_job_that_had_started_when_it_was_withdrawn_and_is_kept_no_longer_does_not_run_again(
+    stores: Stores, clock: Clock
+) -> None:
+    job = queued()
+    await stores.admissions.insert(job, idempotency())
+    await stores.endings.mark_running([key_of(job)], NOW)
+    await stores.admissions.withdraw(job, idempotency())
+    await kept_no_longer(stores, clock, job)
+    with pytest.raises(JobNotFound):
+        await stores.admissions.insert(queued(), idempotency())
+
+
+async def test_an_answer_that_comes_after_all_brings_back_no_job_that_is_kept_no_longer(
+    stores: Stores, clock: Clock
+) -> None:
+    job = queued()
+    await stores.admissions.insert(job, idempotency())
+    await kept_no_longer(stores, clock, job)
+    await stores.admissions.confirm(job, idempotency())
+    await stores.admissions.confirm(job, idempotency())
+    assert await stores.jobs.get(key_of(job)) is None
 
 
 async def test_recalling_an_unknown_key_finds_nothing_and_takes_nothing(stores: Stores) -> None:

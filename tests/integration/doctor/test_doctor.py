@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from penstock.cli import main
 from penstock.embedded.ports import LOOPBACK, choose
-from penstock.preparing import MigrateSettings
+from penstock.migrate_settings import MigrateSettings
 from producers.topics import base_topics, ensure_topics
 from runtime.settings import settings_in
 

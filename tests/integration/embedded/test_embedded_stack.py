@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from penstock.embedded.elsewhere import Elsewhere, Service
+from penstock.embedded.kafka import FIRST_COMPILER
 from penstock.embedded.locations import cache_dir
 from penstock.embedded.stack import EmbeddedStack
 from penstock.errors import StackError
@@ -77,10 +78,10 @@ async def read_everywhere(stack: EmbeddedStack) -> list[str]:
 
 async def test_what_is_written_stays_for_the_next_stack_at_the_same_addresses(data_path: Path) -> None:
     with skipped_where_missing():
-        async with EmbeddedStack(data_path) as first:
+        async with EmbeddedStack(data_path, kafka_compilers=FIRST_COMPILER) as first:
             addresses = [first.address(service) for service in Service]
             await write_everywhere(first)
-    async with EmbeddedStack(data_path) as second:
+    async with EmbeddedStack(data_path, kafka_compilers=FIRST_COMPILER) as second:
         assert [second.address(service) for service in Service] == addresses
         assert await read_everywhere(second) == ["kept", "kept", "kept"]
 
@@ -88,7 +89,7 @@ async def test_what_is_written_stays_for_the_next_stack_at_the_same_addresses(da
 async def test_services_that_are_killed_come_back_with_what_they_acknowledged(data_path: Path) -> None:
     """Kafka acknowledges from memory, and so survives its own death but not the machine's; as in production."""
     with skipped_where_missing():
-        async with EmbeddedStack(data_path) as stack:
+        async with EmbeddedStack(data_path, kafka_compilers=FIRST_COMPILER) as stack:
             await write_everywhere(stack)
             # Valkey writes once a second; being killed may cost it that second, by design.
             async with Redis.from_url(stack.redis_url) as redis:
@@ -187,8 +188,9 @@ async def test_it_comes_up_wherever_it_is_put(data_path: Path, name: str) -> Non
     for directory in (data_path.parent / name, cache, *cache.glob("*")):
         directory.chmod(0o711)
     environ = os.environ | {"PENSTOCK_CACHE_DIR": str(cache)}
+    place = data_path.parent / name / "data"
     with skipped_where_missing():
-        async with EmbeddedStack(data_path.parent / name / "data", environ=environ) as stack:
+        async with EmbeddedStack(place, environ=environ, kafka_compilers=FIRST_COMPILER) as stack:
             await write_everywhere(stack)
             assert await read_everywhere(stack) == ["kept", "kept", "kept"]
 

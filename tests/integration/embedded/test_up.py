@@ -15,6 +15,7 @@ import httpx
 import psutil
 import pytest
 
+from tests.acceptance.client import client_of
 from tests.integration.embedded.up_process import ROOT, UpProcess, running_up, runs
 from tests.unit.models.handlers import write_handler
 from tests.unit.models.repositories import write_model
@@ -41,7 +42,7 @@ def data_path() -> Iterator[Path]:
 
 
 async def submit(url: str) -> dict[str, object]:
-    async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+    async with client_of(url, timeout_s=30) as client:
         answer = await client.post(
             "/v1/models/digits/jobs", content=SEVEN, headers={"Content-Type": "image/png", "Prefer": "wait=20"}
         )
@@ -73,7 +74,7 @@ async def test_the_second_up_finds_the_jobs_of_the_first_and_leaves_no_process_w
         assert await first.ends() == 0
         await all_ended(family)
     with running_up(tmp_path, *options, variables=QUICK) as second:
-        async with httpx.AsyncClient(base_url=await second.ready()) as client:
+        async with client_of(await second.ready()) as client:
             found = (await client.get(f"/v1/jobs/{job['id']}")).json()
         family = second.family()
         second.send(SIGKILL)

@@ -17,6 +17,7 @@ from producers.topics import base_topics, ensure_topics, lane_topics
 from schemas.catalog import CatalogEntry, encode_entry
 from schemas.records import OutRecord
 from schemas.topics import Lane, LaneClass
+from tests.acceptance.client import client_of
 from tests.unit.gateway.house import VECTOR, entry
 from tests.waiting import eventually
 
@@ -69,7 +70,7 @@ async def serving(settings: GatewaySettings) -> AsyncIterator[httpx.AsyncClient]
     """A client of a gateway that answers; at the end the gateway is stopped, as by a signal."""
     stop = asyncio.Event()
     task = asyncio.create_task(serve(settings, stop))
-    async with httpx.AsyncClient(base_url=settings.public_base_url, timeout=30) as client:
+    async with client_of(settings.public_base_url, timeout_s=30) as client:
         try:
             await eventually(lambda: answers(client, "/livez", 200))
             yield client

@@ -202,6 +202,7 @@ async def test_without_redis_it_is_ready_says_so_and_answers_all_the_same(
     ("missing", "check"),
     [
         ({"kafka_bootstrap_servers": "127.0.0.1:1"}, "kafka"),
+        ({"topic_prefix": "nowhere"}, "routes"),
         ({"postgres_dsn": "postgresql://127.0.0.1:1/x"}, "postgres"),
     ],
 )

@@ -12,6 +12,7 @@ import httpx
 
 from gateway.settings import GatewaySettings
 from penstock.embedded.ports import choose
+from tests.acceptance.client import NO_AUTHORITIES, client_of
 from tests.integration.gateway.conftest import answers
 from tests.integration.stores.migrating import contract
 from tests.unit.gateway.house import SUBMIT, problem
@@ -94,9 +95,9 @@ async def test_gateways_that_share_a_port_all_serve_it_and_each_answers_for_itse
     async with (
         process(environment) as running,
         process(other),
-        httpx.AsyncClient(base_url=prepared.public_base_url, timeout=30) as first,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{own_port}", timeout=30) as second,
-        httpx.AsyncClient(base_url=shared_url, timeout=30, limits=unshared) as client,
+        client_of(prepared.public_base_url, timeout_s=30) as first,
+        client_of(f"http://127.0.0.1:{own_port}", timeout_s=30) as second,
+        httpx.AsyncClient(base_url=shared_url, timeout=30, verify=NO_AUTHORITIES, limits=unshared) as client,
     ):
         await eventually(lambda: answers(first, "/readyz", 200), timeout_s=30)
         await eventually(lambda: answers(second, "/readyz", 200), timeout_s=30)
@@ -123,7 +124,7 @@ async def test_at_a_signal_whoever_waits_is_answered_and_nobody_is_cut_off(
     environment: dict[str, str], prepared: GatewaySettings
 ) -> None:
     url = prepared.public_base_url
-    async with process(environment) as running, httpx.AsyncClient(base_url=url, timeout=30) as client:
+    async with process(environment) as running, client_of(url, timeout_s=30) as client:
         await eventually(lambda: answers(client, "/readyz", 200), timeout_s=30)
         job_id = (await client.post("/v1/jobs", json=SUBMIT)).json()["id"]
         tag = (await client.get(f"/v1/jobs/{job_id}")).headers["etag"]
@@ -147,7 +148,7 @@ async def waiters(client: httpx.AsyncClient, count: int) -> bool:
 async def test_a_process_that_waits_for_kafka_is_alive_and_ends_at_a_signal(environment: dict[str, str]) -> None:
     url = environment["public_base_url"]
     environment |= {"kafka_bootstrap_servers": "127.0.0.1:1"}
-    async with process(environment) as running, httpx.AsyncClient(base_url=url) as client:
+    async with process(environment) as running, client_of(url) as client:
         await eventually(lambda: answers(client, "/livez", 200), timeout_s=30)
         assert (await client.get("/readyz")).status_code == 503
         problem(await client.post("/v1/jobs", json=SUBMIT), 503, "unavailable")
@@ -166,8 +167,12 @@ async def test_after_a_gateway_was_killed_another_one_answers_retries_within_two
     async with (
         process(environment) as running,
         process(other),
-        httpx.AsyncClient(base_url=environment["public_base_url"], timeout=30, limits=many) as client,
-        httpx.AsyncClient(base_url=other["public_base_url"], timeout=30, limits=many) as elsewhere,
+        httpx.AsyncClient(
+            base_url=environment["public_base_url"], timeout=30, verify=NO_AUTHORITIES, limits=many
+        ) as client,
+        httpx.AsyncClient(
+            base_url=other["public_base_url"], timeout=30, verify=NO_AUTHORITIES, limits=many
+        ) as elsewhere,
     ):
         await eventually(lambda: answers(client, "/readyz", 200), timeout_s=30)
         await eventually(lambda: answers(elsewhere, "/readyz", 200), timeout_s=30)

@@ -2,8 +2,8 @@
 
 import time
 
-from gateway.lane_members import LaneMembers
 from producers.kafka_client import KafkaClient, kafka_consumer
+from producers.lane_members import LaneMembers
 from producers.topics import ensure_topics, lane_topics
 from runtime.settings import KafkaSettings
 from schemas.topics import Lane, LaneClass
@@ -22,15 +22,15 @@ async def test_a_version_has_a_worker_while_a_member_is_in_the_group_of_its_lane
     consumer = kafka_consumer(kafka_settings, group_id=topics.lane_group(lanes[0]))
     consumer.subscribe([topics.lane(lanes[0])])
 
-    async def are(*, one: bool, two: bool) -> bool:
+    async def are(*, one: int, two: int) -> bool:
         await members.ask(client, [ONE, TWO])
-        return (members.has_worker(*ONE), members.has_worker(*TWO)) == (one, two)
+        return (members.workers(*ONE), members.workers(*TWO)) == (one, two)
 
     try:
         await consumer.start()
-        await eventually(lambda: are(one=True, two=False), what="the member of one group")
+        await eventually(lambda: are(one=1, two=0), what="the member of one group")
         await consumer.stop()
-        await eventually(lambda: are(one=False, two=False), what="its leaving")
+        await eventually(lambda: are(one=0, two=0), what="its leaving")
     finally:
         await consumer.stop()
         await client.close()

@@ -106,7 +106,7 @@ def test_a_worker_without_torch_serves_the_onnx_version_only(repository: ModelRe
     without_torch = ModelRepository(repository.path, only("onnxruntime", "tokenizers"))
     survey = without_torch.survey()
     assert [version.name for version in survey.versions] == ["minilm/1"]
-    assert "install penstock[torch]" in survey.problems[0].error.message
+    assert "install Penstock with its extra torch" in survey.problems[0].error.message
 
 
 def test_a_version_that_charges_by_tokens_runs_texts_with_their_neighbors_in_length(embedder: Embedder) -> None:

@@ -108,6 +108,7 @@ async def begun_before_its_database(site: Site, stop: asyncio.Event) -> "tuple[R
     serving = asyncio.create_task(serve(site.settings, role, stop))
     await eventually(lambda: site.gate._passing)
     assert role.checks["group"]() == "joining the group"
+    assert role.checks["routes"]() == "the routes are being read"
     return role, serving
 
 

@@ -35,15 +35,17 @@ parameters: {onnxruntime: {intra_op_threads: 1}}
 """
 
 
-def write_lever(repository: Path, versions: Sequence[str] = ("1",), factor: float = 2.0) -> Path:
+def write_lever(
+    repository: Path, versions: Sequence[str] = ("1",), factor: float = 2.0, *, broken: bool = False
+) -> Path:
     """The model in a model repository; other versions that are there stay. Returns the repository.
 
-    With another `factor` it multiplies by that instead.
+    With another `factor` it multiplies by that instead. A `broken` one loads, and fails on numbers of 2 and more.
     """
     for version in versions:
         directory = repository / MODEL / version
         directory.mkdir(parents=True, exist_ok=True)
-        onnx.save(_model(factor), str(directory / "model.onnx"))
+        onnx.save(_model(factor, broken=broken), str(directory / "model.onnx"))
     (repository / MODEL / "model.yaml").write_text(MODEL_YAML)
     return repository
 
@@ -104,14 +106,18 @@ def doubles(payload: Payload | None) -> list[float]:
     return values
 
 
-def _model(factor: float = 2.0) -> onnx.ModelProto:
+def _model(factor: float = 2.0, *, broken: bool = False) -> onnx.ModelProto:
     matrix = np.eye(SIZE, dtype=np.float32)
+    places = ["spins", "zero", "below"] if broken else ["spins", "zero"]
     nodes = [
+        helper.make_node("ReduceMax", ["number"], ["largest"], keepdims=0),
+        helper.make_node("Cast", ["largest"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Neg", ["whole"], ["below"]),
         helper.make_node("ReduceMax", ["spins"], ["trips"], keepdims=0),
         helper.make_node("Loop", ["trips", "", "matrix"], ["spun"], body=_spin()),
         helper.make_node("Gather", ["spun", "zero"], ["row"], axis=0),
         helper.make_node("Gather", ["row", "zero"], ["one"], axis=0),  # 1.0: identity spun is identity
-        helper.make_node("Min", ["spins", "zero"], ["place"]),
+        helper.make_node("Min", places, ["place"]),
         helper.make_node("Gather", ["table", "place"], ["two"], axis=0),
         helper.make_node("Mul", ["number", "two"], ["unspun"]),
         helper.make_node("Mul", ["unspun", "one"], ["double"]),

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import orjson
 
+from tests.acceptance.client import client_of
 from tests.waiting import eventually
 
 Line = dict[str, Any]
@@ -40,9 +41,9 @@ class WorkerProcess:
     async def get(self, path: str) -> httpx.Response:
         """What the health server answers."""
         started = await eventually(self._began, 30, "the worker has begun")
-        async with httpx.AsyncClient() as client:
+        async with client_of(f"http://{started[0]['address']}", timeout_s=5) as client:
             try:
-                return await client.get(f"http://{started[0]['address']}{path}")
+                return await client.get(path)
             except httpx.ConnectError:
                 await self.ended()
                 self._check_alive()

@@ -96,7 +96,9 @@ def job(
     lane: LaneClass = LaneClass.LIVE,
     expires_in_s: float = 600,
     answer: Answer = Answer.TENSORS,
+    **stamps: Any,
 ) -> LaneJob:
+    """`stamps` are those of a route."""
     now = now_utc()
     return LaneJob(
         id=new_job_id(),
@@ -108,6 +110,7 @@ def job(
         expires_at=now + timedelta(seconds=expires_in_s),
         payload=payload or pull(1.0),
         answer=answer,
+        **stamps,
     )
 
 

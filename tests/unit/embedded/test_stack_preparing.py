@@ -7,7 +7,7 @@ import pytest
 
 from penstock import stack as stacks
 from penstock.errors import StackError
-from penstock.preparing import MigrateSettings
+from penstock.migrate_settings import MigrateSettings
 from schemas.errors import StoreUnavailable
 
 

@@ -68,7 +68,7 @@ COMMANDS = {
     ),
     "gateway": Described((*SERVICES, "PENSTOCK_GATEWAY_PORT", "PENSTOCK_LOG_LEVEL")),
     "worker": Described(("PENSTOCK_WORKER_TRUST", "PENSTOCK_MODEL_REPOSITORY", SERVICES[0], SERVICES[2])),
-    "router": Described((*SERVICES[:2], "PENSTOCK_ROUTER_MAX_TIMEOUT_S", "PENSTOCK_HEALTH_PORT")),
+    "router": Described((*SERVICES, "PENSTOCK_ROUTER_MAX_TIMEOUT_S", "PENSTOCK_HEALTH_PORT")),
     "sink": Described((*SERVICES, "PENSTOCK_SINK_BATCH_RECORDS")),
     "rollout-controller": Described((*SERVICES[:2], "PENSTOCK_HEALTH_PORT")),
     "migrate": Described(
@@ -81,6 +81,48 @@ COMMANDS = {
         ("--data-dir /nowhere", "no `penstock up` runs over /nowhere"),
     ),
     "status": Described(GATEWAY, (BAD_GATEWAY,), None),
+    "route show": Described(GATEWAY, (BAD_GATEWAY, ("A", "MODEL")), (f"a {AWAY}", "cannot be reached")),
+    "route list": Described(GATEWAY, (BAD_GATEWAY,), (AWAY, "cannot be reached")),
+    "route history": Described(
+        GATEWAY, (BAD_GATEWAY, ("a --limit 0", "--limit"), ("A", "MODEL")), (f"a {AWAY}", "cannot be reached")
+    ),
+    "route set": Described(
+        GATEWAY,
+        (
+            BAD_GATEWAY,
+            ("A 1=100", "MODEL"),
+            ("a 1", "VERSION=PERCENT"),
+            ("a 1=50 2=49", "99 % together, not 100 %"),
+            ("a 1=100 1=0", "given twice"),
+            ("a 1=99.999 2=0.001", "two decimals"),
+            ("a 1=nan", "a number of percent"),
+            ("a A=100", "'A' is no version"),
+            ("a --default A", "--default"),
+            ("a --label canary", "--label"),
+            ("a --label canary=A", "--label"),
+            ("a --pin acme=1", "--pin"),
+            ("a --pin tenant:=1", "--pin"),
+            ("a --shadow 2=101", "--shadow"),
+            ("a --file /nowhere", "--file"),
+            ("a --file /dev/null", "--file"),
+            ("a 1=100 --file /dev/null", "--file holds the whole route"),
+            ("a 1=100 --if-revision 0", "--if-revision"),
+            ("a 1=100 --wait 61", "--wait"),
+            ("a", "nothing to set"),
+        ),
+        (f"a 1=100 {AWAY}", "cannot be reached"),
+    ),
+    "route switch": Described(
+        GATEWAY,
+        (BAD_GATEWAY, ("a A", "VERSION"), ("a 1 --workers 0", "--workers"), ("a 1 --timeout -1", "--timeout")),
+        (f"a 1 {AWAY} --timeout 0", "not 1 of a/1's workers are ready within 0 s"),
+    ),
+    "route rollback": Described(
+        GATEWAY, (BAD_GATEWAY, ("a 0", "REVISION"), ("a", "REVISION")), (f"a 1 {AWAY}", "cannot be reached")
+    ),
+    "route delete": Described(
+        GATEWAY, (BAD_GATEWAY, ("a --if-revision x", "--if-revision")), (f"a {AWAY}", "cannot be reached")
+    ),
     "env": Described((), (), ("--data-dir /nowhere", "no `penstock up` runs over /nowhere")),
     "submit": Described(
         ("PENSTOCK_SUBMIT_TO", *GATEWAY, KAFKA[0]),
@@ -92,6 +134,36 @@ COMMANDS = {
             ("/nowhere", "FILE"),
         ),
         (f"/dev/null --to {NOBODY}", "cannot be reached"),
+    ),
+    "rollout start": Described(
+        GATEWAY,
+        (
+            BAD_GATEWAY,
+            ("A 2", "MODEL"),
+            ("a 2 --steps 1,x", "--steps"),
+            ("a 2 --step-time soon", "--step-time"),
+            ("a 2 --step-time 0s", "--step-time"),
+            ("a 2 --guardrail sad", "--guardrail"),
+            ("a 2 --guardrail slow:margin", "--guardrail"),
+            ("a 2 --timeout -1", "--timeout"),
+            ("a", "VERSION"),
+        ),
+        (f"a 2 {AWAY}", "cannot be reached"),
+    ),
+    **{
+        f"rollout {verb}": Described(GATEWAY, (BAD_GATEWAY, ("A_", "ROLLOUT")), (f"a {AWAY}", "cannot be reached"))
+        for verb in ("pause", "resume", "abort", "promote", "retry", "show")
+    },
+    "rollout explain": Described(
+        GATEWAY, (BAD_GATEWAY, ("/", "ROLLOUT"), ("a --event 0", "--event")), (f"a {AWAY}", "cannot be reached")
+    ),
+    "rollout list": Described(
+        GATEWAY, (BAD_GATEWAY, ("--status done", "--status"), ("--limit 0", "--limit")), (AWAY, "cannot be reached")
+    ),
+    "rollout wait": Described(
+        GATEWAY,
+        (BAD_GATEWAY, ("a --timeout -1", "--timeout"), ("", "ROLLOUT")),
+        (f"rollout_1 {AWAY} --timeout 0", "rollout_1 has not ended within 0 s"),
     ),
     "dlq list": Described(
         KAFKA,
@@ -106,7 +178,7 @@ COMMANDS = {
     ),
     "models check": Described(
         ("PENSTOCK_MODEL_REPOSITORY", "PENSTOCK_WORKER_TRUST", "PENSTOCK_WORKER_DEVICE"),
-        (("/nowhere", "DIRECTORY"), (". --trust all", "--trust"), ("", "DIRECTORY")),
+        (("/nowhere", "DIRECTORY"), (". --trust all", "--trust"), (". --timeout 0", "--timeout"), ("", "DIRECTORY")),
         (".", ".: holds no model"),
     ),
     "models pin": Described((), (("/nowhere", "DIRECTORY"), ("", "DIRECTORY")), (".", ".: holds no model.yaml")),
@@ -131,8 +203,9 @@ COMMANDS = {
         ("/etc/passwd models --name a --trust", "/etc/passwd: cannot be loaded"),
     ),
 }
-GROUPS = {"jobs", "models", "dlq", "import", "export"}
+GROUPS = {"jobs", "models", "dlq", "import", "export", "route", "rollout"}
 ALL = sorted(COMMANDS)
+WAITING = {"jobs wait", "route switch", "rollout wait"}
 
 
 @pytest.fixture
@@ -197,7 +270,7 @@ def test_a_wrong_value_ends_with_2_and_names_its_option(
 def test_what_fails_is_told_in_one_line_and_ends_as_documented(invoke: CliRunner, command: str) -> None:
     arguments, says = COMMANDS[command].fails or ("", "")
     ran = invoke.invoke(main, [*command.split(), *arguments.split()])
-    assert ran.exit_code == (124 if command == "jobs wait" else 1)
+    assert ran.exit_code == (124 if command in WAITING else 1)
     (line,) = ran.stderr.splitlines()
     assert line.startswith("Error: ")
     assert says in line

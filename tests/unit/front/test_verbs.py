@@ -2,23 +2,22 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 
 from penstock.cli import main
 from penstock.gateway_client import LONGEST_PAUSE_S, GatewayClient
 from penstock.status.reading import LANE_DEPTH
 from schemas.errors import ModelNotFound, PenstockError, QueueUnavailable
+from tests.unit.front.answering import MODEL, URL, VERSION, Gateway, Invoke, Json, documents
 
 JOB = "job_1"
-URL = "http://gateway"
-Json = dict[str, Any]
 
 
 def job(status: str, job_id: str = JOB, **fields: Any) -> Json:
@@ -42,80 +41,6 @@ def job(status: str, job_id: str = JOB, **fields: Any) -> Json:
 def problem(error: PenstockError, headers: dict[str, str] | None = None) -> httpx.Response:
     told = {"code": error.code, "message": error.message, "type": error.type, "param": error.param}
     return httpx.Response(error.status, json={"error": told}, headers=headers)
-
-
-MODEL: Json = {
-    "id": "digits",
-    "default_version": "2",
-    "versions": ["2"],
-    "reason": None,
-    "version_states": [
-        {"version": "2", "state": "serving", "reason": None},
-        {"version": "3", "state": "refused", "reason": "model.onnx: no such file"},
-    ],
-}
-BROKEN: Json = {"id": "broken", "default_version": None, "versions": [], "reason": "no name", "version_states": []}
-VERSION = {
-    "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}],
-    "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1]}],
-    "features": [],
-    "image": None,
-}
-MODEL_ROUTES: dict[str, Any] = {
-    "GET /v1/models": {"data": [MODEL, BROKEN]},
-    "GET /v1/models/digits": MODEL,
-    "GET /v1/models/broken": BROKEN,
-    "GET /v1/models/digits/versions/2": VERSION,
-}
-
-
-class Gateway:
-    """Answers by method and path: a document, a response, or a list of them in order."""
-
-    def __init__(self) -> None:
-        self.routes: dict[str, Any] = dict(MODEL_ROUTES)
-        self.requests: list[httpx.Request] = []
-
-    def answer(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        route = self.routes.get(f"{request.method} {request.url.path}")
-        if isinstance(route, list):
-            route = route.pop(0) if len(route) > 1 else route[0]
-        if isinstance(route, Exception):
-            raise route
-        if isinstance(route, httpx.Response):
-            return route
-        return httpx.Response(404 if route is None else 200, json=route)
-
-    def asked(self) -> list[str]:
-        return [f"{request.method} {request.url.raw_path.decode()}" for request in self.requests]
-
-
-@pytest.fixture
-def gateway(monkeypatch: pytest.MonkeyPatch) -> Gateway:
-    fake = Gateway()
-
-    def clients_for(_: str, connections: int, number: int = 1) -> list[httpx.AsyncClient]:
-        return [httpx.AsyncClient(transport=httpx.MockTransport(fake.answer))]
-
-    monkeypatch.setattr("penstock.gateway_client.clients_for", clients_for)
-    monkeypatch.setattr("penstock.status.reading.clients_for", clients_for)
-    return fake
-
-
-Invoke = Callable[..., Result]
-
-
-@pytest.fixture
-def invoke(gateway: Gateway) -> Invoke:
-    def invoked(*arguments: str, given: bytes = b"") -> Result:
-        return CliRunner(env={"PENSTOCK_GATEWAY_URL": URL}).invoke(main, [str(each) for each in arguments], input=given)
-
-    return invoked
-
-
-def documents(ran: Result) -> list[Json]:
-    return [json.loads(line) for line in ran.stdout.splitlines()]
 
 
 def test_run_shows_the_answer_of_the_model(gateway: Gateway, invoke: Invoke) -> None:

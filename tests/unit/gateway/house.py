@@ -15,6 +15,9 @@ from gateway.answers import Links
 from gateway.app import GatewayApp
 from gateway.lane_depth import LaneDepths
 from gateway.model_control import ModelControl
+from gateway.rollout_control import RolloutControl
+from gateway.route_control import RouteControl
+from gateway.route_replicas import RouteReplicas
 from gateway.services import Services
 from gateway.serving import Serving
 from gateway.settings import GatewaySettings
@@ -23,6 +26,7 @@ from gateway.waiters import Waiters
 from producers.catalog import Catalog
 from producers.memory import MemoryLog
 from producers.model_states import ModelStates
+from producers.route_telling import RouteTeller
 from producers.routes import Routes
 from producers.worker_reports import WorkerReports
 from runtime.budget import MemoryBudget
@@ -37,6 +41,9 @@ from schemas.signature import ImageSpec, Signature, TensorSpec
 from schemas.topics import Lane, LaneClass
 from schemas.versions import CatalogSnapshot
 from stores.memory import MemoryJobs
+from stores.memory_replicas import MemoryReplicas
+from stores.memory_rollouts import MemoryRollouts
+from stores.memory_routes import MemoryRoutes
 from stores.memory_signals import MemorySignals
 from stores.protocols import JobKey
 
@@ -123,7 +130,10 @@ class House:
         self.clock_s = 0.0
         self.without_worker: set[tuple[str, str]] = set()
         self.serving = Serving(
-            self.catalog, self.states, self.reports, lambda model, version: (model, version) not in self.without_worker
+            self.catalog,
+            self.states,
+            self.reports,
+            lambda model, version: int((model, version) not in self.without_worker),
         )
         self.waiters = Waiters(
             self.store, self.signals, limit=self.settings.gateway_max_waiters, slow_s=slow_s, fast_s=0.01
@@ -144,11 +154,18 @@ class House:
             late_write_s=0.0,
             store_trouble=lambda: self.store_trouble,
         )
+        self.route_store = MemoryRoutes(lambda: NOW)
+        self.rollout_store = MemoryRollouts(self.route_store)
+        self.replicas = MemoryReplicas()
+        teller = RouteTeller(self.route_store, self.log, self.settings.topics, within_s=60.0)
         self.services = Services(
             settings=self.settings,
             links=Links(self.settings.public_base_url),
             serving=self.serving,
             life=ModelControl(self.log, self.settings.topics, self.catalog, self.states, lambda: NOW),
+            route_control=RouteControl(self.route_store, teller, self.serving, self.routes),
+            route_replicas=RouteReplicas(self.replicas, lambda: self.waiters.draining),
+            rollouts=RolloutControl(self.rollout_store, teller, self.serving, lambda: NOW),
             budget=self.budget,
             submissions=self.submissions,
             jobs=self.store,

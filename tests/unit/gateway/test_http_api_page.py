@@ -15,7 +15,7 @@ from tests.unit.gateway.house import House, problem
 
 PAGE = (Path(__file__).parents[3] / "docs" / "http-api.md").read_text("utf-8")
 # Never met over HTTP today.
-ELSEWHERE = {"conflict", Unauthenticated.code, Undecodable.code, ConfigurationError.code, Refused.code}
+ELSEWHERE = {Unauthenticated.code, Undecodable.code, ConfigurationError.code, Refused.code}
 
 
 def blocks(language: str) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 import pytest
 
-from gateway.lane_depth import LaneDepths, LaneView, Offsets, observe, retry_after_s
+from gateway.lane_depth import LaneDepths, LaneView, observe, retry_after_s
+from producers.lane_offsets import Offsets
 from schemas.errors import LaneFull
 from schemas.topics import Lane, LaneClass
 

@@ -10,8 +10,9 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, RequestTimedOutError
 
 import gateway.lane_poller
-from gateway.lane_depth import LaneDepths, Offsets
-from gateway.lane_poller import LaneOffsets, LanePoller
+from gateway.lane_depth import LaneDepths
+from gateway.lane_poller import LanePoller
+from producers.lane_offsets import LaneOffsets, Offsets
 from runtime.settings import KafkaSettings
 from schemas.topics import Lane, LaneClass, Topics
 

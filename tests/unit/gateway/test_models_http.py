@@ -23,8 +23,8 @@ async def test_a_model_is_read_by_name(client: httpx.AsyncClient) -> None:
         "default_version": "1",
         "versions": ["1", "2"],
         "version_states": [
-            {"version": "1", "state": "serving", "reason": None},
-            {"version": "2", "state": "serving", "reason": None},
+            {"version": "1", "state": "serving", "reason": None, "workers": 1},
+            {"version": "2", "state": "serving", "reason": None, "workers": 1},
         ],
         "reason": None,
     }

@@ -73,6 +73,14 @@ async def test_answers_fit_their_schemas(house: House, client: httpx.AsyncClient
     fits(document, "ModelVersion", (await client.get("/v1/models/digits/versions/1")).json())
     fits(document, "WantedState", (await client.post("/v1/models/digits/versions/1:load")).json())
     fits(document, "Problem", (await client.get("/v1/jobs/none")).json())
+    route = {"versions": {"1": 9000, "2": 1000}, "labels": {"canary": "2"}, "pins": [{"version": "1", "key": "a"}]}
+    fits(document, "RouteRequest", route)
+    fits(document, "Route", (await client.put("/v1/routes/digits", json=route)).json())
+    fits(document, "Route", (await client.get("/v1/routes/digits")).json())
+    fits(document, "RouteList", (await client.get("/v1/routes")).json())
+    fits(document, "RollbackRequest", {"revision": 1})
+    fits(document, "RouteRevision", (await client.delete("/v1/routes/digits")).json())
+    fits(document, "RouteHistory", (await client.get("/v1/routes/digits/history")).json())
 
 
 async def test_an_event_of_a_stream_fits_its_schema(

@@ -29,7 +29,7 @@ async def test_a_refused_version_is_listed_with_its_reason(house: House, client:
     models = {model["id"]: model for model in (await client.get("/v1/models")).json()["data"]}
     assert models["iris"]["versions"] == []
     assert models["iris"]["default_version"] is None
-    assert models["iris"]["version_states"] == [{"version": "1", "state": "refused", "reason": MISFIT}]
+    assert models["iris"]["version_states"] == [{"version": "1", "state": "refused", "reason": MISFIT, "workers": 0}]
     states = {each["version"]: each["state"] for each in models["digits"]["version_states"]}
     assert states == {"1": "serving", "2": "serving", "3": "loading"}
     assert (await client.get("/v1/models/iris")).json() == models["iris"]

@@ -219,7 +219,7 @@ async def test_a_job_that_cannot_be_put_aside_ends(refusals: list[PenstockError 
 
 async def test_a_tier_that_stays_missing_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     log, job = MemoryLog(1), lane_job()
-    monkeypatch.setattr(ends, "TIER_PATIENCE_S", 0.0)
+    monkeypatch.setattr(ends, "PATIENCE_S", 0.0)
     async with MemoryGroup(log, [LIVE_TOPIC]).member() as consumer:
         (record,) = await fetched(log, consumer, [job])
         log.fail_next = [TopicMissing("no such topic"), TopicMissing("no such topic")]

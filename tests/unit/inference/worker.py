@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 
+from producers.catalog import Catalog
 from producers.memory import MemoryLog
+from producers.routes import Routes
 from runtime.budget import MemoryBudget
 from schemas.errors import PenstockError
 from schemas.jobs import Terminal
@@ -19,6 +21,7 @@ from tests.waiting import SOON_S
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
 from workers.inference.batching.pending_job import JobState
+from workers.inference.counting.tally import Tallies
 from workers.inference.decoding.record_decoder import RecordDecoder
 from workers.inference.engine.engine import Engine
 from workers.inference.engine.inference_thread import InferenceThread
@@ -27,6 +30,7 @@ from workers.inference.engine.micro_batch import BatchState
 from workers.inference.execution.runner import Model, Runner
 from workers.inference.results.publisher import ResultPublisher
 from workers.memory import MemoryConsumer, MemoryGroup
+from workers.moves import Moves
 
 RESULTS = TOPICS.results
 
@@ -66,9 +70,16 @@ class SmallWorker:
     """Both lanes of one model version, micro-batches of four rows, nothing waits for company."""
 
     def __init__(
-        self, log: MemoryLog, thread: InferenceThread, model: Model, max_rows: int, starts: MemoryStarts
+        self,
+        log: MemoryLog,
+        thread: InferenceThread,
+        model: Model,
+        max_rows: int,
+        starts: MemoryStarts,
+        moves: Moves | None = None,
     ) -> None:
         self.log = log
+        self.moves = moves or Moves(Routes(), Catalog())
         self.thread = thread
         self.clock = Clock()
         self.signals = MemorySignals(self.clock)
@@ -79,6 +90,7 @@ class SmallWorker:
         self.engine = Engine(self.consumers, thread, self.signals, self.starts, self.clock, announce_after_s=0.0)
         self.sizer = BatchSizeTuner(max_rows, adaptive=False)
         self.memory = MemoryBudget(2**30)
+        self.tallies = Tallies()
         runner = Runner(model, SIGNATURE, self.sizer)
         self.live, self.bulk = (self._lane(lane, runner, max_rows) for lane in (LIVE, BULK))
 
@@ -86,14 +98,15 @@ class SmallWorker:
         return ServedLane(
             lane,
             runner,
-            RecordDecoder(lane, SIGNATURE, self.canceled),
+            RecordDecoder(lane, SIGNATURE, self.canceled, moves=self.moves.waiting),
             Batcher(self.sizer, 0.0, 2 * max_rows),
             self.sizer,
-            ResultPublisher(self.log, TOPICS),
+            ResultPublisher(self.log, TOPICS, self.moves.failed),
             group=TOPICS.lane_group(lane),
             wake=self.engine.wake,
             clock=self.clock,
             memory=self.memory,
+            tally=self.tallies.of(lane),
         )
 
     async def submit(self, *jobs: LaneJob) -> None:
@@ -149,13 +162,14 @@ async def small_worker(
     max_rows: int = 4,
     log: MemoryLog | None = None,
     starts: MemoryStarts | None = None,
+    moves: Moves | None = None,
     fails: bool = False,
 ) -> AsyncIterator[SmallWorker]:
     """A worker that is running; on leaving it is not drained. Holds that nothing in it failed, unless it `fails`."""
     log = log or MemoryLog(partitions=1)
     async with AsyncExitStack() as stack:
         thread = await stack.enter_async_context(InferenceThread())
-        worker = SmallWorker(log, thread, model, max_rows, starts or MemoryStarts())
+        worker = SmallWorker(log, thread, model, max_rows, starts or MemoryStarts(), moves)
         tasks: list[asyncio.Task[None]] = []
         for lane in (worker.live, worker.bulk):
             consumer = await stack.enter_async_context(MemoryGroup(log, [TOPICS.lane(lane.lane)]).member())

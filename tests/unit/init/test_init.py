@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from penstock.cli import main
 from penstock.init.examples import EXAMPLES, FILES
 from penstock.models.checking import check_models
+from runtime.extras import install_command
 from schemas.jobs import Payload
 from tests.unit.schemas.reading import checked
 from workers.inference.models.repository import ModelRepository
@@ -86,7 +87,7 @@ def test_where_scikit_learn_is_missing_its_example_is_refused_with_the_remedy(
 
     monkeypatch.setattr(builtins, "__import__", without_joblib)
     result = init(tmp_path / "models", "--from", "sklearn")
-    assert result.stderr.endswith("joblib is not installed: pip install 'penstock[sklearn]'\n")
+    assert result.stderr.endswith(f"joblib is not installed: {install_command('sklearn')}\n")
     assert not list((tmp_path / "models").iterdir())
 
 

@@ -90,6 +90,17 @@ def test_each_version_has_its_line_and_none_keeps_another_from_being_checked(tmp
     assert result.stderr == "3 of 8 can be served\n"
 
 
+def test_a_version_that_hangs_while_it_is_loaded_is_told_like_any_other_that_cannot_be_served(tmp_path: Path) -> None:
+    write_handler(tmp_path, "hangs", load="signal.pause()")
+    result = models("check", tmp_path, "--trust", "code", "--timeout", "0.5", "--json")
+    assert result.exit_code == 1
+    (verdict,) = map(json.loads, result.stdout.splitlines())
+    assert (verdict["state"], verdict["reason"]) == (
+        "refused",
+        "hangs/1: loading it: loading takes longer than 0.5 s: --timeout allows more",
+    )
+
+
 def test_a_model_or_a_version_alone_is_checked_and_trust_is_the_worker_s(tmp_path: Path) -> None:
     write_handler(tmp_path, "one")
     write_handler(tmp_path, "two")

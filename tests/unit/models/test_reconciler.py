@@ -1,6 +1,7 @@
 """What a worker serves, from its repository and from what is wanted: the real reconciler, made-up weights and lanes."""
 
 import asyncio
+import os
 import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -219,6 +220,34 @@ async def test_what_nobody_wants_is_not_missed(tmp_path: Path) -> None:
         assert list(shop.reconciler.failed) == ["digits/1"]
         shop.want("digits/1", ModelState.UNLOADED)
         assert shop.reconciler.failed == {}
+
+
+async def test_what_is_gone_or_unloaded_has_not_failed_and_its_reason_is_forgotten(tmp_path: Path) -> None:
+    write_model(tmp_path, versions=("1", "2", "3"))
+    async with following(tmp_path, broken=["digits/1", "digits/2", "digits/3"]) as shop:
+        reasons = {f"digits/{number}": f"digits/{number} is broken" for number in (1, 2, 3)}
+        assert shop.reconciler.failed == reasons
+        shutil.rmtree(tmp_path / "digits" / "1")
+        shop.want("digits/2", ModelState.UNLOADED)
+        await eventually(lambda: list(shop.reconciler.failed) == ["digits/3"])
+
+        shop.want("digits/2", ModelState.LOADED, day=2)
+        write_model(tmp_path, versions=("1",))
+        await eventually(lambda: shop.reconciler.failed == reasons, what="what came back failing again")
+
+
+async def test_a_version_whose_new_files_fail_and_are_put_back_has_not_failed(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    file = tmp_path / "digits" / "1" / "model.onnx"
+    before, times = file.read_bytes(), file.stat()
+    async with following(tmp_path) as shop:
+        shop.load.broken = {"digits/1"}
+        file.write_bytes(b"broken")
+        await shop.reports(digits__1=("refused", "digits/1 is broken"))
+        assert shop.reconciler.failed == {}  # those of before are served on
+        file.write_bytes(before)
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+        await shop.reports()
 
 
 async def test_a_folder_that_comes_later_is_served_once_its_files_are_all_there(tmp_path: Path) -> None:
@@ -456,6 +485,36 @@ async def test_a_version_that_was_taken_out_and_is_gone_is_out_of_service_no_mor
         shutil.rmtree(tmp_path / "digits" / "1")
         await eventually(lambda: shop.reconciler.out_of_service == ["digits/2"])
         shop.want("digits/2", ModelState.UNLOADED)
+        await eventually(lambda: shop.reconciler.out_of_service == [])
+
+
+async def test_a_version_that_answers_wrongly_has_failed_with_that_reason_while_it_is_loaded_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "FIRST_RELOAD_S", 0.01)
+    write_model(tmp_path)
+    async with following(tmp_path, broken=["digits/1"]) as shop:
+        assert shop.reconciler.failed == {"digits/1": "digits/1 is broken"}
+        shop.load.broken.clear()
+        shop.want("digits/1", ModelState.LOADED)
+        await shop.wrote("announce digits/1", "serve digits/1")
+        with shop.load.held("digits/1") as began:
+            shop.reconciler.take_out(shop.slots["digits/1"])
+            await eventually(began.is_set, what="the load")
+            assert shop.reconciler.failed == {"digits/1": reconciler.ANSWERS_WRONGLY}
+        await eventually(lambda: shop.reconciler.failed == {})
+
+
+async def test_a_version_that_is_unloaded_while_it_is_loaded_again_is_out_of_service_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "FIRST_RELOAD_S", 0.01)
+    write_model(tmp_path)
+    async with following(tmp_path) as shop:
+        with shop.load.held("digits/1") as began:
+            shop.reconciler.take_out(shop.slots["digits/1"])
+            await eventually(began.is_set, what="the load")
+            shop.want("digits/1", ModelState.UNLOADED)
         await eventually(lambda: shop.reconciler.out_of_service == [])
 
 

@@ -52,7 +52,7 @@ class TestPlatforms:
             ModelRepository(root, ONNX_ONLY).scan(["digits"])
         assert caught.value.message == (
             f"{root / 'digits' / '1'}: cannot be run: "
-            "pytorch_safetensors needs torch, safetensors (install penstock[torch]); "
+            "pytorch_safetensors needs torch, safetensors (install Penstock with its extra torch); "
             "onnxruntime_onnx needs the file model.onnx"
         )
 
@@ -145,7 +145,7 @@ class TestFiles:
         (model / "tokenizer.json").touch()
         (version,) = ModelRepository(tmp_path, installed("onnxruntime", "tokenizers")).scan()
         assert version.tokenizer_file == model / "tokenizer.json"
-        with pytest.raises(ConfigurationError, match=r"its texts need tokenizers \(install penstock\[text\]\)"):
+        with pytest.raises(ConfigurationError, match=r"need tokenizers \(install Penstock with its extra text\)"):
             ModelRepository(tmp_path, ONNX_ONLY).scan()
 
     @pytest.mark.parametrize("content", [b"", b" \n\t\n", b"a\n\nb\n", b"\xff\n", b"a\na\na (1)\n", b"\xff\xfea"])

@@ -1,7 +1,7 @@
 """A tier over twins: who waits, who is put back, and what a lost partition takes along."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,7 +10,9 @@ import pytest
 
 from producers.memory import MemoryLog
 from schemas.errors import PayloadTooLarge, QueueUnavailable
-from schemas.records import OutRecord, read_terminal_record
+from schemas.records import LaneJob, OutRecord, read_lane_record, read_terminal_record
+from schemas.routes import Choice
+from tests.unit.inference.canaries import STABLE, STABLE_TOPIC, canary_job, moves, taken_back
 from tests.unit.inference.jobs import LIVE_TOPIC, NOON, TOPICS, lane_job, out_record
 from tests.waiting import eventually
 from workers.memory import MemoryConsumer, MemoryGroup
@@ -30,11 +32,12 @@ class Site:
     group: MemoryGroup
     now: datetime = NOON
 
-    async def put_aside(self, *job_ids: str) -> None:
+    async def put_aside(self, *jobs: str | LaneJob) -> None:
         self.group.clock_ms = lambda: int(NOON.timestamp() * 1000)
-        for job_id in job_ids:
-            await self.log.publish(out_record(lane_job(job_id, attempt=1))._replace(topic=TIER_TOPIC))
-        await eventually(lambda: len(self.tier._waiting) >= len(job_ids))
+        for each in jobs:
+            job = lane_job(each, attempt=1) if isinstance(each, str) else each
+            await self.log.publish(out_record(job)._replace(topic=TIER_TOPIC))
+        await eventually(lambda: len(self.tier._waiting) >= len(jobs))
 
     def pass_time(self, to_s: float) -> None:
         self.now = NOON + timedelta(seconds=to_s)
@@ -45,11 +48,11 @@ class Site:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Site]:
+async def serving(moves: Callable[[LaneJob], Choice | None] = lambda _: None) -> AsyncIterator[Site]:
     log = MemoryLog(partitions=1)
     group = MemoryGroup(log, [TIER_TOPIC])
     async with group.member() as member:
-        tier = Tier(1, 10.0, log, TOPICS, Placing(TOPICS, 60.0), lambda: served.now)
+        tier = Tier(1, 10.0, log, TOPICS, Placing(TOPICS, 60.0, moves), lambda: served.now)
         served = Site(log, tier, member, group)
         running = asyncio.create_task(tier.run(member))
         try:
@@ -75,6 +78,16 @@ async def test_a_job_waits_for_its_delay_and_is_then_put_back_as_it_was(site: Si
     (there,), (back,) = site.log.records(TIER_TOPIC), site.log.records(LIVE_TOPIC)
     assert back == there._replace(topic=LIVE_TOPIC)
     assert site.member.open_count == 0
+
+
+async def test_a_job_whose_version_was_taken_back_meanwhile_goes_to_the_other() -> None:
+    async with serving(moves(of=taken_back()).waiting) as site:
+        await site.put_aside(canary_job("a", attempt=1))
+        site.pass_time(10.0)
+        (out,) = await eventually(lambda: site.log.records(STABLE_TOPIC))
+    job = read_lane_record(tuple(out.headers), out.value)
+    assert (job.id, job.version, job.moved_from, job.attempt) == ("a", STABLE, "1", 0)
+    assert site.returned() == []
 
 
 async def test_nothing_is_committed_of_what_waits(site: Site) -> None:

@@ -13,16 +13,8 @@ import pytest
 
 from runtime.health import Check
 from runtime.lifecycle import BackgroundTasks, run_role
-from runtime.process import (
-    ProcessSettings,
-    StoppedEarly,
-    listening,
-    open_patiently,
-    run_process,
-    serve,
-    unless_stopped,
-)
-from runtime.settings import HealthSettings
+from runtime.process import StoppedEarly, listening, open_patiently, run_process, serve, unless_stopped
+from runtime.settings import HealthSettings, ProcessSettings
 from schemas.errors import ConfigurationError, QueueUnavailable
 from tests.waiting import eventually, soon
 

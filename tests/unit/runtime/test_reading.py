@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from runtime.apart import NICENESS, Apart
-from runtime.budget import MemoryBudget
-from runtime.reading import INLINE_BYTES, INLINE_IMAGE_BYTES, READ_FACTOR, InputReader
+from runtime.budget import READ_FACTOR, MemoryBudget
+from runtime.reading import INLINE_BYTES, INLINE_IMAGE_BYTES, InputReader
 from schemas.errors import InvalidInput, PayloadTooLarge, Unavailable
 from schemas.images import Hold
 from schemas.inputs import bytes_to_parse, check_input

@@ -121,7 +121,7 @@ def test_a_step_takes_on_what_a_short_statement_does() -> None:
     stride = Stride(64, largest=100)
     stride.took(0.2)
     assert stride.size == 32
-    stride.took(0.05)
+    stride.took(0.003)
     assert stride.size == 32
     for _ in range(5):
         stride.took(0.001)

@@ -16,23 +16,26 @@ SAME = IdempotencyKey("key", b"body")
 IN_FLIGHT = KnownKey(b"body", "job_first", NOW + timedelta(microseconds=1), "job_first")
 RUN_OUT = KnownKey(b"body", "job_first", NOW, "job_first")
 ANSWERED = KnownKey(b"body", "job_first", None)
+WITHDRAWN = msgspec.structs.replace(IN_FLIGHT, holder=None)
+WITHDRAWN_LONG_AGO = msgspec.structs.replace(RUN_OUT, holder=None)
 
 
-@pytest.mark.parametrize("known", [IN_FLIGHT, RUN_OUT, ANSWERED])
+@pytest.mark.parametrize("known", [IN_FLIGHT, RUN_OUT, ANSWERED, WITHDRAWN])
 @pytest.mark.parametrize("stored", [STORED, None])
 def test_another_body_is_always_refused(known: KnownKey, stored: object) -> None:
     with pytest.raises(IdempotencyMismatch):
         resolve_replay(known, IdempotencyKey("key", b"other"), STORED if stored else None, NOW)
 
 
-@pytest.mark.parametrize("known", [IN_FLIGHT, RUN_OUT])
+@pytest.mark.parametrize("known", [WITHDRAWN, WITHDRAWN_LONG_AGO])
 def test_a_withdrawn_job_is_to_be_sent_anew(known: KnownKey) -> None:
     assert resolve_replay(known, SAME, None, NOW) is None
 
 
-def test_a_request_whose_job_is_kept_no_longer_does_not_run_again() -> None:
+@pytest.mark.parametrize("known", [ANSWERED, IN_FLIGHT, RUN_OUT])
+def test_a_request_whose_job_is_kept_no_longer_does_not_run_again(known: KnownKey) -> None:
     with pytest.raises(JobNotFound, match="use another key") as refused:
-        resolve_replay(ANSWERED, SAME, None, NOW)
+        resolve_replay(known, SAME, None, NOW)
     assert refused.value.param == "Idempotency-Key"
 
 

@@ -11,7 +11,7 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from penstock.submit.command import submit
 from tests.waiting import eventually_sync
@@ -89,14 +89,12 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def invoke(*arguments: object, **environ: str) -> "subprocess.CompletedProcess[str]":
-    """The command in a process of its own, which is what signal handlers and exit statuses need."""
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=60, check=False, stdin=subprocess.DEVNULL
-    )
+def invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(submit, [*map(str, arguments)])
 
 
 def command(*arguments: object) -> list[str]:
+    """A process of its own, which is what signals and pipes need."""
     program = "from penstock.submit.command import submit; submit()"
     return [sys.executable, "-c", program, *map(str, arguments)]
 
@@ -109,7 +107,7 @@ def test_all_succeeded_is_exit_status_0_and_the_file_holds_a_result_a_line(
 
     ended = invoke(jobs, "--to", gateway.url, "--model", "digits", "--output", output)
 
-    assert ended.returncode == 0, ended.stderr
+    assert ended.exit_code == 0, ended.stderr
     assert ended.stdout == ""
     results = {result["line"]: result for result in read(output)}
     assert (results[1]["custom_id"], results[1]["status"]) == ("a", "succeeded")
@@ -124,7 +122,7 @@ def test_a_wrong_line_is_told_with_its_number_and_exit_status_1(gateway: SmallGa
 
     ended = invoke(jobs, "--to", gateway.url, "--model", "digits")
 
-    assert ended.returncode == 1
+    assert ended.exit_code == 1
     assert "line 3: invalid_input: not valid JSON" in ended.stderr
     assert "line 4: invalid_input: not a number (instances)" in ended.stderr
     assert sorted(json.loads(line)["status"] for line in ended.stdout.splitlines()) == [
@@ -152,7 +150,7 @@ def test_the_same_file_again_uses_the_same_keys_and_another_run_id_others(gatewa
     jobs.write_text('{"instances": [1]}\n')
 
     for run_id in ([], [], ["--run-id", "again"]):
-        assert invoke(jobs, "--to", gateway.url, "--model", "digits", *run_id).returncode == 0
+        assert invoke(jobs, "--to", gateway.url, "--model", "digits", *run_id).exit_code == 0
 
     first, second, third = gateway.keys
     assert first == second != third
@@ -163,7 +161,7 @@ def test_without_waiting_accepted_is_enough(gateway: SmallGateway, jobs: Path) -
 
     ended = invoke(jobs, "--to", gateway.url, "--model", "digits", "--no-wait")
 
-    assert ended.returncode == 0, ended.stderr
+    assert ended.exit_code == 0, ended.stderr
     assert json.loads(ended.stdout) == {"line": 1, "custom_id": None, "id": "job_held", "status": "queued"}
 
 
@@ -211,7 +209,7 @@ def test_an_address_where_nothing_answers_is_one_clear_line(jobs: Path, to: str)
 
     ended = invoke(jobs, "--to", to, "--model", "digits")
 
-    assert ended.returncode == 1
+    assert ended.exit_code == 1
     assert "cannot be reached" in ended.stderr
     assert "Traceback" not in ended.stderr
 
@@ -257,7 +255,7 @@ def test_a_run_that_reaches_nobody_leaves_the_results_of_an_earlier_one_as_they_
     output = tmp_path / "results.jsonl"
     output.write_text("of an earlier run\n")
 
-    assert invoke(jobs, "--to", to, "--model", "digits", "--output", output).returncode == 1
+    assert invoke(jobs, "--to", to, "--model", "digits", "--output", output).exit_code == 1
 
     assert sorted(tmp_path.iterdir()) == [jobs, output]
     assert output.read_text() == "of an earlier run\n"
@@ -271,7 +269,7 @@ def test_results_of_earlier_runs_are_kept_beside_the_new_ones(
     for custom_id in ("first", "second", "third"):
         jobs.write_text(f'{{"instances": [1], "custom_id": "{custom_id}"}}\n')
         ended = invoke(jobs, "--to", gateway.url, "--model", "digits", "--output", output)
-        assert ended.returncode == 0, ended.stderr
+        assert ended.exit_code == 0, ended.stderr
         said = ended.stderr
 
     kept = [output.with_name(name) for name in ("results.jsonl.1", "results.jsonl.2", "results.jsonl")]
@@ -281,14 +279,14 @@ def test_results_of_earlier_runs_are_kept_beside_the_new_ones(
 
 def test_an_output_that_is_no_file_is_written_to_as_it_is(gateway: SmallGateway, jobs: Path) -> None:
     jobs.write_text('{"instances": [1]}\n')
-    assert invoke(jobs, "--to", gateway.url, "--model", "digits", "--output", "/dev/null").returncode == 0
+    assert invoke(jobs, "--to", gateway.url, "--model", "digits", "--output", "/dev/null").exit_code == 0
 
 
 def test_an_output_that_cannot_be_written_is_one_clear_line(gateway: SmallGateway, jobs: Path, tmp_path: Path) -> None:
     jobs.write_text('{"instances": [1]}\n')
     ended = invoke(jobs, "--to", gateway.url, "--model", "digits", "--output", tmp_path / "nowhere" / "results.jsonl")
 
-    assert ended.returncode == 1
+    assert ended.exit_code == 1
     assert "No such file or directory" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert gateway.keys == [], "nothing was submitted"
@@ -299,7 +297,7 @@ def test_a_line_that_is_nested_too_deeply_stops_no_other(gateway: SmallGateway, 
     jobs.write_text(f'{{"instances": [1]}}\n{{"instances": {deep}}}\n{{"input": {deep}}}\n{{"instances": [2]}}\n')
     ended = invoke(jobs, "--to", gateway.url, "--model", "digits")
 
-    assert ended.returncode == 1
+    assert ended.exit_code == 1
     assert "Traceback" not in ended.stderr
     assert "line 2: invalid_input: nested too deeply" in ended.stderr
     statuses = {line["line"]: line["status"] for line in map(json.loads, ended.stdout.splitlines())}

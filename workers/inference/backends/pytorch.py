@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from schemas.errors import ConfigurationError
+from schemas.errors import ConfigurationError, shortened
 from schemas.signature import Signature
 from workers.inference.backends.architectures.registry import find_architecture
 from workers.inference.backends.architectures.weight_names import misfit_of
@@ -61,7 +61,7 @@ def _load_weights(module: torch.nn.Module, version: ModelVersion, parameters: To
     try:
         lost, left = module.load_state_dict(used, strict=False)
     except RuntimeError as error:  # sizes that differ
-        reason = _shortened(" ".join(str(error).split()))
+        reason = shortened(" ".join(str(error).split()), MAX_REASON)
         raise ConfigurationError(_misfit(version, parameters, reason)) from error
     if lost or left:
         raise ConfigurationError(_misfit(version, parameters, misfit_of(lost, left, list(used))))
@@ -69,7 +69,3 @@ def _load_weights(module: torch.nn.Module, version: ModelVersion, parameters: To
 
 def _misfit(version: ModelVersion, parameters: TorchParameters, reason: str) -> str:
     return f"{version.file}: does not fit the architecture {parameters.architecture!r}: {reason}"
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= MAX_REASON else text[:MAX_REASON] + " ..."

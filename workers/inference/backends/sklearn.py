@@ -6,6 +6,7 @@ from typing import Any
 import joblib
 import numpy as np
 
+from runtime.extras import with_extra
 from schemas.errors import ConfigurationError, OutputInvalid
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import DTYPES, Array
@@ -64,7 +65,7 @@ def _table_of(version: ModelVersion, signature: Signature, estimator: object) ->
     except ModuleNotFoundError as error:
         if not others:
             return lambda inputs: _plain_table(inputs[first.name])
-        raise ConfigurationError(f"{version.file}: columns by name need pandas (install penstock[sklearn])") from error
+        raise ConfigurationError(f"{version.file}: columns by name need pandas ({with_extra('sklearn')})") from error
     if others:
         names = [spec.name for spec in signature.inputs]
         return lambda inputs: pd.DataFrame({name: _plain_column(inputs[name]) for name in names}, copy=False)

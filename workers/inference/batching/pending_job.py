@@ -48,6 +48,12 @@ class PendingJob:
         self.rows = self.request.rows
         self.key = JobKey(self.job.tenant, self.job.id)
 
+    @property
+    def starts_key(self) -> JobKey:
+        """What its starts are counted by. One that came from another version begins anew: no id has a space."""
+        moved = self.job.moved_from is not None
+        return JobKey(self.job.tenant, f"{self.id} {self.job.version}") if moved else self.key
+
 
 # The outputs of one job's rows, by name, or why there are none.
 RunResult = Mapping[str, Array] | PenstockError

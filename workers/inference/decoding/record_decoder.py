@@ -11,6 +11,7 @@ from runtime.logs import get_logger
 from schemas.errors import Canceled, DeadlineExceeded, InvalidInput, PenstockError, TransientFailure, Undecodable
 from schemas.oip import InferRequest, parse_request
 from schemas.records import LaneJob, read_lane_record
+from schemas.routes import Choice
 from schemas.signature import Signature
 from schemas.topics import Lane
 from stores.protocols import JobKey
@@ -35,6 +36,14 @@ class Ended(NamedTuple):
     error: PenstockError
 
 
+class Moving(NamedTuple):
+    """A job that another version runs, since this one was taken back."""
+
+    record: Record
+    job: LaneJob
+    to: Choice
+
+
 class UndecodableRecord(NamedTuple):
     """A record that is no job at all."""
 
@@ -42,7 +51,14 @@ class UndecodableRecord(NamedTuple):
     error: Undecodable
 
 
-Decoded = PendingJob | Ended | UndecodableRecord
+Decoded = PendingJob | Ended | Moving | UndecodableRecord
+
+# What a job gets whose version was taken back; None where it stays.
+Moves = Callable[[LaneJob], Choice | None]
+
+
+def nothing_moves(_: LaneJob) -> None:
+    """No version is taken back."""
 
 
 class _Parsed(NamedTuple):
@@ -54,7 +70,8 @@ class _Parsed(NamedTuple):
 
 
 class RecordDecoder:
-    """Reads the records of one lane. `canceled` holds the jobs that clients have taken back.
+    """Reads the records of one lane. `canceled` holds the jobs that clients have taken back, `moves` says which go to
+    another version.
 
     A job that would take more than `most_bytes` of memory is refused: it could never be held.
     """
@@ -68,6 +85,7 @@ class RecordDecoder:
         tokenizer: LazyTokenizer | None = None,
         *,
         most_bytes: int | None = None,
+        moves: Moves = nothing_moves,
     ) -> None:
         self._lane = lane
         self._signature = signature
@@ -75,6 +93,7 @@ class RecordDecoder:
         self._rules = rules
         self._tokenizer = tokenizer
         self._most_bytes = most_bytes
+        self.moves = moves
 
     @property
     def inline_bytes(self) -> int:
@@ -102,16 +121,20 @@ class RecordDecoder:
             return Canceled("the job was canceled")
         return None
 
-    def _parse(self, record: Record, now: datetime) -> _Parsed | Ended | UndecodableRecord:
+    def not_run(self, job: LaneJob, key: JobKey, now: datetime) -> PenstockError | Choice | None:
+        """Why the job is not to begin here any more, or None: it is over, or another version runs it."""
+        return self.ended(key, job.expires_at, now) or self.moves(job)
+
+    def _parse(self, record: Record, now: datetime) -> _Parsed | Ended | Moving | UndecodableRecord:
         job = _attempt(record, None, lambda: read_lane_record(record.headers, record.value))
         if not isinstance(job, LaneJob):
             return job
         return _attempt(record, job, lambda: self._parse_job(record, job, now))
 
-    def _parse_job(self, record: Record, job: LaneJob, now: datetime) -> _Parsed | Ended:
-        ended = self.ended(JobKey(job.tenant, job.id), job.expires_at, now)
-        if ended is not None:
-            return Ended(record, job, ended)
+    def _parse_job(self, record: Record, job: LaneJob, now: datetime) -> _Parsed | Ended | Moving:
+        why = self.not_run(job, JobKey(job.tenant, job.id), now)
+        if why is not None:
+            return Moving(record, job, why) if isinstance(why, Choice) else Ended(record, job, why)
         if (job.model, job.version) != (self._lane.model, self._lane.version):
             raise InvalidInput(
                 f"the record is for {job.model}/{job.version}, but lies in the lane of "
@@ -121,8 +144,8 @@ class RecordDecoder:
         return _Parsed(record, job, parse_request(self._signature, job.payload))
 
     def _with_tokens(
-        self, parsed: Sequence[_Parsed | Ended | UndecodableRecord], tokenizer: LazyTokenizer
-    ) -> list[_Parsed | Ended | UndecodableRecord]:
+        self, parsed: Sequence[_Parsed | Ended | Moving | UndecodableRecord], tokenizer: LazyTokenizer
+    ) -> list[_Parsed | Ended | Moving | UndecodableRecord]:
         jobs = [each for each in parsed if isinstance(each, _Parsed)]
         tokenized = iter(_tokenized(jobs, tokenizer) if jobs else ())
         return [next(tokenized) if isinstance(each, _Parsed) else each for each in parsed]

@@ -8,11 +8,10 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from schemas.errors import PenstockError
-from schemas.jobs import end_of
 from workers.consuming.protocols import Record
 from workers.inference.batching.pending_job import RunResult
 from workers.inference.engine.micro_batch import BatchState, MicroBatch, Part
-from workers.inference.results.outcomes import Outcome, outcome_of
+from workers.inference.results.outcomes import Outcome, not_run, outcome_of
 
 # What is larger is encoded in a thread, for the loop carries the heartbeats: so much takes 2 ms as JSON.
 INLINE_ENCODE_BYTES: Final = 256 * 1024
@@ -35,7 +34,7 @@ async def complete(batch: MicroBatch, completed_at: datetime) -> None:
 
 
 async def complete_dead(batch: MicroBatch) -> None:
-    """The same for the jobs that were over before they ran."""
+    """The same for the jobs that do not run here any more."""
     await _all_of([_publish_dead(part, batch.started_at) for part in batch.parts if part.dead])
 
 
@@ -97,8 +96,8 @@ def _encode(ended: _Ends, started_at: datetime, completed_at: datetime) -> list[
 
 
 async def _publish_dead(part: Part, now: datetime) -> None:
-    part.lane.device_time.spared(sum(job.rows for job, _ in part.dead))
-    await part.publish([(job.record, end_of(job.job, error, now, rows=job.rows)) for job, error in part.dead])
+    part.lane.device_time.spared(sum(job.rows for job, why in part.dead if isinstance(why, PenstockError)))
+    await part.publish([(job.record, not_run(job.job, why, now, rows=job.rows)) for job, why in part.dead])
 
 
 async def _all_of(works: Sequence[Coroutine[Any, Any, None]]) -> None:

@@ -35,12 +35,12 @@ class CrashGuard:
     async def count_starts(self, jobs: Sequence[PendingJob]) -> set[int]:
         """Count a start of each job that had none; returns the indexes of the others."""
         ended, self._ended = self._ended, []
-        earlier = await self._counted(self._starts.count([job.key for job in jobs], ended), len(jobs))
+        earlier = await self._counted(self._starts.count([job.starts_key for job in jobs], ended), len(jobs))
         return {index for index, starts in enumerate(earlier) if starts} if earlier and any(earlier) else set()
 
     async def earlier_alone(self, job: PendingJob) -> int:
         """Count a start of a job that is started alone; returns how many it had before."""
-        return await self._counted(self._starts.count_again(job.key), 1) or 0
+        return await self._counted(self._starts.count_again(job.starts_key), 1) or 0
 
     async def _counted(self, counting: Awaitable[T], jobs: int) -> T | None:
         try:
@@ -60,7 +60,7 @@ class CrashGuard:
         """The jobs have ended, or will not be started here."""
         if not jobs:
             return
-        self._ended.extend([job.key for job in jobs])
+        self._ended.extend([job.starts_key for job in jobs])
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FORGET_WITHIN_S, self._time_is_up)
 
@@ -74,7 +74,7 @@ class CrashGuard:
 
     async def forget_now(self, jobs: Sequence[PendingJob]) -> None:
         """Return when they are forgotten."""
-        await self._forget([job.key for job in jobs])
+        await self._forget([job.starts_key for job in jobs])
 
     async def _forget(self, keys: Sequence[JobKey]) -> None:
         with suppress(StoreUnavailable):  # then they are forgotten by themselves, some time later

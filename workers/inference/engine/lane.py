@@ -11,6 +11,7 @@ from runtime.budget import MemoryBudget
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from schemas.errors import Canceled, DeadlineExceeded, PenstockError
+from schemas.routes import Choice
 from schemas.topics import Lane
 from workers.consuming.kafka_consumer import DRAIN_LIMIT_S
 from workers.consuming.offsets import Partition
@@ -21,11 +22,11 @@ from workers.inference.batching.batcher import Batcher
 from workers.inference.batching.pending_job import JobState, PendingJob
 from workers.inference.counting.tally import Tally
 from workers.inference.decoding.memory import FetchBrake
-from workers.inference.decoding.record_decoder import Decoded, Ended, RecordDecoder, UndecodableRecord
+from workers.inference.decoding.record_decoder import Decoded, Ended, Moving, RecordDecoder, UndecodableRecord
 from workers.inference.engine.accounting import DeviceAccounting
 from workers.inference.engine.lane_metrics import LaneMetrics
 from workers.inference.execution.runner import Runner
-from workers.inference.results.outcomes import Outcome, failed
+from workers.inference.results.outcomes import Outcome, failed, not_run
 from workers.inference.results.publisher import ResultPublisher
 
 log = get_logger(__name__)
@@ -33,6 +34,8 @@ log = get_logger(__name__)
 FETCH_TIMEOUT_S: Final = 0.5
 # Room in memory may be made by any lane.
 LOOK_FOR_ROOM_S: Final = 0.05
+# What is fetched at a time while jobs go to another version: these wait for no room.
+MOVING_ROWS: Final = 512
 
 T = TypeVar("T")
 
@@ -84,6 +87,8 @@ class ServedLane:
         self._held_bytes = 0  # by all that waits or is taken
         self._redeliveries = Redeliveries()
         self._afresh: list[Record] = []
+        self._rerouted = False
+        self._moving = False  # of what came last, some went to another version
         self._under_way: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
         self._brake = FetchBrake(memory, lane.cls)
@@ -91,13 +96,38 @@ class ServedLane:
     async def feed(self, consumer: Consumer) -> None:
         """Fetch while there is room, until canceled. Not polling is the brake."""
         while True:
-            while not (wanted := self._brake.records(self._batcher.room)):
+            await self._move_waiting(consumer)
+            while not (wanted := self._brake.records(MOVING_ROWS if self._moving else self._batcher.room)):
                 await self._change_or(LOOK_FOR_ROOM_S)
+                await self._move_waiting(consumer)
             records = await consumer.fetch(wanted, FETCH_TIMEOUT_S)
             afresh, self._afresh = self._afresh, []
             new = [*afresh, *(record for record in records if not self._redeliveries.adopt(record))]
             if new:
                 await self._take_in(consumer, new)
+
+    def reroute(self) -> None:
+        """A route has changed: what waits here may have to go elsewhere."""
+        self._rerouted = True
+        self._changed.set()
+
+    async def _move_waiting(self, consumer: Consumer) -> None:
+        """Give away what waits for its micro-batch. What is in one already is looked at when that begins."""
+        if not self._rerouted:
+            return
+        self._rerouted, now = False, self._clock()
+        gone: list[tuple[Record, Outcome]] = []
+
+        def moves(job: PendingJob) -> bool:
+            to = self._decoder.moves(job.job)
+            if to is not None:
+                gone.append((job.record, not_run(job.job, to, now, rows=job.rows)))
+            return to is not None
+
+        if waiting := self._batcher.drop(moves):
+            self._let_go(waiting)
+            self._moving = True
+            await self._see_through(self.publish(consumer, gone))
 
     async def _take_in(self, consumer: Consumer, records: Sequence[Record]) -> None:
         if sum(len(record.value or b"") for record in records) <= self._decoder.inline_bytes:
@@ -107,7 +137,7 @@ class ServedLane:
         if over or dead:
             await self._see_through(self._end_all(consumer, over, dead))
 
-    async def _take_in_large(self, records: Sequence[Record]) -> tuple[list[Ended], list[UndecodableRecord]]:
+    async def _take_in_large(self, records: Sequence[Record]) -> tuple[list[Ended | Moving], list[UndecodableRecord]]:
         return self._queue(await asyncio.to_thread(self._decode, records, self._clock()))
 
     def _decode(self, records: Sequence[Record], now: datetime) -> list[Decoded]:
@@ -116,7 +146,7 @@ class ServedLane:
         self.metrics.stage_seconds["decode"].observe(time.perf_counter() - started)
         return read
 
-    def _queue(self, read: Sequence[Decoded]) -> tuple[list[Ended], list[UndecodableRecord]]:
+    def _queue(self, read: Sequence[Decoded]) -> tuple[list[Ended | Moving], list[UndecodableRecord]]:
         """Let the jobs among what was read wait for their micro-batch; returns the others."""
         jobs = [each for each in read if isinstance(each, PendingJob)]
         if jobs:
@@ -127,22 +157,31 @@ class ServedLane:
                 self._held_bytes += job.held_bytes
             self._show()
             self._wake()
+        self._moving = False
         if len(jobs) == len(read):
             return [], []
-        ended = [each for each in read if isinstance(each, Ended)]
-        return ended, [each for each in read if isinstance(each, UndecodableRecord)]
+        over = [each for each in read if isinstance(each, Ended | Moving)]
+        self._moving = any(isinstance(each, Moving) for each in over)
+        return over, [each for each in read if isinstance(each, UndecodableRecord)]
 
-    async def _end_all(self, consumer: Consumer, over: Sequence[Ended], dead: Sequence[UndecodableRecord]) -> None:
+    async def _end_all(
+        self, consumer: Consumer, over: Sequence[Ended | Moving], dead: Sequence[UndecodableRecord]
+    ) -> None:
         if over:
-            now = self._clock()
-            in_time = sum(isinstance(each.error, Canceled | DeadlineExceeded) for each in over)
+            errors = [each.error for each in over if isinstance(each, Ended)]
+            in_time = sum(isinstance(error, Canceled | DeadlineExceeded) for error in errors)
             self.device_time.spared(in_time * self._brake.rows_a_record)
-            ends = [(each.record, failed(each.job, each.error, now, self.retry_delays_s)) for each in over]
-            await self.publish(consumer, ends)
+            now = self._clock()
+            await self.publish(consumer, [(each.record, self._outcome_of(each, now)) for each in over])
         if dead:
             log.warning("undecodable records", lane=str(self.lane), records=len(dead), first=dead[0].error.message)
             self.metrics.buried(len(dead))
             await self._publisher.bury(consumer, self._group, dead)
+
+    def _outcome_of(self, over: Ended | Moving, now: datetime) -> Outcome:
+        if isinstance(over, Moving):
+            return not_run(over.job, over.to, now)
+        return failed(over.job, over.error, now, self.retry_delays_s)
 
     async def _see_through(self, work: Coroutine[Any, Any, T]) -> T:
         """Do `work` to its end even if the caller is canceled; `drain` waits for it."""
@@ -163,6 +202,10 @@ class ServedLane:
     def over(self, job: PendingJob, now: datetime) -> PenstockError | None:
         """Why the job must not cost anything any more, or None."""
         return self._decoder.ended(job.key, job.job.expires_at, now)
+
+    def not_run(self, job: PendingJob, now: datetime) -> PenstockError | Choice | None:
+        """Why the job is not to begin here, or None: it is over, or another version runs it."""
+        return self._decoder.not_run(job.job, job.key, now)
 
     def due(self) -> tuple[float, bool] | None:
         """When the next micro-batch is to be formed (seconds), and whether it is full; None where nothing waits."""

@@ -10,7 +10,7 @@ from workers.inference import metrics
 from workers.inference.batching.pending_job import PendingJob
 from workers.inference.counting.tally import Tally
 from workers.inference.execution.account import Account
-from workers.inference.results.outcomes import DeadLettered, Outcome, RetryLater
+from workers.inference.results.outcomes import DeadLettered, Moved, Outcome, RetryLater
 
 
 class LaneMetrics:
@@ -48,6 +48,8 @@ class LaneMetrics:
         for each in outcomes:
             if isinstance(each, RetryLater):
                 metrics.RETRIES.labels(**self.labels, tier=each.tier, reason=each.error.code).inc()
+            elif isinstance(each, Moved):
+                self._moved(each)
             elif isinstance(each, DeadLettered):
                 self._dead_letters.inc()
                 ends.append(each.terminal)
@@ -58,6 +60,15 @@ class LaneMetrics:
             if outcome not in self._jobs:
                 self._jobs[outcome] = metrics.JOBS.labels(**self.labels, outcome=outcome)
             self._jobs[outcome].inc(jobs)
+
+    def _moved(self, job: Moved) -> None:
+        reason = "taken_back"
+        if job.rescued and job.terminal.error is not None:
+            reason = job.terminal.error.code
+            self._tally.rescued([job.terminal])
+        else:
+            self._tally.moved(1)
+        metrics.MOVED.labels(**self.labels, to=job.to.version, reason=reason).inc()
 
     def buried(self, records: int) -> None:
         self._dead_letters.inc(records)

@@ -11,6 +11,7 @@ from typing import Final
 
 from runtime.clock import Clock
 from schemas.errors import PenstockError
+from schemas.routes import Choice
 from schemas.tensors import Array
 from schemas.topics import LaneClass
 from workers.consuming.protocols import Consumer, Record
@@ -38,14 +39,15 @@ class BatchState(Enum):
 class Part:
     """The jobs of a micro-batch that are of one lane; their records are the `consumer`'s.
 
-    `counted` are the jobs whose start is counted and not forgotten yet, `dead` those that were over before they ran.
+    `counted` are the jobs whose start is counted and not forgotten yet, `dead` those that are not to run here any more:
+    they were over before that, or their version was taken back.
     """
 
     lane: ServedLane
     consumer: Consumer
     jobs: list[PendingJob]
     counted: list[PendingJob] = field(default_factory=list)
-    dead: list[tuple[PendingJob, PenstockError]] = field(default_factory=list)
+    dead: list[tuple[PendingJob, PenstockError | Choice]] = field(default_factory=list)
 
     @property
     def cost(self) -> float:
@@ -54,7 +56,7 @@ class Part:
     def begin(self, now: datetime) -> None:
         """Run, from now on, the jobs that are still ours and not over by now."""
         ours = [job for job in self.jobs if job.state is JobState.FORMED]
-        self.dead = [(job, error) for job in ours if (error := self.lane.over(job, now)) is not None]
+        self.dead = [(job, why) for job in ours if (why := self.lane.not_run(job, now)) is not None]
         dead = {id(job) for job, _ in self.dead}
         self.jobs = [job for job in ours if id(job) not in dead] if dead else ours
         self.lane.begin(ours)

@@ -38,6 +38,7 @@ async def make_topics(settings: KafkaSettings, partitions: int) -> None:
         job_topic(settings, topics.results, partitions),
         control_topic(settings, topics.catalog),
         control_topic(settings, topics.model_states),
+        control_topic(settings, topics.routes),
         worker_reports_topic(settings),
         stats_topic(settings),
         *retry_topics(settings),

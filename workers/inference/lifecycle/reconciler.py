@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from producers.model_states import ModelStates
 from runtime.backoff import delays_s
@@ -30,6 +30,16 @@ Report = Callable[[Mapping[str, VersionReport]], None]
 
 ANSWERS_WRONGLY: Final = "it answers its reference rows wrongly; it is loaded afresh now and then"
 MAX_WORDS: Final = 500  # characters of one error in the log's reason
+
+
+class Failure(NamedTuple):
+    """Why a version is not served as it was found: for the log and operators, and what clients may be told. `again`: it
+    is due to be loaded once more, though nothing about it has changed."""
+
+    known: ServedSpec
+    reason: str
+    told: str
+    again: bool = False
 
 
 class Announcer(Protocol):
@@ -91,9 +101,7 @@ class ModelReconciler:
         self._states = ModelStates()
         self._served: dict[str, Service] = {}
         self._known: dict[str, ServedSpec] = {}
-        self._failed: dict[str, ServedSpec] = {}
-        self._reasons: dict[str, str] = {}  # of those that failed
-        self._told: dict[str, str] = {}  # the same for clients
+        self._failed: dict[str, Failure] = {}
         self._at_work: dict[str, asyncio.Task[None]] = {}
         self._leaving: set[Service] = set()
         self._wrong: list[ModelSlot] = []
@@ -129,9 +137,12 @@ class ModelReconciler:
     @property
     def failed(self) -> dict[str, str]:
         """Why it is that versions, or whole models, are not served which are there and which nobody has unloaded."""
-        problems = {name: why for name, why in self._watch.problems.items() if not is_unloaded(self._wish_for(name))}
-        reasons = {name: self._reasons[name] for name in self._failed if name in self._reasons}
-        return {name: why for name, why in {**problems, **reasons}.items() if name not in self._served}
+        reasons = {name: failure.reason for name, failure in self._failed.items()}
+        return {
+            name: why
+            for name, why in {**reasons, **self._watch.problems}.items()
+            if name not in self._served and not is_unloaded(self._wish_for(name))
+        }
 
     @property
     def trouble(self) -> str:
@@ -179,8 +190,9 @@ class ModelReconciler:
         asked, self._asked = self._asked, set()
         # An operator who asks for a version says that its files are complete: no second look is waited for.
         snapshot = snapshot._replace(ready=snapshot.ready | (asked & snapshot.now.found.keys()))
-        self._forget_out(snapshot)
-        to_do = changes(self._known, self._failed, snapshot, self._wanted, self._at_work)
+        self._forget(snapshot)
+        failed = {name: failure.known for name, failure in self._failed.items() if not failure.again}
+        to_do = changes(self._known, failed, snapshot, self._wanted, self._at_work)
         for name in to_do.leave:
             await self._stop_serving(name)
         for known in [*to_do.load, *to_do.rebuild]:
@@ -195,11 +207,7 @@ class ModelReconciler:
         """What is in the repository and not served as it stands there."""
         found = snapshot.now.found
         loading = {name: VersionReport(NotServed.LOADING) for name in self._at_work if name not in self._served}
-        failed = {
-            name: VersionReport(NotServed.REFUSED, self._told.get(name, ""))
-            for name, known in self._failed.items()
-            if not snapshot.is_gone(known.found.version)
-        }
+        failed = {name: VersionReport(NotServed.REFUSED, failure.told) for name, failure in self._failed.items()}
         unloaded = {
             name: VersionReport(NotServed.UNLOADED)
             for name, each in found.items()
@@ -268,9 +276,8 @@ class ModelReconciler:
         except DeviceFailed:
             raise
         except Exception as error:  # a model's own code among other things
-            self._reasons[name], self._told[name] = reason_of(error), self._for_clients(error)
-            log.error("model left out", model=name, reason=self._reasons[name])
-            self._failed[name] = known
+            failure = self._failed[name] = Failure(known, reason_of(error), self._for_clients(error))
+            log.error("model left out", model=name, reason=failure.reason)
             self._try_again_later(name)
             return False
         self._failed.pop(name, None)
@@ -295,28 +302,29 @@ class ModelReconciler:
             if version.slot not in wrong:
                 continue
             log.error("a model is taken out of service, since it answers wrongly", model=name)
-            self._failed[name], self._told[name] = self._known.pop(name), ANSWERS_WRONGLY
+            self._failed[name] = Failure(self._known.pop(name), ANSWERS_WRONGLY, ANSWERS_WRONGLY)
             self._retire(self._served.pop(name))
             self._out[name] = delays_s(FIRST_RELOAD_S, LAST_RELOAD_S)
             self._try_again_later(name)
         metrics.OUT_OF_SERVICE.set(len(self._out))
 
-    def _forget_out(self, snapshot: StableSnapshot) -> None:
-        """Versions that are gone, or that nobody is to serve, are not missed."""
-        self._out = {name: delays for name, delays in self._out.items() if self._is_missed(name, snapshot)}
+    def _forget(self, snapshot: StableSnapshot) -> None:
+        """What is gone, or nobody is to serve, or is served as it stands, has not failed; nor is it missed."""
+        failures = self._failed.items()
+        self._failed = {name: failure for name, failure in failures if not self._is_over(name, failure, snapshot)}
+        self._out = {name: delays for name, delays in self._out.items() if name in {*self._failed, *self._at_work}}
 
-    def _is_missed(self, name: str, snapshot: StableSnapshot) -> bool:
-        known = self._failed.get(name)
-        if known is None:  # it is being loaded
-            return True
-        return not (snapshot.is_gone(known.found.version) or is_unloaded(self._wanted(known.found.version)))
+    def _is_over(self, name: str, failure: Failure, snapshot: StableSnapshot) -> bool:
+        as_it_stands = name in self._known and self._known[name].found == snapshot.now.found.get(name)
+        return as_it_stands or snapshot.is_gone(failure.known.found.version) or is_unloaded(self._wish_for(name))
 
     def _try_again_later(self, name: str) -> None:
         if name in self._out:
             asyncio.get_running_loop().call_later(next(self._out[name]), self._try_again, name)
 
     def _try_again(self, name: str) -> None:
-        self._failed.pop(name, None)
+        if name in self._failed:
+            self._failed[name] = self._failed[name]._replace(again=True)
         self._asked.add(name)
         self._heard.set()
 

@@ -18,7 +18,7 @@ from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
 from workers.inference.counting.tally import Tallies
 from workers.inference.decoding.cancellations import Cancellations
-from workers.inference.decoding.record_decoder import RecordDecoder
+from workers.inference.decoding.record_decoder import Moves, RecordDecoder
 from workers.inference.decoding.tokenizer import tokenizer_of
 from workers.inference.engine.lane import ServedLane
 from workers.inference.execution.runner import Runner
@@ -43,6 +43,7 @@ class WorkerContext:
 
     settings: WorkerSettings
     canceled: Cancellations
+    moves: Moves
     ends: ResultPublisher
     wake: Callable[[], None]
     prepare: Callable[[ModelSlot], None]
@@ -119,6 +120,7 @@ class ServedVersion:
                     version.rules,
                     tokenizer,
                     most_bytes=around.memory.limit_bytes,
+                    moves=around.moves,
                 ),
                 Batcher(sizer, version.max_wait_s, queued * version.max_batch_size, version.rules),
                 sizer,

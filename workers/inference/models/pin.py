@@ -28,6 +28,12 @@ class Pin(NamedTuple):
         )
 
 
+def digest_of(path: Path) -> str:
+    """The SHA-256 of a file as pins have it. Raises `OSError`."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def hold_to_pins(path: Path, data: bytes, pins: Iterable[Pin]) -> None:
     """Raise `ConfigurationError` if `data`, which was read from `path`, is not what a pin of that file says."""
     for pin in pins:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import orjson
 
+from runtime.extras import with_extra
 from schemas.errors import ConfigurationError
 from schemas.signature import Signature, TensorSpec
 from workers.inference.models.batching_rules import rules_of
@@ -38,7 +39,7 @@ def read_version(
     pins = _pins(config, file.path, directory)
     tokenizer = config.parameters.tokenizer
     if tokenizer is not None and not is_installed("tokenizers"):
-        raise ConfigurationError(f"{directory}: cannot be run: its texts need tokenizers (install penstock[text])")
+        raise ConfigurationError(f"{directory}: cannot be run: its texts need tokenizers ({with_extra('text')})")
     tokenizer_file = None if tokenizer is None else _locate(directory, tokenizer.filename)
     return ModelVersion(
         model=file.name,
@@ -86,7 +87,7 @@ def _choose_platform(
                 "PENSTOCK_WORKER_TRUST=code, or `penstock up --trust code`"
             )
         elif missing:
-            reasons.append(f"{name} needs {', '.join(missing)} (install penstock[{platform.extra}])")
+            reasons.append(f"{name} needs {', '.join(missing)} ({with_extra(platform.extra or name)})")
         elif not (directory / platform.filename).is_file():
             reasons.append(f"{name} needs the file {platform.filename}")
         else:

@@ -5,11 +5,12 @@ from datetime import datetime
 from typing import NamedTuple
 
 from runtime.logs import get_logger
-from schemas.errors import JobError, OutputInvalid, PenstockError
+from schemas.errors import JobError, OutputInvalid, PenstockError, TopicMissing
 from schemas.jobs import Answer, Payload, Terminal, end_of
 from schemas.oip import encode_response
 from schemas.predictions import encode_predictions
 from schemas.records import LaneJob
+from schemas.routes import Choice
 from schemas.signature import Signature
 from schemas.tensors import Array
 from workers.inference.batching.pending_job import PendingJob, RunResult
@@ -37,7 +38,26 @@ class DeadLettered(NamedTuple):
     deliveries: int
 
 
-Outcome = Terminal | RetryLater | DeadLettered
+class Moved(NamedTuple):
+    """A job that another version runs; `terminal` is its end where its record cannot be put into that one's lane.
+
+    `rescued`: this version has failed it, and `terminal` says how. Else it was taken back while the job waited.
+    """
+
+    to: Choice
+    terminal: Terminal
+    rescued: bool = False
+
+
+Outcome = Terminal | RetryLater | DeadLettered | Moved
+
+
+def not_run(job: LaneJob, why: PenstockError | Choice, now: datetime, *, rows: int = 1) -> Terminal | Moved:
+    """What becomes of a job that is not to run here any more: it ends, or another version runs it."""
+    if not isinstance(why, Choice):
+        return end_of(job, why, now, rows=rows)
+    no_lane = TopicMissing(f"version {job.version} was taken back, and version {why.version} has no lane")
+    return Moved(why, end_of(job, no_lane, now, rows=rows))
 
 
 def outcome_of(

@@ -1,6 +1,6 @@
 """Publishing what became of records, and only then marking them done."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -10,35 +10,49 @@ from producers.protocols import Publisher
 from schemas.errors import OutputInvalid, PayloadTooLarge, PenstockError, TopicMissing
 from schemas.jobs import Status, Terminal
 from schemas.records import OutRecord, terminal_record
+from schemas.routes import Choice
 from schemas.topics import Topics
 from workers.consuming.protocols import Consumer, Record
 from workers.dead_letters import dead_letter, dead_letter_without_payload
 from workers.inference.decoding.record_decoder import UndecodableRecord
-from workers.inference.results.outcomes import DeadLettered, Outcome, RetryLater
+from workers.inference.results.outcomes import DeadLettered, Moved, Outcome, RetryLater
 from workers.inference.results.retry_policy import retry_record
+from workers.moves import moved_record
 from workers.replacements import Replacement, burial, publish_replacements
 
 SOURCE: Final = "/penstock/worker"
-# For how long a tier's topic may be missing before its jobs end instead.
-TIER_PATIENCE_S: Final = 10.0
+# For how long the topic of a tier, or of another version's lane, may be missing before the jobs for it end instead.
+PATIENCE_S: Final = 10.0
+
+# The version that runs a job in the stead of this end, of the job in the record, if one does.
+Rescue = Callable[[Record, Terminal], Choice | None]
+
+
+def nobody_rescues(_: Record, __: Terminal) -> None:
+    """Every end is one."""
 
 
 class ResultPublisher:
     """A record is done when its replacement is acknowledged: the result, the retry, or the dead letter. So publishing
     is tried until it succeeds; meanwhile the record stays open, and the low-water mark stays below it."""
 
-    def __init__(self, publisher: Publisher, topics: Topics) -> None:
+    def __init__(self, publisher: Publisher, topics: Topics, rescue: Rescue = nobody_rescues) -> None:
         self._publisher = publisher
         self._topics = topics
+        self._rescue = rescue
 
     async def finish(self, consumer: Consumer, group: str, over: Sequence[tuple[Record, Outcome]]) -> Sequence[Outcome]:
         """Publish together what became of records, and mark them done. `group` is who has given up those parked.
 
-        Returns what was published in the end: a result that is too large for a record makes its job a failed one, and
-        a job that cannot be put aside ends.
+        Returns what was published in the end: a job that its version has failed may go to another one, a result that
+        is too large for a record makes its job a failed one, and a job that cannot be put aside ends.
         """
-        published = [each for _, each in over]
-        outs = [(index, out) for index, (record, each) in enumerate(over) for out in self._outs(record, each, group)]
+        published = [self._rescued(record, each) for record, each in over]
+        outs = [
+            (index, out)
+            for index, (record, _) in enumerate(over)
+            for out in self._outs(record, published[index], group)
+        ]
         outcomes = await self._publisher.publish_all([out for _, out in outs])
         failed = [(index, out, why) for (index, out), why in zip(outs, outcomes, strict=True) if why is not None]
         still_open = {index for index, _, _ in failed}
@@ -51,11 +65,20 @@ class ResultPublisher:
             await publish_replacements(consumer, self._publisher, left)
         return published
 
+    def _rescued(self, record: Record, outcome: Outcome) -> Outcome:
+        if isinstance(outcome, Terminal | DeadLettered):
+            end = outcome if isinstance(outcome, Terminal) else outcome.terminal
+            if end.error is not None and (to := self._rescue(record, end)) is not None:
+                return Moved(to, end, rescued=True)
+        return outcome
+
     def _outs(self, record: Record, outcome: Outcome, group: str) -> tuple[OutRecord, ...]:
         if isinstance(outcome, Terminal):
             return (terminal_record(self._topics.results, outcome, SOURCE),)
         if isinstance(outcome, RetryLater):
             return (retry_record(self._topics.retry(outcome.tier), record, outcome.tier, outcome.error),)
+        if isinstance(outcome, Moved):
+            return (moved_record(self._topics, record, outcome.terminal, outcome.to),)
         letter = dead_letter(record, group, outcome.error, deliveries=outcome.deliveries)
         return terminal_record(self._topics.results, outcome.terminal, SOURCE), letter
 
@@ -64,13 +87,18 @@ class ResultPublisher:
     ) -> OutRecord | None:
         """What to publish in the stead of what can never be written; None where time may mend it."""
         each = published[index]
-        tier_missing = isinstance(each, RetryLater) and isinstance(why, TopicMissing) and tried_s > TIER_PATIENCE_S
-        if not (tier_missing or isinstance(why, PayloadTooLarge)):
+        put_elsewhere = isinstance(each, RetryLater | Moved)
+        no_topic = put_elsewhere and isinstance(why, TopicMissing) and tried_s > PATIENCE_S
+        if not (no_topic or isinstance(why, PayloadTooLarge)):
             return None
         if isinstance(each, DeadLettered):  # its end holds no result: what is too large is the letter
             return dead_letter_without_payload(record, group, each.error, deliveries=each.deliveries)
-        published[index] = end = each.terminal if isinstance(each, RetryLater) else _smaller(each)
-        return terminal_record(self._topics.results, end, SOURCE)
+        if isinstance(each, Moved):
+            published[index] = each.terminal
+        else:
+            end = each.terminal if isinstance(each, RetryLater) else _smaller(each)
+            published[index] = self._rescued(record, end)
+        return self._outs(record, published[index], group)[0]
 
     async def bury(self, consumer: Consumer, group: str, dead: Sequence[UndecodableRecord]) -> None:
         """Move records that are no jobs to their dead-letter topic, and mark them done."""

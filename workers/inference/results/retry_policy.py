@@ -9,10 +9,9 @@ from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from schemas.errors import PenstockError
-from schemas.records import ATTEMPT_HEADER, OutRecord
+from schemas.records import ATTEMPT_HEADER, RETRY_REASON_HEADER, OutRecord
 from workers.consuming.protocols import Record
 
-REASON_HEADER: Final = "ce_retryreason"
 # What a handler says is for a person to read; records that tell it must stay small enough to be published.
 MAX_MESSAGE_CHARACTERS: Final = 500
 
@@ -54,11 +53,11 @@ def _adding(error: PenstockError, more: str) -> PenstockError:
 
 def retry_record(topic: str, record: Record, tier: int, error: PenstockError) -> OutRecord:
     """The record as it goes to a tier: key, value and headers kept, how often it was tried and why added."""
-    kept = [header for header in record.headers if header[0] not in (ATTEMPT_HEADER, REASON_HEADER)]
+    kept = [header for header in record.headers if header[0] not in (ATTEMPT_HEADER, RETRY_REASON_HEADER)]
     reason = f"{error.code}: {error.message}"[:MAX_MESSAGE_CHARACTERS]
     return OutRecord(
         topic,
         record.key,
         record.value,
-        [*kept, (ATTEMPT_HEADER, b"%d" % tier), (REASON_HEADER, reason.encode("utf-8", "backslashreplace"))],
+        [*kept, (ATTEMPT_HEADER, b"%d" % tier), (RETRY_REASON_HEADER, reason.encode("utf-8", "backslashreplace"))],
     )

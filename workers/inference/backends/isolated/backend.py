@@ -25,12 +25,14 @@ class IsolatedBackend:
     """`Backend` in another process. Its death costs the micro-batch that it ran, which is then divided.
 
     A child that ends is replaced at once, and the next run waits until the new one has loaded the model. There is a
-    child that has loaded it, or one that loads it, or none: then the next run starts one.
+    child that has loaded it, or one that loads it, or none: then the next run starts one. Loading, with its warm-ups,
+    may take `load_limit_s`.
     """
 
-    def __init__(self, version: ModelVersion, device: str) -> None:
+    def __init__(self, version: ModelVersion, device: str, *, load_limit_s: float = LOAD_LIMIT_S) -> None:
         self._version = version
         self._device = device
+        self._load_limit_s = load_limit_s
         self._child: Child | None = None
         self._loaded = False
         self._pauses_s = delays_s(5.0, 120.0)
@@ -126,10 +128,10 @@ class IsolatedBackend:
         """A child that has loaded the model. Raises what loading raised, or `ModelCrashed`; then there is none."""
         child, self._child = self._child or self._start(), None
         try:
-            answer = child.answer(LOAD_LIMIT_S)
+            answer = child.answer(self._load_limit_s)
         except TimeoutError as error:
             child.abort()
-            raise TimeLimitExceeded(f"loading takes longer than {LOAD_LIMIT_S:g} s") from error
+            raise TimeLimitExceeded(f"loading takes longer than {self._load_limit_s:g} s") from error
         except (EOFError, OSError, ValueError) as error:
             raise ModelCrashed(f"the process ended ({child.kill()})") from error
         if isinstance(answer, Failed):

@@ -1,4 +1,4 @@
-"""Whether a version has a worker, as the coordinators of its lane's group say."""
+"""How many workers a version has, as the coordinators of its lane's group say."""
 
 import struct
 from io import BytesIO
@@ -8,8 +8,8 @@ from typing import Any
 from aiokafka.errors import KafkaError, RequestTimedOutError
 from aiokafka.protocol.admin import DescribeGroupsResponse_v2
 
-from gateway.lane_members import GROUPS_AT_ONCE, KNOWN_FOR_S, LaneMembers
 from producers.kafka_client import DescribeGroups
+from producers.lane_members import GROUPS_AT_ONCE, KNOWN_FOR_S, LaneMembers
 from schemas.topics import Topics
 
 ONE, TWO = ("one", "1"), ("two", "1")
@@ -52,11 +52,11 @@ def members_of() -> tuple[LaneMembers, SimpleNamespace]:
     return LaneMembers(TOPICS, lambda: clock.now_s), clock
 
 
-async def test_a_group_with_members_serves_and_one_without_does_not() -> None:
+async def test_each_member_of_a_group_is_a_worker() -> None:
     members, _ = members_of()
-    assert members.has_worker(*ONE) is None
+    assert members.workers(*ONE) is None
     await members.ask(Coordinators(one=2, two=0), [ONE, TWO])
-    assert (members.has_worker(*ONE), members.has_worker(*TWO)) == (True, False)
+    assert (members.workers(*ONE), members.workers(*TWO)) == (2, 0)
 
 
 async def test_each_coordinator_is_asked_once_for_many_groups() -> None:
@@ -75,10 +75,10 @@ async def test_what_is_not_answered_is_known_for_a_while_and_then_is_not() -> No
     client.errors = {"penstock.one.1.live": 30}
     clock.now_s = KNOWN_FOR_S - 1
     await members.ask(client, [ONE, TWO])
-    assert (members.has_worker(*ONE), members.has_worker(*TWO)) == (True, True)
+    assert (members.workers(*ONE), members.workers(*TWO)) == (1, 1)
     clock.now_s = KNOWN_FOR_S
     await members.ask(client, [ONE, TWO])
-    assert (members.has_worker(*ONE), members.has_worker(*TWO)) == (None, None)
+    assert (members.workers(*ONE), members.workers(*TWO)) == (None, None)
 
 
 async def test_a_coordinator_is_looked_up_once_and_again_where_it_does_not_answer() -> None:
@@ -99,13 +99,13 @@ async def test_a_broker_that_takes_no_request_of_ours_says_nothing() -> None:
     client = Coordinators(one=1)
     client.too_new = True
     await members.ask(client, [ONE])
-    assert members.has_worker(*ONE) is None
+    assert members.workers(*ONE) is None
 
 
 async def test_a_group_without_coordinator_costs_no_other() -> None:
     members, _ = members_of()
     await members.ask(Coordinators(two=1), [ONE, TWO])
-    assert (members.has_worker(*ONE), members.has_worker(*TWO)) == (None, True)
+    assert (members.workers(*ONE), members.workers(*TWO)) == (None, 1)
 
 
 def test_the_request_is_of_a_version_whose_answer_is_read_rightly() -> None:

@@ -17,6 +17,7 @@ from onnx import helper
 from penstock.cli import main
 from penstock.init.examples import FILES
 from penstock.stack import Stack
+from tests.acceptance.client import NO_AUTHORITIES
 from tests.acceptance.opening import opened
 from tests.acceptance.role_logs import LOGS
 from tests.unit.docs.walks import blocks_in, steps_of, walk
@@ -67,7 +68,7 @@ def follow(stack: Stack, folder: Path) -> Callable[[str], None]:
 
 def is_served(url: str) -> bool:
     """Whether a version of the model is served."""
-    return '"serving"' in httpx.get(url).text
+    return '"serving"' in httpx.get(url, verify=NO_AUTHORITIES).text
 
 
 def write_classifier(folder: Path) -> None:

@@ -12,7 +12,7 @@ from schemas.topics import Topics
 from tests.acceptance.kcat import kcat_command
 from tests.unit.docs.snippets import Snippet, snippets_of
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 PATIENCE_S = 60.0
 
 

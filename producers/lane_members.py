@@ -1,4 +1,4 @@
-"""Which model versions have a worker now: whether the groups of their lanes have members, as Kafka's coordinators say.
+"""How many workers a model version has now: the members of its lane's group, as Kafka's coordinators say.
 
 That is true of workers of any release, needs no clock and nothing more of the workers: a worker that is killed counts
 until its session is over. One request a coordinator and 100 versions, every few seconds.
@@ -36,13 +36,13 @@ class LaneMembers:
     def __init__(self, topics: Topics, clock_s: Callable[[], float]) -> None:
         self._topics = topics
         self._clock_s = clock_s
-        self._known: dict[Version, tuple[bool, float]] = {}
+        self._known: dict[Version, tuple[int, float]] = {}
         self._coordinators: dict[str, int] = {}
 
-    def has_worker(self, model: str, version: str) -> bool | None:
+    def workers(self, model: str, version: str) -> int | None:
         """None where that is not known."""
-        served, at_s = self._known.get((model, version), (False, -KNOWN_FOR_S))
-        return served if self._clock_s() - at_s < KNOWN_FOR_S else None
+        members, at_s = self._known.get((model, version), (0, -KNOWN_FOR_S))
+        return members if self._clock_s() - at_s < KNOWN_FOR_S else None
 
     async def ask(self, client: Any, versions: Iterable[Version]) -> None:
         """Ask about all of the versions, by aiokafka's `client`. What is not answered stays as it was, for a while."""
@@ -59,8 +59,8 @@ class LaneMembers:
             )
         )
         now_s = self._clock_s()
-        answered = {group: served for answer in answers for group, served in answer.items()}
-        known = {groups[group]: (served, now_s) for group, served in answered.items()}
+        answered = {group: members for answer in answers for group, members in answer.items()}
+        known = {groups[group]: (members, now_s) for group, members in answered.items()}
         self._known = {version: self._known[version] for version in groups.values() if version in self._known} | known
         # Whose coordinator does not answer for it has perhaps another one by now.
         self._coordinators = {group: each for group, each in self._coordinators.items() if group in answered}
@@ -83,11 +83,11 @@ async def _coordinator(client: Any, group: str) -> int | None:
     return found
 
 
-async def _describe(client: Any, coordinator: int, groups: Sequence[str]) -> Mapping[str, bool]:
-    """Of each group that was answered, whether it has members."""
+async def _describe(client: Any, coordinator: int, groups: Sequence[str]) -> Mapping[str, int]:
+    """Of each group that was answered, how many members it has."""
     try:
         response = await client.send(coordinator, DescribeGroups(groups))
     except _FAILURES as error:
         log.debug("a coordinator does not say who is in its groups", broker=coordinator, error=repr(error))
         return {}
-    return {group: bool(members) for error_code, group, _, _, _, members in response.groups if error_code == 0}
+    return {group: len(members) for error_code, group, _, _, _, members in response.groups if error_code == 0}

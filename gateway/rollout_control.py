@@ -1,0 +1,96 @@
+"""Rollouts as operators change them: held against what workers serve, written down, and told as routes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Final
+
+from gateway.serving import Serving, State
+from producers.route_telling import RouteTeller
+from runtime.logs import get_logger
+from schemas.errors import Conflict, ModelNotFound, PenstockError, StoreUnavailable, Unavailable
+from schemas.rollout_transitions import Inputs
+from schemas.rollouts import Plan, Rollout, RolloutStatus, Verb, new_rollout_id
+from stores.rollouts import KeptEvent, RolloutStore, StoredRollout, Written, not_found
+
+log = get_logger(__name__)
+
+RETRY_AFTER_S: Final = 2.0
+AWAY: Final = "The rollouts cannot be reached at the moment. Try again: a verb that was heard changes nothing twice."
+NOT_SERVED: Final = {
+    State.NO_WORKER: "no worker serves it now",
+    State.LOADING: "it is being loaded",
+    State.UNLOADED: "it is unloaded",
+    State.REFUSED: "it could not be loaded",
+}
+
+
+class RolloutControl:
+    def __init__(self, store: RolloutStore, teller: RouteTeller, serving: Serving, now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._teller = teller
+        self._serving = serving
+        self._now = now
+
+    async def start(self, plan: Plan, inputs: Inputs) -> Written:
+        """Raises `ModelNotFound`, and `Conflict` where no worker serves the version, or the store has a reason."""
+        try:
+            self._serving.known(plan.model, plan.version)
+        except ModelNotFound as error:
+            raise self._serving.explained(error, plan.model, plan.version) from error
+        self._refuse_not_served(plan.model, plan.version)
+        default = self._serving.snapshot.choose(plan.model, None).version
+        with _reaching():
+            written = await self._store.start(plan, new_rollout_id(), default, inputs, self._now())
+        await self._tell(written)
+        return written
+
+    async def change(self, rollout_id: str, verb: Verb, inputs: Inputs) -> Rollout:
+        """Raises `NotFound`, and `Conflict` where the verb makes no sense."""
+        with _reaching():
+            written = await self._store.change(rollout_id, verb, inputs, self._now())
+        await self._tell(written)
+        return written.rollout
+
+    async def get(self, rollout_id: str) -> StoredRollout:
+        with _reaching():
+            found = await self._store.get(rollout_id)
+        if found is None:
+            raise not_found(rollout_id)
+        return found
+
+    async def list(
+        self, model: str | None, status: RolloutStatus | None, after: str | None, limit: int
+    ) -> Sequence[Rollout]:
+        with _reaching():
+            return await self._store.list(model=model, status=status, after=after, limit=limit)
+
+    async def events(self, rollout_id: str, before: int | None, limit: int) -> Sequence[KeptEvent]:
+        with _reaching():
+            return await self._store.events(rollout_id, before=before, limit=limit)
+
+    def _refuse_not_served(self, model: str, version: str) -> None:
+        standing = self._serving.standing(model, version)
+        why = NOT_SERVED.get(standing.state)
+        if why is not None:
+            reason = f": {standing.reason}" if standing.reason else ""
+            raise Conflict(f"{model}/{version} cannot be rolled out: {why}{reason}", param="version")
+
+    async def _tell(self, written: Written) -> None:
+        """What is not told now is told within seconds, by whichever gateway finds the topic behind the store."""
+        if not written.routed:
+            return
+        model = written.rollout.plan.model
+        try:
+            await self._teller.tell(model)
+        except PenstockError as error:
+            log.warning("a route is written and not told yet", model=model, reason=error.message)
+
+
+@contextmanager
+def _reaching() -> Iterator[None]:
+    try:
+        yield
+    except StoreUnavailable as error:
+        log.warning("rollouts cannot be reached", reason=error.message)
+        raise Unavailable(AWAY, retry_after_s=RETRY_AFTER_S) from error

@@ -1,0 +1,38 @@
+"""What the OpenAPI document says of rollouts."""
+
+from typing import Final
+
+from gateway.openapi import DOWN, NO_MODEL, Doc, Responses, answer, header, ref, refusal
+from schemas.jobs import JSON
+
+WITH_PLAN: Final[Doc] = {"requestBody": {"required": True, "content": {JSON: {"schema": ref("RolloutRequest")}}}}
+
+_BAD: Final = refusal("A member or parameter breaks its rule; `error.param` names it.")
+_NONE: Final = refusal("There is no such rollout.")
+_SENSELESS: Final = refusal("The rollout is in a state in which this makes no sense; the message says what does.")
+
+START: Final[Responses] = {
+    200: answer("The model's rollout by the same plan, which runs already.", "Rollout"),
+    201: answer("The rollout has begun.", "Rollout", {"Location": header("The rollout's URL.")}),
+    400: _BAD,
+    404: NO_MODEL,
+    409: refusal("Another rollout of the model is open, no worker serves the version, or it has all the traffic."),
+    413: refusal("The body is too large."),
+    415: refusal("The content encoding is not one of ours."),
+    503: DOWN,
+}
+LIST_ROLLOUTS: Final[Responses] = {200: answer("A page of rollouts.", "RolloutList"), 400: _BAD, 503: DOWN}
+GET_ROLLOUT: Final[Responses] = {200: answer("The rollout, with its newest events.", "Rollout"), 404: _NONE, 503: DOWN}
+GET_EVENTS: Final[Responses] = {
+    200: answer("A page of events, each with what the judge had counted.", "RolloutEventList"),
+    400: _BAD,
+    404: _NONE,
+    503: DOWN,
+}
+CHANGE: Final[Responses] = {
+    200: answer("The rollout as it is now.", "Rollout"),
+    400: _BAD,
+    404: _NONE,
+    409: _SENSELESS,
+    503: DOWN,
+}

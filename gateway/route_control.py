@@ -1,0 +1,145 @@
+"""Changing routes: held against the catalog, written down, and told to every gateway and router."""
+
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+
+from gateway.serving import Serving
+from producers.route_telling import RouteTeller
+from producers.routes import Routes
+from runtime.logs import get_logger
+from schemas.errors import ModelNotFound, PenstockError, RequestError, RouteNotFound, StoreUnavailable, Unavailable
+from schemas.moves import losing
+from schemas.names import is_model_name
+from schemas.route_documents import WantedRoute, check_announced
+from schemas.routes import Route
+from stores.routes import Author, Expect, Expected, RouteRevision, RouteStore
+
+log = get_logger(__name__)
+
+RETRY_AFTER_S: Final = 2.0
+NOT_READ: Final = "The routes cannot be read at the moment: try again."
+NOTHING_CHANGED: Final = "The routes cannot be reached at the moment: nothing was changed. Try again."
+PERHAPS_CHANGED: Final = (
+    "The route may or may not have been changed: the store did not answer in time. Read it before you try again."
+)
+
+
+class RouteControl:
+    """`followed` are the routes as this process goes by them."""
+
+    def __init__(self, store: RouteStore, teller: RouteTeller, serving: Serving, followed: Routes) -> None:
+        self._store = store
+        self._teller = teller
+        self._serving = serving
+        self._followed = followed
+
+    async def newest(self, model: str) -> tuple[Route, RouteRevision]:
+        """The route as it stands. Raises `RouteNotFound`, and `ModelNotFound` for what can be no model."""
+        _check_name(model)
+        with _reading():
+            found = await self._store.newest(model)
+        if found is None or found.route is None:
+            raise RouteNotFound(f"model {model!r} has no route: its jobs get its default version", param="model")
+        return found.route, found
+
+    async def all(self, after: str | None, limit: int) -> Sequence[RouteRevision]:
+        with _reading():
+            return await self._store.all(after=after, limit=limit)
+
+    async def history(self, model: str, before: int | None, limit: int) -> Sequence[RouteRevision]:
+        """Raises `RouteNotFound` where there never was any, `ModelNotFound` for what can be no model."""
+        _check_name(model)
+        with _reading():
+            found = await self._store.history(model, before=before, limit=limit)
+        if not found and before is None:
+            raise RouteNotFound(f"model {model!r} never had a route", param="model")
+        return found
+
+    async def put(self, model: str, wanted: WantedRoute | Route, expected: Expected, author: Author) -> RouteRevision:
+        """Raises `ModelNotFound`, `RequestError` for a version that no worker has announced, `PreconditionFailed`.
+
+        Returns once the routes topic has it. Where it was written and could not be told raises `Unavailable`.
+        """
+        _check_name(model)
+        check_announced(wanted, self._announced(model))
+        held = self._followed.of.get(model)
+        with _changing():
+            written = await self._store.put(model, wanted, expected, author, above=0 if held is None else held.revision)
+        await self._tell(written)
+        return written
+
+    async def rollback(self, model: str, revision: int, expected: Expected, author: Author) -> RouteRevision:
+        """Put what an earlier revision said once more, as a new one. Who loses the whole share by that is taken back.
+
+        Raises `RouteNotFound` where there is no such revision.
+        """
+        _check_name(model)
+        with _reading():
+            earlier = await self._store.revision(model, revision)
+            newest = await self._store.newest(model)
+        if earlier is None:
+            raise RouteNotFound(f"the route of model {model!r} has no revision {revision}", param="revision")
+        if earlier.route is None:
+            told = f"revision {revision} took the route of model {model!r} away: to do that again, delete it"
+            raise RequestError(told, param="revision")
+        lost = losing(None if newest is None else newest.route, earlier.route.versions)
+        content = msgspec.structs.replace(earlier.route, taken_back=(*earlier.route.taken_back, *lost))
+        return await self.put(
+            model, content, expected, author._replace(note=author.note or f"back to revision {revision}")
+        )
+
+    async def delete(self, model: str, expected: Expected, author: Author) -> RouteRevision:
+        """Raises `RouteNotFound` where there is none, `PreconditionFailed`, and `Unavailable` as `put` does."""
+        if expected is Expect.WHATEVER:
+            await self.newest(model)
+        _check_name(model)
+        with _changing():
+            written = await self._store.delete(model, expected, author)
+        await self._tell(written)
+        return written
+
+    def _announced(self, model: str) -> Container[str]:
+        """The versions of the model that the catalog holds."""
+        try:
+            self._serving.known(model, None)
+        except ModelNotFound as error:
+            raise self._serving.explained(error, model, None) from error
+        return self._serving.snapshot.models[model]
+
+    async def _tell(self, written: RouteRevision) -> None:
+        try:
+            await self._teller.tell(written.model)
+        except PenstockError as error:
+            log.warning("a route is written and not told yet", model=written.model, reason=error.message)
+            raise Unavailable(
+                f"Revision {written.revision} of the route of model {written.model!r} is written, and gateways and "
+                "routers could not be told yet. They will be, without another request, once Kafka can be reached.",
+                retry_after_s=RETRY_AFTER_S,
+            ) from error
+
+
+def _check_name(model: str) -> None:
+    if not is_model_name(model):
+        raise ModelNotFound("no model can have this name", param="model")
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    try:
+        yield
+    except StoreUnavailable as error:
+        log.warning("routes cannot be read", reason=error.message)
+        raise Unavailable(NOT_READ, retry_after_s=RETRY_AFTER_S) from error
+
+
+@contextmanager
+def _changing() -> Iterator[None]:
+    try:
+        yield
+    except StoreUnavailable as error:
+        log.warning("a route cannot be written", reason=error.message)
+        told = PERHAPS_CHANGED if error.perhaps_done else NOTHING_CHANGED
+        raise Unavailable(told, retry_after_s=RETRY_AFTER_S) from error

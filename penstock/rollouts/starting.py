@@ -1,0 +1,88 @@
+"""`penstock rollout start`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import msgspec
+
+from penstock.asking import Document, ask, document
+from penstock.documents import Rollout
+from penstock.finding import asks_gateway
+from penstock.gateway_client import GatewayClient
+from penstock.help import examples
+from penstock.parameters import MODEL, VERSION
+from penstock.rollouts.asking import NOTE, TIMEOUT, end_with, ended_in_time, tell
+from penstock.rollouts.parsing import Duration, GuardrailGiven, Steps
+from penstock.rollouts.rendering import changed
+from penstock.running import GATEWAY_URL, Found
+from penstock.showing import JSON, show_json
+
+
+@click.command(
+    epilog=examples(
+        "penstock rollout start digits 2",
+        "penstock rollout start digits 2 --steps 1,10,50,100 --step-time 30m --wait",
+        "penstock rollout start digits 2 --guardrail failed:margin=2 \\",
+        "    --guardrail slow:dry-run",
+        reads=GATEWAY_URL,
+    )
+)
+@click.argument("model", type=MODEL)
+@click.argument("version", type=VERSION)
+@click.option("--steps", type=Steps(), help="Percents that rise; 100 is the promotion.  [default: 1,5,25,50,100]")
+@click.option("--step-time", "step_time_s", type=Duration(), help="That each step lasts at least.  [default: 10m]")
+@click.option(
+    "--guardrail",
+    "guardrails",
+    type=GuardrailGiven(),
+    multiple=True,
+    help="KIND[:margin=N,floor=N,limit=N,dry-run]; kinds: failed, slow, invalid_output.  [default: all of them]",
+)
+@click.option("--rescue/--no-rescue", default=None, help="What it fails runs once on the one before.  [default: on]")
+@click.option("--wait", "waits", is_flag=True, help="Until it has ended; exits with 0 where it was promoted, else 1.")
+@TIMEOUT
+@NOTE
+@JSON
+@asks_gateway
+def start(
+    found: Found,
+    model: str,
+    version: str,
+    guardrails: Sequence[Document],
+    timeout_s: float | None,
+    note: str | None,
+    *,
+    waits: bool,
+    as_json: bool,
+    **given: Any,
+) -> None:
+    """Give VERSION of MODEL a growing share of the traffic.
+
+    It takes the share from the version that has the traffic now. Until it has ended, nobody else changes the route.
+    The same start twice is one rollout.
+    """
+    plan = {"model": model, "version": version} | {name: value for name, value in given.items() if value is not None}
+    if guardrails:
+        plan["guardrails"] = list(guardrails)
+
+    async def started(gateway: GatewayClient) -> tuple[Document, Document | None]:
+        params = {"note": note} if note else None
+        body, headers = msgspec.json.encode(plan), {"content-type": "application/json"}
+        answer = await gateway.exchange("POST", "/v1/rollouts", headers=headers, params=params, body=body)
+        rollout = document(answer.content, Rollout)
+        if not waits:
+            return rollout, None
+        tell(f"waiting for {rollout['id']}")
+        return rollout, await ended_in_time(gateway, rollout["id"], timeout_s, tell)
+
+    begun, end = ask(found, started)
+    last = end or begun
+    if as_json:
+        show_json(last)
+    else:
+        click.echo(changed(last))
+        if not waits:
+            click.echo(f"watch: penstock rollout show {model}")
+    if waits:
+        end_with(end, begun["id"], timeout_s)

@@ -1,0 +1,1 @@
+"""`penstock route`: how models' traffic splits among their versions."""

@@ -1,0 +1,55 @@
+"""Telling the routes topic what stands in the store, never an older revision after a newer one."""
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from producers.protocols import Publisher
+from schemas.errors import OutcomeUnknown
+from schemas.records import OutRecord
+from schemas.route_documents import encode_route
+from schemas.routes import Route
+from schemas.topics import Topics
+
+
+class Newest(Protocol):
+    """The newest revision of a model; its route is None where that was taken away."""
+
+    @property
+    def revision(self) -> int: ...
+    @property
+    def route(self) -> Route | None: ...
+
+
+class News(Protocol):
+    """Where the truth is. See `stores.routes.RouteNews`."""
+
+    def telling(self, model: str) -> AbstractAsyncContextManager[Newest | None]: ...
+
+
+class RouteTeller:
+    """Publishes the newest revision of a model while nobody else does: of two that tell at once the second waits, and
+    then tells what is newest by then. Each publish ends within `within_s`."""
+
+    def __init__(self, news: News, publisher: Publisher, topics: Topics, within_s: float) -> None:
+        self._news = news
+        self._publisher = publisher
+        self._topics = topics
+        self._within_s = within_s
+
+    async def tell(self, model: str) -> int | None:
+        """Returns the revision that the topic has now; None where there never was a route.
+
+        Raises `StoreUnavailable`, and what `Publisher.publish` raises. The topic may have been told all the same.
+        """
+        async with self._news.telling(model) as newest:
+            if newest is None:
+                return None
+            value = None if newest.route is None else encode_route(newest.route)
+            record = OutRecord(self._topics.routes, model.encode(), value, [], partition=0)
+            try:
+                async with asyncio.timeout(self._within_s):
+                    await self._publisher.publish(record)
+            except TimeoutError as error:
+                raise OutcomeUnknown("Kafka did not acknowledge the route in time") from error
+            return newest.revision

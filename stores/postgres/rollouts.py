@@ -1,0 +1,187 @@
+"""The rollouts in Postgres."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, Self
+
+import msgspec
+
+from schemas.rollout_transitions import Inputs
+from schemas.rollouts import Event, Plan, Rollout, RolloutStatus, Verb
+from schemas.routes import Route
+from stores.postgres.calls import Postgres
+from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.routes import lock_route, write_route
+from stores.rollouts import Change, Judged, KeptEvent, StoredRollout, Written, begun, changed, kept_evidence, not_found
+from stores.routes import Author, Expect
+from stores.validation import storable
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from stores.postgres.calls import Connection
+
+# So many times one rollout tells that it holds on, for another reason than before; its other events are all kept.
+HOLDS_KEPT: Final = 500
+
+_GET: Final = "select document, evidence from rollouts where id = $1"
+_LOCK: Final = f"{_GET} for no key update"
+_OPEN: Final = "select document from rollouts where model = $1 and ended_at is null"
+_RUNNING: Final = "select document, evidence from rollouts where status = 'running' and ended_at is null order by id"
+_LIST: Final = """
+select document from rollouts
+where ($1::text is null or model = $1) and ($2::text is null or status = $2) and ($3::text is null or id < $3)
+order by id desc limit $4
+"""
+_INSERT: Final = """
+insert into rollouts (id, model, status, sequence, ended_at, document, evidence)
+values ($1, $2, $3, $4, $5, $6::json, $7::json)
+"""
+_UPDATE: Final = """
+update rollouts set status = $3, sequence = $4, ended_at = $5, document = $6::json, evidence = $7::json
+where id = $1 and model = $2
+"""
+_TELL: Final = """
+insert into rollout_events (rollout, sequence, verb, document, evidence) values ($1, $2, $3, $4::json, $5::json)
+"""
+_FORGET_HOLDS: Final = """
+delete from rollout_events where rollout = $1 and verb = 'hold' and sequence <= (
+    select sequence from rollout_events where rollout = $1 and verb = 'hold' order by sequence desc offset $2 limit 1
+)
+"""
+_EVENTS: Final = """
+select document, evidence from rollout_events
+where rollout = $1 and ($2::bigint is null or sequence < $2) order by sequence desc limit $3
+"""
+
+_rollouts: Final = msgspec.json.Decoder(Rollout)
+_events: Final = msgspec.json.Decoder(Event)
+
+
+class PostgresRollouts:
+    """`RolloutStore` on Postgres. Use as `async with`.
+
+    `timeout_s` bounds each wait for a connection and each statement. Every change locks its model's route first: so all
+    come one after the other, and no two wait for each other.
+    """
+
+    def __init__(self, dsn: str, *, connections: int = 1, timeout_s: float = 5.0, role: str = CLIENT) -> None:
+        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role)
+
+    async def __aenter__(self) -> Self:
+        await self._postgres.__aenter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._postgres.__aexit__()
+
+    async def start(self, plan: Plan, rollout_id: str, default: str | None, inputs: Inputs, now: datetime) -> Written:
+        async with self._postgres.transaction() as connection:
+            route = await _locked_route(connection, plan.model, now)
+            running = await _open_of(connection, plan.model)
+            change = begun(plan, rollout_id, default, inputs, now, route=route, running=running)
+            if change.event is None:
+                return Written(change.rollout)
+            return (await _write(connection, _INSERT, change, None, None, now))._replace(is_new=True)
+
+    async def change(
+        self, rollout_id: str, verb: Verb, inputs: Inputs, now: datetime, judged: Judged | None = None
+    ) -> Written:
+        known = await self.get(rollout_id)
+        if known is None:
+            raise not_found(rollout_id)
+        model = known.rollout.plan.model
+        async with self._postgres.transaction() as connection:
+            route = await _locked_route(connection, model, now)
+            row = await connection.fetchrow(_LOCK, rollout_id)
+            if row is None:  # purged in this moment
+                raise not_found(rollout_id)
+            stored = _read(row)
+            rollout = stored.rollout
+            if judged is not None and judged.sequence != rollout.sequence:
+                return Written(rollout)
+            running = await _open_of(connection, model)
+            change = changed(rollout, verb, inputs, now, route=route, running=running)
+            if change.rollout is rollout:
+                return Written(rollout)
+            return await _write(connection, _UPDATE, change, *kept_evidence(verb, stored, judged), now)
+
+    async def get(self, rollout_id: str) -> StoredRollout | None:
+        if not storable(rollout_id):
+            return None
+        rows = await self._postgres.fetch(_GET, rollout_id)
+        return _read(rows[0]) if rows else None
+
+    async def list(
+        self, *, model: str | None = None, status: RolloutStatus | None = None, after: str | None = None, limit: int
+    ) -> Sequence[Rollout]:
+        if not storable(model, after):
+            return []
+        rows = await self._postgres.fetch(_LIST, model, status, after, limit)
+        return [_rollouts.decode(row["document"]) for row in rows]
+
+    async def running(self) -> Sequence[StoredRollout]:
+        return [_read(row) for row in await self._postgres.fetch(_RUNNING)]
+
+    async def events(self, rollout_id: str, *, before: int | None = None, limit: int) -> Sequence[KeptEvent]:
+        if not storable(rollout_id):
+            return []
+        rows = await self._postgres.fetch(_EVENTS, rollout_id, before, limit)
+        return [KeptEvent(_events.decode(row["document"]), _bytes(row["evidence"])) for row in rows]
+
+
+async def _locked_route(connection: "Connection", model: str, now: datetime) -> Route | None:
+    return (await lock_route(connection, model, now)).route
+
+
+async def _open_of(connection: "Connection", model: str) -> Rollout | None:
+    row = await connection.fetchrow(_OPEN, model)
+    return None if row is None else _rollouts.decode(row["document"])
+
+
+async def _write(
+    connection: "Connection",
+    statement: str,
+    change: Change,
+    evidence: bytes | None,
+    next_evidence: bytes | None,
+    now: datetime,
+) -> Written:
+    """Route, rollout and event, in the transaction that has begun."""
+    rollout, event = change.rollout, change.event
+    if change.route is not None:
+        author = Author(rollout.updated_by, "" if event is None else event.verb, rollout.id)
+        written = await write_route(connection, rollout.plan.model, change.route, Expect.WHATEVER, author, now)
+        rollout = msgspec.structs.replace(rollout, revision=written.revision)
+    await connection.execute(
+        statement,
+        rollout.id,
+        rollout.plan.model,
+        rollout.status,
+        rollout.sequence,
+        rollout.ended_at,
+        msgspec.json.encode(rollout).decode(),
+        _text(next_evidence),
+    )
+    if event is not None:
+        await _tell(connection, rollout, event, None if event.verb is Verb.HOLD else evidence)
+    return Written(rollout, routed=change.route is not None)
+
+
+async def _tell(connection: "Connection", rollout: Rollout, event: Event, evidence: bytes | None) -> None:
+    told = msgspec.json.encode(msgspec.structs.replace(event, revision=rollout.revision)).decode()
+    await connection.execute(_TELL, rollout.id, event.sequence, event.verb, told, _text(evidence))
+    if event.verb is Verb.HOLD:
+        await connection.execute(_FORGET_HOLDS, rollout.id, HOLDS_KEPT)
+
+
+def _read(row: "asyncpg.Record") -> StoredRollout:
+    return StoredRollout(_rollouts.decode(row["document"]), _bytes(row["evidence"]))
+
+
+def _text(evidence: bytes | None) -> str | None:
+    return None if evidence is None else evidence.decode()
+
+
+def _bytes(evidence: str | None) -> bytes | None:
+    return None if evidence is None else evidence.encode()

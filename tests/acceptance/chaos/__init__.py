@@ -1,0 +1,1 @@
+"""A stack that is broken: a package, so that it ends with this folder."""

@@ -1,0 +1,313 @@
+"""Contract of `RolloutStore`: rollouts, their events and the routes that follow from them, changed together."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from schemas.errors import Conflict, NotFound
+from schemas.rollout_plans import read_plan
+from schemas.rollout_transitions import Inputs
+from schemas.rollouts import Decision, Finding, Plan, Rollout, RolloutStatus, Verb, Verdict, new_rollout_id
+from schemas.route_documents import WantedRoute
+from schemas.routes import Route
+from stores.memory_rollouts import MemoryRollouts
+from stores.memory_routes import MemoryRoutes
+from stores.postgres import PostgresPurging, PostgresRollouts, PostgresRoutes
+from stores.retention import DEFAULT_RETENTION
+from stores.rollouts import ROLLOUTS_KEPT, Judged, RolloutStore
+from stores.routes import Author, Expect, RouteStore
+from tests.contracts.stores.building import LATER, NOW
+from tests.contracts.stores.conftest import execute
+
+PLAN = read_plan(b'{"model":"digits","version":"2","steps":[5,25,100],"step_time_s":10}')
+ANNA = Inputs("anna")
+ALL_OF_1 = WantedRoute(versions={"1": 10_000}, default="1", salt="grain")
+GOOD = Verdict(Decision.PROMOTE, "failed", (Finding("failed", Decision.PROMOTE, "0 of 1,000", numbers={"rate": 0.0}),))
+TOO_FEW = Verdict(Decision.HOLD, "too_few")
+
+
+class Kept(NamedTuple):
+    rollouts: RolloutStore
+    routes: RouteStore
+
+    async def route(self, model: str = "digits") -> Route:
+        newest = await self.routes.newest(model)
+        assert newest is not None
+        assert newest.route is not None
+        return newest.route
+
+    async def started(self, **fields: Any) -> Rollout:
+        plan = msgspec.structs.replace(PLAN, **fields)
+        return (await self.rollouts.start(plan, new_rollout_id(), "1", ANNA, NOW)).rollout
+
+    async def changed(self, rollout: Rollout, verb: Verb) -> Rollout:
+        return (await self.rollouts.change(rollout.id, verb, ANNA, LATER)).rollout
+
+    async def judged(
+        self, rollout: Rollout, verb: Verb, verdict: Verdict = GOOD, evidence: bytes = b'{"n":1}'
+    ) -> Rollout:
+        inputs = Inputs("controller", verdict=verdict, counted_until=LATER)
+        judged = Judged(rollout.sequence, evidence, b'{"n":2}')
+        return (await self.rollouts.change(rollout.id, verb, inputs, LATER, judged)).rollout
+
+    async def verbs(self, rollout: Rollout) -> list[Verb]:
+        return [kept.event.verb for kept in reversed(await self.rollouts.events(rollout.id, limit=1000))]
+
+
+@pytest.fixture
+async def kept(dsn: str | None) -> AsyncIterator[Kept]:
+    if dsn is None:
+        routes = MemoryRoutes()
+        yield Kept(MemoryRollouts(routes), routes)
+        return
+    async with in_postgres(dsn) as kept:
+        yield kept
+
+
+@pytest.fixture
+async def postgres_kept(shared_dsn: str) -> AsyncIterator[Kept]:
+    async with in_postgres(shared_dsn) as kept:
+        yield kept
+
+
+@asynccontextmanager
+async def in_postgres(dsn: str) -> AsyncIterator[Kept]:
+    await execute(dsn, "delete from routes; delete from route_revisions")
+    async with PostgresRollouts(dsn, connections=4) as rollouts, PostgresRoutes(dsn) as routes:
+        yield Kept(rollouts, routes)
+    await execute(dsn, "delete from rollouts")
+
+
+async def test_a_rollout_begins_with_its_route(kept: Kept) -> None:
+    await kept.routes.put("digits", ALL_OF_1, Expect.NONE, Author("anna"))
+    written = await kept.rollouts.start(PLAN, "rollout_1", None, Inputs("bob", "let us see"), NOW)
+    rollout = written.rollout
+    assert (written.is_new, written.routed) == (True, True)
+    assert (rollout.status, rollout.stable, rollout.share, rollout.revision) == (RolloutStatus.RUNNING, "1", 500, 2)
+    stored = await kept.rollouts.get("rollout_1")
+    assert stored == (rollout, None)
+
+    route = await kept.route()
+    assert (route.versions, route.default, route.salt) == ({"1": 9500, "2": 500}, "1", "grain")
+    assert (route.labels, route.rescue, route.rollout) == ({"stable": "1", "canary": "2"}, True, "rollout_1")
+    assert (route.revision, route.updated_by) == (2, "bob")
+    ((event, evidence),) = await kept.rollouts.events("rollout_1", limit=10)
+    assert (event.verb, event.by, event.note, event.revision) == (Verb.START, "bob", "let us see", 2)
+    assert evidence is None
+
+
+async def test_a_model_without_a_route_gets_one_from_its_default(kept: Kept) -> None:
+    rollout = await kept.started()
+    route = await kept.route()
+    assert (rollout.stable, route.versions, route.salt) == ("1", {"1": 9500, "2": 500}, "digits")
+
+
+@pytest.mark.parametrize("default", [None, "2"])
+async def test_without_a_version_that_stays_nothing_begins(kept: Kept, default: str | None) -> None:
+    with pytest.raises(Conflict, match="set a route first"):
+        await kept.rollouts.start(PLAN, "rollout_1", default, ANNA, NOW)
+    assert await kept.rollouts.get("rollout_1") is None
+
+
+async def test_the_same_start_twice_is_one_rollout_and_another_is_refused(kept: Kept) -> None:
+    rollout = await kept.started()
+    again = await kept.rollouts.start(PLAN, new_rollout_id(), "1", ANNA, LATER)
+    assert (again.rollout, again.is_new, again.routed) == (rollout, False, False)
+    with pytest.raises(Conflict, match=f"{rollout.id} of digits/2 is running: abort or promote it first"):
+        await kept.started(version="3")
+    other = await kept.started(model="minilm")
+    assert other.id != rollout.id
+
+
+async def test_starts_at_one_time_are_one_rollout(kept: Kept) -> None:
+    rollouts = await asyncio.gather(*(kept.started() for _ in range(4)))
+    assert len({rollout.id for rollout in rollouts}) == 1
+    assert (await kept.route()).revision == 1
+
+
+async def test_the_judge_moves_it_on_and_the_route_follows(kept: Kept) -> None:
+    rollout = await kept.started()
+    rollout = await kept.judged(rollout, Verb.PROMOTE_STEP)
+    assert (rollout.step, rollout.verdict, rollout.counted_until) == (1, GOOD, LATER)
+    assert (await kept.route()).versions == {"1": 7500, "2": 2500}
+    stored = await kept.rollouts.get(rollout.id)
+    assert stored == (rollout, b'{"n":2}')
+
+    rollout = await kept.judged(rollout, Verb.PROMOTE_STEP)
+    assert (rollout.status, rollout.ended_at) == (RolloutStatus.PROMOTED, LATER)
+    route = await kept.route()
+    assert (route.versions, route.default, route.labels, route.rescue) == ({"2": 10_000}, "2", {"stable": "2"}, False)
+    newest = (await kept.rollouts.events(rollout.id, limit=1))[0]
+    assert (newest.event.status, newest.event.verdict, newest.evidence) == (RolloutStatus.PROMOTED, GOOD, b'{"n":1}')
+    assert newest.event.revision == route.revision == rollout.revision
+
+
+async def test_a_rollback_takes_the_share_away(kept: Kept) -> None:
+    rollout = await kept.judged(await kept.started(), Verb.ROLLBACK, Verdict(Decision.ROLLBACK, "failed"))
+    assert rollout.status is RolloutStatus.ROLLED_BACK
+    route = await kept.route()
+    assert (route.versions, route.labels, route.rescue) == ({"1": 10_000}, {"stable": "1"}, False)
+
+
+async def test_what_was_judged_before_a_change_changes_nothing(kept: Kept) -> None:
+    rollout = await kept.started()
+    await kept.judged(rollout, Verb.HOLD, TOO_FEW)
+    after = await kept.judged(rollout, Verb.ROLLBACK)
+    assert (after.status, after.sequence) == (RolloutStatus.RUNNING, 2)
+    assert await kept.verbs(rollout) == [Verb.START, Verb.HOLD]
+
+
+async def test_of_two_controllers_and_a_person_at_one_time_nobody_undoes_the_other(kept: Kept) -> None:
+    rollout = await kept.started()
+    await asyncio.gather(
+        kept.judged(rollout, Verb.PROMOTE_STEP),
+        kept.judged(rollout, Verb.PROMOTE_STEP),
+        kept.changed(rollout, Verb.ABORT),
+        return_exceptions=True,
+    )
+    stored = await kept.rollouts.get(rollout.id)
+    assert stored is not None
+    assert stored.rollout.status is RolloutStatus.ABORTED, "a person is never passed over"
+    events = [kept_event.event for kept_event in await kept.rollouts.events(rollout.id, limit=10)]
+    assert [event.sequence for event in events] == list(range(stored.rollout.sequence, 0, -1))
+    assert [event.verb for event in events].count(Verb.PROMOTE_STEP) <= 1
+    assert (await kept.route()).versions == {"1": 10_000}
+    assert (await kept.route()).revision == len(events)
+
+
+async def test_a_verb_twice_is_once(kept: Kept) -> None:
+    rollout = await kept.started()
+    first = await kept.rollouts.change(rollout.id, Verb.ABORT, ANNA, LATER)
+    second = await kept.rollouts.change(rollout.id, Verb.ABORT, ANNA, LATER + timedelta(seconds=1))
+    assert (first.routed, second.routed) == (True, False)
+    assert first.rollout == second.rollout
+    assert await kept.verbs(rollout) == [Verb.START, Verb.ABORT]
+
+
+async def test_a_verb_that_makes_no_sense_changes_nothing(kept: Kept) -> None:
+    rollout = await kept.started()
+    with pytest.raises(Conflict, match="cannot retry: it is running; abort it first"):
+        await kept.changed(rollout, Verb.RETRY)
+    assert await kept.verbs(rollout) == [Verb.START]
+    with pytest.raises(NotFound, match="there is no rollout 'rollout_x'"):
+        await kept.rollouts.change("rollout_x", Verb.ABORT, ANNA, NOW)
+
+
+async def test_a_retry_begins_anew_from_what_is_stable_then(kept: Kept) -> None:
+    rollout = await kept.judged(await kept.started(), Verb.ROLLBACK)
+    await kept.routes.put("digits", WantedRoute(versions={"1b": 10_000}, default="1b"), Expect.WHATEVER, Author("anna"))
+    rollout = await kept.changed(rollout, Verb.RETRY)
+    assert (rollout.status, rollout.stable, rollout.step, rollout.attempt) == (RolloutStatus.RUNNING, "1b", 0, 2)
+    assert (await kept.route()).versions == {"1b": 9500, "2": 500}
+    stored = await kept.rollouts.get(rollout.id)
+    assert stored is not None
+    assert stored.evidence is None, "the evidence is fresh"
+
+
+async def test_a_retry_beside_another_rollout_is_refused(kept: Kept) -> None:
+    ended = await kept.changed(await kept.started(), Verb.ABORT)
+    other = await kept.started(version="3")
+    with pytest.raises(Conflict, match=f"{other.id} of digits is running: abort it first"):
+        await kept.changed(ended, Verb.RETRY)
+
+
+async def test_while_a_rollout_has_the_route_nobody_else_writes_it(kept: Kept) -> None:
+    rollout = await kept.started()
+    told = f"{rollout.id} has the route of model 'digits': abort or promote it first"
+    with pytest.raises(Conflict, match=told):
+        await kept.routes.put("digits", ALL_OF_1, Expect.WHATEVER, Author("anna"))
+    with pytest.raises(Conflict, match=told):
+        await kept.routes.delete("digits", Expect.ANY, Author("anna"))
+    await kept.changed(rollout, Verb.PAUSE)
+    with pytest.raises(Conflict, match=told):
+        await kept.routes.put("digits", ALL_OF_1, Expect.WHATEVER, Author("anna"))
+    await kept.changed(rollout, Verb.ABORT)
+    assert (await kept.routes.put("digits", ALL_OF_1, Expect.WHATEVER, Author("anna"))).revision == 3
+
+
+async def test_pausing_leaves_the_route_alone(kept: Kept) -> None:
+    rollout = await kept.changed(await kept.started(), Verb.PAUSE)
+    assert ((await kept.route()).revision, rollout.revision) == (1, 1)
+    assert [stored.rollout.id for stored in await kept.rollouts.running()] == []
+    await kept.changed(rollout, Verb.RESUME)
+    assert [stored.rollout.id for stored in await kept.rollouts.running()] == [rollout.id]
+
+
+async def test_what_is_counted_goes_on_from_look_to_look_and_is_told_once(kept: Kept) -> None:
+    rollout = await kept.started()
+    for _ in range(3):
+        rollout = await kept.judged(rollout, Verb.HOLD, TOO_FEW)
+    assert (rollout.sequence, rollout.verdict) == (4, TOO_FEW)
+    newest, first = await kept.rollouts.events(rollout.id, limit=10)
+    assert (newest.event.verb, newest.event.sequence, newest.evidence) == (Verb.HOLD, 2, None)
+    assert first.event.verb is Verb.START
+    assert [each.event.sequence for each in await kept.rollouts.events(rollout.id, before=2, limit=10)] == [1]
+
+
+async def test_rollouts_are_listed_newest_first(kept: Kept) -> None:
+    first = await kept.changed(await kept.started(), Verb.ABORT)
+    second = await kept.started()
+    other = await kept.started(model="minilm")
+
+    async def listed(**wanted: Any) -> list[str]:
+        return [rollout.id for rollout in await kept.rollouts.list(**{"limit": 10} | wanted)]
+
+    newest_first = sorted([first.id, second.id, other.id], reverse=True)
+    assert await listed() == newest_first
+    assert await listed(limit=1) == newest_first[:1]
+    assert await listed(after=newest_first[0]) == newest_first[1:]
+    assert await listed(model="minilm") == [other.id]
+    assert await listed(model="digits", status=RolloutStatus.ABORTED) == [first.id]
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
+async def test_what_no_store_can_hold_is_not_found(kept: Kept, text: str) -> None:
+    assert await kept.rollouts.get(text) is None
+    assert await kept.rollouts.events(text, limit=1) == []
+    assert await kept.rollouts.list(model=text, limit=1) == []
+    with pytest.raises(NotFound):
+        await kept.rollouts.change(text, Verb.ABORT, ANNA, NOW)
+
+
+async def test_ended_rollouts_are_kept_for_a_year_and_a_day(shared_dsn: str, postgres_kept: Kept) -> None:
+    kept = postgres_kept
+    ended = await kept.changed(await kept.started(), Verb.ABORT)
+    running = await kept.started()
+    purging = PostgresPurging(shared_dsn, DEFAULT_RETENTION)
+    rows = {purged.table: purged.rows async for purged in purging.purge(LATER + ROLLOUTS_KEPT) if purged.rows}
+    assert "rollouts" not in rows
+    later = LATER + ROLLOUTS_KEPT + timedelta(seconds=1)
+    rows = {purged.table: purged.rows async for purged in purging.purge(later) if purged.rows}
+    assert rows["rollouts"] == 1
+    assert await kept.rollouts.get(ended.id) is None
+    assert await kept.rollouts.events(ended.id, limit=10) == []
+    assert await kept.rollouts.get(running.id) is not None
+
+
+async def test_of_the_reasons_to_hold_on_the_newest_are_kept(
+    postgres_kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stores.postgres.rollouts.HOLDS_KEPT", 3)
+    rollout = await postgres_kept.started()
+    for number in range(5):
+        rollout = await postgres_kept.judged(rollout, Verb.HOLD, Verdict(Decision.HOLD, f"reason {number}"))
+    told = [kept.event.sequence for kept in await postgres_kept.rollouts.events(rollout.id, limit=10)]
+    assert told == [6, 5, 4, 1]
+
+
+async def test_a_plan_is_read_as_it_was_written(kept: Kept) -> None:
+    plan: Plan = read_plan(
+        b'{"model":"digits","version":"2","steps":[0.5],"rescue":false,"strategy":"canary","step_time_s":1.5,'
+        b'"guardrails":[{"kind":"slow","margin":2,"dry_run":true}]}'
+    )
+    rollout = (await kept.rollouts.start(plan, "rollout_1", "1", ANNA, NOW)).rollout
+    stored = await kept.rollouts.get("rollout_1")
+    assert stored is not None
+    assert stored.rollout == rollout
+    assert stored.rollout.plan == plan
+    assert not (await kept.route()).rescue

@@ -1,0 +1,302 @@
+"""The controller over the twins: what it makes of what workers counted."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+import msgspec
+import pytest
+
+from schemas.errors import QueueUnavailable
+from schemas.rollout_plans import read_plan
+from schemas.rollout_transitions import Inputs
+from schemas.rollouts import Decision, Plan, Rollout, RolloutStatus, Verb
+from schemas.route_documents import WantedRoute
+from schemas.stats import INTERVAL_S, NOTHING, Counts, End, added, interval_start
+from schemas.topics import LaneClass
+from stores.memory_rollouts import MemoryRollouts
+from stores.memory_routes import MemoryRoutes
+from stores.rollouts import StoredRollout
+from stores.routes import Author, Expect
+from tests.contracts.stores.building import NOW
+from workers.rollout import looking
+from workers.rollout.controller import Controller
+from workers.rollout.judging import judge
+from workers.rollout.judging.evidence import Evidence
+
+PLAN = read_plan(
+    b'{"model":"digits","version":"2","steps":[5,25,100],"step_time_s":20,"guardrails":[{"kind":"failed"}]}'
+)
+ANNA = Inputs("anna")
+ALL_OF_1 = WantedRoute(versions={"1": 10_000}, default="1")
+
+
+class Site:
+    """Routes, rollouts, workers that count, and controllers that look, by a clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.routes = MemoryRoutes(lambda: self.now)
+        self.rollouts = MemoryRollouts(self.routes)
+        self.counts: dict[tuple[str, datetime], Counts] = {}
+        self.percent = 5
+        self.keeping = True
+        self.stale_s = 0.0
+        self.told: list[int | None] = []
+        self.fail_telling: list[Exception] = []
+        self.controller = self.another()
+
+    def another(self) -> Controller:
+        return Controller(self.rollouts, self.between, self.read_until, self, lambda: self.now)
+
+    def read_until(self) -> datetime | None:
+        return self.now - timedelta(seconds=self.stale_s) if self.keeping else None
+
+    def between(
+        self, _model: str, versions: Sequence[str], lane: LaneClass, since: datetime, until: datetime
+    ) -> Mapping[str, Counts]:
+        assert lane is LaneClass.LIVE
+        length = timedelta(seconds=INTERVAL_S)
+        return {
+            version: added(
+                NOTHING,
+                *(
+                    counts
+                    for (name, began_at), counts in self.counts.items()
+                    if name == version and since <= began_at and began_at + length <= until
+                ),
+            )
+            for version in versions
+        }
+
+    async def tell(self, model: str) -> int | None:
+        if self.fail_telling:
+            raise self.fail_telling.pop(0)
+        newest = await self.routes.newest(model)
+        self.told.append(None if newest is None else newest.revision)
+        return self.told[-1]
+
+    async def started(self, plan: Plan = PLAN) -> Rollout:
+        return (await self.rollouts.start(plan, f"rollout_{plan.model}", "1", ANNA, self.now)).rollout
+
+    async def stored(self, model: str = "digits") -> StoredRollout:
+        stored = await self.rollouts.get(f"rollout_{model}")
+        assert stored is not None
+        return stored
+
+    async def rollout(self) -> Rollout:
+        return (await self.stored()).rollout
+
+    async def shares(self) -> dict[str, int]:
+        newest = await self.routes.newest("digits")
+        assert newest is not None
+        assert newest.route is not None
+        return newest.route.versions
+
+    def count(self, version: str, succeeded: int, failed: int = 0) -> None:
+        """In the interval that is going on, evenly over the cohorts that the version has."""
+        first = 100 - self.percent
+        mine = range(first, 100) if version == "2" else range(first)
+        kinds = {End.SUCCEEDED: succeeded, End.FAILED: failed}
+        ends = {
+            kind: {cohort: jobs // len(mine) + (number < jobs % len(mine)) for number, cohort in enumerate(mine)}
+            for kind, jobs in kinds.items()
+            if jobs
+        }
+        key = version, interval_start(self.now)
+        self.counts[key] = added(self.counts.get(key, NOTHING), Counts(ends=ends))
+
+    async def passes(self, seconds: float, *, good: int = 0, bad: int = 0, stable: int = 0) -> None:
+        """Each interval with so many jobs of the canary, good and bad, and of the stable version; a look a second."""
+        until = self.now + timedelta(seconds=seconds)
+        while self.now < until:
+            if good or bad:
+                self.count("2", good, bad)
+            if stable:
+                self.count("1", stable)
+            for _ in range(INTERVAL_S):
+                self.now += timedelta(seconds=1)
+                await self.controller.look()
+            self.percent = (await self.shares()).get("2", 0) // 100
+
+    async def verbs(self) -> list[Verb]:
+        return [kept.event.verb for kept in reversed(await self.rollouts.events("rollout_digits", limit=100))]
+
+
+@pytest.fixture
+def site() -> Site:
+    return Site()
+
+
+async def test_a_version_that_fails_is_taken_back_by_the_first_interval_that_shows_it(site: Site) -> None:
+    await site.started()
+    await site.passes(INTERVAL_S + 2, bad=50, stable=950)
+    rollout = await site.rollout()
+    assert (rollout.status, rollout.updated_by) == (RolloutStatus.ROLLED_BACK, "controller")
+    assert await site.shares() == {"1": 10_000}
+    assert site.told == [2]
+    assert await site.verbs() == [Verb.START, Verb.HOLD, Verb.ROLLBACK]
+    assert rollout.verdict is not None
+    assert (rollout.verdict.decision, rollout.verdict.reason) == (Decision.ROLLBACK, "failed")
+    newest = (await site.rollouts.events("rollout_digits", limit=1))[0]
+    assert newest.evidence is not None
+    found = judge.verdict(msgspec.json.decode(newest.evidence, type=Evidence), newest.event.at, INTERVAL_S)
+    assert found == newest.event.verdict, "it can be made again from what was kept"
+
+
+async def test_a_good_version_goes_through_all_steps_by_itself(site: Site) -> None:
+    await site.started()
+    await site.passes(80, good=500, stable=9500)
+    assert (await site.rollout()).status is RolloutStatus.PROMOTED
+    assert await site.shares() == {"2": 10_000}
+    verbs = [verb for verb in await site.verbs() if verb is not Verb.HOLD]
+    assert verbs == [Verb.START, Verb.PROMOTE_STEP, Verb.PROMOTE_STEP]
+    assert site.told == [2, 3]
+
+
+async def test_a_step_has_its_time_and_what_was_counted_is_kept_at_each_look(site: Site) -> None:
+    await site.started()
+    await site.passes(15, good=500, stable=9500)
+    stored = await site.stored()
+    assert (stored.rollout.step, stored.rollout.status) == (0, RolloutStatus.RUNNING)
+    assert stored.rollout.counted_until == interval_start(site.now)
+    assert stored.evidence is not None
+    assert msgspec.json.decode(stored.evidence, type=Evidence).intervals >= 2
+
+
+async def test_without_counts_it_holds_on_and_says_why(site: Site) -> None:
+    await site.started()
+    await site.passes(60)
+    rollout = await site.rollout()
+    assert rollout.verdict is not None
+    assert (rollout.verdict.decision, rollout.verdict.reason) == (Decision.HOLD, "stats_stale")
+    assert await site.shares() == {"1": 9500, "2": 500}
+
+
+async def test_counts_that_stay_away_promote_nothing(site: Site) -> None:
+    await site.started(msgspec.structs.replace(PLAN, step_time_s=60))
+    await site.passes(30, good=500, stable=9500)
+    for _ in range(60):
+        site.now += timedelta(seconds=1)
+        site.stale_s += 1.0
+        await site.controller.look()
+    rollout = await site.rollout()
+    assert rollout.verdict is not None
+    assert (rollout.step, rollout.verdict.reason) == (0, "stats_stale")
+
+
+async def test_whoever_does_not_keep_the_counts_does_not_judge(site: Site) -> None:
+    await site.started()
+    site.keeping = False
+    await site.passes(30, bad=50, stable=950)
+    assert await site.verbs() == [Verb.START]
+    site.keeping = True
+    await site.controller.look()
+    assert (await site.rollout()).status is RolloutStatus.ROLLED_BACK
+
+
+async def test_a_paused_rollout_is_left_alone_and_its_pause_is_not_counted(site: Site) -> None:
+    await site.started()
+    await site.rollouts.change("rollout_digits", Verb.PAUSE, ANNA, site.now)
+    await site.passes(30, bad=50, stable=950)
+    assert (await site.rollout()).status is RolloutStatus.PAUSED
+    site.now += timedelta(seconds=INTERVAL_S)
+    await site.rollouts.change("rollout_digits", Verb.RESUME, ANNA, site.now)
+    await site.passes(10, good=50, stable=950)
+    assert (await site.rollout()).status is RolloutStatus.RUNNING
+
+
+async def test_two_controllers_are_one(site: Site) -> None:
+    await site.started()
+    other = site.another()
+    for _ in range(3):
+        site.count("2", 0, 50)
+        site.count("1", 950)
+        site.now += timedelta(seconds=INTERVAL_S + 1)
+        stored = await site.rollouts.running()
+        for controller in (site.controller, other):
+            for each in stored:  # both have read the same
+                await controller._judge(each, site.now)
+    assert (await site.verbs()).count(Verb.ROLLBACK) == 1
+    assert site.told == [2]
+
+
+async def test_what_could_not_be_told_is_told_at_the_next_look(site: Site) -> None:
+    await site.started()
+    site.fail_telling = [QueueUnavailable("Kafka is away")] * 2
+    await site.passes(INTERVAL_S + 2, bad=50, stable=950)
+    assert (await site.rollout()).status is RolloutStatus.ROLLED_BACK
+    await site.passes(INTERVAL_S)
+    assert site.told == [2]
+
+
+async def test_a_store_that_is_away_is_trouble_until_it_is_back(site: Site) -> None:
+    await site.started()
+    site.rollouts.down = True
+    await site.passes(INTERVAL_S * 2, bad=50, stable=950)
+    troubles = [site.controller.trouble]
+    site.rollouts.down = False
+    await site.controller.look()
+    assert [*troubles, site.controller.trouble] == ["the rollouts are down", None]
+    assert (await site.rollout()).status is RolloutStatus.ROLLED_BACK
+
+
+async def test_one_that_cannot_be_judged_keeps_no_other_from_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    await site.started(msgspec.structs.replace(PLAN, model="broken"))
+    await site.started()
+
+    def look(stored: StoredRollout, *rest: object) -> looking.Look:
+        if stored.rollout.plan.model == "broken":
+            raise ZeroDivisionError
+        return looking.look(stored, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("workers.rollout.controller.look", look)
+    await site.passes(INTERVAL_S + 2, bad=50, stable=950)
+    assert (await site.rollout()).status is RolloutStatus.ROLLED_BACK
+    assert (await site.stored("broken")).rollout.status is RolloutStatus.RUNNING
+
+
+async def test_a_controller_that_was_away_takes_in_a_part_at_each_look(site: Site) -> None:
+    await site.started()
+    for _ in range(50):
+        site.count("2", 10)
+        site.count("1", 190)
+        site.now += timedelta(seconds=INTERVAL_S)
+    taken = []
+    for _ in range(3):
+        await site.controller.look()
+        stored = await site.stored()
+        assert stored.evidence is not None
+        taken.append(msgspec.json.decode(stored.evidence, type=Evidence).intervals)
+    assert taken == [looking.MOST_INTERVALS, 2 * looking.MOST_INTERVALS, 50]
+
+
+@pytest.mark.parametrize(("history_s", "known_s"), [(7200, 7200.0), (600, 0.0)])
+async def test_what_the_stable_version_did_before_is_told_to_the_judge(
+    site: Site, history_s: int, known_s: float
+) -> None:
+    began_at = interval_start(NOW)
+    for seconds in range(0, history_s, 300):
+        site.now = began_at - timedelta(seconds=seconds + 300)
+        site.count("1", 10, 1)
+    site.now = began_at - timedelta(seconds=7200)
+    await site.routes.put("digits", ALL_OF_1, Expect.NONE, Author("anna"))
+    site.now = began_at
+    await site.started()
+    site.now += timedelta(seconds=1)
+    await site.controller.look()
+    evidence = (await site.stored()).evidence
+    assert evidence is not None
+    history = msgspec.json.decode(evidence, type=Evidence).history
+    assert history.seconds == known_s
+    assert history.tallies
+
+
+async def test_evidence_that_cannot_be_read_is_gathered_anew(site: Site) -> None:
+    await site.started(msgspec.structs.replace(PLAN, step_time_s=60))
+    await site.passes(20, good=500, stable=9500)
+    rollout, _ = await site.stored()
+    site.rollouts._rollouts[rollout.id] = StoredRollout(rollout, b'{"of":"another version"}')
+    await site.passes(10, good=500, stable=9500)
+    evidence = (await site.stored()).evidence
+    assert evidence is not None
+    assert 0 < msgspec.json.decode(evidence, type=Evidence).intervals <= 2

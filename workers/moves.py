@@ -1,0 +1,99 @@
+"""Giving a job to another version than its own: to which, and as which record."""
+
+from typing import Final
+
+from producers.catalog import Catalog
+from producers.routes import Routes
+from runtime.logs import get_logger
+from schemas.jobs import Submitted, Terminal
+from schemas.moves import moved_to
+from schemas.records import ATTEMPT_HEADER, RETRY_REASON_HEADER, OutRecord
+from schemas.routes import Choice, Route
+from schemas.stats import FAULTS, end_kind
+from schemas.topics import Lane, Topics
+from schemas.versions import served, takes_the_same
+from workers.consuming.protocols import Record
+
+log = get_logger(__name__)
+
+RESCUE_TO_HEADER: Final = "ce_rescueto"
+# What is said anew of a job that moves. What it met in its version's lane is forgotten.
+_RESTAMPED: Final = frozenset(
+    {
+        "ce_modelversion",
+        "ce_variant",
+        "ce_routerevision",
+        "ce_cohort",
+        "ce_movedfrom",
+        RESCUE_TO_HEADER,
+        ATTEMPT_HEADER,
+        RETRY_REASON_HEADER,
+    }
+)
+
+
+class Moves:
+    """Which jobs go to another version, by the newest routes. Where no route is known, each stays."""
+
+    def __init__(self, routes: Routes, catalog: Catalog) -> None:
+        self._routes = routes
+        self._catalog = catalog
+        self._told: dict[tuple[str, str], int] = {}  # by version, the last revision of which it was told
+
+    def waiting(self, job: Submitted) -> Choice | None:
+        """What a job gets whose version was taken back while it waited; None where it stays."""
+        if job.cohort is None:
+            return None
+        route = self._routes.of.get(job.model)
+        if route is None:
+            return None
+        choice = moved_to(route, job.version, job.revision, job.cohort)
+        return None if choice is None else self._where_it_fits(job, route, choice)
+
+    def failed(self, record: Record, end: Terminal) -> Choice | None:
+        """What a job gets whose version has failed it by its own fault; None where that is its end."""
+        if end.error is None or end_kind(end.error.code) not in FAULTS:
+            return None
+        to = dict(record.headers).get(RESCUE_TO_HEADER)
+        if to is None:
+            return None
+        version, route = to.decode(), self._routes.of.get(end.model)
+        variant = None if route is None else route.variants.get(version)
+        return Choice(version, variant, end.revision, end.cohort)
+
+    def _where_it_fits(self, job: Submitted, route: Route, choice: Choice) -> Choice | None:
+        """The choice, if the input that was checked for the job's version is one of the other version's as well."""
+        catalog = self._catalog.snapshot
+        if job.model not in catalog.models:
+            return None
+        placed = served(catalog, route, choice)
+        if placed.entry.version == job.version:
+            return None
+        if takes_the_same(catalog.get(job.model, job.version), placed.entry):
+            return placed.choice
+        if self._told.get((job.model, job.version)) != route.revision:
+            self._told[job.model, job.version] = route.revision
+            log.warning(
+                "jobs stay with a version that was taken back, since the other takes other inputs",
+                model=job.model,
+                version=job.version,
+                other=placed.entry.version,
+            )
+        return None
+
+
+def moved_record(topics: Topics, record: Record, job: Submitted, to: Choice) -> OutRecord:
+    """The job's record as it goes into the lane of the other version: key, value and headers kept, but for what a
+    version is chosen by."""
+    kept = [header for header in record.headers if header[0] not in _RESTAMPED]
+    stamps = {
+        "ce_modelversion": to.version,
+        "ce_movedfrom": job.version,
+        "ce_variant": to.variant,
+        "ce_routerevision": to.revision,
+        "ce_cohort": to.cohort,
+        RESCUE_TO_HEADER: to.rescue_to,
+    }
+    told = [(name, str(value).encode()) for name, value in stamps.items() if value is not None]
+    lane = topics.lane(Lane(job.model, to.version, job.lane))
+    return OutRecord(lane, record.key, record.value, [*kept, *told], any_partition=True)

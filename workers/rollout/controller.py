@@ -1,0 +1,125 @@
+"""Takes rollouts from step to step, or back: looks at what was counted, and writes down what follows.
+
+Two controllers, and a person beside them, do no harm: each change is conditional on the last. Where this process is cut
+off between the change and the telling, a gateway tells it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final, Protocol
+
+from runtime.clock import Clock
+from runtime.logs import get_logger
+from schemas.errors import PenstockError, StoreUnavailable
+from schemas.rollout_transitions import Inputs
+from schemas.rollouts import Verb
+from stores.rollouts import RolloutStore, StoredRollout, Written
+from workers.rollout import metrics
+from workers.rollout.looking import Between, Look, look
+
+log = get_logger(__name__)
+
+NAME: Final = "controller"
+# A version that fails is taken back so much later than it could be, at most.
+LOOK_EVERY_S: Final = 0.5
+
+
+class Teller(Protocol):
+    """See `producers.route_telling.RouteTeller`."""
+
+    async def tell(self, model: str) -> int | None: ...
+
+
+class Controller:
+    """`between` is what was counted, and all of it is there that was before `read_until`; None where another process
+    counts, and judges."""
+
+    def __init__(
+        self,
+        store: RolloutStore,
+        between: Between,
+        read_until: Callable[[], datetime | None],
+        teller: Teller,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._between = between
+        self._read_until = read_until
+        self._teller = teller
+        self._clock = clock
+        self._untold = set[str]()
+        self.trouble: str | None = None
+
+    async def run(self) -> None:
+        """Run until canceled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def look(self) -> None:
+        """At every rollout that runs. Raises nothing: what fails is tried again at the next look."""
+        read_until = self._read_until()
+        if read_until is not None:
+            for stored in await self._running():
+                await self._judge(stored, read_until)
+        for model in list(self._untold):
+            await self._tell(model)
+
+    async def _running(self) -> "list[StoredRollout]":
+        try:
+            running = list(await self._store.running())
+        except StoreUnavailable as error:
+            self._warn(error)
+            return []
+        self.trouble = None
+        return running
+
+    async def _judge(self, stored: StoredRollout, complete_until: datetime) -> None:
+        await asyncio.sleep(0)  # each takes a while: others may want the loop
+        now, rollout = self._clock(), stored.rollout
+        try:
+            found = look(stored, self._between, complete_until, now)
+            if found.is_news:
+                await self._write(stored, found, now)
+        except PenstockError as error:
+            self._warn(error)
+        except Exception as error:  # of one rollout: the others are looked at all the same
+            log.error("a rollout cannot be judged", rollout=rollout.id, exc_info=error)
+
+    async def _write(self, stored: StoredRollout, found: Look, now: datetime) -> None:
+        inputs = Inputs(NAME, verdict=found.verdict, counted_until=found.counted_until)
+        written = await self._store.change(stored.rollout.id, found.verb, inputs, now, found.judged)
+        if written.routed:
+            metrics.MOVES.labels(written.rollout.plan.model, found.verb).inc()
+            _log(written, found)
+            await self._tell(written.rollout.plan.model)
+
+    async def _tell(self, model: str) -> None:
+        self._untold.add(model)
+        try:
+            await self._teller.tell(model)
+        except PenstockError as error:
+            log.warning("a route is written and not told yet", model=model, reason=error.message)
+        else:
+            self._untold.discard(model)
+
+    def _warn(self, error: PenstockError) -> None:
+        if self.trouble is None:
+            log.warning("rollouts cannot be judged for now", reason=error.message)
+        self.trouble = error.message
+
+
+def _log(written: Written, found: Look) -> None:
+    rollout = written.rollout
+    tell = log.warning if found.verb is Verb.ROLLBACK else log.info
+    tell(
+        "a rollout moves",
+        rollout=rollout.id,
+        model=rollout.plan.model,
+        version=rollout.plan.version,
+        verb=found.verb,
+        reason=found.verdict.reason,
+        status=rollout.status,
+        revision=rollout.revision,
+    )

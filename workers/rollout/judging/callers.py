@@ -1,0 +1,59 @@
+"""Callers differ, and a sticky split gives the canary some of them for good: what they were like before.
+
+A version as good as the stable one looks worse where the callers it got send worse jobs. So the ratio that is held
+against it is that of these callers themselves: of how they did, beside the others, on the stable version.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from schemas.rollouts import Kind
+from schemas.stats import Counts, End
+from workers.rollout.judging import shares
+from workers.rollout.judging.evidence import History, Tally, Tilt
+
+ENOUGH_S: Final = 3600.0
+ENOUGH_JOBS: Final = 10_000
+# With fewer bad jobs than these, bounds are so far apart that not even a version that fails all jobs is found.
+ENOUGH_BAD: Final = 10
+
+FAILED: Final = frozenset({End.FAILED, End.RUN_LIMIT, End.GIVEN_UP})
+INVALID: Final = frozenset({End.INVALID_OUTPUT})
+# What a version is answerable for: not what clients got wrong, canceled, or let expire.
+ENDED: Final = FAILED | INVALID | {End.SUCCEEDED}
+
+
+def history(before: Counts, seconds: float, outcomes: Mapping[int, Tally]) -> History:
+    """What the stable version did while it had all of the traffic."""
+    jobs = before.by_cohort(ENDED)
+    found: dict[Kind, Mapping[int, Tally]] = {Kind.OUTCOME_BAD: dict(outcomes)}
+    for kind, ends in ((Kind.FAILED, FAILED), (Kind.INVALID_OUTPUT, INVALID)):
+        bad = before.by_cohort(ends)
+        found[kind] = {cohort: Tally(each, bad.get(cohort, 0)) for cohort, each in jobs.items()}
+    return History(seconds, found)
+
+
+def tilt(known: History, kind: Kind, moved: tuple[int, ...], worse_level: float, better_level: float) -> Tilt:
+    """How the callers of the moved cohorts compare with the others. The upper bound fails with a probability of
+    `worse_level`, the lower with `better_level`.
+
+    Given how many bad jobs there were, those of the moved cohorts are binomial; their odds, over the odds of the
+    jobs, are the ratio of the shares.
+    """
+    cohorts = known.tallies.get(kind, {})
+    everybody = sum(cohorts.values(), Tally())
+    theirs = sum((tally for cohort, tally in cohorts.items() if cohort in set(moved)), Tally())
+    is_enough = known.seconds >= ENOUGH_S or everybody.jobs >= ENOUGH_JOBS
+    if not is_enough or everybody.bad < ENOUGH_BAD or not 0 < theirs.jobs < everybody.jobs:
+        return Tilt()
+    odds_of_jobs = theirs.jobs / (everybody.jobs - theirs.jobs)
+    return Tilt(
+        lower=_odds(shares.lowest(theirs.bad, everybody.bad, better_level)) / odds_of_jobs,
+        upper=_odds(shares.highest(theirs.bad, everybody.bad, worse_level)) / odds_of_jobs,
+        bad=everybody.bad,
+    )
+
+
+def _odds(share: float) -> float:
+    """Bounded, so that evidence stays finite where all or none of the bad jobs were theirs."""
+    return min(max(share, 1e-6), 1 - 1e-6) / (1 - min(max(share, 1e-6), 1 - 1e-6))

@@ -1,0 +1,64 @@
+"""Whether the split is delivered as the route says: else what is compared is not what was meant to be."""
+
+from math import lgamma, log
+from typing import Final
+
+from workers.rollout.judging import shares
+from workers.rollout.judging.callers import ENDED
+from workers.rollout.judging.evidence import Exposures, Interval
+
+# A false alarm in a thousand steps: it only holds.
+LEVEL: Final = 0.001
+# So many of the moved cohorts may still be served by the stable version, by jobs that waited since before the step.
+ASTRAY: Final = 0.1
+# So many jobs of the canary are missing in a row.
+SILENT: Final = 20
+# The bet on other shares is spread as if the route's share had been seen in so many exposures: from a half of it to
+# twice as much.
+_SPREAD: Final = 20.0
+
+
+def exposed(before: Exposures, interval: Interval) -> Exposures:
+    """With what one interval adds. A cohort counts once a step, whatever jobs it has: a heavy key is no mismatch."""
+    stable = interval.stable.by_cohort(ENDED).keys()
+    canary = interval.canary.by_cohort(ENDED).keys()
+    known = set(before.seen)
+    first = interval.first_exposures or (len(stable - canary - known), len(canary - known))
+    whole = set(interval.moved_whole)
+    kept, astray = len(whole & canary - stable), len(whole & stable)
+    wrong = before.wrong
+    if kept + astray:
+        wrong = wrong.grown(shares.above(kept + astray, astray, ASTRAY))
+    return Exposures(
+        stable=before.stable + first[0],
+        canary=before.canary + first[1],
+        seen=tuple(sorted(known | stable | canary)),
+        kept=before.kept + kept,
+        astray=before.astray + astray,
+        wrong=wrong,
+        silent=0 if canary else before.silent + interval.stable.jobs(ENDED),
+    )
+
+
+def log_mismatch(exposures: Exposures, share: float) -> float:
+    """The log of the evidence that the canary's share of first exposures is another one than the route's (Lindon and
+    Malek 2022: a Dirichlet bet, here of two parts). Valid at any time."""
+    if not 0 < share < 1:
+        return 0.0
+    stable, canary = exposures.stable, exposures.canary
+    first, second = _SPREAD * (1 - share), _SPREAD * share
+    spread = _log_beta(first + stable, second + canary) - _log_beta(first, second)
+    return spread - stable * log(1 - share) - canary * log(share)
+
+
+def is_mismatch(exposures: Exposures, share: float) -> bool:
+    return max(log_mismatch(exposures, share), exposures.wrong.log_value) >= -log(LEVEL)
+
+
+def is_silent(exposures: Exposures, share: float) -> bool:
+    """Whether the canary would have had jobs by now if it served any."""
+    return share < 1 and exposures.silent * share / (1 - share) >= SILENT
+
+
+def _log_beta(a: float, b: float) -> float:
+    return lgamma(a) + lgamma(b) - lgamma(a + b)

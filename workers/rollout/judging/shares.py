@@ -1,0 +1,96 @@
+"""What can be said of one share: of bad jobs, or of jobs that went one way. In plain floats but for `above`."""
+
+import functools
+import math
+from typing import Final
+
+import numpy as np
+
+from workers.rollout.judging.eprocess import Array
+
+_ALTERNATIVES: Final = 7
+_HALVINGS: Final = 60
+
+
+def above(jobs: Array | float, bad: Array | float, floor: float) -> Array:
+    """Log likelihood ratios of an interval, that the share is one of some above `floor` and not the floor or less.
+    The alternatives, one more axis, lie evenly between the floor and 1 in logarithm."""
+    alternatives = floor ** (1 - np.arange(1, _ALTERNATIVES + 1) / (_ALTERNATIVES + 1))
+    bad, good = np.asarray(bad)[..., None], np.asarray(jobs - bad)[..., None]
+    found: Array = bad * np.log(alternatives / floor) + good * (np.log1p(-alternatives) - np.log1p(-floor))
+    return found
+
+
+def log_evidence(bad: float, jobs: float, share: float) -> float:
+    """The log of the evidence that the true share is not `share`, 0 < `share` < 1: what a bet on all other shares has
+    become, spread as Beta(1/2, 1/2) (Robbins 1970; Howard, Ramdas, McAuliffe and Sekhon 2021). Valid at any time."""
+    spread = _log_beta(bad + 0.5, jobs - bad + 0.5) - math.log(math.pi)
+    return spread - bad * math.log(share) - (jobs - bad) * math.log1p(-share)
+
+
+def upper(bad: float, jobs: float, level: float) -> float:
+    """The share is below this at all times at once, but for a probability of `level`."""
+    if jobs <= 0 or bad >= jobs:
+        return 1.0
+    needed = -math.log(level)
+    low, high = bad / jobs, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if middle < 1 and log_evidence(bad, jobs, middle) < needed:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def lower(bad: float, jobs: float, level: float) -> float:
+    """The same from below."""
+    return 1 - upper(jobs - bad, jobs, level)
+
+
+@functools.cache
+def fewest_without_fault(limit: float, level: float) -> int:
+    """So many jobs, none of them bad, put the upper bound below the limit: with fewer nothing can."""
+    low, high = 0, 1
+    while upper(0, high, level) >= limit:
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if upper(0, middle, level) < limit else (middle, high)
+    return high
+
+
+def highest(bad: int, total: int, level: float) -> float:
+    """The upper bound of a share that was looked at once (Clopper and Pearson 1934): up to `bad` of `total` come with a
+    probability of `level` at that share."""
+    if bad >= total:
+        return 1.0
+    low, high = bad / total, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if middle < 1 and _at_most(bad, total, middle) > level else (low, middle)
+    return high
+
+
+def lowest(bad: int, total: int, level: float) -> float:
+    """The same from below."""
+    return 1 - highest(total - bad, total, level)
+
+
+def _at_most(bad: int, total: int, share: float) -> float:
+    """The probability of up to `bad` of `total`, for a share above `bad` / `total`: terms fall from `bad` downward."""
+    log_first = (
+        math.lgamma(total + 1) - math.lgamma(bad + 1) - math.lgamma(total - bad + 1)
+        + bad * math.log(share) + (total - bad) * math.log1p(-share)
+    )  # fmt: skip
+    term = found = math.exp(max(log_first, -700.0))
+    for each in range(bad, 0, -1):
+        term *= each / (total - each + 1) * (1 - share) / share
+        found += term
+        if term < found * 1e-12:
+            break
+    return found
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)

@@ -1,0 +1,93 @@
+"""The verdict on a rollout, from its evidence, and what is told of it."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from schemas.rollouts import Decision, Finding, Kind, Verdict
+from workers.rollout.judging import exposures, findings
+from workers.rollout.judging.evidence import Evidence
+
+# After so many intervals without any count nothing is promoted.
+STALE_INTERVALS: Final = 3
+# The reason of a promotion.
+PROVEN: Final = "proven"
+
+
+class Hold(StrEnum):
+    """Why a rollout neither goes on nor back. Of several the first is told."""
+
+    PAUSED = "paused"
+    STATS_STALE = "stats_stale"  # nothing was counted for more than three intervals
+    NO_WORKERS = "no_workers"  # none serves the canary
+    NO_TRAFFIC = "no_traffic"  # the canary had no job in this step, or none where it should have had many
+    SRM = "srm"  # the split is not delivered as the route says
+    TOO_FEW = "too_few"  # so few jobs tell nothing of even a version without fault
+    INCONCLUSIVE = "inconclusive"
+
+
+def verdict(
+    evidence: Evidence, now: datetime, interval_s: float, *, paused: bool = False, workers: int | None = None
+) -> Verdict:
+    """`rollback` if the version is surely worse, `promote` if it is surely not and nothing speaks against that, else
+    `hold` with the reason, a `Hold`. `workers`: how many serve the canary, where that is known.
+
+    Sequential: valid however often it is asked. It does not look at the step's time.
+    """
+    found = tuple(findings.finding(evidence, rule) for rule in evidence.rules)
+    deciding = [each for each in found if not each.dry_run]
+    for each in deciding:
+        if each.decision is Decision.ROLLBACK:
+            return Verdict(Decision.ROLLBACK, each.kind, found)
+    in_the_way = _in_the_way(evidence, now, interval_s, paused, workers) or _open(evidence, deciding)
+    if in_the_way is not None:
+        return Verdict(Decision.HOLD, in_the_way, found)
+    return Verdict(Decision.PROMOTE, PROVEN, found)
+
+
+def explain(
+    evidence: Evidence, now: datetime, interval_s: float, *, paused: bool = False, workers: int | None = None
+) -> list[str]:
+    """The verdict made again, in lines for people, with the numbers that it comes from."""
+    found = verdict(evidence, now, interval_s, paused=paused, workers=workers)
+    since = "nothing counted yet" if evidence.last_at is None else f"counted until {evidence.last_at:%Y-%m-%d %H:%M:%S}"
+    return [
+        f"{found.decision}: {found.reason}",
+        f"step {evidence.step}, {100 * evidence.share:g} % of the traffic, {evidence.intervals} intervals, {since}",
+        *(f"{each.told}{' (dry run)' if each.dry_run else ''}" for each in found.evidence),
+        _split_told(evidence),
+    ]
+
+
+def _in_the_way(evidence: Evidence, now: datetime, interval_s: float, paused: bool, workers: int | None) -> Hold | None:
+    """What no guardrail knows."""
+    if paused:
+        return Hold.PAUSED
+    if now - (evidence.last_at or evidence.began_at) > timedelta(seconds=STALE_INTERVALS * interval_s):
+        return Hold.STATS_STALE
+    if workers == 0:
+        return Hold.NO_WORKERS
+    if not any(known.canary.jobs for known in evidence.kinds.values()):
+        return Hold.NO_TRAFFIC
+    if exposures.is_silent(evidence.exposures, evidence.share):
+        return Hold.NO_TRAFFIC
+    return Hold.SRM if exposures.is_mismatch(evidence.exposures, evidence.share) else None
+
+
+def _open(evidence: Evidence, deciding: Sequence[Finding]) -> Hold | None:
+    """What is still to be shown: too few jobs come before those that are not enough."""
+    holds = [Kind(each.kind) for each in deciding if each.decision is Decision.HOLD]
+    if not holds:
+        return None
+    rules = {rule.kind: rule for rule in evidence.rules}
+    is_few = any(findings.is_too_few(evidence, rules[kind]) for kind in holds)
+    return Hold.TOO_FEW if is_few else Hold.INCONCLUSIVE
+
+
+def _split_told(evidence: Evidence) -> str:
+    split = evidence.exposures
+    astray = (
+        f"{split.astray} of {split.astray + split.kept} moved cohorts (an interval each) still with the stable version"
+    )
+    return f"split: {split.canary} of {split.canary + split.stable} first exposures with the canary; {astray}"

@@ -1,0 +1,107 @@
+"""One look at a rollout: what was counted since the last one, and what the judge finds then. Pure."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+import msgspec
+
+from runtime.logs import get_logger
+from schemas.rollout_routes import shares_of
+from schemas.rollout_transitions import verb_of
+from schemas.rollouts import Rollout, Verb, Verdict
+from schemas.stats import INTERVAL_S, NOTHING, Counts, interval_start
+from schemas.topics import LaneClass
+from stores.rollouts import Judged, StoredRollout
+from workers.rollout.judging import judge
+from workers.rollout.judging.evidence import Evidence, Interval
+
+log = get_logger(__name__)
+
+# What `workers.rollout.windows.Windows.between` answers: of a model, by version, what was counted on a lane.
+Between = Callable[[str, Sequence[str], LaneClass, datetime, datetime], Mapping[str, Counts]]
+
+# Only what somebody waits for is judged; what a batch sends is alike, and comes in heaps.
+LANE: Final = LaneClass.LIVE
+INTERVAL: Final = timedelta(seconds=INTERVAL_S)
+# Taken in at one look: each costs a few milliseconds, and a controller that was away has many to take in.
+MOST_INTERVALS: Final = 20
+HISTORY: Final = timedelta(hours=24)
+HOUR: Final = timedelta(hours=1)
+
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder(Evidence)
+
+
+class Look(NamedTuple):
+    """What is to be done: the verb, what the judge found, what was counted, and until when. `is_news` is false where
+    all stands as it did at the last look."""
+
+    verb: Verb
+    verdict: Verdict
+    judged: Judged
+    counted_until: datetime
+    is_news: bool
+
+
+def look(stored: StoredRollout, between: Between, complete_until: datetime, now: datetime) -> Look:
+    """`complete_until`: what workers counted before is all there."""
+    rollout = stored.rollout
+    known = _read(stored.evidence)
+    evidence, counted_until = known or _begun(rollout, between), rollout.counted_until
+    for ended_at in _ends(counted_until, complete_until):
+        evidence = judge.observe(evidence, _interval(rollout, between, ended_at))
+        counted_until = ended_at
+    found = judge.verdict(evidence, now, INTERVAL_S)
+    verb = verb_of(rollout, found, now)
+    after = judge.next_step(evidence) if verb is Verb.PROMOTE_STEP else evidence
+    judged = Judged(rollout.sequence, _encoder.encode(evidence), _encoder.encode(after))
+    is_news = known is None or counted_until > rollout.counted_until or verb is not Verb.HOLD
+    return Look(verb, found, judged, counted_until, is_news or _said(found) != _said(rollout.verdict))
+
+
+def _ends(counted_until: datetime, complete_until: datetime) -> Iterator[datetime]:
+    """The ends of the intervals that are complete and were not taken in. One in which a step began is taken in."""
+    ended_at = interval_start(counted_until) + INTERVAL
+    for _ in range(MOST_INTERVALS):
+        if ended_at > complete_until:
+            return
+        yield ended_at
+        ended_at += INTERVAL
+
+
+def _interval(rollout: Rollout, between: Between, ended_at: datetime) -> Interval:
+    versions = (rollout.stable, rollout.plan.version)
+    counts = between(rollout.plan.model, versions, LANE, ended_at - INTERVAL, ended_at)
+    stable, canary = (counts.get(version, NOTHING) for version in versions)
+    return Interval(
+        ended_at=ended_at, shares=shares_of(rollout), version=rollout.plan.version, stable=stable, canary=canary
+    )
+
+
+def _begun(rollout: Rollout, between: Between) -> Evidence:
+    """With what the stable version did before, while all of the traffic was its own."""
+    began_at = rollout.step_began_at
+    since = max(rollout.stable_since or datetime.min.replace(tzinfo=UTC), began_at - HISTORY)
+
+    def counted(until: datetime) -> Counts:
+        return between(rollout.plan.model, [rollout.stable], LANE, since, until).get(rollout.stable, NOTHING)
+
+    # How far back the counts go is not known; that they do for an hour is, where there are older ones.
+    is_long = counted(began_at - HOUR).jobs() > 0
+    before_s = (began_at - since).total_seconds() if is_long else 0.0
+    return judge.begin(rollout.plan.guardrails, began_at, counted(began_at), before_s)
+
+
+def _read(evidence: bytes | None) -> Evidence | None:
+    if evidence is None:
+        return None
+    try:
+        return _decoder.decode(evidence)
+    except msgspec.DecodeError as error:
+        log.warning("evidence of another version cannot be read: it is gathered anew", error=str(error))
+        return None
+
+
+def _said(found: Verdict | None) -> tuple[str, str] | None:
+    return None if found is None else (found.decision, found.reason)

@@ -1,0 +1,163 @@
+"""Moving what waits for a version that was taken back and has no worker. A worker moves its own."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from aiokafka.errors import KafkaError
+
+from producers.kafka_client import KafkaClient
+from producers.lane_members import LaneMembers
+from producers.lane_offsets import LaneOffsets, Offsets
+from producers.protocols import Publisher
+from producers.routes import Routes
+from runtime.backoff import delays_s
+from runtime.logs import get_logger
+from runtime.settings import KafkaSettings
+from schemas.errors import PenstockError, Undecodable
+from schemas.routes import Route
+from schemas.topics import Lane, LaneClass
+from workers.consuming.kafka_consumer import KafkaConsumer
+from workers.consuming.offsets import Partition
+from workers.consuming.protocols import Consumer, Record
+from workers.replacements import Replacement, burial, publish_replacements
+from workers.router.placing import Placing
+
+log = get_logger(__name__)
+
+LOOK_EVERY_S: Final = 1.0
+# Who has not heard of the new route yet admits jobs by the one before.
+HEARD_WITHIN_S: Final = 5.0
+# For how long a lane is looked after that has a worker, or that Kafka says nothing of.
+LOOKED_AFTER_S: Final = 60.0
+CLOSE_WITHIN_S: Final = 5.0
+FETCH_RECORDS: Final = 500
+FETCH_TIMEOUT_S: Final = 0.5
+IDLE_FETCHES: Final = 3  # so many in a row without any that could move, and others have the rest
+EMPTIED_WITHIN_S: Final = 120.0
+DRAIN_LIMIT_S: Final = 10.0
+
+_FAILURES: Final = (KafkaError, OSError, TimeoutError, PenstockError)
+
+
+class Mover:
+    """Looks after the lanes of versions that a new route takes back, until nothing is left there that could move."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        publisher: Publisher,
+        routes: Routes,
+        placing: Placing,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings = settings
+        self._publisher = publisher
+        self._placing = placing
+        self._clock_s = clock_s
+        self._since_s: dict[Lane, float] = {}
+        self._heard = asyncio.Event()
+        for route in routes.of.values():
+            self._hear(route.model, route)
+        routes.listen(self._hear)
+
+    def _hear(self, model: str, route: Route | None) -> None:
+        if route is not None and route.taken_back:
+            lanes = [Lane(model, version, cls) for version in route.taken_back for cls in LaneClass]
+            self._since_s |= dict.fromkeys(lanes, self._clock_s())
+            self._heard.set()
+
+    async def run(self) -> None:
+        """Until canceled."""
+        delays = delays_s()
+        while True:
+            await self._heard.wait()
+            self._heard.clear()
+            try:
+                await self._look_after()
+                delays = delays_s()
+            except _FAILURES as error:
+                log.warning("lanes of versions that were taken back cannot be looked after", error=repr(error))
+                self._heard.set()
+                await asyncio.sleep(next(delays))
+
+    async def _look_after(self) -> None:
+        """Until no lane is left to look after."""
+        client = KafkaClient(**self._settings.client_options())
+        try:
+            await client.bootstrap()
+            offsets = LaneOffsets(client, self._settings.topics)
+            members = LaneMembers(self._settings.topics, self._clock_s)
+            while self._since_s:
+                await self._look(client, offsets, members)
+                await asyncio.sleep(LOOK_EVERY_S)
+        finally:
+            async with asyncio.timeout(CLOSE_WITHIN_S):
+                await client.close()
+
+    async def _look(self, client: KafkaClient, offsets: LaneOffsets, members: LaneMembers) -> None:
+        lanes = dict(self._since_s)
+        seen = await offsets.of(lanes)
+        await members.ask(client, {(lane.model, lane.version) for lane in lanes})
+        for lane, since_s in lanes.items():
+            age_s = self._clock_s() - since_s
+            ends = _ends_of_what_waits(seen[lane]) if lane in seen else None
+            left = ends is None or bool(ends)
+            if ends and members.workers(lane.model, lane.version) == 0:
+                left = not await self._emptied(lane, ends)
+            if age_s > (LOOKED_AFTER_S if left else HEARD_WITHIN_S) and self._since_s.get(lane) == since_s:
+                del self._since_s[lane]
+
+    async def _emptied(self, lane: Lane, ends: Mapping[int, int]) -> bool:
+        try:
+            await self._empty(lane, ends)
+        except _FAILURES as error:
+            log.warning("what waits in a lane cannot be moved", lane=str(lane), error=repr(error))
+            return False
+        return True
+
+    async def _empty(self, lane: Lane, ends: Mapping[int, int]) -> None:
+        """Put what lies in the lane up to these ends of its partitions where it belongs: what stays is at the lane's
+        end then, so that all before it can be committed."""
+        topics = self._settings.topics
+        group = topics.lane_group(lane)
+        busy = asyncio.Lock()
+
+        async def until_idle(_: frozenset[Partition]) -> None:
+            async with busy:
+                return
+
+        log.info("moving what waits for a version that was taken back", lane=str(lane))
+        joining = KafkaConsumer(
+            self._settings, group, [topics.lane(lane)], drain=until_idle, drain_limit_s=DRAIN_LIMIT_S
+        )
+        async with joining as consumer:
+            left, idle, until_s = dict(ends), 0, self._clock_s() + EMPTIED_WITHIN_S
+            while left and idle < IDLE_FETCHES and self._clock_s() < until_s:
+                records = await consumer.fetch(FETCH_RECORDS, FETCH_TIMEOUT_S)
+                async with busy:
+                    placed = await self._place(consumer, group, records, ends)
+                idle = 0 if placed or not consumer.joined else idle + 1
+                for record in records:
+                    if record.offset + 1 >= left.get(record.partition, 0):
+                        left.pop(record.partition, None)
+
+    async def _place(self, consumer: Consumer, group: str, records: Sequence[Record], ends: Mapping[int, int]) -> int:
+        """Returns how many of the records lay before the ends."""
+        old = [record for record in records if record.offset < ends.get(record.partition, 0)]
+        if old:
+            replacements = [self._replacement(record, group) for record in old]
+            await publish_replacements(consumer, self._publisher, replacements)
+        return len(old)
+
+    def _replacement(self, record: Record, group: str) -> Replacement:
+        try:
+            return self._placing.again(record)
+        except Undecodable as error:
+            return burial(record, group, error)
+
+
+def _ends_of_what_waits(lane: Offsets) -> Mapping[int, int]:
+    """Of the partitions in which anything waits."""
+    return {number: end for number, end in lane.ends.items() if end > lane.done[number]}
