@@ -16,6 +16,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from faust.types.auth import CredentialsT
 from faust.types.tables import TableT
 from faust.types.topics import TopicT
+from mode.threads import ServiceThread, WorkerThread
 
 from runtime.settings import KafkaSettings
 from workers.consuming.static_member import become_static
@@ -24,9 +25,23 @@ HEARTBEATS_A_SESSION: Final = 10
 REBALANCE_TIMEOUT_S: Final = 15.0
 REQUEST_TIMEOUT_S: Final = 30.0
 METADATA_MAX_AGE_MS: Final = 10_000
+THREAD_STOP_S: Final = 3.0
+
+
+class _Thread(WorkerThread):
+    """Holds up the end of its process for a few seconds at most, in which a broker may answer."""
+
+    def __init__(self, service: ServiceThread, **more: Any) -> None:
+        super().__init__(service, **more)
+        self.daemon = True
+
+    def stop(self) -> None:
+        self.is_stopped.wait(THREAD_STOP_S)
 
 
 class _ConsumerThread(AIOKafkaConsumerThread):
+    Worker = _Thread
+
     async def on_start(self) -> None:
         await super().on_start()
         become_static(self._consumer)  # its coordinator is made by now, and joins later
