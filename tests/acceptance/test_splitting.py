@@ -19,7 +19,7 @@ from schemas.topics import Topics
 from tests.acceptance import digits, jobs, kafka
 from tests.waiting import eventually
 
-JOBS = 1500
+JOBS = 500
 SHARE = 0.1  # of version 2
 AT_ONCE = 32
 # One fair run in a million lies further from its mean than this many standard deviations.
@@ -129,7 +129,7 @@ async def test_a_tenth_of_the_jobs_goes_to_the_canary_by_http_and_by_kafka_and_k
             return str(job["id"])
 
     run = uuid.uuid4().hex
-    keys = [f"user-{number}" for number in range(100)]
+    keys = [f"user-{number}" for number in range(40)]
     spread = {"http": set(await asyncio.gather(*(by_http() for _ in range(JOBS))))}
     spread["kafka"] = {f"split-{run}-{number}" for number in range(JOBS)}
     sticky: dict[str, str] = dict(zip(await asyncio.gather(*map(by_http, keys)), keys, strict=True))
