@@ -3,17 +3,29 @@
 import asyncio
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from anyio.from_thread import BlockingPortal
 
 from penstock.stack import Stack
 from schemas.topics import Topics
 from tests.acceptance.kcat import kcat_command
+from tests.acceptance.opening import opened
+from tests.acceptance.role_logs import LOGS
 from tests.unit.docs.snippets import Snippet, snippets_of
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PATIENCE_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def stack(portal: BlockingPortal, models: Path, environ: dict[str, str]) -> Iterator[Stack]:
+    """As a reader has it: nothing was done to it before."""
+    whole = Stack(None, models=models, environ=environ, announce=LOGS.announce, on_line=LOGS.hear)
+    with portal.wrap_async_context_manager(opened(whole)):
+        yield whole
 
 
 def adapted(commands: str, stack: Stack, topics: Topics) -> str:
