@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from stores.postgres.calls import Connection
@@ -10,6 +10,27 @@ if TYPE_CHECKING:
 # A statement that took longer than the first held others up, one that took less than the second could do more.
 LONG_STEP_S: Final = 0.005
 SHORT_STEP_S: Final = 0.002
+
+
+class Step(NamedTuple):
+    """What a statement removed, and how long the server was at it: a long way to it, or a busy client, holds nobody
+    up."""
+
+    rows: int
+    took_s: float
+
+
+def step_sql(delete: str) -> str:
+    """The statement, saying what `Step` says."""
+    return f"""
+with gone as ({delete} returning 1)
+select count(*), extract(epoch from clock_timestamp() - statement_timestamp())::float8 from gone
+"""
+
+
+async def step(connection: "Connection", sql: str, *arguments: Any) -> Step:
+    (row,) = await connection.fetch(sql, *arguments)
+    return Step(*row)
 
 
 class Rule(Protocol):
