@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from stores.postgres.calls import Connection
 
 _ROWS: Final = 1000
+# While somebody reads an old state, as a dump does, each step passes over all that went, however little goes.
+_FEWEST_ROWS: Final = 100
 
 
 class ByIndex:
@@ -21,7 +23,7 @@ class ByIndex:
     def __init__(self, table: str, due: str, *, kept: timedelta = timedelta(0), source: str | None = None) -> None:
         self.table = table
         self._kept = kept
-        self._stride = Stride(_ROWS, largest=_ROWS)
+        self._stride = Stride(_ROWS, largest=_ROWS, smallest=_FEWEST_ROWS)
         source = source or table
         # Whoever works on a row in this moment keeps it until the next purge.
         self._delete = step_sql(f"""

@@ -47,12 +47,13 @@ class Rule(Protocol):
 class Stride:
     """How much a step takes on: as much as a short statement does, whatever the rows are like."""
 
-    def __init__(self, size: int, *, largest: int) -> None:
+    def __init__(self, size: int, *, largest: int, smallest: int = 1) -> None:
         self.size = size
+        self._smallest = smallest
         self._largest = largest
 
     def took(self, seconds: float) -> None:
         if seconds > LONG_STEP_S:
-            self.size = max(1, self.size // 2)
+            self.size = max(self._smallest, self.size // 2)
         elif seconds < SHORT_STEP_S:
             self.size = min(self._largest, self.size * 2)

@@ -1,10 +1,11 @@
 """How large the steps of a purge are, by what they took; Postgres is made up, and so is what it says of time."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
 from stores.postgres.places import REST
 from stores.postgres.purging import by_walk
+from stores.postgres.purging.by_index import ByIndex
 from stores.postgres.purging.rule import LONG_STEP_S
 
 if TYPE_CHECKING:
@@ -40,3 +41,22 @@ async def test_a_walk_takes_little_at_once_where_that_takes_long() -> None:
     postgres = Postgres(pages=1000, page_s=LONG_STEP_S)
     assert [rows async for rows in by_walk.walk(cast("Connection", postgres), REST, "jobs", NOON) if rows] == []
     assert postgres.looked_at[-1] == 1
+
+
+class Dumped:
+    """A table with `due` rows, in which a step takes long however few go."""
+
+    def __init__(self, due: int) -> None:
+        self.due = due
+
+    async def fetch(self, _: str, __: datetime, most: int) -> list[object]:
+        gone = min(self.due, most)
+        self.due -= gone
+        return [(gone, 2 * LONG_STEP_S)]
+
+
+async def test_a_step_by_an_index_that_takes_long_whatever_goes_takes_on_enough_to_keep_up() -> None:
+    rule = ByIndex("idempotency_keys", "created_at < $1", kept=timedelta(0))
+    steps = [rows async for rows in rule.steps(cast("Connection", Dumped(10_000)), NOON)]
+    assert sum(steps) == 10_000
+    assert len(steps) < 120
