@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -11,16 +11,11 @@ from runtime.clock import Clock, now_utc
 from schemas.errors import InvalidInput, JobNotFound, StoreUnavailable
 from schemas.jobs import Job, Status, Terminal, ended
 from stores.protocols import CANCELED, Admission, IdempotencyKey, JobFilter, JobKey, JobPage, Purged
-from stores.replays import KEY_KEPT, KEY_LEASE, KnownKey, resolve_replay
+from stores.replays import KEY_KEPT, KEY_LEASE, WITHDRAWN, KnownKey, resolve_replay
 from stores.retention import DEFAULT_RETENTION, is_due, is_past
 from stores.validation import check_key, check_names, metadata_json, storable
 
 _INTEGERS: Final = 2**31
-
-
-class _Taken(NamedTuple):
-    known: KnownKey
-    created_at: datetime
 
 
 class MemoryJobs:
@@ -37,7 +32,7 @@ class MemoryJobs:
         self._most_looked_at = most_looked_at
         self._clock = clock
         self._jobs: dict[JobKey, Job] = {}
-        self._taken: dict[tuple[str, str], _Taken] = {}
+        self._taken: dict[tuple[str, str], KnownKey] = {}
 
     @property
     def known(self) -> Sequence[JobKey]:
@@ -55,10 +50,10 @@ class MemoryJobs:
         now = self._clock()
         place = (job.tenant, idempotency.key)
         if place not in self._taken:
-            self._taken[place] = _Taken(KnownKey(idempotency.fingerprint, job.id, now + KEY_LEASE, job.id), now)
+            self._taken[place] = KnownKey(idempotency.fingerprint, job.id, now, now + KEY_LEASE, job.id)
             self._jobs.setdefault(_key(job), job)
             return Admission(job, replayed=False)
-        known = self._taken[place].known
+        known = self._taken[place]
         stored = self._jobs.get(JobKey(job.tenant, known.job_id))
         replay = resolve_replay(known, idempotency, stored, now)
         if replay is not None:
@@ -71,11 +66,11 @@ class MemoryJobs:
     async def recall(self, tenant: str, idempotency: IdempotencyKey) -> Job | None:
         self._check_up()
         check_key(idempotency)
-        taken = self._taken.get((tenant, idempotency.key))
-        if taken is None:
+        known = self._taken.get((tenant, idempotency.key))
+        if known is None:
             return None
-        stored = self._jobs.get(JobKey(tenant, taken.known.job_id))
-        return resolve_replay(taken.known, idempotency, stored, self._clock())
+        stored = self._jobs.get(JobKey(tenant, known.job_id))
+        return resolve_replay(known, idempotency, stored, self._clock())
 
     async def insert_new(self, jobs: Sequence[Job]) -> None:
         self._check_up()
@@ -90,10 +85,10 @@ class MemoryJobs:
 
     async def confirm(self, job: Job, idempotency: IdempotencyKey) -> None:
         self._check_up()
-        taken = self._taken.get((job.tenant, idempotency.key))
-        if taken is not None and taken.known.job_id == job.id:
+        known = self._taken.get((job.tenant, idempotency.key))
+        if known is not None and known.job_id == job.id:
             self._hold((job.tenant, idempotency.key), None, None)
-            if taken.known.held_until is not None and taken.known.holder != job.id:
+            if known.held_until is not None and known.holder != job.id:
                 self._jobs.setdefault(_key(job), job)
 
     async def withdraw(self, job: Job, idempotency: IdempotencyKey | None = None) -> None:
@@ -103,8 +98,8 @@ class MemoryJobs:
         if stored is not None and stored.status is Status.QUEUED:
             del self._jobs[_key(stored)]
             if idempotency is not None:
-                known = self._taken[job.tenant, idempotency.key].known
-                self._hold((job.tenant, idempotency.key), known.held_until, None)
+                known = self._taken[job.tenant, idempotency.key]
+                self._hold((job.tenant, idempotency.key), known.held_until, WITHDRAWN)
 
     async def get(self, key: JobKey) -> Job | None:
         self._check_up()
@@ -161,7 +156,7 @@ class MemoryJobs:
 
     async def purge(self, now: datetime) -> AsyncGenerator[Purged]:
         self._check_up()
-        old = [place for place, taken in self._taken.items() if taken.created_at < now - KEY_KEPT]
+        old = [place for place, known in self._taken.items() if known.created_at < now - KEY_KEPT]
         for place in old:
             del self._taken[place]
         yield Purged("idempotency_keys", len(old))
@@ -190,12 +185,11 @@ class MemoryJobs:
 
     def _held(self, job: Job, idempotency: IdempotencyKey) -> str | None:
         """The id that the key stands for, if it is held for this job."""
-        taken = self._taken.get((job.tenant, idempotency.key))
-        return taken.known.job_id if taken is not None and taken.known.holder == job.id else None
+        known = self._taken.get((job.tenant, idempotency.key))
+        return known.job_id if known is not None and known.holder == job.id else None
 
     def _hold(self, place: tuple[str, str], until: datetime | None, holder: str | None) -> None:
-        known, created_at = self._taken[place]
-        self._taken[place] = _Taken(msgspec.structs.replace(known, held_until=until, holder=holder), created_at)
+        self._taken[place] = msgspec.structs.replace(self._taken[place], held_until=until, holder=holder)
 
     def _check_up(self) -> None:
         if self.down:

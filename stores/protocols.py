@@ -52,7 +52,8 @@ class Admissions(Protocol):
         `IdempotencyMismatch` for another body, else the first job again, replayed, once confirmed; `RequestInFlight`
         while in flight; and where the lease ran out over a job that is still queued, that job, not replayed, under a
         new lease.
-        A key whose job was withdrawn gives that job's id again, at once.
+        A key whose job was withdrawn gives that job's id again, at once; `JobNotFound` for one whose job is kept no
+        longer.
 
         Raises `StoreUnavailable`, `perhaps_done` where the job may have been written; a caller that is cancelled cannot
         know it either.
@@ -61,7 +62,7 @@ class Admissions(Protocol):
     async def recall(self, tenant: str, idempotency: IdempotencyKey) -> Job | None:
         """The job that a request with this key was answered with before; None where none was, or it is to be sent anew.
 
-        Raises `IdempotencyMismatch` and `RequestInFlight` as `insert` does. Writes nothing.
+        Raises `IdempotencyMismatch`, `RequestInFlight` and `JobNotFound` as `insert` does. Writes nothing.
         """
 
     async def insert_new(self, jobs: Sequence[Job]) -> None:

@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from schemas.errors import IdempotencyMismatch, JobNotFound, RequestInFlight
-from schemas.jobs import Job, Status
+from schemas.jobs import MIN_RETENTION_S, Job, Status
 from stores.protocols import IdempotencyKey
 
 # How long a request holds its idempotency key unless it renews its lease: a retry need not wait longer than this for
@@ -14,23 +14,32 @@ from stores.protocols import IdempotencyKey
 KEY_LEASE: Final = timedelta(seconds=1)
 KEY_RENEWED_EVERY_S: Final = 0.3
 KEY_KEPT: Final = timedelta(hours=24)
+# In place of the holder's name, once it has withdrawn the job. Where roles of the version before find no name at all,
+# they take the request as answered, and write no row for a job that was sent after all.
+WITHDRAWN: Final = ""
+# Half of the shortest time that an ended job is kept: no purge takes the job of a key that is younger, whatever the
+# clock of the sink.
+_TOO_YOUNG_TO_PURGE: Final = timedelta(seconds=MIN_RETENTION_S / 2)
 
 
 class KnownKey(msgspec.Struct, frozen=True):
     """A key as the store holds it.
 
     `held_until` is when the lease of the request that is being answered runs out, `holder` the id that this request
-    asked for. Both are None once a request was answered; whoever withdraws the job holds the key no longer.
+    asked for. Both are None once a request was answered; who withdraws the job leaves `WITHDRAWN`.
     """
 
     fingerprint: bytes
     job_id: str
+    created_at: datetime
     held_until: datetime | None
     holder: str | None = None
 
-    @property
-    def is_withdrawn(self) -> bool:
-        return self.held_until is not None and self.holder is None
+    def is_withdrawn(self, now: datetime) -> bool:
+        """Whether that is why there is no job. A gateway of the version before leaves its name when it withdraws."""
+        if self.held_until is None:
+            return False
+        return self.holder == WITHDRAWN or now - self.created_at < _TOO_YOUNG_TO_PURGE
 
 
 def no_longer_kept() -> JobNotFound:
@@ -51,7 +60,7 @@ def resolve_replay(known: KnownKey, asked: IdempotencyKey, stored: Job | None, n
     if known.fingerprint != asked.fingerprint:
         raise IdempotencyMismatch("this idempotency key came with another body before", param="Idempotency-Key")
     if stored is None:
-        if not known.is_withdrawn:
+        if not known.is_withdrawn(now):
             raise no_longer_kept()
         return None  # under the same id a record that was sent after all makes no second job
     if known.held_until is None:

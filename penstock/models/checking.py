@@ -71,6 +71,9 @@ def _load(found: Found, device: str, limit_s: float) -> Verdict:
     verdict = Verdict(version.model, version.version, version)
     run_limit_s = min(limit_s, version.run_limit_s or limit_s)
     backend = IsolatedBackend(replace(version, run_limit_s=run_limit_s), device, load_limit_s=limit_s)
+    # A run that takes too long by the model's own word is not helped by ours.
+    ours = run_limit_s != version.run_limit_s
+    load_s: float | None = None
     began = time.perf_counter()
     try:
         backend.load()
@@ -83,7 +86,8 @@ def _load(found: Found, device: str, limit_s: float) -> Verdict:
         finally:
             backend.close()
     except (PenstockError, DeviceFailed) as error:
-        remedy = ": --timeout allows more" if isinstance(error.__cause__, TimeLimitExceeded) else ""
+        too_slow = isinstance(error.__cause__, TimeLimitExceeded)
+        remedy = ": --timeout allows more" if too_slow and (ours or load_s is None) else ""
         return verdict._replace(refused=_in_a_line(f"{error}{remedy}"))
     doubts = []
     if made_up is not None:

@@ -12,7 +12,7 @@ from schemas.jobs import Job
 from stores.postgres.places import Places
 from stores.postgres.rows import StoredJob, find, key_columns
 from stores.protocols import Admission, IdempotencyKey, JobKey
-from stores.replays import KEY_LEASE, KnownKey, resolve_replay
+from stores.replays import KEY_LEASE, WITHDRAWN, KnownKey, resolve_replay
 
 if TYPE_CHECKING:
     import asyncpg
@@ -35,7 +35,7 @@ class KeyedJob(NamedTuple):
 # A job found instead of inserted is replayed.
 Answer: TypeAlias = Admission | StoredJob | PenstockError
 
-_KNOWN: Final = "k.tenant, k.key, k.fingerprint, k.job_id, k.locked_until, k.holder"
+_KNOWN: Final = "k.tenant, k.key, k.fingerprint, k.job_id, k.created_at, k.locked_until, k.holder"
 _RECALL: Final = f"select {_KNOWN} from idempotency_keys k where k.tenant = $1 and k.key = $2"
 _LOCK: Final = f"""
 select {_KNOWN}
@@ -59,8 +59,8 @@ _RENEW: Final = f"""
 with held as ({_HELD})
 update idempotency_keys k set locked_until = $4 from held where k.tenant = held.tenant and k.key = held.key
 """
-_LET_GO: Final = """
-update idempotency_keys k set holder = null
+_LET_GO: Final = f"""
+update idempotency_keys k set holder = '{WITHDRAWN}'
 from unnest($1::text[], $2::text[]) as held (tenant, key), unnest($3::text[], $4::text[]) as withdrawn (tenant, id)
 where k.tenant = held.tenant and k.key = held.key and k.tenant = withdrawn.tenant and k.job_id = withdrawn.id
 """
@@ -76,7 +76,7 @@ with answered as (
     update idempotency_keys k set locked_until = null, holder = null
     from answered where k.tenant = answered.tenant and k.key = answered.key
 )
-select tenant, job_id from answered where locked_until is not null and holder is distinct from job_id
+select tenant, job_id from answered where locked_until is not null and holder <> job_id
 """
 
 
@@ -168,7 +168,7 @@ class LockedKeys:
 
 
 def _known_key(row: "asyncpg.Record") -> KnownKey:
-    return KnownKey(row["fingerprint"], row["job_id"], row["locked_until"], row["holder"])
+    return KnownKey(row["fingerprint"], row["job_id"], row["created_at"], row["locked_until"], row["holder"])
 
 
 def _columns(group: Iterable[KeyedJob]) -> tuple[list[str], list[str], list[str]]:

@@ -1,13 +1,11 @@
 """Ended jobs that no index finds: the table is walked from its first page to its last."""
 
-import time
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from stores.postgres.places import in_each_place
-from stores.postgres.purging.by_index import deleted
-from stores.postgres.purging.rule import Stride
+from stores.postgres.purging.rule import Stride, step, step_sql
 
 if TYPE_CHECKING:
     from stores.postgres.calls import Connection
@@ -19,12 +17,14 @@ _MOST_PAGES: Final = 256
 _PAGES_OF: Final = "select pg_relation_size($1::text::regclass) / current_setting('block_size')::integer"
 # Jobs that are kept for a time of their own are found by its index. What is locked is left for the next walk: we lock
 # along the table, all others along the keys, and neither may wait for the other.
-_DELETE: Final = in_each_place("""
+_DELETE: Final = in_each_place(
+    step_sql("""
 delete from {jobs} where ctid = any (array(
     select ctid from {jobs} where ctid >= $1 and ctid < $2 and completed_at <= $3 and keep_until is null
     for update skip locked
 ))
 """)
+)
 # A tenth of the day that a job may lie beyond its time.
 _WALK_EVERY: Final = timedelta(hours=2.4)
 
@@ -36,11 +36,11 @@ async def walk(connection: "Connection", place: int, table: str, ended_until: da
     """
     pages, stride, page = await connection.fetchval(_PAGES_OF, table), Stride(_PAGES, largest=_MOST_PAGES), 0
     while page < pages:
-        began_s, behind = time.monotonic(), page + stride.size
-        rows = deleted(await connection.execute(_DELETE[place], (page, 0), (behind, 0), ended_until))
-        stride.took(time.monotonic() - began_s)
+        behind = page + stride.size
+        rows, took_s = await step(connection, _DELETE[place], (page, 0), (behind, 0), ended_until)
+        stride.took(took_s)
         page = behind
-        yield rows  # whoever asked for the step rests within this
+        yield rows
 
 
 class ByWalk:

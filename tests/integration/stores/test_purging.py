@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -13,11 +13,12 @@ from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresPurging, P
 from stores.postgres.migrations import sessions
 from stores.postgres.places import REST, place_of, slot_table
 from stores.postgres.purging import slots
+from stores.postgres.purging.by_walk import walk
 from stores.protocols import Purged
 from stores.retention import DEFAULT_RETENTION
 from tests.contracts.stores.building import NOW, Clock, Stores, ended, id_of, key_of, queued
 from tests.integration.stores.migrating import fetch, session
-from tests.waiting import soon
+from tests.waiting import soon, until
 
 if TYPE_CHECKING:
     from stores.postgres.calls import Connection
@@ -108,6 +109,30 @@ async def test_jobs_without_a_day_go_step_by_step(stores: Stores, migrated_postg
     assert len(steps) > 1
     assert sum(purged.rows for purged in steps) == 3000
     assert await count(migrated_postgres_dsn, "jobs") == 0
+
+
+class FarAway:
+    """A connection over which every answer takes 10 ms."""
+
+    def __init__(self, connection: "Connection") -> None:
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        async def call(*arguments: object) -> Any:
+            answer = await getattr(self._connection, name)(*arguments)
+            await until(asyncio.get_running_loop().time() + 0.01)
+            return answer
+
+        return call
+
+
+async def test_steps_are_as_large_over_a_slow_network(stores: Stores, migrated_postgres_dsn: str) -> None:
+    await fill(migrated_postgres_dsn, "jobs", 0, 3000)
+    async with session(migrated_postgres_dsn) as connection:
+        far = cast("Connection", FarAway(connection))
+        steps = [rows async for rows in walk(far, REST, "jobs", NOW)]
+    assert len(steps) < 25  # of 64 pages and more, unless the machine is very busy
+    assert sum(steps) == 0
 
 
 async def test_a_job_that_somebody_works_on_is_left_for_the_next_time(

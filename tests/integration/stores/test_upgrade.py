@@ -16,7 +16,7 @@ from stores.protocols import JobKey
 from tests.conftest import database
 from tests.contracts.stores.building import ended, failed, idempotency, key_of, queued
 from tests.integration.stores.migrating import QUICK, fetch, session
-from tests.integration.stores.old_role import APPLICATION_NAME, NEWEST, OldRole, make_old_database
+from tests.integration.stores.old_role import APPLICATION_NAME, CONFIRM, NEWEST, OldRole, make_old_database
 from tests.waiting import eventually, soon
 
 SMALL = Payload(b'{"outputs":[]}')
@@ -248,6 +248,30 @@ async def test_old_and_new_roles_work_side_by_side_until_the_upgrade_is_through(
     assert await fetch(dsn, "select count(*), count(distinct (tenant, id)) from jobs") == [
         (len(book.statuses), len(book.statuses))
     ]
+
+
+async def test_what_an_old_gateway_has_withdrawn_a_new_one_sends(fresh_postgres_dsn: str) -> None:
+    await make_old_database(fresh_postgres_dsn)
+    async with old_role(fresh_postgres_dsn) as old:
+        await migrate(fresh_postgres_dsn, migrations=all_migrations(), pace=QUICK)
+        job = queued()
+        assert await old.take(job, "key")
+        await old.withdraw(job)
+        async with new_role(fresh_postgres_dsn) as new:
+            assert await new.take(queued(), "key")
+            assert await new.statuses([key_of(job)]) == {key_of(job): "queued"}
+
+
+async def test_an_old_gateway_writes_the_row_of_what_it_sent_though_a_new_one_has_withdrawn_it(
+    migrated_postgres_dsn: str,
+) -> None:
+    job = queued()
+    async with PostgresAdmissions(migrated_postgres_dsn) as admissions:
+        await admissions.insert(job, idempotency())
+        await admissions.withdraw(job, idempotency())
+    async with session(migrated_postgres_dsn) as old:
+        to_write = await old.fetch(CONFIRM, [job.tenant], [idempotency().key], [job.id])
+    assert [JobKey(*row) for row in to_write] == [key_of(job)]
 
 
 async def nobody_old(dsn: str) -> bool:

@@ -70,7 +70,7 @@ async def test_a_retry_after_a_failed_send_runs_under_the_same_id(
     assert again.status_code == 202
     assert "idempotency-replayed" not in again.headers
     (record,) = house.records()
-    ids = {taken.known.job_id for taken in house.store._taken.values()}
+    ids = {known.job_id for known in house.store._taken.values()}
     assert ids == {record.id} == {again.json()["id"]}
 
 

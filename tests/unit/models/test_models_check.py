@@ -101,6 +101,14 @@ def test_a_version_that_hangs_while_it_is_loaded_is_told_like_any_other_that_can
     )
 
 
+def test_a_run_that_takes_longer_than_its_model_allows_is_not_told_to_be_given_more_time(tmp_path: Path) -> None:
+    limits = "run_limit_seconds: 0.2\nreference_rows: {inputs: {x: [1, 2]}, outputs: {y: [2, 4]}}"
+    write_handler(tmp_path, "slow", answer='signal.sigtimedwait([], 0.5) or inputs["x"] * 2', more=limits)
+    result = models("check", tmp_path, "--trust", "code")
+    assert result.exit_code == 1
+    assert result.stdout.endswith("the run took longer than 0.2 s, which is the model's limit\n")
+
+
 def test_a_model_or_a_version_alone_is_checked_and_trust_is_the_worker_s(tmp_path: Path) -> None:
     write_handler(tmp_path, "one")
     write_handler(tmp_path, "two")

@@ -169,9 +169,11 @@ async def opened(root: Path, *patterns: str, broken: Sequence[str] = (), limit_b
 
 
 @asynccontextmanager
-async def following(root: Path, *patterns: str, broken: Sequence[str] = ()) -> AsyncIterator[Shop]:
+async def following(
+    root: Path, *patterns: str, broken: Sequence[str] = (), limit_bytes: int = 0
+) -> AsyncIterator[Shop]:
     """A shop that is open and has an eye on the repository; what it did to open is not in the diary."""
-    async with opened(root, *patterns, broken=broken) as shop:
+    async with opened(root, *patterns, broken=broken, limit_bytes=limit_bytes) as shop:
         await shop.start()
         shop.diary.clear()
         task = asyncio.create_task(shop.reconciler.follow())
@@ -236,18 +238,21 @@ async def test_what_is_gone_or_unloaded_has_not_failed_and_its_reason_is_forgott
         await eventually(lambda: shop.reconciler.failed == reasons, what="what came back failing again")
 
 
-async def test_a_version_whose_new_files_fail_and_are_put_back_has_not_failed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("limit_bytes", [0, 1_000_000])
+async def test_a_version_whose_new_files_fail_and_are_put_back_has_not_failed(tmp_path: Path, limit_bytes: int) -> None:
     write_model(tmp_path)
     file = tmp_path / "digits" / "1" / "model.onnx"
     before, times = file.read_bytes(), file.stat()
-    async with following(tmp_path) as shop:
+    async with following(tmp_path, limit_bytes=limit_bytes) as shop:
         shop.load.broken = {"digits/1"}
         file.write_bytes(b"broken")
         await shop.reports(digits__1=("refused", "digits/1 is broken"))
         assert shop.reconciler.failed == {}  # those of before are served on
+        shop.load.broken.clear()
         file.write_bytes(before)
         os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
         await shop.reports()
+        await eventually(lambda: shop.slots["digits/1"].backend is not None, what="the files of before being loaded")
 
 
 async def test_a_folder_that_comes_later_is_served_once_its_files_are_all_there(tmp_path: Path) -> None:

@@ -1,13 +1,11 @@
-"""How large the steps of a purge are, by what they took; Postgres is made up, and so is time."""
+"""How large the steps of a purge are, by what they took; Postgres is made up, and so is what it says of time."""
 
-from datetime import UTC, datetime
-from types import SimpleNamespace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
-
-import pytest
 
 from stores.postgres.places import REST
 from stores.postgres.purging import by_walk
+from stores.postgres.purging.by_index import ByIndex
 from stores.postgres.purging.rule import LONG_STEP_S
 
 if TYPE_CHECKING:
@@ -19,32 +17,46 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 class Postgres:
     """A table of `pages` in which nothing is due; looking at one takes `page_s`."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, pages: int, page_s: float) -> None:
-        self.now_s = 0.0
+    def __init__(self, pages: int, page_s: float) -> None:
         self.looked_at: list[int] = []
         self._pages = pages
         self._page_s = page_s
-        monkeypatch.setattr(by_walk, "time", SimpleNamespace(monotonic=lambda: self.now_s))
 
     async def fetchval(self, *_: object) -> int:
         return self._pages
 
-    async def execute(self, _: str, first: tuple[int, int], behind: tuple[int, int], __: datetime) -> str:
+    async def fetch(self, _: str, first: tuple[int, int], behind: tuple[int, int], __: datetime) -> list[object]:
         self.looked_at.append(behind[0] - first[0])
-        self.now_s += self.looked_at[-1] * self._page_s
-        return "DELETE 0"
+        return [(0, self.looked_at[-1] * self._page_s)]
 
 
-async def test_a_walk_takes_as_much_at_once_however_long_its_caller_rests(monkeypatch: pytest.MonkeyPatch) -> None:
-    postgres = Postgres(monkeypatch, pages=5000, page_s=1e-6)
-    async for _ in by_walk.walk(cast("Connection", postgres), REST, "jobs", NOON):
-        postgres.now_s += 10.0
+async def test_a_walk_takes_much_at_once_where_that_takes_the_server_little() -> None:
+    postgres = Postgres(pages=5000, page_s=1e-6)
+    assert [rows async for rows in by_walk.walk(cast("Connection", postgres), REST, "jobs", NOON) if rows] == []
     assert max(postgres.looked_at) == by_walk._MOST_PAGES
     assert sum(postgres.looked_at) >= 5000
 
 
-async def test_a_walk_takes_little_at_once_where_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    postgres = Postgres(monkeypatch, pages=1000, page_s=LONG_STEP_S)
-    sizes = [rows async for rows in by_walk.walk(cast("Connection", postgres), REST, "jobs", NOON)]
-    assert sum(sizes) == 0
+async def test_a_walk_takes_little_at_once_where_that_takes_long() -> None:
+    postgres = Postgres(pages=1000, page_s=LONG_STEP_S)
+    assert [rows async for rows in by_walk.walk(cast("Connection", postgres), REST, "jobs", NOON) if rows] == []
     assert postgres.looked_at[-1] == 1
+
+
+class Dumped:
+    """A table with `due` rows, in which a step takes long however few go."""
+
+    def __init__(self, due: int) -> None:
+        self.due = due
+
+    async def fetch(self, _: str, __: datetime, most: int) -> list[object]:
+        gone = min(self.due, most)
+        self.due -= gone
+        return [(gone, 2 * LONG_STEP_S)]
+
+
+async def test_a_step_by_an_index_that_takes_long_whatever_goes_takes_on_enough_to_keep_up() -> None:
+    rule = ByIndex("idempotency_keys", "created_at < $1", kept=timedelta(0))
+    steps = [rows async for rows in rule.steps(cast("Connection", Dumped(10_000)), NOON)]
+    assert sum(steps) == 10_000
+    assert len(steps) < 120

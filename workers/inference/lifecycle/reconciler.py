@@ -192,7 +192,7 @@ class ModelReconciler:
         snapshot = snapshot._replace(ready=snapshot.ready | (asked & snapshot.now.found.keys()))
         self._forget(snapshot)
         failed = {name: failure.known for name, failure in self._failed.items() if not failure.again}
-        to_do = changes(self._known, failed, snapshot, self._wanted, self._at_work)
+        to_do = changes(self._taken_up(), failed, snapshot, self._wanted, self._at_work)
         for name in to_do.leave:
             await self._stop_serving(name)
         for known in [*to_do.load, *to_do.rebuild]:
@@ -202,6 +202,16 @@ class ModelReconciler:
         for known in to_do.announce:
             self._begin(known, self._announce(known))
         self._report(self._not_served(snapshot))
+
+    def _taken_up(self) -> dict[str, ServedSpec]:
+        """What is served. Where memory is bounded, a swap that fails leaves its own files to be loaded: when those of
+        before are put back, they are others than what is taken up."""
+        taken_up = dict(self._known)
+        for name in taken_up.keys() - self._failed.keys():
+            held, known = self._served[name].slot.found, taken_up[name]
+            if held.files != known.found.files:
+                taken_up[name] = known._replace(found=held)
+        return taken_up
 
     def _not_served(self, snapshot: StableSnapshot) -> dict[str, VersionReport]:
         """What is in the repository and not served as it stands there."""
