@@ -7,6 +7,7 @@ from typing import Final
 
 from gateway.serving import Serving, State
 from producers.route_telling import RouteTeller
+from producers.routes import Routes
 from runtime.logs import get_logger
 from schemas.errors import Conflict, ModelNotFound, PenstockError, StoreUnavailable, Unavailable
 from schemas.rollout_transitions import Inputs
@@ -26,10 +27,20 @@ NOT_SERVED: Final = {
 
 
 class RolloutControl:
-    def __init__(self, store: RolloutStore, teller: RouteTeller, serving: Serving, now: Callable[[], datetime]) -> None:
+    """`followed` are the routes as this process goes by them."""
+
+    def __init__(
+        self,
+        store: RolloutStore,
+        teller: RouteTeller,
+        serving: Serving,
+        followed: Routes,
+        now: Callable[[], datetime],
+    ) -> None:
         self._store = store
         self._teller = teller
         self._serving = serving
+        self._followed = followed
         self._now = now
 
     async def start(self, plan: Plan, inputs: Inputs) -> Written:
@@ -41,14 +52,20 @@ class RolloutControl:
         self._refuse_not_served(plan.model, plan.version)
         default = self._serving.snapshot.choose(plan.model, None).version
         with _reaching():
-            written = await self._store.start(plan, new_rollout_id(), default, inputs, self._now())
+            written = await self._store.start(
+                plan, new_rollout_id(), default, inputs, self._now(), above=self._held(plan.model)
+            )
         await self._tell(written)
         return written
 
     async def change(self, rollout_id: str, verb: Verb, inputs: Inputs) -> Rollout:
-        """Raises `NotFound`, and `Conflict` where the verb makes no sense."""
+        """Raises `NotFound`, and `Conflict` where the verb makes no sense, or no worker serves what would get more."""
+        known = (await self.get(rollout_id)).rollout
+        if verb is (Verb.PROMOTE if known.is_open else Verb.RETRY):
+            self._refuse_not_served(known.plan.model, known.plan.version)
+        above = self._held(known.plan.model)
         with _reaching():
-            written = await self._store.change(rollout_id, verb, inputs, self._now())
+            written = await self._store.change(rollout_id, verb, inputs, self._now(), above=above)
         await self._tell(written)
         return written.rollout
 
@@ -68,6 +85,11 @@ class RolloutControl:
     async def events(self, rollout_id: str, before: int | None, limit: int) -> Sequence[KeptEvent]:
         with _reaching():
             return await self._store.events(rollout_id, before=before, limit=limit)
+
+    def _held(self, model: str) -> int:
+        """The revision that gateways go by: they pass over what is older, also where the store knows no better."""
+        held = self._followed.of.get(model)
+        return 0 if held is None else held.revision
 
     def _refuse_not_served(self, model: str, version: str) -> None:
         standing = self._serving.standing(model, version)

@@ -12,7 +12,8 @@ from stores.rollouts import KeptEvent, StoredRollout
 
 
 class RolloutEventDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A change of a rollout: who did it, and what came of it. `counted` is what the judge went by, where it did."""
+    """A change of a rollout: who did it, and what came of it. `counted` is what had been counted by then; null
+    where that was nothing, and where it held on."""
 
     object: Literal["rollout_event"] = "rollout_event"
     sequence: int

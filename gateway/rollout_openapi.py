@@ -9,7 +9,9 @@ WITH_PLAN: Final[Doc] = {"requestBody": {"required": True, "content": {JSON: {"s
 
 _BAD: Final = refusal("A member or parameter breaks its rule; `error.param` names it.")
 _NONE: Final = refusal("There is no such rollout.")
-_SENSELESS: Final = refusal("The rollout is in a state in which this makes no sense; the message says what does.")
+_SENSELESS: Final = refusal(
+    "In the rollout's state this makes no sense, and the message says what does; or no worker serves its version."
+)
 
 START: Final[Responses] = {
     200: answer("The model's rollout by the same plan, which runs already.", "Rollout"),
@@ -24,7 +26,7 @@ START: Final[Responses] = {
 LIST_ROLLOUTS: Final[Responses] = {200: answer("A page of rollouts.", "RolloutList"), 400: _BAD, 503: DOWN}
 GET_ROLLOUT: Final[Responses] = {200: answer("The rollout, with its newest events.", "Rollout"), 404: _NONE, 503: DOWN}
 GET_EVENTS: Final[Responses] = {
-    200: answer("A page of events, each with what the judge had counted.", "RolloutEventList"),
+    200: answer("A page of events; those that moved the rollout with what the judge had counted.", "RolloutEventList"),
     400: _BAD,
     404: _NONE,
     503: DOWN,

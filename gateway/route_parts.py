@@ -48,7 +48,7 @@ class RouteParts:
         self._reporter = ReplicaReporter(self._redis, instance_name(), "gateway", followed.revisions)
         followed.listen(lambda *_: self._reporter.news())
         self.control = RouteControl(self._store, teller, serving, followed)
-        self.rollouts = RolloutControl(self._rollout_store, teller, serving, now_utc)
+        self.rollouts = RolloutControl(self._rollout_store, teller, serving, followed, now_utc)
         self.replicas = RouteReplicas(self._redis, is_stopping)
         self._opened = AsyncExitStack()
 

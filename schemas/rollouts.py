@@ -114,9 +114,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     """A rollout as it stands. Times are aware UTC datetimes.
 
-    `stable` is the version that had the traffic before; all of it since `stable_since`, where somebody knows. `step`
-    counts from 0; `attempt` from 1, by one with each retry. `sequence` is that of the last change: each is conditional
-    on it. `verdict` is what was found last, at `judged_at`. `revision` is that of the route written last.
+    `stable` is the version that had the traffic before; all of it, by a route that dealt keys as they are dealt now,
+    since `stable_since`. `step` counts from 0; `attempt` from 1, by one with each retry. `sequence` is that of the last
+    change: each is conditional on it. `verdict` is what was found last, at `judged_at`. `revision` is that of the route
+    written last.
     `counted_until`: what was counted earlier is in the evidence, or does not count.
     """
 

@@ -9,9 +9,19 @@ import msgspec
 from schemas.errors import StoreUnavailable
 from schemas.rollout_transitions import Inputs
 from schemas.rollouts import Plan, Rollout, RolloutStatus, Verb
-from schemas.routes import Route
 from stores.memory_routes import MemoryRoutes
-from stores.rollouts import Change, Judged, KeptEvent, StoredRollout, Written, begun, changed, kept_evidence, not_found
+from stores.rollouts import (
+    REVISIONS_READ,
+    Change,
+    Judged,
+    KeptEvent,
+    StoredRollout,
+    Written,
+    begun,
+    changed,
+    kept_evidence,
+    not_found,
+)
 from stores.routes import Author, Expect
 
 
@@ -25,16 +35,26 @@ class MemoryRollouts:
         self._events: defaultdict[str, list[KeptEvent]] = defaultdict(list)
         routes.rolled_out = self._id_of_open
 
-    async def start(self, plan: Plan, rollout_id: str, default: str | None, inputs: Inputs, now: datetime) -> Written:
+    async def start(
+        self, plan: Plan, rollout_id: str, default: str | None, inputs: Inputs, now: datetime, *, above: int = 0
+    ) -> Written:
         self._check_up()
-        route, running = await self._route(plan.model), self._open_of(plan.model)
-        change = begun(plan, rollout_id, default, inputs, now, route=route, running=running)
+        revisions = await self._routes.history(plan.model, before=None, limit=REVISIONS_READ)
+        running = self._open_of(plan.model)
+        change = begun(plan, rollout_id, default, inputs, now, revisions=revisions, running=running)
         if change.event is None:
             return Written(change.rollout)
-        return (await self._write(change, None, None))._replace(is_new=True)
+        return (await self._write(change, (None, None), above))._replace(is_new=True)
 
     async def change(
-        self, rollout_id: str, verb: Verb, inputs: Inputs, now: datetime, judged: Judged | None = None
+        self,
+        rollout_id: str,
+        verb: Verb,
+        inputs: Inputs,
+        now: datetime,
+        judged: Judged | None = None,
+        *,
+        above: int = 0,
     ) -> Written:
         self._check_up()
         stored = self._rollouts.get(rollout_id)
@@ -44,10 +64,11 @@ class MemoryRollouts:
         if judged is not None and judged.sequence != rollout.sequence:
             return Written(rollout)
         model = rollout.plan.model
-        change = changed(rollout, verb, inputs, now, route=await self._route(model), running=self._open_of(model))
+        revisions = await self._routes.history(model, before=None, limit=REVISIONS_READ)
+        change = changed(rollout, verb, inputs, now, revisions=revisions, running=self._open_of(model))
         if change.rollout is rollout:
             return Written(rollout)
-        return await self._write(change, *kept_evidence(verb, stored, judged))
+        return await self._write(change, kept_evidence(verb, stored, judged), above)
 
     async def get(self, rollout_id: str) -> StoredRollout | None:
         self._check_up()
@@ -73,21 +94,19 @@ class MemoryRollouts:
         newest = reversed(self._events[rollout_id])
         return [kept for kept in newest if before is None or kept.event.sequence < before][:limit]
 
-    async def _write(self, change: Change, evidence: bytes | None, next_evidence: bytes | None) -> Written:
+    async def _write(self, change: Change, kept: tuple[bytes | None, bytes | None], above: int) -> Written:
         rollout, event = change.rollout, change.event
+        evidence, next_evidence = kept
         if change.route is not None:
             author = Author(rollout.updated_by, "" if event is None else event.verb, rollout.id)
-            revision = (await self._routes.put(rollout.plan.model, change.route, Expect.WHATEVER, author)).revision
-            rollout = msgspec.structs.replace(rollout, revision=revision)
+            model = rollout.plan.model
+            written = await self._routes.put(model, change.route, Expect.WHATEVER, author, above=above)
+            rollout = msgspec.structs.replace(rollout, revision=written.revision)
         self._rollouts[rollout.id] = StoredRollout(rollout, next_evidence)
         if event is not None:
             told = msgspec.structs.replace(event, revision=rollout.revision)
             self._events[rollout.id].append(KeptEvent(told, None if event.verb is Verb.HOLD else evidence))
         return Written(rollout, routed=change.route is not None)
-
-    async def _route(self, model: str) -> Route | None:
-        newest = await self._routes.newest(model)
-        return None if newest is None else newest.route
 
     def _open_of(self, model: str) -> Rollout | None:
         rollouts = (stored.rollout for stored in self._rollouts.values())

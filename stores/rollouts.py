@@ -3,18 +3,23 @@ Postgres answers; there is an in-memory twin."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from schemas.errors import Conflict, NotFound
+from schemas.errors import Conflict, NotFound, RequestError
 from schemas.rollout_routes import first_route, routed, stable_of
-from schemas.rollout_transitions import Inputs, start, transition
+from schemas.rollout_transitions import Inputs, Transition, start, transition
 from schemas.rollouts import Event, Plan, Rollout, RolloutStatus, Verb
+from schemas.route_documents import check_route
 from schemas.routes import Route
+from stores.routes import RouteRevision
 
 # An ended rollout is kept for so long, as the revisions of its route are.
 ROLLOUTS_KEPT: Final = timedelta(days=366)
+# So far back it is looked for since when keys are dealt as they are; edits of other things count, too.
+REVISIONS_READ: Final = 20
 
 
 class StoredRollout(NamedTuple):
@@ -63,15 +68,24 @@ class RolloutStore(Protocol):
     Every method may raise `StoreUnavailable`, a change `perhaps_done`: verbs may be asked for again.
     """
 
-    async def start(self, plan: Plan, rollout_id: str, default: str | None, inputs: Inputs, now: datetime) -> Written:
+    async def start(
+        self, plan: Plan, rollout_id: str, default: str | None, inputs: Inputs, now: datetime, *, above: int = 0
+    ) -> Written:
         """Begin a rollout. `default` has the traffic of a model without a route.
 
-        The model's open rollout where that has the same plan; `Conflict` where it has another, or where no single
-        version has the traffic.
+        The model's open rollout where that has the same plan; `Conflict` where it has another, where no single version
+        has the traffic, or where the route that follows would be none. `above`: see `RouteStore.put`.
         """
 
     async def change(
-        self, rollout_id: str, verb: Verb, inputs: Inputs, now: datetime, judged: Judged | None = None
+        self,
+        rollout_id: str,
+        verb: Verb,
+        inputs: Inputs,
+        now: datetime,
+        judged: Judged | None = None,
+        *,
+        above: int = 0,
     ) -> Written:
         """What the verb makes of the rollout. Raises `NotFound`, and `Conflict` where the verb makes no sense.
 
@@ -99,10 +113,10 @@ def begun(
     inputs: Inputs,
     now: datetime,
     *,
-    route: Route | None,
+    revisions: Sequence[RouteRevision],
     running: Rollout | None,
 ) -> Change:
-    """What a start writes, where the model has this route and this open rollout. Pure."""
+    """What a start writes, where these are the model's open rollout and its route's revisions, newest first. Pure."""
     if running is not None:
         if running.plan == plan:
             return Change(running)
@@ -110,38 +124,81 @@ def begun(
             f"{running.id} of {plan.model}/{running.plan.version} is {running.status}: abort or promote it first",
             param="model",
         )
+    route = revisions[0].route if revisions else None
     if route is None:
         if default in {None, plan.version}:
             told = f"{plan.model} has no route and no other default version that version {plan.version} could replace"
             raise Conflict(f"{told}: set a route first", param="version")
         route = first_route(plan.model, default, now)
-    begun = start(plan, rollout_id, stable_of(route, plan.version), inputs, now, _alone_since(route, plan.version, now))
-    return Change(begun.rollout, routed(begun.rollout, route), begun.event)
+    stable, since = stable_of(route, plan.version), _alone_since(revisions, plan.version, now)
+    begun = start(plan, rollout_id, stable, inputs, now, since)
+    return Change(begun.rollout, _readable(routed(begun.rollout, route)), begun.event)
 
 
 def changed(
-    rollout: Rollout, verb: Verb, inputs: Inputs, now: datetime, *, route: Route | None, running: Rollout | None
+    rollout: Rollout,
+    verb: Verb,
+    inputs: Inputs,
+    now: datetime,
+    *,
+    revisions: Sequence[RouteRevision],
+    running: Rollout | None,
 ) -> Change:
-    """What a verb writes, where the model has this route and this open rollout. Pure."""
+    """What a verb writes, where these are the model's open rollout and its route's revisions, newest first. Of a
+    rollout that is open itself the newest revision is enough. Pure."""
     done = transition(rollout, verb, inputs, now)
     if not done.routes:
         return Change(done.rollout, event=done.event)
-    after, route = done.rollout, route or first_route(rollout.plan.model, rollout.stable, now)
     if not rollout.is_open:  # others may have changed the route since it ended
-        if running is not None:
-            raise Conflict(f"{running.id} of {rollout.plan.model} is {running.status}: abort it first", param="status")
-        version = rollout.plan.version
-        after = msgspec.structs.replace(
-            after, stable=stable_of(route, version), stable_since=_alone_since(route, version, now)
-        )
-    return Change(after, routed(after, route), done.event)
+        return _begun_anew(done, now, revisions, running)
+    route = revisions[0].route if revisions else None
+    route = route or first_route(rollout.plan.model, rollout.stable, now)
+    return Change(done.rollout, routed(done.rollout, route), done.event)
 
 
-def _alone_since(route: Route, version: str, now: datetime) -> datetime | None:
-    """Since when the version has had no share; None where it never had one by a route."""
-    if route.versions.get(version):
+def _begun_anew(done: Transition, now: datetime, revisions: Sequence[RouteRevision], running: Rollout | None) -> Change:
+    model, version = done.rollout.plan.model, done.rollout.plan.version
+    if running is not None:
+        raise Conflict(f"{running.id} of {model} is {running.status}: abort it first", param="status")
+    route = revisions[0].route if revisions else None
+    if route is None:  # who has its traffic since then is another question
+        raise Conflict(f"{model} has no route any more: start another rollout", param="status")
+    stable, since = stable_of(route, version), _alone_since(revisions, version, now)
+    after = msgspec.structs.replace(done.rollout, stable=stable, stable_since=since)
+    return Change(after, _readable(routed(after, route)), done.event)
+
+
+def _readable(route: Route) -> Route:
+    """The route, if those who follow routes take it. Raises `Conflict`."""
+    try:
+        check_route(route)
+    except RequestError as error:
+        raise Conflict(f"no rollout can have the route of {route.model}: {error.message}", param="version") from error
+    return route
+
+
+def _alone_since(revisions: Sequence[RouteRevision], version: str, now: datetime) -> datetime | None:
+    """Since when the version has had no share, and keys have been dealt as they are now; None where no route ever
+    was."""
+    if not revisions:
+        return None
+    newest = revisions[0]
+    if newest.route is None:
+        return newest.updated_at
+    if newest.route.versions.get(version):
         return now
-    return route.updated_at if route.revision else None
+    since, dealt = newest.updated_at, _dealing(newest.route)
+    for later, earlier in pairwise(revisions):
+        # Of a number that is left out nobody knows what it said.
+        if earlier.route is None or _dealing(earlier.route) != dealt or earlier.revision != later.revision - 1:
+            break
+        since = earlier.updated_at
+    return since
+
+
+def _dealing(route: Route) -> tuple[object, ...]:
+    """All of a route that says which version a key gets."""
+    return route.salt, route.sticky, {version: share for version, share in route.in_order if share}
 
 
 def kept_evidence(verb: Verb, stored: StoredRollout, judged: Judged | None) -> tuple[bytes | None, bytes | None]:

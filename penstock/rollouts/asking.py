@@ -1,7 +1,7 @@
 """Rollouts, asked of a gateway."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -15,6 +15,11 @@ from schemas.rollouts import ID_PREFIX, OPEN, RolloutStatus
 
 WAITED_TOO_LONG: Final = 124  # as `timeout` has it
 LOOK_EVERY_S: Final = 1.0
+_OPEN_FIRST: Final[Sequence[Mapping[str, str]]] = (
+    {"status": RolloutStatus.RUNNING},
+    {"status": RolloutStatus.PAUSED},
+    {},
+)
 
 
 class Named(click.ParamType):
@@ -39,13 +44,18 @@ def is_id(text: str) -> bool:
 
 
 async def id_of(gateway: GatewayClient, named: str) -> str:
-    """Raises `ClickException` where the model has no rollout, `PenstockError`."""
+    """Of a model's rollouts the open one, which need not be the newest: an older one may have been retried.
+
+    Raises `ClickException` where the model has none, `PenstockError`.
+    """
     if is_id(named):
         return named
-    newest = (await read(gateway, "/v1/rollouts", Rollouts, {"model": named, "limit": "1"}))["data"]
-    if not newest:
-        raise click.ClickException(f"model {named!r} has no rollout: penstock rollout start {named} VERSION")
-    return str(newest[0]["id"])
+    for asked in _OPEN_FIRST:
+        params = {"model": named, "limit": "1", **asked}
+        found = (await read(gateway, "/v1/rollouts", Rollouts, params))["data"]
+        if found:
+            return str(found[0]["id"])
+    raise click.ClickException(f"model {named!r} has no rollout: penstock rollout start {named} VERSION")
 
 
 async def rollout_of(gateway: GatewayClient, named: str) -> Document:

@@ -25,5 +25,5 @@ def rollout() -> None:
     """Give a version more and more of a model's traffic, as long as it does well.
 
     A rollout goes from step to step by itself, and back by itself where its version does worse than the one before.
-    It is named by its id, or by its model: then the newest of the model is meant.
+    It is named by its id, or by its model: then the one that is open is meant, else the newest.
     """

@@ -81,8 +81,11 @@ async def of_event(gateway: GatewayClient, rollout_id: str, sequence: int) -> Ju
     page = await read(gateway, f"/v1/rollouts/{rollout_id}/events", RolloutEvents, params)
     for each in page["data"]:
         if each["sequence"] == sequence:
-            if each["verdict"] is None or each.get("counted") is None:
-                raise click.ClickException(f"event {sequence} ({shown(each['verb'])}) was not judged by counts")
+            what = f"event {sequence} ({shown(each['verb'])})"
+            if each["verdict"] is None:
+                raise click.ClickException(f"{what} was not judged by counts")
+            if each.get("counted") is None:
+                raise click.ClickException(f"{what} moved nothing, and what was counted by then is not kept")
             return Judged(each["at"], each["verdict"], each["counted"], shown(each["verb"]))
     raise click.ClickException(f"{rollout_id} has no event {sequence}")
 

@@ -62,6 +62,8 @@ def start(
     It takes the share from the version that has the traffic now. Until it has ended, nobody else changes the route.
     The same start twice is one rollout.
     """
+    if timeout_s is not None and not waits:
+        raise click.UsageError("--timeout is how long to --wait")
     plan = {"model": model, "version": version} | {name: value for name, value in given.items() if value is not None}
     if guardrails:
         plan["guardrails"] = list(guardrails)

@@ -8,11 +8,21 @@ import msgspec
 
 from schemas.rollout_transitions import Inputs
 from schemas.rollouts import Event, Plan, Rollout, RolloutStatus, Verb
-from schemas.routes import Route
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
-from stores.postgres.routes import lock_route, write_route
-from stores.rollouts import Change, Judged, KeptEvent, StoredRollout, Written, begun, changed, kept_evidence, not_found
+from stores.postgres.routes import lock_route, newest_revisions, write_route
+from stores.rollouts import (
+    REVISIONS_READ,
+    Change,
+    Judged,
+    KeptEvent,
+    StoredRollout,
+    Written,
+    begun,
+    changed,
+    kept_evidence,
+    not_found,
+)
 from stores.routes import Author, Expect
 from stores.validation import storable
 
@@ -54,6 +64,8 @@ select document, evidence from rollout_events
 where rollout = $1 and ($2::bigint is null or sequence < $2) order by sequence desc limit $3
 """
 
+_LAST: Final = 2**63 - 1
+
 _rollouts: Final = msgspec.json.Decoder(Rollout)
 _events: Final = msgspec.json.Decoder(Event)
 
@@ -75,24 +87,34 @@ class PostgresRollouts:
     async def __aexit__(self, *_: object) -> None:
         await self._postgres.__aexit__()
 
-    async def start(self, plan: Plan, rollout_id: str, default: str | None, inputs: Inputs, now: datetime) -> Written:
+    async def start(
+        self, plan: Plan, rollout_id: str, default: str | None, inputs: Inputs, now: datetime, *, above: int = 0
+    ) -> Written:
         async with self._postgres.transaction() as connection:
-            route = await _locked_route(connection, plan.model, now)
+            await lock_route(connection, plan.model, now)
+            revisions = await newest_revisions(connection, plan.model, REVISIONS_READ)
             running = await _open_of(connection, plan.model)
-            change = begun(plan, rollout_id, default, inputs, now, route=route, running=running)
+            change = begun(plan, rollout_id, default, inputs, now, revisions=revisions, running=running)
             if change.event is None:
                 return Written(change.rollout)
-            return (await _write(connection, _INSERT, change, None, None, now))._replace(is_new=True)
+            return (await _write(connection, _INSERT, change, (None, None), now, above))._replace(is_new=True)
 
     async def change(
-        self, rollout_id: str, verb: Verb, inputs: Inputs, now: datetime, judged: Judged | None = None
+        self,
+        rollout_id: str,
+        verb: Verb,
+        inputs: Inputs,
+        now: datetime,
+        judged: Judged | None = None,
+        *,
+        above: int = 0,
     ) -> Written:
         known = await self.get(rollout_id)
         if known is None:
             raise not_found(rollout_id)
         model = known.rollout.plan.model
         async with self._postgres.transaction() as connection:
-            route = await _locked_route(connection, model, now)
+            await lock_route(connection, model, now)
             row = await connection.fetchrow(_LOCK, rollout_id)
             if row is None:  # purged in this moment
                 raise not_found(rollout_id)
@@ -101,10 +123,11 @@ class PostgresRollouts:
             if judged is not None and judged.sequence != rollout.sequence:
                 return Written(rollout)
             running = await _open_of(connection, model)
-            change = changed(rollout, verb, inputs, now, route=route, running=running)
+            revisions = await newest_revisions(connection, model, 1 if rollout.is_open else REVISIONS_READ)
+            change = changed(rollout, verb, inputs, now, revisions=revisions, running=running)
             if change.rollout is rollout:
                 return Written(rollout)
-            return await _write(connection, _UPDATE, change, *kept_evidence(verb, stored, judged), now)
+            return await _write(connection, _UPDATE, change, kept_evidence(verb, stored, judged), now, above)
 
     async def get(self, rollout_id: str) -> StoredRollout | None:
         if not storable(rollout_id):
@@ -126,12 +149,9 @@ class PostgresRollouts:
     async def events(self, rollout_id: str, *, before: int | None = None, limit: int) -> Sequence[KeptEvent]:
         if not storable(rollout_id):
             return []
+        before = None if before is None else min(before, _LAST)
         rows = await self._postgres.fetch(_EVENTS, rollout_id, before, limit)
         return [KeptEvent(_events.decode(row["document"]), _bytes(row["evidence"])) for row in rows]
-
-
-async def _locked_route(connection: "Connection", model: str, now: datetime) -> Route | None:
-    return (await lock_route(connection, model, now)).route
 
 
 async def _open_of(connection: "Connection", model: str) -> Rollout | None:
@@ -143,15 +163,16 @@ async def _write(
     connection: "Connection",
     statement: str,
     change: Change,
-    evidence: bytes | None,
-    next_evidence: bytes | None,
+    kept: tuple[bytes | None, bytes | None],
     now: datetime,
+    above: int,
 ) -> Written:
-    """Route, rollout and event, in the transaction that has begun."""
+    """Route, rollout and event, in the transaction that has begun. `kept` is as `kept_evidence` says."""
     rollout, event = change.rollout, change.event
+    evidence, next_evidence = kept
     if change.route is not None:
         author = Author(rollout.updated_by, "" if event is None else event.verb, rollout.id)
-        written = await write_route(connection, rollout.plan.model, change.route, Expect.WHATEVER, author, now)
+        written = await write_route(connection, rollout.plan.model, change.route, Expect.WHATEVER, author, now, above)
         rollout = msgspec.structs.replace(rollout, revision=written.revision)
     await connection.execute(
         statement,

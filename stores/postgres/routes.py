@@ -158,6 +158,11 @@ async def newest_route(connection: "Connection", model: str) -> RouteRevision | 
     return None if row is None else _read(row)
 
 
+async def newest_revisions(connection: "Connection", model: str, limit: int) -> list[RouteRevision]:
+    """The newest first, as the caller's transaction sees them."""
+    return [_read(row) for row in await connection.fetch(_HISTORY, model, _LAST, limit)]
+
+
 def _read(row: Any) -> RouteRevision:
     document = row["document"]
     return RouteRevision(

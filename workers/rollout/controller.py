@@ -49,6 +49,7 @@ class Controller:
         self._teller = teller
         self._clock = clock
         self._untold = set[str]()
+        self._troubles: list[str] = []  # of the look that goes on
         self.trouble: str | None = None
 
     async def run(self) -> None:
@@ -59,21 +60,21 @@ class Controller:
 
     async def look(self) -> None:
         """At every rollout that runs. Raises nothing: what fails is tried again at the next look."""
+        self._troubles = []
         read_until = self._read_until()
         if read_until is not None:
             for stored in await self._running():
                 await self._judge(stored, read_until)
         for model in list(self._untold):
             await self._tell(model)
+        self.trouble = next(iter(self._troubles), None)
 
     async def _running(self) -> "list[StoredRollout]":
         try:
-            running = list(await self._store.running())
+            return list(await self._store.running())
         except StoreUnavailable as error:
             self._warn(error)
             return []
-        self.trouble = None
-        return running
 
     async def _judge(self, stored: StoredRollout, complete_until: datetime) -> None:
         await asyncio.sleep(0)  # each takes a while: others may want the loop
@@ -105,9 +106,10 @@ class Controller:
             self._untold.discard(model)
 
     def _warn(self, error: PenstockError) -> None:
-        if self.trouble is None:
+        """Once, until a look goes well."""
+        if self.trouble is None and not self._troubles:
             log.warning("rollouts cannot be judged for now", reason=error.message)
-        self.trouble = error.message
+        self._troubles.append(error.message)
 
 
 def _log(written: Written, found: Look) -> None:

@@ -24,6 +24,9 @@ Between = Callable[[str, Sequence[str], LaneClass, datetime, datetime], Mapping[
 # Only what somebody waits for is judged; what a batch sends is alike, and comes in heaps.
 LANE: Final = LaneClass.LIVE
 INTERVAL: Final = timedelta(seconds=INTERVAL_S)
+# An interval without any count of one of the versions is waited with for so long: workers that are held up, or whose
+# clock is behind, tell of it late, and what comes once it was taken in is never judged.
+LATE: Final = INTERVAL
 # Taken in at one look: each costs a few milliseconds, and a controller that was away has many to take in.
 MOST_INTERVALS: Final = 20
 HISTORY: Final = timedelta(hours=24)
@@ -50,7 +53,10 @@ def look(stored: StoredRollout, between: Between, complete_until: datetime, now:
     known = _read(stored.evidence)
     evidence, counted_until = known or _begun(rollout, between), rollout.counted_until
     for ended_at in _ends(counted_until, complete_until):
-        evidence = judge.observe(evidence, _interval(rollout, between, ended_at))
+        interval = _interval(rollout, between, ended_at)
+        if _may_be_late(interval) and complete_until < ended_at + LATE:
+            break
+        evidence = judge.observe(evidence, interval)
         counted_until = ended_at
     found = judge.verdict(evidence, now, INTERVAL_S)
     verb = verb_of(rollout, found, now)
@@ -77,6 +83,10 @@ def _interval(rollout: Rollout, between: Between, ended_at: datetime) -> Interva
     return Interval(
         ended_at=ended_at, shares=shares_of(rollout), version=rollout.plan.version, stable=stable, canary=canary
     )
+
+
+def _may_be_late(interval: Interval) -> bool:
+    return not (interval.stable.everything and interval.canary.everything)
 
 
 def _begun(rollout: Rollout, between: Between) -> Evidence:

@@ -13,8 +13,8 @@ from schemas.errors import Conflict, NotFound
 from schemas.rollout_plans import read_plan
 from schemas.rollout_transitions import Inputs
 from schemas.rollouts import Decision, Finding, Plan, Rollout, RolloutStatus, Verb, Verdict, new_rollout_id
-from schemas.route_documents import WantedRoute
-from schemas.routes import Route
+from schemas.route_documents import MAX_LABELS, WantedRoute
+from schemas.routes import Pin, Route, Sticky
 from stores.memory_rollouts import MemoryRollouts
 from stores.memory_routes import MemoryRoutes
 from stores.postgres import PostgresPurging, PostgresRollouts, PostgresRoutes
@@ -209,6 +209,84 @@ async def test_a_retry_begins_anew_from_what_is_stable_then(kept: Kept) -> None:
     assert stored.evidence is None, "the evidence is fresh"
 
 
+async def test_a_retry_where_the_route_was_deleted_is_refused(kept: Kept) -> None:
+    """Who has the traffic then is the catalog's to say, and need not be who had it before."""
+    rollout = await kept.changed(await kept.started(), Verb.ABORT)
+    await kept.routes.delete("digits", Expect.ANY, Author("anna"))
+    with pytest.raises(Conflict, match="digits has no route any more: start another rollout"):
+        await kept.changed(rollout, Verb.RETRY)
+    assert await kept.verbs(rollout) == [Verb.START, Verb.ABORT]
+    newest = await kept.routes.newest("digits")
+    assert newest is not None
+    assert newest.route is None
+
+
+@pytest.mark.parametrize(("stable", "version"), [("1", "canary"), ("1", "stable"), ("canary", "2"), ("stable", "2")])
+async def test_versions_that_are_named_as_labels_are_get_no_route_that_nobody_takes(
+    kept: Kept, stable: str, version: str
+) -> None:
+    with pytest.raises(Conflict, match=r"digits: labels\.(stable|canary) must not be a version's name"):
+        await kept.rollouts.start(msgspec.structs.replace(PLAN, version=version), "rollout_1", stable, ANNA, NOW)
+    assert await kept.rollouts.get("rollout_1") is None
+    assert await kept.routes.newest("digits") is None
+
+
+async def test_a_route_that_is_full_of_labels_has_no_room_for_a_rollout(kept: Kept) -> None:
+    labels = {f"label-{number}": "1" for number in range(MAX_LABELS)}
+    full = WantedRoute(versions={"1": 10_000}, default="1", labels=labels)
+    await kept.routes.put("digits", full, Expect.NONE, Author("anna"))
+    with pytest.raises(Conflict, match=f"labels must be at most {MAX_LABELS}"):
+        await kept.started()
+    await kept.routes.put("digits", ALL_OF_1, Expect.ANY, Author("anna"))
+    rollout = await kept.changed(await kept.started(), Verb.ABORT)
+    await kept.routes.put("digits", full, Expect.ANY, Author("anna"))
+    with pytest.raises(Conflict, match=f"labels must be at most {MAX_LABELS}"):
+        await kept.changed(rollout, Verb.RETRY)
+
+
+async def test_what_was_before_a_route_was_deleted_tells_nothing_of_callers_now(kept: Kept) -> None:
+    """Their keys were dealt by another salt."""
+    await kept.routes.put("digits", ALL_OF_1, Expect.NONE, Author("anna"))
+    deleted = await kept.routes.delete("digits", Expect.ANY, Author("anna"))
+    assert (await kept.started()).stable_since == deleted.updated_at
+    assert (await kept.started(model="minilm")).stable_since is None, "it never had a route"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reaches"),
+    [
+        ([{"labels": {"mine": "1"}}, {"pins": (Pin("1", tenant="acme"),)}, {"versions": {"1": 10_000, "3": 0}}], 0),
+        ([{"salt": "sand"}, {"salt": "sand", "labels": {"mine": "1"}}], 1),
+        ([{"salt": "sand"}, {}], 2),
+        ([{"sticky": Sticky("header:x-user")}], 1),
+        ([{"versions": {"1": 9_000, "3": 1_000}}, {}], 2),
+        ([{"versions": {"3": 10_000}, "default": "3"}], 1),
+    ],
+)
+async def test_what_was_before_counts_since_keys_are_dealt_as_they_are(
+    kept: Kept, changes: list[dict[str, Any]], reaches: int
+) -> None:
+    written = [await kept.routes.put("digits", ALL_OF_1, Expect.NONE, Author("anna"))]
+    for fields in changes:
+        wanted = msgspec.structs.replace(ALL_OF_1, **fields)
+        written.append(await kept.routes.put("digits", wanted, Expect.ANY, Author("anna")))
+    assert (await kept.started()).stable_since == written[reaches].updated_at
+
+
+async def test_what_was_before_a_gap_in_the_history_is_not_known(kept: Kept) -> None:
+    await kept.routes.put("digits", ALL_OF_1, Expect.NONE, Author("anna"))
+    after = await kept.routes.put("digits", ALL_OF_1, Expect.ANY, Author("anna"), above=7)
+    assert (await kept.started()).stable_since == after.updated_at
+
+
+async def test_a_change_is_numbered_above_what_readers_have(kept: Kept) -> None:
+    """The store may have been put back to an earlier state, and readers pass over what is older."""
+    rollout = (await kept.rollouts.start(PLAN, "rollout_1", "1", ANNA, NOW, above=8)).rollout
+    assert (rollout.revision, (await kept.route()).revision) == (9, 9)
+    aborted = (await kept.rollouts.change(rollout.id, Verb.ABORT, ANNA, LATER, above=20)).rollout
+    assert (aborted.revision, (await kept.route()).revision) == (21, 21)
+
+
 async def test_a_retry_beside_another_rollout_is_refused(kept: Kept) -> None:
     ended = await kept.changed(await kept.started(), Verb.ABORT)
     other = await kept.started(version="3")
@@ -247,6 +325,7 @@ async def test_what_is_counted_goes_on_from_look_to_look_and_is_told_once(kept: 
     assert (newest.event.verb, newest.event.sequence, newest.evidence) == (Verb.HOLD, 2, None)
     assert first.event.verb is Verb.START
     assert [each.event.sequence for each in await kept.rollouts.events(rollout.id, before=2, limit=10)] == [1]
+    assert list(await kept.rollouts.events(rollout.id, before=2**64, limit=10)) == [newest, first]
 
 
 async def test_rollouts_are_listed_newest_first(kept: Kept) -> None:

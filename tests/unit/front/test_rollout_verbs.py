@@ -126,14 +126,35 @@ def test_who_waits_too_long_is_told_so(gateway: Gateway, invoke: Invoke) -> None
     assert ran.stderr.splitlines()[-1] == "Error: rollout_1 has not ended within 0.05 s"
 
 
+def test_a_time_to_wait_without_waiting_is_a_mistake(gateway: Gateway, invoke: Invoke) -> None:
+    ran = invoke("rollout", "start", "digits", "2", "--timeout", "60")
+    assert ran.exit_code == 2
+    assert "--timeout is how long to --wait" in ran.stderr
+    assert gateway.requests == []
+
+
 def test_a_rollout_is_named_by_its_model_too(gateway: Gateway, invoke: Invoke) -> None:
     gateway.routes["GET /v1/rollouts"] = {"data": [rollout()], "has_more": True, "next_after": ID}
     gateway.routes[f"POST {PATH}/abort"] = rollout("aborted", 0)
     ran = invoke("rollout", "abort", "digits", "--note", "wrong labels")
     assert ran.stdout == "rollout_1 is aborted: digits/2 has 0 % of the traffic\n"
     assert gateway.asked() == [
-        "GET /v1/rollouts?model=digits&limit=1",
+        "GET /v1/rollouts?model=digits&limit=1&status=running",
         f"POST {PATH}/abort?note=wrong+labels",
+    ]
+
+
+def test_of_a_models_rollouts_the_open_one_is_meant_else_the_newest(gateway: Gateway, invoke: Invoke) -> None:
+    """One that was retried is older than others that have ended since."""
+    none: Json = {"data": [], "has_more": False, "next_after": None}
+    gateway.routes["GET /v1/rollouts"] = [none, none, none | {"data": [rollout("aborted", 0)]}]
+    gateway.routes[f"POST {PATH}/retry"] = rollout()
+    assert invoke("rollout", "retry", "digits").exit_code == 0
+    assert gateway.asked() == [
+        "GET /v1/rollouts?model=digits&limit=1&status=running",
+        "GET /v1/rollouts?model=digits&limit=1&status=paused",
+        "GET /v1/rollouts?model=digits&limit=1",
+        f"POST {PATH}/retry",
     ]
 
 
@@ -221,7 +242,14 @@ def test_a_verdict_that_comes_out_otherwise_is_told(gateway: Gateway, invoke: In
 
 def test_what_was_not_judged_is_not_explained(gateway: Gateway, invoke: Invoke) -> None:
     gateway.routes[f"GET {PATH}"] = rollout(verdict=None, judged_at=None, counted=None)
-    gateway.routes[f"GET {PATH}/events"] = {"data": [event(1, "start", 5)], "has_more": False, "next_before": None}
+    hold = event(2, "hold", 5, verdict=HOLD, counted=None)
+    gateway.routes[f"GET {PATH}/events"] = {
+        "data": [hold, event(1, "start", 5)],
+        "has_more": False,
+        "next_before": None,
+    }
     assert "nothing was judged yet" in invoke("rollout", "explain", ID).stderr
     assert "event 1 (start) was not judged by counts" in invoke("rollout", "explain", ID, "--event", "1").stderr
-    assert "rollout_1 has no event 2" in invoke("rollout", "explain", ID, "--event", "2").stderr
+    told = "event 2 (hold) moved nothing, and what was counted by then is not kept"
+    assert told in invoke("rollout", "explain", ID, "--event", "2").stderr
+    assert "rollout_1 has no event 3" in invoke("rollout", "explain", ID, "--event", "3").stderr

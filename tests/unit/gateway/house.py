@@ -165,7 +165,7 @@ class House:
             life=ModelControl(self.log, self.settings.topics, self.catalog, self.states, lambda: NOW),
             route_control=RouteControl(self.route_store, teller, self.serving, self.routes),
             route_replicas=RouteReplicas(self.replicas, lambda: self.waiters.draining),
-            rollouts=RolloutControl(self.rollout_store, teller, self.serving, lambda: NOW),
+            rollouts=RolloutControl(self.rollout_store, teller, self.serving, self.routes, lambda: NOW),
             budget=self.budget,
             submissions=self.submissions,
             jobs=self.store,

@@ -3,20 +3,23 @@
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from producers.catalog import Catalog
 from schemas.errors import QueueUnavailable
 from schemas.rollout_plans import MAX_BYTES
+from schemas.rollout_routes import first_route
 from schemas.rollout_transitions import Inputs
 from schemas.rollouts import Decision, Finding, Verb, Verdict
-from schemas.route_documents import decode_route
+from schemas.route_documents import decode_route, encode_route
 from schemas.routes import Route
 from stores.rollouts import Judged
 from tests.unit.gateway.house import BASE_URL, NOW, House, opened, problem
 
 URL = "/v1/rollouts"
 PLAN = {"model": "digits", "version": "2", "steps": [5, 25, 100], "step_time_s": 60}
+ROUTE = first_route("digits", "1", NOW)
 FOUND = Verdict(
     Decision.HOLD, "too_few", (Finding("failed", Decision.HOLD, "0 of 12 jobs failed", numbers={"rate": 0.0}),)
 )
@@ -138,6 +141,33 @@ async def test_an_aborted_one_is_retried_and_a_paused_one_resumed(house: House, 
         assert (await client.post(f"{URL}/{rollout['id']}/{verb}")).json()["status"] == status
     assert (await client.get(f"{URL}/{rollout['id']}")).json()["attempt"] == 2
     assert told(house).revision == 3
+
+
+async def test_what_no_worker_serves_gets_no_more_of_the_traffic(house: House, client: httpx.AsyncClient) -> None:
+    rollout = await started(client)
+    house.without_worker.add(("digits", "2"))
+
+    async def refused(verb: str) -> None:
+        answer = problem(await client.post(f"{URL}/{rollout['id']}/{verb}"), 409, "conflict", "version")
+        assert answer["detail"] == "digits/2 cannot be rolled out: no worker serves it now"
+
+    await refused("promote")
+    assert (await client.post(f"{URL}/{rollout['id']}/abort")).json()["status"] == "aborted"
+    await refused("retry")
+    assert told(house).versions == {"1": 10_000}
+
+
+async def test_gateways_hear_of_a_rollout_also_where_the_store_was_put_back(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    topic = house.settings.topics.routes
+    house.routes.apply(b"digits", encode_route(msgspec.structs.replace(ROUTE, revision=8)))
+    rollout = await started(client)
+    assert told(house).revision == rollout["revision"] == 9
+    house.routes.apply(b"digits", encode_route(msgspec.structs.replace(told(house), revision=20)))
+    assert (await client.post(f"{URL}/{rollout['id']}/abort")).json()["revision"] == 21
+    house.routes.apply(b"digits", house.log.records(topic)[-1].value)
+    assert house.routes.of["digits"].versions == {"1": 10_000}
 
 
 async def test_what_makes_no_sense_is_refused_with_what_does(client: httpx.AsyncClient) -> None:

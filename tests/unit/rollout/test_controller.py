@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
-from schemas.errors import QueueUnavailable
+from schemas.errors import QueueUnavailable, StoreUnavailable
 from schemas.rollout_plans import read_plan
 from schemas.rollout_transitions import Inputs
 from schemas.rollouts import Decision, Plan, Rollout, RolloutStatus, Verb
@@ -172,6 +173,35 @@ async def test_without_counts_it_holds_on_and_says_why(site: Site) -> None:
     assert await site.shares() == {"1": 9500, "2": 500}
 
 
+@pytest.mark.parametrize("late", ["1", "2"])
+async def test_counts_of_a_version_that_come_some_seconds_late_are_judged(site: Site, late: str) -> None:
+    await site.started()
+    jobs: dict[str, tuple[int, int]] = {"1": (950, 0), "2": (0, 50)}
+    began_at = site.now
+    for version in jobs.keys() - {late}:
+        site.count(version, *jobs[version])
+    site.now = interval_start(began_at) + timedelta(seconds=INTERVAL_S)
+    await site.controller.look()
+    assert (await site.rollout()).counted_until == began_at
+    site.now = began_at
+    site.count(late, *jobs[late])
+    site.now = interval_start(began_at) + timedelta(seconds=INTERVAL_S + 4)
+    await site.controller.look()
+    assert (await site.rollout()).status is RolloutStatus.ROLLED_BACK
+
+
+async def test_a_version_without_any_jobs_is_not_waited_for_longer(site: Site) -> None:
+    await site.started()
+    began_at = interval_start(site.now)
+    await site.passes(3 * INTERVAL_S, stable=950)
+    site.now = began_at + timedelta(seconds=3 * INTERVAL_S)
+    await site.controller.look()
+    rollout = await site.rollout()
+    assert rollout.counted_until == began_at + timedelta(seconds=2 * INTERVAL_S)
+    assert rollout.verdict is not None
+    assert rollout.verdict.reason == "no_traffic"
+
+
 async def test_counts_that_stay_away_promote_nothing(site: Site) -> None:
     await site.started(msgspec.structs.replace(PLAN, step_time_s=60))
     await site.passes(30, good=500, stable=9500)
@@ -238,6 +268,32 @@ async def test_a_store_that_is_away_is_trouble_until_it_is_back(site: Site) -> N
     await site.controller.look()
     assert [*troubles, site.controller.trouble] == ["the rollouts are down", None]
     assert (await site.rollout()).status is RolloutStatus.ROLLED_BACK
+
+
+async def test_the_trouble_of_a_store_is_not_that_of_whoever_judges_no_more(site: Site) -> None:
+    await site.started()
+    site.rollouts.down = True
+    await site.controller.look()
+    assert site.controller.trouble == "the rollouts are down"
+    site.keeping = False  # another does now
+    await site.controller.look()
+    assert site.controller.trouble is None
+
+
+async def test_a_store_that_takes_no_change_is_trouble_and_is_told_of_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(*_: object, **__: object) -> None:
+        raise StoreUnavailable("read only")
+
+    monkeypatch.setattr(site.rollouts, "change", refused)
+    await site.started()
+    await site.started(msgspec.structs.replace(PLAN, model="other"))
+    with capture_logs() as logs:
+        for _ in range(3):
+            await site.controller.look()
+            assert site.controller.trouble == "read only"
+    assert [each["reason"] for each in logs] == ["read only"]
 
 
 async def test_one_that_cannot_be_judged_keeps_no_other_from_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
