@@ -57,7 +57,7 @@ class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
     `keep_until` is there once it has ended, where the job or its model says how long it is kept; any other is kept for
     the time that the installation is set to. `notice` is there while something keeps a queued job waiting: its version
     is served by no worker. `route_revision` is the route's that chose its version, if one did; `moved_from` is there
-    once it was moved from that version to the one that it has.
+    once it has ended, if another version ran it than the one that it had until then.
     """
 
     id: str

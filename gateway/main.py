@@ -115,7 +115,7 @@ class Gateway:
         self._reports_topic = worker_reports_topic(settings, reports)
         members = LaneMembers(settings.topics, time.monotonic)
         self._poller = LanePoller(settings, self._depths, self._lanes, members)
-        self._serving = Serving(self._catalog, self._states, reports, members.workers)
+        self._serving = Serving(self._catalog, self._states, reports, members.workers, self._routes)
         self._route_parts = RouteParts(
             settings, self._publisher, self._serving, self._routes, lambda: self._waiters.draining
         )

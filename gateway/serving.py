@@ -6,11 +6,13 @@ from typing import Final, NamedTuple
 
 from producers.catalog import Catalog
 from producers.model_states import ModelStates
+from producers.routes import Routes
 from producers.worker_reports import WorkerReports
 from schemas.catalog import CatalogEntry
 from schemas.errors import ModelNotFound, PenstockError, Unavailable
 from schemas.jobs import Job, Status
 from schemas.model_states import ModelState
+from schemas.moves import moved_to
 from schemas.versions import CatalogSnapshot, natural_order
 from schemas.worker_reports import NotServed
 
@@ -43,11 +45,13 @@ class Serving:
         wanted: ModelStates,
         reports: WorkerReports,
         workers: Callable[[str, str], int | None],
+        routes: Routes,
     ) -> None:
         self._catalog = catalog
         self._wanted = wanted
         self._reports = reports
         self._workers = workers
+        self._routes = routes
 
     @property
     def catalog(self) -> Catalog:
@@ -91,8 +95,9 @@ class Serving:
         return None if said is None else said.reason or NO_REASON
 
     def notice(self, job: Job) -> str | None:
-        """What a client should know of a job that waits: that no worker serves its version now."""
-        if job.status is not Status.QUEUED:
+        """What a client should know of a job that waits: that no worker serves its version now. Nothing of one whose
+        version was taken back: it waits for another."""
+        if job.status is not Status.QUEUED or self._goes_on(job):
             return None
         state, reason = self.standing(job.model, job.version)
         name = f"{job.model}/{job.version}"
@@ -106,6 +111,10 @@ class Serving:
             case State.REFUSED:
                 return f"no worker serves {name} now, and it could not be loaded: {reason}"
         return None
+
+    def _goes_on(self, job: Job) -> bool:
+        route = self._routes.of.get(job.model)
+        return route is not None and moved_to(route, job.version, job.revision, job.cohort) is not None
 
     def standing(self, model: str, version: str) -> Standing:
         wanted, said = self._wanted.of(model, version), self._reports.of(model, version)

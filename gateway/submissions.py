@@ -257,8 +257,23 @@ class Submissions:
         if admission.replayed:
             self._depths.give_back(lane)
             return admission
+        if admission.job.version != job.version:
+            payload = await self._made_for(admission.job, submission, payload)
         await self._deliver(submission, _Written(lane, job, admission.job, since_s), payload)
         return admission
+
+    async def _made_for(self, admitted: Job, submission: Submission, payload: Payload) -> Payload:
+        """What the version takes that the job was written down for, by a request that got no further; the route gives
+        another today, whose columns or pixels may be others. Where that version is gone, what there is."""
+        entry = self._catalog.snapshot.get(admitted.model, admitted.version)
+        if entry is None:
+            return payload
+        try:
+            checked = await self._check(entry.signature, submission.submit.payload)
+            self._hold_travelling(submission, checked.payload)
+        except PenstockError:
+            return payload
+        return checked.payload
 
     async def _deliver(self, submission: Submission, row: _Written, payload: Payload, *, again: bool = True) -> None:
         """The record of a job that has its row. `again`: if it is cut short, it is begun again beside the request."""

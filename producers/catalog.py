@@ -8,6 +8,7 @@ from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
 from schemas.catalog import decode_entry, parse_key, version_key
 from schemas.records import OutRecord
+from schemas.signature import Signature
 from schemas.topics import Topics
 from schemas.versions import CatalogSnapshot
 
@@ -17,18 +18,27 @@ log = get_logger(__name__)
 class Catalog:
     """Holds the newest snapshot. A record that is no catalog entry keeps what was there before.
 
-    Until anything is `told`, nobody can know which models there are.
+    Until anything is `told`, nobody can know which models there are. Of a version that left while we followed, it is
+    still known what its jobs look like: `signature`.
     """
 
     def __init__(self, snapshot: CatalogSnapshot | None = None) -> None:
         self.snapshot = snapshot or CatalogSnapshot()
         self.told = snapshot is not None
+        self._left: dict[tuple[str, str], Signature] = {}
+
+    def signature(self, model: str, version: str) -> Signature | None:
+        entry = self.snapshot.get(model, version)
+        return self._left.get((model, version)) if entry is None else entry.signature
 
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Take in one record of the catalog topic; None for a value takes the entry back."""
         self.told = True
         if value is None:
-            self.snapshot = self.snapshot.without(*parse_key(key))
+            model, version = parse_key(key)
+            if (entry := self.snapshot.get(model, version)) is not None:
+                self._left[model, version] = entry.signature
+            self.snapshot = self.snapshot.without(model, version)
             return
         try:
             entry = decode_entry(value)

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from schemas.catalog import CatalogEntry
 from schemas.errors import ModelNotFound
 from schemas.routes import LATEST, STABLE, Choice, Route, choose
+from schemas.signature import Signature
 
 Versions = Mapping[str, CatalogEntry]
 # Reads a job's sticky key from a source that a route names: see `schemas.sticky_keys`.
@@ -103,14 +104,20 @@ def served(catalog: CatalogSnapshot, route: Route, choice: Choice) -> Placed:
         version = entry.version
         instead = choice._replace(version=version, variant=route.variants.get(version), rescue_to=None)
         return Placed(entry, instead, choice.version)
-    if choice.rescue_to is not None and not takes_the_same(entry, catalog.get(route.model, choice.rescue_to)):
-        choice = choice._replace(rescue_to=None)
+    if choice.rescue_to is not None:
+        other = catalog.get(route.model, choice.rescue_to)
+        if other is None or not takes_the_same(entry.signature, other.signature):
+            choice = choice._replace(rescue_to=None)
     return Placed(entry, choice)
 
 
-def takes_the_same(one: CatalogEntry | None, other: CatalogEntry | None) -> bool:
-    """Whether an input that was checked for one version is right for the other as well."""
-    return one is not None and other is not None and one.signature.inputs == other.signature.inputs
+def takes_the_same(one: Signature, other: Signature) -> bool:
+    """Whether what was made of a job's input for one version is right for the other as well.
+
+    Nobody can tell any more whether its tensors were named features, in the order of the one's columns, or an image, in
+    the one's scale.
+    """
+    return (one.inputs, one.features, one.image) == (other.inputs, other.features, other.image)
 
 
 def _named(catalog: CatalogSnapshot, model: str, asked: str) -> CatalogEntry:

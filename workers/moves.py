@@ -2,13 +2,18 @@
 
 from typing import Final
 
+import msgspec
+
 from producers.catalog import Catalog
 from producers.routes import Routes
 from runtime.logs import get_logger
+from schemas.errors import PenstockError
 from schemas.jobs import Submitted, Terminal
 from schemas.moves import moved_to
-from schemas.records import ATTEMPT_HEADER, RETRY_REASON_HEADER, OutRecord
+from schemas.oip import parse_request
+from schemas.records import ATTEMPT_HEADER, RETRY_REASON_HEADER, LaneJob, OutRecord, read_lane_record
 from schemas.routes import Choice, Route
+from schemas.signature import Signature
 from schemas.stats import FAULTS, end_kind
 from schemas.topics import Lane, Topics
 from schemas.versions import served, takes_the_same
@@ -40,7 +45,7 @@ class Moves:
         self._catalog = catalog
         self._told: dict[tuple[str, str], int] = {}  # by version, the last revision of which it was told
 
-    def waiting(self, job: Submitted) -> Choice | None:
+    def waiting(self, job: LaneJob) -> Choice | None:
         """What a job gets whose version was taken back while it waited; None where it stays."""
         if job.cohort is None:
             return None
@@ -54,32 +59,62 @@ class Moves:
         """What a job gets whose version has failed it by its own fault; None where that is its end."""
         if end.error is None or end_kind(end.error.code) not in FAULTS:
             return None
-        to = dict(record.headers).get(RESCUE_TO_HEADER)
-        if to is None:
+        job = read_lane_record(record.headers, record.value)
+        version, route = job.rescue_to, self._routes.of.get(end.model)
+        if version is None:
             return None
-        version, route = to.decode(), self._routes.of.get(end.model)
         variant = None if route is None else route.variants.get(version)
-        return Choice(version, variant, end.revision, end.cohort)
+        # The version that is to rescue it may have been taken back, too; or it left the catalog, with its workers.
+        to = self.waiting(msgspec.structs.replace(job, version=version)) or Choice(
+            version, variant, end.revision, end.cohort
+        )
+        return to if to.version != end.version and self._may_run(job, to.version) else None
 
-    def _where_it_fits(self, job: Submitted, route: Route, choice: Choice) -> Choice | None:
-        """The choice, if the input that was checked for the job's version is one of the other version's as well."""
+    def _may_run(self, job: LaneJob, version: str) -> bool:
+        """Whether the version is there and takes the job. Where nothing is known of the model, it may."""
+        catalog = self._catalog.snapshot
+        if job.model not in catalog.models:
+            return True
+        other = catalog.get(job.model, version)
+        own = self._catalog.signature(job.model, job.version)
+        return other is not None and takes(job, own or other.signature, other.signature)
+
+    def _where_it_fits(self, job: LaneJob, route: Route, choice: Choice) -> Choice | None:
+        """The choice, if the other version takes what was made for the job's."""
         catalog = self._catalog.snapshot
         if job.model not in catalog.models:
             return None
         placed = served(catalog, route, choice)
         if placed.entry.version == job.version:
             return None
-        if takes_the_same(catalog.get(job.model, job.version), placed.entry):
+        own = self._catalog.signature(job.model, job.version)
+        if own is not None and takes(job, own, placed.entry.signature):
             return placed.choice
         if self._told.get((job.model, job.version)) != route.revision:
             self._told[job.model, job.version] = route.revision
             log.warning(
-                "jobs stay with a version that was taken back, since the other takes other inputs",
+                "jobs stay with a version that was taken back: the other is not known to take the same",
                 model=job.model,
                 version=job.version,
                 other=placed.entry.version,
             )
         return None
+
+
+def takes(job: LaneJob, own: Signature, other: Signature) -> bool:
+    """Whether another version takes a job that was checked for its own.
+
+    The request is read only where it may ask for an output that the other lacks.
+    """
+    if not takes_the_same(own, other):
+        return False
+    if {each.name for each in own.outputs} <= {each.name for each in other.outputs}:
+        return True
+    try:
+        parse_request(other, job.payload)
+    except PenstockError:
+        return False
+    return True
 
 
 def moved_record(topics: Topics, record: Record, job: Submitted, to: Choice) -> OutRecord:

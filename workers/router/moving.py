@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 
@@ -27,10 +27,12 @@ from workers.router.placing import Placing
 log = get_logger(__name__)
 
 LOOK_EVERY_S: Final = 1.0
-# Who has not heard of the new route yet admits jobs by the one before.
-HEARD_WITHIN_S: Final = 5.0
-# For how long a lane is looked after that has a worker, or that Kafka says nothing of.
+# Who has not heard of the new route yet admits jobs by the one before, and a submit takes up to 20 s to the lane.
+HEARD_WITHIN_S: Final = 30.0
+# For how long a lane is looked after that has a worker, or that Kafka says nothing of; and for so long beyond a
+# session, for which a worker that was killed counts as one.
 LOOKED_AFTER_S: Final = 60.0
+BEYOND_SESSION_S: Final = 30.0
 CLOSE_WITHIN_S: Final = 5.0
 FETCH_RECORDS: Final = 500
 FETCH_TIMEOUT_S: Final = 0.5
@@ -56,16 +58,21 @@ class Mover:
         self._publisher = publisher
         self._placing = placing
         self._clock_s = clock_s
+        self._looked_after_s = max(LOOKED_AFTER_S, settings.kafka_session_timeout_s + BEYOND_SESSION_S)
         self._since_s: dict[Lane, float] = {}
+        self._staying: dict[Lane, int] = {}  # how many records were put back where they lay
         self._heard = asyncio.Event()
         for route in routes.of.values():
             self._hear(route.model, route)
         routes.listen(self._hear)
 
     def _hear(self, model: str, route: Route | None) -> None:
-        if route is not None and route.taken_back:
-            lanes = [Lane(model, version, cls) for version in route.taken_back for cls in LaneClass]
-            self._since_s |= dict.fromkeys(lanes, self._clock_s())
+        """Look after what is taken back now, and after nothing else of the model: what stayed may move by now."""
+        lanes = [Lane(model, version, cls) for version in route.taken_back for cls in LaneClass] if route else []
+        others = {lane: since_s for lane, since_s in self._since_s.items() if lane.model != model}
+        self._since_s = others | dict.fromkeys(lanes, self._clock_s())
+        self._staying = {lane: staying for lane, staying in self._staying.items() if lane in others}
+        if lanes:
             self._heard.set()
 
     async def run(self) -> None:
@@ -96,30 +103,50 @@ class Mover:
             async with asyncio.timeout(CLOSE_WITHIN_S):
                 await client.close()
 
-    async def _look(self, client: KafkaClient, offsets: LaneOffsets, members: LaneMembers) -> None:
+    async def _look(self, client: Any, offsets: LaneOffsets, members: LaneMembers) -> None:
         lanes = dict(self._since_s)
         seen = await offsets.of(lanes)
         await members.ask(client, {(lane.model, lane.version) for lane in lanes})
+        looked_s = self._clock_s()
         for lane, since_s in lanes.items():
-            age_s = self._clock_s() - since_s
-            ends = _ends_of_what_waits(seen[lane]) if lane in seen else None
-            left = ends is None or bool(ends)
-            if ends and members.workers(lane.model, lane.version) == 0:
-                left = not await self._emptied(lane, ends)
-            if age_s > (LOOKED_AFTER_S if left else HEARD_WITHIN_S) and self._since_s.get(lane) == since_s:
+            partitions = client.cluster.partitions_for_topic(self._settings.topics.lane(lane)) or ()
+            left = await self._is_left(lane, seen.get(lane), len(partitions), members)
+            enough_s = self._looked_after_s if left else HEARD_WITHIN_S
+            if looked_s - since_s > enough_s and self._since_s.get(lane) == since_s:
                 del self._since_s[lane]
+        # While one lane was emptied nobody looked at the others.
+        spent_s = self._clock_s() - looked_s
+        self._since_s = {lane: since_s + spent_s for lane, since_s in self._since_s.items()}
+
+    async def _is_left(self, lane: Lane, seen: Offsets | None, partitions: int, members: LaneMembers) -> bool:
+        """Whether anything may be left in the lane that could move; moves it where nobody else does."""
+        if seen is None:
+            return True
+        waiting = {number: end - seen.done[number] for number, end in seen.ends.items() if end > seen.done[number]}
+        if sum(waiting.values()) > self._staying.get(lane, 0):
+            if members.workers(lane.model, lane.version) != 0:
+                return True
+            if not await self._emptied(lane, {number: seen.ends[number] for number in waiting}):
+                return True
+        return len(seen.ends) < partitions  # of the others nothing is known
 
     async def _emptied(self, lane: Lane, ends: Mapping[int, int]) -> bool:
+        since_s = self._since_s.pop(lane, None)
+        if since_s is None:  # given a share again, a moment ago
+            return False
+        self._since_s[lane] = since_s  # at the end: next time the others come first
         try:
-            await self._empty(lane, ends)
+            staying = await self._empty(lane, ends)
         except _FAILURES as error:
             log.warning("what waits in a lane cannot be moved", lane=str(lane), error=repr(error))
             return False
-        return True
+        if staying is not None and self._since_s.get(lane) == since_s:  # by the route of now
+            self._staying[lane] = staying
+        return staying is not None
 
-    async def _empty(self, lane: Lane, ends: Mapping[int, int]) -> None:
+    async def _empty(self, lane: Lane, ends: Mapping[int, int]) -> int | None:
         """Put what lies in the lane up to these ends of its partitions where it belongs: what stays is at the lane's
-        end then, so that all before it can be committed."""
+        end then, so that all before it can be committed. Returns how many stayed; None where not all was come by."""
         topics = self._settings.topics
         group = topics.lane_group(lane)
         busy = asyncio.Lock()
@@ -133,31 +160,30 @@ class Mover:
             self._settings, group, [topics.lane(lane)], drain=until_idle, drain_limit_s=DRAIN_LIMIT_S
         )
         async with joining as consumer:
-            left, idle, until_s = dict(ends), 0, self._clock_s() + EMPTIED_WITHIN_S
+            left, idle, until_s, staying = dict(ends), 0, self._clock_s() + EMPTIED_WITHIN_S, 0
             while left and idle < IDLE_FETCHES and self._clock_s() < until_s:
                 records = await consumer.fetch(FETCH_RECORDS, FETCH_TIMEOUT_S)
                 async with busy:
                     placed = await self._place(consumer, group, records, ends)
                 idle = 0 if placed or not consumer.joined else idle + 1
+                staying += sum(each.out.topic == each.record.topic for each in placed)
                 for record in records:
                     if record.offset + 1 >= left.get(record.partition, 0):
                         left.pop(record.partition, None)
+        return None if left else staying
 
-    async def _place(self, consumer: Consumer, group: str, records: Sequence[Record], ends: Mapping[int, int]) -> int:
-        """Returns how many of the records lay before the ends."""
+    async def _place(
+        self, consumer: Consumer, group: str, records: Sequence[Record], ends: Mapping[int, int]
+    ) -> Sequence[Replacement]:
+        """Returns what was put in the stead of those of the records that lay before the ends."""
         old = [record for record in records if record.offset < ends.get(record.partition, 0)]
-        if old:
-            replacements = [self._replacement(record, group) for record in old]
+        replacements = [self._replacement(record, group) for record in old]
+        if replacements:
             await publish_replacements(consumer, self._publisher, replacements)
-        return len(old)
+        return replacements
 
     def _replacement(self, record: Record, group: str) -> Replacement:
         try:
             return self._placing.again(record)
         except Undecodable as error:
             return burial(record, group, error)
-
-
-def _ends_of_what_waits(lane: Offsets) -> Mapping[int, int]:
-    """Of the partitions in which anything waits."""
-    return {number: end for number, end in lane.ends.items() if end > lane.done[number]}

@@ -134,6 +134,7 @@ class House:
             self.states,
             self.reports,
             lambda model, version: int((model, version) not in self.without_worker),
+            self.routes,
         )
         self.waiters = Waiters(
             self.store, self.signals, limit=self.settings.gateway_max_waiters, slow_s=slow_s, fast_s=0.01

@@ -175,6 +175,19 @@ async def test_a_repeated_request_keeps_its_version_whatever_has_become_of_the_r
     assert told(await submitted(client)) == ("1", "stable", 8)
 
 
+async def test_a_job_whose_version_was_taken_back_is_not_said_to_wait_for_it(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    apply(house, route({"1": 0, "2": WHOLE}))
+    by_share, named = await submitted(client), await submitted(client, version="2")
+    house.without_worker.add(("vector", "2"))
+    assert "notice" in (await client.get(f"/v1/jobs/{by_share['id']}")).json()
+
+    apply(house, route({"1": WHOLE}, revision=8, taken_back=("2",)))
+    assert "notice" not in (await client.get(f"/v1/jobs/{by_share['id']}")).json()
+    assert "notice" in (await client.get(f"/v1/jobs/{named['id']}")).json()
+
+
 async def test_a_model_without_a_route_is_as_before(house: House, client: httpx.AsyncClient) -> None:
     apply(house, route())
     house.routes.apply(b"vector", None)

@@ -8,13 +8,18 @@ from typing import Any
 from unittest.mock import AsyncMock
 
 import httpx
+import msgspec
 import pytest
 
 import gateway.leases
 from gateway.submission import Submission
+from schemas.catalog import encode_entry, version_key
 from schemas.errors import OutcomeUnknown, QueueUnavailable, StoreUnavailable
+from schemas.oip import parse_request
+from schemas.routes import WHOLE
 from stores.protocols import Admission
-from tests.unit.gateway.house import LIVE, NOW, SUBMIT, House, opened, problem
+from tests.unit.gateway.house import LIVE, NOW, SUBMIT, VECTOR, House, entry, opened, problem
+from tests.unit.gateway.test_routed_submits_http import apply, route
 from tests.waiting import LoopClock, eventually, soon
 
 KEY = {"idempotency-key": "order-17"}
@@ -204,6 +209,30 @@ async def test_the_same_key_is_answered_when_the_lease_of_a_gateway_that_is_gone
     assert (answer.status_code, answer.json()["id"]) == (202, job_id)
     assert "idempotency-replayed" not in answer.headers  # nobody could know whether it had been sent
     assert not gone.done()
+    publishing.go_on.set()
+    await gone
+
+
+async def test_the_job_of_a_gateway_that_is_gone_is_made_for_its_version_whatever_the_route_says_by_then(
+    house: House,
+    client: httpx.AsyncClient,
+    publishing: Held,
+    monkeypatch: pytest.MonkeyPatch,
+    loop_clock: LoopClock,
+) -> None:
+    keep_time(house, loop_clock)
+    turned = msgspec.structs.replace(VECTOR, features=VECTOR.features[::-1])
+    house.serving.catalog.apply(version_key("vector", "1"), encode_entry(entry("vector", "1", turned)))
+    body = {"model": "vector", "input": {"features": {"age": 35.0, "height": 180.0}}}
+    gone = asyncio.create_task(client.post("/v1/jobs", json=body, headers=KEY))
+    await publishing.entered.wait()
+    monkeypatch.setattr(house.log, "publish", publishing.call)
+    monkeypatch.setattr(house.store, "renew", AsyncMock())  # it renews nothing more
+
+    apply(house, route({"1": WHOLE}))
+    assert (await loop_clock.in_time(client.post("/v1/jobs", json=body, headers=KEY))).status_code == 202
+    (sent,) = house.records(LIVE)
+    assert parse_request(VECTOR, sent.payload).inputs["x"].tolist() == [[35.0, 180.0]]
     publishing.go_on.set()
     await gone
 

@@ -10,15 +10,18 @@ from prometheus_client import REGISTRY
 from structlog.typing import EventDict
 
 from producers.memory import MemoryLog
+from schemas.catalog import version_key
 from schemas.errors import InvalidInput, JobError, OutOfMemory, PenstockError, TopicMissing, TransientFailure
 from schemas.records import LaneJob, OutRecord, read_lane_record
-from schemas.routes import Route
+from schemas.routes import WHOLE, Choice, Route
+from schemas.signature import Signature
 from schemas.stats import End
 from schemas.tensors import Array
+from schemas.topics import Lane, LaneClass
 from stores.memory_starts import MemoryStarts
 from stores.protocols import JobKey
 from tests.unit.inference.canaries import OTHER, STABLE, STABLE_BULK, STABLE_TOPIC, canary_job, entry, moves, taken_back
-from tests.unit.inference.jobs import BULK, LIVE, LIVE_TOPIC, NOON, TOPICS, item
+from tests.unit.inference.jobs import BULK, LIVE, LIVE_TOPIC, NOON, SIGNATURE, TOPICS, item, request_json
 from tests.unit.inference.models import Adder, HeldAdder
 from tests.unit.inference.worker import SmallWorker, small_worker
 from tests.waiting import eventually
@@ -146,6 +149,41 @@ async def test_a_rescue_whose_lane_is_missing_for_long_is_the_end_that_it_would_
     assert end.error.code == "inference_failed"
 
 
+async def test_a_rescue_by_a_version_that_was_unloaded_is_the_end_that_it_would_have_been() -> None:
+    job = canary_job(value=POISON)
+    async with small_worker(Adder(frozenset({POISON})), moves=moves(entry(LIVE.version))) as worker:
+        await worker.submit(job)
+        await eventually(lambda: worker.ended([job]))
+    (end,) = worker.ends()
+    assert end.error is not None
+    assert end.error.code == "inference_failed"
+    assert given_away(worker.log) == []
+
+
+async def test_a_rescue_by_a_version_that_was_taken_back_itself_is_by_the_one_in_its_stead() -> None:
+    job, known = canary_job(value=POISON), [entry(version) for version in (LIVE.version, STABLE, "3")]
+    split = {LIVE.version: WHOLE // 2, "3": WHOLE // 2}
+    now = msgspec.structs.replace(taken_back(), versions=split, default="3", labels={}, taken_back=(STABLE,))
+    later = canary_job(value=POISON, cohort=99)
+    async with small_worker(Adder(frozenset({POISON})), moves=moves(*known, of=now)) as worker:
+        await worker.submit(job, later)
+        await eventually(lambda: worker.open_count == 0 and worker.ends())
+    (rescued,) = given_away(worker.log, TOPICS.lane(Lane(LIVE.model, "3", LaneClass.LIVE)))
+    assert (rescued.id, rescued.version, rescued.moved_from, rescued.revision) == (later.id, "3", LIVE.version, 2)
+    assert worker.ended([job]), "it would go to the version that has just failed it"
+
+
+async def test_a_job_that_asks_for_an_output_which_only_the_canary_has_ends_there() -> None:
+    fewer = Signature(inputs=SIGNATURE.inputs, outputs=SIGNATURE.outputs[:1])
+    asks = canary_job(value=POISON, payload=request_json([POISON], outputs=[{"name": "double"}]))
+    plain = canary_job(value=POISON)
+    by_routes = moves(entry(LIVE.version), entry(STABLE, fewer))
+    async with small_worker(Adder(frozenset({POISON})), moves=by_routes) as worker:
+        await worker.submit(asks, plain)
+        await eventually(lambda: worker.ended([asks]) and given_away(worker.log))
+    assert [rescued.id for rescued in given_away(worker.log)] == [plain.id]
+
+
 class MissingLane(MemoryLog):
     """A log without the stable version's lane."""
 
@@ -219,6 +257,15 @@ async def test_jobs_whose_input_the_other_version_does_not_take_stay_and_that_is
         await eventually(lambda: worker.ended(jobs))
     told = [line for line in logs if line["event"].startswith("jobs stay with a version")]
     assert [(line["version"], line["other"]) for line in told] == [("1", "2")]
+
+
+def test_jobs_of_a_version_that_was_unloaded_since_go_on_as_well() -> None:
+    left = moves(of=taken_back())
+    left._catalog.apply(version_key(LIVE.model, LIVE.version), None)
+    assert left.waiting(canary_job()) == Choice(STABLE, "stable", 2, 3)
+
+    never_known = moves(entry(STABLE), of=taken_back())
+    assert never_known.waiting(canary_job()) is None
 
 
 async def test_jobs_stay_while_the_other_version_is_not_announced() -> None:

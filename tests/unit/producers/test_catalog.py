@@ -44,6 +44,13 @@ def test_a_tombstone_takes_a_version_back() -> None:
         catalog.snapshot.choose("digits", None)
 
 
+def test_of_a_version_that_left_it_is_still_known_what_its_jobs_look_like() -> None:
+    catalog = catalog_of("1", "2")
+    catalog.apply(b"digits/2", None)
+    catalog.apply(b"digits/3", None)
+    assert [catalog.signature("digits", version) for version in "123"] == [SIGNATURE, SIGNATURE, None]
+
+
 @pytest.mark.parametrize(
     "value",
     [

@@ -8,8 +8,8 @@ import pytest
 from schemas.catalog import CatalogEntry
 from schemas.errors import ModelNotFound, RequestError
 from schemas.routes import WHOLE, Pin, Route, Sticky, choose
-from schemas.signature import Signature, TensorSpec
-from schemas.versions import CatalogSnapshot, Placed, place
+from schemas.signature import ImageSpec, Signature, TensorSpec
+from schemas.versions import CatalogSnapshot, Placed, place, takes_the_same
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PLAIN = TensorSpec("x", "FP32", (-1, 2))
@@ -130,6 +130,22 @@ def test_the_default_rescues_the_canarys_jobs_where_it_takes_the_same_input() ->
     assert placed(catalog("2", "3"), split).choice.rescue_to is None  # nobody has announced version 1
     pinned = route({"1": 0, "2": WHOLE}, rescue=True, pins=(Pin("2", key="alice"),))
     assert placed(catalog("1", "2"), pinned).choice.rescue_to is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"features": ("age", "income")}, {"features": ("income", "age")}),
+        ({"image": ImageSpec("x", 8, 8)}, {"image": ImageSpec("x", 8, 8, scale=1.0)}),
+    ],
+    ids=["columns in another order", "pixels in another scale"],
+)
+def test_versions_that_make_other_tensors_of_the_same_input_do_not_take_the_same(
+    one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    first, second = (Signature(inputs=(PLAIN,), outputs=(), **how) for how in (one, other))
+    assert takes_the_same(first, first)
+    assert not takes_the_same(first, second)
 
 
 def test_a_key_that_is_refused_refuses_the_job() -> None:

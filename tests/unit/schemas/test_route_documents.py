@@ -211,7 +211,15 @@ def test_what_a_newer_version_adds_to_a_record_is_passed_over() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"model": "No"}, {"revision": 0}, {"versions": {"1": 1}}, {"salt": "a\n"}, {"default": ""}, {"updated_at": 5}],
+    [
+        {"model": "No"},
+        {"revision": 0},
+        {"revision": 2**31},  # more than a job's row can say
+        {"versions": {"1": 1}},
+        {"salt": "a\n"},
+        {"default": ""},
+        {"updated_at": 5},
+    ],
 )
 def test_a_record_that_breaks_a_rule_is_no_route(change: Any) -> None:
     document = json.loads(encode_route(made())) | change

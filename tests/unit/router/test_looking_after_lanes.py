@@ -1,0 +1,141 @@
+"""For how long a router looks after the lanes of versions that were taken back, and when it empties them."""
+
+from collections.abc import Callable, Iterable, Mapping
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from producers.lane_offsets import Offsets
+from producers.memory import MemoryLog
+from producers.routes import Routes
+from runtime.settings import KafkaSettings
+from schemas.errors import QueueUnavailable
+from schemas.routes import WHOLE
+from schemas.topics import Lane, LaneClass
+from tests.unit.inference.canaries import taken_back
+from tests.unit.inference.jobs import BULK, LIVE
+from workers.router.moving import EMPTIED_WITHIN_S, HEARD_WITHIN_S, LOOKED_AFTER_S, Mover
+from workers.router.placing import Placing
+
+PARTITIONS = 2
+EMPTY = Offsets({0: 5, 1: 5}, {0: 5, 1: 5})
+WAITING = Offsets({0: 5, 1: 9}, {0: 5, 1: 5})
+
+
+class Lanes(Mover):
+    """A mover, what Kafka says to it, and what it has emptied. `moves` is what comes of emptying a lane."""
+
+    def __init__(self, session_s: float = 30) -> None:
+        self.now_s = 0.0
+        self.seen: Mapping[Lane, Offsets] = {}
+        self.members: int | None = 0
+        self.emptied: list[Lane] = []
+        self.moves: Callable[[Lane], int | None] = lambda _: 0
+        given = KafkaSettings(kafka_session_timeout_s=session_s)
+        self.routes = Routes()
+        super().__init__(given, MemoryLog(), self.routes, Placing(given.topics, 1.0), lambda: self.now_s)
+
+    @property
+    def cluster(self) -> SimpleNamespace:
+        return SimpleNamespace(partitions_for_topic=lambda _: range(PARTITIONS))
+
+    async def of(self, lanes: Iterable[Lane]) -> Mapping[Lane, Offsets]:
+        return {lane: self.seen[lane] for lane in lanes if lane in self.seen}
+
+    async def ask(self, *_: object) -> None:
+        self.asked_s = self.now_s
+
+    def workers(self, *_: str) -> int | None:
+        return self.members if self.now_s - self.asked_s < 30 else None
+
+    async def _empty(self, lane: Lane, ends: Mapping[int, int]) -> int | None:
+        self.emptied.append(lane)
+        return self.moves(lane)
+
+    async def look(self, after_s: float = 0.0) -> set[Lane]:
+        self.now_s += after_s
+        await self._look(self, self, self)  # type: ignore[arg-type]
+        return set(self._since_s)
+
+
+@pytest.fixture
+def lanes() -> Lanes:
+    made = Lanes()
+    made._hear(LIVE.model, taken_back())
+    return made
+
+
+async def test_an_empty_lane_is_looked_after_until_nothing_more_can_be_on_its_way(lanes: Lanes) -> None:
+    lanes.seen = {LIVE: EMPTY, BULK: EMPTY}
+    assert await lanes.look(HEARD_WITHIN_S) == {LIVE, BULK}
+    assert await lanes.look(1) == set()
+    assert lanes.emptied == []
+
+
+async def test_what_stays_is_put_back_once_and_what_comes_later_is_seen(lanes: Lanes) -> None:
+    lanes.seen = {LIVE: WAITING, BULK: EMPTY}
+    lanes.moves = lambda _: 4
+    await lanes.look()
+    await lanes.look(1)
+    assert lanes.emptied == [LIVE]
+    lanes.seen = {LIVE: Offsets({0: 6, 1: 9}, WAITING.done), BULK: EMPTY}
+    await lanes.look(1)
+    assert lanes.emptied == [LIVE, LIVE]
+
+    lanes._hear(LIVE.model, taken_back(3))
+    await lanes.look(1)
+    assert lanes.emptied == [LIVE] * 3, "by another route what stayed may move"
+
+
+async def test_a_lane_that_is_not_emptied_in_one_go_is_gone_on_with_when_the_others_have_had_their_turn(
+    lanes: Lanes,
+) -> None:
+    lanes.seen = {LIVE: WAITING, BULK: WAITING}
+
+    def slowly(lane: Lane) -> int | None:
+        lanes.now_s += EMPTIED_WITHIN_S
+        if lanes.emptied.count(lane) < 3:
+            return None
+        lanes.seen = {**lanes.seen, lane: EMPTY}
+        return 0
+
+    lanes.moves = slowly
+    for _ in range(6):
+        assert await lanes.look(1) == {LIVE, BULK}
+    assert lanes.emptied == [LIVE, BULK] * 3
+    assert await lanes.look(HEARD_WITHIN_S) == set()
+
+
+async def test_a_lane_that_cannot_be_emptied_is_given_up_at_last(lanes: Lanes) -> None:
+    lanes.seen = {LIVE: WAITING, BULK: EMPTY}
+
+    def fail(_: Lane) -> int | None:
+        raise QueueUnavailable("down")
+
+    lanes.moves = fail
+    assert await lanes.look(LOOKED_AFTER_S) == {LIVE}
+    assert await lanes.look(1) == set()
+
+
+async def test_partitions_of_which_nothing_is_known_are_waited_for(lanes: Lanes) -> None:
+    lanes.seen = {LIVE: Offsets({0: 5}, {0: 5}), BULK: EMPTY}
+    assert await lanes.look(HEARD_WITHIN_S + 1) == {LIVE}
+
+
+async def test_a_worker_that_was_killed_counts_as_one_for_a_session_and_is_waited_out() -> None:
+    lanes = Lanes(session_s=200)
+    lanes._hear(LIVE.model, taken_back())
+    lanes.seen, lanes.members = {LIVE: WAITING, BULK: EMPTY}, 1
+    assert await lanes.look(200) == {LIVE}
+    lanes.members = 0
+    await lanes.look(1)
+    assert lanes.emptied == [LIVE]
+
+
+async def test_a_version_that_has_a_share_again_is_left_alone(lanes: Lanes) -> None:
+    again = msgspec.structs.replace(taken_back(3), versions={LIVE.version: WHOLE}, taken_back=("7",))
+    lanes._hear(LIVE.model, again)
+    assert set(lanes._since_s) == {Lane(LIVE.model, "7", cls) for cls in LaneClass}
+    lanes._hear(LIVE.model, None)
+    assert set(lanes._since_s) == set()
