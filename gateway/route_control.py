@@ -65,9 +65,8 @@ class RouteControl:
         """
         _check_name(model)
         check_announced(wanted, self._announced(model))
-        held = self._followed.of.get(model)
         with _changing():
-            written = await self._store.put(model, wanted, expected, author, above=0 if held is None else held.revision)
+            written = await self._store.put(model, wanted, expected, author, above=self._held(model))
         await self._tell(written)
         return written
 
@@ -97,9 +96,14 @@ class RouteControl:
             await self.newest(model)
         _check_name(model)
         with _changing():
-            written = await self._store.delete(model, expected, author)
+            written = await self._store.delete(model, expected, author, above=self._held(model))
         await self._tell(written)
         return written
+
+    def _held(self, model: str) -> int:
+        """The revision that this process goes by, which an older state of the store knows nothing of."""
+        held = self._followed.of.get(model)
+        return 0 if held is None else held.revision
 
     def _announced(self, model: str) -> Container[str]:
         """The versions of the model that the catalog holds."""

@@ -117,6 +117,7 @@ IF_THERE: Final[Doc] = {"parameters": [_IF_STILL, _PREFER]}
 _BAD: Final = refusal("A member, header or parameter breaks its rule; `error.param` names it.")
 _NO_ROUTE: Final = refusal("There is no such model, or it has no route.")
 _OTHERWISE: Final = refusal("What stands is not what `If-Match` expects; the message says what does.")
+_ROLLED_OUT: Final = refusal("A rollout has the route; the message names it.")
 _TOO_LARGE: Final = refusal("The body is too large.")
 _TYPE: Final = refusal("The content encoding is not one of ours.")
 
@@ -132,6 +133,7 @@ PUT_ROUTE: Final[Responses] = {
     200: answer("The route as it stands now.", "Route", {**_TAG, **APPLIED}),
     400: _BAD,
     404: NO_MODEL,
+    409: _ROLLED_OUT,
     412: _OTHERWISE,
     413: _TOO_LARGE,
     415: _TYPE,
@@ -142,6 +144,7 @@ DELETE_ROUTE: Final[Responses] = {
     200: answer("The revision that took the route away.", "RouteRevision", APPLIED),
     400: _BAD,
     404: _NO_ROUTE,
+    409: _ROLLED_OUT,
     412: _OTHERWISE,
     503: DOWN,
 }

@@ -44,7 +44,7 @@ class RouteParts:
         self._rollout_store = PostgresRollouts(dsn, role="gateway")
         self._redis = RedisReplicas(settings.redis_url.get_secret_value(), prefix=settings.topic_prefix)
         teller = RouteTeller(self._store, publisher, settings.topics, TELL_WITHIN_S)
-        self._repairs = RouteRepairs(self._store, teller, told, self.topic.caught_up)
+        self._repairs = RouteRepairs(self._store, teller, told, followed, self.topic.caught_up)
         self._reporter = ReplicaReporter(self._redis, instance_name(), "gateway", followed.revisions)
         followed.listen(lambda *_: self._reporter.news())
         self.control = RouteControl(self._store, teller, serving, followed)

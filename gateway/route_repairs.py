@@ -7,9 +7,10 @@ import msgspec
 
 from producers.control_topic import Apply
 from producers.route_telling import RouteTeller
+from producers.routes import Routes
 from runtime.logs import get_logger
-from schemas.errors import PenstockError
-from stores.routes import RouteNews
+from schemas.errors import PenstockError, RequestError
+from stores.routes import Latest, RouteNews
 
 log = get_logger(__name__)
 
@@ -21,6 +22,7 @@ class _Record(msgspec.Struct, frozen=True):
 
 
 _decoder: Final = msgspec.json.Decoder(_Record)
+_NEVER: Final = Latest(0, has_route=False)
 
 
 class ToldRevisions:
@@ -44,14 +46,18 @@ class ToldRevisions:
 
 
 class RouteRepairs:
-    """Looks now and then: whoever wrote a revision may have died before it was told, or Kafka was away."""
+    """Looks now and then: whoever wrote a revision may have died before it was told, or Kafka was away. `followed` are
+    the routes as this process goes by them."""
 
-    def __init__(self, news: RouteNews, teller: RouteTeller, told: ToldRevisions, caught_up: asyncio.Event) -> None:
+    def __init__(
+        self, news: RouteNews, teller: RouteTeller, told: ToldRevisions, followed: Routes, caught_up: asyncio.Event
+    ) -> None:
         self._news = news
         self._teller = teller
         self._told = told
+        self._followed = followed
         self._caught_up = caught_up
-        self._ahead: dict[str, int] = {}  # models of which the topic had a newer revision at the last look
+        self._ahead: dict[str, int] = {}  # models of which we had a newer revision than the store at the last look
         self._warned: set[str] = set()
 
     async def run(self) -> None:
@@ -67,21 +73,29 @@ class RouteRepairs:
     async def look(self) -> None:
         """Tell what the topic lacks. Raises `StoreUnavailable`, and what `Publisher.publish` raises."""
         ahead: dict[str, int] = {}
-        for model, revision in (await self._news.newest_of_all()).items():
-            told = self._told.of.get(model)
-            if told == revision:
-                continue
-            if revision is not None and told is not None and told > revision:
-                ahead[model] = told
-                if self._ahead.get(model) == told:  # else it may have been written after the store was asked
-                    self._warn(model, revision, told)
-                continue
-            log.warning("the routes topic lacks a revision and is told", model=model, revision=revision, had=told)
-            await self._teller.tell(model)
+        stored = await self._news.newest_of_all()
+        for model in sorted(stored.keys() | self._followed.of.keys()):
+            latest, followed = stored.get(model, _NEVER), self._followed.of.get(model)
+            held = 0 if followed is None else followed.revision
+            if held > latest.revision:  # nobody would go by what the store has
+                ahead[model] = held
+                if self._ahead.get(model) == held:  # else it may have been written after the store was asked
+                    self._warn(model, latest.revision, held)
+            elif model in stored:
+                await self._tell_if_lacking(model, latest)
         self._ahead = ahead
         self._warned &= ahead.keys()
 
-    def _warn(self, model: str, revision: int, told: int) -> None:
+    async def _tell_if_lacking(self, model: str, latest: Latest) -> None:
+        told, revision = self._told.of.get(model), latest.revision if latest.has_route else None
+        if told != revision:
+            log.warning("the routes topic lacks a revision and is told", model=model, revision=revision, had=told)
+            try:
+                await self._teller.tell(model)
+            except RequestError as error:  # it is this one route's: the others are told all the same
+                log.error("a route cannot be told", model=model, revision=revision, reason=error.message)
+
+    def _warn(self, model: str, revision: int, held: int) -> None:
         """Once: nothing is to be done but by a person, who says what the route is to be."""
         if model not in self._warned:
             self._warned.add(model)
@@ -89,6 +103,6 @@ class RouteRepairs:
                 "the store knows an older route than the routes topic, as if it had been put back to an earlier state",
                 model=model,
                 revision=revision,
-                topic=told,
+                topic=held,
                 remedy="set the route again",
             )

@@ -71,9 +71,14 @@ class GatewayClient:
         headers: Mapping[str, str] | None = None,
         params: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        wait_s: int = 0,
     ) -> httpx.Response:
-        """The answer, where it is one of success. Raises `PenstockError`: `Unavailable` where nobody answers."""
-        answer = await self._request(method, path, headers=headers, params=params, content=body)
+        """The answer, where it is one of success; `wait_s`: it may wait for longer than `WAIT_S`.
+
+        Raises `PenstockError`: `Unavailable` where nobody answers.
+        """
+        longer = {"timeout": _answered_within(wait_s)} if wait_s > WAIT_S else {}
+        answer = await self._request(method, path, headers=headers, params=params, content=body, **longer)
         if answer.is_success:
             return answer
         raise self._error(answer)
@@ -148,13 +153,17 @@ def clients_for(base_url: str, connections: int, number: int = 1) -> list[httpx.
     trusted = httpx.create_ssl_context() if parts.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     return [
         httpx.AsyncClient(
-            timeout=httpx.Timeout(ANSWER_TIMEOUT_S, read=WAIT_S + ANSWER_TIMEOUT_S, pool=None),
+            timeout=_answered_within(WAIT_S),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             verify=trusted,
             trust_env=not is_loopback(parts.hostname or ""),  # a proxy cannot reach this machine's own addresses
         )
         for _ in range(number)
     ]
+
+
+def _answered_within(wait_s: int) -> httpx.Timeout:
+    return httpx.Timeout(ANSWER_TIMEOUT_S, read=wait_s + ANSWER_TIMEOUT_S, pool=None)
 
 
 @asynccontextmanager

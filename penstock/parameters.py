@@ -23,6 +23,11 @@ class Name(click.ParamType):
         return str(value)
 
 
+def _is_utf8(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 JOB = Name("job", is_job_id, "is no job id")
 MODEL = Name("model", is_model_name, "is no model's name: small letters, digits and -")
 VERSION = Name("version", is_version, "is no version: small letters, digits, . and -")
+TEXT = Name("text", _is_utf8, "is no UTF-8")

@@ -20,7 +20,7 @@ MAX_LABELS: Final = 32
 MAX_SHADOWS: Final = 4
 MAX_PINS: Final = 1000
 MAX_TENANT: Final = 255
-MOST_REVISIONS: Final = 2**31  # a number of a job, which has four bytes in the store
+MAX_REVISION: Final = 2**31 - 1  # what a job's row has room for
 
 _LABEL: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _SALT: Final = re.compile(r"[^\x00-\x1f\x7f]{1,64}")
@@ -208,8 +208,8 @@ def decode_route(value: bytes) -> Route:
     route = _record_decoder.decode(value)
     if not is_model_name(route.model):
         raise _broken("model", "must be a model's name")
-    if not 1 <= route.revision < MOST_REVISIONS:
-        raise _broken("revision", f"must be 1 or more, and less than {MOST_REVISIONS}")
+    if not 1 <= route.revision <= MAX_REVISION:
+        raise _broken("revision", f"must be 1 to {MAX_REVISION}")
     check_route(route)
     return route
 

@@ -9,7 +9,7 @@ from runtime.clock import Clock, now_utc
 from schemas.errors import StoreUnavailable
 from schemas.route_documents import WantedRoute
 from schemas.routes import Route
-from stores.routes import Author, Expect, Expected, RouteRevision, next_revision, refuse_rolled_out, require
+from stores.routes import Author, Expect, Expected, Latest, RouteRevision, next_revision, refuse_rolled_out, require
 
 
 class MemoryRoutes:
@@ -28,11 +28,11 @@ class MemoryRoutes:
     ) -> RouteRevision:
         return await self._write(model, content, expected, author, above)
 
-    async def delete(self, model: str, expected: Expected, author: Author) -> RouteRevision:
-        return await self._write(model, None, Expect.ANY if expected is Expect.WHATEVER else expected, author)
+    async def delete(self, model: str, expected: Expected, author: Author, *, above: int = 0) -> RouteRevision:
+        return await self._write(model, None, Expect.ANY if expected is Expect.WHATEVER else expected, author, above)
 
     async def _write(
-        self, model: str, content: WantedRoute | Route | None, expected: Expected, author: Author, above: int = 0
+        self, model: str, content: WantedRoute | Route | None, expected: Expected, author: Author, above: int
     ) -> RouteRevision:
         newest = await self.newest(model)
         if author.rollout is None:
@@ -59,10 +59,10 @@ class MemoryRoutes:
         self._check_up()
         return [each for each in reversed(self._revisions[model]) if before is None or each.revision < before][:limit]
 
-    async def newest_of_all(self) -> Mapping[str, int | None]:
+    async def newest_of_all(self) -> Mapping[str, Latest]:
         self._check_up()
         newest = {model: revisions[-1] for model, revisions in self._revisions.items() if revisions}
-        return {model: each.revision if each.route is not None else None for model, each in newest.items()}
+        return {model: Latest(each.revision, each.route is not None) for model, each in newest.items()}
 
     @asynccontextmanager
     async def telling(self, model: str) -> AsyncIterator[RouteRevision | None]:

@@ -13,7 +13,7 @@ from schemas.moves import taken_back
 from schemas.route_documents import WantedRoute
 from schemas.routes import Route
 
-# A revision is kept for so long after it was written; the newest of each model for ever.
+# A revision is kept for so long after another took its place; the newest of each model for ever.
 REVISIONS_KEPT: Final = timedelta(days=366)
 
 
@@ -64,8 +64,9 @@ class RouteStore(Protocol):
         readers, who pass over what is older.
         """
 
-    async def delete(self, model: str, expected: Expected, author: Author) -> RouteRevision:
-        """Take the route away. Expects one, also where `expected` does not ask for it."""
+    async def delete(self, model: str, expected: Expected, author: Author, *, above: int = 0) -> RouteRevision:
+        """Take the route away, as a revision `above` that one as well. Expects one, also where `expected` does not ask
+        for it."""
 
     async def newest(self, model: str) -> RouteRevision | None:
         """The newest revision, also where it took the route away; None where there never was one."""
@@ -80,11 +81,18 @@ class RouteStore(Protocol):
         """The revisions of a model that are below `before`, the newest first."""
 
 
+class Latest(NamedTuple):
+    """The number of a model's newest revision, and whether it has a route or took that away."""
+
+    revision: int
+    has_route: bool
+
+
 class RouteNews(Protocol):
     """What the topic of the routes is to hold."""
 
-    async def newest_of_all(self) -> Mapping[str, int | None]:
-        """The newest revision of each model that ever had a route; None where it was taken away."""
+    async def newest_of_all(self) -> Mapping[str, Latest]:
+        """Of each model that ever had a route."""
 
     def telling(self, model: str) -> AbstractAsyncContextManager[RouteRevision | None]:
         """The newest revision, which nobody else tells as long as the block lasts. Later ones can be written meanwhile.

@@ -9,6 +9,7 @@ import click
 from penstock.asking import Document, document, patience, read
 from penstock.documents import Rollout, Rollouts
 from penstock.gateway_client import GatewayClient
+from penstock.parameters import TEXT
 from penstock.rollouts.rendering import progress
 from schemas.names import is_model_name
 from schemas.rollouts import ID_PREFIX, OPEN, RolloutStatus
@@ -35,7 +36,7 @@ class Named(click.ParamType):
 
 
 ROLLOUT: Final = click.argument("rollout", type=Named())
-NOTE: Final = click.option("--note", help="Why, for the history.")
+NOTE: Final = click.option("--note", type=TEXT, help="Why, for the history.")
 TIMEOUT: Final = click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), help="Seconds to wait at most.")
 
 

@@ -8,6 +8,7 @@ import msgspec
 from penstock.asking import Document, document
 from penstock.documents import Route
 from penstock.gateway_client import GatewayClient
+from penstock.parameters import TEXT
 from penstock.plain import printable
 from penstock.routes.rendering import shares_text, who_has
 from penstock.showing import show_json
@@ -15,7 +16,7 @@ from schemas.errors import Refused, RouteNotFound
 
 WAIT_S: Final = 10
 
-NOTE: Final = click.option("--note", help="Why, for the history.")
+NOTE: Final = click.option("--note", type=TEXT, help="Why, for the history.")
 WAIT: Final = click.option(
     "--wait",
     "wait_s",
@@ -58,7 +59,12 @@ async def put_route(
     """Replace the revision that is `expected`; None creates the route. Raises `PenstockError`."""
     headers = _headers(expected, wait_s) | {"content-type": "application/json"}
     answer = await gateway.exchange(
-        "PUT", f"/v1/routes/{model}", headers=headers, params=_params(note), body=msgspec.json.encode(route)
+        "PUT",
+        f"/v1/routes/{model}",
+        headers=headers,
+        params=_params(note),
+        body=msgspec.json.encode(route),
+        wait_s=wait_s,
     )
     return document(answer.content, Route)
 
@@ -74,7 +80,8 @@ async def change(
     body: bytes | None = None,
 ) -> Document:
     """Another change of a route. Raises `PenstockError`."""
-    answer = await gateway.exchange(method, path, headers=_headers(expected, wait_s), params=_params(note), body=body)
+    headers, params = _headers(expected, wait_s), _params(note)
+    answer = await gateway.exchange(method, path, headers=headers, params=params, body=body, wait_s=wait_s)
     return document(answer.content, shape)
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from penstock.parameters import TEXT
 from schemas.names import is_version
 from schemas.routes import WHOLE
 
@@ -23,7 +24,7 @@ class Assigned(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
         if isinstance(value, tuple):
             return value
-        name, equals, given = str(value).rpartition("=")
+        name, equals, given = TEXT.convert(value, param, ctx).rpartition("=")
         if not equals or not name:
             self.fail(f"{value!r} must be {self.name}", param, ctx)
         return name, given

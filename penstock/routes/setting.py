@@ -11,7 +11,7 @@ from penstock.documents import Route, RouteRevision
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples
-from penstock.parameters import MODEL, VERSION
+from penstock.parameters import MODEL, TEXT, VERSION
 from penstock.plain import printable
 from penstock.routes.asking import (
     IF_REVISION,
@@ -46,8 +46,8 @@ NOTHING: Final = "nothing to set: give shares as 1=90 2=10, an option, or --file
 @click.argument("shares", nargs=-1, type=Assigned("VERSION=PERCENT"), metavar="[VERSION=PERCENT]...")
 @click.option("--default", type=VERSION, help="Gets the jobs whose version is not there.")
 @click.option("--label", "labels", multiple=True, type=Assigned("NAME=VERSION"), help="As canary=2; canary= drops it.")
-@click.option("--sticky", help="Where keys are read: sticky_key, header:NAME, metadata:PATH, record_key.")
-@click.option("--salt", help="Another one deals all keys anew.")
+@click.option("--sticky", type=TEXT, help="Where keys are read: sticky_key, header:NAME, metadata:PATH, record_key.")
+@click.option("--salt", type=TEXT, help="Another one deals all keys anew.")
 @click.option("--pin", "pins", multiple=True, type=Assigned("WHO=VERSION"), help="As tenant:acme=1 or key:bob=2.")
 @click.option("--no-pins", is_flag=True, help="Take all pins away.")
 @click.option("--shadow", multiple=True, type=Assigned("VERSION=PERCENT"), help="Runs a copy of this share, unseen.")
@@ -74,23 +74,33 @@ def set_route(
     """Split MODEL's jobs among its versions.
 
     Creates the route or changes it: what is not named stays as it is. Shares are percents, 100 together; pins and
-    shadows that are given take the place of those there were. Fails if somebody else changes the route meanwhile.
+    shadows that are given take the place of those there were. Fails if somebody else changes the route meanwhile; of a
+    file that `route show --json` wrote, since then.
     """
-    if file is None and not any(value not in (None, (), False) for value in given.values()) and given["rescue"] is None:
+    edits = given["rescue"] is not None or any(value not in (None, (), False) for value in given.values())
+    if file is None and not edits:
         raise click.UsageError(NOTHING)
-    if file is not None and any(value not in (None, (), False) for value in given.values()):
+    if file is not None and edits:
         raise click.UsageError("--file holds the whole route: give it alone, or none")
-    whole = None if file is None else wanted(as_json_object(file.read(), "--file"))
+    whole = None if file is None else as_json_object(file.read(), "--file")
     edit = None if whole is not None else Edit(given)
+    if_revision = if_revision or revision_in(whole, model)
 
     async def changed(gateway: GatewayClient) -> tuple[Document, Document | None]:
         before = await route_of(gateway, model)
-        route = whole if edit is None else edit.applied_to(before)
+        route = wanted(whole or {}) if edit is None else edit.applied_to(before)
         expected = revision_of(before) if if_revision is None else if_revision
-        return await put_route(gateway, model, route or {}, expected, note, wait_s), before
+        return await put_route(gateway, model, route, expected, note, wait_s), before
 
     route, before = ask(found, changed)
     show_changed(route, before, wait_s, as_json=as_json)
+
+
+def revision_in(whole: Document | None, model: str) -> int | None:
+    """The revision that a file was made of, if it was taken out of this model's route: nobody is to have changed it
+    since."""
+    revision = None if whole is None or whole.get("model") != model else whole.get("revision")
+    return revision if type(revision) is int and revision > 0 else None
 
 
 class Edit:
@@ -166,12 +176,15 @@ def rollback(
 def delete(found: Found, model: str, note: str | None, if_revision: int | None, wait_s: int, *, as_json: bool) -> None:
     """Delete MODEL's route: its jobs get the model's default version again, as its workers announce it."""
 
-    async def changed(gateway: GatewayClient) -> Document:
-        return await change(gateway, "DELETE", f"/v1/routes/{model}", RouteRevision, if_revision, note, wait_s)
+    async def changed(gateway: GatewayClient) -> tuple[Document, Document | None]:
+        before = await route_of(gateway, model)
+        path = f"/v1/routes/{model}"
+        return await change(gateway, "DELETE", path, RouteRevision, if_revision, note, wait_s), before
 
-    revision = ask(found, changed)
+    revision, before = ask(found, changed)
     if as_json:
         show_json(revision)
         return
     click.echo(printable(f"{model} has no route any more, as of revision {revision['revision']}"))
-    click.echo(printable(f"back: penstock route rollback {model} {revision['revision'] - 1}"))
+    if before is not None:
+        click.echo(printable(f"back: penstock route rollback {model} {before['revision']}"))

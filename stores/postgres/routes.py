@@ -12,7 +12,7 @@ from schemas.route_documents import WantedRoute, encode_route
 from schemas.routes import Route
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
-from stores.routes import Author, Expect, Expected, RouteRevision, next_revision, refuse_rolled_out, require
+from stores.routes import Author, Expect, Expected, Latest, RouteRevision, next_revision, refuse_rolled_out, require
 
 if TYPE_CHECKING:
     from stores.postgres.calls import Connection
@@ -39,7 +39,7 @@ _HISTORY: Final = f"""
 select {_COLUMNS} from route_revisions where model = $1 and revision < $2 order by revision desc limit $3
 """
 _NEWEST_OF_ALL: Final = """
-select model, case when document is not null then revision end as revision from routes where revision > 0
+select model, revision, document is not null as has_route from routes where revision > 0
 """
 _ROLLED_OUT: Final = "select id from rollouts where model = $1 and ended_at is null"
 # Any number that nobody else takes as the first of an advisory lock's two. Of two models with one hash each waits.
@@ -88,10 +88,10 @@ class PostgresRoutes:
         async with self._postgres.transaction() as connection:
             return await write_route(connection, model, content, expected, author, self._clock(), above)
 
-    async def delete(self, model: str, expected: Expected, author: Author) -> RouteRevision:
+    async def delete(self, model: str, expected: Expected, author: Author, *, above: int = 0) -> RouteRevision:
         expected = Expect.ANY if expected is Expect.WHATEVER else expected
         async with self._postgres.transaction() as connection:
-            return await write_route(connection, model, None, expected, author, self._clock())
+            return await write_route(connection, model, None, expected, author, self._clock(), above)
 
     async def newest(self, model: str) -> RouteRevision | None:
         rows = await self._postgres.fetch(_NEWEST, model)
@@ -108,8 +108,9 @@ class PostgresRoutes:
         first = _LAST if before is None else min(before, _LAST)
         return [_read(row) for row in await self._postgres.fetch(_HISTORY, model, first, limit)]
 
-    async def newest_of_all(self) -> Mapping[str, int | None]:
-        return {row["model"]: row["revision"] for row in await self._postgres.fetch(_NEWEST_OF_ALL)}
+    async def newest_of_all(self) -> Mapping[str, Latest]:
+        rows = await self._postgres.fetch(_NEWEST_OF_ALL)
+        return {row["model"]: Latest(row["revision"], row["has_route"]) for row in rows}
 
     @asynccontextmanager
     async def telling(self, model: str) -> AsyncIterator[RouteRevision | None]:

@@ -13,8 +13,12 @@ from stores.replays import KEY_KEPT
 from stores.rollouts import ROLLOUTS_KEPT
 from stores.routes import REVISIONS_KEPT
 
+# One that stood until lately is the way back from the one that stands.
 _OLD_REVISION: Final = """
-updated_at < $1 and revision < (select newest.revision from routes newest where newest.model = route_revisions.model)
+updated_at < $1 and exists (
+    select from route_revisions newer
+    where newer.model = route_revisions.model and newer.revision > route_revisions.revision and newer.updated_at < $1
+)
 """
 
 

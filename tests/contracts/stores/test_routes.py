@@ -13,7 +13,7 @@ from schemas.route_documents import WantedRoute
 from schemas.routes import Pin, Route, Shadow, Sticky
 from stores.memory_routes import MemoryRoutes
 from stores.postgres import PostgresRoutes
-from stores.routes import Author, Expect, RouteNews, RouteStore
+from stores.routes import Author, Expect, Latest, RouteNews, RouteStore
 from tests.contracts.stores.building import NOW, Clock
 from tests.contracts.stores.conftest import execute
 from tests.waiting import soon
@@ -151,7 +151,8 @@ async def test_a_store_that_knows_less_than_its_readers_writes_above_what_they_h
     await routes.put("digits", FIRST, Expect.NONE, ANNA)
     assert (await routes.put("digits", FIRST, frozenset({1}), ANNA, above=9)).revision == 10
     assert (await routes.put("digits", FIRST, frozenset({10}), ANNA, above=9)).revision == 11
-    assert await revisions(routes) == [11, 10, 1]
+    assert (await routes.delete("digits", frozenset({11}), ANNA, above=19)).revision == 20
+    assert await revisions(routes) == [20, 11, 10, 1]
 
 
 async def test_the_salt_stays_unless_another_is_given_and_is_the_models_name_at_first(routes: Routes) -> None:
@@ -183,7 +184,8 @@ async def test_models_are_listed_by_name_without_those_that_have_no_route_any_mo
 
     assert await listed(None, 10) == [("a-b", 1), ("digits", 2), ("vector", 1)]
     assert await listed("a-b", 1) == [("digits", 2)]
-    assert await routes.newest_of_all() == {"a-b": 1, "digits": 2, "vector": 1, "gone": None}
+    there = {"a-b": Latest(1, True), "digits": Latest(2, True), "vector": Latest(1, True)}
+    assert await routes.newest_of_all() == {**there, "gone": Latest(2, False)}
 
 
 async def test_a_history_goes_on_where_it_stopped(routes: Routes) -> None:

@@ -45,6 +45,23 @@ async def test_revisions_go_after_a_year_but_for_the_newest_of_each_model(migrat
         assert (await routes.put("gone", ROUTE, Expect.NONE, ANNA)).revision == 4
 
 
+async def test_what_stood_for_years_is_kept_for_a_year_after_another_took_its_place(migrated_postgres_dsn: str) -> None:
+    clock = Clock()
+    async with PostgresRoutes(migrated_postgres_dsn, clock=clock) as routes:
+        await routes.put("digits", ROUTE, Expect.NONE, ANNA)
+        clock.forward(days=800)
+        await routes.put("digits", ROUTE, Expect.ANY, ANNA)
+        purging = PostgresPurging(migrated_postgres_dsn, DEFAULT_RETENTION)
+
+        async def kept_after(days: int) -> list[int]:
+            _ = [each async for each in purging.purge(NOW + timedelta(days=days))]
+            return [each.revision for each in await routes.history("digits", before=None, limit=10)]
+
+        assert await kept_after(800) == [2, 1], "the way back"
+        assert await kept_after(1165) == [2, 1]
+        assert await kept_after(1167) == [2]
+
+
 async def test_a_route_stands_and_falls_with_the_transaction_that_writes_it(migrated_postgres_dsn: str) -> None:
     connection = await asyncpg.connect(migrated_postgres_dsn)
     async with PostgresRoutes(migrated_postgres_dsn) as routes:

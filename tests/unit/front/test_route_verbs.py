@@ -143,6 +143,61 @@ def test_a_file_holds_a_whole_route_as_it_was_shown(gateway: Gateway, invoke: In
 
 
 @pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ({"model": "digits", "revision": 5}, '"5"'),
+        ({"revision": 5}, '"7"'),
+        ({"model": "vector", "revision": 5}, '"7"'),
+        ({"model": "digits", "revision": "5"}, '"7"'),
+        ({"model": "digits", "revision": 0}, '"7"'),
+    ],
+)
+def test_a_file_replaces_the_revision_that_it_was_taken_from(
+    gateway: Gateway, invoke: Invoke, file: Json, expected: str
+) -> None:
+    gateway.routes |= {f"GET {PATH}": route(), f"PUT {PATH}": route(8)}
+    whole = {"versions": {"1": 10_000}, **file}
+    assert invoke("route", "set", "digits", "--file", "-", given=json.dumps(whole).encode()).exit_code == 0
+    body, headers = put(gateway)
+    assert (body, headers["if-match"]) == ({"versions": {"1": 10_000}}, expected)
+
+
+@pytest.mark.parametrize("words", [("1=100",), ("--rescue",), ("--no-rescue",), ("--no-pins",), ("--default", "1")])
+def test_beside_a_file_nothing_is_set(gateway: Gateway, invoke: Invoke, words: tuple[str, ...]) -> None:
+    ran = invoke("route", "set", "digits", "--file", "-", *words, given=b"{}")
+    assert (ran.exit_code, gateway.requests) == (2, [])
+    assert "--file holds the whole route" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("set", "digits", "--note", "\udcff", "1=100"),
+        ("set", "digits", "--salt", "\udcff"),
+        ("set", "digits", "--sticky", "header:\udcff"),
+        ("set", "digits", "--pin", "key:\udcff=1"),
+        ("rollback", "digits", "7", "--note", "\udcff"),
+    ],
+)
+def test_what_is_no_utf8_is_refused(gateway: Gateway, invoke: Invoke, words: tuple[str, ...]) -> None:
+    ran = invoke("route", *words)
+    assert (ran.exit_code, gateway.requests) == (2, [])
+    assert "is no UTF-8" in ran.stderr
+
+
+def test_a_change_is_waited_for_as_long_as_it_was_asked_to_wait(gateway: Gateway, invoke: Invoke) -> None:
+    gateway.routes |= {
+        f"GET {PATH}": route(),
+        f"PUT {PATH}": route(8),
+        f"POST {PATH}/rollback": route(9),
+        f"DELETE {PATH}": {"model": "digits", "revision": 10, "route": None, **HEAD},
+    }
+    for words in (("set", "digits", "1=100"), ("rollback", "digits", "7"), ("delete", "digits")):
+        assert invoke("route", *words, "--wait", "60").exit_code == 0
+        assert gateway.requests[-1].extensions["timeout"]["read"] > 60
+
+
+@pytest.mark.parametrize(
     ("more", "told"),
     [
         ({"replicas": [replica("gw-1", 8), replica("r-1", 7, "router")]}, "; not yet after 10 s: router r-1"),
@@ -184,10 +239,13 @@ def test_going_back_names_the_revision_and_the_way_forth(gateway: Gateway, invok
 
 
 def test_deleting_tells_how_to_undo_it(gateway: Gateway, invoke: Invoke) -> None:
-    gateway.routes[f"DELETE {PATH}"] = {"model": "digits", "revision": 10, "route": None, **HEAD}
+    gateway.routes |= {
+        f"GET {PATH}": route(7),
+        f"DELETE {PATH}": {"model": "digits", "revision": 10, "route": None, **HEAD},
+    }
     assert invoke("route", "delete", "digits").stdout.splitlines() == [
         "digits has no route any more, as of revision 10",
-        "back: penstock route rollback digits 9",
+        "back: penstock route rollback digits 7",
     ]
     assert "if-match" not in gateway.requests[-1].headers
 

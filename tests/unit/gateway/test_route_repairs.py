@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Any
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -13,9 +15,10 @@ from producers.routes import Routes
 from schemas.errors import OutcomeUnknown, QueueUnavailable, StoreUnavailable
 from schemas.records import OutRecord
 from schemas.route_documents import WantedRoute, decode_route
+from schemas.routes import Pin
 from schemas.topics import Topics
 from stores.memory_routes import MemoryRoutes
-from stores.routes import Author, Expect
+from stores.routes import Author, Expect, Latest
 from tests.waiting import LoopClock, eventually
 
 TOPICS = Topics()
@@ -33,7 +36,7 @@ class Site:
         self.routes = Routes()
         self.told = ToldRevisions(self.routes.apply)
         self.caught_up = asyncio.Event()
-        self.repairs = RouteRepairs(self.store, self.teller, self.told, self.caught_up)
+        self.repairs = RouteRepairs(self.store, self.teller, self.told, self.routes, self.caught_up)
         self.log.on_write.append(self.follow)
         self.read = 0
 
@@ -98,10 +101,11 @@ async def test_an_older_record_behind_a_newer_one_is_written_over(site: Site) ->
     assert site.revisions == [1, 2, 1, 2]
 
 
-async def test_a_record_that_is_no_route_is_written_over(site: Site) -> None:
+@pytest.mark.parametrize("value", [b"\xff nonsense", b'{"revision": 99}', b'{"revision": 0}'])
+async def test_a_record_that_is_no_route_is_written_over(site: Site, value: bytes) -> None:
     await site.put()
     await site.teller.tell("digits")
-    await site.log.publish(OutRecord(TOPICS.routes, b"digits", b"\xff nonsense", [], partition=0))
+    await site.log.publish(OutRecord(TOPICS.routes, b"digits", value, [], partition=0))
     await site.repairs.look()
     assert site.told.of == {"digits": 1}
     assert site.routes.of["digits"].revision == 1
@@ -113,11 +117,48 @@ async def test_a_store_that_was_put_back_does_not_tell_what_is_older_and_says_so
     await site.teller.tell("digits")
     site.store.__init__()  # type: ignore[misc] # as new
     await site.put()
+    assert await told_in_four_looks(site) == ["error"]
+    assert site.revisions == [2]
+
+
+async def test_a_store_that_was_put_back_to_before_a_model_had_a_route_takes_none_away(site: Site) -> None:
+    await site.put()
+    await site.teller.tell("digits")
+    site.store.__init__()  # type: ignore[misc] # as new
+    assert await told_in_four_looks(site) == ["error"]
+    assert site.revisions == [1]
+
+
+async def test_a_store_that_was_put_back_to_an_earlier_deletion_takes_no_later_route_away(site: Site) -> None:
+    for _ in range(3):
+        await site.put()
+    await site.teller.tell("digits")
+    site.store.__init__()  # type: ignore[misc] # as new
+    await site.put()
+    await site.store.delete("digits", Expect.ANY, ANNA)
+    assert await told_in_four_looks(site) == ["error"]
+    assert site.revisions == [3]
+
+
+async def test_what_was_told_since_and_nobody_goes_by_keeps_no_one_from_saying_so(site: Site) -> None:
+    for _ in range(3):
+        await site.put()
+    await site.teller.tell("digits")
+    site.store.__init__()  # type: ignore[misc] # as new
+    await site.put()
+    await site.teller.tell("digits")
+    assert site.revisions == [3, 1]
+    assert site.routes.of["digits"].revision == 3
+    assert await told_in_four_looks(site) == ["error"]
+
+
+async def told_in_four_looks(site: Site) -> list[Any]:
+    """Levels of what the log says; all of it tells the remedy."""
     with capture_logs() as logged:
         for _ in range(4):
             await site.repairs.look()
-    assert site.revisions == [2]
-    assert [(each["log_level"], each["remedy"]) for each in logged] == [("error", "set the route again")]
+    assert {each.get("remedy") for each in logged} == {"set the route again"}
+    return [each["log_level"] for each in logged]
 
 
 async def test_what_was_written_and_told_while_a_gateway_looks_is_no_older_state_of_the_store(site: Site) -> None:
@@ -125,7 +166,7 @@ async def test_what_was_written_and_told_while_a_gateway_looks_is_no_older_state
     await site.teller.tell("digits")
     looked = site.store.newest_of_all
 
-    async def newest_of_all() -> Mapping[str, int | None]:
+    async def newest_of_all() -> Mapping[str, Latest]:
         found = await looked()
         await site.put()
         await site.teller.tell("digits")
@@ -136,6 +177,15 @@ async def test_what_was_written_and_told_while_a_gateway_looks_is_no_older_state
         for _ in range(3):
             await site.repairs.look()
     assert [each for each in logged if each["log_level"] == "error"] == []
+
+
+async def test_a_route_that_is_too_large_for_the_topic_keeps_no_other_from_it(site: Site) -> None:
+    await site.put("digits")
+    site.log.max_record_bytes = 2000
+    pins = tuple(Pin("1", key=f"{number:0>255}") for number in range(8))
+    await site.store.put("a-large", msgspec.structs.replace(ALL_TO_1, pins=pins), Expect.NONE, ANNA)
+    await site.repairs.look()
+    assert site.routes.revisions() == {"digits": 1}
 
 
 async def test_a_topic_that_was_lost_is_told_all_of_it(site: Site) -> None:

@@ -1,6 +1,7 @@
 """Routes over HTTP: conditions, checks, what is told to the topic, and what replicas have."""
 
 import asyncio
+import json
 from typing import Any
 
 import httpx
@@ -8,10 +9,11 @@ import pytest
 
 from producers.catalog import Catalog
 from schemas.errors import OutcomeUnknown, QueueUnavailable
-from schemas.route_documents import MAX_BYTES, decode_route
+from schemas.route_documents import MAX_BYTES, WantedRoute, decode_route
 from schemas.routes import Route
 from schemas.versions import CatalogSnapshot
 from stores.replicas import Replica
+from stores.routes import Author, Expect
 from tests.unit.gateway.house import CATALOG, NOW, House, opened, problem
 from tests.waiting import LoopClock, at_once
 
@@ -133,6 +135,16 @@ async def test_a_body_beyond_all_routes_is_not_read(client: httpx.AsyncClient) -
     )
 
 
+async def test_a_route_fits_into_a_record_of_the_topic() -> None:
+    house = House(max_record_bytes=64 * 1024)
+    house.log.max_record_bytes = 64 * 1024
+    pins = [{"version": "1", "key": f"{number:04}"} for number in range(1000)]
+    body = json.dumps({**ALL_TO_1, "pins": pins}, separators=(",", ":")).encode().ljust(32 * 1024)
+    async with opened(house) as client:
+        problem(await client.put(URL, content=body + b" "), 413, "payload_too_large")
+        assert (await client.put(URL, content=body)).status_code == 200
+
+
 async def test_a_model_that_nobody_serves_gets_no_route(client: httpx.AsyncClient) -> None:
     refused = problem(await client.put("/v1/routes/nope", json=ALL_TO_1), 404, "model_not_found", "model")
     assert "digits, vector" in refused["detail"]
@@ -242,6 +254,16 @@ async def test_a_deleted_route_is_taken_back_from_the_topic(house: House, client
     assert told(house)[-1] is None
     problem(await client.get(URL), 404, "route_not_found", "model")
     assert (await client.put(URL, json=SPLIT)).json()["revision"] == 3
+
+
+async def test_while_a_rollout_has_the_route_nobody_else_changes_it(house: House, client: httpx.AsyncClient) -> None:
+    await client.put(URL, json=SPLIT)
+    house.route_store.rolled_out = lambda _: "rollout_7"
+    documented = (await client.get("/openapi.json")).json()["paths"]
+    for method, path, body in (("PUT", "", SPLIT), ("DELETE", "", None), ("POST", "/rollback", {"revision": 1})):
+        answer = await client.request(method, f"{URL}{path}", json=body, headers=ANY)
+        assert "rollout_7 has the route" in problem(answer, 409, "conflict", "model")["detail"]
+        assert "409" in documented[f"/v1/routes/{{model}}{path}"][method.lower()]["responses"]
 
 
 async def test_routes_are_listed_by_model(client: httpx.AsyncClient) -> None:
@@ -358,6 +380,9 @@ async def test_a_revision_is_above_all_that_gateways_go_by_also_after_the_store_
         house.routes.apply(record.key or b"", record.value)
     house.route_store.__init__(lambda: NOW)  # type: ignore[misc] # as new
     assert (await client.put(URL, json=ALL_TO_1)).json()["revision"] == 4
+    house.route_store.__init__(lambda: NOW)  # type: ignore[misc] # as new
+    await house.route_store.put("digits", WantedRoute(versions={"1": 10_000}, default="1"), Expect.NONE, Author("anna"))
+    assert (await client.delete(URL)).json()["revision"] == 4
 
 
 async def test_a_page_of_another_site_changes_no_route(client: httpx.AsyncClient) -> None:

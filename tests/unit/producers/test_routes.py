@@ -69,6 +69,7 @@ def test_after_the_topic_was_read_again_all_is_as_it_was() -> None:
         encode_route(route(9, model="other")),
         encode_route(route(9, versions={"1": 9_999})),
         encode_route(route(0)),
+        encode_route(route(2**31)),
         encode_route(route(9)).replace(b'"versions":{', b'"versions":' + b"[" * 100_000),
     ],
     ids=lambda value: ascii(value[:12]),
