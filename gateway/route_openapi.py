@@ -58,13 +58,7 @@ REQUESTS: Final[Doc] = {
                 "description": "Another one deals all keys anew. If not given, that of the revision before, at first "
                 "the model's name.",
             },
-            "shadow": {
-                "type": "array",
-                "items": only(
-                    ["version", "rate"],
-                    {"version": _VERSION, "rate": {"type": "number", "minimum": 0, "maximum": 1}},
-                ),
-            },
+            "shadow": {"type": "array", "maxItems": 0, "description": "Reserved: must be empty."},
             "pins": {
                 "type": "array",
                 "items": only(

@@ -17,7 +17,6 @@ from schemas.routes import LATEST, MAX_STICKY_KEY, STABLE, WHOLE, Pin, Route, Sh
 MAX_BYTES: Final = 128 * 1024
 MAX_VERSIONS: Final = 32
 MAX_LABELS: Final = 32
-MAX_SHADOWS: Final = 4
 MAX_PINS: Final = 1000
 MAX_TENANT: Final = 255
 MAX_REVISION: Final = 2**31 - 1  # what a job's row has room for
@@ -106,6 +105,7 @@ def read_route(raw: bytes) -> WantedRoute:
     except RecursionError as error:
         raise RequestError("the route is nested too deeply") from error
     wanted = _wanted(document)
+    _check_shadow(wanted.shadow)
     check_route(wanted)
     refuse_twins(raw, 0)
     return wanted
@@ -167,7 +167,6 @@ def check_route(route: WantedRoute | Route) -> None:
         raise _broken("salt", "must have 1 to 64 characters, none of them a control character")
     if not _SOURCE.fullmatch(route.sticky.source):
         raise _broken("sticky.source", f"must be {_SOURCES}")
-    _check_shadow(route.shadow)
     _check_pins(route.pins)
     _check_taken_back(route.taken_back)
 
@@ -238,15 +237,8 @@ def _check_labels(labels: Mapping[str, str], versions: Mapping[str, int]) -> Non
 
 
 def _check_shadow(shadow: tuple[Shadow, ...]) -> None:
-    if len(shadow) > MAX_SHADOWS:
-        raise _broken("shadow", f"must be at most {MAX_SHADOWS} versions; there are {len(shadow)}")
-    seen = set()
-    for index, each in enumerate(shadow):
-        if not 0 <= each.rate <= 1:
-            raise _broken(f"shadow[{index}].rate", "must be a share of the jobs, 0 to 1")
-        if each.version in seen:
-            raise _broken(f"shadow[{index}].version", f"names version {each.version!r} once more")
-        seen.add(each.version)
+    if shadow:
+        raise _broken("shadow", "must be empty: this version runs no copies of jobs")
 
 
 def _check_pins(pins: tuple[Pin, ...]) -> None:

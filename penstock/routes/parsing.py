@@ -1,4 +1,4 @@
-"""What is written on the command line of a route: shares, labels, pins, shadows. Each raises `BadParameter`."""
+"""What is written on the command line of a route: shares, labels, pins. Each raises `BadParameter`."""
 
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
@@ -60,17 +60,6 @@ def pins_of(given: Sequence[tuple[str, str]]) -> list[Document]:
         _check_version(version, "--pin")
         pins.append({kind: value, "version": version})
     return pins
-
-
-def shadow_of(given: Sequence[tuple[str, str]]) -> list[Document]:
-    shadow = []
-    for version, percent in given:
-        _check_version(version, "--shadow")
-        rate = _number(percent)
-        if rate is None or not 0 <= rate <= PERCENT:
-            _refuse(f"{version}={percent}: a share is a number of percent, 0 to 100", "--shadow")
-        shadow.append({"version": version, "rate": float(rate / PERCENT)})
-    return shadow
 
 
 def percent_text(basis_points: int) -> str:

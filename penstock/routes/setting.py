@@ -25,7 +25,7 @@ from penstock.routes.asking import (
     show_changed,
     wanted,
 )
-from penstock.routes.parsing import Assigned, labels_of, pins_of, shadow_of, shares_of
+from penstock.routes.parsing import Assigned, labels_of, pins_of, shares_of
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_json
 
@@ -50,8 +50,6 @@ NOTHING: Final = "nothing to set: give shares as 1=90 2=10, an option, or --file
 @click.option("--salt", type=TEXT, help="Another one deals all keys anew.")
 @click.option("--pin", "pins", multiple=True, type=Assigned("WHO=VERSION"), help="As tenant:acme=1 or key:bob=2.")
 @click.option("--no-pins", is_flag=True, help="Take all pins away.")
-@click.option("--shadow", multiple=True, type=Assigned("VERSION=PERCENT"), help="Runs a copy of this share, unseen.")
-@click.option("--no-shadow", is_flag=True, help="Take all shadows away.")
 @click.option("--rescue/--no-rescue", default=None, help="What the canary fails runs once on the default version.")
 @click.option("--take-back", multiple=True, type=VERSION, help="What waits for it goes to another version.")
 @click.option("--file", type=click.File("rb"), help="The whole route as JSON; - for standard input.")
@@ -73,8 +71,8 @@ def set_route(
 ) -> None:
     """Split MODEL's jobs among its versions.
 
-    Creates the route or changes it: what is not named stays as it is. Shares are percents, 100 together; pins and
-    shadows that are given take the place of those there were. Fails if somebody else changes the route meanwhile; of a
+    Creates the route or changes it: what is not named stays as it is. Shares are percents, 100 together; pins that
+    are given take the place of those there were. Fails if somebody else changes the route meanwhile; of a
     file that `route show --json` wrote, since then.
     """
     edits = given["rescue"] is not None or any(value not in (None, (), False) for value in given.values())
@@ -115,7 +113,6 @@ class Edit:
             "sticky": {"source": given["sticky"]} if given["sticky"] else None,
             "salt": given["salt"],
             "pins": pins_of(given["pins"]) or ([] if given["no_pins"] else None),
-            "shadow": shadow_of(given["shadow"]) or ([] if given["no_shadow"] else None),
             "rescue": given["rescue"],
             "taken_back": list(given["take_back"]) or None,
         }

@@ -102,7 +102,6 @@ COMMANDS = {
             ("a --label canary=A", "--label"),
             ("a --pin acme=1", "--pin"),
             ("a --pin tenant:=1", "--pin"),
-            ("a --shadow 2=101", "--shadow"),
             ("a --file /nowhere", "--file"),
             ("a --file /dev/null", "--file"),
             ("a 1=100 --file /dev/null", "--file holds the whole route"),

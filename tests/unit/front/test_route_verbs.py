@@ -71,7 +71,7 @@ def test_what_is_not_named_stays_as_it_is(gateway: Gateway, invoke: Invoke) -> N
     before = route(pins=[{"version": "1", "tenant": "acme", "key": None}], salt="pepper", rescue=True, default="2")
     gateway.routes |= {f"GET {PATH}": before, f"PUT {PATH}": route(8)}
     ran = invoke(
-        *("route", "set", "digits", "--label", "canary=", "--label", "next=3", "--shadow", "3=2.5"),
+        *("route", "set", "digits", "--label", "canary=", "--label", "next=3"),
         *("--sticky", "header:x-user", "--wait", "0"),
     )
     assert ran.exit_code == 0
@@ -82,7 +82,7 @@ def test_what_is_not_named_stays_as_it_is(gateway: Gateway, invoke: Invoke) -> N
         "labels": {"stable": "1", "next": "3"},
         "sticky": {"source": "header:x-user"},
         "salt": "pepper",
-        "shadow": [{"version": "3", "rate": 0.025}],
+        "shadow": [],
         "pins": [{"version": "1", "tenant": "acme", "key": None}],
         "rescue": True,
         "taken_back": [],
@@ -90,19 +90,19 @@ def test_what_is_not_named_stays_as_it_is(gateway: Gateway, invoke: Invoke) -> N
     assert "prefer" not in headers
 
 
-def test_pins_and_shadows_take_the_place_of_those_before_or_are_taken_away(gateway: Gateway, invoke: Invoke) -> None:
-    before = route(pins=[{"version": "1", "tenant": "acme"}], shadow=[{"version": "2", "rate": 1.0}])
+def test_pins_take_the_place_of_those_before_or_are_taken_away(gateway: Gateway, invoke: Invoke) -> None:
+    before = route(pins=[{"version": "1", "tenant": "acme"}])
     gateway.routes |= {f"GET {PATH}": before, f"PUT {PATH}": route(8)}
-    changes = ("--no-shadow", "--no-rescue", "--take-back", "3")
+    changes = ("--no-rescue", "--take-back", "3")
     invoke("route", "set", "digits", "--pin", "key:a=b=2", "--pin", "tenant:b=1", *changes)
     body, _ = put(gateway)
     assert body["taken_back"] == ["3"]
     assert body["pins"] == [{"key": "a=b", "version": "2"}, {"tenant": "b", "version": "1"}]
-    assert (body["shadow"], body["rescue"]) == ([], False)
+    assert body["rescue"] is False
     gateway.requests.clear()
     invoke("route", "set", "digits", "--no-pins")
     body, _ = put(gateway)
-    assert (body["pins"], body["shadow"]) == ([], before["shadow"])
+    assert body["pins"] == []
 
 
 def test_a_default_that_has_no_share_any_more_is_left_to_the_gateway(gateway: Gateway, invoke: Invoke) -> None:

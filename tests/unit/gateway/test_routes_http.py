@@ -104,7 +104,7 @@ async def test_an_if_match_that_is_no_revision_is_refused(client: httpx.AsyncCli
         ({"versions": {"1": 9000, "3": 1000}}, "versions.3"),
         ({"versions": {"1": 10_000}, "default": "9"}, "default"),
         ({"versions": {"1": 10_000}, "labels": {"canary": "7"}}, "labels.canary"),
-        ({"versions": {"1": 10_000}, "shadow": [{"version": "7", "rate": 1}]}, "shadow[0].version"),
+        ({"versions": {"1": 10_000}, "shadow": [{"version": "7", "rate": 1}]}, "shadow"),
         ({"versions": {"1": 10_000}, "pins": [{"version": "7", "key": "a"}]}, "pins[0].version"),
         ({"versions": {"1": 10_000}, "sticky": {"source": "cookie"}}, "sticky.source"),
         ({"versions": {"1": 10_000}, "weights": {}}, "weights"),
