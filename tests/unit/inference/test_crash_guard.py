@@ -128,6 +128,15 @@ async def test_that_a_job_was_given_up_is_told_before_the_next_may_end_the_proce
         await eventually(lambda: worker.ended(submitted))
 
 
+async def test_a_job_that_is_given_up_once_more_counts_once() -> None:
+    submitted = jobs(2)
+    starts = started((submitted[0], MOST_STARTS + 1), (submitted[1], MOST_STARTS))
+    async with small_worker(Adder(), starts=starts) as worker:
+        await worker.submit(*submitted)
+        await eventually(lambda: worker.ended(submitted) and worker.counted)
+        assert [counts.others for _, counts in worker.counted] == [{End.FAILED: 1}]
+
+
 async def test_what_was_counted_ahead_and_is_revoked_before_it_starts_is_forgotten() -> None:
     model, starts, submitted = HeldAdder(), MemoryStarts(), jobs(8)
     async with small_worker(model, starts=starts) as worker:

@@ -301,9 +301,10 @@ class Engine:
         """
         (job,) = batch.jobs
         try:
-            if await self._guard.earlier_alone(job) >= MOST_STARTS:
+            starts = await self._guard.earlier_alone(job)
+            if starts >= MOST_STARTS:
                 (part,) = batch.parts
-                await part.publish([self._given_up(job)])
+                await part.publish([self._given_up(job)], again=starts > MOST_STARTS)
                 await self._tell_counts()  # the next may end the process before the interval does
             else:
                 await self._execute(batch)
