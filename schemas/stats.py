@@ -135,9 +135,9 @@ NOTHING: Final = Counts()
 class StatsRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What one worker counted of one version and lane in one interval.
 
-    `worker` names one life of a process, so that worker and `began_at` together name the record: one that is read twice
-    counts once. `began_at` is the beginning of the interval, `ended_at` when it was closed: sooner by a worker that
-    ends.
+    `worker` names one life of a process, or a part of it, so that worker and `began_at` together name the record: one
+    that is read twice counts once. `began_at` is the beginning of the interval, `ended_at` when it was closed: sooner
+    by a worker that ends, or may.
     """
 
     model: str

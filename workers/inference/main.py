@@ -97,7 +97,9 @@ class Worker:
             news = await stack.enter_async_context(RedisNews(redis[0], prefix=redis[1]))
             starts = await stack.enter_async_context(RedisStarts(redis[0], prefix=redis[1]))
             consumers: dict[ServedLane, KafkaConsumer] = {}
-            engine = Engine(consumers, running, signals, starts, now_utc)
+            tallies = Tallies()
+            stats = StatsReporter(tallies, publisher, settings.topics, now_utc)
+            engine = Engine(consumers, running, signals, starts, now_utc, tell_counts=stats.tell_now)
             stack.push_async_callback(engine.abandon)
             side = await stack.enter_async_context(BackgroundTasks(stop))
             canceled = Cancellations(now_utc)
@@ -119,7 +121,6 @@ class Worker:
             )
             stack.push_async_callback(loader.close)
             memory = MemoryBudget(settings.memory_budget_bytes)
-            tallies = Tallies()
             around = WorkerContext(
                 settings=settings,
                 canceled=canceled,
@@ -145,10 +146,9 @@ class Worker:
                 for_clients=lambda error: reason_for_clients(error, settings.model_repository),
             )
             side.start(reporter.run(), "reports")
-            stats = StatsReporter(tallies, publisher, settings.topics, now_utc)
             side.start(stats.run(), "stats")
             await self._serve(self._reconciler, engine, side, stop)
-            await asyncio.gather(reporter.leave(), stats.leave())
+            await asyncio.gather(reporter.leave(), stats.tell_now())
 
     def models(self) -> object:
         """For operators: the names of the versions that are served, and why others are not."""

@@ -176,7 +176,7 @@ class Keeper:
             self._at_once.set()
             return
         if event.key == MARK_KEY:
-            self._read_mark(event.value)
+            self._read_mark(event.value, now_s)
         elif event.value is not None:
             try:
                 record = decode_stats(event.value)
@@ -184,13 +184,16 @@ class Keeper:
                 metrics.STATS_RECORDS.labels(outcome="unreadable").inc()
                 log.warning("a record is no worker's count", error=str(error))
                 return
-            metrics.STATS_RECORDS.labels(outcome=self.windows.take(record, now_s)).inc()
-        self.windows.tidy(now_s)
+            taken = self.windows.take(record, now_s, self._read_until_s)
+            metrics.STATS_RECORDS.labels(outcome=taken).inc()
+        # By when it was written: what came while nobody read must be read whole before it is summed up.
+        self.windows.tidy(min(now_s, event.message.timestamp))
         metrics.WINDOWS.set(len(self.windows))
 
-    def _read_mark(self, value: bytes) -> None:
+    def _read_mark(self, value: bytes, now_s: float) -> None:
         name, _, at = value.decode().partition(" ")
-        if name == self._name:
+        # None is of later: but where our clock was set back, or somebody else has written it.
+        if name == self._name and TOLD_WITHIN_S < float(at) <= now_s:
             self._read_until_s = float(at) - TOLD_WITHIN_S
             self._table[PLACE_KEY] = b"%d" % self._place.next
 

@@ -15,6 +15,7 @@ from schemas.topics import LaneClass
 from stores.rollouts import Judged, StoredRollout
 from workers.rollout.judging import judge
 from workers.rollout.judging.evidence import Evidence, Interval
+from workers.rollout.windows import BUCKET_S
 
 log = get_logger(__name__)
 
@@ -29,6 +30,9 @@ INTERVAL: Final = timedelta(seconds=INTERVAL_S)
 LATE: Final = INTERVAL
 # Taken in at one look: each costs a few milliseconds, and a controller that was away has many to take in.
 MOST_INTERVALS: Final = 20
+# What is older is passed over: it gives way to sums, one version's sooner than the other's, and one side alone is no
+# comparison.
+OLDEST: Final = timedelta(seconds=BUCKET_S - 60)
 HISTORY: Final = timedelta(hours=24)
 HOUR: Final = timedelta(hours=1)
 
@@ -68,7 +72,7 @@ def look(stored: StoredRollout, between: Between, complete_until: datetime, now:
 
 def _ends(counted_until: datetime, complete_until: datetime) -> Iterator[datetime]:
     """The ends of the intervals that are complete and were not taken in. One in which a step began is taken in."""
-    ended_at = interval_start(counted_until) + INTERVAL
+    ended_at = interval_start(max(counted_until, complete_until - OLDEST)) + INTERVAL
     for _ in range(MOST_INTERVALS):
         if ended_at > complete_until:
             return
@@ -91,16 +95,24 @@ def _may_be_late(interval: Interval) -> bool:
 
 def _begun(rollout: Rollout, between: Between) -> Evidence:
     """With what the stable version did before, while all of the traffic was its own."""
-    began_at = rollout.step_began_at
-    since = max(rollout.stable_since or datetime.min.replace(tzinfo=UTC), began_at - HISTORY)
+    alone_until = _alone_until(rollout)
+    since = max(rollout.stable_since or datetime.min.replace(tzinfo=UTC), alone_until - HISTORY)
 
     def counted(until: datetime) -> Counts:
         return between(rollout.plan.model, [rollout.stable], LANE, since, until).get(rollout.stable, NOTHING)
 
     # How far back the counts go is not known; that they do for an hour is, where there are older ones.
-    is_long = counted(began_at - HOUR).jobs() > 0
-    before_s = (began_at - since).total_seconds() if is_long else 0.0
-    return judge.begin(rollout.plan.guardrails, began_at, counted(began_at), before_s)
+    is_long = counted(alone_until - HOUR).jobs() > 0
+    before_s = (alone_until - since).total_seconds() if is_long else 0.0
+    return judge.begin(rollout.plan.guardrails, rollout.step_began_at, counted(alone_until), before_s)
+
+
+def _alone_until(rollout: Rollout) -> datetime:
+    """Until when the stable version surely had all of the traffic. Not always until the step began: evidence is also
+    gathered anew in a later step, or after a pause before the first look."""
+    if rollout.attempt == 1:
+        return rollout.created_at
+    return rollout.step_began_at if rollout.step == 0 else rollout.stable_since or rollout.created_at
 
 
 def _read(evidence: bytes | None) -> Evidence | None:

@@ -15,19 +15,22 @@ class Place:
 
     def __init__(self, following: int) -> None:
         self.next = following
+        self._refused = -1
         self._returns = 0
 
     def takes(self, offset: int) -> bool:
         """Whether a record is to be taken in. If not, some before it were missed: `go_back`."""
-        if offset > self.next and self._returns < MOST_RETURNS:
-            return False
+        if offset > self.next:
+            # What was fetched before a return goes on coming for a while: only a step back is one.
+            self._returns += offset <= self._refused
+            self._refused = offset
+            if self._returns < MOST_RETURNS:
+                return False
         if offset >= self.next:
-            self.next = offset + 1
-            self._returns = 0
+            self.next, self._refused, self._returns = offset + 1, -1, 0
         return True
 
     def go_back(self, earliest: int) -> int:
         """From where to read again; `earliest` is the first offset that there is."""
         self.next = max(self.next, earliest)
-        self._returns += 1
         return self.next

@@ -22,7 +22,7 @@ BUCKET_S: Final = 600
 KEPT_S: Final = 24 * 3600
 # Clocks of two machines may differ by so much; whose clock is further ahead is not listened to.
 AHEAD_S: Final = 60
-# What one call of `tidy` may change in the table, and so for how long: some 20 ms.
+# So many changes of the table one call of `tidy` begins with, or makes in one bucket: some 20 ms.
 MOST_CHANGES: Final = 300
 
 
@@ -30,6 +30,7 @@ class Taken(StrEnum):
     """What became of a record."""
 
     COUNTED = "counted"
+    UNJUDGED = "unjudged"  # it was counted, but its interval had been judged
     REPEATED = "repeated"  # it was counted before
     LATE = "late"  # its bucket is summed up, or forgotten
     AHEAD = "ahead"  # its worker's clock is ahead of ours
@@ -75,7 +76,8 @@ class Windows:
         """Entries of the table."""
         return sum(len(lane.sums) + sum(map(len, lane.records.values())) for lane in self._lanes.values())
 
-    def take(self, record: StatsRecord, now_s: float) -> Taken:
+    def take(self, record: StatsRecord, now_s: float, judged_until_s: float | None = None) -> Taken:
+        """Intervals that ended by `judged_until_s` are taken to be complete already."""
         lane = Lane(record.model, record.version, record.lane)
         start = _interval(record.began_at)
         if start > now_s + AHEAD_S:
@@ -89,7 +91,8 @@ class Windows:
         self._table[name.key()] = _encode(record.counts)
         index = self._index(name)
         index.latest_s = max(index.latest_s, min(record.ended_at.timestamp(), now_s))
-        return Taken.COUNTED
+        is_judged = judged_until_s is not None and start + INTERVAL_S <= judged_until_s
+        return Taken.UNJUDGED if is_judged else Taken.COUNTED
 
     def tidy(self, now_s: float) -> None:
         """Sum up and forget what is due, or a part of it. Not once is anything counted twice or not at all, wherever
@@ -172,10 +175,14 @@ class Windows:
             whole = added(NOTHING, *map(self._at, names))
             self._table[sum_name.key()] = _encode(whole)
             self._index(sum_name)
-        for name in names:
-            self._drop(name)
-        del index.records[bucket]
-        return 1 + len(names)
+        changes = min(len(names), MOST_CHANGES)
+        for _ in range(changes):
+            self._drop(names.pop())
+        if names:  # of many workers
+            heappush(self._due, (bucket + 2 * BUCKET_S, lane, bucket))
+        else:
+            del index.records[bucket]
+        return 1 + changes
 
     def _forget(self, lane: Lane, bucket: int) -> int:
         index = self._lanes[lane]

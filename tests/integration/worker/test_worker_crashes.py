@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.stats import End, decode_stats
 from tests.control_group import control_group
 from tests.integration.worker.lever import doubles, pull
 from tests.integration.worker.odd_model import Odd, write_odd
@@ -121,3 +122,16 @@ async def test_without_isolation_a_job_that_ends_its_worker_is_given_up_after_th
     ]
     assert {letter.key.decode() for letter in letters} == {ids[number] for number in culprits}
     assert {dict(letter.headers)["__dlq.errors.delivery.count"] for letter in letters} == {b"%d" % MOST_STARTS}
+
+
+@pytest.mark.timeout(200)
+async def test_of_a_version_that_ends_its_worker_with_each_job_every_failure_is_told_to_the_judge(
+    site: Site, environment: dict[str, str], tmp_path: Path
+) -> None:
+    ids = await site.submit(*(job(pull(float(number), spins=Odd.EXIT)) for number in range(2)))
+    placed = environment | {"kafka_group_instance_id": "place"}
+    await served_by_whoever_lives(site, isolated(placed, tmp_path, "none"), ids)
+
+    told = [decode_stats(record.value) for record in await site.records_of(site.topics.stats)]
+    once = {(record.worker, record.began_at): record.counts.others for record in told}
+    assert sum(ends.get(End.FAILED, 0) for ends in once.values()) == len(ids)

@@ -27,6 +27,7 @@ from tests.waiting import eventually
 from workers.inference.counting.reporting import MOST_UNTOLD, StatsReporter
 from workers.inference.counting.tally import Tallies, Tally
 from workers.inference.execution.account import Run
+from workers.rollout.windows import Taken, Windows
 
 OK = Payload(b"{}")
 
@@ -158,9 +159,50 @@ async def test_while_kafka_is_away_only_so_much_is_kept() -> None:
 async def test_the_last_interval_is_told_when_the_worker_leaves() -> None:
     told = Told()
     told.clock.now += timedelta(seconds=2)
-    await told.reporter.leave()
+    await told.reporter.tell_now()
     (record,) = told.records
     assert (record.began_at, record.ended_at - record.began_at) == (NOON, timedelta(seconds=2))
+
+
+async def test_an_interval_that_is_told_in_parts_is_of_two_records_that_both_count() -> None:
+    told = Told()
+    await told.reporter.tell_now()
+    told.count()
+    await told.interval()
+    windows = Windows({})
+    taken = [windows.take(record, told.clock.now.timestamp()) for record in told.records]
+    assert taken == [Taken.COUNTED, Taken.COUNTED]
+    assert {record.began_at for record in told.records} == {NOON}
+
+
+class Slow(MemoryLog):
+    """Answers its first call when it may, and its second at once: with no."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.calls, self.may_answer = 0, asyncio.Event()
+
+    async def publish_all(self, records: Sequence[OutRecord]) -> Sequence[PenstockError | None]:
+        self.calls += 1
+        if self.calls == 2:
+            return [OutcomeUnknown("no answer")] * len(records)
+        await self.may_answer.wait()
+        return await super().publish_all(records)
+
+
+async def test_what_cannot_be_told_while_something_else_is_being_told_is_not_lost() -> None:
+    told, log = Told(), Slow()
+    told.log = log
+    told.reporter = StatsReporter(told.tallies, log, TOPICS, told.clock)
+    first = asyncio.create_task(told.reporter.tell_now())
+    await eventually(lambda: log.calls == 1)
+    told.count()
+    second = asyncio.create_task(told.interval())
+    await second
+    log.may_answer.set()
+    await first
+    await told.interval()
+    assert sum(record.counts.jobs() for record in told.records) == 2
 
 
 class Broken(MemoryLog):
@@ -172,7 +214,7 @@ async def test_whatever_befalls_the_telling_ends_nothing_else() -> None:
     told = Told()
     told.reporter = StatsReporter(told.tallies, Broken(1), TOPICS, told.clock)
     await told.interval()
-    await told.reporter.leave()
+    await told.reporter.tell_now()
 
 
 async def test_intervals_end_by_the_clock_on_the_wall() -> None:

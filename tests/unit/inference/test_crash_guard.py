@@ -8,6 +8,7 @@ from structlog.typing import EventDict
 
 from producers.memory import MemoryLog
 from schemas.records import LaneJob
+from schemas.stats import End
 from schemas.topics import Topics
 from stores.memory_starts import MemoryStarts
 from stores.protocols import JobKey
@@ -109,6 +110,31 @@ async def test_after_three_starts_a_job_is_parked_and_never_reaches_the_model(lo
     assert letter.key == submitted[2].id.encode()
     assert dict(letter.headers)["__dlq.errors.delivery.count"] == b"3"
     assert [line["job"] for line in logs if line["event"].startswith("a job is given up")] == [submitted[2].id]
+
+
+async def test_that_a_job_was_given_up_is_told_before_the_next_may_end_the_process() -> None:
+    submitted = jobs(2)
+    model, starts = Adder(), started((submitted[0], MOST_STARTS), (submitted[1], 1))
+    async with small_worker(model, starts=starts) as worker:
+        # Given one job too many starts, a suspect behind it, and a Kafka that takes its time
+        worker.may_tell.clear()
+        await worker.submit(*submitted)
+        await eventually(lambda: worker.counted and worker.waits_alone(worker.live))
+        # Then the one is in what is told, and the other has not started
+        ((lane, counts),) = worker.counted
+        assert (lane, counts.others) == (worker.live.lane, {End.FAILED: 1})
+        assert not model.batches
+        worker.may_tell.set()
+        await eventually(lambda: worker.ended(submitted))
+
+
+async def test_a_job_that_is_given_up_once_more_counts_once() -> None:
+    submitted = jobs(2)
+    starts = started((submitted[0], MOST_STARTS + 1), (submitted[1], MOST_STARTS))
+    async with small_worker(Adder(), starts=starts) as worker:
+        await worker.submit(*submitted)
+        await eventually(lambda: worker.ended(submitted) and worker.counted)
+        assert [counts.others for _, counts in worker.counted] == [{End.FAILED: 1}]
 
 
 async def test_what_was_counted_ahead_and_is_revoked_before_it_starts_is_forgotten() -> None:

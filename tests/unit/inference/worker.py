@@ -12,6 +12,7 @@ from runtime.budget import MemoryBudget
 from schemas.errors import PenstockError
 from schemas.jobs import Terminal
 from schemas.records import LaneJob, OutRecord, read_terminal_record
+from schemas.stats import Counts
 from schemas.topics import Lane
 from stores.memory_signals import MemorySignals
 from stores.memory_starts import MemoryStarts
@@ -87,10 +88,21 @@ class SmallWorker:
         self.canceled: set[JobKey] = set()
         self.consumers: dict[ServedLane, MemoryConsumer] = {}
         self.loop: asyncio.Task[None]
-        self.engine = Engine(self.consumers, thread, self.signals, self.starts, self.clock, announce_after_s=0.0)
+        self.tallies = Tallies()
+        self.counted: list[tuple[Lane, Counts]] = []  # and told
+        self.may_tell = asyncio.Event()
+        self.may_tell.set()
+        self.engine = Engine(
+            self.consumers,
+            thread,
+            self.signals,
+            self.starts,
+            self.clock,
+            tell_counts=self._tell_counts,
+            announce_after_s=0.0,
+        )
         self.sizer = BatchSizeTuner(max_rows, adaptive=False)
         self.memory = MemoryBudget(2**30)
-        self.tallies = Tallies()
         runner = Runner(model, SIGNATURE, self.sizer)
         self.live, self.bulk = (self._lane(lane, runner, max_rows) for lane in (LIVE, BULK))
 
@@ -108,6 +120,10 @@ class SmallWorker:
             memory=self.memory,
             tally=self.tallies.of(lane),
         )
+
+    async def _tell_counts(self) -> None:
+        self.counted += self.tallies.take()
+        await self.may_tell.wait()
 
     async def submit(self, *jobs: LaneJob) -> None:
         await self.log.publish_all([out_record(job) for job in jobs])

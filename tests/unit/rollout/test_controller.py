@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from schemas.errors import QueueUnavailable, StoreUnavailable
 from schemas.rollout_plans import read_plan
 from schemas.rollout_transitions import Inputs
-from schemas.rollouts import Decision, Plan, Rollout, RolloutStatus, Verb
+from schemas.rollouts import Decision, Kind, Plan, Rollout, RolloutStatus, Verb
 from schemas.route_documents import WantedRoute
 from schemas.stats import INTERVAL_S, NOTHING, Counts, End, added, interval_start
 from schemas.topics import LaneClass
@@ -22,7 +22,8 @@ from tests.contracts.stores.building import NOW
 from workers.rollout import looking
 from workers.rollout.controller import Controller
 from workers.rollout.judging import judge
-from workers.rollout.judging.evidence import Evidence
+from workers.rollout.judging.evidence import Evidence, Tally
+from workers.rollout.windows import BUCKET_S
 
 PLAN = read_plan(
     b'{"model":"digits","version":"2","steps":[5,25,100],"step_time_s":20,"guardrails":[{"kind":"failed"}]}'
@@ -326,6 +327,22 @@ async def test_a_controller_that_was_away_takes_in_a_part_at_each_look(site: Sit
     assert taken == [looking.MOST_INTERVALS, 2 * looking.MOST_INTERVALS, 50]
 
 
+async def test_what_may_be_summed_up_of_one_version_alone_is_passed_over(site: Site) -> None:
+    await site.started()
+    site.count("2", 0, 50)
+    site.count("1", 0, 950)
+    site.now = interval_start(site.now) + timedelta(seconds=BUCKET_S)
+    site.count("2", 10)
+    site.count("1", 190)
+    site.now += timedelta(seconds=INTERVAL_S)
+    for _ in range(BUCKET_S // INTERVAL_S // looking.MOST_INTERVALS + 1):
+        await site.controller.look()
+    stored = await site.stored()
+    assert stored.evidence is not None
+    assert msgspec.json.decode(stored.evidence, type=Evidence).kinds[Kind.FAILED].canary == Tally(10, 0)
+    assert stored.rollout.counted_until == site.now
+
+
 @pytest.mark.parametrize(("history_s", "known_s"), [(7200, 7200.0), (600, 0.0)])
 async def test_what_the_stable_version_did_before_is_told_to_the_judge(
     site: Site, history_s: int, known_s: float
@@ -356,3 +373,15 @@ async def test_evidence_that_cannot_be_read_is_gathered_anew(site: Site) -> None
     evidence = (await site.stored()).evidence
     assert evidence is not None
     assert 0 < msgspec.json.decode(evidence, type=Evidence).intervals <= 2
+
+
+async def test_what_was_counted_since_a_rollout_began_is_none_of_what_was_before(site: Site) -> None:
+    await site.started()
+    await site.passes(30, good=500, stable=9500)
+    rollout, _ = await site.stored()
+    site.rollouts._rollouts[rollout.id] = StoredRollout(rollout, b'{"of":"another version"}')
+    await site.controller.look()
+    stored = await site.stored()
+    assert (stored.rollout.step, stored.evidence is None) == (1, False)
+    history = msgspec.json.decode(stored.evidence or b"", type=Evidence).history
+    assert not any(history.tallies.values())

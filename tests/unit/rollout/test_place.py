@@ -16,6 +16,14 @@ def test_what_comes_behind_a_gap_is_left_until_the_gap_was_read() -> None:
     assert [place.takes(offset) for offset in (5, 6, 7)] == [True] * 3
 
 
+def test_what_was_fetched_before_a_return_passes_no_gap_however_much_it_is() -> None:
+    place = Place(5)
+    for offset in range(8, 8 + 3 * MOST_RETURNS):
+        assert not place.takes(offset)
+        place.go_back(earliest=0)
+    assert [place.takes(offset) for offset in range(5, 8)] == [True] * 3
+
+
 def test_what_is_deleted_by_now_is_not_waited_for() -> None:
     place = Place(5)
     assert not place.takes(20)

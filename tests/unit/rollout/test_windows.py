@@ -111,6 +111,25 @@ def test_much_that_is_due_is_tidied_a_part_at_a_time() -> None:
     assert len(range(0, BUCKET_S, 5)) * 4 > MOST_CHANGES
 
 
+def test_records_of_many_workers_give_way_a_part_at_a_time_and_count_once() -> None:
+    table: dict[bytes, bytes] = {}
+    windows = Windows(table)
+    for after_s in range(0, BUCKET_S, 5):
+        for worker in "abc":
+            windows.take(told(after_s, worker=worker), NOON_S + after_s)
+    for left in (3 * BUCKET_S // 5 - MOST_CHANGES, 0):
+        windows.tidy(NOON_S + 2 * BUCKET_S)
+        assert len(table) == len(windows) == 1 + left
+        assert jobs(windows, 0, BUCKET_S) == 3 * BUCKET_S // 5
+
+
+def test_what_is_told_after_its_interval_was_judged_is_counted_and_said_to_be_late_for_that() -> None:
+    windows = Windows({})
+    found = [windows.take(told(after_s), NOON_S + 12, NOON_S + 10) for after_s in (5, 10, 5)]
+    assert found == [Taken.UNJUDGED, Taken.COUNTED, Taken.REPEATED]
+    assert jobs(windows, 0, 15) == 2
+
+
 def test_a_keeper_that_starts_again_knows_what_the_table_holds() -> None:
     table: dict[bytes, bytes] = {b"no/key": b"", b"\xff": b"", b"a/b/c/d": b"{}"}
     before = Windows(table)

@@ -23,7 +23,7 @@ log = get_logger(__name__)
 
 # While Kafka is away so many records are kept, the oldest give way: a minute of 80 lanes, or more of fewer.
 MOST_UNTOLD: Final = 1000
-LEAVE_WITHIN_S: Final = 2.0
+TELL_WITHIN_S: Final = 2.0
 
 
 class StatsReporter:
@@ -38,8 +38,7 @@ class StatsReporter:
         self._publisher = publisher
         self._topic = topics.stats
         self._clock = clock
-        host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:100]
-        self._worker = f"{host}-{os.getpid()}-{uuid4().hex[:8]}"  # of this life alone
+        self._worker = _a_name()
         self._began_at = interval_start(clock())
         self._untold: deque[StatsRecord] = deque(maxlen=MOST_UNTOLD)
         self._failing = False
@@ -54,11 +53,13 @@ class StatsReporter:
                 self._close(now)
                 await self._tell()
 
-    async def leave(self) -> None:
-        """Tell what the last interval has held so far; nothing is counted any more."""
+    async def tell_now(self) -> None:
+        """Tell what the interval has held so far: the process leaves, or may end before the interval does. What is
+        counted in the rest of it goes by another name, as that of another life."""
         self._close(self._clock())
+        self._worker = _a_name()
         with suppress(TimeoutError):
-            async with asyncio.timeout(LEAVE_WITHIN_S):
+            async with asyncio.timeout(TELL_WITHIN_S):
                 await self._tell()
 
     def _close(self, now: datetime) -> None:
@@ -85,7 +86,8 @@ class StatsReporter:
         except Exception as error:
             log.warning("what was counted cannot be told", error=repr(error))
             return
-        left = [record for record, why in zip(records, outcomes, strict=True) if isinstance(why, Unavailable)]
+        over = {id(record) for record, why in zip(records, outcomes, strict=True) if not isinstance(why, Unavailable)}
+        left = [record for record in self._untold if id(record) not in over]  # meanwhile there may be more
         reason = next((why.message for why in outcomes if why is not None), None)
         if reason is not None and not self._failing:
             log.warning("what was counted cannot be told yet", records=len(left), reason=reason)
@@ -95,3 +97,9 @@ class StatsReporter:
     def _out(self, record: StatsRecord) -> OutRecord:
         key = f"{record.model}/{record.version}".encode()
         return OutRecord(self._topic, key, encode_stats(record), [], partition=0)
+
+
+def _a_name() -> str:
+    """That no other life of a worker has."""
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:100]
+    return f"{host}-{os.getpid()}-{uuid4().hex[:8]}"

@@ -9,7 +9,7 @@ chosen among.
 
 import asyncio
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -56,12 +56,14 @@ class Engine:
         starts: Starts,
         clock: Clock,
         *,
+        tell_counts: Callable[[], Awaitable[None]],
         announce_after_s: float = ANNOUNCE_RUNNING_AFTER_S,
     ) -> None:
         self._lanes = lanes
         self._thread = thread
         self._guard = CrashGuard(starts)
         self._clock = clock
+        self._tell_counts = tell_counts
         self._scheduler: Scheduler[Chosen] = Scheduler()
         self._lookahead = Lookahead()
         self._on_device: list[MicroBatch] = []  # the one that runs, and the one that it hands over to
@@ -299,9 +301,11 @@ class Engine:
         """
         (job,) = batch.jobs
         try:
-            if await self._guard.earlier_alone(job) >= MOST_STARTS:
+            starts = await self._guard.earlier_alone(job)
+            if starts >= MOST_STARTS:
                 (part,) = batch.parts
-                await part.publish([self._given_up(job)])
+                await part.publish([self._given_up(job)], again=starts > MOST_STARTS)
+                await self._tell_counts()  # the next may end the process before the interval does
             else:
                 await self._execute(batch)
                 await complete(batch, self._clock())

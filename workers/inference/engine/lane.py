@@ -194,10 +194,12 @@ class ServedLane:
         self._under_way.discard(task)
         self._changed.set()
 
-    async def publish(self, consumer: Consumer, outcomes: Sequence[tuple[Record, Outcome]]) -> None:
-        """Publish what became of records, and mark them done."""
+    async def publish(
+        self, consumer: Consumer, outcomes: Sequence[tuple[Record, Outcome]], *, again: bool = False
+    ) -> None:
+        """Publish what became of records, and mark them done. `again`: versions have been compared by them before."""
         seen = self._redeliveries.seen_through(consumer)
-        self.metrics.ended(await self._publisher.finish(seen, self._group, outcomes))
+        self.metrics.ended(await self._publisher.finish(seen, self._group, outcomes), again=again)
 
     def over(self, job: PendingJob, now: datetime) -> PenstockError | None:
         """Why the job must not cost anything any more, or None."""

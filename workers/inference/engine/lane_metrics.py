@@ -42,32 +42,32 @@ class LaneMetrics:
         self._padding_cost.inc(share * account.padding_cost)
         self._wait_seconds.observe(max(0.0, started_s - jobs[0].record.timestamp_ms / 1000))
 
-    def ended(self, outcomes: Sequence[Outcome]) -> None:
-        """What became of jobs."""
-        ends = []
+    def ended(self, outcomes: Sequence[Outcome], *, again: bool = False) -> None:
+        """What became of jobs. What has ended so before is not in the tally `again`."""
+        ends, tally = [], Tally() if again else self._tally
         for each in outcomes:
             if isinstance(each, RetryLater):
                 metrics.RETRIES.labels(**self.labels, tier=each.tier, reason=each.error.code).inc()
             elif isinstance(each, Moved):
-                self._moved(each)
+                self._moved(each, tally)
             elif isinstance(each, DeadLettered):
                 self._dead_letters.inc()
                 ends.append(each.terminal)
             else:
                 ends.append(each)
-        self._tally.ended(ends)
+        tally.ended(ends)
         for outcome, jobs in Occurrences([end.error.code if end.error else "succeeded" for end in ends]).items():
             if outcome not in self._jobs:
                 self._jobs[outcome] = metrics.JOBS.labels(**self.labels, outcome=outcome)
             self._jobs[outcome].inc(jobs)
 
-    def _moved(self, job: Moved) -> None:
+    def _moved(self, job: Moved, tally: Tally) -> None:
         reason = "taken_back"
         if job.rescued and job.terminal.error is not None:
             reason = job.terminal.error.code
-            self._tally.rescued([job.terminal])
+            tally.rescued([job.terminal])
         else:
-            self._tally.moved(1)
+            tally.moved(1)
         metrics.MOVED.labels(**self.labels, to=job.to.version, reason=reason).inc()
 
     def buried(self, records: int) -> None:

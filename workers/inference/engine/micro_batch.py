@@ -70,9 +70,9 @@ class Part:
         self.counted = [job for job in self.counted if id(job) in running]
         return left_out
 
-    async def publish(self, outcomes: Sequence[tuple[Record, Outcome]]) -> None:
-        """Publish what became of the jobs, and mark their records done."""
-        await self.lane.publish(self.consumer, outcomes)
+    async def publish(self, outcomes: Sequence[tuple[Record, Outcome]], *, again: bool = False) -> None:
+        """Publish what became of the jobs, and mark their records done. `again`: they were told of before."""
+        await self.lane.publish(self.consumer, outcomes, again=again)
 
     def release(self) -> None:
         """The jobs' ends are published, or will never be by us."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from schemas.rollouts import Kind
-from schemas.stats import Counts, End
+from schemas.stats import FAULTS, Counts, End
 from workers.rollout.judging import shares
 from workers.rollout.judging.evidence import History, Tally, Tilt
 
@@ -17,8 +17,8 @@ ENOUGH_JOBS: Final = 10_000
 # With fewer bad jobs than these, bounds are so far apart that not even a version that fails all jobs is found.
 ENOUGH_BAD: Final = 10
 
-FAILED: Final = frozenset({End.FAILED, End.RUN_LIMIT, End.GIVEN_UP})
 INVALID: Final = frozenset({End.INVALID_OUTPUT})
+FAILED: Final = FAULTS - INVALID
 # What a version is answerable for: not what clients got wrong, canceled, or let expire.
 ENDED: Final = FAILED | INVALID | {End.SUCCEEDED}
 
