@@ -13,7 +13,7 @@ from penstock.stack import Stack
 from schemas.topics import Topics
 from tests.acceptance.client import client_of
 from tests.acceptance.extra_roles import left_alone
-from tests.acceptance.opening import opened
+from tests.acceptance.opening import heard, opened
 from tests.acceptance.repository import write_parked_repository, write_repository
 from tests.acceptance.role_logs import LOGS
 from tests.services import SOURCES, service_source
@@ -53,7 +53,7 @@ def environ(request: pytest.FixtureRequest) -> dict[str, str]:
 @pytest.fixture(scope="package")
 def stack(portal: BlockingPortal, models: Path, environ: dict[str, str]) -> Iterator[Stack]:
     """One for all tests that do it no harm."""
-    whole = Stack(None, models=models, environ=environ, announce=LOGS.announce, on_line=LOGS.hear)
+    whole = heard(models=models, environ=environ)
     with portal.wrap_async_context_manager(opened(whole)):
         yield whole
 

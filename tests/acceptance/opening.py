@@ -2,10 +2,18 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 from penstock.errors import StackError
 from penstock.stack import Stack
+from tests.acceptance.role_logs import LOGS
 from tests.services import unavailable
+
+
+def heard(data_dir: Path | None = None, **options: Any) -> Stack:
+    """A stack, with these options, whose roles' lines are kept for the reports of failures."""
+    return Stack(data_dir, announce=LOGS.announce, on_line=LOGS.hear, **options)
 
 
 @asynccontextmanager

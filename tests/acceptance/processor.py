@@ -1,5 +1,6 @@
 """How long a thread has had a processor, and has waited for one."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -36,3 +37,7 @@ def shares_from_now(process: int | str = "self", thread: int | None = None) -> C
         return Shares(*((now - then) / took_s for now, then in zip(processor_s(process, which), before, strict=True)))
 
     return shares
+
+
+def load_average() -> str:
+    return "load average {:.1f} {:.1f} {:.1f}".format(*os.getloadavg())

@@ -14,8 +14,7 @@ import pytest
 from penstock.stack import Stack
 from tests.acceptance.client import client_of
 from tests.acceptance.extra_roles import extra_role
-from tests.acceptance.opening import opened
-from tests.acceptance.role_logs import LOGS
+from tests.acceptance.opening import heard, opened
 from tests.waiting import eventually
 
 MODEL = "grown"
@@ -117,7 +116,7 @@ async def test_a_good_version_is_promoted_by_itself_although_every_role_is_kille
     models: Path, environ: dict[str, str]
 ) -> None:
     environ = {**environ, "PENSTOCK_TOPIC_PREFIX": f"rollouts-{uuid4().hex[:12]}"}
-    own = Stack(None, models=models, environ=environ, announce=LOGS.announce, on_line=LOGS.hear)
+    own = heard(models=models, environ=environ)
     async with opened(own) as stack, client_of(stack.gateway_url) as http:
         assert (await http.put(f"/v1/routes/{MODEL}", json={"versions": {"1": 10_000}})).status_code == 200
         rollout_id = await started(http, "3", steps=[20, 60], step_time_s=1)

@@ -15,8 +15,7 @@ from tests.acceptance.chaos.direct import DirectLoad
 from tests.acceptance.chaos.load import Load
 from tests.acceptance.chaos.wholeness import is_whole
 from tests.acceptance.client import client_of
-from tests.acceptance.opening import opened
-from tests.acceptance.role_logs import LOGS
+from tests.acceptance.opening import heard, opened
 from tests.services import SOURCES, service_source
 from tests.waiting import eventually, until
 
@@ -35,7 +34,7 @@ async def lone(models: Path, environ: dict[str, str]) -> AsyncIterator[Stack]:
     if service_source() is not SOURCES["embedded"]:
         pytest.skip("only services of our own may be broken")
     told = environ | {"PENSTOCK_KAFKA_SESSION_TIMEOUT_S": str(SESSION_S), "PENSTOCK_WORKER_MODELS": "tickets/*"}
-    whole = Stack(None, models=models, environ=told, announce=LOGS.announce, on_line=LOGS.hear)
+    whole = heard(models=models, environ=told)
     async with opened(whole):
         yield whole
 

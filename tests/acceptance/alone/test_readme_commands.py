@@ -12,8 +12,7 @@ from anyio.from_thread import BlockingPortal
 from penstock.stack import Stack
 from schemas.topics import Topics
 from tests.acceptance.kcat import kcat_command
-from tests.acceptance.opening import opened
-from tests.acceptance.role_logs import LOGS
+from tests.acceptance.opening import heard, opened
 from tests.unit.docs.snippets import Snippet, snippets_of
 
 ROOT = Path(__file__).parents[3]
@@ -23,7 +22,7 @@ PATIENCE_S = 60.0
 @pytest.fixture(scope="module")
 def stack(portal: BlockingPortal, models: Path, environ: dict[str, str]) -> Iterator[Stack]:
     """As a reader has it: nothing was done to it before."""
-    whole = Stack(None, models=models, environ=environ, announce=LOGS.announce, on_line=LOGS.hear)
+    whole = heard(models=models, environ=environ)
     with portal.wrap_async_context_manager(opened(whole)):
         yield whole
 

@@ -18,8 +18,7 @@ from penstock.cli import main
 from penstock.init.examples import FILES
 from penstock.stack import Stack
 from tests.acceptance.client import NO_AUTHORITIES
-from tests.acceptance.opening import opened
-from tests.acceptance.role_logs import LOGS
+from tests.acceptance.opening import heard, opened
 from tests.unit.docs.walks import blocks_in, steps_of, walk
 from tests.waiting import eventually_sync
 
@@ -39,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stack(portal: BlockingPortal, folder: Path) -> Iterator[Stack]:
     """As the reader starts it: over a folder of models in which nothing is yet."""
-    whole = Stack(None, models=folder / "models", environ=os.environ, announce=LOGS.announce, on_line=LOGS.hear)
+    whole = heard(models=folder / "models", environ=os.environ)
     with portal.wrap_async_context_manager(opened(whole)):
         yield whole
 

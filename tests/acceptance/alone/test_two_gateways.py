@@ -11,9 +11,8 @@ from penstock.stack import Stack
 from schemas.topics import Topics
 from tests.acceptance import digits, jobs
 from tests.acceptance.client import client_of
-from tests.acceptance.opening import opened
+from tests.acceptance.opening import heard, opened
 from tests.acceptance.repository import EXAMPLES
-from tests.acceptance.role_logs import LOGS
 from tests.acceptance.routing.changing import run_changes
 from tests.acceptance.routing.witness import write_witness
 from tests.waiting import eventually
@@ -26,7 +25,7 @@ def stack(portal: BlockingPortal, tmp_path_factory: pytest.TempPathFactory) -> I
     models = write_witness(tmp_path_factory.mktemp("models"))
     shutil.copytree(EXAMPLES / "models" / "digits", models / "digits", ignore=shutil.ignore_patterns("*.safetensors"))
     environ = {**os.environ, "PENSTOCK_TOPIC_PREFIX": TOPICS.prefix}
-    whole = Stack(None, models=models, gateways=2, environ=environ, announce=LOGS.announce, on_line=LOGS.hear)
+    whole = heard(models=models, gateways=2, environ=environ)
     with portal.wrap_async_context_manager(opened(whole)):
         yield whole
 

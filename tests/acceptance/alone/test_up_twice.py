@@ -8,14 +8,12 @@ from signal import SIGKILL
 
 import pytest
 
-from penstock.stack import Stack
 from tests.acceptance import digits, jobs
 from tests.acceptance.chaos.audit import audit
 from tests.acceptance.chaos.load import Load
 from tests.acceptance.client import client_of
-from tests.acceptance.opening import opened
+from tests.acceptance.opening import heard, opened
 from tests.acceptance.repository import MANY_TURNS
-from tests.acceptance.role_logs import LOGS
 from tests.integration.embedded.up_process import running_up, runs
 from tests.services import SOURCES, service_source
 from tests.waiting import eventually
@@ -53,7 +51,7 @@ async def test_jobs_of_a_run_that_was_killed_finish_in_the_next(tmp_path: Path, 
         first.send(SIGKILL)
         await eventually(lambda: not any(map(runs, family)), 30, "every process has ended")
     # Then the next run over the same directory knows what was done, and does the rest
-    second = Stack(data_dir, models=models, environ=os.environ | QUICK, announce=LOGS.announce, on_line=LOGS.hear)
+    second = heard(data_dir, models=models, environ=os.environ | QUICK)
     async with opened(second), client_of(second.gateway_url) as http:
         again = await jobs.read(http, done["id"])
         assert {name: again[name] for name in again if name != "urls"} == {

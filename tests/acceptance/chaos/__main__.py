@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 import uvloop
 
-from penstock.stack import Stack
 from tests.acceptance.chaos.faults import rules_for, schedule
 from tests.acceptance.chaos.report import table
 from tests.acceptance.chaos.running import Plan, Report, run
+from tests.acceptance.opening import heard
+from tests.acceptance.processor import load_average
 from tests.acceptance.repository import write_repository
 from tests.acceptance.role_logs import LOGS
 
@@ -58,21 +59,9 @@ async def suffer(jobs: int, per_s: float, workers: int, gateways: int, seed: int
     with tempfile.TemporaryDirectory(prefix="penstock-chaos-") as directory:
         models = write_repository(Path(directory))
         environ = os.environ | ENVIRONMENT
-        async with Stack(
-            None,
-            models=models,
-            workers=workers,
-            gateways=gateways,
-            environ=environ,
-            announce=LOGS.announce,
-            on_line=LOGS.hear,
-        ) as stack:
+        async with heard(models=models, workers=workers, gateways=gateways, environ=environ) as stack:
             plan = Plan(jobs, per_s, schedule(seed, jobs / per_s, rules_for(stack.roles)))
             return await run(stack, plan, click.echo)
-
-
-def load_average() -> str:
-    return "load average {:.1f} {:.1f} {:.1f}".format(*os.getloadavg())
 
 
 if __name__ == "__main__":

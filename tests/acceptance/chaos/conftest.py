@@ -10,8 +10,7 @@ import pytest_asyncio
 from penstock.stack import Stack
 from tests.acceptance.chaos.wholeness import is_whole
 from tests.acceptance.client import client_of
-from tests.acceptance.opening import opened
-from tests.acceptance.role_logs import LOGS
+from tests.acceptance.opening import heard, opened
 from tests.services import SOURCES, service_source
 from tests.waiting import eventually
 
@@ -23,7 +22,7 @@ async def fragile_stack(models: Path, environ: dict[str, str]) -> AsyncIterator[
         pytest.skip("only services of our own may be broken")
     # A worker that was killed is missed after seconds, not after half a minute: the broker allows no less.
     quick = environ | {"PENSTOCK_KAFKA_SESSION_TIMEOUT_S": "6"}
-    whole = Stack(None, models=models, workers=2, gateways=2, environ=quick, announce=LOGS.announce, on_line=LOGS.hear)
+    whole = heard(models=models, workers=2, gateways=2, environ=quick)
     async with opened(whole):
         yield whole
 

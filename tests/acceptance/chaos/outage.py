@@ -27,6 +27,7 @@ from tests.acceptance.chaos.audit import all_succeeded, fetch
 from tests.acceptance.chaos.injecting import part_of
 from tests.acceptance.chaos.wholeness import is_whole
 from tests.acceptance.client import NO_AUTHORITIES
+from tests.acceptance.opening import heard
 from tests.acceptance.repository import write_repository
 from tests.acceptance.role_logs import LOGS
 from tests.waiting import eventually, until
@@ -144,7 +145,7 @@ async def suffer_all(stopped_s: float, per_s: float, services: tuple[str, ...], 
     with tempfile.TemporaryDirectory(prefix="penstock-outage-") as directory:
         models = write_repository(Path(directory))
         environ = os.environ | {"PENSTOCK_TOPIC_PREFIX": "penstock", "PENSTOCK_WORKER_MODELS": "echo/1"}
-        async with Stack(None, models=models, environ=environ, announce=LOGS.announce, on_line=LOGS.hear) as stack:
+        async with heard(models=models, environ=environ) as stack:
             for name in services:
                 await eventually(lambda: is_whole(stack), 60, "the stack is whole")
                 tell(str(await suffer(stack, name, stopped_s=stopped_s, per_s=per_s)))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import click
 
-from penstock.stack import Stack
 from schemas.topics import Topics
-from tests.acceptance.role_logs import LOGS
+from tests.acceptance.opening import heard
+from tests.acceptance.processor import load_average
 from tests.acceptance.routing.changing import Run, run_changes
 from tests.acceptance.routing.witness import write_witness
 
@@ -21,7 +21,7 @@ from tests.acceptance.routing.witness import write_witness
 @click.option("--pause", "pause_s", type=click.FloatRange(0), default=0.2, show_default=True, help="Between changes.")
 def main(changes: int, per_s: float, pause_s: float) -> None:
     """Change a route under load, with two gateways and a router; say how long jobs still went by the old revision."""
-    click.echo("load average {:.1f} {:.1f} {:.1f}".format(*os.getloadavg()))
+    click.echo(load_average())
     with tempfile.TemporaryDirectory(prefix="penstock-routing-") as directory:
         run = asyncio.run(changed(Path(directory), changes, per_s, pause_s))
     ways = Counter("kafka" if sent.over == "kafka" else "http" for sent in run.sent)
@@ -31,15 +31,14 @@ def main(changes: int, per_s: float, pause_s: float) -> None:
     click.echo(f"{len(run.sent)} jobs ({ways['http']} over HTTP, {ways['kafka']} over Kafka), {changes} changes")
     click.echo(f"last job by the old revision, after the PUT was sent: {quantiles(late_s)}")
     click.echo(f"every gateway and router has it: {quantiles(everywhere_s)}")
-    click.echo(f"not served, or by another version than its headers name: {len(wrong)}; lost: 0")
+    click.echo(f"not served, or by another version than its headers name: {len(wrong)}")
     click.echo(f"by an older revision than all were said to have: {len(run.stale())}")
 
 
 async def changed(directory: Path, changes: int, per_s: float, pause_s: float) -> Run:
     environ = os.environ | {"PENSTOCK_TOPIC_PREFIX": "penstock"}
     models = write_witness(directory)
-    whole = Stack(None, models=models, gateways=2, environ=environ, announce=LOGS.announce, on_line=LOGS.hear)
-    async with whole as stack:
+    async with heard(models=models, gateways=2, environ=environ) as stack:
         return await run_changes(stack, Topics("penstock"), changes=changes, per_s=per_s, pause_s=pause_s)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.acceptance.repository import IR_VERSION, OPSET
+from tests.acceptance.repository import whole, write_model, write_version
 
 MODEL = "witness"
 YAML = """
@@ -19,14 +19,10 @@ output: [{name: served_by, data_type: TYPE_INT64, dims: []}]
 REQUEST = {"inputs": [{"name": "asked", "shape": [1], "datatype": "INT64", "data": [0]}]}
 
 
-def write_witness(repository: Path, versions: int = 2) -> Path:
-    """Versions `1` to `versions`. Returns the repository."""
-    directory = repository / MODEL
-    directory.mkdir(parents=True)
-    (directory / "model.yaml").write_text(YAML)
-    for version in range(1, versions + 1):
-        (directory / str(version)).mkdir()
-        (directory / str(version) / "model.onnx").write_bytes(_says(version).SerializeToString())
+def write_witness(repository: Path) -> Path:
+    """Versions 1 and 2. Returns the repository."""
+    write_model(repository / MODEL, YAML, _says(1))
+    write_version(repository / MODEL / "2", _says(2))
     return repository
 
 
@@ -44,4 +40,4 @@ def _says(version: int) -> onnx.ModelProto:
             numpy_helper.from_array(np.array(version, np.int64), "own"),
         ],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    return whole(graph)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from penstock.stack import Stack
+from tests.acceptance.opening import heard
+from tests.acceptance.processor import load_average
 from tests.acceptance.repository import write_repository
-from tests.acceptance.role_logs import LOGS
 from tests.acceptance.soak.hostile import KINDS, SPINNING
 from tests.acceptance.soak.running import Report, Stage, run
 
@@ -21,7 +21,7 @@ from tests.acceptance.soak.running import Report, Stage, run
 def main(seconds: float, per_s: float, kinds: tuple[str, ...]) -> None:
     """Say how honest clients fare beside all KINDS of hostile ones, or those named: together, and one by one for a
     quarter of the time. Before, for half of it, the same beside programs that take what processors others leave."""
-    click.echo("load average {:.1f} {:.1f} {:.1f}".format(*os.getloadavg()))
+    click.echo(load_average())
     click.echo(asyncio.run(soak(seconds, per_s, kinds or tuple(KINDS))).lines())
 
 
@@ -32,7 +32,7 @@ async def soak(seconds: float, per_s: float, kinds: tuple[str, ...]) -> Report:
     with tempfile.TemporaryDirectory(prefix="penstock-soak-") as directory:
         models = write_repository(Path(directory))
         environ = os.environ | {"PENSTOCK_TOPIC_PREFIX": "penstock", "PENSTOCK_GATEWAY_MAX_LANE_DEPTH": "10000000"}
-        async with Stack(None, models=models, environ=environ, announce=LOGS.announce, on_line=LOGS.hear) as stack:
+        async with heard(models=models, environ=environ) as stack:
             return await run(stack.gateway_url, seconds=seconds, per_s=per_s, stages=stages)
 
 
