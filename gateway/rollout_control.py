@@ -9,7 +9,7 @@ from gateway.serving import Serving, State
 from producers.route_telling import RouteTeller
 from producers.routes import Routes
 from runtime.logs import get_logger
-from schemas.errors import Conflict, ModelNotFound, PenstockError, StoreUnavailable, Unavailable
+from schemas.errors import Conflict, PenstockError, StoreUnavailable, Unavailable
 from schemas.rollout_transitions import Inputs
 from schemas.rollouts import Plan, Rollout, RolloutStatus, Verb, new_rollout_id
 from stores.rollouts import KeptEvent, RolloutStore, StoredRollout, Written, not_found
@@ -27,7 +27,8 @@ NOT_SERVED: Final = {
 
 
 class RolloutControl:
-    """`followed` are the routes as this process goes by them."""
+    """`followed` are the routes as this process goes by them: it passes over what is older than these, also where the
+    store knows no better."""
 
     def __init__(
         self,
@@ -45,15 +46,12 @@ class RolloutControl:
 
     async def start(self, plan: Plan, inputs: Inputs) -> Written:
         """Raises `ModelNotFound`, and `Conflict` where no worker serves the version, or the store has a reason."""
-        try:
-            self._serving.known(plan.model, plan.version)
-        except ModelNotFound as error:
-            raise self._serving.explained(error, plan.model, plan.version) from error
+        self._serving.choose(plan.model, plan.version)
         self._refuse_not_served(plan.model, plan.version)
         default = self._serving.snapshot.choose(plan.model, None).version
         with _reaching():
             written = await self._store.start(
-                plan, new_rollout_id(), default, inputs, self._now(), above=self._held(plan.model)
+                plan, new_rollout_id(), default, inputs, self._now(), above=self._followed.revision(plan.model)
             )
         await self._tell(written)
         return written
@@ -63,7 +61,7 @@ class RolloutControl:
         known = (await self.get(rollout_id)).rollout
         if verb is (Verb.PROMOTE if known.is_open else Verb.RETRY):
             self._refuse_not_served(known.plan.model, known.plan.version)
-        above = self._held(known.plan.model)
+        above = self._followed.revision(known.plan.model)
         with _reaching():
             written = await self._store.change(rollout_id, verb, inputs, self._now(), above=above)
         await self._tell(written)
@@ -85,11 +83,6 @@ class RolloutControl:
     async def events(self, rollout_id: str, before: int | None, limit: int) -> Sequence[KeptEvent]:
         with _reaching():
             return await self._store.events(rollout_id, before=before, limit=limit)
-
-    def _held(self, model: str) -> int:
-        """The revision that gateways go by: they pass over what is older, also where the store knows no better."""
-        held = self._followed.of.get(model)
-        return 0 if held is None else held.revision
 
     def _refuse_not_served(self, model: str, version: str) -> None:
         standing = self._serving.standing(model, version)

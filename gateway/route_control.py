@@ -28,7 +28,8 @@ PERHAPS_CHANGED: Final = (
 
 
 class RouteControl:
-    """`followed` are the routes as this process goes by them."""
+    """`followed` are the routes as this process goes by them: what is written is above their revisions, of which an
+    older state of the store knows nothing."""
 
     def __init__(self, store: RouteStore, teller: RouteTeller, serving: Serving, followed: Routes) -> None:
         self._store = store
@@ -66,7 +67,7 @@ class RouteControl:
         _check_name(model)
         check_announced(wanted, self._announced(model))
         with _changing():
-            written = await self._store.put(model, wanted, expected, author, above=self._held(model))
+            written = await self._store.put(model, wanted, expected, author, above=self._followed.revision(model))
         await self._tell(written)
         return written
 
@@ -96,21 +97,13 @@ class RouteControl:
             await self.newest(model)
         _check_name(model)
         with _changing():
-            written = await self._store.delete(model, expected, author, above=self._held(model))
+            written = await self._store.delete(model, expected, author, above=self._followed.revision(model))
         await self._tell(written)
         return written
 
-    def _held(self, model: str) -> int:
-        """The revision that this process goes by, which an older state of the store knows nothing of."""
-        held = self._followed.of.get(model)
-        return 0 if held is None else held.revision
-
     def _announced(self, model: str) -> Container[str]:
-        """The versions of the model that the catalog holds."""
-        try:
-            self._serving.known(model, None)
-        except ModelNotFound as error:
-            raise self._serving.explained(error, model, None) from error
+        """The versions of the model that the catalog holds. Raises `ModelNotFound`."""
+        self._serving.choose(model, None)
         return self._serving.snapshot.models[model]
 
     async def _tell(self, written: RouteRevision) -> None:
