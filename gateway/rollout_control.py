@@ -1,22 +1,22 @@
 """Rollouts as operators change them: held against what workers serve, written down, and told as routes."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Final
 
+from gateway.reaching import reaching
 from gateway.serving import Serving, State
 from producers.route_telling import RouteTeller
 from producers.routes import Routes
 from runtime.logs import get_logger
-from schemas.errors import Conflict, PenstockError, StoreUnavailable, Unavailable
+from schemas.errors import Conflict, PenstockError
 from schemas.rollout_transitions import Inputs
 from schemas.rollouts import Plan, Rollout, RolloutStatus, Verb, new_rollout_id
 from stores.rollouts import KeptEvent, RolloutStore, StoredRollout, Written, not_found
 
 log = get_logger(__name__)
 
-RETRY_AFTER_S: Final = 2.0
 AWAY: Final = "The rollouts cannot be reached at the moment. Try again: a verb that was heard changes nothing twice."
 NOT_SERVED: Final = {
     State.NO_WORKER: "no worker serves it now",
@@ -102,10 +102,5 @@ class RolloutControl:
             log.warning("a route is written and not told yet", model=model, reason=error.message)
 
 
-@contextmanager
-def _reaching() -> Iterator[None]:
-    try:
-        yield
-    except StoreUnavailable as error:
-        log.warning("rollouts cannot be reached", reason=error.message)
-        raise Unavailable(AWAY, retry_after_s=RETRY_AFTER_S) from error
+def _reaching() -> AbstractContextManager[None]:
+    return reaching("rollouts cannot be reached", AWAY)
