@@ -13,7 +13,6 @@ from gateway.answers import json
 from gateway.rollout_documents import encode_events, encode_rollout, encode_rollouts, encode_whole
 from gateway.route_routes import Limit, Note, author, body_of
 from gateway.services import Services
-from gateway.submit_endpoint import CLIENT_GONE, ClientGone
 from schemas.rollout_plans import read_plan
 from schemas.rollout_transitions import Inputs
 from schemas.rollouts import RolloutStatus, Verb
@@ -64,10 +63,7 @@ def add_start_route(app: FastAPI, services: Services) -> None:
         """The version gets the share of the first step at once. From then on the rollout controller takes it from step
         to step, or back, by what the judge finds. Until it ends the model's route cannot be changed otherwise."""
         inputs = inputs_of(request, note)
-        try:
-            plan = read_plan(await body_of(request, services))
-        except ClientGone:
-            return Response(status_code=CLIENT_GONE)
+        plan = read_plan(await body_of(request, services))
         written = await services.rollouts.start(plan, inputs)
         response = json(encode_rollout(written.rollout), 201 if written.is_new else 200)
         response.headers["location"] = services.links.rollout(written.rollout.id)
