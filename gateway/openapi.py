@@ -76,6 +76,11 @@ def refusal(description: str, headers: Doc | None = None) -> Doc:
     return document
 
 
+def body(schema: str) -> Doc:
+    """A request's body: a JSON document."""
+    return {"required": True, "content": {JSON: {"schema": ref(schema)}}}
+
+
 def parameter(name: str, description: str, schema: Doc | None = None, where: str = "header") -> Doc:
     return {
         "name": name,
@@ -178,6 +183,8 @@ APPLIED: Final = {"Preference-Applied": header("The preferences that were follow
 ETAG: Final = {"ETag": header("Changes whenever the job does.")}
 
 BAD: Final = refusal("A parameter, header or field breaks its rule; `error.param` names it.")
+BODY_TOO_LARGE: Final = refusal("The body is too large.")
+BODY_ENCODED: Final = refusal("The content encoding is not one of ours.")
 NO_JOB: Final = refusal("There is no such job.")
 NO_MODEL: Final = refusal("There is no such model or version; the message names those there are.")
 DOWN: Final = refusal("A part of the service is away. Try again.", RETRY_AFTER)
