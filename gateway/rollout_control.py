@@ -80,9 +80,19 @@ class RolloutControl:
         with _reaching():
             return await self._store.list(model=model, status=status, after=after, limit=limit)
 
-    async def events(self, rollout_id: str, before: int | None, limit: int) -> Sequence[KeptEvent]:
+    async def whole(self, rollout_id: str, events: int) -> tuple[StoredRollout, Sequence[KeptEvent]]:
+        """The rollout with its newest events, without what was counted until each: it is asked for every second."""
+        stored = await self.get(rollout_id)
         with _reaching():
-            return await self._store.events(rollout_id, before=before, limit=limit)
+            return stored, await self._store.events(rollout_id, limit=events, counted=False)
+
+    async def events(self, rollout_id: str, before: int | None, limit: int) -> Sequence[KeptEvent]:
+        """Raises `NotFound`."""
+        with _reaching():
+            found = await self._store.events(rollout_id, before=before, limit=limit)
+        if not found:  # whatever there is has begun
+            await self.get(rollout_id)
+        return found
 
     def _refuse_not_served(self, model: str, version: str) -> None:
         standing = self._serving.standing(model, version)

@@ -100,8 +100,7 @@ def add_reading_routes(app: FastAPI, services: Services) -> None:
     )
     async def get_rollout(rollout_id: RolloutId) -> Response:
         """How it stands, what was found last and from what, and its newest events."""
-        stored = await rollouts.get(rollout_id)
-        return json(encode_whole(stored, await rollouts.events(rollout_id, None, EVENTS_SHOWN)))
+        return json(encode_whole(*await rollouts.whole(rollout_id, EVENTS_SHOWN)))
 
     @app.get(
         "/v1/rollouts/{rollout_id}/events",
@@ -119,7 +118,6 @@ def add_reading_routes(app: FastAPI, services: Services) -> None:
     ) -> Response:
         """Newest first. What moved the rollout comes with what had been counted, so that its verdict can be made again;
         for the newest hold that stands with the rollout."""
-        await rollouts.get(rollout_id)
         return json(encode_events(await rollouts.events(rollout_id, before, limit + 1), limit))
 
 
