@@ -13,6 +13,7 @@ from gateway.route_documents import RouteDocument, RouteHistory, RouteList, Rout
 from gateway.submit_request import Envelope
 from schemas.jobs import JSON, MIN_RETENTION_S, OCTET_STREAM, Status
 from schemas.rollout_plans import PlanDocument
+from schemas.routes import MAX_STICKY_KEY
 
 Doc = dict[str, Any]
 Responses = dict[int | str, Doc]
@@ -149,7 +150,7 @@ RETENTION_S: Final[Doc] = {"type": "integer", "minimum": MIN_RETENTION_S}
 STICKY_KEY: Final[Doc] = {
     "type": "string",
     "minLength": 1,
-    "maxLength": 255,
+    "maxLength": MAX_STICKY_KEY,
     "pattern": "^[^\\u0000]+$",
 }
 # What the decoder keeps as raw bytes, it knows no schema of; nor of rules that are checked later.

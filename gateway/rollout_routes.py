@@ -10,8 +10,9 @@ from starlette.responses import Response
 
 from gateway import rollout_openapi as openapi
 from gateway.answers import json
+from gateway.paging import Limit
 from gateway.rollout_documents import encode_events, encode_rollout, encode_rollouts, encode_whole
-from gateway.route_routes import Limit, Note, author, body_of
+from gateway.route_routes import Note, author, body_of
 from gateway.services import Services
 from schemas.rollout_plans import read_plan
 from schemas.rollout_transitions import Inputs

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from gateway import route_openapi as openapi
 from gateway.answers import json
 from gateway.model_routes import ModelName
-from gateway.paging import MAX_PAGE
+from gateway.paging import Limit
 from gateway.route_documents import encode_history, encode_revision, encode_route, encode_routes
 from gateway.route_replicas import Seen
 from gateway.services import Services
@@ -31,7 +31,6 @@ Note = Annotated[
     str | SkipJsonSchema[None],
     Query(description=f"Why, for the history; at most {MAX_NOTE_CHARACTERS} characters."),
 ]
-Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Entries a page.")]
 
 
 class _Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -69,7 +69,7 @@ class Serving:
             raise self._explained(error, model, version) from error
 
     def choose(self, model: str, version: str | None) -> CatalogEntry:
-        """The same for whoever asks something of the version. Raises what `explained` says."""
+        """As `known`, where jobs are to go there: raises what `explained` says."""
         try:
             return self._catalog.snapshot.choose(model, version)
         except ModelNotFound as error:
