@@ -1,4 +1,4 @@
-"""What FastAPI's and Starlette's errors become: problem documents like all others."""
+"""What the errors that a route meets become, ours and FastAPI's and Starlette's: problem documents."""
 
 from collections.abc import Callable, Iterable
 
@@ -11,7 +11,7 @@ from starlette.routing import Match, Route
 
 from gateway.answers import problem
 from gateway.log_throttle import log_server_error
-from gateway.submit_endpoint import submit_target
+from gateway.submit_endpoint import CLIENT_GONE, ClientGone, submit_target
 from schemas.errors import MethodNotAllowed, NotFound, PenstockError, RequestError
 
 
@@ -36,6 +36,9 @@ def add_error_handlers(app: FastAPI) -> None:
             return problem(NotFound("there is nothing at this path"))
         return problem(RequestError(str(error.detail)) if error.status_code < 500 else PenstockError("internal"))
 
+    async def gone(_: Request, __: Exception) -> Response:
+        return Response(status_code=CLIENT_GONE)  # for what is counted: nobody reads it
+
     async def unforeseen(_: Request, error: Exception) -> Response:
         return problem(PenstockError(type(error).__name__))  # logged where it surfaces
 
@@ -43,6 +46,7 @@ def add_error_handlers(app: FastAPI) -> None:
         (PenstockError, ours),
         (RequestValidationError, invalid),
         (HTTPException, http),
+        (ClientGone, gone),
         (Exception, unforeseen),
     )
     for kind, handler in handlers:

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import FastAPI, Path, Query
 from pydantic.json_schema import SkipJsonSchema
@@ -12,6 +12,7 @@ from starlette.responses import Response
 from gateway import openapi
 from gateway.answers import current, encode_job, encode_jobs, entity_tag, json, matches, respond
 from gateway.job_reading import found, key_of, read_job
+from gateway.paging import MAX_PAGE, page_and_next
 from gateway.services import Services
 from runtime.logs import get_logger
 from schemas.errors import RequestError, StoreUnavailable
@@ -21,7 +22,6 @@ from stores.protocols import JobFilter, JobKey, JobPage
 
 log = get_logger(__name__)
 
-MAX_PAGE: Final = 100
 Time = Annotated[
     str | SkipJsonSchema[None],
     Query(
@@ -111,7 +111,7 @@ async def page_of(services: Services, tenant: str, wanted: JobFilter, after: str
     if wanted != JobFilter(wanted.status):
         return await services.jobs.search(tenant, wanted, after=after, limit=limit)
     jobs = await services.jobs.list(tenant, after=after, limit=limit + 1, status=wanted.status)
-    return JobPage(jobs[:limit], jobs[limit - 1].id if len(jobs) > limit else None)
+    return JobPage(*page_and_next(jobs, limit, lambda job: job.id))
 
 
 def time_of(text: str | None, name: str) -> datetime | None:

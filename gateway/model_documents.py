@@ -96,9 +96,10 @@ def encode_models(serving: Serving) -> bytes:
 
 def encode_model(serving: Serving, model: str) -> bytes:
     """Raises `ModelNotFound`."""
-    if not serving.versions(model) and serving.refusal(model) is None:
+    document = _model(serving, model)
+    if not document.version_states and document.reason is None:
         serving.snapshot.choose(model, None)
-    return _encoder.encode(_model(serving, model))
+    return _encoder.encode(document)
 
 
 def encode_version(serving: Serving, model: str, version: str) -> bytes:

@@ -13,6 +13,7 @@ from gateway.route_documents import RouteDocument, RouteHistory, RouteList, Rout
 from gateway.submit_request import Envelope
 from schemas.jobs import JSON, MIN_RETENTION_S, OCTET_STREAM, Status
 from schemas.rollout_plans import PlanDocument
+from schemas.routes import MAX_STICKY_KEY
 
 Doc = dict[str, Any]
 Responses = dict[int | str, Doc]
@@ -74,6 +75,11 @@ def refusal(description: str, headers: Doc | None = None) -> Doc:
     if headers:
         document["headers"] = headers
     return document
+
+
+def body(schema: str) -> Doc:
+    """A request's body: a JSON document."""
+    return {"required": True, "content": {JSON: {"schema": ref(schema)}}}
 
 
 def parameter(name: str, description: str, schema: Doc | None = None, where: str = "header") -> Doc:
@@ -144,7 +150,7 @@ RETENTION_S: Final[Doc] = {"type": "integer", "minimum": MIN_RETENTION_S}
 STICKY_KEY: Final[Doc] = {
     "type": "string",
     "minLength": 1,
-    "maxLength": 255,
+    "maxLength": MAX_STICKY_KEY,
     "pattern": "^[^\\u0000]+$",
 }
 # What the decoder keeps as raw bytes, it knows no schema of; nor of rules that are checked later.
@@ -178,6 +184,8 @@ APPLIED: Final = {"Preference-Applied": header("The preferences that were follow
 ETAG: Final = {"ETag": header("Changes whenever the job does.")}
 
 BAD: Final = refusal("A parameter, header or field breaks its rule; `error.param` names it.")
+BODY_TOO_LARGE: Final = refusal("The body is too large.")
+BODY_ENCODED: Final = refusal("The content encoding is not one of ours.")
 NO_JOB: Final = refusal("There is no such job.")
 NO_MODEL: Final = refusal("There is no such model or version; the message names those there are.")
 DOWN: Final = refusal("A part of the service is away. Try again.", RETRY_AFTER)

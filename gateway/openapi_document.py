@@ -134,7 +134,7 @@ def _envelope_submit() -> Doc:
         "description": "Model, input and options in one object. Webhooks are refused until they exist.",
         "operationId": "submit_job",
         "parameters": [_IDEMPOTENCY, _PREFER],
-        "requestBody": {"required": True, "content": {JSON: {"schema": ref("Envelope")}}},
+        "requestBody": openapi.body("Envelope"),
         "responses": _RESPONSES,
     }
 

@@ -1,22 +1,22 @@
 """Rollouts as operators change them: held against what workers serve, written down, and told as routes."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Final
 
+from gateway.reaching import reaching
 from gateway.serving import Serving, State
 from producers.route_telling import RouteTeller
 from producers.routes import Routes
 from runtime.logs import get_logger
-from schemas.errors import Conflict, ModelNotFound, PenstockError, StoreUnavailable, Unavailable
+from schemas.errors import Conflict, PenstockError
 from schemas.rollout_transitions import Inputs
 from schemas.rollouts import Plan, Rollout, RolloutStatus, Verb, new_rollout_id
 from stores.rollouts import KeptEvent, RolloutStore, StoredRollout, Written, not_found
 
 log = get_logger(__name__)
 
-RETRY_AFTER_S: Final = 2.0
 AWAY: Final = "The rollouts cannot be reached at the moment. Try again: a verb that was heard changes nothing twice."
 NOT_SERVED: Final = {
     State.NO_WORKER: "no worker serves it now",
@@ -27,7 +27,8 @@ NOT_SERVED: Final = {
 
 
 class RolloutControl:
-    """`followed` are the routes as this process goes by them."""
+    """`followed` are the routes as this process goes by them: it passes over what is older than these, also where the
+    store knows no better."""
 
     def __init__(
         self,
@@ -45,15 +46,12 @@ class RolloutControl:
 
     async def start(self, plan: Plan, inputs: Inputs) -> Written:
         """Raises `ModelNotFound`, and `Conflict` where no worker serves the version, or the store has a reason."""
-        try:
-            self._serving.known(plan.model, plan.version)
-        except ModelNotFound as error:
-            raise self._serving.explained(error, plan.model, plan.version) from error
+        self._serving.choose(plan.model, plan.version)
         self._refuse_not_served(plan.model, plan.version)
         default = self._serving.snapshot.choose(plan.model, None).version
         with _reaching():
             written = await self._store.start(
-                plan, new_rollout_id(), default, inputs, self._now(), above=self._held(plan.model)
+                plan, new_rollout_id(), default, inputs, self._now(), above=self._followed.revision(plan.model)
             )
         await self._tell(written)
         return written
@@ -63,7 +61,7 @@ class RolloutControl:
         known = (await self.get(rollout_id)).rollout
         if verb is (Verb.PROMOTE if known.is_open else Verb.RETRY):
             self._refuse_not_served(known.plan.model, known.plan.version)
-        above = self._held(known.plan.model)
+        above = self._followed.revision(known.plan.model)
         with _reaching():
             written = await self._store.change(rollout_id, verb, inputs, self._now(), above=above)
         await self._tell(written)
@@ -82,14 +80,19 @@ class RolloutControl:
         with _reaching():
             return await self._store.list(model=model, status=status, after=after, limit=limit)
 
-    async def events(self, rollout_id: str, before: int | None, limit: int) -> Sequence[KeptEvent]:
+    async def whole(self, rollout_id: str, events: int) -> tuple[StoredRollout, Sequence[KeptEvent]]:
+        """The rollout with its newest events, without what was counted until each: it is asked for every second."""
+        stored = await self.get(rollout_id)
         with _reaching():
-            return await self._store.events(rollout_id, before=before, limit=limit)
+            return stored, await self._store.events(rollout_id, limit=events, counted=False)
 
-    def _held(self, model: str) -> int:
-        """The revision that gateways go by: they pass over what is older, also where the store knows no better."""
-        held = self._followed.of.get(model)
-        return 0 if held is None else held.revision
+    async def events(self, rollout_id: str, before: int | None, limit: int) -> Sequence[KeptEvent]:
+        """Raises `NotFound`."""
+        with _reaching():
+            found = await self._store.events(rollout_id, before=before, limit=limit)
+        if not found:  # whatever there is has begun
+            await self.get(rollout_id)
+        return found
 
     def _refuse_not_served(self, model: str, version: str) -> None:
         standing = self._serving.standing(model, version)
@@ -109,10 +112,5 @@ class RolloutControl:
             log.warning("a route is written and not told yet", model=model, reason=error.message)
 
 
-@contextmanager
-def _reaching() -> Iterator[None]:
-    try:
-        yield
-    except StoreUnavailable as error:
-        log.warning("rollouts cannot be reached", reason=error.message)
-        raise Unavailable(AWAY, retry_after_s=RETRY_AFTER_S) from error
+def _reaching() -> AbstractContextManager[None]:
+    return reaching("rollouts cannot be reached", AWAY)

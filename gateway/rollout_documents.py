@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from gateway.paging import page_and_next
 from schemas.rollouts import Guardrail, Rollout, RolloutStatus, Strategy, Verb, Verdict, percent
 from stores.rollouts import KeptEvent, StoredRollout
 
@@ -99,15 +100,14 @@ def encode_whole(stored: StoredRollout, events: Sequence[KeptEvent]) -> bytes:
 
 def encode_rollouts(found: Sequence[Rollout], limit: int) -> bytes:
     """A page of at most `limit`, of which one more was looked for."""
-    page = [_rollout(each) for each in found[:limit]]
-    more = len(found) > limit
-    return _encoder.encode(RolloutList(page, more, page[-1].id if more else None))
+    page, after = page_and_next(found, limit, lambda each: each.id)
+    return _encoder.encode(RolloutList([_rollout(each) for each in page], after is not None, after))
 
 
 def encode_events(found: Sequence[KeptEvent], limit: int) -> bytes:
-    page = [msgspec.structs.replace(_event(kept), counted=_counted(kept.evidence)) for kept in found[:limit]]
-    more = len(found) > limit
-    return _encoder.encode(RolloutEventList(page, more, page[-1].sequence if more else None))
+    page, before = page_and_next(found, limit, lambda each: each.event.sequence)
+    events = [msgspec.structs.replace(_event(kept), counted=_counted(kept.evidence)) for kept in page]
+    return _encoder.encode(RolloutEventList(events, before is not None, before))
 
 
 def _rollout(rollout: Rollout) -> RolloutDocument:

@@ -2,10 +2,9 @@
 
 from typing import Final
 
-from gateway.openapi import DOWN, NO_MODEL, Doc, Responses, answer, header, ref, refusal
-from schemas.jobs import JSON
+from gateway.openapi import BODY_ENCODED, BODY_TOO_LARGE, DOWN, NO_MODEL, Doc, Responses, answer, body, header, refusal
 
-WITH_PLAN: Final[Doc] = {"requestBody": {"required": True, "content": {JSON: {"schema": ref("RolloutRequest")}}}}
+WITH_PLAN: Final[Doc] = {"requestBody": body("RolloutRequest")}
 
 _BAD: Final = refusal("A member or parameter breaks its rule; `error.param` names it.")
 _NONE: Final = refusal("There is no such rollout.")
@@ -19,8 +18,8 @@ START: Final[Responses] = {
     400: _BAD,
     404: NO_MODEL,
     409: refusal("Another rollout of the model is open, no worker serves the version, or it has all the traffic."),
-    413: refusal("The body is too large."),
-    415: refusal("The content encoding is not one of ours."),
+    413: BODY_TOO_LARGE,
+    415: BODY_ENCODED,
     503: DOWN,
 }
 LIST_ROLLOUTS: Final[Responses] = {200: answer("A page of rollouts.", "RolloutList"), 400: _BAD, 503: DOWN}

@@ -10,10 +10,10 @@ from starlette.responses import Response
 
 from gateway import rollout_openapi as openapi
 from gateway.answers import json
+from gateway.paging import Limit
 from gateway.rollout_documents import encode_events, encode_rollout, encode_rollouts, encode_whole
-from gateway.route_routes import Limit, Note, author, body_of
+from gateway.route_routes import Note, author, body_of
 from gateway.services import Services
-from gateway.submit_endpoint import CLIENT_GONE, ClientGone
 from schemas.rollout_plans import read_plan
 from schemas.rollout_transitions import Inputs
 from schemas.rollouts import RolloutStatus, Verb
@@ -64,10 +64,7 @@ def add_start_route(app: FastAPI, services: Services) -> None:
         """The version gets the share of the first step at once. From then on the rollout controller takes it from step
         to step, or back, by what the judge finds. Until it ends the model's route cannot be changed otherwise."""
         inputs = inputs_of(request, note)
-        try:
-            plan = read_plan(await body_of(request, services))
-        except ClientGone:
-            return Response(status_code=CLIENT_GONE)
+        plan = read_plan(await body_of(request, services))
         written = await services.rollouts.start(plan, inputs)
         response = json(encode_rollout(written.rollout), 201 if written.is_new else 200)
         response.headers["location"] = services.links.rollout(written.rollout.id)
@@ -104,8 +101,7 @@ def add_reading_routes(app: FastAPI, services: Services) -> None:
     )
     async def get_rollout(rollout_id: RolloutId) -> Response:
         """How it stands, what was found last and from what, and its newest events."""
-        stored = await rollouts.get(rollout_id)
-        return json(encode_whole(stored, await rollouts.events(rollout_id, None, EVENTS_SHOWN)))
+        return json(encode_whole(*await rollouts.whole(rollout_id, EVENTS_SHOWN)))
 
     @app.get(
         "/v1/rollouts/{rollout_id}/events",
@@ -123,7 +119,6 @@ def add_reading_routes(app: FastAPI, services: Services) -> None:
     ) -> Response:
         """Newest first. What moved the rollout comes with what had been counted, so that its verdict can be made again;
         for the newest hold that stands with the rollout."""
-        await rollouts.get(rollout_id)
         return json(encode_events(await rollouts.events(rollout_id, before, limit + 1), limit))
 
 

@@ -1,16 +1,17 @@
 """Changing routes: held against the catalog, written down, and told to every gateway and router."""
 
-from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Sequence
+from contextlib import AbstractContextManager
 from typing import Final
 
 import msgspec
 
+from gateway.reaching import RETRY_AFTER_S, reaching
 from gateway.serving import Serving
 from producers.route_telling import RouteTeller
 from producers.routes import Routes
 from runtime.logs import get_logger
-from schemas.errors import ModelNotFound, PenstockError, RequestError, RouteNotFound, StoreUnavailable, Unavailable
+from schemas.errors import ModelNotFound, PenstockError, RequestError, RouteNotFound, Unavailable
 from schemas.moves import losing
 from schemas.names import is_model_name
 from schemas.route_documents import WantedRoute, check_announced
@@ -19,7 +20,6 @@ from stores.routes import Author, Expect, Expected, RouteRevision, RouteStore
 
 log = get_logger(__name__)
 
-RETRY_AFTER_S: Final = 2.0
 NOT_READ: Final = "The routes cannot be read at the moment: try again."
 NOTHING_CHANGED: Final = "The routes cannot be reached at the moment: nothing was changed. Try again."
 PERHAPS_CHANGED: Final = (
@@ -28,7 +28,8 @@ PERHAPS_CHANGED: Final = (
 
 
 class RouteControl:
-    """`followed` are the routes as this process goes by them."""
+    """`followed` are the routes as this process goes by them: what is written is above their revisions, of which an
+    older state of the store knows nothing."""
 
     def __init__(self, store: RouteStore, teller: RouteTeller, serving: Serving, followed: Routes) -> None:
         self._store = store
@@ -66,7 +67,7 @@ class RouteControl:
         _check_name(model)
         check_announced(wanted, self._announced(model))
         with _changing():
-            written = await self._store.put(model, wanted, expected, author, above=self._held(model))
+            written = await self._store.put(model, wanted, expected, author, above=self._followed.revision(model))
         await self._tell(written)
         return written
 
@@ -96,21 +97,13 @@ class RouteControl:
             await self.newest(model)
         _check_name(model)
         with _changing():
-            written = await self._store.delete(model, expected, author, above=self._held(model))
+            written = await self._store.delete(model, expected, author, above=self._followed.revision(model))
         await self._tell(written)
         return written
 
-    def _held(self, model: str) -> int:
-        """The revision that this process goes by, which an older state of the store knows nothing of."""
-        held = self._followed.of.get(model)
-        return 0 if held is None else held.revision
-
     def _announced(self, model: str) -> Container[str]:
-        """The versions of the model that the catalog holds."""
-        try:
-            self._serving.known(model, None)
-        except ModelNotFound as error:
-            raise self._serving.explained(error, model, None) from error
+        """The versions of the model that the catalog holds. Raises `ModelNotFound`."""
+        self._serving.choose(model, None)
         return self._serving.snapshot.models[model]
 
     async def _tell(self, written: RouteRevision) -> None:
@@ -130,20 +123,9 @@ def _check_name(model: str) -> None:
         raise ModelNotFound("no model can have this name", param="model")
 
 
-@contextmanager
-def _reading() -> Iterator[None]:
-    try:
-        yield
-    except StoreUnavailable as error:
-        log.warning("routes cannot be read", reason=error.message)
-        raise Unavailable(NOT_READ, retry_after_s=RETRY_AFTER_S) from error
+def _reading() -> AbstractContextManager[None]:
+    return reaching("routes cannot be read", NOT_READ)
 
 
-@contextmanager
-def _changing() -> Iterator[None]:
-    try:
-        yield
-    except StoreUnavailable as error:
-        log.warning("a route cannot be written", reason=error.message)
-        told = PERHAPS_CHANGED if error.perhaps_done else NOTHING_CHANGED
-        raise Unavailable(told, retry_after_s=RETRY_AFTER_S) from error
+def _changing() -> AbstractContextManager[None]:
+    return reaching("a route cannot be written", NOTHING_CHANGED, PERHAPS_CHANGED)

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from gateway.paging import page_and_next
 from gateway.route_replicas import Seen
 from schemas.routes import Pin, Route, Shadow, Sticky
 from stores.routes import RouteRevision
@@ -102,15 +103,14 @@ def encode_revision(found: RouteRevision) -> bytes:
 
 def encode_routes(found: Sequence[RouteRevision], limit: int) -> bytes:
     """A page of at most `limit`, of which one more was looked for."""
-    page = [_route(each.route, each) for each in found[:limit] if each.route is not None]
-    more = len(found) > limit
-    return _encoder.encode(RouteList(page, more, page[-1].model if more else None))
+    page, after = page_and_next(found, limit, lambda each: each.model)
+    routes = [_route(each.route, each) for each in page if each.route is not None]
+    return _encoder.encode(RouteList(routes, after is not None, after))
 
 
 def encode_history(found: Sequence[RouteRevision], limit: int) -> bytes:
-    page = [_revision(each) for each in found[:limit]]
-    more = len(found) > limit
-    return _encoder.encode(RouteHistory(page, more, page[-1].revision if more else None))
+    page, after = page_and_next(found, limit, lambda each: each.revision)
+    return _encoder.encode(RouteHistory([_revision(each) for each in page], after is not None, after))
 
 
 def _revision(found: RouteRevision) -> RouteRevisionDocument:
@@ -126,4 +126,4 @@ def _revision(found: RouteRevision) -> RouteRevisionDocument:
 
 
 def _route(route: Route, found: RouteRevision) -> RouteDocument:
-    return RouteDocument(note=found.note, **{name: getattr(route, name) for name in route.__struct_fields__})
+    return RouteDocument(note=found.note, **msgspec.structs.asdict(route))

@@ -4,18 +4,19 @@ from typing import Final
 
 from gateway.openapi import (
     APPLIED,
+    BODY_ENCODED,
+    BODY_TOO_LARGE,
     DOWN,
     NO_MODEL,
     Doc,
     Responses,
     answer,
+    body,
     header,
     only,
     parameter,
-    ref,
     refusal,
 )
-from schemas.jobs import JSON
 from schemas.routes import WHOLE
 
 _VERSION: Final[Doc] = {"type": "string"}
@@ -100,20 +101,14 @@ _PREFER: Final = parameter("Prefer", "`wait=N`: answer once every gateway and ro
 _TAG: Final = {"ETag": header("The revision in quotes, for `If-Match`.")}
 
 
-def _body(schema: str) -> Doc:
-    return {"required": True, "content": {JSON: {"schema": ref(schema)}}}
-
-
-WITH_ROUTE: Final[Doc] = {"parameters": [_IF_MATCH, _PREFER], "requestBody": _body("RouteRequest")}
-WITH_REVISION: Final[Doc] = {"parameters": [_IF_STILL, _PREFER], "requestBody": _body("RollbackRequest")}
+WITH_ROUTE: Final[Doc] = {"parameters": [_IF_MATCH, _PREFER], "requestBody": body("RouteRequest")}
+WITH_REVISION: Final[Doc] = {"parameters": [_IF_STILL, _PREFER], "requestBody": body("RollbackRequest")}
 IF_THERE: Final[Doc] = {"parameters": [_IF_STILL, _PREFER]}
 
 _BAD: Final = refusal("A member, header or parameter breaks its rule; `error.param` names it.")
 _NO_ROUTE: Final = refusal("There is no such model, or it has no route.")
 _OTHERWISE: Final = refusal("What stands is not what `If-Match` expects; the message says what does.")
 _ROLLED_OUT: Final = refusal("A rollout has the route; the message names it.")
-_TOO_LARGE: Final = refusal("The body is too large.")
-_TYPE: Final = refusal("The content encoding is not one of ours.")
 
 LIST_ROUTES: Final[Responses] = {200: answer("A page of routes.", "RouteList"), 400: _BAD, 503: DOWN}
 GET_ROUTE: Final[Responses] = {200: answer("The route.", "Route", _TAG), 404: _NO_ROUTE, 503: DOWN}
@@ -129,8 +124,8 @@ PUT_ROUTE: Final[Responses] = {
     404: NO_MODEL,
     409: _ROLLED_OUT,
     412: _OTHERWISE,
-    413: _TOO_LARGE,
-    415: _TYPE,
+    413: BODY_TOO_LARGE,
+    415: BODY_ENCODED,
     503: DOWN,
 }
 ROLLBACK: Final[Responses] = {**PUT_ROUTE, 404: refusal("There is no such model, or no such revision.")}

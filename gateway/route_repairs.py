@@ -75,8 +75,7 @@ class RouteRepairs:
         ahead: dict[str, int] = {}
         stored = await self._news.newest_of_all()
         for model in sorted(stored.keys() | self._followed.of.keys()):
-            latest, followed = stored.get(model, _NEVER), self._followed.of.get(model)
-            held = 0 if followed is None else followed.revision
+            latest, held = stored.get(model, _NEVER), self._followed.revision(model)
             if held > latest.revision:  # nobody would go by what the store has
                 ahead[model] = held
                 if self._ahead.get(model) == held:  # else it may have been written after the store was asked

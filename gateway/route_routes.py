@@ -4,17 +4,19 @@ import re
 from typing import Annotated, Final
 
 import msgspec
-from fastapi import FastAPI, Path, Query
+from fastapi import FastAPI, Query
 from pydantic.json_schema import SkipJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import route_openapi as openapi
 from gateway.answers import json
+from gateway.model_routes import ModelName
+from gateway.paging import Limit
 from gateway.route_documents import encode_history, encode_revision, encode_route, encode_routes
 from gateway.route_replicas import Seen
 from gateway.services import Services
-from gateway.submit_endpoint import CLIENT_GONE, ClientGone, check_announced, read_body
+from gateway.submit_endpoint import check_announced, read_body
 from gateway.waiters import Preferences
 from schemas.errors import RequestError
 from schemas.malformed import why_not_json
@@ -23,15 +25,12 @@ from schemas.names import is_model_name
 from schemas.route_documents import MAX_BYTES, read_route
 from stores.routes import Author, Expect, Expected, RouteRevision
 
-MAX_PAGE: Final = 100
 MAX_NOTE_CHARACTERS: Final = 200
 _REVISION: Final = re.compile(r'"?(\d{1,18})"?')
-ModelName = Annotated[str, Path(description="The model's name.")]
 Note = Annotated[
     str | SkipJsonSchema[None],
     Query(description=f"Why, for the history; at most {MAX_NOTE_CHARACTERS} characters."),
 ]
-Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Entries a page.")]
 
 
 class _Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,10 +106,7 @@ def add_changing_routes(app: FastAPI, services: Services) -> None:
         routers go by it some milliseconds later. With `Prefer: wait=N` answered once all of them do, N seconds later
         at most; `replicas` then says which revision each has."""
         expected = expected_of(request)
-        try:
-            wanted = read_route(await body_of(request, services))
-        except ClientGone:
-            return Response(status_code=CLIENT_GONE)
+        wanted = read_route(await body_of(request, services))
         return await changed(request, await control.put(model, wanted, expected or Expect.NONE, author(request, note)))
 
     @app.post(
@@ -124,10 +120,7 @@ def add_changing_routes(app: FastAPI, services: Services) -> None:
     async def rollback(request: Request, model: ModelName, note: Note = None) -> Response:
         """What the earlier revision said becomes a new one. Also where the route was deleted since."""
         expected = expected_of(request)
-        try:
-            revision = read_revision(await body_of(request, services))
-        except ClientGone:
-            return Response(status_code=CLIENT_GONE)
+        revision = read_revision(await body_of(request, services))
         done = await control.rollback(model, revision, expected or Expect.WHATEVER, author(request, note))
         return await changed(request, done)
 

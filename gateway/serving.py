@@ -68,6 +68,13 @@ class Serving:
         except ModelNotFound as error:
             raise self._explained(error, model, version) from error
 
+    def choose(self, model: str, version: str | None) -> CatalogEntry:
+        """As `known`, where jobs are to go there: raises what `explained` says."""
+        try:
+            return self._catalog.snapshot.choose(model, version)
+        except ModelNotFound as error:
+            raise self.explained(error, model, version) from error
+
     def explained(self, error: ModelNotFound, model: str, version: str | None) -> PenstockError:
         """What to tell whoever submits for what the catalog does not hold; `Unavailable` while nobody can know of any
         model."""

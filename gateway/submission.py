@@ -17,7 +17,7 @@ class Submission:
     name, where the request waits for the end; `written` is false once the job is sent and has no row."""
 
     key: JobKey
-    headers: Mapping[bytes, bytes] = field(default_factory=dict)
+    headers: Mapping[bytes, bytes]
     submit: Submit = field(init=False)
     held: Holding = field(init=False)
     idempotency: IdempotencyKey | None = None

@@ -67,7 +67,7 @@ class SubmitEndpoint:
         began_s = time.perf_counter()
         submission = Submission(JobKey(scope["tenant"], new_job_id()), headers)
         try:
-            answer, outcome = await self._answer(submission, target, headers, scope, receive)
+            answer, outcome = await self._answer(submission, target, scope, receive)
         except PenstockError as error:
             log_server_error(error)
             answer, outcome = Answer(*render_problem(error)), error.code
@@ -90,24 +90,19 @@ class SubmitEndpoint:
         request_seconds_of(target.route, "POST").observe(time.perf_counter() - began_s)
 
     async def _answer(
-        self,
-        submission: Submission,
-        target: Target,
-        headers: Mapping[bytes, bytes],
-        scope: Scope,
-        receive: Receive,
+        self, submission: Submission, target: Target, scope: Scope, receive: Receive
     ) -> tuple[Answer, str]:
         """The answer, and what the metrics call it."""
         links, waiters = self._services.links, self._services.waiters
-        preferences = waiters.granted(scope["headers"]) if b"prefer" in headers else NONE
+        preferences = waiters.granted(scope["headers"]) if b"prefer" in submission.headers else NONE
         job = None
         if not preferences.wait_s:
-            admission = await self._admit(submission, target, scope, headers, receive)
+            admission = await self._admit(submission, target, scope, receive)
         else:
             # The watch stands before the job is sent: a quick one may be done before its acknowledgement is back.
             submission.reply_to = waiters.instance
             with waiters.watch(submission.key) as watch:
-                admission = await self._admit(submission, target, scope, headers, receive)
+                admission = await self._admit(submission, target, scope, receive)
                 job = await self._wait(submission, admission, watch, preferences.wait_s, receive)
         replayed = admission.replayed
         if job is not None:
@@ -116,10 +111,8 @@ class SubmitEndpoint:
             answer = accepted(admission.job, links, preferences, replayed=replayed)
         return answer, "replayed" if replayed else "accepted"
 
-    async def _admit(
-        self, submission: Submission, target: Target, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive
-    ) -> Admission:
-        services = self._services
+    async def _admit(self, submission: Submission, target: Target, scope: Scope, receive: Receive) -> Admission:
+        services, headers = self._services, submission.headers
         limit_bytes = services.settings.gateway_max_body_bytes
         check_announced(headers, limit_bytes)
         first = await receive()  # a client that sends no body at all takes no place

@@ -49,6 +49,11 @@ class Routes:
         """Have `listener` told of every change from now on. It must not raise."""
         self._listeners.append(listener)
 
+    def revision(self, model: str) -> int:
+        """The revision of the model's route; 0 where it has none."""
+        route = self.of.get(model)
+        return 0 if route is None else route.revision
+
     def revisions(self) -> dict[str, int]:
         """The revision of each model's route."""
         return {model: route.revision for model, route in self.of.items()}

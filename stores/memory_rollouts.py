@@ -89,10 +89,13 @@ class MemoryRollouts:
         self._check_up()
         return [stored for stored in self._rollouts.values() if stored.rollout.status is RolloutStatus.RUNNING]
 
-    async def events(self, rollout_id: str, *, before: int | None = None, limit: int) -> Sequence[KeptEvent]:
+    async def events(
+        self, rollout_id: str, *, before: int | None = None, limit: int, counted: bool = True
+    ) -> Sequence[KeptEvent]:
         self._check_up()
         newest = reversed(self._events[rollout_id])
-        return [kept for kept in newest if before is None or kept.event.sequence < before][:limit]
+        found = [kept for kept in newest if before is None or kept.event.sequence < before][:limit]
+        return found if counted else [KeptEvent(kept.event) for kept in found]
 
     async def _write(self, change: Change, kept: tuple[bytes | None, bytes | None], above: int) -> Written:
         rollout, event = change.rollout, change.event

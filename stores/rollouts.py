@@ -102,8 +102,11 @@ class RolloutStore(Protocol):
     async def running(self) -> Sequence[StoredRollout]:
         """All that are to be judged."""
 
-    async def events(self, rollout_id: str, *, before: int | None = None, limit: int) -> Sequence[KeptEvent]:
-        """The newest first; those with a lower sequence number than `before`."""
+    async def events(
+        self, rollout_id: str, *, before: int | None = None, limit: int, counted: bool = True
+    ) -> Sequence[KeptEvent]:
+        """The newest first; those with a lower sequence number than `before`. What was counted is large: where it is
+        not asked for, it stays where it is."""
 
 
 def begun(

@@ -60,7 +60,7 @@ delete from rollout_events where rollout = $1 and verb = 'hold' and sequence <= 
 )
 """
 _EVENTS: Final = """
-select document, evidence from rollout_events
+select document, case when $4::boolean then evidence end as evidence from rollout_events
 where rollout = $1 and ($2::bigint is null or sequence < $2) order by sequence desc limit $3
 """
 
@@ -146,11 +146,13 @@ class PostgresRollouts:
     async def running(self) -> Sequence[StoredRollout]:
         return [_read(row) for row in await self._postgres.fetch(_RUNNING)]
 
-    async def events(self, rollout_id: str, *, before: int | None = None, limit: int) -> Sequence[KeptEvent]:
+    async def events(
+        self, rollout_id: str, *, before: int | None = None, limit: int, counted: bool = True
+    ) -> Sequence[KeptEvent]:
         if not storable(rollout_id):
             return []
         before = None if before is None else min(before, _LAST)
-        rows = await self._postgres.fetch(_EVENTS, rollout_id, before, limit)
+        rows = await self._postgres.fetch(_EVENTS, rollout_id, before, limit, counted)
         return [KeptEvent(_events.decode(row["document"]), _bytes(row["evidence"])) for row in rows]
 
 

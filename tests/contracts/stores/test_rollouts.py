@@ -145,6 +145,7 @@ async def test_the_judge_moves_it_on_and_the_route_follows(kept: Kept) -> None:
     newest = (await kept.rollouts.events(rollout.id, limit=1))[0]
     assert (newest.event.status, newest.event.verdict, newest.evidence) == (RolloutStatus.PROMOTED, GOOD, b'{"n":1}')
     assert newest.event.revision == route.revision == rollout.revision
+    assert await kept.rollouts.events(rollout.id, limit=1, counted=False) == [newest._replace(evidence=None)]
 
 
 async def test_a_rollback_takes_the_share_away(kept: Kept) -> None:

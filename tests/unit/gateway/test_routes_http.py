@@ -397,3 +397,19 @@ async def test_the_catalog_decides_and_not_what_was_there_before(house: House, c
     problem(await client.put(URL, json=SPLIT, headers=ANY), 404, "model_not_found", "model")
     assert (await client.get(URL)).status_code == 200
     assert (await client.delete(URL)).status_code == 200
+
+
+@pytest.mark.parametrize(("method", "path"), [("PUT", URL), ("POST", f"{URL}/rollback"), ("POST", "/v1/rollouts")])
+async def test_a_client_that_leaves_amid_its_body_changes_nothing(house: House, method: str, path: str) -> None:
+    sent: list[Any] = []
+    coming = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive() -> Any:
+        return next(coming)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    await house.app({"type": "http", "method": method, "path": path, "query_string": b"", "headers": []}, receive, send)
+    assert [message.get("status") for message in sent] == [499, None]
+    assert told(house) == []
