@@ -138,8 +138,3 @@ def version_at(route: Route, place: int) -> str:
         if place < 0:
             return version
     return route.default
-
-
-def variant_of(route: Route, version: str) -> str | None:
-    """The version's label, if it has one."""
-    return route.variants.get(version)
