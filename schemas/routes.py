@@ -30,7 +30,7 @@ class Sticky(msgspec.Struct, frozen=True):
 
 
 class Shadow(msgspec.Struct, frozen=True):
-    """A version that runs a copy of a share of the jobs; `rate` is that share, 0 to 1."""
+    """A version that would run a copy of a share of the jobs; `rate` is that share, 0 to 1. Nobody runs any yet."""
 
     version: str
     rate: float
@@ -138,8 +138,3 @@ def version_at(route: Route, place: int) -> str:
         if place < 0:
             return version
     return route.default
-
-
-def variant_of(route: Route, version: str) -> str | None:
-    """The version's label, if it has one."""
-    return route.variants.get(version)

@@ -124,10 +124,6 @@ class Counts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         runs = sum(sum(bins.values()) for bins in self.run_times.values())
         return self.jobs() + sum(self.others.values()) + runs + self.rescued + self.moved
 
-    def runs(self, size: int, above_s: float = 0.0) -> int:
-        """Runs of this class of size that took longer a row; exact where `above_s` is the upper edge of a bin."""
-        return sum(runs for at, runs in self.run_times.get(size, {}).items() if at > bin_of(above_s))
-
 
 NOTHING: Final = Counts()
 
@@ -183,11 +179,6 @@ def bin_of(seconds: float) -> int:
         return FIRST_BIN
     place = math.log2(seconds) * BINS_A_DOUBLING
     return min(LAST_BIN, max(FIRST_BIN, math.ceil(place - 1e-9)))  # an upper edge, however rounded, is in its bin
-
-
-def upper_edge_s(at: int) -> float:
-    """The longest duration of a bin, in seconds."""
-    return float(2 ** (at / BINS_A_DOUBLING))
 
 
 def interval_start(moment: datetime) -> datetime:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import schemas.errors
 from schemas.errors import JobError, PenstockError
 from schemas.stats import (
+    BINS_A_DOUBLING,
     FAULTS,
     FIRST_BIN,
     INTERVAL_S,
@@ -25,7 +26,6 @@ from schemas.stats import (
     end_kind,
     interval_start,
     size_class,
-    upper_edge_s,
 )
 from schemas.topics import LaneClass
 
@@ -116,6 +116,11 @@ def test_every_end_of_a_run_is_classified_and_all_others_are_the_clients() -> No
     assert end_kind(None) is End.SUCCEEDED
 
 
+def upper_edge_s(at: int) -> float:
+    """The longest duration of a bin, in seconds."""
+    return float(2 ** (at / BINS_A_DOUBLING))
+
+
 @given(st.floats(1e-6, 4000))
 def test_a_bin_holds_what_lies_between_its_edges(seconds: float) -> None:
     at = bin_of(seconds)
@@ -136,12 +141,6 @@ def test_what_lies_beyond_all_bins_is_counted_in_the_nearest(seconds: float, at:
 @pytest.mark.parametrize(("rows", "cls"), [(1, 0), (2, 1), (3, 2), (4, 2), (5, 3), (8, 3), (9, 4), (1024, 10)])
 def test_runs_are_classed_by_the_power_of_two_that_holds_them(rows: int, cls: int) -> None:
     assert size_class(rows) == cls
-
-
-def test_slow_runs_are_those_above_the_edge_of_a_bin() -> None:
-    counted = Counts(run_times={3: {bin_of(0.001): 5, bin_of(0.1): 2}})
-    edge_s = upper_edge_s(bin_of(0.05))
-    assert (counted.runs(3), counted.runs(3, edge_s), counted.runs(2)) == (7, 2, 0)
 
 
 def test_intervals_begin_at_whole_multiples_of_their_length() -> None:
