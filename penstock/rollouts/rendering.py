@@ -14,9 +14,7 @@ FINDING_TITLES: Final = ("GUARDRAIL", "FINDS", "FROM")
 NUMBERS: Final = ("SHARE",)
 # What a hold means, in words.
 HOLDS: Final = {
-    "paused": "it is paused",
     "stats_stale": "nothing was counted of late: no jobs, or no word of them",
-    "no_workers": "no worker serves the version",
     "no_traffic": "the version gets no jobs",
     "srm": "jobs are not split as the route says",
     "too_few": "so few jobs tell nothing yet",
