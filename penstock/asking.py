@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from penstock.documents import Document
 from penstock.finding import refused
 from penstock.gateway_client import GatewayClient, gateway_at
 from penstock.patience import Patience, TargetLost
@@ -17,7 +18,6 @@ from producers.bulk.lines import UNREADABLE
 from schemas.errors import ErrorBody, PenstockError, Refused
 
 T = TypeVar("T")
-Document = dict[str, Any]
 MAX_PAGE = 100
 WAITED_TOO_LONG = 124  # the exit status where time was up first, as `timeout` has it
 

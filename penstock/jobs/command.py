@@ -7,8 +7,8 @@ from typing import Final
 
 import click
 
-from penstock.asking import WAITED_TOO_LONG, Document, ask, document, each_of, patience, read
-from penstock.documents import Job, Jobs
+from penstock.asking import WAITED_TOO_LONG, ask, document, each_of, patience, read
+from penstock.documents import Document, Job, Jobs
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient, job_once_ended
 from penstock.help import examples

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import click
 
-from penstock.asking import WAITED_TOO_LONG, Document, document, patience, read
-from penstock.documents import Rollout, Rollouts
+from penstock.asking import WAITED_TOO_LONG, document, patience, read
+from penstock.documents import Document, Rollout, Rollouts
 from penstock.gateway_client import GatewayClient
 from penstock.rollouts.rendering import progress
 from schemas.names import is_model_name

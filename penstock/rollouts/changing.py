@@ -2,8 +2,8 @@
 
 import click
 
-from penstock.asking import Document, ask, document, noted
-from penstock.documents import Rollout
+from penstock.asking import ask, document, noted
+from penstock.documents import Document, Rollout
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples

@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 import click
 import msgspec
 
-from penstock.asking import Document, ask, no_gateway, read
-from penstock.documents import RolloutEvents
+from penstock.asking import ask, no_gateway, read
+from penstock.documents import Document, RolloutEvents
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples

@@ -2,8 +2,8 @@
 
 import click
 
-from penstock.asking import Document, ask, each_of
-from penstock.documents import Rollouts
+from penstock.asking import ask, each_of
+from penstock.documents import Document, Rollouts
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples

@@ -1,12 +1,11 @@
 """What a person sees of rollouts. Pure."""
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
+from penstock.documents import Document
 from penstock.plain import printable
 from penstock.showing import ago
-
-Document = dict[str, Any]
 
 LIST_TITLES: Final = ("ROLLOUT", "MODEL", "STATUS", "SHARE", "WHY")
 EVENT_TITLES: Final = ("AT", "WHAT", "BY", "SHARE", "WHY")

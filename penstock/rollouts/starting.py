@@ -6,8 +6,8 @@ from typing import Any
 import click
 import msgspec
 
-from penstock.asking import Document, ask, document, noted
-from penstock.documents import Rollout
+from penstock.asking import ask, document, noted
+from penstock.documents import Document, Rollout
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples

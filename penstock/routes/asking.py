@@ -5,8 +5,8 @@ from typing import Any, Final
 import click
 import msgspec
 
-from penstock.asking import Document, document, noted
-from penstock.documents import Route
+from penstock.asking import document, noted
+from penstock.documents import Document, Route
 from penstock.gateway_client import GatewayClient
 from penstock.plain import printable
 from penstock.routes.rendering import shares_text, who_has

@@ -4,8 +4,8 @@ import sys
 
 import click
 
-from penstock.asking import Document, ask, each_of, read
-from penstock.documents import Route, RouteHistory, Routes
+from penstock.asking import ask, each_of, read
+from penstock.documents import Document, Route, RouteHistory, Routes
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples

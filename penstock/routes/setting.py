@@ -5,8 +5,8 @@ from typing import Any, BinaryIO, Final
 
 import click
 
-from penstock.asking import Document, ask
-from penstock.documents import Route, RouteRevision
+from penstock.asking import ask
+from penstock.documents import Document, Route, RouteRevision
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples

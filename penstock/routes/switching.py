@@ -5,8 +5,8 @@ from typing import Final, NamedTuple
 
 import click
 
-from penstock.asking import WAITED_TOO_LONG, Document, ask, patience, read, telling
-from penstock.documents import Model
+from penstock.asking import WAITED_TOO_LONG, ask, patience, read, telling
+from penstock.documents import Document, Model
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples
