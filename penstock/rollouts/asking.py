@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from penstock.asking import WAITED_TOO_LONG, document, patience, read
+from penstock.asking import WAITED_TOO_LONG, patience, read
 from penstock.documents import Document, Rollout, Rollouts
 from penstock.gateway_client import GatewayClient
 from penstock.rollouts.rendering import progress
@@ -65,8 +65,7 @@ async def ended(gateway: GatewayClient, rollout_id: str, tell: Callable[[str], N
     `Patience` does."""
     told = 0
     while True:
-        answer = await patience().until_done(lambda: gateway.exchange("GET", f"/v1/rollouts/{rollout_id}"))
-        found = document(answer.content, Rollout)
+        found = await patience().until_done(lambda: read(gateway, f"/v1/rollouts/{rollout_id}", Rollout))
         for event in reversed(found.get("events") or ()):
             if event["sequence"] > told:
                 tell(progress(found, event))
