@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from penstock.asking import Document
+from penstock.documents import Document
 from penstock.errors import StackError
 from penstock.gateway_client import GatewayClient, clients_for
 from penstock.rollouts.asking import ended

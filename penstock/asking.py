@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 import msgspec
 
+from penstock.documents import Document
 from penstock.finding import refused
 from penstock.gateway_client import GatewayClient, gateway_at
 from penstock.patience import Patience, TargetLost
@@ -17,8 +18,8 @@ from producers.bulk.lines import UNREADABLE
 from schemas.errors import ErrorBody, PenstockError, Refused
 
 T = TypeVar("T")
-Document = dict[str, Any]
 MAX_PAGE = 100
+WAITED_TOO_LONG = 124  # the exit status where time was up first, as `timeout` has it
 
 
 def ask(found: Found, work: Callable[[GatewayClient], Awaitable[T]]) -> T:
@@ -51,6 +52,11 @@ def document(body: bytes, shape: type[msgspec.Struct]) -> Document:
     except UNREADABLE as error:
         raise no_gateway(str(error)) from error
     return found
+
+
+def noted(note: str | None) -> Mapping[str, str]:
+    """The query that says why something is changed."""
+    return {"note": note} if note else {}
 
 
 def no_gateway(why: str) -> Refused:

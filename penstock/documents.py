@@ -9,6 +9,8 @@ import msgspec
 from schemas.jobs import Status
 from schemas.names import MODEL_NAME, VERSION
 
+# As it was answered, with whatever it has.
+Document = dict[str, Any]
 # The names become part of URLs.
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 

@@ -1,7 +1,7 @@
-"""Names on the command line, refused before anybody is asked."""
+"""Names on the command line, refused before anybody is asked, and options that several commands have."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -31,3 +31,8 @@ JOB = Name("job", is_job_id, "is no job id")
 MODEL = Name("model", is_model_name, "is no model's name: small letters, digits and -")
 VERSION = Name("version", is_version, "is no version: small letters, digits, . and -")
 TEXT = Name("text", _is_utf8, "is no UTF-8")
+
+LIMIT: Final = click.option(
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="The newest so many."
+)
+NOTE: Final = click.option("--note", type=TEXT, help="Why, for the history.")

@@ -83,15 +83,13 @@ class Stack:
         self._port = port
         self._workers = workers
         self._gateways = gateways
-        self._controller = CONTROLLER if rollouts and find_spec("faust") is not None else None
+        self._later = {CONTROLLER} if rollouts and find_spec("faust") is not None else set[str]()
         self._gateway_ports: dict[str, int] = {}
         self._health: dict[str, str] = {}
-        self._later_health: dict[str, str] = {}
         self._announce = announce
         self._on_line = on_line
         self._open = AsyncExitStack()
         self._roles: dict[str, Part] = {}
-        self._later: dict[str, Part] = {}
         self._supervising: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -115,9 +113,9 @@ class Stack:
             self._assemble(env, self.services.reaper)
             opening.enter_context(published(self._running(env)))
             opening.push_async_callback(self._stop_roles)
-            await start_all(list(self._roles.values()))
+            await start_all(list(self.roles.values()))
             await self._until_announced()
-            supervisor = Supervisor([*self.services.parts, *self._all_roles], self._announce)
+            supervisor = Supervisor([*self.services.parts, *self._roles.values()], self._announce)
             self._supervising = asyncio.create_task(supervisor.run(), name="supervisor")
             opening.push_async_callback(end_task, self._supervising)
             if self._later:
@@ -144,23 +142,21 @@ class Stack:
 
     async def _start_later(self, env: Mapping[str, str]) -> None:
         await asyncio.sleep(CONTROLLER_AFTER_S)
-        for name, part in self._later.items():
+        for name in sorted(self._later):
             for delay_s in restart_delays_s():
                 try:
-                    await part.start()
+                    await self._roles[name].start()
                     break
                 except StackError as error:
                     self._announce(f"{in_a_line(error)}; trying again until it can")
                 await asyncio.sleep(delay_s)
-            self._roles[name] = part
-            self._health[name] = self._later_health[name]
+            self._later.remove(name)
             publish(self._running(env))
 
     def _assemble(self, env: Mapping[str, str], reaper: Reaper) -> None:
         workers = ["worker"] if self._workers == 1 else [f"worker-{number + 1}" for number in range(self._workers)]
         commands = {"router": "router", **dict.fromkeys(workers, "worker"), "sink": "sink"}
-        if self._controller is not None:
-            commands[self._controller] = self._controller
+        commands |= {name: name for name in self._later}
         more_gateways = [f"gateway-{number + 1}" for number in range(1, self._gateways)]
         gateways = ["gateway", *more_gateways] if more_gateways else []
         ports, _ = self.services.data_dir.ports([*(f"{name} health" for name in commands), *gateways], [self._port])
@@ -174,11 +170,8 @@ class Stack:
                 "PENSTOCK_KAFKA_GROUP_INSTANCE_ID": group_instance_id(self.services.data_dir.path, name),
             }
             roles[name] = Role(command, name=name, health_port=port, env={**env, **own}, on_line=self._on_line)
-        later = {name: roles.pop(name) for name in [self._controller] if name is not None}
         self._health = {name: role.health_url for name, role in roles.items()}
-        self._later_health = {name: role.health_url for name, role in later.items()}
         self._roles = {name: Part(role, reaper) for name, role in roles.items()}
-        self._later = {name: Part(role, reaper) for name, role in later.items()}
 
     def _running(self, env: Mapping[str, str]) -> Running:
         """What other commands on this machine may know of us."""
@@ -189,7 +182,7 @@ class Stack:
             data_dir=str(data_dir.path),
             logs=str(data_dir.directory("logs")),
             gateway_url=self.gateway_url,
-            health=self._health,
+            health=self.health_urls,
             environ=shared_environment(env, self.gateway_url),
         )
 
@@ -203,7 +196,7 @@ class Stack:
 
     async def _until_announced(self) -> None:
         """A worker that is ready has announced what it serves; return when the gateways have heard of it."""
-        expected = {name.partition("/")[0] for name in (await served_models(self._health)).served}
+        expected = {name.partition("/")[0] for name in (await served_models(self.health_urls)).served}
         with suppress(TimeoutError):
             async with asyncio.timeout(ANNOUNCED_WITHIN_S):
                 for port in self._gateway_ports.values():
@@ -218,26 +211,22 @@ class Stack:
     async def _stop_roles(self) -> None:
         """The gateways first: those who wait at them still get what is being computed."""
         await stop_all([part for name, part in self._roles.items() if name in self._gateway_ports])
-        await stop_all([part for part in self._all_roles if part.name not in self._gateway_ports])
+        await stop_all([part for name, part in self._roles.items() if name not in self._gateway_ports])
 
     def kill(self) -> None:
         """SIGKILL to everything that runs: for whoever cannot wait for an orderly end."""
-        for part in (*self._all_roles, *self.services.parts):
+        for part in (*self._roles.values(), *self.services.parts):
             if part.running:
                 part.kill()
 
     @property
-    def _all_roles(self) -> list[Part]:
-        return list({**self._roles, **self._later}.values())
-
-    @property
     def roles(self) -> Mapping[str, Part]:
         """Those that were started."""
-        return self._roles
+        return {name: part for name, part in self._roles.items() if name not in self._later}
 
     def role(self, name: str) -> Part:
         """`gateway`, `gateway-2`, ..., `router`, `sink`, and `worker`, or `worker-1`, ... where there are several."""
-        return self._roles[name]
+        return self.roles[name]
 
     @property
     def gateway_url(self) -> str:
@@ -245,9 +234,9 @@ class Stack:
         return self._url(self._port)
 
     @property
-    def health_urls(self) -> Mapping[str, str]:
+    def health_urls(self) -> dict[str, str]:
         """Where each role tells of its health, by its name; its metrics are there, too."""
-        return self._health
+        return {name: url for name, url in self._health.items() if name not in self._later}
 
     @property
     def gateway_urls(self) -> list[str]:

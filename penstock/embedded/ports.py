@@ -25,13 +25,7 @@ def is_free(port: int, host: str = LOOPBACK) -> bool:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with contextlib.closing(socket.socket(family)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections in TIME_WAIT do not count
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                return False
-            raise StackError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-    return True
+        return _binds(probe, host, port)
 
 
 def choose(count: int, taken: Iterable[int] = (), held: ExitStack | None = None) -> list[int]:
@@ -52,14 +46,21 @@ def choose(count: int, taken: Iterable[int] = (), held: ExitStack | None = None)
 
 def _reserve(port: int, held: ExitStack) -> bool:
     """Bind the port as none who lets others, and then let whoever listens there: false if somebody else has it."""
-    holder = socket.socket()
+    with ExitStack() as passing:
+        holder = passing.enter_context(socket.socket())
+        if not _binds(holder, LOOPBACK, port):
+            return False
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.enter_context(passing.pop_all())
+    return True
+
+
+def _binds(server: socket.socket, host: str, port: int) -> bool:
+    """False if somebody else has the port. Raises `StackError` for whatever else is in the way."""
     try:
-        holder.bind((LOOPBACK, port))
+        server.bind((host, port))
     except OSError as error:
-        holder.close()
         if error.errno == errno.EADDRINUSE:
             return False
-        raise StackError(f"cannot listen on {LOOPBACK}:{port}: {error.strerror}") from error
-    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    held.callback(holder.close)
+        raise StackError(f"cannot listen on {host}:{port}: {error.strerror}") from error
     return True

@@ -7,21 +7,18 @@ from typing import Final
 
 import click
 
-from penstock.asking import Document, ask, document, each_of, patience, read
-from penstock.documents import Job, Jobs
+from penstock.asking import WAITED_TOO_LONG, ask, document, each_of, patience, read
+from penstock.documents import Document, Job, Jobs
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient, job_once_ended
 from penstock.help import examples
 from penstock.jobs.rendering import TITLES, facts, row
-from penstock.parameters import JOB, MODEL
+from penstock.parameters import JOB, LIMIT, MODEL
 from penstock.results_shown import show_result
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_facts, show_json, show_table
 from runtime.clock import now_utc
 from schemas.jobs import Status
-
-LISTED: Final = 20
-WAITED_TOO_LONG: Final = 124  # as `timeout` has it
 
 ids: Final = click.argument("ids", nargs=-1, required=True, type=JOB, metavar="ID...")
 
@@ -43,7 +40,7 @@ def jobs() -> None:
 @jobs.command("list", epilog=examples("penstock jobs list --model digits --status failed --json", reads=GATEWAY_URL))
 @click.option("--status", type=click.Choice([status.value for status in Status]), help="Only jobs in this state.")
 @click.option("--model", type=MODEL, help="Only jobs of this model.")
-@click.option("--limit", type=click.IntRange(min=1), default=LISTED, show_default=True, help="The newest so many.")
+@LIMIT
 @click.option("--all", "every", is_flag=True, help="All of them, whatever --limit says.")
 @JSON
 @asks_gateway

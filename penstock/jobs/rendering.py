@@ -1,11 +1,10 @@
 """What a person sees of a job. Pure."""
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
+from penstock.documents import Document
 from penstock.showing import ago
-
-Document = dict[str, Any]
 
 TITLES: Final = ("JOB", "STATUS", "MODEL", "CREATED", "TOOK", "ERROR")
 

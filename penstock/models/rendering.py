@@ -1,9 +1,9 @@
 """What a person sees of models. Pure."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
-Document = dict[str, Any]
+from penstock.documents import Document
 
 TITLES: Final = ("MODEL", "VERSION", "STATE", "REASON")
 

@@ -2,8 +2,8 @@
 
 import click
 
-from penstock.asking import Document, ask, document, read
-from penstock.documents import Model, ModelNames, WantedState
+from penstock.asking import ask, document, read
+from penstock.documents import Document, Model, ModelNames, WantedState
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples

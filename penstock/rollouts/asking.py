@@ -6,15 +6,13 @@ from typing import Any, Final
 
 import click
 
-from penstock.asking import Document, document, patience, read
-from penstock.documents import Rollout, Rollouts
+from penstock.asking import WAITED_TOO_LONG, patience, read
+from penstock.documents import Document, Rollout, Rollouts
 from penstock.gateway_client import GatewayClient
-from penstock.parameters import TEXT
 from penstock.rollouts.rendering import progress
 from schemas.names import is_model_name
 from schemas.rollouts import ID_PREFIX, OPEN, RolloutStatus
 
-WAITED_TOO_LONG: Final = 124  # as `timeout` has it
 LOOK_EVERY_S: Final = 1.0
 _OPEN_FIRST: Final[Sequence[Mapping[str, str]]] = (
     {"status": RolloutStatus.RUNNING},
@@ -36,7 +34,6 @@ class Named(click.ParamType):
 
 
 ROLLOUT: Final = click.argument("rollout", type=Named())
-NOTE: Final = click.option("--note", type=TEXT, help="Why, for the history.")
 TIMEOUT: Final = click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), help="Seconds to wait at most.")
 
 
@@ -68,8 +65,7 @@ async def ended(gateway: GatewayClient, rollout_id: str, tell: Callable[[str], N
     `Patience` does."""
     told = 0
     while True:
-        answer = await patience().until_done(lambda: gateway.exchange("GET", f"/v1/rollouts/{rollout_id}"))
-        found = document(answer.content, Rollout)
+        found = await patience().until_done(lambda: read(gateway, f"/v1/rollouts/{rollout_id}", Rollout))
         for event in reversed(found.get("events") or ()):
             if event["sequence"] > told:
                 tell(progress(found, event))

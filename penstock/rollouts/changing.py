@@ -2,12 +2,13 @@
 
 import click
 
-from penstock.asking import Document, ask, document
-from penstock.documents import Rollout
+from penstock.asking import ask, document, noted
+from penstock.documents import Document, Rollout
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples
-from penstock.rollouts.asking import NOTE, ROLLOUT, id_of
+from penstock.parameters import NOTE
+from penstock.rollouts.asking import ROLLOUT, id_of
 from penstock.rollouts.rendering import changed
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_json
@@ -25,7 +26,7 @@ def _command(verb: Verb, told: str, example: str) -> click.Command:
     def command(found: Found, rollout: str, note: str | None, *, as_json: bool) -> None:
         async def asked(gateway: GatewayClient) -> Document:
             path = f"/v1/rollouts/{await id_of(gateway, rollout)}/{verb}"
-            answer = await gateway.exchange("POST", path, params={"note": note} if note else None)
+            answer = await gateway.exchange("POST", path, params=noted(note))
             return document(answer.content, Rollout)
 
         done = ask(found, asked)

@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 import click
 import msgspec
 
-from penstock.asking import Document, ask, no_gateway, read
-from penstock.documents import RolloutEvents
+from penstock.asking import ask, no_gateway, read
+from penstock.documents import Document, RolloutEvents
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples
@@ -45,8 +45,8 @@ def explain(found: Found, rollout: str, event: int | None, *, as_json: bool) -> 
     """
 
     async def asked(gateway: GatewayClient) -> Judged:
-        read = await rollout_of(gateway, rollout)
-        return await (newest(gateway, read) if event is None else of_event(gateway, read["id"], event))
+        known = await rollout_of(gateway, rollout)
+        return await (newest(gateway, known) if event is None else of_event(gateway, known["id"], event))
 
     judged = ask(found, asked)
     if judged.counted is None or judged.told is None or judged.at is None:

@@ -1,15 +1,13 @@
 """The commands of `penstock rollout` that change nothing."""
 
-from typing import Final
-
 import click
 
-from penstock.asking import Document, ask, each_of
-from penstock.documents import Rollouts
+from penstock.asking import ask, each_of
+from penstock.documents import Document, Rollouts
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples
-from penstock.parameters import MODEL
+from penstock.parameters import LIMIT, MODEL
 from penstock.rollouts.asking import ROLLOUT, TIMEOUT, end_with, ended_in_time, id_of, rollout_of, tell
 from penstock.rollouts.rendering import (
     EVENT_TITLES,
@@ -26,8 +24,6 @@ from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_facts, show_json, show_table
 from runtime.clock import now_utc
 from schemas.rollouts import RolloutStatus
-
-LISTED: Final = 20
 
 
 @click.command(epilog=examples("penstock rollout show digits", reads=GATEWAY_URL))
@@ -56,7 +52,7 @@ def show(found: Found, rollout: str, *, as_json: bool) -> None:
 @click.command("list", epilog=examples("penstock rollout list --status running", reads=GATEWAY_URL))
 @click.option("--model", type=MODEL, help="Only rollouts of this model.")
 @click.option("--status", type=click.Choice([each.value for each in RolloutStatus]), help="Only those in this state.")
-@click.option("--limit", type=click.IntRange(min=1), default=LISTED, show_default=True, help="The newest so many.")
+@LIMIT
 @JSON
 @asks_gateway
 def list_rollouts(found: Found, model: str | None, status: str | None, limit: int, *, as_json: bool) -> None:

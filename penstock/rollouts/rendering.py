@@ -1,12 +1,11 @@
 """What a person sees of rollouts. Pure."""
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
+from penstock.documents import Document
 from penstock.plain import printable
 from penstock.showing import ago
-
-Document = dict[str, Any]
 
 LIST_TITLES: Final = ("ROLLOUT", "MODEL", "STATUS", "SHARE", "WHY")
 EVENT_TITLES: Final = ("AT", "WHAT", "BY", "SHARE", "WHY")
@@ -14,9 +13,7 @@ FINDING_TITLES: Final = ("GUARDRAIL", "FINDS", "FROM")
 NUMBERS: Final = ("SHARE",)
 # What a hold means, in words.
 HOLDS: Final = {
-    "paused": "it is paused",
     "stats_stale": "nothing was counted of late: no jobs, or no word of them",
-    "no_workers": "no worker serves the version",
     "no_traffic": "the version gets no jobs",
     "srm": "jobs are not split as the route says",
     "too_few": "so few jobs tell nothing yet",

@@ -6,13 +6,13 @@ from typing import Any
 import click
 import msgspec
 
-from penstock.asking import Document, ask, document
-from penstock.documents import Rollout
+from penstock.asking import ask, document, noted
+from penstock.documents import Document, Rollout
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples
-from penstock.parameters import MODEL, VERSION
-from penstock.rollouts.asking import NOTE, TIMEOUT, end_with, ended_in_time, tell
+from penstock.parameters import MODEL, NOTE, VERSION
+from penstock.rollouts.asking import TIMEOUT, end_with, ended_in_time, tell
 from penstock.rollouts.parsing import Duration, GuardrailGiven, Steps
 from penstock.rollouts.rendering import changed
 from penstock.running import GATEWAY_URL, Found
@@ -69,9 +69,8 @@ def start(
         plan["guardrails"] = list(guardrails)
 
     async def started(gateway: GatewayClient) -> tuple[Document, Document | None]:
-        params = {"note": note} if note else None
         body, headers = msgspec.json.encode(plan), {"content-type": "application/json"}
-        answer = await gateway.exchange("POST", "/v1/rollouts", headers=headers, params=params, body=body)
+        answer = await gateway.exchange("POST", "/v1/rollouts", headers=headers, params=noted(note), body=body)
         rollout = document(answer.content, Rollout)
         if not waits:
             return rollout, None

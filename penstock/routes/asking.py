@@ -5,18 +5,17 @@ from typing import Any, Final
 import click
 import msgspec
 
-from penstock.asking import Document, document
-from penstock.documents import Route
+from penstock.asking import document, noted
+from penstock.documents import Document, Route
 from penstock.gateway_client import GatewayClient
-from penstock.parameters import TEXT
 from penstock.plain import printable
 from penstock.routes.rendering import shares_text, who_has
 from penstock.showing import show_json
+from producers.bulk.lines import UNREADABLE
 from schemas.errors import Refused, RouteNotFound
 
 WAIT_S: Final = 10
 
-NOTE: Final = click.option("--note", type=TEXT, help="Why, for the history.")
 WAIT: Final = click.option(
     "--wait",
     "wait_s",
@@ -57,16 +56,7 @@ async def put_route(
     gateway: GatewayClient, model: str, route: Document, expected: int | None, note: str | None, wait_s: int
 ) -> Document:
     """Replace the revision that is `expected`; None creates the route. Raises `PenstockError`."""
-    headers = _headers(expected, wait_s) | {"content-type": "application/json"}
-    answer = await gateway.exchange(
-        "PUT",
-        f"/v1/routes/{model}",
-        headers=headers,
-        params=_params(note),
-        body=msgspec.json.encode(route),
-        wait_s=wait_s,
-    )
-    return document(answer.content, Route)
+    return await change(gateway, "PUT", f"/v1/routes/{model}", Route, expected, note, wait_s, route)
 
 
 async def change(
@@ -77,11 +67,16 @@ async def change(
     expected: int | None,
     note: str | None,
     wait_s: int,
-    body: bytes | None = None,
+    body: Document | None = None,
 ) -> Document:
-    """Another change of a route. Raises `PenstockError`."""
-    headers, params = _headers(expected, wait_s), _params(note)
-    answer = await gateway.exchange(method, path, headers=headers, params=params, body=body, wait_s=wait_s)
+    """What a request that changes a route is answered with. Raises `PenstockError`."""
+    headers = {} if expected is None else {"if-match": f'"{expected}"'}
+    if wait_s:
+        headers["prefer"] = f"wait={wait_s}"
+    content = None
+    if body is not None:
+        headers["content-type"], content = "application/json", msgspec.json.encode(body)
+    answer = await gateway.exchange(method, path, headers=headers, params=noted(note), body=content, wait_s=wait_s)
     return document(answer.content, shape)
 
 
@@ -92,23 +87,18 @@ def show_changed(changed: Document, before: Document | None, wait_s: int, *, as_
         return
     now = f"{changed['model']} is at revision {changed['revision']}: {shares_text(changed)}{who_has(changed, wait_s)}"
     click.echo(printable(now))
+    show_way_back(changed["model"], before)
+
+
+def show_way_back(model: str, before: Document | None) -> None:
+    """Nothing where there was no route before."""
     if before is not None:
-        click.echo(printable(f"back: penstock route rollback {changed['model']} {before['revision']}"))
-
-
-def _headers(expected: int | None, wait_s: int) -> dict[str, str]:
-    headers = {} if expected is None else {"if-match": f'"{expected}"'}
-    return headers | ({"prefer": f"wait={wait_s}"} if wait_s else {})
-
-
-def _params(note: str | None) -> dict[str, str]:
-    return {"note": note} if note else {}
+        click.echo(printable(f"back: penstock route rollback {model} {before['revision']}"))
 
 
 def as_json_object(text: bytes, hint: str) -> Document:
     """Raises `BadParameter` for what is no JSON object."""
     try:
-        found = msgspec.json.decode(text, type=dict[str, Any])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except UNREADABLE as error:
         raise click.BadParameter(f"is no JSON object: {error}", param_hint=hint) from error
-    return found

@@ -6,11 +6,10 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from penstock.documents import Document
 from penstock.parameters import TEXT
 from schemas.names import is_version
 from schemas.routes import WHOLE
-
-Document = dict[str, Any]
 
 PERCENT: Final = Decimal(100)
 

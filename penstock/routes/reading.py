@@ -1,16 +1,15 @@
 """The commands of `penstock route` that change nothing."""
 
 import sys
-from typing import Final
 
 import click
 
-from penstock.asking import Document, ask, each_of, read
-from penstock.documents import Route, RouteHistory, Routes
+from penstock.asking import ask, each_of, read
+from penstock.documents import Document, Route, RouteHistory, Routes
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples
-from penstock.parameters import MODEL
+from penstock.parameters import LIMIT, MODEL
 from penstock.plain import printable
 from penstock.routes.rendering import (
     HISTORY_TITLES,
@@ -27,8 +26,6 @@ from penstock.routes.rendering import (
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_facts, show_json, show_table
 from runtime.clock import now_utc
-
-LISTED: Final = 20
 
 
 @click.command(epilog=examples("penstock route show digits", reads=GATEWAY_URL))
@@ -76,7 +73,7 @@ def list_routes(found: Found, *, as_json: bool) -> None:
 
 @click.command(epilog=examples("penstock route history digits --limit 5", reads=GATEWAY_URL))
 @click.argument("model", type=MODEL)
-@click.option("--limit", type=click.IntRange(min=1), default=LISTED, show_default=True, help="The newest so many.")
+@LIMIT
 @JSON
 @asks_gateway
 def history(found: Found, model: str, limit: int, *, as_json: bool) -> None:

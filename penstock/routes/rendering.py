@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
+from penstock.documents import Document
 from penstock.routes.parsing import percent_text
 from penstock.showing import ago
 from schemas.versions import natural_order
-
-Document = dict[str, Any]
 
 LIST_TITLES: Final = ("MODEL", "REVISION", "CHANGED", "BY", "SHARES")
 HISTORY_TITLES: Final = ("REVISION", "CHANGED", "BY", "SHARES", "NOTE")

@@ -4,18 +4,16 @@ from collections.abc import Sequence
 from typing import Any, BinaryIO, Final
 
 import click
-import msgspec
 
-from penstock.asking import Document, ask
-from penstock.documents import Route, RouteRevision
+from penstock.asking import ask
+from penstock.documents import Document, Route, RouteRevision
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples
-from penstock.parameters import MODEL, TEXT, VERSION
+from penstock.parameters import MODEL, NOTE, TEXT, VERSION
 from penstock.plain import printable
 from penstock.routes.asking import (
     IF_REVISION,
-    NOTE,
     WAIT,
     as_json_object,
     change,
@@ -23,6 +21,7 @@ from penstock.routes.asking import (
     revision_of,
     route_of,
     show_changed,
+    show_way_back,
     wanted,
 )
 from penstock.routes.parsing import Assigned, labels_of, pins_of, shares_of
@@ -155,9 +154,8 @@ def rollback(
 
     async def changed(gateway: GatewayClient) -> tuple[Document, Document | None]:
         before = await route_of(gateway, model)
-        body = msgspec.json.encode({"revision": revision})
         path = f"/v1/routes/{model}/rollback"
-        return await change(gateway, "POST", path, Route, if_revision, note, wait_s, body), before
+        return await change(gateway, "POST", path, Route, if_revision, note, wait_s, {"revision": revision}), before
 
     route, before = ask(found, changed)
     show_changed(route, before, wait_s, as_json=as_json)
@@ -183,5 +181,4 @@ def delete(found: Found, model: str, note: str | None, if_revision: int | None, 
         show_json(revision)
         return
     click.echo(printable(f"{model} has no route any more, as of revision {revision['revision']}"))
-    if before is not None:
-        click.echo(printable(f"back: penstock route rollback {model} {before['revision']}"))
+    show_way_back(model, before)

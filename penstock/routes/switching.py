@@ -5,19 +5,18 @@ from typing import Final, NamedTuple
 
 import click
 
-from penstock.asking import Document, ask, patience, read, telling
-from penstock.documents import Model
+from penstock.asking import WAITED_TOO_LONG, ask, patience, read, telling
+from penstock.documents import Document, Model
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples
-from penstock.parameters import MODEL, VERSION
+from penstock.parameters import MODEL, NOTE, VERSION
 from penstock.plain import printable
-from penstock.routes.asking import NOTE, WAIT, put_route, revision_of, route_of, show_changed, wanted
+from penstock.routes.asking import WAIT, put_route, revision_of, route_of, show_changed, wanted
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_json
 from schemas.routes import CANARY, STABLE, WHOLE
 
-WAITED_TOO_LONG: Final = 124  # as `timeout` has it
 LOOK_EVERY_S: Final = 1.0
 
 

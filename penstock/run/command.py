@@ -10,8 +10,8 @@ from typing import Final
 import click
 import msgspec
 
-from penstock.asking import Document, ask, document, patience, read
-from penstock.documents import Job, Model
+from penstock.asking import ask, document, patience, read
+from penstock.documents import Document, Job, Model
 from penstock.finding import asks_gateway
 from penstock.gateway_client import WAIT_S, GatewayClient, job_once_ended, read_job
 from penstock.help import examples

@@ -11,6 +11,7 @@ from tests.unit.front.answering import MODEL, Gateway, Invoke, Json, documents
 
 PATH = "/v1/routes/digits"
 HEAD = {"updated_at": "2030-01-01T00:00:00Z", "updated_by": "default", "note": "", "rollout": None}
+CHANGES = (("set", "digits", "1=100"), ("rollback", "digits", "7"), ("delete", "digits"))
 
 
 def route(revision: int = 7, versions: dict[str, int] | None = None, **fields: Any) -> Json:
@@ -29,6 +30,16 @@ def route(revision: int = 7, versions: dict[str, int] | None = None, **fields: A
         "taken_back": [],
         **HEAD,
         **fields,
+    }
+
+
+def takes_changes(gateway: Gateway) -> None:
+    """A gateway that answers each of `CHANGES`."""
+    gateway.routes |= {
+        f"GET {PATH}": route(),
+        f"PUT {PATH}": route(8),
+        f"POST {PATH}/rollback": route(9),
+        f"DELETE {PATH}": {"model": "digits", "revision": 10, "route": None, **HEAD},
     }
 
 
@@ -186,13 +197,8 @@ def test_what_is_no_utf8_is_refused(gateway: Gateway, invoke: Invoke, words: tup
 
 
 def test_a_change_is_waited_for_as_long_as_it_was_asked_to_wait(gateway: Gateway, invoke: Invoke) -> None:
-    gateway.routes |= {
-        f"GET {PATH}": route(),
-        f"PUT {PATH}": route(8),
-        f"POST {PATH}/rollback": route(9),
-        f"DELETE {PATH}": {"model": "digits", "revision": 10, "route": None, **HEAD},
-    }
-    for words in (("set", "digits", "1=100"), ("rollback", "digits", "7"), ("delete", "digits")):
+    takes_changes(gateway)
+    for words in CHANGES:
         assert invoke("route", *words, "--wait", "60").exit_code == 0
         assert gateway.requests[-1].extensions["timeout"]["read"] > 60
 
@@ -217,16 +223,8 @@ def test_who_does_not_have_a_change_yet_is_named(gateway: Gateway, invoke: Invok
 
 
 def test_as_json_a_change_is_the_route(gateway: Gateway, invoke: Invoke) -> None:
-    gateway.routes |= {
-        f"GET {PATH}": route(),
-        f"PUT {PATH}": route(8),
-        f"POST {PATH}/rollback": route(9),
-        f"DELETE {PATH}": {"model": "digits", "revision": 10, "route": None, **HEAD},
-    }
-    ran = [
-        invoke("route", *words, "--json")
-        for words in (("set", "digits", "1=100"), ("rollback", "digits", "7"), ("delete", "digits"))
-    ]
+    takes_changes(gateway)
+    ran = [invoke("route", *words, "--json") for words in CHANGES]
     assert [documents(each)[0]["revision"] for each in ran] == [8, 9, 10]
 
 
