@@ -4,7 +4,6 @@ All over one and the same gateway.
 """
 
 import asyncio
-from datetime import UTC, datetime
 from itertools import count
 
 import httpx
@@ -17,6 +16,7 @@ from benchmarks.models import Models
 from benchmarks.services import services
 from benchmarks.submit_rate import PATH, Run, job, one_run
 from producers.kafka_publisher import KafkaPublisher
+from runtime.clock import now_utc
 from runtime.settings import KafkaSettings
 from schemas.records import OutRecord
 from schemas.route_documents import encode_route
@@ -37,7 +37,7 @@ ROUTES = {
 
 async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
     runs: dict[str, list[Run]] = {name: [] for name in ROUTES}
-    async with services() as stack:
+    async with services(shorten=shorten) as stack:
         settings = await prepare(stack, models, PREFIX)
         async with KafkaPublisher(settings) as publisher, gateways(stack, models, PREFIX) as (running, port):
             pids = {"gateway": running[0].pid, "Kafka": stack.kafka.pid, "Postgres": stack.postgres.pid}
@@ -59,7 +59,7 @@ def _route(versions: dict[str, int], revision: int) -> Route:
         default="2",
         labels={"stable": "2", "canary": "1"},
         salt="digits",
-        updated_at=datetime.now(UTC),
+        updated_at=now_utc(),
         updated_by="benchmark",
     )
 
