@@ -58,7 +58,8 @@ async def _measure(asked: argparse.Namespace) -> None:
             sys.stdout.flush()
         if asked.write and tables:
             today = datetime.now(UTC).date().isoformat()
-            how = f"Medians of {asked.rounds} rounds (lowest to highest), {today}, on {machine()}."
+            shortened = f", shortened to 1/{asked.shorten}" if asked.shorten > 1 else ""
+            how = f"Medians of {asked.rounds} rounds (lowest to highest){shortened}, {today}, on {machine()}."
             write(name, list(MEASUREMENTS), tables, how)
 
 

@@ -17,9 +17,8 @@ import asyncpg
 from benchmarks.figures import Rounds, Table, amount, ratio
 from benchmarks.latency import percentile_ms
 from benchmarks.models import Models
-from benchmarks.services import data_folder
+from benchmarks.services import services
 from penstock.embedded.elsewhere import Service
-from penstock.embedded.stack import EmbeddedStack
 from runtime.clock import now_utc
 from schemas.jobs import Job, Payload, Status, end_of, new_job_id
 from schemas.topics import LaneClass
@@ -81,11 +80,10 @@ class Figures(NamedTuple):
 
 
 async def measure(_models: Models, rounds: int, shorten: int) -> list[Table]:
-    with data_folder() as folder:
-        async with EmbeddedStack(folder, services=frozenset([Service.POSTGRES])) as stack:
-            await migrate(stack.postgres_dsn)
-            await fill(stack.postgres_dsn, ROWS // shorten)
-            return _tables(await _figures(stack.postgres_dsn, min(rounds, MOST_ROUNDS), SECONDS / shorten))
+    async with services(frozenset([Service.POSTGRES])) as stack:
+        await migrate(stack.postgres_dsn)
+        await fill(stack.postgres_dsn, ROWS // shorten)
+        return _tables(await _figures(stack.postgres_dsn, min(rounds, MOST_ROUNDS), SECONDS / shorten))
 
 
 async def _figures(dsn: str, rounds: int, seconds: float) -> Figures:

@@ -35,7 +35,7 @@ class Judge:
         self.better_margin = margin * SLACK * np.array([tilt.lower for tilt in known])
         self.worse = np.full((rollouts, len(ratio.WORSE)), -np.inf)
         self.worse_looks = np.zeros(rollouts)
-        self.above: Array | None = None
+        self.above = np.full((rollouts, 1), -np.inf)  # as many alternatives as the first look brings
         self.above_looks = np.zeros(rollouts)
         self.better = np.zeros((rollouts, len(ratio.BETTER)))
         self.stable_jobs, self.stable_bad = np.zeros(rollouts), np.zeros(rollouts)
@@ -48,7 +48,7 @@ class Judge:
     def rolls_back_classes(self, classes: Sides) -> Said:
         """The same of counts by rollout and class, where only what is of one class is compared."""
         self._bet_on_ratio(classes)
-        sides = Sides(*(each.sum(axis=1) for each in classes))
+        sides = summed(classes)
         self._bet_on_above(sides)
         self.stable_jobs += sides.stable_jobs
         self.stable_bad += sides.stable_bad
@@ -56,7 +56,6 @@ class Judge:
         self.canary_bad += sides.canary_bad
         needed = math.log(1 / self.levels.worse)
         is_worse = eprocess.log_value(self.worse, self.worse_looks) >= needed + np.log(self.parts)
-        assert self.above is not None
         return np.asarray(is_worse & (eprocess.log_value(self.above, self.above_looks) >= needed))
 
     def promotes(self) -> Said:
@@ -87,10 +86,14 @@ class Judge:
 
     def _bet_on_above(self, sides: Sides) -> None:
         found = shares.above(sides.canary_jobs, sides.canary_bad, self.rule.floor)
-        logs = np.full(found.shape, -np.inf) if self.above is None else self.above
         has_any = sides.canary_jobs > 0
-        self.above = np.where(has_any[:, None], eprocess.grown(logs, self.above_looks, found), logs)
+        self.above = np.where(has_any[:, None], eprocess.grown(self.above, self.above_looks, found), self.above)
         self.above_looks = self.above_looks + has_any
+
+
+def summed(classes: Sides) -> Sides:
+    """Of all classes of a rollout together."""
+    return Sides(*(each.sum(axis=1) for each in classes))
 
 
 def tilts(before: Sides, worse_level: float, better_level: float) -> list[Tilt]:

@@ -4,14 +4,14 @@ False rollbacks of a version that is as the stable one, beside the rules of othe
 a good one goes on; what is said of a split. docs/statistics.md has the meaning. Takes some minutes of one core.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from benchmarks.figures import Table
 from benchmarks.models import Models
-from benchmarks.rollout_judges import Argo, Judge, Kayenta, Said
+from benchmarks.rollout_judges import Argo, Judge, Kayenta, Said, summed
 from benchmarks.rollout_traffic import Keys, Rates, Traffic, history, intervals, rates
 from schemas.rollouts import Guardrail, Kind
 from workers.rollout.judging import exposures
@@ -79,7 +79,7 @@ def _false_of(traffic: Traffic, rollouts: int) -> list[float]:
     found = [ours(traffic, rollouts, LOOKS, before) for before in _before(traffic)]
     for judge in (Kayenta(rollouts), Argo(rollouts, GUARDRAIL.margin)):
         of, chance = _start(traffic, rollouts)
-        found.append(looked(judge, intervals(traffic, of, LOOKS, chance), rollouts))
+        found.append(looked(judge.rolls_back, intervals(traffic, of, LOOKS, chance), rollouts))
     return [float(each.decided.mean()) for each in found]
 
 
@@ -91,18 +91,18 @@ def ours(traffic: Traffic, rollouts: int, looks: int, before: float | None = Non
     """By our judge; `before` are the jobs that the stable version is known by."""
     of, chance = _start(traffic, rollouts)
     known = None if before is None else history(of, before, chance)
-    return looked(Judge(rollouts, GUARDRAIL, known), intervals(traffic, of, looks, chance), rollouts)
+    return looked(Judge(rollouts, GUARDRAIL, known).rolls_back, intervals(traffic, of, looks, chance), rollouts)
 
 
-def looked(judge: Judge | Kayenta | Argo, counted: Iterator[Sides], rollouts: int) -> Found:
-    """Until all are rolled back, or nothing more was counted."""
-    rolled_back, jobs = np.zeros(rollouts, dtype=np.bool_), np.zeros(rollouts)
+def looked(decides: Callable[[Sides], Said], counted: Iterator[Sides], rollouts: int) -> Found:
+    """Until all are decided, or nothing more was counted."""
+    decided, jobs = np.zeros(rollouts, dtype=np.bool_), np.zeros(rollouts)
     for sides in counted:
-        jobs += np.where(rolled_back, 0.0, sides.canary_jobs)
-        rolled_back |= judge.rolls_back(sides)
-        if rolled_back.all():
+        jobs += np.where(decided, 0.0, sides.canary_jobs)
+        decided |= decides(sides)
+        if decided.all():
             break
-    return Found(rolled_back, jobs)
+    return Found(decided, jobs)
 
 
 def unequal_sizes(rollouts: int) -> Table:
@@ -127,12 +127,8 @@ def _slow(rollouts: int, by_class: bool) -> Said:
     judge, rolled_back = Judge(rollouts, Guardrail(Kind.SLOW)), np.zeros(rollouts, dtype=np.bool_)
     for _ in range(LOOKS):
         sides = Sides(*drawn(stable), *drawn(canary))
-        rolled_back |= judge.rolls_back_classes(sides) if by_class else judge.rolls_back(_summed(sides))
+        rolled_back |= judge.rolls_back_classes(sides) if by_class else judge.rolls_back(summed(sides))
     return rolled_back
-
-
-def _summed(sides: Sides) -> Sides:
-    return Sides(*(each.sum(axis=1) for each in sides))
 
 
 def found_bad(rollouts: int) -> Table:
@@ -162,14 +158,12 @@ def promoted(rollouts: int) -> Table:
 def until_promoted(traffic: Traffic, rollouts: int, looks: int = 3 * LOOKS) -> Found:
     of, chance = _start(traffic, rollouts)
     judge = Judge(rollouts, GUARDRAIL)
-    is_done, jobs = np.zeros(rollouts, dtype=np.bool_), np.zeros(rollouts)
-    for sides in intervals(traffic, of, looks, chance):
-        jobs += np.where(is_done, 0.0, sides.canary_jobs)
+
+    def promotes(sides: Sides) -> Said:
         judge.rolls_back(sides)
-        is_done |= judge.promotes()
-        if is_done.all():
-            break
-    return Found(is_done, jobs)
+        return judge.promotes()
+
+    return looked(promotes, intervals(traffic, of, looks, chance), rollouts)
 
 
 def splits(rollouts: int) -> Table:

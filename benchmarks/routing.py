@@ -4,19 +4,21 @@ All over one and the same gateway.
 """
 
 import asyncio
-from datetime import UTC, datetime
+from contextlib import closing
 from itertools import count
 
-import httpx
+import orjson
 
 from benchmarks.digits_peers import used
 from benchmarks.figures import Rounds, Table, ratio
 from benchmarks.gateway import gateways, prepare
+from benchmarks.http import Client
 from benchmarks.load import Target
 from benchmarks.models import Models
 from benchmarks.services import services
 from benchmarks.submit_rate import PATH, Run, job, one_run
 from producers.kafka_publisher import KafkaPublisher
+from runtime.clock import now_utc
 from runtime.settings import KafkaSettings
 from schemas.records import OutRecord
 from schemas.route_documents import encode_route
@@ -26,7 +28,7 @@ PREFIX = "routing"
 SECONDS = 6.0
 HEARD_WITHIN_S = 10.0
 POLL_S = 0.05
-JSON = {"content-type": "application/json"}
+JSON = {"Content-Type": "application/json"}
 # Digits has versions 1 and 2, of which 2 is the default.
 ROUTES = {
     "no route": None,
@@ -37,7 +39,7 @@ ROUTES = {
 
 async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
     runs: dict[str, list[Run]] = {name: [] for name in ROUTES}
-    async with services() as stack:
+    async with services(shorten=shorten) as stack:
         settings = await prepare(stack, models, PREFIX)
         async with KafkaPublisher(settings) as publisher, gateways(stack, models, PREFIX) as (running, port):
             pids = {"gateway": running[0].pid, "Kafka": stack.kafka.pid, "Postgres": stack.postgres.pid}
@@ -46,7 +48,7 @@ async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
             for _ in range(rounds):
                 for name, versions in ROUTES.items():
                     made = None if versions is None else _route(versions, next(revisions))
-                    await _told(settings, publisher, made, f"http://127.0.0.1:{port}{PATH}")
+                    await _told(settings, publisher, made, port)
                     runs[name].append(await one_run(target, SECONDS / shorten))
     return [_table(runs)]
 
@@ -59,22 +61,23 @@ def _route(versions: dict[str, int], revision: int) -> Route:
         default="2",
         labels={"stable": "2", "canary": "1"},
         salt="digits",
-        updated_at=datetime.now(UTC),
+        updated_at=now_utc(),
         updated_by="benchmark",
     )
 
 
-async def _told(settings: KafkaSettings, publisher: KafkaPublisher, route: Route | None, url: str) -> None:
+async def _told(settings: KafkaSettings, publisher: KafkaPublisher, route: Route | None, port: int) -> None:
     """Publish the route, or that there is none, and wait until the gateway goes by it."""
     value = None if route is None else encode_route(route)
     await publisher.publish(OutRecord(settings.topics.routes, b"digits", value, [], partition=0))
     expected = None if route is None else route.revision
-    async with asyncio.timeout(HEARD_WITHIN_S), httpx.AsyncClient() as client:
-        while True:
-            answer = await client.post(url, content=job(), headers=JSON)
-            if answer.json()["route_revision"] == expected:
-                return
-            await asyncio.sleep(POLL_S)
+    async with asyncio.timeout(HEARD_WITHIN_S):
+        with closing(Client("127.0.0.1", port)) as client:
+            while True:
+                answer = await client.request("POST", PATH, job().encode(), JSON)
+                if orjson.loads(answer.body)["route_revision"] == expected:
+                    return
+                await asyncio.sleep(POLL_S)
 
 
 def _table(runs: dict[str, list[Run]]) -> Table:

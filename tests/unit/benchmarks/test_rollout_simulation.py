@@ -68,7 +68,7 @@ def test_thresholds_and_tests_of_one_look_roll_back_more_of_them() -> None:
     of = rates(traffic, ROLLOUTS, chance)
 
     found = [
-        looked(judge, intervals(traffic, of, 240, chance), ROLLOUTS).decided.mean()
+        looked(judge.rolls_back, intervals(traffic, of, 240, chance), ROLLOUTS).decided.mean()
         for judge in (Kayenta(ROLLOUTS), Argo(ROLLOUTS, GUARDRAIL.margin))
     ]
 

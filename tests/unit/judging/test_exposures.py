@@ -37,14 +37,6 @@ def test_a_cohort_counts_once_however_often_and_where_it_is_seen() -> None:
     assert (again.stable, again.canary, again.seen) == (2, 2, (1, 2, 3, 99))
 
 
-def test_keys_are_counted_where_somebody_knows_them() -> None:
-    known = Interval(ended_at=BEGAN, shares={"1": 9_000, "2": 1_000}, version="2", first_exposures=(90, 3))
-
-    found = exposed(Exposures(), known)
-
-    assert (found.stable, found.canary) == (90, 3)
-
-
 def test_half_of_the_share_is_a_mismatch_and_the_share_itself_is_none() -> None:
     assert is_mismatch(Exposures(stable=950, canary=50), 0.1)
     assert not is_mismatch(Exposures(stable=900, canary=100), 0.1)

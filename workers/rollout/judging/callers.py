@@ -42,7 +42,7 @@ def tilt(known: History, kind: Kind, moved: tuple[int, ...], worse_level: float,
     """
     cohorts = known.tallies.get(kind, {})
     everybody = sum(cohorts.values(), Tally())
-    theirs = sum((tally for cohort, tally in cohorts.items() if cohort in set(moved)), Tally())
+    theirs = sum((cohorts[cohort] for cohort in moved if cohort in cohorts), Tally())
     is_enough = known.seconds >= ENOUGH_S or everybody.jobs >= ENOUGH_JOBS
     if not is_enough or everybody.bad < ENOUGH_BAD or not 0 < theirs.jobs < everybody.jobs:
         return Tilt()
@@ -56,4 +56,5 @@ def tilt(known: History, kind: Kind, moved: tuple[int, ...], worse_level: float,
 
 def _odds(share: float) -> float:
     """Bounded, so that evidence stays finite where all or none of the bad jobs were theirs."""
-    return min(max(share, 1e-6), 1 - 1e-6) / (1 - min(max(share, 1e-6), 1 - 1e-6))
+    inside = min(max(share, 1e-6), 1 - 1e-6)
+    return inside / (1 - inside)

@@ -9,11 +9,10 @@ import numpy as np
 
 from schemas.rollouts import Kind
 from schemas.routes import COHORTS, WHOLE
-from schemas.stats import Counts
+from schemas.stats import NOTHING, Counts
 from workers.rollout.judging import eprocess
 from workers.rollout.judging.rules import Rule
 
-NO_COUNTS: Final = Counts()
 _A_COHORT: Final = WHOLE // COHORTS
 
 
@@ -32,19 +31,17 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
 
     `shares` are those of the route in this step, in basis points by version, and `version` is the one that is judged.
     Outcomes are those that callers told in the interval, by cohort. `compared` are pairs that a shadow compared,
-    and of them those that differ. `first_exposures` counts sticky keys that were seen for the first time in this
-    step, with the stable version and with the canary, where somebody knows; else the judge counts cohorts.
+    and of them those that differ.
     """
 
     ended_at: datetime
     shares: Mapping[str, int]
     version: str
-    stable: Counts = NO_COUNTS
-    canary: Counts = NO_COUNTS
+    stable: Counts = NOTHING
+    canary: Counts = NOTHING
     stable_outcomes: Mapping[int, Tally] = {}
     canary_outcomes: Mapping[int, Tally] = {}
     compared: Tally = Tally()
-    first_exposures: tuple[int, int] | None = None
 
     @property
     def share(self) -> float:
@@ -129,7 +126,7 @@ class History(msgspec.Struct, frozen=True):
 class Exposures(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the split is delivered as the route says, in this step.
 
-    `stable` and `canary` count first exposures; `seen` are the cohorts that were counted. `kept` and `astray`
+    `stable` and `canary` count cohorts by who served them first, `seen` are these cohorts. `kept` and `astray`
     count, an interval, the moved cohorts that were served by the canary alone, and those that the stable version
     still served; `wrong` is what they prove. `silent` are the jobs of the stable version since the canary's last.
     """
@@ -148,7 +145,7 @@ class SlowLines(msgspec.Struct, frozen=True):
     `seen` are its runs in classes where it is not yet."""
 
     above: Mapping[int, int] = {}
-    seen: Mapping[int, Mapping[int, int]] = {}
+    seen: dict[int, dict[int, int]] = {}
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,6 @@
 """Whether the split is delivered as the route says: else what is compared is not what was meant to be."""
 
-from math import lgamma, log
+from math import log
 from typing import Final
 
 from workers.rollout.judging import shares
@@ -23,15 +23,14 @@ def exposed(before: Exposures, interval: Interval) -> Exposures:
     stable = interval.stable.by_cohort(ENDED).keys()
     canary = interval.canary.by_cohort(ENDED).keys()
     known = set(before.seen)
-    first = interval.first_exposures or (len(stable - canary - known), len(canary - known))
     whole = set(interval.moved_whole)
     kept, astray = len(whole & canary - stable), len(whole & stable)
     wrong = before.wrong
     if kept + astray:
         wrong = wrong.grown(shares.above(kept + astray, astray, ASTRAY))
     return Exposures(
-        stable=before.stable + first[0],
-        canary=before.canary + first[1],
+        stable=before.stable + len(stable - canary - known),
+        canary=before.canary + len(canary - known),
         seen=tuple(sorted(known | stable | canary)),
         kept=before.kept + kept,
         astray=before.astray + astray,
@@ -45,10 +44,8 @@ def log_mismatch(exposures: Exposures, share: float) -> float:
     Malek 2022: a Dirichlet bet, here of two parts). Valid at any time."""
     if not 0 < share < 1:
         return 0.0
-    stable, canary = exposures.stable, exposures.canary
-    first, second = _SPREAD * (1 - share), _SPREAD * share
-    spread = _log_beta(first + stable, second + canary) - _log_beta(first, second)
-    return spread - stable * log(1 - share) - canary * log(share)
+    total = exposures.stable + exposures.canary
+    return shares.log_evidence(exposures.canary, total, share, (_SPREAD * share, _SPREAD * (1 - share)))
 
 
 def is_mismatch(exposures: Exposures, share: float) -> bool:
@@ -58,7 +55,3 @@ def is_mismatch(exposures: Exposures, share: float) -> bool:
 def is_silent(exposures: Exposures, share: float) -> bool:
     """Whether the canary would have had jobs by now if it served any."""
     return share < 1 and exposures.silent * share / (1 - share) >= SILENT
-
-
-def _log_beta(a: float, b: float) -> float:
-    return lgamma(a) + lgamma(b) - lgamma(a + b)

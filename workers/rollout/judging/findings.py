@@ -47,8 +47,11 @@ def finding(evidence: Evidence, rule: Rule) -> Finding:
 
 def is_too_few(evidence: Evidence, rule: Rule) -> bool:
     """Whether even without any bad one so few could not show that the version is good enough."""
-    known = evidence.kinds[rule.kind]
-    return known.canary.jobs < shares.fewest_without_fault(rule.limit, levels(evidence.rules, evidence.alpha).better)
+    return evidence.kinds[rule.kind].canary.jobs < _enough(evidence, rule)
+
+
+def _enough(evidence: Evidence, rule: Rule) -> int:
+    return shares.fewest_without_fault(rule.limit, levels(evidence.rules, evidence.alpha).better)
 
 
 def _sums(evidence: Evidence, rule: Rule) -> _Sums:
@@ -99,8 +102,7 @@ def _reason(evidence: Evidence, rule: Rule, known: KindEvidence, sums: _Sums, de
         return "no runs of a size that both versions have, and that the stable version had enough runs of before"
     worse = "" if rule.margin is None else f"not surely worse ({_of(sums.worse, sums.worse_needed)}), "
     if is_too_few(evidence, rule):
-        enough = shares.fewest_without_fault(rule.limit, levels(evidence.rules, evidence.alpha).better)
-        return f"{worse}too few to tell that it is good; {enough:,} without a bad one would do"
+        return f"{worse}too few to tell that it is good; {_enough(evidence, rule):,} without a bad one would do"
     better = "" if rule.margin is None else f"{_of(sums.better, sums.better_needed)}; "
     limit = f"at most {_percent(sums.upper)}, limit {_percent(rule.limit)}"
     return f"{worse}not surely good enough ({better}{limit}){_tilted(known)}"

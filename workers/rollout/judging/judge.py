@@ -17,10 +17,9 @@ import msgspec
 import numpy as np
 
 from schemas.rollouts import Guardrail, Kind
-from schemas.stats import Counts
+from schemas.stats import NOTHING, Counts
 from workers.rollout.judging import callers, eprocess, exposures, ratio, shares, slowness
 from workers.rollout.judging.evidence import (
-    NO_COUNTS,
     Evidence,
     Exposures,
     Interval,
@@ -37,7 +36,7 @@ __all__ = ["Hold", "begin", "explain", "next_step", "observe", "verdict"]
 # From this share of bad jobs on, an interval is judged as a block: known from so many jobs at least.
 FREQUENT: Final = 0.1
 KNOWN_FROM: Final = 100
-_NOTHING: Final[Mapping[int, Tally]] = MappingProxyType({})
+_NO_OUTCOMES: Final[Mapping[int, Tally]] = MappingProxyType({})
 
 # Of each class of what is compared: the stable version's and the canary's.
 Pairs = list[tuple[Tally, Tally]]
@@ -46,10 +45,9 @@ Pairs = list[tuple[Tally, Tally]]
 def begin(
     guardrails: Iterable[Guardrail],
     now: datetime,
-    before: Counts = NO_COUNTS,
+    before: Counts = NOTHING,
     before_s: float = 0.0,
-    outcomes_before: Mapping[int, Tally] = _NOTHING,
-    alpha: float = ALPHA,
+    outcomes_before: Mapping[int, Tally] = _NO_OUTCOMES,
 ) -> Evidence:
     """Evidence of a rollout that starts now.
 
@@ -59,7 +57,7 @@ def begin(
     rules = tuple(rule(guardrail) for guardrail in guardrails)
     return Evidence(
         rules=rules,
-        alpha=alpha,
+        alpha=ALPHA,
         began_at=now,
         kinds={each.kind: KindEvidence() for each in rules},
         history=callers.history(before, before_s, outcomes_before),

@@ -21,11 +21,13 @@ def above(jobs: Array | float, bad: Array | float, floor: float) -> Array:
     return found
 
 
-def log_evidence(bad: float, jobs: float, share: float) -> float:
+def log_evidence(bad: float, jobs: float, share: float, spread: tuple[float, float] = (0.5, 0.5)) -> float:
     """The log of the evidence that the true share is not `share`, 0 < `share` < 1: what a bet on all other shares has
-    become, spread as Beta(1/2, 1/2) (Robbins 1970; Howard, Ramdas, McAuliffe and Sekhon 2021). Valid at any time."""
-    spread = _log_beta(bad + 0.5, jobs - bad + 0.5) - math.log(math.pi)
-    return spread - bad * math.log(share) - (jobs - bad) * math.log1p(-share)
+    become, spread as a Beta distribution (Robbins 1970; Howard, Ramdas, McAuliffe and Sekhon 2021). Valid at any
+    time."""
+    of_bad, of_good = spread
+    others = _log_beta(bad + of_bad, jobs - bad + of_good) - _log_beta(of_bad, of_good)
+    return others - bad * math.log(share) - (jobs - bad) * math.log1p(-share)
 
 
 def upper(bad: float, jobs: float, level: float) -> float:
@@ -41,11 +43,6 @@ def upper(bad: float, jobs: float, level: float) -> float:
         else:
             high = middle
     return high
-
-
-def lower(bad: float, jobs: float, level: float) -> float:
-    """The same from below."""
-    return 1 - upper(jobs - bad, jobs, level)
 
 
 @functools.cache

@@ -20,7 +20,7 @@ def learned(lines: SlowLines, stable: Counts) -> SlowLines:
     new = {size: bins for size, bins in stable.run_times.items() if size not in lines.above}
     if not new:
         return lines
-    seen = dict(added(Counts(run_times=_plain(lines.seen)), Counts(run_times=new)).run_times)
+    seen = added(Counts(run_times=lines.seen), Counts(run_times=new)).run_times
     ready = [size for size, bins in seen.items() if sum(bins.values()) >= ENOUGH_RUNS]
     above = {size: _line(seen.pop(size)) for size in ready}
     return SlowLines({**lines.above, **above}, seen)
@@ -47,7 +47,3 @@ def _line(bins: Mapping[int, int]) -> int:
 
 def _tally(bins: Mapping[int, int], line: int) -> Tally:
     return Tally(sum(bins.values()), sum(runs for at, runs in bins.items() if at > line))
-
-
-def _plain(bins: Mapping[int, Mapping[int, int]]) -> dict[int, dict[int, int]]:
-    return {size: dict(each) for size, each in bins.items()}

@@ -1,11 +1,10 @@
 """The verdict on a rollout, from its evidence, and what is told of it."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from schemas.rollouts import Decision, Finding, Kind, Verdict
+from schemas.rollouts import Decision, Finding, Verdict
 from workers.rollout.judging import exposures, findings
 from workers.rollout.judging.evidence import Evidence
 
@@ -36,11 +35,10 @@ def verdict(
     Sequential: valid however often it is asked. It does not look at the step's time.
     """
     found = tuple(findings.finding(evidence, rule) for rule in evidence.rules)
-    deciding = [each for each in found if not each.dry_run]
-    for each in deciding:
-        if each.decision is Decision.ROLLBACK:
+    for each in found:
+        if each.decision is Decision.ROLLBACK and not each.dry_run:
             return Verdict(Decision.ROLLBACK, each.kind, found)
-    in_the_way = _in_the_way(evidence, now, interval_s, paused, workers) or _open(evidence, deciding)
+    in_the_way = _in_the_way(evidence, now, interval_s, paused, workers) or _open(evidence, found)
     if in_the_way is not None:
         return Verdict(Decision.HOLD, in_the_way, found)
     return Verdict(Decision.PROMOTE, PROVEN, found)
@@ -75,13 +73,13 @@ def _in_the_way(evidence: Evidence, now: datetime, interval_s: float, paused: bo
     return Hold.SRM if exposures.is_mismatch(evidence.exposures, evidence.share) else None
 
 
-def _open(evidence: Evidence, deciding: Sequence[Finding]) -> Hold | None:
-    """What is still to be shown: too few jobs come before those that are not enough."""
-    holds = [Kind(each.kind) for each in deciding if each.decision is Decision.HOLD]
-    if not holds:
+def _open(evidence: Evidence, found: tuple[Finding, ...]) -> Hold | None:
+    """What is still to be shown, of each rule by its finding: too few jobs come before those that are not enough."""
+    each_rule = zip(evidence.rules, found, strict=True)
+    holding = [rule for rule, each in each_rule if each.decision is Decision.HOLD and not rule.dry_run]
+    if not holding:
         return None
-    rules = {rule.kind: rule for rule in evidence.rules}
-    is_few = any(findings.is_too_few(evidence, rules[kind]) for kind in holds)
+    is_few = any(findings.is_too_few(evidence, rule) for rule in holding)
     return Hold.TOO_FEW if is_few else Hold.INCONCLUSIVE
 
 
