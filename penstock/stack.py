@@ -83,6 +83,7 @@ class Stack:
         self._port = port
         self._workers = workers
         self._gateways = gateways
+        # Roles that are still to be started when all is ready.
         self._later = {CONTROLLER} if rollouts and find_spec("faust") is not None else set[str]()
         self._gateway_ports: dict[str, int] = {}
         self._health: dict[str, str] = {}

@@ -5,7 +5,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from penstock.asking import document, noted
+from penstock.asking import document, noted, read
 from penstock.documents import Document, Route
 from penstock.gateway_client import GatewayClient
 from penstock.plain import printable
@@ -36,7 +36,7 @@ _SAID: Final = frozenset(
 async def route_of(gateway: GatewayClient, model: str) -> Document | None:
     """None where the model has no route. Raises `PenstockError`."""
     try:
-        return document((await gateway.exchange("GET", f"/v1/routes/{model}")).content, Route)
+        return await read(gateway, f"/v1/routes/{model}", Route)
     except Refused as error:
         if error.body().code == RouteNotFound.code:
             return None
