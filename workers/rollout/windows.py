@@ -8,7 +8,7 @@ their sum, which is kept for a day.
 from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from heapq import heappop, heappush
 from typing import Final, NamedTuple
@@ -56,12 +56,10 @@ class _Name(NamedTuple):
 
 @dataclass(slots=True)
 class _LaneIndex:
-    """Which entries there are of one lane: records by bucket, the buckets that are summed up, and until when workers
-    have told of it (seconds)."""
+    """Which entries there are of one lane: records by bucket, and the buckets that are summed up."""
 
     records: dict[int, set[_Name]] = field(default_factory=dict)
     sums: set[int] = field(default_factory=set)
-    latest_s: float = 0.0
 
 
 class Windows:
@@ -89,8 +87,7 @@ class Windows:
         if known and name in known.records.get(_bucket(start), ()):
             return Taken.REPEATED
         self._table[name.key()] = _encode(record.counts)
-        index = self._index(name)
-        index.latest_s = max(index.latest_s, min(record.ended_at.timestamp(), now_s))
+        self._index(name)
         is_judged = judged_until_s is not None and start + INTERVAL_S <= judged_until_s
         return Taken.UNJUDGED if is_judged else Taken.COUNTED
 
@@ -112,9 +109,7 @@ class Windows:
         self.clear()
         for key in list(self._table):
             with suppress(ValueError):  # a key of another version of ours: it ages away
-                name = _Name.read(key)
-                index = self._index(name)
-                index.latest_s = max(index.latest_s, name.start + (BUCKET_S if name.worker is None else INTERVAL_S))
+                self._index(_Name.read(key))
 
     def between(
         self, model: str, versions: Sequence[str], lane: LaneClass, since: datetime, until: datetime
@@ -126,11 +121,6 @@ class Windows:
         first_s, last_s = since.timestamp(), until.timestamp()
         found = {version: list(self._counts(Lane(model, version, lane), first_s, last_s)) for version in versions}
         return {version: added(NOTHING, *counts) for version, counts in found.items()}
-
-    def latest_at(self, model: str, version: str) -> datetime | None:
-        """Until when workers have told of the version, on either lane; None where they have not, for a day."""
-        told_s = [self._lanes[lane].latest_s for cls in LaneClass if (lane := Lane(model, version, cls)) in self._lanes]
-        return datetime.fromtimestamp(max(told_s), UTC) if told_s else None
 
     def _counts(self, lane: Lane, first_s: float, last_s: float) -> Iterator[Counts]:
         index = self._lanes.get(lane)
@@ -155,18 +145,17 @@ class Windows:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return NOTHING
 
-    def _index(self, name: _Name) -> _LaneIndex:
+    def _index(self, name: _Name) -> None:
         index = self._lanes.setdefault(name.lane, _LaneIndex())
         if name.worker is None:
             index.sums.add(name.start)
             heappush(self._due, (name.start + BUCKET_S + KEPT_S, name.lane, name.start))
-            return index
+            return
         bucket = _bucket(name.start)
         if bucket not in index.records:
             index.records[bucket] = set()
             heappush(self._due, (bucket + 2 * BUCKET_S, name.lane, bucket))
         index.records[bucket].add(name)
-        return index
 
     def _sum_up(self, lane: Lane, bucket: int) -> int:
         index, sum_name = self._lanes[lane], _Name(lane, bucket)

@@ -60,15 +60,6 @@ def test_a_worker_whose_clock_is_far_ahead_is_not_listened_to() -> None:
     assert windows.take(told(AHEAD_S + 5), NOON_S) is Taken.AHEAD
 
 
-def test_until_when_a_version_was_told_of_is_never_ahead_of_our_clock() -> None:
-    windows = Windows({})
-    assert windows.latest_at("digits", "1") is None
-    windows.take(told(0), NOON_S + 20)
-    windows.take(told(10, lane="bulk"), NOON_S + 12)
-    assert windows.latest_at("digits", "1") == at(12)
-    assert windows.latest_at("digits", "2") is None
-
-
 def test_the_records_of_an_old_bucket_give_way_to_their_sum() -> None:
     table: dict[bytes, bytes] = {}
     windows = Windows(table)
@@ -96,7 +87,7 @@ def test_after_a_day_nothing_is_left() -> None:
     windows.take(told(0), NOON_S)
     windows.tidy(NOON_S + 2 * BUCKET_S)
     windows.tidy(NOON_S + BUCKET_S + KEPT_S)
-    assert (table, len(windows), windows.latest_at("digits", "1")) == ({}, 0, None)
+    assert (table, len(windows), windows._lanes) == ({}, 0, {})
 
 
 def test_much_that_is_due_is_tidied_a_part_at_a_time() -> None:
@@ -142,7 +133,6 @@ def test_a_keeper_that_starts_again_knows_what_the_table_holds() -> None:
     assert jobs(after, 0, 2 * BUCKET_S) == 2
     assert after.take(told(BUCKET_S), NOON_S + BUCKET_S) is Taken.REPEATED
     assert after.take(told(5), NOON_S + BUCKET_S) is Taken.LATE
-    assert after.latest_at("digits", "1") == at(BUCKET_S + INTERVAL_S)
 
 
 def test_what_somebody_else_wrote_into_the_table_counts_nothing() -> None:
