@@ -64,8 +64,9 @@ def look(stored: StoredRollout, between: Between, complete_until: datetime, now:
         counted_until = ended_at
     found = judge.verdict(evidence, now, INTERVAL_S)
     verb = verb_of(rollout, found, now)
-    after = judge.next_step(evidence) if verb is Verb.PROMOTE_STEP else evidence
-    judged = Judged(rollout.sequence, _encoder.encode(evidence), _encoder.encode(after))
+    kept = _encoder.encode(evidence)
+    goes_on = _encoder.encode(judge.next_step(evidence)) if verb is Verb.PROMOTE_STEP else kept
+    judged = Judged(rollout.sequence, kept, goes_on)
     is_news = known is None or counted_until > rollout.counted_until or verb is not Verb.HOLD
     return Look(verb, found, judged, counted_until, is_news or _said(found) != _said(rollout.verdict))
 
