@@ -20,6 +20,7 @@ from workers.inference.batching.compatibility import PLAIN, BatchCompatibility
 from workers.inference.batching.pending_job import PendingJob
 from workers.inference.decoding.memory import memory_bytes
 from workers.inference.decoding.tokenizer import LazyTokenizer
+from workers.moves import MovedTo, nothing_moves
 
 log = get_logger(__name__)
 
@@ -53,13 +54,6 @@ class UndecodableRecord(NamedTuple):
 
 Decoded = PendingJob | Ended | Moving | UndecodableRecord
 
-# What a job gets whose version was taken back; None where it stays.
-Moves = Callable[[LaneJob], Choice | None]
-
-
-def nothing_moves(_: LaneJob) -> None:
-    """No version is taken back."""
-
 
 class _Parsed(NamedTuple):
     """A job whose inputs have been read. Texts are texts until they are tokens."""
@@ -85,7 +79,7 @@ class RecordDecoder:
         tokenizer: LazyTokenizer | None = None,
         *,
         most_bytes: int | None = None,
-        moves: Moves = nothing_moves,
+        moves: MovedTo = nothing_moves,
     ) -> None:
         self._lane = lane
         self._signature = signature
