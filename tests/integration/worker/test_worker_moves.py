@@ -7,14 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from producers.kafka_client import KafkaClient
-from producers.lane_offsets import LaneOffsets
 from runtime.clock import now_utc
 from schemas.catalog import decode_entry, encode_entry
 from schemas.records import LaneJob, OutRecord, read_lane_record
 from schemas.route_documents import encode_route
 from schemas.routes import WHOLE, Route
 from schemas.topics import Lane, LaneClass
+from tests.integration.kafka.lanes import left
 from tests.integration.kafka.tail import tailing
 from tests.integration.worker.lever import MODEL, pull, write_lever
 from tests.integration.worker.process import worker_process
@@ -83,14 +82,7 @@ async def test_a_canary_that_fails_everything_fails_no_caller(site: Site, broken
 
 async def nothing_left(site: Site) -> bool:
     """Whether the canary's lane is done with, up to its end."""
-    lane = Lane(MODEL, CANARY, LaneClass.LIVE)
-    client = KafkaClient(**site.settings.client_options())
-    await client.bootstrap()
-    try:
-        offsets = (await LaneOffsets(client, site.topics).of([lane]))[lane]
-    finally:
-        await client.close()
-    return offsets.ends == offsets.done
+    return await left(site.settings, Lane(MODEL, CANARY, LaneClass.LIVE)) == 0
 
 
 async def test_ten_thousand_jobs_that_wait_for_a_canary_go_on_when_it_is_taken_back(

@@ -1,9 +1,7 @@
 """Telling gateways which versions of its repository a worker does not serve, and why."""
 
 import asyncio
-import os
 import re
-import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -14,6 +12,7 @@ from producers.protocols import Publisher
 from producers.worker_reports import REFRESH_S, publish_report
 from runtime.clock import Clock
 from runtime.logs import get_logger
+from runtime.process import instance_name
 from runtime.settings import KafkaSettings
 from schemas.errors import ConfigurationError, PenstockError, shortened
 from schemas.worker_reports import VersionReport, WorkerReport, encode_report
@@ -66,7 +65,7 @@ class KafkaReporter:
         self._publisher = publisher
         self._clock = clock
         # A worker that keeps its name writes over what it said in its earlier life.
-        self._worker = settings.group_instance_id or f"{socket.gethostname()}-{os.getpid()}"
+        self._worker = settings.group_instance_id or instance_name()
         self._versions: Mapping[str, VersionReport] = {}
         self._news = asyncio.Event()
 
