@@ -63,6 +63,9 @@ class _Parsed(NamedTuple):
     request: InferRequest
 
 
+_Read = _Parsed | Ended | Moving | UndecodableRecord
+
+
 class RecordDecoder:
     """Reads the records of one lane. `canceled` holds the jobs that clients have taken back, `moves` says which go to
     another version.
@@ -119,7 +122,7 @@ class RecordDecoder:
         """Why the job is not to begin here any more, or None: it is over, or another version runs it."""
         return self.ended(key, job.expires_at, now) or self.moves(job)
 
-    def _parse(self, record: Record, now: datetime) -> _Parsed | Ended | Moving | UndecodableRecord:
+    def _parse(self, record: Record, now: datetime) -> _Read:
         job = _attempt(record, None, lambda: read_lane_record(record.headers, record.value))
         if not isinstance(job, LaneJob):
             return job
@@ -137,9 +140,7 @@ class RecordDecoder:
             )
         return _Parsed(record, job, parse_request(self._signature, job.payload))
 
-    def _with_tokens(
-        self, parsed: Sequence[_Parsed | Ended | Moving | UndecodableRecord], tokenizer: LazyTokenizer
-    ) -> list[_Parsed | Ended | Moving | UndecodableRecord]:
+    def _with_tokens(self, parsed: Sequence[_Read], tokenizer: LazyTokenizer) -> list[_Read]:
         jobs = [each for each in parsed if isinstance(each, _Parsed)]
         tokenized = iter(_tokenized(jobs, tokenizer) if jobs else ())
         return [next(tokenized) if isinstance(each, _Parsed) else each for each in parsed]
