@@ -1,5 +1,6 @@
 """A canary on real services: what it fails, and what waits for it when it is taken back, goes to the stable version."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,9 @@ async def take_back(site: Site) -> None:
     await site.publish(OutRecord(site.topics.routes, MODEL.encode(), encode_route(route), [], partition=0))
 
 
-def versions(site: Site, ids: list[str]) -> dict[tuple[str, str | None], int]:
+def versions(site: Site, ids: list[str]) -> Counter[tuple[str, str | None]]:
     """How many jobs each version ran, and where they came from, by the first end of each."""
-    counts: dict[tuple[str, str | None], int] = {}
-    for job_id in ids:
-        end = site.outcome(job_id)
-        counts[end.version, end.moved_from] = counts.get((end.version, end.moved_from), 0) + 1
-    return counts
+    return Counter((end.version, end.moved_from) for end in map(site.outcome, ids))
 
 
 async def test_a_canary_that_fails_everything_fails_no_caller(site: Site, broken_canary: Path) -> None:
