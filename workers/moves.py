@@ -1,5 +1,6 @@
 """Giving a job to another version than its own: to which, and as which record."""
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -21,6 +22,9 @@ from workers.consuming.protocols import Record
 
 log = get_logger(__name__)
 
+# What a job gets whose version was taken back; None where it stays.
+MovedTo = Callable[[LaneJob], Choice | None]
+
 RESCUE_TO_HEADER: Final = "ce_rescueto"
 # What is said anew of a job that moves. What it met in its version's lane is forgotten.
 _RESTAMPED: Final = frozenset(
@@ -35,6 +39,10 @@ _RESTAMPED: Final = frozenset(
         RETRY_REASON_HEADER,
     }
 )
+
+
+def nothing_moves(_: LaneJob) -> None:
+    """No version is taken back."""
 
 
 class Moves:
@@ -58,6 +66,8 @@ class Moves:
     def failed(self, record: Record, end: Terminal) -> Choice | None:
         """What a job gets whose version has failed it by its own fault; None where that is its end."""
         if end.error is None or end_kind(end.error.code) not in FAULTS:
+            return None
+        if all(name != RESCUE_TO_HEADER for name, _ in record.headers):  # to read all of it takes longer
             return None
         job = read_lane_record(record.headers, record.value)
         version, route = job.rescue_to, self._routes.of.get(end.model)

@@ -5,7 +5,7 @@ off between the change and the telling, a gateway tells it.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -69,9 +69,9 @@ class Controller:
             await self._tell(model)
         self.trouble = next(iter(self._troubles), None)
 
-    async def _running(self) -> "list[StoredRollout]":
+    async def _running(self) -> Sequence[StoredRollout]:
         try:
-            return list(await self._store.running())
+            return await self._store.running()
         except StoreUnavailable as error:
             self._warn(error)
             return []

@@ -19,12 +19,11 @@ from faust.types.topics import TopicT
 from mode.threads import ServiceThread, WorkerThread
 
 from runtime.settings import KafkaSettings
+from workers.consuming.group_client import HEARTBEATS_PER_SESSION, METADATA_MAX_AGE_MS
 from workers.consuming.static_member import become_static
 
-HEARTBEATS_A_SESSION: Final = 10
 REBALANCE_TIMEOUT_S: Final = 15.0
 REQUEST_TIMEOUT_S: Final = 30.0
-METADATA_MAX_AGE_MS: Final = 10_000
 THREAD_STOP_S: Final = 3.0
 
 
@@ -73,7 +72,7 @@ def faust_app(settings: KafkaSettings) -> faust.App:
         broker_client_id="penstock-rollout",
         broker_credentials=_credentials(settings.client_options()),
         broker_session_timeout=session_s,
-        broker_heartbeat_interval=session_s / HEARTBEATS_A_SESSION,
+        broker_heartbeat_interval=session_s / HEARTBEATS_PER_SESSION,
         broker_rebalance_timeout=REBALANCE_TIMEOUT_S,
         broker_request_timeout=max(REQUEST_TIMEOUT_S, session_s),
         consumer_auto_offset_reset="earliest",

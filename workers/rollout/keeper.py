@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
-import msgspec
 from faust.types import TP, EventT, StreamT
 
 from runtime.logs import get_logger
@@ -39,7 +38,7 @@ STOP_WITHIN_S: Final = 8.0
 
 
 class Keeper:
-    """Of several processes one keeps the windows, and another takes over when it goes: `keeping`."""
+    """Of several processes one keeps the windows, and another takes over when it goes."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
@@ -61,11 +60,7 @@ class Keeper:
         self._alive_at = time.monotonic()
         self.windows = Windows(self._table)
         metrics.STATS_AGE.set_function(self._age_s)
-
-    @property
-    def keeping(self) -> bool:
-        """Whether the windows are this process's to keep, and are as they were left."""
-        return self._owner
+        metrics.WINDOWS.set_function(lambda: len(self.windows))
 
     @property
     def read_until(self) -> datetime | None:
@@ -157,7 +152,6 @@ class Keeper:
             self._alive_at = time.monotonic()
             self._at_once.set()
             log.info("keeping the windows", entries=len(self.windows))
-        metrics.WINDOWS.set(len(self.windows))
 
     async def _read_all(self, stream: StreamT[bytes]) -> None:
         async for event in stream.events():
@@ -168,7 +162,7 @@ class Keeper:
                 log.warning("a record is no worker's count", error=repr(error))
 
     def _read(self, event: EventT[bytes]) -> None:
-        """The table may be written to in here alone."""
+        """The table may be written to in here alone. Raises whatever a value may cause that none of us has written."""
         now_s = time.time()
         self._alive_at = time.monotonic()
         if not self._place.takes(event.message.offset):
@@ -178,17 +172,10 @@ class Keeper:
         if event.key == MARK_KEY:
             self._read_mark(event.value, now_s)
         elif event.value is not None:
-            try:
-                record = decode_stats(event.value)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                metrics.STATS_RECORDS.labels(outcome="unreadable").inc()
-                log.warning("a record is no worker's count", error=str(error))
-                return
-            taken = self.windows.take(record, now_s, self._read_until_s)
+            taken = self.windows.take(decode_stats(event.value), now_s, self._read_until_s)
             metrics.STATS_RECORDS.labels(outcome=taken).inc()
         # By when it was written: what came while nobody read must be read whole before it is summed up.
         self.windows.tidy(min(now_s, event.message.timestamp))
-        metrics.WINDOWS.set(len(self.windows))
 
     def _read_mark(self, value: bytes, now_s: float) -> None:
         name, _, at = value.decode().partition(" ")

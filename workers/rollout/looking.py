@@ -10,7 +10,7 @@ from runtime.logs import get_logger
 from schemas.rollout_routes import shares_of
 from schemas.rollout_transitions import verb_of
 from schemas.rollouts import Rollout, Verb, Verdict
-from schemas.stats import INTERVAL_S, NOTHING, Counts, interval_start
+from schemas.stats import INTERVAL_S, Counts, interval_start
 from schemas.topics import LaneClass
 from stores.rollouts import Judged, StoredRollout
 from workers.rollout.judging import judge
@@ -19,7 +19,8 @@ from workers.rollout.windows import BUCKET_S
 
 log = get_logger(__name__)
 
-# What `workers.rollout.windows.Windows.between` answers: of a model, by version, what was counted on a lane.
+# What `workers.rollout.windows.Windows.between` answers: of a model, for each of the versions, what was counted
+# on a lane.
 Between = Callable[[str, Sequence[str], LaneClass, datetime, datetime], Mapping[str, Counts]]
 
 # Only what somebody waits for is judged; what a batch sends is alike, and comes in heaps.
@@ -64,8 +65,9 @@ def look(stored: StoredRollout, between: Between, complete_until: datetime, now:
         counted_until = ended_at
     found = judge.verdict(evidence, now, INTERVAL_S)
     verb = verb_of(rollout, found, now)
-    after = judge.next_step(evidence) if verb is Verb.PROMOTE_STEP else evidence
-    judged = Judged(rollout.sequence, _encoder.encode(evidence), _encoder.encode(after))
+    kept = _encoder.encode(evidence)
+    goes_on = _encoder.encode(judge.next_step(evidence)) if verb is Verb.PROMOTE_STEP else kept
+    judged = Judged(rollout.sequence, kept, goes_on)
     is_news = known is None or counted_until > rollout.counted_until or verb is not Verb.HOLD
     return Look(verb, found, judged, counted_until, is_news or _said(found) != _said(rollout.verdict))
 
@@ -83,7 +85,7 @@ def _ends(counted_until: datetime, complete_until: datetime) -> Iterator[datetim
 def _interval(rollout: Rollout, between: Between, ended_at: datetime) -> Interval:
     versions = (rollout.stable, rollout.plan.version)
     counts = between(rollout.plan.model, versions, LANE, ended_at - INTERVAL, ended_at)
-    stable, canary = (counts.get(version, NOTHING) for version in versions)
+    stable, canary = (counts[version] for version in versions)
     return Interval(
         ended_at=ended_at, shares=shares_of(rollout), version=rollout.plan.version, stable=stable, canary=canary
     )
@@ -99,7 +101,7 @@ def _begun(rollout: Rollout, between: Between) -> Evidence:
     since = max(rollout.stable_since or datetime.min.replace(tzinfo=UTC), alone_until - HISTORY)
 
     def counted(until: datetime) -> Counts:
-        return between(rollout.plan.model, [rollout.stable], LANE, since, until).get(rollout.stable, NOTHING)
+        return between(rollout.plan.model, [rollout.stable], LANE, since, until)[rollout.stable]
 
     # How far back the counts go is not known; that they do for an hour is, where there are older ones.
     is_long = counted(alone_until - HOUR).jobs() > 0

@@ -11,7 +11,6 @@ from producers.topics import ensure_topics, stats_topic, stats_windows_topic
 from runtime.clock import now_utc
 from runtime.health import Check
 from runtime.lifecycle import BackgroundTasks
-from runtime.logs import get_logger
 from runtime.process import open_patiently, patiently, run_process
 from stores.postgres import require_migrated
 from stores.postgres.rollouts import PostgresRollouts
@@ -20,9 +19,6 @@ from stores.routes import TELL_WITHIN_S
 from workers.rollout.controller import Controller
 from workers.rollout.keeper import Keeper
 from workers.rollout.settings import RolloutSettings
-
-log = get_logger(__name__)
-
 
 ROLE: Final = "rollout-controller"
 

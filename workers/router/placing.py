@@ -5,18 +5,13 @@ from collections.abc import Callable
 from runtime.clock import Clock, now_utc
 from schemas.errors import PayloadTooLarge, PenstockError, TopicMissing
 from schemas.jobs import Terminal, end_of
-from schemas.records import LaneJob, OutRecord, lane_of, read_lane_record, terminal_record
-from schemas.routes import Choice
+from schemas.records import OutRecord, lane_of, read_lane_record, terminal_record
 from schemas.topics import Topics
 from workers.consuming.protocols import Record
-from workers.moves import moved_record
+from workers.moves import MovedTo, moved_record, nothing_moves
 from workers.replacements import Replacement
 from workers.router import metrics
 from workers.router.routing import SOURCE
-
-
-def _nothing_moves(_: LaneJob) -> None:
-    """No version is taken back."""
 
 
 class Placing:
@@ -29,7 +24,7 @@ class Placing:
         self,
         topics: Topics,
         patience_s: float,
-        moves: Callable[[LaneJob], Choice | None] = _nothing_moves,
+        moves: MovedTo = nothing_moves,
         clock: Clock = now_utc,
     ) -> None:
         self._topics = topics

@@ -6,13 +6,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from producers.kafka_client import KafkaClient
 from producers.kafka_publisher import KafkaPublisher
-from producers.lane_offsets import LaneOffsets
 from producers.topics import ensure_topics, lane_topics
 from runtime.settings import KafkaSettings
 from schemas.records import LaneJob, OutRecord, read_lane_record
 from schemas.topics import Lane, LaneClass
+from tests.integration.kafka.lanes import left
 from tests.integration.kafka.tail import Tail, tailing
 from tests.unit.inference.canaries import STABLE, canary_job, moves, taken_back
 from tests.unit.inference.jobs import BULK, LIVE, lane_job, out_record
@@ -65,17 +64,6 @@ async def mover(settings: KafkaSettings, publisher: KafkaPublisher) -> AsyncIter
 async def put(settings: KafkaSettings, publisher: KafkaPublisher, *jobs: LaneJob) -> None:
     outs = [out_record(job)._replace(topic=settings.topics.lane(job.lane_of)) for job in jobs]
     assert not any(await publisher.publish_all(outs))
-
-
-async def left(settings: KafkaSettings, lane: Lane) -> int:
-    """Records that the lane's group is not done with."""
-    client = KafkaClient(**settings.client_options())
-    await client.bootstrap()
-    try:
-        offsets = (await LaneOffsets(client, settings.topics).of([lane]))[lane]
-    finally:
-        await client.close()
-    return sum(offsets.ends.values()) - sum(offsets.done.values())
 
 
 def ids(tail: Tail, settings: KafkaSettings, lane: Lane) -> list[str]:

@@ -1,5 +1,6 @@
 """A canary on real services: what it fails, and what waits for it when it is taken back, goes to the stable version."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from producers.kafka_client import KafkaClient
-from producers.lane_offsets import LaneOffsets
 from runtime.clock import now_utc
 from schemas.catalog import decode_entry, encode_entry
 from schemas.records import LaneJob, OutRecord, read_lane_record
 from schemas.route_documents import encode_route
 from schemas.routes import WHOLE, Route
 from schemas.topics import Lane, LaneClass
+from tests.integration.kafka.lanes import left
 from tests.integration.kafka.tail import tailing
 from tests.integration.worker.lever import MODEL, pull, write_lever
 from tests.integration.worker.process import worker_process
@@ -57,13 +57,9 @@ async def take_back(site: Site) -> None:
     await site.publish(OutRecord(site.topics.routes, MODEL.encode(), encode_route(route), [], partition=0))
 
 
-def versions(site: Site, ids: list[str]) -> dict[tuple[str, str | None], int]:
+def versions(site: Site, ids: list[str]) -> Counter[tuple[str, str | None]]:
     """How many jobs each version ran, and where they came from, by the first end of each."""
-    counts: dict[tuple[str, str | None], int] = {}
-    for job_id in ids:
-        end = site.outcome(job_id)
-        counts[end.version, end.moved_from] = counts.get((end.version, end.moved_from), 0) + 1
-    return counts
+    return Counter((end.version, end.moved_from) for end in map(site.outcome, ids))
 
 
 async def test_a_canary_that_fails_everything_fails_no_caller(site: Site, broken_canary: Path) -> None:
@@ -83,14 +79,7 @@ async def test_a_canary_that_fails_everything_fails_no_caller(site: Site, broken
 
 async def nothing_left(site: Site) -> bool:
     """Whether the canary's lane is done with, up to its end."""
-    lane = Lane(MODEL, CANARY, LaneClass.LIVE)
-    client = KafkaClient(**site.settings.client_options())
-    await client.bootstrap()
-    try:
-        offsets = (await LaneOffsets(client, site.topics).of([lane]))[lane]
-    finally:
-        await client.close()
-    return offsets.ends == offsets.done
+    return await left(site.settings, Lane(MODEL, CANARY, LaneClass.LIVE)) == 0
 
 
 async def test_ten_thousand_jobs_that_wait_for_a_canary_go_on_when_it_is_taken_back(

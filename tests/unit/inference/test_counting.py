@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 
@@ -23,6 +23,7 @@ from schemas.jobs import Payload, Terminal, end_of
 from schemas.records import LaneJob, OutRecord
 from schemas.stats import Counts, End, StatsRecord, bin_of, decode_stats
 from tests.unit.inference.jobs import BULK, LIVE, NOON, TOPICS, lane_job
+from tests.unit.inference.worker import Clock
 from tests.waiting import eventually
 from workers.inference.counting.reporting import MOST_UNTOLD, StatsReporter
 from workers.inference.counting.tally import Tallies, Tally
@@ -80,21 +81,11 @@ def test_runs_are_counted_by_size_and_by_the_seconds_of_a_row() -> None:
     assert tally.take().run_times == {3: {bin_of(0.01): 2}, 0: {bin_of(0.5): 1, bin_of(0.1): 1}}
 
 
-class Moving:
-    """A clock that tests move on."""
-
-    def __init__(self) -> None:
-        self.now = NOON
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
 class Told:
     """A worker's reporter over a log in memory, and a lane in which one job has succeeded."""
 
     def __init__(self) -> None:
-        self.tallies, self.log, self.clock = Tallies(), MemoryLog(1), Moving()
+        self.tallies, self.log, self.clock = Tallies(), MemoryLog(1), Clock()
         self.reporter = StatsReporter(self.tallies, self.log, TOPICS, self.clock)
         self.count()
 
@@ -103,7 +94,7 @@ class Told:
 
     async def interval(self) -> None:
         """The end of one."""
-        self.clock.now += timedelta(seconds=5)
+        self.clock.advance(5)
         self.reporter._close(self.clock.now)
         await self.reporter._tell()
 
@@ -148,7 +139,7 @@ async def test_while_kafka_is_away_only_so_much_is_kept() -> None:
     for _ in range(MOST_UNTOLD + 5):
         told.count()
         told.log.fail_next = [OutcomeUnknown("no answer")] * MOST_UNTOLD
-        told.clock.now += timedelta(seconds=5)
+        told.clock.advance(5)
         told.reporter._close(told.clock.now)
     told.log.fail_next = []
     await told.reporter._tell()
@@ -158,7 +149,7 @@ async def test_while_kafka_is_away_only_so_much_is_kept() -> None:
 
 async def test_the_last_interval_is_told_when_the_worker_leaves() -> None:
     told = Told()
-    told.clock.now += timedelta(seconds=2)
+    told.clock.advance(2)
     await told.reporter.tell_now()
     (record,) = told.records
     assert (record.began_at, record.ended_at - record.began_at) == (NOON, timedelta(seconds=2))
@@ -219,11 +210,11 @@ async def test_whatever_befalls_the_telling_ends_nothing_else() -> None:
 
 async def test_intervals_end_by_the_clock_on_the_wall() -> None:
     told = Told()
-    told.clock.now += timedelta(seconds=4.999)
+    told.clock.advance(4.999)
     running = asyncio.create_task(told.reporter.run())
     try:
         await eventually(lambda: told.clock.now)
-        told.clock.now += timedelta(seconds=0.001)
+        told.clock.advance(0.001)
         await eventually(lambda: told.records)
     finally:
         running.cancel()

@@ -87,7 +87,7 @@ def test_after_a_day_nothing_is_left() -> None:
     windows.take(told(0), NOON_S)
     windows.tidy(NOON_S + 2 * BUCKET_S)
     windows.tidy(NOON_S + BUCKET_S + KEPT_S)
-    assert (table, len(windows)) == ({}, 0)
+    assert (table, len(windows), windows._lanes) == ({}, 0, {})
 
 
 def test_much_that_is_due_is_tidied_a_part_at_a_time() -> None:

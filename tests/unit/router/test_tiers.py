@@ -1,7 +1,7 @@
 """A tier over twins: who waits, who is put back, and what a lost partition takes along."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,11 +11,11 @@ import pytest
 from producers.memory import MemoryLog
 from schemas.errors import PayloadTooLarge, QueueUnavailable
 from schemas.records import LaneJob, OutRecord, read_lane_record, read_terminal_record
-from schemas.routes import Choice
 from tests.unit.inference.canaries import STABLE, STABLE_TOPIC, canary_job, moves, taken_back
 from tests.unit.inference.jobs import LIVE_TOPIC, NOON, TOPICS, lane_job, out_record
 from tests.waiting import eventually
 from workers.memory import MemoryConsumer, MemoryGroup
+from workers.moves import MovedTo, nothing_moves
 from workers.router.placing import Placing
 from workers.router.retries import Tier
 
@@ -48,7 +48,7 @@ class Site:
 
 
 @asynccontextmanager
-async def serving(moves: Callable[[LaneJob], Choice | None] = lambda _: None) -> AsyncIterator[Site]:
+async def serving(moves: MovedTo = nothing_moves) -> AsyncIterator[Site]:
     log = MemoryLog(partitions=1)
     group = MemoryGroup(log, [TIER_TOPIC])
     async with group.member() as member:

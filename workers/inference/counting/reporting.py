@@ -1,9 +1,7 @@
 """Telling the stats topic what was counted, interval by interval."""
 
 import asyncio
-import os
 import re
-import socket
 from collections import deque
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -13,6 +11,7 @@ from uuid import uuid4
 from producers.protocols import Publisher
 from runtime.clock import Clock
 from runtime.logs import get_logger
+from runtime.process import instance_name
 from schemas.errors import Unavailable
 from schemas.records import OutRecord
 from schemas.stats import INTERVAL_S, StatsRecord, encode_stats, interval_start
@@ -101,5 +100,5 @@ class StatsReporter:
 
 def _a_name() -> str:
     """That no other life of a worker has."""
-    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:100]
-    return f"{host}-{os.getpid()}-{uuid4().hex[:8]}"
+    instance = re.sub(r"[^A-Za-z0-9._-]", "-", instance_name())[:100]
+    return f"{instance}-{uuid4().hex[:8]}"

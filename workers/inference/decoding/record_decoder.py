@@ -20,6 +20,7 @@ from workers.inference.batching.compatibility import PLAIN, BatchCompatibility
 from workers.inference.batching.pending_job import PendingJob
 from workers.inference.decoding.memory import memory_bytes
 from workers.inference.decoding.tokenizer import LazyTokenizer
+from workers.moves import MovedTo, nothing_moves
 
 log = get_logger(__name__)
 
@@ -53,13 +54,6 @@ class UndecodableRecord(NamedTuple):
 
 Decoded = PendingJob | Ended | Moving | UndecodableRecord
 
-# What a job gets whose version was taken back; None where it stays.
-Moves = Callable[[LaneJob], Choice | None]
-
-
-def nothing_moves(_: LaneJob) -> None:
-    """No version is taken back."""
-
 
 class _Parsed(NamedTuple):
     """A job whose inputs have been read. Texts are texts until they are tokens."""
@@ -67,6 +61,9 @@ class _Parsed(NamedTuple):
     record: Record
     job: LaneJob
     request: InferRequest
+
+
+_Read = _Parsed | Ended | Moving | UndecodableRecord
 
 
 class RecordDecoder:
@@ -85,7 +82,7 @@ class RecordDecoder:
         tokenizer: LazyTokenizer | None = None,
         *,
         most_bytes: int | None = None,
-        moves: Moves = nothing_moves,
+        moves: MovedTo = nothing_moves,
     ) -> None:
         self._lane = lane
         self._signature = signature
@@ -125,7 +122,7 @@ class RecordDecoder:
         """Why the job is not to begin here any more, or None: it is over, or another version runs it."""
         return self.ended(key, job.expires_at, now) or self.moves(job)
 
-    def _parse(self, record: Record, now: datetime) -> _Parsed | Ended | Moving | UndecodableRecord:
+    def _parse(self, record: Record, now: datetime) -> _Read:
         job = _attempt(record, None, lambda: read_lane_record(record.headers, record.value))
         if not isinstance(job, LaneJob):
             return job
@@ -143,9 +140,7 @@ class RecordDecoder:
             )
         return _Parsed(record, job, parse_request(self._signature, job.payload))
 
-    def _with_tokens(
-        self, parsed: Sequence[_Parsed | Ended | Moving | UndecodableRecord], tokenizer: LazyTokenizer
-    ) -> list[_Parsed | Ended | Moving | UndecodableRecord]:
+    def _with_tokens(self, parsed: Sequence[_Read], tokenizer: LazyTokenizer) -> list[_Read]:
         jobs = [each for each in parsed if isinstance(each, _Parsed)]
         tokenized = iter(_tokenized(jobs, tokenizer) if jobs else ())
         return [next(tokenized) if isinstance(each, _Parsed) else each for each in parsed]

@@ -97,9 +97,10 @@ class ServedLane:
         """Fetch while there is room, until canceled. Not polling is the brake."""
         while True:
             await self._move_waiting(consumer)
-            while not (wanted := self._brake.records(MOVING_ROWS if self._moving else self._batcher.room)):
+            wanted = self._brake.records(MOVING_ROWS if self._moving else self._batcher.room)
+            if not wanted:
                 await self._change_or(LOOK_FOR_ROOM_S)
-                await self._move_waiting(consumer)
+                continue
             records = await consumer.fetch(wanted, FETCH_TIMEOUT_S)
             afresh, self._afresh = self._afresh, []
             new = [*afresh, *(record for record in records if not self._redeliveries.adopt(record))]

@@ -322,7 +322,8 @@ class ModelReconciler:
         """What is gone, or nobody is to serve, or is served as it stands, has not failed; nor is it missed."""
         failures = self._failed.items()
         self._failed = {name: failure for name, failure in failures if not self._is_over(name, failure, snapshot)}
-        self._out = {name: delays for name, delays in self._out.items() if name in {*self._failed, *self._at_work}}
+        waited_for = self._failed.keys() | self._at_work.keys()
+        self._out = {name: delays for name, delays in self._out.items() if name in waited_for}
 
     def _is_over(self, name: str, failure: Failure, snapshot: StableSnapshot) -> bool:
         as_it_stands = name in self._known and self._known[name].found == snapshot.now.found.get(name)

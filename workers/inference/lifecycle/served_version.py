@@ -18,7 +18,7 @@ from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
 from workers.inference.counting.tally import Tallies
 from workers.inference.decoding.cancellations import Cancellations
-from workers.inference.decoding.record_decoder import Moves, RecordDecoder
+from workers.inference.decoding.record_decoder import RecordDecoder
 from workers.inference.decoding.tokenizer import tokenizer_of
 from workers.inference.engine.lane import ServedLane
 from workers.inference.execution.runner import Runner
@@ -27,6 +27,7 @@ from workers.inference.lifecycle.model_cache import ModelSlot
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.results.publisher import ResultPublisher
 from workers.inference.settings import WorkerSettings
+from workers.moves import MovedTo
 
 # What waits beside the micro-batch that is being filled: enough to fill the next, no more. Where rows differ in size
 # there is more to choose from, so that those of about one size run together.
@@ -43,7 +44,7 @@ class WorkerContext:
 
     settings: WorkerSettings
     canceled: Cancellations
-    moves: Moves
+    moves: MovedTo
     ends: ResultPublisher
     wake: Callable[[], None]
     prepare: Callable[[ModelSlot], None]

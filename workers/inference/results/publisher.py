@@ -66,10 +66,9 @@ class ResultPublisher:
         return published
 
     def _rescued(self, record: Record, outcome: Outcome) -> Outcome:
-        if isinstance(outcome, Terminal | DeadLettered):
-            end = outcome if isinstance(outcome, Terminal) else outcome.terminal
-            if end.error is not None and (to := self._rescue(record, end)) is not None:
-                return Moved(to, end, rescued=True)
+        end = outcome.terminal if isinstance(outcome, DeadLettered) else outcome
+        if isinstance(end, Terminal) and end.error is not None and (to := self._rescue(record, end)) is not None:
+            return Moved(to, end, rescued=True)
         return outcome
 
     def _outs(self, record: Record, outcome: Outcome, group: str) -> tuple[OutRecord, ...]:
