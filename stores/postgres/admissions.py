@@ -14,7 +14,16 @@ from stores.postgres.calls import MORE_LANES_AFTER, Grouping, Postgres
 from stores.postgres.keyed import Answer, KeyedJob, answer_known, confirm, held_jobs, let_go, recall, renew
 from stores.postgres.migrations.sessions import CLIENT
 from stores.postgres.places import Places, in_each_place
-from stores.postgres.rows import StoredJob, find, key_columns, recordset, routed_columns, with_result, write_batch
+from stores.postgres.rows import (
+    ROUTED_COLUMNS,
+    StoredJob,
+    find,
+    key_columns,
+    recordset,
+    routed_columns,
+    with_result,
+    write_batch,
+)
 from stores.protocols import Admission, IdempotencyKey, JobKey
 from stores.replays import KEY_LEASE, no_longer_kept
 from stores.validation import check_key, check_names, metadata_json
@@ -39,10 +48,7 @@ _COLUMNS: Final = {
     "batch_id": "text",
     "keep_until": "timestamptz",
     "metadata": "text",
-    "route_revision": "integer",
-    "cohort": "smallint",
-    "rescue_to": "text",
-    "moved_from": "text",
+    **ROUTED_COLUMNS,
 }
 _NAMES: Final = ", ".join(_COLUMNS)
 _GIVEN: Final = _NAMES.replace("metadata", "metadata::json")
@@ -319,7 +325,7 @@ def _json(rows: Sequence[dict[str, Any]], jobs: Sequence[Job]) -> str:
 
 def _queued_row(job: Job) -> dict[str, Any]:
     """A job in `_COLUMNS`. Metadata is JSON within JSON: of text, `json_to_recordset` reads any character but NUL."""
-    row = {
+    return {
         "tenant": job.tenant,
         "id": job.id,
         "model": job.model,
@@ -333,5 +339,5 @@ def _queued_row(job: Job) -> dict[str, Any]:
         "batch_id": job.batch_id,
         "keep_until": job.keep_until,
         "metadata": metadata_json(job.metadata) if job.metadata else "{}",
+        **routed_columns(job),
     }
-    return row | routed_columns(job)

@@ -11,6 +11,7 @@ from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
 from stores.postgres.places import Places, in_each_place
 from stores.postgres.rows import (
+    ROUTED_COLUMNS,
     WITHOUT_RESULT,
     error_json,
     find,
@@ -51,10 +52,7 @@ _COLUMNS: Final = {
     "result_content_type": "text",
     "result_json_length": "integer",
     "keep_until": "timestamptz",
-    "route_revision": "integer",
-    "cohort": "smallint",
-    "rescue_to": "text",
-    "moved_from": "text",
+    **ROUTED_COLUMNS,
 }
 _NAMES: Final = ", ".join([*_COLUMNS, "result"])
 _GIVEN: Final = _NAMES.replace("metadata, error", "metadata::json, error::json")
@@ -176,4 +174,5 @@ def _ended_row(terminal: Terminal) -> dict[str, Any]:
     row["result_content_type"] = result and result.content_type
     row["result_json_length"] = result and result.json_length
     row["keep_until"] = terminal.keep_until
-    return row | routed_columns(terminal)
+    row.update(routed_columns(terminal))
+    return row

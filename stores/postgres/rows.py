@@ -48,6 +48,14 @@ _SELECT_RESULT: Final = in_each_place(
     "select result, result_content_type, result_json_length from {jobs} where tenant = $1 and id = $2"
 )
 
+# What is written of how a route chose a job's version, with the type of each column.
+ROUTED_COLUMNS: Final = {
+    "route_revision": "integer",
+    "cohort": "smallint",
+    "rescue_to": "text",
+    "moved_from": "text",
+}
+
 _STATUSES: Final = {str(status): status for status in Status}
 _LANES: Final = {str(lane): lane for lane in LaneClass}
 _ANSWERS: Final = {str(answer): answer for answer in Answer}
@@ -86,7 +94,7 @@ def kept_until(completed_at: str) -> str:
 
 
 def routed_columns(job: Submitted) -> dict[str, Any]:
-    """What is written of how a route chose the job's version, by column. What is left out is null."""
+    """The job's `ROUTED_COLUMNS`. What is left out is null."""
     if job.revision is None and job.moved_from is None:  # nearly always, where there are no routes
         return {}
     return {
