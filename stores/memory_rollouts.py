@@ -22,7 +22,7 @@ from stores.rollouts import (
     kept_evidence,
     not_found,
 )
-from stores.routes import Author, Expect
+from stores.routes import Expect
 
 
 class MemoryRollouts:
@@ -98,14 +98,13 @@ class MemoryRollouts:
         rollout, event = change.rollout, change.event
         evidence, next_evidence = kept
         if change.route is not None:
-            author = Author(rollout.updated_by, "" if event is None else event.verb, rollout.id)
             model = rollout.plan.model
-            written = await self._routes.put(model, change.route, Expect.WHATEVER, author, above=above)
+            written = await self._routes.put(model, change.route, Expect.WHATEVER, change.author, above=above)
             rollout = msgspec.structs.replace(rollout, revision=written.revision)
         self._rollouts[rollout.id] = StoredRollout(rollout, next_evidence)
         if event is not None:
             told = msgspec.structs.replace(event, revision=rollout.revision)
-            self._events[rollout.id].append(KeptEvent(told, None if event.verb is Verb.HOLD else evidence))
+            self._events[rollout.id].append(KeptEvent(told, evidence))
         return Written(rollout, routed=change.route is not None)
 
     def _open_of(self, model: str) -> Rollout | None:

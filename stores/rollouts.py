@@ -14,7 +14,7 @@ from schemas.rollout_transitions import Inputs, Transition, start, transition
 from schemas.rollouts import Event, Plan, Rollout, RolloutStatus, Verb
 from schemas.route_documents import check_route
 from schemas.routes import Route
-from stores.routes import RouteRevision
+from stores.routes import Author, RouteRevision
 
 # An ended rollout is kept for so long, as the revisions of its route are.
 ROLLOUTS_KEPT: Final = timedelta(days=366)
@@ -51,6 +51,11 @@ class Change(NamedTuple):
     rollout: Rollout
     route: Route | None = None
     event: Event | None = None
+
+    @property
+    def author(self) -> Author:
+        """Who writes the route."""
+        return Author(self.rollout.updated_by, "" if self.event is None else self.event.verb, self.rollout.id)
 
 
 class Written(NamedTuple):
@@ -202,12 +207,14 @@ def _dealing(route: Route) -> tuple[object, ...]:
 
 
 def kept_evidence(verb: Verb, stored: StoredRollout, judged: Judged | None) -> tuple[bytes | None, bytes | None]:
-    """What stands beside the event, and what beside the rollout from then on."""
+    """What stands beside the event, and what beside the rollout from then on. That one holds on is told without."""
     if verb is Verb.RETRY:
         return stored.evidence, None
     if judged is None:
-        return stored.evidence, stored.evidence
-    return judged.evidence, judged.next_evidence
+        evidence, next_evidence = stored.evidence, stored.evidence
+    else:
+        evidence, next_evidence = judged.evidence, judged.next_evidence
+    return (None if verb is Verb.HOLD else evidence), next_evidence
 
 
 def not_found(rollout_id: str) -> NotFound:

@@ -6,7 +6,7 @@ from stores.postgres.migrations import SchemaState, migrate, require_migrated, s
 from stores.postgres.purging import PostgresPurging
 from stores.postgres.results import PostgresResults
 from stores.postgres.rollouts import PostgresRollouts
-from stores.postgres.routes import PostgresRoutes, newest_route, write_route
+from stores.postgres.routes import PostgresRoutes
 
 __all__ = [
     "PostgresAdmissions",
@@ -17,8 +17,6 @@ __all__ = [
     "PostgresRoutes",
     "SchemaState",
     "migrate",
-    "newest_route",
     "require_migrated",
     "schema_state",
-    "write_route",
 ]

@@ -23,7 +23,7 @@ from stores.rollouts import (
     kept_evidence,
     not_found,
 )
-from stores.routes import Author, Expect
+from stores.routes import Expect
 from stores.validation import storable
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 # So many times one rollout tells that it holds on, for another reason than before; its other events are all kept.
 HOLDS_KEPT: Final = 500
 
+_MODEL: Final = "select model from rollouts where id = $1"
 _GET: Final = "select document, evidence from rollouts where id = $1"
 _LOCK: Final = f"{_GET} for no key update"
 _OPEN: Final = "select document from rollouts where model = $1 and ended_at is null"
@@ -109,10 +110,10 @@ class PostgresRollouts:
         *,
         above: int = 0,
     ) -> Written:
-        known = await self.get(rollout_id)
-        if known is None:
+        found = await self._postgres.fetch(_MODEL, rollout_id) if storable(rollout_id) else ()
+        if not found:
             raise not_found(rollout_id)
-        model = known.rollout.plan.model
+        model = found[0]["model"]
         async with self._postgres.transaction() as connection:
             await lock_route(connection, model, now)
             row = await connection.fetchrow(_LOCK, rollout_id)
@@ -171,8 +172,9 @@ async def _write(
     rollout, event = change.rollout, change.event
     evidence, next_evidence = kept
     if change.route is not None:
-        author = Author(rollout.updated_by, "" if event is None else event.verb, rollout.id)
-        written = await write_route(connection, rollout.plan.model, change.route, Expect.WHATEVER, author, now, above)
+        written = await write_route(
+            connection, rollout.plan.model, change.route, Expect.WHATEVER, change.author, now, above
+        )
         rollout = msgspec.structs.replace(rollout, revision=written.revision)
     await connection.execute(
         statement,
@@ -185,7 +187,7 @@ async def _write(
         _text(next_evidence),
     )
     if event is not None:
-        await _tell(connection, rollout, event, None if event.verb is Verb.HOLD else evidence)
+        await _tell(connection, rollout, event, evidence)
     return Written(rollout, routed=change.route is not None)
 
 

@@ -94,8 +94,7 @@ class PostgresRoutes:
             return await write_route(connection, model, None, expected, author, self._clock(), above)
 
     async def newest(self, model: str) -> RouteRevision | None:
-        rows = await self._postgres.fetch(_NEWEST, model)
-        return _read(rows[0]) if rows else None
+        return await newest_route(self._postgres, model)
 
     async def all(self, *, after: str | None, limit: int) -> Sequence[RouteRevision]:
         return [_read(row) for row in await self._postgres.fetch(_ALL, after or "", limit)]
@@ -105,8 +104,7 @@ class PostgresRoutes:
         return _read(rows[0]) if rows else None
 
     async def history(self, model: str, *, before: int | None, limit: int) -> Sequence[RouteRevision]:
-        first = _LAST if before is None else min(before, _LAST)
-        return [_read(row) for row in await self._postgres.fetch(_HISTORY, model, first, limit)]
+        return await newest_revisions(self._postgres, model, limit, _LAST if before is None else min(before, _LAST))
 
     async def newest_of_all(self) -> Mapping[str, Latest]:
         rows = await self._postgres.fetch(_NEWEST_OF_ALL)
@@ -153,15 +151,17 @@ async def lock_route(connection: "Connection", model: str, now: datetime) -> Rou
     return _read(await connection.fetchrow(_LOCK, model))
 
 
-async def newest_route(connection: "Connection", model: str) -> RouteRevision | None:
-    """The newest revision as the caller's transaction sees it; None where there never was one."""
-    row = await connection.fetchrow(_NEWEST, model)
-    return None if row is None else _read(row)
+async def newest_route(store: "Connection | Postgres", model: str) -> RouteRevision | None:
+    """The newest revision, as a connection's transaction sees it; None where there never was one."""
+    rows = await store.fetch(_NEWEST, model)
+    return _read(rows[0]) if rows else None
 
 
-async def newest_revisions(connection: "Connection", model: str, limit: int) -> list[RouteRevision]:
-    """The newest first, as the caller's transaction sees them."""
-    return [_read(row) for row in await connection.fetch(_HISTORY, model, _LAST, limit)]
+async def newest_revisions(
+    store: "Connection | Postgres", model: str, limit: int, before: int = _LAST
+) -> list[RouteRevision]:
+    """The newest first, of those below `before`, as a connection's transaction sees them."""
+    return [_read(row) for row in await store.fetch(_HISTORY, model, before, limit)]
 
 
 def _read(row: Any) -> RouteRevision:

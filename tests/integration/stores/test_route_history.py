@@ -8,7 +8,8 @@ import pytest
 
 from schemas.errors import PreconditionFailed
 from schemas.route_documents import WantedRoute
-from stores.postgres import PostgresPurging, PostgresRoutes, newest_route, write_route
+from stores.postgres import PostgresPurging, PostgresRoutes
+from stores.postgres.routes import newest_route, write_route
 from stores.retention import DEFAULT_RETENTION
 from stores.routes import REVISIONS_KEPT, Author, Expect
 from tests.contracts.stores.building import NOW, Clock
