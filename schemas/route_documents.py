@@ -104,8 +104,9 @@ def read_route(raw: bytes) -> WantedRoute:
         raise RequestError(f"the route is not valid JSON: {why_not_json(error, raw)}") from error
     except RecursionError as error:
         raise RequestError("the route is nested too deeply") from error
+    if document.shadow:
+        raise _broken("shadow", "must be empty: this version runs no copies of jobs")
     wanted = _wanted(document)
-    _check_shadow(wanted.shadow)
     check_route(wanted)
     refuse_twins(raw, 0)
     return wanted
@@ -118,7 +119,6 @@ def _wanted(document: _Document) -> WantedRoute:
         labels=document.labels,
         sticky=Sticky(document.sticky.source),
         salt=document.salt,
-        shadow=tuple(Shadow(each.version, each.rate) for each in document.shadow),
         pins=tuple(Pin(each.version, each.tenant, each.key) for each in document.pins),
         rescue=document.rescue,
         taken_back=document.taken_back,
@@ -234,11 +234,6 @@ def _check_labels(labels: Mapping[str, str], versions: Mapping[str, int]) -> Non
             raise _broken(f"labels.{label}", "cannot be set: it is always the highest version")
         if label in versions:
             raise _broken(f"labels.{label}", "must not be a version's name")
-
-
-def _check_shadow(shadow: tuple[Shadow, ...]) -> None:
-    if shadow:
-        raise _broken("shadow", "must be empty: this version runs no copies of jobs")
 
 
 def _check_pins(pins: tuple[Pin, ...]) -> None:

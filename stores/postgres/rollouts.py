@@ -98,7 +98,7 @@ class PostgresRollouts:
             change = begun(plan, rollout_id, default, inputs, now, revisions=revisions, running=running)
             if change.event is None:
                 return Written(change.rollout)
-            return (await _write(connection, _INSERT, change, (None, None), now, above))._replace(is_new=True)
+            return (await _write(connection, _INSERT, change, (None, None), above))._replace(is_new=True)
 
     async def change(
         self,
@@ -123,12 +123,12 @@ class PostgresRollouts:
             rollout = stored.rollout
             if judged is not None and judged.sequence != rollout.sequence:
                 return Written(rollout)
-            running = await _open_of(connection, model)
+            running = rollout if rollout.is_open else await _open_of(connection, model)
             revisions = await newest_revisions(connection, model, 1 if rollout.is_open else REVISIONS_READ)
             change = changed(rollout, verb, inputs, now, revisions=revisions, running=running)
             if change.rollout is rollout:
                 return Written(rollout)
-            return await _write(connection, _UPDATE, change, kept_evidence(verb, stored, judged), now, above)
+            return await _write(connection, _UPDATE, change, kept_evidence(verb, stored, judged), above)
 
     async def get(self, rollout_id: str) -> StoredRollout | None:
         if not storable(rollout_id):
@@ -165,7 +165,6 @@ async def _write(
     statement: str,
     change: Change,
     kept: tuple[bytes | None, bytes | None],
-    now: datetime,
     above: int,
 ) -> Written:
     """Route, rollout and event, in the transaction that has begun. `kept` is as `kept_evidence` says."""
@@ -173,7 +172,7 @@ async def _write(
     evidence, next_evidence = kept
     if change.route is not None:
         written = await write_route(
-            connection, rollout.plan.model, change.route, Expect.WHATEVER, change.author, now, above
+            connection, rollout.plan.model, change.route, Expect.WHATEVER, change.author, rollout.updated_at, above
         )
         rollout = msgspec.structs.replace(rollout, revision=written.revision)
     await connection.execute(

@@ -55,7 +55,7 @@ class RedisReplicas:
     async def all(self) -> Sequence[Replica]:
         names_key = self._names.replicas.encode()
         (found,) = await self._connection.exchange(packed_command(b"SMEMBERS", names_key))
-        names = sorted(found)
+        names = list(found)
         if not names:
             return []
         (values,) = await self._connection.exchange(packed_command(b"MGET", *map(self._key, names)))
