@@ -22,15 +22,6 @@ DEAD_LETTER_RETENTION_MS: Final = 30 * DAY_MS
 STATS_RETENTION_MS: Final = 2 * HOUR_MS
 # A dead letter is the record as it was plus the headers that say why it is here.
 DEAD_LETTER_ROOM_BYTES: Final = 64 * 1024
-# Only whole segments are deleted or compacted, and never the one that is written to: without a new one each day, a
-# record would stay for up to a week longer.
-COMPACTED: Final = {
-    "segment.ms": str(DAY_MS),
-    "min.cleanable.dirty.ratio": "0.1",
-    "max.compaction.lag.ms": str(DAY_MS),
-    # A reader that began before a key was taken back has a day to hear of it.
-    "delete.retention.ms": str(DAY_MS),
-}
 DEFAULT_REPLICATION: Final = 3
 # Copies that a record has before it is acknowledged; of three, one may be away.
 WRITTEN_COPIES: Final = 2
@@ -53,6 +44,18 @@ class TopicPlan(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, config={**self.config, **in_sync})
 
 
+def _compacted(after_ms: int) -> dict[str, str]:
+    return {
+        # Only whole segments are deleted or compacted, and never the one that is written to: without a new one now and
+        # then, a record would stay for up to a week longer.
+        "segment.ms": str(after_ms),
+        "min.cleanable.dirty.ratio": "0.1",
+        "max.compaction.lag.ms": str(after_ms),
+        # A reader that began before a key was taken back has so long to hear of it.
+        "delete.retention.ms": str(after_ms),
+    }
+
+
 def job_topic(settings: KafkaSettings, name: str, partitions: int) -> TopicPlan:
     return TopicPlan(name, partitions, _config(settings, JOB_RETENTION_MS))
 
@@ -64,7 +67,9 @@ def dead_letter_topic(settings: KafkaSettings, topic: str) -> TopicPlan:
 
 
 def control_topic(settings: KafkaSettings, name: str) -> TopicPlan:
-    return TopicPlan(name, 1, {"cleanup.policy": "compact", MAX_MESSAGE: str(settings.max_record_bytes), **COMPACTED})
+    return TopicPlan(
+        name, 1, {"cleanup.policy": "compact", MAX_MESSAGE: str(settings.max_record_bytes), **_compacted(DAY_MS)}
+    )
 
 
 def retry_topics(settings: KafkaSettings) -> list[TopicPlan]:
@@ -76,7 +81,11 @@ def retry_topics(settings: KafkaSettings) -> list[TopicPlan]:
 
 def letter_marks_topic(settings: KafkaSettings) -> TopicPlan:
     """A mark is kept for longer than the dead letter that it is on."""
-    config = {"cleanup.policy": "compact,delete", "retention.ms": str(2 * DEAD_LETTER_RETENTION_MS), **COMPACTED}
+    config = {
+        "cleanup.policy": "compact,delete",
+        "retention.ms": str(2 * DEAD_LETTER_RETENTION_MS),
+        **_compacted(DAY_MS),
+    }
     return TopicPlan(settings.topics.letter_marks, 1, config)
 
 
@@ -96,14 +105,7 @@ def stats_topic(settings: KafkaSettings) -> TopicPlan:
 
 def stats_windows_topic(settings: KafkaSettings) -> TopicPlan:
     """Windows that are no longer kept are deleted by their keeper; what it left, by their age."""
-    config = {
-        "cleanup.policy": "compact,delete",
-        "retention.ms": str(2 * DAY_MS),
-        "segment.ms": str(HOUR_MS),
-        "min.cleanable.dirty.ratio": "0.1",
-        "max.compaction.lag.ms": str(HOUR_MS),
-        "delete.retention.ms": str(HOUR_MS),
-    }
+    config = {"cleanup.policy": "compact,delete", "retention.ms": str(2 * DAY_MS), **_compacted(HOUR_MS)}
     return TopicPlan(settings.topics.stats_windows, 1, config)
 
 
