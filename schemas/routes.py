@@ -30,7 +30,7 @@ class Sticky(msgspec.Struct, frozen=True):
 
 
 class Shadow(msgspec.Struct, frozen=True):
-    """A version that runs a copy of a share of the jobs; `rate` is that share, 0 to 1."""
+    """A version that would run a copy of a share of the jobs; `rate` is that share, 0 to 1. Nobody runs any yet."""
 
     version: str
     rate: float
