@@ -17,7 +17,8 @@ from producers.routes import Routes
 from runtime.clock import now_utc
 from runtime.lifecycle import BackgroundTasks
 from runtime.process import instance_name
-from stores.postgres import PostgresRollouts, PostgresRoutes
+from stores.postgres.rollouts import PostgresRollouts
+from stores.postgres.routes import PostgresRoutes
 from stores.redis import RedisReplicas
 from stores.replicas import ReplicaReporter
 from stores.routes import TELL_WITHIN_S

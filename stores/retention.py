@@ -1,4 +1,4 @@
-"""How long ended jobs are kept. Pure: the stores look up and delete, this decides."""
+"""How long what has ended is kept. Pure: the stores look up and delete, this decides."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -6,6 +6,10 @@ from typing import Final
 from schemas.jobs import DEFAULT_RETENTION_S, Terminal
 
 DEFAULT_RETENTION: Final = timedelta(seconds=DEFAULT_RETENTION_S)
+# A route's revision is kept for so long after another took its place; the newest of each model for ever.
+REVISIONS_KEPT: Final = timedelta(days=366)
+# An ended rollout is kept for as long as the revisions of its route are.
+ROLLOUTS_KEPT: Final = REVISIONS_KEPT
 
 
 def is_due(completed_at: datetime, keep_until: datetime | None, now: datetime, retention: timedelta) -> bool:

@@ -2,7 +2,7 @@
 Postgres answers; there is an in-memory twin."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import pairwise
 from typing import Final, NamedTuple, Protocol
 
@@ -16,8 +16,6 @@ from schemas.route_documents import check_route
 from schemas.routes import Route
 from stores.routes import Author, RouteRevision
 
-# An ended rollout is kept for so long, as the revisions of its route are.
-ROLLOUTS_KEPT: Final = timedelta(days=366)
 # So far back it is looked for since when keys are dealt as they are; edits of other things count, too.
 REVISIONS_READ: Final = 20
 

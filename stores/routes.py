@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
@@ -12,9 +12,6 @@ from schemas.errors import Conflict, PreconditionFailed
 from schemas.moves import taken_back
 from schemas.route_documents import WantedRoute
 from schemas.routes import Route
-
-# A revision is kept for so long after another took its place; the newest of each model for ever.
-REVISIONS_KEPT: Final = timedelta(days=366)
 
 
 class Expect(Enum):

@@ -13,7 +13,9 @@ from runtime.health import Check
 from runtime.lifecycle import BackgroundTasks
 from runtime.logs import get_logger
 from runtime.process import open_patiently, patiently, run_process
-from stores.postgres import PostgresRollouts, PostgresRoutes, require_migrated
+from stores.postgres import require_migrated
+from stores.postgres.rollouts import PostgresRollouts
+from stores.postgres.routes import PostgresRoutes
 from stores.routes import TELL_WITHIN_S
 from workers.rollout.controller import Controller
 from workers.rollout.keeper import Keeper

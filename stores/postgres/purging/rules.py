@@ -10,8 +10,7 @@ from stores.postgres.purging.by_walk import ByWalk
 from stores.postgres.purging.rule import Rule
 from stores.postgres.purging.slots import LONGEST, Slots
 from stores.replays import KEY_KEPT
-from stores.rollouts import ROLLOUTS_KEPT
-from stores.routes import REVISIONS_KEPT
+from stores.retention import REVISIONS_KEPT, ROLLOUTS_KEPT
 
 # One that stood until lately is the way back from the one that stands.
 _OLD_REVISION: Final = """

@@ -17,9 +17,11 @@ from schemas.route_documents import MAX_LABELS, WantedRoute
 from schemas.routes import Pin, Route, Sticky
 from stores.memory_rollouts import MemoryRollouts
 from stores.memory_routes import MemoryRoutes
-from stores.postgres import PostgresPurging, PostgresRollouts, PostgresRoutes
-from stores.retention import DEFAULT_RETENTION
-from stores.rollouts import ROLLOUTS_KEPT, Judged, RolloutStore
+from stores.postgres import PostgresPurging
+from stores.postgres.rollouts import PostgresRollouts
+from stores.postgres.routes import PostgresRoutes
+from stores.retention import DEFAULT_RETENTION, ROLLOUTS_KEPT
+from stores.rollouts import Judged, RolloutStore
 from stores.routes import Author, Expect, RouteStore
 from tests.contracts.stores.building import LATER, NOW
 from tests.contracts.stores.conftest import execute

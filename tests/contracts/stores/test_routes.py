@@ -12,7 +12,7 @@ from schemas.errors import PreconditionFailed
 from schemas.route_documents import WantedRoute
 from schemas.routes import Pin, Route, Shadow, Sticky
 from stores.memory_routes import MemoryRoutes
-from stores.postgres import PostgresRoutes
+from stores.postgres.routes import PostgresRoutes
 from stores.routes import Author, Expect, Latest, RouteNews, RouteStore
 from tests.contracts.stores.building import NOW, Clock
 from tests.contracts.stores.conftest import execute

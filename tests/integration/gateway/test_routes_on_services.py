@@ -7,7 +7,7 @@ import pytest
 
 from gateway.settings import GatewaySettings
 from schemas.route_documents import WantedRoute
-from stores.postgres import PostgresRoutes
+from stores.postgres.routes import PostgresRoutes
 from stores.routes import Author, Expect
 from tests.integration.gateway.conftest import ready, serving
 from tests.waiting import eventually

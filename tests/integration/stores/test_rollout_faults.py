@@ -11,8 +11,9 @@ from schemas.rollout_plans import read_plan
 from schemas.rollout_routes import shares_of
 from schemas.rollout_transitions import Inputs
 from schemas.rollouts import Decision, Rollout, Verb, Verdict
-from stores.postgres import PostgresRollouts, PostgresRoutes
 from stores.postgres.calls import Postgres
+from stores.postgres.rollouts import PostgresRollouts
+from stores.postgres.routes import PostgresRoutes
 from stores.rollouts import Judged
 from tests.contracts.stores.building import LATER, NOW
 

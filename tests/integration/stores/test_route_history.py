@@ -8,10 +8,10 @@ import pytest
 
 from schemas.errors import PreconditionFailed
 from schemas.route_documents import WantedRoute
-from stores.postgres import PostgresPurging, PostgresRoutes
-from stores.postgres.routes import newest_route, write_route
-from stores.retention import DEFAULT_RETENTION
-from stores.routes import REVISIONS_KEPT, Author, Expect
+from stores.postgres import PostgresPurging
+from stores.postgres.routes import PostgresRoutes, newest_route, write_route
+from stores.retention import DEFAULT_RETENTION, REVISIONS_KEPT
+from stores.routes import Author, Expect
 from tests.contracts.stores.building import NOW, Clock
 from tests.waiting import soon
 
