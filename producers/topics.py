@@ -1,5 +1,6 @@
 """Creating topics: never by accident (brokers' auto-creation stays off), always with the settings we rely on."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -23,6 +24,9 @@ STATS_RETENTION_MS: Final = 2 * HOUR_MS
 # A dead letter is the record as it was plus the headers that say why it is here.
 DEAD_LETTER_ROOM_BYTES: Final = 64 * 1024
 DEFAULT_REPLICATION: Final = 3
+# A topic that was created is told of a moment later: by a broker that makes many, after seconds.
+ASKED_EVERY_S: Final = 0.05
+TIMES_ASKED: Final = 600
 # Copies that a record has before it is acknowledged; of three, one may be away.
 WRITTEN_COPIES: Final = 2
 
@@ -136,7 +140,7 @@ def lane_topics(settings: KafkaSettings, lanes: Sequence[Lane], partitions: int)
 
 
 async def ensure_topics(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> list[str]:
-    """Create the topics that do not exist. Returns the names of the new ones.
+    """Create the topics that do not exist. Returns the names of the new ones, once they can be written to.
 
     Those that exist stay as they are, but for what a promise rests on: records up to our size are taken, and a record
     that is acknowledged has its second copy. Where we may not change them, that is logged; so is what else differs.
@@ -148,7 +152,11 @@ async def ensure_topics(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> 
         wanted = [plan for plan in plans if plan.name not in existing]
         kept = [(plan, _replication(existing[plan.name])) for plan in plans if plan.name in existing]
         await raise_settings(admin, [plan.with_copies(copies) for plan, copies in kept])
-        return await _create(admin, wanted, settings.kafka_replication_factor) if wanted else []
+        if not wanted:
+            return []
+        created = await _create(admin, wanted, settings.kafka_replication_factor)
+        await _told_of(admin, {plan.name for plan in wanted})
+        return created
     except (KafkaError, OSError) as error:
         raise QueueUnavailable(f"topics could not be created: {error}") from error
     finally:
@@ -170,6 +178,22 @@ async def _create(admin: AIOKafkaAdminClient, plans: Sequence[TopicPlan], replic
         elif error is not TopicAlreadyExistsError:  # another process may have been faster
             raise error(name)
     return created
+
+
+async def _told_of(admin: AIOKafkaAdminClient, names: set[str]) -> None:
+    """Wait until a broker that is asked has a leader for each partition of them.
+
+    It acknowledges a topic before its own metadata has it; whoever writes in between is told that there is none.
+    """
+    for _ in range(TIMES_ASKED):
+        if names <= {topic["topic"] for topic in await admin.describe_topics() if _led(topic)}:
+            return
+        await asyncio.sleep(ASKED_EVERY_S)
+    raise QueueUnavailable("topics were created, but no broker tells of them yet")
+
+
+def _led(topic: Mapping[str, Any]) -> bool:
+    return bool(topic["partitions"]) and all(partition["leader"] >= 0 for partition in topic["partitions"])
 
 
 def _replication(topic: Mapping[str, Any]) -> int:

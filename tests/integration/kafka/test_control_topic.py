@@ -199,6 +199,37 @@ async def test_two_that_make_a_topic_at_once_do_not_mind_each_other(kafka_settin
     assert sorted(name for names in made for name in names) == sorted(plan.name for plan in plans)
 
 
+async def test_a_new_topic_is_waited_for_until_the_broker_tells_of_it(
+    kafka_settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy broker acknowledges a topic seconds before its metadata has it."""
+    plan = control_topic(kafka_settings, kafka_settings.topics.catalog)
+    describe = AIOKafkaAdminClient.describe_topics
+    answers = 0
+
+    async def late(admin: AIOKafkaAdminClient) -> list[dict[str, object]]:
+        nonlocal answers
+        answers += 1
+        topics: list[dict[str, object]] = await describe(admin)
+        return topics if answers > 3 else [topic for topic in topics if topic["topic"] != plan.name]
+
+    monkeypatch.setattr(AIOKafkaAdminClient, "describe_topics", late)
+    assert await ensure_topics(kafka_settings, [plan]) == [plan.name]
+    assert answers == 4
+
+
+async def test_topics_that_no_broker_tells_of_are_told(
+    kafka_settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def none(_: AIOKafkaAdminClient) -> list[dict[str, object]]:
+        return []
+
+    monkeypatch.setattr(AIOKafkaAdminClient, "describe_topics", none)
+    monkeypatch.setattr("producers.topics.TIMES_ASKED", 2)
+    with pytest.raises(QueueUnavailable, match="no broker tells of them"):
+        await ensure_topics(kafka_settings, [control_topic(kafka_settings, kafka_settings.topics.catalog)])
+
+
 async def test_topics_on_an_unreachable_kafka_are_told(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, "aiokafka")
     with pytest.raises(QueueUnavailable):
