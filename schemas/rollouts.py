@@ -92,11 +92,13 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What is to be done, and why: for a hold a `reason` from a closed list, else the guardrail that decided."""
+    """What is to be done, and why: for a hold a `reason` from a closed list, else the guardrail that decided. `told`
+    is what people should know besides."""
 
     decision: Decision
     reason: str
     evidence: tuple[Finding, ...] = ()
+    told: str = ""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

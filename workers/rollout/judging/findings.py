@@ -100,7 +100,7 @@ def _reason(evidence: Evidence, rule: Rule, known: KindEvidence, sums: _Sums, de
         return _why_on(rule, known, sums)
     if rule.kind is Kind.SLOW and not known.canary.jobs:
         return "no runs of a size that both versions have, and that the stable version had enough runs of before"
-    worse = "" if rule.margin is None else f"not surely worse ({_of(sums.worse, sums.worse_needed)}), "
+    worse = _why_not_back(rule, sums)
     if is_too_few(evidence, rule):
         return f"{worse}too few to tell that it is good; {_enough(evidence, rule):,} without a bad one would do"
     better = "" if rule.margin is None else f"{_of(sums.better, sums.better_needed)}; "
@@ -113,6 +113,16 @@ def _why_back(rule: Rule, known: KindEvidence, sums: _Sums) -> str:
         return f"surely above {_percent(rule.floor)} ({_of(sums.above, sums.above_needed)})"
     worse = f"surely more than {rule.margin:g} times as often ({_of(sums.worse, sums.worse_needed)})"
     return f"{worse}, and above {_percent(rule.floor)}{_tilted(known)}"
+
+
+def _why_not_back(rule: Rule, sums: _Sums) -> str:
+    """The first thing that a rollback still lacks."""
+    if rule.margin is None:
+        return ""
+    if sums.worse < sums.worse_needed:
+        return f"not surely worse ({_of(sums.worse, sums.worse_needed)}), "
+    often = f"surely more than {rule.margin:g} times as often ({_of(sums.worse, sums.worse_needed)})"
+    return f"{often}, but not surely above {_percent(rule.floor)} ({_of(sums.above, sums.above_needed)}), "
 
 
 def _why_on(rule: Rule, known: KindEvidence, sums: _Sums) -> str:
