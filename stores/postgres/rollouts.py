@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
+from runtime.logs import get_logger
+from schemas.errors import StoreUnavailable
 from schemas.rollout_transitions import Inputs
 from schemas.rollouts import Event, Plan, Rollout, RolloutStatus, Verb
 from stores.postgres.calls import Postgres
@@ -31,16 +33,20 @@ if TYPE_CHECKING:
 
     from stores.postgres.calls import Connection
 
+log = get_logger(__name__)
+
 # So many times one rollout tells that it holds on, for another reason than before; its other events are all kept.
 HOLDS_KEPT: Final = 500
 
 _MODEL: Final = "select model from rollouts where id = $1"
-_GET: Final = "select document, evidence from rollouts where id = $1"
+_GET: Final = "select id, document, evidence from rollouts where id = $1"
 _LOCK: Final = f"{_GET} for no key update"
-_OPEN: Final = "select document from rollouts where model = $1 and ended_at is null"
-_RUNNING: Final = "select document, evidence from rollouts where status = 'running' and ended_at is null order by id"
+_OPEN: Final = "select id, document, null as evidence from rollouts where model = $1 and ended_at is null"
+_RUNNING: Final = """
+select id, document, evidence from rollouts where status = 'running' and ended_at is null order by id
+"""
 _LIST: Final = """
-select document from rollouts
+select id, document, null as evidence from rollouts
 where ($1::text is null or model = $1) and ($2::text is null or status = $2) and ($3::text is null or id < $3)
 order by id desc limit $4
 """
@@ -80,6 +86,7 @@ class PostgresRollouts:
 
     def __init__(self, dsn: str, *, connections: int = 1, timeout_s: float = 5.0, role: str = CLIENT) -> None:
         self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role)
+        self._unreadable = set[str]()
 
     async def __aenter__(self) -> Self:
         await self._postgres.__aenter__()
@@ -142,10 +149,10 @@ class PostgresRollouts:
         if not storable(model, after):
             return []
         rows = await self._postgres.fetch(_LIST, model, status, after, limit)
-        return [_rollouts.decode(row["document"]) for row in rows]
+        return [stored.rollout for stored in self._readable(rows)]
 
     async def running(self) -> Sequence[StoredRollout]:
-        return [_read(row) for row in await self._postgres.fetch(_RUNNING)]
+        return self._readable(await self._postgres.fetch(_RUNNING))
 
     async def events(
         self, rollout_id: str, *, before: int | None = None, limit: int, counted: bool = True
@@ -154,12 +161,25 @@ class PostgresRollouts:
             return []
         before = None if before is None else min(before, _LAST)
         rows = await self._postgres.fetch(_EVENTS, rollout_id, before, limit, counted)
-        return [KeptEvent(_events.decode(row["document"]), _bytes(row["evidence"])) for row in rows]
+        found = [_event(row) for row in rows]
+        return [each for each in found if each is not None]
+
+    def _readable(self, rows: Sequence["asyncpg.Record"]) -> list[StoredRollout]:
+        """One that a newer version has written is passed over, and told of once: the others are no worse for it."""
+        found = []
+        for row in rows:
+            try:
+                found.append(_read(row))
+            except StoreUnavailable as error:
+                if row["id"] not in self._unreadable:
+                    self._unreadable.add(row["id"])
+                    log.error("a rollout is passed over", rollout=row["id"], reason=error.message)
+        return found
 
 
 async def _open_of(connection: "Connection", model: str) -> Rollout | None:
     row = await connection.fetchrow(_OPEN, model)
-    return None if row is None else _rollouts.decode(row["document"])
+    return None if row is None else _read(row).rollout
 
 
 async def _write(
@@ -200,7 +220,20 @@ async def _tell(connection: "Connection", rollout: Rollout, event: Event, eviden
 
 
 def _read(row: "asyncpg.Record") -> StoredRollout:
-    return StoredRollout(_rollouts.decode(row["document"]), _bytes(row["evidence"]))
+    """Raises `StoreUnavailable` for what this version does not understand."""
+    try:
+        rollout = _rollouts.decode(row["document"])
+    except msgspec.DecodeError as error:
+        raise StoreUnavailable(f"{row['id']} was written by a newer version, which alone can read it") from error
+    return StoredRollout(rollout, _bytes(row["evidence"]))
+
+
+def _event(row: "asyncpg.Record") -> KeptEvent | None:
+    """None for what this version does not understand."""
+    try:
+        return KeptEvent(_events.decode(row["document"]), _bytes(row["evidence"]))
+    except msgspec.DecodeError:
+        return None
 
 
 def _text(evidence: bytes | None) -> str | None:
