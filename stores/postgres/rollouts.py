@@ -164,7 +164,7 @@ class PostgresRollouts:
         found = [_event(row) for row in rows]
         return [each for each in found if each is not None]
 
-    def _readable(self, rows: Sequence["asyncpg.Record"]) -> list[StoredRollout]:
+    def _readable(self, rows: Sequence["asyncpg.Record"]) -> Sequence[StoredRollout]:
         """One that a newer version has written is passed over, and told of once: the others are no worse for it."""
         found = []
         for row in rows:
