@@ -14,7 +14,9 @@ from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
 from stores.postgres.routes import lock_route, newest_revisions, write_route
 from stores.rollouts import (
+    NOTHING_KNOWN,
     REVISIONS_READ,
+    Beside,
     Change,
     Judged,
     KeptEvent,
@@ -37,6 +39,8 @@ log = get_logger(__name__)
 
 # So many times one rollout tells that it holds on, for another reason than before; its other events are all kept.
 HOLDS_KEPT: Final = 500
+# Of these, so many with what was counted by then: some kilobytes each.
+HOLDS_EXPLAINED: Final = 50
 
 _MODEL: Final = "select model from rollouts where id = $1"
 _GET: Final = "select id, document, evidence from rollouts where id = $1"
@@ -61,11 +65,13 @@ where id = $1 and model = $2
 _TELL: Final = """
 insert into rollout_events (rollout, sequence, verb, document, evidence) values ($1, $2, $3, $4::json, $5::json)
 """
-_FORGET_HOLDS: Final = """
-delete from rollout_events where rollout = $1 and verb = 'hold' and sequence <= (
+_OLD_HOLDS: Final = """
+rollout = $1 and verb = 'hold' and sequence <= (
     select sequence from rollout_events where rollout = $1 and verb = 'hold' order by sequence desc offset $2 limit 1
 )
 """
+_FORGET_HOLDS: Final = f"delete from rollout_events where {_OLD_HOLDS}"
+_FORGET_COUNTED: Final = f"update rollout_events set evidence = null where evidence is not null and {_OLD_HOLDS}"
 _EVENTS: Final = """
 select document, case when $4::boolean then evidence end as evidence from rollout_events
 where rollout = $1 and ($2::bigint is null or sequence < $2) order by sequence desc limit $3
@@ -96,13 +102,21 @@ class PostgresRollouts:
         await self._postgres.__aexit__()
 
     async def start(
-        self, plan: Plan, rollout_id: str, default: str | None, inputs: Inputs, now: datetime, *, above: int = 0
+        self,
+        plan: Plan,
+        rollout_id: str,
+        default: str | None,
+        inputs: Inputs,
+        now: datetime,
+        *,
+        above: int = 0,
+        beside: Beside = NOTHING_KNOWN,
     ) -> Written:
         async with self._postgres.transaction() as connection:
             await lock_route(connection, plan.model, now)
             revisions = await newest_revisions(connection, plan.model, REVISIONS_READ)
             running = await _open_of(connection, plan.model)
-            change = begun(plan, rollout_id, default, inputs, now, revisions=revisions, running=running)
+            change = begun(plan, rollout_id, default, inputs, now, revisions=revisions, running=running, beside=beside)
             if change.event is None:
                 return Written(change.rollout)
             return (await _write(connection, _INSERT, change, (None, None), above))._replace(is_new=True)
@@ -116,6 +130,7 @@ class PostgresRollouts:
         judged: Judged | None = None,
         *,
         above: int = 0,
+        beside: Beside = NOTHING_KNOWN,
     ) -> Written:
         found = await self._postgres.fetch(_MODEL, rollout_id) if storable(rollout_id) else ()
         if not found:
@@ -132,7 +147,7 @@ class PostgresRollouts:
                 return Written(rollout)
             running = rollout if rollout.is_open else await _open_of(connection, model)
             revisions = await newest_revisions(connection, model, 1 if rollout.is_open else REVISIONS_READ)
-            change = changed(rollout, verb, inputs, now, revisions=revisions, running=running)
+            change = changed(rollout, verb, inputs, now, revisions=revisions, running=running, beside=beside)
             if change.rollout is rollout:
                 return Written(rollout)
             return await _write(connection, _UPDATE, change, kept_evidence(verb, stored, judged), above)
@@ -217,6 +232,7 @@ async def _tell(connection: "Connection", rollout: Rollout, event: Event, eviden
     await connection.execute(_TELL, rollout.id, event.sequence, event.verb, told, _text(evidence))
     if event.verb is Verb.HOLD:
         await connection.execute(_FORGET_HOLDS, rollout.id, HOLDS_KEPT)
+        await connection.execute(_FORGET_COUNTED, rollout.id, HOLDS_EXPLAINED)
 
 
 def _read(row: "asyncpg.Record") -> StoredRollout:
