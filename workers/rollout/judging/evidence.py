@@ -102,7 +102,8 @@ class KindEvidence(msgspec.Struct, frozen=True, kw_only=True):
     canary from intervals in which the stable version had no job to compare them with. `worse`: that the ratio
     is above the margin; `above`: that the canary's share is above the floor; both over the whole rollout.
     `better`: that the ratio is below the margin with its slack, in this step: the logs of all alternatives, which
-    hold from the step's beginning.
+    hold from the step's beginning. `stable_by` and `canary_by` are counts of this step by cohort, since the ratio began
+    to look as if it were above the margin; where nothing is known of how callers did before.
     """
 
     stable: Tally = Tally()
@@ -114,6 +115,8 @@ class KindEvidence(msgspec.Struct, frozen=True, kw_only=True):
     above: EProcess = EProcess()
     better: tuple[float, ...] = ()
     tilt: Tilt = Tilt()
+    stable_by: Mapping[int, Tally] = {}
+    canary_by: Mapping[int, Tally] = {}
 
 
 class History(msgspec.Struct, frozen=True):
