@@ -199,15 +199,18 @@ class Keeper:
         return self.windows.take(record, self._now_s(), self._read_until_s)
 
     def _read_mark(self, event: EventT[bytes]) -> None:
-        name, at, sent_s = event.value.decode().split(" ")
-        if name != self._name or not float(sent_s) <= time.monotonic():
+        name, _, times = event.value.decode().partition(" ")
+        if name != self._name:
             return
-        at_s, message = float(at), event.message
-        if message.timestamp_type == BROKERS_TIME:
-            at_s = message.timestamp
-        elif not TOLD_WITHIN_S < at_s <= time.time():  # our clock was set back, or somebody else has written it
+        at_s, sent_s = map(float, times.split(" "))
+        if event.message.timestamp_type == BROKERS_TIME:
+            at_s = event.message.timestamp
+        # None is of later: but where our clock was set back, or somebody else has written it.
+        elif not TOLD_WITHIN_S < at_s <= time.time():
             return
-        self._ahead_s = at_s - float(sent_s)
+        if not sent_s <= time.monotonic():
+            return
+        self._ahead_s = at_s - sent_s
         self._read_until_s = at_s - TOLD_WITHIN_S
         self._table[PLACE_KEY] = b"%d" % self._place.next
 
