@@ -18,7 +18,8 @@ START: Final[Responses] = {
     400: _BAD,
     404: NO_MODEL,
     409: refusal(
-        "Another rollout of the model is open, no worker serves the version, it takes other inputs, or has all the traffic."
+        "Another rollout of the model is open; or no worker serves the version, it takes other inputs, or has all the "
+        "traffic already."
     ),
     413: BODY_TOO_LARGE,
     415: BODY_ENCODED,
