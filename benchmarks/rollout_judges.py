@@ -115,16 +115,16 @@ class Callers:
         """In which rollouts it is not the callers, of those where the version is worse."""
         since = (np.where(looks_worse, known + more, 0.0) for known, more in zip(self._since, sides, strict=True))
         self._since = Sides(*since)
-        for rollout in np.flatnonzero(~looks_worse & np.isin(np.arange(len(looks_worse)), list(self._split))):
+        for rollout in [each for each in self._split if not looks_worse[each]]:
             del self._split[rollout], self._counted[rollout]
-        for rollout in np.flatnonzero(is_worse & ~self._stood_out):
-            self._stood_out[rollout] = self._stands_out(int(rollout))
+        for rollout in np.flatnonzero(is_worse & ~self._stood_out).tolist():
+            self._stood_out[rollout] = self._stands_out(rollout)
         return is_worse & self._stood_out
 
     def _stands_out(self, rollout: int) -> bool:
         counted = np.array([each[rollout] for each in self._since])
         jobs, bad = counted[2:]
-        if 1 - shares.upper(jobs - bad, jobs, self._level) > MOST_OF_CALLERS:
+        if bad > MOST_OF_CALLERS * jobs and 1 - shares.upper(jobs - bad, jobs, self._level) > MOST_OF_CALLERS:
             return True
         more = counted - self._counted.get(rollout, np.zeros(4))
         by_cohort, before = split(self._of, rollout, more, self._chance), self._split.get(rollout)

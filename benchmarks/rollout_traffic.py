@@ -73,8 +73,15 @@ def rates(traffic: Traffic, rollouts: int, chance: np.random.Generator) -> Rates
 def _dealt(jobs: Array, bad: Array, share: float) -> Rates:
     moved = round(share * COHORTS)
     stable, canary = slice(0, COHORTS - moved), slice(COHORTS - moved, COHORTS)
-    parts = (each[:, side].sum(axis=1) for each in (jobs, bad) for side in (stable, canary))
-    return Rates(*parts, jobs, bad, moved)
+    return Rates(
+        jobs[:, stable].sum(axis=1),
+        jobs[:, canary].sum(axis=1),
+        bad[:, stable].sum(axis=1),
+        bad[:, canary].sum(axis=1),
+        jobs,
+        bad,
+        moved,
+    )
 
 
 def split(of: Rates, rollout: int, counted: Array, chance: np.random.Generator) -> tuple[Array, Array]:

@@ -18,8 +18,9 @@ from workers.rollout.judging.eprocess import Array
 from workers.rollout.judging.evidence import Tally
 
 DRAWS: Final = 999
-# No more than one in forty draws may show as much: half of what may go wrong, since it is looked at again and again.
-LEVEL: Final = 0.025
+# No more than so many draws may show as much. It is looked at again and again, and simulated callers pass it three times
+# as often.
+LEVEL: Final = 0.015
 
 
 def by_chance(stable: Mapping[int, Tally], canary: Mapping[int, Tally], moved: tuple[int, ...]) -> float:
@@ -40,15 +41,17 @@ def part_as_bad(jobs: Array, bad: Array, canary: int) -> float:
     """The same of plain arrays; the canary's are the first of them."""
     draws = _draws(len(jobs), canary)
     found = _worse_by(jobs[draws].sum(axis=1), bad[draws].sum(axis=1), jobs.sum(), bad.sum())
-    own = _worse_by(jobs[:canary].sum()[None], bad[:canary].sum()[None], jobs.sum(), bad.sum())
-    return float((1 + (found >= own - 1e-9).sum()) / (1 + DRAWS))
+    return float((found >= found[0] - 1e-9).mean())
 
 
 @functools.lru_cache(maxsize=64)
 def _draws(units: int, canary: int) -> NDArray[np.intp]:
-    """So many of the units, drawn without regard to anything; always the same, so that a verdict can be made again."""
-    chance = np.random.default_rng(1)
-    return chance.random((DRAWS, units)).argpartition(canary - 1, axis=1)[:, :canary]
+    """So many of the units: the first, then as they come by chance, or where it is one, each. Always the same draws, so
+    that a verdict can be made again."""
+    if canary == 1:
+        return np.arange(units)[:, None]
+    drawn = np.random.default_rng(1).random((DRAWS, units)).argpartition(canary - 1, axis=1)[:, :canary]
+    return np.concatenate([np.arange(canary)[None], drawn])
 
 
 def _worse_by(jobs: Array, bad: Array, all_jobs: float, all_bad: float) -> Array:
