@@ -18,8 +18,8 @@ from workers.rollout.judging.eprocess import Array
 from workers.rollout.judging.evidence import Tally
 
 DRAWS: Final = 999
-# No more than so many draws may show as much. It is looked at again and again, and simulated callers pass it three times
-# as often.
+# No more than so many draws may show as much. It is looked at again and again: simulated callers pass three times as
+# often.
 LEVEL: Final = 0.015
 
 
