@@ -9,7 +9,7 @@ import pytest
 from aiokafka.admin import NewTopic
 
 from producers import topics
-from producers.topic_settings import Other, different, too_low
+from producers.topic_settings import BROKERS, TIMESTAMPS, Other, different, too_low
 from producers.topics import TopicPlan, ensure_topics
 from runtime.settings import KafkaSettings
 
@@ -74,6 +74,12 @@ async def test_a_new_topic_has_its_copies_and_two_of_them_in_sync(
 )
 def test_only_what_is_too_low_is_raised(found: dict[str, tuple[str, bool]], raised: dict[str, str]) -> None:
     assert too_low(PLAN.with_copies(3).config, found) == raised
+
+
+@pytest.mark.parametrize(("found", "raised"), [("CreateTime", {TIMESTAMPS: BROKERS}), (BROKERS, {})])
+def test_a_topic_in_which_clocks_are_compared_gets_the_brokers_time(found: str, raised: dict[str, str]) -> None:
+    assert too_low({TIMESTAMPS: BROKERS}, {TIMESTAMPS: (found, True)}) == raised
+    assert too_low({}, {TIMESTAMPS: (found, False)}) == {}
 
 
 @pytest.mark.parametrize(
