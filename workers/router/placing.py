@@ -1,6 +1,6 @@
 """Putting a job into its lane, or ending it where it can never lie there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from runtime.clock import Clock, now_utc
 from schemas.errors import PayloadTooLarge, PenstockError, TopicMissing
@@ -35,11 +35,11 @@ class Placing:
     def replacement(self, record: Record, out: OutRecord, end: Callable[[PenstockError], Terminal]) -> Replacement:
         """The lane record `out` in the stead of `record`; the end that `end` makes of the reason where it cannot be."""
 
-        def instead(why: PenstockError, tried_s: float) -> OutRecord | None:
+        def instead(why: PenstockError, tried_s: float) -> Sequence[OutRecord]:
             lane_missing = isinstance(why, TopicMissing) and tried_s > self._patience_s
             if not (lane_missing or isinstance(why, PayloadTooLarge)):
-                return None
-            return terminal_record(self._topics.results, end(why), SOURCE)
+                return ()
+            return (terminal_record(self._topics.results, end(why), SOURCE),)
 
         return Replacement(record, out, instead)
 
@@ -53,7 +53,7 @@ class Placing:
         to = self._moves(job)
         if to is None:
             headers = list(record.headers)
-            out = OutRecord(self._topics.lane(lane), record.key, record.value, headers, any_partition=True)
+            out = OutRecord(self._topics.lane(lane), record.key, record.value, headers, any_partition=True, grown=True)
         else:
             metrics.MOVED.labels(job.model, job.version, job.lane, to.version).inc()
             out = moved_record(self._topics, record, job, to)

@@ -103,9 +103,10 @@ async def test_topics_are_made_once_with_the_settings_we_rely_on(kafka_settings:
     topics = kafka_settings.topics
     assert await setting(kafka_settings, topics.catalog, "cleanup.policy") == "compact"
     assert await differing(kafka_settings, plans) == {}
-    assert await setting(kafka_settings, topics.lane(lane), "max.message.bytes") == str(kafka_settings.max_record_bytes)
-    dead = await setting(kafka_settings, topics.dead_letter(topics.requests), "max.message.bytes")
-    assert int(dead) > kafka_settings.max_record_bytes, "room for saying why"
+    assert await setting(kafka_settings, topics.requests, "max.message.bytes") == str(kafka_settings.max_record_bytes)
+    for grown in (topics.lane(lane), topics.retry(1), topics.dead_letter(topics.requests)):
+        most = await setting(kafka_settings, grown, "max.message.bytes")
+        assert int(most) > kafka_settings.max_record_bytes, "room for what is added on the way"
 
 
 async def test_topics_of_an_older_installation_take_records_of_a_size_that_was_raised_later(
