@@ -38,8 +38,8 @@ class RouteParts:
         followed: Routes,
         is_stopping: Callable[[], bool],
     ) -> None:
-        told = ToldRevisions(followed.apply)
-        self.topic = ControlTopic(settings, settings.topics.routes, told.apply)
+        told = ToldRevisions(followed)
+        self.topic = ControlTopic(settings, settings.topics.routes, told.apply, take_back=told.take_away, reading=told)
         dsn = settings.postgres_dsn.get_secret_value()
         self._store = PostgresRoutes(dsn, role="gateway")
         self._rollout_store = PostgresRollouts(dsn, role="gateway")
