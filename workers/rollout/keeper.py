@@ -17,7 +17,7 @@ from schemas.stats import INTERVAL_S, decode_stats
 from workers.rollout import metrics
 from workers.rollout.faust_app import faust_app, quiet_faust, stats_stream, windows_table
 from workers.rollout.place import Place
-from workers.rollout.windows import Windows
+from workers.rollout.windows import Taken, Windows
 
 log = get_logger(__name__)
 
@@ -56,6 +56,7 @@ class Keeper:
         self._at_once = asyncio.Event()  # mark, or go back
         self._place = Place(0)
         self._missed = False
+        self._told: set[str] = set()
         self._read_until_s: float | None = None
         self._alive_at = time.monotonic()
         self.windows = Windows(self._table)
@@ -158,8 +159,7 @@ class Keeper:
             try:
                 self._read(event)
             except Exception as error:
-                metrics.STATS_RECORDS.labels(outcome="unreadable").inc()
-                log.warning("a record is no worker's count", error=repr(error))
+                self._refused("unreadable", error=repr(error))
 
     def _read(self, event: EventT[bytes]) -> None:
         """The table may be written to in here alone. Raises whatever a value may cause that none of us has written."""
@@ -172,10 +172,21 @@ class Keeper:
         if event.key == MARK_KEY:
             self._read_mark(event.value, now_s)
         elif event.value is not None:
-            taken = self.windows.take(decode_stats(event.value), now_s, self._read_until_s)
-            metrics.STATS_RECORDS.labels(outcome=taken).inc()
+            record = decode_stats(event.value)
+            taken = self.windows.take(record, now_s, self._read_until_s)
+            if taken is Taken.NO_ROOM:
+                self._refused(taken, model=record.model, version=record.version, worker=record.worker)
+            else:
+                metrics.STATS_RECORDS.labels(outcome=taken).inc()
         # By when it was written: what came while nobody read must be read whole before it is summed up.
         self.windows.tidy(min(now_s, event.message.timestamp))
+
+    def _refused(self, outcome: str, **of: str) -> None:
+        """Told once: whoever may write to the topic may write much, and the metric says how much."""
+        metrics.STATS_RECORDS.labels(outcome=outcome).inc()
+        if outcome not in self._told:
+            self._told.add(outcome)
+            log.warning("a record of what a worker counted is passed over", outcome=outcome, **of)
 
     def _read_mark(self, value: bytes, now_s: float) -> None:
         name, _, at = value.decode().partition(" ")

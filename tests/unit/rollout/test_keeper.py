@@ -6,6 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from runtime.settings import KafkaSettings
 from schemas.stats import INTERVAL_S, Counts, End, StatsRecord, encode_stats
@@ -80,3 +82,17 @@ async def test_a_mark_of_no_time_that_was_says_nothing(at: str) -> None:
     reading.mark(at)
 
     assert reading.keeper.read_until is None
+
+
+async def test_what_nobody_can_read_is_told_once_and_counted() -> None:
+    reading = Reading()
+    before = unreadable()
+    with capture_logs() as logs:
+        for _ in range(3):
+            reading.keeper._refused("unreadable", error="none")
+    assert unreadable() == before + 3
+    assert [line["outcome"] for line in logs] == ["unreadable"]
+
+
+def unreadable() -> float:
+    return REGISTRY.get_sample_value("penstock_rollout_stats_records_total", {"outcome": "unreadable"}) or 0.0
