@@ -1,4 +1,4 @@
-"""What crosses between processes of two versions: what only the newer one knows is passed over, or kept; never fatal."""
+"""What crosses between processes of two versions: what only the newer one knows is passed over or kept, never fatal."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
