@@ -15,13 +15,13 @@ from producers.routes import Routes
 from runtime.backoff import delays_s
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
-from schemas.errors import PenstockError, QueueUnavailable, Undecodable
+from schemas.errors import PenstockError, QueueUnavailable
 from schemas.routes import Route
 from schemas.topics import Lane, LaneClass
 from workers.consuming.kafka_consumer import KafkaConsumer
 from workers.consuming.offsets import Partition
 from workers.consuming.protocols import Consumer, Record
-from workers.replacements import Replacement, burial, publish_replacements
+from workers.replacements import Replacement, publish_replacements
 from workers.router import metrics
 from workers.router.placing import Placing
 
@@ -212,13 +212,7 @@ class Mover:
     ) -> Sequence[Replacement]:
         """Returns what was put in the stead of those of the records that lay before the ends."""
         old = [record for record in records if record.offset < ends.get(record.partition, 0)]
-        replacements = [self._replacement(record, group) for record in old]
+        replacements = [self._placing.again(record, group) for record in old]
         if replacements:
             await publish_replacements(consumer, self._publisher, replacements)
         return replacements
-
-    def _replacement(self, record: Record, group: str) -> Replacement:
-        try:
-            return self._placing.again(record)
-        except Undecodable as error:
-            return burial(record, group, error)

@@ -106,7 +106,7 @@ def test_headers_of_a_job_that_are_not_known_are_passed_over_and_kept_wherever_i
     came = record(job)
     assert read_lane_record(came.headers, came.value) == job
 
-    placed = Placing(TOPICS, 1.0).again(came).out
+    placed = Placing(TOPICS, 1.0).again(came, "group").out
     moved = moved_record(TOPICS, came, job, Choice("2"))
     aside = retry_record("tier", came, 1, TransientFailure("away"))
     for out in (placed, moved, aside, dead_letter(came, "group", TransientFailure("away"))):
