@@ -1,6 +1,7 @@
 """What clients are told of versions that no worker serves, and why."""
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import httpx
@@ -165,7 +166,7 @@ async def test_a_model_that_is_unloaded_and_loaded_again_is_known_in_every_momen
     house.catalog.apply(b"words/1", announced)
     wanted = {state: encode_state(WantedState(state, NOW)) for state in ModelState}
     unloaded, loading = VersionReport(NotServed.UNLOADED), VersionReport(NotServed.LOADING)
-    steps = [
+    steps: list[tuple[Callable[[], object], str, int]] = [
         # The catalog may be heard of before the wish
         (lambda: house.catalog.apply(b"words/1", None), "no_worker", 503),
         (lambda: states.apply(b"words/1", wanted[ModelState.UNLOADED]), "unloaded", 404),

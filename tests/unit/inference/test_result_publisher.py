@@ -306,7 +306,7 @@ async def test_a_job_given_up_whose_rescue_has_no_lane_ends_and_is_kept_as_a_dea
 
 def error_of(told: Outcome) -> str | None:
     assert isinstance(told, Terminal)
-    return told.error and told.error.code
+    return None if told.error is None else told.error.code
 
 
 async def test_a_job_that_is_too_large_for_the_lane_of_another_version_ends_for_that_reason() -> None:
