@@ -96,6 +96,11 @@ def test_members_that_are_not_known_are_passed_over(name: str, place: str) -> No
     assert decode(msgspec.json.encode(document)) == example
 
 
+def test_a_state_that_is_not_known_spoils_no_report_of_other_versions() -> None:
+    told = encode_report(REPORT).replace(b'"refused"', b'"of_a_newer_version"')
+    assert decode_report(told) == REPORT
+
+
 def record(job: LaneJob) -> Record:
     out = out_record(job)
     return Record(LIVE_TOPIC, 0, 1, 1, out.key, out.value, (UNKNOWN, *out.headers), 0)
