@@ -71,7 +71,7 @@ class ControlTopic:
             try:
                 await self._read()
             except _MadeAnew:
-                log.warning("the control topic is gone, or was made anew: it is read from its beginning", topic=self._topic)
+                log.warning("the control topic is gone, or made anew: it is read from its beginning", topic=self._topic)
             except (KafkaError, OSError, ConfigurationError) as error:  # the last where a broker refuses us
                 log.warning("control topic cannot be read", topic=self._topic, error=repr(error))
             if self._connected:
