@@ -21,6 +21,8 @@ JOB_RETENTION_MS: Final = 8 * DAY_MS
 DEAD_LETTER_RETENTION_MS: Final = 30 * DAY_MS
 # Who was away for longer goes on from what is told then.
 STATS_RETENTION_MS: Final = 2 * HOUR_MS
+# What is tried again, or moved to another version, is the job's record plus headers that say so.
+GROWN_ROOM_BYTES: Final = 16 * 1024
 # A dead letter is the record as it was plus the headers that say why it is here.
 DEAD_LETTER_ROOM_BYTES: Final = 64 * 1024
 DEFAULT_REPLICATION: Final = 3
@@ -64,9 +66,12 @@ def job_topic(settings: KafkaSettings, name: str, partitions: int) -> TopicPlan:
     return TopicPlan(name, partitions, _config(settings, JOB_RETENTION_MS))
 
 
+def lane_topic(settings: KafkaSettings, name: str, partitions: int) -> TopicPlan:
+    return TopicPlan(name, partitions, _config(settings, JOB_RETENTION_MS, GROWN_ROOM_BYTES))
+
+
 def dead_letter_topic(settings: KafkaSettings, topic: str) -> TopicPlan:
-    size_bytes = settings.max_record_bytes + DEAD_LETTER_ROOM_BYTES
-    config = _config(settings, DEAD_LETTER_RETENTION_MS) | {MAX_MESSAGE: str(size_bytes)}
+    config = _config(settings, DEAD_LETTER_RETENTION_MS, DEAD_LETTER_ROOM_BYTES)
     return TopicPlan(settings.topics.dead_letter(topic), 1, config)
 
 
@@ -79,7 +84,7 @@ def control_topic(settings: KafkaSettings, name: str) -> TopicPlan:
 def retry_topics(settings: KafkaSettings) -> list[TopicPlan]:
     """The tiers, of one partition each, in the broker's time: first in is first due, whoever wrote it."""
     names = [settings.topics.retry(tier) for tier, _ in enumerate(settings.retry_tiers_s, 1)]
-    config = _config(settings, JOB_RETENTION_MS) | {TIMESTAMPS: BROKERS}
+    config = _config(settings, JOB_RETENTION_MS, GROWN_ROOM_BYTES) | {TIMESTAMPS: BROKERS}
     return [TopicPlan(name, 1, config) for name in names] + [dead_letter_topic(settings, name) for name in names]
 
 
@@ -135,7 +140,7 @@ def base_topics(settings: KafkaSettings, partitions: int) -> list[TopicPlan]:
 
 def lane_topics(settings: KafkaSettings, lanes: Sequence[Lane], partitions: int) -> list[TopicPlan]:
     names = [settings.topics.lane(lane) for lane in lanes]
-    return [job_topic(settings, name, partitions) for name in names] + [
+    return [lane_topic(settings, name, partitions) for name in names] + [
         dead_letter_topic(settings, name) for name in names
     ]
 
@@ -203,10 +208,10 @@ def _replication(topic: Mapping[str, Any]) -> int:
     return min((len(partition["replicas"]) for partition in topic["partitions"]), default=1)
 
 
-def _config(settings: KafkaSettings, retention_ms: int) -> dict[str, str]:
+def _config(settings: KafkaSettings, retention_ms: int, room_bytes: int = 0) -> dict[str, str]:
     return {
         "cleanup.policy": "delete",
         "retention.ms": str(retention_ms),
         "segment.ms": str(DAY_MS),
-        MAX_MESSAGE: str(settings.max_record_bytes),
+        MAX_MESSAGE: str(settings.max_record_bytes + room_bytes),
     }
