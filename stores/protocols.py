@@ -77,7 +77,8 @@ class Admissions(Protocol):
     async def confirm(self, job: Job, idempotency: IdempotencyKey) -> None:
         """The request with this key has been answered with this `job`, as admitted: from now on it is replayed.
 
-        Where another request took the key over and withdrew the job meanwhile, the job is written again.
+        Where another request took the key over and withdrew the job meanwhile, the job is written again; not so late
+        that it may have ended and been purged since.
         """
 
     async def withdraw(self, job: Job, idempotency: IdempotencyKey | None = None) -> None:
