@@ -70,6 +70,9 @@ class _Staying(NamedTuple):
         return self.rows <= _MOST_PUT_BACK and self.bytes <= _MOST_PUT_BACK_BYTES
 
 
+_NOTHING_KNOWN: Final = _Staying(0, 0, 0, 0)
+
+
 class _DayWalk(NamedTuple):
     """`is_last`: when it began, nothing in the day was still to become due by the default."""
 
@@ -99,7 +102,7 @@ class Slots:
             if given_back:
                 self._forget(slot)
                 yield max(0, staying.live - staying.rows)
-            elif staying is not None and not staying.is_little and _is_over(day, now - _PATIENCE, self._retention):
+            elif not staying.is_little and _is_over(day, now - _PATIENCE, self._retention):
                 to_walk.append(slot)
         for slot in to_walk:
             async for rows in self._walk(connection, slot, now):
@@ -127,12 +130,11 @@ class Slots:
         self._walks.pop(slot, None)
         self._walk_again_at.pop(slot, None)
 
-    async def _give_back(self, connection: "Connection", table: str, now: datetime) -> tuple[_Staying | None, bool]:
-        """Truncate the slot, if little or nothing in it stays. Returns what does, None where that cannot be told
-        soon, and whether it was truncated."""
+    async def _give_back(self, connection: "Connection", table: str, now: datetime) -> tuple[_Staying, bool]:
+        """Truncate the slot, if little or nothing in it stays. Returns what does, and whether it was truncated."""
         # From here on the index tells for all of the table when jobs ended; of what comes later it hears by itself.
         if not await _done_at_once(connection, table, f"select brin_summarize_new_values('{table}_ended')"):
-            return None, False
+            return _NOTHING_KNOWN, False
         staying = await self._staying(connection, table, now)
         if not await self._is_worth_it(connection, table, staying, now):
             return staying, False

@@ -175,7 +175,7 @@ async def test_a_day_that_is_vacuumed_is_given_back_later_and_the_vacuum_is_not_
 
 
 async def test_a_purge_that_ends_early_is_gone_on_with_by_the_next_one_after_what_is_quick(
-    stores: Stores, clock: Clock, migrated_postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+    stores: Stores, migrated_postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(by_walk, "_PAGES", 8)
     monkeypatch.setattr(by_walk, "_MOST_PAGES", 8)
