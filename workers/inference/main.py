@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -30,7 +31,7 @@ from workers.inference.counting.reporting import StatsReporter
 from workers.inference.counting.tally import Tallies
 from workers.inference.decoding.cancellations import Cancellations
 from workers.inference.engine.engine import Engine
-from workers.inference.engine.inference_thread import InferenceThread
+from workers.inference.engine.inference_thread import SWITCH_INTERVAL_S, InferenceThread
 from workers.inference.engine.lane import ServedLane
 from workers.inference.execution.failures import DEVICE_FAILED_STATUS, DeviceFailed
 from workers.inference.gpu_metrics import watched_gpu
@@ -55,6 +56,7 @@ ROUTES_WITHIN_S: Final = 5.0
 
 
 def run() -> None:
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         run_process("worker", WorkerSettings, Worker, lambda worker: {MODELS_PAGE: worker.models})
     except DeviceFailed as error:
