@@ -68,7 +68,8 @@ def test_latency_is_measured_on_a_fresh_stack_with_the_processor_time_of_each_pa
 
 
 def test_jobs_that_end_are_counted_in_postgres(output: str) -> None:
-    assert re.search(rf"\| now \| {CELL}{CELL}{CELL}{CELL}", table(output, "Throughput: 64 connections"))
+    assert re.search(rf"\| now \| {CELL}{CELL}{CELL}[\d.,]+ \(", table(output, "Throughput: 64 connections"))
+    assert re.search(rf"\| now \| {CELL}{CELL}{CELL}{CELL}", table(output, "Throughput: processor time a job by part"))
 
 
 def test_processor_time_is_divided_by_part_and_cause(output: str) -> None:
