@@ -52,6 +52,7 @@ class DescribeGroups(Request[DescribeGroupsRequest_v0 | DescribeGroupsRequest_v1
 class KafkaClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka is untyped
     # aiokafka has one lock for all new connections: a broker that accepts and never answers would hold up all others.
     _get_conn_lock: AbstractAsyncContextManager[None] = nullcontext()
+    _sync_task: asyncio.Task[None] | None
 
     @cached_property  # clients that are turned into this class were not made by it
     def _connecting(self) -> defaultdict[tuple[Any, int], asyncio.Lock]:
