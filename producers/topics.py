@@ -1,12 +1,13 @@
 """Creating topics: never by accident (brokers' auto-creation stays off), always with the settings we rely on."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.protocol.metadata import MetadataRequest
 
 from producers.kafka_client import kafka_admin
 from producers.topic_settings import BROKERS, MAX_MESSAGE, MIN_IN_SYNC, TIMESTAMPS, raise_settings
@@ -155,7 +156,7 @@ async def ensure_topics(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> 
     admin = kafka_admin(settings)
     try:
         await admin.start()
-        existing = {topic["topic"]: topic for topic in await admin.describe_topics()}
+        existing = await described(admin, [plan.name for plan in plans])
         wanted = [plan for plan in plans if plan.name not in existing]
         kept = [(plan, _replication(existing[plan.name])) for plan in plans if plan.name in existing]
         await raise_settings(admin, [plan.with_copies(copies) for plan, copies in kept])
@@ -172,7 +173,7 @@ async def ensure_topics(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> 
 
 async def _create(admin: AIOKafkaAdminClient, plans: Sequence[TopicPlan], replication: int | None) -> list[str]:
     if replication is None:  # the client cannot ask for the broker's default
-        replication = min(DEFAULT_REPLICATION, len((await admin.describe_cluster())["brokers"]))
+        replication = min(DEFAULT_REPLICATION, len((await _metadata(admin, []))["brokers"]))
     copied = [plan.with_copies(replication) for plan in plans]
     response = await admin.create_topics(
         [NewTopic(plan.name, plan.partitions, replication, topic_configs=dict(plan.config)) for plan in copied]
@@ -187,20 +188,33 @@ async def _create(admin: AIOKafkaAdminClient, plans: Sequence[TopicPlan], replic
     return created
 
 
+async def described(admin: AIOKafkaAdminClient, names: Collection[str]) -> dict[str, Mapping[str, Any]]:
+    """What a broker tells of those that exist, by their names."""
+    return {topic["topic"]: topic for topic in (await _metadata(admin, names))["topics"] if topic["partitions"]}
+
+
+async def _metadata(admin: AIOKafkaAdminClient, names: Collection[str]) -> Mapping[str, Any]:
+    """Of the brokers and these topics; others may have thousands beside ours. None is made by being asked for."""
+    request = MetadataRequest(list(names), allow_auto_topic_creation=False)
+    answer: Mapping[str, Any] = (await admin._send_request(request)).to_object()  # noqa: SLF001 - it asks to make them
+    return answer
+
+
 async def _told_of(admin: AIOKafkaAdminClient, names: set[str]) -> None:
     """Wait until a broker that is asked has a leader for each partition of them.
 
     It acknowledges a topic before its own metadata has it; whoever writes in between is told that there is none.
     """
     for _ in range(TIMES_ASKED):
-        if names <= {topic["topic"] for topic in await admin.describe_topics() if _led(topic)}:
+        found = await described(admin, names)
+        if len(found) == len(names) and all(map(_led, found.values())):
             return
         await asyncio.sleep(ASKED_EVERY_S)
     raise QueueUnavailable("topics were created, but no broker tells of them yet")
 
 
 def _led(topic: Mapping[str, Any]) -> bool:
-    return bool(topic["partitions"]) and all(partition["leader"] >= 0 for partition in topic["partitions"])
+    return all(partition["leader"] >= 0 for partition in topic["partitions"])
 
 
 def _replication(topic: Mapping[str, Any]) -> int:

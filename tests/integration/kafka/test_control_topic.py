@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
@@ -13,7 +14,7 @@ from structlog.testing import capture_logs
 from producers.control_topic import ControlTopic
 from producers.kafka_publisher import KafkaPublisher
 from producers.topic_settings import IncrementalAlterConfigs, Other, differences
-from producers.topics import TopicPlan, base_topics, control_topic, ensure_topics, lane_topics
+from producers.topics import TopicPlan, base_topics, control_topic, described, ensure_topics, lane_topics
 from runtime.settings import KafkaSettings
 from schemas.errors import QueueUnavailable
 from schemas.records import OutRecord
@@ -205,16 +206,14 @@ async def test_a_new_topic_is_waited_for_until_the_broker_tells_of_it(
 ) -> None:
     """A busy broker acknowledges a topic seconds before its metadata has it."""
     plan = control_topic(kafka_settings, kafka_settings.topics.catalog)
-    describe = AIOKafkaAdminClient.describe_topics
     answers = 0
 
-    async def late(admin: AIOKafkaAdminClient) -> list[dict[str, object]]:
+    async def late(admin: AIOKafkaAdminClient, names: list[str]) -> Mapping[str, Any]:
         nonlocal answers
         answers += 1
-        topics: list[dict[str, object]] = await describe(admin)
-        return topics if answers > 3 else [topic for topic in topics if topic["topic"] != plan.name]
+        return await described(admin, names) if answers > 3 else {}
 
-    monkeypatch.setattr(AIOKafkaAdminClient, "describe_topics", late)
+    monkeypatch.setattr("producers.topics.described", late)
     assert await ensure_topics(kafka_settings, [plan]) == [plan.name]
     assert answers >= 4  # a busy broker may really be late
 
@@ -222,10 +221,10 @@ async def test_a_new_topic_is_waited_for_until_the_broker_tells_of_it(
 async def test_topics_that_no_broker_tells_of_are_told(
     kafka_settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def none(_: AIOKafkaAdminClient) -> list[dict[str, object]]:
-        return []
+    async def none(*_: object) -> Mapping[str, Any]:
+        return {}
 
-    monkeypatch.setattr(AIOKafkaAdminClient, "describe_topics", none)
+    monkeypatch.setattr("producers.topics.described", none)
     monkeypatch.setattr("producers.topics.TIMES_ASKED", 2)
     with pytest.raises(QueueUnavailable, match="no broker tells of them"):
         await ensure_topics(kafka_settings, [control_topic(kafka_settings, kafka_settings.topics.catalog)])
