@@ -214,7 +214,7 @@ async def test_a_new_topic_is_waited_for_until_the_broker_tells_of_it(
 
     monkeypatch.setattr("producers.topics.described", late)
     assert await ensure_topics(kafka_settings, [plan]) == [plan.name]
-    assert answers == 4
+    assert answers >= 4
 
 
 async def test_topics_that_no_broker_tells_of_are_told(
