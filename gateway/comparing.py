@@ -10,8 +10,8 @@ from gateway.comparison_documents import ComparisonDocument
 from gateway.reaching import reaching
 from gateway.serving import Serving
 from schemas.errors import ModelNotFound, RequestError
-from schemas.feedback import BAD_BELOW
 from schemas.names import is_model_name, is_version
+from schemas.rollouts import BAD_BELOW
 from schemas.topics import LaneClass
 from schemas.version_counts import SPAN_S
 from stores.feedback import FeedbackStore

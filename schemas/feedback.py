@@ -15,8 +15,6 @@ from schemas.results import as_json
 
 MAX_BYTES: Final = 4 * 1024
 MAX_LABEL_CHARACTERS: Final = 255
-# Below this reward an outcome is bad, where a guardrail does not say otherwise.
-BAD_BELOW: Final = 0.5
 # A label is looked for in results up to this size: they are read together with others.
 MOST_READ_BYTES: Final = 64 * 1024
 

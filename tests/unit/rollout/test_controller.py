@@ -14,6 +14,8 @@ from schemas.rollouts import Decision, Kind, Plan, Rollout, RolloutStatus, Verb
 from schemas.route_documents import WantedRoute
 from schemas.stats import INTERVAL_S, NOTHING, Counts, End, added, interval_start
 from schemas.topics import LaneClass
+from stores.memory import MemoryJobs
+from stores.memory_feedback import MemoryFeedback
 from stores.memory_rollouts import MemoryRollouts
 from stores.memory_routes import MemoryRoutes
 from stores.rollouts import StoredRollout
@@ -39,6 +41,8 @@ class Site:
         self.now = NOW
         self.routes = MemoryRoutes(lambda: self.now)
         self.rollouts = MemoryRollouts(self.routes)
+        self.jobs = MemoryJobs(lambda: self.now)
+        self.feedback = MemoryFeedback(self.jobs)
         self.counts: dict[tuple[str, datetime], Counts] = {}
         self.percent = 5
         self.keeping = True
@@ -48,7 +52,7 @@ class Site:
         self.controller = self.another()
 
     def another(self) -> Controller:
-        return Controller(self.rollouts, self.between, self.read_until, self, lambda: self.now)
+        return Controller(self.rollouts, self.feedback, self.between, self.read_until, self, lambda: self.now)
 
     def read_until(self) -> datetime | None:
         return self.now - timedelta(seconds=self.stale_s) if self.keeping else None
