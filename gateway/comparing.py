@@ -38,12 +38,7 @@ class Comparisons:
     ) -> ComparisonDocument:
         """`versions` have commas between them. Raises `RequestError`, `ModelNotFound`, `Unavailable`."""
         names = read_versions(versions)
-        until = until or self._now()
-        since = whole_span(since or until - DEFAULT_SINCE)
-        if not since < until:
-            raise RequestError("since must lie before until", param="since")
-        if until - since > timedelta(days=MOST_DAYS, seconds=2 * SPAN_S):
-            raise RequestError(f"since and until lie at most {MOST_DAYS} days apart", param="since")
+        since, until = read_times(since, until, self._now())
         with reaching("comparisons cannot be read", AWAY):
             counts = await self._counts.read(model, names, lane, since, until) if is_model_name(model) else []
             outcomes = await self._feedback.summed(model, names, lane, since, until, BAD_BELOW) if counts else []
@@ -51,6 +46,20 @@ class Comparisons:
             raise ModelNotFound(f"there is no model {model!r}, and nothing was counted of one", param="model")
         # Of a week it takes a while: others want the loop.
         return await asyncio.to_thread(compare, model, names, lane, since, until, counts, outcomes)
+
+
+def read_times(since: datetime | None, until: datetime | None, now: datetime) -> tuple[datetime, datetime]:
+    """From the beginning of a span on. Raises `RequestError`."""
+    until = until or now
+    try:
+        since = whole_span(since or until - DEFAULT_SINCE)
+    except OverflowError as error:
+        raise RequestError("since and until must lie within the calendar", param="since") from error
+    if not since < until:
+        raise RequestError("since must lie before until", param="since")
+    if until - since > timedelta(days=MOST_DAYS, seconds=2 * SPAN_S):
+        raise RequestError(f"since and until lie at most {MOST_DAYS} days apart", param="since")
+    return since, until
 
 
 def whole_span(moment: datetime) -> datetime:

@@ -29,6 +29,7 @@ AGAIN_S: Final = 1.0
 class _Read(NamedTuple):
     record: Record
     told: Told
+    written_at: datetime
 
 
 class FeedbackPipeline:
@@ -57,8 +58,9 @@ class FeedbackPipeline:
         dead: list[Replacement] = []
         for record in records:
             try:
-                told = read_feedback_record(record.headers, record.value, DEFAULT_TENANT, self._written_at(record))
-                read.append(_Read(record, told))
+                written_at = self._written_at(record)
+                told = read_feedback_record(record.headers, record.value, DEFAULT_TENANT, written_at)
+                read.append(_Read(record, told, written_at))
             except Undecodable as error:
                 dead.append(burial(record, self._group, error))
             except Exception as error:  # a record that we fail over must not stand in the way of those behind it
@@ -82,7 +84,7 @@ class FeedbackPipeline:
         for each, answer in zip(read, answers, strict=False):
             if not isinstance(answer, PenstockError):
                 kept.append(each.record)
-            elif isinstance(answer, JobNotFound | ResultNotReady) and self._is_young(each.record):
+            elif isinstance(answer, JobNotFound | ResultNotReady) and self._is_young(each):
                 waiting.append(each)
             else:
                 dead.append(burial(each.record, self._group, answer))
@@ -115,5 +117,5 @@ class FeedbackPipeline:
             log.warning("feedback that cannot be kept", count=len(dead), offset=dead[0].record.offset)
             await publish_replacements(self._consumer, self._publisher, dead)
 
-    def _is_young(self, record: Record) -> bool:
-        return (self._clock() - self._written_at(record)).total_seconds() < PATIENCE_S
+    def _is_young(self, read: _Read) -> bool:
+        return (self._clock() - read.written_at).total_seconds() < PATIENCE_S
