@@ -15,7 +15,7 @@ from workers.rollout.windows import Windows
 
 log = get_logger(__name__)
 
-WRITE_EVERY_S: Final = 15.0
+WRITE_EVERY_S: Final = 5.0
 # Each is added up from the records of its workers: some milliseconds for all of them.
 AT_ONCE: Final = 50
 SPAN: Final = timedelta(seconds=SPAN_S)
