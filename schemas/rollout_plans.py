@@ -32,7 +32,8 @@ _FIELD: Final = re.compile(r"(?:field `|at `\$\.)([^`.\[]+)")
 class PlanDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is posted. `steps` are percents of the traffic that rise; one of 100 is the promotion itself. With the
     strategy `bandit` it is one, 10 if not given, and the share follows from what callers tell of answers, anew every
-    `step_time_s` (900) at most. Outcomes count `feedback_delay_s` after their jobs have ended."""
+    `step_time_s` (900) at most. Outcomes count `feedback_delay_s` after their jobs have ended. Where the version takes
+    other inputs than the one before, `other_inputs` must say that this is meant."""
 
     model: str
     version: str
@@ -41,6 +42,7 @@ class PlanDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     guardrails: Annotated[tuple[Guardrail, ...], msgspec.Meta(min_length=1)] | UnsetType = UNSET
     rescue: bool = True
     strategy: Strategy = Strategy.CANARY
+    other_inputs: bool = False
     feedback_delay_s: Annotated[float, msgspec.Meta(ge=0, le=MAX_STEP_TIME_S)] | UnsetType = UNSET
 
 
@@ -75,6 +77,7 @@ def read_plan(body: bytes) -> Plan:
         guardrails=default.guardrails if document.guardrails is UNSET else _guardrails(document.guardrails),
         rescue=document.rescue,
         strategy=document.strategy,
+        other_inputs=document.other_inputs,
         feedback_delay_s=(
             DEFAULT_FEEDBACK_DELAY_S if document.feedback_delay_s is UNSET else document.feedback_delay_s
         ),

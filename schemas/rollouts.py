@@ -98,21 +98,22 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What is to be done, and why: for a hold a `reason` from a closed list, else the guardrail that decided.
-
-    `share`: of the traffic, in basis points, what follows from outcomes; left out where nothing does.
-    """
+    """What is to be done, and why: for a hold a `reason` from a closed list, else the guardrail that decided. `told`
+    is what people should know besides. `share`: of the traffic, in basis points, what follows from outcomes; left out
+    where nothing does."""
 
     decision: Decision
     reason: str
     evidence: tuple[Finding, ...] = ()
+    told: str = ""
     share: int | UnsetType = UNSET
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked for. `steps` are percents of the traffic; one of 100 is the promotion itself. A bandit has one,
     with which it begins, and a new share after `step_time_s` at the earliest. Outcomes of jobs count once callers had
-    `feedback_delay_s` after a job's end to tell them."""
+    `feedback_delay_s` after a job's end to tell them. `other_inputs`: the version may take other inputs than the one
+    before."""
 
     model: str
     version: str
@@ -121,6 +122,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     guardrails: tuple[Guardrail, ...]
     rescue: bool
     strategy: Strategy
+    other_inputs: bool = False
     feedback_delay_s: float = DEFAULT_FEEDBACK_DELAY_S
 
     @property
@@ -139,8 +141,9 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     since `stable_since`. `step` counts from 0; `attempt` from 1, by one with each retry. `sequence` is that of the last
     change: each is conditional on it. `verdict` is what was found last, at `judged_at`. `revision` is that of the route
     written last.
-    `counted_until`: what was counted earlier is in the evidence, or does not count. `weighed` is the share, in basis
-    points, that a bandit has given it last; None before.
+    `counted_until`: what was counted earlier is in the evidence, or does not count. `differs` says in what the new
+    version is another one for its callers, as known at the beginning: `inputs`, `outputs`. `weighed` is the share, in
+    basis points, that a bandit has given it last; None before.
     """
 
     id: str
@@ -160,6 +163,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     judged_at: datetime | None = None
     revision: int | None = None
     ended_at: datetime | None = None
+    differs: tuple[str, ...] = ()
     weighed: int | None = None
 
     @property

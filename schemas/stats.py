@@ -35,6 +35,8 @@ FIRST_BIN: Final = -20 * BINS_A_DOUBLING
 LAST_BIN: Final = 12 * BINS_A_DOUBLING
 # More than one worker can count: anybody may write to the topic, and sums must stay within what a record can say.
 MOST_IN_A_RECORD: Final = 2**31
+# Some times what a worker has to say: every cohort under several ends, and fifty bins for each of a dozen sizes.
+MOST_BYTES: Final = 64 * 1024
 
 
 class End(StrEnum):
@@ -48,6 +50,12 @@ class End(StrEnum):
     CLIENT_ERROR = "client_error"  # the input is wrong
     CANCELED = "canceled"
     DEADLINE = "deadline"  # it came before the job ran
+    OTHER = "other"  # of a kind that a newer worker knows: held against nobody
+
+    @classmethod
+    def _missing_(cls, _: object) -> "End":
+        """A record with a kind that is not known yet counts all the same."""
+        return cls.OTHER
 
 
 # Ends that are held against the version. Of these the last is a guardrail of its own: an answer came, and was wrong.
@@ -133,7 +141,8 @@ class StatsRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
 
     `worker` names one life of a process, or a part of it, so that worker and `began_at` together name the record: one
     that is read twice counts once. `began_at` is the beginning of the interval, `ended_at` when it was closed: sooner
-    by a worker that ends, or may.
+    by a worker that ends, or may. All by the worker's clock, and so is `told_at`, when the record was sent: beside
+    Kafka's time it says how wrong that clock is.
     """
 
     model: str
@@ -143,6 +152,7 @@ class StatsRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     began_at: Moment
     ended_at: Moment
     counts: Counts
+    told_at: Moment | None = None
 
 
 def added(first: Counts, *others: Counts) -> Counts:
@@ -196,6 +206,8 @@ def encode_stats(record: StatsRecord) -> bytes:
 
 def decode_stats(value: bytes) -> StatsRecord:
     """Raises `msgspec.ValidationError` or `msgspec.DecodeError` for anything else."""
+    if len(value) > MOST_BYTES:
+        raise msgspec.ValidationError(f"a record has at most {MOST_BYTES} bytes; this one has {len(value)}")
     record = _decoder.decode(value)
     if not (is_model_name(record.model) and is_version(record.version)):
         raise msgspec.ValidationError(f"not a model version: {record.model}/{record.version}")

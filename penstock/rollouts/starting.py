@@ -61,6 +61,9 @@ from schemas.rollouts import Strategy
     help="So long after a job's end its outcome counts.  [default: 5m]",
 )
 @click.option("--rescue/--no-rescue", default=None, help="What it fails runs once on the one before.  [default: on]")
+@click.option(
+    "--other-inputs", is_flag=True, default=None, help="Also where it takes other inputs than the one before."
+)
 @click.option("--wait", "waits", is_flag=True, help="Until it has ended; exits with 0 where it was promoted, else 1.")
 @TIMEOUT
 @NOTE

@@ -51,6 +51,7 @@ class RouterRole:
         topics = settings.topics
         self._consumer = KafkaConsumer(settings, topics.router_group, [topics.requests], drain_limit_s=DRAIN_LIMIT_S)
         self._tier_consumers: dict[int, KafkaConsumer] = {}
+        self._mover: Mover | None = None
         self._database_trouble: str | None = "the database was not yet reached"
         self.checks: Mapping[str, Check] = {
             "database": lambda: self._database_trouble,
@@ -58,6 +59,7 @@ class RouterRole:
             "routes": lambda: None if self._routes_topic.caught_up.is_set() else "the routes are being read",
             "group": lambda: self._consumer.trouble,
             "retries": self._why_no_retries,
+            "moving": lambda: None if self._mover is None else self._mover.trouble,
         }
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -83,7 +85,9 @@ class RouterRole:
             side.start(consumer.watch(), "watch")
             moves = Moves(self._routes, self._catalog)
             placing = Placing(settings.topics, settings.router_lane_patience_s, moves.waiting)
-            side.start(Mover(settings, publisher, self._routes, placing).run(), "mover")
+            self._mover = mover = Mover(settings, publisher, self._routes, placing)
+            side.start(mover.run(), "mover")
+            side.start(mover.watch(), "watch mover")
             pipeline = Pipeline(
                 consumer,
                 publisher,

@@ -126,7 +126,7 @@ class House:
         self.log = MemoryLog()
         self.signals = MemorySignals(clock=lambda: NOW)
         self.store_trouble: str | None = None
-        self.catalog = catalog or Catalog(CATALOG)
+        self.catalog = catalog or Catalog(CATALOG, lambda: self.clock_s)
         self.routes = Routes()
         self.states = ModelStates()
         self.reports = WorkerReports(lambda: self.clock_s)

@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from aiokafka.admin import NewTopic
+from aiokafka.protocol.metadata import MetadataRequest
 
 from producers import topics
-from producers.topic_settings import Other, different, too_low
+from producers.topic_settings import BROKERS, TIMESTAMPS, Other, different, too_low
 from producers.topics import TopicPlan, ensure_topics
 from runtime.settings import KafkaSettings
 
@@ -33,11 +33,10 @@ class Brokers:
 
     async def close(self) -> None: ...
 
-    async def describe_cluster(self) -> dict[str, Any]:
-        return {"brokers": [1, 2, 3]}
-
-    async def describe_topics(self) -> list[dict[str, Any]]:
-        return [{"topic": topic.name, "partitions": [{"leader": 1, "replicas": [1, 2, 3]}]} for topic in self.made]
+    async def _send_request(self, asked: MetadataRequest) -> SimpleNamespace:
+        led = {"leader": 1, "replicas": [1, 2, 3]}
+        known = [{"topic": topic.name, "partitions": [led]} for topic in self.made]
+        return SimpleNamespace(to_object=lambda: {"brokers": [1, 2, 3], "topics": known})
 
     async def create_topics(self, asked: Sequence[NewTopic]) -> SimpleNamespace:
         self.made += asked
@@ -74,6 +73,12 @@ async def test_a_new_topic_has_its_copies_and_two_of_them_in_sync(
 )
 def test_only_what_is_too_low_is_raised(found: dict[str, tuple[str, bool]], raised: dict[str, str]) -> None:
     assert too_low(PLAN.with_copies(3).config, found) == raised
+
+
+@pytest.mark.parametrize(("found", "raised"), [("CreateTime", {TIMESTAMPS: BROKERS}), (BROKERS, {})])
+def test_a_topic_in_which_clocks_are_compared_gets_the_brokers_time(found: str, raised: dict[str, str]) -> None:
+    assert too_low({TIMESTAMPS: BROKERS}, {TIMESTAMPS: (found, True)}) == raised
+    assert too_low({}, {TIMESTAMPS: (found, False)}) == {}
 
 
 @pytest.mark.parametrize(
