@@ -6,11 +6,14 @@ from typing import Any, Final
 import msgspec
 
 from gateway.answers import JobDocument, JobList
+from gateway.comparison_documents import ComparisonDocument
+from gateway.feedback_documents import FeedbackDocument
 from gateway.model_documents import ModelDocument, ModelList, VersionDocument, WantedStateDocument
 from gateway.problems import Problem
 from gateway.rollout_documents import RolloutDocument, RolloutEventDocument, RolloutEventList, RolloutList
 from gateway.route_documents import RouteDocument, RouteHistory, RouteList, RouteRevisionDocument
 from gateway.submit_request import Envelope
+from schemas.feedback import FeedbackRequest
 from schemas.jobs import JSON, MIN_RETENTION_S, OCTET_STREAM, Status
 from schemas.rollout_plans import PlanDocument
 from schemas.routes import MAX_STICKY_KEY
@@ -24,6 +27,7 @@ _STRUCTS: Final = (
     *(ModelDocument, ModelList, VersionDocument, WantedStateDocument),
     *(RolloutDocument, RolloutEventDocument, RolloutEventList, RolloutList, PlanDocument),
     *(RouteDocument, RouteHistory, RouteList, RouteRevisionDocument),
+    *(FeedbackDocument, FeedbackRequest, ComparisonDocument),
 )
 _NAMES: Final = {
     "JobDocument": "Job",
@@ -37,6 +41,8 @@ _NAMES: Final = {
     "RolloutDocument": "Rollout",
     "RolloutEventDocument": "RolloutEvent",
     "PlanDocument": "RolloutRequest",
+    "FeedbackDocument": "Feedback",
+    "ComparisonDocument": "Comparison",
 }
 
 

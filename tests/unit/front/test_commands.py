@@ -122,6 +122,27 @@ COMMANDS = {
     "route delete": Described(
         GATEWAY, (BAD_GATEWAY, ("a --if-revision x", "--if-revision")), (f"a {AWAY}", "cannot be reached")
     ),
+    "feedback": Described(
+        GATEWAY,
+        (
+            BAD_GATEWAY,
+            (f"{JOB} --reward 2", "--reward"),
+            (JOB, "--reward or --label"),
+            ("/ --label 7", "JOB"),
+        ),
+        (f"{JOB} --reward 1 {AWAY}", "cannot be reached"),
+    ),
+    "compare": Described(
+        GATEWAY,
+        (
+            BAD_GATEWAY,
+            ("digits", "--versions"),
+            ("digits --versions 1", "are no versions"),
+            ("digits --versions 1,2 --since soon", "is no duration"),
+            ("digits --versions 1,2 --lane slow", "--lane"),
+        ),
+        (f"digits --versions 1,2 {AWAY}", "cannot be reached"),
+    ),
     "env": Described((), (), ("--data-dir /nowhere", "no `penstock up` runs over /nowhere")),
     "submit": Described(
         ("PENSTOCK_SUBMIT_TO", *GATEWAY, KAFKA[0]),
