@@ -9,13 +9,13 @@ import msgspec
 from producers.protocols import Publisher
 from schemas.errors import OutputInvalid, PayloadTooLarge, PenstockError, TopicMissing
 from schemas.jobs import Status, Terminal
-from schemas.records import OutRecord, terminal_record
+from schemas.records import SHADOW_OF_HEADER, OutRecord, terminal_record
 from schemas.routes import Choice
 from schemas.topics import Topics
 from workers.consuming.protocols import Consumer, Record
 from workers.dead_letters import dead_letter, dead_letter_without_payload
 from workers.inference.decoding.record_decoder import UndecodableRecord
-from workers.inference.results.outcomes import DeadLettered, Moved, Outcome, RetryLater
+from workers.inference.results.outcomes import CopyEnd, DeadLettered, Moved, Outcome, RetryLater
 from workers.inference.results.retry_policy import retry_record
 from workers.moves import moved_record
 from workers.replacements import Replacement, burial, publish_replacements
@@ -76,6 +76,8 @@ class ResultPublisher:
             return (terminal_record(self._topics.results, outcome, SOURCE),)
         if isinstance(outcome, RetryLater):
             return (retry_record(self._topics.retry(outcome.tier), record, outcome.tier, outcome.error),)
+        if isinstance(outcome, CopyEnd):
+            return ()
         if isinstance(outcome, Moved):
             return (moved_record(self._topics, record, outcome.terminal, outcome.to),)
         letter = dead_letter(record, group, outcome.error, deliveries=outcome.deliveries)
@@ -100,8 +102,10 @@ class ResultPublisher:
         return self._outs(record, published[index], group)[0]
 
     async def bury(self, consumer: Consumer, group: str, dead: Sequence[UndecodableRecord]) -> None:
-        """Move records that are no jobs to their dead-letter topic, and mark them done."""
-        burials = [burial(each.record, group, each.error) for each in dead]
+        """Move records that are no jobs to their dead-letter topic, and mark them done. Copies just go."""
+        copies = [each.record for each in dead if any(name == SHADOW_OF_HEADER for name, _ in each.record.headers)]
+        consumer.done(copies)
+        burials = [burial(each.record, group, each.error) for each in dead if each.record not in copies]
         await publish_replacements(consumer, self._publisher, burials)
 
 
