@@ -65,7 +65,9 @@ SHADOW_COMPARED = Counter(
     ["model", "version", "shadow_of", "outcome"],
 )
 SHADOW_UNTOLD = Counter(
-    "penstock_worker_shadow_untold_total", "Disagreements that are counted, and not told one by one", ["model", "version"]
+    "penstock_worker_shadow_untold_total",
+    "Disagreements that are counted, and not told one by one",
+    ["model", "version"],
 )
 SHADOW_SECONDS = Counter(
     "penstock_worker_shadow_device_seconds_total", "Seconds of the device that copies took", ["model", "version"]
