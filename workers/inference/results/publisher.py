@@ -103,10 +103,13 @@ class ResultPublisher:
 
     async def bury(self, consumer: Consumer, group: str, dead: Sequence[UndecodableRecord]) -> None:
         """Move records that are no jobs to their dead-letter topic, and mark them done. Copies just go."""
-        copies = [each.record for each in dead if any(name == SHADOW_OF_HEADER for name, _ in each.record.headers)]
-        consumer.done(copies)
-        burials = [burial(each.record, group, each.error) for each in dead if each.record not in copies]
+        consumer.done([each.record for each in dead if _is_copy(each.record)])
+        burials = [burial(each.record, group, each.error) for each in dead if not _is_copy(each.record)]
         await publish_replacements(consumer, self._publisher, burials)
+
+
+def _is_copy(record: Record) -> bool:
+    return any(name == SHADOW_OF_HEADER for name, _ in record.headers)
 
 
 def _smaller(end: Terminal) -> Terminal:
