@@ -3,6 +3,7 @@
 Source: CloudEvents Kafka protocol binding 1.0.2, section 3.2. Extension attributes are ours: lower-case letters only.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -270,6 +271,11 @@ def read_terminal_record(headers: tuple[tuple[str, bytes], ...], value: bytes | 
         raise Undecodable(f"header {error.args[0]} is missing") from error
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors too
         raise Undecodable(f"the record is malformed: {error}") from error
+
+
+def is_copy(headers: Iterable[tuple[str, bytes]]) -> bool:
+    """Whether the record of a lane is a copy for a shadow, readable or not."""
+    return any(name == SHADOW_OF_HEADER for name, _ in headers)
 
 
 def lane_of(job: LaneJob) -> Lane:

@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 class Copies(Protocol):
-    """What becomes of copies that the lane runs, and of its jobs that may be copied: see `workers.inference.shadows`."""
+    """What becomes of copies that the lane runs, and of jobs of its that may be copied; `workers.inference.shadows`."""
 
     def ran(self, seconds: float) -> None:
         """Copies have kept the device for so long."""

@@ -9,7 +9,7 @@ import msgspec
 from producers.protocols import Publisher
 from schemas.errors import OutputInvalid, PayloadTooLarge, PenstockError, TopicMissing
 from schemas.jobs import Status, Terminal
-from schemas.records import SHADOW_OF_HEADER, OutRecord, terminal_record
+from schemas.records import OutRecord, is_copy, terminal_record
 from schemas.routes import Choice
 from schemas.topics import Topics
 from workers.consuming.protocols import Consumer, Record
@@ -103,13 +103,9 @@ class ResultPublisher:
 
     async def bury(self, consumer: Consumer, group: str, dead: Sequence[UndecodableRecord]) -> None:
         """Move records that are no jobs to their dead-letter topic, and mark them done. Copies just go."""
-        consumer.done([each.record for each in dead if _is_copy(each.record)])
-        burials = [burial(each.record, group, each.error) for each in dead if not _is_copy(each.record)]
+        consumer.done([each.record for each in dead if is_copy(each.record.headers)])
+        burials = [burial(each.record, group, each.error) for each in dead if not is_copy(each.record.headers)]
         await publish_replacements(consumer, self._publisher, burials)
-
-
-def _is_copy(record: Record) -> bool:
-    return any(name == SHADOW_OF_HEADER for name, _ in record.headers)
 
 
 def _smaller(end: Terminal) -> Terminal:
