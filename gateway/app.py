@@ -28,6 +28,7 @@ from gateway.result_routes import add_result_routes
 from gateway.rollout_routes import add_rollout_routes
 from gateway.route_routes import add_route_routes
 from gateway.services import Services
+from gateway.shadow_routes import add_shadow_routes
 from gateway.strict_query import StrictRoute
 from gateway.submit_endpoint import SubmitEndpoint, stopped, submit_target
 from runtime.health import Check, HealthApp
@@ -129,6 +130,7 @@ def pages(services: Services) -> FastAPI:
     add_model_routes(app, services)
     add_route_routes(app, services)
     add_rollout_routes(app, services)
+    add_shadow_routes(app, services)
     add_process_routes(app, services)
     add_docs_routes(app)
     add_error_handlers(app)

@@ -216,6 +216,7 @@ class Gateway:
             route_control=self._route_parts.control,
             route_replicas=self._route_parts.replicas,
             rollouts=self._route_parts.rollouts,
+            shadows=self._route_parts.shadows,
             budget=self._budget,
             submissions=self._submissions,
             jobs=self._jobs,

@@ -10,6 +10,7 @@ from gateway.model_documents import ModelDocument, ModelList, VersionDocument, W
 from gateway.problems import Problem
 from gateway.rollout_documents import RolloutDocument, RolloutEventDocument, RolloutEventList, RolloutList
 from gateway.route_documents import RouteDocument, RouteHistory, RouteList, RouteRevisionDocument
+from gateway.shadow_documents import ShadowDocument
 from gateway.submit_request import Envelope
 from schemas.jobs import JSON, MIN_RETENTION_S, OCTET_STREAM, Status
 from schemas.rollout_plans import PlanDocument
@@ -24,6 +25,7 @@ _STRUCTS: Final = (
     *(ModelDocument, ModelList, VersionDocument, WantedStateDocument),
     *(RolloutDocument, RolloutEventDocument, RolloutEventList, RolloutList, PlanDocument),
     *(RouteDocument, RouteHistory, RouteList, RouteRevisionDocument),
+    ShadowDocument,
 )
 _NAMES: Final = {
     "JobDocument": "Job",

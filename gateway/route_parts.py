@@ -19,6 +19,7 @@ from runtime.lifecycle import BackgroundTasks
 from runtime.process import instance_name
 from stores.postgres.rollouts import PostgresRollouts
 from stores.postgres.routes import PostgresRoutes
+from stores.postgres.shadows import PostgresShadows
 from stores.redis import RedisReplicas
 from stores.replicas import ReplicaReporter
 from stores.routes import TELL_WITHIN_S
@@ -44,6 +45,7 @@ class RouteParts:
         self._store = PostgresRoutes(dsn, role="gateway")
         self._rollout_store = PostgresRollouts(dsn, role="gateway")
         self._redis = RedisReplicas(settings.redis_url.get_secret_value(), prefix=settings.topic_prefix)
+        self.shadows = PostgresShadows(dsn, role="gateway")
         teller = RouteTeller(self._store, publisher, settings.topics, TELL_WITHIN_S)
         self._repairs = RouteRepairs(self._store, teller, told, followed, self.topic.caught_up)
         self._reporter = ReplicaReporter(self._redis, instance_name(), "gateway", followed.revisions)
@@ -57,6 +59,7 @@ class RouteParts:
         async with AsyncExitStack() as opening:
             await opening.enter_async_context(self._store)
             await opening.enter_async_context(self._rollout_store)
+            await opening.enter_async_context(self.shadows)
             await opening.enter_async_context(self._redis)
             self._opened = opening.pop_all()
         return self

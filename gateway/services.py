@@ -16,6 +16,7 @@ from gateway.waiters import Waiters
 from runtime.budget import MemoryBudget
 from runtime.health import Check
 from stores.protocols import Jobs, Signals
+from stores.shadows import ShadowStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ class Services:
     route_control: RouteControl
     route_replicas: RouteReplicas
     rollouts: RolloutControl
+    shadows: ShadowStore
     budget: MemoryBudget
     submissions: Submissions
     jobs: Jobs

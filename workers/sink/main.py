@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import timedelta
 from typing import Final
 
 from producers.kafka_publisher import KafkaPublisher
+from producers.protocols import Publisher
 from runtime.clock import now_utc
 from runtime.health import Check
 from runtime.lifecycle import BackgroundTasks
 from runtime.logs import get_logger
-from runtime.process import open_patiently, patiently, run_process
+from runtime.process import StoppedEarly, open_patiently, patiently, run_process
 from stores.postgres import PostgresPurging, PostgresResults, require_migrated
+from stores.postgres.shadows import PostgresShadows
 from stores.redis import RedisNews, RedisSignals
 from workers.batches import Batches
 from workers.consuming.kafka_consumer import KafkaConsumer
@@ -20,6 +22,7 @@ from workers.sink.chores import mark_running, purge
 from workers.sink.expirer import Expirer
 from workers.sink.pipeline import Pipeline
 from workers.sink.settings import SinkSettings
+from workers.sink.shadow_findings import FindingsPipeline
 
 log = get_logger(__name__)
 
@@ -37,10 +40,14 @@ class SinkRole:
         self._settings = settings
         topics = settings.topics
         self._consumer = KafkaConsumer(settings, topics.sink_group, [topics.results], drain_limit_s=DRAIN_LIMIT_S)
+        self._findings_consumer = KafkaConsumer(
+            settings, topics.shadows_group, [topics.shadows], drain_limit_s=DRAIN_LIMIT_S
+        )
         self._database_trouble: str | None = "the database was not yet reached"
         self.checks: Mapping[str, Check] = {
             "database": lambda: self._database_trouble,
             "group": lambda: self._consumer.trouble,
+            "shadows": lambda: self._findings_consumer.trouble,
         }
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -77,7 +84,21 @@ class SinkRole:
             pipeline = Pipeline(consumer, publisher, endings, signals, settings.topics.sink_group, now_utc)
             log.info("sinking", topic=settings.topics.results)
             batches = Batches(consumer, pipeline.work, largest=settings.sink_batch_records, at_once=BATCHES_AT_ONCE)
+            keeping = side.start(self._keep_findings(dsn, publisher, side, stop), "findings of shadows")
             await batches.run(stop, side)
+            await asyncio.wait([keeping])
+
+    async def _keep_findings(self, dsn: str, publisher: Publisher, side: BackgroundTasks, stop: asyncio.Event) -> None:
+        """In a group of its own: it keeps no end of a job waiting."""
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            with suppress(StoppedEarly):
+                store = await open_patiently(stack, lambda: PostgresShadows(dsn, role="sink"), stop)
+                consumer = await open_patiently(stack, lambda: self._findings_consumer, stop)
+                side.start(consumer.watch(), "watch findings of shadows")
+                pipeline = FindingsPipeline(consumer, publisher, store, settings.topics.shadows_group)
+                batches = Batches(consumer, pipeline.work, largest=settings.sink_batch_records, at_once=BATCHES_AT_ONCE)
+                await batches.run(stop, side)
 
     def _tell_database_trouble(self, why: str | None) -> None:
         self._database_trouble = why
