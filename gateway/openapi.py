@@ -39,6 +39,9 @@ _NAMES: Final = {
     "RolloutDocument": "Rollout",
     "RolloutEventDocument": "RolloutEvent",
     "PlanDocument": "RolloutRequest",
+    "ShadowDocument": "ShadowFindings",
+    "ShadowPairDocument": "ShadowPair",
+    "DisagreementDocument": "Disagreement",
 }
 
 

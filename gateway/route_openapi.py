@@ -89,8 +89,8 @@ REQUESTS: Final[Doc] = {
                             "description": "Nothing is copied of theirs.",
                         },
                     },
-                    description="Runs a copy of this share of the live jobs that come by a share of the route, which no "
-                    "caller sees; its answers are compared.",
+                    description="Runs a copy of this share of the live jobs that come by a share of the route, which "
+                    "no caller sees; its answers are compared.",
                 ),
             },
             "pins": {

@@ -21,8 +21,9 @@ _MICROSECOND: Final = timedelta(microseconds=1)
 class ShadowPairDocument(msgspec.Struct, frozen=True, kw_only=True):
     """What became of the copies of jobs that `shadow_of` answered and `version` ran again.
 
-    `copied` were made. Of those that ran and were `compared`, `agreed` gave the same answer; `agreement` is their share,
-    null before the first. `invalid` could not be compared, and `dropped` were not made or did not run, by reason.
+    `copied` were made. Of those that ran and were `compared`, `agreed` gave the same answer; `agreement` is their
+    share, null before the first. `invalid` could not be compared, and `dropped` were not made or did not
+    run, by reason.
     """
 
     version: str

@@ -24,7 +24,7 @@ from stores.shadows import ShadowAsked
 AWAY: Final = "What shadows answered cannot be read at the moment. Try again."
 DEFAULT_SINCE: Final = timedelta(days=1)
 SHADOW: Final[Responses] = {
-    200: answer("Sums, and the newest disagreements.", "Shadow"),
+    200: answer("Sums, and the newest disagreements.", "ShadowFindings"),
     400: BAD,
     404: NO_MODEL,
     503: DOWN,

@@ -17,7 +17,7 @@ DEFAULT_STEPS: Final = (1.0, 5.0, 25.0, 50.0, 100.0)
 DEFAULT_STEP_TIME_S: Final = 600.0
 DEFAULT_GUARDRAILS: Final = (Guardrail(Kind.FAILED), Guardrail(Kind.INVALID_OUTPUT), Guardrail(Kind.SLOW))
 # What nobody counts yet: a version could not be told from one that does well.
-NOT_COUNTED: Final = frozenset({Kind.DISAGREE, Kind.OUTCOME_BAD})
+NOT_COUNTED: Final = frozenset({Kind.OUTCOME_BAD})
 MAX_STEPS: Final = 20
 MAX_STEP_TIME_S: Final = 30 * 24 * 3600.0
 MAX_MARGIN: Final = 100.0

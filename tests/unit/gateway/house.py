@@ -44,6 +44,7 @@ from stores.memory import MemoryJobs
 from stores.memory_replicas import MemoryReplicas
 from stores.memory_rollouts import MemoryRollouts
 from stores.memory_routes import MemoryRoutes
+from stores.memory_shadows import MemoryShadows
 from stores.memory_signals import MemorySignals
 from stores.protocols import JobKey
 
@@ -157,6 +158,7 @@ class House:
         )
         self.route_store = MemoryRoutes(lambda: NOW)
         self.rollout_store = MemoryRollouts(self.route_store)
+        self.shadow_store = MemoryShadows()
         self.replicas = MemoryReplicas()
         teller = RouteTeller(self.route_store, self.log, self.settings.topics, within_s=60.0)
         self.services = Services(
@@ -167,6 +169,7 @@ class House:
             route_control=RouteControl(self.route_store, teller, self.serving, self.routes),
             route_replicas=RouteReplicas(self.replicas, lambda: self.waiters.draining),
             rollouts=RolloutControl(self.rollout_store, teller, self.serving, self.routes, lambda: NOW),
+            shadows=self.shadow_store,
             budget=self.budget,
             submissions=self.submissions,
             jobs=self.store,

@@ -42,7 +42,7 @@ def test_all_that_can_be_said() -> None:
         (b'"guardrails":[{"kind":"failed","limit":1.5}]', "guardrails", "floors and limits of 0 to 1"),
         (b'"guardrails":[{"kind":"sad"}]', "guardrails", "Invalid enum value 'sad'"),
         (b'"guardrails":[{"kind":"failed","margins":2}]', "margins", "unknown field"),
-        (b'"guardrails":[{"kind":"disagree"}]', "guardrails", "disagree are not available"),
+        (b'"guardrails":[{"kind":"outcome_bad"}]', "guardrails", "outcome_bad are not available"),
         (b'"strategy":"bandit"', "strategy", "bandit is not available"),
         (b'"strategy":"random"', "strategy", "Invalid enum value 'random'"),
         (b'"step":[1]', "step", "did you mean steps?"),

@@ -68,10 +68,11 @@ def _in_output(rule: Rule, name: str, answered: Outputs, shadowed: Outputs) -> D
     if name not in answered or name not in shadowed:
         return Difference("missing", name)
     ours, theirs = answered[name], shadowed[name]
-    if ours.shape != theirs.shape:
-        return Difference("shape", name, 0, None, str(list(ours.shape)), str(list(theirs.shape)))
-    if rule.label is not None:
+    shapes = str(list(ours.shape)), str(list(theirs.shape))
+    if rule.label is not None and ours.shape == theirs.shape:
         ours, theirs = _classes(ours), _classes(theirs)
+    if ours.shape != theirs.shape:
+        return Difference("shape", name, 0, None, *shapes)
     if not ours.size:
         return None
     differs = _differs(rule, ours, theirs)
@@ -79,7 +80,7 @@ def _in_output(rule: Rule, name: str, answered: Outputs, shadowed: Outputs) -> D
         return None
     rows = differs.reshape(len(ours), -1).any(axis=1)
     row = int(np.argmax(rows))
-    told = [_told(rule, array[row], differs[row]) for array in (ours, theirs)]
+    told = [_told(rule, array[row : row + 1], differs[row]) for array in (ours, theirs)]
     if rule.label is not None:
         return Difference("label", name, int(rows.sum()), None, *told)
     return Difference("value", name, int(rows.sum()), _largest(ours, theirs), *told)
@@ -119,9 +120,9 @@ def _largest(ours: Array, theirs: Array) -> float | None:
     return float(apart.max()) if apart.size else None
 
 
-def _told(rule: Rule, row: Any, differs: Any) -> str:
+def _told(rule: Rule, row: Array, differs: Any) -> str:
     """The first value of a row that differs; a class by its name."""
-    value = np.asarray(row).ravel()[int(np.argmax(np.ravel(differs)))]
+    value = row.ravel()[int(np.argmax(np.ravel(differs)))]
     if rule.label is not None and isinstance(value, np.integer) and 0 <= value < len(rule.labels):
         return rule.labels[int(value)][:MAX_LABEL]
     text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
