@@ -4,7 +4,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
-from schemas.errors import StoreUnavailable
+import msgspec
+
+from schemas.errors import InvalidInput, StoreUnavailable
 from schemas.shadows import Disagreement, Pair, ShadowFinding, ShadowHour, ShadowSums
 from stores.shadows import After, PairSums, ShadowAsked, added, last_of_each
 
@@ -19,6 +21,12 @@ class MemoryShadows:
 
     async def keep(self, findings: Sequence[ShadowFinding]) -> None:
         self._check_up()
+        try:
+            text = msgspec.json.encode(findings)
+        except UnicodeEncodeError as error:
+            raise InvalidInput("a value does not fit the store") from error
+        if rb"\u0000" in text:
+            raise InvalidInput("a value does not fit the store")
         self._hours, self._disagreements = last_of_each([*self._hours, *self._disagreements, *findings])
 
     async def sums(self, asked: ShadowAsked, since: datetime) -> Sequence[PairSums]:

@@ -57,7 +57,7 @@ def test_what_was_taken_too_much_has_to_come_in_first() -> None:
 
 def refused(shares: DeviceShares, **fields: str) -> str | None:
     why = shares.refuses(msgspec.structs.replace(lane_job(), **fields))
-    return None if why is None else why.reason
+    return None if why is None else why.param
 
 
 def test_copies_that_have_used_up_their_share_of_the_device_wait_for_it() -> None:

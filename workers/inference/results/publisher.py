@@ -94,6 +94,8 @@ class ResultPublisher:
             return None
         if isinstance(each, DeadLettered):  # its end holds no result: what is too large is the letter
             return dead_letter_without_payload(record, group, each.error, deliveries=each.deliveries)
+        if isinstance(each, CopyEnd):  # which publishes nothing
+            return None
         if isinstance(each, Moved):
             published[index] = each.terminal
         else:

@@ -16,14 +16,6 @@ FULL_AFTER_S: Final = 2.0
 ClockS = Callable[[], float]
 
 
-class CopyRefused(Canceled):
-    """A copy is not run, for a reason that is only counted."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(f"the copy is not run: {reason}")
-        self.reason = reason
-
-
 class Allowance:
     """So much a second on average, of whatever. What is taken may be more than there is: then nothing is left until
     that has come in, so that the average holds for pieces of every size. Full at first."""
@@ -50,13 +42,14 @@ class DeviceShares:
         self._routes = routes
         self._spent: defaultdict[tuple[str, str], Allowance] = defaultdict(lambda: Allowance(clock_s))
 
-    def refuses(self, copy: LaneJob) -> CopyRefused | None:
-        """Why the copy is not to run, or None: the route has no such shadow any more, or its share is used up."""
+    def refuses(self, copy: LaneJob) -> Canceled | None:
+        """Why the copy is not to run, as the error's `param`, or None: the route has no such shadow any more, or its
+        share is used up."""
         shadow = self._shadow(copy.model, copy.version)
         if shadow is None or copy.tenant in shadow.exclude_tenants:
-            return CopyRefused("unwanted")
+            return Canceled("the copy is not run", param="unwanted")
         if self._spent[copy.model, copy.version].left(shadow.device_share) <= 0:
-            return CopyRefused("device_share")
+            return Canceled("the copy is not run", param="device_share")
         return None
 
     def ran(self, model: str, version: str, seconds: float) -> None:

@@ -11,7 +11,7 @@ from producers.protocols import Publisher
 from producers.routes import Routes
 from runtime.clock import Clock
 from runtime.logs import get_logger
-from schemas.errors import DeadlineExceeded, PenstockError
+from schemas.errors import Canceled, DeadlineExceeded, PenstockError
 from schemas.records import LaneJob
 from schemas.shadows import Disagreement, Pair, unpack_outputs
 from schemas.stats import FAULTS, end_kind
@@ -23,7 +23,7 @@ from workers.inference.counting.tally import Tallies
 from workers.inference.engine.inference_thread import InferenceThread
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.results.outcomes import CopyEnd, Outcome
-from workers.inference.shadows.bounds import ClockS, CopyRefused, DeviceShares
+from workers.inference.shadows.bounds import ClockS, DeviceShares
 from workers.inference.shadows.comparing import Difference, Rule, difference, rule_of
 from workers.inference.shadows.copying import Copier
 from workers.inference.shadows.findings import Findings
@@ -178,8 +178,8 @@ def _pair(copy: LaneJob) -> Pair:
 
 
 def _reason(error: PenstockError | None) -> str:
-    if isinstance(error, CopyRefused):
-        return error.reason
+    if isinstance(error, Canceled) and error.param is not None:
+        return error.param
     if isinstance(error, DeadlineExceeded):
         return "late"
     return "unanswered" if error is None else error.code
