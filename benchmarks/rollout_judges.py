@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas import bounds
 from schemas.rollouts import Guardrail, Kind
 from workers.rollout.judging import callers, eprocess, ratio, shares
 from workers.rollout.judging.eprocess import Array
@@ -64,7 +65,7 @@ class Judge:
         is_better = eprocess.mean_log(self.better) >= needed + np.log(self.parts)
         below = self.canary_bad < self.rule.limit * self.canary_jobs
         each = zip(self.canary_bad, self.canary_jobs, strict=True)
-        proof = np.array([shares.log_evidence(bad, jobs, self.rule.limit) for bad, jobs in each])
+        proof = np.array([bounds.log_evidence(bad, jobs, self.rule.limit) for bad, jobs in each])
         return np.asarray(is_better | (below & (proof >= needed)))
 
     def _bet_on_ratio(self, classes: Sides) -> None:

@@ -214,6 +214,8 @@ class Gateway:
             route_replicas=self._route_parts.replicas,
             rollouts=self._route_parts.rollouts,
             shadows=self._route_parts.shadows,
+            feedback=self._route_parts.feedback,
+            comparisons=self._route_parts.comparisons,
             budget=self._budget,
             submissions=self._submissions,
             jobs=self._jobs,

@@ -62,6 +62,7 @@ class RolloutDocument(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
     updated_by: str
     ended_at: datetime | None
+    feedback_delay_s: float
     events: list[RolloutEventDocument] | UnsetType = UNSET
     counted: msgspec.Raw | UnsetType | None = UNSET
 
@@ -135,6 +136,7 @@ def _rollout(rollout: Rollout) -> RolloutDocument:
         updated_at=rollout.updated_at,
         updated_by=rollout.updated_by,
         ended_at=rollout.ended_at,
+        feedback_delay_s=plan.feedback_delay_s,
     )
 
 

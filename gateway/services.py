@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.answers import Links
+from gateway.comparing import Comparisons
 from gateway.model_control import ModelControl
 from gateway.rollout_control import RolloutControl
 from gateway.route_control import RouteControl
@@ -15,6 +16,7 @@ from gateway.submissions import Submissions
 from gateway.waiters import Waiters
 from runtime.budget import MemoryBudget
 from runtime.health import Check
+from stores.feedback import FeedbackStore
 from stores.protocols import Jobs, Signals
 from stores.shadows import ShadowStore
 
@@ -33,6 +35,8 @@ class Services:
     route_replicas: RouteReplicas
     rollouts: RolloutControl
     shadows: ShadowStore
+    feedback: FeedbackStore
+    comparisons: Comparisons
     budget: MemoryBudget
     submissions: Submissions
     jobs: Jobs

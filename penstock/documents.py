@@ -246,3 +246,78 @@ class Rollouts(msgspec.Struct):
     data: list[Rollout]
     has_more: bool
     next_after: str | None = None
+
+
+class Feedback(msgspec.Struct):
+    job_id: str
+    model: str
+    model_version: str
+    reward: float | None
+    label: str | None
+    predicted: str | None
+
+
+class Share(msgspec.Struct):
+    value: float
+    lower: float
+    upper: float
+
+
+class Quantile(msgspec.Struct):
+    value: float
+    lower: float
+    upper: float | None
+
+
+class RunTime(msgspec.Struct):
+    rows_from: int
+    rows_to: int
+    runs: Annotated[int, msgspec.Meta(ge=1)]
+    p50: Quantile
+    p95: Quantile
+    bins: Annotated[
+        list[tuple[Annotated[float, msgspec.Meta(gt=0)], int]],
+        msgspec.Meta(min_length=1),
+    ]
+
+
+class Outcomes(msgspec.Struct):
+    bad: Share
+    reward: float
+
+
+class Span(msgspec.Struct):
+    began_at: Moment
+    jobs: int
+    failed: int
+    told: int
+    bad: int
+
+
+class ComparedVersion(msgspec.Struct):
+    version: str
+    compared: int
+    failed: Share | None
+    run_time: RunTime | None
+    outcomes: Outcomes | None
+    agreement: Share | None
+    counted_until: Moment | None
+    over_time: list[Span]
+
+
+class Difference(msgspec.Struct):
+    version: str
+    than: str
+    finding: str
+    told: str
+
+
+class Comparison(msgspec.Struct):
+    model: str
+    lane: str
+    since: Moment
+    until: Moment
+    confidence: float
+    basis: str
+    versions: Annotated[list[ComparedVersion], msgspec.Meta(min_length=2, max_length=5)]
+    differences: list[Difference]

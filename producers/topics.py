@@ -119,6 +119,12 @@ def stats_windows_topic(settings: KafkaSettings) -> TopicPlan:
     return TopicPlan(settings.topics.stats_windows, 1, config)
 
 
+def feedback_topics(settings: KafkaSettings, partitions: int) -> list[TopicPlan]:
+    """Kept, not compacted: what was told last counts by its time, and an earlier word does no harm."""
+    topic = settings.topics.feedback
+    return [job_topic(settings, topic, partitions), dead_letter_topic(settings, topic)]
+
+
 def base_topics(settings: KafkaSettings, partitions: int) -> list[TopicPlan]:
     """What every installation has before the first model is served."""
     topics = settings.topics
@@ -136,6 +142,7 @@ def base_topics(settings: KafkaSettings, partitions: int) -> list[TopicPlan]:
         shadows_topic(settings),
         dead_letter_topic(settings, topics.shadows),
         letter_marks_topic(settings),
+        *feedback_topics(settings, partitions),
         *retry_topics(settings),
     ]
 

@@ -16,6 +16,9 @@ import msgspec
 from schemas.routes import WHOLE
 
 HUNDRED: Final = 100.0
+# Below this reward an outcome is bad, where a guardrail does not say otherwise.
+BAD_BELOW: Final = 0.5
+DEFAULT_FEEDBACK_DELAY_S: Final = 300.0
 
 
 class RolloutStatus(StrEnum):
@@ -39,9 +42,10 @@ class Verb(StrEnum):
     PROMOTE_STEP = "promote_step"
     HOLD = "hold"
     ROLLBACK = "rollback"
+    WEIGH = "weigh"
 
 
-JUDGES: Final = frozenset({Verb.PROMOTE_STEP, Verb.HOLD, Verb.ROLLBACK})
+JUDGES: Final = frozenset({Verb.PROMOTE_STEP, Verb.HOLD, Verb.ROLLBACK, Verb.WEIGH})
 
 
 class Decision(StrEnum):
@@ -61,8 +65,8 @@ class Kind(StrEnum):
 
 
 class Strategy(StrEnum):
-    CANARY = "canary"
-    BANDIT = "bandit"
+    CANARY = "canary"  # from step to step
+    BANDIT = "bandit"  # the share follows from what callers tell of answers
 
 
 class Guardrail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,7 +75,7 @@ class Guardrail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `margin`: so many times as often is still allowed. `floor`: at or below this share of its jobs, 0 to 1, it is never
     taken back, however much more often that is; `limit`: below this share it may go on, however seldom the stable one
     does so; for None each kind has its own (docs/statistics.md). In a `dry_run` it is judged, and shown, and
-    decides nothing.
+    decides nothing. `threshold` is for outcomes: rewards below it are bad; None for 0.5.
     """
 
     kind: Kind
@@ -79,6 +83,7 @@ class Guardrail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     floor: float | None = None
     limit: float | None = None
     dry_run: bool = False
+    threshold: float | None = None
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -92,15 +97,21 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What is to be done, and why: for a hold a `reason` from a closed list, else the guardrail that decided."""
+    """What is to be done, and why: for a hold a `reason` from a closed list, else the guardrail that decided.
+
+    `weight`: the share, in basis points, that follows from outcomes; None where none does.
+    """
 
     decision: Decision
     reason: str
     evidence: tuple[Finding, ...] = ()
+    weight: int | None = None
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for. `steps` are percents of the traffic; one of 100 is the promotion itself."""
+    """What was asked for. `steps` are percents of the traffic; one of 100 is the promotion itself. A bandit has one,
+    with which it begins, and a new share after `step_time_s` at the earliest. Outcomes of jobs count once callers had
+    `feedback_delay_s` after a job's end to tell them."""
 
     model: str
     version: str
@@ -109,6 +120,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     guardrails: tuple[Guardrail, ...]
     rescue: bool
     strategy: Strategy
+    feedback_delay_s: float = DEFAULT_FEEDBACK_DELAY_S
+
+    @property
+    def bad_below(self) -> float | None:
+        """Below which reward an outcome is bad; None where outcomes are not looked at."""
+        for guardrail in self.guardrails:
+            if guardrail.kind is Kind.OUTCOME_BAD:
+                return BAD_BELOW if guardrail.threshold is None else guardrail.threshold
+        return None
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,7 +138,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     since `stable_since`. `step` counts from 0; `attempt` from 1, by one with each retry. `sequence` is that of the last
     change: each is conditional on it. `verdict` is what was found last, at `judged_at`. `revision` is that of the route
     written last.
-    `counted_until`: what was counted earlier is in the evidence, or does not count.
+    `counted_until`: what was counted earlier is in the evidence, or does not count. `weighed` is the share, in basis
+    points, that a bandit has given it last; None before.
     """
 
     id: str
@@ -138,6 +159,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     judged_at: datetime | None = None
     revision: int | None = None
     ended_at: datetime | None = None
+    weighed: int | None = None
 
     @property
     def is_open(self) -> bool:
@@ -148,7 +170,9 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
         """What of the traffic the new version gets, in basis points: follows from the state alone."""
         if self.status is RolloutStatus.PROMOTED:
             return WHOLE
-        return basis_points(self.plan.steps[self.step]) if self.is_open else 0
+        if not self.is_open:
+            return 0
+        return basis_points(self.plan.steps[self.step]) if self.weighed is None else self.weighed
 
     @property
     def step_ends_at(self) -> datetime:

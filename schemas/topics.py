@@ -86,6 +86,15 @@ class Topics(msgspec.Struct, frozen=True):
         return f"{self.prefix}.stats-windows.v1"
 
     @property
+    def feedback(self) -> str:
+        """What callers tell of answers, keyed by job id."""
+        return f"{self.prefix}.feedback.v1"
+
+    @property
+    def feedback_group(self) -> str:
+        return f"{self.prefix}.feedback"
+
+    @property
     def rollout_group(self) -> str:
         return f"{self.prefix}.rollout"
 

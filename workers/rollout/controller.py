@@ -14,9 +14,11 @@ from runtime.logs import get_logger
 from schemas.errors import PenstockError, StoreUnavailable
 from schemas.rollout_transitions import Inputs
 from schemas.rollouts import Verb
+from stores.feedback import FeedbackStore
 from stores.rollouts import RolloutStore, StoredRollout, Written
 from workers.rollout import metrics
-from workers.rollout.looking import Between, Look, look
+from workers.rollout.looking import Between, Look, asked, look
+from workers.rollout.outcomes import Told
 
 log = get_logger(__name__)
 
@@ -38,12 +40,14 @@ class Controller:
     def __init__(
         self,
         store: RolloutStore,
+        feedback: FeedbackStore,
         between: Between,
         read_until: Callable[[], datetime | None],
         teller: Teller,
         clock: Clock,
     ) -> None:
         self._store = store
+        self._feedback = feedback
         self._between = between
         self._read_until = read_until
         self._teller = teller
@@ -80,13 +84,21 @@ class Controller:
         await asyncio.sleep(0)  # each takes a while: others may want the loop
         now, rollout = self._clock(), stored.rollout
         try:
-            found = look(stored, self._between, complete_until, now)
+            found = look(stored, self._between, complete_until, now, await self._told(stored, complete_until))
             if found.is_news:
                 await self._write(stored, found, now)
         except PenstockError as error:
             self._warn(error)
         except Exception as error:  # of one rollout: the others are looked at all the same
             log.error("a rollout cannot be judged", rollout=rollout.id, exc_info=error)
+
+    async def _told(self, stored: StoredRollout, complete_until: datetime) -> Told:
+        """What callers told, if the rollout is judged by it."""
+        recent, before = asked(stored, complete_until)
+        return Told(
+            await self._feedback.outcomes(*recent) if recent else (),
+            await self._feedback.outcomes(*before) if before else (),
+        )
 
     async def _write(self, stored: StoredRollout, found: Look, now: datetime) -> None:
         inputs = Inputs(NAME, verdict=found.verdict, counted_until=found.counted_until)

@@ -13,12 +13,15 @@ from runtime.health import Check
 from runtime.lifecycle import BackgroundTasks
 from runtime.process import open_patiently, patiently, run_process
 from stores.postgres import require_migrated
+from stores.postgres.feedback import PostgresFeedback
 from stores.postgres.rollouts import PostgresRollouts
 from stores.postgres.routes import PostgresRoutes
+from stores.postgres.version_counts import PostgresVersionCounts
 from stores.routes import TELL_WITHIN_S
 from workers.rollout.controller import Controller
 from workers.rollout.keeper import Keeper
 from workers.rollout.settings import RolloutSettings
+from workers.rollout.spans import SpanWriter
 
 ROLE: Final = "rollout-controller"
 
@@ -52,10 +55,15 @@ class RolloutRole:
             publisher = await open_patiently(stack, lambda: KafkaPublisher(settings, paced=True), stop)
             routes = await open_patiently(stack, lambda: PostgresRoutes(dsn, role=ROLE), stop)
             rollouts = await open_patiently(stack, lambda: PostgresRollouts(dsn, role=ROLE), stop)
+            feedback = await open_patiently(stack, lambda: PostgresFeedback(dsn, role=ROLE), stop)
+            counts = await open_patiently(stack, lambda: PostgresVersionCounts(dsn, role=ROLE), stop)
             teller = RouteTeller(routes, publisher, settings.topics, TELL_WITHIN_S)
-            self._controller = Controller(rollouts, keeper.windows.between, lambda: keeper.read_until, teller, now_utc)
+            self._controller = Controller(
+                rollouts, feedback, keeper.windows.between, lambda: keeper.read_until, teller, now_utc
+            )
             judging = await stack.enter_async_context(BackgroundTasks(stop))  # ends before the parts it uses
             judging.start(self._controller.run(), "controller")
+            judging.start(SpanWriter(counts, keeper.windows, lambda: keeper.read_until).run(), "spans")
             await stop.wait()
 
     def _tell_database_trouble(self, why: str | None) -> None:

@@ -26,6 +26,11 @@ FINDINGS = Counter(
     "Records of what shadows were found to answer: `kept`, or `dead`, which tell nothing",
     ["outcome"],
 )
+FEEDBACK = Counter(
+    "penstock_sink_feedback_total",
+    "Records of the feedback topic: `kept`, or `dead` (of no job that has an answer, or no feedback)",
+    ["outcome"],
+)
 PURGED = Counter("penstock_sink_purged_rows_total", "Rows that were kept no longer, by table", ["table"])
 PURGE_FAILURES = Counter(
     "penstock_sink_purge_failures_total", "Tables that could not be purged, or `all`; tried again later", ["table"]

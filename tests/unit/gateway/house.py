@@ -13,6 +13,7 @@ import orjson
 
 from gateway.answers import Links
 from gateway.app import GatewayApp
+from gateway.comparing import Comparisons
 from gateway.lane_depth import LaneDepths
 from gateway.model_control import ModelControl
 from gateway.rollout_control import RolloutControl
@@ -41,11 +42,13 @@ from schemas.signature import ImageSpec, Signature, TensorSpec
 from schemas.topics import Lane, LaneClass
 from schemas.versions import CatalogSnapshot
 from stores.memory import MemoryJobs
+from stores.memory_feedback import MemoryFeedback
 from stores.memory_replicas import MemoryReplicas
 from stores.memory_rollouts import MemoryRollouts
 from stores.memory_routes import MemoryRoutes
 from stores.memory_shadows import MemoryShadows
 from stores.memory_signals import MemorySignals
+from stores.memory_version_counts import MemoryVersionCounts
 from stores.protocols import JobKey
 
 BASE_URL = "https://inference.example.com/api"
@@ -159,6 +162,8 @@ class House:
         self.route_store = MemoryRoutes(lambda: NOW)
         self.rollout_store = MemoryRollouts(self.route_store)
         self.shadow_store = MemoryShadows()
+        self.feedback = MemoryFeedback(self.store)
+        self.version_counts = MemoryVersionCounts()
         self.replicas = MemoryReplicas()
         teller = RouteTeller(self.route_store, self.log, self.settings.topics, within_s=60.0)
         self.services = Services(
@@ -170,6 +175,8 @@ class House:
             route_replicas=RouteReplicas(self.replicas, lambda: self.waiters.draining),
             rollouts=RolloutControl(self.rollout_store, teller, self.serving, self.routes, lambda: NOW),
             shadows=self.shadow_store,
+            feedback=self.feedback,
+            comparisons=Comparisons(self.version_counts, self.feedback, self.serving, lambda: NOW),
             budget=self.budget,
             submissions=self.submissions,
             jobs=self.store,

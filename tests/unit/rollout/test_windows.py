@@ -209,3 +209,13 @@ def test_no_record_is_lost_or_doubled_by_summing_up(
     found = windows.between("digits", ["1"], LaneClass.LIVE, at(0), at(3 * BUCKET_S))["1"]
     assert found == added(NOTHING, *taken.values())
     assert timedelta(seconds=BUCKET_S) % timedelta(seconds=INTERVAL_S) == timedelta()
+
+
+def test_all_buckets_are_told_and_which_are_summed_up() -> None:
+    windows = Windows({})
+    windows.take(told(0), NOON_S)
+    windows.take(told(0, "2"), NOON_S)
+    windows.take(told(BUCKET_S), NOON_S + BUCKET_S)
+    windows.tidy(NOON_S + 2 * BUCKET_S)
+    found = {(lane.version, start - NOON_S): is_summed for (lane, start), is_summed in windows.buckets().items()}
+    assert found == {("1", 0): True, ("2", 0): True, ("1", BUCKET_S): False}

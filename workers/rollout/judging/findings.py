@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from schemas import bounds
 from schemas.rollouts import Decision, Finding, Kind
 from workers.rollout.judging import eprocess, shares
 from workers.rollout.judging.evidence import Evidence, KindEvidence, Tally
@@ -66,7 +67,7 @@ def _sums(evidence: Evidence, rule: Rule) -> _Sums:
         above_needed=math.log(1 / at.worse),
         better=better,
         better_needed=math.log(parts / at.better),
-        upper=shares.upper(known.canary.bad, known.canary.jobs, at.better),
+        upper=bounds.upper(known.canary.bad, known.canary.jobs, at.better),
     )
 
 
