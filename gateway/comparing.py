@@ -10,7 +10,7 @@ from gateway.comparison_documents import ComparisonDocument
 from gateway.reaching import reaching
 from gateway.serving import Serving
 from schemas.errors import ModelNotFound, RequestError
-from schemas.names import is_model_name, is_version
+from schemas.names import is_version
 from schemas.rollouts import BAD_BELOW
 from schemas.topics import LaneClass
 from schemas.version_counts import SPAN_S
@@ -40,9 +40,9 @@ class Comparisons:
         names = read_versions(versions)
         since, until = read_times(since, until, self._now())
         with reaching("comparisons cannot be read", AWAY):
-            counts = await self._counts.read(model, names, lane, since, until) if is_model_name(model) else []
-            outcomes = await self._feedback.summed(model, names, lane, since, until, BAD_BELOW) if counts else []
-        if not counts and model not in self._serving.snapshot.models:
+            counts = await self._counts.read(model, names, lane, since, until)
+            outcomes = await self._feedback.summed(model, names, lane, since, until, BAD_BELOW)
+        if not counts and not outcomes and model not in self._serving.snapshot.models:
             raise ModelNotFound(f"there is no model {model!r}, and nothing was counted of one", param="model")
         # Of a week it takes a while: others want the loop.
         return await asyncio.to_thread(compare, model, names, lane, since, until, counts, outcomes)

@@ -193,7 +193,8 @@ def _label_in(prediction: Any) -> str | None:
     if not isinstance(prediction, Mapping):
         return _only([prediction])
     if len(prediction) > 1 and all(isinstance(score, float) for score in prediction.values()):
-        return max(prediction, key=lambda label: prediction[label])
+        best: str = max(prediction, key=lambda label: prediction[label])
+        return best
     return _only(list(prediction.values()))
 
 

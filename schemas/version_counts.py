@@ -27,9 +27,10 @@ class Sums(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     differing: int = 0
 
     @property
-    def jobs(self) -> int:
-        """All that ended."""
-        return sum(self.ends.values()) + sum(self.others.values())
+    def size(self) -> int:
+        """All that was counted, added up: of two sums of the same time the larger one knows more."""
+        runs = sum(sum(bins.values()) for bins in self.run_times.values())
+        return sum(self.ends.values()) + sum(self.others.values()) + runs + self.rescued + self.moved + self.compared
 
 
 class VersionCounts(msgspec.Struct, frozen=True):

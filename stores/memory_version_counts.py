@@ -19,7 +19,7 @@ class MemoryVersionCounts:
         self._check_up()
         for each in counts:
             known = self._kept.get((each.lane, each.began_at))
-            if known is None or known.sums.jobs <= each.sums.jobs:
+            if known is None or known.sums.size <= each.sums.size:
                 self._kept[each.lane, each.began_at] = each
 
     async def read(

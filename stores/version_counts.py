@@ -12,8 +12,8 @@ class VersionCountStore(Protocol):
     """Every method may raise `StoreUnavailable`."""
 
     async def write(self, counts: Sequence[VersionCounts]) -> None:
-        """Keep each, in place of what was kept of the same lane and time, unless that is of more jobs: who counts may
-        have lost some, and an older sum may come after a newer."""
+        """Keep each, in place of what was kept of the same lane and time, unless that is larger: who counts may have
+        lost some, and an older sum may come after a newer."""
 
     async def read(
         self, model: str, versions: Sequence[str], lane: LaneClass, since: datetime, until: datetime

@@ -105,8 +105,8 @@ def nice(value: float) -> float:
     """A round number at or above the share, 1 at most."""
     if value <= 0:
         return 0.01
-    size = 10 ** math.floor(math.log10(value))
-    return min(1.0, next(step * size for step in (1, 2, 5, 10) if step * size >= value * 0.999))
+    size = math.pow(10, math.floor(math.log10(value)))
+    return min(1.0, next(step * size for step in (1.0, 2.0, 5.0, 10.0) if step * size >= value * 0.999))
 
 
 def _svg(title: str, height: float, drawn: Sequence[str]) -> str:

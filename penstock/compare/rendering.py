@@ -39,7 +39,7 @@ def notes(found: Document) -> list[str]:
     if sizes is not None:
         told.append(f"run times are those of runs of {rows(sizes)}")
     if not any(each["counted_until"] for each in found["versions"]):
-        told.append("nothing was counted: a rollout controller counts, within half a minute of a job's end")
+        told.append("nothing was counted: a rollout controller counts, some 15 s after a job's end")
     return told
 
 

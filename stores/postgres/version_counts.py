@@ -13,11 +13,11 @@ from stores.postgres.migrations.sessions import CLIENT
 from stores.validation import storable
 
 _WRITE: Final = """
-insert into version_counts as v (began_at, jobs, model, version, lane, sums)
+insert into version_counts as v (began_at, size, model, version, lane, sums)
 select * from unnest($1::timestamptz[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::json[])
 order by 3, 4, 5, 1
-on conflict (model, version, lane, began_at) do update set jobs = excluded.jobs, sums = excluded.sums
-where v.jobs <= excluded.jobs
+on conflict (model, version, lane, began_at) do update set size = excluded.size, sums = excluded.sums
+where v.size <= excluded.size
 """
 _READ: Final = """
 select version, began_at, sums from version_counts
@@ -49,7 +49,7 @@ class PostgresVersionCounts:
         rows = [
             (
                 each.began_at,
-                each.sums.jobs,
+                each.sums.size,
                 each.lane.model,
                 each.lane.version,
                 each.lane.cls.value,

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from schemas.rollouts import Plan, Rollout, Strategy
-from schemas.stats import INTERVAL_S
+from schemas.stats import INTERVAL_S, interval_start
 from stores.feedback import Outcomes
 from workers.rollout.judging.evidence import Interval, Tally
 
@@ -66,7 +66,7 @@ def with_outcomes(interval: Interval, rollout: Rollout, told: Told, began_at: da
         return interval
     since = began_at if rollout.plan.strategy is Strategy.BANDIT else rollout.step_began_at
     jobs_from = interval.ended_at - _INTERVAL - delay_of(rollout.plan)
-    if jobs_from < since:
+    if jobs_from < interval_start(since):  # that in which a step begins is taken in
         return interval
     found: defaultdict[str, dict[int, Tally]] = defaultdict(dict)
     for each in told.recent:

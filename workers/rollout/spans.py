@@ -15,7 +15,7 @@ from workers.rollout.windows import Windows
 
 log = get_logger(__name__)
 
-WRITE_EVERY_S: Final = 15.0
+WRITE_EVERY_S: Final = 5.0
 # Each is added up from the records of its workers: some milliseconds for all of them.
 AT_ONCE: Final = 50
 SPAN: Final = timedelta(seconds=SPAN_S)
@@ -28,7 +28,7 @@ class SpanWriter:
         self._store = store
         self._windows = windows
         self._read_until = read_until
-        self._written: dict[tuple[Lane, int], int] = {}  # of how many jobs
+        self._written: dict[tuple[Lane, int], int] = {}  # of which size
         self._closed = set[tuple[Lane, int]]()  # those of them that do not grow any more
         self._is_away = False
 
@@ -45,13 +45,13 @@ class SpanWriter:
             self._closed.clear()
             return
         buckets = self._windows.buckets()
-        self._written = {place: jobs for place, jobs in self._written.items() if place in buckets}
+        self._written = {place: size for place, size in self._written.items() if place in buckets}
         self._closed &= buckets.keys()
         grown = self._grown(buckets)
         try:
             while some := list(islice(grown, AT_ONCE)):
                 await self._store.write(some)
-                self._written.update(((each.lane, _start(each)), each.sums.jobs) for each in some)
+                self._written.update(((each.lane, _start(each)), each.sums.size) for each in some)
                 await asyncio.sleep(0)
             self._closed |= {place for place, is_closed in buckets.items() if is_closed}
             self._is_away = False
@@ -65,7 +65,7 @@ class SpanWriter:
             began_at = datetime.fromtimestamp(start, UTC)
             counts = self._windows.between(lane.model, [lane.version], lane.cls, began_at, began_at + SPAN)
             sums = sums_of(counts[lane.version])
-            if sums.jobs > self._written.get((lane, start), 0):
+            if sums.size > self._written.get((lane, start), 0):
                 yield VersionCounts(lane, began_at, sums)
 
 

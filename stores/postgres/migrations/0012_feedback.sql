@@ -22,10 +22,10 @@ create index feedback_by_version on feedback (model, version, ended_at) include 
 -- What is kept no longer.
 create index feedback_by_age on feedback (told_at);
 
--- Sums of what workers counted of a version and lane, ten minutes each. `jobs` tells an older sum from a newer.
+-- Sums of what workers counted of a version and lane, ten minutes each. `size` tells an older sum from a newer.
 create table version_counts (
     began_at timestamptz,
-    jobs bigint not null,
+    size bigint not null,
     model text collate "C",
     version text collate "C",
     lane text,

@@ -49,7 +49,7 @@ async def test_only_those_between_the_two_moments_come(counts: VersionCountStore
     assert found == [of("2", AT + SPAN)]
 
 
-async def test_a_sum_of_more_jobs_takes_the_place_of_one_of_fewer(counts: VersionCountStore) -> None:
+async def test_a_larger_sum_takes_the_place_of_a_smaller(counts: VersionCountStore) -> None:
     await counts.write([of(jobs=3)])
     await counts.write([of(jobs=8)])
     await counts.write([of(jobs=5)])

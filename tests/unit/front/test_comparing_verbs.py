@@ -72,7 +72,7 @@ def comparison(*versions: Json, told: str = "2 is worse than 1: its jobs fail 3.
 
 def empty(name: str) -> Json:
     nothing = dict.fromkeys(("failed", "run_time", "outcomes", "agreement", "counted_until"))
-    return version(name, compared=0, over_time=[], ends={}, **nothing)
+    return version(name) | {"compared": 0, "over_time": [], "ends": {}} | nothing
 
 
 def test_a_reward_is_told(gateway: Gateway, invoke: Invoke) -> None:

@@ -442,7 +442,7 @@ async def test_outcomes_of_jobs_from_before_the_step_do_not_count_but_for_what_c
     await site.routes.put("digits", ALL_OF_1, Expect.NONE, Author("anna"))
     site.now += timedelta(seconds=1)
     await site.told_of("1", 40, 10)
-    site.now += timedelta(seconds=2)
+    site.now += timedelta(seconds=10)
     await site.started(OUTCOMES)
     await site.passes(50, good=50, stable=950)
     stored = await site.stored()

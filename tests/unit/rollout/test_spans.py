@@ -52,11 +52,11 @@ async def test_a_span_is_written_again_as_long_as_it_grows(site: Site) -> None:
     for number in range(3):
         site.windows.take(told(5 * number), NOON_S + 5 * number)
         await site.writer.write()
-        assert [each.jobs for each in await site.sums()] == [number + 1]
+        assert [each.size for each in await site.sums()] == [number + 1]
     site.windows.take(told(BUCKET_S), NOON_S + BUCKET_S)
     site.windows.tidy(NOON_S + 2 * BUCKET_S)
     await site.writer.write()
-    assert [each.jobs for each in await site.sums()] == [3, 1]
+    assert [each.size for each in await site.sums()] == [3, 1]
 
 
 async def test_nothing_is_written_where_another_process_counts_and_all_where_this_one_takes_over(site: Site) -> None:
@@ -66,7 +66,7 @@ async def test_nothing_is_written_where_another_process_counts_and_all_where_thi
     assert await site.sums() == []
     site.read_until = NOON
     await site.writer.write()
-    assert [each.jobs for each in await site.sums()] == [1]
+    assert [each.size for each in await site.sums()] == [1]
 
 
 async def test_what_could_not_be_written_is_written_later_and_the_log_says_so_once(site: Site) -> None:
@@ -78,4 +78,10 @@ async def test_what_could_not_be_written_is_written_later_and_the_log_says_so_on
     assert len(logs) == 1
     site.store.down = False
     await site.writer.write()
-    assert [each.jobs for each in await site.sums()] == [1]
+    assert [each.size for each in await site.sums()] == [1]
+
+
+async def test_a_version_that_only_answers_copies_is_written_down(site: Site) -> None:
+    site.windows.take(told(0, counts=Counts(run_times={3: {-40: 2}})), NOON_S)
+    await site.writer.write()
+    assert await site.sums() == [Sums(run_times={3: {-40: 2}})]
