@@ -1,5 +1,6 @@
 """Whether a shadow answers as the version that it shadows, on the same rows. Pure, but for a model's own function."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +19,7 @@ Outputs = Mapping[str, Array]
 # A model's own: whether the two answers, the callers' first, are as good as the same.
 Function = Callable[[Outputs, Outputs], Any]
 _NUMBERS: Final = "biuf"
+DIGITS: Final = 12  # of a text's digest
 
 
 class Rule(NamedTuple):
@@ -121,12 +123,13 @@ def _largest(ours: Array, theirs: Array) -> float | None:
 
 
 def _told(rule: Rule, row: Array, differs: Any) -> str:
-    """The first value of a row that differs; a class by its name."""
+    """The first value of a row that differs; a class by its name, and of a text what tells it from another."""
     value = row.ravel()[int(np.argmax(np.ravel(differs)))]
     if rule.label is not None and isinstance(value, np.integer) and 0 <= value < len(rule.labels):
         return rule.labels[int(value)][:MAX_LABEL]
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    return text[:MAX_LABEL].replace("\0", "\ufffd")
+    if isinstance(value, bytes | str):  # what a model has written may be kept for less time than this
+        return f"sha256:{hashlib.sha256(_bytes(value)).hexdigest()[:DIGITS]}"
+    return str(value)[:MAX_LABEL]
 
 
 def _bytes(value: Any) -> bytes:
