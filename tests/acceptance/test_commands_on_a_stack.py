@@ -90,12 +90,12 @@ def test_a_job_is_listed_read_awaited_and_no_longer_to_be_canceled(invoke: Invok
 
 
 def test_what_answers_were_worth_is_told_by_commands_and_kafka_and_versions_are_compared_by_it(
-    invoke: Invoke, stack: Stack, topics: Topics, environ: dict[str, str], tmp_path: Path
+    invoke: Invoke, stack: Stack, topics: Topics, tmp_path: Path
 ) -> None:
     first, second = (documents(invoke("run", "echo", f"answer {number}", "--json"))[0] for number in (1, 2))
     assert succeeded(invoke("feedback", first["id"], "--label", "answer 1"))[0].endswith("label answer 1, as predicted")
     told = json.dumps({"job_id": second["id"], "reward": 0.25}).encode()
-    kafka.send(environ["PENSTOCK_KAFKA_BOOTSTRAP_SERVERS"], topics.feedback, told)
+    kafka.send(stack.kafka_bootstrap_servers, topics.feedback, told)
     versions = f"{first['model_version']},other"
     url = f"{stack.gateway_url}/v1/models/echo/compare?versions={versions}"
 

@@ -129,6 +129,21 @@ COMMANDS = {
     "route delete": Described(
         GATEWAY, (BAD_GATEWAY, ("a --if-revision x", "--if-revision")), (f"a {AWAY}", "cannot be reached")
     ),
+    "feedback": Described(
+        GATEWAY,
+        (("job_1 --reward 2", "--reward"), ("job_1", "--reward or --label"), ("/x --label 7", "is no job id")),
+        ("job_1 --reward 1", "http://localhost:8080"),
+    ),
+    "compare": Described(
+        GATEWAY,
+        (
+            ("digits", "--versions"),
+            ("digits --versions 1", "are no versions"),
+            ("digits --versions 1,2 --since soon", "is no duration"),
+            ("digits --versions 1,2 --lane slow", "--lane"),
+        ),
+        ("digits --versions 1,2", "http://localhost:8080"),
+    ),
     "env": Described((), (), ("--data-dir /nowhere", "no `penstock up` runs over /nowhere")),
     "submit": Described(
         ("PENSTOCK_SUBMIT_TO", *GATEWAY, KAFKA[0]),
