@@ -18,6 +18,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from schemas.errors import Conflict
 from schemas.rollouts import HUNDRED, JUDGES, Decision, Event, Plan, Rollout, RolloutStatus, Verb, Verdict, percent
@@ -88,7 +89,7 @@ def verb_of(rollout: Rollout, verdict: Verdict, now: datetime) -> Verb:
         return Verb.HOLD
     if verdict.decision is Decision.PROMOTE:
         return Verb.PROMOTE_STEP
-    return Verb.HOLD if verdict.weight in (None, rollout.share) else Verb.WEIGH
+    return Verb.HOLD if verdict.share in (UNSET, rollout.share) else Verb.WEIGH
 
 
 def _judged(rollout: Rollout, verb: Verb, inputs: Inputs, now: datetime) -> Rollout:
@@ -101,8 +102,8 @@ def _judged(rollout: Rollout, verb: Verb, inputs: Inputs, now: datetime) -> Roll
     if verb is Verb.ROLLBACK:
         return msgspec.structs.replace(after, status=RolloutStatus.ROLLED_BACK)
     if verb is Verb.WEIGH:
-        weight = None if inputs.verdict is None else inputs.verdict.weight
-        return msgspec.structs.replace(after, weighed=weight, step_began_at=now)
+        share = UNSET if inputs.verdict is None else inputs.verdict.share
+        return after if share is UNSET else msgspec.structs.replace(after, weighed=share, step_began_at=now)
     following = rollout.step + 1
     if following == len(rollout.plan.steps) or rollout.plan.steps[following] == HUNDRED:
         return msgspec.structs.replace(after, status=RolloutStatus.PROMOTED)

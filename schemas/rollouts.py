@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from schemas.routes import WHOLE
 
@@ -99,13 +100,13 @@ class Finding(msgspec.Struct, frozen=True):
 class Verdict(msgspec.Struct, frozen=True):
     """What is to be done, and why: for a hold a `reason` from a closed list, else the guardrail that decided.
 
-    `weight`: the share, in basis points, that follows from outcomes; None where none does.
+    `share`: of the traffic, in basis points, what follows from outcomes; left out where nothing does.
     """
 
     decision: Decision
     reason: str
     evidence: tuple[Finding, ...] = ()
-    weight: int | None = None
+    share: int | UnsetType = UNSET
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

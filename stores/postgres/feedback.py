@@ -50,7 +50,7 @@ on conflict (tenant, job) do update set
 returning {_NAMES}
 """
 _OUTCOMES: Final = f"""
-select version, cohort, to_timestamp(floor(extract(epoch from ended_at) / {INTERVAL_S}) * {INTERVAL_S}) as began_at,
+select version, cohort, date_bin('{INTERVAL_S} seconds', ended_at, timestamptz 'epoch') as began_at,
     count(*) as jobs, count(*) filter (where reward < $5) as bad
 from feedback
 where model = $1 and version = any ($2::text[]) and ended_at >= $3 and ended_at < $4
@@ -58,7 +58,7 @@ where model = $1 and version = any ($2::text[]) and ended_at >= $3 and ended_at 
 group by 1, 2, 3 order by 1, 2, 3
 """
 _SUMMED: Final = f"""
-select version, to_timestamp(floor(extract(epoch from ended_at) / {SPAN_S}) * {SPAN_S}) as began_at,
+select version, date_bin('{SPAN_S} seconds', ended_at, timestamptz 'epoch') as began_at,
     count(*) as jobs, count(*) filter (where reward < $6) as bad, sum(reward) as reward
 from feedback
 where model = $1 and version = any ($2::text[]) and ended_at >= $4 and ended_at < $5

@@ -131,18 +131,24 @@ COMMANDS = {
     ),
     "feedback": Described(
         GATEWAY,
-        (("job_1 --reward 2", "--reward"), ("job_1", "--reward or --label"), ("/x --label 7", "is no job id")),
-        ("job_1 --reward 1", "http://localhost:8080"),
+        (
+            BAD_GATEWAY,
+            (f"{JOB} --reward 2", "--reward"),
+            (JOB, "--reward or --label"),
+            ("/ --label 7", "JOB"),
+        ),
+        (f"{JOB} --reward 1 {AWAY}", "cannot be reached"),
     ),
     "compare": Described(
         GATEWAY,
         (
+            BAD_GATEWAY,
             ("digits", "--versions"),
             ("digits --versions 1", "are no versions"),
             ("digits --versions 1,2 --since soon", "is no duration"),
             ("digits --versions 1,2 --lane slow", "--lane"),
         ),
-        ("digits --versions 1,2", "http://localhost:8080"),
+        (f"digits --versions 1,2 {AWAY}", "cannot be reached"),
     ),
     "env": Described((), (), ("--data-dir /nowhere", "no `penstock up` runs over /nowhere")),
     "submit": Described(

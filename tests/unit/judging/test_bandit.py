@@ -3,6 +3,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from msgspec import UNSET
 
 from schemas.rollouts import Decision, Guardrail, Kind
 from schemas.stats import INTERVAL_S, Counts, End
@@ -68,7 +69,7 @@ def test_the_verdict_says_the_share_and_makes_it_again() -> None:
     known = evidence(Tally(400, 100), Tally(200, 30))
     now = NOW + timedelta(seconds=INTERVAL_S + 1)
     found = judge.verdict(known, now, INTERVAL_S)
-    assert (found.decision, found.reason, found.weight) == (Decision.HOLD, "weighed", 2000)
+    assert (found.decision, found.reason, found.share) == (Decision.HOLD, "weighed", 2000)
     assert found == judge.verdict(known, now, INTERVAL_S)
     assert "10 % to 20 %" in found.evidence[-1].told
     assert any("weight: 30 of 200 outcomes bad, stable 100 of 400" in line for line in judge.explain(known, now, 5))
@@ -77,9 +78,9 @@ def test_the_verdict_says_the_share_and_makes_it_again() -> None:
 def test_too_few_outcomes_hold_and_stale_counts_too() -> None:
     now = NOW + timedelta(seconds=INTERVAL_S + 1)
     few = judge.verdict(evidence(Tally(400, 100), Tally(10, 0)), now, INTERVAL_S)
-    assert (few.reason, few.weight) == ("too_few", None)
+    assert (few.reason, few.share) == ("too_few", UNSET)
     stale = judge.verdict(evidence(Tally(400, 100), Tally(200, 30)), now + timedelta(minutes=1), INTERVAL_S)
-    assert (stale.reason, stale.weight) == ("stats_stale", None)
+    assert (stale.reason, stale.share) == ("stats_stale", UNSET)
 
 
 def test_guardrails_take_a_bandit_back_all_the_same() -> None:
@@ -90,7 +91,7 @@ def test_guardrails_take_a_bandit_back_all_the_same() -> None:
 def test_a_version_that_is_surely_better_and_has_all_but_the_floor_is_promoted() -> None:
     now = NOW + timedelta(seconds=INTERVAL_S + 1)
     assert judge.verdict(evidence(Tally(400, 200), Tally(4000, 400), 0.99), now, 5).decision is Decision.PROMOTE
-    assert judge.verdict(evidence(Tally(400, 200), Tally(4000, 400), 0.98), now, 5).weight == 9900
+    assert judge.verdict(evidence(Tally(400, 200), Tally(4000, 400), 0.98), now, 5).share == 9900
     assert judge.verdict(evidence(Tally(100, 12), Tally(4000, 400), 0.99), now, 5).decision is Decision.HOLD
 
 
