@@ -30,6 +30,7 @@ from gateway.result_routes import add_result_routes
 from gateway.rollout_routes import add_rollout_routes
 from gateway.route_routes import add_route_routes
 from gateway.services import Services
+from gateway.shadow_routes import add_shadow_routes
 from gateway.strict_query import StrictRoute
 from gateway.submit_endpoint import SubmitEndpoint, stopped, submit_target
 from runtime.health import Check, HealthApp
@@ -131,6 +132,7 @@ def pages(services: Services) -> FastAPI:
     add_model_routes(app, services)
     add_route_routes(app, services)
     add_rollout_routes(app, services)
+    add_shadow_routes(app, services)
     add_feedback_routes(app, services)
     add_compare_routes(app, services)
     add_process_routes(app, services)

@@ -75,7 +75,8 @@ class SpanDocument(msgspec.Struct, frozen=True):
 
 class ComparedVersion(msgspec.Struct, frozen=True, kw_only=True):
     """One version. `ends` are all its jobs by how they ended, `compared` the number of those that are compared, and
-    `failed` those of them that it failed by its own fault. `agreement` is null until shadows are compared.
+    `failed` those of them that it failed by its own fault. `agreement` is of its answers to
+    copies of jobs that others answered, as a shadow of theirs; null without any.
     `counted_until`: workers' counts are in until then; null for none."""
 
     version: str

@@ -213,6 +213,7 @@ class Gateway:
             route_control=self._route_parts.control,
             route_replicas=self._route_parts.replicas,
             rollouts=self._route_parts.rollouts,
+            shadows=self._route_parts.shadows,
             feedback=self._route_parts.feedback,
             comparisons=self._route_parts.comparisons,
             budget=self._budget,

@@ -12,6 +12,7 @@ from gateway.model_documents import ModelDocument, ModelList, VersionDocument, W
 from gateway.problems import Problem
 from gateway.rollout_documents import RolloutDocument, RolloutEventDocument, RolloutEventList, RolloutList
 from gateway.route_documents import RouteDocument, RouteHistory, RouteList, RouteRevisionDocument
+from gateway.shadow_documents import ShadowDocument
 from gateway.submit_request import Envelope
 from schemas.feedback import FeedbackRequest
 from schemas.jobs import JSON, MIN_RETENTION_S, OCTET_STREAM, Status
@@ -27,6 +28,7 @@ _STRUCTS: Final = (
     *(ModelDocument, ModelList, VersionDocument, WantedStateDocument),
     *(RolloutDocument, RolloutEventDocument, RolloutEventList, RolloutList, PlanDocument),
     *(RouteDocument, RouteHistory, RouteList, RouteRevisionDocument),
+    ShadowDocument,
     *(FeedbackDocument, FeedbackRequest, ComparisonDocument),
 )
 _NAMES: Final = {
@@ -41,6 +43,9 @@ _NAMES: Final = {
     "RolloutDocument": "Rollout",
     "RolloutEventDocument": "RolloutEvent",
     "PlanDocument": "RolloutRequest",
+    "ShadowDocument": "ShadowFindings",
+    "ShadowPairDocument": "ShadowPair",
+    "DisagreementDocument": "Disagreement",
     "FeedbackDocument": "Feedback",
     "ComparisonDocument": "Comparison",
 }

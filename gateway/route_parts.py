@@ -21,6 +21,7 @@ from runtime.process import instance_name
 from stores.postgres.feedback import PostgresFeedback
 from stores.postgres.rollouts import PostgresRollouts
 from stores.postgres.routes import PostgresRoutes
+from stores.postgres.shadows import PostgresShadows
 from stores.postgres.version_counts import PostgresVersionCounts
 from stores.redis import RedisReplicas
 from stores.replicas import ReplicaReporter
@@ -48,6 +49,7 @@ class RouteParts:
         self._store = PostgresRoutes(dsn, role="gateway", ahead=False)
         self._rollout_store = PostgresRollouts(dsn, role="gateway", ahead=False)
         self._redis = RedisReplicas(settings.redis_url.get_secret_value(), prefix=settings.topic_prefix)
+        self.shadows = PostgresShadows(dsn, role="gateway")
         self.feedback = PostgresFeedback(dsn, role="gateway")
         self._counts = PostgresVersionCounts(dsn, role="gateway")
         teller = RouteTeller(self._store, publisher, settings.topics, TELL_WITHIN_S)
@@ -64,6 +66,7 @@ class RouteParts:
         async with AsyncExitStack() as opening:
             await opening.enter_async_context(self._store)
             await opening.enter_async_context(self._rollout_store)
+            await opening.enter_async_context(self.shadows)
             await opening.enter_async_context(self.feedback)
             await opening.enter_async_context(self._counts)
             await opening.enter_async_context(self._redis)

@@ -18,6 +18,7 @@ from runtime.budget import MemoryBudget
 from runtime.health import Check
 from stores.feedback import FeedbackStore
 from stores.protocols import Jobs, Signals
+from stores.shadows import ShadowStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,7 @@ class Services:
     route_control: RouteControl
     route_replicas: RouteReplicas
     rollouts: RolloutControl
+    shadows: ShadowStore
     feedback: FeedbackStore
     comparisons: Comparisons
     budget: MemoryBudget

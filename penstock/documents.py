@@ -117,6 +117,35 @@ class Shadow(msgspec.Struct):
     rate: Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
+class ShadowPair(msgspec.Struct):
+    version: str
+    shadow_of: str
+    copied: int
+    compared: int
+    agreed: int
+    disagreed: int
+    invalid: int
+    dropped: dict[str, int]
+    agreement: float | None
+
+
+class ShadowedJob(msgspec.Struct):
+    job_id: str
+    version: str
+    at: Moment
+    why: str
+    output: str
+    rows: int
+    largest_difference: float | None
+    answered: str
+    shadowed: str
+
+
+class ShadowFindings(msgspec.Struct):
+    pairs: list[ShadowPair]
+    data: list[ShadowedJob]
+
+
 class Replica(msgspec.Struct):
     instance: str
     role: str

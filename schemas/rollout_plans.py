@@ -17,8 +17,6 @@ from schemas.routes import WHOLE
 DEFAULT_STEPS: Final = (1.0, 5.0, 25.0, 50.0, 100.0)
 DEFAULT_STEP_TIME_S: Final = 600.0
 DEFAULT_GUARDRAILS: Final = (Guardrail(Kind.FAILED), Guardrail(Kind.INVALID_OUTPUT), Guardrail(Kind.SLOW))
-# What nobody counts yet: a version could not be told from one that does well.
-NOT_COUNTED: Final = frozenset({Kind.DISAGREE})
 # A bandit moves callers between versions: a few times an hour, not more.
 SHORTEST_WEIGHING_S: Final = 60.0
 MAX_STEPS: Final = 20
@@ -147,8 +145,6 @@ def _guardrails(guardrails: tuple[Guardrail, ...]) -> tuple[Guardrail, ...]:
     kinds = [guardrail.kind for guardrail in guardrails]
     if len(set(kinds)) < len(kinds):
         raise _refused("guardrails", "name a kind twice")
-    if unknown := NOT_COUNTED.intersection(kinds):
-        raise _refused("guardrails", f"of kind {min(unknown)} are not available: nothing is counted for it")
     if any(not 1 <= guardrail.margin <= MAX_MARGIN for guardrail in guardrails):
         raise _refused("guardrails", f"have margins of 1 to {MAX_MARGIN:g}: how many times as often is still allowed")
     if any(not 0 <= share <= 1 for each in guardrails for share in (each.floor, each.limit) if share is not None):

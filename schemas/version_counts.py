@@ -48,6 +48,8 @@ def sums_of(counts: Counts) -> Sums:
         run_times=counts.run_times,
         rescued=counts.rescued,
         moved=counts.moved,
+        compared=sum(counts.shadowed.values()),
+        differing=sum(counts.disagreed.values()),
     )
 
 

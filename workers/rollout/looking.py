@@ -14,7 +14,7 @@ from schemas.stats import INTERVAL_S, Counts, interval_start
 from schemas.topics import LaneClass
 from stores.rollouts import Judged, StoredRollout
 from workers.rollout.judging import judge
-from workers.rollout.judging.evidence import Around, Evidence, Interval
+from workers.rollout.judging.evidence import Around, Evidence, Interval, Tally
 from workers.rollout.outcomes import (
     NOTHING_TOLD,
     Asked,
@@ -126,8 +126,14 @@ def _interval(rollout: Rollout, between: Between, ended_at: datetime) -> Interva
     versions = (rollout.stable, rollout.plan.version)
     counts = between(rollout.plan.model, versions, LANE, ended_at - INTERVAL, ended_at)
     stable, canary = (counts[version] for version in versions)
+    pairs = Tally(canary.shadowed.get(rollout.stable, 0), canary.disagreed.get(rollout.stable, 0))
     return Interval(
-        ended_at=ended_at, shares=shares_of(rollout), version=rollout.plan.version, stable=stable, canary=canary
+        ended_at=ended_at,
+        shares=shares_of(rollout),
+        version=rollout.plan.version,
+        stable=stable,
+        canary=canary,
+        compared=pairs,
     )
 
 

@@ -46,6 +46,7 @@ from stores.memory_feedback import MemoryFeedback
 from stores.memory_replicas import MemoryReplicas
 from stores.memory_rollouts import MemoryRollouts
 from stores.memory_routes import MemoryRoutes
+from stores.memory_shadows import MemoryShadows
 from stores.memory_signals import MemorySignals
 from stores.memory_version_counts import MemoryVersionCounts
 from stores.protocols import JobKey
@@ -160,6 +161,7 @@ class House:
         )
         self.route_store = MemoryRoutes(lambda: NOW)
         self.rollout_store = MemoryRollouts(self.route_store)
+        self.shadow_store = MemoryShadows()
         self.feedback = MemoryFeedback(self.store)
         self.version_counts = MemoryVersionCounts()
         self.replicas = MemoryReplicas()
@@ -172,6 +174,7 @@ class House:
             route_control=RouteControl(self.route_store, teller, self.serving, self.routes),
             route_replicas=RouteReplicas(self.replicas, lambda: self.waiters.draining),
             rollouts=RolloutControl(self.rollout_store, teller, self.serving, self.routes, lambda: NOW),
+            shadows=self.shadow_store,
             feedback=self.feedback,
             comparisons=Comparisons(self.version_counts, self.feedback, self.serving, lambda: NOW),
             budget=self.budget,

@@ -11,7 +11,7 @@ from schemas.errors import QueueUnavailable, StoreUnavailable
 from schemas.feedback import Told
 from schemas.rollout_plans import read_plan
 from schemas.rollout_transitions import Inputs
-from schemas.rollouts import Decision, Kind, Plan, Rollout, RolloutStatus, Verb
+from schemas.rollouts import Decision, Guardrail, Kind, Plan, Rollout, RolloutStatus, Verb
 from schemas.route_documents import WantedRoute
 from schemas.stats import INTERVAL_S, NOTHING, Counts, End, added, interval_start
 from schemas.topics import LaneClass
@@ -148,6 +148,19 @@ class Site:
 @pytest.fixture
 def site() -> Site:
     return Site()
+
+
+async def test_a_version_that_answers_otherwise_as_a_shadow_of_the_stable_one_is_taken_back(site: Site) -> None:
+    await site.started(msgspec.structs.replace(PLAN, guardrails=(Guardrail(Kind.DISAGREE),)))
+    for _ in range(40):
+        key = "2", interval_start(site.now)
+        pairs = Counts(shadowed={"1": 20, "9": 500}, disagreed={"1": 10})
+        site.counts[key] = added(site.counts.get(key, NOTHING), pairs)
+        await site.passes(INTERVAL_S, good=10, stable=90)
+    rollout = await site.rollout()
+    assert rollout.status is RolloutStatus.ROLLED_BACK
+    assert rollout.verdict is not None
+    assert rollout.verdict.reason == "disagree"
 
 
 async def test_a_version_that_fails_is_taken_back_by_the_first_interval_that_shows_it(site: Site) -> None:

@@ -63,7 +63,6 @@ def test_outcomes_are_looked_at_where_a_guardrail_is_about_them() -> None:
         (b'"guardrails":[{"kind":"failed","limit":1.5}]', "guardrails", "floors and limits of 0 to 1"),
         (b'"guardrails":[{"kind":"sad"}]', "guardrails", "Invalid enum value 'sad'"),
         (b'"guardrails":[{"kind":"failed","margins":2}]', "margins", "unknown field"),
-        (b'"guardrails":[{"kind":"disagree"}]', "guardrails", "disagree are not available"),
         (b'"strategy":"bandit","steps":[1,5]', "steps", "of a bandit are one"),
         (b'"strategy":"bandit","step_time_s":59', "step_time_s", "must be 60 or more"),
         (b'"strategy":"bandit","guardrails":[{"kind":"failed"}]', "guardrails", "need one of kind outcome_bad"),

@@ -52,6 +52,14 @@ class UndecodableRecord(NamedTuple):
     error: Undecodable
 
 
+# Why a copy is not to run here; None where it may.
+RefusesCopy = Callable[[LaneJob], PenstockError | None]
+
+
+def nothing_refused(_: LaneJob) -> None:
+    """Every copy may run."""
+
+
 Decoded = PendingJob | Ended | Moving | UndecodableRecord
 
 
@@ -68,7 +76,7 @@ _Read = _Parsed | Ended | Moving | UndecodableRecord
 
 class RecordDecoder:
     """Reads the records of one lane. `canceled` holds the jobs that clients have taken back, `moves` says which go to
-    another version.
+    another version, `refuses` which copies are not to run.
 
     A job that would take more than `most_bytes` of memory is refused: it could never be held.
     """
@@ -83,6 +91,7 @@ class RecordDecoder:
         *,
         most_bytes: int | None = None,
         moves: MovedTo = nothing_moves,
+        refuses: RefusesCopy = nothing_refused,
     ) -> None:
         self._lane = lane
         self._signature = signature
@@ -91,6 +100,7 @@ class RecordDecoder:
         self._tokenizer = tokenizer
         self._most_bytes = most_bytes
         self.moves = moves
+        self.refuses = refuses
 
     @property
     def inline_bytes(self) -> int:
@@ -120,7 +130,8 @@ class RecordDecoder:
 
     def not_run(self, job: LaneJob, key: JobKey, now: datetime) -> PenstockError | Choice | None:
         """Why the job is not to begin here any more, or None: it is over, or another version runs it."""
-        return self.ended(key, job.expires_at, now) or self.moves(job)
+        why = self.ended(key, job.expires_at, now)
+        return why or (self.moves(job) if job.shadow_of is None else self.refuses(job))
 
     def _parse(self, record: Record, now: datetime) -> _Read:
         job: LaneJob | None = None
