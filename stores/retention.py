@@ -10,6 +10,8 @@ DEFAULT_RETENTION: Final = timedelta(seconds=DEFAULT_RETENTION_S)
 REVISIONS_KEPT: Final = timedelta(days=366)
 # An ended rollout is kept for as long as the revisions of its route are.
 ROLLOUTS_KEPT: Final = REVISIONS_KEPT
+# So is what the audit log says.
+AUDIT_KEPT: Final = REVISIONS_KEPT
 
 
 def is_due(completed_at: datetime, keep_until: datetime | None, now: datetime, retention: timedelta) -> bool:
