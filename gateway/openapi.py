@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.answers import JobDocument, JobList
+from gateway.hold_documents import AuditDocument, AuditList, HoldCount, HoldDocument, HoldList
 from gateway.model_documents import ModelDocument, ModelList, VersionDocument, WantedStateDocument
 from gateway.problems import Problem
 from gateway.rollout_documents import RolloutDocument, RolloutEventDocument, RolloutEventList, RolloutList
@@ -23,6 +24,7 @@ _STRUCTS: Final = (
     *(JobDocument, JobList, Problem, Envelope),
     *(ModelDocument, ModelList, VersionDocument, WantedStateDocument),
     *(RolloutDocument, RolloutEventDocument, RolloutEventList, RolloutList, PlanDocument),
+    *(HoldDocument, HoldCount, HoldList, AuditDocument, AuditList),
     *(RouteDocument, RouteHistory, RouteList, RouteRevisionDocument),
 )
 _NAMES: Final = {
@@ -37,6 +39,9 @@ _NAMES: Final = {
     "RolloutDocument": "Rollout",
     "RolloutEventDocument": "RolloutEvent",
     "PlanDocument": "RolloutRequest",
+    "HeldDocument": "Held",
+    "HoldDocument": "Hold",
+    "AuditDocument": "AuditEntry",
 }
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.answers import Links
+from gateway.hold_control import HoldControl
 from gateway.model_control import ModelControl
 from gateway.rollout_control import RolloutControl
 from gateway.route_control import RouteControl
@@ -31,6 +32,7 @@ class Services:
     route_control: RouteControl
     route_replicas: RouteReplicas
     rollouts: RolloutControl
+    holds: HoldControl
     budget: MemoryBudget
     submissions: Submissions
     jobs: Jobs

@@ -11,8 +11,12 @@ from typing import Any, Final
 
 import msgspec
 
+from schemas.errors import AdmissionRefused, Canceled
 from schemas.jobs import Submitted
 from schemas.topics import Lane, LaneClass
+
+# A person has it refused, and will have it taken again: nobody knows when.
+REFUSED_RETRY_AFTER_S: Final = 30.0
 
 
 class Action(StrEnum):
@@ -99,6 +103,7 @@ class HoldSet:
         self.by_id: Mapping[str, Hold] = {hold.id: hold for hold in holds}
         each = self.by_id.values()
         self._waiting = _Index((hold for hold in each if hold.action is Action.HOLD), _oldest)
+        self._parking = _Index((hold for hold in each if hold.action is Action.HOLD and hold.tenant), _oldest)
         self._refusing = _Index((hold for hold in each if hold.action is Action.REFUSE), _oldest)
         self._ending = _Index((hold for hold in each if hold.action is Action.END), _newest)
 
@@ -111,6 +116,10 @@ class HoldSet:
     def pausing(self, lane: Lane) -> Hold | None:
         """Why nothing of the lane may begin, whosever it is."""
         return self._waiting.find(None, lane.model, lane.version, lane.cls)
+
+    def parking(self, job: Submitted) -> Hold | None:
+        """Why a job may not stay where it waits: others behind it may go on, since its tenant's alone are held."""
+        return self._parking.find(job.tenant, job.model, job.version, job.lane)
 
     def refusing(self, tenant: str, model: str, version: str, lane: LaneClass) -> Hold | None:
         """Why a new job is not taken."""
@@ -131,3 +140,19 @@ def _newest(hold: Hold) -> Any:
 
 
 NO_HOLDS: Final = HoldSet()
+
+
+def because(hold: Hold) -> str:
+    """The reason, as the rest of a sentence."""
+    return f": {hold.reason}" if hold.reason else ""
+
+
+def ended_by(hold: Hold) -> Canceled:
+    """What a job ends with that an `end` ends."""
+    return Canceled(f"an operator ended the jobs of {hold} that waited{because(hold)}")
+
+
+def admission_refused(hold: Hold) -> AdmissionRefused:
+    """What is told whoever submits what a `refuse` refuses."""
+    told = f"an operator has new jobs of {hold} refused{because(hold)}"
+    return AdmissionRefused(told, retry_after_s=REFUSED_RETRY_AFTER_S)

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from schemas.errors import Canceled, Conflict
+from schemas.errors import Conflict
 from schemas.holds import Hold, Meant
 from stores.protocols import JobKey
 
@@ -81,16 +81,6 @@ class WaitingJobs(Protocol):
 
     async def end(self, hold: Hold, now: datetime, *, after: Place | None, limit: int) -> Ended:
         """End up to `limit` of those behind `after` that the hold means and that were there when it was set."""
-
-
-def ended_by(hold: Hold) -> Canceled:
-    """What a job ends with that a hold ends."""
-    return Canceled(f"an operator ended the jobs that waited{told(hold)}")
-
-
-def told(hold: Hold) -> str:
-    """The reason, as the rest of a sentence."""
-    return f": {hold.reason}" if hold.reason else ""
 
 
 def refuse_too_many(known: int) -> None:

@@ -8,9 +8,9 @@ from datetime import datetime
 from operator import attrgetter
 
 from schemas.errors import StoreUnavailable
-from schemas.holds import Hold, Meant
+from schemas.holds import Hold, Meant, ended_by
 from schemas.jobs import Job, Status, failed_end
-from stores.holds import MOST_COUNTED, RELEASE, AuditEntry, Ended, Place, ended_by, refuse_too_many
+from stores.holds import MOST_COUNTED, RELEASE, AuditEntry, Ended, Place, refuse_too_many
 from stores.memory import MemoryJobs
 from stores.protocols import JobKey
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import msgspec
 
 from schemas.hold_documents import encode_hold
-from schemas.holds import Hold, Meant
-from stores.holds import MOST_COUNTED, RELEASE, AuditEntry, Ended, Place, ended_by, refuse_too_many
+from schemas.holds import Hold, Meant, ended_by
+from stores.holds import MOST_COUNTED, RELEASE, AuditEntry, Ended, Place, refuse_too_many
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
 from stores.postgres.places import Places, in_each_place

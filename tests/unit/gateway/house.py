@@ -13,6 +13,7 @@ import orjson
 
 from gateway.answers import Links
 from gateway.app import GatewayApp
+from gateway.hold_control import HoldControl
 from gateway.lane_depth import LaneDepths
 from gateway.model_control import ModelControl
 from gateway.rollout_control import RolloutControl
@@ -24,6 +25,8 @@ from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
 from gateway.waiters import Waiters
 from producers.catalog import Catalog
+from producers.hold_telling import HoldTeller
+from producers.holds import Holds
 from producers.memory import MemoryLog
 from producers.model_states import ModelStates
 from producers.route_telling import RouteTeller
@@ -41,6 +44,7 @@ from schemas.signature import ImageSpec, Signature, TensorSpec
 from schemas.topics import Lane, LaneClass
 from schemas.versions import CatalogSnapshot
 from stores.memory import MemoryJobs
+from stores.memory_holds import MemoryHolds
 from stores.memory_replicas import MemoryReplicas
 from stores.memory_rollouts import MemoryRollouts
 from stores.memory_routes import MemoryRoutes
@@ -125,6 +129,7 @@ class House:
         self.store_trouble: str | None = None
         self.catalog = catalog or Catalog(CATALOG)
         self.routes = Routes()
+        self.holds = Holds()
         self.states = ModelStates()
         self.reports = WorkerReports(lambda: self.clock_s)
         self.clock_s = 0.0
@@ -135,6 +140,7 @@ class House:
             self.reports,
             lambda model, version: int((model, version) not in self.without_worker),
             self.routes,
+            self.holds,
         )
         self.waiters = Waiters(
             self.store, self.signals, limit=self.settings.gateway_max_waiters, slow_s=slow_s, fast_s=0.01
@@ -157,6 +163,7 @@ class House:
         )
         self.route_store = MemoryRoutes(lambda: NOW)
         self.rollout_store = MemoryRollouts(self.route_store)
+        self.hold_store = MemoryHolds(self.store)
         self.replicas = MemoryReplicas()
         teller = RouteTeller(self.route_store, self.log, self.settings.topics, within_s=60.0)
         self.services = Services(
@@ -167,6 +174,14 @@ class House:
             route_control=RouteControl(self.route_store, teller, self.serving, self.routes),
             route_replicas=RouteReplicas(self.replicas, lambda: self.waiters.draining),
             rollouts=RolloutControl(self.rollout_store, teller, self.serving, self.routes, lambda: NOW),
+            holds=HoldControl(
+                self.hold_store,
+                self.hold_store,
+                HoldTeller(self.hold_store, self.log, self.settings.topics, within_s=60.0),
+                self.serving,
+                lambda: NOW,
+                lambda: None,
+            ),
             budget=self.budget,
             submissions=self.submissions,
             jobs=self.store,

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
 
+from producers.holds import Holds
 from runtime.budget import MemoryBudget
 from runtime.clock import now_utc
 from runtime.lifecycle import BackgroundTasks
@@ -45,6 +46,7 @@ class WorkerContext:
     settings: WorkerSettings
     canceled: Cancellations
     moves: MovedTo
+    holds: Holds
     ends: ResultPublisher
     wake: Callable[[], None]
     prepare: Callable[[ModelSlot], None]
@@ -122,6 +124,7 @@ class ServedVersion:
                     tokenizer,
                     most_bytes=around.memory.limit_bytes,
                     moves=around.moves,
+                    holds=around.holds,
                 ),
                 Batcher(sizer, version.max_wait_s, queued * version.max_batch_size, version.rules),
                 sizer,
@@ -134,6 +137,7 @@ class ServedVersion:
                 run_limit_s=version.run_limit_s,
                 guarded=version.isolation != "process",
                 tally=around.tallies.of(lane),
+                holds=around.holds,
             )
             for lane in lanes_of(version)
         ]

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import NamedTuple
 
 from runtime.logs import get_logger
-from schemas.errors import JobError, OutputInvalid, PenstockError, TopicMissing
+from schemas.errors import JobError, OutputInvalid, PenstockError, TopicMissing, Unavailable
+from schemas.holds import Hold
 from schemas.jobs import Answer, Payload, Terminal, end_of
 from schemas.oip import encode_response
 from schemas.predictions import encode_predictions
@@ -49,13 +50,25 @@ class Moved(NamedTuple):
     rescued: bool = False
 
 
-Outcome = Terminal | RetryLater | DeadLettered | Moved
+class PutAside(NamedTuple):
+    """A job that waits elsewhere until its tenant is held no more; `terminal` is its end where it cannot."""
+
+    hold: Hold
+    terminal: Terminal
 
 
-def not_run(job: LaneJob, why: PenstockError | Choice, now: datetime, *, rows: int = 1) -> Terminal | Moved:
-    """What becomes of a job that is not to run here any more: it ends, or another version runs it."""
-    if not isinstance(why, Choice):
+Outcome = Terminal | RetryLater | DeadLettered | Moved | PutAside
+
+
+def not_run(
+    job: LaneJob, why: PenstockError | Choice | Hold, now: datetime, *, rows: int = 1
+) -> Terminal | Moved | PutAside:
+    """What becomes of a job that is not to run here any more: it ends, is put aside, or another version runs it."""
+    if isinstance(why, PenstockError):
         return end_of(job, why, now, rows=rows)
+    if isinstance(why, Hold):
+        too_large = Unavailable("the job could not be put aside while its tenant is held")
+        return PutAside(why, end_of(job, too_large, now, rows=rows))
     no_lane = TopicMissing(f"version {job.version} was taken back, and version {why.version} has no lane")
     return Moved(why, end_of(job, no_lane, now, rows=rows))
 

@@ -15,7 +15,7 @@ from schemas.topics import Topics
 from workers.consuming.protocols import Consumer, Record
 from workers.dead_letters import dead_letter, dead_letter_without_payload
 from workers.inference.decoding.record_decoder import UndecodableRecord
-from workers.inference.results.outcomes import DeadLettered, Moved, Outcome, RetryLater
+from workers.inference.results.outcomes import DeadLettered, Moved, Outcome, PutAside, RetryLater
 from workers.inference.results.retry_policy import retry_record
 from workers.moves import moved_record
 from workers.replacements import Replacement, burial, publish_replacements
@@ -78,6 +78,8 @@ class ResultPublisher:
             return (retry_record(self._topics.retry(outcome.tier), record, outcome.tier, outcome.error),)
         if isinstance(outcome, Moved):
             return (moved_record(self._topics, record, outcome.terminal, outcome.to),)
+        if isinstance(outcome, PutAside):
+            return (OutRecord(self._topics.held, record.key, record.value, list(record.headers), partition=0),)
         letter = dead_letter(record, group, outcome.error, deliveries=outcome.deliveries)
         return terminal_record(self._topics.results, outcome.terminal, SOURCE), letter
 
@@ -92,7 +94,7 @@ class ResultPublisher:
             return None
         if isinstance(each, DeadLettered):  # its end holds no result: what is too large is the letter
             return dead_letter_without_payload(record, group, each.error, deliveries=each.deliveries)
-        if isinstance(each, Moved):
+        if isinstance(each, Moved | PutAside):
             published[index] = each.terminal
         else:
             end = each.terminal if isinstance(each, RetryLater) else _smaller(each)

@@ -1,0 +1,122 @@
+"""Jobs that were put aside, since their tenant is held: each goes back into its lane when it is held no more."""
+
+import asyncio
+import os
+from contextlib import suppress
+from typing import Final
+
+from producers.holds import Holds
+from producers.protocols import Publisher
+from runtime.clock import Clock
+from runtime.logs import get_logger
+from schemas.errors import Undecodable
+from schemas.records import LaneJob, OutRecord, read_lane_record
+from schemas.topics import Topics
+from workers.consuming.offsets import Partition
+from workers.consuming.protocols import Consumer, Record
+from workers.replacements import Replacement, burial, publish_replacements
+from workers.router import metrics
+from workers.router.placing import Placing
+
+log = get_logger(__name__)
+
+FETCH_RECORDS: Final = 500
+FETCH_TIMEOUT_S: Final = 0.5
+# A worker that has not heard of a change may put a job aside behind those that were looked at for it.
+AGAIN_S: Final = 2.0
+EVERY_S: Final = 300.0
+
+_TURN_HEADER: Final = "ce_heldturn"
+
+
+class HeldJobs:
+    """Goes once through the topic at each turn, in order: what is held still goes to its end, stamped with the turn. So
+    the first that has the stamp says that all were looked at, and waits in memory for the next turn, with those fetched
+    along. A turn begins when a hold is set or released, once more a little later, and every few minutes.
+
+    As with a tier, what is lost with its partition comes again to whoever has it next.
+    """
+
+    def __init__(self, publisher: Publisher, topics: Topics, placing: Placing, holds: Holds, clock: Clock) -> None:
+        self._publisher = publisher
+        self._topics = topics
+        self._placing = placing
+        self._holds = holds
+        self._clock = clock
+        self._waiting: list[Record] = []
+        self._turn = _new_turn()
+        self._once_more = True
+        self._changed = asyncio.Event()
+        self._under_way: asyncio.Task[None] | None = None
+        holds.listen(self._hear)
+
+    def _hear(self) -> None:
+        self._turn = _new_turn()
+        self._once_more = True
+        self._changed.set()
+
+    async def run(self, consumer: Consumer) -> None:
+        """Until canceled. What is being put back then goes on, for `drain` to wait for."""
+        while True:
+            self._waiting = list(await consumer.fetch(FETCH_RECORDS, FETCH_TIMEOUT_S))
+            while self._waiting:
+                await self._look(consumer)
+
+    async def drain(self, partitions: frozenset[Partition]) -> None:
+        """Forget what waits of these partitions; return when nothing of them is being put back any more."""
+        self._waiting = [record for record in self._waiting if (record.topic, record.partition) not in partitions]
+        self._changed.set()
+        if self._under_way is not None:
+            await asyncio.wait([self._under_way])
+
+    async def _look(self, consumer: Consumer) -> None:
+        """At what was not looked at in this turn; where there is nothing of it, wait for the next."""
+        self._changed.clear()
+        new = [record for record in self._waiting if _turn_of(record) != self._turn]
+        if not new:
+            await self._until_next_turn()
+            return
+        self._waiting = [record for record in self._waiting if _turn_of(record) == self._turn]
+        replacements = [self._replacement(record) for record in new]
+        self._under_way = asyncio.create_task(publish_replacements(consumer, self._publisher, replacements))
+        await asyncio.shield(self._under_way)
+
+    async def _until_next_turn(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(AGAIN_S if self._once_more else EVERY_S):
+                await self._changed.wait()
+                return
+        self._once_more = False
+        self._turn = _new_turn()
+
+    def _replacement(self, record: Record) -> Replacement:
+        record = record._replace(headers=tuple(header for header in record.headers if header[0] != _TURN_HEADER))
+        try:
+            job = read_lane_record(record.headers, record.value)
+            outcome = "kept" if self._stays(job) else "returned"
+            replacement = self._kept(record) if outcome == "kept" else self._placing.again(record)
+        except Undecodable as error:
+            outcome = "dead"
+            log.warning("not a job", topic=record.topic, offset=record.offset, error=error.message)
+            replacement = burial(record, self._topics.held_group, error)
+        metrics.HELD.labels(outcome).inc()
+        return replacement
+
+    def _stays(self, job: LaneJob) -> bool:
+        """A job that is over goes to its lane as well: there it ends."""
+        holds = self._holds.now
+        return job.expires_at > self._clock() and holds.ending(job) is None and holds.parking(job) is not None
+
+    def _kept(self, record: Record) -> Replacement:
+        headers = [*record.headers, (_TURN_HEADER, self._turn)]
+        out = OutRecord(self._topics.held, record.key, record.value, headers, partition=0)
+        return Replacement(record, out, lambda _why, _tried_s: None)
+
+
+def _new_turn() -> bytes:
+    """No other router has it, nor this one after its next start."""
+    return os.urandom(8).hex().encode()
+
+
+def _turn_of(record: Record) -> bytes | None:
+    return next((value for name, value in record.headers if name == _TURN_HEADER), None)
