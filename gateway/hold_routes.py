@@ -57,9 +57,18 @@ def add_changing_routes(app: FastAPI, services: Services) -> None:
         tags=["holds"],
         summary="Release a hold",
     )
-    async def release_hold(request: Request, hold_id: HoldId, note: Note = None) -> Response:
+    async def release_hold(
+        request: Request,
+        hold_id: HoldId,
+        note: Note = None,
+        *,
+        dry_run: Annotated[bool, Query(description="Count what waits for it only, and change nothing.")] = False,
+    ) -> Response:
         """What no other hold means goes on. What an `end` has ended stays so."""
         by = author(request, note)
+        if dry_run:
+            hold, waiting = await control.read(hold_id)
+            return json(encode_hold(hold, waiting=waiting))
         return json(encode_hold(await control.release(hold_id, by.by, by.note)))
 
 
