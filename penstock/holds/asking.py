@@ -109,5 +109,10 @@ def jobs(number: int, most: int = 100_000) -> str:
     return f"{number} job" if number == 1 else f"{number} jobs"
 
 
+def waiting_jobs(number: int) -> str:
+    """`1 job waits`, `7 jobs wait`."""
+    return f"{jobs(number)} {'waits' if number == 1 else 'wait'}"
+
+
 def left_of(holds: Sequence[Document]) -> int:
     return sum(int(hold.get("waiting") or 0) for hold in holds)

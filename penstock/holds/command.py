@@ -11,7 +11,7 @@ from penstock.documents import AuditEntries, Document
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples
-from penstock.holds.asking import FILTERS, add, all_holds, confirm, count, jobs, means_jobs, meant, wanted
+from penstock.holds.asking import FILTERS, add, all_holds, confirm, count, jobs, means_jobs, meant, waiting_jobs, wanted
 from penstock.parameters import LIMIT
 from penstock.plain import printable
 from penstock.running import GATEWAY_URL, Found
@@ -68,7 +68,7 @@ def show_count(waiting: int, body: Document, *, as_json: bool) -> None:
     if as_json:
         show_json({"matched": waiting})
     else:
-        click.echo(printable(f"{jobs(waiting)} of {meant(body)} wait"))
+        click.echo(printable(f"{meant(body)}: {waiting_jobs(waiting)}"))
 
 
 @hold.command("list", epilog=examples("penstock hold list --json | jq -r .id", reads=GATEWAY_URL))

@@ -44,5 +44,5 @@ def release(found: Found, ids: tuple[str, ...], note: str | None, *, dry_run: bo
         if as_json:
             show_json(hold)
         else:
-            told = f"{jobs(int(hold['waiting']))} wait" if dry_run else "released"
+            told = waiting_jobs(int(hold["waiting"])) if dry_run else "released"
             click.echo(printable(f"{hold['id']}: {hold['action']} of {meant(hold)}: {told}"))

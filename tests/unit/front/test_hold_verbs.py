@@ -59,7 +59,7 @@ def test_a_dry_run_only_counts(gateway: Gateway, invoke: Invoke) -> None:
     for command in ("hold", "drain"):
         takes(gateway, 1)
         ran = invoke(command, "--model", "digits", "--dry-run")
-        assert ran.stdout == "1 job of model digits wait\n"
+        assert ran.stdout == "model digits: 1 job waits\n"
         takes(gateway, 100_000)
         assert "100000 jobs or more" in invoke(command, "--model", "digits", "--dry-run").stdout
         takes(gateway, 3)
