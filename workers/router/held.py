@@ -24,7 +24,9 @@ FETCH_RECORDS: Final = 500
 FETCH_TIMEOUT_S: Final = 0.5
 # A worker that has not heard of a change may put a job aside behind those that were looked at for it.
 AGAIN_S: Final = 2.0
-EVERY_S: Final = 300.0
+# And one that has not heard for longer, at any time. Each look writes all of them anew: no more than one a second.
+EVERY_S: Final = 600.0
+EVERY_S_A_JOB: Final = 1.0
 
 _TURN_HEADER: Final = "ce_heldturn"
 
@@ -32,7 +34,7 @@ _TURN_HEADER: Final = "ce_heldturn"
 class HeldJobs:
     """Goes once through the topic at each turn, in order: what is held still goes to its end, stamped with the turn. So
     the first that has the stamp says that all were looked at, and waits in memory for the next turn, with those fetched
-    along. A turn begins when a hold is set or released, once more a little later, and every few minutes.
+    along. A turn begins when a hold is set or released, once more a little later, and now and then.
 
     As with a tier, what is lost with its partition comes again to whoever has it next.
     """
@@ -45,15 +47,20 @@ class HeldJobs:
         self._clock = clock
         self._waiting: list[Record] = []
         self._turn = _new_turn()
+        self._kept = 0  # in this turn
         self._once_more = True
         self._changed = asyncio.Event()
         self._under_way: asyncio.Task[None] | None = None
         holds.listen(self._hear)
 
     def _hear(self) -> None:
-        self._turn = _new_turn()
+        self._begin_turn()
         self._once_more = True
         self._changed.set()
+
+    def _begin_turn(self) -> None:
+        self._turn = _new_turn()
+        self._kept = 0
 
     async def run(self, consumer: Consumer) -> None:
         """Until canceled. What is being put back then goes on, for `drain` to wait for."""
@@ -82,12 +89,13 @@ class HeldJobs:
         await asyncio.shield(self._under_way)
 
     async def _until_next_turn(self) -> None:
+        rest_s = AGAIN_S if self._once_more else max(EVERY_S, self._kept * EVERY_S_A_JOB)
         with suppress(TimeoutError):
-            async with asyncio.timeout(AGAIN_S if self._once_more else EVERY_S):
+            async with asyncio.timeout(rest_s):
                 await self._changed.wait()
                 return
         self._once_more = False
-        self._turn = _new_turn()
+        self._begin_turn()
 
     def _replacement(self, record: Record) -> Replacement:
         record = record._replace(headers=tuple(header for header in record.headers if header[0] != _TURN_HEADER))
@@ -108,6 +116,7 @@ class HeldJobs:
         return job.expires_at > self._clock() and holds.ending(job) is None and holds.parking(job) is not None
 
     def _kept(self, record: Record) -> Replacement:
+        self._kept += 1
         headers = [*record.headers, (_TURN_HEADER, self._turn)]
         out = OutRecord(self._topics.held, record.key, record.value, headers, partition=0)
         return Replacement(record, out, lambda _why, _tried_s: None)
