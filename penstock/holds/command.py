@@ -37,7 +37,7 @@ LOG_TITLES: Final = ("WHEN", "VERB", "HOLD", "JOBS OF", "BY", "WAITED", "NOTE")
 @asks_gateway
 @click.pass_context
 def hold(
-    ctx: click.Context, found: Found, *, refuse: bool, dry_run: bool, yes: bool, as_json: bool, **given: Any
+    ctx: click.Context, /, found: Found, *, refuse: bool, dry_run: bool, yes: bool, as_json: bool, **given: Any
 ) -> None:
     """Hold jobs: those that wait, and new ones, do not begin until they are released.
 

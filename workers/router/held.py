@@ -47,7 +47,7 @@ class HeldJobs:
         self._clock = clock
         self._waiting: list[Record] = []
         self._turn = _new_turn()
-        self._kept = 0  # in this turn
+        self._staying = 0  # in this turn
         self._once_more = True
         self._changed = asyncio.Event()
         self._under_way: asyncio.Task[None] | None = None
@@ -60,7 +60,7 @@ class HeldJobs:
 
     def _begin_turn(self) -> None:
         self._turn = _new_turn()
-        self._kept = 0
+        self._staying = 0
 
     async def run(self, consumer: Consumer) -> None:
         """Until canceled. What is being put back then goes on, for `drain` to wait for."""
@@ -89,7 +89,7 @@ class HeldJobs:
         await asyncio.shield(self._under_way)
 
     async def _until_next_turn(self) -> None:
-        rest_s = AGAIN_S if self._once_more else max(EVERY_S, self._kept * EVERY_S_A_JOB)
+        rest_s = AGAIN_S if self._once_more else max(EVERY_S, self._staying * EVERY_S_A_JOB)
         with suppress(TimeoutError):
             async with asyncio.timeout(rest_s):
                 await self._changed.wait()
@@ -116,7 +116,7 @@ class HeldJobs:
         return job.expires_at > self._clock() and holds.ending(job) is None and holds.parking(job) is not None
 
     def _kept(self, record: Record) -> Replacement:
-        self._kept += 1
+        self._staying += 1
         headers = [*record.headers, (_TURN_HEADER, self._turn)]
         out = OutRecord(self._topics.held, record.key, record.value, headers, partition=0)
         return Replacement(record, out, lambda _why, _tried_s: None)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import msgspec
 import pytest
@@ -90,7 +91,8 @@ async def tell(settings: KafkaSettings, publisher: KafkaPublisher, *, stands: bo
 
 async def put_aside(settings: KafkaSettings, publisher: KafkaPublisher, *job_ids: str) -> None:
     for job_id in job_ids:
-        job = msgspec.structs.replace(lane_job(job_id, expires_at=now_utc().replace(year=2099)), tenant="acme")
+        expires_at = now_utc() + timedelta(hours=1)
+        job = msgspec.structs.replace(lane_job(job_id), tenant="acme", expires_at=expires_at)
         await publisher.publish(out_record(job)._replace(topic=settings.topics.held, partition=0))
 
 
