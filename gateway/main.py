@@ -1,7 +1,6 @@
 """`penstock gateway`: HTTP in, HTTP out."""
 
 import asyncio
-import gc
 import socket
 import time
 from collections.abc import Iterator
@@ -35,7 +34,7 @@ from runtime.clock import now_utc
 from runtime.health import Check
 from runtime.http_limits import Connections, HttpLimits, fitting_connections
 from runtime.http_server import LimitedServer, show
-from runtime.lifecycle import BackgroundTasks, run_role
+from runtime.lifecycle import BackgroundTasks, run_role, spare_the_collector
 from runtime.logs import configure_logs, get_logger
 from runtime.metrics import watch_loop_lag
 from runtime.process import StoppedEarly, listen, open_patiently, patiently, unless_stopped
@@ -186,9 +185,7 @@ class Gateway:
         app.open(self._services())
         IN_FLIGHT.set_function(lambda: app.submits.in_flight)
         WAITERS.set_function(lambda: len(self._waiters))
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLDS)
+        spare_the_collector(*GC_THRESHOLDS)
         await stop.wait()
         self._stopping = True
         self._waiters.drain()

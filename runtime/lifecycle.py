@@ -25,15 +25,15 @@ def run_role(role: Role) -> None:
         runner.run(_until_stopped(role))
 
 
-def spare_the_collector() -> None:
-    """Leave what stands at the start out of garbage collections, and make these rare.
+def spare_the_collector(*thresholds: int) -> None:
+    """Leave what stands by now out of garbage collections, and make these rare: see `gc.set_threshold`.
 
     Our objects die by reference count; going through all modules again and again costs some percent of a busy
     process, in pauses that the slowest requests feel.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(*thresholds)
     gc.enable()  # where imports went without
 
 
@@ -50,7 +50,7 @@ async def _until_stopped(role: Role) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
-    spare_the_collector()
+    spare_the_collector(50_000, 20, 50)
     await role(stop)
 
 

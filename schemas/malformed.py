@@ -34,7 +34,8 @@ def why_not_json(error: Exception, data: bytes | memoryview) -> str:
         return "it begins with the frame of a Schema Registry serializer (a zero byte and a schema id): send plain JSON"
     place = _PLACE.search(str(error))
     half = None
-    if place is None or "surrogate" in str(error):  # without a place the data ends too early: what follows is missing
+    # Without a place the data ends too early: what follows is missing. Behind a half the decoder expects the other.
+    if place is None or "surrogate" in str(error) or "hex escape" in str(error):
         half = _half_character(bytes(data), len(data) if place is None else int(place[1]))
     if half is not None:
         return half

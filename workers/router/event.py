@@ -17,7 +17,7 @@ import msgspec
 
 from schemas.errors import InvalidInput, RequestError, Undecodable
 from schemas.jobs import JSON
-from schemas.malformed import UTF8_BOM
+from schemas.malformed import UTF8_BOM, why_not_json
 from schemas.members import members as members_of
 from workers.consuming.protocols import Record
 
@@ -122,7 +122,7 @@ def _read_structured(value: bytes, content_type: str) -> Event:
     try:
         pairs = members_of(value.removeprefix(UTF8_BOM))
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
-        raise Undecodable(f"the event is not a JSON object: {error}") from error
+        raise Undecodable(f"the event is not a JSON object: {why_not_json(error, value)}") from error
     members = dict(reversed(pairs))  # the first of two, which `fault` tells of
     _check_version(text_of(members.get("specversion", NULL)) or "")
     attributes = {attribute: option for attribute, option in _ATTRIBUTES.items() if attribute in members}

@@ -19,7 +19,7 @@ from schemas.jobs import (
     is_job_id,
     job_id_of,
 )
-from schemas.malformed import UTF8_BOM, did_you_mean
+from schemas.malformed import UTF8_BOM, did_you_mean, why_not_json
 from schemas.members import members as members_of
 from schemas.metadata import parse_metadata
 from schemas.sticky_keys import check_sticky_key
@@ -79,7 +79,7 @@ class Checked(NamedTuple):
 
 def read_asked(record: Record, event: Event, now: datetime) -> Asked:
     """Raises `Undecodable` where there is nobody to answer: without an id or a model it is no job."""
-    pairs = _members(event)
+    pairs, unread = _members(event)
     members = dict(reversed(pairs))  # the first of two, which the fault tells of
     beside, fault = read_options({name: members[name] for name in _OPTIONS if name in members})
     options = {**beside, **event.options}
@@ -89,19 +89,21 @@ def read_asked(record: Record, event: Event, now: datetime) -> Asked:
         raise Undecodable(f"the record's topic makes no job id: {record.topic}")
     model = options.get("model")
     if model is None:
-        raise Undecodable("there is no model name: header ce_model or model, or model beside the input")
+        why = f"; the value is not a JSON object: {unread}" if unread else ""
+        raise Undecodable(f"there is no model name: header ce_model or model, or model beside the input{why}")
     fault = event.fault or twin_fault(pairs) or fault
     return Asked(job_id, model, created_at(record, now), options, event, members, fault)
 
 
-def _members(event: Event) -> list[tuple[str, msgspec.Raw]]:
-    """The members of a JSON object; none for any other content, about which the input's check has more to say."""
+def _members(event: Event) -> tuple[list[tuple[str, msgspec.Raw]], str | None]:
+    """The members of a JSON object; none for any other content, about which the input's check has more to say. And why
+    there are none, where the content should be JSON."""
     if not is_json(event.content_type):
-        return []
+        return [], None
     try:
-        return members_of(event.value.removeprefix(UTF8_BOM))
-    except (ValueError, RecursionError):
-        return []
+        return members_of(event.value.removeprefix(UTF8_BOM)), None
+    except (ValueError, RecursionError) as error:
+        return [], why_not_json(error, event.value)
 
 
 def created_at(record: Record, now: datetime) -> datetime:

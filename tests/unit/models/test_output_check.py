@@ -13,8 +13,7 @@ from schemas.errors import InvalidInput, JobError, OutOfMemory, OutputInvalid, P
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array
 from workers.inference.backends.output_check import CheckedBackend
-from workers.inference.backends.runtime_errors import causes
-from workers.inference.execution.failures import DeviceFailed
+from workers.inference.execution.failures import DeviceFailed, causes
 from workers.inference.lifecycle.reconciler import reason_of
 
 SIGNATURE = Signature(

@@ -38,7 +38,15 @@ def test_anything_else_is_told_in_the_decoders_words(data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "place"), [(b"\\ud800", 0), (b"\\ud800\\u0041", 0), (b"\\ud83d\\ude00\\udc00", 12), (b"\\ud83d\\ud83d", 6)]
+    ("end", "place"),
+    [
+        (b"\\ud800", 0),
+        (b"\\ud800\\u0041", 0),
+        (b"\\ud800 and more", 0),
+        (b'\\ud800", "b": "and more', 0),
+        (b"\\ud83d\\ude00\\udc00", 12),
+        (b"\\ud83d\\ud83d", 6),
+    ],
 )
 def test_half_a_character_is_named_however_much_comes_before_it(end: bytes, place: int) -> None:
     before = b'{"a": "' + 1_000_000 * b"\\\\"

@@ -10,10 +10,10 @@ from workers.inference.backends.handler_module import module_name
 from workers.inference.backends.output_check import CheckedBackend
 from workers.inference.backends.own_threads import OwnThreads
 from workers.inference.backends.protocol import Backend
-from workers.inference.backends.runtime_errors import causes, device_failed
+from workers.inference.backends.runtime_errors import device_failed
 from workers.inference.backends.verified_copy import VerifiedBackend, VerifiedCopy
 from workers.inference.backends.watchdog import WatchedBackend
-from workers.inference.execution.failures import DeviceFailed
+from workers.inference.execution.failures import DeviceFailed, causes
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.platforms import PLATFORMS
 

@@ -20,9 +20,9 @@ from schemas.errors import (
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import DTYPES, Array
 from workers.inference.backends.protocol import Backend
-from workers.inference.backends.runtime_errors import causes, device_failed, memory_ran_out
+from workers.inference.backends.runtime_errors import device_failed, memory_ran_out
 from workers.inference.execution.bad_rows import BadRows, mistake_in
-from workers.inference.execution.failures import DeviceFailed
+from workers.inference.execution.failures import DeviceFailed, causes
 
 
 class CheckedBackend:

@@ -5,8 +5,8 @@ from pathlib import Path
 from traceback import FrameSummary, StackSummary, TracebackException, walk_tb
 from typing import Final
 
-from workers.inference.backends.runtime_errors import causes
 from workers.inference.backends.verified_copy import PREFIX
+from workers.inference.execution.failures import causes
 from workers.inference.models.model_version import ModelVersion
 
 MAX_TRACE_CHARACTERS: Final = 32_000

@@ -7,7 +7,6 @@ the beginning of a RuntimeError, and ONNX Runtime's within its own classes.
 """
 
 import re
-from collections.abc import Iterator
 from typing import Final
 
 # In order: torch on CUDA and the CUDA driver; ONNX Runtime's arenas; torch on the CPU; C++; cuBLAS and cuDNN.
@@ -49,18 +48,6 @@ def device_failed(error: BaseException) -> bool:
     address, an uncorrectable memory error. So what is not known to be harmless counts as such.
     """
     return names_device(error) and not _ONE_CALL.search(str(error)) and not memory_ran_out(error)
-
-
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, and all that led to it, each once: an error may be its own cause (`raise error from error`)."""
-    seen: set[int] = set()
-    left = [error]
-    while left:
-        each = left.pop()
-        if id(each) not in seen:
-            seen.add(id(each))
-            yield each
-            left += [before for before in (each.__context__, each.__cause__) if before is not None]
 
 
 def _is_onnxruntimes(error: BaseException) -> bool:

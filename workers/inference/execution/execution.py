@@ -23,13 +23,12 @@ from schemas.errors import (
     TransientFailure,
 )
 from schemas.tensors import Array
-from workers.inference.backends.runtime_errors import causes
 from workers.inference.batching.padding import pad_rows, round_up
 from workers.inference.batching.pending_job import PendingJob, RunResult
 from workers.inference.execution.account import Account, Run
 from workers.inference.execution.bad_rows import BadRows
 from workers.inference.execution.bisection import Steps, isolate
-from workers.inference.execution.failures import Failure, Scope, failure_of
+from workers.inference.execution.failures import Failure, Scope, causes, failure_of
 from workers.inference.execution.finite import refuse_non_finite
 from workers.inference.execution.joining import joined
 from workers.inference.execution.naming import Namings, outputs_of

@@ -11,6 +11,7 @@ size of micro-batches follow. Pure.
 | moment | something that passes by itself | its jobs are tried again later, and nothing is divided |
 """
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -79,3 +80,15 @@ def failure_of(raised: BaseException, *, alone: bool) -> Failure:
         case _:
             failure = Failure(shared, JobError(f"the model failed on this input ({type(raised).__name__})"))
     return failure
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, and all that led to it, each once: an error may be its own cause (`raise error from error`)."""
+    seen: set[int] = set()
+    left = [error]
+    while left:
+        each = left.pop()
+        if id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            left += [before for before in (each.__context__, each.__cause__) if before is not None]

@@ -1,4 +1,4 @@
-"""NaN and infinity in outputs: JSON has no words for them, and a null in their place would pass for an answer. Pure."""
+"""NaN and infinity in outputs: JSON cannot write them, and a null in their place would pass for an answer. Pure."""
 
 from collections.abc import Mapping, Sequence
 

@@ -17,9 +17,9 @@ from schemas.errors import (
 from schemas.tensors import Array
 from workers.inference import metrics
 from workers.inference.backends import Backend
-from workers.inference.backends.runtime_errors import causes, names_device
+from workers.inference.backends.runtime_errors import names_device
 from workers.inference.backends.watchdog import without_jobs
-from workers.inference.execution.failures import DeviceFailed
+from workers.inference.execution.failures import DeviceFailed, causes
 from workers.inference.lifecycle.known_answers import KnownAnswers
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.snapshot import Found, is_as_found
