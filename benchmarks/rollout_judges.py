@@ -10,10 +10,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.rollout_traffic import Rates, split
 from schemas.rollouts import Guardrail, Kind
-from workers.rollout.judging import callers, eprocess, ratio, shares
+from workers.rollout.judging import callers, deals, eprocess, ratio, shares
 from workers.rollout.judging.eprocess import Array
 from workers.rollout.judging.evidence import History, Tally, Tilt
+from workers.rollout.judging.findings import MOST_OF_CALLERS
 from workers.rollout.judging.judge import FREQUENT, KNOWN_FROM
 from workers.rollout.judging.ratio import Sides
 from workers.rollout.judging.rules import ALPHA, SLACK, levels, rule
@@ -23,9 +25,12 @@ MINUTE: Final = 12  # intervals of 5 s
 
 
 class Judge:
-    """One guardrail for `failed`, in its first step. `before`: what the callers did before."""
+    """One guardrail for `failed`, in its first step. `before`: what the callers did before; where that is None, `of`
+    says how their jobs come by cohort."""
 
-    def __init__(self, rollouts: int, guardrail: Guardrail, before: Sides | None = None) -> None:
+    def __init__(
+        self, rollouts: int, guardrail: Guardrail, before: Sides | None = None, of: Rates | None = None
+    ) -> None:
         self.rule = rule(guardrail)
         self.levels = levels([self.rule], ALPHA)
         known = [Tilt()] * rollouts if before is None else tilts(before, self.levels.worse / 4, self.levels.better / 2)
@@ -40,6 +45,7 @@ class Judge:
         self.better = np.zeros((rollouts, len(ratio.BETTER)))
         self.stable_jobs, self.stable_bad = np.zeros(rollouts), np.zeros(rollouts)
         self.canary_jobs, self.canary_bad = np.zeros(rollouts), np.zeros(rollouts)
+        self.callers = None if before is not None or of is None else Callers(rollouts, of, self.levels.worse)
 
     def rolls_back(self, sides: Sides) -> Said:
         """Takes an interval in."""
@@ -55,8 +61,10 @@ class Judge:
         self.canary_jobs += sides.canary_jobs
         self.canary_bad += sides.canary_bad
         needed = math.log(1 / self.levels.worse)
-        is_worse = eprocess.log_value(self.worse, self.worse_looks) >= needed + np.log(self.parts)
-        return np.asarray(is_worse & (eprocess.log_value(self.above, self.above_looks) >= needed))
+        value = eprocess.log_value(self.worse, self.worse_looks)
+        is_above = eprocess.log_value(self.above, self.above_looks) >= needed
+        is_worse = np.asarray((value >= needed + np.log(self.parts)) & is_above)
+        return is_worse if self.callers is None else self.callers.stand_out(sides, value > 0, is_worse)
 
     def promotes(self) -> Said:
         """After the intervals so far, if it does not roll back."""
@@ -89,6 +97,41 @@ class Judge:
         has_any = sides.canary_jobs > 0
         self.above = np.where(has_any[:, None], eprocess.grown(self.above, self.above_looks, found), self.above)
         self.above_looks = self.above_looks + has_any
+
+
+class Callers:
+    """What was counted since each rollout's canary began to look worse, by cohort where that is asked."""
+
+    def __init__(self, rollouts: int, of: Rates, level: float) -> None:
+        self._of = of
+        self._level = level
+        self._since = Sides(*np.zeros((4, rollouts)))
+        self._split: dict[int, tuple[Array, Array]] = {}  # and of which rollouts it was split
+        self._counted: dict[int, Array] = {}  # up to what sums
+        self._chance = np.random.default_rng(2)
+        self._stood_out = np.zeros(rollouts, dtype=np.bool_)
+
+    def stand_out(self, sides: Sides, looks_worse: Said, is_worse: Said) -> Said:
+        """In which rollouts it is not the callers, of those where the version is worse."""
+        since = (np.where(looks_worse, known + more, 0.0) for known, more in zip(self._since, sides, strict=True))
+        self._since = Sides(*since)
+        for rollout in [each for each in self._split if not looks_worse[each]]:
+            del self._split[rollout], self._counted[rollout]
+        for rollout in np.flatnonzero(is_worse & ~self._stood_out).tolist():
+            self._stood_out[rollout] = self._stands_out(rollout)
+        return is_worse & self._stood_out
+
+    def _stands_out(self, rollout: int) -> bool:
+        counted = np.array([each[rollout] for each in self._since])
+        jobs, bad = counted[2:]
+        if bad > MOST_OF_CALLERS * jobs and 1 - shares.upper(jobs - bad, jobs, self._level) > MOST_OF_CALLERS:
+            return True
+        more = counted - self._counted.get(rollout, np.zeros(4))
+        by_cohort, before = split(self._of, rollout, more, self._chance), self._split.get(rollout)
+        if before is not None:
+            by_cohort = by_cohort[0] + before[0], by_cohort[1] + before[1]
+        self._split[rollout], self._counted[rollout] = by_cohort, counted
+        return deals.part_as_bad(*by_cohort, self._of.moved) <= deals.LEVEL
 
 
 def summed(classes: Sides) -> Sides:

@@ -91,7 +91,7 @@ def ours(traffic: Traffic, rollouts: int, looks: int, before: float | None = Non
     """By our judge; `before` are the jobs that the stable version is known by."""
     of, chance = _start(traffic, rollouts)
     known = None if before is None else history(of, before, chance)
-    return looked(Judge(rollouts, GUARDRAIL, known).rolls_back, intervals(traffic, of, looks, chance), rollouts)
+    return looked(Judge(rollouts, GUARDRAIL, known, of).rolls_back, intervals(traffic, of, looks, chance), rollouts)
 
 
 def looked(decides: Callable[[Sides], Said], counted: Iterator[Sides], rollouts: int) -> Found:

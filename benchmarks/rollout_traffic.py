@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from schemas.routes import COHORTS
 from workers.rollout.judging.eprocess import Array
 from workers.rollout.judging.ratio import Sides
 
@@ -40,31 +41,65 @@ class Traffic(NamedTuple):
 
 class Rates(NamedTuple):
     """Of one rollout each: what part of all jobs is the stable version's and the canary's, and of all jobs, is bad on
-    the stable version whoever runs them."""
+    the stable version whoever runs them. `jobs` and `bad` are the same by cohort, of which the last `moved` are the
+    canary's."""
 
     stable: Array
     canary: Array
     stable_bad: Array
     canary_bad: Array
+    jobs: Array
+    bad: Array
+    moved: int
 
 
 def rates(traffic: Traffic, rollouts: int, chance: np.random.Generator) -> Rates:
     if traffic.keys.number == 0:
-        one = np.ones(rollouts)
-        share, bad = traffic.share, traffic.bad
-        return Rates(one * (1 - share), one * share, one * (1 - share) * bad, one * share * bad)
+        even = np.full((rollouts, COHORTS), 1 / COHORTS)
+        return _dealt(even, even * traffic.bad, traffic.share)
     shape = (rollouts, traffic.keys.number)
     sent = np.arange(1, traffic.keys.number + 1) ** -traffic.keys.zipf
     sent = sent / sent.sum()
     spread = traffic.keys.spread
     often = np.minimum(traffic.bad * np.exp(spread * chance.standard_normal(shape) - spread**2 / 2), 1.0)
-    moved = chance.random(shape) < traffic.share
+    jobs, bad = np.zeros((rollouts, COHORTS)), np.zeros((rollouts, COHORTS))
+    cohorts = chance.integers(0, COHORTS, shape)
+    rows = np.broadcast_to(np.arange(rollouts)[:, None], shape)
+    np.add.at(jobs, (rows, cohorts), np.broadcast_to(sent, shape))
+    np.add.at(bad, (rows, cohorts), sent * often)
+    return _dealt(jobs, bad, traffic.share)
+
+
+def _dealt(jobs: Array, bad: Array, share: float) -> Rates:
+    moved = round(share * COHORTS)
+    stable, canary = slice(0, COHORTS - moved), slice(COHORTS - moved, COHORTS)
     return Rates(
-        (sent * ~moved).sum(axis=1),
-        (sent * moved).sum(axis=1),
-        (sent * often * ~moved).sum(axis=1),
-        (sent * often * moved).sum(axis=1),
+        jobs[:, stable].sum(axis=1),
+        jobs[:, canary].sum(axis=1),
+        bad[:, stable].sum(axis=1),
+        bad[:, canary].sum(axis=1),
+        jobs,
+        bad,
+        moved,
     )
+
+
+def split(of: Rates, rollout: int, counted: Array, chance: np.random.Generator) -> tuple[Array, Array]:
+    """Jobs and bad jobs by cohort, the canary's first, of what one rollout has `counted`, in the order of `Sides`: good
+    and bad ones each by the cohorts' parts of them."""
+    jobs, bad = of.jobs[rollout], of.bad[rollout]
+    sums = counted.astype(int).tolist()
+    found = []
+    for side, (all_jobs, all_bad) in ((slice(-of.moved, None), sums[2:]), (slice(0, -of.moved), sums[:2])):
+        of_bad = _parted(all_bad, bad[side], jobs[side], chance)
+        found.append((of_bad + _parted(all_jobs - all_bad, jobs[side] - bad[side], jobs[side], chance), of_bad))
+    (canary, canary_bad), (stable, stable_bad) = found
+    return np.concatenate([canary, stable]), np.concatenate([canary_bad, stable_bad])
+
+
+def _parted(count: int, parts: Array, otherwise: Array, chance: np.random.Generator) -> Array:
+    parts = parts if parts.sum() > 0 else otherwise
+    return chance.multinomial(count, parts / parts.sum()).astype(np.float64)
 
 
 def intervals(traffic: Traffic, of: Rates, count: int, chance: np.random.Generator) -> Iterator[Sides]:

@@ -13,7 +13,8 @@ from runtime.logs import get_logger
 from schemas.errors import Conflict, PenstockError
 from schemas.rollout_transitions import Inputs
 from schemas.rollouts import Plan, Rollout, RolloutStatus, Verb, new_rollout_id
-from stores.rollouts import KeptEvent, RolloutStore, StoredRollout, Written, not_found
+from schemas.versions import differences
+from stores.rollouts import NOTHING_KNOWN, Beside, KeptEvent, RolloutStore, StoredRollout, Written, not_found
 
 log = get_logger(__name__)
 
@@ -51,7 +52,13 @@ class RolloutControl:
         default = self._serving.snapshot.choose(plan.model, None).version
         with _reaching():
             written = await self._store.start(
-                plan, new_rollout_id(), default, inputs, self._now(), above=self._followed.revision(plan.model)
+                plan,
+                new_rollout_id(),
+                default,
+                inputs,
+                self._now(),
+                above=self._followed.revision(plan.model),
+                beside=self._beside(plan.model, plan.version),
             )
         await self._tell(written)
         return written
@@ -61,9 +68,9 @@ class RolloutControl:
         known = (await self.get(rollout_id)).rollout
         if verb is (Verb.PROMOTE if known.is_open else Verb.RETRY):
             self._refuse_not_served(known.plan.model, known.plan.version)
-        above = self._followed.revision(known.plan.model)
+        above, beside = self._followed.revision(known.plan.model), self._beside(known.plan.model, known.plan.version)
         with _reaching():
-            written = await self._store.change(rollout_id, verb, inputs, self._now(), above=above)
+            written = await self._store.change(rollout_id, verb, inputs, self._now(), above=above, beside=beside)
         await self._tell(written)
         return written.rollout
 
@@ -93,6 +100,13 @@ class RolloutControl:
         if not found:  # whatever there is has begun
             await self.get(rollout_id)
         return found
+
+    def _beside(self, model: str, version: str) -> Beside:
+        versions = self._serving.snapshot.models.get(model, {})
+        entry = versions.get(version)
+        if entry is None:
+            return NOTHING_KNOWN
+        return {name: differences(entry.signature, other.signature) for name, other in versions.items()}
 
     def _refuse_not_served(self, model: str, version: str) -> None:
         standing = self._serving.standing(model, version)

@@ -14,7 +14,7 @@ from stores.rollouts import KeptEvent, StoredRollout
 
 class RolloutEventDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A change of a rollout: who did it, and what came of it. `counted` is what had been counted by then; null
-    where that was nothing, and where it held on."""
+    where that was nothing, and for all but the newest holds."""
 
     object: Literal["rollout_event"] = "rollout_event"
     sequence: int
@@ -35,8 +35,9 @@ class RolloutDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A version that gets more and more of its model's traffic. `steps` and `weight` are percents; `step` is from 1 on.
 
     `stable` is the version that had the traffic before. `verdict` is what was found at `judged_at`, and `step_ends_at`
-    when the step may be left at the earliest. `revision` is that of the route that the rollout wrote last. A single
-    rollout is told with its newest `events`, and with what the judge has `counted`.
+    when the step may be left at the earliest. `revision` is that of the route that the rollout wrote last. `differs`
+    says in what the version is another one for callers than `stable`: in `inputs`, which `other_inputs` allows, or in
+    `outputs`. A single rollout is told with its newest `events`, and with what the judge has `counted`.
     """
 
     id: str
@@ -62,6 +63,8 @@ class RolloutDocument(msgspec.Struct, frozen=True, kw_only=True):
     updated_at: datetime
     updated_by: str
     ended_at: datetime | None
+    other_inputs: bool
+    differs: tuple[str, ...]
     events: list[RolloutEventDocument] | UnsetType = UNSET
     counted: msgspec.Raw | UnsetType | None = UNSET
 
@@ -135,6 +138,8 @@ def _rollout(rollout: Rollout) -> RolloutDocument:
         updated_at=rollout.updated_at,
         updated_by=rollout.updated_by,
         ended_at=rollout.ended_at,
+        other_inputs=plan.other_inputs,
+        differs=rollout.differs,
     )
 
 

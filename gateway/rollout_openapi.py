@@ -17,7 +17,10 @@ START: Final[Responses] = {
     201: answer("The rollout has begun.", "Rollout", {"Location": header("The rollout's URL.")}),
     400: _BAD,
     404: NO_MODEL,
-    409: refusal("Another rollout of the model is open, no worker serves the version, or it has all the traffic."),
+    409: refusal(
+        "Another rollout of the model is open; or no worker serves the version, it takes other inputs, or has all the "
+        "traffic already."
+    ),
     413: BODY_TOO_LARGE,
     415: BODY_ENCODED,
     503: DOWN,

@@ -117,8 +117,8 @@ def add_reading_routes(app: FastAPI, services: Services) -> None:
         ] = None,
         limit: Annotated[int, Query(ge=1, le=EVENTS_A_PAGE, description="Events a page.")] = EVENTS_A_PAGE,
     ) -> Response:
-        """Newest first. What moved the rollout comes with what had been counted, so that its verdict can be made again;
-        for the newest hold that stands with the rollout."""
+        """Newest first. What moved the rollout, and what held it of late, comes with what had been counted, so that its
+        verdict can be made again."""
         return json(encode_events(await rollouts.events(rollout_id, before, limit + 1), limit))
 
 

@@ -1,6 +1,6 @@
 """Changing routes: held against the catalog, written down, and told to every gateway and router."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
@@ -11,15 +11,26 @@ from gateway.serving import Serving
 from producers.route_telling import RouteTeller
 from producers.routes import Routes
 from runtime.logs import get_logger
-from schemas.errors import ModelNotFound, PenstockError, RequestError, RouteNotFound, Unavailable
+from schemas.errors import (
+    Conflict,
+    ModelNotFound,
+    PenstockError,
+    PreconditionFailed,
+    RequestError,
+    RouteNotFound,
+    Unavailable,
+)
 from schemas.moves import losing
 from schemas.names import is_model_name
 from schemas.route_documents import WantedRoute, check_announced
 from schemas.routes import Route
-from stores.routes import Author, Expect, Expected, RouteRevision, RouteStore
+from schemas.versions import Versions, takes_the_same
+from stores.routes import Author, Expect, Expected, RouteRevision, RouteStore, require
 
 log = get_logger(__name__)
 
+# Of a rollback, where others change the route meanwhile.
+TRIES: Final = 5
 NOT_READ: Final = "The routes cannot be read at the moment: try again."
 NOTHING_CHANGED: Final = "The routes cannot be reached at the moment: nothing was changed. Try again."
 PERHAPS_CHANGED: Final = (
@@ -59,13 +70,25 @@ class RouteControl:
             raise RouteNotFound(f"model {model!r} never had a route", param="model")
         return found
 
-    async def put(self, model: str, wanted: WantedRoute | Route, expected: Expected, author: Author) -> RouteRevision:
-        """Raises `ModelNotFound`, `RequestError` for a version that no worker has announced, `PreconditionFailed`.
+    async def put(
+        self,
+        model: str,
+        wanted: WantedRoute | Route,
+        expected: Expected,
+        author: Author,
+        *,
+        other_inputs: bool = False,
+    ) -> RouteRevision:
+        """Raises `ModelNotFound`, `RequestError` for a version that no worker has announced, `PreconditionFailed`, and
+        `Conflict` where versions share the jobs that take other inputs, unless `other_inputs` says that this is meant.
 
         Returns once the routes topic has it. Where it was written and could not be told raises `Unavailable`.
         """
         _check_name(model)
-        check_announced(wanted, self._announced(model))
+        announced = self._announced(model)
+        check_announced(wanted, announced)
+        if not other_inputs:
+            _refuse_other_inputs(wanted, announced)
         with _changing():
             written = await self._store.put(model, wanted, expected, author, above=self._followed.revision(model))
         await self._tell(written)
@@ -79,17 +102,27 @@ class RouteControl:
         _check_name(model)
         with _reading():
             earlier = await self._store.revision(model, revision)
-            newest = await self._store.newest(model)
         if earlier is None:
             raise RouteNotFound(f"the route of model {model!r} has no revision {revision}", param="revision")
         if earlier.route is None:
             told = f"revision {revision} took the route of model {model!r} away: to do that again, delete it"
             raise RequestError(told, param="revision")
-        lost = losing(None if newest is None else newest.route, earlier.route.versions)
-        content = msgspec.structs.replace(earlier.route, taken_back=(*earlier.route.taken_back, *lost))
-        return await self.put(
-            model, content, expected, author._replace(note=author.note or f"back to revision {revision}")
-        )
+        author = author._replace(note=author.note or f"back to revision {revision}")
+        for left in reversed(range(TRIES)):
+            with _reading():
+                newest = await self._store.newest(model)
+            require(expected, model, newest)
+            route = None if newest is None else newest.route
+            taken_back = (*earlier.route.taken_back, *losing(route, earlier.route.versions))
+            content = msgspec.structs.replace(earlier.route, taken_back=taken_back)
+            # Who loses its share is known of this one alone: if there is another by now, it is looked at anew.
+            looked_at = Expect.NONE if route is None else frozenset([route.revision])
+            try:
+                return await self.put(model, content, looked_at, author, other_inputs=True)
+            except PreconditionFailed:
+                if not left:
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     async def delete(self, model: str, expected: Expected, author: Author) -> RouteRevision:
         """Raises `RouteNotFound` where there is none, `PreconditionFailed`, and `Unavailable` as `put` does."""
@@ -101,7 +134,7 @@ class RouteControl:
         await self._tell(written)
         return written
 
-    def _announced(self, model: str) -> Container[str]:
+    def _announced(self, model: str) -> Versions:
         """The versions of the model that the catalog holds. Raises `ModelNotFound`."""
         self._serving.choose(model, None)
         return self._serving.snapshot.models[model]
@@ -116,6 +149,17 @@ class RouteControl:
                 "routers could not be told yet. They will be, without another request, once Kafka can be reached.",
                 retry_after_s=RETRY_AFTER_S,
             ) from error
+
+
+def _refuse_other_inputs(wanted: WantedRoute | Route, announced: Versions) -> None:
+    """Of the versions that share the jobs."""
+    first, *others = (version for version, share in sorted(wanted.versions.items()) if share)
+    for version in others:
+        if not takes_the_same(announced[first].signature, announced[version].signature):
+            told = f"version {version} takes other inputs than version {first}, and jobs would go to either"
+            raise Conflict(
+                f"{told}: say other_inputs=true where callers send what both take", param=f"versions.{version}"
+            )
 
 
 def _check_name(model: str) -> None:

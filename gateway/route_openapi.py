@@ -122,7 +122,9 @@ PUT_ROUTE: Final[Responses] = {
     200: answer("The route as it stands now.", "Route", {**_TAG, **APPLIED}),
     400: _BAD,
     404: NO_MODEL,
-    409: _ROLLED_OUT,
+    409: refusal(
+        "A rollout has the route, and the message names it; or versions of other inputs would share the jobs."
+    ),
     412: _OTHERWISE,
     413: BODY_TOO_LARGE,
     415: BODY_ENCODED,

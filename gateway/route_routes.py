@@ -33,6 +33,12 @@ Note = Annotated[
 ]
 
 
+OtherInputs = Annotated[
+    bool,
+    Query(description="Whether versions may share the jobs that take other inputs: callers send what all take."),
+]
+
+
 class _Rollback(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     revision: Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
@@ -101,13 +107,17 @@ def add_changing_routes(app: FastAPI, services: Services) -> None:
         tags=["routes"],
         summary="Set a route",
     )
-    async def put_route(request: Request, model: ModelName, note: Note = None) -> Response:
+    async def put_route(
+        request: Request, model: ModelName, note: Note = None, other_inputs: OtherInputs = False
+    ) -> Response:
         """Create a model's route, or with `If-Match` replace it. Answered once the routes topic has it; gateways and
         routers go by it some milliseconds later. With `Prefer: wait=N` answered once all of them do, N seconds later
         at most; `replicas` then says which revision each has."""
         expected = expected_of(request)
         wanted = read_route(await body_of(request, services))
-        return await changed(request, await control.put(model, wanted, expected or Expect.NONE, author(request, note)))
+        by = author(request, note)
+        done = await control.put(model, wanted, expected or Expect.NONE, by, other_inputs=other_inputs)
+        return await changed(request, done)
 
     @app.post(
         "/v1/routes/{model}/rollback",

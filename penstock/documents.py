@@ -174,6 +174,7 @@ class Verdict(msgspec.Struct):
     decision: str
     reason: str
     evidence: list[Finding] = []
+    told: str = ""
 
 
 class RolloutEvent(msgspec.Struct):
@@ -210,6 +211,7 @@ class Rollout(msgspec.Struct):
     updated_at: Moment
     ended_at: Moment | None
     judged_at: Moment | None = None
+    differs: list[str] = []
     events: list[RolloutEvent] = []
 
 

@@ -16,13 +16,15 @@ log = get_logger(__name__)
 
 MAX_MESSAGE: Final = "max.message.bytes"
 MIN_IN_SYNC: Final = "min.insync.replicas"
+TIMESTAMPS: Final = "message.timestamp.type"
+BROKERS: Final = "LogAppendTime"
 # How the broker tells where a value comes from: 1 is the topic's own.
 OWN: Final = 1
 SET: Final = 0
 
 
 # What is raised in topics that exist; all else is left.
-RAISED: Final = frozenset([MAX_MESSAGE, MIN_IN_SYNC])
+RAISED: Final = frozenset([MAX_MESSAGE, MIN_IN_SYNC, TIMESTAMPS])
 
 # A setting's value, and whether it was set for this very topic.
 Settings: TypeAlias = Mapping[str, tuple[str, bool]]
@@ -143,6 +145,8 @@ def too_low(wanted: Mapping[str, str], found: Settings) -> dict[str, str]:
             value, chosen = found[name]
             if int(value) < int(wanted[name]) and not (chosen and choice_counts):
                 raised[name] = wanted[name]
+    if TIMESTAMPS in wanted and TIMESTAMPS in found and found[TIMESTAMPS][0] != wanted[TIMESTAMPS]:
+        raised[TIMESTAMPS] = wanted[TIMESTAMPS]
     return raised
 
 

@@ -9,7 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from producers.kafka_client import kafka_admin
-from producers.topic_settings import MAX_MESSAGE, MIN_IN_SYNC, raise_settings
+from producers.topic_settings import BROKERS, MAX_MESSAGE, MIN_IN_SYNC, TIMESTAMPS, raise_settings
 from runtime.settings import KafkaSettings
 from schemas.errors import QueueUnavailable
 from schemas.topics import Lane
@@ -79,7 +79,7 @@ def control_topic(settings: KafkaSettings, name: str) -> TopicPlan:
 def retry_topics(settings: KafkaSettings) -> list[TopicPlan]:
     """The tiers, of one partition each, in the broker's time: first in is first due, whoever wrote it."""
     names = [settings.topics.retry(tier) for tier, _ in enumerate(settings.retry_tiers_s, 1)]
-    config = _config(settings, JOB_RETENTION_MS) | {"message.timestamp.type": "LogAppendTime"}
+    config = _config(settings, JOB_RETENTION_MS) | {TIMESTAMPS: BROKERS}
     return [TopicPlan(name, 1, config) for name in names] + [dead_letter_topic(settings, name) for name in names]
 
 
@@ -102,9 +102,10 @@ def worker_reports_topic(settings: KafkaSettings) -> TopicPlan:
 
 
 def stats_topic(settings: KafkaSettings) -> TopicPlan:
-    """Of one partition, so that what is told of a model's versions is read in one place."""
+    """Of one partition, so that what is told of a model's versions is read in one place; in the broker's time, which
+    clocks of workers are held against."""
     config = {"cleanup.policy": "delete", "retention.ms": str(STATS_RETENTION_MS), "segment.ms": str(HOUR_MS)}
-    return TopicPlan(settings.topics.stats, 1, config)
+    return TopicPlan(settings.topics.stats, 1, config | {TIMESTAMPS: BROKERS})
 
 
 def stats_windows_topic(settings: KafkaSettings) -> TopicPlan:
@@ -145,8 +146,9 @@ def lane_topics(settings: KafkaSettings, lanes: Sequence[Lane], partitions: int)
 async def ensure_topics(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> list[str]:
     """Create the topics that do not exist. Returns the names of the new ones, once they can be written to.
 
-    Those that exist stay as they are, but for what a promise rests on: records up to our size are taken, and a record
-    that is acknowledged has its second copy. Where we may not change them, that is logged; so is what else differs.
+    Those that exist stay as they are, but for what a promise rests on: records up to our size are taken, a record that
+    is acknowledged has its second copy, and times are the broker's where clocks are compared. Where we may not change
+    them, that is logged; so is what else differs.
     """
     admin = kafka_admin(settings)
     try:

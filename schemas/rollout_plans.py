@@ -27,7 +27,8 @@ _FIELD: Final = re.compile(r"(?:field `|at `\$\.)([^`.\[]+)")
 
 
 class PlanDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is posted. `steps` are percents of the traffic that rise; one of 100 is the promotion itself."""
+    """What is posted. `steps` are percents of the traffic that rise; one of 100 is the promotion itself. Where the
+    version takes other inputs than the one before, `other_inputs` must say that this is meant."""
 
     model: str
     version: str
@@ -36,6 +37,7 @@ class PlanDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     guardrails: Annotated[tuple[Guardrail, ...], msgspec.Meta(min_length=1)] = DEFAULT_GUARDRAILS
     rescue: bool = True
     strategy: Strategy = Strategy.CANARY
+    other_inputs: bool = False
 
 
 _decoder: Final = msgspec.json.Decoder(PlanDocument)
@@ -58,6 +60,7 @@ def read_plan(body: bytes) -> Plan:
         guardrails=_guardrails(document.guardrails),
         rescue=document.rescue,
         strategy=document.strategy,
+        other_inputs=document.other_inputs,
     )
 
 

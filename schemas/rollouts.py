@@ -92,15 +92,18 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What is to be done, and why: for a hold a `reason` from a closed list, else the guardrail that decided."""
+    """What is to be done, and why: for a hold a `reason` from a closed list, else the guardrail that decided. `told`
+    is what people should know besides."""
 
     decision: Decision
     reason: str
     evidence: tuple[Finding, ...] = ()
+    told: str = ""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for. `steps` are percents of the traffic; one of 100 is the promotion itself."""
+    """What was asked for. `steps` are percents of the traffic; one of 100 is the promotion itself. `other_inputs`: the
+    version may take other inputs than the one before."""
 
     model: str
     version: str
@@ -109,6 +112,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     guardrails: tuple[Guardrail, ...]
     rescue: bool
     strategy: Strategy
+    other_inputs: bool = False
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,7 +122,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     since `stable_since`. `step` counts from 0; `attempt` from 1, by one with each retry. `sequence` is that of the last
     change: each is conditional on it. `verdict` is what was found last, at `judged_at`. `revision` is that of the route
     written last.
-    `counted_until`: what was counted earlier is in the evidence, or does not count.
+    `counted_until`: what was counted earlier is in the evidence, or does not count. `differs` says in what the new
+    version is another one for its callers, as known at the beginning: `inputs`, `outputs`.
     """
 
     id: str
@@ -138,6 +143,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     judged_at: datetime | None = None
     revision: int | None = None
     ended_at: datetime | None = None
+    differs: tuple[str, ...] = ()
 
     @property
     def is_open(self) -> bool:

@@ -48,6 +48,12 @@ class End(StrEnum):
     CLIENT_ERROR = "client_error"  # the input is wrong
     CANCELED = "canceled"
     DEADLINE = "deadline"  # it came before the job ran
+    OTHER = "other"  # of a kind that a newer worker knows: held against nobody
+
+    @classmethod
+    def _missing_(cls, _: object) -> "End":
+        """A record with a kind that is not known yet counts all the same."""
+        return cls.OTHER
 
 
 # Ends that are held against the version. Of these the last is a guardrail of its own: an answer came, and was wrong.
@@ -133,7 +139,8 @@ class StatsRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
 
     `worker` names one life of a process, or a part of it, so that worker and `began_at` together name the record: one
     that is read twice counts once. `began_at` is the beginning of the interval, `ended_at` when it was closed: sooner
-    by a worker that ends, or may.
+    by a worker that ends, or may. All by the worker's clock, and so is `told_at`, when the record was sent: beside
+    Kafka's time it says how wrong that clock is.
     """
 
     model: str
@@ -143,6 +150,7 @@ class StatsRecord(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     began_at: Moment
     ended_at: Moment
     counts: Counts
+    told_at: Moment | None = None
 
 
 def added(first: Counts, *others: Counts) -> Counts:

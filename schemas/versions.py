@@ -14,6 +14,9 @@ Versions = Mapping[str, CatalogEntry]
 # Reads a job's sticky key from a source that a route names: see `schemas.sticky_keys`.
 KeyFrom = Callable[[str], str | None]
 
+# In what two versions may differ for callers.
+INPUTS: Final = "inputs"
+OUTPUTS: Final = "outputs"
 # An error names at most this many models or versions.
 NAMED_AT_MOST: Final = 20
 
@@ -118,6 +121,12 @@ def takes_the_same(one: Signature, other: Signature) -> bool:
     the one's scale.
     """
     return (one.inputs, one.features, one.image) == (other.inputs, other.features, other.image)
+
+
+def differences(one: Signature, other: Signature) -> tuple[str, ...]:
+    """In what two versions differ, as far as callers are concerned: `inputs`, `outputs`."""
+    differs = {INPUTS: not takes_the_same(one, other), OUTPUTS: one.outputs != other.outputs}
+    return tuple(part for part, is_other in differs.items() if is_other)
 
 
 def _named(catalog: CatalogSnapshot, model: str, asked: str) -> CatalogEntry:

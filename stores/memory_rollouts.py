@@ -11,7 +11,9 @@ from schemas.rollout_transitions import Inputs
 from schemas.rollouts import Plan, Rollout, RolloutStatus, Verb
 from stores.memory_routes import MemoryRoutes
 from stores.rollouts import (
+    NOTHING_KNOWN,
     REVISIONS_READ,
+    Beside,
     Change,
     Judged,
     KeptEvent,
@@ -36,12 +38,20 @@ class MemoryRollouts:
         routes.rolled_out = self._id_of_open
 
     async def start(
-        self, plan: Plan, rollout_id: str, default: str | None, inputs: Inputs, now: datetime, *, above: int = 0
+        self,
+        plan: Plan,
+        rollout_id: str,
+        default: str | None,
+        inputs: Inputs,
+        now: datetime,
+        *,
+        above: int = 0,
+        beside: Beside = NOTHING_KNOWN,
     ) -> Written:
         self._check_up()
         revisions = await self._routes.history(plan.model, before=None, limit=REVISIONS_READ)
         running = self._open_of(plan.model)
-        change = begun(plan, rollout_id, default, inputs, now, revisions=revisions, running=running)
+        change = begun(plan, rollout_id, default, inputs, now, revisions=revisions, running=running, beside=beside)
         if change.event is None:
             return Written(change.rollout)
         return (await self._write(change, (None, None), above))._replace(is_new=True)
@@ -55,6 +65,7 @@ class MemoryRollouts:
         judged: Judged | None = None,
         *,
         above: int = 0,
+        beside: Beside = NOTHING_KNOWN,
     ) -> Written:
         self._check_up()
         stored = self._rollouts.get(rollout_id)
@@ -65,7 +76,8 @@ class MemoryRollouts:
             return Written(rollout)
         model = rollout.plan.model
         revisions = await self._routes.history(model, before=None, limit=REVISIONS_READ)
-        change = changed(rollout, verb, inputs, now, revisions=revisions, running=self._open_of(model))
+        running = self._open_of(model)
+        change = changed(rollout, verb, inputs, now, revisions=revisions, running=running, beside=beside)
         if change.rollout is rollout:
             return Written(rollout)
         return await self._write(change, kept_evidence(verb, stored, judged), above)

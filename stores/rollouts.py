@@ -1,9 +1,10 @@
 """Rollouts as a store keeps them: each change with the event that tells of it and the route that follows from it.
 Postgres answers; there is an in-memory twin."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
@@ -14,10 +15,16 @@ from schemas.rollout_transitions import Inputs, Transition, start, transition
 from schemas.rollouts import Event, Plan, Rollout, RolloutStatus, Verb
 from schemas.route_documents import check_route
 from schemas.routes import Route
+from schemas.versions import INPUTS
 from stores.routes import Author, RouteRevision
 
 # So far back it is looked for since when keys are dealt as they are; edits of other things count, too.
 REVISIONS_READ: Final = 20
+
+
+# Of each other version of the model, in what the new one differs from it: see `schemas.versions.differences`.
+Beside = Mapping[str, Sequence[str]]
+NOTHING_KNOWN: Final[Beside] = MappingProxyType({})
 
 
 class StoredRollout(NamedTuple):
@@ -72,12 +79,21 @@ class RolloutStore(Protocol):
     """
 
     async def start(
-        self, plan: Plan, rollout_id: str, default: str | None, inputs: Inputs, now: datetime, *, above: int = 0
+        self,
+        plan: Plan,
+        rollout_id: str,
+        default: str | None,
+        inputs: Inputs,
+        now: datetime,
+        *,
+        above: int = 0,
+        beside: Beside = NOTHING_KNOWN,
     ) -> Written:
         """Begin a rollout. `default` has the traffic of a model without a route.
 
         The model's open rollout where that has the same plan; `Conflict` where it has another, where no single version
-        has the traffic, or where the route that follows would be none. `above`: see `RouteStore.put`.
+        has the traffic, where that one takes other inputs and the plan does not say so, or where the route that
+        follows would be none. `above`: see `RouteStore.put`.
         """
 
     async def change(
@@ -89,6 +105,7 @@ class RolloutStore(Protocol):
         judged: Judged | None = None,
         *,
         above: int = 0,
+        beside: Beside = NOTHING_KNOWN,
     ) -> Written:
         """What the verb makes of the rollout. Raises `NotFound`, and `Conflict` where the verb makes no sense.
 
@@ -109,7 +126,7 @@ class RolloutStore(Protocol):
         self, rollout_id: str, *, before: int | None = None, limit: int, counted: bool = True
     ) -> Sequence[KeptEvent]:
         """The newest first; those with a lower sequence number than `before`. What was counted is large: where it is
-        not asked for, it stays where it is."""
+        not asked for, it stays where it is; and of holds it is kept with the newest alone."""
 
 
 def begun(
@@ -121,6 +138,7 @@ def begun(
     *,
     revisions: Sequence[RouteRevision],
     running: Rollout | None,
+    beside: Beside = NOTHING_KNOWN,
 ) -> Change:
     """What a start writes, where these are the model's open rollout and its route's revisions, newest first. Pure."""
     if running is not None:
@@ -138,7 +156,8 @@ def begun(
         route = first_route(plan.model, default, now)
     stable, since = stable_of(route, plan.version), _alone_since(revisions, plan.version, now)
     begun = start(plan, rollout_id, stable, inputs, now, since)
-    return Change(begun.rollout, _readable(routed(begun.rollout, route)), begun.event)
+    after = msgspec.structs.replace(begun.rollout, differs=_differing(plan, stable, beside))
+    return Change(after, _readable(routed(after, route)), begun.event)
 
 
 def changed(
@@ -149,6 +168,7 @@ def changed(
     *,
     revisions: Sequence[RouteRevision],
     running: Rollout | None,
+    beside: Beside = NOTHING_KNOWN,
 ) -> Change:
     """What a verb writes, where these are the model's open rollout and its route's revisions, newest first. Of a
     rollout that is open itself the newest revision is enough. Pure."""
@@ -156,13 +176,15 @@ def changed(
     if not done.routes:
         return Change(done.rollout, event=done.event)
     if not rollout.is_open:  # others may have changed the route since it ended
-        return _begun_anew(done, now, revisions, running)
+        return _begun_anew(done, now, revisions, running, beside)
     route = revisions[0].route if revisions else None
     route = route or first_route(rollout.plan.model, rollout.stable, now)
     return Change(done.rollout, routed(done.rollout, route), done.event)
 
 
-def _begun_anew(done: Transition, now: datetime, revisions: Sequence[RouteRevision], running: Rollout | None) -> Change:
+def _begun_anew(
+    done: Transition, now: datetime, revisions: Sequence[RouteRevision], running: Rollout | None, beside: Beside
+) -> Change:
     model, version = done.rollout.plan.model, done.rollout.plan.version
     if running is not None:
         raise Conflict(f"{running.id} of {model} is {running.status}: abort it first", param="status")
@@ -170,8 +192,18 @@ def _begun_anew(done: Transition, now: datetime, revisions: Sequence[RouteRevisi
     if route is None:  # who has its traffic since then is another question
         raise Conflict(f"{model} has no route any more: start another rollout", param="status")
     stable, since = stable_of(route, version), _alone_since(revisions, version, now)
-    after = msgspec.structs.replace(done.rollout, stable=stable, stable_since=since)
+    differs = _differing(done.rollout.plan, stable, beside)
+    after = msgspec.structs.replace(done.rollout, stable=stable, stable_since=since, differs=differs)
     return Change(after, _readable(routed(after, route)), done.event)
+
+
+def _differing(plan: Plan, stable: str, beside: Beside) -> tuple[str, ...]:
+    """Raises `Conflict` where the two take other inputs, and nobody has said that this is meant."""
+    differs = tuple(beside.get(stable, ()))
+    if INPUTS in differs and not plan.other_inputs:
+        told = f"{plan.model}/{plan.version} takes other inputs than version {stable}"
+        raise Conflict(f"{told}: start it with other_inputs where callers send what both take", param="other_inputs")
+    return differs
 
 
 def _readable(route: Route) -> Route:
@@ -208,14 +240,10 @@ def _dealing(route: Route) -> tuple[object, ...]:
 
 
 def kept_evidence(verb: Verb, stored: StoredRollout, judged: Judged | None) -> tuple[bytes | None, bytes | None]:
-    """What stands beside the event, and what beside the rollout from then on. That one holds on is told without."""
+    """What stands beside the event, and what beside the rollout from then on."""
     if verb is Verb.RETRY:
         return stored.evidence, None
-    if judged is None:
-        evidence, next_evidence = stored.evidence, stored.evidence
-    else:
-        evidence, next_evidence = judged.evidence, judged.next_evidence
-    return (None if verb is Verb.HOLD else evidence), next_evidence
+    return (stored.evidence, stored.evidence) if judged is None else (judged.evidence, judged.next_evidence)
 
 
 def not_found(rollout_id: str) -> NotFound:

@@ -14,6 +14,7 @@ NUMBERS: Final = ("SHARE",)
 # What a hold means, in words.
 HOLDS: Final = {
     "stats_stale": "nothing was counted of late: no jobs, or no word of them",
+    "no_workers": "no worker serves the version",
     "no_traffic": "the version gets no jobs",
     "srm": "jobs are not split as the route says",
     "too_few": "so few jobs tell nothing yet",
@@ -42,6 +43,7 @@ def facts(rollout: Document, now: datetime) -> dict[str, str]:
         "step": step_text(rollout, now),
         "verdict": why(rollout["verdict"]),
         "attempt": str(rollout["attempt"]) if rollout["attempt"] > 1 else "",
+        "differs": " and ".join(rollout.get("differs") or ()),
         "rescue": "" if rollout["rescue"] else "no: what the version fails, its callers see",
         "strategy": rollout["strategy"] if rollout["strategy"] != "canary" else "",
         "revision": "" if rollout["revision"] is None else f"{rollout['revision']} of the route",
@@ -101,7 +103,7 @@ def why(verdict: Document | None) -> str:
     """The verdict in words; empty before the first."""
     if verdict is None:
         return ""
-    reason = HOLDS.get(verdict["reason"], verdict["reason"])
+    reason = verdict.get("told") or HOLDS.get(verdict["reason"], verdict["reason"])
     return f"{verdict['decision']}: {reason}"
 
 

@@ -1,5 +1,7 @@
 """Routes, asked of a gateway and changed by it."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import click
@@ -27,6 +29,7 @@ WAIT: Final = click.option(
 IF_REVISION: Final = click.option(
     "--if-revision", type=click.IntRange(min=1), help="Only if the route is at this revision still."
 )
+_NO_QUERY: Final[Mapping[str, str]] = MappingProxyType({})
 # What the server says of a route, and nobody asks for.
 _SAID: Final = frozenset(
     ["object", "model", "revision", "rollout", "updated_at", "updated_by", "note", "replicas", "replicas_reason"]
@@ -53,10 +56,18 @@ def wanted(route: Document) -> Document:
 
 
 async def put_route(
-    gateway: GatewayClient, model: str, route: Document, expected: int | None, note: str | None, wait_s: int
+    gateway: GatewayClient,
+    model: str,
+    route: Document,
+    expected: int | None,
+    note: str | None,
+    wait_s: int,
+    *,
+    other_inputs: bool = False,
 ) -> Document:
     """Replace the revision that is `expected`; None creates the route. Raises `PenstockError`."""
-    return await change(gateway, "PUT", f"/v1/routes/{model}", Route, expected, note, wait_s, route)
+    query = {"other_inputs": "true"} if other_inputs else {}
+    return await change(gateway, "PUT", f"/v1/routes/{model}", Route, expected, note, wait_s, route, query)
 
 
 async def change(
@@ -68,6 +79,7 @@ async def change(
     note: str | None,
     wait_s: int,
     body: Document | None = None,
+    query: Mapping[str, str] = _NO_QUERY,
 ) -> Document:
     """What a request that changes a route is answered with. Raises `PenstockError`."""
     headers = {} if expected is None else {"if-match": f'"{expected}"'}
@@ -76,7 +88,8 @@ async def change(
     content = None
     if body is not None:
         headers["content-type"], content = "application/json", msgspec.json.encode(body)
-    answer = await gateway.exchange(method, path, headers=headers, params=noted(note), body=content, wait_s=wait_s)
+    params = {**noted(note), **query}
+    answer = await gateway.exchange(method, path, headers=headers, params=params, body=content, wait_s=wait_s)
     return document(answer.content, shape)
 
 

@@ -52,6 +52,7 @@ NOTHING: Final = "nothing to set: give shares as 1=90 2=10, an option, or --file
 @click.option("--rescue/--no-rescue", default=None, help="What the canary fails runs once on the default version.")
 @click.option("--take-back", multiple=True, type=VERSION, help="What waits for it goes to another version.")
 @click.option("--file", type=click.File("rb"), help="The whole route as JSON; - for standard input.")
+@click.option("--other-inputs", is_flag=True, help="Also where its versions take other inputs.")
 @NOTE
 @IF_REVISION
 @WAIT
@@ -65,6 +66,7 @@ def set_route(
     if_revision: int | None,
     wait_s: int,
     *,
+    other_inputs: bool,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -87,7 +89,8 @@ def set_route(
         before = await route_of(gateway, model)
         route = wanted(whole or {}) if edit is None else edit.applied_to(before)
         expected = revision_of(before) if if_revision is None else if_revision
-        return await put_route(gateway, model, route, expected, note, wait_s), before
+        done = await put_route(gateway, model, route, expected, note, wait_s, other_inputs=other_inputs)
+        return done, before
 
     route, before = ask(found, changed)
     show_changed(route, before, wait_s, as_json=as_json)

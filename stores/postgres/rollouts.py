@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
+from runtime.logs import get_logger
+from schemas.errors import StoreUnavailable
 from schemas.rollout_transitions import Inputs
 from schemas.rollouts import Event, Plan, Rollout, RolloutStatus, Verb
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
 from stores.postgres.routes import lock_route, newest_revisions, write_route
 from stores.rollouts import (
+    NOTHING_KNOWN,
     REVISIONS_READ,
+    Beside,
     Change,
     Judged,
     KeptEvent,
@@ -31,16 +35,22 @@ if TYPE_CHECKING:
 
     from stores.postgres.calls import Connection
 
+log = get_logger(__name__)
+
 # So many times one rollout tells that it holds on, for another reason than before; its other events are all kept.
 HOLDS_KEPT: Final = 500
+# Of these, so many with what was counted by then: some kilobytes each.
+HOLDS_EXPLAINED: Final = 50
 
 _MODEL: Final = "select model from rollouts where id = $1"
-_GET: Final = "select document, evidence from rollouts where id = $1"
+_GET: Final = "select id, document, evidence from rollouts where id = $1"
 _LOCK: Final = f"{_GET} for no key update"
-_OPEN: Final = "select document from rollouts where model = $1 and ended_at is null"
-_RUNNING: Final = "select document, evidence from rollouts where status = 'running' and ended_at is null order by id"
+_OPEN: Final = "select id, document, null as evidence from rollouts where model = $1 and ended_at is null"
+_RUNNING: Final = """
+select id, document, evidence from rollouts where status = 'running' and ended_at is null order by id
+"""
 _LIST: Final = """
-select document from rollouts
+select id, document, null as evidence from rollouts
 where ($1::text is null or model = $1) and ($2::text is null or status = $2) and ($3::text is null or id < $3)
 order by id desc limit $4
 """
@@ -55,11 +65,13 @@ where id = $1 and model = $2
 _TELL: Final = """
 insert into rollout_events (rollout, sequence, verb, document, evidence) values ($1, $2, $3, $4::json, $5::json)
 """
-_FORGET_HOLDS: Final = """
-delete from rollout_events where rollout = $1 and verb = 'hold' and sequence <= (
+_OLD_HOLDS: Final = """
+rollout = $1 and verb = 'hold' and sequence <= (
     select sequence from rollout_events where rollout = $1 and verb = 'hold' order by sequence desc offset $2 limit 1
 )
 """
+_FORGET_HOLDS: Final = f"delete from rollout_events where {_OLD_HOLDS}"
+_FORGET_COUNTED: Final = f"update rollout_events set evidence = null where evidence is not null and {_OLD_HOLDS}"
 _EVENTS: Final = """
 select document, case when $4::boolean then evidence end as evidence from rollout_events
 where rollout = $1 and ($2::bigint is null or sequence < $2) order by sequence desc limit $3
@@ -80,6 +92,7 @@ class PostgresRollouts:
 
     def __init__(self, dsn: str, *, connections: int = 1, timeout_s: float = 5.0, role: str = CLIENT) -> None:
         self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role)
+        self._unreadable = set[str]()
 
     async def __aenter__(self) -> Self:
         await self._postgres.__aenter__()
@@ -89,13 +102,21 @@ class PostgresRollouts:
         await self._postgres.__aexit__()
 
     async def start(
-        self, plan: Plan, rollout_id: str, default: str | None, inputs: Inputs, now: datetime, *, above: int = 0
+        self,
+        plan: Plan,
+        rollout_id: str,
+        default: str | None,
+        inputs: Inputs,
+        now: datetime,
+        *,
+        above: int = 0,
+        beside: Beside = NOTHING_KNOWN,
     ) -> Written:
         async with self._postgres.transaction() as connection:
             await lock_route(connection, plan.model, now)
             revisions = await newest_revisions(connection, plan.model, REVISIONS_READ)
             running = await _open_of(connection, plan.model)
-            change = begun(plan, rollout_id, default, inputs, now, revisions=revisions, running=running)
+            change = begun(plan, rollout_id, default, inputs, now, revisions=revisions, running=running, beside=beside)
             if change.event is None:
                 return Written(change.rollout)
             return (await _write(connection, _INSERT, change, (None, None), above))._replace(is_new=True)
@@ -109,6 +130,7 @@ class PostgresRollouts:
         judged: Judged | None = None,
         *,
         above: int = 0,
+        beside: Beside = NOTHING_KNOWN,
     ) -> Written:
         found = await self._postgres.fetch(_MODEL, rollout_id) if storable(rollout_id) else ()
         if not found:
@@ -125,7 +147,7 @@ class PostgresRollouts:
                 return Written(rollout)
             running = rollout if rollout.is_open else await _open_of(connection, model)
             revisions = await newest_revisions(connection, model, 1 if rollout.is_open else REVISIONS_READ)
-            change = changed(rollout, verb, inputs, now, revisions=revisions, running=running)
+            change = changed(rollout, verb, inputs, now, revisions=revisions, running=running, beside=beside)
             if change.rollout is rollout:
                 return Written(rollout)
             return await _write(connection, _UPDATE, change, kept_evidence(verb, stored, judged), above)
@@ -142,10 +164,10 @@ class PostgresRollouts:
         if not storable(model, after):
             return []
         rows = await self._postgres.fetch(_LIST, model, status, after, limit)
-        return [_rollouts.decode(row["document"]) for row in rows]
+        return [stored.rollout for stored in self._readable(rows)]
 
     async def running(self) -> Sequence[StoredRollout]:
-        return [_read(row) for row in await self._postgres.fetch(_RUNNING)]
+        return self._readable(await self._postgres.fetch(_RUNNING))
 
     async def events(
         self, rollout_id: str, *, before: int | None = None, limit: int, counted: bool = True
@@ -154,12 +176,25 @@ class PostgresRollouts:
             return []
         before = None if before is None else min(before, _LAST)
         rows = await self._postgres.fetch(_EVENTS, rollout_id, before, limit, counted)
-        return [KeptEvent(_events.decode(row["document"]), _bytes(row["evidence"])) for row in rows]
+        found = [_event(row) for row in rows]
+        return [each for each in found if each is not None]
+
+    def _readable(self, rows: Sequence["asyncpg.Record"]) -> Sequence[StoredRollout]:
+        """One that a newer version has written is passed over, and told of once: the others are no worse for it."""
+        found = []
+        for row in rows:
+            try:
+                found.append(_read(row))
+            except StoreUnavailable as error:
+                if row["id"] not in self._unreadable:
+                    self._unreadable.add(row["id"])
+                    log.error("a rollout is passed over", rollout=row["id"], reason=error.message)
+        return found
 
 
 async def _open_of(connection: "Connection", model: str) -> Rollout | None:
     row = await connection.fetchrow(_OPEN, model)
-    return None if row is None else _rollouts.decode(row["document"])
+    return None if row is None else _read(row).rollout
 
 
 async def _write(
@@ -197,10 +232,24 @@ async def _tell(connection: "Connection", rollout: Rollout, event: Event, eviden
     await connection.execute(_TELL, rollout.id, event.sequence, event.verb, told, _text(evidence))
     if event.verb is Verb.HOLD:
         await connection.execute(_FORGET_HOLDS, rollout.id, HOLDS_KEPT)
+        await connection.execute(_FORGET_COUNTED, rollout.id, HOLDS_EXPLAINED)
 
 
 def _read(row: "asyncpg.Record") -> StoredRollout:
-    return StoredRollout(_rollouts.decode(row["document"]), _bytes(row["evidence"]))
+    """Raises `StoreUnavailable` for what this version does not understand."""
+    try:
+        rollout = _rollouts.decode(row["document"])
+    except msgspec.DecodeError as error:
+        raise StoreUnavailable(f"{row['id']} was written by a newer version, which alone can read it") from error
+    return StoredRollout(rollout, _bytes(row["evidence"]))
+
+
+def _event(row: "asyncpg.Record") -> KeptEvent | None:
+    """None for what this version does not understand."""
+    try:
+        return KeptEvent(_events.decode(row["document"]), _bytes(row["evidence"]))
+    except msgspec.DecodeError:
+        return None
 
 
 def _text(evidence: bytes | None) -> str | None:

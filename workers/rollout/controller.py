@@ -9,13 +9,16 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
+import msgspec
+
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from schemas.errors import PenstockError, StoreUnavailable
 from schemas.rollout_transitions import Inputs
-from schemas.rollouts import Verb
+from schemas.rollouts import Rollout, Verb
 from stores.rollouts import RolloutStore, StoredRollout, Written
 from workers.rollout import metrics
+from workers.rollout.judging.evidence import Around
 from workers.rollout.looking import Between, Look, look
 
 log = get_logger(__name__)
@@ -31,9 +34,13 @@ class Teller(Protocol):
     async def tell(self, model: str) -> int | None: ...
 
 
+def _nothing(_: Rollout) -> Around:
+    return Around()
+
+
 class Controller:
     """`between` is what was counted, and all of it is there that was before `read_until`; None where another process
-    counts, and judges."""
+    counts, and judges. `around` is what a verdict comes from besides. `clock` is the one that counts go by."""
 
     def __init__(
         self,
@@ -42,12 +49,15 @@ class Controller:
         read_until: Callable[[], datetime | None],
         teller: Teller,
         clock: Clock,
+        around: Callable[[Rollout], Around] = _nothing,
     ) -> None:
         self._store = store
         self._between = between
         self._read_until = read_until
         self._teller = teller
         self._clock = clock
+        self._around = around
+        self._broken: dict[str, str] = {}  # rollouts that cannot be judged, and why
         self._untold = set[str]()
         self._troubles: list[str] = []  # of the look that goes on
         self.trouble: str | None = None
@@ -63,8 +73,11 @@ class Controller:
         self._troubles = []
         read_until = self._read_until()
         if read_until is not None:
-            for stored in await self._running():
+            running = await self._running()
+            for stored in running:
                 await self._judge(stored, read_until)
+            ids = {stored.rollout.id for stored in running}
+            self._broken = {each: why for each, why in self._broken.items() if each in ids}
         for model in list(self._untold):
             await self._tell(model)
         self.trouble = next(iter(self._troubles), None)
@@ -80,17 +93,25 @@ class Controller:
         await asyncio.sleep(0)  # each takes a while: others may want the loop
         now, rollout = self._clock(), stored.rollout
         try:
-            found = look(stored, self._between, complete_until, now)
+            around = msgspec.structs.replace(self._around(rollout), written=rollout.revision or 0)
+            found = look(stored, self._between, complete_until, now, around)
             if found.is_news:
-                await self._write(stored, found, now)
+                await self._write(stored, found, now, around.followed)
+            self._broken.pop(rollout.id, None)
         except PenstockError as error:
             self._warn(error)
         except Exception as error:  # of one rollout: the others are looked at all the same
-            log.error("a rollout cannot be judged", rollout=rollout.id, exc_info=error)
+            self._tell_broken(rollout.id, error)
 
-    async def _write(self, stored: StoredRollout, found: Look, now: datetime) -> None:
+    def _tell_broken(self, rollout_id: str, error: Exception) -> None:
+        """Once, and again where it is for another reason."""
+        if self._broken.get(rollout_id) != repr(error):
+            self._broken[rollout_id] = repr(error)
+            log.error("a rollout cannot be judged", rollout=rollout_id, exc_info=error)
+
+    async def _write(self, stored: StoredRollout, found: Look, now: datetime, above: int) -> None:
         inputs = Inputs(NAME, verdict=found.verdict, counted_until=found.counted_until)
-        written = await self._store.change(stored.rollout.id, found.verb, inputs, now, found.judged)
+        written = await self._store.change(stored.rollout.id, found.verb, inputs, now, found.judged, above=above)
         if written.routed:
             metrics.MOVES.labels(written.rollout.plan.model, found.verb).inc()
             _log(written, found)

@@ -1,4 +1,8 @@
-"""Keeps what workers counted: reads the stats topic with Faust, into windows that others ask."""
+"""Keeps what workers counted: reads the stats topic with Faust, into windows that others ask.
+
+All goes by the time at which Kafka has written a record: of its clock there is one, and our own may be set at any
+moment.
+"""
 
 import asyncio
 import time
@@ -13,11 +17,12 @@ from faust.types import TP, EventT, StreamT
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
 from schemas.errors import QueueUnavailable
-from schemas.stats import INTERVAL_S, decode_stats
+from schemas.stats import INTERVAL_S, StatsRecord, decode_stats
 from workers.rollout import metrics
+from workers.rollout.clocks import Clocks
 from workers.rollout.faust_app import faust_app, quiet_faust, stats_stream, windows_table
 from workers.rollout.place import Place
-from workers.rollout.windows import Windows
+from workers.rollout.windows import Taken, Windows
 
 log = get_logger(__name__)
 
@@ -28,6 +33,9 @@ PLACE_KEY: Final = b"place"
 # An interval is complete so long after its end: by then workers have told of it, unless something holds them up. What
 # comes later is in the windows all the same.
 TOLD_WITHIN_S: Final = 1.0
+# How a record says that its time is the broker's. In a topic that was made by an earlier version, and must not be
+# changed, it is the writer's.
+BROKERS_TIME: Final = 1
 # Timers may be early by a part of this.
 TIMER_S: Final = 0.01
 # Whoever reads nothing for so long, not even its own marks, although the topic is its own to read, is stuck.
@@ -57,8 +65,10 @@ class Keeper:
         self._place = Place(0)
         self._missed = False
         self._read_until_s: float | None = None
+        self._ahead_s: float | None = None  # of our steady clock: Kafka's
         self._alive_at = time.monotonic()
         self.windows = Windows(self._table)
+        self.clocks = Clocks()
         metrics.STATS_AGE.set_function(self._age_s)
         metrics.WINDOWS.set_function(lambda: len(self.windows))
 
@@ -67,6 +77,13 @@ class Keeper:
         """Intervals that have ended by then are complete; None where the windows are not ours, or not read yet. A time
         that lies a few intervals back says that Kafka is away, or that more comes than is read."""
         return datetime.fromtimestamp(self._read_until_s, UTC) if self._owner and self._read_until_s else None
+
+    def now(self) -> datetime:
+        """By Kafka's clock: as the last mark was written, and our steady clock went on since."""
+        return datetime.fromtimestamp(self._now_s(), UTC)
+
+    def _now_s(self) -> float:
+        return time.time() if self._ahead_s is None else time.monotonic() + self._ahead_s
 
     @property
     def trouble(self) -> str | None:
@@ -113,10 +130,10 @@ class Keeper:
             if self._owner and self._missed:
                 await self._go_back()
             if self._owner:
-                mark = f"{self._name} {time.time()}".encode()
+                mark = f"{self._name} {time.time()} {time.monotonic()}".encode()
                 self._stats.send_soon(key=MARK_KEY, value=mark, partition=0).add_done_callback(_let_be)
             with suppress(TimeoutError):
-                async with asyncio.timeout(INTERVAL_S - (time.time() - TOLD_WITHIN_S) % INTERVAL_S + TIMER_S):
+                async with asyncio.timeout(INTERVAL_S - (self._now_s() - TOLD_WITHIN_S) % INTERVAL_S + TIMER_S):
                     await self._at_once.wait()
             self._at_once.clear()
 
@@ -163,29 +180,42 @@ class Keeper:
 
     def _read(self, event: EventT[bytes]) -> None:
         """The table may be written to in here alone. Raises whatever a value may cause that none of us has written."""
-        now_s = time.time()
         self._alive_at = time.monotonic()
         if not self._place.takes(event.message.offset):
             self._missed = True
             self._at_once.set()
             return
         if event.key == MARK_KEY:
-            self._read_mark(event.value, now_s)
+            self._read_mark(event)
         elif event.value is not None:
-            taken = self.windows.take(decode_stats(event.value), now_s, self._read_until_s)
+            taken = self._take(decode_stats(event.value), event.message.timestamp)
             metrics.STATS_RECORDS.labels(outcome=taken).inc()
         # By when it was written: what came while nobody read must be read whole before it is summed up.
-        self.windows.tidy(min(now_s, event.message.timestamp))
+        self.windows.tidy(min(self._now_s(), event.message.timestamp))
 
-    def _read_mark(self, value: bytes, now_s: float) -> None:
-        name, _, at = value.decode().partition(" ")
+    def _take(self, record: StatsRecord, written_s: float) -> Taken:
+        if not self.clocks.is_right(record, written_s):
+            return Taken.CLOCK
+        return self.windows.take(record, self._now_s(), self._read_until_s)
+
+    def _read_mark(self, event: EventT[bytes]) -> None:
+        name, _, times = event.value.decode().partition(" ")
+        if name != self._name:
+            return
+        at_s, sent_s = map(float, times.split(" "))
+        if event.message.timestamp_type == BROKERS_TIME:
+            at_s = event.message.timestamp
         # None is of later: but where our clock was set back, or somebody else has written it.
-        if name == self._name and TOLD_WITHIN_S < float(at) <= now_s:
-            self._read_until_s = float(at) - TOLD_WITHIN_S
-            self._table[PLACE_KEY] = b"%d" % self._place.next
+        elif not TOLD_WITHIN_S < at_s <= time.time():
+            return
+        if not sent_s <= time.monotonic():
+            return
+        self._ahead_s = at_s - sent_s
+        self._read_until_s = at_s - TOLD_WITHIN_S
+        self._table[PLACE_KEY] = b"%d" % self._place.next
 
     def _age_s(self) -> float:
-        return -1.0 if self._read_until_s is None else time.time() - self._read_until_s
+        return -1.0 if self._read_until_s is None else self._now_s() - self._read_until_s
 
 
 def _let_be(sent: "asyncio.Future[Any]") -> None:

@@ -14,7 +14,7 @@ from schemas.stats import INTERVAL_S, Counts, interval_start
 from schemas.topics import LaneClass
 from stores.rollouts import Judged, StoredRollout
 from workers.rollout.judging import judge
-from workers.rollout.judging.evidence import Evidence, Interval
+from workers.rollout.judging.evidence import Around, Evidence, Interval
 from workers.rollout.windows import BUCKET_S
 
 log = get_logger(__name__)
@@ -34,6 +34,9 @@ MOST_INTERVALS: Final = 20
 # What is older is passed over: it gives way to sums, one version's sooner than the other's, and one side alone is no
 # comparison.
 OLDEST: Final = timedelta(seconds=BUCKET_S - 60)
+# So long after an attempt began jobs are passed over that came to the version before, as they did by the attempt that
+# was rolled back.
+OF_BEFORE: Final = timedelta(seconds=60)
 HISTORY: Final = timedelta(hours=24)
 HOUR: Final = timedelta(hours=1)
 
@@ -52,7 +55,16 @@ class Look(NamedTuple):
     is_news: bool
 
 
-def look(stored: StoredRollout, between: Between, complete_until: datetime, now: datetime) -> Look:
+_NOTHING_AROUND: Final = Around()
+
+
+def look(
+    stored: StoredRollout,
+    between: Between,
+    complete_until: datetime,
+    now: datetime,
+    around: Around = _NOTHING_AROUND,
+) -> Look:
     """`complete_until`: what workers counted before is all there."""
     rollout = stored.rollout
     known = _read(stored.evidence)
@@ -61,8 +73,10 @@ def look(stored: StoredRollout, between: Between, complete_until: datetime, now:
         interval = _interval(rollout, between, ended_at)
         if _may_be_late(interval) and complete_until < ended_at + LATE:
             break
-        evidence = judge.observe(evidence, interval)
+        if not _is_of_before(rollout, interval):
+            evidence = judge.observe(evidence, interval)
         counted_until = ended_at
+    evidence = msgspec.structs.replace(evidence, around=around)
     found = judge.verdict(evidence, now, INTERVAL_S)
     verb = verb_of(rollout, found, now)
     kept = _encoder.encode(evidence)
@@ -89,6 +103,15 @@ def _interval(rollout: Rollout, between: Between, ended_at: datetime) -> Interva
     return Interval(
         ended_at=ended_at, shares=shares_of(rollout), version=rollout.plan.version, stable=stable, canary=canary
     )
+
+
+def _is_of_before(rollout: Rollout, interval: Interval) -> bool:
+    """Whether any of the canary's jobs came by a share that it had before this attempt: by a route older than that of
+    the attempt's first step. What waits for longer than `OF_BEFORE` counts."""
+    revisions = interval.canary.revisions
+    if rollout.step > 0 or rollout.revision is None or revisions is None:
+        return False
+    return revisions[0] < rollout.revision and interval.ended_at <= rollout.step_began_at + OF_BEFORE
 
 
 def _may_be_late(interval: Interval) -> bool:

@@ -7,17 +7,20 @@ from typing import Final
 
 from producers.kafka_publisher import KafkaPublisher
 from producers.route_telling import RouteTeller
-from producers.topics import ensure_topics, stats_topic, stats_windows_topic
-from runtime.clock import now_utc
+from producers.routes import Routes, routes_topic
+from producers.topics import control_topic, ensure_topics, stats_topic, stats_windows_topic
 from runtime.health import Check
 from runtime.lifecycle import BackgroundTasks
-from runtime.process import open_patiently, patiently, run_process
+from runtime.process import open_patiently, patiently, run_process, unless_stopped
+from schemas.rollouts import Rollout
 from stores.postgres import require_migrated
 from stores.postgres.rollouts import PostgresRollouts
 from stores.postgres.routes import PostgresRoutes
 from stores.routes import TELL_WITHIN_S
 from workers.rollout.controller import Controller
+from workers.rollout.judging.evidence import Around
 from workers.rollout.keeper import Keeper
+from workers.rollout.serving import ServingWorkers
 from workers.rollout.settings import RolloutSettings
 
 ROLE: Final = "rollout-controller"
@@ -30,33 +33,57 @@ def run() -> None:
 class RolloutRole:
     def __init__(self, settings: RolloutSettings) -> None:
         self._settings = settings
+        self._followed = Routes()
+        self._routes_topic = routes_topic(settings, self._followed)
+        self._workers = ServingWorkers(settings)
         self._keeper: Keeper | None = None
         self._controller: Controller | None = None
         self._database_trouble: str | None = "the database was not yet reached"
         self._kafka_trouble: str | None = "Kafka was not yet reached"
         self.checks: Mapping[str, Check] = {
             "database": lambda: self._controller.trouble if self._controller else self._database_trouble,
+            "routes": lambda: None if self._routes_topic.caught_up.is_set() else "the routes are being read",
             "windows": lambda: self._keeper.trouble if self._keeper else self._kafka_trouble,
         }
 
     async def run(self, stop: asyncio.Event) -> None:
         settings = self._settings
         dsn = settings.postgres_dsn.get_secret_value()
-        topics = [stats_topic(settings), stats_windows_topic(settings)]
+        routes_plan = control_topic(settings, settings.topics.routes)
+        topics = [stats_topic(settings), stats_windows_topic(settings), routes_plan]
         await patiently(lambda: require_migrated(dsn), stop, self._tell_database_trouble)
         await patiently(lambda: ensure_topics(settings, topics), stop, self._tell_kafka_trouble)
         async with AsyncExitStack() as stack:
             side = await stack.enter_async_context(BackgroundTasks(stop))
             self._keeper = keeper = Keeper(settings)
             side.start(keeper.run(), "windows")
+            side.start(self._routes_topic.follow(), "routes")
+            side.start(self._workers.run(), "workers")
             publisher = await open_patiently(stack, lambda: KafkaPublisher(settings, paced=True), stop)
             routes = await open_patiently(stack, lambda: PostgresRoutes(dsn, role=ROLE), stop)
             rollouts = await open_patiently(stack, lambda: PostgresRollouts(dsn, role=ROLE), stop)
             teller = RouteTeller(routes, publisher, settings.topics, TELL_WITHIN_S)
-            self._controller = Controller(rollouts, keeper.windows.between, lambda: keeper.read_until, teller, now_utc)
+            # What is written must be above what gateways go by, of which the database may know nothing.
+            await unless_stopped(self._routes_topic.caught_up.wait(), stop)
+            self._controller = Controller(
+                rollouts,
+                keeper.windows.between,
+                lambda: keeper.read_until,
+                teller,
+                keeper.now,
+                lambda rollout: self._around(rollout, keeper),
+            )
             judging = await stack.enter_async_context(BackgroundTasks(stop))  # ends before the parts it uses
             judging.start(self._controller.run(), "controller")
             await stop.wait()
+
+    def _around(self, rollout: Rollout, keeper: Keeper) -> Around:
+        model, version = rollout.plan.model, rollout.plan.version
+        return Around(
+            workers=self._workers.of(model, version),
+            clock=keeper.clocks.wrong(model, (rollout.stable, version), keeper.now().timestamp()),
+            followed=self._followed.revision(model),
+        )
 
     def _tell_database_trouble(self, why: str | None) -> None:
         self._database_trouble = why

@@ -20,7 +20,7 @@ from schemas.topics import Lane, LaneClass
 
 BUCKET_S: Final = 600
 KEPT_S: Final = 24 * 3600
-# Clocks of two machines may differ by so much; whose clock is further ahead is not listened to.
+# Whatever a record says of its worker's clock, an interval that begins so much later is none that anybody counted.
 AHEAD_S: Final = 60
 # So many changes of the table one call of `tidy` begins with, or makes in one bucket: some 20 ms.
 MOST_CHANGES: Final = 300
@@ -33,7 +33,8 @@ class Taken(StrEnum):
     UNJUDGED = "unjudged"  # it was counted, but its interval had been judged
     REPEATED = "repeated"  # it was counted before
     LATE = "late"  # its bucket is summed up, or forgotten
-    AHEAD = "ahead"  # its worker's clock is ahead of ours
+    AHEAD = "ahead"  # its interval is not to be for long
+    CLOCK = "clock"  # its worker's clock is wrong
 
 
 class _Name(NamedTuple):

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
-from schemas.errors import Conflict, NotFound
+from schemas.errors import Conflict, NotFound, StoreUnavailable
 from schemas.rollout_plans import read_plan
 from schemas.rollout_transitions import Inputs
 from schemas.rollouts import Decision, Finding, Plan, Rollout, RolloutStatus, Verb, Verdict, new_rollout_id
@@ -325,7 +326,7 @@ async def test_what_is_counted_goes_on_from_look_to_look_and_is_told_once(kept: 
         rollout = await kept.judged(rollout, Verb.HOLD, TOO_FEW)
     assert (rollout.sequence, rollout.verdict) == (4, TOO_FEW)
     newest, first = await kept.rollouts.events(rollout.id, limit=10)
-    assert (newest.event.verb, newest.event.sequence, newest.evidence) == (Verb.HOLD, 2, None)
+    assert (newest.event.verb, newest.event.sequence, newest.evidence) == (Verb.HOLD, 2, b'{"n":1}')
     assert first.event.verb is Verb.START
     assert [each.event.sequence for each in await kept.rollouts.events(rollout.id, before=2, limit=10)] == [1]
     assert list(await kept.rollouts.events(rollout.id, before=2**64, limit=10)) == [newest, first]
@@ -375,11 +376,50 @@ async def test_of_the_reasons_to_hold_on_the_newest_are_kept(
     postgres_kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stores.postgres.rollouts.HOLDS_KEPT", 3)
+    monkeypatch.setattr("stores.postgres.rollouts.HOLDS_EXPLAINED", 2)
     rollout = await postgres_kept.started()
     for number in range(5):
         rollout = await postgres_kept.judged(rollout, Verb.HOLD, Verdict(Decision.HOLD, f"reason {number}"))
-    told = [kept.event.sequence for kept in await postgres_kept.rollouts.events(rollout.id, limit=10)]
-    assert told == [6, 5, 4, 1]
+    events = await postgres_kept.rollouts.events(rollout.id, limit=10)
+    assert [kept.event.sequence for kept in events] == [6, 5, 4, 1]
+    assert [kept.evidence is not None for kept in events] == [True, True, False, False]
+
+
+async def test_one_that_a_newer_version_has_written_is_passed_over_and_told_of_once(
+    shared_dsn: str, postgres_kept: Kept
+) -> None:
+    newer, other = await postgres_kept.started(), await postgres_kept.started(model="minilm")
+    await postgres_kept.judged(newer, Verb.HOLD, TOO_FEW)
+    await execute(
+        shared_dsn,
+        """
+        update rollouts set document = jsonb_set(document::jsonb, '{status}', '"dreaming"')::json
+        where model = 'digits';
+        update rollout_events set document = jsonb_set(document::jsonb, '{verb}', '"dream"')::json where verb = 'start'
+        """,
+    )
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert [stored.rollout.id for stored in await postgres_kept.rollouts.running()] == [other.id]
+            assert [rollout.id for rollout in await postgres_kept.rollouts.list(limit=9)] == [other.id]
+    assert [(each["event"], each["rollout"]) for each in logs] == [("a rollout is passed over", newer.id)]
+    assert [kept.event.sequence for kept in await postgres_kept.rollouts.events(newer.id, limit=9)] == [2]
+    for asked in (postgres_kept.rollouts.get(newer.id), postgres_kept.changed(newer, Verb.ABORT)):
+        with pytest.raises(StoreUnavailable, match="was written by a newer version"):
+            await asked
+    assert (await postgres_kept.changed(other, Verb.ABORT)).status is RolloutStatus.ABORTED
+
+
+async def test_another_input_is_refused_unless_the_plan_says_so_and_what_differs_is_kept(kept: Kept) -> None:
+    beside = {"1": ("inputs", "outputs"), "3": ()}
+    with pytest.raises(Conflict, match="digits/2 takes other inputs than version 1"):
+        await kept.rollouts.start(PLAN, "rollout_1", "1", ANNA, NOW, beside=beside)
+    plan = msgspec.structs.replace(PLAN, other_inputs=True)
+    started = (await kept.rollouts.start(plan, "rollout_1", "1", ANNA, NOW, beside=beside)).rollout
+    assert started.differs == ("inputs", "outputs")
+    await kept.changed(started, Verb.ABORT)
+    retried = await kept.rollouts.change("rollout_1", Verb.RETRY, ANNA, LATER, beside={"1": ("outputs",)})
+    assert retried.rollout.differs == ("outputs",)
 
 
 async def test_a_plan_is_read_as_it_was_written(kept: Kept) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from schemas.rollouts import Guardrail, Kind
@@ -13,7 +14,7 @@ from tests.contracts.stores.building import NOW
 from tests.unit.front.answering import Gateway, Invoke, Json, documents
 from tests.unit.gateway.house import encoded
 from workers.rollout.judging import judge
-from workers.rollout.judging.evidence import Evidence, Interval
+from workers.rollout.judging.evidence import Around, Evidence, Interval
 
 ID = "rollout_1"
 PATH = f"/v1/rollouts/{ID}"
@@ -81,7 +82,7 @@ def test_a_start_asks_for_what_is_given_and_leaves_the_rest_to_the_server(gatewa
 
 def test_all_that_can_be_asked_for(gateway: Gateway, invoke: Invoke) -> None:
     gateway.routes["POST /v1/rollouts"] = rollout()
-    options = ["--steps", "0.5, 10%,100", "--step-time", "1.5m", "--no-rescue", "--note", "go"]
+    options = ["--steps", "0.5, 10%,100", "--step-time", "1.5m", "--no-rescue", "--note", "go", "--other-inputs"]
     rails = ["--guardrail", "failed:margin=2,limit=0.02", "--guardrail", "slow:dry-run"]
     assert invoke("rollout", "start", "digits", "2", *options, *rails).exit_code == 0
     assert posted(gateway) == {
@@ -90,6 +91,7 @@ def test_all_that_can_be_asked_for(gateway: Gateway, invoke: Invoke) -> None:
         "steps": [0.5, 10, 100],
         "step_time_s": 90,
         "rescue": False,
+        "other_inputs": True,
         "guardrails": [{"kind": "failed", "margin": 2, "limit": 0.02}, {"kind": "slow", "dry_run": True}],
     }
     assert "note=go" in gateway.asked()[0]
@@ -230,6 +232,26 @@ def test_a_verdict_is_made_again_from_what_was_counted(gateway: Gateway, invoke:
     assert document["again"] == document["told"] == found
 
 
+def test_a_hold_is_explained_by_what_was_known_then(gateway: Gateway, invoke: Invoke) -> None:
+    at = NOW + timedelta(seconds=4)
+    clock = "the clock of w-7, which serves 2, is 3.0 s ahead of Kafka's"
+    evidence = msgspec.structs.replace(judge.begin([Guardrail(Kind.FAILED)], NOW), around=Around(clock=clock))
+    found, counted = json.loads(encoded(judge.verdict(evidence, at, INTERVAL_S))), json.loads(encoded(evidence))
+    gateway.routes[f"GET {PATH}"] = rollout(verdict=found, judged_at=at.isoformat(), counted=counted)
+    hold = event(2, "hold", 5, at=at.isoformat(), verdict=found, counted=counted)
+    gateway.routes[f"GET {PATH}/events"] = {"data": [hold], "has_more": False, "next_before": None}
+    for asked in ((), ("--event", "2")):
+        ran = invoke("rollout", "explain", ID, *asked)
+        assert (ran.exit_code, ran.stderr) == (0, "")
+        assert f"hold: stats_stale ({clock})" in ran.stdout
+    assert f"hold: {clock}" in invoke("rollout", "show", ID).stdout
+
+
+def test_what_differs_for_callers_is_shown(gateway: Gateway, invoke: Invoke) -> None:
+    gateway.routes[f"GET {PATH}"] = rollout(differs=["inputs", "outputs"])
+    assert "inputs and outputs" in invoke("rollout", "show", ID).stdout
+
+
 def test_a_verdict_that_comes_out_otherwise_is_told(gateway: Gateway, invoke: Invoke) -> None:
     moment = (NOW + timedelta(seconds=11)).isoformat()
     promoted = {"decision": "promote", "reason": "proven", "evidence": []}
@@ -250,6 +272,6 @@ def test_what_was_not_judged_is_not_explained(gateway: Gateway, invoke: Invoke) 
     }
     assert "nothing was judged yet" in invoke("rollout", "explain", ID).stderr
     assert "event 1 (start) was not judged by counts" in invoke("rollout", "explain", ID, "--event", "1").stderr
-    told = "event 2 (hold) moved nothing, and what was counted by then is not kept"
+    told = "event 2 (hold) moved nothing, and what was counted by then is kept no longer"
     assert told in invoke("rollout", "explain", ID, "--event", "2").stderr
     assert "rollout_1 has no event 3" in invoke("rollout", "explain", ID, "--event", "3").stderr

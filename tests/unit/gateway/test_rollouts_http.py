@@ -15,7 +15,7 @@ from schemas.rollouts import Decision, Finding, Verb, Verdict
 from schemas.route_documents import decode_route, encode_route
 from schemas.routes import Route
 from stores.rollouts import Judged
-from tests.unit.gateway.house import BASE_URL, NOW, House, opened, problem
+from tests.unit.gateway.house import BASE_URL, DIGITS, NOW, House, entry, opened, problem
 
 URL = "/v1/rollouts"
 PLAN = {"model": "digits", "version": "2", "steps": [5, 25, 100], "step_time_s": 60}
@@ -81,6 +81,8 @@ async def test_a_rollout_is_started_told_as_a_route_and_read(house: House, clien
         "updated_at": now,
         "updated_by": "default",
         "ended_at": None,
+        "other_inputs": False,
+        "differs": [],
     }
     assert (told(house).versions, told(house).rollout) == ({"1": 9500, "2": 500}, rollout["id"])
 
@@ -107,12 +109,13 @@ async def test_what_the_judge_found_is_told_with_its_numbers(house: House, clien
                 "numbers": {"rate": 0.0},
             }
         ],
+        "told": "",
     }
     assert read["counted"] == {"jobs": 12}
     await judged(house, rollout, Verb.ROLLBACK, Verdict(Decision.ROLLBACK, "failed"))
     events = (await client.get(f"{URL}/{rollout['id']}/events", params={"limit": 2})).json()
     assert [event["verb"] for event in events["data"]] == ["rollback", "hold"]
-    assert [event["counted"] for event in events["data"]] == [{"jobs": 12}, None]
+    assert [event["counted"] for event in events["data"]] == [{"jobs": 12}, {"jobs": 12}]
     assert (events["has_more"], events["next_before"]) == (True, 2)
     events = (await client.get(f"{URL}/{rollout['id']}/events", params={"before": 2})).json()
     assert ([event["verb"] for event in events["data"]], events["has_more"]) == (["start"], False)
@@ -141,6 +144,32 @@ async def test_an_aborted_one_is_retried_and_a_paused_one_resumed(house: House, 
         assert (await client.post(f"{URL}/{rollout['id']}/{verb}")).json()["status"] == status
     assert (await client.get(f"{URL}/{rollout['id']}")).json()["attempt"] == 2
     assert told(house).revision == 3
+
+
+@pytest.mark.parametrize("change", ["inputs", "outputs"])
+async def test_a_version_that_takes_other_inputs_is_rolled_out_where_that_is_meant_and_what_differs_is_told(
+    house: House, client: httpx.AsyncClient, change: str
+) -> None:
+    (spec,) = getattr(DIGITS, change)
+    other = msgspec.structs.replace(DIGITS, **{change: (msgspec.structs.replace(spec, name="other"),)})
+    house.catalog.snapshot = house.catalog.snapshot.with_entry(entry("digits", "2", other))
+    if change == "inputs":
+        refused = problem(await client.post(URL, json=PLAN), 409, "conflict", "other_inputs")
+        assert "digits/2 takes other inputs than version 1" in refused["detail"]
+        assert (await client.get(URL)).json()["data"] == []
+    rollout = await started(client, other_inputs=change == "inputs")
+    assert (rollout["differs"], rollout["other_inputs"]) == ([change], change == "inputs")
+
+
+async def test_a_retry_is_refused_where_the_version_takes_other_inputs_by_now(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    rollout = await started(client)
+    await client.post(f"{URL}/{rollout['id']}/abort")
+    (spec,) = DIGITS.inputs
+    other = msgspec.structs.replace(DIGITS, inputs=(msgspec.structs.replace(spec, name="other"),))
+    house.catalog.snapshot = house.catalog.snapshot.with_entry(entry("digits", "2", other))
+    problem(await client.post(f"{URL}/{rollout['id']}/retry"), 409, "conflict", "other_inputs")
 
 
 async def test_what_no_worker_serves_gets_no_more_of_the_traffic(house: House, client: httpx.AsyncClient) -> None:

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from producers.catalog import Catalog
@@ -13,8 +14,8 @@ from schemas.route_documents import MAX_BYTES, WantedRoute, decode_route
 from schemas.routes import Route
 from schemas.versions import CatalogSnapshot
 from stores.replicas import Replica
-from stores.routes import Author, Expect
-from tests.unit.gateway.house import CATALOG, NOW, House, opened, problem
+from stores.routes import Author, Expect, RouteRevision
+from tests.unit.gateway.house import CATALOG, DIGITS, NOW, House, entry, opened, problem
 from tests.waiting import LoopClock, at_once
 
 URL = "/v1/routes/digits"
@@ -223,6 +224,38 @@ async def test_a_rollback_must_name_a_revision(client: httpx.AsyncClient, body: 
     answer = await client.post(f"{URL}/rollback", content=body)
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "invalid_request"
+
+
+async def test_versions_that_take_other_inputs_share_the_jobs_where_that_is_meant(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    (spec,) = DIGITS.inputs
+    other = msgspec.structs.replace(DIGITS, inputs=(msgspec.structs.replace(spec, datatype="FP64"),))
+    house.catalog.snapshot = house.catalog.snapshot.with_entry(entry("digits", "2", other))
+    refused = problem(await client.put(URL, json=SPLIT), 409, "conflict", "versions.2")
+    assert "version 2 takes other inputs than version 1" in refused["detail"]
+    assert (await client.put(URL, json=ALL_TO_1)).status_code == 200, "one alone may"
+    answer = await client.put(URL, json=SPLIT, params={"other_inputs": "true"}, headers=if_match(1))
+    assert answer.status_code == 200, answer.text
+    assert (await client.put(URL, json=ALL_TO_1, headers=if_match(2))).status_code == 200
+    answer = await client.post(f"{URL}/rollback", json={"revision": 2})
+    assert answer.json()["versions"] == SPLIT["versions"], "it was meant once"
+
+
+async def test_who_is_taken_back_by_a_rollback_is_known_of_the_route_that_it_replaces(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await client.put(URL, json=ALL_TO_1)
+    put, changes = house.route_store.put, [{"1": 9000, "2": 1000}]
+
+    async def changed_meanwhile(*arguments: Any, **more: Any) -> RouteRevision:
+        if changes:
+            await put("digits", WantedRoute(versions=changes.pop(), default="1"), Expect.ANY, Author("anna"))
+        return await put(*arguments, **more)
+
+    monkeypatch.setattr(house.route_store, "put", changed_meanwhile)
+    answer = await client.post(f"{URL}/rollback", json={"revision": 1})
+    assert (answer.status_code, answer.json()["revision"], answer.json()["taken_back"]) == (200, 3, ["2"])
 
 
 async def test_a_rollback_that_names_two_revisions_is_refused(client: httpx.AsyncClient) -> None:

@@ -6,7 +6,7 @@ from schemas.routes import Route, version_at
 from schemas.stats import Counts
 from tests.unit.judging.counting import BEGAN, CANARY, STABLE, after, counts, interval, judged
 from workers.rollout.judging.evidence import Exposures, Interval
-from workers.rollout.judging.exposures import exposed, is_mismatch, log_mismatch
+from workers.rollout.judging.exposures import RIGHT_AGAIN, exposed, is_mismatch, log_mismatch
 from workers.rollout.judging.judge import Hold, next_step
 
 FEW = counts(25, 0, CANARY)
@@ -68,6 +68,16 @@ def test_a_gateway_that_still_splits_as_before_the_step_holds_the_rollout_until_
     assert judged(good).decision == "promote"
     assert judged(mixed).reason == Hold.SRM
     assert judged(mended).decision == "promote"
+
+
+def test_a_split_that_is_right_again_holds_no_longer_however_long_it_was_wrong() -> None:
+    right, wrong = (counts(475, 5), FEW), (counts(475, 5, range(100)), FEW)
+    mixed = after([wrong] * 500)
+    needed = -(-RIGHT_AGAIN // len(CANARY))
+
+    assert judged(after([right] * (needed - 1), mixed)).reason == Hold.SRM
+    assert judged(after([right] * needed, mixed)).reason != Hold.SRM
+    assert judged(after([right, right, wrong] * 60, mixed)).reason == Hold.SRM, "it is wrong now and then still"
 
 
 def test_jobs_of_the_share_before_do_not_count_in_the_first_interval_of_a_step() -> None:

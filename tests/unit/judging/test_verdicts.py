@@ -2,6 +2,7 @@ import math
 import re
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import hypothesis.strategies as st
 import msgspec
@@ -12,7 +13,7 @@ from schemas.rollouts import Decision, Finding, Guardrail, Kind
 from schemas.stats import Counts, End
 from tests.examples import examples
 from tests.unit.judging.counting import BEGAN, CANARY, FAILED, INTERVAL_S, STABLE, after, counts, interval, judged
-from workers.rollout.judging.evidence import Evidence, Interval, Tally
+from workers.rollout.judging.evidence import Around, Evidence, Interval, Tally
 from workers.rollout.judging.judge import Hold, begin, explain, next_step, observe, verdict
 
 GOOD = (counts(475, 5), counts(25, 0, CANARY))
@@ -22,6 +23,10 @@ DEFAULT = (Guardrail(Kind.FAILED), Guardrail(Kind.INVALID_OUTPUT), Guardrail(Kin
 
 def runs(bins: dict[int, dict[int, int]], jobs: int, cohorts: Sequence[int] = STABLE) -> Counts:
     return msgspec.structs.replace(counts(jobs, 0, cohorts), run_times=bins)
+
+
+def beside(evidence: Evidence, **around: Any) -> Evidence:
+    return msgspec.structs.replace(evidence, around=Around(**around))
 
 
 def is_finite(found: Finding) -> bool:
@@ -142,9 +147,38 @@ def test_what_stands_in_the_way_is_told_and_a_bad_version_goes_back_all_the_same
     assert good.last_at is not None
 
     assert verdict(good, good.last_at, INTERVAL_S, paused=True).reason == Hold.PAUSED
-    assert verdict(good, good.last_at, INTERVAL_S, workers=0).reason == Hold.NO_WORKERS
-    assert verdict(good, good.last_at, INTERVAL_S, workers=1).decision is Decision.PROMOTE
-    assert verdict(bad, good.last_at + timedelta(hours=1), INTERVAL_S, workers=0).decision is Decision.ROLLBACK
+    assert judged(beside(good, workers=0)).reason == Hold.NO_WORKERS
+    assert judged(beside(good, workers=1)).decision is Decision.PROMOTE
+    later = good.last_at + timedelta(hours=1)
+    assert verdict(beside(bad, workers=0), later, INTERVAL_S).decision is Decision.ROLLBACK
+
+
+def test_a_clock_that_is_wrong_holds_and_is_named() -> None:
+    found = judged(beside(after([GOOD] * 60), clock="the clock of w-7 is 3 s ahead"))
+
+    assert (found.decision, found.reason, found.told) == (Decision.HOLD, "stats_stale", "the clock of w-7 is 3 s ahead")
+
+
+def test_a_route_that_others_have_written_over_holds_and_is_told() -> None:
+    good = after([GOOD] * 60)
+    found = judged(beside(good, followed=9, written=7))
+
+    assert (found.decision, found.reason) == (Decision.HOLD, "srm")
+    assert found.told == "gateways go by revision 9 of the route, and the rollout has written 7: abort it"
+    assert judged(beside(good, followed=7, written=7)).decision is Decision.PROMOTE
+
+
+def test_a_ratio_that_is_proven_where_the_floor_is_not_says_that_of_the_floor() -> None:
+    evidence = after([(counts(4_750, 5), counts(250, 15, CANARY))], guardrails=[Guardrail(Kind.FAILED, floor=0.2)])
+
+    (found,) = judged(evidence).evidence
+
+    assert found.decision is Decision.HOLD
+    assert re.search(
+        r"\): surely more than 1.5 times as often \(evidence [^)]+, 20 needed\), but not surely above 20 % "
+        r"\(evidence [^)]+, 20 needed\), too few",
+        found.told,
+    )
 
 
 def test_without_jobs_of_the_canary_it_holds_for_lack_of_traffic() -> None:
@@ -261,7 +295,7 @@ def test_evidence_is_stored_and_explained_as_it_was() -> None:
         lines[2],
     )
     assert lines[-1] == (
-        "split: 5 of 100 first exposures with the canary; "
+        "split, by cohorts and not by keys: 5 of 100 cohorts first served by the canary; "
         "0 of 40 moved cohorts (an interval each) still with the stable version"
     )
 

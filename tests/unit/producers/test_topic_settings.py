@@ -2,7 +2,7 @@
 
 import pytest
 
-from producers.topic_settings import Other, different, too_low
+from producers.topic_settings import BROKERS, TIMESTAMPS, Other, different, too_low
 from producers.topics import TopicPlan
 
 PLAN = TopicPlan("jobs", 12, {"retention.ms": "1", "max.message.bytes": "2000"})
@@ -29,6 +29,12 @@ def test_a_record_stands_on_two_brokers_before_it_is_acknowledged_where_there_ar
 )
 def test_only_what_is_too_low_is_raised(found: dict[str, tuple[str, bool]], raised: dict[str, str]) -> None:
     assert too_low(PLAN.with_copies(3).config, found) == raised
+
+
+@pytest.mark.parametrize(("found", "raised"), [("CreateTime", {TIMESTAMPS: BROKERS}), (BROKERS, {})])
+def test_a_topic_in_which_clocks_are_compared_gets_the_brokers_time(found: str, raised: dict[str, str]) -> None:
+    assert too_low({TIMESTAMPS: BROKERS}, {TIMESTAMPS: (found, True)}) == raised
+    assert too_low({}, {TIMESTAMPS: (found, False)}) == {}
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from tests.contracts.stores.building import NOW
 from workers.rollout import looking
 from workers.rollout.controller import Controller
 from workers.rollout.judging import judge
-from workers.rollout.judging.evidence import Evidence, Tally
+from workers.rollout.judging.evidence import Around, Evidence, Tally
 from workers.rollout.windows import BUCKET_S
 
 PLAN = read_plan(
@@ -43,12 +43,13 @@ class Site:
         self.percent = 5
         self.keeping = True
         self.stale_s = 0.0
+        self.around = Around()
         self.told: list[int | None] = []
         self.fail_telling: list[Exception] = []
         self.controller = self.another()
 
     def another(self) -> Controller:
-        return Controller(self.rollouts, self.between, self.read_until, self, lambda: self.now)
+        return Controller(self.rollouts, self.between, self.read_until, self, lambda: self.now, lambda _: self.around)
 
     def read_until(self) -> datetime | None:
         return self.now - timedelta(seconds=self.stale_s) if self.keeping else None
@@ -94,7 +95,7 @@ class Site:
         assert newest.route is not None
         return newest.route.versions
 
-    def count(self, version: str, succeeded: int, failed: int = 0) -> None:
+    def count(self, version: str, succeeded: int, failed: int = 0, revision: int | None = None) -> None:
         """In the interval that is going on, evenly over the cohorts that the version has."""
         first = 100 - self.percent
         mine = range(first, 100) if version == "2" else range(first)
@@ -104,8 +105,8 @@ class Site:
             for kind, jobs in kinds.items()
             if jobs
         }
-        key = version, interval_start(self.now)
-        self.counts[key] = added(self.counts.get(key, NOTHING), Counts(ends=ends))
+        key, revisions = (version, interval_start(self.now)), None if revision is None else (revision, revision)
+        self.counts[key] = added(self.counts.get(key, NOTHING), Counts(ends=ends, revisions=revisions))
 
     async def passes(self, seconds: float, *, good: int = 0, bad: int = 0, stable: int = 0) -> None:
         """Each interval with so many jobs of the canary, good and bad, and of the stable version; a look a second."""
@@ -310,6 +311,73 @@ async def test_one_that_cannot_be_judged_keeps_no_other_from_it(site: Site, monk
     await site.passes(INTERVAL_S + 2, bad=50, stable=950)
     assert (await site.rollout()).status is RolloutStatus.ROLLED_BACK
     assert (await site.stored("broken")).rollout.status is RolloutStatus.RUNNING
+
+
+async def test_what_cannot_be_judged_is_told_once_for_each_reason(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors: list[Exception] = [ZeroDivisionError("a"), ZeroDivisionError("a"), ValueError("b"), ValueError("b")]
+
+    def look(*_: object) -> looking.Look:
+        raise errors[0]
+
+    monkeypatch.setattr("workers.rollout.controller.look", look)
+    await site.started()
+    with capture_logs() as logs:
+        while errors:
+            await site.controller.look()
+            errors.pop(0)
+    assert [type(each["exc_info"]) for each in logs] == [ZeroDivisionError, ValueError]
+
+
+async def test_a_retry_within_the_interval_of_the_last_failures_does_not_count_them_again(site: Site) -> None:
+    await site.started(msgspec.structs.replace(PLAN, step_time_s=600))
+    site.count("1", 950)
+    site.count("2", 0, 50, revision=1)
+    site.now += timedelta(seconds=INTERVAL_S + 1)
+    await site.controller.look()
+    assert (await site.rollout()).status is RolloutStatus.ROLLED_BACK
+    site.count("2", 0, 30, revision=1)  # ends of what ran when it was taken back
+    await site.rollouts.change("rollout_digits", Verb.RETRY, ANNA, site.now)
+    site.count("2", 50, revision=3)
+    site.count("1", 950)
+    site.counts["2", interval_start(site.now)] = msgspec.structs.replace(
+        site.counts["2", interval_start(site.now)], revisions=(1, 3)
+    )
+    site.now += timedelta(seconds=INTERVAL_S + 1)
+    await site.controller.look()
+    rollout = await site.rollout()
+    assert (rollout.status, rollout.attempt, rollout.revision) == (RolloutStatus.RUNNING, 2, 3)
+    site.count("2", 0, 50, revision=3)
+    site.count("1", 950)
+    site.now += timedelta(seconds=INTERVAL_S)
+    await site.controller.look()
+    assert (await site.rollout()).status is RolloutStatus.ROLLED_BACK, "its own failures count at once"
+
+
+async def test_a_version_without_a_worker_goes_on_to_no_step(site: Site) -> None:
+    await site.started()
+    site.around = Around(workers=0)
+    await site.passes(40, good=500, stable=9500)
+    rollout = await site.rollout()
+    assert rollout.verdict is not None
+    assert (rollout.step, rollout.verdict.reason) == (0, "no_workers")
+    site.around = Around(workers=1)
+    await site.passes(40, good=500, stable=9500)
+    assert (await site.rollout()).status is RolloutStatus.PROMOTED
+
+
+async def test_what_it_writes_is_above_what_gateways_go_by_and_nothing_moves_on_by_a_route_of_others(
+    site: Site,
+) -> None:
+    await site.started()
+    site.around = Around(followed=7)  # and the database, which was put back, has revision 1
+    await site.passes(40, good=500, stable=9500)
+    rollout = await site.rollout()
+    assert rollout.verdict is not None
+    assert (rollout.step, rollout.verdict.reason) == (0, "srm")
+    assert "gateways go by revision 7 of the route, and the rollout has written 1" in rollout.verdict.told
+    await site.passes(INTERVAL_S + 2, bad=100, stable=950)
+    rollout = await site.rollout()
+    assert (rollout.status, rollout.revision, site.told) == (RolloutStatus.ROLLED_BACK, 8, [8])
 
 
 async def test_a_controller_that_was_away_takes_in_a_part_at_each_look(site: Site) -> None:

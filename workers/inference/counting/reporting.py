@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import uuid4
 
+import msgspec
+
 from producers.protocols import Publisher
 from runtime.clock import Clock
 from runtime.logs import get_logger
@@ -81,7 +83,8 @@ class StatsReporter:
             return
         records = list(self._untold)
         try:
-            outcomes = await self._publisher.publish_all([self._out(record) for record in records])
+            told_at = self._clock()
+            outcomes = await self._publisher.publish_all([self._out(record, told_at) for record in records])
         except Exception as error:
             log.warning("what was counted cannot be told", error=repr(error))
             return
@@ -93,9 +96,10 @@ class StatsReporter:
         self._failing = reason is not None
         self._untold = deque(left, MOST_UNTOLD)
 
-    def _out(self, record: StatsRecord) -> OutRecord:
+    def _out(self, record: StatsRecord, told_at: datetime) -> OutRecord:
         key = f"{record.model}/{record.version}".encode()
-        return OutRecord(self._topic, key, encode_stats(record), [], partition=0)
+        value = encode_stats(msgspec.structs.replace(record, told_at=told_at))
+        return OutRecord(self._topic, key, value, [], partition=0)
 
 
 def _a_name() -> str:

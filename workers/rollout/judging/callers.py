@@ -21,16 +21,24 @@ INVALID: Final = frozenset({End.INVALID_OUTPUT})
 FAILED: Final = FAULTS - INVALID
 # What a version is answerable for: not what clients got wrong, canceled, or let expire.
 ENDED: Final = FAILED | INVALID | {End.SUCCEEDED}
+# What is counted by cohort, and so is known of callers.
+BAD: Final[Mapping[Kind, frozenset[End]]] = {Kind.FAILED: FAILED, Kind.INVALID_OUTPUT: INVALID}
 
 
 def history(before: Counts, seconds: float, outcomes: Mapping[int, Tally]) -> History:
     """What the stable version did while it had all of the traffic."""
-    jobs = before.by_cohort(ENDED)
-    found: dict[Kind, Mapping[int, Tally]] = {Kind.OUTCOME_BAD: dict(outcomes)}
-    for kind, ends in ((Kind.FAILED, FAILED), (Kind.INVALID_OUTPUT, INVALID)):
-        bad = before.by_cohort(ends)
-        found[kind] = {cohort: Tally(each, bad.get(cohort, 0)) for cohort, each in jobs.items()}
-    return History(seconds, found)
+    found = {kind: by_cohort(before, bad) for kind, bad in BAD.items()}
+    return History(seconds, {Kind.OUTCOME_BAD: dict(outcomes), **found})
+
+
+def by_cohort(counts: Counts, bad: frozenset[End]) -> Mapping[int, Tally]:
+    """Jobs that a version is answerable for, and those with such an end."""
+    were_bad = counts.by_cohort(bad)
+    return {cohort: Tally(jobs, were_bad.get(cohort, 0)) for cohort, jobs in counts.by_cohort(ENDED).items()}
+
+
+def added(known: Mapping[int, Tally], more: Mapping[int, Tally]) -> Mapping[int, Tally]:
+    return {cohort: known.get(cohort, Tally()) + more.get(cohort, Tally()) for cohort in sorted(known.keys() | more)}
 
 
 def tilt(known: History, kind: Kind, moved: tuple[int, ...], worse_level: float, better_level: float) -> Tilt:

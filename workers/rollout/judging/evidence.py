@@ -102,7 +102,8 @@ class KindEvidence(msgspec.Struct, frozen=True, kw_only=True):
     canary from intervals in which the stable version had no job to compare them with. `worse`: that the ratio
     is above the margin; `above`: that the canary's share is above the floor; both over the whole rollout.
     `better`: that the ratio is below the margin with its slack, in this step: the logs of all alternatives, which
-    hold from the step's beginning.
+    hold from the step's beginning. `stable_by` and `canary_by` are counts of this step by cohort, since the ratio began
+    to look as if it were above the margin; where nothing is known of how callers did before.
     """
 
     stable: Tally = Tally()
@@ -114,6 +115,8 @@ class KindEvidence(msgspec.Struct, frozen=True, kw_only=True):
     above: EProcess = EProcess()
     better: tuple[float, ...] = ()
     tilt: Tilt = Tilt()
+    stable_by: Mapping[int, Tally] = {}
+    canary_by: Mapping[int, Tally] = {}
 
 
 class History(msgspec.Struct, frozen=True):
@@ -124,11 +127,13 @@ class History(msgspec.Struct, frozen=True):
 
 
 class Exposures(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the split is delivered as the route says, in this step.
+    """Whether the split is delivered as the route says, in this step, or since it was last found to be wrong and right
+    again.
 
     `stable` and `canary` count cohorts by who served them first, `seen` are these cohorts. `kept` and `astray`
     count, an interval, the moved cohorts that were served by the canary alone, and those that the stable version
-    still served; `wrong` is what they prove. `silent` are the jobs of the stable version since the canary's last.
+    still served; `wrong` is what they prove, and `kept_since` those kept since the last that was astray. `silent` are
+    the jobs of the stable version since the canary's last.
     """
 
     stable: int = 0
@@ -138,6 +143,26 @@ class Exposures(msgspec.Struct, frozen=True, kw_only=True):
     astray: int = 0
     wrong: EProcess = EProcess()
     silent: int = 0
+    kept_since: int = 0
+
+
+class Around(msgspec.Struct, frozen=True, kw_only=True):
+    """What a verdict comes from besides counts.
+
+    `workers`: how many serve the canary, where that is known. `clock`: what is told of a worker whose clock is wrong,
+    so that its counts were left out. `followed` is the revision of the route that gateways go by, and `written` the
+    one that the rollout has written.
+    """
+
+    workers: int | None = None
+    clock: str | None = None
+    followed: int = 0
+    written: int = 0
+
+    @property
+    def is_overtaken(self) -> bool:
+        """Gateways go by another route, as after the database was put back: they pass over what is older."""
+        return self.followed > self.written
 
 
 class SlowLines(msgspec.Struct, frozen=True):
@@ -167,3 +192,4 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     history: History = History()
     exposures: Exposures = Exposures()
     slow: SlowLines = SlowLines()
+    around: Around = Around()

@@ -1,6 +1,6 @@
 """Whether the split is delivered as the route says: else what is compared is not what was meant to be."""
 
-from math import log
+from math import ceil, log
 from typing import Final
 
 from workers.rollout.judging import shares
@@ -11,6 +11,9 @@ from workers.rollout.judging.evidence import Exposures, Interval
 LEVEL: Final = 0.001
 # So many of the moved cohorts may still be served by the stable version, by jobs that waited since before the step.
 ASTRAY: Final = 0.1
+# Once a mismatch was found, so many of the moved cohorts in a row that are served as routed say that it is over: if one
+# in ten were astray still, that would come once in a hundred times.
+RIGHT_AGAIN: Final = ceil(log(0.01) / log(1 - ASTRAY))
 # So many jobs of the canary are missing in a row.
 SILENT: Final = 20
 # The bet on other shares is spread as if the route's share had been seen in so many exposures: from a half of it to
@@ -19,7 +22,17 @@ _SPREAD: Final = 20.0
 
 
 def exposed(before: Exposures, interval: Interval) -> Exposures:
-    """With what one interval adds. A cohort counts once a step, whatever jobs it has: a heavy key is no mismatch."""
+    """With what one interval adds. A cohort counts once a step, whatever jobs it has: a heavy key is no mismatch.
+
+    A check that has found a mismatch begins anew when that is over. Its evidence alone would stand for many times as
+    long, and cohorts that were first served by the wrong version for the whole step.
+    """
+    after = _added(before, interval)
+    is_over = after.kept_since >= RIGHT_AGAIN and is_mismatch(after, interval.share)
+    return Exposures(silent=after.silent) if is_over else after
+
+
+def _added(before: Exposures, interval: Interval) -> Exposures:
     stable = interval.stable.by_cohort(ENDED).keys()
     canary = interval.canary.by_cohort(ENDED).keys()
     known = set(before.seen)
@@ -36,6 +49,7 @@ def exposed(before: Exposures, interval: Interval) -> Exposures:
         astray=before.astray + astray,
         wrong=wrong,
         silent=0 if canary else before.silent + interval.stable.jobs(ENDED),
+        kept_since=kept if astray else before.kept_since + kept,
     )
 
 

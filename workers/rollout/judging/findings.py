@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from schemas.rollouts import Decision, Finding, Kind
-from workers.rollout.judging import eprocess, shares
+from workers.rollout.judging import deals, eprocess, shares
 from workers.rollout.judging.evidence import Evidence, KindEvidence, Tally
 from workers.rollout.judging.rules import SLACK, Rule, levels
 
@@ -17,6 +17,8 @@ _WHAT: Final = {
     Kind.SLOW: "runs",
     Kind.DISAGREE: "compared jobs",
 }
+# No caller sends jobs of which more than half fail by themselves, or hardly any.
+MOST_OF_CALLERS: Final = 0.5
 # Above it only the size of evidence matters to a reader.
 _MILLION: Final = math.log(1e6)
 
@@ -31,6 +33,16 @@ class _Sums(NamedTuple):
     better: float
     better_needed: float
     upper: float
+    by_chance: float | None = None
+
+    @property
+    def is_worse(self) -> bool:
+        """By how often its jobs are bad, whoever sends them."""
+        return self.worse >= self.worse_needed and self.above >= self.above_needed
+
+    @property
+    def may_be_callers(self) -> bool:
+        return self.by_chance is not None and self.by_chance > deals.LEVEL
 
 
 def finding(evidence: Evidence, rule: Rule) -> Finding:
@@ -59,7 +71,7 @@ def _sums(evidence: Evidence, rule: Rule) -> _Sums:
     # Where callers' differences are known, half of what may go wrong is that their bounds are wrong.
     parts = 1 if known.tilt.bad is None else 2
     better = float(eprocess.mean_log(np.array(known.better))) if known.better else 0.0
-    return _Sums(
+    sums = _Sums(
         worse=known.worse.log_value,
         worse_needed=math.log(parts / at.worse),
         above=known.above.log_value,
@@ -68,12 +80,23 @@ def _sums(evidence: Evidence, rule: Rule) -> _Sums:
         better_needed=math.log(parts / at.better),
         upper=shares.upper(known.canary.bad, known.canary.jobs, at.better),
     )
+    return sums._replace(by_chance=_by_chance(evidence, known, at.worse)) if sums.is_worse else sums
+
+
+def _by_chance(evidence: Evidence, known: KindEvidence, level: float) -> float | None:
+    """See `deals`; None where how callers did before is known, or who they are is not, or the canary surely fails more
+    than any caller's own jobs would."""
+    canary = sum(known.canary_by.values(), Tally())
+    lowest = 1 - shares.upper(canary.jobs - canary.bad, canary.jobs, level)
+    if not known.canary_by or lowest > MOST_OF_CALLERS:
+        return None
+    return deals.by_chance(known.stable_by, known.canary_by, evidence.moved)
 
 
 def _decision(rule: Rule, sums: _Sums) -> Decision:
-    is_worse = rule.margin is None or sums.worse >= sums.worse_needed
-    if is_worse and sums.above >= sums.above_needed:
-        return Decision.ROLLBACK
+    is_above = rule.margin is None and sums.above >= sums.above_needed
+    if is_above or (rule.margin is not None and sums.is_worse):
+        return Decision.HOLD if sums.may_be_callers else Decision.ROLLBACK
     is_better = rule.margin is not None and sums.better >= sums.better_needed
     if is_better or sums.upper < rule.limit:
         return Decision.PROMOTE
@@ -100,7 +123,7 @@ def _reason(evidence: Evidence, rule: Rule, known: KindEvidence, sums: _Sums, de
         return _why_on(rule, known, sums)
     if rule.kind is Kind.SLOW and not known.canary.jobs:
         return "no runs of a size that both versions have, and that the stable version had enough runs of before"
-    worse = "" if rule.margin is None else f"not surely worse ({_of(sums.worse, sums.worse_needed)}), "
+    worse = _why_not_back(rule, sums)
     if is_too_few(evidence, rule):
         return f"{worse}too few to tell that it is good; {_enough(evidence, rule):,} without a bad one would do"
     better = "" if rule.margin is None else f"{_of(sums.better, sums.better_needed)}; "
@@ -112,7 +135,27 @@ def _why_back(rule: Rule, known: KindEvidence, sums: _Sums) -> str:
     if rule.margin is None:
         return f"surely above {_percent(rule.floor)} ({_of(sums.above, sums.above_needed)})"
     worse = f"surely more than {rule.margin:g} times as often ({_of(sums.worse, sums.worse_needed)})"
-    return f"{worse}, and above {_percent(rule.floor)}{_tilted(known)}"
+    dealt = "" if sums.by_chance is None else f"; {_dealt(sums)}"
+    return f"{worse}, and above {_percent(rule.floor)}{_tilted(known)}{dealt}"
+
+
+def _why_not_back(rule: Rule, sums: _Sums) -> str:
+    """The first thing that a rollback still lacks."""
+    if rule.margin is None:
+        return ""
+    if sums.worse < sums.worse_needed:
+        return f"not surely worse ({_of(sums.worse, sums.worse_needed)}), "
+    often = f"surely more than {rule.margin:g} times as often ({_of(sums.worse, sums.worse_needed)})"
+    if sums.may_be_callers:
+        return f"{often}, but that may be its callers' doing: {_dealt(sums)}; "
+    return f"{often}, but not surely above {_percent(rule.floor)} ({_of(sums.above, sums.above_needed)}), "
+
+
+def _dealt(sums: _Sums) -> str:
+    share, most = _percent(sums.by_chance or 0.0), _percent(deals.LEVEL)
+    return (
+        f"of what callers did before nothing is known, and {share} of other deals of them show as much (at most {most})"
+    )
 
 
 def _why_on(rule: Rule, known: KindEvidence, sums: _Sums) -> str:
@@ -157,4 +200,5 @@ def _numbers(known: KindEvidence, sums: _Sums) -> dict[str, float | None]:
         "callers_lower": known.tilt.lower,
         "callers_upper": known.tilt.upper,
         "callers_known_from": known.tilt.bad,
+        "callers_by_chance": sums.by_chance,
     }

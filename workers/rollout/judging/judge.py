@@ -76,7 +76,9 @@ def observe(evidence: Evidence, interval: Interval) -> Evidence:
         return evidence
     is_first = evidence.intervals == 0
     kinds = {
-        each.kind: _observed(each, evidence, _pairs(each.kind, evidence, interval), interval.moved)
+        each.kind: _by_cohort(
+            each.kind, _observed(each, evidence, _pairs(each.kind, evidence, interval), interval.moved), interval
+        )
         for each in evidence.rules
     }
     return msgspec.structs.replace(
@@ -106,6 +108,8 @@ def next_step(evidence: Evidence) -> Evidence:
                 earlier_stable=known.earlier_stable + known.stable,
                 earlier_canary=known.earlier_canary + known.canary,
                 better=(),
+                stable_by={},
+                canary_by={},
             )
             for kind, known in evidence.kinds.items()
         },
@@ -153,6 +157,19 @@ def _observed(each: Rule, evidence: Evidence, pairs: Pairs, moved: tuple[int, ..
     if known.waiting.jobs:
         pairs = [(stable, canary + known.waiting)]
     return _bet(after, known, pairs, each.margin)
+
+
+def _by_cohort(kind: Kind, after: KindEvidence, interval: Interval) -> KindEvidence:
+    """With what the interval holds by cohort, where that is all that callers are known by. What was before it began to
+    look bad would hide a version that turned bad."""
+    bad = callers.BAD.get(kind)
+    if bad is None or after.tilt.bad is not None:
+        return after
+    if after.worse.log_value <= 0:
+        return msgspec.structs.replace(after, stable_by={}, canary_by={})
+    sides = ((after.stable_by, interval.stable), (after.canary_by, interval.canary))
+    stable, canary = (callers.added(known, callers.by_cohort(counts, bad)) for known, counts in sides)
+    return msgspec.structs.replace(after, stable_by=stable, canary_by=canary)
 
 
 def _bet(after: KindEvidence, known: KindEvidence, pairs: Pairs, margin: float) -> KindEvidence:

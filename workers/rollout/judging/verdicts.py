@@ -6,7 +6,7 @@ from typing import Final
 
 from schemas.rollouts import Decision, Finding, Verdict
 from workers.rollout.judging import exposures, findings
-from workers.rollout.judging.evidence import Evidence
+from workers.rollout.judging.evidence import Around, Evidence
 
 # After so many intervals without any count nothing is promoted.
 STALE_INTERVALS: Final = 3
@@ -18,19 +18,17 @@ class Hold(StrEnum):
     """Why a rollout neither goes on nor back. Of several the first is told."""
 
     PAUSED = "paused"
-    STATS_STALE = "stats_stale"  # nothing was counted for more than three intervals
     NO_WORKERS = "no_workers"  # none serves the canary
+    STATS_STALE = "stats_stale"  # nothing was counted for more than three intervals, or a clock is wrong
     NO_TRAFFIC = "no_traffic"  # the canary had no job in this step, or none where it should have had many
     SRM = "srm"  # the split is not delivered as the route says
     TOO_FEW = "too_few"  # so few jobs tell nothing of even a version without fault
     INCONCLUSIVE = "inconclusive"
 
 
-def verdict(
-    evidence: Evidence, now: datetime, interval_s: float, *, paused: bool = False, workers: int | None = None
-) -> Verdict:
+def verdict(evidence: Evidence, now: datetime, interval_s: float, *, paused: bool = False) -> Verdict:
     """`rollback` if the version is surely worse, `promote` if it is surely not and nothing speaks against that, else
-    `hold` with the reason, a `Hold`. `workers`: how many serve the canary, where that is known.
+    `hold` with the reason, a `Hold`.
 
     Sequential: valid however often it is asked. It does not look at the step's time.
     """
@@ -38,39 +36,54 @@ def verdict(
     for each in found:
         if each.decision is Decision.ROLLBACK and not each.dry_run:
             return Verdict(Decision.ROLLBACK, each.kind, found)
-    in_the_way = _in_the_way(evidence, now, interval_s, paused, workers) or _open(evidence, found)
+    in_the_way = _in_the_way(evidence, now, interval_s, paused) or _open(evidence, found)
     if in_the_way is not None:
-        return Verdict(Decision.HOLD, in_the_way, found)
+        return Verdict(Decision.HOLD, in_the_way, found, _told(in_the_way, evidence.around))
     return Verdict(Decision.PROMOTE, PROVEN, found)
 
 
-def explain(
-    evidence: Evidence, now: datetime, interval_s: float, *, paused: bool = False, workers: int | None = None
-) -> list[str]:
+def explain(evidence: Evidence, now: datetime, interval_s: float, *, paused: bool = False) -> list[str]:
     """The verdict made again, in lines for people, with the numbers that it comes from."""
-    found = verdict(evidence, now, interval_s, paused=paused, workers=workers)
+    found = verdict(evidence, now, interval_s, paused=paused)
     since = "nothing counted yet" if evidence.last_at is None else f"counted until {evidence.last_at:%Y-%m-%d %H:%M:%S}"
     return [
-        f"{found.decision}: {found.reason}",
+        f"{found.decision}: {found.reason}{f' ({found.told})' if found.told else ''}",
         f"step {evidence.step}, {100 * evidence.share:g} % of the traffic, {evidence.intervals} intervals, {since}",
         *(f"{each.told}{' (dry run)' if each.dry_run else ''}" for each in found.evidence),
         _split_told(evidence),
     ]
 
 
-def _in_the_way(evidence: Evidence, now: datetime, interval_s: float, paused: bool, workers: int | None) -> Hold | None:
+def _in_the_way(evidence: Evidence, now: datetime, interval_s: float, paused: bool) -> Hold | None:
     """What no guardrail knows."""
     if paused:
         return Hold.PAUSED
-    if now - (evidence.last_at or evidence.began_at) > timedelta(seconds=STALE_INTERVALS * interval_s):
-        return Hold.STATS_STALE
-    if workers == 0:
+    is_old = now - (evidence.last_at or evidence.began_at) > timedelta(seconds=STALE_INTERVALS * interval_s)
+    return _around(evidence.around, is_old) or _in_the_counts(evidence)
+
+
+def _around(around: Around, is_old: bool) -> Hold | None:
+    if around.is_overtaken:
+        return Hold.SRM
+    if around.workers == 0:
         return Hold.NO_WORKERS
+    return Hold.STATS_STALE if is_old or around.clock is not None else None
+
+
+def _in_the_counts(evidence: Evidence) -> Hold | None:
     if not any(known.canary.jobs for known in evidence.kinds.values()):
         return Hold.NO_TRAFFIC
     if exposures.is_silent(evidence.exposures, evidence.share):
         return Hold.NO_TRAFFIC
     return Hold.SRM if exposures.is_mismatch(evidence.exposures, evidence.share) else None
+
+
+def _told(hold: Hold, around: Around) -> str:
+    """What the reason alone does not say."""
+    if hold is Hold.SRM and around.is_overtaken:
+        written, followed = around.written, around.followed
+        return f"gateways go by revision {followed} of the route, and the rollout has written {written}: abort it"
+    return around.clock or "" if hold is Hold.STATS_STALE else ""
 
 
 def _open(evidence: Evidence, found: tuple[Finding, ...]) -> Hold | None:
@@ -88,4 +101,5 @@ def _split_told(evidence: Evidence) -> str:
     astray = (
         f"{split.astray} of {split.astray + split.kept} moved cohorts (an interval each) still with the stable version"
     )
-    return f"split: {split.canary} of {split.canary + split.stable} first exposures with the canary; {astray}"
+    first = f"{split.canary} of {split.canary + split.stable} cohorts first served by the canary"
+    return f"split, by cohorts and not by keys: {first}; {astray}"
