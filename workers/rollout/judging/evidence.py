@@ -150,7 +150,7 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     """What a verdict comes from besides counts.
 
     `workers`: how many serve the canary, where that is known. `clock`: what is told of a worker whose clock is wrong,
-    so that its counts were left out. `followed` is the revision of the route that gateways go by, and `written` the
+    so that its counts were left out. `held` says which jobs of the two versions an operator holds. `followed` is the revision of the route that gateways go by, and `written` the
     one that the rollout has written.
     """
 
@@ -158,6 +158,7 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     clock: str | None = None
     followed: int = 0
     written: int = 0
+    held: str | None = None
 
     @property
     def is_overtaken(self) -> bool:
