@@ -150,8 +150,8 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
     """What a verdict comes from besides counts.
 
     `workers`: how many serve the canary, where that is known. `clock`: what is told of a worker whose clock is wrong,
-    so that its counts were left out. `held` says which jobs of the two versions an operator holds. `followed` is the revision of the route that gateways go by, and `written` the
-    one that the rollout has written.
+    so that its counts were left out. `followed` is the revision of the route that gateways go by, and `written` the
+    one that the rollout has written. `held` says which jobs of the two versions an operator holds.
     """
 
     workers: int | None = None
