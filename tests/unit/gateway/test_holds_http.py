@@ -7,7 +7,10 @@ import httpx
 from schemas.errors import OutcomeUnknown
 from schemas.hold_documents import MAX_BYTES, decode_hold
 from schemas.holds import Action, Hold
-from tests.unit.gateway.house import NOW, SUBMIT, House, problem
+from stores.protocols import JobKey
+from tests.unit.gateway.house import NOW, SUBMIT, TENANT, House, problem
+from tests.unit.gateway.test_events_http import Stream
+from tests.waiting import eventually, soon
 
 URL = "/v1/holds"
 HOLD = {"action": "hold", "model": "vector", "reason": "bad labels"}
@@ -160,6 +163,25 @@ async def test_a_job_that_is_held_says_by_which_hold_and_since_when(house: House
     await client.delete(f"{URL}/{hold['id']}")
     follow(house)
     assert "held" not in (await client.get(f"/v1/jobs/{job_id}")).json()
+
+
+async def test_a_stream_tells_that_its_job_is_held_and_that_it_is_no_more(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    job_id = await house.submitted(client)
+    stream = Stream(house, job_id)
+    await eventually(lambda: stream.statuses == ["queued"])
+    hold = await added(house, client)
+    house.waiters.wake(JobKey(TENANT, job_id))
+    await eventually(lambda: stream.statuses == ["queued", "queued"])
+    assert hold["id"].encode() in stream.body
+    await client.delete(f"{URL}/{hold['id']}")
+    follow(house)
+    house.waiters.wake(JobKey(TENANT, job_id))
+    await eventually(lambda: stream.statuses == ["queued"] * 3)
+    assert stream.body.count(b'"held"') == 1
+    await house.finish(job_id)
+    await soon(stream.task)
 
 
 async def test_a_job_that_has_ended_is_not_held(house: House, client: httpx.AsyncClient) -> None:
