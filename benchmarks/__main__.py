@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -10,6 +11,7 @@ import uvloop
 
 from benchmarks.figures import machine, write
 from benchmarks.models import Models
+from benchmarks.sharing import sharing
 
 # By name the modules that measure, each imported when it is asked for: all of them take seconds.
 MEASUREMENTS = {
@@ -41,11 +43,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of which medians are taken")
     parser.add_argument("--shorten", type=int, default=1, help="divide the length of each round by this")
     parser.add_argument("--minilm", type=Path, help="model repository of the transformer example")
-    parser.add_argument("--only", default="", help="workloads and rows whose names begin with this")
+    parser.add_argument("--only", action="append", default=[], help="workloads and rows that begin so; may be repeated")
     parser.add_argument("--against", type=Path, help="an older checkout with its own .venv, to measure beside this one")
     parser.add_argument("--write", action="store_true", help="put the tables into benchmarks/README.md")
     asked = parser.parse_args()
-    uvloop.run(_measure(asked))
+    uvloop.run(_run(asked))
+
+
+async def _run(asked: argparse.Namespace) -> None:
+    async with sharing() if asked.shorten > 1 else nullcontext():
+        await _measure(asked)
 
 
 async def _measure(asked: argparse.Namespace) -> None:

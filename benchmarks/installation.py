@@ -9,8 +9,9 @@ import os
 import subprocess
 import tempfile
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from signal import SIGINT
 
@@ -18,6 +19,7 @@ import psutil
 
 from benchmarks.http import get
 from benchmarks.models import Models
+from benchmarks.sharing import shared
 from benchmarks.workload import ROOT
 
 START_TIMEOUT_S = 120.0
@@ -88,10 +90,19 @@ async def installation(
     checkout: Path = ROOT, *arguments: str, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[Installation]:
     """A fresh stack that answers, of the checkout with its own `.venv`."""
+    key = (checkout, arguments, tuple(sorted((environment or {}).items())))
+    async with shared(key, partial(_opened, checkout, arguments, environment or {})) as stack:
+        yield stack
+
+
+@asynccontextmanager
+async def _opened(
+    checkout: Path, arguments: Sequence[str], environment: Mapping[str, str]
+) -> AsyncIterator[Installation]:
     port = Models.free_port()
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     # An installation has its bytecode compiled.
-    environ |= {"PYTHONDONTWRITEBYTECODE": "", **(environment or {})}
+    environ |= {"PYTHONDONTWRITEBYTECODE": "", **environment}
     with tempfile.TemporaryFile() as log:
         process = await asyncio.create_subprocess_exec(
             checkout / ".venv" / "bin" / "penstock",

@@ -12,11 +12,11 @@ DIGITS = ROOT / "examples" / "models"
 
 class Models:
     """`minilm` is the folder that the transformer example was built into, if it was. Of the workloads, those are
-    measured whose name begins with `only`. `against` is an older checkout to measure beside this one."""
+    measured whose name begins with one of `only`, or all. `against` is an older checkout to measure beside this one."""
 
-    def __init__(self, minilm: Path | None, only: str = "", against: Path | None = None) -> None:
+    def __init__(self, minilm: Path | None, only: Sequence[str] = (), against: Path | None = None) -> None:
         self._minilm = minilm
-        self._only = only
+        self._only = tuple(only) or ("",)
         self._against = against
 
     def __contains__(self, model: str) -> bool:

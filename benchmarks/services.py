@@ -2,11 +2,13 @@
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from benchmarks.sharing import is_sharing, shared
 from penstock.embedded.elsewhere import ALL_SERVICES, Service
 from penstock.embedded.kafka import FIRST_COMPILER
 from penstock.embedded.stack import EmbeddedStack
@@ -25,10 +27,20 @@ async def services(
 ) -> AsyncIterator[EmbeddedStack]:
     """An embedded stack over a directory of its own: a throw-away stack would not wait for the disk.
 
-    A run that is shortened shows that the measurement works, and no figures: the broker does without its second
-    compiler, which would take more processor time than all the rest.
+    In a run that is shortened all measurements have the same ones, and the broker does without its second compiler,
+    which would take more processor time than all the rest.
     """
+    if is_sharing():
+        wanted, kafka_properties = ALL_SERVICES, NO_PROPERTIES
     compilers = FIRST_COMPILER if shorten > 1 else None
+    async with shared("services", partial(_opened, wanted, kafka_properties, compilers)) as stack:
+        yield stack
+
+
+@asynccontextmanager
+async def _opened(
+    wanted: frozenset[Service], kafka_properties: Mapping[str, str], compilers: Sequence[str] | None
+) -> AsyncIterator[EmbeddedStack]:
     with data_folder() as folder:
         async with EmbeddedStack(
             folder, services=wanted, kafka_properties=kafka_properties, kafka_compilers=compilers

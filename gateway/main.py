@@ -106,7 +106,7 @@ class Gateway:
         self._jobs = PostgresJobs(dsn, role="gateway")
         self._signals = RedisSignals(redis_url, prefix=prefix)
         self._news = RedisNews(redis_url, prefix=prefix)
-        self._catalog = Catalog()
+        self._catalog = Catalog(clock_s=time.monotonic)
         self._catalog_topic = catalog_topic(settings, self._catalog)
         self._routes = Routes()
         self._holds = Holds()

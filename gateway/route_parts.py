@@ -38,11 +38,12 @@ class RouteParts:
         followed: Routes,
         is_stopping: Callable[[], bool],
     ) -> None:
-        told = ToldRevisions(followed.apply)
-        self.topic = ControlTopic(settings, settings.topics.routes, told.apply)
+        told = ToldRevisions(followed)
+        self.topic = ControlTopic(settings, settings.topics.routes, told.apply, take_back=told.take_away, reading=told)
         dsn = settings.postgres_dsn.get_secret_value()
-        self._store = PostgresRoutes(dsn, role="gateway")
-        self._rollout_store = PostgresRollouts(dsn, role="gateway")
+        # Routes change seldom: no start waits for connections that most gateways never need.
+        self._store = PostgresRoutes(dsn, role="gateway", ahead=False)
+        self._rollout_store = PostgresRollouts(dsn, role="gateway", ahead=False)
         self._redis = RedisReplicas(settings.redis_url.get_secret_value(), prefix=settings.topic_prefix)
         teller = RouteTeller(self._store, publisher, settings.topics, TELL_WITHIN_S)
         self._repairs = RouteRepairs(self._store, teller, told, followed, self.topic.caught_up)

@@ -1,11 +1,11 @@
 """Whether the routes topic holds what stands in the store; telling it again where it does not."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 
-from producers.control_topic import Apply
 from producers.route_telling import RouteTeller
 from producers.routes import Routes
 from runtime.logs import get_logger
@@ -27,22 +27,36 @@ _NEVER: Final = Latest(0, has_route=False)
 
 class ToldRevisions:
     """The revision of each model that the topic held last, in `of`, whatever its readers make of that; 0 for a record
-    that is no route. Hands each record on to `apply`."""
+    that is no route. Hands each record on to `routes`.
 
-    def __init__(self, apply: Apply) -> None:
-        self._apply = apply
+    What is no longer in the topic, as after it was deleted and made again, is gone once it was read again.
+    """
+
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
         self.of: dict[str, int] = {}
+        self._read: dict[str, int] = self.of
+
+    def begun(self) -> None:
+        self._read = {}
+
+    def ended(self) -> None:
+        self.of = self._read
 
     def apply(self, key: bytes, value: bytes | None) -> None:
-        model = key.decode("utf-8", "replace")
         if value is None:
-            self.of.pop(model, None)
-        else:
-            try:
-                self.of[model] = _decoder.decode(value).revision
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                self.of[model] = 0
-        self._apply(key, value)
+            self.take_away(key, ())
+            return
+        try:
+            revision = _decoder.decode(value).revision
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            revision = 0
+        self._read[key.decode("utf-8", "replace")] = revision
+        self._routes.apply(key, value)
+
+    def take_away(self, key: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
+        self._read.pop(key.decode("utf-8", "replace"), None)
+        self._routes.take_away(key, headers)
 
 
 class RouteRepairs:
@@ -87,7 +101,7 @@ class RouteRepairs:
 
     async def _tell_if_lacking(self, model: str, latest: Latest) -> None:
         told, revision = self._told.of.get(model), latest.revision if latest.has_route else None
-        if told != revision:
+        if told != revision or (revision is None and model in self._followed.of):
             log.warning("the routes topic lacks a revision and is told", model=model, revision=revision, had=told)
             try:
                 await self._teller.tell(model)

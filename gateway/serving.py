@@ -16,6 +16,7 @@ from schemas.holds import admission_refused, because
 from schemas.jobs import Job, Status
 from schemas.model_states import ModelState
 from schemas.moves import moved_to
+from schemas.routes import LATEST, STABLE
 from schemas.topics import Lane
 from schemas.versions import CatalogSnapshot, natural_order
 from schemas.worker_reports import NotServed
@@ -75,31 +76,34 @@ class Serving:
             raise self._explained(error, model, version) from error
 
     def choose(self, model: str, version: str | None) -> CatalogEntry:
-        """As `known`, where jobs are to go there: raises what `explained` says."""
+        """As `known`, where jobs are to go there: raises what `explained` tells."""
         try:
             return self._catalog.snapshot.choose(model, version)
         except ModelNotFound as error:
             raise self.explained(error, model, version) from error
 
     def explained(self, error: ModelNotFound, model: str, version: str | None) -> PenstockError:
-        """What to tell whoever submits for what the catalog does not hold; `Unavailable` while nobody can know of any
-        model."""
+        """What to tell whoever submits for what the catalog does not hold; `Unavailable` for what is about to come, and
+        while nobody can know of any model."""
         if not self._catalog.told:
             return Unavailable("no worker has announced any model yet", retry_after_s=FIRST_MODEL_RETRY_S)
-        return self._explained(error, model, version)
+        coming = self._coming(model, version)
+        return self._explained(error, model, version) if coming is None else coming
 
     def _explained(self, error: ModelNotFound, model: str, version: str | None) -> ModelNotFound:
         why = self._why_not(model, version)
         return error if why is None else ModelNotFound(why, param=error.param)
 
     def models(self) -> list[str]:
-        """All that the catalog holds or a worker reports, by name."""
-        return sorted(self._catalog.snapshot.models.keys() | set(self._reports.models()))
+        """All that the catalog holds or a worker reports, or that was there a moment ago, by name."""
+        left = {model for model, _ in (*self._catalog.left(), *self._reports.left())}
+        return sorted(self._catalog.snapshot.models.keys() | set(self._reports.models()) | left)
 
     def versions(self, model: str) -> dict[str, Standing]:
         """How each version stands, in ascending order. A model whose model.yaml cannot be read may have none."""
         reported = {version for version in self._reports.of_model(model) if version is not None}
-        known = self._catalog.snapshot.models.get(model, {}).keys() | reported
+        left = {version for name, version in (*self._catalog.left(), *self._reports.left()) if name == model}
+        known = self._catalog.snapshot.models.get(model, {}).keys() | reported | left
         return {version: self.standing(model, version) for version in sorted(known, key=natural_order)}
 
     def refusal(self, model: str) -> str | None:
@@ -154,7 +158,8 @@ class Serving:
             return Standing(State.SERVING, reason)
         if refused:
             return Standing(State.REFUSED, reason)
-        if said is not None and said.state is NotServed.LOADING:
+        announced = self._catalog.snapshot.get(model, version) is not None
+        if (said is not None and said.state is NotServed.LOADING) or (wanted is not None and not announced):
             return Standing(State.LOADING)
         return Standing(State.UNKNOWN if workers is None else State.NO_WORKER)
 
@@ -162,6 +167,27 @@ class Serving:
         """How many are loaded with it and take its jobs; None where that cannot be told at the moment."""
         announced = version in self._catalog.snapshot.models.get(model, {})
         return self._workers(model, version) if announced else 0
+
+    def _coming(self, model: str, version: str | None) -> Unavailable | None:
+        """What to tell of a version that a worker is loading, or that was there a moment ago; of the highest, where
+        none was named."""
+        versions = self.versions(model)
+        if version is None or self._is_label(model, version):
+            version = next(reversed(versions), "")
+        standing = versions.get(version)
+        if standing is None:
+            return None
+        name = f"model {model!r} version {version!r}"
+        match standing.state:
+            case State.LOADING:
+                return Unavailable(f"{name} is being loaded: try again in a moment", retry_after_s=FIRST_MODEL_RETRY_S)
+            case State.NO_WORKER | State.UNKNOWN:
+                return Unavailable(f"no worker has {name} now: try again", retry_after_s=FIRST_MODEL_RETRY_S)
+        return None
+
+    def _is_label(self, model: str, version: str) -> bool:
+        route = self._routes.of.get(model)
+        return version in (STABLE, LATEST) or (route is not None and version in route.labels)
 
     def _why_not(self, model: str, version: str | None) -> str | None:
         """What is known of a version that the catalog does not hold; of the highest, where none was named."""

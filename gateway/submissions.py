@@ -42,6 +42,7 @@ from schemas.signature import Signature
 from schemas.topics import Lane
 from schemas.versions import Placed, place
 from stores.protocols import Admission, Admissions, IdempotencyKey
+from stores.retention import may_be_purged
 from stores.validation import metadata_json
 
 log = get_logger(__name__)
@@ -119,7 +120,9 @@ class Submissions:
 
     async def write_down(self, job: Job) -> Job:
         """Write the row of a job that has only been sent, so that others can be told of it. Returns the job as the
-        store has it: it may have ended. Raises `StoreUnavailable`."""
+        store has it: it may have ended. Raises `StoreUnavailable`, also once it may have ended and been purged."""
+        if may_be_purged(job, self._now()):
+            raise StoreUnavailable("the job was sent so long ago that it may be kept no longer")
         return (await self._admissions.insert(job)).job
 
     async def drain(self, timeout_s: float | None = None) -> None:

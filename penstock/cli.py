@@ -9,6 +9,7 @@ import click
 
 from penstock.lazy import LazyGroup, Place
 from penstock.plain import printable_lines
+from runtime.extras import NAME
 
 RUN, MODELS, USE, CARE = "Run it", "Bring models", "Use it", "Look after it"
 COMMANDS: Final = {
@@ -75,7 +76,7 @@ def printable_errors() -> Iterator[None]:
 
 
 @click.group(cls=Main, places=COMMANDS, context_settings={"max_content_width": 80})
-@click.version_option(package_name="penstock", prog_name="penstock")
+@click.version_option(package_name=NAME, prog_name="penstock")
 def main() -> None:
     """Asynchronous batch inference: HTTP and Kafka in, micro-batches through the model, results out."""
     # ONNX Runtime's wheels send telemetry unless this is set before it is used; child processes inherit it.

@@ -19,7 +19,7 @@ SIZES: Final = {str(name): dtype.itemsize for name, dtype in DTYPES.items() if n
 
 def curl_for(url: str, model: str, signature: Signature) -> str | None:
     """One line of shell that sends one row and waits for the answer; None where a signature gives too little away."""
-    start = f"curl -s {url}/v1/models/{model}/jobs -H 'Prefer: wait=10'"
+    start = f"curl -s {shlex.quote(url)}/v1/models/{model}/jobs -H 'Prefer: wait=10'"
     if sum(map(_elements, _tensors(signature))) <= MOST_ELEMENTS:
         return f"{start} -H 'Content-Type: application/json' -d {shlex.quote(_compact(_rows(signature)))}"
     if any(spec.datatype not in SIZES for spec in signature.inputs):

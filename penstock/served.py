@@ -52,7 +52,7 @@ async def suggestion(url: str, repository: Path, served: list[str]) -> str:
     picture = example_picture(repository)
     if EXAMPLE_MODEL in models and picture is not None:
         return (
-            f"curl -s {url}/v1/models/{EXAMPLE_MODEL}/jobs -H 'Prefer: wait=10' "
+            f"curl -s {quote(url)}/v1/models/{EXAMPLE_MODEL}/jobs -H 'Prefer: wait=10' "
             f"-H 'Content-Type: image/png' --data-binary @{quote(str(picture))}"
         )
     for model in models:
@@ -60,7 +60,7 @@ async def suggestion(url: str, repository: Path, served: list[str]) -> str:
         curl = None if signature is None else curl_for(url, model, signature)
         if curl is not None:
             return curl
-    return f"curl -s {url}/v1/models"
+    return f"curl -s {quote(url)}/v1/models"
 
 
 def example_picture(repository: Path) -> Path | None:

@@ -101,7 +101,7 @@ class Stack:
             raise StackError(f"{self._models} is no folder of models: name one with --models")
         async with AsyncExitStack() as opening:
             await opening.enter_async_context(self.services)
-            self._port = self._port or self.services.data_dir.free_port()
+            self._port = self._port or self.services.data_dir.free_port(host)
             env = role_environment(
                 self._environ,
                 self.services,
@@ -160,7 +160,8 @@ class Stack:
         commands |= {name: name for name in self._later}
         more_gateways = [f"gateway-{number + 1}" for number in range(1, self._gateways)]
         gateways = ["gateway", *more_gateways] if more_gateways else []
-        ports, _ = self.services.data_dir.ports([*(f"{name} health" for name in commands), *gateways], [self._port])
+        names = [*(f"{name} health" for name in commands), *gateways]
+        ports, _ = self.services.data_dir.ports(names, [self._port], self._host)
         self._gateway_ports = {name: ports[name] for name in gateways} or {"gateway": self._port}
         roles = {name: self._gateway(name, port, env) for name, port in self._gateway_ports.items()}
         for name, command in commands.items():

@@ -1,5 +1,9 @@
 """The catalog as its topic tells it, kept up to date. Nobody ever waits for it."""
 
+import time
+from collections.abc import Callable
+from typing import Final
+
 import msgspec
 
 from producers.control_topic import ControlTopic
@@ -14,22 +18,33 @@ from schemas.versions import CatalogSnapshot
 
 log = get_logger(__name__)
 
+# A version that is unloaded, loaded again, or whose worker starts again is back by then, or reported by a worker.
+LEFT_FOR_S: Final = 180.0
+
 
 class Catalog:
     """Holds the newest snapshot. A record that is no catalog entry keeps what was there before.
 
     Until anything is `told`, nobody can know which models there are. Of a version that left while we followed, it is
-    still known what its jobs look like: `signature`.
+    still known what its jobs look like, `signature`, and for a while that it was there: `left`.
     """
 
-    def __init__(self, snapshot: CatalogSnapshot | None = None) -> None:
+    def __init__(self, snapshot: CatalogSnapshot | None = None, clock_s: Callable[[], float] = time.monotonic) -> None:
         self.snapshot = snapshot or CatalogSnapshot()
         self.told = snapshot is not None
+        self._clock_s = clock_s
         self._left: dict[tuple[str, str], Signature] = {}
+        self._left_at_s: dict[tuple[str, str], float] = {}
 
     def signature(self, model: str, version: str) -> Signature | None:
         entry = self.snapshot.get(model, version)
         return self._left.get((model, version)) if entry is None else entry.signature
+
+    def left(self) -> list[tuple[str, str]]:
+        """Versions that were there within the last `LEFT_FOR_S` seconds, and are not now."""
+        since_s = self._clock_s() - LEFT_FOR_S
+        self._left_at_s = {version: at_s for version, at_s in self._left_at_s.items() if at_s > since_s}
+        return list(self._left_at_s)
 
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Take in one record of the catalog topic; None for a value takes the entry back."""
@@ -38,6 +53,7 @@ class Catalog:
             model, version = parse_key(key)
             if (entry := self.snapshot.get(model, version)) is not None:
                 self._left[model, version] = entry.signature
+                self._left_at_s[model, version] = self._clock_s()
             self.snapshot = self.snapshot.without(model, version)
             return
         try:
@@ -45,6 +61,7 @@ class Catalog:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             log.warning("a catalog record is no entry", key=key.decode("utf-8", "replace"), error=str(error))
             return
+        self._left_at_s.pop((entry.model, entry.version), None)
         self.snapshot = self.snapshot.with_entry(entry)
 
 

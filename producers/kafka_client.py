@@ -1,6 +1,7 @@
 """aiokafka's clients as all of ours are: made in one place, and mended where they do not outlive what happens."""
 
 import asyncio
+import logging
 import ssl
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,16 +22,19 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.admin import DescribeGroupsRequest_v0, DescribeGroupsRequest_v1, DescribeGroupsRequest_v2
 from aiokafka.protocol.api import Request
+from aiokafka.protocol.metadata import MetadataRequest
 
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
 from schemas.errors import ConfigurationError, PenstockError, QueueUnavailable, TopicMissing
 
 log = get_logger(__name__)
+# aiokafka's, where `runtime.logs` lets each reason be told once.
+connecting_log = logging.getLogger("aiokafka.client")
 
 ATTEMPTS: Final = 3
 PAUSE_S: Final = 0.1
-REFUSED_CREDENTIALS: Final = (AuthenticationFailedError, SaslAuthenticationFailed)
+UNREACHED: Final = (KafkaError, OSError, TimeoutError)
 
 
 class DescribeGroups(Request[DescribeGroupsRequest_v0 | DescribeGroupsRequest_v1 | DescribeGroupsRequest_v2]):  # type: ignore[misc] # aiokafka is untyped
@@ -48,48 +52,63 @@ class DescribeGroups(Request[DescribeGroupsRequest_v0 | DescribeGroupsRequest_v1
 class KafkaClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka is untyped
     # aiokafka has one lock for all new connections: a broker that accepts and never answers would hold up all others.
     _get_conn_lock: AbstractAsyncContextManager[None] = nullcontext()
+    _sync_task: asyncio.Task[None] | None
 
     @cached_property  # clients that are turned into this class were not made by it
     def _connecting(self) -> defaultdict[tuple[Any, int], asyncio.Lock]:
         return defaultdict(asyncio.Lock)
 
     async def bootstrap(self) -> None:
-        """Raises `ConfigurationError` where a broker answers and refuses us: no waiting mends that."""
-        try:
-            await super().bootstrap()
-        except KafkaConnectionError as error:
-            refusal = await self._refusal()
-            if refusal is not None:
-                raise ConfigurationError(refusal) from error
-            raise
+        """Learn from any broker who the brokers are. Raises `KafkaConnectionError` where none tells, and
+        `ConfigurationError` where one answers and refuses us: no waiting mends that.
 
-    async def _refusal(self) -> str | None:
-        """What is wrong with our credentials or with the broker's certificate, if anything is: aiokafka writes it into
-        its log and tells its caller only that there is no connection. So one is tried once more."""
-        if self._security_protocol == "PLAINTEXT":
-            return None
-        host, port, _ = self.hosts[0]
+        aiokafka's own tells only its log why there is no connection, and leaves it open where it is canceled.
+        """
+        refusal = None
+        for host, port, _ in self.hosts:
+            try:
+                await self._learn_from(host, port)
+                break
+            except UNREACHED as error:
+                refusal = refusal or self._refusal(error, f"{host}:{port}")
+                connecting_log.error("Unable connect to %s:%s: %s", host, port, error)
+        else:
+            unreached = KafkaConnectionError(f"no broker answers at {self._bootstrap_servers}")
+            raise unreached if refusal is None else ConfigurationError(refusal) from unreached
+        if self._sync_task is None:
+            self._sync_task = asyncio.create_task(self._md_synchronizer())
+
+    async def _learn_from(self, host: str, port: int) -> None:
+        connection = await create_conn(
+            host,
+            port,
+            client_id=self._client_id,
+            request_timeout_ms=self._request_timeout_ms,
+            ssl_context=self._ssl_context,
+            security_protocol=self._security_protocol,
+            max_idle_ms=self._connections_max_idle_ms,
+            sasl_mechanism=self._sasl_mechanism,
+            sasl_plain_username=self._sasl_plain_username,
+            sasl_plain_password=self._sasl_plain_password,
+        )
         try:
-            connection = await create_conn(
-                host,
-                port,
-                request_timeout_ms=self._request_timeout_ms,
-                ssl_context=self._ssl_context,
-                security_protocol=self._security_protocol,
-                sasl_mechanism=self._sasl_mechanism,
-                sasl_plain_username=self._sasl_plain_username,
-                sasl_plain_password=self._sasl_plain_password,
-            )
-        except REFUSED_CREDENTIALS as error:
-            variables = "PENSTOCK_KAFKA_SASL_USERNAME, PENSTOCK_KAFKA_SASL_PASSWORD"
-            return f"{variables}: Kafka refuses them: {' '.join(map(str, error.args))}"
-        except UnsupportedSaslMechanismError:
-            return f"PENSTOCK_KAFKA_SASL_MECHANISM: the broker does not take {self._sasl_mechanism}"
-        except ssl.SSLCertVerificationError as error:
-            return f"PENSTOCK_KAFKA_SSL_CAFILE: the certificate of {host}:{port} is not trusted: {error.verify_message}"
-        except (KafkaError, OSError, TimeoutError):
-            return None
-        connection.close()
+            self.cluster.update_metadata(await connection.send(MetadataRequest([])))
+            if not self.cluster.brokers():  # nobody it knows of can be asked next: it is, over this connection
+                self._conns["bootstrap", ConnectionGroup.DEFAULT] = connection
+        finally:
+            if connection not in self._conns.values():
+                connection.close()
+
+    def _refusal(self, error: Exception, broker: str) -> str | None:
+        """What is wrong with our credentials or with the broker's certificate, if anything is."""
+        match error:
+            case AuthenticationFailedError() | SaslAuthenticationFailed():
+                variables = "PENSTOCK_KAFKA_SASL_USERNAME, PENSTOCK_KAFKA_SASL_PASSWORD"
+                return f"{variables}: Kafka refuses them: {' '.join(map(str, error.args))}"
+            case UnsupportedSaslMechanismError():
+                return f"PENSTOCK_KAFKA_SASL_MECHANISM: the broker does not take {self._sasl_mechanism}"
+            case ssl.SSLCertVerificationError():
+                return f"PENSTOCK_KAFKA_SSL_CAFILE: the certificate of {broker} is not trusted: {error.verify_message}"
         return None
 
     async def connection(self, node_id: int) -> AIOKafkaConnection | None:

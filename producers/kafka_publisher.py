@@ -24,7 +24,7 @@ from producers.partition_queue import (
     PublishCall,
     Unacknowledged,
 )
-from producers.topics import DEAD_LETTER_ROOM_BYTES
+from producers.topics import DEAD_LETTER_ROOM_BYTES, GROWN_ROOM_BYTES
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
 from schemas.errors import PayloadTooLarge, PenstockError, QueueUnavailable
@@ -62,6 +62,13 @@ def record_bytes(record: OutRecord) -> int:
     """An upper bound of what the record takes in a batch, in bytes."""
     headers = sum(len(name.encode(errors="replace")) + len(value or b"") + 10 for name, value in record.headers)
     return RECORD_OVERHEAD_BYTES + len(record.key or b"") + len(record.value or b"") + headers
+
+
+def room_bytes(record: OutRecord) -> int:
+    """How far above the largest record this one may be, for what it says of itself by headers of ours."""
+    if record.topic.startswith("dlq."):
+        return DEAD_LETTER_ROOM_BYTES
+    return GROWN_ROOM_BYTES if record.grown else 0
 
 
 class KafkaPublisher:
@@ -174,7 +181,7 @@ class KafkaPublisher:
         if len(record.value or b"") < limit // 2:  # headers of ours never make up the rest
             return None
         size = record_bytes(record) + BATCH_OVERHEAD_BYTES
-        if size > limit + (DEAD_LETTER_ROOM_BYTES if record.topic.startswith("dlq.") else 0):
+        if size > limit + room_bytes(record):
             return PayloadTooLarge(f"the record has {size} bytes; the limit is {limit}")
         return None
 

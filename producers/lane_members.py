@@ -1,4 +1,4 @@
-"""How many workers a model version has now: the members of its lane's group, as Kafka's coordinators say.
+"""How many workers a model version has now: members of its lane's group, as Kafka's coordinators say.
 
 That is true of workers of any release, needs no clock and nothing more of the workers: a worker that is killed counts
 until its session is over. One request a coordinator and 100 versions, every few seconds.
@@ -7,7 +7,7 @@ until its session is over. One request a coordinator and 100 versions, every few
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiokafka.client import CoordinationType
 from aiokafka.errors import KafkaError
@@ -24,10 +24,18 @@ KNOWN_FOR_S: Final = 30.0
 # Answers are taken apart in Python, in the event loop.
 GROUPS_AT_ONCE: Final = 100
 
+# Who is in a lane's group to give its jobs away says so by its client's name.
+MOVER: Final = "penstock-mover"
+
 Version = tuple[str, str]
 
 # The last: the broker takes no version of the request that is ours.
 _FAILURES: Final = (KafkaError, OSError, TimeoutError, NotImplementedError)
+
+
+class _Members(NamedTuple):
+    workers: int = 0
+    movers: int = 0
 
 
 class LaneMembers:
@@ -36,12 +44,22 @@ class LaneMembers:
     def __init__(self, topics: Topics, clock_s: Callable[[], float]) -> None:
         self._topics = topics
         self._clock_s = clock_s
-        self._known: dict[Version, tuple[int, float]] = {}
+        self._known: dict[Version, tuple[_Members, float]] = {}
         self._coordinators: dict[str, int] = {}
 
     def workers(self, model: str, version: str) -> int | None:
-        """None where that is not known."""
-        members, at_s = self._known.get((model, version), (0, -KNOWN_FOR_S))
+        """How many run jobs of the lane. None where that is not known."""
+        members = self._members(model, version)
+        return None if members is None else members.workers
+
+    def present(self, model: str, version: str) -> int | None:
+        """How many are in the lane's group: workers, and routers that give its jobs away. None where that is not
+        known."""
+        members = self._members(model, version)
+        return None if members is None else sum(members)
+
+    def _members(self, model: str, version: str) -> _Members | None:
+        members, at_s = self._known.get((model, version), (_Members(), -KNOWN_FOR_S))
         return members if self._clock_s() - at_s < KNOWN_FOR_S else None
 
     async def ask(self, client: Any, versions: Iterable[Version]) -> None:
@@ -83,11 +101,16 @@ async def _coordinator(client: Any, group: str) -> int | None:
     return found
 
 
-async def _describe(client: Any, coordinator: int, groups: Sequence[str]) -> Mapping[str, int]:
-    """Of each group that was answered, how many members it has."""
+async def _describe(client: Any, coordinator: int, groups: Sequence[str]) -> Mapping[str, _Members]:
+    """Of each group that was answered, which members it has."""
     try:
         response = await client.send(coordinator, DescribeGroups(groups))
     except _FAILURES as error:
         log.debug("a coordinator does not say who is in its groups", broker=coordinator, error=repr(error))
         return {}
-    return {group: len(members) for error_code, group, _, _, _, members in response.groups if error_code == 0}
+    return {group: _counted(members) for error_code, group, _, _, _, members in response.groups if error_code == 0}
+
+
+def _counted(members: Sequence[Any]) -> _Members:
+    movers = sum(client_id == MOVER for _, client_id, *_ in members)
+    return _Members(len(members) - movers, movers)

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from producers.kafka_publisher import partition_of, record_bytes
+from producers.kafka_publisher import partition_of, record_bytes, room_bytes
 from schemas.errors import PayloadTooLarge, PenstockError
 from schemas.records import OutRecord
 
@@ -37,7 +37,7 @@ class MemoryLog:
     def _write(self, record: OutRecord) -> PenstockError | None:
         if self.fail_next and (error := self.fail_next.pop(0)) is not None:
             return error
-        if record_bytes(record) > self.max_record_bytes:
+        if record_bytes(record) > self.max_record_bytes + room_bytes(record):
             return PayloadTooLarge(f"the record is larger than {self.max_record_bytes} bytes")
         number = record.partition if record.partition is not None else partition_of(record.key or b"", self.partitions)
         self.topics[record.topic][number].append(record)

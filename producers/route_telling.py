@@ -7,7 +7,7 @@ from typing import Protocol
 from producers.protocols import Publisher
 from schemas.errors import OutcomeUnknown
 from schemas.records import OutRecord
-from schemas.route_documents import encode_route
+from schemas.route_documents import TAKEN_AWAY_BY, encode_route
 from schemas.routes import Route
 from schemas.topics import Topics
 
@@ -45,11 +45,16 @@ class RouteTeller:
         async with self._news.telling(model) as newest:
             if newest is None:
                 return None
-            value = None if newest.route is None else encode_route(newest.route)
-            record = OutRecord(self._topics.routes, model.encode(), value, [], partition=0)
+            record = _record(self._topics.routes, model, newest)
             try:
                 async with asyncio.timeout(self._within_s):
                     await self._publisher.publish(record)
             except TimeoutError as error:
                 raise OutcomeUnknown("Kafka did not acknowledge the route in time") from error
             return newest.revision
+
+
+def _record(topic: str, model: str, newest: Newest) -> OutRecord:
+    if newest.route is None:
+        return OutRecord(topic, model.encode(), None, [(TAKEN_AWAY_BY, b"%d" % newest.revision)], partition=0)
+    return OutRecord(topic, model.encode(), encode_route(newest.route), [], partition=0)

@@ -1,6 +1,6 @@
 """How models' traffic splits, as its topic tells it, kept up to date. Nobody ever waits for it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -10,7 +10,7 @@ from producers.control_topic import ControlTopic
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
 from schemas.errors import RequestError
-from schemas.route_documents import decode_route
+from schemas.route_documents import decode_route, taken_away_by
 from schemas.routes import WHOLE, Route
 
 log = get_logger(__name__)
@@ -36,12 +36,14 @@ Listener = Callable[[str, Route | None], None]
 class Routes:
     """The newest route of each model, in `of`. A record that is no route keeps what was there before.
 
-    A revision that is older than the one at hand is passed over: after a lost connection the topic is read again from
-    its beginning. Of what one fetch gives, nobody sees what is between its records.
+    A revision that is older than the one at hand is passed over, also one that took the route away: after a lost
+    connection the topic is read again from its beginning. Of what one fetch gives, nobody sees what is between its
+    records.
     """
 
     def __init__(self) -> None:
         self.of: dict[str, Route] = {}
+        self._taken_away: dict[str, int] = {}  # by which revision
         self._refused: dict[bytes, bytes] = {}
         self._listeners: list[Listener] = []
 
@@ -50,9 +52,9 @@ class Routes:
         self._listeners.append(listener)
 
     def revision(self, model: str) -> int:
-        """The revision of the model's route; 0 where it has none."""
+        """The newest revision that was told of the model; 0 where none was. It may have taken the route away."""
         route = self.of.get(model)
-        return 0 if route is None else route.revision
+        return self._taken_away.get(model, 0) if route is None else route.revision
 
     def revisions(self) -> dict[str, int]:
         """The revision of each model's route."""
@@ -61,23 +63,28 @@ class Routes:
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Take in one record of the routes topic; None for a value takes the model's route away."""
         if value is None:
-            model = key.decode("utf-8", "replace")
-            gone = self.of.pop(model, None)
-            if gone is not None:
-                _forget(gone)
-                self._tell(model, None)
+            self.take_away(key, ())
             return
         route = self._read(key, value)
-        if route is None:
+        if route is None or route.revision <= self.revision(route.model):
             return
-        known = self.of.get(route.model)
-        if known is not None:
-            if route.revision <= known.revision:
-                return
+        if (known := self.of.get(route.model)) is not None:
             _forget(known)
         self.of[route.model] = route
         _show(route)
         self._tell(route.model, route)
+
+    def take_away(self, key: bytes, headers: Sequence[tuple[str, bytes]]) -> None:
+        """Take in a record without a value. One that does not tell its revision counts, whatever is at hand."""
+        model, revision = key.decode("utf-8", "replace"), taken_away_by(headers)
+        if revision is not None:
+            if revision <= self.revision(model):
+                return
+            self._taken_away[model] = revision
+        gone = self.of.pop(model, None)
+        if gone is not None:
+            _forget(gone)
+            self._tell(model, None)
 
     def _read(self, key: bytes, value: bytes) -> Route | None:
         """A record that is no route is told of once, however often it is read."""
@@ -122,4 +129,4 @@ def count_passed_over(model: str, version: str) -> None:
 
 def routes_topic(settings: KafkaSettings, routes: Routes) -> ControlTopic:
     """The reader that feeds `routes`: `await reader.follow()`."""
-    return ControlTopic(settings, settings.topics.routes, routes.apply)
+    return ControlTopic(settings, settings.topics.routes, routes.apply, take_back=routes.take_away)

@@ -1,12 +1,13 @@
 """Creating topics: never by accident (brokers' auto-creation stays off), always with the settings we rely on."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.protocol.metadata import MetadataRequest
 
 from producers.kafka_client import kafka_admin
 from producers.topic_settings import BROKERS, MAX_MESSAGE, MIN_IN_SYNC, TIMESTAMPS, raise_settings
@@ -21,6 +22,8 @@ JOB_RETENTION_MS: Final = 8 * DAY_MS
 DEAD_LETTER_RETENTION_MS: Final = 30 * DAY_MS
 # Who was away for longer goes on from what is told then.
 STATS_RETENTION_MS: Final = 2 * HOUR_MS
+# What is tried again, or moved to another version, is the job's record plus headers that say so.
+GROWN_ROOM_BYTES: Final = 16 * 1024
 # A dead letter is the record as it was plus the headers that say why it is here.
 DEAD_LETTER_ROOM_BYTES: Final = 64 * 1024
 DEFAULT_REPLICATION: Final = 3
@@ -64,9 +67,12 @@ def job_topic(settings: KafkaSettings, name: str, partitions: int) -> TopicPlan:
     return TopicPlan(name, partitions, _config(settings, JOB_RETENTION_MS))
 
 
+def lane_topic(settings: KafkaSettings, name: str, partitions: int) -> TopicPlan:
+    return TopicPlan(name, partitions, _config(settings, JOB_RETENTION_MS, GROWN_ROOM_BYTES))
+
+
 def dead_letter_topic(settings: KafkaSettings, topic: str) -> TopicPlan:
-    size_bytes = settings.max_record_bytes + DEAD_LETTER_ROOM_BYTES
-    config = _config(settings, DEAD_LETTER_RETENTION_MS) | {MAX_MESSAGE: str(size_bytes)}
+    config = _config(settings, DEAD_LETTER_RETENTION_MS, DEAD_LETTER_ROOM_BYTES)
     return TopicPlan(settings.topics.dead_letter(topic), 1, config)
 
 
@@ -79,7 +85,7 @@ def control_topic(settings: KafkaSettings, name: str) -> TopicPlan:
 def retry_topics(settings: KafkaSettings) -> list[TopicPlan]:
     """The tiers, of one partition each, in the broker's time: first in is first due, whoever wrote it."""
     names = [settings.topics.retry(tier) for tier, _ in enumerate(settings.retry_tiers_s, 1)]
-    config = _config(settings, JOB_RETENTION_MS) | {TIMESTAMPS: BROKERS}
+    config = _config(settings, JOB_RETENTION_MS, GROWN_ROOM_BYTES) | {TIMESTAMPS: BROKERS}
     return [TopicPlan(name, 1, config) for name in names] + [dead_letter_topic(settings, name) for name in names]
 
 
@@ -126,7 +132,7 @@ def base_topics(settings: KafkaSettings, partitions: int) -> list[TopicPlan]:
         control_topic(settings, topics.model_states),
         control_topic(settings, topics.routes),
         control_topic(settings, topics.holds),
-        job_topic(settings, topics.held, 1),  # one partition: what was put aside first comes back first
+        lane_topic(settings, topics.held, 1),  # one partition: what was put aside first comes back first
         dead_letter_topic(settings, topics.held),
         worker_reports_topic(settings),
         stats_topic(settings),
@@ -138,7 +144,7 @@ def base_topics(settings: KafkaSettings, partitions: int) -> list[TopicPlan]:
 
 def lane_topics(settings: KafkaSettings, lanes: Sequence[Lane], partitions: int) -> list[TopicPlan]:
     names = [settings.topics.lane(lane) for lane in lanes]
-    return [job_topic(settings, name, partitions) for name in names] + [
+    return [lane_topic(settings, name, partitions) for name in names] + [
         dead_letter_topic(settings, name) for name in names
     ]
 
@@ -153,7 +159,7 @@ async def ensure_topics(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> 
     admin = kafka_admin(settings)
     try:
         await admin.start()
-        existing = {topic["topic"]: topic for topic in await admin.describe_topics()}
+        existing = await described(admin, [plan.name for plan in plans])
         wanted = [plan for plan in plans if plan.name not in existing]
         kept = [(plan, _replication(existing[plan.name])) for plan in plans if plan.name in existing]
         await raise_settings(admin, [plan.with_copies(copies) for plan, copies in kept])
@@ -170,7 +176,7 @@ async def ensure_topics(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> 
 
 async def _create(admin: AIOKafkaAdminClient, plans: Sequence[TopicPlan], replication: int | None) -> list[str]:
     if replication is None:  # the client cannot ask for the broker's default
-        replication = min(DEFAULT_REPLICATION, len((await admin.describe_cluster())["brokers"]))
+        replication = min(DEFAULT_REPLICATION, len((await _metadata(admin, []))["brokers"]))
     copied = [plan.with_copies(replication) for plan in plans]
     response = await admin.create_topics(
         [NewTopic(plan.name, plan.partitions, replication, topic_configs=dict(plan.config)) for plan in copied]
@@ -185,20 +191,33 @@ async def _create(admin: AIOKafkaAdminClient, plans: Sequence[TopicPlan], replic
     return created
 
 
+async def described(admin: AIOKafkaAdminClient, names: Collection[str]) -> dict[str, Mapping[str, Any]]:
+    """What a broker tells of those that exist, by their names."""
+    return {topic["topic"]: topic for topic in (await _metadata(admin, names))["topics"] if topic["partitions"]}
+
+
+async def _metadata(admin: AIOKafkaAdminClient, names: Collection[str]) -> Mapping[str, Any]:
+    """Of the brokers and these topics; others may have thousands beside ours. None is made by being asked for."""
+    request = MetadataRequest(list(names), allow_auto_topic_creation=False)
+    answer: Mapping[str, Any] = (await admin._send_request(request)).to_object()  # noqa: SLF001 - it asks to make them
+    return answer
+
+
 async def _told_of(admin: AIOKafkaAdminClient, names: set[str]) -> None:
     """Wait until a broker that is asked has a leader for each partition of them.
 
     It acknowledges a topic before its own metadata has it; whoever writes in between is told that there is none.
     """
     for _ in range(TIMES_ASKED):
-        if names <= {topic["topic"] for topic in await admin.describe_topics() if _led(topic)}:
+        found = await described(admin, names)
+        if len(found) == len(names) and all(map(_led, found.values())):
             return
         await asyncio.sleep(ASKED_EVERY_S)
     raise QueueUnavailable("topics were created, but no broker tells of them yet")
 
 
 def _led(topic: Mapping[str, Any]) -> bool:
-    return bool(topic["partitions"]) and all(partition["leader"] >= 0 for partition in topic["partitions"])
+    return all(partition["leader"] >= 0 for partition in topic["partitions"])
 
 
 def _replication(topic: Mapping[str, Any]) -> int:
@@ -206,10 +225,10 @@ def _replication(topic: Mapping[str, Any]) -> int:
     return min((len(partition["replicas"]) for partition in topic["partitions"]), default=1)
 
 
-def _config(settings: KafkaSettings, retention_ms: int) -> dict[str, str]:
+def _config(settings: KafkaSettings, retention_ms: int, room_bytes: int = 0) -> dict[str, str]:
     return {
         "cleanup.policy": "delete",
         "retention.ms": str(retention_ms),
         "segment.ms": str(DAY_MS),
-        MAX_MESSAGE: str(settings.max_record_bytes),
+        MAX_MESSAGE: str(settings.max_record_bytes + room_bytes),
     }

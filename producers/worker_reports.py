@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from producers.catalog import LEFT_FOR_S
 from producers.control_topic import ControlTopic
 from producers.protocols import Publisher
 from runtime.logs import get_logger
@@ -41,14 +42,17 @@ class WorkerReports:
     def __init__(self, clock_s: Callable[[], float]) -> None:
         self._clock_s = clock_s
         self._heard: dict[bytes, _Heard] = {}
+        self._unsaid_at_s: dict[str, float] = {}
         self._together: Reported = {}
         self._until_s = float("-inf")  # what was put together holds
 
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Take in one record of the topic; None for a value forgets the worker."""
         if value is None:
-            if self._heard.pop(key, None) is not None:
+            gone = self._heard.pop(key, None)
+            if gone is not None:
                 self._until_s = float("-inf")
+                self._leave(gone.report.versions.keys())
             return
         try:
             report = decode_report(value)
@@ -60,6 +64,19 @@ class WorkerReports:
             self._heard[key] = _Heard(report, self._clock_s())
             if known is None or known.report.versions != report.versions:
                 self._until_s = float("-inf")
+                self._leave(known.report.versions.keys() - report.versions.keys() if known else ())
+
+    def left(self) -> list[tuple[str, str]]:
+        """Versions of which a worker took back, within the last `LEFT_FOR_S` seconds, what it had said: as one does
+        that starts again. Others may still speak of them."""
+        self._leave(())
+        named = (name.partition("/") for name in self._unsaid_at_s)
+        return [(model, version) for model, _, version in named if version]
+
+    def _leave(self, names: Iterable[str]) -> None:
+        now_s = self._clock_s()
+        unsaid = {name: at_s for name, at_s in self._unsaid_at_s.items() if at_s > now_s - LEFT_FOR_S}
+        self._unsaid_at_s = unsaid | dict.fromkeys(names, now_s)
 
     def models(self) -> Iterable[str]:
         """The models that workers say something of."""

@@ -1,7 +1,7 @@
 """How to add to an installation what it was made without.
 
-Never by the name alone and from anywhere: another project has it on PyPI. So a command names what this installation was
-made from, a checkout or a wheel, and the environment that it stands in.
+A command names what this installation was made from, a checkout or a wheel, and the environment that it stands in. The
+name of the distribution is not that of the command: another project has `penstock` on PyPI.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-NAME: Final = "penstock"
+NAME: Final = "penstock-inference"
 
 
 def with_extra(extra: str) -> str:

@@ -83,24 +83,17 @@ class InputDecoder:
         self._raw_members = self._members + len(tensors)  # the size
         self._unpacks = len({spec.name for spec in inputs}) == len(inputs)
         self._packs = self._unpacks and all(tensor.packs for tensor in tensors)
+        self._has_texts = any(spec.datatype == "BYTES" for spec in inputs)
         self._has_floats = any(spec.datatype in FLOATS for spec in inputs)
 
     def pack(self, text: bytes) -> Packed | None:
         """A request of JSON with raw tensors; None for what has to be read in full."""
-        if not self._packs or text.count(b":") > self._members + 1:  # more members than it takes, or texts with colons
-            return None
-        if self._has_floats and extremes(text) > FEW_EXTREMES:
-            return None
-        nested = b"[[" in text
-        heads, data = [], []
         try:
-            document = (self._nested if nested else self._flat).decode(text)
-            _hold_members(document, text, self._members)
-            for tensor, found in zip(self._tensors, document.inputs, strict=True):
-                shape = found.shape
-                raw = tensor.pack(shape, _flattened(found.data, shape) if nested else found.data)
-                heads.append(tensor.head(shape, raw))
-                data.append(raw)
+            document, data = self._read(text)
+            heads = [
+                tensor.head(found.shape, raw)
+                for tensor, found, raw in zip(self._tensors, document.inputs, data, strict=True)
+            ]
             rows = _rows(document)
         except Exception:
             return None
@@ -108,24 +101,52 @@ class InputDecoder:
         head = b'{"inputs":[' + b",".join(heads) + b"]" + job_id + b"}"
         return Packed(b"".join([head, *data]), len(head), rows)
 
+    def _read(self, text: bytes) -> tuple[Any, list[bytes]]:
+        """A request of JSON, and the values of its tensors as raw bytes. Raises whatever it meets."""
+        if not self._packs or text.count(b":") > self._members + 1:  # more members than it takes, or texts with colons
+            raise _NotTaken
+        if self._has_floats and extremes(text) > FEW_EXTREMES:
+            raise _NotTaken
+        nested = b"[[" in text
+        document = (self._nested if nested else self._flat).decode(text)
+        _hold_members(document, text, self._members)
+        data = [
+            tensor.pack(found.shape, _flattened(found.data, found.shape) if nested else found.data)
+            for tensor, found in zip(self._tensors, document.inputs, strict=True)
+        ]
+        return document, data
+
     def unpack(self, payload: Payload) -> Unpacked | None:
-        """The tensors of a request that has them raw; None for what has to be read in full."""
-        value, position = payload.value, payload.json_length
-        if not self._unpacks or position is None or not 0 < position <= len(value):
-            return None
-        inputs = {}
+        """The tensors of a request; None for what has to be read in full."""
         try:
-            text = value[:position]
-            document = self._raw.decode(text)
-            _hold_members(document, text, self._raw_members)
-            for tensor, found in zip(self._tensors, document.inputs, strict=True):
-                size = found.parameters.binary_data_size
-                inputs[found.name] = tensor.unpack(found.shape, value, position, size)
-                position += size
+            document, inputs = self._of_json(payload.value) if payload.json_length is None else self._of_raw(payload)
             rows = _rows(document)
         except Exception:
             return None
-        return Unpacked(inputs, rows, document.id or None) if position == len(value) else None
+        return Unpacked(inputs, rows, document.id or None)
+
+    def _of_json(self, text: bytes) -> tuple[Any, dict[str, Array]]:
+        if self._has_texts:  # what they become is the full reading's
+            raise _NotTaken
+        document, data = self._read(text)
+        found = zip(self._tensors, document.inputs, data, strict=True)
+        return document, {each.name: tensor.packed(each.shape, raw) for tensor, each, raw in found}
+
+    def _of_raw(self, payload: Payload) -> tuple[Any, dict[str, Array]]:
+        value, position = payload.value, payload.json_length
+        if not self._unpacks or position is None or not 0 < position <= len(value):
+            raise _NotTaken
+        text = value[:position]
+        document = self._raw.decode(text)
+        _hold_members(document, text, self._raw_members)
+        inputs = {}
+        for tensor, found in zip(self._tensors, document.inputs, strict=True):
+            size = found.parameters.binary_data_size
+            inputs[found.name] = tensor.unpack(found.shape, value, position, size)
+            position += size
+        if position != len(value):
+            raise _NotTaken
+        return document, inputs
 
 
 class _Tensor:
@@ -184,6 +205,10 @@ class _Tensor:
             if self._finite and not all_finite(array):
                 raise _NotTaken
         return check_values(self._spec, array, "") if self._checked else array
+
+    def packed(self, shape: tuple[int, ...], raw: bytes) -> Array:
+        """The array of numbers that were packed, which are checked by then."""
+        return np.ndarray(shape, self._dtype, raw)
 
     def head(self, shape: tuple[int, ...], raw: bytes) -> bytes:
         """The tensor described as one whose values follow raw."""

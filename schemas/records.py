@@ -28,7 +28,10 @@ _INT32: Final = 2**31  # numbers have four bytes in the store
 
 
 class OutRecord(NamedTuple):
-    """A record to be published. `key` decides the partition, unless `partition` does or `any_partition` will do."""
+    """A record to be published. `key` decides the partition, unless `partition` does or `any_partition` will do.
+
+    `grown`: it was taken once, and headers of ours were added since; they may take it beyond the largest record.
+    """
 
     topic: str
     key: bytes | None
@@ -36,6 +39,7 @@ class OutRecord(NamedTuple):
     headers: Headers
     partition: int | None = None
     any_partition: bool = False
+    grown: bool = False
 
 
 class LaneJob(Submitted, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """A route as JSON: what an operator asks for, held against the rules; and the record of the routes topic. Pure."""
 
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -88,6 +88,9 @@ class WantedRoute(msgspec.Struct, frozen=True, kw_only=True):
 
 _document_decoder: Final = msgspec.json.Decoder(_Document)
 _record_decoder: Final = msgspec.json.Decoder(Route)
+# On a record without a value, which takes the route away: the revision that did.
+TAKEN_AWAY_BY: Final = "ce_routerevision"
+_REVISION: Final = re.compile(rb"[1-9][0-9]{0,9}")
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -211,6 +214,14 @@ def decode_route(value: bytes) -> Route:
         raise _broken("revision", f"must be 1 to {MAX_REVISION}")
     check_route(route)
     return route
+
+
+def taken_away_by(headers: Sequence[tuple[str, bytes]]) -> int | None:
+    """The revision that took the route away, of the headers of a record without a value; None where that is not told,
+    as by a version that knows no such header."""
+    told = next((value for name, value in headers if name == TAKEN_AWAY_BY and value), b"")
+    revision = int(told) if _REVISION.fullmatch(told) else 0
+    return revision if 1 <= revision <= MAX_REVISION else None
 
 
 def _check_shares(versions: Mapping[str, Any]) -> None:

@@ -35,6 +35,8 @@ FIRST_BIN: Final = -20 * BINS_A_DOUBLING
 LAST_BIN: Final = 12 * BINS_A_DOUBLING
 # More than one worker can count: anybody may write to the topic, and sums must stay within what a record can say.
 MOST_IN_A_RECORD: Final = 2**31
+# Some times what a worker has to say: every cohort under several ends, and fifty bins for each of a dozen sizes.
+MOST_BYTES: Final = 64 * 1024
 
 
 class End(StrEnum):
@@ -204,6 +206,8 @@ def encode_stats(record: StatsRecord) -> bytes:
 
 def decode_stats(value: bytes) -> StatsRecord:
     """Raises `msgspec.ValidationError` or `msgspec.DecodeError` for anything else."""
+    if len(value) > MOST_BYTES:
+        raise msgspec.ValidationError(f"a record has at most {MOST_BYTES} bytes; this one has {len(value)}")
     record = _decoder.decode(value)
     if not (is_model_name(record.model) and is_version(record.version)):
         raise msgspec.ValidationError(f"not a model version: {record.model}/{record.version}")

@@ -16,6 +16,11 @@ class NotServed(StrEnum):
     REFUSED = "refused"  # it cannot be loaded, or answers wrongly
     UNLOADED = "unloaded"  # an operator wants it so
 
+    @classmethod
+    def _missing_(cls, _: object) -> "NotServed":
+        """What a newer worker says is no reason to pass over all that it says; its words come with it."""
+        return cls.REFUSED
+
 
 class VersionReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """`reason` is for clients: one line, without anything of the worker's inside."""

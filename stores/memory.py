@@ -12,7 +12,7 @@ from schemas.errors import InvalidInput, JobNotFound, StoreUnavailable
 from schemas.jobs import Job, Status, Terminal, ended
 from stores.protocols import CANCELED, Admission, IdempotencyKey, JobFilter, JobKey, JobPage, Purged
 from stores.replays import KEY_KEPT, KEY_LEASE, WITHDRAWN, KnownKey, resolve_replay
-from stores.retention import DEFAULT_RETENTION, is_due, is_past
+from stores.retention import DEFAULT_RETENTION, is_due, is_past, may_be_purged
 from stores.validation import check_key, check_names, metadata_json, storable
 
 _INTEGERS: Final = 2**31
@@ -88,7 +88,7 @@ class MemoryJobs:
         known = self._taken.get((job.tenant, idempotency.key))
         if known is not None and known.job_id == job.id:
             self._hold((job.tenant, idempotency.key), None, None)
-            if known.held_until is not None and known.holder != job.id:
+            if known.held_until is not None and known.holder != job.id and not may_be_purged(job, self._clock()):
                 self._jobs.setdefault(_key(job), job)
 
     async def withdraw(self, job: Job, idempotency: IdempotencyKey | None = None) -> None:

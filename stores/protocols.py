@@ -77,7 +77,8 @@ class Admissions(Protocol):
     async def confirm(self, job: Job, idempotency: IdempotencyKey) -> None:
         """The request with this key has been answered with this `job`, as admitted: from now on it is replayed.
 
-        Where another request took the key over and withdrew the job meanwhile, the job is written again.
+        Where another request took the key over and withdrew the job meanwhile, the job is written again; not so late
+        that it may have ended and been purged since.
         """
 
     async def withdraw(self, job: Job, idempotency: IdempotencyKey | None = None) -> None:
@@ -170,7 +171,8 @@ class Purging(Protocol):
     """Forgetting what is kept no longer: ended jobs, and idempotency keys taken more than `KEY_KEPT` ago."""
 
     def purge(self, now: datetime) -> AsyncGenerator[Purged]:
-        """Remove what is due, in steps so short that nobody waits for one; the caller rests between them.
+        """Remove what is due, in steps so short that nobody waits for one; the caller rests between them, and may
+        leave what is left to the next call, which goes on with it.
 
         A job is due `retention_s` after its end, and at the default time where it has none; one that has not ended
         never is. Does nothing where another process is at it.

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from schemas.jobs import DEFAULT_RETENTION_S, Terminal
+from schemas.jobs import DEFAULT_RETENTION_S, MIN_RETENTION_S, Job, Terminal
 
 DEFAULT_RETENTION: Final = timedelta(seconds=DEFAULT_RETENTION_S)
 # A route's revision is kept for so long after another took its place; the newest of each model for ever.
@@ -12,6 +12,8 @@ REVISIONS_KEPT: Final = timedelta(days=366)
 ROLLOUTS_KEPT: Final = REVISIONS_KEPT
 # So is what the audit log says.
 AUDIT_KEPT: Final = REVISIONS_KEPT
+# By how much the clocks of gateways, workers and sinks may differ.
+_CLOCKS_APART: Final = timedelta(seconds=10)
 
 
 def is_due(completed_at: datetime, keep_until: datetime | None, now: datetime, retention: timedelta) -> bool:
@@ -25,3 +27,13 @@ def is_past(end: Terminal, now: datetime, retention: timedelta) -> bool:
     Its record may come again for as long as Kafka keeps it. Nobody waits for it any more once its deadline has passed.
     """
     return end.expires_at <= now and is_due(end.completed_at, end.keep_until, now, retention)
+
+
+def may_be_purged(job: Job, now: datetime) -> bool:
+    """Whether a job that was sent, and has no row, may have had one: it may have ended since, and been purged.
+
+    To write it down as queued would show a job that never ends before its deadline, and then once more. One without a
+    time of its own is kept for the sink's, which is `MIN_RETENTION_S` at least.
+    """
+    kept_s = MIN_RETENTION_S if job.retention_s is None else job.retention_s
+    return now - job.created_at >= timedelta(seconds=kept_s) - _CLOCKS_APART

@@ -141,4 +141,4 @@ def moved_record(topics: Topics, record: Record, job: Submitted, to: Choice) -> 
     }
     told = [(name, str(value).encode()) for name, value in stamps.items() if value is not None]
     lane = topics.lane(Lane(job.model, to.version, job.lane))
-    return OutRecord(lane, record.key, record.value, [*kept, *told], any_partition=True)
+    return OutRecord(lane, record.key, record.value, [*kept, *told], any_partition=True, grown=True)

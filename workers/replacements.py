@@ -16,8 +16,8 @@ from workers.dead_letters import dead_letter, dead_letter_without_payload
 log = get_logger(__name__)
 
 # Given why a replacement was not acknowledged and for how many seconds it has been tried: what to publish in its stead,
-# or None to try the same again.
-Instead = Callable[[PenstockError, float], OutRecord | None]
+# all of it; nothing to try the same again.
+Instead = Callable[[PenstockError, float], Sequence[OutRecord]]
 
 
 class Replacement(NamedTuple):
@@ -29,8 +29,8 @@ class Replacement(NamedTuple):
 def burial(record: Record, group: str, error: PenstockError) -> Replacement:
     """The dead letter as the record's replacement; without its payload where that is too large to be kept."""
 
-    def smaller(why: PenstockError, _: float) -> OutRecord | None:
-        return dead_letter_without_payload(record, group, error) if isinstance(why, PayloadTooLarge) else None
+    def smaller(why: PenstockError, _: float) -> Sequence[OutRecord]:
+        return (dead_letter_without_payload(record, group, error),) if isinstance(why, PayloadTooLarge) else ()
 
     return Replacement(record, dead_letter(record, group, error), smaller)
 
@@ -52,4 +52,6 @@ async def publish_replacements(consumer: Consumer, publisher: Publisher, replace
         await asyncio.sleep(delay_s)
         tried_s = time.monotonic() - started_s
         owned = [(each, why) for each, why in failed if consumer.owns(each.record)]
-        replacements = [each._replace(out=each.instead(why, tried_s) or each.out) for each, why in owned]
+        replacements = [
+            each._replace(out=out) for each, why in owned for out in each.instead(why, tried_s) or (each.out,)
+        ]

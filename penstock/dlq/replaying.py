@@ -36,7 +36,8 @@ def replay_of(letter: Letter, topics: Topics, new_id: str, now: datetime) -> Rep
         raise RequestError(f"its record was too large to be kept; it stood at {letter.origin}")
     if letter.ended:
         return Replay(letter, _request(letter, topics, new_id, now), new_id)
-    back = OutRecord(letter.origin.topic, letter.key, letter.value, letter.original_headers, letter.origin.partition)
+    origin = letter.origin
+    back = OutRecord(origin.topic, letter.key, letter.value, letter.original_headers, origin.partition, grown=True)
     return Replay(letter, back, None)
 
 

@@ -15,6 +15,7 @@ from typing import Final, Self
 
 from penstock.embedded import ports
 from penstock.embedded.locations import make_directory
+from penstock.embedded.ports import LOOPBACK
 from penstock.errors import StackError
 from penstock.reaper_program import alive
 
@@ -86,18 +87,26 @@ class DataDir:
             write_new(path, secrets.token_urlsafe(24))
         return path.read_text()
 
-    def ports(self, names: Sequence[str], avoid: Collection[int] = ()) -> tuple[dict[str, int], list[str]]:
+    def ports(
+        self, names: Sequence[str], avoid: Collection[int] = (), host: str = LOOPBACK
+    ) -> tuple[dict[str, int], list[str]]:
         """A free port for each service, and one sentence about each that is not where it was in the last run.
 
-        None of `avoid`, which somebody of ours will listen on.
+        None of `avoid`, which somebody of ours will listen on. `host` is where some of them listen beside the loopback
+        address.
         """
         path = self.path / "ports.json"
         remembered = read_ports(path)
         usable = {name for name in names if name in remembered and remembered[name] not in avoid}
-        kept = {name: remembered[name] for name in names if name in usable and ports.is_free(remembered[name])}
+        hosts = {LOOPBACK, host}
+        kept = {
+            name: remembered[name]
+            for name in names
+            if name in usable and all(ports.is_free(remembered[name], each) for each in hosts)
+        }
         missing = [name for name in names if name not in kept]
         taken = [*remembered.values(), *avoid]
-        new = ports.choose(len(missing), taken, self._ports_held)
+        new = ports.choose(len(missing), taken, self._ports_held, host)
         chosen = {**kept, **dict(zip(missing, new, strict=True))}
         moves = [
             f"port {remembered[name]} ({name}) is {_taken(remembered[name], avoid)}; {name} is now on {chosen[name]}"
@@ -108,9 +117,9 @@ class DataDir:
             replace_file(path, json.dumps({**remembered, **chosen}, indent=2) + "\n")
         return chosen, moves
 
-    def free_port(self) -> int:
-        """One that no service has, nor had in a run before."""
-        return ports.choose(1, read_ports(self.path / "ports.json").values(), self._ports_held)[0]
+    def free_port(self, host: str = LOOPBACK) -> int:
+        """One on `host` that no service has, nor had in a run before."""
+        return ports.choose(1, read_ports(self.path / "ports.json").values(), self._ports_held, host)[0]
 
     def _create(self) -> Path:
         if self._wanted is None:

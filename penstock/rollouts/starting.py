@@ -40,7 +40,9 @@ from penstock.showing import JSON, show_json
     help="KIND[:margin=N,floor=N,limit=N,dry-run]; kinds: failed, slow, invalid_output.  [default: all of them]",
 )
 @click.option("--rescue/--no-rescue", default=None, help="What it fails runs once on the one before.  [default: on]")
-@click.option("--other-inputs", is_flag=True, default=None, help="Also where it takes other inputs than that one.")
+@click.option(
+    "--other-inputs", is_flag=True, default=None, help="Also where it takes other inputs than the one before."
+)
 @click.option("--wait", "waits", is_flag=True, help="Until it has ended; exits with 0 where it was promoted, else 1.")
 @TIMEOUT
 @NOTE

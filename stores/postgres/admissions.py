@@ -241,7 +241,7 @@ class PostgresAdmissions:
 
     async def _confirm_group(self, group: Sequence[KeyedJob]) -> Sequence[None]:
         async with self._others.connection() as connection:
-            await self._insert_all(connection, await confirm(connection, group))
+            await self._insert_all(connection, await confirm(connection, group, self._clock))
         return [None] * len(group)
 
     async def _withdraw_group(self, group: Sequence[tuple[Job, IdempotencyKey | None]]) -> Sequence[None]:

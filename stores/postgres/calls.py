@@ -195,6 +195,7 @@ _SETTINGS: Final = {"jit": "off", "random_page_cost": "1.1"}
 
 class Postgres:
     """At most `connections` connections, opened ahead; one that was lost is opened anew by the next call that gets it.
+    Not `ahead`, each is opened by the first call that needs it, as for what is seldom asked.
 
     `timeout_s` bounds each of: waiting for a free connection, connecting, a statement. asyncpg's pool is not used: it
     takes longer to give a connection and to have it back than a statement takes.
@@ -206,9 +207,17 @@ class Postgres:
     """
 
     def __init__(
-        self, dsn: str, *, connections: int, timeout_s: float = 5.0, role: str = CLIENT, only_inserts: bool = False
+        self,
+        dsn: str,
+        *,
+        connections: int,
+        timeout_s: float = 5.0,
+        role: str = CLIENT,
+        only_inserts: bool = False,
+        ahead: bool = True,
     ) -> None:
         self._dsn = dsn
+        self._ahead = connections if ahead else 0
         self._settings = {
             **_SETTINGS,
             **settings_of(role),
@@ -227,7 +236,7 @@ class Postgres:
         """
         try:
             with connecting():
-                for _ in range(self._connections):
+                for _ in range(self._ahead):
                     self._free.append(await self._connect())
         except BaseException:
             self._drop_all()

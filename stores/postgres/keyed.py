@@ -13,6 +13,7 @@ from stores.postgres.places import Places
 from stores.postgres.rows import StoredJob, find, key_columns
 from stores.protocols import Admission, IdempotencyKey, JobKey
 from stores.replays import KEY_LEASE, WITHDRAWN, KnownKey, resolve_replay
+from stores.retention import may_be_purged
 
 if TYPE_CHECKING:
     import asyncpg
@@ -118,11 +119,13 @@ async def renew(connection: "Connection", group: Sequence[KeyedJob], now: dateti
     await connection.execute(_RENEW, *_columns(group), now + KEY_LEASE)
 
 
-async def confirm(connection: "Connection", group: Sequence[KeyedJob]) -> Sequence[Job]:
-    """Release the keys that were answered with these jobs. Returns those jobs that others may have withdrawn."""
+async def confirm(connection: "Connection", group: Sequence[KeyedJob], clock: Clock) -> Sequence[Job]:
+    """Release the keys that were answered with these jobs. Returns those jobs that others may have withdrawn, and that
+    cannot have ended and been purged."""
     perhaps_withdrawn = {JobKey(*row) for row in await connection.fetch(_CONFIRM, *_columns(group))}
     jobs = {JobKey(keyed.job.tenant, keyed.job.id): keyed.job for keyed in group}
-    return [jobs[key] for key in sorted(perhaps_withdrawn)]
+    now = clock()
+    return [jobs[key] for key in sorted(perhaps_withdrawn) if not may_be_purged(jobs[key], now)]
 
 
 async def held_jobs(connection: "Connection", group: Sequence[KeyedJob]) -> list[JobKey]:

@@ -86,12 +86,15 @@ _events: Final = msgspec.json.Decoder(Event)
 class PostgresRollouts:
     """`RolloutStore` on Postgres. Use as `async with`.
 
-    `timeout_s` bounds each wait for a connection and each statement. Every change locks its model's route first: so all
-    come one after the other, and no two wait for each other.
+    `timeout_s` bounds each wait for a connection and each statement; not `ahead`, a connection is opened by who needs
+    one first. Every change locks its model's route first: so all come one after the other, and no two wait for each
+    other.
     """
 
-    def __init__(self, dsn: str, *, connections: int = 1, timeout_s: float = 5.0, role: str = CLIENT) -> None:
-        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role)
+    def __init__(
+        self, dsn: str, *, connections: int = 1, timeout_s: float = 5.0, role: str = CLIENT, ahead: bool = True
+    ) -> None:
+        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role, ahead=ahead)
         self._unreadable = set[str]()
 
     async def __aenter__(self) -> Self:

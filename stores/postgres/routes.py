@@ -54,7 +54,7 @@ class PostgresRoutes:
     """`RouteStore` and `RouteNews` on Postgres. Use as `async with`.
 
     `timeout_s` bounds each wait for a connection and each statement. Telling has a connection of its own, since it
-    waits for Kafka.
+    waits for Kafka. Not `ahead`, connections are opened by who needs one first.
     """
 
     def __init__(
@@ -66,9 +66,10 @@ class PostgresRoutes:
         timeout_s: float = 5.0,
         clock: Clock = now_utc,
         role: str = CLIENT,
+        ahead: bool = True,
     ) -> None:
-        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role)
-        self._telling = Postgres(dsn, connections=telling_connections, timeout_s=timeout_s, role=role)
+        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role, ahead=ahead)
+        self._telling = Postgres(dsn, connections=telling_connections, timeout_s=timeout_s, role=role, ahead=ahead)
         self._clock = clock
         self._opened = AsyncExitStack()
 

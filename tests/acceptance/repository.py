@@ -45,14 +45,16 @@ input: [{name: place, data_type: TYPE_INT64, dims: []}]
 output: [{name: square, data_type: TYPE_INT64, dims: []}]
 dynamic_batching: {max_queue_delay_microseconds: 200000}
 """
+# Here and below the delay paces clients that wait for their jobs: eight of them send some hundred jobs a second, not
+# some thousand.
 GROWN = """
 name: grown
 platform: onnxruntime_onnx
 max_batch_size: 32
 input: [{name: place, data_type: TYPE_INT64, dims: []}]
 output: [{name: square, data_type: TYPE_INT64, dims: []}]
+dynamic_batching: {max_queue_delay_microseconds: 50000}
 """
-# The delay paces clients that wait for their jobs: eight of them send some hundred jobs a second, not some thousand.
 TICKETS = """
 name: tickets
 platform: onnxruntime_onnx

@@ -64,6 +64,20 @@ def test_no_module_imports_in_a_circle_not_even_for_its_types() -> None:
     assert list(TopologicalSorter(graph).static_order())  # raises `CycleError` with the circle
 
 
+def test_no_folders_of_the_worker_import_each_other_in_a_circle() -> None:
+    root = "workers.inference."
+    graph: dict[str, set[str]] = {}
+    for path in modules("workers/inference"):
+        folder, _, within = module_name(path).removeprefix(root).partition(".")
+        if within:  # what lies beside the folders joins them
+            met = {
+                name.removeprefix(root).partition(".")[0] for name in modules_imported(path) if name.startswith(root)
+            }
+            graph.setdefault(folder, set()).update(met - {folder})
+
+    assert list(TopologicalSorter(graph).static_order())  # raises `CycleError` with the circle
+
+
 def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 

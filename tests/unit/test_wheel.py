@@ -5,6 +5,8 @@ What it lacks when it is installed by itself it says, with a command that brings
 
 import re
 import shlex
+import subprocess
+import sys
 import zipfile
 from pathlib import Path, PurePosixPath
 
@@ -72,3 +74,14 @@ def test_what_an_installation_lacks_is_had_by_the_command_that_it_tells(bare: In
     whole = bare.run("penstock", command, "--help")
     assert (whole.returncode, whole.stderr) == (0, "")
     assert f"Usage: penstock {command}" in whole.stdout
+
+
+def test_installed_as_a_tool_it_is_the_command_penstock_under_a_name_that_no_other_project_has(
+    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_TOOL_DIR", str(tmp_path / "tools"))
+    monkeypatch.setenv("UV_TOOL_BIN_DIR", str(tmp_path / "bin"))
+    uv("tool", "install", "--python", sys.executable, str(wheel))
+    assert [folder.name for folder in (tmp_path / "tools").iterdir() if folder.is_dir()] == ["penstock-inference"]
+    told = subprocess.run([tmp_path / "bin" / "penstock", "--help"], check=True, capture_output=True, text=True)
+    assert told.stdout.startswith("Usage: penstock ")

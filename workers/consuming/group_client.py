@@ -40,6 +40,7 @@ def group_client(
     limits: ConsumingLimits,
     drain_limit_s: float,
     listener: ConsumerRebalanceListener,
+    client_id: str | None = None,
 ) -> AIOKafkaConsumer:
     """A client that commits only when told to, and tells `listener` of its partitions. It has yet to be started.
 
@@ -60,6 +61,7 @@ def group_client(
         max_partition_fetch_bytes=limits.partition_fetch_bytes,
         # Default 1.5 s: how long a broker's answer to "no such member" or a lost coordinator is slept on.
         retry_backoff_ms=100,
+        **({} if client_id is None else {"client_id": client_id}),
     )
     wait_longer_for_the_group(client, drain_limit_s + JOIN_BEYOND_DRAIN_S)
     client.subscribe(topics=list(topics), listener=listener)

@@ -60,9 +60,12 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         limits: ConsumingLimits | None = None,
         drain_limit_s: float = DRAIN_LIMIT_S,
         stuck_after_s: float | None = None,
+        client_id: str | None = None,
     ) -> None:
-        """`drain_limit_s`: how long what runs may keep a partition that is to move on. All members should agree."""
+        """`drain_limit_s`: how long what runs may keep a partition that is to move on. All members should agree.
+        `client_id` is what the broker tells others of this member."""
         self.group = group
+        self._client_id = client_id
         self._settings = settings
         self._topics = topics
         self._drain = drain or self._until_finished
@@ -80,7 +83,9 @@ class KafkaConsumer(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka
         self._committer: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "KafkaConsumer":
-        client = group_client(self._settings, self.group, self._topics, self._limits, self._drain_limit_s, self)
+        client = group_client(
+            self._settings, self.group, self._topics, self._limits, self._drain_limit_s, self, self._client_id
+        )
         self._client = client  # before the start, within which partitions may come and go
         try:
             await client.start()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
@@ -23,6 +24,7 @@ from stores.redis import RedisNews, RedisSignals, RedisStarts
 from workers.consuming.kafka_consumer import KafkaConsumer
 from workers.consuming.prefetch import PrefetchShares
 from workers.inference.backends.device import claim_device
+from workers.inference.backends.importing_ahead import import_ahead, modules_of
 from workers.inference.backends.threads import bound_pools, usable_cores
 from workers.inference.backends.verified_copy import remove_abandoned
 from workers.inference.backends.warmup import load_warm
@@ -30,7 +32,7 @@ from workers.inference.counting.reporting import StatsReporter
 from workers.inference.counting.tally import Tallies
 from workers.inference.decoding.cancellations import Cancellations
 from workers.inference.engine.engine import Engine
-from workers.inference.engine.inference_thread import InferenceThread
+from workers.inference.engine.inference_thread import SWITCH_INTERVAL_S, InferenceThread
 from workers.inference.engine.lane import ServedLane
 from workers.inference.execution.failures import DEVICE_FAILED_STATUS, DeviceFailed
 from workers.inference.gpu_metrics import watched_gpu
@@ -55,6 +57,7 @@ ROUTES_WITHIN_S: Final = 5.0
 
 
 def run() -> None:
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         run_process("worker", WorkerSettings, Worker, lambda worker: {MODELS_PAGE: worker.models})
     except DeviceFailed as error:
@@ -92,10 +95,12 @@ class Worker:
             stack.enter_context(watched_gpu(device, os.environ))
             running = await stack.enter_async_context(InferenceThread())
             loading = await stack.enter_async_context(InferenceThread("loading"))
+            importing = await stack.enter_async_context(InferenceThread("importing"))
             repository = ModelRepository(settings.model_repository, trust=settings.worker_trust)
             await unless_stopped(loading.submit(remove_abandoned, status_if_left=0), stop)
             looking = partial(look_first, repository, settings.patterns)
-            await unless_stopped(loading.submit(looking, status_if_left=0), stop)
+            found = await unless_stopped(loading.submit(looking, status_if_left=0), stop)
+            importing.submit(partial(import_ahead, modules_of(found)), status_if_left=0)  # beside what follows
             self._waiting_for = f"waiting for Kafka at {settings.kafka_bootstrap_servers}"
             publisher = await open_patiently(stack, self._publisher, stop)
             await unless_stopped(make_topics(settings, settings.lane_partitions), stop)

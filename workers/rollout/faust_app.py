@@ -12,7 +12,6 @@ from typing import Any, Final
 from uuid import uuid4
 
 import faust
-from aiokafka import AIOKafkaConsumer
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types.auth import CredentialsT
 from faust.types.tables import TableT
@@ -41,12 +40,6 @@ class _Thread(WorkerThread):
 
 class _ConsumerThread(AIOKafkaConsumerThread):
     Worker = _Thread
-
-    def _create_worker_consumer(self, transport: Transport) -> AIOKafkaConsumer:
-        """Reads what was committed only, as all our readers do; Faust would do so with transactions of its own only."""
-        consumer = super()._create_worker_consumer(transport)
-        consumer._isolation_level = "read_committed"  # noqa: SLF001 - it takes no other from us; read when it starts
-        return consumer
 
     async def on_start(self) -> None:
         await super().on_start()

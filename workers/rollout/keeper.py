@@ -64,6 +64,7 @@ class Keeper:
         self._at_once = asyncio.Event()  # mark, or go back
         self._place = Place(0)
         self._missed = False
+        self._told: set[str] = set()
         self._read_until_s: float | None = None
         self._ahead_s: float | None = None  # of our steady clock: Kafka's
         self._alive_at = time.monotonic()
@@ -175,8 +176,7 @@ class Keeper:
             try:
                 self._read(event)
             except Exception as error:
-                metrics.STATS_RECORDS.labels(outcome="unreadable").inc()
-                log.warning("a record is no worker's count", error=repr(error))
+                self._refused("unreadable", error=repr(error))
 
     def _read(self, event: EventT[bytes]) -> None:
         """The table may be written to in here alone. Raises whatever a value may cause that none of us has written."""
@@ -188,15 +188,24 @@ class Keeper:
         if event.key == MARK_KEY:
             self._read_mark(event)
         elif event.value is not None:
-            taken = self._take(decode_stats(event.value), event.message.timestamp)
-            metrics.STATS_RECORDS.labels(outcome=taken).inc()
+            self._take(decode_stats(event.value), event.message.timestamp)
         # By when it was written: what came while nobody read must be read whole before it is summed up.
         self.windows.tidy(min(self._now_s(), event.message.timestamp))
 
-    def _take(self, record: StatsRecord, written_s: float) -> Taken:
-        if not self.clocks.is_right(record, written_s):
-            return Taken.CLOCK
-        return self.windows.take(record, self._now_s(), self._read_until_s)
+    def _take(self, record: StatsRecord, written_s: float) -> None:
+        right = self.clocks.is_right(record, written_s)
+        taken = self.windows.take(record, self._now_s(), self._read_until_s) if right else Taken.CLOCK
+        if taken is Taken.NO_ROOM:
+            self._refused(taken, model=record.model, version=record.version, worker=record.worker)
+        else:
+            metrics.STATS_RECORDS.labels(outcome=taken).inc()
+
+    def _refused(self, outcome: str, **of: str) -> None:
+        """Told once: whoever may write to the topic may write much, and the metric says how much."""
+        metrics.STATS_RECORDS.labels(outcome=outcome).inc()
+        if outcome not in self._told:
+            self._told.add(outcome)
+            log.warning("a record of what a worker counted is passed over", outcome=outcome, **of)
 
     def _read_mark(self, event: EventT[bytes]) -> None:
         name, _, times = event.value.decode().partition(" ")

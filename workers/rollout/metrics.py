@@ -5,7 +5,8 @@ from prometheus_client import Counter, Gauge
 STATS_RECORDS = Counter(
     "penstock_rollout_stats_records_total",
     "Records of what workers counted, by what became of them: counted, unjudged (counted, but its interval had "
-    "been judged: its worker is late), repeated, late, ahead, clock (left out: its worker's is wrong), unreadable",
+    "been judged: its worker is late), repeated, late, ahead, clock (left out: its worker's is wrong), no_room (more "
+    "than may be kept), unreadable",
     ["outcome"],
 )
 MOVES = Counter(

@@ -24,6 +24,12 @@ KEPT_S: Final = 24 * 3600
 AHEAD_S: Final = 60
 # So many changes of the table one call of `tidy` begins with, or makes in one bucket: some 20 ms.
 MOST_CHANGES: Final = 300
+# Anybody who may write to the topic may write much. A thousand versions, five hundred workers of each, and a quarter of
+# a gigabyte, with what an entry takes beside its key and value.
+MOST_LANES: Final = 2000
+MOST_IN_A_BUCKET: Final = 500 * BUCKET_S // INTERVAL_S
+MOST_BYTES: Final = 256 * 1024 * 1024
+ENTRY_BYTES: Final = 600
 
 
 class Taken(StrEnum):
@@ -35,6 +41,7 @@ class Taken(StrEnum):
     LATE = "late"  # its bucket is summed up, or forgotten
     AHEAD = "ahead"  # its interval is not to be for long
     CLOCK = "clock"  # its worker's clock is wrong
+    NO_ROOM = "no_room"  # there is more than may be kept, of all, of lanes, or of the lane's workers
 
 
 class _Name(NamedTuple):
@@ -70,6 +77,7 @@ class Windows:
         self._table = table
         self._lanes: dict[Lane, _LaneIndex] = {}
         self._due: list[tuple[int, Lane, int]] = []  # when, and of which lane which bucket is summed up or forgotten
+        self._bytes = 0  # of the table, about
 
     def __len__(self) -> int:
         """Entries of the table."""
@@ -87,10 +95,19 @@ class Windows:
         name = _Name(lane, start, record.worker)
         if known and name in known.records.get(_bucket(start), ()):
             return Taken.REPEATED
-        self._table[name.key()] = _encode(record.counts)
-        self._index(name)
+        value = _encode(record.counts)
+        if not self._has_room(known, _bucket(start), len(value)):
+            return Taken.NO_ROOM
+        self._put(name, value)
         is_judged = judged_until_s is not None and start + INTERVAL_S <= judged_until_s
         return Taken.UNJUDGED if is_judged else Taken.COUNTED
+
+    def _has_room(self, known: _LaneIndex | None, bucket: int, value_bytes: int) -> bool:
+        if known is None and len(self._lanes) >= MOST_LANES:
+            return False
+        if known is not None and len(known.records.get(bucket, ())) >= MOST_IN_A_BUCKET:
+            return False
+        return self._bytes + value_bytes < MOST_BYTES
 
     def tidy(self, now_s: float) -> None:
         """Sum up and forget what is due, or a part of it. Not once is anything counted twice or not at all, wherever
@@ -104,11 +121,13 @@ class Windows:
         """Know nothing: the table is another's."""
         self._lanes.clear()
         self._due.clear()
+        self._bytes = 0
 
     def rebuild(self) -> None:
         """Learn anew what the table holds: after somebody else has filled it."""
         self.clear()
-        for key in list(self._table):
+        for key, value in list(self._table.items()):
+            self._bytes += _size(key, value)
             with suppress(ValueError):  # a key of another version of ours: it ages away
                 self._index(_Name.read(key))
 
@@ -135,9 +154,18 @@ class Windows:
                 inside = [name for name in names if first_s <= name.start and name.start + INTERVAL_S <= last_s]
                 yield from map(self._at, inside)
 
+    def _put(self, name: _Name, value: bytes) -> None:
+        key = name.key()
+        self._table[key] = value
+        self._bytes += _size(key, value)
+        self._index(name)
+
     def _drop(self, name: _Name) -> None:
-        with suppress(KeyError):
-            del self._table[name.key()]
+        key = name.key()
+        value = self._table.get(key)
+        if value is not None:
+            del self._table[key]
+            self._bytes -= _size(key, value)
 
     def _at(self, name: _Name) -> Counts:
         """Nothing, where the table has it no more, or somebody else has written there."""
@@ -163,8 +191,7 @@ class Windows:
         names = index.records[bucket]
         if bucket not in index.sums:
             whole = added(NOTHING, *map(self._at, names))
-            self._table[sum_name.key()] = _encode(whole)
-            self._index(sum_name)
+            self._put(sum_name, _encode(whole))
         changes = min(len(names), MOST_CHANGES)
         for _ in range(changes):
             self._drop(names.pop())
@@ -182,6 +209,10 @@ class Windows:
         if not index.sums and not index.records:
             del self._lanes[lane]
         return 1
+
+
+def _size(key: bytes, value: bytes) -> int:
+    return ENTRY_BYTES + len(key) + len(value)
 
 
 def _interval(moment: datetime) -> int:

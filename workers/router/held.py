@@ -8,17 +8,14 @@ from typing import Final
 from producers.holds import Holds
 from producers.protocols import Publisher
 from runtime.clock import Clock
-from runtime.logs import get_logger
 from schemas.errors import Undecodable
-from schemas.records import LaneJob, OutRecord, read_lane_record
+from schemas.records import OutRecord, read_lane_record
 from schemas.topics import Topics
 from workers.consuming.offsets import Partition
 from workers.consuming.protocols import Consumer, Record
-from workers.replacements import Replacement, burial, publish_replacements
+from workers.replacements import Replacement, publish_replacements
 from workers.router import metrics
 from workers.router.placing import Placing
-
-log = get_logger(__name__)
 
 FETCH_RECORDS: Final = 500
 FETCH_TIMEOUT_S: Final = 0.5
@@ -99,27 +96,28 @@ class HeldJobs:
 
     def _replacement(self, record: Record) -> Replacement:
         record = record._replace(headers=tuple(header for header in record.headers if header[0] != _TURN_HEADER))
-        try:
-            job = read_lane_record(record.headers, record.value)
-            outcome = "kept" if self._stays(job) else "returned"
-            replacement = self._kept(record) if outcome == "kept" else self._placing.again(record)
-        except Undecodable as error:
-            outcome = "dead"
-            log.warning("not a job", topic=record.topic, offset=record.offset, error=error.message)
-            replacement = burial(record, self._topics.held_group, error)
-        metrics.HELD.labels(outcome).inc()
+        if self._stays(record):
+            metrics.HELD.labels("kept").inc()
+            return self._kept(record)
+        replacement = self._placing.again(record, self._topics.held_group)
+        is_dead = replacement.out.topic == Topics.dead_letter(record.topic)
+        metrics.HELD.labels("dead" if is_dead else "returned").inc()
         return replacement
 
-    def _stays(self, job: LaneJob) -> bool:
+    def _stays(self, record: Record) -> bool:
         """A job that is over goes to its lane as well: there it ends."""
         holds = self._holds.now
+        try:
+            job = read_lane_record(record.headers, record.value)
+        except Undecodable:
+            return False
         return job.expires_at > self._clock() and holds.ending(job) is None and holds.parking(job) is not None
 
     def _kept(self, record: Record) -> Replacement:
         self._staying += 1
         headers = [*record.headers, (_TURN_HEADER, self._turn)]
-        out = OutRecord(self._topics.held, record.key, record.value, headers, partition=0)
-        return Replacement(record, out, lambda _why, _tried_s: None)
+        out = OutRecord(self._topics.held, record.key, record.value, headers, partition=0, grown=True)
+        return Replacement(record, out, lambda _why, _tried_s: ())
 
 
 def _new_turn() -> bytes:

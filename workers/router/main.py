@@ -55,6 +55,7 @@ class RouterRole:
         topics = settings.topics
         self._consumer = KafkaConsumer(settings, topics.router_group, [topics.requests], drain_limit_s=DRAIN_LIMIT_S)
         self._aside_consumers: dict[str, KafkaConsumer] = {}  # of what waits beside the lanes
+        self._mover: Mover | None = None
         self._database_trouble: str | None = "the database was not yet reached"
         self.checks: Mapping[str, Check] = {
             "database": lambda: self._database_trouble,
@@ -63,6 +64,7 @@ class RouterRole:
             "holds": lambda: None if self._holds_topic.caught_up.is_set() else "the holds are being read",
             "group": lambda: self._consumer.trouble,
             "retries": self._why_no_retries,
+            "moving": lambda: None if self._mover is None else self._mover.trouble,
         }
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -90,7 +92,9 @@ class RouterRole:
             side.start(consumer.watch(), "watch")
             moves = Moves(self._routes, self._catalog)
             placing = Placing(settings.topics, settings.router_lane_patience_s, moves.waiting)
-            side.start(Mover(settings, publisher, self._routes, placing).run(), "mover")
+            self._mover = mover = Mover(settings, publisher, self._routes, placing)
+            side.start(mover.run(), "mover")
+            side.start(mover.watch(), "watch mover")
             pipeline = Pipeline(
                 consumer,
                 publisher,

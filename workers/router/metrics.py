@@ -13,6 +13,11 @@ WAIT_SECONDS = Histogram(
     "Seconds from a record's time in Kafka to its fetch by the router (first of each batch)",
     buckets=_FINE,
 )
+MOVER_FAILURES = Counter(
+    "penstock_router_mover_failures_total",
+    "Times that lanes of versions that were taken back could not be looked after, or that stood still, and was begun "
+    "again",
+)
 STORE_RETRIES = Counter("penstock_router_store_retries_total", "Batches that had to wait for the store")
 RETRIES = Counter(
     "penstock_router_retries_total", "Jobs whose time in a tier was over, by what became of them", ["tier", "outcome"]

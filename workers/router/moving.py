@@ -8,20 +8,21 @@ from typing import Any, Final
 from aiokafka.errors import KafkaError
 
 from producers.kafka_client import KafkaClient
-from producers.lane_members import LaneMembers
+from producers.lane_members import MOVER, LaneMembers
 from producers.lane_offsets import LaneOffsets, Offsets
 from producers.protocols import Publisher
 from producers.routes import Routes
 from runtime.backoff import delays_s
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
-from schemas.errors import PenstockError, Undecodable
+from schemas.errors import PenstockError, QueueUnavailable
 from schemas.routes import Route
 from schemas.topics import Lane, LaneClass
 from workers.consuming.kafka_consumer import KafkaConsumer
 from workers.consuming.offsets import Partition
 from workers.consuming.protocols import Consumer, Record
-from workers.replacements import Replacement, burial, publish_replacements
+from workers.replacements import Replacement, publish_replacements
+from workers.router import metrics
 from workers.router.placing import Placing
 
 log = get_logger(__name__)
@@ -39,6 +40,11 @@ FETCH_TIMEOUT_S: Final = 0.5
 IDLE_FETCHES: Final = 3  # so many in a row without any that could move, and others have the rest
 EMPTIED_WITHIN_S: Final = 120.0
 DRAIN_LIMIT_S: Final = 10.0
+# No step of it takes so long, not even to join a group whose members drain. What takes longer is begun again; where
+# even that comes to nothing, the process ends.
+STUCK_AFTER_S: Final = 120.0
+GIVEN_UP_AFTER_S: Final = 2 * STUCK_AFTER_S
+WATCH_EVERY_S: Final = 1.0
 
 _FAILURES: Final = (KafkaError, OSError, TimeoutError, PenstockError)
 
@@ -62,6 +68,8 @@ class Mover:
         self._since_s: dict[Lane, float] = {}
         self._staying: dict[Lane, int] = {}  # how many records were put back where they lay
         self._heard = asyncio.Event()
+        self._limit: asyncio.Timeout | None = None
+        self._looked_s = self._began_s = clock_s()  # the last step that was done; and that, or the last beginning
         for route in routes.of.values():
             self._hear(route.model, route)
         routes.listen(self._hear)
@@ -69,11 +77,33 @@ class Mover:
     def _hear(self, model: str, route: Route | None) -> None:
         """Look after what is taken back now, and after nothing else of the model: what stayed may move by now."""
         lanes = [Lane(model, version, cls) for version in route.taken_back for cls in LaneClass] if route else []
+        if not self._since_s:
+            self._looked_s = self._began_s = self._clock_s()
         others = {lane: since_s for lane, since_s in self._since_s.items() if lane.model != model}
         self._since_s = others | dict.fromkeys(lanes, self._clock_s())
         self._staying = {lane: staying for lane, staying in self._staying.items() if lane in others}
         if lanes:
             self._heard.set()
+
+    @property
+    def trouble(self) -> str | None:
+        """Why jobs may wait for a version that was taken back, or None."""
+        still_s = self._clock_s() - self._looked_s
+        if not self._since_s or still_s < STUCK_AFTER_S:
+            return None
+        return f"lanes of versions that were taken back have not been looked after for {still_s:.0f} s"
+
+    async def watch(self) -> None:
+        """Return never; raise where what stood still cannot be begun again either, so that the process ends."""
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            if self._since_s and self._clock_s() - self._began_s > GIVEN_UP_AFTER_S:
+                raise QueueUnavailable(self.trouble or "the mover stands still")
+
+    def _step_done(self) -> None:
+        self._looked_s = self._began_s = self._clock_s()
+        if self._limit is not None:
+            self._limit.reschedule(asyncio.get_running_loop().time() + STUCK_AFTER_S)
 
     async def run(self) -> None:
         """Until canceled."""
@@ -81,10 +111,13 @@ class Mover:
         while True:
             await self._heard.wait()
             self._heard.clear()
+            self._began_s = self._clock_s()
             try:
-                await self._look_after()
+                async with asyncio.timeout(STUCK_AFTER_S) as self._limit:
+                    await self._look_after()
                 delays = delays_s()
             except _FAILURES as error:
+                metrics.MOVER_FAILURES.inc()
                 log.warning("lanes of versions that were taken back cannot be looked after", error=repr(error))
                 self._heard.set()
                 await asyncio.sleep(next(delays))
@@ -98,6 +131,7 @@ class Mover:
             members = LaneMembers(self._settings.topics, self._clock_s)
             while self._since_s:
                 await self._look(client, offsets, members)
+                self._step_done()
                 await asyncio.sleep(LOOK_EVERY_S)
         finally:
             async with asyncio.timeout(CLOSE_WITHIN_S):
@@ -124,7 +158,7 @@ class Mover:
             return True
         waiting = {number: end - seen.done[number] for number, end in seen.ends.items() if end > seen.done[number]}
         if sum(waiting.values()) > self._staying.get(lane, 0):
-            if members.workers(lane.model, lane.version) != 0:
+            if members.present(lane.model, lane.version) != 0:
                 return True
             if not await self._emptied(lane, {number: seen.ends[number] for number in waiting}):
                 return True
@@ -157,7 +191,7 @@ class Mover:
 
         log.info("moving what waits for a version that was taken back", lane=str(lane))
         joining = KafkaConsumer(
-            self._settings, group, [topics.lane(lane)], drain=until_idle, drain_limit_s=DRAIN_LIMIT_S
+            self._settings, group, [topics.lane(lane)], drain=until_idle, drain_limit_s=DRAIN_LIMIT_S, client_id=MOVER
         )
         async with joining as consumer:
             left, idle, until_s, staying = dict(ends), 0, self._clock_s() + EMPTIED_WITHIN_S, 0
@@ -165,6 +199,7 @@ class Mover:
                 records = await consumer.fetch(FETCH_RECORDS, FETCH_TIMEOUT_S)
                 async with busy:
                     placed = await self._place(consumer, group, records, ends)
+                self._step_done()
                 idle = 0 if placed or not consumer.joined else idle + 1
                 staying += sum(each.out.topic == each.record.topic for each in placed)
                 for record in records:
@@ -177,13 +212,7 @@ class Mover:
     ) -> Sequence[Replacement]:
         """Returns what was put in the stead of those of the records that lay before the ends."""
         old = [record for record in records if record.offset < ends.get(record.partition, 0)]
-        replacements = [self._replacement(record, group) for record in old]
+        replacements = [self._placing.again(record, group) for record in old]
         if replacements:
             await publish_replacements(consumer, self._publisher, replacements)
         return replacements
-
-    def _replacement(self, record: Record, group: str) -> Replacement:
-        try:
-            return self._placing.again(record)
-        except Undecodable as error:
-            return burial(record, group, error)

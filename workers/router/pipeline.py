@@ -171,7 +171,7 @@ class Pipeline:
             return burial(decision.record, self._topics.router_group, decision.error)
         if isinstance(decision, Refused):
             out = terminal_record(self._topics.results, decision.terminal, SOURCE)
-            return Replacement(decision.record, out, lambda _why, _tried_s: None)
+            return Replacement(decision.record, out, lambda _why, _tried_s: ())
 
         return self._placing.replacement(
             decision.record, decision.out, lambda why: failed_end(decision.job, why, self._clock())

@@ -1,17 +1,20 @@
 """Putting a job into its lane, or ending it where it can never lie there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from runtime.clock import Clock, now_utc
-from schemas.errors import PayloadTooLarge, PenstockError, TopicMissing
+from runtime.clock import now_utc
+from runtime.logs import get_logger
+from schemas.errors import PayloadTooLarge, PenstockError, TopicMissing, Undecodable
 from schemas.jobs import Terminal, end_of
 from schemas.records import OutRecord, lane_of, read_lane_record, terminal_record
 from schemas.topics import Topics
 from workers.consuming.protocols import Record
 from workers.moves import MovedTo, moved_record, nothing_moves
-from workers.replacements import Replacement
+from workers.replacements import Replacement, burial
 from workers.router import metrics
 from workers.router.routing import SOURCE
+
+log = get_logger(__name__)
 
 
 class Placing:
@@ -25,36 +28,36 @@ class Placing:
         topics: Topics,
         patience_s: float,
         moves: MovedTo = nothing_moves,
-        clock: Clock = now_utc,
     ) -> None:
         self._topics = topics
         self._patience_s = patience_s
         self._moves = moves
-        self._clock = clock
 
     def replacement(self, record: Record, out: OutRecord, end: Callable[[PenstockError], Terminal]) -> Replacement:
         """The lane record `out` in the stead of `record`; the end that `end` makes of the reason where it cannot be."""
 
-        def instead(why: PenstockError, tried_s: float) -> OutRecord | None:
+        def instead(why: PenstockError, tried_s: float) -> Sequence[OutRecord]:
             lane_missing = isinstance(why, TopicMissing) and tried_s > self._patience_s
             if not (lane_missing or isinstance(why, PayloadTooLarge)):
-                return None
-            return terminal_record(self._topics.results, end(why), SOURCE)
+                return ()
+            return (terminal_record(self._topics.results, end(why), SOURCE),)
 
         return Replacement(record, out, instead)
 
-    def again(self, record: Record) -> Replacement:
-        """A record that was in a lane before, in the lane of its version, or of another where that was taken back.
-
-        Raises `Undecodable` for what is no job.
-        """
-        job = read_lane_record(record.headers, record.value)
-        lane = lane_of(job)
+    def again(self, record: Record, group: str) -> Replacement:
+        """A record that was in a lane before, in the lane of its version, or of another where that was taken back; the
+        dead letter of `group` for what is no job."""
+        try:
+            job = read_lane_record(record.headers, record.value)
+            lane = lane_of(job)
+        except Undecodable as error:
+            log.warning("not a job", topic=record.topic, offset=record.offset, error=error.message)
+            return burial(record, group, error)
         to = self._moves(job)
         if to is None:
             headers = list(record.headers)
-            out = OutRecord(self._topics.lane(lane), record.key, record.value, headers, any_partition=True)
+            out = OutRecord(self._topics.lane(lane), record.key, record.value, headers, any_partition=True, grown=True)
         else:
             metrics.MOVED.labels(job.model, job.version, job.lane, to.version).inc()
             out = moved_record(self._topics, record, job, to)
-        return self.replacement(record, out, lambda why: end_of(job, why, self._clock()))
+        return self.replacement(record, out, lambda why: end_of(job, why, now_utc()))

@@ -6,16 +6,12 @@ from typing import Final
 
 from producers.protocols import Publisher
 from runtime.clock import Clock
-from runtime.logs import get_logger
-from schemas.errors import Undecodable
 from schemas.topics import Topics
 from workers.consuming.offsets import Partition
 from workers.consuming.protocols import Consumer, Record
-from workers.replacements import Replacement, burial, publish_replacements
+from workers.replacements import Replacement, publish_replacements
 from workers.router import metrics
 from workers.router.placing import Placing
-
-log = get_logger(__name__)
 
 FETCH_RECORDS: Final = 500
 FETCH_TIMEOUT_S: Final = 0.5
@@ -79,11 +75,7 @@ class Tier:
             await asyncio.shield(self._returning)
 
     def _replacement(self, record: Record) -> Replacement:
-        try:
-            replacement = self._placing.again(record)
-        except Undecodable as error:
-            metrics.RETRIES.labels(self.number, "dead").inc()
-            log.warning("not a job", topic=record.topic, offset=record.offset, error=error.message)
-            return burial(record, self._topics.retry_group(self.number), error)
-        metrics.RETRIES.labels(self.number, "returned").inc()
+        replacement = self._placing.again(record, self._topics.retry_group(self.number))
+        is_dead = replacement.out.topic == Topics.dead_letter(record.topic)
+        metrics.RETRIES.labels(self.number, "dead" if is_dead else "returned").inc()
         return replacement

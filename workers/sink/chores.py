@@ -1,6 +1,7 @@
 """What a sink does on the side, as well as it can."""
 
 import asyncio
+import math
 import time
 from collections import Counter
 from contextlib import aclosing
@@ -20,6 +21,8 @@ REST: Final = 79.0
 MOST_ROWS_PER_S: Final = 5_000.0
 # After a day was given back in one step, or on a machine that stands still.
 LONGEST_REST_S: Final = 1.0
+# A walk through a large table takes hours. What has become due elsewhere meanwhile is looked for this often.
+LONGEST_PURGE_S: Final = 60.0
 
 
 async def mark_running(news: News, endings: ResultStore) -> None:
@@ -32,14 +35,16 @@ async def mark_running(news: News, endings: ResultStore) -> None:
 
 
 async def purge(purging: Purging, clock: Clock, interval_s: float) -> None:
-    """Forget what is kept no longer, now and every `interval_s`. What fails is tried again then."""
+    """Forget what is kept no longer, now and every `interval_s`. What fails is tried again then; what takes longer
+    than `LONGEST_PURGE_S` is gone on with at once."""
     while True:
+        done = True
         try:
-            await purge_once(purging, clock)
+            done = await purge_once(purging, clock, LONGEST_PURGE_S)
         except StoreUnavailable as error:
             metrics.PURGE_FAILURES.labels("all").inc()
             log.warning("what is kept no longer could not be purged", reason=error.message)
-        await asyncio.sleep(interval_s)
+        await asyncio.sleep(interval_s if done else 0)
 
 
 def rest_s(took_s: float, rows: int) -> float:
@@ -47,9 +52,12 @@ def rest_s(took_s: float, rows: int) -> float:
     return min(LONGEST_REST_S, max(took_s * REST, rows / MOST_ROWS_PER_S - took_s))
 
 
-async def purge_once(purging: Purging, clock: Clock) -> None:
+async def purge_once(purging: Purging, clock: Clock, longest_s: float = math.inf) -> bool:
+    """Whether all that was due is gone, or there was still some after `longest_s`."""
     rows: Counter[str] = Counter()
+    done = True
     async with aclosing(purging.purge(clock())) as steps:
+        until_s = time.monotonic() + longest_s
         began_s = time.monotonic()
         async for purged in steps:
             metrics.PURGED.labels(purged.table).inc(purged.rows)
@@ -59,7 +67,11 @@ async def purge_once(purging: Purging, clock: Clock) -> None:
                 log.warning("a table could not be purged", table=purged.table, reason=str(purged.failure.__cause__))
             await asyncio.sleep(rest_s(time.monotonic() - began_s, purged.rows))
             began_s = time.monotonic()
+            if began_s >= until_s:
+                done = False
+                break
     if rows.total():
         log.info("purged what is kept no longer", **rows)
     oldest = await purging.oldest_end()
     metrics.OLDEST_END_SECONDS.set(0 if oldest is None else (clock() - oldest).total_seconds())
+    return done

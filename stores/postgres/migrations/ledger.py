@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import asyncpg
 
+from runtime.extras import NAME
 from stores.postgres.migrations.files import Migration
 
 if TYPE_CHECKING:
@@ -90,6 +91,6 @@ async def add_rows(connection: "Connection", migration: Migration, rows: int) ->
 
 def _version() -> str | None:
     try:
-        return metadata.version("penstock")
+        return metadata.version(NAME)
     except metadata.PackageNotFoundError:  # run from its source, without having been installed
         return None

@@ -26,25 +26,39 @@ delete from {jobs} where ctid = any (array(
 """)
 )
 # A tenth of the day that a job may lie beyond its time.
-_WALK_EVERY: Final = timedelta(hours=2.4)
+WALK_EVERY: Final = timedelta(hours=2.4)
 
 
-async def walk(connection: "Connection", place: int, table: str, ended_until: datetime) -> AsyncGenerator[int]:
-    """Delete jobs of the place that ended no later, and are kept for the default time. Yields rows, a step each.
+class Walk:
+    """One way through the jobs of a place, from the first page that `table` has to the last one that it has now.
 
     What comes into pages that were passed already is for the next walk.
     """
-    pages, stride, page = await connection.fetchval(_PAGES_OF, table), Stride(_PAGES, largest=_MOST_PAGES), 0
-    while page < pages:
-        behind = page + stride.size
-        rows, took_s = await step(connection, _DELETE[place], (page, 0), (behind, 0), ended_until)
-        stride.took(took_s)
-        page = behind
-        yield rows
+
+    def __init__(self, place: int, table: str) -> None:
+        self._place = place
+        self._table = table
+        self._stride = Stride(_PAGES, largest=_MOST_PAGES)
+        self._page = 0
+        self._pages: int | None = None
+
+    async def steps(self, connection: "Connection", ended_until: datetime) -> AsyncGenerator[int]:
+        """Delete jobs that ended no later, and are kept for the default time. Yields rows, a step each.
+
+        Called again, it goes on where it was left.
+        """
+        if self._pages is None:
+            self._pages = await connection.fetchval(_PAGES_OF, self._table)
+        while self._page < self._pages:
+            behind = self._page + self._stride.size
+            rows, took_s = await step(connection, _DELETE[self._place], (self._page, 0), (behind, 0), ended_until)
+            self._stride.took(took_s)
+            self._page = behind
+            yield rows
 
 
 class ByWalk:
-    """Walks a place again once `_WALK_EVERY` has passed."""
+    """Walks a place again once `WALK_EVERY` has passed. A walk that a purge leaves is gone on with by the next."""
 
     table = "jobs"
 
@@ -52,11 +66,14 @@ class ByWalk:
         self._place = place
         self._source = source
         self._retention = retention
+        self._walk: Walk | None = None
         self._walked_at = datetime.min.replace(tzinfo=UTC)
 
     async def steps(self, connection: "Connection", now: datetime) -> AsyncGenerator[int]:
-        if now - self._walked_at < _WALK_EVERY:
-            return
-        async for rows in walk(connection, self._place, self._source, now - self._retention):
+        if self._walk is None:
+            if now - self._walked_at < WALK_EVERY:
+                return
+            self._walk = Walk(self._place, self._source)
+        async for rows in self._walk.steps(connection, now - self._retention):
             yield rows
-        self._walked_at = now
+        self._walk, self._walked_at = None, now

@@ -1,7 +1,7 @@
 """A purge of all tables, step by step, by one process at a time."""
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import AsyncExitStack, aclosing
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -43,10 +43,9 @@ class PostgresPurging:
             if not await connection.fetchval(_TRY_LOCK, _LOCK):
                 return  # another sink is at it; the lock ends with its connection
             await connection.execute(_SESSION)
-            for rule in self._rules:
-                async with aclosing(_steps(rule, connection, now)) as steps:
-                    async for purged in steps:
-                        yield purged
+            async with aclosing(in_turn(self._rules, connection, now)) as steps:
+                async for purged in steps:
+                    yield purged
 
     async def oldest_end(self) -> datetime | None:
         async with self._postgres() as postgres:
@@ -56,6 +55,19 @@ class PostgresPurging:
 
     def _postgres(self) -> Postgres:
         return Postgres(self._dsn, connections=1, timeout_s=self._timeout_s, role=self._role)
+
+
+async def in_turn(rules: Iterable[Rule], connection: "Connection", now: datetime) -> AsyncGenerator[Purged]:
+    """A step of each rule, and again of each that had one, until none has: a long walk holds nobody up."""
+    async with AsyncExitStack() as begun:
+        steps_of = [await begun.enter_async_context(aclosing(_steps(rule, connection, now))) for rule in rules]
+        while steps_of:
+            for steps in tuple(steps_of):
+                purged = await anext(steps, None)
+                if purged is None:
+                    steps_of.remove(steps)
+                else:
+                    yield purged
 
 
 async def _steps(rule: Rule, connection: "Connection", now: datetime) -> AsyncGenerator[Purged]:

@@ -41,7 +41,11 @@ class Rule(Protocol):
         """As it is counted: all tables that jobs lie in are `jobs`."""
 
     def steps(self, connection: "Connection", now: datetime) -> AsyncGenerator[int]:
-        """Remove what is due. Each step is a short transaction; yields how many rows went with it, perhaps none."""
+        """Remove what is due. Each step is a short transaction; yields how many rows went with it, perhaps none.
+
+        Between two steps others use the connection, and a purge may end before all is done: what took long to come to
+        is not to be begun anew by the next.
+        """
 
 
 class Stride:

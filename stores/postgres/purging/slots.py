@@ -4,15 +4,15 @@ What stays, where that is little, is put aside for that moment: jobs that are ke
 ended. Where it is much, the day is walked, and given back when all of it is due.
 """
 
-from collections.abc import AsyncGenerator, Iterator
-from datetime import datetime, timedelta
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import asyncpg
 
 from runtime.logs import get_logger
 from stores.postgres.places import DAY_MS, SLOTS, slot_table
-from stores.postgres.purging.by_walk import walk
+from stores.postgres.purging.by_walk import WALK_EVERY, Walk
 
 if TYPE_CHECKING:
     from stores.postgres.calls import Connection
@@ -51,7 +51,9 @@ _IS_YOUNG: Final = """
 select exists (select from {slot} where completed_at is null)
     or exists (select from {slot} where completed_at > $1 and keep_until is null)
 """
-# Submits write elsewhere. Whoever reads all tables waits behind us for this long at most.
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+# Submits write elsewhere. Whoever reads all tables waits behind us for this long at most; and a vacuum, which keeps the
+# index from being summarized, is neither waited for nor canceled for us, as Postgres does after a second.
 _LOCK_TIMEOUT: Final = "100ms"
 
 
@@ -68,6 +70,16 @@ class _Staying(NamedTuple):
         return self.rows <= _MOST_PUT_BACK and self.bytes <= _MOST_PUT_BACK_BYTES
 
 
+_NOTHING_KNOWN: Final = _Staying(0, 0, 0, 0)
+
+
+class _DayWalk(NamedTuple):
+    """`is_last`: when it began, nothing in the day was still to become due by the default."""
+
+    walk: Walk
+    is_last: bool
+
+
 class Slots:
     """For a `retention` that leaves time between a day's end and the next turn of its slot: see `LONGEST`."""
 
@@ -75,37 +87,58 @@ class Slots:
 
     def __init__(self, retention: timedelta) -> None:
         self._retention = retention
-        # Slots that have been walked when nothing in them was still to become due by the default.
-        self._walked: set[int] = set()
+        self._walks: dict[int, _DayWalk] = {}
+        self._walk_again_at: dict[int, datetime] = {}
 
     async def steps(self, connection: "Connection", now: datetime) -> AsyncGenerator[int]:
-        ended_until = now - self._retention
         days = list(days_over(now, self._retention))
-        self._walked.intersection_update(day % SLOTS for day in days)
+        self._forget_all_but(day % SLOTS for day in days)
+        to_walk = []
         for day in days:
             slot = day % SLOTS
             if not await connection.fetchval(_HAS_ROWS.format(slot=slot_table(slot))):
                 continue
             staying, given_back = await self._give_back(connection, slot_table(slot), now)
             if given_back:
-                self._walked.discard(slot)
+                self._forget(slot)
                 yield max(0, staying.live - staying.rows)
-            elif not staying.is_little and slot not in self._walked and _is_over(day, now - _PATIENCE, self._retention):
-                is_last = not await connection.fetchval(_IS_YOUNG.format(slot=slot_table(slot)), ended_until)
-                async for rows in walk(connection, slot, slot_table(slot), ended_until):
-                    yield rows
-                if is_last:
-                    self._walked.add(slot)
+            elif not staying.is_little and _is_over(day, now - _PATIENCE, self._retention):
+                to_walk.append(slot)
+        for slot in to_walk:
+            async for rows in self._walk(connection, slot, now):
+                yield rows
+
+    async def _walk(self, connection: "Connection", slot: int, now: datetime) -> AsyncGenerator[int]:
+        """Go on with the walk of the day, or begin one, if it is time."""
+        ended_until = now - self._retention
+        walk = self._walks.get(slot)
+        if walk is None:
+            if slot in self._walk_again_at and now < self._walk_again_at[slot]:
+                return
+            is_last = not await connection.fetchval(_IS_YOUNG.format(slot=slot_table(slot)), ended_until)
+            walk = self._walks[slot] = _DayWalk(Walk(slot, slot_table(slot)), is_last)
+        async for rows in walk.walk.steps(connection, ended_until):
+            yield rows
+        del self._walks[slot]
+        self._walk_again_at[slot] = _NEVER if walk.is_last else now + WALK_EVERY
+
+    def _forget_all_but(self, slots: Iterable[int]) -> None:
+        for slot in {*self._walks, *self._walk_again_at}.difference(slots):
+            self._forget(slot)
+
+    def _forget(self, slot: int) -> None:
+        self._walks.pop(slot, None)
+        self._walk_again_at.pop(slot, None)
 
     async def _give_back(self, connection: "Connection", table: str, now: datetime) -> tuple[_Staying, bool]:
         """Truncate the slot, if little or nothing in it stays. Returns what does, and whether it was truncated."""
         # From here on the index tells for all of the table when jobs ended; of what comes later it hears by itself.
-        await connection.execute(f"select brin_summarize_new_values('{table}_ended')")
+        if not await _done_at_once(connection, table, f"select brin_summarize_new_values('{table}_ended')"):
+            return _NOTHING_KNOWN, False
         staying = await self._staying(connection, table, now)
         if not await self._is_worth_it(connection, table, staying, now):
             return staying, False
         async with connection.transaction():
-            await connection.execute(f"set local lock_timeout = '{_LOCK_TIMEOUT}'")
             if not await _is_locked(connection, table):
                 return staying, False
             staying = await self._staying(connection, table, now)
@@ -153,9 +186,16 @@ def _is_over(day: int, now: datetime, retention: timedelta) -> bool:
 
 
 async def _is_locked(connection: "Connection", table: str) -> bool:
+    return await _done_at_once(connection, table, f"lock table {table} in access exclusive mode")
+
+
+async def _done_at_once(connection: "Connection", table: str, statement: str) -> bool:
+    """False where others hold locks for longer than we wait. Within a transaction, what comes behind waits no longer
+    either."""
     try:
         async with connection.transaction():
-            await connection.execute(f"lock table {table} in access exclusive mode")
+            await connection.execute(f"set local lock_timeout = '{_LOCK_TIMEOUT}'")
+            await connection.execute(statement)
     except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
         log.info("a day of jobs is in use, and is given back later", table=table)
         return False

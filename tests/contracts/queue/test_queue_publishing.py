@@ -2,6 +2,7 @@
 
 import pytest
 
+from producers.topics import GROWN_ROOM_BYTES
 from schemas.errors import PayloadTooLarge
 from schemas.records import OutRecord
 from tests.contracts.queue.queues import MAX_RECORD_BYTES, Queue, fetch_count, values
@@ -74,6 +75,14 @@ async def test_outcomes_come_in_the_order_of_the_records_and_one_too_large_hurts
 async def test_a_single_record_too_large_is_raised(queue: Queue, topic: str) -> None:
     with pytest.raises(PayloadTooLarge):
         await queue.publisher.publish(OutRecord(topic, b"k", b"x" * (MAX_RECORD_BYTES + 1), []))
+
+
+async def test_a_record_that_was_taken_once_has_room_for_what_was_added(queue: Queue, topic: str) -> None:
+    sizes = (MAX_RECORD_BYTES, MAX_RECORD_BYTES + GROWN_ROOM_BYTES)
+    outcomes = await queue.publisher.publish_all(
+        [OutRecord(topic, b"k", b"x" * size, [], grown=grown) for size in sizes for grown in (True, False)]
+    )
+    assert [type(outcome) for outcome in outcomes] == [type(None), *[PayloadTooLarge] * 3]
 
 
 async def test_publishing_nothing_is_nothing(queue: Queue) -> None:

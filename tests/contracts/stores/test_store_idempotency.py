@@ -285,6 +285,40 @@ async def test_an_answer_that_comes_after_all_brings_back_no_job_that_is_kept_no
     assert await stores.jobs.get(key_of(job)) is None
 
 
+async def withdrawn_by_a_retry(stores: Stores, clock: Clock, first: Job) -> None:
+    """Whoever asked first has sent the job, and does not come to say so before a retry gives it up."""
+    second = queued()
+    await stores.admissions.insert(first, idempotency())
+    clock.forward(seconds=1)
+    await stores.admissions.insert(second, idempotency())
+    await stores.admissions.withdraw(second, idempotency())
+
+
+async def test_an_answer_that_comes_late_brings_back_no_job_that_a_retry_withdrew_and_that_ran_and_was_purged(
+    stores: Stores, clock: Clock
+) -> None:
+    first = queued(retention_s=60)
+    await withdrawn_by_a_retry(stores, clock, first)
+    await kept_no_longer(stores, clock, first)
+    await stores.admissions.confirm(first, idempotency())
+    assert await stores.jobs.get(key_of(first)) is None
+    with pytest.raises(JobNotFound):
+        await stores.admissions.insert(queued(), idempotency())
+
+
+@pytest.mark.parametrize(
+    ("retention_s", "late_s", "is_there"), [(3600, 3000, True), (3600, 3600, False), (None, 60, False)]
+)
+async def test_an_answer_that_comes_late_writes_a_withdrawn_job_again_as_long_as_it_cannot_have_been_purged(
+    stores: Stores, clock: Clock, retention_s: int | None, late_s: float, is_there: bool
+) -> None:
+    first = queued(retention_s=retention_s)
+    await withdrawn_by_a_retry(stores, clock, first)
+    clock.forward(seconds=late_s)
+    await stores.admissions.confirm(first, idempotency())
+    assert await stores.jobs.get(key_of(first)) == (first if is_there else None)
+
+
 async def test_recalling_an_unknown_key_finds_nothing_and_takes_nothing(stores: Stores) -> None:
     assert await stores.admissions.recall("default", idempotency()) is None
     job = queued()

@@ -1,8 +1,8 @@
 """The benchmarks run, in short: their figures are not judged here, only that they come about."""
 
-import asyncio
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,89 +10,105 @@ import onnxruntime
 import pytest
 
 ROOT = Path(__file__).parents[3]
+CELL = r"[\d.,]+ \([\d.,]+ to [\d.,]+\) \| "
+# In the order in which they run; what some of them count in the database, others must not have begun to write.
+MEASUREMENTS = (
+    *("submit", "causes", "worker", "poison", "division", "priority", "scaling", "clients"),
+    *("latency", "throughput", "recovery", "broker"),
+)
+ONLY = (
+    *("digits, linear, a row", "lookup", "10", "librdkafka", "waiting, 100", "sink"),
+    "both compilers, serial",
+)
+
+pytestmark = pytest.mark.timeout(400)  # all of them run before the first test of what they say
 
 
-async def run_benchmark(*arguments: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "benchmarks", *arguments),
+def run_benchmark(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments],
         cwd=ROOT,
         # Whole stacks start sooner without the model that needs torch.
         env=os.environ | {"PENSTOCK_WORKER_MODELS": "digits/1"},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
-    output = (await process.communicate())[0].decode()
-    assert process.returncode == 0, output
-    return output
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
-async def test_the_worker_is_measured_beside_the_model_alone_and_beside_the_naive_loop() -> None:
-    output = await run_benchmark("worker", "--rounds", "1", "--shorten", "40", "--only", "digits, linear, a row")
-
-    assert re.search(r"\| digits, linear, a row a job \| [\d,.]+ ", output)
-    assert re.search(r"\| 5 \| [\d,.]+ .*\| [\d,.]+ .*\| [\d.]+ \|", output)
-
-
-CELL = r"[\d.,]+ \([\d.,]+ to [\d.,]+\) \| "
+@pytest.fixture(scope="module")
+def output() -> str:
+    """Of those that share what they measure: one program, one after the other."""
+    only = [word for name in ONLY for word in ("--only", name)]
+    return run_benchmark(*MEASUREMENTS, "--rounds", "1", "--shorten", "16", *only)
 
 
-async def test_latency_is_measured_on_a_fresh_stack_with_the_processor_time_of_each_part() -> None:
-    output = await run_benchmark("latency", "--rounds", "1", "--shorten", "20", "--only", "waiting, 100")
-
-    assert re.search(rf"\| waiting, 100 jobs/s \| now \| {CELL}{CELL}6 / 12 \| 0 \| ", output)
-    assert re.search(r"\| waiting, 100 jobs/s \| now( \| [\d.,]+){9} \|", output), "every part took processor time"
-
-
-async def test_jobs_that_end_are_counted_in_postgres() -> None:
-    output = await run_benchmark("throughput", "--rounds", "1", "--shorten", "20")
-
-    assert re.search(rf"\| now \| {CELL}{CELL}{CELL}{CELL}", output)
+def table(output: str, title: str) -> str:
+    """The one whose title begins so."""
+    found = re.search(rf"^### {re.escape(title)}.*?(?=^###|\Z)", output, re.MULTILINE | re.DOTALL)
+    assert found is not None, output
+    return found[0]
 
 
-async def test_processor_time_is_divided_by_part_and_cause() -> None:
-    output = await run_benchmark("causes", "--rounds", "1", "--shorten", "10")
+def test_the_worker_is_measured_beside_the_model_alone_and_beside_the_naive_loop(output: str) -> None:
+    alone = table(output, "Worker: rows a second through Kafka, beside the model alone")
+    assert re.search(r"\| digits, linear, a row a job \| [\d,.]+ ", alone)
+    naive = table(output, "Worker: single-row jobs a second, beside the loop everybody writes")
+    assert re.search(r"\| 5 \| [\d,.]+ .*\| [\d,.]+ .*\| [\d.]+ \|", naive)
 
-    assert re.search(r"\| gateway( \| [\d.,]+){6} \|  \| [\d.,]+ \|", output)
-    assert re.search(r"\| Kafka( \| ){6} \| [\d.,]+ \| [\d.,]+ \|", output)
+
+def test_latency_is_measured_on_a_fresh_stack_with_the_processor_time_of_each_part(output: str) -> None:
+    row = rf"\| waiting, 100 jobs/s \| now \| {CELL}{CELL}6 / 12 \| 0 \| "
+    assert re.search(row, table(output, "Submit to result, open loop"))
+    parts = r"\| waiting, 100 jobs/s \| now( \| [\d,.]+){9} \|"
+    assert re.search(parts, table(output, "Processor time a job by part")), "every part took processor time"
 
 
-async def test_durable_submits_of_one_gateway_and_of_two_are_counted_in_postgres_and_kafka() -> None:
-    output = await run_benchmark("submit", "--rounds", "1", "--shorten", "16")
+def test_jobs_that_end_are_counted_in_postgres(output: str) -> None:
+    assert re.search(rf"\| now \| {CELL}{CELL}{CELL}[\d.,]+ \(", table(output, "Throughput: 64 connections"))
+    assert re.search(rf"\| now \| {CELL}{CELL}{CELL}{CELL}", table(output, "Throughput: processor time a job by part"))
 
-    assert re.search(rf"\| {CELL}{CELL}[\d.]+ \|", output)
-    assert re.search(rf"\| submits/s \| {CELL}{CELL}[\d.]+ \|", output)
-    assert re.search(r"\| 2 gateways( \| [\d.,]+){6} \|", output)
+
+def test_processor_time_is_divided_by_part_and_cause(output: str) -> None:
+    found = table(output, "Processor time of a waiting job")
+    assert re.search(r"\| gateway( \| [\d,.]+){6} \|  \| [\d,.]+ \|", found)
+    assert re.search(r"\| Kafka( \| ){6} \| [\d,.]+ \| [\d,.]+ \|", found)
+
+
+def test_durable_submits_of_one_gateway_and_of_two_are_counted_in_postgres_and_kafka(output: str) -> None:
+    assert re.search(rf"\| {CELL}{CELL}[\d.]+ \|", table(output, "Gateway: durable submits a second"))
+    assert re.search(rf"\| submits/s \| {CELL}{CELL}[\d.]+ \|", table(output, "Gateway: two processes on one port"))
+    assert re.search(r"\| 2 gateways( \| [\d.,]+){6} \|", table(output, "Gateway: processor time a submit"))
 
 
 @pytest.mark.parametrize(
-    ("what", "only", "line"),
+    ("title", "row"),
     [
-        ("poison", "lookup", r"\| lookup .*\| [\d,.]+ .*\| [\d.]+ \| [\d,.]+ .*\| [\d.]+ \|"),
-        ("division", "10.0%", r"\| 10\.0% \| [\d.]+ .*\| [\d.]+ \|"),
-        ("broker", "both compilers, serial", r"\| both compilers, serial collector( \| [\d,.]+ \([^)]*\)){11} \|"),
-        ("clients", "librdkafka", r"\| librdkafka, in a thread( \| [\d,.]+ \([^)]*\)){6} \|"),
-        ("scaling", "", r"\| 2 \| [\d,.]+ .*\| [\d,.]+ \| [\d.]+ \|"),
+        ("Bad rows", r"\| lookup .*\| [\d,.]+ .*\| [\d.]+ \| [\d,.]+ .*\| [\d.]+ \|"),
+        ("Dividing micro-batches", r"\| 10\.0% \| [\d.]+ .*\| [\d.]+ \|"),
+        ("The broker's VM", r"\| both compilers, serial collector( \| [\d,.]+ \([^)]*\)){11} \|"),
+        ("Fetching", r"\| librdkafka, in a thread( \| [\d,.]+ \([^)]*\)){6} \|"),
+        ("Scaling", r"\| 2 \| [\d,.]+ .*\| [\d,.]+ \| [\d.]+ \|"),
     ],
 )
-async def test_what_the_worker_promises_is_measured(what: str, only: str, line: str) -> None:
-    assert re.search(line, await run_benchmark(what, "--rounds", "1", "--shorten", "20", "--only", only))
+def test_what_the_worker_promises_is_measured(output: str, title: str, row: str) -> None:
+    assert re.search(row, table(output, title))
 
 
-async def test_live_jobs_under_a_backlog_are_measured_and_what_they_leave_to_it() -> None:
-    output = await run_benchmark("priority", "--rounds", "1", "--shorten", "20", "--only", "10")
-
-    assert re.search(rf"\| 10 \| {CELL}{CELL}{CELL}{CELL}[\d.]+ \|", output)
-    assert re.search(rf"\| 10 \| {CELL}{CELL}[\d.]+ \| 0.50 \|", output)
+def test_live_jobs_under_a_backlog_are_measured_and_what_they_leave_to_it(output: str) -> None:
+    assert re.search(rf"\| 10 \| {CELL}{CELL}{CELL}{CELL}[\d.]+ \|", table(output, "Live jobs under a bulk backlog"))
+    assert re.search(rf"\| 10 \| {CELL}{CELL}[\d.]+ \| 0.50 \|", table(output, "Bulk jobs a second"))
 
 
-async def test_what_a_killed_part_costs_those_who_wait_is_measured() -> None:
-    output = await run_benchmark("recovery", "--rounds", "1", "--shorten", "20", "--only", "sink")
-
-    assert re.search(r"\| sink \| [\d.]+ .*\| [\d.]+ .*\| [\d.]+ .*\|", output)
+def test_what_a_killed_part_costs_those_who_wait_is_measured(output: str) -> None:
+    assert re.search(r"\| sink \| [\d.]+ .*\| [\d.]+ .*\| [\d.]+ .*\|", table(output, "A part is killed"))
 
 
-async def test_what_a_purge_costs_those_who_submit_is_measured_and_what_it_gives_back() -> None:
-    output = await run_benchmark("retention", "--rounds", "1", "--shorten", "500")
+def test_what_a_purge_costs_those_who_submit_is_measured_and_what_it_gives_back() -> None:
+    output = run_benchmark("retention", "--rounds", "1", "--shorten", "500")
 
     assert re.search(r"\| p99 \| [\d.,]+ .*\| [\d.,]+ .*\| [\d.]+ \|", output)
     for way in (
@@ -106,7 +122,7 @@ async def test_what_a_purge_costs_those_who_submit_is_measured_and_what_it_gives
 
 
 @pytest.mark.skipif("CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="there may be a GPU")
-async def test_without_a_gpu_its_measurement_says_why_there_is_none() -> None:
-    assert await run_benchmark("gpu") == (
+def test_without_a_gpu_its_measurement_says_why_there_is_none() -> None:
+    assert run_benchmark("gpu") == (
         "gpu: not measured: this ONNX Runtime has no CUDA: install Penstock with its extra onnx-gpu in place of onnx\n"
     )

@@ -3,11 +3,12 @@
 import time
 
 from producers.kafka_client import KafkaClient, kafka_consumer
-from producers.lane_members import LaneMembers
+from producers.lane_members import MOVER, LaneMembers
 from producers.topics import ensure_topics, lane_topics
 from runtime.settings import KafkaSettings
 from schemas.topics import Lane, LaneClass
 from tests.waiting import eventually
+from workers.consuming.kafka_consumer import KafkaConsumer
 
 ONE, TWO = ("one", "1"), ("two", "1")
 
@@ -21,14 +22,17 @@ async def test_a_version_has_a_worker_while_a_member_is_in_the_group_of_its_lane
     await client.bootstrap()
     consumer = kafka_consumer(kafka_settings, group_id=topics.lane_group(lanes[0]))
     consumer.subscribe([topics.lane(lanes[0])])
+    moving = KafkaConsumer(kafka_settings, topics.lane_group(lanes[1]), [topics.lane(lanes[1])], client_id=MOVER)
 
-    async def are(*, one: int, two: int) -> bool:
+    async def are(*, one: int, two: int, present: int = 0) -> bool:
         await members.ask(client, [ONE, TWO])
-        return (members.workers(*ONE), members.workers(*TWO)) == (one, two)
+        return (members.workers(*ONE), members.workers(*TWO), members.present(*TWO)) == (one, two, present)
 
     try:
         await consumer.start()
         await eventually(lambda: are(one=1, two=0), what="the member of one group")
+        async with moving:
+            await eventually(lambda: are(one=1, two=0, present=1), what="a router in the other one")
         await consumer.stop()
         await eventually(lambda: are(one=0, two=0), what="its leaving")
     finally:

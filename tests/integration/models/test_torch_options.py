@@ -48,9 +48,14 @@ def test_a_smaller_type_gives_nearly_the_same_outputs_in_the_declared_types(tmp_
     assert (rounded["label"] == rows.labels).mean() > 0.99
 
 
-def test_a_compiled_network_gives_the_same_outputs_at_every_row_count(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Backend:
+    return digits(tmp_path_factory.mktemp("compiled"), compile=True)
+
+
+def test_a_compiled_network_gives_the_same_outputs_at_every_row_count(compiled: Backend) -> None:
     rows = held_out().inputs
-    eager, compiled = load("digits/2", TORCH), digits(tmp_path, compile=True)
+    eager = load("digits/2", TORCH)
     for count in (1, 64, 3, 17):
         part = {"image": rows["image"][:count]}
         np.testing.assert_allclose(
@@ -58,15 +63,14 @@ def test_a_compiled_network_gives_the_same_outputs_at_every_row_count(tmp_path: 
         )
 
 
-def test_a_new_row_count_is_no_new_compilation(tmp_path: Path) -> None:
+def test_a_new_row_count_is_no_new_compilation(compiled: Backend) -> None:
     rows = held_out().inputs["image"]
-    backend = digits(tmp_path, compile=True)
     for count in (2, 40):  # convolutions of few rows and of many are compiled apart
-        backend.run({"image": rows[:count]})
-    compiled = graphs()
+        compiled.run({"image": rows[:count]})
+    before = graphs()
     for count in (3, 7, 12, 33, 64, 100):
-        backend.run({"image": rows[:count]})
-    assert graphs() == compiled
+        compiled.run({"image": rows[:count]})
+    assert graphs() == before
 
 
 def graphs() -> int:

@@ -86,3 +86,16 @@ async def test_leaving_while_a_statement_hangs_ends_it_in_time(postgres_dsn: str
                 await running
         with pytest.raises(StoreUnavailable):
             await store.fetch("select 1")
+
+
+async def test_connections_that_are_not_opened_ahead_are_opened_by_who_needs_one(postgres_dsn: str) -> None:
+    async with Postgres(postgres_dsn, connections=2, ahead=False) as store:
+        assert store._free == []
+        assert await session(store) == await session(store)
+        assert len(store._free) == 1
+
+
+async def test_what_is_opened_later_finds_nobody_there_when_it_is_needed() -> None:
+    async with Postgres("postgresql://127.0.0.1:1/none", connections=1, ahead=False) as store:
+        with pytest.raises(StoreUnavailable):
+            await store.fetch("select 1")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,11 +13,11 @@ from schemas.jobs import Payload, Status
 from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresPurging, PostgresResults
 from stores.postgres.migrations import sessions
 from stores.postgres.places import REST, place_of, slot_table
-from stores.postgres.purging import slots
-from stores.postgres.purging.by_walk import walk
+from stores.postgres.purging import by_walk, slots
+from stores.postgres.purging.by_walk import Walk
 from stores.protocols import Purged
 from stores.retention import DEFAULT_RETENTION
-from tests.contracts.stores.building import NOW, Clock, Stores, ended, id_of, key_of, queued
+from tests.contracts.stores.building import NOW, Clock, Stores, ended, id_of, idempotency, key_of, queued
 from tests.integration.stores.migrating import fetch, session
 from tests.waiting import soon, until
 
@@ -130,7 +131,7 @@ async def test_steps_are_as_large_over_a_slow_network(stores: Stores, migrated_p
     await fill(migrated_postgres_dsn, "jobs", 0, 3000)
     async with session(migrated_postgres_dsn) as connection:
         far = cast("Connection", FarAway(connection))
-        steps = [rows async for rows in walk(far, REST, "jobs", NOW)]
+        steps = [rows async for rows in Walk(REST, "jobs").steps(far, NOW)]
     assert len(steps) < 25  # of 64 pages and more, unless the machine is very busy
     assert sum(steps) == 0
 
@@ -157,6 +158,51 @@ async def test_a_day_that_somebody_reads_is_given_back_later_and_nothing_else_wa
             assert await stores.purge(DUE) == {"jobs": 50}
         assert await count(migrated_postgres_dsn, TABLE) == 100
     assert await stores.purge(DUE) == {"jobs": 100}
+
+
+async def test_a_day_that_is_vacuumed_is_given_back_later_and_the_vacuum_is_not_canceled(
+    stores: Stores, migrated_postgres_dsn: str
+) -> None:
+    """Postgres cancels what it began by itself for whoever waits for a second."""
+    await fill(migrated_postgres_dsn, TABLE, 0, 100)
+    await fill(migrated_postgres_dsn, "jobs", 0, 50)
+    async with session(migrated_postgres_dsn) as vacuum:
+        async with vacuum.transaction():
+            await vacuum.execute(f"lock table {TABLE} in share update exclusive mode")  # what a vacuum holds
+            assert await soon(stores.purge(DUE)) == {"jobs": 50}
+        assert await count(migrated_postgres_dsn, TABLE) == 100
+    assert await stores.purge(DUE) == {"jobs": 100}
+
+
+async def test_a_purge_that_ends_early_is_gone_on_with_by_the_next_one_after_what_is_quick(
+    stores: Stores, migrated_postgres_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(by_walk, "_PAGES", 8)
+    monkeypatch.setattr(by_walk, "_MOST_PAGES", 8)
+    await fill(migrated_postgres_dsn, "jobs", 0, 3000)
+    assert await some_steps(stores) == {"jobs"}
+    left = await count(migrated_postgres_dsn, "jobs")
+    assert 0 < left < 3000
+
+    job = queued()
+    await stores.admissions.insert(job, idempotency())
+    await stores.admissions.confirm(job, idempotency())
+    assert await some_steps(stores) == {"jobs", "idempotency_keys"}
+    assert await count(migrated_postgres_dsn, "jobs") < left
+    await stores.purge(DUE)
+    assert await count(migrated_postgres_dsn, "jobs") == 0
+
+
+async def some_steps(stores: Stores) -> set[str]:
+    """Which tables rows went from until some went from the walked one, after which the purge is left."""
+    tables = set()
+    async with aclosing(stores.purging.purge(DUE)) as steps:
+        async for purged in steps:
+            if purged.rows:
+                tables.add(purged.table)
+            if purged.table == "jobs" and purged.rows:
+                break
+    return tables
 
 
 async def test_a_purge_whose_process_stands_still_lets_go_of_the_day(

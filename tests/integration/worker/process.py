@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -88,14 +88,14 @@ class WorkerProcess:
 
 
 @asynccontextmanager
-async def worker_process(environment: Mapping[str, str], **more: str) -> AsyncIterator[WorkerProcess]:
+async def worker_process(
+    environment: Mapping[str, str], program: Sequence[str] = ("-m", "penstock", "worker"), **more: str
+) -> AsyncIterator[WorkerProcess]:
     """A worker with these settings; killed at the end, if it still runs."""
     variables = {f"PENSTOCK_{name.upper()}": value for name, value in {**environment, **more}.items()}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        "-m",
-        "penstock",
-        "worker",
+        *program,
         env={**os.environ, **variables},
         stderr=asyncio.subprocess.PIPE,
         limit=LONGEST_LINE,

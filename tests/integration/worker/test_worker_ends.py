@@ -11,6 +11,16 @@ from workers.inference.engine.inference_thread import LEFT_RUNNING_STATUS
 
 NOBODY_WAITS_FOR_SO_MANY = 2**40
 GIVEN_UP = "drain limit reached: open records come again"
+# Nothing else is waited for where a model never returns.
+SOON_GIVEN_UP = """
+from workers.inference.engine import lane
+
+lane.DRAIN_LIMIT_S = 2.0
+
+from workers.inference.main import run
+
+run()
+"""
 
 
 async def test_at_sigterm_what_runs_is_published_and_the_rest_is_left_to_the_next(
@@ -91,7 +101,7 @@ async def test_a_second_sigterm_ends_it_at_once(site: Site) -> None:
 async def test_a_model_that_never_returns_does_not_keep_a_worker_from_leaving(site: Site) -> None:
     # Given a worker whose only thread for models is lost for ever
     (endless,) = await site.submit(job(pull(1.0, spins=NOBODY_WAITS_FOR_SO_MANY)))
-    async with worker_process(site.environment) as worker:
+    async with worker_process(site.environment, ("-c", SOON_GIVEN_UP)) as worker:
         await eventually(lambda: endless in site.running, 30, "the job is announced as running")
 
         # When it is told to stop

@@ -1,5 +1,7 @@
 """What a record that cannot be worked on becomes, and how replacements are published."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from producers.memory import MemoryLog
@@ -63,9 +65,9 @@ async def test_what_to_publish_instead_is_asked_with_the_reason_and_the_time_tri
     log = MemoryLog()
     asked: list[tuple[str, bool]] = []
 
-    def instead(why: Exception, tried_s: float) -> OutRecord | None:
+    def instead(why: Exception, tried_s: float) -> Sequence[OutRecord]:
         asked.append((str(why), tried_s > 0))
-        return OutRecord("elsewhere", None, b"", []) if isinstance(why, PayloadTooLarge) else None
+        return [OutRecord("elsewhere", None, b"", [])] if isinstance(why, PayloadTooLarge) else []
 
     async with MemoryGroup(log, ["things"]).member() as member:
         record = await fetched(log, member)

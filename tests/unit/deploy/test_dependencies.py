@@ -47,7 +47,7 @@ def names_of(requirements: Iterable[str]) -> set[str]:
     """Distributions named by requirements, through our own extras."""
     found: set[str] = set()
     for requirement in map(Requirement, requirements):
-        if requirement.name == "penstock":
+        if requirement.name == PROJECT["project"]["name"]:
             found |= names_of(line for extra in requirement.extras for line in EXTRAS[extra])
         else:
             found.add(canonicalize_name(requirement.name))
@@ -119,7 +119,7 @@ DECLARED = [
     requirement
     for lines in (PROJECT["project"]["dependencies"], *EXTRAS.values(), *GROUPS.values())
     for requirement in map(Requirement, lines)
-    if requirement.name != "penstock"
+    if requirement.name != PROJECT["project"]["name"]
 ]
 
 

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -150,6 +151,50 @@ async def test_a_new_port_is_none_that_a_service_has_though_it_may_be_down(
     async with DataDir(tmp_path) as directory:
         taken, _ = directory.ports([f"service {number}" for number in range(20)])
         assert {directory.free_port() for _ in range(50)}.isdisjoint(taken.values())
+
+
+@pytest.mark.parametrize(
+    ("host", "family"),
+    [
+        pytest.param(
+            "::1",
+            socket.AF_INET6,
+            marks=pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6"),
+        ),
+        ("127.0.0.2", socket.AF_INET),
+    ],
+)
+async def test_a_port_is_free_where_its_server_will_listen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, family: socket.AddressFamily
+) -> None:
+    monkeypatch.setattr("penstock.embedded.ports.SERVICE_PORTS", range(19_110, 19_112))
+    async with DataDir(tmp_path) as directory:
+        (tmp_path / "ports.json").write_text('{"gateway-2": 19110}')
+        with socket.create_server((host, 19_110), family=family):
+            ports, moves = directory.ports(["gateway-2"], host=host)
+        assert ports == {"gateway-2": 19_111}
+        assert moves == ["port 19110 (gateway-2) is taken by another program; gateway-2 is now on 19111"]
+    async with DataDir(tmp_path / "new") as directory:
+        with socket.create_server((host, 19_110), family=family):
+            assert directory.free_port(host) == 19_111
+
+
+@pytest.mark.parametrize(("host", "told"), [("2001:db8::1", "[2001:db8::1]"), ("192.0.2.1", "192.0.2.1")])
+async def test_a_host_that_is_not_this_machine_is_told_in_one_line(tmp_path: Path, host: str, told: str) -> None:
+    async with DataDir(tmp_path) as directory:
+        with pytest.raises(StackError, match=rf"^cannot listen on {re.escape(told)}:2\d{{4}}: Cannot assign"):
+            directory.free_port(host)
+
+
+async def test_where_a_bound_port_can_be_shared_by_nobody_none_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS: a held port would keep its own service from it."""
+    monkeypatch.setattr("penstock.embedded.ports._can_be_held", lambda: False)
+    async with DataDir(tmp_path) as directory:
+        chosen, _ = directory.ports(["kafka"])
+        with socket.socket() as server:
+            server.bind(("127.0.0.1", chosen["kafka"]))  # without SO_REUSEADDR
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,8 @@ async def test_a_digit_is_suggested_where_there_is_one(tmp_path: Path, monkeypat
 
 async def test_the_models_are_suggested_where_none_can_be_asked(tmp_path: Path) -> None:
     assert await suggestion(URL, tmp_path, []) == f"curl -s {URL}/v1/models"
+    # In zsh brackets are a pattern of files, and a pattern that fits none is an error.
+    assert await suggestion("http://[::1]:8080", tmp_path, []) == "curl -s 'http://[::1]:8080'/v1/models"
 
 
 def test_each_version_has_a_line_with_why_it_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

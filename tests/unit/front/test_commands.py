@@ -267,6 +267,20 @@ def test_help_has_an_example_and_the_variables_that_are_read(invoke: CliRunner, 
     assert not [name for name in COMMANDS[command].reads if name not in shown]
 
 
+@pytest.mark.parametrize(
+    ("role", "variable"), [("worker", "PENSTOCK_WORKER_MODELS"), ("sink", "PENSTOCK_POSTGRES_DSN")]
+)
+def test_the_help_of_a_role_has_its_examples_exit_status_and_variables(
+    invoke: CliRunner, role: str, variable: str
+) -> None:
+    shown = invoke.invoke(main, [role, "--help"]).output
+    _, _, after = shown.partition("Examples:")
+    examples, _, after = after.partition("Exit status:")
+    assert f"penstock {role}" in examples
+    assert "[default:" in after
+    assert variable in after
+
+
 @pytest.mark.parametrize("command", ALL)
 def test_an_unknown_option_ends_with_2(invoke: CliRunner, command: str) -> None:
     ran = invoke.invoke(main, [*command.split(), "--no-such-option"])

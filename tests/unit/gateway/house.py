@@ -127,7 +127,7 @@ class House:
         self.log = MemoryLog()
         self.signals = MemorySignals(clock=lambda: NOW)
         self.store_trouble: str | None = None
-        self.catalog = catalog or Catalog(CATALOG)
+        self.catalog = catalog or Catalog(CATALOG, lambda: self.clock_s)
         self.routes = Routes()
         self.holds = Holds()
         self.states = ModelStates()

@@ -2,6 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from gateway.settings import GatewaySettings
+from runtime.settings import HealthSettings
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,8 @@ def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PENSTOCK_GATEWAY_MAX_LANE_DEPTH", "5")
     settings = GatewaySettings()
     assert (settings.gateway_port, settings.gateway_max_lane_depth) == (9000, 5)
+
+
+def test_other_machines_are_served_only_where_somebody_says_so() -> None:
+    assert GatewaySettings().gateway_host == "127.0.0.1"
+    assert HealthSettings().health_host == "127.0.0.1"

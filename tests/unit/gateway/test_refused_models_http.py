@@ -1,15 +1,18 @@
 """What clients are told of versions that no worker serves, and why."""
 
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import httpx
 import pytest
 
+from producers.catalog import LEFT_FOR_S
 from producers.worker_reports import FORGOTTEN_AFTER_S
+from schemas.catalog import encode_entry
 from schemas.model_states import ModelState, WantedState, encode_state
 from schemas.worker_reports import NotServed, VersionReport, WorkerReport, encode_report
-from tests.unit.gateway.house import INPUT, NOW, House, problem
+from tests.unit.gateway.house import INPUT, NOW, VECTOR, House, entry, problem
 
 MISFIT = "iris/1/model.onnx: model.yaml does not fit the graph"
 
@@ -81,6 +84,9 @@ async def test_a_worker_that_takes_its_report_back_or_falls_silent_is_forgotten(
 ) -> None:
     report(house, "worker-1", iris__1=refused(MISFIT))
     house.reports.apply(b"worker-1", None)
+    (state,) = (await client.get("/v1/models/iris")).json()["version_states"]
+    assert state["state"] == "no_worker", "it starts again, perhaps"
+    house.clock_s += LEFT_FOR_S
     problem(await client.get("/v1/models/iris"), 404, "model_not_found", "model")
 
     report(house, "worker-2", iris__1=refused(MISFIT))
@@ -145,7 +151,45 @@ async def test_unloading_takes_the_entry_of_a_version_without_workers_away(
             apply(record.key or b"", record.value)
     document = (await client.get("/v1/models/digits")).json()
     assert document["versions"] == ["1"]
+    states = {state["version"]: state["state"] for state in document["version_states"]}
+    assert states == {"1": "serving", "2": "unloaded"}
+    house.clock_s += LEFT_FOR_S
+    document = (await client.get("/v1/models/digits")).json()
     assert [state["version"] for state in document["version_states"]] == ["1"]
+
+
+async def test_a_model_that_is_unloaded_and_loaded_again_is_known_in_every_moment(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    # Given a model of one version, which its worker serves
+    states, announced = house.states, encode_entry(entry("words", "1", VECTOR))
+    house.catalog.apply(b"words/1", announced)
+    wanted = {state: encode_state(WantedState(state, NOW)) for state in ModelState}
+    unloaded, loading = VersionReport(NotServed.UNLOADED), VersionReport(NotServed.LOADING)
+    steps: list[tuple[Callable[[], object], str, int]] = [
+        # The catalog may be heard of before the wish
+        (lambda: house.catalog.apply(b"words/1", None), "no_worker", 503),
+        (lambda: states.apply(b"words/1", wanted[ModelState.UNLOADED]), "unloaded", 404),
+        (lambda: report(house, seconds=1, words__1=unloaded), "unloaded", 404),
+        (lambda: states.apply(b"words/1", wanted[ModelState.LOADED]), "loading", 503),
+        (lambda: report(house, seconds=2, words__1=loading), "loading", 503),
+        (lambda: house.reports.apply(b"worker-1", None), "loading", 503),  # it starts again
+        (lambda: report(house, seconds=3, words__1=loading), "loading", 503),
+        (lambda: house.catalog.apply(b"words/1", announced), "serving", 202),
+        (lambda: house.reports.apply(b"worker-1", None), "serving", 202),
+    ]
+    for number, (step, state, submitted) in enumerate(steps):
+        # When one thing after another is heard
+        step()
+
+        # Then the model is known, and who submits is told to wait, or that it was unloaded
+        document = (await client.get("/v1/models/words")).json()
+        assert [each["state"] for each in document["version_states"]] == [state], number
+        assert "words" in {each["id"] for each in (await client.get("/v1/models")).json()["data"]}
+        for path in ("words", "words/versions/1", "words/versions/latest"):
+            answer = await client.post(f"/v1/models/{path}/jobs", json=INPUT)
+            assert answer.status_code == submitted, (number, path, answer.text)
+            assert ("retry-after" in answer.headers) == (submitted != 404)
 
 
 async def test_a_list_of_many_refused_models_does_not_hold_up_others(house: House, client: httpx.AsyncClient) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -141,6 +142,18 @@ async def test_a_row_that_could_not_be_written_at_once_is_written_later(
     answer = await loop_clock.in_time(client.post("/v1/jobs", json=SUBMIT, headers=WAIT))
     assert answer.status_code == 202
     assert (await house.job(answer.json()["id"])).status is Status.QUEUED
+
+
+async def test_no_row_is_written_of_a_job_sent_so_long_ago_that_it_may_have_been_purged(
+    house: House, client: httpx.AsyncClient, loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a gateway that stood still; the row would tell of a queued job that has ended."""
+    sent_at = iter([NOW])
+    monkeypatch.setattr(house.submissions, "_now", lambda: next(sent_at, NOW + timedelta(seconds=61)))
+    answer = await loop_clock.in_time(client.post("/v1/jobs", json=SUBMIT, headers=WAIT))
+    problem(answer, 503, "outcome_unknown")
+    assert len(house.records()) == 1
+    assert house.store.known == []
 
 
 async def test_a_submit_whose_job_does_not_come_in_time_is_accepted(

@@ -75,6 +75,12 @@ def test_a_rescued_job_counts_against_the_version_that_failed_it() -> None:
     assert tally.take() == Counts(ends={End.FAILED: {7: 1}}, rescued=1, moved=3, revisions=(4, 4))
 
 
+def test_a_rescued_job_that_had_come_from_another_version_counts_with_the_others_alone() -> None:
+    tally = Tally()
+    tally.rescued([end(ModelCrashed("gone"), routed(7, 4, "2")), end(ModelCrashed("gone"))])
+    assert tally.take() == Counts(ends={End.FAILED: {7: 1}}, others={End.FAILED: 1}, rescued=1, revisions=(4, 4))
+
+
 def test_runs_are_counted_by_size_and_by_the_seconds_of_a_row() -> None:
     tally = Tally()
     tally.ran([Run(8, 8.0, 0.08), Run(7, 7.0, 0.07), Run(1, 1.0, 0.5), Run(0, 0.0, 0.1)])

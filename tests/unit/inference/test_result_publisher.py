@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
+from producers.kafka_publisher import record_bytes
 from producers.memory import MemoryLog
 from schemas.errors import (
     JobError,
@@ -18,11 +19,12 @@ from schemas.errors import (
 )
 from schemas.jobs import Payload, Status, Terminal, end_of
 from schemas.records import LaneJob, OutRecord, read_lane_record, read_terminal_record
+from schemas.routes import Choice
 from tests.unit.inference.jobs import LIVE_TOPIC, NOON, SIGNATURE, TOPICS, item, lane_job, out_record, request_json
 from workers.consuming.protocols import Record
 from workers.inference.decoding.record_decoder import UndecodableRecord
 from workers.inference.results import publisher as ends
-from workers.inference.results.outcomes import DeadLettered, Outcome, RetryLater, terminal
+from workers.inference.results.outcomes import DeadLettered, Moved, Outcome, RetryLater, not_run, terminal
 from workers.inference.results.publisher import ResultPublisher
 from workers.memory import MemoryConsumer, MemoryGroup
 
@@ -281,6 +283,58 @@ async def test_a_letter_that_is_too_large_is_kept_without_its_payload_and_its_jo
         assert letter.value is None
         assert dict(letter.headers)["__dlq.errors.delivery.count"] == b"4"
         assert [end.id for end in published(log)] == [job.id]
+
+
+async def test_a_job_given_up_whose_rescue_has_no_lane_ends_and_is_kept_as_a_dead_letter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    log, job = MemoryLog(1), lane_job()
+    monkeypatch.setattr(ends, "PATIENCE_S", 0.0)
+    async with MemoryGroup(log, [LIVE_TOPIC]).member() as consumer:
+        (record,) = await fetched(log, consumer, [job])
+        log.fail_next = [TopicMissing("no such topic"), TopicMissing("no such topic")]
+        rescuing = ResultPublisher(log, TOPICS, lambda _record, _end: Choice("2"))
+
+        (told,) = await rescuing.finish(consumer, "the-group", [(record, parked(job))])
+
+        assert isinstance(told, DeadLettered)
+        (letter,) = log.records(DEAD_LETTERS)
+        assert (letter.value, dict(letter.headers)["__dlq.errors.delivery.count"]) == (record.value, b"4")
+        assert [end.id for end in published(log)] == [job.id]
+        assert consumer.open_count == 0
+
+
+def error_of(told: Outcome) -> str | None:
+    assert isinstance(told, Terminal)
+    return None if told.error is None else told.error.code
+
+
+async def test_a_job_that_is_too_large_for_the_lane_of_another_version_ends_for_that_reason() -> None:
+    log, waited, failed = MemoryLog(1), lane_job(), lane_job()
+    to = Choice("2", "stable", 7, 3)
+    async with MemoryGroup(log, [LIVE_TOPIC]).member() as consumer:
+        records = await fetched(log, consumer, [waited, failed])
+        log.fail_next = [PayloadTooLarge("large"), PayloadTooLarge("large")]
+        settled = [not_run(waited, to, NOON), Moved(to, end_of(failed, JobError("no"), NOON), rescued=True)]
+
+        told = await ResultPublisher(log, TOPICS).finish(consumer, "the-group", zipped(records, settled))
+
+        assert [error_of(each) for each in told] == ["payload_too_large", "inference_failed"]
+        assert consumer.open_count == 0
+
+
+async def test_a_job_as_large_as_one_may_be_is_tried_again_and_moved() -> None:
+    jobs = [lane_job(payload=Payload(b"x" * 1000)) for _ in range(2)]
+    log = MemoryLog(1, max_record_bytes=max(record_bytes(out_record(job)) for job in jobs))
+    async with MemoryGroup(log, [LIVE_TOPIC]).member() as consumer:
+        records = await fetched(log, consumer, jobs)
+        settled: list[Outcome] = [retried(jobs[0]), not_run(jobs[1], Choice("2", "a-long-label", 2**31 - 1, 99), NOON)]
+
+        told = await ResultPublisher(log, TOPICS).finish(consumer, "the-group", zipped(records, settled))
+
+        assert told == settled
+        assert published(log) == []
+        assert len(log.records(TOPICS.retry(1))) == 1
 
 
 class CountingLog(MemoryLog):

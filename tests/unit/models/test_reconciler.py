@@ -192,6 +192,15 @@ async def test_each_version_is_loaded_then_announced_then_served(tmp_path: Path)
         await shop.wrote("announce digits/1", "serve digits/1", "announce digits/2", "serve digits/2")
 
 
+async def test_before_a_version_is_served_it_has_run_in_the_thread_that_makes_all_runs(tmp_path: Path) -> None:
+    """Libraries keep what they set up for a thread: CUDA's graphs, caches of algorithms."""
+    write_model(tmp_path)
+    async with opened(tmp_path) as shop:
+        await shop.start()
+        (backend,) = shop.load.made
+        assert "inference" in backend.ran_in
+
+
 async def test_what_only_a_wildcard_met_and_cannot_be_loaded_is_left_out(tmp_path: Path) -> None:
     write_model(tmp_path, versions=("1", "2"))
     async with opened(tmp_path, broken=["digits/1"]) as shop:

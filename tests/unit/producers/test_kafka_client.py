@@ -103,7 +103,6 @@ async def test_a_broker_that_refuses_us_is_a_mistake_in_the_settings(
     async def refuse(*_: object, **__: object) -> None:
         raise raised
 
-    monkeypatch.setattr("aiokafka.client.create_conn", refuse)
     monkeypatch.setattr("producers.kafka_client.create_conn", refuse)
     with pytest.raises(ConfigurationError) as caught:
         await open_client(SASL)
@@ -154,6 +153,37 @@ async def client() -> AsyncIterator[KafkaClient]:
     opened = KafkaClient(request_timeout_ms=500)
     yield opened
     await opened.close()
+
+
+class Silent:
+    """A connection over which nothing comes."""
+
+    asked = False
+    closed = False
+
+    async def send(self, request: object) -> None:
+        self.asked = True
+        await asyncio.get_running_loop().create_future()
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def test_who_stops_waiting_for_a_broker_leaves_no_connection_open(
+    client: KafkaClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent = Silent()
+
+    async def connect(*_: object, **_options: object) -> Silent:
+        return silent
+
+    monkeypatch.setattr("producers.kafka_client.create_conn", connect)
+    asking = asyncio.create_task(client.bootstrap())
+    await eventually(lambda: silent.asked)
+    asking.cancel()
+    await asyncio.wait([asking])
+    assert asking.cancelled()
+    assert silent.closed
 
 
 async def test_a_broker_that_accepts_and_never_answers_holds_up_no_connection_to_another(client: KafkaClient) -> None:

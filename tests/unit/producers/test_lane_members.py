@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError, RequestTimedOutError
 from aiokafka.protocol.admin import DescribeGroupsResponse_v2
 
 from producers.kafka_client import DescribeGroups
-from producers.lane_members import GROUPS_AT_ONCE, KNOWN_FOR_S, LaneMembers
+from producers.lane_members import GROUPS_AT_ONCE, KNOWN_FOR_S, MOVER, LaneMembers
 from schemas.topics import Topics
 
 ONE, TWO = ("one", "1"), ("two", "1")
@@ -26,6 +26,7 @@ class Coordinators:
         self.asked: list[int] = []
         self.looked_up: list[str] = []
         self.too_new = False
+        self.movers = 0  # of those of each group
 
     async def coordinator_lookup(self, _: object, group: str) -> int:
         self.looked_up.append(group)
@@ -40,11 +41,15 @@ class Coordinators:
         if broker in self.silent:
             raise RequestTimedOutError
         groups = [
-            (self.errors.get(group, 0), group, "Stable", "consumer", "range", [("id", "c", "h", b"", b"")] * count)
+            (self.errors.get(group, 0), group, "Stable", "consumer", "range", self._members(count))
             for group, count in self.members.items()
             if group in request.groups
         ]
         return SimpleNamespace(groups=groups)
+
+    def _members(self, count: int) -> list[tuple[str, str, str, bytes, bytes]]:
+        names = [MOVER] * self.movers + ["aiokafka"] * (count - self.movers)
+        return [("id", name, "host", b"", b"") for name in names]
 
 
 def members_of() -> tuple[LaneMembers, SimpleNamespace]:
@@ -57,6 +62,15 @@ async def test_each_member_of_a_group_is_a_worker() -> None:
     assert members.workers(*ONE) is None
     await members.ask(Coordinators(one=2, two=0), [ONE, TWO])
     assert (members.workers(*ONE), members.workers(*TWO)) == (2, 0)
+
+
+async def test_a_router_that_gives_the_jobs_of_a_lane_away_is_no_worker_and_is_present() -> None:
+    members, _ = members_of()
+    client = Coordinators(one=3)
+    client.movers = 1
+    await members.ask(client, [ONE])
+    assert (members.workers(*ONE), members.present(*ONE)) == (2, 3)
+    assert members.present(*TWO) is None
 
 
 async def test_each_coordinator_is_asked_once_for_many_groups() -> None:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from producers.routes import REVISION, SHARE, Routes
-from schemas.route_documents import encode_route
+from schemas.route_documents import TAKEN_AWAY_BY, encode_route
 from schemas.routes import Route
 
 
@@ -56,6 +56,46 @@ def test_after_the_topic_was_read_again_all_is_as_it_was() -> None:
     for key, value in [*records, *records]:
         routes.apply(key, value)
     assert revision(routes) == 7
+
+
+def by(revision: int) -> list[tuple[str, bytes]]:
+    return [(TAKEN_AWAY_BY, b"%d" % revision)]
+
+
+def test_a_deletion_that_tells_its_revision_stays_when_the_topic_is_read_again() -> None:
+    routes, heard = told(route(5)), list[int | None]()
+    routes.take_away(b"digits", by(6))
+    routes.listen(lambda _, new: heard.append(None if new is None else new.revision))
+    routes.apply(b"digits", encode_route(route(5)))
+    routes.take_away(b"digits", by(6))
+    assert heard == [], "nobody sees the route for the moments between"
+    assert (revision(routes), routes.revision("digits")) == (None, 6)
+
+
+def test_an_older_revision_that_comes_late_behind_a_deletion_is_passed_over() -> None:
+    routes = Routes()
+    routes.take_away(b"digits", by(6))
+    routes.apply(b"digits", encode_route(route(5)))
+    assert revision(routes) is None
+    routes.apply(b"digits", encode_route(route(7)))
+    assert revision(routes) == 7
+
+
+def test_a_deletion_that_comes_late_behind_a_newer_revision_is_passed_over() -> None:
+    routes = told(route(7))
+    routes.take_away(b"digits", by(6))
+    assert revision(routes) == 7
+    routes.take_away(b"digits", by(8))
+    assert revision(routes) is None
+
+
+@pytest.mark.parametrize("raw", [b"", b"-1", b"0", b"one", b"2147483648", b"9" * 5000, None])
+def test_a_deletion_that_tells_no_revision_counts_as_it_comes(raw: bytes) -> None:
+    routes = told(route(7))
+    routes.take_away(b"digits", [(TAKEN_AWAY_BY, raw), ("of_a_newer_version", b"1")])
+    assert (revision(routes), routes.revision("digits")) == (None, 0)
+    routes.apply(b"digits", encode_route(route(7)))
+    assert revision(routes) == 7, "as it is told again where the deletion came late"
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,17 @@
 """What a topic must have, and what is changed where it exists already."""
 
-import pytest
+import asyncio
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
+from aiokafka.admin import NewTopic
+
+from producers import topics
 from producers.topic_settings import BROKERS, TIMESTAMPS, Other, different, too_low
-from producers.topics import TopicPlan
+from producers.topics import TopicPlan, ensure_topics
+from runtime.settings import KafkaSettings
 
 PLAN = TopicPlan("jobs", 12, {"retention.ms": "1", "max.message.bytes": "2000"})
 
@@ -13,6 +21,43 @@ def test_a_record_stands_on_two_brokers_before_it_is_acknowledged_where_there_ar
     replication: int, in_sync: str
 ) -> None:
     assert PLAN.with_copies(replication).config == {**PLAN.config, "min.insync.replicas": in_sync}
+
+
+class Brokers:
+    """The administrator's client of a cluster of three."""
+
+    def __init__(self) -> None:
+        self.made: list[NewTopic] = []
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def describe_cluster(self) -> dict[str, Any]:
+        return {"brokers": [1, 2, 3]}
+
+    async def describe_topics(self) -> list[dict[str, Any]]:
+        return [{"topic": topic.name, "partitions": [{"leader": 1, "replicas": [1, 2, 3]}]} for topic in self.made]
+
+    async def create_topics(self, asked: Sequence[NewTopic]) -> SimpleNamespace:
+        self.made += asked
+        return SimpleNamespace(topic_errors=[(topic.name, 0, None) for topic in asked])
+
+
+@pytest.mark.parametrize(("asked", "copies", "in_sync"), [(None, 3, "2"), (1, 1, "1"), (2, 2, "2")])
+async def test_a_new_topic_has_its_copies_and_two_of_them_in_sync(
+    monkeypatch: pytest.MonkeyPatch, asked: int | None, copies: int, in_sync: str
+) -> None:
+    brokers = Brokers()
+    monkeypatch.setattr(topics, "kafka_admin", lambda _: brokers)
+    monkeypatch.setattr(topics, "raise_settings", lambda *_: asyncio.sleep(0))
+    settings = KafkaSettings(kafka_replication_factor=asked)
+
+    assert await ensure_topics(settings, [PLAN]) == ["jobs"]
+
+    (made,) = brokers.made
+    assert (made.num_partitions, made.replication_factor) == (12, copies)
+    assert made.topic_configs == {**PLAN.config, "min.insync.replicas": in_sync}
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
+from structlog.testing import capture_logs
 
 from runtime.settings import KafkaSettings
 from schemas.stats import INTERVAL_S, Counts, End, StatsRecord, encode_stats
@@ -126,3 +128,17 @@ async def test_what_a_worker_with_a_right_clock_tells_late_is_counted() -> None:
     reading.job(now - 120, told_at_s=now - 120.5)
 
     assert len(reading.keeper.windows) == 2
+
+
+async def test_what_nobody_can_read_is_told_once_and_counted() -> None:
+    reading = Reading()
+    before = unreadable()
+    with capture_logs() as logs:
+        for _ in range(3):
+            reading.keeper._refused("unreadable", error="none")
+    assert unreadable() == before + 3
+    assert [line["outcome"] for line in logs] == ["unreadable"]
+
+
+def unreadable() -> float:
+    return REGISTRY.get_sample_value("penstock_rollout_stats_records_total", {"outcome": "unreadable"}) or 0.0

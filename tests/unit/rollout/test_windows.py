@@ -3,12 +3,25 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.stats import INTERVAL_S, NOTHING, Counts, End, StatsRecord, added
+from schemas.stats import (
+    FIRST_BIN,
+    INTERVAL_S,
+    LAST_BIN,
+    NOTHING,
+    Counts,
+    End,
+    StatsRecord,
+    added,
+    decode_stats,
+    encode_stats,
+)
 from schemas.topics import LaneClass
+from workers.rollout import windows as module
 from workers.rollout.windows import AHEAD_S, BUCKET_S, KEPT_S, MOST_CHANGES, Taken, Windows
 
 # The beginning of a bucket.
@@ -209,3 +222,53 @@ def test_no_record_is_lost_or_doubled_by_summing_up(
     found = windows.between("digits", ["1"], LaneClass.LIVE, at(0), at(3 * BUCKET_S))["1"]
     assert found == added(NOTHING, *taken.values())
     assert timedelta(seconds=BUCKET_S) % timedelta(seconds=INTERVAL_S) == timedelta()
+
+
+def test_what_is_kept_has_bounds_and_the_rest_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a table that takes two lanes, two records of a lane's bucket, and some bytes
+    monkeypatch.setattr(module, "MOST_LANES", 2)
+    monkeypatch.setattr(module, "MOST_IN_A_BUCKET", 2)
+    table: dict[bytes, bytes] = {}
+    windows = Windows(table)
+
+    # When somebody writes under many names
+    workers = [windows.take(told(0, worker=worker), NOON_S) for worker in "abc"]
+    versions = [windows.take(told(0, version), NOON_S) for version in ("2", "3")]
+
+    # Then some of it is kept, and what was there is served as before
+    assert workers == [Taken.COUNTED, Taken.COUNTED, Taken.NO_ROOM]
+    assert versions == [Taken.COUNTED, Taken.NO_ROOM]
+    assert len(table) == 3
+    assert windows.take(told(BUCKET_S), NOON_S + BUCKET_S) is Taken.COUNTED, "of another ten minutes"
+    assert windows.take(told(0, worker="a"), NOON_S) is Taken.REPEATED
+
+
+def test_the_table_is_bounded_by_its_bytes_and_has_room_again_once_it_was_tidied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 5000)
+    table: dict[bytes, bytes] = {}
+    windows = Windows(table)
+    taken = [windows.take(told(0, worker=f"{number}"), NOON_S) for number in range(20)]
+    kept = taken.count(Taken.COUNTED)
+    assert 0 < kept < 10
+    assert taken == [Taken.COUNTED] * kept + [Taken.NO_ROOM] * (20 - kept)
+
+    again = Windows(table)
+    again.rebuild()
+    assert again._bytes == windows._bytes, "who takes over knows what is there"
+    windows.tidy(NOON_S + 2 * BUCKET_S)
+    assert windows.take(told(2 * BUCKET_S), NOON_S + 2 * BUCKET_S) is Taken.COUNTED
+    windows.tidy(NOON_S + 5 * BUCKET_S)
+    windows.tidy(NOON_S + 3 * BUCKET_S + KEPT_S)
+    assert (table, windows._bytes) == ({}, 0)
+
+
+def test_a_record_of_great_size_is_none() -> None:
+    cohorts = dict.fromkeys(range(100), 2**31 // 100_000)
+    kinds = Counts(ends=dict.fromkeys(End, cohorts))
+    assert decode_stats(encode_stats(told(counts=kinds))).counts == kinds, "what a worker may have to say"
+    bins = dict.fromkeys(range(FIRST_BIN, LAST_BIN), 10_000)
+    large = encode_stats(told(counts=Counts(run_times=dict.fromkeys(range(33), bins))))
+    with pytest.raises(msgspec.ValidationError, match="at most 65536 bytes"):
+        decode_stats(large)

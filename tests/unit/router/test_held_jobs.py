@@ -79,7 +79,7 @@ async def test_a_job_waits_while_its_tenant_is_held_and_goes_back_as_it_was(site
     assert site.returned() == []
     site.release(ACME)
     await eventually(lambda: site.returned() == ["a"] and site.member.open_count == 0)
-    assert site.log.records(LIVE_TOPIC)[0] == out_record(of("acme", "a"))._replace(partition=None)
+    assert site.log.records(LIVE_TOPIC)[0] == out_record(of("acme", "a"))._replace(grown=True)
 
 
 async def test_what_was_put_aside_first_goes_back_first_and_others_stay(site: Site) -> None:

@@ -1,5 +1,6 @@
 """For how long a router looks after the lanes of versions that were taken back, and when it empties them."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 
@@ -15,7 +16,16 @@ from schemas.routes import WHOLE
 from schemas.topics import Lane, LaneClass
 from tests.unit.inference.canaries import taken_back
 from tests.unit.inference.jobs import BULK, LIVE
-from workers.router.moving import EMPTIED_WITHIN_S, HEARD_WITHIN_S, LOOKED_AFTER_S, Mover
+from tests.waiting import LoopClock, at_once
+from workers.router.metrics import MOVER_FAILURES
+from workers.router.moving import (
+    EMPTIED_WITHIN_S,
+    GIVEN_UP_AFTER_S,
+    HEARD_WITHIN_S,
+    LOOKED_AFTER_S,
+    STUCK_AFTER_S,
+    Mover,
+)
 from workers.router.placing import Placing
 
 PARTITIONS = 2
@@ -46,7 +56,7 @@ class Lanes(Mover):
     async def ask(self, *_: object) -> None:
         self.asked_s = self.now_s
 
-    def workers(self, *_: str) -> int | None:
+    def present(self, *_: str) -> int | None:
         return self.members if self.now_s - self.asked_s < 30 else None
 
     async def _empty(self, lane: Lane, ends: Mapping[int, int]) -> int | None:
@@ -139,3 +149,63 @@ async def test_a_version_that_has_a_share_again_is_left_alone(lanes: Lanes) -> N
     assert set(lanes._since_s) == {Lane(LIVE.model, "7", cls) for cls in LaneClass}
     lanes._hear(LIVE.model, None)
     assert set(lanes._since_s) == set()
+
+
+class HangingMover(Lanes):
+    """One whose first tries never come to an end."""
+
+    def __init__(self, clock: LoopClock, hangs: int) -> None:
+        super().__init__()
+        self._clock_s = clock.now_s
+        self.hangs = hangs
+        self.tries = 0
+        self.began, self.looked = asyncio.Event(), asyncio.Event()
+        self._hear(LIVE.model, taken_back())
+
+    async def _look_after(self) -> None:
+        self.tries += 1
+        self.began.set()
+        if self.tries <= self.hangs:
+            await asyncio.Event().wait()
+        self._since_s.clear()
+        self.looked.set()
+
+
+async def test_a_mover_that_stands_still_is_seen_and_begins_again() -> None:
+    clock = LoopClock()
+    stuck = HangingMover(clock, hangs=1)
+    failures = MOVER_FAILURES._value.get()
+    running = asyncio.create_task(stuck.run())
+    try:
+        await at_once(stuck.began.wait())
+        told = [stuck.trouble]
+        clock.pass_s(STUCK_AFTER_S)
+        told.append(stuck.trouble)
+        assert told == [None, "lanes of versions that were taken back have not been looked after for 120 s"]
+        await clock.in_time(stuck.looked.wait())
+        assert (stuck.tries, stuck.trouble) == (2, None)
+        assert MOVER_FAILURES._value.get() == failures + 1
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_step_that_is_done_is_no_standing_still(lanes: Lanes) -> None:
+    lanes.now_s += STUCK_AFTER_S - 1
+    lanes._step_done()
+    lanes.now_s += STUCK_AFTER_S - 1
+    told = [lanes.trouble]
+    lanes.now_s += 1
+    told.append(lanes.trouble)
+    lanes._hear(LIVE.model, None)
+    told.append(lanes.trouble)
+    assert [each is None for each in told] == [True, False, True], "at last there is nothing to look after"
+
+
+async def test_a_mover_that_cannot_even_begin_again_ends_its_process() -> None:
+    clock = LoopClock()
+    stuck = HangingMover(clock, hangs=1)
+    watching = asyncio.create_task(stuck.watch())
+    with pytest.raises(QueueUnavailable, match="have not been looked after"):
+        await clock.in_time(watching)
+    assert clock.now_s() >= GIVEN_UP_AFTER_S

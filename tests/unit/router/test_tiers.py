@@ -76,7 +76,7 @@ async def test_a_job_waits_for_its_delay_and_is_then_put_back_as_it_was(site: Si
     site.pass_time(10.0)
     await eventually(lambda: site.returned() == ["a"])
     (there,), (back,) = site.log.records(TIER_TOPIC), site.log.records(LIVE_TOPIC)
-    assert back == there._replace(topic=LIVE_TOPIC)
+    assert back == there._replace(topic=LIVE_TOPIC, grown=True)
     assert site.member.open_count == 0
 
 

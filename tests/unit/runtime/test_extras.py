@@ -34,7 +34,7 @@ def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Environment:
 
 
 def test_of_a_wheel_that_is_still_there_more_is_installed(environment: Environment, tmp_path: Path) -> None:
-    wheel = tmp_path / "penstock-0.1.0-py3-none-any.whl"
+    wheel = tmp_path / "penstock_inference-0.1.0-py3-none-any.whl"
     wheel.touch()
     environment.made_from = {"url": wheel.as_uri(), "archive_info": {}}
     assert install_command("torch") == f"'{environment.python}' -m pip install '{wheel}[torch]'"
@@ -66,7 +66,7 @@ def test_what_is_not_there_any_more_is_not_named_and_the_release_stays(
     environment: Environment, made_from: object
 ) -> None:
     environment.made_from = made_from
-    assert install_command("text") == f"'{environment.python}' -m pip install 'penstock[text]==0.1.0'"
+    assert install_command("text") == f"'{environment.python}' -m pip install 'penstock-inference[text]==0.1.0'"
 
 
 def test_in_words_the_extra_is_named_and_no_package_of_an_index() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import orjson
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from runtime.health import HealthApp, readiness
+from runtime.health import HealthApp, health_server, readiness
+from runtime.http_server import LimitedServer
 from runtime.metrics import LOOP_LAG, LOOP_LAG_INTERVAL_S, render, watch_loop_lag
 from tests.waiting import eventually
 
@@ -72,3 +73,8 @@ async def test_the_lag_of_the_loop_is_measured() -> None:
     value: Any = LOOP_LAG._value
     await eventually(lambda: value.get() >= 0, timeout_s=20 * LOOP_LAG_INTERVAL_S)
     watching.cancel()
+
+
+def test_health_ports_have_the_limits_of_all_servers() -> None:
+    server = health_server({})
+    assert isinstance(server, LimitedServer)

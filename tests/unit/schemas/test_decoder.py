@@ -3,6 +3,7 @@
 import itertools
 import json
 import string
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ DIGITS = takes(TensorSpec("image", "FP32", (-1, 8, 8)))
 IDS = takes(TensorSpec("x", "INT64", (-1,)))
 
 Said = tuple[Any, ...]
+Reading = Callable[[Signature, Payload], InferRequest]
 
 
 def in_full(signature: Signature, payload: Payload) -> CheckedInput:
@@ -195,6 +197,22 @@ def test_a_request_of_json_becomes_the_same_with_the_short_cut_and_without(data:
 
 @MANY
 @given(st.data(), st.sampled_from(SIGNATURES))
+def test_a_worker_reads_a_request_of_json_the_same_with_the_short_cut_and_without(
+    data: st.DataObject, s: Signature
+) -> None:
+    payload = Payload(data.draw(requests(s)))
+    assert read(parse_request, s, payload) == read(parsed_in_full, s, payload)
+
+
+def read(reading: Reading, signature: Signature, payload: Payload) -> Said:
+    try:
+        return said(reading(signature, payload))
+    except PenstockError as error:
+        return type(error), error.body()
+
+
+@MANY
+@given(st.data(), st.sampled_from(SIGNATURES))
 def test_a_request_of_raw_tensors_becomes_the_same_with_the_short_cut_and_without(
     data: st.DataObject, s: Signature
 ) -> None:
@@ -241,10 +259,11 @@ def test_the_common_request_is_read_by_its_decoder_alone(
 
     monkeypatch.setattr(schemas.inputs, "_check", full_reading)
     monkeypatch.setattr(schemas.oip, "request_of", full_reading)
-    taken = checked(DIGITS, request(DIGITS.inputs[0], [1, 8, 8], data, **more))
-    read = parse_request(DIGITS, taken.payload)
-    assert (read.rows, read.id) == (1, more.get("id"))
-    np.testing.assert_array_equal(read.inputs["image"], np.full((1, 8, 8), 0.5, np.float32))
+    given_as = request(DIGITS.inputs[0], [1, 8, 8], data, **more)
+    for payload in (given_as, checked(DIGITS, given_as).payload):
+        found = parse_request(DIGITS, payload)
+        assert (found.rows, found.id) == (1, more.get("id"))
+        np.testing.assert_array_equal(found.inputs["image"], np.full((1, 8, 8), 0.5, np.float32))
 
 
 def test_what_tensors_would_make_too_large_travels_as_it_was_given() -> None:

@@ -27,7 +27,7 @@ class Tally:
         """Jobs have ended, here and for good."""
         for end in ends:
             kind = end_kind(end.error.code if end.error else None)
-            if end.cohort is None or end.moved_from is not None:
+            if end.cohort is None or not _by_share(end):
                 self._others[kind] += 1
             else:
                 self._ends[kind][end.cohort] += 1
@@ -37,7 +37,7 @@ class Tally:
     def rescued(self, ends: Sequence[Terminal]) -> None:
         """So they would have ended, had they not gone to another version: each counts against this one."""
         self.ended(ends)
-        self._rescued += len(ends)
+        self._rescued += sum(map(_by_share, ends))
 
     def moved(self, jobs: int) -> None:
         """So many that waited went to another version without having run."""
@@ -60,6 +60,10 @@ class Tally:
         )
         self._clear()
         return counts
+
+
+def _by_share(end: Terminal) -> bool:
+    return end.cohort is not None and end.moved_from is None
 
 
 class Tallies:

@@ -22,8 +22,10 @@ BULK_SHARE: Final = 0.5
 def memory_bytes(value: bytes, inputs: Mapping[str, Rows], padding: Padding = NO_PADDING) -> int:
     """What a job takes from its arrival to its end: the record's value, what it decodes to, and that once stacked, with
     the padding that it has even alone."""
-    stacked = [padding.stacked_bytes(name, rows) for name, rows in inputs.items()]
-    return len(value) + sum(map(_held_bytes, inputs.values())) + sum(stacked)
+    held_bytes = len(value)
+    for name, rows in inputs.items():
+        held_bytes += _held_bytes(rows) + padding.stacked_bytes(name, rows)
+    return held_bytes
 
 
 def _held_bytes(rows: Rows) -> int:

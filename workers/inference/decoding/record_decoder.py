@@ -1,9 +1,9 @@
 """From fetched records to jobs that may run, or to what becomes of them instead. Pure."""
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -107,8 +107,8 @@ class RecordDecoder:
     def read_all(self, records: Sequence[Record], now: datetime) -> list[Decoded]:
         """What each of the records is, in order; jobs are measured, and their texts are tokens.
 
-        Raises nothing that a record may cause: it would come again, and end the next worker as well. So every step is
-        taken by `_attempt`, and what a step raises is what becomes of its own record.
+        Raises nothing that a record may cause: it would come again, and end the next worker as well. So what a step
+        raises is what becomes of its own record.
         """
         parsed = [self._parse(record, now) for record in records]
         if self._tokenizer is not None:
@@ -135,10 +135,14 @@ class RecordDecoder:
         return holds.parking(job) or self._moves(job)
 
     def _parse(self, record: Record, now: datetime) -> _Read:
-        job = _attempt(record, None, lambda: read_lane_record(record.headers, record.value))
-        if not isinstance(job, LaneJob):
-            return job
-        return _attempt(record, job, lambda: self._parse_job(record, job, now))
+        job: LaneJob | None = None
+        try:
+            job = read_lane_record(record.headers, record.value)
+            return self._parse_job(record, job, now)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a panic of Rust code is no Exception
+            return _undecodable(record, error) if job is None else _ended(record, job, error)
 
     def _parse_job(self, record: Record, job: LaneJob, now: datetime) -> _Parsed | Ended | Moving:
         why = self.not_run(job, JobKey(job.tenant, job.id), now)
@@ -158,7 +162,12 @@ class RecordDecoder:
         return [next(tokenized) if isinstance(each, _Parsed) else each for each in parsed]
 
     def _measure(self, parsed: _Parsed) -> Decoded:
-        return _attempt(parsed.record, parsed.job, lambda: self._measured(*parsed))
+        try:
+            return self._measured(*parsed)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a panic of Rust code is no Exception
+            return _ended(parsed.record, parsed.job, error)
 
     def _measured(self, record: Record, job: LaneJob, request: InferRequest) -> PendingJob:
         held_bytes = memory_bytes(record.value or b"", request.inputs, self._rules.padding)
@@ -173,19 +182,6 @@ class RecordDecoder:
             agreed = self._rules.agreed(request.parameters)
             request = msgspec.structs.replace(request, parameters=agreed)
         return PendingJob(record, job, request, *measure, held_bytes)
-
-
-T = TypeVar("T")
-
-
-def _attempt(record: Record, job: LaneJob | None, step: Callable[[], T]) -> T | Ended | UndecodableRecord:
-    """What `step` returns; where it raises, what becomes of the record instead."""
-    try:
-        return step()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a panic of Rust code is no Exception
-        return _undecodable(record, error) if job is None else _ended(record, job, error)
 
 
 def _undecodable(record: Record, error: BaseException) -> UndecodableRecord:

@@ -17,6 +17,10 @@ from workers.inference.execution.failures import DeviceFailed
 log = get_logger(__name__)
 
 LEFT_RUNNING_STATUS: Final = 1
+# So long a busy event loop may keep the interpreter from the thread that runs models; Python's own 5 ms are longer than
+# most runs take. A network run by torch gives the interpreter away and asks for it again with each of its operations.
+# Much less would cost models that compute in Python more than it gives others.
+SWITCH_INTERVAL_S: Final = 0.0001
 
 T = TypeVar("T")
 # What to do, and whom to tell: the result, or the error.

@@ -40,14 +40,19 @@ class DeadLettered(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """A job that another version runs; `terminal` is its end where its record cannot be put into that one's lane.
+    """A job that another version runs; `instead` is what becomes of it where its record cannot be put into that one's
+    lane.
 
     `rescued`: this version has failed it, and `terminal` says how. Else it was taken back while the job waited.
     """
 
     to: Choice
-    terminal: Terminal
+    instead: Terminal | DeadLettered
     rescued: bool = False
+
+    @property
+    def terminal(self) -> Terminal:
+        return self.instead.terminal if isinstance(self.instead, DeadLettered) else self.instead
 
 
 class PutAside(NamedTuple):

@@ -61,15 +61,16 @@ class ResultPublisher:
             left = []
             for index, out, why in failed:
                 instead = partial(self._instead, published, index, over[index][0], group)
-                left.append(Replacement(over[index][0], instead(why, 0.0) or out, instead))
+                left += [Replacement(over[index][0], each, instead) for each in instead(why, 0.0) or (out,)]
             await publish_replacements(consumer, self._publisher, left)
         return published
 
     def _rescued(self, record: Record, outcome: Outcome) -> Outcome:
+        if not isinstance(outcome, Terminal | DeadLettered):
+            return outcome
         end = outcome.terminal if isinstance(outcome, DeadLettered) else outcome
-        if isinstance(end, Terminal) and end.error is not None and (to := self._rescue(record, end)) is not None:
-            return Moved(to, end, rescued=True)
-        return outcome
+        to = None if end.error is None else self._rescue(record, end)
+        return outcome if to is None else Moved(to, outcome, rescued=True)
 
     def _outs(self, record: Record, outcome: Outcome, group: str) -> tuple[OutRecord, ...]:
         if isinstance(outcome, Terminal):
@@ -79,32 +80,42 @@ class ResultPublisher:
         if isinstance(outcome, Moved):
             return (moved_record(self._topics, record, outcome.terminal, outcome.to),)
         if isinstance(outcome, PutAside):
-            return (OutRecord(self._topics.held, record.key, record.value, list(record.headers), partition=0),)
+            headers = list(record.headers)
+            return (OutRecord(self._topics.held, record.key, record.value, headers, partition=0, grown=True),)
         letter = dead_letter(record, group, outcome.error, deliveries=outcome.deliveries)
         return terminal_record(self._topics.results, outcome.terminal, SOURCE), letter
 
     def _instead(
         self, published: list[Outcome], index: int, record: Record, group: str, why: PenstockError, tried_s: float
-    ) -> OutRecord | None:
-        """What to publish in the stead of what can never be written; None where time may mend it."""
+    ) -> Sequence[OutRecord]:
+        """What to publish in the stead of what can never be written; nothing where time may mend it."""
         each = published[index]
         put_elsewhere = isinstance(each, RetryLater | Moved)
         no_topic = put_elsewhere and isinstance(why, TopicMissing) and tried_s > PATIENCE_S
         if not (no_topic or isinstance(why, PayloadTooLarge)):
-            return None
+            return ()
         if isinstance(each, DeadLettered):  # its end holds no result: what is too large is the letter
-            return dead_letter_without_payload(record, group, each.error, deliveries=each.deliveries)
-        if isinstance(each, Moved | PutAside):
+            return (dead_letter_without_payload(record, group, each.error, deliveries=each.deliveries),)
+        if isinstance(each, PutAside):
             published[index] = each.terminal
+        elif isinstance(each, Moved):
+            published[index] = _not_moved(each, why)
         else:
             end = each.terminal if isinstance(each, RetryLater) else _smaller(each)
             published[index] = self._rescued(record, end)
-        return self._outs(record, published[index], group)[0]
+        return self._outs(record, published[index], group)
 
     async def bury(self, consumer: Consumer, group: str, dead: Sequence[UndecodableRecord]) -> None:
         """Move records that are no jobs to their dead-letter topic, and mark them done."""
         burials = [burial(each.record, group, each.error) for each in dead]
         await publish_replacements(consumer, self._publisher, burials)
+
+
+def _not_moved(job: Moved, why: PenstockError) -> Terminal | DeadLettered:
+    if job.rescued or isinstance(why, TopicMissing):
+        return job.instead
+    error = PayloadTooLarge(f"version {job.terminal.version} was taken back, and for the other the job is too large")
+    return msgspec.structs.replace(job.terminal, error=error.body())
 
 
 def _smaller(end: Terminal) -> Terminal:

@@ -60,4 +60,5 @@ def retry_record(topic: str, record: Record, tier: int, error: PenstockError) ->
         record.key,
         record.value,
         [*kept, (ATTEMPT_HEADER, b"%d" % tier), (RETRY_REASON_HEADER, reason.encode("utf-8", "backslashreplace"))],
+        grown=True,
     )
