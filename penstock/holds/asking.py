@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 import msgspec
 
-from penstock.asking import ask, document, each_of, noted, read
+from penstock.asking import ask, document, noted, read
 from penstock.documents import Document, Hold, HoldCount, Holds
 from penstock.gateway_client import GatewayClient
 from penstock.parameters import MODEL, TEXT, VERSION, Name
@@ -87,8 +87,10 @@ async def released(gateway: GatewayClient, hold_id: str, note: str | None) -> Do
     return document(answer.content, Hold)
 
 
-async def all_holds(gateway: GatewayClient, limit: int) -> list[Document]:
-    return [hold async for hold in each_of(gateway, PATH, Holds, {}, limit)]
+async def all_holds(gateway: GatewayClient) -> list[Document]:
+    """They come on one page."""
+    holds: list[Document] = (await read(gateway, PATH, Holds))["data"]
+    return holds
 
 
 def confirm(question: str, waiting: int, *, yes: bool) -> None:

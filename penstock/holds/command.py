@@ -1,6 +1,5 @@
 """`penstock hold`, with `hold list` and `hold log`."""
 
-import sys
 from datetime import datetime
 from typing import Any, Final
 
@@ -78,7 +77,7 @@ def list_holds(found: Found, *, as_json: bool) -> None:
     """List the holds that stand, the oldest first."""
 
     async def listed(gateway: GatewayClient) -> list[Document]:
-        return await all_holds(gateway, sys.maxsize)
+        return await all_holds(gateway)
 
     holds, now = ask(found, listed), now_utc()
     if as_json:

@@ -113,6 +113,7 @@ def test_holds_and_their_log_are_listed(gateway: Gateway, invoke: Invoke) -> Non
     assert invoke("hold", "list").exit_code == 1
     gateway.routes[f"GET {PATH}"] = {"data": [hold()], **page}
     ran = invoke("hold", "list")
+    assert gateway.asked()[-1] == f"GET {PATH}"
     assert "JOBS OF" in ran.stdout.splitlines()[0]
     assert ran.stdout.splitlines()[1].split()[:4] == [ID, "hold", "model", "digits"]
     assert [each["id"] for each in documents(invoke("hold", "list", "--json"))] == [ID]
