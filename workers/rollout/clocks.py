@@ -16,7 +16,11 @@ BEHIND_S: Final = 2.0
 # So long after the last such record of a version nothing of it goes on.
 TOLD_FOR_S: Final = 3.0 * INTERVAL_S
 
+# Anybody may write to the topic, of any version: beyond so many, what is told of one holds for all.
+MOST_VERSIONS: Final = 1000
+
 _Version = tuple[str, str]
+_ANY: Final[_Version] = ("", "")
 
 
 class Clocks:
@@ -37,14 +41,15 @@ class Clocks:
             told = f"{whose} {ahead_s:.1f} s ahead of Kafka's"
         else:
             told = f"{whose} {-ahead_s:.1f} s behind Kafka's, or what it counts is so long on its way"
-        self._wrong[record.model, record.version] = written_s, told
+        version = record.model, record.version
+        is_told = version in self._wrong or len(self._wrong) < MOST_VERSIONS
+        self._wrong[version if is_told else _ANY] = written_s, told
         return False
 
     def wrong(self, model: str, versions: Iterable[str], now_s: float) -> str | None:
         """What is told of a worker of theirs that was left out of late; None where none was."""
-        found = (self._wrong.get((model, version)) for version in versions)
+        found = (self._wrong.get(version) for version in (*((model, version) for version in versions), _ANY))
         return next((told for each in found if each for at_s, told in [each] if now_s - at_s <= TOLD_FOR_S), None)
 
     def _forget(self, now_s: float) -> None:
-        """Anybody may write to the topic, of any version."""
         self._wrong = {key: each for key, each in self._wrong.items() if now_s - each[0] <= TOLD_FOR_S}

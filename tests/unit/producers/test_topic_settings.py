@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from aiokafka.admin import NewTopic
+from aiokafka.protocol.metadata import MetadataRequest
 
 from producers import topics
 from producers.topic_settings import BROKERS, TIMESTAMPS, Other, different, too_low
@@ -33,11 +33,10 @@ class Brokers:
 
     async def close(self) -> None: ...
 
-    async def describe_cluster(self) -> dict[str, Any]:
-        return {"brokers": [1, 2, 3]}
-
-    async def describe_topics(self) -> list[dict[str, Any]]:
-        return [{"topic": topic.name, "partitions": [{"leader": 1, "replicas": [1, 2, 3]}]} for topic in self.made]
+    async def _send_request(self, asked: MetadataRequest) -> SimpleNamespace:
+        led = {"leader": 1, "replicas": [1, 2, 3]}
+        known = [{"topic": topic.name, "partitions": [led]} for topic in self.made]
+        return SimpleNamespace(to_object=lambda: {"brokers": [1, 2, 3], "topics": known})
 
     async def create_topics(self, asked: Sequence[NewTopic]) -> SimpleNamespace:
         self.made += asked

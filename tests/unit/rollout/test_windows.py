@@ -22,6 +22,7 @@ from schemas.stats import (
 )
 from schemas.topics import LaneClass
 from workers.rollout import windows as module
+from workers.rollout.clocks import MOST_VERSIONS, TOLD_FOR_S, Clocks
 from workers.rollout.windows import AHEAD_S, BUCKET_S, KEPT_S, MOST_CHANGES, Taken, Windows
 
 # The beginning of a bucket.
@@ -272,3 +273,12 @@ def test_a_record_of_great_size_is_none() -> None:
     large = encode_stats(told(counts=Counts(run_times=dict.fromkeys(range(33), bins))))
     with pytest.raises(msgspec.ValidationError, match="at most 65536 bytes"):
         decode_stats(large)
+
+
+def test_of_more_versions_than_are_kept_with_wrong_clocks_nothing_goes_on() -> None:
+    clocks, ahead_s = Clocks(), NOON_S - 60
+    for number in range(MOST_VERSIONS + 100):
+        assert not clocks.is_right(told(0, version=f"v{number}"), ahead_s)
+    assert len(clocks._wrong) == MOST_VERSIONS + 1
+    assert clocks.wrong("digits", ["unheard-of"], ahead_s) is not None
+    assert clocks.wrong("digits", ["unheard-of"], ahead_s + TOLD_FOR_S + 1) is None
