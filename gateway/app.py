@@ -20,6 +20,7 @@ from gateway.cross_site import SAFE_METHODS, SENT_BY_BROWSERS, CrossSiteCheck
 from gateway.docs_page import add_docs_routes
 from gateway.error_routes import add_error_handlers
 from gateway.feedback_routes import add_feedback_routes
+from gateway.hold_routes import add_hold_routes
 from gateway.job_routes import add_job_routes
 from gateway.metrics import count_request
 from gateway.model_routes import add_model_routes
@@ -135,6 +136,7 @@ def pages(services: Services) -> FastAPI:
     add_shadow_routes(app, services)
     add_feedback_routes(app, services)
     add_compare_routes(app, services)
+    add_hold_routes(app, services)
     add_process_routes(app, services)
     add_docs_routes(app)
     add_error_handlers(app)

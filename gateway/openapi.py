@@ -8,6 +8,7 @@ import msgspec
 from gateway.answers import JobDocument, JobList
 from gateway.comparison_documents import ComparisonDocument
 from gateway.feedback_documents import FeedbackDocument
+from gateway.hold_documents import AuditDocument, AuditList, HoldCount, HoldDocument, HoldList
 from gateway.model_documents import ModelDocument, ModelList, VersionDocument, WantedStateDocument
 from gateway.problems import Problem
 from gateway.rollout_documents import RolloutDocument, RolloutEventDocument, RolloutEventList, RolloutList
@@ -27,6 +28,7 @@ _STRUCTS: Final = (
     *(JobDocument, JobList, Problem, Envelope),
     *(ModelDocument, ModelList, VersionDocument, WantedStateDocument),
     *(RolloutDocument, RolloutEventDocument, RolloutEventList, RolloutList, PlanDocument),
+    *(HoldDocument, HoldCount, HoldList, AuditDocument, AuditList),
     *(RouteDocument, RouteHistory, RouteList, RouteRevisionDocument),
     ShadowDocument,
     *(FeedbackDocument, FeedbackRequest, ComparisonDocument),
@@ -48,6 +50,9 @@ _NAMES: Final = {
     "DisagreementDocument": "Disagreement",
     "FeedbackDocument": "Feedback",
     "ComparisonDocument": "Comparison",
+    "HeldDocument": "Held",
+    "HoldDocument": "Hold",
+    "AuditDocument": "AuditEntry",
 }
 
 

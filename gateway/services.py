@@ -6,6 +6,7 @@ from datetime import datetime
 
 from gateway.answers import Links
 from gateway.comparing import Comparisons
+from gateway.hold_control import HoldControl
 from gateway.model_control import ModelControl
 from gateway.rollout_control import RolloutControl
 from gateway.route_control import RouteControl
@@ -37,6 +38,7 @@ class Services:
     shadows: ShadowStore
     feedback: FeedbackStore
     comparisons: Comparisons
+    holds: HoldControl
     budget: MemoryBudget
     submissions: Submissions
     jobs: Jobs

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from schemas.jobs import Status
-from schemas.names import MODEL_NAME, VERSION
+from schemas.names import HOLD_ID, MODEL_NAME, VERSION
 
 # As it was answered, with whatever it has.
 Document = dict[str, Any]
@@ -323,3 +323,43 @@ class Comparison(msgspec.Struct):
     basis: str
     versions: Annotated[list[ComparedVersion], msgspec.Meta(min_length=2, max_length=5)]
     differences: list[Difference]
+
+
+class Hold(msgspec.Struct):
+    id: Annotated[str, msgspec.Meta(pattern=rf"^(?:{HOLD_ID.pattern})\Z")]
+    action: str
+    model: str | None
+    version: str | None
+    tenant: str | None
+    lane: str | None
+    reason: str
+    created_by: str
+    created_at: Moment
+    matched: int | None = None
+    waiting: int | None = None
+
+
+class Holds(msgspec.Struct):
+    data: list[Hold]
+    has_more: bool
+    next_after: str | None = None
+
+
+class HoldCount(msgspec.Struct):
+    matched: int
+
+
+class AuditEntry(msgspec.Struct):
+    id: int
+    at: Moment
+    by: str
+    verb: str
+    note: str
+    matched: int
+    hold: Hold
+
+
+class AuditEntries(msgspec.Struct):
+    data: list[AuditEntry]
+    has_more: bool
+    next_after: int | None = None

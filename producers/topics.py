@@ -143,6 +143,9 @@ def base_topics(settings: KafkaSettings, partitions: int) -> list[TopicPlan]:
         control_topic(settings, topics.catalog),
         control_topic(settings, topics.model_states),
         control_topic(settings, topics.routes),
+        control_topic(settings, topics.holds),
+        lane_topic(settings, topics.held, 1),  # one partition: what was put aside first comes back first
+        dead_letter_topic(settings, topics.held),
         worker_reports_topic(settings),
         stats_topic(settings),
         stats_windows_topic(settings),

@@ -71,6 +71,20 @@ class Topics(msgspec.Struct, frozen=True):
         return f"{self.prefix}.routes.v1"
 
     @property
+    def holds(self) -> str:
+        """What operators hold, refuse and end; compacted, one partition, keyed by the hold's id."""
+        return f"{self.prefix}.holds.v1"
+
+    @property
+    def held(self) -> str:
+        """Jobs that workers have put aside, since their tenant is held; as they lay in their lanes."""
+        return f"{self.prefix}.held.v1"
+
+    @property
+    def held_group(self) -> str:
+        return f"{self.prefix}.held"
+
+    @property
     def stats(self) -> str:
         """What workers count, a version and interval; keyed by model and version."""
         return f"{self.prefix}.stats.v1"

@@ -13,6 +13,8 @@ FEEDBACK_KEPT: Final = timedelta(days=30)
 VERSION_COUNTS_KEPT: Final = timedelta(days=30)
 # An ended rollout is kept for as long as the revisions of its route are.
 ROLLOUTS_KEPT: Final = REVISIONS_KEPT
+# So is what the audit log says.
+AUDIT_KEPT: Final = REVISIONS_KEPT
 # What shadows were found to answer.
 SHADOWS_KEPT: Final = timedelta(days=7)
 # By how much the clocks of gateways, workers and sinks may differ.

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 
 from producers.catalog import Catalog, catalog_topic
+from producers.holds import Holds, holds_topic
 from producers.kafka_publisher import KafkaPublisher
 from producers.model_states import model_states_topic
 from producers.routes import Routes, routes_topic
@@ -76,7 +77,12 @@ class Worker:
         self._complete = False
         self._routes = Routes()
         self._catalog = Catalog()
-        self._routing = [routes_topic(settings, self._routes), catalog_topic(settings, self._catalog)]
+        self._holds = Holds()
+        self._routing = {
+            "routes": routes_topic(settings, self._routes),
+            "catalog": catalog_topic(settings, self._catalog),
+            "holds": holds_topic(settings, self._holds),
+        }
 
     @property
     def checks(self) -> Mapping[str, Check]:
@@ -114,7 +120,8 @@ class Worker:
             side.start(canceled.follow(news), "cancellations")
             moves = Moves(self._routes, self._catalog)
             self._routes.listen(lambda *_: _reroute(consumers))
-            for name, topic in zip(("routes", "catalog"), self._routing, strict=True):
+            self._holds.listen(lambda: _reroute(consumers))
+            for name, topic in self._routing.items():
                 side.start(topic.follow(), name)
             loader = ModelLoader(
                 ModelCache(
@@ -145,6 +152,7 @@ class Worker:
                 canceled=canceled,
                 ends=ResultPublisher(publisher, settings.topics, moves.failed),
                 moves=moves.waiting,
+                holds=self._holds,
                 wake=engine.wake,
                 prepare=loader.cache.use,
                 consumers=consumers,
@@ -206,13 +214,13 @@ class Worker:
             loop.call_soon_threadsafe(self._reconciler.take_out, slot)
 
     async def _hear_routes(self) -> None:
-        """Without routes jobs run where they are."""
+        """Without routes jobs run where they are, and without holds they run."""
         try:
             async with asyncio.timeout(ROUTES_WITHIN_S):
-                for topic in self._routing:
+                for topic in self._routing.values():
                     await topic.caught_up.wait()
         except TimeoutError:
-            log.warning("routes are not known yet: jobs run where they are", waited_s=ROUTES_WITHIN_S)
+            log.warning("routes or holds are not known yet: jobs run where they are", waited_s=ROUTES_WITHIN_S)
 
     def _publisher(self) -> KafkaPublisher:
         return KafkaPublisher(self._settings, compression=self._settings.worker_result_compression, paced=True)

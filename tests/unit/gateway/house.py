@@ -14,6 +14,7 @@ import orjson
 from gateway.answers import Links
 from gateway.app import GatewayApp
 from gateway.comparing import Comparisons
+from gateway.hold_control import HoldControl
 from gateway.lane_depth import LaneDepths
 from gateway.model_control import ModelControl
 from gateway.rollout_control import RolloutControl
@@ -25,6 +26,8 @@ from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
 from gateway.waiters import Waiters
 from producers.catalog import Catalog
+from producers.hold_telling import HoldTeller
+from producers.holds import Holds
 from producers.memory import MemoryLog
 from producers.model_states import ModelStates
 from producers.route_telling import RouteTeller
@@ -43,6 +46,7 @@ from schemas.topics import Lane, LaneClass
 from schemas.versions import CatalogSnapshot
 from stores.memory import MemoryJobs
 from stores.memory_feedback import MemoryFeedback
+from stores.memory_holds import MemoryHolds
 from stores.memory_replicas import MemoryReplicas
 from stores.memory_rollouts import MemoryRollouts
 from stores.memory_routes import MemoryRoutes
@@ -129,6 +133,7 @@ class House:
         self.store_trouble: str | None = None
         self.catalog = catalog or Catalog(CATALOG, lambda: self.clock_s)
         self.routes = Routes()
+        self.holds = Holds()
         self.states = ModelStates()
         self.reports = WorkerReports(lambda: self.clock_s)
         self.clock_s = 0.0
@@ -139,6 +144,7 @@ class House:
             self.reports,
             lambda model, version: int((model, version) not in self.without_worker),
             self.routes,
+            self.holds,
         )
         self.waiters = Waiters(
             self.store, self.signals, limit=self.settings.gateway_max_waiters, slow_s=slow_s, fast_s=0.01
@@ -164,6 +170,7 @@ class House:
         self.shadow_store = MemoryShadows()
         self.feedback = MemoryFeedback(self.store)
         self.version_counts = MemoryVersionCounts()
+        self.hold_store = MemoryHolds(self.store)
         self.replicas = MemoryReplicas()
         teller = RouteTeller(self.route_store, self.log, self.settings.topics, within_s=60.0)
         self.services = Services(
@@ -177,6 +184,14 @@ class House:
             shadows=self.shadow_store,
             feedback=self.feedback,
             comparisons=Comparisons(self.version_counts, self.feedback, self.serving, lambda: NOW),
+            holds=HoldControl(
+                self.hold_store,
+                self.hold_store,
+                HoldTeller(self.hold_store, self.log, self.settings.topics, within_s=60.0),
+                self.serving,
+                lambda: NOW,
+                lambda: None,
+            ),
             budget=self.budget,
             submissions=self.submissions,
             jobs=self.store,

@@ -6,10 +6,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 
 from producers.catalog import Catalog
+from producers.holds import Holds
 from producers.memory import MemoryLog
 from producers.routes import Routes
 from runtime.budget import MemoryBudget
 from schemas.errors import PenstockError
+from schemas.hold_documents import encode_hold
+from schemas.holds import Hold
 from schemas.jobs import Terminal
 from schemas.records import LaneJob, OutRecord, read_terminal_record
 from schemas.stats import Counts
@@ -83,6 +86,7 @@ class SmallWorker:
     ) -> None:
         self.log = log
         self.moves = moves or Moves(Routes(), Catalog())
+        self.holds = Holds()
         self.thread = thread
         self.clock = Clock()
         self.signals = MemorySignals(self.clock)
@@ -119,6 +123,7 @@ class SmallWorker:
                 self.canceled,
                 moves=self.moves.waiting,
                 refuses=nothing_refused if self.copies is None else self.copies.refuses,
+                holds=self.holds,
             ),
             Batcher(self.sizer, 0.0, 2 * max_rows),
             self.sizer,
@@ -129,11 +134,24 @@ class SmallWorker:
             memory=self.memory,
             tally=self.tallies.of(lane),
             copies=self.copies,
+            holds=self.holds,
         )
 
     async def _tell_counts(self) -> None:
         self.counted += self.tallies.take()
         await self.may_tell.wait()
+
+    def set_hold(self, hold: Hold) -> None:
+        self.holds.apply(hold.id.encode(), encode_hold(hold))
+        self._heard()
+
+    def release(self, hold_id: str) -> None:
+        self.holds.apply(hold_id.encode(), None)
+        self._heard()
+
+    def _heard(self) -> None:
+        for lane in self.consumers:
+            lane.reroute()
 
     async def submit(self, *jobs: LaneJob) -> None:
         await self.log.publish_all([out_record(job) for job in jobs])

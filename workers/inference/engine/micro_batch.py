@@ -11,6 +11,7 @@ from typing import Final
 
 from runtime.clock import Clock
 from schemas.errors import PenstockError
+from schemas.holds import Hold
 from schemas.routes import Choice
 from schemas.tensors import Array
 from schemas.topics import LaneClass
@@ -47,7 +48,7 @@ class Part:
     consumer: Consumer
     jobs: list[PendingJob]
     counted: list[PendingJob] = field(default_factory=list)
-    dead: list[tuple[PendingJob, PenstockError | Choice]] = field(default_factory=list)
+    dead: list[tuple[PendingJob, PenstockError | Choice | Hold]] = field(default_factory=list)
 
     @property
     def cost(self) -> float:

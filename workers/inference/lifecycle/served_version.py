@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
 
+from producers.holds import Holds
 from runtime.budget import MemoryBudget
 from runtime.clock import now_utc
 from runtime.lifecycle import BackgroundTasks
@@ -46,6 +47,7 @@ class WorkerContext:
     settings: WorkerSettings
     canceled: Cancellations
     moves: MovedTo
+    holds: Holds
     ends: ResultPublisher
     wake: Callable[[], None]
     prepare: Callable[[ModelSlot], None]
@@ -126,6 +128,7 @@ class ServedVersion:
                     most_bytes=around.memory.limit_bytes,
                     moves=around.moves,
                     refuses=copies.refuses,
+                    holds=around.holds,
                 ),
                 Batcher(sizer, version.max_wait_s, queued * version.max_batch_size, version.rules),
                 sizer,
@@ -139,6 +142,7 @@ class ServedVersion:
                 guarded=version.isolation != "process",
                 tally=around.tallies.of(lane),
                 copies=copies,
+                holds=around.holds,
             )
             for lane in lanes_of(version)
         ]

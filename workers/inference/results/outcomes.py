@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import NamedTuple
 
 from runtime.logs import get_logger
-from schemas.errors import JobError, OutputInvalid, PenstockError, TopicMissing
+from schemas.errors import JobError, OutputInvalid, PenstockError, TopicMissing, Unavailable
+from schemas.holds import Hold
 from schemas.jobs import Answer, Payload, Terminal, end_of
 from schemas.oip import encode_response
 from schemas.predictions import encode_predictions
@@ -54,6 +55,13 @@ class Moved(NamedTuple):
         return self.instead.terminal if isinstance(self.instead, DeadLettered) else self.instead
 
 
+class PutAside(NamedTuple):
+    """A job that waits elsewhere until its tenant is held no more; `terminal` is its end where it cannot."""
+
+    hold: Hold
+    terminal: Terminal
+
+
 class CopyEnd(NamedTuple):
     """What becomes of a copy, whatever that is: it ran and gave these `outputs`, or it did not, by this `error`. Nobody
     is told: no result, no retry, no dead letter. Every end of a job that is made in this file is this one's for a copy.
@@ -64,15 +72,20 @@ class CopyEnd(NamedTuple):
     outputs: Mapping[str, Array] | None = None
 
 
-Outcome = Terminal | RetryLater | DeadLettered | Moved | CopyEnd
+Outcome = Terminal | RetryLater | DeadLettered | Moved | PutAside | CopyEnd
 
 
-def not_run(job: LaneJob, why: PenstockError | Choice, now: datetime, *, rows: int = 1) -> Terminal | Moved | CopyEnd:
-    """What becomes of a job that is not to run here any more: it ends, or another version runs it."""
+def not_run(
+    job: LaneJob, why: PenstockError | Choice | Hold, now: datetime, *, rows: int = 1
+) -> Terminal | Moved | PutAside | CopyEnd:
+    """What becomes of a job that is not to run here any more: it ends, is put aside, or another version runs it."""
     if job.shadow_of is not None:
-        return CopyEnd(job, None if isinstance(why, Choice) else why)
-    if not isinstance(why, Choice):
+        return CopyEnd(job, why if isinstance(why, PenstockError) else None)
+    if isinstance(why, PenstockError):
         return end_of(job, why, now, rows=rows)
+    if isinstance(why, Hold):
+        too_large = Unavailable("the job could not be put aside while its tenant is held")
+        return PutAside(why, end_of(job, too_large, now, rows=rows))
     no_lane = TopicMissing(f"version {job.version} was taken back, and version {why.version} has no lane")
     return Moved(why, end_of(job, no_lane, now, rows=rows))
 

@@ -15,7 +15,7 @@ from schemas.topics import Topics
 from workers.consuming.protocols import Consumer, Record
 from workers.dead_letters import dead_letter, dead_letter_without_payload
 from workers.inference.decoding.record_decoder import UndecodableRecord
-from workers.inference.results.outcomes import CopyEnd, DeadLettered, Moved, Outcome, RetryLater
+from workers.inference.results.outcomes import CopyEnd, DeadLettered, Moved, Outcome, PutAside, RetryLater
 from workers.inference.results.retry_policy import retry_record
 from workers.moves import moved_record
 from workers.replacements import Replacement, burial, publish_replacements
@@ -81,6 +81,9 @@ class ResultPublisher:
             return ()
         if isinstance(outcome, Moved):
             return (moved_record(self._topics, record, outcome.terminal, outcome.to),)
+        if isinstance(outcome, PutAside):
+            headers = list(record.headers)
+            return (OutRecord(self._topics.held, record.key, record.value, headers, partition=0, grown=True),)
         letter = dead_letter(record, group, outcome.error, deliveries=outcome.deliveries)
         return terminal_record(self._topics.results, outcome.terminal, SOURCE), letter
 
@@ -97,7 +100,9 @@ class ResultPublisher:
             return (dead_letter_without_payload(record, group, each.error, deliveries=each.deliveries),)
         if isinstance(each, CopyEnd):  # which publishes nothing
             return ()
-        if isinstance(each, Moved):
+        if isinstance(each, PutAside):
+            published[index] = each.terminal
+        elif isinstance(each, Moved):
             published[index] = _not_moved(each, why)
         else:
             end = each.terminal if isinstance(each, RetryLater) else _smaller(each)

@@ -151,13 +151,14 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
 
     `workers`: how many serve the canary, where that is known. `clock`: what is told of a worker whose clock is wrong,
     so that its counts were left out. `followed` is the revision of the route that gateways go by, and `written` the
-    one that the rollout has written.
+    one that the rollout has written. `held` says which jobs of the two versions an operator holds.
     """
 
     workers: int | None = None
     clock: str | None = None
     followed: int = 0
     written: int = 0
+    held: str | None = None
 
     @property
     def is_overtaken(self) -> bool:

@@ -18,7 +18,7 @@ PROVEN: Final = "proven"
 class Hold(StrEnum):
     """Why a rollout neither goes on nor back. Of several the first is told."""
 
-    PAUSED = "paused"
+    PAUSED = "paused"  # or an operator holds the jobs of one of the versions
     NO_WORKERS = "no_workers"  # none serves the canary
     STATS_STALE = "stats_stale"  # nothing was counted for more than three intervals, or a clock is wrong
     NO_TRAFFIC = "no_traffic"  # the canary had no job in this step, or none where it should have had many
@@ -83,6 +83,8 @@ def _in_the_way(evidence: Evidence, now: datetime, interval_s: float, paused: bo
 def _around(around: Around, is_old: bool) -> Hold | None:
     if around.is_overtaken:
         return Hold.SRM
+    if around.held is not None:
+        return Hold.PAUSED
     if around.workers == 0:
         return Hold.NO_WORKERS
     return Hold.STATS_STALE if is_old or around.clock is not None else None
@@ -101,6 +103,8 @@ def _told(hold: Hold, around: Around) -> str:
     if hold is Hold.SRM and around.is_overtaken:
         written, followed = around.written, around.followed
         return f"gateways go by revision {followed} of the route, and the rollout has written {written}: abort it"
+    if hold is Hold.PAUSED:
+        return around.held or ""
     return around.clock or "" if hold is Hold.STATS_STALE else ""
 
 
