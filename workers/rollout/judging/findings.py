@@ -88,7 +88,7 @@ def _by_chance(evidence: Evidence, known: KindEvidence, level: float) -> float |
     """See `deals`; None where how callers did before is known, or who they are is not, or the canary surely fails more
     than any caller's own jobs would."""
     canary = sum(known.canary_by.values(), Tally())
-    lowest = 1 - shares.upper(canary.jobs - canary.bad, canary.jobs, level)
+    lowest = 1 - bounds.upper(canary.jobs - canary.bad, canary.jobs, level)
     if not known.canary_by or lowest > MOST_OF_CALLERS:
         return None
     return deals.by_chance(known.stable_by, known.canary_by, evidence.moved)
