@@ -33,9 +33,8 @@ from workers.inference.results.outcomes import Outcome, given_up
 log = get_logger(__name__)
 
 # Micro-batches that are formed and neither paused nor completed. While they are so many nothing else is formed, so that
-# what waits can still be chosen, or be forgotten. Most of them wait for the broker, which may take as long as several
-# runs: with half as many, jobs of 64 rows through a small model came more slowly by a twentieth.
-MOST_OPEN: Final = 8
+# what waits can still be chosen, or be forgotten.
+MOST_OPEN: Final = 4
 
 # What may have the next run.
 Chosen = ServedLane | MicroBatch
