@@ -168,7 +168,8 @@ def predicted_label(job: Job) -> str | None:
     - of several outputs, the only one of them that is;
     - of scores by label, the label with the highest.
 
-    None for all else: several of these, numbers with a fraction, and results of more than 64 KiB.
+    None for all else: several of these, numbers with a fraction, texts that are no labels, and results of more than
+    64 KiB.
     """
     result = job.result
     if job.rows != 1 or result is None or len(result.value) > MOST_READ_BYTES:
@@ -193,11 +194,10 @@ def _label_in(prediction: Any) -> str | None:
     if not isinstance(prediction, Mapping):
         return _only([prediction])
     if len(prediction) > 1 and all(isinstance(score, float) for score in prediction.values()):
-        best: str = max(prediction, key=lambda label: prediction[label])
-        return best
+        return _only([max(prediction, key=lambda label: prediction[label])])
     return _only(list(prediction.values()))
 
 
 def _only(values: list[Any]) -> str | None:
     labels = [label_text(value) for value in values if isinstance(value, str | int)]
-    return labels[0] if len(labels) == 1 else None
+    return labels[0] if len(labels) == 1 and _is_label(labels[0]) else None

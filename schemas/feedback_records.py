@@ -8,7 +8,7 @@ import msgspec
 from schemas.errors import RequestError, Undecodable
 from schemas.feedback import FeedbackRequest, Told, read_feedback, told_of
 from schemas.jobs import is_job_id
-from schemas.records import Headers, OutRecord, timestamp
+from schemas.records import Headers, OutRecord, read_moment, timestamp
 
 FEEDBACK_TYPE: Final = "io.penstock.feedback.v1"
 
@@ -40,7 +40,7 @@ def read_feedback_record(
     try:
         request = read_feedback(value)
         job_id = request.job_id or fields.get("ce_id", b"").decode()
-        at = _time(fields.get("ce_time"), written_at)
+        at = min(read_moment(fields["ce_time"]), written_at) if "ce_time" in fields else written_at
     except RequestError as error:
         raise Undecodable(error.message) from error
     except ValueError as error:
@@ -48,12 +48,3 @@ def read_feedback_record(
     if not is_job_id(job_id):
         raise Undecodable("neither job_id nor the header ce_id names a job")
     return told_of(request, tenant, job_id, at)
-
-
-def _time(raw: bytes | None, latest: datetime) -> datetime:
-    if raw is None:
-        return latest
-    moment = datetime.fromisoformat(raw.decode())
-    if moment.tzinfo is None:
-        raise Undecodable("ce_time has no zone")
-    return min(moment, latest)

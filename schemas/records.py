@@ -172,8 +172,8 @@ def read_lane_record(headers: tuple[tuple[str, bytes], ...], value: bytes | None
             model=model,
             version=version,
             lane=lane,
-            created_at=_moment(fields["ce_time"]),
-            expires_at=_moment(fields["ce_deadline"]),
+            created_at=read_moment(fields["ce_time"]),
+            expires_at=read_moment(fields["ce_deadline"]),
             payload=Payload(value, content_type, _optional_count(fields, "ce_jsonlength")),
             answer=answer,
             variant=_optional(fields, "ce_variant"),
@@ -255,9 +255,9 @@ def read_terminal_record(headers: tuple[tuple[str, bytes], ...], value: bytes | 
             version=version,
             lane=lane,
             status=status,
-            created_at=_moment(fields["ce_createdtime"]),
-            expires_at=_moment(fields["ce_deadline"]),
-            completed_at=_moment(fields["ce_time"]),
+            created_at=read_moment(fields["ce_createdtime"]),
+            expires_at=read_moment(fields["ce_deadline"]),
+            completed_at=read_moment(fields["ce_time"]),
             rows=_count(fields.get("ce_rows", b"1")),
             answer=answer,
             variant=_optional(fields, "ce_variant"),
@@ -267,7 +267,7 @@ def read_terminal_record(headers: tuple[tuple[str, bytes], ...], value: bytes | 
             metadata=_metadata(fields),
             reply_to=_reply_to(fields),
             retention_s=_optional_count(fields, "ce_retention"),
-            started_at=_moment(started.encode()) if started else None,
+            started_at=read_moment(started.encode()) if started else None,
             error=None if succeeded else _error(value),
             result=Payload(value, content_type, _optional_count(fields, "ce_jsonlength")) if succeeded else None,
         )
@@ -393,7 +393,8 @@ def _count(raw: bytes) -> int:
     return count
 
 
-def _moment(raw: bytes) -> datetime:
+def read_moment(raw: bytes) -> datetime:
+    """A header's time, in UTC. Raises `Undecodable`, or `ValueError` for what is no time."""
     moment = datetime.fromisoformat(raw.decode())
     if moment.tzinfo is None:
         raise Undecodable(f"a time has no zone: {raw.decode()}")

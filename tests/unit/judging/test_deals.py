@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
-from schemas.rollouts import Decision
+from schemas.rollouts import Decision, Guardrail, Kind
 from schemas.stats import Counts, End
-from tests.unit.judging.counting import BEGAN, CANARY, FAILED, STABLE, after, counts, judged
+from tests.unit.judging.counting import BEGAN, CANARY, FAILED, STABLE, after, counts, interval, judged
 from workers.rollout.judging.deals import LEVEL, by_chance, part_as_bad
 from workers.rollout.judging.evidence import Tally
-from workers.rollout.judging.judge import begin
+from workers.rollout.judging.judge import begin, observe
 
 # One caller in ten sends jobs of which a third fails, on any version; of the canary's, one of two cohorts.
 HEAVY = dict.fromkeys(range(0, 100, 10), 10)
@@ -33,6 +34,20 @@ def test_a_caller_who_always_sent_worse_jobs_takes_no_version_back_however_long_
     assert found.decision is Decision.HOLD
     assert "surely more than 1.5 times as often" in found.told
     assert "but that may be its callers' doing: of what callers did before nothing is known" in found.told
+
+
+def test_outcomes_of_a_caller_who_always_called_answers_bad_take_no_version_back_either() -> None:
+    callers = {**HEAVY, 97: 10}
+    evidence = begin([Guardrail(Kind.OUTCOME_BAD)], BEGAN)
+    for at in range(1, 101):
+        told = [{cohort: Tally(30, callers.get(cohort, 0)) for cohort in cohorts} for cohorts in (STABLE, CANARY)]
+        both = interval(at, mixed(STABLE, {}), mixed(CANARY, {}))
+        evidence = observe(evidence, replace(both, stable_outcomes=told[0], canary_outcomes=told[1]))
+
+    (found,) = judged(evidence).evidence
+
+    assert found.decision is Decision.HOLD
+    assert "but that may be its callers' doing" in found.told
 
 
 def test_a_version_that_fails_more_of_all_its_callers_jobs_is_taken_back_beside_callers_who_differ() -> None:

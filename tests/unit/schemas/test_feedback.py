@@ -79,6 +79,10 @@ def test_a_reward_and_a_label_are_read() -> None:
         (b'{"outputs":[{"name":"y","data":[0.5]}]}', None),
         (b'{"outputs":[{"name":"y"}]}', None),
         (b'{"outputs":7}', None),
+        (b'{"predictions":[""]}', None),
+        (b'{"predictions":["a\\u0000b"]}', None),
+        (b'{"predictions":[{"a\\u0000b":0.8,"cat":0.2}]}', None),
+        (b'{"predictions":["' + b"a" * 256 + b'"]}', None),
         (b"hello", None),
     ],
 )
@@ -143,6 +147,12 @@ def test_a_bare_value_is_enough_of_a_record() -> None:
     assert read_feedback_record(of_sdk, value, "default", NOW) == Told("default", "job_1", NOW, reward=1.0)
 
 
+def test_when_it_was_told_is_kept_in_utc() -> None:
+    headers = (("ce_id", b"job_1"), ("ce_time", b"2026-01-01T01:00:00+23:59"))
+    at = read_feedback_record(headers, b'{"reward":1}', "default", NOW).at
+    assert at.isoformat() == "2025-12-31T01:01:00+00:00"
+
+
 @pytest.mark.parametrize(
     ("headers", "value"),
     [
@@ -153,6 +163,7 @@ def test_a_bare_value_is_enough_of_a_record() -> None:
         ((("ce_id", b"job_1"), ("ce_time", b"now")), b'{"reward":1}'),
         ((("ce_id", b"job_1"), ("ce_time", b"2026-01-01T00:00:00")), b'{"reward":1}'),
         ((("ce_id", b"job_1"), ("ce_time", b"\xff")), b'{"reward":1}'),
+        ((("ce_id", b"job_1"), ("ce_time", b"0001-01-01T00:00:00+14:00")), b'{"reward":1}'),
         ((("ce_id", b"job_1"),), b'{"reward":2}'),
     ],
 )
