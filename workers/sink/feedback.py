@@ -21,7 +21,7 @@ from workers.sink import metrics
 log = get_logger(__name__)
 
 # A producer may tell of an answer before the sink has written that answer down: both lie in Kafka. So long after it was
-# told a job that has not ended is taken to be none.
+# told, and after ends could be written down again, a job that has not ended is taken to be none.
 PATIENCE_S: Final = 30.0
 AGAIN_S: Final = 1.0
 
@@ -43,6 +43,7 @@ class FeedbackPipeline:
         self._store = store
         self._group = group
         self._clock = clock
+        self._able_since = clock()  # to write down: before, ends have gathered
 
     async def work(self, records: Sequence[Record]) -> None:
         """Returns when every record of the batch is done, or its partition lost."""
@@ -104,6 +105,7 @@ class FeedbackPipeline:
                 half = len(read) // 2
                 return [*await self._answers(read[:half]), *await self._answers(read[half:])]
             except StoreUnavailable as error:
+                self._able_since = self._clock()
                 metrics.STORE_RETRIES.inc()
                 log.warning("feedback could not be kept, trying again", records=len(read), reason=error.message)
                 await asyncio.sleep(delay_s)
@@ -118,4 +120,5 @@ class FeedbackPipeline:
             await publish_replacements(self._consumer, self._publisher, dead)
 
     def _is_young(self, read: _Read) -> bool:
-        return (self._clock() - read.written_at).total_seconds() < PATIENCE_S
+        since = max(read.written_at, self._able_since)
+        return (self._clock() - since).total_seconds() < PATIENCE_S

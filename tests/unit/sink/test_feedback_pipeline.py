@@ -120,11 +120,12 @@ async def test_a_job_that_does_not_come_is_none_after_a_while(sink: Well) -> Non
 
 
 async def test_an_old_record_of_no_job_is_buried_at_once_and_one_from_the_future_waits_no_longer(sink: Well) -> None:
-    await sink.work(told("job_3"), written_at=NOW - timedelta(seconds=PATIENCE_S))
+    sink.now += timedelta(seconds=PATIENCE_S)
+    await sink.work(told("job_3"), written_at=NOW)
     assert len(sink.log.records(DEAD_LETTERS)) == 1
     working = asyncio.create_task(sink.work(told("job_4"), written_at=NOW + timedelta(days=9)))
     await eventually(lambda: sink.member.open_count == 1)
-    sink.now = NOW + timedelta(seconds=PATIENCE_S)
+    sink.now += timedelta(seconds=PATIENCE_S)
     await working
     assert len(sink.log.records(DEAD_LETTERS)) == 2
 
@@ -137,6 +138,27 @@ async def test_an_absent_store_is_waited_for(sink: Well, monkeypatch: pytest.Mon
     sink.store.down = False
     await working
     assert await sink.kept() is not None
+
+
+@pytest.mark.parametrize("away", ["the sink", "its store"])
+async def test_what_was_told_while_ends_could_not_be_written_waits_for_them(
+    sink: Well, monkeypatch: pytest.MonkeyPatch, away: str
+) -> None:
+    monkeypatch.setattr(workers.sink.feedback, "delays_s", lambda: iter([0.0] * 1000))
+    if away == "its store":
+        sink.now += timedelta(hours=1)
+        sink.store.down = True
+    working = asyncio.create_task(sink.work(told("job_3"), told("job_1"), written_at=NOW - timedelta(hours=1)))
+    await eventually(lambda: sink.member.open_count > 0)
+    sink.store.down = False
+    await eventually(lambda: sink.member.open_count == 1)
+    assert sink.log.records(DEAD_LETTERS) == []
+    await sink.jobs.finish([succeeded("job_3")])
+    await working
+    assert sink.log.records(DEAD_LETTERS) == []
+    found = await sink.kept()
+    assert found is not None
+    assert found.jobs == 2
 
 
 async def test_feedback_of_a_lost_partition_is_let_go(sink: Well) -> None:
