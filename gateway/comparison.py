@@ -261,9 +261,18 @@ def _sentence(new: str, old: str, every: Sequence[_Finding]) -> str:
 
 def _told(found: _Finding) -> str:
     ratio = found.ratio or RatioDocument(0.0, None)
-    times = f"at least {ratio.lower:.2g}" if ratio.upper is None else f"{ratio.lower:.2g} to {ratio.upper:.2g}"
+    lower = _two_digits(ratio.lower)
+    times = f"at least {lower}" if ratio.upper is None else f"{lower} to {_two_digits(ratio.upper)}"
     return found.told.format(times=f"{times} times")
 
 
+def _two_digits(value: float) -> str:
+    """Of more than a hundred, too: 120, and not 1.2e+02."""
+    return f"{float(f'{value:.2g}'):g}"
+
+
 def _percent(count: int, of: int) -> str:
-    return f"{100 * count / of:.2g} %" if of else "none"
+    if not of:
+        return "none"
+    share = count / of
+    return f"{100 * share:.{2 if share < 0.995 else 3}g} %"

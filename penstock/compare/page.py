@@ -96,7 +96,7 @@ def _shares(title: str, found: Sequence[tuple[str, Document | None]]) -> str:
     if not any(each for _, each in found):
         return ""
     drawn = [
-        Interval(name, 0.0, 0.0, 0.0) if each is None else Interval(name, each["value"], each["lower"], each["upper"])
+        Interval(name) if each is None else Interval(name, each["value"], each["lower"], each["upper"])
         for name, each in found
     ]
     return _figure(title, intervals(title, drawn))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Final, NamedTuple
 
-from penstock.compare.rendering import seconds
+from penstock.compare.rendering import percent, seconds
 
 WIDTH: Final = 360
 LEFT: Final = 48
@@ -20,12 +20,12 @@ DASHES: Final = ("none", "6 3", "2 3", "8 3 2 3", "1 2")
 
 
 class Interval(NamedTuple):
-    """A value of a version, and between what it lies: all 0 to 1."""
+    """A value of a version, and between what it lies: all 0 to 1. `value` is None where nothing is known of it."""
 
     name: str
-    value: float
-    lower: float
-    upper: float
+    value: float | None = None
+    lower: float = 0.0
+    upper: float = 0.0
 
 
 class Line(NamedTuple):
@@ -50,16 +50,19 @@ class Axis(NamedTuple):
 
 
 def intervals(title: str, found: Sequence[Interval]) -> str:
-    """A bar a version, from the lower to the upper bound, with a dot at the value."""
+    """A bar a version below its name, from the lower to the upper bound, with a dot at the value."""
     height = TOP + LINE * len(found) + BOTTOM
     most = nice(max((each.upper for each in found), default=1.0))
     across = Axis(0.0, most, LEFT, WIDTH - RIGHT)
     drawn = [_ticks(across, height, [0.0, most / 2, most], lambda value: f"{100 * value:.3g} %")]
     for number, each in enumerate(found):
-        y = TOP + LINE * (number + 0.5)
+        y = TOP + LINE * (number + 0.65)
+        told = each.name if each.value is not None else f"{each.name}: nothing known"
+        drawn.append(f'<text x="{LEFT}" y="{y - 9:.1f}">{escape(told)}</text>')
+        if each.value is None:
+            continue
         low, high, value = (across.place(at) for at in (each.lower, each.upper, each.value))
         drawn.append(
-            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{escape(each.name[:6])}</text>'
             f'<rect class="v{number}" x="{low:.1f}" y="{y - 5:.1f}" width="{max(1.0, high - low):.1f}" height="10" '
             f'rx="2" opacity="0.45"/><circle class="v{number}" cx="{value:.1f}" cy="{y:.1f}" r="4"/>'
         )
@@ -92,7 +95,7 @@ def over_time(title: str, found: Sequence[Line], told_from: str, told_until: str
     names = {across.least: told_from, across.most: told_until}
     drawn = [
         _ticks(across, HEIGHT, list(names), lambda value: names[value]),
-        _levels(up, [0.0, most / 2, most], lambda value: f"{100 * value:.2g} %"),
+        _levels(up, [0.0, most / 2, most], lambda value: f"{percent(value)} %"),
     ]
     for number, line in enumerate(found):
         points = [(across.place(x), up.place(y)) for x, y in line.points]

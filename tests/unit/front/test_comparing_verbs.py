@@ -169,6 +169,30 @@ def test_a_page_has_plots_and_loads_nothing(gateway: Gateway, invoke: Invoke, tm
     assert "2 is worse than 1" in found.text
 
 
+def test_a_version_that_nothing_is_known_of_has_no_dot_and_all_names_are_whole(
+    gateway: Gateway, invoke: Invoke, tmp_path: Path
+) -> None:
+    gateway.routes["GET /v1/models/digits/compare"] = comparison(
+        version("2026-05-01", 1.0, outcomes=None, over_time=[]), empty("2026-05-02")
+    )
+    file = tmp_path / "report.html"
+    assert invoke("compare", "digits", "--versions", "1,2", "--html", str(file)).exit_code == 0
+    found = Page(file.read_text("utf-8"))
+    assert found.tags.count("circle") == 1
+    assert ">2026-05-01</text>" in file.read_text("utf-8")
+    assert "2026-05-02: nothing known" in found.text
+
+
+def test_no_number_of_a_page_is_a_power_of_ten(gateway: Gateway, invoke: Invoke, tmp_path: Path) -> None:
+    spans = [{"began_at": f"2026-03-01T{at}:00:00Z", "jobs": 9, "failed": 9, "told": 0, "bad": 0} for at in (10, 11)]
+    gateway.routes["GET /v1/models/digits/compare"] = comparison(version("1"), version("2", 1.0, over_time=spans))
+    file = tmp_path / "report.html"
+    assert invoke("compare", "digits", "--versions", "1,2", "--html", str(file)).exit_code == 0
+    text = Page(file.read_text("utf-8")).text
+    assert "e+02" not in text
+    assert "100 %" in text
+
+
 def test_a_page_of_versions_without_counts_has_no_plots(gateway: Gateway, invoke: Invoke, tmp_path: Path) -> None:
     gateway.routes["GET /v1/models/digits/compare"] = comparison(empty("1"), empty("2"))
     file = tmp_path / "report.html"

@@ -62,6 +62,13 @@ def test_each_is_held_against_the_first() -> None:
     assert "15 % of 10,000 against 3 % of 10,000" in found.differences[1].told
 
 
+def test_numbers_of_a_version_that_fails_all_are_written_out() -> None:
+    counts = [each for n in range(9) for each in (of("1", n, shared(9_000, 9)), of("2", n, shared(9_000, 9_000)))]
+    told = compared(counts).differences[0].told
+    assert "100 % of 81,000 against 0.1 % of 81,000" in told
+    assert "e+" not in told
+
+
 def test_better_in_one_way_and_worse_in_another_is_mixed() -> None:
     counts = [each for n in range(5) for each in (of("1", n, shared(1000, 50)), of("2", n, shared(1000, 300)))]
     outcomes = [OutcomeSums("1", AT, 1000, 500, 500.0), OutcomeSums("2", AT, 1000, 100, 900.0)]

@@ -34,6 +34,13 @@ def is_finite(found: Finding) -> bool:
     return all(math.isfinite(number) for number in found.numbers.values() if number is not None)
 
 
+def test_nearly_all_is_written_out() -> None:
+    (found,) = judged(after([(counts(4_750, 50), counts(2_500, 2_499, CANARY))])).evidence
+
+    assert "2,499 of 2,500 jobs (100 %)" in found.told
+    assert "e+" not in found.told
+
+
 def test_a_version_that_fails_all_is_rolled_back_after_its_first_interval() -> None:
     found = judged(after([ALL_FAIL], guardrails=DEFAULT))
 

@@ -180,7 +180,7 @@ def _of(log_evidence: float, log_needed: float) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share < 1 else "100 %"
+    return f"{100 * share:.{2 if share < 0.995 else 3}g} %"
 
 
 def _numbers(known: KindEvidence, sums: _Sums) -> dict[str, float | None]:
