@@ -11,7 +11,7 @@ from schemas.topics import LaneClass
 
 
 class Basis(StrEnum):
-    """Which jobs are compared."""
+    """Which jobs are compared by how they ended. Run times and outcomes are of all jobs."""
 
     SHARE = "share"  # those that came by a share of the route: alike, but for chance
     ALL = "all"  # also those whose client named the version; there are none by a share of each

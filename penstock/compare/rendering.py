@@ -7,7 +7,10 @@ from typing import Final
 from penstock.documents import Document
 
 TITLES: Final = ("VERSION", "JOBS", "FAILED", "P50 A ROW", "P95 A ROW", "BAD OUTCOMES", "REWARD", "AGREES")
-BASES: Final = {"share": "jobs that came by a share of the route", "all": "all jobs, whoever chose their version"}
+BASES: Final = {
+    "share": "failures of jobs that came by a share of the route",
+    "all": "failures of all jobs, whoever chose their version",
+}
 
 
 def head(found: Document) -> str:

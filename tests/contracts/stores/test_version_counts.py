@@ -1,10 +1,14 @@
 """Contract of `VersionCountStore`: sums that grow, and are read by version and time."""
 
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
+import msgspec
 import pytest
 
+import stores.postgres.version_counts
 from schemas.stats import End
 from schemas.topics import Lane, LaneClass
 from schemas.version_counts import SPAN_S, Sums, VersionCounts
@@ -59,6 +63,22 @@ async def test_a_larger_sum_takes_the_place_of_a_smaller(counts: VersionCountSto
 async def test_nothing_is_written_and_names_that_no_store_can_hold_are_not_found(counts: VersionCountStore) -> None:
     await counts.write([])
     assert await counts.read("a\0b", BOTH, LaneClass.LIVE, AT, AT + SPAN) == []
+
+
+async def test_many_sums_do_not_hold_up_the_loop(shared_dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In Postgres only: a week of them is decoded elsewhere."""
+    threads = set[int]()
+
+    def decoded(sums: str) -> Sums:
+        threads.add(threading.get_ident())
+        return msgspec.json.decode(sums, type=Sums)
+
+    monkeypatch.setattr(stores.postgres.version_counts, "_decoder", SimpleNamespace(decode=decoded))
+    await execute(shared_dsn, "delete from version_counts")
+    async with PostgresVersionCounts(shared_dsn) as counts:
+        await counts.write([of()])
+        assert await counts.read("digits", BOTH, LaneClass.LIVE, AT, AT + SPAN) == [of()]
+    assert threading.get_ident() not in threads
 
 
 async def test_sums_are_forgotten_in_time(shared_dsn: str) -> None:
