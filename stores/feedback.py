@@ -10,10 +10,12 @@ from typing import NamedTuple, Protocol
 
 from schemas.errors import PenstockError
 from schemas.feedback import Feedback, Told
+from schemas.stats import INTERVAL_S
 
 
 class Outcomes(NamedTuple):
-    """Of jobs of one version and cohort that ended within one interval: how many were told of, and `bad` of them."""
+    """Of jobs of one version and cohort that ended within one span of time, from `began_at` on: how many were told of,
+    and `bad` of them."""
 
     version: str
     cohort: int
@@ -43,10 +45,16 @@ class FeedbackStore(Protocol):
         """
 
     async def outcomes(
-        self, model: str, versions: Sequence[str], since: datetime, until: datetime, bad_below: float
+        self,
+        model: str,
+        versions: Sequence[str],
+        since: datetime,
+        until: datetime,
+        bad_below: float,
+        span_s: int = INTERVAL_S,
     ) -> Sequence[Outcomes]:
         """Of live jobs that came by a share of the route and ended from `since` on, before `until`; by cohort and
-        interval (`schemas.stats.INTERVAL_S`). Rewards below `bad_below` are bad."""
+        spans of time, counted from 1970. Rewards below `bad_below` are bad."""
 
     async def summed(
         self, model: str, versions: Sequence[str], lane: str, since: datetime, until: datetime, bad_below: float

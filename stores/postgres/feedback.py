@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
 from schemas.errors import PenstockError
@@ -50,7 +50,7 @@ on conflict (tenant, job) do update set
 returning {_NAMES}
 """
 _OUTCOMES: Final = f"""
-select version, cohort, date_bin('{INTERVAL_S} seconds', ended_at, timestamptz 'epoch') as began_at,
+select version, cohort, date_bin($6, ended_at, timestamptz 'epoch') as began_at,
     count(*) as jobs, count(*) filter (where reward < $5) as bad
 from feedback
 where model = $1 and version = any ($2::text[]) and ended_at >= $3 and ended_at < $4
@@ -109,9 +109,17 @@ class PostgresFeedback:
         return {(each.tenant, each.id): each for each in written}
 
     async def outcomes(
-        self, model: str, versions: Sequence[str], since: datetime, until: datetime, bad_below: float
+        self,
+        model: str,
+        versions: Sequence[str],
+        since: datetime,
+        until: datetime,
+        bad_below: float,
+        span_s: int = INTERVAL_S,
     ) -> Sequence[Outcomes]:
-        rows = await self._postgres.fetch(_OUTCOMES, model, versions, since, until, bad_below)
+        rows = await self._postgres.fetch(
+            _OUTCOMES, model, versions, since, until, bad_below, timedelta(seconds=span_s)
+        )
         return [Outcomes(*row) for row in rows]
 
     async def summed(

@@ -26,6 +26,7 @@ class Asked(NamedTuple):
     since: datetime
     until: datetime
     bad_below: float
+    span_s: int = INTERVAL_S
 
 
 class Told(NamedTuple):
@@ -36,6 +37,7 @@ class Told(NamedTuple):
 
 
 NOTHING_TOLD: Final = Told()
+DAY_S: Final = 24 * 3600
 _INTERVAL: Final = timedelta(seconds=INTERVAL_S)
 
 
@@ -54,9 +56,10 @@ def asked_recent(rollout: Rollout, since: datetime, until: datetime) -> Asked | 
 
 
 def asked_before(rollout: Rollout, since: datetime, until: datetime) -> Asked | None:
-    """Between the two moments the stable version had all of the traffic."""
-    bad_below = rollout.plan.bad_below
-    return None if bad_below is None else Asked(rollout.plan.model, (rollout.stable,), since, until, bad_below)
+    """Between the two moments the stable version had all of the traffic. Only cohorts matter then: by intervals, a busy
+    day of them would be a million sums."""
+    plan = rollout.plan
+    return None if plan.bad_below is None else Asked(plan.model, (rollout.stable,), since, until, plan.bad_below, DAY_S)
 
 
 def with_outcomes(interval: Interval, rollout: Rollout, told: Told, began_at: datetime) -> Interval:

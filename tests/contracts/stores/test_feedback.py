@@ -157,6 +157,14 @@ async def test_outcomes_are_counted_by_version_cohort_and_when_jobs_ended(
     assert await feedback.outcomes("other", ["2"], INTERVAL, until, 0.5) == []
 
 
+async def test_outcomes_of_a_day_are_one_sum_a_cohort(stores: Stores, feedback: FeedbackStore) -> None:
+    jobs = [await answered(stores, completed_at=LATER + number * timedelta(minutes=5)) for number in range(3)]
+    await feedback.tell([told(job, reward=0.3) for job in jobs])
+    midnight = LATER.replace(hour=0, minute=0, second=0, microsecond=0)
+    found = await feedback.outcomes("digits", ["2"], LATER - HOUR, LATER + HOUR, 0.5, span_s=24 * 3600)
+    assert found == [Outcomes("2", 7, midnight, 3, 3)]
+
+
 async def test_the_threshold_says_what_is_bad(stores: Stores, feedback: FeedbackStore) -> None:
     for reward in (0.2, 0.5, 0.8):
         await kept(feedback, told(await answered(stores), reward=reward))

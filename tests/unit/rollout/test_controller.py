@@ -541,6 +541,20 @@ async def test_outcomes_of_jobs_from_before_the_step_do_not_count_but_for_what_c
     assert evidence.history.tallies[Kind.OUTCOME_BAD] == {0: Tally(50, 10)}
 
 
+async def test_what_callers_were_like_is_asked_as_a_few_sums_however_long_it_was(site: Site) -> None:
+    await site.routes.put("digits", ALL_OF_1, Expect.NONE, Author("anna"))
+    for _ in range(20):
+        site.now += timedelta(seconds=INTERVAL_S)
+        await site.told_of("1", 1, 1)
+    site.now += timedelta(seconds=INTERVAL_S)
+    await site.started(OUTCOMES)
+    _, before = looking.asked(await site.stored(), site.now)
+    assert before is not None
+    sums = await site.feedback.outcomes(*before)
+    assert sum(each.jobs for each in sums) == 40
+    assert len(sums) <= 2  # a day, or parts of two
+
+
 async def test_a_bandits_share_follows_from_outcomes_and_each_move_can_be_made_again(site: Site) -> None:
     site.percent = 10
     await site.started(BANDIT)
