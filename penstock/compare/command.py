@@ -57,7 +57,10 @@ def compare(
     Figures in brackets are bounds that hold however often one looks. The page that --html writes loads nothing from
     elsewhere.
     """
-    since = now_utc() - timedelta(seconds=since_s)
+    try:
+        since = now_utc() - timedelta(seconds=since_s)
+    except OverflowError as error:
+        raise click.BadParameter("is beyond the calendar", param_hint="--since") from error
     params = {"versions": versions, "since": since.isoformat().replace("+00:00", "Z"), "lane": lane}
 
     async def compared(gateway: GatewayClient) -> Document:

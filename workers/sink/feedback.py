@@ -82,7 +82,9 @@ class FeedbackPipeline:
         waiting: list[_Read] = []
         dead: list[Replacement] = []
         kept: list[Record] = []
-        for each, answer in zip(read, answers, strict=False):
+        for each, answer in zip(read, answers, strict=True):
+            if answer is None:
+                continue
             if not isinstance(answer, PenstockError):
                 kept.append(each.record)
             elif isinstance(answer, JobNotFound | ResultNotReady) and self._is_young(each):
@@ -95,7 +97,7 @@ class FeedbackPipeline:
         return [each for each in waiting if self._consumer.owns(each.record)]
 
     async def _answers(self, read: Sequence[_Read]) -> Sequence[object]:
-        """However long the store is away; none where all partitions were lost meanwhile."""
+        """However long the store is away; None of those whose partitions were all lost meanwhile."""
         for delay_s in delays_s():
             try:
                 return await self._store.tell([each.told for each in read])
@@ -111,7 +113,7 @@ class FeedbackPipeline:
                 await asyncio.sleep(delay_s)
             if not any(self._consumer.owns(each.record) for each in read):
                 break
-        return []
+        return [None] * len(read)
 
     async def _bury(self, dead: Sequence[Replacement]) -> None:
         if dead:

@@ -21,6 +21,7 @@ KEPT = {
     "predicted": None,
     "told_at": AT,
 }
+BOTH = ("--versions", "1,2")
 HOSTILE = '<script>alert(1)</script>"&\x1b[2J'
 
 
@@ -127,7 +128,9 @@ def test_versions_without_counts_are_shown_and_why(gateway: Gateway, invoke: Inv
     assert "nothing was counted: a rollout controller counts" in ran.stdout
 
 
-@pytest.mark.parametrize("options", [[], ["--versions", "1"], ["--versions", "1,A B"], ["--since", "soon"]])
+@pytest.mark.parametrize(
+    "options", [[], ["--versions", "1"], ["--versions", "1,A B"], ["--since", "soon"], [*BOTH, "--since", "9999999d"]]
+)
 def test_what_makes_no_sense_is_refused_before_anybody_is_asked(
     gateway: Gateway, invoke: Invoke, options: list[str]
 ) -> None:

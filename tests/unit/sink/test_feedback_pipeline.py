@@ -1,7 +1,7 @@
 """A batch of the feedback topic: what is kept, what is buried, and what waits for its job to end."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,7 +10,8 @@ import pytest
 
 import workers.sink.feedback
 from producers.memory import MemoryLog
-from schemas.feedback import FeedbackRequest
+from schemas.errors import InvalidInput, PenstockError, StoreUnavailable
+from schemas.feedback import Feedback, FeedbackRequest, Told
 from schemas.feedback_records import feedback_record
 from schemas.records import OutRecord
 from schemas.topics import Topics
@@ -54,7 +55,7 @@ def _written(record: Record, at: datetime) -> Record:
 
 @asynccontextmanager
 async def well() -> AsyncIterator[Well]:
-    log = MemoryLog(partitions=1)
+    log = MemoryLog(partitions=2)
     jobs = MemoryJobs(lambda: NOW)
     store = MemoryFeedback(jobs)
     async with MemoryGroup(log, [TOPICS.feedback]).member() as member:
@@ -159,6 +160,30 @@ async def test_what_was_told_while_ends_could_not_be_written_waits_for_them(
     found = await sink.kept()
     assert found is not None
     assert found.jobs == 2
+
+
+async def test_answers_stay_with_their_records_where_some_are_lost_meanwhile(
+    sink: Well, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers.sink.feedback, "delays_s", lambda: iter([0.0] * 1000))
+    await sink.log.publish_all([told("job_1")._replace(partition=0), told("job_2")._replace(partition=1)])
+    records = [_written(record, NOW) for _ in range(2) for record in await sink.member.fetch(100, timeout_s=1)]
+    lost, owned = sorted(records, key=lambda record: record.partition)
+    tell = sink.store.tell
+
+    async def told_apart(told: Sequence[Told]) -> Sequence[Feedback | PenstockError]:
+        if len(told) > 1:
+            raise InvalidInput("one of them does not fit")
+        if told[0].id == "job_1":
+            raise StoreUnavailable("it is away")
+        return await tell(told)
+
+    monkeypatch.setattr(sink.store, "tell", told_apart)
+    monkeypatch.setattr(sink.member, "owns", lambda record: record is owned)
+    done: list[Record] = []
+    monkeypatch.setattr(sink.member, "done", done.extend)
+    await sink.pipeline.work([lost, owned])
+    assert done == [owned]
 
 
 async def test_feedback_of_a_lost_partition_is_let_go(sink: Well) -> None:
