@@ -74,11 +74,11 @@ class HoldCare:
     async def look(self) -> None:
         """Raises `StoreUnavailable`, and what `Publisher.publish` raises."""
         holds = {hold.id: hold for hold in await self._store.all()}
+        await self._tell_differences(set(holds))
+        self._settled &= holds.keys()
         for hold in holds.values():
             if hold.action is Action.END:
                 await self._see_to_end(hold)
-        self._settled &= holds.keys()
-        await self._tell_differences(set(holds))
 
     async def _see_to_end(self, hold: Hold) -> None:
         now = self._now()
@@ -105,7 +105,8 @@ class HoldCare:
             after = ended.next
 
     async def _tell_differences(self, stored: set[str]) -> None:
-        """Whoever changed a hold may have died before it was told, or Kafka was away."""
+        """Whoever changed a hold may have died before it was told, or Kafka was away; what was not acknowledged in time
+        may have come behind a release; and the topic may have been lost."""
         for hold_id in (stored & self._followed.released) - self._warned:
             self._warned.add(hold_id)
             log.error(
@@ -113,7 +114,9 @@ class HoldCare:
                 hold=hold_id,
                 remedy="release it, and set it again if it is meant",
             )
-        differing = (stored - self._followed.released) ^ self._followed.now.by_id.keys()
+        followed = self._followed
+        differing = (stored ^ followed.told) | (followed.now.by_id.keys() - stored)
+        differing -= stored & followed.released
         for hold_id in sorted(differing & self._untold):
             log.warning("the holds topic differs from the store and is told", hold=hold_id)
             await self._teller.tell(hold_id)
