@@ -9,6 +9,7 @@ from producers.holds import Holds
 from producers.protocols import Publisher
 from runtime.clock import Clock
 from schemas.errors import Undecodable
+from schemas.holds import Action, HoldSet
 from schemas.records import OutRecord, read_lane_record
 from schemas.topics import Topics
 from workers.consuming.offsets import Partition
@@ -31,7 +32,7 @@ _TURN_HEADER: Final = "ce_heldturn"
 class HeldJobs:
     """Goes once through the topic at each turn, in order: what is held still goes to its end, stamped with the turn. So
     the first that has the stamp says that all were looked at, and waits in memory for the next turn, with those fetched
-    along. A turn begins when a hold is set or released, once more a little later, and now and then.
+    along. A turn begins when the holds let something go, once more a little later, and now and then.
 
     As with a tier, what is lost with its partition comes again to whoever has it next.
     """
@@ -41,6 +42,7 @@ class HeldJobs:
         self._topics = topics
         self._placing = placing
         self._holds = holds
+        self._heard = holds.now
         self._clock = clock
         self._waiting: list[Record] = []
         self._turn = _new_turn()
@@ -51,9 +53,12 @@ class HeldJobs:
         holds.listen(self._hear)
 
     def _hear(self) -> None:
-        self._begin_turn()
-        self._once_more = True
-        self._changed.set()
+        """Each turn writes all of them anew: what can let none of them go begins none."""
+        before, self._heard = self._heard, self._holds.now
+        if _lets_go(before, self._heard):
+            self._begin_turn()
+            self._once_more = True
+            self._changed.set()
 
     def _begin_turn(self) -> None:
         self._turn = _new_turn()
@@ -118,6 +123,15 @@ class HeldJobs:
         headers = [*record.headers, (_TURN_HEADER, self._turn)]
         out = OutRecord(self._topics.held, record.key, record.value, headers, partition=0, grown=True)
         return Replacement(record, out, lambda _why, _tried_s: ())
+
+
+def _lets_go(before: HoldSet, now: HoldSet) -> bool:
+    """Whether jobs that were put aside may not stay there, since a tenant is held no more or jobs are to end."""
+    released = [hold for hold_id, hold in before.by_id.items() if hold_id not in now.by_id]
+    new = [hold for hold_id, hold in now.by_id.items() if hold_id not in before.by_id]
+    return any(hold.action is Action.HOLD and hold.tenant for hold in released) or any(
+        hold.action is Action.END for hold in new
+    )
 
 
 def _new_turn() -> bytes:

@@ -125,6 +125,28 @@ async def test_all_are_looked_at_again_now_and_then(site: Site, loop_clock: Loop
     assert loop_clock.now_s() - started_s >= EVERY_S - 10
 
 
+async def test_what_lets_none_of_them_go_writes_none_of_them_anew(site: Site) -> None:
+    refusing = hold(Action.REFUSE, "refused", tenant="bob")
+    site.set(ACME, refusing, hold(hold_id="lane", model="digits"))
+    await site.put_aside(of("acme", "a"))
+    await eventually(lambda: site.written() == ["a", "a"] and site.jobs._waiting)
+    turn = site.jobs._turn
+    site.set(BOB, hold(Action.REFUSE, "more", model="digits"))
+    site.release(refusing)
+    site.release(hold(hold_id="lane", model="digits"))
+    assert site.jobs._turn == turn
+    site.release(BOB)
+    await eventually(lambda: site.written() == ["a", "a", "a"])
+
+
+async def test_a_job_is_let_go_to_its_end_by_an_end_that_comes_while_it_waits(site: Site) -> None:
+    site.set(ACME)
+    await site.put_aside(of("acme", "a"))
+    await eventually(lambda: site.written() == ["a", "a"] and site.jobs._waiting)
+    site.set(hold(Action.END, "end", tenant="acme"))
+    await eventually(lambda: site.returned() == ["a"])
+
+
 @pytest.mark.parametrize("reason", ["late", "ended"])
 async def test_a_job_that_is_over_goes_to_its_lane_to_end_there(site: Site, reason: str) -> None:
     site.set(ACME)
