@@ -90,9 +90,23 @@ class Topics(msgspec.Struct, frozen=True):
         return f"{self.prefix}.stats.v1"
 
     @property
+    def shadows(self) -> str:
+        """What comparing shadows' answers has found; keyed by the life of a worker."""
+        return f"{self.prefix}.shadows.v1"
+
+    @property
     def stats_windows(self) -> str:
         """What the controller of rollouts keeps of the stats, so that it has it again after a restart; compacted."""
         return f"{self.prefix}.stats-windows.v1"
+
+    @property
+    def feedback(self) -> str:
+        """What callers tell of answers, keyed by job id."""
+        return f"{self.prefix}.feedback.v1"
+
+    @property
+    def feedback_group(self) -> str:
+        return f"{self.prefix}.feedback"
 
     @property
     def rollout_group(self) -> str:
@@ -105,6 +119,10 @@ class Topics(msgspec.Struct, frozen=True):
     @property
     def sink_group(self) -> str:
         return f"{self.prefix}.sink"
+
+    @property
+    def shadows_group(self) -> str:
+        return f"{self.prefix}.shadows"
 
     def lane(self, lane: Lane) -> str:
         return f"{self.prefix}.lane.{lane}.v1"

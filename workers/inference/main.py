@@ -47,6 +47,8 @@ from workers.inference.lifecycle.watcher import RepositoryWatch
 from workers.inference.models.repository import ModelRepository, all_in_full
 from workers.inference.results.publisher import ResultPublisher
 from workers.inference.settings import WorkerSettings
+from workers.inference.shadows.backlogs import Backlogs
+from workers.inference.shadows.shadows import Shadows
 from workers.moves import Moves
 
 log = get_logger(__name__)
@@ -96,6 +98,7 @@ class Worker:
             running = await stack.enter_async_context(InferenceThread())
             loading = await stack.enter_async_context(InferenceThread("loading"))
             importing = await stack.enter_async_context(InferenceThread("importing"))
+            comparing = await stack.enter_async_context(InferenceThread("comparing"))
             repository = ModelRepository(settings.model_repository, trust=settings.worker_trust)
             await unless_stopped(loading.submit(remove_abandoned, status_if_left=0), stop)
             looking = partial(look_first, repository, settings.patterns)
@@ -133,6 +136,17 @@ class Worker:
             )
             stack.push_async_callback(loader.close)
             memory = MemoryBudget(settings.memory_budget_bytes)
+            backlogs = Backlogs(settings, self._routes, lambda: {lane.lane.model for lane in consumers})
+            shadows = Shadows(
+                self._routes,
+                self._catalog,
+                publisher,
+                settings.topics,
+                tallies,
+                comparing,
+                now_utc,
+                has_room=backlogs.has_room,
+            )
             around = WorkerContext(
                 settings=settings,
                 canceled=canceled,
@@ -146,6 +160,7 @@ class Worker:
                 memory=memory,
                 prefetch=PrefetchShares(memory),
                 tallies=tallies,
+                shadows=shadows,
             )
             reporter = KafkaReporter(settings, publisher, now_utc)
             self._reconciler = ModelReconciler(
@@ -160,8 +175,12 @@ class Worker:
             )
             side.start(reporter.run(), "reports")
             side.start(stats.run(), "stats")
+            side.start(backlogs.run(), "backlogs of shadows")
+            side.start(shadows.copier.run(), "copies")
+            side.start(shadows.run(), "comparing")
+            side.start(shadows.findings.run(), "findings of shadows")
             await self._serve(self._reconciler, engine, side, stop)
-            await asyncio.gather(reporter.leave(), stats.tell_now())
+            await asyncio.gather(reporter.leave(), stats.tell_now(), shadows.findings.tell_now())
 
     def models(self) -> object:
         """For operators: the names of the versions that are served, and why others are not."""

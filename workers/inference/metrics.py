@@ -53,6 +53,28 @@ MOVED = Counter(
     "Jobs given to another version, as this one was taken back, or by the error with which it failed them",
     [*_LABELS, "to", "reason"],
 )
+SHADOW_COPIES = Counter(
+    "penstock_worker_shadow_copies_total", "Jobs copied to a shadow version", ["model", "version", "shadow_of"]
+)
+SHADOW_DROPPED = Counter(
+    "penstock_worker_shadow_dropped_total",
+    "Copies for a shadow version that were not made, or did not run, by reason",
+    ["model", "version", "reason"],
+)
+SHADOW_COMPARED = Counter(
+    "penstock_worker_shadow_compared_total",
+    "Answers of a shadow version held against those that callers got: agreed, disagreed, or invalid, where they could "
+    "not be compared",
+    ["model", "version", "shadow_of", "outcome"],
+)
+SHADOW_UNTOLD = Counter(
+    "penstock_worker_shadow_untold_total",
+    "Disagreements that are counted, and not told one by one",
+    ["model", "version"],
+)
+SHADOW_SECONDS = Counter(
+    "penstock_worker_shadow_device_seconds_total", "Seconds of the device that copies took", ["model", "version"]
+)
 LOADED_VERSIONS = Gauge("penstock_worker_loaded_versions", "Model versions in memory")
 LOADED_BYTES = Gauge("penstock_worker_loaded_bytes", "Bytes of files of the model versions in memory")
 LOADS = Counter("penstock_worker_loads_total", "Loads of a model version", ["model", "version", "outcome"])

@@ -17,8 +17,10 @@ from schemas.holds import because
 from schemas.rollouts import Rollout
 from schemas.topics import Lane
 from stores.postgres import require_migrated
+from stores.postgres.feedback import PostgresFeedback
 from stores.postgres.rollouts import PostgresRollouts
 from stores.postgres.routes import PostgresRoutes
+from stores.postgres.version_counts import PostgresVersionCounts
 from stores.routes import TELL_WITHIN_S
 from workers.rollout.controller import Controller
 from workers.rollout.judging.evidence import Around
@@ -26,6 +28,7 @@ from workers.rollout.keeper import Keeper
 from workers.rollout.looking import LANE
 from workers.rollout.serving import ServingWorkers
 from workers.rollout.settings import RolloutSettings
+from workers.rollout.spans import SpanWriter
 
 ROLE: Final = "rollout-controller"
 
@@ -70,6 +73,8 @@ class RolloutRole:
             publisher = await open_patiently(stack, lambda: KafkaPublisher(settings, paced=True), stop)
             routes = await open_patiently(stack, lambda: PostgresRoutes(dsn, role=ROLE), stop)
             rollouts = await open_patiently(stack, lambda: PostgresRollouts(dsn, role=ROLE), stop)
+            feedback = await open_patiently(stack, lambda: PostgresFeedback(dsn, role=ROLE), stop)
+            counts = await open_patiently(stack, lambda: PostgresVersionCounts(dsn, role=ROLE), stop)
             teller = RouteTeller(routes, publisher, settings.topics, TELL_WITHIN_S)
             # What is written must be above what gateways go by, of which the database may know nothing.
             await unless_stopped(self._routes_topic.caught_up.wait(), stop)
@@ -77,6 +82,7 @@ class RolloutRole:
             await unless_stopped(self._holds_topic.caught_up.wait(), stop)
             self._controller = Controller(
                 rollouts,
+                feedback,
                 keeper.windows.between,
                 lambda: keeper.read_until,
                 teller,
@@ -85,6 +91,7 @@ class RolloutRole:
             )
             judging = await stack.enter_async_context(BackgroundTasks(stop))  # ends before the parts it uses
             judging.start(self._controller.run(), "controller")
+            judging.start(SpanWriter(counts, keeper.windows, lambda: keeper.read_until).run(), "spans")
             await stop.wait()
 
     def _around(self, rollout: Rollout, keeper: Keeper) -> Around:

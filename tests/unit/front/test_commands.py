@@ -86,6 +86,9 @@ COMMANDS = {
     "route history": Described(
         GATEWAY, (BAD_GATEWAY, ("a --limit 0", "--limit"), ("A", "MODEL")), (f"a {AWAY}", "cannot be reached")
     ),
+    "route shadow": Described(
+        GATEWAY, (BAD_GATEWAY, ("a --limit 0", "--limit"), ("a --of A", "--of")), (f"a {AWAY}", "cannot be reached")
+    ),
     "route set": Described(
         GATEWAY,
         (
@@ -102,6 +105,10 @@ COMMANDS = {
             ("a --label canary=A", "--label"),
             ("a --pin acme=1", "--pin"),
             ("a --pin tenant:=1", "--pin"),
+            ("a --shadow 2", "--shadow"),
+            ("a --shadow A=0.1", "--shadow"),
+            ("a --shadow 2=1.5", "0 to 1"),
+            ("a --shadow 2=nan", "0 to 1"),
             ("a --file /nowhere", "--file"),
             ("a --file /dev/null", "--file"),
             ("a 1=100 --file /dev/null", "--file holds the whole route"),
@@ -121,6 +128,27 @@ COMMANDS = {
     ),
     "route delete": Described(
         GATEWAY, (BAD_GATEWAY, ("a --if-revision x", "--if-revision")), (f"a {AWAY}", "cannot be reached")
+    ),
+    "feedback": Described(
+        GATEWAY,
+        (
+            BAD_GATEWAY,
+            (f"{JOB} --reward 2", "--reward"),
+            (JOB, "--reward or --label"),
+            ("/ --label 7", "JOB"),
+        ),
+        (f"{JOB} --reward 1 {AWAY}", "cannot be reached"),
+    ),
+    "compare": Described(
+        GATEWAY,
+        (
+            BAD_GATEWAY,
+            ("digits", "--versions"),
+            ("digits --versions 1", "are no versions"),
+            ("digits --versions 1,2 --since soon", "is no duration"),
+            ("digits --versions 1,2 --lane slow", "--lane"),
+        ),
+        (f"digits --versions 1,2 {AWAY}", "cannot be reached"),
     ),
     "env": Described((), (), ("--data-dir /nowhere", "no `penstock up` runs over /nowhere")),
     "submit": Described(

@@ -13,6 +13,7 @@ import orjson
 
 from gateway.answers import Links
 from gateway.app import GatewayApp
+from gateway.comparing import Comparisons
 from gateway.hold_control import HoldControl
 from gateway.lane_depth import LaneDepths
 from gateway.model_control import ModelControl
@@ -44,11 +45,14 @@ from schemas.signature import ImageSpec, Signature, TensorSpec
 from schemas.topics import Lane, LaneClass
 from schemas.versions import CatalogSnapshot
 from stores.memory import MemoryJobs
+from stores.memory_feedback import MemoryFeedback
 from stores.memory_holds import MemoryHolds
 from stores.memory_replicas import MemoryReplicas
 from stores.memory_rollouts import MemoryRollouts
 from stores.memory_routes import MemoryRoutes
+from stores.memory_shadows import MemoryShadows
 from stores.memory_signals import MemorySignals
+from stores.memory_version_counts import MemoryVersionCounts
 from stores.protocols import JobKey
 
 BASE_URL = "https://inference.example.com/api"
@@ -163,6 +167,9 @@ class House:
         )
         self.route_store = MemoryRoutes(lambda: NOW)
         self.rollout_store = MemoryRollouts(self.route_store)
+        self.shadow_store = MemoryShadows()
+        self.feedback = MemoryFeedback(self.store)
+        self.version_counts = MemoryVersionCounts()
         self.hold_store = MemoryHolds(self.store)
         self.replicas = MemoryReplicas()
         teller = RouteTeller(self.route_store, self.log, self.settings.topics, within_s=60.0)
@@ -174,6 +181,9 @@ class House:
             route_control=RouteControl(self.route_store, teller, self.serving, self.routes),
             route_replicas=RouteReplicas(self.replicas, lambda: self.waiters.draining),
             rollouts=RolloutControl(self.rollout_store, teller, self.serving, self.routes, lambda: NOW),
+            shadows=self.shadow_store,
+            feedback=self.feedback,
+            comparisons=Comparisons(self.version_counts, self.feedback, self.serving, lambda: NOW),
             holds=HoldControl(
                 self.hold_store,
                 self.hold_store,

@@ -1,7 +1,7 @@
 """A worker's parts put together over the twins of Kafka and Redis, with a model that the test holds in its hand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 
@@ -26,13 +26,14 @@ from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
 from workers.inference.batching.pending_job import JobState
 from workers.inference.counting.tally import Tallies
-from workers.inference.decoding.record_decoder import RecordDecoder
+from workers.inference.decoding.record_decoder import RecordDecoder, nothing_refused
 from workers.inference.engine.engine import Engine
 from workers.inference.engine.inference_thread import InferenceThread
 from workers.inference.engine.lane import ServedLane
 from workers.inference.engine.micro_batch import BatchState
 from workers.inference.execution.runner import Model, Runner
 from workers.inference.results.publisher import ResultPublisher
+from workers.inference.shadows.shadows import VersionCopies
 from workers.memory import MemoryConsumer, MemoryGroup
 from workers.moves import Moves
 
@@ -81,6 +82,7 @@ class SmallWorker:
         max_rows: int,
         starts: MemoryStarts,
         moves: Moves | None = None,
+        shadows: Callable[["SmallWorker"], VersionCopies] | None = None,
     ) -> None:
         self.log = log
         self.moves = moves or Moves(Routes(), Catalog())
@@ -107,6 +109,7 @@ class SmallWorker:
         )
         self.sizer = BatchSizeTuner(max_rows, adaptive=False)
         self.memory = MemoryBudget(2**30)
+        self.copies = None if shadows is None else shadows(self)
         runner = Runner(model, SIGNATURE, self.sizer)
         self.live, self.bulk = (self._lane(lane, runner, max_rows) for lane in (LIVE, BULK))
 
@@ -114,7 +117,14 @@ class SmallWorker:
         return ServedLane(
             lane,
             runner,
-            RecordDecoder(lane, SIGNATURE, self.canceled, moves=self.moves.waiting, holds=self.holds),
+            RecordDecoder(
+                lane,
+                SIGNATURE,
+                self.canceled,
+                moves=self.moves.waiting,
+                refuses=nothing_refused if self.copies is None else self.copies.refuses,
+                holds=self.holds,
+            ),
             Batcher(self.sizer, 0.0, 2 * max_rows),
             self.sizer,
             ResultPublisher(self.log, TOPICS, self.moves.failed),
@@ -123,6 +133,7 @@ class SmallWorker:
             clock=self.clock,
             memory=self.memory,
             tally=self.tallies.of(lane),
+            copies=self.copies,
             holds=self.holds,
         )
 
@@ -196,13 +207,14 @@ async def small_worker(
     log: MemoryLog | None = None,
     starts: MemoryStarts | None = None,
     moves: Moves | None = None,
+    shadows: Callable[[SmallWorker], VersionCopies] | None = None,
     fails: bool = False,
 ) -> AsyncIterator[SmallWorker]:
     """A worker that is running; on leaving it is not drained. Holds that nothing in it failed, unless it `fails`."""
     log = log or MemoryLog(partitions=1)
     async with AsyncExitStack() as stack:
         thread = await stack.enter_async_context(InferenceThread())
-        worker = SmallWorker(log, thread, model, max_rows, starts or MemoryStarts(), moves)
+        worker = SmallWorker(log, thread, model, max_rows, starts or MemoryStarts(), moves, shadows)
         tasks: list[asyncio.Task[None]] = []
         for lane in (worker.live, worker.bulk):
             consumer = await stack.enter_async_context(MemoryGroup(log, [TOPICS.lane(lane.lane)]).member())

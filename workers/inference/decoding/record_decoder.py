@@ -1,6 +1,6 @@
 """From fetched records to jobs that may run, or to what becomes of them instead. Pure."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -55,6 +55,14 @@ class UndecodableRecord(NamedTuple):
     error: Undecodable
 
 
+# Why a copy is not to run here; None where it may.
+RefusesCopy = Callable[[LaneJob], PenstockError | None]
+
+
+def nothing_refused(_: LaneJob) -> None:
+    """Every copy may run."""
+
+
 Decoded = PendingJob | Ended | Moving | UndecodableRecord
 
 
@@ -71,7 +79,7 @@ _Read = _Parsed | Ended | Moving | UndecodableRecord
 
 class RecordDecoder:
     """Reads the records of one lane. `canceled` has the jobs that clients have taken back, `moves` says which go to
-    another version, `holds` what operators have wait or end.
+    another version, `refuses` which copies are not to run, `holds` what operators have wait or end.
 
     A job that would take more than `most_bytes` of memory is refused: it could never be held.
     """
@@ -86,6 +94,7 @@ class RecordDecoder:
         *,
         most_bytes: int | None = None,
         moves: MovedTo = nothing_moves,
+        refuses: RefusesCopy = nothing_refused,
         holds: Holds | None = None,
     ) -> None:
         self._lane = lane
@@ -95,6 +104,7 @@ class RecordDecoder:
         self._tokenizer = tokenizer
         self._most_bytes = most_bytes
         self._moves = moves
+        self._refuses = refuses
         self._holds = holds or Holds()
 
     @property
@@ -128,11 +138,12 @@ class RecordDecoder:
         return self.ended(key, job.expires_at, now) or self.leaves(job)
 
     def leaves(self, job: LaneJob) -> PenstockError | Choice | Hold | None:
-        """Why a job that waits does not stay: a hold ends it, it is put aside, or another version runs it."""
+        """Why a job that waits does not stay: a hold ends it, it is put aside, or another version runs it. A copy of
+        one is not put aside: it ends."""
         holds = self._holds.now
         if (hold := holds.ending(job)) is not None:
             return ended_by(hold)
-        return holds.parking(job) or self._moves(job)
+        return holds.parking(job) or (self._moves(job) if job.shadow_of is None else self._refuses(job))
 
     def _parse(self, record: Record, now: datetime) -> _Read:
         job: LaneJob | None = None

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from producers.holds import Holds
 from runtime.budget import MemoryBudget
@@ -14,21 +14,21 @@ from runtime.logs import get_logger
 from schemas.errors import Canceled, DeadlineExceeded, PenstockError
 from schemas.holds import Hold
 from schemas.routes import Choice
-from schemas.topics import Lane
+from schemas.topics import Lane, LaneClass
 from workers.consuming.kafka_consumer import DRAIN_LIMIT_S
 from workers.consuming.offsets import Partition
 from workers.consuming.protocols import Consumer, Record
 from workers.consuming.redelivery import Redeliveries
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
-from workers.inference.batching.pending_job import JobState, PendingJob
+from workers.inference.batching.pending_job import JobState, PendingJob, RunResult
 from workers.inference.counting.tally import Tally
 from workers.inference.decoding.memory import FetchBrake
 from workers.inference.decoding.record_decoder import Decoded, Ended, Moving, RecordDecoder, UndecodableRecord
 from workers.inference.engine.accounting import DeviceAccounting
 from workers.inference.engine.lane_metrics import LaneMetrics
 from workers.inference.execution.runner import Runner
-from workers.inference.results.outcomes import Outcome, failed, not_run
+from workers.inference.results.outcomes import CopyEnd, Outcome, failed, not_run
 from workers.inference.results.publisher import ResultPublisher
 
 log = get_logger(__name__)
@@ -40,6 +40,28 @@ LOOK_FOR_ROOM_S: Final = 0.05
 MOVING_ROWS: Final = 512
 
 T = TypeVar("T")
+
+
+class Copies(Protocol):
+    """What becomes of copies that the lane runs, and of jobs of its that may be copied; `workers.inference.shadows`."""
+
+    def ran(self, seconds: float) -> None:
+        """Copies have kept the device for so long."""
+
+    def over(self, ends: Sequence[CopyEnd]) -> None: ...
+
+    def succeeded(self, jobs: Sequence[PendingJob], results: Sequence[RunResult], ends: Sequence[Outcome]) -> None:
+        """The jobs have run and are told of; perhaps some of them have succeeded."""
+
+
+class NoCopies:
+    """Nothing is copied, and copies are for nobody."""
+
+    def ran(self, seconds: float) -> None: ...
+
+    def over(self, ends: Sequence[CopyEnd]) -> None: ...
+
+    def succeeded(self, jobs: Sequence[PendingJob], results: Sequence[RunResult], ends: Sequence[Outcome]) -> None: ...
 
 
 class ServedLane:
@@ -69,6 +91,7 @@ class ServedLane:
         run_limit_s: float | None = None,
         guarded: bool = True,
         tally: Tally | None = None,
+        copies: Copies | None = None,
         holds: Holds | None = None,
     ) -> None:
         self.lane = lane
@@ -78,6 +101,7 @@ class ServedLane:
         self.guarded = guarded
         self.drain_limit_s = DRAIN_LIMIT_S + (run_limit_s or 0.0)
         self.metrics = LaneMetrics(lane, tally or Tally())
+        self.copies = copies or NoCopies()
         self.device_time = DeviceAccounting(self.metrics.labels, sizer)
         self._decoder = decoder
         self._batcher = batcher
@@ -212,10 +236,15 @@ class ServedLane:
 
     async def publish(
         self, consumer: Consumer, outcomes: Sequence[tuple[Record, Outcome]], *, again: bool = False
-    ) -> None:
-        """Publish what became of records, and mark them done. `again`: versions have been compared by them before."""
+    ) -> Sequence[Outcome]:
+        """Publish what became of records, and mark them done. `again`: versions have been compared by them before.
+        Returns what was published in the end."""
         seen = self._redeliveries.seen_through(consumer)
-        self.metrics.ended(await self._publisher.finish(seen, self._group, outcomes), again=again)
+        published = await self._publisher.finish(seen, self._group, outcomes)
+        self.metrics.ended(published, again=again)
+        if self.lane.cls is LaneClass.BULK and (over := [each for each in published if isinstance(each, CopyEnd)]):
+            self.copies.over(over)
+        return published
 
     def over(self, job: PendingJob, now: datetime) -> PenstockError | None:
         """Why the job must not cost anything any more, or None."""

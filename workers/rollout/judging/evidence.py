@@ -178,7 +178,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """All that a verdict is made from, so that it can be made again. One belongs to one attempt of a rollout.
 
     `step` counts from 1. `intervals` were observed in this step, up to `last_at`; `share` and `moved` are what the
-    version got in the last of them.
+    version got in the last of them. `weighs`: the share follows from outcomes, as `bandit` says.
     """
 
     rules: tuple[Rule, ...]
@@ -194,3 +194,4 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     exposures: Exposures = Exposures()
     slow: SlowLines = SlowLines()
     around: Around = Around()
+    weighs: bool = False
