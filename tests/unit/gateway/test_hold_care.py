@@ -147,9 +147,19 @@ async def test_an_end_that_gets_nowhere_keeps_no_hold_from_being_told(
     await site.set("e", action=Action.END)
     await site.set("h")
     for _ in range(2):
-        with pytest.raises(StoreUnavailable):
-            await site.care.look()
+        await site.care.look()
     assert site.followed == ["e", "h"]
+
+
+async def test_a_topic_that_cannot_be_told_keeps_no_job_from_ending(site: Site) -> None:
+    await site.set("h", tenant="acme")
+    await site.care.look()
+    await site.set("e", action=Action.END)
+    job = queued()
+    await site.jobs.insert(job)
+    site.log.fail_next = [QueueUnavailable("down")]
+    await site.care.look()
+    assert site.jobs._jobs[key_of(job)].status is Status.CANCELED
 
 
 async def test_what_waits_is_ended_and_told_step_by_step(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
