@@ -53,7 +53,8 @@ async def test_nothing_is_judged_before_routes_and_holds_are_known(monkeypatch: 
     monkeypatch.setattr(main, "holds_topic", lambda *_: topics["holds"])
     for name in ("require_migrated", "ensure_topics"):
         monkeypatch.setattr(main, name, _done)
-    for name in ("Keeper", "KafkaPublisher", "PostgresRoutes", "PostgresRollouts", "ServingWorkers"):
+    parts = ["Keeper", "KafkaPublisher", "ServingWorkers", "SpanWriter"]
+    for name in parts + [name for name in vars(main) if name.startswith("Postgres")]:
         monkeypatch.setattr(main, name, Idle)
     monkeypatch.setattr(main, "Controller", controller)
     role = RolloutRole(RolloutSettings(postgres_dsn=SecretStr("postgresql://nowhere"), kafka_bootstrap_servers="x:1"))
