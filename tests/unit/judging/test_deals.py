@@ -35,6 +35,16 @@ def test_a_caller_who_always_sent_worse_jobs_takes_no_version_back_however_long_
     assert "but that may be its callers' doing: of what callers did before nothing is known" in found.told
 
 
+def test_callers_whose_jobs_wait_for_some_to_be_compared_with_take_no_version_back_either() -> None:
+    callers = {10: 15, 50: 15, 97: 15}
+    evidence = after([(Counts(), mixed(CANARY, callers)), (mixed(STABLE, callers), Counts())])
+
+    (found,) = judged(evidence).evidence
+
+    assert found.decision is Decision.HOLD
+    assert "but that may be its callers' doing" in found.told
+
+
 def test_a_version_that_fails_more_of_all_its_callers_jobs_is_taken_back_beside_callers_who_differ() -> None:
     evidence = after([(mixed(STABLE, HEAVY), mixed(CANARY, dict.fromkeys(CANARY, 15)))] * 5)
 
