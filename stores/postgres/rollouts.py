@@ -73,8 +73,8 @@ rollout = $1 and verb = 'hold' and sequence <= (
 _FORGET_HOLDS: Final = f"delete from rollout_events where {_OLD_HOLDS}"
 _FORGET_COUNTED: Final = f"update rollout_events set evidence = null where evidence is not null and {_OLD_HOLDS}"
 _EVENTS: Final = """
-select document, case when $4::boolean then evidence end as evidence from rollout_events
-where rollout = $1 and ($2::bigint is null or sequence < $2) order by sequence desc limit $3
+select sequence, document, case when $4::boolean then evidence end as evidence from rollout_events
+where rollout = $1 and sequence < $2 order by sequence desc limit $3
 """
 
 _LAST: Final = 2**63 - 1
@@ -166,8 +166,14 @@ class PostgresRollouts:
     ) -> Sequence[Rollout]:
         if not storable(model, after):
             return []
-        rows = await self._postgres.fetch(_LIST, model, status, after, limit)
-        return [stored.rollout for stored in self._readable(rows)]
+        found: list[Rollout] = []
+        while True:  # a short page would be taken for the last one
+            wanted = limit - len(found)
+            rows = await self._postgres.fetch(_LIST, model, status, after, wanted)
+            found += [stored.rollout for stored in self._readable(rows)]
+            if len(rows) < wanted or len(found) == limit:
+                return found
+            after = rows[-1]["id"]
 
     async def running(self) -> Sequence[StoredRollout]:
         return self._readable(await self._postgres.fetch(_RUNNING))
@@ -177,10 +183,15 @@ class PostgresRollouts:
     ) -> Sequence[KeptEvent]:
         if not storable(rollout_id):
             return []
-        before = None if before is None else min(before, _LAST)
-        rows = await self._postgres.fetch(_EVENTS, rollout_id, before, limit, counted)
-        found = [_event(row) for row in rows]
-        return [each for each in found if each is not None]
+        found: list[KeptEvent] = []
+        before = _LAST if before is None else min(before, _LAST)
+        while True:
+            wanted = limit - len(found)
+            rows = await self._postgres.fetch(_EVENTS, rollout_id, before, wanted, counted)
+            found += [each for each in map(_event, rows) if each is not None]
+            if len(rows) < wanted or len(found) == limit:
+                return found
+            before = rows[-1]["sequence"]
 
     def _readable(self, rows: Sequence["asyncpg.Record"]) -> Sequence[StoredRollout]:
         """One that a newer version has written is passed over, and told of once: the others are no worse for it."""

@@ -410,6 +410,22 @@ async def test_one_that_a_newer_version_has_written_is_passed_over_and_told_of_o
     assert (await postgres_kept.changed(other, Verb.ABORT)).status is RolloutStatus.ABORTED
 
 
+async def test_what_is_passed_over_makes_no_page_the_last_one(shared_dsn: str, postgres_kept: Kept) -> None:
+    others = [await postgres_kept.started(model=f"other-{number}") for number in range(2)]
+    newer = await postgres_kept.started()
+    await postgres_kept.judged(newer, Verb.HOLD, TOO_FEW)
+    await execute(
+        shared_dsn,
+        """
+        update rollouts set document = jsonb_set(document::jsonb, '{status}', '"dreaming"')::json
+        where model = 'digits';
+        update rollout_events set document = jsonb_set(document::jsonb, '{verb}', '"dream"')::json where verb = 'hold'
+        """,
+    )
+    assert [each.id for each in await postgres_kept.rollouts.list(limit=2)] == [others[1].id, others[0].id]
+    assert [kept.event.sequence for kept in await postgres_kept.rollouts.events(newer.id, limit=1)] == [1]
+
+
 async def test_another_input_is_refused_unless_the_plan_says_so_and_what_differs_is_kept(kept: Kept) -> None:
     beside = {"1": ("inputs", "outputs"), "3": ()}
     with pytest.raises(Conflict, match="digits/2 takes other inputs than version 1"):
