@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from schemas.rollouts import Decision
+from schemas.rollouts import Decision, Guardrail, Kind
 from schemas.stats import Counts, End
 from tests.unit.judging.counting import BEGAN, CANARY, FAILED, STABLE, after, counts, judged
 from workers.rollout.judging.deals import LEVEL, by_chance, part_as_bad
 from workers.rollout.judging.evidence import Tally
-from workers.rollout.judging.judge import begin
+from workers.rollout.judging.judge import begin, next_step
 
 # One caller in ten sends jobs of which a third fails, on any version; of the canary's, one of two cohorts.
 HEAVY = dict.fromkeys(range(0, 100, 10), 10)
@@ -43,6 +43,17 @@ def test_callers_whose_jobs_wait_for_some_to_be_compared_with_take_no_version_ba
 
     assert found.decision is Decision.HOLD
     assert "but that may be its callers' doing" in found.told
+
+
+def test_in_a_new_step_it_takes_jobs_of_that_to_tell_that_it_is_not_the_callers() -> None:
+    callers = {10: 15, 50: 15, 97: 15}
+    dry = (Guardrail(Kind.FAILED, dry_run=True),)
+    evidence = after([(mixed(STABLE, callers), mixed(CANARY, callers))] * 3, guardrails=dry)
+
+    (found,) = judged(next_step(evidence)).evidence
+
+    assert found.decision is Decision.HOLD
+    assert found.numbers["callers_by_chance"] == 1.0
 
 
 def test_a_version_that_fails_more_of_all_its_callers_jobs_is_taken_back_beside_callers_who_differ() -> None:
