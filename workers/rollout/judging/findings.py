@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from schemas import bounds
 from schemas.rollouts import Decision, Finding, Kind
 from workers.rollout.judging import callers, deals, eprocess, shares
 from workers.rollout.judging.evidence import Evidence, KindEvidence, Tally
@@ -78,7 +79,7 @@ def _sums(evidence: Evidence, rule: Rule) -> _Sums:
         above_needed=math.log(1 / at.worse),
         better=better,
         better_needed=math.log(parts / at.better),
-        upper=shares.upper(known.canary.bad, known.canary.jobs, at.better),
+        upper=bounds.upper(known.canary.bad, known.canary.jobs, at.better),
     )
     return sums._replace(by_chance=_by_chance(evidence, rule.kind, at.worse)) if sums.is_worse else sums
 
@@ -88,7 +89,7 @@ def _by_chance(evidence: Evidence, kind: Kind, level: float) -> float | None:
     than any caller's own jobs would."""
     known = evidence.kinds[kind]
     canary = sum(known.canary_by.values(), Tally())
-    lowest = 1 - shares.upper(canary.jobs - canary.bad, canary.jobs, level)
+    lowest = 1 - bounds.upper(canary.jobs - canary.bad, canary.jobs, level)
     if kind not in callers.BAD or known.tilt.bad is not None or lowest > MOST_OF_CALLERS:
         return None
     return deals.by_chance(known.stable_by, known.canary_by, evidence.moved)
