@@ -1,14 +1,15 @@
 """Whether it may be the callers: cohorts that stand out among all that might have been the canary's."""
 
+import msgspec
 import numpy as np
 import pytest
 
 from schemas.rollouts import Decision, Guardrail, Kind
 from schemas.stats import Counts, End
-from tests.unit.judging.counting import BEGAN, CANARY, FAILED, STABLE, after, counts, judged
+from tests.unit.judging.counting import BEGAN, CANARY, FAILED, STABLE, after, counts, interval, judged
 from workers.rollout.judging.deals import LEVEL, by_chance, part_as_bad
 from workers.rollout.judging.evidence import Tally
-from workers.rollout.judging.judge import begin, next_step
+from workers.rollout.judging.judge import begin, next_step, observe
 
 # One caller in ten sends jobs of which a third fails, on any version; of the canary's, one of two cohorts.
 HEAVY = dict.fromkeys(range(0, 100, 10), 10)
@@ -38,6 +39,23 @@ def test_a_caller_who_always_sent_worse_jobs_takes_no_version_back_however_long_
 def test_callers_whose_jobs_wait_for_some_to_be_compared_with_take_no_version_back_either() -> None:
     callers = {10: 15, 50: 15, 97: 15}
     evidence = after([(Counts(), mixed(CANARY, callers)), (mixed(STABLE, callers), Counts())])
+
+    (found,) = judged(evidence).evidence
+
+    assert found.decision is Decision.HOLD
+    assert "but that may be its callers' doing" in found.told
+
+
+def test_callers_who_always_call_answers_bad_take_no_version_back() -> None:
+    told = {cohort: Tally(30, {10: 15, 50: 15, 97: 15}.get(cohort, 0)) for cohort in range(100)}
+    evidence = begin((Guardrail(Kind.OUTCOME_BAD),), BEGAN)
+    for at in range(1, 20):
+        seen = msgspec.structs.replace(
+            interval(at, counts(950), counts(50, 0, CANARY)),
+            stable_outcomes={cohort: told[cohort] for cohort in STABLE},
+            canary_outcomes={cohort: told[cohort] for cohort in CANARY},
+        )
+        evidence = observe(evidence, seen)
 
     (found,) = judged(evidence).evidence
 
