@@ -63,15 +63,16 @@ def test_callers_who_always_call_answers_bad_take_no_version_back() -> None:
     assert "but that may be its callers' doing" in found.told
 
 
-def test_in_a_new_step_it_takes_jobs_of_that_to_tell_that_it_is_not_the_callers() -> None:
+def test_a_bandit_that_moves_on_takes_no_version_back_for_its_callers() -> None:
     callers = {10: 15, 50: 15, 97: 15}
-    dry = (Guardrail(Kind.FAILED, dry_run=True),)
-    evidence = after([(mixed(STABLE, callers), mixed(CANARY, callers))] * 3, guardrails=dry)
+    both = (Guardrail(Kind.FAILED), Guardrail(Kind.OUTCOME_BAD))
+    pair = (mixed(STABLE, callers), mixed(CANARY, callers))
+    evidence = after([pair] * 3, begin(both, BEGAN, weighs=True))
 
-    (found,) = judged(next_step(evidence)).evidence
+    found = judged(next_step(evidence))
 
     assert found.decision is Decision.HOLD
-    assert found.numbers["callers_by_chance"] == 1.0
+    assert found.evidence[0].numbers["callers_by_chance"] == 1.0, "of its new share nothing is known"
 
 
 def test_a_version_that_fails_more_of_all_its_callers_jobs_is_taken_back_beside_callers_who_differ() -> None:
