@@ -372,14 +372,16 @@ async def test_ended_rollouts_are_kept_for_a_year_and_a_day(shared_dsn: str, pos
     assert await kept.rollouts.get(running.id) is not None
 
 
-async def test_of_the_reasons_to_hold_on_the_newest_are_kept(
-    postgres_kept: Kept, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("verb", [Verb.HOLD, Verb.WEIGH])
+async def test_of_what_is_told_for_ever_the_newest_are_kept(
+    postgres_kept: Kept, monkeypatch: pytest.MonkeyPatch, verb: Verb
 ) -> None:
-    monkeypatch.setattr("stores.postgres.rollouts.HOLDS_KEPT", 3)
-    monkeypatch.setattr("stores.postgres.rollouts.HOLDS_EXPLAINED", 2)
+    monkeypatch.setattr("stores.postgres.rollouts.OFTEN_KEPT", 3)
+    monkeypatch.setattr("stores.postgres.rollouts.OFTEN_EXPLAINED", 2)
     rollout = await postgres_kept.started()
     for number in range(5):
-        rollout = await postgres_kept.judged(rollout, Verb.HOLD, Verdict(Decision.HOLD, f"reason {number}"))
+        share = 1000 + 100 * number
+        rollout = await postgres_kept.judged(rollout, verb, Verdict(Decision.HOLD, f"reason {number}", share=share))
     events = await postgres_kept.rollouts.events(rollout.id, limit=10)
     assert [kept.event.sequence for kept in events] == [6, 5, 4, 1]
     assert [kept.evidence is not None for kept in events] == [True, True, False, False]
