@@ -15,7 +15,8 @@ EMPTY = """
 do $$ declare found regclass; begin
     for found in
         select oid from pg_class
-        where relnamespace = 'public'::regnamespace and relkind = 'r' and relname not in ('schema_migrations', 'job_ring')
+        where relnamespace = 'public'::regnamespace and relkind = 'r'
+            and relname not in ('schema_migrations', 'job_ring')
             and not exists (select from pg_inherits where inhrelid = pg_class.oid)
     loop
         execute format('delete from %s', found);
