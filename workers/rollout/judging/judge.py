@@ -164,26 +164,22 @@ def _observed(each: Rule, evidence: Evidence, pairs: Pairs, moved: tuple[int, ..
 
 def _by_cohort(kind: Kind, after: KindEvidence, interval: Interval) -> KindEvidence:
     """With what the interval holds by cohort, where that is all that callers are known by. What was before it began to
-    look bad would hide a version that turned bad."""
-    held = _held_by_cohort(kind, interval)
-    if held is None or after.tilt.bad is not None:
+    look bad would hide a version that turned bad; but what waits may be what makes it look so."""
+    if kind not in callers.BY_COHORT or after.tilt.bad is not None:
         return after
-    if after.worse.log_value <= 0:
+    if after.worse.log_value <= 0 and not after.waiting.jobs:
         return msgspec.structs.replace(after, stable_by={}, canary_by={})
-    stable, canary = held
+    stable, canary = _sides_by_cohort(kind, interval)
     return msgspec.structs.replace(
-        after,
-        stable_by=callers.added(after.stable_by, stable),
-        canary_by=callers.added(after.canary_by, canary),
+        after, stable_by=callers.added(after.stable_by, stable), canary_by=callers.added(after.canary_by, canary)
     )
 
 
-def _held_by_cohort(kind: Kind, interval: Interval) -> tuple[Mapping[int, Tally], Mapping[int, Tally]] | None:
-    """The stable version's and the canary's; None for what nobody counts by cohort."""
+def _sides_by_cohort(kind: Kind, interval: Interval) -> tuple[Mapping[int, Tally], Mapping[int, Tally]]:
     if kind is Kind.OUTCOME_BAD:
         return interval.stable_outcomes, interval.canary_outcomes
-    bad = callers.BAD.get(kind)
-    return None if bad is None else (callers.by_cohort(interval.stable, bad), callers.by_cohort(interval.canary, bad))
+    bad = callers.BAD[kind]
+    return callers.by_cohort(interval.stable, bad), callers.by_cohort(interval.canary, bad)
 
 
 def _bet(after: KindEvidence, known: KindEvidence, pairs: Pairs, margin: float) -> KindEvidence:
