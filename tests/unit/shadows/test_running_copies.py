@@ -178,14 +178,13 @@ async def test_a_copy_for_another_version_is_dropped() -> None:
         assert house.told_callers() == []
 
 
-async def test_a_copy_that_may_have_ended_a_worker_is_not_started_again_and_its_job_is_not_suspected() -> None:
+async def test_a_copy_that_ran_when_its_worker_ended_is_dropped_and_neither_its_version_nor_its_job_is_suspected() -> None:
     copy, model, starts = copy_for_us("job_1"), Adder(), MemoryStarts()
     starts.counts[item(job=copy).starts_key] = 1
     async with shadow_house(US, model=model, starts=starts) as house:
         await run(house, in_our_lane(copy))
-        await eventually(lambda: counts(house, disagreed=1))
-        (told,) = await house.disagreements()
-        assert told.why == "model_crashed"
+        await eventually(lambda: counts(house, dropped={"unfinished": 1}))
+        assert house.worker.tallies.of(LIVE).take().disagreed == {}
         assert house.told_callers() == []
     assert model.batches == []
     assert JobKey("default", "job_1") not in starts.counts
@@ -236,3 +235,10 @@ async def test_live_jobs_are_not_told_otherwise_for_a_copy_beside_them() -> None
         await eventually(lambda: counts(house, agreed=1))
         assert house.worker.ended([live])
         assert house.worker.tallies.of(LIVE).take().others == {End.SUCCEEDED: 1}
+
+
+async def test_a_job_that_was_copied_twice_does_not_disagree_for_it() -> None:
+    copy = copy_for_us("job_1")
+    async with shadow_house(US) as house:
+        await run(house, in_our_lane(copy), in_our_lane(copy))
+        await eventually(lambda: counts(house, agreed=1, dropped={"unfinished": 1}))

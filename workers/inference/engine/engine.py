@@ -362,6 +362,7 @@ class Engine:
         self._give_turns()
 
     def _given_up(self, job: PendingJob) -> tuple[Record, Outcome]:
-        log.error("a job is given up: none of its starts ever ended", job=job.id, starts=MOST_STARTS)
+        if job.job.shadow_of is None:
+            log.error("a job is given up: none of its starts ever ended", job=job.id, starts=MOST_STARTS)
         told = f"the job was started {MOST_STARTS} times, and each time the worker ended before the job did"
         return job.record, given_up(job.job, ModelCrashed(told), MOST_STARTS, self._clock(), rows=job.rows)
