@@ -9,13 +9,14 @@ import pytest
 from prometheus_client import REGISTRY
 
 from schemas.errors import InvalidInput, JobError, PenstockError, TransientFailure
+from schemas.holds import Action, Hold
 from schemas.records import OutRecord, lane_record
 from schemas.routes import Shadow
 from schemas.stats import End
 from schemas.tensors import Array
 from stores.memory_starts import MemoryStarts
 from stores.protocols import JobKey
-from tests.unit.inference.jobs import BULK, LIVE, LIVE_TOPIC, TOPICS, item, lane_job, request_json
+from tests.unit.inference.jobs import BULK, LIVE, LIVE_TOPIC, NOON, TOPICS, item, lane_job, request_json
 from tests.unit.inference.models import Adder, HeldAdder
 from tests.unit.shadows.house import ANSWERED_BY, ShadowHouse, copy_for_us, in_our_lane, shadow_house
 from tests.waiting import eventually
@@ -178,7 +179,7 @@ async def test_a_copy_for_another_version_is_dropped() -> None:
         assert house.told_callers() == []
 
 
-async def test_a_copy_that_ran_when_its_worker_ended_is_dropped_and_neither_its_version_nor_its_job_is_suspected() -> None:
+async def test_a_copy_that_ran_when_its_worker_ended_says_nothing_against_its_version_or_its_job() -> None:
     copy, model, starts = copy_for_us("job_1"), Adder(), MemoryStarts()
     starts.counts[item(job=copy).starts_key] = 1
     async with shadow_house(US, model=model, starts=starts) as house:
@@ -242,3 +243,25 @@ async def test_a_job_that_was_copied_twice_does_not_disagree_for_it() -> None:
     async with shadow_house(US) as house:
         await run(house, in_our_lane(copy), in_our_lane(copy))
         await eventually(lambda: counts(house, agreed=1, dropped={"unfinished": 1}))
+
+
+async def test_a_copy_of_a_job_whose_tenant_is_held_is_dropped_as_held_and_is_not_put_aside() -> None:
+    hold = Hold(id="1", action=Action.HOLD, tenant="default", created_by="test", created_at=NOON)
+    async with shadow_house(US) as house:
+        house.worker.set_hold(hold)
+        await run(house, in_our_lane(copy_for_us()))
+        await eventually(lambda: counts(house, dropped={"held": 1}))
+        assert house.told_callers() == []
+
+
+async def test_a_copy_that_cannot_be_read_counts_as_no_dead_letter() -> None:
+    def dead_letters() -> float:
+        labels = {"model": LIVE.model, "version": LIVE.version, "lane": "bulk"}
+        return REGISTRY.get_sample_value("penstock_worker_dead_letters_total", labels) or 0.0
+
+    out, before = in_our_lane(copy_for_us()), dead_letters()
+    headers = [(name, b"x" if name == "ce_inputlength" else value) for name, value in out.headers]
+    async with shadow_house(US) as house:
+        await run(house, out._replace(headers=headers), in_our_lane(copy_for_us()))
+        await eventually(lambda: counts(house, agreed=1))
+    assert dead_letters() == before

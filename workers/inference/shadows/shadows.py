@@ -182,4 +182,4 @@ def _reason(error: PenstockError | None) -> str:
         return error.param
     if isinstance(error, DeadlineExceeded):
         return "late"
-    return "unanswered" if error is None else error.code
+    return "held" if error is None else error.code
