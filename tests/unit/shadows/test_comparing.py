@@ -117,6 +117,12 @@ def test_classes_are_compared_by_the_highest_score_and_told_by_name() -> None:
     assert found(rule, [7], [8]) == Difference("label", "y", 1, None, "7", "8"), "a class without a name"
 
 
+def test_a_single_score_a_row_says_no_class_and_is_compared_as_a_number() -> None:
+    rule = Rule(label="y")
+    assert found(rule, [[0.1], [0.7]], [[0.1], [0.7]]) is None
+    assert found(rule, [[0.1], [0.7]], [[0.9], [0.7]]) == Difference("label", "y", 1, None, "0.1", "0.9")
+
+
 def test_of_a_text_only_a_digest_is_told() -> None:
     told = found(Rule(), ["secret" * 1000], [b"\0"], object)
     assert told is not None

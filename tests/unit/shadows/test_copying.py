@@ -13,7 +13,8 @@ from schemas.shadows import COPY_LIFE_S, Pair, unpack_outputs
 from schemas.topics import Lane, LaneClass
 from tests.unit.inference.jobs import BULK, LIVE, NOON, request_json
 from tests.unit.inference.models import Adder
-from tests.unit.shadows.house import COPIED_TO, UNFIT, ShadowHouse, shadow_house, shared_job
+from tests.unit.inference.worker import HeldLog
+from tests.unit.shadows.house import COPIED_TO, COPIES, UNFIT, ShadowHouse, shadow_house, shared_job
 from tests.waiting import eventually
 
 EVERYTHING = Shadow(COPIED_TO, 1.0)
@@ -143,3 +144,17 @@ async def test_whatever_copying_meets_ends_with_the_copy(monkeypatch: pytest.Mon
         await eventually(lambda: dropped(house, "unwritten"))
         monkeypatch.undo()
         await run_more(house)
+
+
+async def test_a_copy_that_waits_to_be_written_holds_its_own_rows_and_not_its_micro_batch() -> None:
+    log = HeldLog(COPIES)
+    async with shadow_house(EVERYTHING, log=log) as house:
+        log.acknowledging.clear()
+        await run(house, shared_job())
+        await eventually(lambda: log.waiting == 1)
+        await house.worker.submit(*(shared_job(value=number) for number in range(4)))
+        await eventually(lambda: len(house.shadows.copier._waiting) == 4)
+        held = [array for each in house.shadows.copier._waiting for array in each.outputs.values()]
+        assert all(array.base is None for array in held)
+        log.acknowledging.set()
+        await eventually(lambda: len(house.copies()) == 5)

@@ -1,5 +1,6 @@
 """Copies run, are compared, and are for nobody else: whatever would end a job ends a copy in silence."""
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -265,3 +266,23 @@ async def test_a_copy_that_cannot_be_read_counts_as_no_dead_letter() -> None:
         await run(house, out._replace(headers=headers), in_our_lane(copy_for_us()))
         await eventually(lambda: counts(house, agreed=1))
     assert dead_letters() == before
+
+
+async def test_a_copy_that_waits_to_be_compared_holds_its_own_rows_and_not_its_micro_batch() -> None:
+    may_go = threading.Event()
+
+    def held(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> bool:
+        return may_go.wait(30)
+
+    jobs = [lane_job(lane=BULK) for _ in range(3)]
+    async with shadow_house(US, rule=Rule(function=held)) as house:
+        await run(house, in_our_lane(copy_for_us()), *(lane_record(TOPICS.lane(BULK), job, "/test") for job in jobs))
+        await run(house, in_our_lane(copy_for_us()), *(lane_record(TOPICS.lane(BULK), job, "/test") for job in jobs))
+        await eventually(lambda: len(house.shadows._waiting) == 1)
+        (waiting,) = house.shadows._waiting
+        assert all(array.base is None for array in waiting.outputs.values())
+        answered = waiting.copy.shadow_of
+        assert answered is not None
+        assert waiting.bytes >= len(waiting.copy.payload.value) + len(answered.outputs)
+        may_go.set()
+        await eventually(lambda: counts(house, agreed=2))

@@ -89,8 +89,9 @@ def _in_output(rule: Rule, name: str, answered: Outputs, shadowed: Outputs) -> D
 
 
 def _classes(array: Array) -> Array:
-    """The number of the class that each row says: that of the highest score, where there is a score a class."""
-    if array.dtype.kind == "f" and array.ndim > 1 and array.shape[-1]:
+    """The number of the class that each row says: that of the highest score, where there is a score a class. Of one
+    score alone the highest says nothing."""
+    if array.dtype.kind == "f" and array.ndim > 1 and array.shape[-1] > 1:
         return np.asarray(np.argmax(array, axis=-1))
     return array
 

@@ -22,6 +22,7 @@ from workers.inference.results.outcomes import Outcome
 from workers.inference.results.publisher import SOURCE
 from workers.inference.shadows.bounds import Allowance, ClockS
 from workers.inference.shadows.findings import Findings
+from workers.inference.shadows.waiting_outputs import outputs_bytes, own_rows
 from workers.moves import takes
 
 log = get_logger(__name__)
@@ -82,14 +83,14 @@ class Copier:
         if of.moved_from is not None:  # rescued: the version that is not its own has answered
             return
         for shadow in copied_to(route, of.version, of.cohort, of.tenant, of.id):
-            size = len(of.payload.value) + sum(array.nbytes for array in outputs.values())
+            size = len(of.payload.value) + outputs_bytes(outputs)
             wanted = _Wanted(of, outputs, shadow.version, size)
             reason = self._why_not(shadow, wanted)
             if reason is not None:
                 self._findings.dropped(wanted.pair, reason)
                 continue
             self._rows[of.model, shadow.version].take(job.rows, shadow.rows_per_s)
-            self._waiting.append(wanted)
+            self._waiting.append(wanted._replace(outputs=own_rows(outputs)))
             self._bytes += size
             self._some.set()
 
