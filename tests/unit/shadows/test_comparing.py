@@ -101,6 +101,12 @@ def test_other_shapes_and_outputs_that_are_missing_disagree() -> None:
     assert difference(Rule(), {"y": one}, {"y": one, "z": one}) is None, "what is new harms nobody"
 
 
+def test_a_class_that_the_answer_does_not_say_cannot_be_compared() -> None:
+    one = np.array([1])
+    with pytest.raises(ValueError, match="'y'"):
+        difference(Rule(label="y"), {"z": one}, {"z": one, "y": one})
+
+
 def test_the_output_that_differs_in_most_rows_is_told() -> None:
     ours = {"a": np.array([1, 2, 3]), "b": np.array([1, 2, 3])}
     theirs = {"a": np.array([1, 2, 4]), "b": np.array([0, 0, 3])}

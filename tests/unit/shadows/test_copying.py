@@ -10,8 +10,10 @@ from schemas.errors import OutcomeUnknown
 from schemas.records import LaneJob
 from schemas.routes import Shadow
 from schemas.shadows import COPY_LIFE_S, Pair, unpack_outputs
+from schemas.signature import Signature
 from schemas.topics import Lane, LaneClass
-from tests.unit.inference.jobs import BULK, LIVE, NOON, request_json
+from tests.unit.inference.canaries import entry
+from tests.unit.inference.jobs import BULK, LIVE, NOON, SIGNATURE, request_json
 from tests.unit.inference.models import Adder
 from tests.unit.inference.worker import HeldLog
 from tests.unit.shadows.house import COPIED_TO, COPIES, UNFIT, ShadowHouse, shadow_house, shared_job
@@ -109,6 +111,21 @@ async def test_a_version_that_takes_something_else_or_is_not_there_gets_no_copy(
         for version in (UNFIT, "9"):
             pair = msgspec.structs.replace(OURS, version=version)
             await eventually(lambda pair=pair: dropped(house, "unfit", pair))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("asked", "copied"), [({"outputs": [{"name": "same"}]}, ["same"]), ({}, ["same", "double"])])
+async def test_an_answer_is_copied_without_what_nobody_asked_for_and_the_shadow_does_not_give(
+    asked: dict[str, Any], copied: list[str]
+) -> None:
+    fewer = Signature(inputs=SIGNATURE.inputs, outputs=SIGNATURE.outputs[:1])
+    job = msgspec.structs.replace(shared_job(), payload=request_json([3.0], **asked))
+    async with shadow_house(EVERYTHING) as house:
+        house.catalog.snapshot = house.catalog.snapshot.with_entry(entry(COPIED_TO, fewer))
+        await run(house, job)
+        await eventually(house.copies)
+        (copy,) = house.copies()
+    assert copy.shadow_of is not None
+    assert list(unpack_outputs(copy.shadow_of.outputs)) == copied
 
 
 async def test_input_and_answer_that_do_not_fit_a_record_are_not_copied() -> None:
