@@ -192,6 +192,18 @@ async def test_a_copy_that_ran_when_its_worker_ended_says_nothing_against_its_ve
     assert JobKey("default", "job_1") not in starts.counts
 
 
+async def test_a_copy_that_is_given_up_keeps_the_device_from_nobody_while_counts_are_told() -> None:
+    copies, starts = [copy_for_us() for _ in range(3)], MemoryStarts()
+    starts.counts.update({item(job=copy).starts_key: 1 for copy in copies})
+    async with shadow_house(US, starts=starts) as house:
+        house.worker.may_tell.clear()
+        await house.log.publish_all([*map(in_our_lane, copies)])
+        await eventually(lambda: counts(house, dropped={"unfinished": 3}))
+        live = lane_job()
+        await house.worker.submit(live)
+        await eventually(lambda: house.worker.ended([live]))
+
+
 async def test_the_job_of_a_copy_is_not_shown_as_running() -> None:
     model = HeldAdder()
     async with shadow_house(US, model=model) as house:

@@ -301,10 +301,12 @@ class Engine:
         (job,) = batch.jobs
         try:
             starts = await self._guard.earlier_alone(job)
-            if starts >= MOST_STARTS or (starts and job.job.shadow_of is not None):  # a copy is not worth another try
+            is_copy = job.job.shadow_of is not None
+            if starts >= MOST_STARTS or (starts and is_copy):  # a copy is not worth another try
                 (part,) = batch.parts
                 await part.publish([self._given_up(job)], again=starts > MOST_STARTS)
-                await self._tell_counts()  # the next may end the process before the interval does
+                if not is_copy:
+                    await self._tell_counts()  # the next may end the process before the interval does
             else:
                 await self._execute(batch)
                 await complete(batch, self._clock())
