@@ -46,7 +46,7 @@ class _Ran(NamedTuple):
 
 class Shadows:
     """`thread` is where answers are compared: a model's own function may take as long as it likes, or never return,
-    and holds up nothing but other comparisons."""
+    and, where it gives Python's lock away, holds up nothing but other comparisons."""
 
     def __init__(
         self,
