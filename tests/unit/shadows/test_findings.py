@@ -133,6 +133,20 @@ async def test_what_is_kept_is_bounded_whatever_comes(monkeypatch: pytest.Monkey
         house.findings.copied(PAIR)
         await house.findings.tell_now()
     assert len(house.findings._untold) <= MOST_UNTOLD
+    assert len(house.findings._past) <= MOST_PAIRS
+
+
+async def test_an_hour_that_could_not_be_told_is_kept_whatever_disagreements_come_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house = House()
+    house.findings.copied(PAIR)
+    house.clock.advance(3600)
+    monkeypatch.setattr(house.findings._room, "left", lambda _: 1.0)
+    for number in range(MOST_UNTOLD + 1):
+        house.findings.compared(PAIR, disagreement(number))
+    await house.findings.tell_now()
+    assert await house.totals() == {"copied": 1, "disagreed": MOST_UNTOLD + 1}
 
 
 def test_what_a_worker_tells_of_a_pair_all_the_time_takes_little_of_the_topic() -> None:
