@@ -280,6 +280,18 @@ async def test_a_copy_that_cannot_be_read_counts_as_no_dead_letter() -> None:
     assert dead_letters() == before
 
 
+async def test_a_copy_counts_for_both_of_its_parts_and_the_record_that_they_were_cut_from() -> None:
+    out = in_our_lane(copy_for_us())
+    model = HeldAdder()
+    async with shadow_house(US, model=model) as house:
+        await house.log.publish_all([out])
+        await eventually(lambda: house.worker.bulk.running == 1)
+        (job,) = house.worker.bulk._taken
+        assert job.held_bytes >= 2 * len(out.value or b"")
+        model.let_go()
+        await eventually(lambda: counts(house, agreed=1))
+
+
 async def test_a_copy_that_waits_to_be_compared_holds_its_own_rows_and_not_its_micro_batch() -> None:
     may_go = threading.Event()
 
