@@ -27,8 +27,8 @@ async def services(
 ) -> AsyncIterator[EmbeddedStack]:
     """An embedded stack over a directory of its own: a throw-away stack would not wait for the disk.
 
-    In a run that is shortened all measurements have the same ones, and the broker does without its second compiler,
-    which would take more processor time than all the rest.
+    In a run that is shortened the broker does without its second compiler, which would take more processor time than
+    all the rest; where measurements share, all have the same ones.
     """
     if is_sharing():
         wanted, kafka_properties = ALL_SERVICES, NO_PROPERTIES

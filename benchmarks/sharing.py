@@ -1,4 +1,4 @@
-"""What the measurements of a shortened run share: it shows that they work, and no figures."""
+"""What the measurements of a run share that is so short that it shows no figures, only that they work."""
 
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, NamedTuple
 import msgspec
 from starlette.responses import Response
 
+from gateway.notices import Notice
 from gateway.problems import Headers, render_problem
 from gateway.waiters import NONE, Preferences
 from schemas.errors import ErrorBody, PenstockError
@@ -36,6 +37,7 @@ class Links:
         self._jobs = f"{public_base_url}/v1/jobs/"
         self._models = f"{public_base_url}/v1/models/"
         self._rollouts = f"{public_base_url}/v1/rollouts/"
+        self._holds = f"{public_base_url}/v1/holds/"
 
     def job(self, job_id: str) -> str:
         return self._jobs + job_id
@@ -47,8 +49,19 @@ class Links:
     def rollout(self, rollout_id: str) -> str:
         return self._rollouts + rollout_id
 
+    def hold(self, hold_id: str) -> str:
+        return self._holds + hold_id
+
     def version(self, model: str, version: str) -> str:
         return f"{self._models}{model}/versions/{version}"
+
+
+class HeldDocument(msgspec.Struct, frozen=True):
+    """The hold that a queued job waits for: the first of several."""
+
+    id: str
+    reason: str
+    since: datetime
 
 
 class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,8 +69,9 @@ class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
 
     `keep_until` is there once it has ended, where the job or its model says how long it is kept; any other is kept for
     the time that the installation is set to. `notice` is there while something keeps a queued job waiting: its version
-    is served by no worker. `route_revision` is the route's that chose its version, if one did; `moved_from` is there
-    once it has ended, if another version ran it than the one that it had until then.
+    is served by no worker, or an operator holds it; which hold that is, `held` says. `route_revision` is the route's
+    that chose its version, if one did; `moved_from` is there once it has ended, if another version ran it than the one
+    that it had until then.
     """
 
     id: str
@@ -80,6 +94,7 @@ class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
     notice: str | msgspec.UnsetType = msgspec.UNSET
     keep_until: datetime | msgspec.UnsetType = msgspec.UNSET
     moved_from: str | msgspec.UnsetType = msgspec.UNSET
+    held: HeldDocument | msgspec.UnsetType = msgspec.UNSET
 
 
 class JobList(msgspec.Struct, frozen=True):
@@ -97,7 +112,8 @@ class JobList(msgspec.Struct, frozen=True):
 _encoder = msgspec.json.Encoder()
 
 
-def job_document(job: Job, links: Links, notice: str | None = None) -> JobDocument:
+def job_document(job: Job, links: Links, notice: Notice | None = None) -> JobDocument:
+    held = None if notice is None else notice.held
     return JobDocument(
         id=job.id,
         status=job.status,
@@ -115,17 +131,18 @@ def job_document(job: Job, links: Links, notice: str | None = None) -> JobDocume
         error=job.error,
         metadata=job.metadata,
         urls=links.job_urls(job.id),
-        notice=msgspec.UNSET if notice is None else notice,
+        notice=msgspec.UNSET if notice is None else notice.text,
         keep_until=(job.keep_until if job.done else None) or msgspec.UNSET,
         moved_from=msgspec.UNSET if job.moved_from is None else job.moved_from,
+        held=msgspec.UNSET if held is None else HeldDocument(held.id, held.reason, held.created_at),
     )
 
 
-def encode_job(job: Job, links: Links, notice: str | None = None) -> bytes:
+def encode_job(job: Job, links: Links, notice: Notice | None = None) -> bytes:
     return _encoder.encode(job_document(job, links, notice))
 
 
-def encode_jobs(page: JobPage, links: Links, notice: Callable[[Job], str | None]) -> bytes:
+def encode_jobs(page: JobPage, links: Links, notice: Callable[[Job], Notice | None]) -> bytes:
     data = [job_document(job, links, notice(job)) for job in page.jobs]
     return _encoder.encode(JobList(data, page.next_after is not None, page.next_after))
 
@@ -178,7 +195,7 @@ def finished(job: Job, links: Links, preferences: Preferences, *, replayed: bool
 
 
 def current(
-    job: Job, links: Links, known: str | None = None, preferences: Preferences = NONE, *, notice: str | None = None
+    job: Job, links: Links, known: str | None = None, preferences: Preferences = NONE, *, notice: Notice | None = None
 ) -> Answer:
     """200 with the job as it is, or 304 where `known`, an If-None-Match, says that the client has it."""
     body = encode_job(job, links, notice)

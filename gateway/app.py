@@ -15,9 +15,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.answers import json
+from gateway.compare_routes import add_compare_routes
 from gateway.cross_site import SAFE_METHODS, SENT_BY_BROWSERS, CrossSiteCheck
 from gateway.docs_page import add_docs_routes
 from gateway.error_routes import add_error_handlers
+from gateway.feedback_routes import add_feedback_routes
+from gateway.hold_routes import add_hold_routes
 from gateway.job_routes import add_job_routes
 from gateway.metrics import count_request
 from gateway.model_routes import add_model_routes
@@ -28,6 +31,7 @@ from gateway.result_routes import add_result_routes
 from gateway.rollout_routes import add_rollout_routes
 from gateway.route_routes import add_route_routes
 from gateway.services import Services
+from gateway.shadow_routes import add_shadow_routes
 from gateway.strict_query import StrictRoute
 from gateway.submit_endpoint import SubmitEndpoint, stopped, submit_target
 from runtime.health import Check, HealthApp
@@ -129,6 +133,10 @@ def pages(services: Services) -> FastAPI:
     add_model_routes(app, services)
     add_route_routes(app, services)
     add_rollout_routes(app, services)
+    add_shadow_routes(app, services)
+    add_feedback_routes(app, services)
+    add_compare_routes(app, services)
+    add_hold_routes(app, services)
     add_process_routes(app, services)
     add_docs_routes(app)
     add_error_handlers(app)

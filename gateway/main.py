@@ -10,6 +10,7 @@ from typing import Final
 
 from gateway.answers import Links
 from gateway.app import GatewayApp
+from gateway.hold_parts import HoldParts
 from gateway.lane_depth import LaneDepths
 from gateway.lane_poller import LanePoller
 from gateway.metrics import IN_FLIGHT, WAITERS
@@ -22,6 +23,7 @@ from gateway.settings import GatewaySettings
 from gateway.submissions import READ_WITHIN_S, Submissions
 from gateway.waiters import Waiters
 from producers.catalog import Catalog, catalog_topic
+from producers.holds import Holds
 from producers.kafka_publisher import KafkaPublisher
 from producers.lane_members import LaneMembers
 from producers.model_states import ModelStates, model_states_topic
@@ -107,6 +109,7 @@ class Gateway:
         self._catalog = Catalog(clock_s=time.monotonic)
         self._catalog_topic = catalog_topic(settings, self._catalog)
         self._routes = Routes()
+        self._holds = Holds()
         self._states = ModelStates()
         self._states_topic = model_states_topic(settings, self._states.apply)
         self._depths = LaneDepths(settings.gateway_max_lane_depth)
@@ -114,10 +117,11 @@ class Gateway:
         self._reports_topic = worker_reports_topic(settings, reports)
         members = LaneMembers(settings.topics, time.monotonic)
         self._poller = LanePoller(settings, self._depths, self._lanes, members)
-        self._serving = Serving(self._catalog, self._states, reports, members.workers, self._routes)
+        self._serving = Serving(self._catalog, self._states, reports, members.workers, self._routes, self._holds)
         self._route_parts = RouteParts(
             settings, self._publisher, self._serving, self._routes, lambda: self._waiters.draining
         )
+        self._hold_parts = HoldParts(settings, self._publisher, self._serving, self._holds, self._signals)
         self._postgres_trouble: str | None = "Postgres has not been asked yet"
         self._waiters = Waiters(self._jobs, self._news, limit=self._most_waiters())
         reader = InputReader(self._budget, patience_s=READ_WITHIN_S)
@@ -136,6 +140,7 @@ class Gateway:
         self.checks: dict[str, Check] = {
             "catalog": lambda: None if self._catalog_topic.caught_up.is_set() else "the catalog is being read",
             "routes": lambda: None if self._route_parts.topic.caught_up.is_set() else "the routes are being read",
+            "holds": lambda: None if self._hold_parts.topic.caught_up.is_set() else "the holds are being read",
             "postgres": lambda: self._postgres_trouble,
             "kafka": lambda: self._poller.trouble,
             "running": lambda: "stopping" if self._stopping else None,
@@ -153,6 +158,7 @@ class Gateway:
         beside.start(watch_loop_lag(), "loop lag")
         beside.start(self._catalog_topic.follow(), "catalog")
         beside.start(self._route_parts.topic.follow(), "routes")
+        beside.start(self._hold_parts.topic.follow(), "holds")
         beside.start(self._states_topic.follow(), "model states")
         beside.start(self._reports_topic.follow(), "worker reports")
         beside.start(self._poller.run(), "lane depths")
@@ -164,14 +170,18 @@ class Gateway:
             await open_patiently(stack, lambda: self._signals, stop)
             await open_patiently(stack, lambda: self._news, stop)
             await open_patiently(stack, lambda: self._route_parts, stop)
-            # A version is chosen once: none by the default while the model may have a route.
+            await open_patiently(stack, lambda: self._hold_parts, stop)
+            # A version is chosen once: none by the default while the model may have a route. Nor is a job taken that
+            # is to be refused.
             await unless_stopped(self._route_parts.topic.caught_up.wait(), stop)
+            await unless_stopped(self._hold_parts.topic.caught_up.wait(), stop)
         except StoppedEarly:
             return
         using = await stack.enter_async_context(BackgroundTasks(stop))  # these end before the parts they use
         using.start(self._ask_postgres(), "store probe")
         using.start(self._waiters.follow(), "news")
         self._route_parts.start(using)
+        self._hold_parts.start(using)
         app.open(self._services())
         IN_FLIGHT.set_function(lambda: app.submits.in_flight)
         WAITERS.set_function(lambda: len(self._waiters))
@@ -213,6 +223,10 @@ class Gateway:
             route_control=self._route_parts.control,
             route_replicas=self._route_parts.replicas,
             rollouts=self._route_parts.rollouts,
+            shadows=self._route_parts.shadows,
+            feedback=self._route_parts.feedback,
+            comparisons=self._route_parts.comparisons,
+            holds=self._hold_parts.control,
             budget=self._budget,
             submissions=self._submissions,
             jobs=self._jobs,

@@ -33,6 +33,7 @@ LANE_DEPTH: Final = Gauge(
 REPAIRS_GIVEN_UP: Final = Counter(
     "penstock_gateway_repairs_given_up_total", "Withdrawals and confirmations that the store never took", ["write"]
 )
+ENDED_BY_HOLDS: Final = Counter("penstock_gateway_jobs_ended_by_holds_total", "Waiting jobs that holds have ended")
 
 
 # `labels` takes a lock and builds strings: on the hot path what it gives is kept.

@@ -6,11 +6,16 @@ from typing import Any, Final
 import msgspec
 
 from gateway.answers import JobDocument, JobList
+from gateway.comparison_documents import ComparisonDocument
+from gateway.feedback_documents import FeedbackDocument
+from gateway.hold_documents import AuditDocument, AuditList, HoldCount, HoldDocument, HoldList
 from gateway.model_documents import ModelDocument, ModelList, VersionDocument, WantedStateDocument
 from gateway.problems import Problem
 from gateway.rollout_documents import RolloutDocument, RolloutEventDocument, RolloutEventList, RolloutList
 from gateway.route_documents import RouteDocument, RouteHistory, RouteList, RouteRevisionDocument
+from gateway.shadow_documents import ShadowDocument
 from gateway.submit_request import Envelope
+from schemas.feedback import FeedbackRequest
 from schemas.jobs import JSON, MIN_RETENTION_S, OCTET_STREAM, Status
 from schemas.rollout_plans import PlanDocument
 from schemas.routes import MAX_STICKY_KEY
@@ -23,7 +28,10 @@ _STRUCTS: Final = (
     *(JobDocument, JobList, Problem, Envelope),
     *(ModelDocument, ModelList, VersionDocument, WantedStateDocument),
     *(RolloutDocument, RolloutEventDocument, RolloutEventList, RolloutList, PlanDocument),
+    *(HoldDocument, HoldCount, HoldList, AuditDocument, AuditList),
     *(RouteDocument, RouteHistory, RouteList, RouteRevisionDocument),
+    ShadowDocument,
+    *(FeedbackDocument, FeedbackRequest, ComparisonDocument),
 )
 _NAMES: Final = {
     "JobDocument": "Job",
@@ -37,6 +45,14 @@ _NAMES: Final = {
     "RolloutDocument": "Rollout",
     "RolloutEventDocument": "RolloutEvent",
     "PlanDocument": "RolloutRequest",
+    "ShadowDocument": "ShadowFindings",
+    "ShadowPairDocument": "ShadowPair",
+    "DisagreementDocument": "Disagreement",
+    "FeedbackDocument": "Feedback",
+    "ComparisonDocument": "Comparison",
+    "HeldDocument": "Held",
+    "HoldDocument": "Hold",
+    "AuditDocument": "AuditEntry",
 }
 
 

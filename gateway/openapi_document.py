@@ -5,7 +5,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from gateway import openapi, route_openapi
+from gateway import hold_openapi, openapi, route_openapi
 from gateway.openapi import Doc, answer, header, parameter, ref, refusal
 from gateway.submit_request import ENVELOPE_ROUTE, FORM, KNOWN, MODEL_ROUTE, VERSION_ROUTE
 from schemas.examples import example_input
@@ -83,12 +83,12 @@ def document(app: FastAPI, public_base_url: str) -> dict[str, Any]:
         description=DESCRIPTION,
         routes=app.routes,
         servers=[{"url": public_base_url}],
-        tags=[{"name": "jobs"}, {"name": "models"}, {"name": "routes"}, {"name": "rollouts"}, {"name": "process"}],
+        tags=[{"name": name} for name in ("jobs", "models", "routes", "rollouts", "holds", "process")],
     )
     for operations in whole["paths"].values():
         for operation in operations.values():
             operation["responses"].pop("422", None)  # what FastAPI would say; ours is a 400 problem
-    whole["components"] = {"schemas": openapi.schemas() | route_openapi.REQUESTS}
+    whole["components"] = {"schemas": openapi.schemas() | route_openapi.REQUESTS | hold_openapi.REQUESTS}
     submits = {
         ENVELOPE_ROUTE: _envelope_submit(),
         MODEL_ROUTE: _payload_submit(("model",)),

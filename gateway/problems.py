@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from schemas.errors import (
+    AdmissionRefused,
     ErrorBody,
     JobError,
     LaneFull,
@@ -30,6 +31,8 @@ PUBLIC_TEXT: Final = {
     "Try again with the same Idempotency-Key; then nothing runs twice.",
     "store_unavailable": "The job store cannot be reached at the moment. Try again with the same Idempotency-Key.",
 }
+# Those of our own troubles whose messages are meant for the caller.
+_TOLD: Final = frozenset({Unavailable, AdmissionRefused})
 INTERNAL_TEXT: Final = "Something went wrong on our side."
 
 
@@ -49,7 +52,7 @@ _encoder = msgspec.json.Encoder()
 def render_problem(error: PenstockError) -> tuple[int, Headers, bytes]:
     """Status, headers and body for an error that a request met."""
     body = error.body()
-    if error.status >= 500 and not isinstance(error, JobError) and type(error) is not Unavailable:
+    if error.status >= 500 and not isinstance(error, JobError) and type(error) not in _TOLD:
         body = msgspec.structs.replace(body, message=_public_text(type(error)))
     return error.status, _headers_of(error), encode_problem(body, error.status, error.title)
 

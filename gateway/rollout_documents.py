@@ -65,6 +65,7 @@ class RolloutDocument(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None
     other_inputs: bool
     differs: tuple[str, ...]
+    feedback_delay_s: float
     events: list[RolloutEventDocument] | UnsetType = UNSET
     counted: msgspec.Raw | UnsetType | None = UNSET
 
@@ -140,6 +141,7 @@ def _rollout(rollout: Rollout) -> RolloutDocument:
         ended_at=rollout.ended_at,
         other_inputs=plan.other_inputs,
         differs=rollout.differs,
+        feedback_delay_s=plan.feedback_delay_s,
     )
 
 

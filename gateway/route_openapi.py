@@ -17,6 +17,7 @@ from gateway.openapi import (
     parameter,
     refusal,
 )
+from schemas.route_documents import MAX_EXCLUDED, MAX_SHADOW_ROWS_PER_S, MAX_SHADOWS
 from schemas.routes import WHOLE
 
 _VERSION: Final[Doc] = {"type": "string"}
@@ -59,7 +60,39 @@ REQUESTS: Final[Doc] = {
                 "description": "Another one deals all keys anew. If not given, that of the revision before, at first "
                 "the model's name.",
             },
-            "shadow": {"type": "array", "maxItems": 0, "description": "Reserved: must be empty."},
+            "shadow": {
+                "type": "array",
+                "maxItems": MAX_SHADOWS,
+                "items": only(
+                    ["version", "rate"],
+                    {
+                        "version": _VERSION,
+                        "rate": {"type": "number", "minimum": 0, "maximum": 1},
+                        "rows_per_s": {
+                            "type": "number",
+                            "exclusiveMinimum": 0,
+                            "maximum": MAX_SHADOW_ROWS_PER_S,
+                            "default": 50,
+                            "description": "What each worker copies at most.",
+                        },
+                        "device_share": {
+                            "type": "number",
+                            "exclusiveMinimum": 0,
+                            "maximum": 1,
+                            "default": 0.2,
+                            "description": "What copies may take of a device's time.",
+                        },
+                        "exclude_tenants": {
+                            "type": "array",
+                            "maxItems": MAX_EXCLUDED,
+                            "items": {"type": "string"},
+                            "description": "Nothing is copied of theirs.",
+                        },
+                    },
+                    description="Runs a copy of this share of the live jobs that come by a share of the route, which "
+                    "no caller sees; its answers are compared.",
+                ),
+            },
             "pins": {
                 "type": "array",
                 "items": only(

@@ -1,9 +1,10 @@
-"""The parts of the gateway that know routes and rollouts: what it follows, changes, and tells of itself."""
+"""The parts of the gateway that know routes and rollouts: what it follows, changes, compares, and tells of itself."""
 
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Self
 
+from gateway.comparing import Comparisons
 from gateway.rollout_control import RolloutControl
 from gateway.route_control import RouteControl
 from gateway.route_repairs import RouteRepairs, ToldRevisions
@@ -17,8 +18,11 @@ from producers.routes import Routes
 from runtime.clock import now_utc
 from runtime.lifecycle import BackgroundTasks
 from runtime.process import instance_name
+from stores.postgres.feedback import PostgresFeedback
 from stores.postgres.rollouts import PostgresRollouts
 from stores.postgres.routes import PostgresRoutes
+from stores.postgres.shadows import PostgresShadows
+from stores.postgres.version_counts import PostgresVersionCounts
 from stores.redis import RedisReplicas
 from stores.replicas import ReplicaReporter
 from stores.routes import TELL_WITHIN_S
@@ -45,12 +49,16 @@ class RouteParts:
         self._store = PostgresRoutes(dsn, role="gateway", ahead=False)
         self._rollout_store = PostgresRollouts(dsn, role="gateway", ahead=False)
         self._redis = RedisReplicas(settings.redis_url.get_secret_value(), prefix=settings.topic_prefix)
+        self.shadows = PostgresShadows(dsn, role="gateway")
+        self.feedback = PostgresFeedback(dsn, role="gateway")
+        self._counts = PostgresVersionCounts(dsn, role="gateway")
         teller = RouteTeller(self._store, publisher, settings.topics, TELL_WITHIN_S)
         self._repairs = RouteRepairs(self._store, teller, told, followed, self.topic.caught_up)
         self._reporter = ReplicaReporter(self._redis, instance_name(), "gateway", followed.revisions)
         followed.listen(lambda *_: self._reporter.news())
         self.control = RouteControl(self._store, teller, serving, followed)
         self.rollouts = RolloutControl(self._rollout_store, teller, serving, followed, now_utc)
+        self.comparisons = Comparisons(self._counts, self.feedback, serving, now_utc)
         self.replicas = RouteReplicas(self._redis, is_stopping)
         self._opened = AsyncExitStack()
 
@@ -58,6 +66,9 @@ class RouteParts:
         async with AsyncExitStack() as opening:
             await opening.enter_async_context(self._store)
             await opening.enter_async_context(self._rollout_store)
+            await opening.enter_async_context(self.shadows)
+            await opening.enter_async_context(self.feedback)
+            await opening.enter_async_context(self._counts)
             await opening.enter_async_context(self._redis)
             self._opened = opening.pop_all()
         return self

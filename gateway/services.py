@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.answers import Links
+from gateway.comparing import Comparisons
+from gateway.hold_control import HoldControl
 from gateway.model_control import ModelControl
 from gateway.rollout_control import RolloutControl
 from gateway.route_control import RouteControl
@@ -15,7 +17,9 @@ from gateway.submissions import Submissions
 from gateway.waiters import Waiters
 from runtime.budget import MemoryBudget
 from runtime.health import Check
+from stores.feedback import FeedbackStore
 from stores.protocols import Jobs, Signals
+from stores.shadows import ShadowStore
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +35,10 @@ class Services:
     route_control: RouteControl
     route_replicas: RouteReplicas
     rollouts: RolloutControl
+    shadows: ShadowStore
+    feedback: FeedbackStore
+    comparisons: Comparisons
+    holds: HoldControl
     budget: MemoryBudget
     submissions: Submissions
     jobs: Jobs

@@ -4,16 +4,20 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final, NamedTuple
 
+from gateway.notices import Notice
 from producers.catalog import Catalog
+from producers.holds import Holds
 from producers.model_states import ModelStates
 from producers.routes import Routes
 from producers.worker_reports import WorkerReports
 from schemas.catalog import CatalogEntry
 from schemas.errors import ModelNotFound, PenstockError, Unavailable
+from schemas.holds import admission_refused, because
 from schemas.jobs import Job, Status
 from schemas.model_states import ModelState
 from schemas.moves import moved_to
 from schemas.routes import LATEST, STABLE
+from schemas.topics import Lane
 from schemas.versions import CatalogSnapshot, natural_order
 from schemas.worker_reports import NotServed
 
@@ -47,12 +51,14 @@ class Serving:
         reports: WorkerReports,
         workers: Callable[[str, str], int | None],
         routes: Routes,
+        holds: Holds,
     ) -> None:
         self._catalog = catalog
         self._wanted = wanted
         self._reports = reports
         self._workers = workers
         self._routes = routes
+        self._holds = holds
 
     @property
     def catalog(self) -> Catalog:
@@ -105,11 +111,25 @@ class Serving:
         said = self._reports.of_model(model).get(None)
         return None if said is None else said.reason or NO_REASON
 
-    def notice(self, job: Job) -> str | None:
-        """What a client should know of a job that waits: that no worker serves its version now. Nothing of one whose
-        version was taken back: it waits for another."""
-        if job.status is not Status.QUEUED or self._goes_on(job):
+    def refuse_held(self, tenant: str, lane: Lane) -> None:
+        """Raises `AdmissionRefused` where an operator has new jobs of the tenant in the lane refused."""
+        hold = self._holds.now.refusing(tenant, lane.model, lane.version, lane.cls)
+        if hold is not None:
+            raise admission_refused(hold)
+
+    def notice(self, job: Job) -> Notice | None:
+        """What a client should know of a job that waits: that it is held, or that no worker serves its version now.
+        Of one whose version was taken back only the first: it waits for another."""
+        if job.status is not Status.QUEUED:
             return None
+        hold = self._holds.now.holding(job)
+        if hold is not None:
+            waits = "this one waits until they are released or its deadline passes"
+            return Notice(f"an operator holds the jobs of {hold}{because(hold)}; {waits}", hold)
+        text = None if self._goes_on(job) else self._why_waiting(job)
+        return None if text is None else Notice(text)
+
+    def _why_waiting(self, job: Job) -> str | None:
         state, reason = self.standing(job.model, job.version)
         name = f"{job.model}/{job.version}"
         match state:

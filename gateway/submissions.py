@@ -134,6 +134,7 @@ class Submissions:
             placed = self._choose(submission)
             entry = placed.entry
             lane = submission.lane = Lane(entry.model, entry.version, submission.submit.options.lane)
+            self._serving.refuse_held(submission.key.tenant, lane)
             checked = await self._check(entry.signature, submission.submit.payload)
             self._hold_travelling(submission, checked.payload)
             job = self._job(submission, lane, placed, checked)

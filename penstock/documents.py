@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 
 from schemas.jobs import Status
-from schemas.names import MODEL_NAME, VERSION
+from schemas.names import HOLD_ID, MODEL_NAME, VERSION
 
 # As it was answered, with whatever it has.
 Document = dict[str, Any]
@@ -117,6 +117,35 @@ class Shadow(msgspec.Struct):
     rate: Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
+class ShadowPair(msgspec.Struct):
+    version: str
+    shadow_of: str
+    copied: int
+    compared: int
+    agreed: int
+    disagreed: int
+    invalid: int
+    dropped: dict[str, int]
+    agreement: float | None
+
+
+class ShadowedJob(msgspec.Struct):
+    job_id: str
+    version: str
+    at: Moment
+    why: str
+    output: str
+    rows: int
+    largest_difference: float | None
+    answered: str
+    shadowed: str
+
+
+class ShadowFindings(msgspec.Struct):
+    pairs: list[ShadowPair]
+    data: list[ShadowedJob]
+
+
 class Replica(msgspec.Struct):
     instance: str
     role: str
@@ -219,3 +248,118 @@ class Rollouts(msgspec.Struct):
     data: list[Rollout]
     has_more: bool
     next_after: str | None = None
+
+
+class Feedback(msgspec.Struct):
+    job_id: str
+    model: str
+    model_version: str
+    reward: float | None
+    label: str | None
+    predicted: str | None
+
+
+class Share(msgspec.Struct):
+    value: float
+    lower: float
+    upper: float
+
+
+class Quantile(msgspec.Struct):
+    value: float
+    lower: float
+    upper: float | None
+
+
+class RunTime(msgspec.Struct):
+    rows_from: int
+    rows_to: int
+    runs: Annotated[int, msgspec.Meta(ge=1)]
+    p50: Quantile
+    p95: Quantile
+    bins: Annotated[
+        list[tuple[Annotated[float, msgspec.Meta(gt=0)], int]],
+        msgspec.Meta(min_length=1),
+    ]
+
+
+class Outcomes(msgspec.Struct):
+    bad: Share
+    reward: float
+
+
+class Span(msgspec.Struct):
+    began_at: Moment
+    jobs: int
+    failed: int
+    told: int
+    bad: int
+
+
+class ComparedVersion(msgspec.Struct):
+    version: str
+    compared: int
+    failed: Share | None
+    run_time: RunTime | None
+    outcomes: Outcomes | None
+    agreement: Share | None
+    counted_until: Moment | None
+    over_time: list[Span]
+
+
+class Difference(msgspec.Struct):
+    version: str
+    than: str
+    finding: str
+    told: str
+
+
+class Comparison(msgspec.Struct):
+    model: str
+    lane: str
+    since: Moment
+    until: Moment
+    confidence: float
+    basis: str
+    versions: Annotated[list[ComparedVersion], msgspec.Meta(min_length=2, max_length=5)]
+    differences: list[Difference]
+
+
+class Hold(msgspec.Struct):
+    id: Annotated[str, msgspec.Meta(pattern=rf"^(?:{HOLD_ID.pattern})\Z")]
+    action: str
+    model: str | None
+    version: str | None
+    tenant: str | None
+    lane: str | None
+    reason: str
+    created_by: str
+    created_at: Moment
+    matched: int | None = None
+    waiting: int | None = None
+
+
+class Holds(msgspec.Struct):
+    data: list[Hold]
+    has_more: bool
+    next_after: str | None = None
+
+
+class HoldCount(msgspec.Struct):
+    matched: int
+
+
+class AuditEntry(msgspec.Struct):
+    id: int
+    at: Moment
+    by: str
+    verb: str
+    note: str
+    matched: int
+    hold: Hold
+
+
+class AuditEntries(msgspec.Struct):
+    data: list[AuditEntry]
+    has_more: bool
+    next_after: int | None = None

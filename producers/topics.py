@@ -24,6 +24,7 @@ DEAD_LETTER_RETENTION_MS: Final = 30 * DAY_MS
 STATS_RETENTION_MS: Final = 2 * HOUR_MS
 # What is tried again, or moved to another version, is the job's record plus headers that say so.
 GROWN_ROOM_BYTES: Final = 16 * 1024
+SHADOWS_RETENTION_MS: Final = 7 * DAY_MS
 # A dead letter is the record as it was plus the headers that say why it is here.
 DEAD_LETTER_ROOM_BYTES: Final = 64 * 1024
 DEFAULT_REPLICATION: Final = 3
@@ -114,10 +115,21 @@ def stats_topic(settings: KafkaSettings) -> TopicPlan:
     return TopicPlan(settings.topics.stats, 1, config | {TIMESTAMPS: BROKERS})
 
 
+def shadows_topic(settings: KafkaSettings) -> TopicPlan:
+    """Few records: each worker's bounded number a second."""
+    return TopicPlan(settings.topics.shadows, 1, _config(settings, SHADOWS_RETENTION_MS))
+
+
 def stats_windows_topic(settings: KafkaSettings) -> TopicPlan:
     """Windows that are no longer kept are deleted by their keeper; what it left, by their age."""
     config = {"cleanup.policy": "compact,delete", "retention.ms": str(2 * DAY_MS), **_compacted(HOUR_MS)}
     return TopicPlan(settings.topics.stats_windows, 1, config)
+
+
+def feedback_topics(settings: KafkaSettings, partitions: int) -> list[TopicPlan]:
+    """Kept, not compacted: what was told last counts by its time, and an earlier word does no harm."""
+    topic = settings.topics.feedback
+    return [job_topic(settings, topic, partitions), dead_letter_topic(settings, topic)]
 
 
 def base_topics(settings: KafkaSettings, partitions: int) -> list[TopicPlan]:
@@ -131,10 +143,16 @@ def base_topics(settings: KafkaSettings, partitions: int) -> list[TopicPlan]:
         control_topic(settings, topics.catalog),
         control_topic(settings, topics.model_states),
         control_topic(settings, topics.routes),
+        control_topic(settings, topics.holds),
+        lane_topic(settings, topics.held, 1),  # one partition: what was put aside first comes back first
+        dead_letter_topic(settings, topics.held),
         worker_reports_topic(settings),
         stats_topic(settings),
         stats_windows_topic(settings),
+        shadows_topic(settings),
+        dead_letter_topic(settings, topics.shadows),
         letter_marks_topic(settings),
+        *feedback_topics(settings, partitions),
         *retry_topics(settings),
     ]
 

@@ -7,7 +7,8 @@
     │   ├── NotFound                  404  not_found
     │   │   ├── JobNotFound           404  job_not_found
     │   │   ├── ModelNotFound         404  model_not_found
-    │   │   └── RouteNotFound         404  route_not_found        the model has no route, or not this revision of it
+    │   │   ├── RouteNotFound         404  route_not_found        the model has no route, or not this revision of it
+    │   │   └── HoldNotFound          404  hold_not_found         there is no such hold, or it was released
     │   ├── MethodNotAllowed          405  method_not_allowed
     │   ├── NotAcceptable             406  not_acceptable
     │   ├── Conflict                  409  conflict
@@ -23,6 +24,7 @@
     │   └── Refused                   400  refused                met as a client: the server's words, with its code
     ├── LaneFull                      429  lane_full
     ├── Unavailable                   503  unavailable            try again; with the same key nothing runs twice
+    │   ├── AdmissionRefused          503  admission_refused      an operator takes no such jobs for now
     │   ├── QueueUnavailable          503  queue_unavailable
     │   │   ├── OutcomeUnknown        503  outcome_unknown        the record may or may not have been written
     │   │   └── TopicMissing          503  topic_missing          Kafka answers, and has no such topic
@@ -131,6 +133,11 @@ class ModelNotFound(NotFound):
 class RouteNotFound(NotFound):
     code = "route_not_found"
     title = "Route not found"
+
+
+class HoldNotFound(NotFound):
+    code = "hold_not_found"
+    title = "Hold not found"
 
 
 class MethodNotAllowed(RequestError):
@@ -256,6 +263,13 @@ class Unavailable(PenstockError):
     title = "Service unavailable"
     status = 503
     retryable = True
+
+
+class AdmissionRefused(Unavailable):
+    """An operator has such jobs refused; nothing is wrong with the job, and the same one is taken once that is over."""
+
+    code = "admission_refused"
+    title = "Admission refused"
 
 
 class QueueUnavailable(Unavailable):

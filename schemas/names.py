@@ -10,6 +10,8 @@ DEFAULT_TENANT: Final = "default"
 # `a.b` and `a_b` for the same metric name, so either would let two lanes collide.
 MODEL_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 VERSION: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,31}")
+# Of a hold.
+HOLD_ID: Final = re.compile(r"hold_[0-9a-f]{1,64}")
 
 # What a gateway goes by while it runs: a part of the name of the channel on which it is told of ends.
 INSTANCE: Final = re.compile(r"[a-z0-9-]{1,64}")
@@ -26,6 +28,10 @@ def is_model_name(text: str) -> bool:
 
 def is_version(text: str) -> bool:
     return VERSION.fullmatch(text) is not None
+
+
+def is_hold_id(text: str) -> bool:
+    return HOLD_ID.fullmatch(text) is not None
 
 
 def is_instance(text: str) -> bool:

@@ -3,6 +3,7 @@
 Source: CloudEvents Kafka protocol binding 1.0.2, section 3.2. Extension attributes are ours: lower-case letters only.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -22,6 +23,7 @@ JOB_TYPE: Final = "io.penstock.job.v1"
 RESULT_TYPE: Final = "io.penstock.result.v1"
 ATTEMPT_HEADER: Final = "ce_attempt"
 RETRY_REASON_HEADER: Final = "ce_retryreason"
+SHADOW_OF_HEADER: Final = "ce_shadowof"
 _DEFAULT_TENANT: Final = DEFAULT_TENANT.encode()
 _JSON: Final = b"application/json"
 _INT32: Final = 2**31  # numbers have four bytes in the store
@@ -42,15 +44,25 @@ class OutRecord(NamedTuple):
     grown: bool = False
 
 
+class ShadowOf(msgspec.Struct, frozen=True):
+    """What makes a job in a lane a copy: the version that ran the job itself, and the outputs that it gave, as
+    `schemas.shadows` packs them."""
+
+    version: str
+    outputs: bytes
+
+
 class LaneJob(Submitted, frozen=True, kw_only=True):
     """A job as it lies in a lane: version chosen, inputs checked, ready to run.
 
-    `attempt` counts how often it was tried before, each time in vain for a reason that may pass.
+    `attempt` counts how often it was tried before, each time in vain for a reason that may pass. `shadow_of` stands in
+    a copy, which runs to be compared, and never ends as a job does.
     """
 
     payload: Payload
     traceparent: str | None = None
     attempt: int = 0
+    shadow_of: ShadowOf | None = None
 
 
 def lane_job(
@@ -132,7 +144,11 @@ def lane_record(topic: str, job: LaneJob, source: str) -> OutRecord:
         headers.append(("traceparent", job.traceparent.encode()))
     if job.attempt:
         headers.append((ATTEMPT_HEADER, b"%d" % job.attempt))
-    return OutRecord(topic, key, job.payload.value, headers, any_partition=True)
+    value = job.payload.value
+    if job.shadow_of is not None:
+        headers += [(SHADOW_OF_HEADER, job.shadow_of.version.encode()), ("ce_inputlength", b"%d" % len(value))]
+        value = b"".join([value, job.shadow_of.outputs])
+    return OutRecord(topic, key, value, headers, any_partition=True)
 
 
 def read_lane_record(headers: tuple[tuple[str, bytes], ...], value: bytes | None) -> LaneJob:
@@ -141,6 +157,7 @@ def read_lane_record(headers: tuple[tuple[str, bytes], ...], value: bytes | None
     try:
         if value is None:
             raise Undecodable("the record has no value")
+        value, shadow_of = _without_answer(fields, value) if SHADOW_OF_HEADER in fields else (value, None)
         tenant, model, version, lane, answer, content_type = _lane_facts(
             fields.get("ce_tenant", _DEFAULT_TENANT),
             fields["ce_model"],
@@ -169,6 +186,7 @@ def read_lane_record(headers: tuple[tuple[str, bytes], ...], value: bytes | None
             retention_s=_optional_count(fields, "ce_retention"),
             traceparent=_optional(fields, "traceparent"),
             attempt=_count(fields.get(ATTEMPT_HEADER, b"0")),
+            shadow_of=shadow_of,
         )
     except KeyError as error:
         raise Undecodable(f"header {error.args[0]} is missing") from error
@@ -259,6 +277,11 @@ def read_terminal_record(headers: tuple[tuple[str, bytes], ...], value: bytes | 
         raise Undecodable(f"the record is malformed: {error}") from error
 
 
+def is_copy(headers: Iterable[tuple[str, bytes]]) -> bool:
+    """Whether the record of a lane is a copy for a shadow, readable or not."""
+    return any(name == SHADOW_OF_HEADER for name, _ in headers)
+
+
 def lane_of(job: LaneJob) -> Lane:
     """The lane a job belongs to. Raises `Undecodable` where its model or version is no name of ours."""
     if not (is_model_name(job.model) and is_version(job.version)):
@@ -296,6 +319,14 @@ def _add_optional(headers: Headers, job: Submitted, payload: Payload) -> None:
         headers.append(("ce_replyto", job.reply_to.encode()))
     if job.retention_s is not None:
         headers.append(("ce_retention", b"%d" % job.retention_s))
+
+
+def _without_answer(fields: dict[str, bytes], value: bytes) -> tuple[bytes, ShadowOf]:
+    """The input of a copy alone, and what stands behind it."""
+    version, length = _version(fields, SHADOW_OF_HEADER), _count(fields["ce_inputlength"])
+    if version is None or length > len(value):
+        raise Undecodable("ce_inputlength is more than the record holds")
+    return value[:length], ShadowOf(version, value[length:])
 
 
 def _job_id(fields: dict[str, bytes]) -> str:

@@ -3,13 +3,14 @@
     running ── pause ──> paused            its share stays; nothing is judged
     paused ── resume ──> running           the step's time begins anew
     running ── promote_step ──> running    with the next share; after the last, promoted
+    running ── weigh ──> running           with the share that follows from outcomes
     running ── rollback ──> rolled_back    its share is 0
     running or paused ── promote ──> promoted, ── abort ──> aborted
     rolled_back or aborted ── retry ──> running, at the first step, without what was counted before
 
-`promote_step`, `hold` and `rollback` are the judge's verbs, all others those of people. A verb whose end is reached
-already changes nothing; one that makes no sense is refused. The judge's come from a program that looked a moment ago:
-out of place they are passed over.
+`promote_step`, `weigh`, `hold` and `rollback` are the judge's verbs, all others those of people. A verb whose end is
+reached already changes nothing; one that makes no sense is refused. The judge's come from a program that looked a
+moment ago: out of place they are passed over.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 
 from schemas.errors import Conflict
 from schemas.rollouts import HUNDRED, JUDGES, Decision, Event, Plan, Rollout, RolloutStatus, Verb, Verdict, percent
@@ -83,9 +85,11 @@ def verb_of(rollout: Rollout, verdict: Verdict, now: datetime) -> Verb:
     """What the verdict does to the rollout now: a step has its time, however good what was found."""
     if verdict.decision is Decision.ROLLBACK:
         return Verb.ROLLBACK
-    if verdict.decision is Decision.PROMOTE and now >= rollout.step_ends_at:
+    if now < rollout.step_ends_at:
+        return Verb.HOLD
+    if verdict.decision is Decision.PROMOTE:
         return Verb.PROMOTE_STEP
-    return Verb.HOLD
+    return Verb.HOLD if verdict.share in (UNSET, rollout.share) else Verb.WEIGH
 
 
 def _judged(rollout: Rollout, verb: Verb, inputs: Inputs, now: datetime) -> Rollout:
@@ -97,6 +101,9 @@ def _judged(rollout: Rollout, verb: Verb, inputs: Inputs, now: datetime) -> Roll
         return after
     if verb is Verb.ROLLBACK:
         return msgspec.structs.replace(after, status=RolloutStatus.ROLLED_BACK)
+    if verb is Verb.WEIGH:
+        share = UNSET if inputs.verdict is None else inputs.verdict.share
+        return after if share is UNSET else msgspec.structs.replace(after, weighed=share, step_began_at=now)
     following = rollout.step + 1
     if following == len(rollout.plan.steps) or rollout.plan.steps[following] == HUNDRED:
         return msgspec.structs.replace(after, status=RolloutStatus.PROMOTED)
@@ -145,6 +152,7 @@ def _retry(rollout: Rollout, now: datetime) -> Rollout:
         counted_until=now,
         verdict=None,
         judged_at=None,
+        weighed=None,
     )
 
 

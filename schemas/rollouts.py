@@ -12,10 +12,14 @@ from enum import StrEnum
 from typing import Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from schemas.routes import WHOLE
 
 HUNDRED: Final = 100.0
+# Below this reward an outcome is bad, where a guardrail does not say otherwise.
+BAD_BELOW: Final = 0.5
+DEFAULT_FEEDBACK_DELAY_S: Final = 300.0
 
 
 class RolloutStatus(StrEnum):
@@ -39,9 +43,10 @@ class Verb(StrEnum):
     PROMOTE_STEP = "promote_step"
     HOLD = "hold"
     ROLLBACK = "rollback"
+    WEIGH = "weigh"
 
 
-JUDGES: Final = frozenset({Verb.PROMOTE_STEP, Verb.HOLD, Verb.ROLLBACK})
+JUDGES: Final = frozenset({Verb.PROMOTE_STEP, Verb.HOLD, Verb.ROLLBACK, Verb.WEIGH})
 
 
 class Decision(StrEnum):
@@ -61,8 +66,8 @@ class Kind(StrEnum):
 
 
 class Strategy(StrEnum):
-    CANARY = "canary"
-    BANDIT = "bandit"
+    CANARY = "canary"  # from step to step
+    BANDIT = "bandit"  # the share follows from what callers tell of answers
 
 
 class Guardrail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,7 +76,7 @@ class Guardrail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `margin`: so many times as often is still allowed. `floor`: at or below this share of its jobs, 0 to 1, it is never
     taken back, however much more often that is; `limit`: below this share it may go on, however seldom the stable one
     does so; for None each kind has its own (docs/statistics.md). In a `dry_run` it is judged, and shown, and
-    decides nothing.
+    decides nothing. `threshold` is for outcomes: rewards below it are bad; None for 0.5.
     """
 
     kind: Kind
@@ -79,6 +84,7 @@ class Guardrail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     floor: float | None = None
     limit: float | None = None
     dry_run: bool = False
+    threshold: float | None = None
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -93,17 +99,21 @@ class Finding(msgspec.Struct, frozen=True):
 
 class Verdict(msgspec.Struct, frozen=True):
     """What is to be done, and why: for a hold a `reason` from a closed list, else the guardrail that decided. `told`
-    is what people should know besides."""
+    is what people should know besides. `share`: of the traffic, in basis points, what follows from outcomes; left out
+    where nothing does."""
 
     decision: Decision
     reason: str
     evidence: tuple[Finding, ...] = ()
     told: str = ""
+    share: int | UnsetType = UNSET
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked for. `steps` are percents of the traffic; one of 100 is the promotion itself. `other_inputs`: the
-    version may take other inputs than the one before."""
+    """What was asked for. `steps` are percents of the traffic; one of 100 is the promotion itself. A bandit has one,
+    with which it begins, and a new share after `step_time_s` at the earliest. Outcomes of jobs count once callers had
+    `feedback_delay_s` after a job's end to tell them. `other_inputs`: the version may take other inputs than the one
+    before."""
 
     model: str
     version: str
@@ -113,6 +123,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     rescue: bool
     strategy: Strategy
     other_inputs: bool = False
+    feedback_delay_s: float = DEFAULT_FEEDBACK_DELAY_S
+
+    @property
+    def bad_below(self) -> float | None:
+        """Below which reward an outcome is bad; None where outcomes are not looked at."""
+        for guardrail in self.guardrails:
+            if guardrail.kind is Kind.OUTCOME_BAD:
+                return BAD_BELOW if guardrail.threshold is None else guardrail.threshold
+        return None
 
 
 class Rollout(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +142,8 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     change: each is conditional on it. `verdict` is what was found last, at `judged_at`. `revision` is that of the route
     written last.
     `counted_until`: what was counted earlier is in the evidence, or does not count. `differs` says in what the new
-    version is another one for its callers, as known at the beginning: `inputs`, `outputs`.
+    version is another one for its callers, as known at the beginning: `inputs`, `outputs`. `weighed` is the share, in
+    basis points, that a bandit has given it last; None before.
     """
 
     id: str
@@ -144,6 +164,7 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
     revision: int | None = None
     ended_at: datetime | None = None
     differs: tuple[str, ...] = ()
+    weighed: int | None = None
 
     @property
     def is_open(self) -> bool:
@@ -154,7 +175,9 @@ class Rollout(msgspec.Struct, frozen=True, kw_only=True):
         """What of the traffic the new version gets, in basis points: follows from the state alone."""
         if self.status is RolloutStatus.PROMOTED:
             return WHOLE
-        return basis_points(self.plan.steps[self.step]) if self.is_open else 0
+        if not self.is_open:
+            return 0
+        return basis_points(self.plan.steps[self.step]) if self.weighed is None else self.weighed
 
     @property
     def step_ends_at(self) -> datetime:

@@ -19,6 +19,9 @@ MAX_VERSIONS: Final = 32
 MAX_LABELS: Final = 32
 MAX_PINS: Final = 1000
 MAX_TENANT: Final = 255
+MAX_SHADOWS: Final = 4
+MAX_EXCLUDED: Final = 1000
+MAX_SHADOW_ROWS_PER_S: Final = 100_000
 MAX_REVISION: Final = 2**31 - 1  # what a job's row has room for
 
 _LABEL: Final = re.compile(r"[a-z][a-z0-9-]{0,31}")
@@ -107,8 +110,6 @@ def read_route(raw: bytes) -> WantedRoute:
         raise RequestError(f"the route is not valid JSON: {why_not_json(error, raw)}") from error
     except RecursionError as error:
         raise RequestError("the route is nested too deeply") from error
-    if document.shadow:
-        raise _broken("shadow", "must be empty: this version runs no copies of jobs")
     wanted = _wanted(document)
     check_route(wanted)
     refuse_twins(raw, 0)
@@ -122,6 +123,7 @@ def _wanted(document: _Document) -> WantedRoute:
         labels=document.labels,
         sticky=Sticky(document.sticky.source),
         salt=document.salt,
+        shadow=tuple(Shadow(**msgspec.structs.asdict(each)) for each in document.shadow),
         pins=tuple(Pin(each.version, each.tenant, each.key) for each in document.pins),
         rescue=document.rescue,
         taken_back=document.taken_back,
@@ -170,6 +172,7 @@ def check_route(route: WantedRoute | Route) -> None:
         raise _broken("salt", "must have 1 to 64 characters, none of them a control character")
     if not _SOURCE.fullmatch(route.sticky.source):
         raise _broken("sticky.source", f"must be {_SOURCES}")
+    _check_shadows(route.shadow)
     _check_pins(route.pins)
     _check_taken_back(route.taken_back)
 
@@ -245,6 +248,27 @@ def _check_labels(labels: Mapping[str, str], versions: Mapping[str, int]) -> Non
             raise _broken(f"labels.{label}", "cannot be set: it is always the highest version")
         if label in versions:
             raise _broken(f"labels.{label}", "must not be a version's name")
+
+
+def _check_shadows(shadows: tuple[Shadow, ...]) -> None:
+    if len(shadows) > MAX_SHADOWS:
+        raise _broken("shadow", f"must be at most {MAX_SHADOWS}; there are {len(shadows)}")
+    seen = set()
+    for index, shadow in enumerate(shadows):
+        at = f"shadow[{index}]"
+        if shadow.version in seen:
+            raise _broken(f"{at}.version", f"is a shadow once more: {shadow.version}")
+        seen.add(shadow.version)
+        if not 0 <= shadow.rate <= 1:
+            raise _broken(f"{at}.rate", "must be 0 to 1: the share of the jobs that is copied")
+        if not 0 < shadow.rows_per_s <= MAX_SHADOW_ROWS_PER_S:
+            raise _broken(f"{at}.rows_per_s", f"must be above 0, and at most {MAX_SHADOW_ROWS_PER_S}")
+        if not 0 < shadow.device_share <= 1:
+            raise _broken(f"{at}.device_share", "must be above 0, and at most 1: the share of a device's time")
+        if len(shadow.exclude_tenants) > MAX_EXCLUDED:
+            raise _broken(f"{at}.exclude_tenants", f"must be at most {MAX_EXCLUDED}")
+        if not all(0 < len(tenant) <= MAX_TENANT and "\0" not in tenant for tenant in shadow.exclude_tenants):
+            raise _broken(f"{at}.exclude_tenants", f"must have 1 to {MAX_TENANT} characters each, none of them NUL")
 
 
 def _check_pins(pins: tuple[Pin, ...]) -> None:

@@ -30,10 +30,17 @@ class Sticky(msgspec.Struct, frozen=True):
 
 
 class Shadow(msgspec.Struct, frozen=True):
-    """A version that would run a copy of a share of the jobs; `rate` is that share, 0 to 1. Nobody runs any yet."""
+    """A version that runs a copy of a share of the live jobs, which no caller sees; `rate` is that share, 0 to 1.
+
+    `rows_per_s` bounds what each worker copies, `device_share` what copies may take of the time of a device that runs
+    them, 0 to 1. Of the tenants in `exclude_tenants` nothing is copied.
+    """
 
     version: str
     rate: float
+    rows_per_s: float = 50.0
+    device_share: float = 0.2
+    exclude_tenants: tuple[str, ...] = ()
 
 
 class Pin(msgspec.Struct, frozen=True):
@@ -121,6 +128,19 @@ def choose(route: Route, tenant: str, sticky_key: str | None, job_id: str) -> Ch
     if pinned is not None:
         return Choice(pinned, route.variants.get(pinned), route.revision)
     return by_share(route, bucket(route.salt, job_id if sticky_key is None else sticky_key))
+
+
+def copied_to(route: Route, version: str, cohort: int | None, tenant: str, job_id: str) -> list[Shadow]:
+    """The shadows that get a copy of a job which this version ran; none where it did not come by a share."""
+    if cohort is None:
+        return []
+    return [
+        shadow
+        for shadow in route.shadow
+        if shadow.version != version
+        and tenant not in shadow.exclude_tenants
+        and bucket(route.salt, f"shadow\n{shadow.version}\n{job_id}") < shadow.rate * WHOLE
+    ]
 
 
 def by_share(route: Route, place: int) -> Choice:

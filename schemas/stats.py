@@ -87,6 +87,7 @@ Count = Annotated[int, Meta(ge=0, lt=2**53)]
 Cohort = Annotated[int, Meta(ge=0, lt=COHORTS)]
 SizeClass = Annotated[int, Meta(ge=0, le=32)]
 Bin = Annotated[int, Meta(ge=FIRST_BIN, le=LAST_BIN)]
+Version = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{0,31}$")]
 Worker = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,200}$")]
 Moment = Annotated[datetime, Meta(tz=True)]
 
@@ -106,6 +107,9 @@ class Counts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     `rescued` are jobs of `ends` whose fault no client saw, since they went to another version; `moved` are jobs that
     waited, and went to another version without having run. `revisions` are the lowest and the highest revision of the
     route by which the jobs of `ends` came.
+
+    `shadowed` are jobs of other versions that this one ran a copy of and whose answers were compared, by the version
+    that answered the caller; `disagreed` are those of them where this one answered otherwise, or failed.
     """
 
     ends: dict[End, dict[Cohort, Count]] = {}
@@ -114,6 +118,8 @@ class Counts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     rescued: Count = 0
     moved: Count = 0
     revisions: tuple[Count, Count] | None = None
+    shadowed: dict[Version, Count] = {}
+    disagreed: dict[Version, Count] = {}
 
     def jobs(self, kinds: Iterable[End] = End) -> int:
         """Jobs that came by a share and ended so."""
@@ -130,7 +136,8 @@ class Counts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     def everything(self) -> int:
         """All that was counted, added up: whether there is anything to tell."""
         runs = sum(sum(bins.values()) for bins in self.run_times.values())
-        return self.jobs() + sum(self.others.values()) + runs + self.rescued + self.moved
+        shadowed = sum(self.shadowed.values()) + sum(self.disagreed.values())
+        return self.jobs() + sum(self.others.values()) + runs + self.rescued + self.moved + shadowed
 
 
 NOTHING: Final = Counts()
@@ -160,6 +167,8 @@ def added(first: Counts, *others: Counts) -> Counts:
     ends: dict[End, dict[int, int]] = {}
     run_times: dict[int, dict[int, int]] = {}
     kinds: dict[End, int] = {}
+    shadowed: dict[str, int] = {}
+    disagreed: dict[str, int] = {}
     all_of = (first, *others)
     for counts in all_of:
         for kind, cohorts in counts.ends.items():
@@ -167,6 +176,8 @@ def added(first: Counts, *others: Counts) -> Counts:
         for size, bins in counts.run_times.items():
             _add(run_times.setdefault(size, {}), bins)
         _add(kinds, counts.others)
+        _add(shadowed, counts.shadowed)
+        _add(disagreed, counts.disagreed)
     revisions = [revision for counts in all_of for revision in counts.revisions or ()]
     return Counts(
         ends=ends,
@@ -175,6 +186,8 @@ def added(first: Counts, *others: Counts) -> Counts:
         rescued=sum(counts.rescued for counts in all_of),
         moved=sum(counts.moved for counts in all_of),
         revisions=(min(revisions), max(revisions)) if revisions else None,
+        shadowed=shadowed,
+        disagreed=disagreed,
     )
 
 

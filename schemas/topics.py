@@ -71,14 +71,42 @@ class Topics(msgspec.Struct, frozen=True):
         return f"{self.prefix}.routes.v1"
 
     @property
+    def holds(self) -> str:
+        """What operators hold, refuse and end; compacted, one partition, keyed by the hold's id."""
+        return f"{self.prefix}.holds.v1"
+
+    @property
+    def held(self) -> str:
+        """Jobs that workers have put aside, since their tenant is held; as they lay in their lanes."""
+        return f"{self.prefix}.held.v1"
+
+    @property
+    def held_group(self) -> str:
+        return f"{self.prefix}.held"
+
+    @property
     def stats(self) -> str:
         """What workers count, a version and interval; keyed by model and version."""
         return f"{self.prefix}.stats.v1"
 
     @property
+    def shadows(self) -> str:
+        """What comparing shadows' answers has found; keyed by the life of a worker."""
+        return f"{self.prefix}.shadows.v1"
+
+    @property
     def stats_windows(self) -> str:
         """What the controller of rollouts keeps of the stats, so that it has it again after a restart; compacted."""
         return f"{self.prefix}.stats-windows.v1"
+
+    @property
+    def feedback(self) -> str:
+        """What callers tell of answers, keyed by job id."""
+        return f"{self.prefix}.feedback.v1"
+
+    @property
+    def feedback_group(self) -> str:
+        return f"{self.prefix}.feedback"
 
     @property
     def rollout_group(self) -> str:
@@ -91,6 +119,10 @@ class Topics(msgspec.Struct, frozen=True):
     @property
     def sink_group(self) -> str:
         return f"{self.prefix}.sink"
+
+    @property
+    def shadows_group(self) -> str:
+        return f"{self.prefix}.shadows"
 
     def lane(self, lane: Lane) -> str:
         return f"{self.prefix}.lane.{lane}.v1"

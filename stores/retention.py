@@ -8,8 +8,15 @@ from schemas.jobs import DEFAULT_RETENTION_S, MIN_RETENTION_S, Job, Terminal
 DEFAULT_RETENTION: Final = timedelta(seconds=DEFAULT_RETENTION_S)
 # A route's revision is kept for so long after another took its place; the newest of each model for ever.
 REVISIONS_KEPT: Final = timedelta(days=366)
+# What callers told of answers, and sums of what workers counted: for as long as versions are compared.
+FEEDBACK_KEPT: Final = timedelta(days=30)
+VERSION_COUNTS_KEPT: Final = timedelta(days=30)
 # An ended rollout is kept for as long as the revisions of its route are.
 ROLLOUTS_KEPT: Final = REVISIONS_KEPT
+# So is what the audit log says.
+AUDIT_KEPT: Final = REVISIONS_KEPT
+# What shadows were found to answer.
+SHADOWS_KEPT: Final = timedelta(days=7)
 # By how much the clocks of gateways, workers and sinks may differ.
 _CLOCKS_APART: Final = timedelta(seconds=10)
 

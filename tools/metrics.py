@@ -21,6 +21,7 @@ PAGE: Final = Path(__file__).parent.parent / "docs" / "metrics.md"
 MODULES: Final[Mapping[str, Sequence[str]]] = {
     "Every role": ("runtime.metrics", "runtime.budget", "runtime.http_limits"),
     "Each role that follows the routes": ("producers.routes",),
+    "Each role that follows the holds": ("producers.holds",),
     "`penstock gateway`": ("gateway.metrics",),
     "`penstock router`": ("workers.router.metrics",),
     "`penstock worker`": ("workers.inference.metrics",),

@@ -40,6 +40,7 @@ async def publish_replacements(consumer: Consumer, publisher: Publisher, replace
 
     Stops caring for records whose partition is lost: they come again elsewhere.
     """
+    replacements = [each for each in replacements if consumer.owns(each.record)]
     started_s = time.monotonic()
     for delay_s in delays_s():
         outcomes = await publisher.publish_all([each.out for each in replacements])

@@ -36,7 +36,7 @@ class DeadLetters:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         prefix = re.escape(settings.topic_prefix)
-        self._ours = re.compile(rf"dlq\.{prefix}\.(requests|results|lane\..+|retry\.\d+)\.v1")
+        self._ours = re.compile(rf"dlq\.{prefix}\.(requests|results|feedback|lane\..+|retry\.\d+)\.v1")
         self._consumer: Any = None  # aiokafka ships no types
         self._admin: Any = None
 

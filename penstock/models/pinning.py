@@ -50,6 +50,8 @@ def _pins_of(path: Path, directory: Path, fields: Mapping[str, Any], everything:
     """Of the version in `directory`; `path` is that of its model.yaml."""
     platforms = _platforms(path, fields.get("platform"))
     names = {platform.filename for platform in platforms if platform.runs_code}
+    if (module := _compared_by(fields)) is not None:
+        names.add(module)
     if everything or any(platform.keeps_files for platform in platforms):
         names |= set(_files_in(directory))
     given = fields.get(FIELD)
@@ -61,6 +63,13 @@ def _pins_of(path: Path, directory: Path, fields: Mapping[str, Any], everything:
                 pins[name] = _digest(place, name)
                 break
     return pins
+
+
+def _compared_by(fields: Mapping[str, Any]) -> str | None:
+    """The file of the function that compares a shadow's answers, if there is one."""
+    compare = fields.get("compare")
+    function = compare.get("function") if isinstance(compare, Mapping) else None
+    return f"{function.partition(':')[0]}.py" if isinstance(function, str) and ":" in function else None
 
 
 def _platforms(path: Path, named: object) -> list[Platform]:

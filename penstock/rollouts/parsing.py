@@ -10,7 +10,7 @@ from schemas.rollouts import Kind
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(s|m|min|h|d)?")
 _UNITS_S: Final = {None: 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
-_NUMBERS: Final = ("margin", "floor", "limit")
+_NUMBERS: Final = ("margin", "floor", "limit", "threshold")
 
 
 class Duration(click.ParamType):
@@ -42,7 +42,7 @@ class Steps(click.ParamType):
 
 
 class GuardrailGiven(click.ParamType):
-    """`KIND`, or `KIND:margin=1.5,limit=0.02,dry-run`."""
+    """`KIND`, or `KIND:margin=1.5,limit=0.02,dry-run`; outcomes have a `threshold`, too."""
 
     name = "guardrail"
 
@@ -61,7 +61,7 @@ class GuardrailGiven(click.ParamType):
             elif name in _NUMBERS and number is not None:
                 guardrail[name] = number
             else:
-                self.fail(f"{each!r} must be margin=NUMBER, floor=NUMBER, limit=NUMBER or dry-run", param, ctx)
+                self.fail(f"{each!r} must be margin=, floor=, limit= or threshold=NUMBER, or dry-run", param, ctx)
         return guardrail
 
 

@@ -19,6 +19,7 @@ HOLDS: Final = {
     "srm": "jobs are not split as the route says",
     "too_few": "so few jobs tell nothing yet",
     "inconclusive": "it is not sure yet that the version is as good",
+    "weighed": "its share follows from outcomes",
 }
 
 
@@ -35,11 +36,14 @@ def list_row(rollout: Document) -> tuple[str, ...]:
 def facts(rollout: Document, now: datetime) -> dict[str, str]:
     """All that is known of a rollout but its findings and events, in order; empty where there is nothing to say."""
     steps = ", ".join(percent_text(step) for step in rollout["steps"])
+    place = f"step {rollout['step']} of {len(rollout['steps'])}: {steps}"
+    if rollout["strategy"] == "bandit":
+        place = f"begun with {steps}; it follows from outcomes"
     return {
         "rollout": rollout["id"],
         "model": f"{rollout['model']}: from version {rollout['stable']} to {rollout['version']}",
         "status": shown(rollout["status"]),
-        "share": f"{percent_text(rollout['weight'])}, step {rollout['step']} of {len(rollout['steps'])}: {steps}",
+        "share": f"{percent_text(rollout['weight'])}, {place}",
         "step": step_text(rollout, now),
         "verdict": why(rollout["verdict"]),
         "attempt": str(rollout["attempt"]) if rollout["attempt"] > 1 else "",

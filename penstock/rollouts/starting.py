@@ -17,6 +17,7 @@ from penstock.rollouts.parsing import Duration, GuardrailGiven, Steps
 from penstock.rollouts.rendering import changed
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_json
+from schemas.rollouts import Strategy
 
 
 @click.command(
@@ -25,19 +26,39 @@ from penstock.showing import JSON, show_json
         "penstock rollout start digits 2 --steps 1,10,50,100 --step-time 30m --wait",
         "penstock rollout start digits 2 --guardrail failed:margin=2 \\",
         "    --guardrail slow:dry-run",
+        "penstock rollout start digits 2 --strategy bandit",
         reads=GATEWAY_URL,
     )
 )
 @click.argument("model", type=MODEL)
 @click.argument("version", type=VERSION)
-@click.option("--steps", type=Steps(), help="Percents that rise; 100 is the promotion.  [default: 1,5,25,50,100]")
-@click.option("--step-time", "step_time_s", type=Duration(), help="That each step lasts at least.  [default: 10m]")
+@click.option(
+    "--steps", type=Steps(), help="Percents that rise; 100 is the promotion.  [default: 1,5,25,50,100; of a bandit 10]"
+)
+@click.option(
+    "--step-time",
+    "step_time_s",
+    type=Duration(),
+    help="That each step lasts at least.  [default: 10m; of a bandit 15m]",
+)
 @click.option(
     "--guardrail",
     "guardrails",
     type=GuardrailGiven(),
     multiple=True,
-    help="KIND[:margin=N,floor=N,limit=N,dry-run]; kinds: failed, slow, invalid_output.  [default: all of them]",
+    help="KIND[:margin=N,floor=N,limit=N,dry-run]; kinds: failed, slow, invalid_output, outcome_bad.  [default: the "
+    "first three, of a bandit all]",
+)
+@click.option(
+    "--strategy",
+    type=click.Choice([each.value for each in Strategy]),
+    help="canary: step by step. bandit: the share follows from what callers tell of answers.  [default: canary]",
+)
+@click.option(
+    "--feedback-delay",
+    "feedback_delay_s",
+    type=Duration(),
+    help="So long after a job's end its outcome counts.  [default: 5m]",
 )
 @click.option("--rescue/--no-rescue", default=None, help="What it fails runs once on the one before.  [default: on]")
 @click.option(

@@ -61,6 +61,20 @@ def pins_of(given: Sequence[tuple[str, str]]) -> list[Document]:
     return pins
 
 
+def shadows_of(given: Sequence[tuple[str, str]]) -> list[Document]:
+    """Versions that run copies, and the share of the jobs, 0 to 1, or in percent with the sign."""
+    shadows = []
+    for version, share in given:
+        _check_version(version, "--shadow")
+        number = _number(share)
+        if number is not None and share.endswith("%"):
+            number /= PERCENT
+        if number is None or not 0 <= number <= 1:
+            _refuse(f"{version}={share}: the share of the jobs that is copied is 0 to 1, as 0.05 or 5%", "--shadow")
+        shadows.append({"version": version, "rate": float(number)})
+    return shadows
+
+
 def percent_text(basis_points: int) -> str:
     """`90 %`, `0.05 %`: as short as it is exact."""
     whole, rest = divmod(basis_points, WHOLE // 100)

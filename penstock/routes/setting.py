@@ -24,7 +24,7 @@ from penstock.routes.asking import (
     show_way_back,
     wanted,
 )
-from penstock.routes.parsing import Assigned, labels_of, pins_of, shares_of
+from penstock.routes.parsing import Assigned, labels_of, pins_of, shadows_of, shares_of
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_json
 
@@ -36,6 +36,7 @@ NOTHING: Final = "nothing to set: give shares as 1=90 2=10, an option, or --file
     epilog=examples(
         "penstock route set digits 1=90 2=10 --label stable=1 --label canary=2",
         "penstock route set digits --pin tenant:acme=1 --sticky header:x-user",
+        "penstock route set digits --shadow 2=0.05",
         "penstock route show digits --json > route.json",
         "penstock route set digits --file route.json",
         reads=GATEWAY_URL,
@@ -49,6 +50,8 @@ NOTHING: Final = "nothing to set: give shares as 1=90 2=10, an option, or --file
 @click.option("--salt", type=TEXT, help="Another one deals all keys anew.")
 @click.option("--pin", "pins", multiple=True, type=Assigned("WHO=VERSION"), help="As tenant:acme=1 or key:bob=2.")
 @click.option("--no-pins", is_flag=True, help="Take all pins away.")
+@click.option("--shadow", "shadows", multiple=True, type=Assigned("VERSION=SHARE"), help="As 2=0.05: runs copies.")
+@click.option("--no-shadow", is_flag=True, help="Copy nothing any more.")
 @click.option("--rescue/--no-rescue", default=None, help="What the canary fails runs once on the default version.")
 @click.option("--take-back", multiple=True, type=VERSION, help="What waits for it goes to another version.")
 @click.option("--file", type=click.File("rb"), help="The whole route as JSON; - for standard input.")
@@ -72,8 +75,8 @@ def set_route(
 ) -> None:
     """Split MODEL's jobs among its versions.
 
-    Creates the route or changes it: what is not named stays as it is. Shares are percents, 100 together; pins that
-    are given take the place of those there were. Fails if somebody else changes the route meanwhile; of a
+    Creates the route or changes it: what is not named stays as it is. Shares are percents, 100 together; pins and
+    shadows that are given take the place of those there were. Fails if somebody else changes the route meanwhile; of a
     file that `route show --json` wrote, since then.
     """
     edits = given["rescue"] is not None or any(value not in (None, (), False) for value in given.values())
@@ -115,6 +118,7 @@ class Edit:
             "sticky": {"source": given["sticky"]} if given["sticky"] else None,
             "salt": given["salt"],
             "pins": pins_of(given["pins"]) or ([] if given["no_pins"] else None),
+            "shadow": shadows_of(given["shadows"]) or ([] if given["no_shadow"] else None),
             "rescue": given["rescue"],
             "taken_back": list(given["take_back"]) or None,
         }
@@ -128,8 +132,16 @@ class Edit:
             route["versions"] = self._shares
             if route.get("default") not in self._shares:
                 route.pop("default", None)
-        route |= {name: value for name, value in self._changes.items() if value is not None}
+        changes = {name: value for name, value in self._changes.items() if value is not None}
+        if "shadow" in changes:
+            changes["shadow"] = [_with_bounds(each, route.get("shadow", ())) for each in changes["shadow"]]
+        route |= changes
         return route | {"labels": labels_of(self._labels, route.get("labels", {}))}
+
+
+def _with_bounds(shadow: Document, before: Sequence[Document]) -> Document:
+    """A version that is a shadow already keeps its bounds."""
+    return next((each for each in before if each["version"] == shadow["version"]), {}) | shadow
 
 
 @click.command(epilog=examples("penstock route rollback digits 7", reads=GATEWAY_URL))

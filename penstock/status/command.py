@@ -9,8 +9,10 @@ import msgspec
 from rich.text import Text
 
 from penstock.addresses import without_password
+from penstock.documents import Hold
 from penstock.finding import asks_gateway
 from penstock.help import examples
+from penstock.holds.asking import meant
 from penstock.plain import printable
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, ago, show, show_facts, show_json, show_table
@@ -19,6 +21,7 @@ from penstock.status.reading import Role, Survey, Version, survey
 from runtime.clock import now_utc
 
 ROLE_TITLES: Final = ("ROLE", "STATE", "HEALTH AND METRICS")
+HOLD_TITLES: Final = ("HOLD", "ACTION", "JOBS OF", "REASON")
 VERSION_TITLES: Final = ("MODEL", "VERSION", "STATE", "LIVE", "BULK", "REASON")
 
 
@@ -68,6 +71,13 @@ def _show(found: Found, seen: Survey, wrong: Sequence[Problem]) -> None:
     if seen.versions:
         click.echo()
         show_table(VERSION_TITLES, [_version_row(each) for each in seen.versions], right=["LIVE", "BULK"])
+    if seen.holds:
+        click.echo()
+        show_table(HOLD_TITLES, [_hold_row(each) for each in seen.holds])
+
+
+def _hold_row(hold: Hold) -> tuple[str, ...]:
+    return hold.id, hold.action, meant(msgspec.structs.asdict(hold)), hold.reason
 
 
 def _facts(found: Found) -> dict[str, str]:

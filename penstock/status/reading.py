@@ -9,7 +9,7 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from penstock.addresses import without_password
-from penstock.documents import Health, Model, Models, VersionState
+from penstock.documents import Health, Hold, Holds, Model, Models, VersionState
 from penstock.gateway_client import clients_for, told
 from penstock.running import Found
 from producers.bulk.lines import UNREADABLE
@@ -45,6 +45,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
     roles: list[Role]
     versions: list[Version]
+    holds: list[Hold] = []
 
 
 async def survey(found: Found) -> Survey:
@@ -52,12 +53,14 @@ async def survey(found: Found) -> Survey:
     health = found.running.health if found.running is not None else {"gateway": found.gateway_url}
     (client,) = clients_for(found.gateway_url, connections=16)
     async with client:
-        roles, models, depths = await asyncio.gather(
+        roles, models, depths, holds = await asyncio.gather(
             asyncio.gather(*(role_at(client, name, url) for name, url in health.items())),
             models_at(client, found.gateway_url),
             depths_at(client, found.gateway_url),
+            holds_at(client, found.gateway_url),
         )
-    return Survey(roles=list(roles), versions=[each for model in models for each in versions_of(model, depths)])
+    versions = [each for model in models for each in versions_of(model, depths)]
+    return Survey(roles=list(roles), versions=versions, holds=holds)
 
 
 async def page_at(client: httpx.AsyncClient, url: str) -> httpx.Response:
@@ -87,6 +90,14 @@ async def models_at(client: httpx.AsyncClient, url: str) -> list[Model]:
         return msgspec.json.decode(answer.content, type=Models).data if answer.is_success else []
     except (httpx.RequestError, TimeoutError, *UNREADABLE):
         return []  # of which the gateway's own line tells
+
+
+async def holds_at(client: httpx.AsyncClient, url: str) -> list[Hold]:
+    try:
+        answer = await page_at(client, f"{url}/v1/holds")
+        return msgspec.json.decode(answer.content, type=Holds).data if answer.is_success else []
+    except (httpx.RequestError, TimeoutError, *UNREADABLE):
+        return []
 
 
 async def depths_at(client: httpx.AsyncClient, url: str) -> Mapping[tuple[str, str, str], int]:

@@ -14,7 +14,7 @@ JOB_MEMBERS = {
     *("created_at", "started_at", "completed_at", "expires_at", "result", "error", "metadata", "urls"),
 }
 # There where there is something to say.
-MORE_MEMBERS = {"notice", "keep_until", "moved_from"}
+MORE_MEMBERS = {"notice", "keep_until", "moved_from", "held"}
 
 
 def accepted(answer: httpx.Response) -> Json:

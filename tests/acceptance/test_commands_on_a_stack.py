@@ -16,7 +16,8 @@ from click.testing import CliRunner, Result
 from penstock.cli import main
 from penstock.running import running_in
 from penstock.stack import Stack
-from tests.acceptance import digits
+from schemas.topics import Topics
+from tests.acceptance import digits, kafka
 from tests.acceptance.client import NO_AUTHORITIES
 from tests.acceptance.repository import EXAMPLES
 from tests.waiting import eventually_sync
@@ -86,6 +87,27 @@ def test_a_job_is_listed_read_awaited_and_no_longer_to_be_canceled(invoke: Invok
     assert succeeded(invoke("jobs", "wait", job["id"], "--timeout", "30"))[-1] == "once"
     ran = invoke("jobs", "cancel", job["id"])
     assert (ran.exit_code, ran.stdout) == (1, f"{job['id']} succeeded\n")
+
+
+def test_what_answers_were_worth_is_told_by_commands_and_kafka_and_versions_are_compared_by_it(
+    invoke: Invoke, stack: Stack, topics: Topics, tmp_path: Path
+) -> None:
+    first, second = (documents(invoke("run", "echo", f"answer {number}", "--json"))[0] for number in (1, 2))
+    assert succeeded(invoke("feedback", first["id"], "--label", "answer 1"))[0].endswith("label answer 1, as predicted")
+    told = json.dumps({"job_id": second["id"], "reward": 0.25}).encode()
+    kafka.send(stack.kafka_bootstrap_servers, topics.feedback, told)
+    versions = f"{first['model_version']},other"
+    url = f"{stack.gateway_url}/v1/models/echo/compare?versions={versions}"
+
+    def counted() -> int:  # not by a command: it is asked within an event loop, and a command has its own
+        found = httpx.get(url, verify=NO_AUTHORITIES, trust_env=False).json()["versions"][0]
+        return int(found["outcomes"]["bad"]["count"])
+
+    assert eventually_sync(counted, 30) == 1
+    page = tmp_path / "report.html"
+    shown = succeeded(invoke("compare", "echo", "--versions", versions, "--since", "1h", "--html", page))
+    assert shown[1].split()[0] == "VERSION"
+    assert "<svg" in page.read_text("utf-8")
 
 
 def test_a_job_that_waits_is_canceled(invoke: Invoke, parked: str, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def group_client(
         heartbeat_interval_ms=session_timeout_ms // HEARTBEATS_PER_SESSION,
         rebalance_timeout_ms=int((drain_limit_s + REBALANCE_BEYOND_DRAIN_S) * 1000),
         request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
-        max_poll_interval_ms=24 * 3600 * 1000,  # we poll only while there is room; `watch` is our guard
+        max_poll_interval_ms=20 * 24 * 3600 * 1000,  # a lane that is held is not polled; `watch` is our guard
         metadata_max_age_ms=METADATA_MAX_AGE_MS,
         max_partition_fetch_bytes=limits.partition_fetch_bytes,
         # Default 1.5 s: how long a broker's answer to "no such member" or a lost coordinator is slept on.

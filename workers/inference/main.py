@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 
 from producers.catalog import Catalog, catalog_topic
+from producers.holds import Holds, holds_topic
 from producers.kafka_publisher import KafkaPublisher
 from producers.model_states import model_states_topic
 from producers.routes import Routes, routes_topic
@@ -46,6 +47,8 @@ from workers.inference.lifecycle.watcher import RepositoryWatch
 from workers.inference.models.repository import ModelRepository, all_in_full
 from workers.inference.results.publisher import ResultPublisher
 from workers.inference.settings import WorkerSettings
+from workers.inference.shadows.backlogs import Backlogs
+from workers.inference.shadows.shadows import Shadows
 from workers.moves import Moves
 
 log = get_logger(__name__)
@@ -74,7 +77,12 @@ class Worker:
         self._complete = False
         self._routes = Routes()
         self._catalog = Catalog()
-        self._routing = [routes_topic(settings, self._routes), catalog_topic(settings, self._catalog)]
+        self._holds = Holds()
+        self._routing = {
+            "routes": routes_topic(settings, self._routes),
+            "catalog": catalog_topic(settings, self._catalog),
+            "holds": holds_topic(settings, self._holds),
+        }
 
     @property
     def checks(self) -> Mapping[str, Check]:
@@ -90,6 +98,7 @@ class Worker:
             running = await stack.enter_async_context(InferenceThread())
             loading = await stack.enter_async_context(InferenceThread("loading"))
             importing = await stack.enter_async_context(InferenceThread("importing"))
+            comparing = await stack.enter_async_context(InferenceThread("comparing"))
             repository = ModelRepository(settings.model_repository, trust=settings.worker_trust)
             await unless_stopped(loading.submit(remove_abandoned, status_if_left=0), stop)
             looking = partial(look_first, repository, settings.patterns)
@@ -111,7 +120,8 @@ class Worker:
             side.start(canceled.follow(news), "cancellations")
             moves = Moves(self._routes, self._catalog)
             self._routes.listen(lambda *_: _reroute(consumers))
-            for name, topic in zip(("routes", "catalog"), self._routing, strict=True):
+            self._holds.listen(lambda: _reroute(consumers))
+            for name, topic in self._routing.items():
                 side.start(topic.follow(), name)
             loader = ModelLoader(
                 ModelCache(
@@ -126,11 +136,23 @@ class Worker:
             )
             stack.push_async_callback(loader.close)
             memory = MemoryBudget(settings.memory_budget_bytes)
+            backlogs = Backlogs(settings, self._routes, lambda: {lane.lane.model for lane in consumers})
+            shadows = Shadows(
+                self._routes,
+                self._catalog,
+                publisher,
+                settings.topics,
+                tallies,
+                comparing,
+                now_utc,
+                has_room=backlogs.has_room,
+            )
             around = WorkerContext(
                 settings=settings,
                 canceled=canceled,
                 ends=ResultPublisher(publisher, settings.topics, moves.failed),
                 moves=moves.waiting,
+                holds=self._holds,
                 wake=engine.wake,
                 prepare=loader.cache.use,
                 consumers=consumers,
@@ -138,6 +160,7 @@ class Worker:
                 memory=memory,
                 prefetch=PrefetchShares(memory),
                 tallies=tallies,
+                shadows=shadows,
             )
             reporter = KafkaReporter(settings, publisher, now_utc)
             self._reconciler = ModelReconciler(
@@ -152,8 +175,12 @@ class Worker:
             )
             side.start(reporter.run(), "reports")
             side.start(stats.run(), "stats")
+            side.start(backlogs.run(), "backlogs of shadows")
+            side.start(shadows.copier.run(), "copies")
+            side.start(shadows.run(), "comparing")
+            side.start(shadows.findings.run(), "findings of shadows")
             await self._serve(self._reconciler, engine, side, stop)
-            await asyncio.gather(reporter.leave(), stats.tell_now())
+            await asyncio.gather(reporter.leave(), stats.tell_now(), shadows.findings.tell_now())
 
     def models(self) -> object:
         """For operators: the names of the versions that are served, and why others are not."""
@@ -187,13 +214,13 @@ class Worker:
             loop.call_soon_threadsafe(self._reconciler.take_out, slot)
 
     async def _hear_routes(self) -> None:
-        """Without routes jobs run where they are."""
+        """Without routes jobs run where they are, and without holds they run."""
         try:
             async with asyncio.timeout(ROUTES_WITHIN_S):
-                for topic in self._routing:
+                for topic in self._routing.values():
                     await topic.caught_up.wait()
         except TimeoutError:
-            log.warning("routes are not known yet: jobs run where they are", waited_s=ROUTES_WITHIN_S)
+            log.warning("routes or holds are not known yet: jobs run where they are", waited_s=ROUTES_WITHIN_S)
 
     def _publisher(self) -> KafkaPublisher:
         return KafkaPublisher(self._settings, compression=self._settings.worker_result_compression, paced=True)

@@ -45,10 +45,35 @@ UNCOUNTED_STARTS = Counter(
     "penstock_worker_uncounted_starts_total", "Starts of jobs that could not be counted, since Redis was away"
 )
 RETRIES = Counter("penstock_worker_retries_total", "Jobs put aside to be tried again", [*_LABELS, "tier", "reason"])
+PUT_ASIDE = Counter(
+    "penstock_worker_put_aside_jobs_total", "Jobs put aside, since their tenant is held", ["model", "version", "lane"]
+)
 MOVED = Counter(
     "penstock_worker_moved_jobs_total",
     "Jobs given to another version, as this one was taken back, or by the error with which it failed them",
     [*_LABELS, "to", "reason"],
+)
+SHADOW_COPIES = Counter(
+    "penstock_worker_shadow_copies_total", "Jobs copied to a shadow version", ["model", "version", "shadow_of"]
+)
+SHADOW_DROPPED = Counter(
+    "penstock_worker_shadow_dropped_total",
+    "Copies for a shadow version that were not made, or did not run, by reason",
+    ["model", "version", "reason"],
+)
+SHADOW_COMPARED = Counter(
+    "penstock_worker_shadow_compared_total",
+    "Answers of a shadow version held against those that callers got: agreed, disagreed, or invalid, where they could "
+    "not be compared",
+    ["model", "version", "shadow_of", "outcome"],
+)
+SHADOW_UNTOLD = Counter(
+    "penstock_worker_shadow_untold_total",
+    "Disagreements that are counted, and not told one by one",
+    ["model", "version"],
+)
+SHADOW_SECONDS = Counter(
+    "penstock_worker_shadow_device_seconds_total", "Seconds of the device that copies took", ["model", "version"]
 )
 LOADED_VERSIONS = Gauge("penstock_worker_loaded_versions", "Model versions in memory")
 LOADED_BYTES = Gauge("penstock_worker_loaded_bytes", "Bytes of files of the model versions in memory")

@@ -16,10 +16,12 @@ from runtime.logs import get_logger
 from schemas.errors import PenstockError, StoreUnavailable
 from schemas.rollout_transitions import Inputs
 from schemas.rollouts import Rollout, Verb
+from stores.feedback import FeedbackStore
 from stores.rollouts import RolloutStore, StoredRollout, Written
 from workers.rollout import metrics
 from workers.rollout.judging.evidence import Around
-from workers.rollout.looking import Between, Look, look
+from workers.rollout.looking import Between, Look, asked, look
+from workers.rollout.outcomes import Told
 
 log = get_logger(__name__)
 
@@ -45,6 +47,7 @@ class Controller:
     def __init__(
         self,
         store: RolloutStore,
+        feedback: FeedbackStore,
         between: Between,
         read_until: Callable[[], datetime | None],
         teller: Teller,
@@ -52,6 +55,7 @@ class Controller:
         around: Callable[[Rollout], Around] = _nothing,
     ) -> None:
         self._store = store
+        self._feedback = feedback
         self._between = between
         self._read_until = read_until
         self._teller = teller
@@ -94,7 +98,8 @@ class Controller:
         now, rollout = self._clock(), stored.rollout
         try:
             around = msgspec.structs.replace(self._around(rollout), written=rollout.revision or 0)
-            found = look(stored, self._between, complete_until, now, around)
+            told = await self._told(stored, complete_until)
+            found = look(stored, self._between, complete_until, now, around, told)
             if found.is_news:
                 await self._write(stored, found, now, around.followed)
             self._broken.pop(rollout.id, None)
@@ -102,6 +107,14 @@ class Controller:
             self._warn(error)
         except Exception as error:  # of one rollout: the others are looked at all the same
             self._tell_broken(rollout.id, error)
+
+    async def _told(self, stored: StoredRollout, complete_until: datetime) -> Told:
+        """What callers told, if the rollout is judged by it."""
+        recent, before = asked(stored, complete_until)
+        return Told(
+            await self._feedback.outcomes(*recent) if recent else (),
+            await self._feedback.outcomes(*before) if before else (),
+        )
 
     def _tell_broken(self, rollout_id: str, error: Exception) -> None:
         """Once, and again where it is for another reason."""

@@ -11,7 +11,7 @@ STATS_RECORDS = Counter(
 )
 MOVES = Counter(
     "penstock_rollout_moves_total",
-    "Rollouts that the controller moved, by model and verb: promote_step, rollback",
+    "Rollouts that the controller moved, by model and verb: promote_step, weigh, rollback",
     ["model", "verb"],
 )
 WINDOWS = Gauge("penstock_rollout_windows", "Records of workers, and sums of older ones, that are kept")

@@ -142,6 +142,14 @@ class Windows:
         found = {version: list(self._counts(Lane(model, version, lane), first_s, last_s)) for version in versions}
         return {version: added(NOTHING, *counts) for version, counts in found.items()}
 
+    def buckets(self) -> dict[tuple[Lane, int], bool]:
+        """All buckets that something is kept of, by lane and by when they began; whether one is summed up."""
+        return {
+            (lane, start): start in index.sums
+            for lane, index in self._lanes.items()
+            for start in index.sums | index.records.keys()
+        }
+
     def _counts(self, lane: Lane, first_s: float, last_s: float) -> Iterator[Counts]:
         index = self._lanes.get(lane)
         if index is None:

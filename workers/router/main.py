@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, suppress
 from typing import Final
 
 from producers.catalog import Catalog, catalog_topic
+from producers.holds import Holds, holds_topic
 from producers.kafka_publisher import KafkaPublisher
 from producers.routes import Routes, routes_topic
 from runtime.budget import MemoryBudget
@@ -21,6 +22,7 @@ from stores.replicas import ReplicaReporter
 from workers.batches import Batches
 from workers.consuming.kafka_consumer import KafkaConsumer
 from workers.moves import Moves
+from workers.router.held import HeldJobs
 from workers.router.moving import Mover
 from workers.router.pipeline import Pipeline
 from workers.router.placing import Placing
@@ -45,18 +47,21 @@ class RouterRole:
         self._catalog_topic = catalog_topic(settings, self._catalog)
         self._routes = Routes()
         self._routes_topic = routes_topic(settings, self._routes)
+        self._holds = Holds()
+        self._holds_topic = holds_topic(settings, self._holds)
         self._replicas = RedisReplicas(settings.redis_url.get_secret_value(), prefix=settings.topic_prefix)
         self._reporter = ReplicaReporter(self._replicas, instance_name(), "router", self._routes.revisions)
         self._routes.listen(lambda *_: self._reporter.news())
         topics = settings.topics
         self._consumer = KafkaConsumer(settings, topics.router_group, [topics.requests], drain_limit_s=DRAIN_LIMIT_S)
-        self._tier_consumers: dict[int, KafkaConsumer] = {}
+        self._aside_consumers: dict[str, KafkaConsumer] = {}  # of what waits beside the lanes
         self._mover: Mover | None = None
         self._database_trouble: str | None = "the database was not yet reached"
         self.checks: Mapping[str, Check] = {
             "database": lambda: self._database_trouble,
             "catalog": lambda: None if self._catalog_topic.caught_up.is_set() else "the catalog is being read",
             "routes": lambda: None if self._routes_topic.caught_up.is_set() else "the routes are being read",
+            "holds": lambda: None if self._holds_topic.caught_up.is_set() else "the holds are being read",
             "group": lambda: self._consumer.trouble,
             "retries": self._why_no_retries,
             "moving": lambda: None if self._mover is None else self._mover.trouble,
@@ -77,9 +82,11 @@ class RouterRole:
             side = await stack.enter_async_context(BackgroundTasks(stop))
             side.start(self._catalog_topic.follow(), "catalog")
             side.start(self._routes_topic.follow(), "routes")
+            side.start(self._holds_topic.follow(), "holds")
             # Without the catalog every model is unknown, and a job of an unknown model fails for good.
             await unless_stopped(self._catalog_topic.caught_up.wait(), stop)
             await unless_stopped(self._routes_topic.caught_up.wait(), stop)
+            await unless_stopped(self._holds_topic.caught_up.wait(), stop)
             side.start(self._reporter.run(), "route report")
             consumer = await open_patiently(stack, lambda: self._consumer, stop)
             side.start(consumer.watch(), "watch")
@@ -99,35 +106,45 @@ class RouterRole:
                 now_utc,
                 placing,
                 InputReader(MemoryBudget(settings.memory_budget_bytes)),
+                holds=self._holds,
             )
             tiers = [
                 Tier(number, delay_s, publisher, settings.topics, placing, now_utc)
                 for number, delay_s in enumerate(settings.retry_tiers_s, 1)
             ]
-            serving = [side.start(self._serve(tier, side, stop), f"tier {tier.number}") for tier in tiers]
+            topics = settings.topics
+            held = HeldJobs(publisher, topics, placing, self._holds, now_utc)
+            asides: list[tuple[Tier | HeldJobs, str, str]] = [
+                *((tier, topics.retry(tier.number), topics.retry_group(tier.number)) for tier in tiers),
+                (held, topics.held, topics.held_group),
+            ]
+            serving = [side.start(self._serve(*each, side, stop), each[2]) for each in asides]
             log.info("routing", topic=settings.topics.requests)
             batches = Batches(consumer, pipeline.work, largest=settings.router_batch_records, at_once=BATCHES_AT_ONCE)
             await batches.run(stop, side)
             await asyncio.wait(serving)
 
-    async def _serve(self, tier: Tier, side: BackgroundTasks, stop: asyncio.Event) -> None:
-        """A group for each tier: what waits in one is no other's business."""
-        settings = self._settings
-        topic, group = settings.topics.retry(tier.number), settings.topics.retry_group(tier.number)
+    async def _serve(
+        self, aside: Tier | HeldJobs, topic: str, group: str, side: BackgroundTasks, stop: asyncio.Event
+    ) -> None:
+        """A group for each: what waits in one is no other's business."""
         async with AsyncExitStack() as stack:
             with suppress(StoppedEarly):
                 consumer = await open_patiently(
                     stack,
-                    lambda: KafkaConsumer(settings, group, [topic], drain=tier.drain, drain_limit_s=DRAIN_LIMIT_S),
+                    lambda: KafkaConsumer(
+                        self._settings, group, [topic], drain=aside.drain, drain_limit_s=DRAIN_LIMIT_S
+                    ),
                     stop,
                 )
-                self._tier_consumers[tier.number] = consumer
+                self._aside_consumers[group] = consumer
                 side.start(consumer.watch(), f"watch {group}")
-                await unless_stopped(tier.run(consumer), stop)
+                await unless_stopped(aside.run(consumer), stop)
 
     def _tell_database_trouble(self, why: str | None) -> None:
         self._database_trouble = why
 
     def _why_no_retries(self) -> str | None:
-        joined = [number for number, consumer in self._tier_consumers.items() if consumer.joined]
-        return None if len(joined) == len(self._settings.retry_tiers_s) else "joining the groups of the tiers"
+        joined = [group for group, consumer in self._aside_consumers.items() if consumer.joined]
+        complete = len(joined) == len(self._settings.retry_tiers_s) + 1
+        return None if complete else "joining the groups of the tiers and of what is held"

@@ -22,6 +22,11 @@ STORE_RETRIES = Counter("penstock_router_store_retries_total", "Batches that had
 RETRIES = Counter(
     "penstock_router_retries_total", "Jobs whose time in a tier was over, by what became of them", ["tier", "outcome"]
 )
+HELD = Counter(
+    "penstock_router_held_jobs_total",
+    "Looks at jobs that were put aside since their tenant is held, by what became of them: returned, kept, dead",
+    ["outcome"],
+)
 MOVED = Counter(
     "penstock_router_moved_jobs_total",
     "Jobs given to another version, as theirs was taken back while nobody served it or they waited to be tried again",

@@ -16,6 +16,7 @@ from runtime.backoff import delays_s
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
 from schemas.errors import PenstockError, QueueUnavailable
+from schemas.records import is_copy
 from schemas.routes import Route
 from schemas.topics import Lane, LaneClass
 from workers.consuming.kafka_consumer import KafkaConsumer
@@ -211,7 +212,9 @@ class Mover:
         self, consumer: Consumer, group: str, records: Sequence[Record], ends: Mapping[int, int]
     ) -> Sequence[Replacement]:
         """Returns what was put in the stead of those of the records that lay before the ends."""
-        old = [record for record in records if record.offset < ends.get(record.partition, 0)]
+        before = [record for record in records if record.offset < ends.get(record.partition, 0)]
+        consumer.done([record for record in before if is_copy(record.headers)])  # for a shadow that nobody runs
+        old = [record for record in before if not is_copy(record.headers)]
         replacements = [self._placing.again(record, group) for record in old]
         if replacements:
             await publish_replacements(consumer, self._publisher, replacements)

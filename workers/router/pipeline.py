@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from producers.catalog import Catalog
+from producers.holds import Holds
 from producers.protocols import Publisher
 from producers.routes import Routes, count_passed_over
 from runtime.backoff import delays_s
@@ -56,6 +57,7 @@ class Pipeline:
         placing: Placing,
         reader: InputReader,
         *,
+        holds: Holds | None = None,
         reading_patience_s: float = READING_PATIENCE_S,
     ) -> None:
         self._consumer = consumer
@@ -68,6 +70,7 @@ class Pipeline:
         self._clock = clock
         self._placing = placing
         self._reader = reader
+        self._holds = holds or Holds()
         self._reading_patience_s = reading_patience_s
         self._clock_told_at = float("-inf")
 
@@ -79,6 +82,8 @@ class Pipeline:
         decisions = await self._decide(records)
         self._tell(decisions)
         await self._admit([each for each in decisions if isinstance(each, Routed)])
+        # What was lost while the store was away has no row: it comes again elsewhere.
+        decisions = [each for each in decisions if self._consumer.owns(each.record)]
         await publish_replacements(self._consumer, self._publisher, [self._replacement(each) for each in decisions])
         metrics.BATCH_SECONDS.observe(time.perf_counter() - started)
 
@@ -103,7 +108,7 @@ class Pipeline:
 
     def _begin(self, record: Record) -> Begun | Refused | Dead:
         try:
-            return begin(record, self._catalog.snapshot, self._routes.of, self._limits, self._clock())
+            return begin(record, self._catalog.snapshot, self._routes.of, self._limits, self._clock(), self._holds.now)
         except Exception as error:
             log.error("a record could not be read", **_where(record), exc_info=error)
             return Dead(record, Undecodable(f"the router failed to read the record: {type(error).__name__}"))

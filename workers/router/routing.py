@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from schemas.decoder import CheckedInput
 from schemas.errors import PenstockError, Unavailable, Undecodable
+from schemas.holds import NO_HOLDS, HoldSet, admission_refused
 from schemas.images import Hold
 from schemas.inputs import check_input
 from schemas.jobs import Job, Status, Terminal, deadline_passed
@@ -88,7 +89,12 @@ def route(
 
 
 def begin(
-    record: Record, catalog: CatalogSnapshot, routes: Mapping[str, Route], limits: Limits, now: datetime
+    record: Record,
+    catalog: CatalogSnapshot,
+    routes: Mapping[str, Route],
+    limits: Limits,
+    now: datetime,
+    holds: HoldSet = NO_HOLDS,
 ) -> Begun | Refused | Dead:
     """Everything about a record but its input."""
     try:
@@ -100,12 +106,21 @@ def begin(
     try:
         checked = check_options(asked, limits)
         placed = _place(record, asked, checked, catalog, routes.get(asked.model))
+        _refuse_held(record, checked, placed, holds)
     except Exception as error:
         return _refused(record, _failed(asked, checked, placed, limits, as_refusal(error), now), error)
     if checked.expires_at <= now:
         late = deadline_passed("queued", asked.created_at, checked.expires_at, now, ahead_s(record, now))
         return Refused(record, _failed(asked, checked, placed, limits, late, now))
     return Begun(record, asked, checked, placed, limits.max_record_bytes)
+
+
+def _refuse_held(record: Record, checked: Checked, placed: Placed, holds: HoldSet) -> None:
+    """Raises `AdmissionRefused`."""
+    entry = placed.entry
+    hold = holds.refusing(tenant_of(record), entry.model, entry.version, checked.lane)
+    if hold is not None:
+        raise admission_refused(hold)
 
 
 def _place(record: Record, asked: Asked, checked: Checked, catalog: CatalogSnapshot, route: Route | None) -> Placed:

@@ -21,6 +21,16 @@ JOB_SECONDS = Histogram(
 STORE_RETRIES = Counter("penstock_sink_store_retries_total", "Batches that had to wait for the store")
 UNANNOUNCED = Counter("penstock_sink_unannounced_total", "Ended jobs whose waiters could not be woken")
 EXPIRED = Counter("penstock_sink_expired_total", "Jobs ended because their deadline had passed")
+FINDINGS = Counter(
+    "penstock_sink_shadow_findings_total",
+    "Records of what shadows were found to answer: `kept`, or `dead`, which tell nothing",
+    ["outcome"],
+)
+FEEDBACK = Counter(
+    "penstock_sink_feedback_total",
+    "Records of the feedback topic: `kept`, or `dead` (of no job that has an answer, or no feedback)",
+    ["outcome"],
+)
 PURGED = Counter("penstock_sink_purged_rows_total", "Rows that were kept no longer, by table", ["table"])
 PURGE_FAILURES = Counter(
     "penstock_sink_purge_failures_total", "Tables that could not be purged, or `all`; tried again later", ["table"]

@@ -10,7 +10,7 @@ from stores.postgres.purging.by_walk import ByWalk
 from stores.postgres.purging.rule import Rule
 from stores.postgres.purging.slots import LONGEST, Slots
 from stores.replays import KEY_KEPT
-from stores.retention import REVISIONS_KEPT, ROLLOUTS_KEPT
+from stores.retention import AUDIT_KEPT, FEEDBACK_KEPT, REVISIONS_KEPT, ROLLOUTS_KEPT, SHADOWS_KEPT, VERSION_COUNTS_KEPT
 
 # One that stood until lately is the way back from the one that stands.
 _OLD_REVISION: Final = """
@@ -26,7 +26,12 @@ def rules(retention: timedelta) -> Sequence[Rule]:
     return [
         ByIndex("idempotency_keys", "created_at < $1", kept=KEY_KEPT),
         ByIndex("rollouts", "ended_at < $1", kept=ROLLOUTS_KEPT),
+        ByIndex("shadow_disagreements", "at < $1", kept=SHADOWS_KEPT),
+        ByIndex("shadow_hours", "hour < $1", kept=SHADOWS_KEPT),
+        ByIndex("feedback", "told_at < $1", kept=FEEDBACK_KEPT),
+        ByIndex("version_counts", "began_at < $1", kept=VERSION_COUNTS_KEPT),
         ByIndex("route_revisions", _OLD_REVISION, kept=REVISIONS_KEPT),
+        ByIndex("audit_log", "at < $1", kept=AUDIT_KEPT),
         *(
             ByIndex("jobs", "keep_until <= $1 and completed_at is not null", source=source)
             for source in (*map(slot_table, range(SLOTS)), "only jobs")

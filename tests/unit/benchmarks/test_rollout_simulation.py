@@ -63,6 +63,18 @@ def test_a_version_as_good_as_the_stable_one_is_seldom_rolled_back(kind: str) ->
     assert ours(traffic, ROLLOUTS, 150, before).decided.mean() <= ALPHA
 
 
+def test_few_callers_of_whom_nothing_is_known_seldom_take_a_version_back() -> None:
+    traffic = ALIKE["50 keys, Zipf 1.2, 2 % bad"]
+    of = rates(traffic, ROLLOUTS, np.random.default_rng(1))
+
+    by_the_ratio = looked(
+        Judge(ROLLOUTS, GUARDRAIL).rolls_back, intervals(traffic, of, 60, np.random.default_rng(1)), ROLLOUTS
+    )
+
+    assert by_the_ratio.decided.mean() > 2 * ALPHA
+    assert ours(traffic, ROLLOUTS, 60).decided.mean() <= ALPHA
+
+
 def test_thresholds_and_tests_of_one_look_roll_back_more_of_them() -> None:
     traffic, chance = ALIKE["50 keys, Zipf 1.2, 2 % bad"], np.random.default_rng(1)
     of = rates(traffic, ROLLOUTS, chance)

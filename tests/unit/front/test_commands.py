@@ -86,6 +86,9 @@ COMMANDS = {
     "route history": Described(
         GATEWAY, (BAD_GATEWAY, ("a --limit 0", "--limit"), ("A", "MODEL")), (f"a {AWAY}", "cannot be reached")
     ),
+    "route shadow": Described(
+        GATEWAY, (BAD_GATEWAY, ("a --limit 0", "--limit"), ("a --of A", "--of")), (f"a {AWAY}", "cannot be reached")
+    ),
     "route set": Described(
         GATEWAY,
         (
@@ -102,6 +105,10 @@ COMMANDS = {
             ("a --label canary=A", "--label"),
             ("a --pin acme=1", "--pin"),
             ("a --pin tenant:=1", "--pin"),
+            ("a --shadow 2", "--shadow"),
+            ("a --shadow A=0.1", "--shadow"),
+            ("a --shadow 2=1.5", "0 to 1"),
+            ("a --shadow 2=nan", "0 to 1"),
             ("a --file /nowhere", "--file"),
             ("a --file /dev/null", "--file"),
             ("a 1=100 --file /dev/null", "--file holds the whole route"),
@@ -121,6 +128,27 @@ COMMANDS = {
     ),
     "route delete": Described(
         GATEWAY, (BAD_GATEWAY, ("a --if-revision x", "--if-revision")), (f"a {AWAY}", "cannot be reached")
+    ),
+    "feedback": Described(
+        GATEWAY,
+        (
+            BAD_GATEWAY,
+            (f"{JOB} --reward 2", "--reward"),
+            (JOB, "--reward or --label"),
+            ("/ --label 7", "JOB"),
+        ),
+        (f"{JOB} --reward 1 {AWAY}", "cannot be reached"),
+    ),
+    "compare": Described(
+        GATEWAY,
+        (
+            BAD_GATEWAY,
+            ("digits", "--versions"),
+            ("digits --versions 1", "are no versions"),
+            ("digits --versions 1,2 --since soon", "is no duration"),
+            ("digits --versions 1,2 --lane slow", "--lane"),
+        ),
+        (f"digits --versions 1,2 {AWAY}", "cannot be reached"),
     ),
     "env": Described((), (), ("--data-dir /nowhere", "no `penstock up` runs over /nowhere")),
     "submit": Described(
@@ -164,6 +192,27 @@ COMMANDS = {
         (BAD_GATEWAY, ("a --timeout -1", "--timeout"), ("", "ROLLOUT")),
         (f"rollout_1 {AWAY} --timeout 0", "rollout_1 has not ended within 0 s"),
     ),
+    "hold": Described(
+        GATEWAY,
+        (
+            BAD_GATEWAY,
+            ("--model A", "--model"),
+            ("--model a --version A", "--version"),
+            ("--version 1", "--version needs its --model"),
+            ("--model a --lane fast", "--lane"),
+            ("", "which jobs are meant"),
+            ("--model a list", "takes its options behind its name"),
+        ),
+        (f"--model a {AWAY}", "cannot be reached"),
+    ),
+    "hold list": Described(GATEWAY, (BAD_GATEWAY,), (AWAY, "cannot be reached")),
+    "hold log": Described(GATEWAY, (BAD_GATEWAY, ("--limit 0", "--limit")), (AWAY, "cannot be reached")),
+    "release": Described(GATEWAY, (BAD_GATEWAY, ("x", "IDS"), ("", "IDS")), (f"hold_1 {AWAY}", "cannot be reached")),
+    "drain": Described(
+        GATEWAY,
+        (BAD_GATEWAY, ("", "which jobs are meant"), ("--tenant a --timeout -1", "--timeout")),
+        (f"--tenant a {AWAY}", "cannot be reached"),
+    ),
     "dlq list": Described(
         KAFKA,
         (("--since yesterday", "--since"), ("--until x", "--until"), ("--limit 0", "--limit")),
@@ -203,6 +252,7 @@ COMMANDS = {
     ),
 }
 GROUPS = {"jobs", "models", "dlq", "import", "export", "route", "rollout"}
+ALSO_COMMANDS = {"hold"}  # groups that do something by themselves
 ALL = sorted(COMMANDS)
 WAITING = {"jobs wait", "route switch", "rollout wait"}
 
@@ -220,7 +270,7 @@ def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CliRunner:
 
 def test_every_command_is_described() -> None:
     context = click.Context(main, info_name="penstock")
-    groups = {name: main.get_command(context, name) for name in GROUPS}
+    groups = {name: main.get_command(context, name) for name in GROUPS | ALSO_COMMANDS}
     within = {f"{name} {each}" for name, group in groups.items() for each in names_in(group, context)}
     assert set(main.list_commands(context)) - GROUPS | within == set(ALL)
 

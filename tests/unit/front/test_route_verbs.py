@@ -116,6 +116,65 @@ def test_pins_take_the_place_of_those_before_or_are_taken_away(gateway: Gateway,
     assert body["pins"] == []
 
 
+def test_a_shadow_keeps_its_bounds_and_is_taken_away_by_name(gateway: Gateway, invoke: Invoke) -> None:
+    before = route(shadow=[{"version": "3", "rate": 0.5, "rows_per_s": 7.0}, {"version": "4", "rate": 1.0}])
+    gateway.routes |= {f"GET {PATH}": before, f"PUT {PATH}": route(8)}
+    invoke("route", "set", "digits", "--shadow", "3=5%", "--shadow", "2=0.25")
+    body, _ = put(gateway)
+    assert body["shadow"] == [{"version": "3", "rate": 0.05, "rows_per_s": 7.0}, {"version": "2", "rate": 0.25}]
+    gateway.requests.clear()
+    invoke("route", "set", "digits", "--no-shadow")
+    assert put(gateway)[0]["shadow"] == []
+
+
+FOUND: Json = {
+    "pairs": [
+        {
+            "version": "3",
+            "shadow_of": "1",
+            "copied": 9,
+            "compared": 8,
+            "agreed": 6,
+            "disagreed": 2,
+            "invalid": 0,
+            "dropped": {"lag": 2, "late": 1},
+            "agreement": 0.75,
+        }
+    ],
+    "data": [
+        {
+            "job_id": "job_1",
+            "version": "3",
+            "shadow_of": "1",
+            "at": "2026-01-01T00:00:00Z",
+            "why": "label",
+            "output": "label",
+            "rows": 1,
+            "largest_difference": None,
+            "answered": "3",
+            "shadowed": "8\x1b[31m",
+        }
+    ],
+}
+
+
+def test_how_shadows_answer_is_shown_in_two_tables(gateway: Gateway, invoke: Invoke) -> None:
+    gateway.routes["GET /v1/models/digits/shadow"] = FOUND
+    ran = invoke("route", "shadow", "digits", "--version", "3", "--of", "1", "--limit", "5")
+    assert gateway.asked()[-1] == "GET /v1/models/digits/shadow?limit=5&version=3&shadow_of=1"
+    pairs, jobs = ran.stdout.split("\n\n")
+    assert pairs.splitlines()[1].split() == ["3", "1", "9", "8", "6", "2", "75.00", "%", "lag", "2,", "late", "1"]
+    assert jobs.splitlines()[1].split()[:2] == ["job_1", "3"]
+    assert "\x1b" not in ran.stdout
+    assert documents(invoke("route", "shadow", "digits", "--json"))[0]["pairs"] == FOUND["pairs"]
+
+
+def test_that_nothing_was_copied_is_told(gateway: Gateway, invoke: Invoke) -> None:
+    gateway.routes["GET /v1/models/digits/shadow"] = {"pairs": [], "data": []}
+    ran = invoke("route", "shadow", "digits")
+    assert (ran.stdout, ran.stderr) == ("", "nothing was copied to a shadow in the last day\n")
+
+
 def test_a_default_that_has_no_share_any_more_is_left_to_the_gateway(gateway: Gateway, invoke: Invoke) -> None:
     gateway.routes |= {f"GET {PATH}": route(), f"PUT {PATH}": route(8)}
     invoke("route", "set", "digits", "2=100")

@@ -13,6 +13,8 @@ import orjson
 
 from gateway.answers import Links
 from gateway.app import GatewayApp
+from gateway.comparing import Comparisons
+from gateway.hold_control import HoldControl
 from gateway.lane_depth import LaneDepths
 from gateway.model_control import ModelControl
 from gateway.rollout_control import RolloutControl
@@ -24,6 +26,8 @@ from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
 from gateway.waiters import Waiters
 from producers.catalog import Catalog
+from producers.hold_telling import HoldTeller
+from producers.holds import Holds
 from producers.memory import MemoryLog
 from producers.model_states import ModelStates
 from producers.route_telling import RouteTeller
@@ -41,10 +45,14 @@ from schemas.signature import ImageSpec, Signature, TensorSpec
 from schemas.topics import Lane, LaneClass
 from schemas.versions import CatalogSnapshot
 from stores.memory import MemoryJobs
+from stores.memory_feedback import MemoryFeedback
+from stores.memory_holds import MemoryHolds
 from stores.memory_replicas import MemoryReplicas
 from stores.memory_rollouts import MemoryRollouts
 from stores.memory_routes import MemoryRoutes
+from stores.memory_shadows import MemoryShadows
 from stores.memory_signals import MemorySignals
+from stores.memory_version_counts import MemoryVersionCounts
 from stores.protocols import JobKey
 
 BASE_URL = "https://inference.example.com/api"
@@ -125,6 +133,7 @@ class House:
         self.store_trouble: str | None = None
         self.catalog = catalog or Catalog(CATALOG, lambda: self.clock_s)
         self.routes = Routes()
+        self.holds = Holds()
         self.states = ModelStates()
         self.reports = WorkerReports(lambda: self.clock_s)
         self.clock_s = 0.0
@@ -135,6 +144,7 @@ class House:
             self.reports,
             lambda model, version: int((model, version) not in self.without_worker),
             self.routes,
+            self.holds,
         )
         self.waiters = Waiters(
             self.store, self.signals, limit=self.settings.gateway_max_waiters, slow_s=slow_s, fast_s=0.01
@@ -157,6 +167,10 @@ class House:
         )
         self.route_store = MemoryRoutes(lambda: NOW)
         self.rollout_store = MemoryRollouts(self.route_store)
+        self.shadow_store = MemoryShadows()
+        self.feedback = MemoryFeedback(self.store)
+        self.version_counts = MemoryVersionCounts()
+        self.hold_store = MemoryHolds(self.store)
         self.replicas = MemoryReplicas()
         teller = RouteTeller(self.route_store, self.log, self.settings.topics, within_s=60.0)
         self.services = Services(
@@ -167,6 +181,17 @@ class House:
             route_control=RouteControl(self.route_store, teller, self.serving, self.routes),
             route_replicas=RouteReplicas(self.replicas, lambda: self.waiters.draining),
             rollouts=RolloutControl(self.rollout_store, teller, self.serving, self.routes, lambda: NOW),
+            shadows=self.shadow_store,
+            feedback=self.feedback,
+            comparisons=Comparisons(self.version_counts, self.feedback, self.serving, lambda: NOW),
+            holds=HoldControl(
+                self.hold_store,
+                self.hold_store,
+                HoldTeller(self.hold_store, self.log, self.settings.topics, within_s=60.0),
+                self.serving,
+                lambda: NOW,
+                lambda: None,
+            ),
             budget=self.budget,
             submissions=self.submissions,
             jobs=self.store,

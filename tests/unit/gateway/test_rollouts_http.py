@@ -69,7 +69,7 @@ async def test_a_rollout_is_started_told_as_a_route_and_read(house: House, clien
         "step_began_at": now,
         "step_ends_at": "2026-01-02T03:05:05.678901Z",
         "guardrails": [
-            {"kind": kind, "margin": 1.5, "floor": None, "limit": None, "dry_run": False}
+            {"kind": kind, "margin": 1.5, "floor": None, "limit": None, "dry_run": False, "threshold": None}
             for kind in ("failed", "invalid_output", "slow")
         ],
         "rescue": True,
@@ -81,6 +81,7 @@ async def test_a_rollout_is_started_told_as_a_route_and_read(house: House, clien
         "updated_at": now,
         "updated_by": "default",
         "ended_at": None,
+        "feedback_delay_s": 300.0,
         "other_inputs": False,
         "differs": [],
     }

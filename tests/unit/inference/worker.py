@@ -1,15 +1,18 @@
 """A worker's parts put together over the twins of Kafka and Redis, with a model that the test holds in its hand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 
 from producers.catalog import Catalog
+from producers.holds import Holds
 from producers.memory import MemoryLog
 from producers.routes import Routes
 from runtime.budget import MemoryBudget
 from schemas.errors import PenstockError
+from schemas.hold_documents import encode_hold
+from schemas.holds import Hold
 from schemas.jobs import Terminal
 from schemas.records import LaneJob, OutRecord, read_terminal_record
 from schemas.stats import Counts
@@ -23,13 +26,14 @@ from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
 from workers.inference.batching.pending_job import JobState
 from workers.inference.counting.tally import Tallies
-from workers.inference.decoding.record_decoder import RecordDecoder
+from workers.inference.decoding.record_decoder import RecordDecoder, nothing_refused
 from workers.inference.engine.engine import Engine
 from workers.inference.engine.inference_thread import InferenceThread
 from workers.inference.engine.lane import ServedLane
 from workers.inference.engine.micro_batch import BatchState
 from workers.inference.execution.runner import Model, Runner
 from workers.inference.results.publisher import ResultPublisher
+from workers.inference.shadows.shadows import VersionCopies
 from workers.memory import MemoryConsumer, MemoryGroup
 from workers.moves import Moves
 
@@ -78,9 +82,11 @@ class SmallWorker:
         max_rows: int,
         starts: MemoryStarts,
         moves: Moves | None = None,
+        shadows: Callable[["SmallWorker"], VersionCopies] | None = None,
     ) -> None:
         self.log = log
         self.moves = moves or Moves(Routes(), Catalog())
+        self.holds = Holds()
         self.thread = thread
         self.clock = Clock()
         self.signals = MemorySignals(self.clock)
@@ -103,6 +109,7 @@ class SmallWorker:
         )
         self.sizer = BatchSizeTuner(max_rows, adaptive=False)
         self.memory = MemoryBudget(2**30)
+        self.copies = None if shadows is None else shadows(self)
         runner = Runner(model, SIGNATURE, self.sizer)
         self.live, self.bulk = (self._lane(lane, runner, max_rows) for lane in (LIVE, BULK))
 
@@ -110,7 +117,14 @@ class SmallWorker:
         return ServedLane(
             lane,
             runner,
-            RecordDecoder(lane, SIGNATURE, self.canceled, moves=self.moves.waiting),
+            RecordDecoder(
+                lane,
+                SIGNATURE,
+                self.canceled,
+                moves=self.moves.waiting,
+                refuses=nothing_refused if self.copies is None else self.copies.refuses,
+                holds=self.holds,
+            ),
             Batcher(self.sizer, 0.0, 2 * max_rows),
             self.sizer,
             ResultPublisher(self.log, TOPICS, self.moves.failed),
@@ -119,11 +133,25 @@ class SmallWorker:
             clock=self.clock,
             memory=self.memory,
             tally=self.tallies.of(lane),
+            copies=self.copies,
+            holds=self.holds,
         )
 
     async def _tell_counts(self) -> None:
         self.counted += self.tallies.take()
         await self.may_tell.wait()
+
+    def set_hold(self, hold: Hold) -> None:
+        self.holds.apply(hold.id.encode(), encode_hold(hold))
+        self._heard()
+
+    def release(self, hold_id: str) -> None:
+        self.holds.apply(hold_id.encode(), None)
+        self._heard()
+
+    def _heard(self) -> None:
+        for lane in self.consumers:
+            lane.reroute()
 
     async def submit(self, *jobs: LaneJob) -> None:
         await self.log.publish_all([out_record(job) for job in jobs])
@@ -179,13 +207,14 @@ async def small_worker(
     log: MemoryLog | None = None,
     starts: MemoryStarts | None = None,
     moves: Moves | None = None,
+    shadows: Callable[[SmallWorker], VersionCopies] | None = None,
     fails: bool = False,
 ) -> AsyncIterator[SmallWorker]:
     """A worker that is running; on leaving it is not drained. Holds that nothing in it failed, unless it `fails`."""
     log = log or MemoryLog(partitions=1)
     async with AsyncExitStack() as stack:
         thread = await stack.enter_async_context(InferenceThread())
-        worker = SmallWorker(log, thread, model, max_rows, starts or MemoryStarts(), moves)
+        worker = SmallWorker(log, thread, model, max_rows, starts or MemoryStarts(), moves, shadows)
         tasks: list[asyncio.Task[None]] = []
         for lane in (worker.live, worker.bulk):
             consumer = await stack.enter_async_context(MemoryGroup(log, [TOPICS.lane(lane.lane)]).member())

@@ -41,7 +41,7 @@ def test_a_version_that_fails_more_of_all_its_callers_jobs_is_taken_back_beside_
     (found,) = judged(evidence).evidence
 
     assert found.decision is Decision.ROLLBACK
-    assert "% of other deals of them show as much (at most 1.5 %)" in found.told
+    assert "% of other deals of them show as much (at most 1.2 %)" in found.told
 
 
 def test_a_version_that_fails_all_is_taken_back_however_few_callers_there_are() -> None:

@@ -7,12 +7,13 @@ import pytest
 from hypothesis import assume, given
 from scipy.stats import beta  # type: ignore[import-untyped]
 
+from schemas import bounds
 from workers.rollout.judging import shares
 
 
 @pytest.mark.parametrize(("jobs", "most"), [(300, 0.0212), (1000, 0.0070), (3000, 0.0025)])
 def test_jobs_without_a_bad_one_prove_that_the_share_is_low(jobs: int, most: float) -> None:
-    assert shares.upper(0, jobs, 0.05) == pytest.approx(most, abs=0.0001)
+    assert bounds.upper(0, jobs, 0.05) == pytest.approx(most, abs=0.0001)
 
 
 @given(st.integers(0, 10**9), st.integers(0, 10**9), st.sampled_from([0.05, 0.001]))
@@ -20,11 +21,11 @@ def test_a_bound_lies_above_what_was_seen(bad: int, good: int, level: float) -> 
     jobs = bad + good
     assume(jobs)
 
-    assert bad / jobs <= shares.upper(bad, jobs, level) <= 1
+    assert bad / jobs <= bounds.upper(bad, jobs, level) <= 1
 
 
 def test_a_share_of_nothing_is_not_known() -> None:
-    assert shares.upper(0, 0, 0.05) == 1.0
+    assert bounds.upper(0, 0, 0.05) == 1.0
 
 
 @given(st.integers(1, 12), st.floats(0.01, 0.99))
@@ -33,7 +34,7 @@ def test_evidence_against_the_true_share_is_a_unit_on_average(jobs: int, share: 
         math.comb(jobs, bad)
         * share**bad
         * (1 - share) ** (jobs - bad)
-        * math.exp(shares.log_evidence(bad, jobs, share))
+        * math.exp(bounds.log_evidence(bad, jobs, share))
         for bad in range(jobs + 1)
     )
 
@@ -57,7 +58,7 @@ def test_no_bet_that_a_share_is_above_the_floor_makes_more_than_it_costs_if_it_i
 def test_the_fewest_jobs_without_a_bad_one_are_just_enough() -> None:
     fewest = shares.fewest_without_fault(0.01, 0.025)
 
-    assert shares.upper(0, fewest, 0.025) < 0.01 <= shares.upper(0, fewest - 1, 0.025)
+    assert bounds.upper(0, fewest, 0.025) < 0.01 <= bounds.upper(0, fewest - 1, 0.025)
 
 
 @pytest.mark.parametrize(

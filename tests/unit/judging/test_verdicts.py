@@ -53,6 +53,14 @@ def test_a_good_version_goes_on_once_that_is_shown_and_not_before() -> None:
     assert judged(enough).decision is Decision.PROMOTE
 
 
+def test_nothing_is_promoted_while_an_operator_holds_its_jobs_and_who_looks_is_told() -> None:
+    held = beside(after([GOOD] * 60), held="an operator holds the jobs of model digits")
+
+    assert (judged(held).decision, judged(held).reason) == (Decision.HOLD, Hold.PAUSED)
+    assert judged(held).told == "an operator holds the jobs of model digits"
+    assert judged(beside(after([ALL_FAIL], guardrails=DEFAULT), held="x")).decision is Decision.ROLLBACK
+
+
 def test_a_version_as_bad_as_a_bad_stable_one_goes_on_by_the_ratio() -> None:
     both = (counts(475, 24), counts(25, 1, CANARY))
 

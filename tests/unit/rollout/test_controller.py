@@ -8,17 +8,20 @@ import pytest
 from structlog.testing import capture_logs
 
 from schemas.errors import QueueUnavailable, StoreUnavailable
+from schemas.feedback import Told
 from schemas.rollout_plans import read_plan
 from schemas.rollout_transitions import Inputs
-from schemas.rollouts import Decision, Kind, Plan, Rollout, RolloutStatus, Verb
+from schemas.rollouts import Decision, Guardrail, Kind, Plan, Rollout, RolloutStatus, Verb
 from schemas.route_documents import WantedRoute
 from schemas.stats import INTERVAL_S, NOTHING, Counts, End, added, interval_start
 from schemas.topics import LaneClass
+from stores.memory import MemoryJobs
+from stores.memory_feedback import MemoryFeedback
 from stores.memory_rollouts import MemoryRollouts
 from stores.memory_routes import MemoryRoutes
 from stores.rollouts import StoredRollout
 from stores.routes import Author, Expect
-from tests.contracts.stores.building import NOW
+from tests.contracts.stores.building import NOW, ended, queued
 from workers.rollout import looking
 from workers.rollout.controller import Controller
 from workers.rollout.judging import judge
@@ -39,6 +42,8 @@ class Site:
         self.now = NOW
         self.routes = MemoryRoutes(lambda: self.now)
         self.rollouts = MemoryRollouts(self.routes)
+        self.jobs = MemoryJobs(lambda: self.now)
+        self.feedback = MemoryFeedback(self.jobs)
         self.counts: dict[tuple[str, datetime], Counts] = {}
         self.percent = 5
         self.keeping = True
@@ -49,7 +54,15 @@ class Site:
         self.controller = self.another()
 
     def another(self) -> Controller:
-        return Controller(self.rollouts, self.between, self.read_until, self, lambda: self.now, lambda _: self.around)
+        return Controller(
+            self.rollouts,
+            self.feedback,
+            self.between,
+            self.read_until,
+            self,
+            lambda: self.now,
+            lambda _: self.around,
+        )
 
     def read_until(self) -> datetime | None:
         return self.now - timedelta(seconds=self.stale_s) if self.keeping else None
@@ -121,6 +134,13 @@ class Site:
                 await self.controller.look()
             self.percent = (await self.shares()).get("2", 0) // 100
 
+    async def told_of(self, version: str, good: int, bad: int) -> None:
+        """Of jobs that end now callers tell at once."""
+        for number in range(good + bad):
+            job = queued(version=version, cohort=99 if version == "2" else 0, created_at=self.now)
+            await self.jobs.finish([ended(job, completed_at=self.now)])
+            await self.feedback.tell([Told("default", job.id, self.now, float(number < good))])
+
     async def verbs(self) -> list[Verb]:
         return [kept.event.verb for kept in reversed(await self.rollouts.events("rollout_digits", limit=100))]
 
@@ -128,6 +148,19 @@ class Site:
 @pytest.fixture
 def site() -> Site:
     return Site()
+
+
+async def test_a_version_that_answers_otherwise_as_a_shadow_of_the_stable_one_is_taken_back(site: Site) -> None:
+    await site.started(msgspec.structs.replace(PLAN, guardrails=(Guardrail(Kind.DISAGREE),)))
+    for _ in range(40):
+        key = "2", interval_start(site.now)
+        pairs = Counts(shadowed={"1": 20, "9": 500}, disagreed={"1": 10})
+        site.counts[key] = added(site.counts.get(key, NOTHING), pairs)
+        await site.passes(INTERVAL_S, good=10, stable=90)
+    rollout = await site.rollout()
+    assert rollout.status is RolloutStatus.ROLLED_BACK
+    assert rollout.verdict is not None
+    assert rollout.verdict.reason == "disagree"
 
 
 async def test_a_version_that_fails_is_taken_back_by_the_first_interval_that_shows_it(site: Site) -> None:
@@ -453,3 +486,94 @@ async def test_what_was_counted_since_a_rollout_began_is_none_of_what_was_before
     assert (stored.rollout.step, stored.evidence is None) == (1, False)
     history = msgspec.json.decode(stored.evidence or b"", type=Evidence).history
     assert not any(history.tallies.values())
+
+
+OUTCOMES = read_plan(
+    b'{"model":"digits","version":"2","steps":[5,25,100],"step_time_s":60,"feedback_delay_s":30,'
+    b'"guardrails":[{"kind":"outcome_bad"}]}'
+)
+BANDIT = read_plan(
+    b'{"model":"digits","version":"2","strategy":"bandit","steps":[10],"step_time_s":60,"feedback_delay_s":10}'
+)
+
+
+async def test_a_version_whose_answers_callers_call_bad_is_taken_back_once_they_had_their_time(site: Site) -> None:
+    await site.started(OUTCOMES)
+    await site.told_of("2", 0, 30)
+    await site.told_of("1", 300, 3)
+    await site.passes(25, good=50, stable=950)
+    assert (await site.rollout()).status is RolloutStatus.RUNNING
+    await site.passes(15, good=50, stable=950)
+    rollout = await site.rollout()
+    assert rollout.status is RolloutStatus.ROLLED_BACK
+    assert rollout.verdict is not None
+    assert rollout.verdict.reason == Kind.OUTCOME_BAD
+
+
+async def test_an_outcome_counts_once_whoever_looks_and_however_often(site: Site) -> None:
+    await site.started(OUTCOMES)
+    await site.told_of("2", 5, 1)
+    await site.told_of("1", 50, 3)
+    other = site.another()
+    for _ in range(10):
+        await site.passes(5, good=50, stable=950)
+        await other.look()
+        site.controller = site.another()
+    stored = await site.stored()
+    assert stored.evidence is not None
+    known = msgspec.json.decode(stored.evidence, type=Evidence).kinds[Kind.OUTCOME_BAD]
+    assert (known.stable, known.canary) == (Tally(53, 3), Tally(6, 1))
+
+
+async def test_outcomes_of_jobs_from_before_the_step_do_not_count_but_for_what_callers_were_like(site: Site) -> None:
+    await site.told_of("1", 30, 20)
+    site.now += timedelta(seconds=20)
+    await site.routes.put("digits", ALL_OF_1, Expect.NONE, Author("anna"))
+    site.now += timedelta(seconds=1)
+    await site.told_of("1", 40, 10)
+    site.now += timedelta(seconds=10)
+    await site.started(OUTCOMES)
+    await site.passes(50, good=50, stable=950)
+    stored = await site.stored()
+    assert stored.evidence is not None
+    evidence = msgspec.json.decode(stored.evidence, type=Evidence)
+    assert evidence.kinds[Kind.OUTCOME_BAD].stable == Tally()
+    assert evidence.history.tallies[Kind.OUTCOME_BAD] == {0: Tally(50, 10)}
+
+
+async def test_a_bandits_share_follows_from_outcomes_and_each_move_can_be_made_again(site: Site) -> None:
+    site.percent = 10
+    await site.started(BANDIT)
+    for _ in range(3):
+        await site.told_of("2", 40, 2)
+        await site.told_of("1", 40, 40)
+        await site.passes(65, good=50, stable=950)
+    rollout = await site.rollout()
+    assert (rollout.status, rollout.share) == (RolloutStatus.RUNNING, 4000)
+    assert await site.shares() == {"1": 6000, "2": 4000}
+    events = [kept for kept in await site.rollouts.events("rollout_digits", limit=100) if kept.event.verb is Verb.WEIGH]
+    assert [kept.event.weight for kept in events] == [40.0, 30.0, 20.0]
+    for kept in events:
+        assert kept.evidence is not None
+        found = judge.verdict(msgspec.json.decode(kept.evidence, type=Evidence), kept.event.at, INTERVAL_S)
+        assert found == kept.event.verdict
+
+
+async def test_a_bandit_that_wins_comes_to_all_of_the_traffic(site: Site) -> None:
+    site.percent = 10
+    await site.started(BANDIT)
+    await site.told_of("2", 95, 5)
+    await site.told_of("1", 50, 50)
+    await site.passes(11 * 65, good=50, stable=950)
+    assert (await site.rollout()).status is RolloutStatus.PROMOTED
+    assert await site.shares() == {"2": 10_000}
+
+
+async def test_outcomes_that_cannot_be_read_hold_a_rollout_up_and_no_other(site: Site) -> None:
+    await site.started(OUTCOMES)
+    site.feedback.down = True
+    with capture_logs() as logs:
+        await site.passes(10, good=50, stable=950)
+    assert site.controller.trouble is not None
+    assert [line["event"] for line in logs] == ["rollouts cannot be judged for now"]
+    assert (await site.stored()).evidence is None

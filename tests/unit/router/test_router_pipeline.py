@@ -191,6 +191,7 @@ async def test_a_record_that_was_lost_meanwhile_is_left_to_its_new_owner(room: R
     await working
 
     assert await room.stored("good") is None
+    assert room.log.records(LANE) == [], "a job that nobody wrote down has no place in a lane"
     assert room.group.committed == {}
 
 

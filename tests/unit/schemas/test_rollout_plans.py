@@ -22,6 +22,27 @@ def test_all_that_can_be_said() -> None:
     assert plan.guardrails == (Guardrail(Kind.FAILED, 2.0, dry_run=True),)
 
 
+def test_a_bandit_has_defaults_of_its_own() -> None:
+    plan = read_plan(LEAST[:-1] + b',"strategy":"bandit"}')
+    assert (plan.strategy, plan.steps, plan.step_time_s) == (Strategy.BANDIT, (10.0,), 900.0)
+    assert plan.guardrails == (*DEFAULT_GUARDRAILS, Guardrail(Kind.OUTCOME_BAD))
+    assert (plan.feedback_delay_s, plan.bad_below) == (300.0, 0.5)
+
+
+def test_a_bandit_can_be_told_its_first_share_its_pace_and_what_is_bad() -> None:
+    plan = read_plan(
+        LEAST[:-1] + b',"strategy":"bandit","steps":[5],"step_time_s":60,"feedback_delay_s":3600,'
+        b'"guardrails":[{"kind":"outcome_bad","threshold":0.8,"dry_run":true}]}'
+    )
+    assert (plan.steps, plan.step_time_s, plan.feedback_delay_s, plan.bad_below) == ((5.0,), 60.0, 3600.0, 0.8)
+
+
+def test_outcomes_are_looked_at_where_a_guardrail_is_about_them() -> None:
+    assert read_plan(LEAST).bad_below is None
+    plan = read_plan(LEAST[:-1] + b',"guardrails":[{"kind":"outcome_bad"}],"feedback_delay_s":0}')
+    assert (plan.bad_below, plan.feedback_delay_s) == (0.5, 0.0)
+
+
 @pytest.mark.parametrize(
     ("given", "field", "rule"),
     [
@@ -42,8 +63,14 @@ def test_all_that_can_be_said() -> None:
         (b'"guardrails":[{"kind":"failed","limit":1.5}]', "guardrails", "floors and limits of 0 to 1"),
         (b'"guardrails":[{"kind":"sad"}]', "guardrails", "Invalid enum value 'sad'"),
         (b'"guardrails":[{"kind":"failed","margins":2}]', "margins", "unknown field"),
-        (b'"guardrails":[{"kind":"disagree"}]', "guardrails", "disagree are not available"),
-        (b'"strategy":"bandit"', "strategy", "bandit is not available"),
+        (b'"strategy":"bandit","steps":[1,5]', "steps", "of a bandit are one"),
+        (b'"strategy":"bandit","step_time_s":59', "step_time_s", "must be 60 or more"),
+        (b'"strategy":"bandit","guardrails":[{"kind":"failed"}]', "guardrails", "need one of kind outcome_bad"),
+        (b'"feedback_delay_s":60', "feedback_delay_s", "needs a guardrail of kind outcome_bad"),
+        (b'"guardrails":[{"kind":"outcome_bad"}],"step_time_s":300', "feedback_delay_s", "shorter than step_time_s"),
+        (b'"guardrails":[{"kind":"outcome_bad"}],"feedback_delay_s":-1', "feedback_delay_s", ">= 0"),
+        (b'"guardrails":[{"kind":"failed","threshold":0.5}]', "guardrails", "threshold for outcome_bad only"),
+        (b'"guardrails":[{"kind":"outcome_bad","threshold":0}]', "guardrails", "thresholds above 0, at most 1"),
         (b'"strategy":"random"', "strategy", "Invalid enum value 'random'"),
         (b'"step":[1]', "step", "did you mean steps?"),
     ],

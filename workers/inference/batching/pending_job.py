@@ -50,9 +50,10 @@ class PendingJob:
 
     @property
     def starts_key(self) -> JobKey:
-        """What its starts are counted by. One that came from another version begins anew: no id has a space."""
-        moved = self.job.moved_from is not None
-        return JobKey(self.job.tenant, f"{self.id} {self.job.version}") if moved else self.key
+        """What its starts are counted by. One that came from another version, as a copy does, begins anew: no id has a
+        space."""
+        other = self.job.moved_from is not None or self.job.shadow_of is not None
+        return JobKey(self.job.tenant, f"{self.id} {self.job.version}") if other else self.key
 
 
 # The outputs of one job's rows, by name, or why there are none.

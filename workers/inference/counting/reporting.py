@@ -39,7 +39,7 @@ class StatsReporter:
         self._publisher = publisher
         self._topic = topics.stats
         self._clock = clock
-        self._worker = _a_name()
+        self._worker = life_name()
         self._began_at = interval_start(clock())
         self._untold: deque[StatsRecord] = deque(maxlen=MOST_UNTOLD)
         self._failing = False
@@ -58,7 +58,7 @@ class StatsReporter:
         """Tell what the interval has held so far: the process leaves, or may end before the interval does. What is
         counted in the rest of it goes by another name, as that of another life."""
         self._close(self._clock())
-        self._worker = _a_name()
+        self._worker = life_name()
         with suppress(TimeoutError):
             async with asyncio.timeout(TELL_WITHIN_S):
                 await self._tell()
@@ -102,7 +102,7 @@ class StatsReporter:
         return OutRecord(self._topic, key, value, [], partition=0)
 
 
-def _a_name() -> str:
+def life_name() -> str:
     """That no other life of a worker has."""
     instance = re.sub(r"[^A-Za-z0-9._-]", "-", instance_name())[:100]
     return f"{instance}-{uuid4().hex[:8]}"

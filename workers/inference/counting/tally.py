@@ -21,6 +21,8 @@ class Tally:
         self._run_times: defaultdict[int, defaultdict[int, int]] = defaultdict(lambda: defaultdict(int))
         self._rescued = 0
         self._moved = 0
+        self._shadowed: defaultdict[str, int] = defaultdict(int)
+        self._disagreed: defaultdict[str, int] = defaultdict(int)
         self._revisions: set[int] = set()  # one nearly always
 
     def ended(self, ends: Iterable[Terminal]) -> None:
@@ -43,6 +45,12 @@ class Tally:
         """So many that waited went to another version without having run."""
         self._moved += jobs
 
+    def compared(self, shadow_of: str, *, disagrees: bool) -> None:
+        """This version has run a copy of a job that the other one answered."""
+        self._shadowed[shadow_of] += 1
+        if disagrees:
+            self._disagreed[shadow_of] += 1
+
     def ran(self, runs: Iterable[Run]) -> None:
         for run in runs:
             self._run_times[size_class(run.rows)][bin_of(run.seconds / (run.rows or 1))] += 1
@@ -56,6 +64,8 @@ class Tally:
             run_times={size: dict(bins) for size, bins in self._run_times.items()},
             rescued=self._rescued,
             moved=self._moved,
+            shadowed=dict(self._shadowed),
+            disagreed=dict(self._disagreed),
             revisions=(min(revisions), max(revisions)) if revisions else None,
         )
         self._clear()

@@ -1,14 +1,16 @@
 """From fetched records to jobs that may run, or to what becomes of them instead. Pure."""
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from producers.holds import Holds
 from runtime.logs import get_logger
 from schemas.errors import Canceled, DeadlineExceeded, InvalidInput, PenstockError, TransientFailure, Undecodable
+from schemas.holds import Hold, ended_by
 from schemas.oip import InferRequest, parse_request
 from schemas.records import LaneJob, read_lane_record
 from schemas.routes import Choice
@@ -38,11 +40,12 @@ class Ended(NamedTuple):
 
 
 class Moving(NamedTuple):
-    """A job that another version runs, since this one was taken back."""
+    """A job that does not run here now: another version runs it, since this one was taken back; or it is put aside,
+    since its tenant is held."""
 
     record: Record
     job: LaneJob
-    to: Choice
+    to: Choice | Hold
 
 
 class UndecodableRecord(NamedTuple):
@@ -50,6 +53,14 @@ class UndecodableRecord(NamedTuple):
 
     record: Record
     error: Undecodable
+
+
+# Why a copy is not to run here; None where it may.
+RefusesCopy = Callable[[LaneJob], PenstockError | None]
+
+
+def nothing_refused(_: LaneJob) -> None:
+    """Every copy may run."""
 
 
 Decoded = PendingJob | Ended | Moving | UndecodableRecord
@@ -67,8 +78,8 @@ _Read = _Parsed | Ended | Moving | UndecodableRecord
 
 
 class RecordDecoder:
-    """Reads the records of one lane. `canceled` holds the jobs that clients have taken back, `moves` says which go to
-    another version.
+    """Reads the records of one lane. `canceled` has the jobs that clients have taken back, `moves` says which go to
+    another version, `refuses` which copies are not to run, `holds` what operators have wait or end.
 
     A job that would take more than `most_bytes` of memory is refused: it could never be held.
     """
@@ -83,6 +94,8 @@ class RecordDecoder:
         *,
         most_bytes: int | None = None,
         moves: MovedTo = nothing_moves,
+        refuses: RefusesCopy = nothing_refused,
+        holds: Holds | None = None,
     ) -> None:
         self._lane = lane
         self._signature = signature
@@ -90,7 +103,9 @@ class RecordDecoder:
         self._rules = rules
         self._tokenizer = tokenizer
         self._most_bytes = most_bytes
-        self.moves = moves
+        self._moves = moves
+        self._refuses = refuses
+        self._holds = holds or Holds()
 
     @property
     def inline_bytes(self) -> int:
@@ -118,9 +133,17 @@ class RecordDecoder:
             return Canceled("the job was canceled")
         return None
 
-    def not_run(self, job: LaneJob, key: JobKey, now: datetime) -> PenstockError | Choice | None:
-        """Why the job is not to begin here any more, or None: it is over, or another version runs it."""
-        return self.ended(key, job.expires_at, now) or self.moves(job)
+    def not_run(self, job: LaneJob, key: JobKey, now: datetime) -> PenstockError | Choice | Hold | None:
+        """Why the job is not to begin here any more, or None: it is over, or it leaves."""
+        return self.ended(key, job.expires_at, now) or self.leaves(job)
+
+    def leaves(self, job: LaneJob) -> PenstockError | Choice | Hold | None:
+        """Why a job that waits does not stay: a hold ends it, it is put aside, or another version runs it. A copy of
+        one is not put aside: it ends."""
+        holds = self._holds.now
+        if (hold := holds.ending(job)) is not None:
+            return ended_by(hold)
+        return holds.parking(job) or (self._moves(job) if job.shadow_of is None else self._refuses(job))
 
     def _parse(self, record: Record, now: datetime) -> _Read:
         job: LaneJob | None = None
@@ -135,7 +158,7 @@ class RecordDecoder:
     def _parse_job(self, record: Record, job: LaneJob, now: datetime) -> _Parsed | Ended | Moving:
         why = self.not_run(job, JobKey(job.tenant, job.id), now)
         if why is not None:
-            return Moving(record, job, why) if isinstance(why, Choice) else Ended(record, job, why)
+            return Ended(record, job, why) if isinstance(why, PenstockError) else Moving(record, job, why)
         if (job.model, job.version) != (self._lane.model, self._lane.version):
             raise InvalidInput(
                 f"the record is for {job.model}/{job.version}, but lies in the lane of "

@@ -48,14 +48,21 @@ class RunningAnnouncer:
         for batch in running:
             if batch.announce_at <= loop.time():
                 batch.announce_at = math.inf
-                task = asyncio.create_task(self._tell([job.key for job in batch.jobs], batch.started_at))
+                task = asyncio.create_task(self._tell(_shown(batch), batch.started_at))
                 self._telling.add(task)
                 task.add_done_callback(self._telling.discard)
         next_at = min([batch.announce_at for batch in running], default=math.inf)
         self._timer = loop.call_at(next_at, self._look) if next_at < math.inf else None
 
     async def _tell(self, keys: Sequence[JobKey], started_at: datetime) -> None:
+        if not keys:
+            return
         try:
             await self._signals.announce_running(keys, started_at)
         except StoreUnavailable as error:
             log.info("jobs could not be announced as running", jobs=len(keys), error=error.message)
+
+
+def _shown(batch: MicroBatch) -> list[JobKey]:
+    """Of a copy, the job itself has ended."""
+    return [job.key for job in batch.jobs if job.job.shadow_of is None]

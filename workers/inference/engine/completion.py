@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, Final, NamedTuple
 
 from schemas.errors import PenstockError
+from schemas.topics import LaneClass
 from workers.consuming.protocols import Record
 from workers.inference.batching.pending_job import RunResult
 from workers.inference.engine.micro_batch import BatchState, MicroBatch, Part
@@ -62,6 +63,8 @@ def _count(batch: MicroBatch, ended: Sequence[_Ends]) -> None:
     for (part, share), each in zip(_shares([each.part for each in ended]), ended, strict=True):
         part.lane.metrics.ran(part.jobs, account, started_s, share)
         part.lane.device_time.ended(account, part.jobs, each.results, each.ends, share)
+        if copied := part.copied_share:
+            part.lane.copies.ran(share * copied * account.model_s)
 
 
 def _shares(parts: Sequence[Part]) -> list[tuple[Part, float]]:
@@ -80,7 +83,9 @@ async def _tell(batch: MicroBatch, ended: _Ends, completed_at: datetime) -> None
     else:
         outcomes = await asyncio.to_thread(_encode, ended, batch.started_at, completed_at)
     encoded = time.perf_counter()
-    await part.publish(outcomes)
+    published = await part.publish(outcomes)
+    if part.lane.lane.cls is LaneClass.LIVE:  # bulk jobs are not copied
+        part.lane.copies.succeeded(part.jobs, ended.ends, published)
     part.release()
     if part.lane is batch.lane:
         stage_seconds["encode"].observe(encoded - began)

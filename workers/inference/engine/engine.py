@@ -16,7 +16,6 @@ from typing import Any, Final
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from schemas.errors import ModelCrashed
-from schemas.jobs import end_of
 from schemas.topics import LaneClass
 from stores.protocols import Signals, Starts
 from workers.consuming.protocols import Consumer, Record
@@ -29,7 +28,7 @@ from workers.inference.engine.lane import ServedLane
 from workers.inference.engine.micro_batch import BatchState, MicroBatch
 from workers.inference.engine.prepare import prepare
 from workers.inference.engine.scheduler import Candidate, Lookahead, Scheduler
-from workers.inference.results.outcomes import DeadLettered, Outcome
+from workers.inference.results.outcomes import Outcome, given_up
 
 log = get_logger(__name__)
 
@@ -302,7 +301,7 @@ class Engine:
         (job,) = batch.jobs
         try:
             starts = await self._guard.earlier_alone(job)
-            if starts >= MOST_STARTS:
+            if starts >= MOST_STARTS or (starts and job.job.shadow_of is not None):  # a copy is not worth another try
                 (part,) = batch.parts
                 await part.publish([self._given_up(job)], again=starts > MOST_STARTS)
                 await self._tell_counts()  # the next may end the process before the interval does
@@ -365,6 +364,4 @@ class Engine:
     def _given_up(self, job: PendingJob) -> tuple[Record, Outcome]:
         log.error("a job is given up: none of its starts ever ended", job=job.id, starts=MOST_STARTS)
         told = f"the job was started {MOST_STARTS} times, and each time the worker ended before the job did"
-        error = ModelCrashed(told)
-        end = end_of(job.job, error, self._clock(), rows=job.rows)
-        return job.record, DeadLettered(end, error, MOST_STARTS)
+        return job.record, given_up(job.job, ModelCrashed(told), MOST_STARTS, self._clock(), rows=job.rows)

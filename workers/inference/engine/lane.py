@@ -5,28 +5,30 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
+from producers.holds import Holds
 from runtime.budget import MemoryBudget
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from schemas.errors import Canceled, DeadlineExceeded, PenstockError
+from schemas.holds import Hold
 from schemas.routes import Choice
-from schemas.topics import Lane
+from schemas.topics import Lane, LaneClass
 from workers.consuming.kafka_consumer import DRAIN_LIMIT_S
 from workers.consuming.offsets import Partition
 from workers.consuming.protocols import Consumer, Record
 from workers.consuming.redelivery import Redeliveries
 from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.batcher import Batcher
-from workers.inference.batching.pending_job import JobState, PendingJob
+from workers.inference.batching.pending_job import JobState, PendingJob, RunResult
 from workers.inference.counting.tally import Tally
 from workers.inference.decoding.memory import FetchBrake
 from workers.inference.decoding.record_decoder import Decoded, Ended, Moving, RecordDecoder, UndecodableRecord
 from workers.inference.engine.accounting import DeviceAccounting
 from workers.inference.engine.lane_metrics import LaneMetrics
 from workers.inference.execution.runner import Runner
-from workers.inference.results.outcomes import Outcome, failed, not_run
+from workers.inference.results.outcomes import CopyEnd, Outcome, failed, not_run
 from workers.inference.results.publisher import ResultPublisher
 
 log = get_logger(__name__)
@@ -38,6 +40,28 @@ LOOK_FOR_ROOM_S: Final = 0.05
 MOVING_ROWS: Final = 512
 
 T = TypeVar("T")
+
+
+class Copies(Protocol):
+    """What becomes of copies that the lane runs, and of jobs of its that may be copied; `workers.inference.shadows`."""
+
+    def ran(self, seconds: float) -> None:
+        """Copies have kept the device for so long."""
+
+    def over(self, ends: Sequence[CopyEnd]) -> None: ...
+
+    def succeeded(self, jobs: Sequence[PendingJob], results: Sequence[RunResult], ends: Sequence[Outcome]) -> None:
+        """The jobs have run and are told of; perhaps some of them have succeeded."""
+
+
+class NoCopies:
+    """Nothing is copied, and copies are for nobody."""
+
+    def ran(self, seconds: float) -> None: ...
+
+    def over(self, ends: Sequence[CopyEnd]) -> None: ...
+
+    def succeeded(self, jobs: Sequence[PendingJob], results: Sequence[RunResult], ends: Sequence[Outcome]) -> None: ...
 
 
 class ServedLane:
@@ -67,6 +91,8 @@ class ServedLane:
         run_limit_s: float | None = None,
         guarded: bool = True,
         tally: Tally | None = None,
+        copies: Copies | None = None,
+        holds: Holds | None = None,
     ) -> None:
         self.lane = lane
         self.runner = runner
@@ -75,6 +101,7 @@ class ServedLane:
         self.guarded = guarded
         self.drain_limit_s = DRAIN_LIMIT_S + (run_limit_s or 0.0)
         self.metrics = LaneMetrics(lane, tally or Tally())
+        self.copies = copies or NoCopies()
         self.device_time = DeviceAccounting(self.metrics.labels, sizer)
         self._decoder = decoder
         self._batcher = batcher
@@ -87,6 +114,8 @@ class ServedLane:
         self._held_bytes = 0  # by all that waits or is taken
         self._redeliveries = Redeliveries()
         self._afresh: list[Record] = []
+        self._holds = holds or Holds()
+        self._paused = False  # the lane is held as a whole: nothing of it is fetched, and nothing begins
         self._rerouted = False
         self._moving = False  # of what came last, some went to another version
         self._under_way: set[asyncio.Task[Any]] = set()
@@ -95,9 +124,10 @@ class ServedLane:
 
     async def feed(self, consumer: Consumer) -> None:
         """Fetch while there is room, until canceled. Not polling is the brake."""
+        self.reroute()  # what has changed while the group was being joined
         while True:
             await self._move_waiting(consumer)
-            wanted = self._brake.records(MOVING_ROWS if self._moving else self._batcher.room)
+            wanted = self._wanted()
             if not wanted:
                 await self._change_or(LOOK_FOR_ROOM_S)
                 continue
@@ -107,10 +137,18 @@ class ServedLane:
             if new:
                 await self._take_in(consumer, new)
 
+    def _wanted(self) -> int:
+        """How many records may be fetched."""
+        if self._paused:
+            return 0
+        return self._brake.records(MOVING_ROWS if self._moving else self._batcher.room)
+
     def reroute(self) -> None:
-        """A route has changed: what waits here may have to go elsewhere."""
+        """A route or the holds have changed: what waits here may have to go elsewhere, or to stay."""
+        self._paused = self._holds.now.pausing(self.lane) is not None
         self._rerouted = True
         self._changed.set()
+        self._wake()
 
     async def _move_waiting(self, consumer: Consumer) -> None:
         """Give away what waits for its micro-batch. What is in one already is looked at when that begins."""
@@ -120,7 +158,7 @@ class ServedLane:
         gone: list[tuple[Record, Outcome]] = []
 
         def moves(job: PendingJob) -> bool:
-            to = self._decoder.moves(job.job)
+            to = self._decoder.leaves(job.job)
             if to is not None:
                 gone.append((job.record, not_run(job.job, to, now, rows=job.rows)))
             return to is not None
@@ -197,21 +235,28 @@ class ServedLane:
 
     async def publish(
         self, consumer: Consumer, outcomes: Sequence[tuple[Record, Outcome]], *, again: bool = False
-    ) -> None:
-        """Publish what became of records, and mark them done. `again`: versions have been compared by them before."""
+    ) -> Sequence[Outcome]:
+        """Publish what became of records, and mark them done. `again`: versions have been compared by them before.
+        Returns what was published in the end."""
         seen = self._redeliveries.seen_through(consumer)
-        self.metrics.ended(await self._publisher.finish(seen, self._group, outcomes), again=again)
+        published = await self._publisher.finish(seen, self._group, outcomes)
+        self.metrics.ended(published, again=again)
+        if self.lane.cls is LaneClass.BULK and (over := [each for each in published if isinstance(each, CopyEnd)]):
+            self.copies.over(over)
+        return published
 
     def over(self, job: PendingJob, now: datetime) -> PenstockError | None:
         """Why the job must not cost anything any more, or None."""
         return self._decoder.ended(job.key, job.job.expires_at, now)
 
-    def not_run(self, job: PendingJob, now: datetime) -> PenstockError | Choice | None:
-        """Why the job is not to begin here, or None: it is over, or another version runs it."""
+    def not_run(self, job: PendingJob, now: datetime) -> PenstockError | Choice | Hold | None:
+        """Why the job is not to begin here, or None: it is over, or it leaves."""
         return self._decoder.not_run(job.job, job.key, now)
 
     def due(self) -> tuple[float, bool] | None:
-        """When the next micro-batch is to be formed (seconds), and whether it is full; None where nothing waits."""
+        """When the next micro-batch is to be formed (seconds), and whether it is full; None where nothing may be."""
+        if self._paused:
+            return None
         if self._suspects:
             return 0.0, True
         due_at = self._batcher.due_at()
@@ -224,8 +269,10 @@ class ServedLane:
 
     def fill(self, jobs: Sequence[PendingJob], left_s: float) -> list[PendingJob]:
         """Take jobs that come along with a micro-batch of these, of the other lane, whose earliest deadline is
-        in `left_s`. None while the version has bad rows: it is about to fail, or is run in pieces."""
-        filling = self._batcher.fill(jobs, left_s) if self.runner.bad_share.negligible else []
+        in `left_s`. None while the lane is held, or the version has bad rows: it is about to fail, or is run in
+        pieces."""
+        may_fill = self.runner.bad_share.negligible and not self._paused
+        filling = self._batcher.fill(jobs, left_s) if may_fill else []
         return self._take(filling) if filling else []
 
     def _take(self, jobs: list[PendingJob]) -> list[PendingJob]:

@@ -10,7 +10,7 @@ from workers.inference import metrics
 from workers.inference.batching.pending_job import PendingJob
 from workers.inference.counting.tally import Tally
 from workers.inference.execution.account import Account
-from workers.inference.results.outcomes import DeadLettered, Moved, Outcome, RetryLater
+from workers.inference.results.outcomes import CopyEnd, DeadLettered, Moved, Outcome, PutAside, RetryLater
 
 
 class LaneMetrics:
@@ -50,6 +50,10 @@ class LaneMetrics:
                 metrics.RETRIES.labels(**self.labels, tier=each.tier, reason=each.error.code).inc()
             elif isinstance(each, Moved):
                 self._moved(each, tally)
+            elif isinstance(each, CopyEnd):
+                continue  # of these the shadows tell
+            elif isinstance(each, PutAside):
+                metrics.PUT_ASIDE.labels(**self.labels).inc()
             elif isinstance(each, DeadLettered):
                 self._dead_letters.inc()
                 ends.append(each.terminal)

@@ -11,6 +11,7 @@ from typing import Final
 
 from runtime.clock import Clock
 from schemas.errors import PenstockError
+from schemas.holds import Hold
 from schemas.routes import Choice
 from schemas.tensors import Array
 from schemas.topics import LaneClass
@@ -47,11 +48,19 @@ class Part:
     consumer: Consumer
     jobs: list[PendingJob]
     counted: list[PendingJob] = field(default_factory=list)
-    dead: list[tuple[PendingJob, PenstockError | Choice]] = field(default_factory=list)
+    dead: list[tuple[PendingJob, PenstockError | Choice | Hold]] = field(default_factory=list)
 
     @property
     def cost(self) -> float:
         return sum([job.rows * job.row_cost for job in self.jobs])
+
+    @property
+    def copied_share(self) -> float:
+        """What of its cost is that of copies, 0 to 1."""
+        if self.lane.lane.cls is not LaneClass.BULK:
+            return 0.0
+        copies = sum([job.rows * job.row_cost for job in self.jobs if job.job.shadow_of is not None])
+        return copies / self.cost if copies else 0.0
 
     def begin(self, now: datetime) -> None:
         """Run, from now on, the jobs that are still ours and not over by now."""
@@ -70,9 +79,10 @@ class Part:
         self.counted = [job for job in self.counted if id(job) in running]
         return left_out
 
-    async def publish(self, outcomes: Sequence[tuple[Record, Outcome]], *, again: bool = False) -> None:
-        """Publish what became of the jobs, and mark their records done. `again`: they were told of before."""
-        await self.lane.publish(self.consumer, outcomes, again=again)
+    async def publish(self, outcomes: Sequence[tuple[Record, Outcome]], *, again: bool = False) -> Sequence[Outcome]:
+        """Publish what became of the jobs, and mark their records done. `again`: they were told of before. Returns what
+        was published in the end."""
+        return await self.lane.publish(self.consumer, outcomes, again=again)
 
     def release(self) -> None:
         """The jobs' ends are published, or will never be by us."""

@@ -11,6 +11,7 @@ from producers.topics import (
     job_topic,
     lane_topics,
     retry_topics,
+    shadows_topic,
     stats_topic,
     worker_reports_topic,
 )
@@ -41,6 +42,7 @@ async def make_topics(settings: KafkaSettings, partitions: int) -> None:
         control_topic(settings, topics.routes),
         worker_reports_topic(settings),
         stats_topic(settings),
+        shadows_topic(settings),
         *retry_topics(settings),
     ]
     await _patiently(lambda: ensure_topics(settings, plans), "topics cannot be made yet")

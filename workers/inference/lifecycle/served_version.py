@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
 
+from producers.holds import Holds
 from runtime.budget import MemoryBudget
 from runtime.clock import now_utc
 from runtime.lifecycle import BackgroundTasks
@@ -27,6 +28,7 @@ from workers.inference.lifecycle.model_cache import ModelSlot
 from workers.inference.models.model_version import ModelVersion
 from workers.inference.results.publisher import ResultPublisher
 from workers.inference.settings import WorkerSettings
+from workers.inference.shadows.shadows import Shadows
 from workers.moves import MovedTo
 
 # What waits beside the micro-batch that is being filled: enough to fill the next, no more. Where rows differ in size
@@ -45,6 +47,7 @@ class WorkerContext:
     settings: WorkerSettings
     canceled: Cancellations
     moves: MovedTo
+    holds: Holds
     ends: ResultPublisher
     wake: Callable[[], None]
     prepare: Callable[[ModelSlot], None]
@@ -53,6 +56,7 @@ class WorkerContext:
     memory: MemoryBudget
     prefetch: PrefetchShares
     tallies: Tallies
+    shadows: Shadows
 
 
 class ServedVersion:
@@ -102,6 +106,7 @@ class ServedVersion:
         tokenizer = tokenizer_of(version)
         queued = QUEUED_BATCHES_OF_SIZES if version.rules.sized else QUEUED_BATCHES
         sizer = sizer_of(version)
+        copies = around.shadows.of(version)
         runner = Runner(
             slot,
             version.signature,
@@ -122,6 +127,8 @@ class ServedVersion:
                     tokenizer,
                     most_bytes=around.memory.limit_bytes,
                     moves=around.moves,
+                    refuses=copies.refuses,
+                    holds=around.holds,
                 ),
                 Batcher(sizer, version.max_wait_s, queued * version.max_batch_size, version.rules),
                 sizer,
@@ -134,6 +141,8 @@ class ServedVersion:
                 run_limit_s=version.run_limit_s,
                 guarded=version.isolation != "process",
                 tally=around.tallies.of(lane),
+                copies=copies,
+                holds=around.holds,
             )
             for lane in lanes_of(version)
         ]

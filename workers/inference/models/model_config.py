@@ -26,6 +26,7 @@ from schemas.signature import (
     why_pixels_do_not_fit,
 )
 from workers.inference.models.batching_config import BatchedConfig
+from workers.inference.models.compare_config import CompareConfig, compare_problems
 from workers.inference.models.data_types import DATATYPES
 from workers.inference.models.model_parameters import Section
 from workers.inference.models.platforms import PLATFORMS, PlatformName, Trust
@@ -151,6 +152,7 @@ class VersionConfig(BatchedConfig):
     platform: tuple[PlatformName, ...] = Field(min_length=1)
     model_warmup: tuple[Warmup, ...] | None = None  # default: see backends/warmup.py; empty: none
     reference_rows: ReferenceRows | None = None
+    compare: CompareConfig | None = None
     isolation: Isolation = "none"
     run_limit_seconds: PositiveFloat | None = None  # of one run of a micro-batch
     retention_s: int | None = Field(None, ge=MIN_RETENTION_S, le=LONGEST_RETENTION_S)  # of its jobs, after their ends
@@ -176,6 +178,7 @@ class VersionConfig(BatchedConfig):
             *self._warmup_problems(),
             *self._value_problems(),
             *reference_problems(self.reference_rows, self.input, self.output, self.max_batch_size),
+            *compare_problems(self.compare, self.output, list(self.sha256), self.trust),
             *self._tokenizer_problems(),
             *self.batching_problems(),
             *self._batch_dimension_problems(),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from schemas.signature import Signature, TensorSpec
 from workers.inference.batching.compatibility import PLAIN, BatchCompatibility
+from workers.inference.models.compare_config import CompareConfig
 from workers.inference.models.model_config import Isolation, MetricValue, Warmup
 from workers.inference.models.model_parameters import Parameters
 from workers.inference.models.pin import Pin
@@ -35,6 +36,7 @@ class ModelVersion:
     rules: BatchCompatibility = PLAIN
     warmups: tuple[Warmup, ...] | None = None
     reference_rows: ReferenceRows | None = None
+    compare: CompareConfig | None = None  # how a shadow's answers are compared; None: by labels, or as numbers
     parameters: Parameters = field(default_factory=Parameters)
     isolation: Isolation = "none"
     tells_errors: bool = False  # clients are told what its exceptions say

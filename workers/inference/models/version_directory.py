@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 import orjson
 
@@ -9,6 +10,7 @@ from runtime.extras import with_extra
 from schemas.errors import ConfigurationError
 from schemas.signature import Signature, TensorSpec
 from workers.inference.models.batching_rules import rules_of
+from workers.inference.models.compare_config import CompareConfig
 from workers.inference.models.data_types import DATATYPES
 from workers.inference.models.foreign_files import foreign_files
 from workers.inference.models.labels import misfit_of, read_labels
@@ -18,6 +20,11 @@ from workers.inference.models.model_version import ModelVersion
 from workers.inference.models.pin import Pin
 from workers.inference.models.platforms import PLATFORMS, PlatformName, Trust
 from workers.inference.models.tensor_config import InputConfig, OutputConfig
+
+WHO_TRUSTS: Final = (
+    ", and this worker may not: if you trust whoever wrote it, start with PENSTOCK_WORKER_TRUST=code, or "
+    "`penstock up --trust code`"
+)
 
 
 def read_version(
@@ -55,6 +62,7 @@ def read_version(
         rules=rules_of(config, _pad_id(tokenizer_file, config.parameters.vocab_size)),
         warmups=config.model_warmup,
         reference_rows=config.reference_rows,
+        compare=_compare(config, directory, trust),
         parameters=config.parameters,
         isolation=config.isolation,
         tells_errors=config.errors == "detail",
@@ -67,6 +75,12 @@ def read_version(
         is_default=is_default,
         pins=pins,
     )
+
+
+def _compare(config: VersionConfig, directory: Path, trust: Trust) -> CompareConfig | None:
+    if config.compare is not None and config.compare.function is not None and trust != "code":
+        raise ConfigurationError(f"{directory}: cannot be run: compare.function is the model's own code{WHO_TRUSTS}")
+    return config.compare
 
 
 def _seconds(microseconds: int | None) -> float | None:
@@ -82,10 +96,7 @@ def _choose_platform(
         platform = PLATFORMS[name]
         missing = [module for module in platform.modules if not is_installed(module)]
         if platform.runs_code and trust != "code":
-            reasons.append(
-                f"{name} runs the model's own code, and this worker may not: if you trust whoever wrote it, start with "
-                "PENSTOCK_WORKER_TRUST=code, or `penstock up --trust code`"
-            )
+            reasons.append(f"{name} runs the model's own code{WHO_TRUSTS}")
         elif missing:
             reasons.append(f"{name} needs {', '.join(missing)} ({with_extra(platform.extra or name)})")
         elif not (directory / platform.filename).is_file():

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import NamedTuple
 
 from runtime.logs import get_logger
-from schemas.errors import JobError, OutputInvalid, PenstockError, TopicMissing
+from schemas.errors import JobError, OutputInvalid, PenstockError, TopicMissing, Unavailable
+from schemas.holds import Hold
 from schemas.jobs import Answer, Payload, Terminal, end_of
 from schemas.oip import encode_response
 from schemas.predictions import encode_predictions
@@ -54,13 +55,37 @@ class Moved(NamedTuple):
         return self.instead.terminal if isinstance(self.instead, DeadLettered) else self.instead
 
 
-Outcome = Terminal | RetryLater | DeadLettered | Moved
+class PutAside(NamedTuple):
+    """A job that waits elsewhere until its tenant is held no more; `terminal` is its end where it cannot."""
+
+    hold: Hold
+    terminal: Terminal
 
 
-def not_run(job: LaneJob, why: PenstockError | Choice, now: datetime, *, rows: int = 1) -> Terminal | Moved:
-    """What becomes of a job that is not to run here any more: it ends, or another version runs it."""
-    if not isinstance(why, Choice):
+class CopyEnd(NamedTuple):
+    """What becomes of a copy, whatever that is: it ran and gave these `outputs`, or it did not, by this `error`. Nobody
+    is told: no result, no retry, no dead letter. Every end of a job that is made in this file is this one's for a copy.
+    """
+
+    copy: LaneJob
+    error: PenstockError | None = None
+    outputs: Mapping[str, Array] | None = None
+
+
+Outcome = Terminal | RetryLater | DeadLettered | Moved | PutAside | CopyEnd
+
+
+def not_run(
+    job: LaneJob, why: PenstockError | Choice | Hold, now: datetime, *, rows: int = 1
+) -> Terminal | Moved | PutAside | CopyEnd:
+    """What becomes of a job that is not to run here any more: it ends, is put aside, or another version runs it."""
+    if job.shadow_of is not None:
+        return CopyEnd(job, why if isinstance(why, PenstockError) else None)
+    if isinstance(why, PenstockError):
         return end_of(job, why, now, rows=rows)
+    if isinstance(why, Hold):
+        too_large = Unavailable("the job could not be put aside while its tenant is held")
+        return PutAside(why, end_of(job, too_large, now, rows=rows))
     no_lane = TopicMissing(f"version {job.version} was taken back, and version {why.version} has no lane")
     return Moved(why, end_of(job, no_lane, now, rows=rows))
 
@@ -76,6 +101,8 @@ def outcome_of(
     """What became of a job that ran: it has ended, or is tried again on one of the tiers with these delays."""
     if isinstance(outcome, PenstockError):
         return failed(item.job, outcome, completed_at, retry_delays_s, rows=item.rows, started_at=started_at)
+    if item.job.shadow_of is not None:
+        return CopyEnd(item.job, outputs=outcome)
     return terminal(signature, item, outcome, started_at, completed_at)
 
 
@@ -89,6 +116,8 @@ def failed(
     started_at: datetime | None = None,
 ) -> Outcome:
     """What becomes of a job that met `error`, wherever it did: it ends, or is tried again on one of the tiers."""
+    if job.shadow_of is not None:
+        return CopyEnd(job, error)
     if type(error) is JobError:  # the model's own code raised, and only the log has its words
         error = JobError(f"{error.message}; the worker's log tells more beside {job.id}", param=error.param)
     decided = verdict(error, job.attempt, now, job.expires_at, retry_delays_s)
@@ -96,6 +125,13 @@ def failed(
         return RetryLater(end_of(job, error, now, rows=rows, started_at=started_at), decided.tier, error)
     end = end_of(job, decided.error, now, rows=rows, started_at=started_at)
     return DeadLettered(end, decided.error, job.attempt + 1) if decided.exhausted else end
+
+
+def given_up(job: LaneJob, error: PenstockError, starts: int, now: datetime, *, rows: int) -> Outcome:
+    """What becomes of a job that was started so often, and never ended."""
+    if job.shadow_of is not None:
+        return CopyEnd(job, error)
+    return DeadLettered(end_of(job, error, now, rows=rows), error, starts)
 
 
 def terminal(

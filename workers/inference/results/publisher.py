@@ -9,13 +9,13 @@ import msgspec
 from producers.protocols import Publisher
 from schemas.errors import OutputInvalid, PayloadTooLarge, PenstockError, TopicMissing
 from schemas.jobs import Status, Terminal
-from schemas.records import OutRecord, terminal_record
+from schemas.records import OutRecord, is_copy, terminal_record
 from schemas.routes import Choice
 from schemas.topics import Topics
 from workers.consuming.protocols import Consumer, Record
 from workers.dead_letters import dead_letter, dead_letter_without_payload
 from workers.inference.decoding.record_decoder import UndecodableRecord
-from workers.inference.results.outcomes import DeadLettered, Moved, Outcome, RetryLater
+from workers.inference.results.outcomes import CopyEnd, DeadLettered, Moved, Outcome, PutAside, RetryLater
 from workers.inference.results.retry_policy import retry_record
 from workers.moves import moved_record
 from workers.replacements import Replacement, burial, publish_replacements
@@ -77,8 +77,13 @@ class ResultPublisher:
             return (terminal_record(self._topics.results, outcome, SOURCE),)
         if isinstance(outcome, RetryLater):
             return (retry_record(self._topics.retry(outcome.tier), record, outcome.tier, outcome.error),)
+        if isinstance(outcome, CopyEnd):
+            return ()
         if isinstance(outcome, Moved):
             return (moved_record(self._topics, record, outcome.terminal, outcome.to),)
+        if isinstance(outcome, PutAside):
+            headers = list(record.headers)
+            return (OutRecord(self._topics.held, record.key, record.value, headers, partition=0, grown=True),)
         letter = dead_letter(record, group, outcome.error, deliveries=outcome.deliveries)
         return terminal_record(self._topics.results, outcome.terminal, SOURCE), letter
 
@@ -93,7 +98,11 @@ class ResultPublisher:
             return ()
         if isinstance(each, DeadLettered):  # its end holds no result: what is too large is the letter
             return (dead_letter_without_payload(record, group, each.error, deliveries=each.deliveries),)
-        if isinstance(each, Moved):
+        if isinstance(each, CopyEnd):  # which publishes nothing
+            return ()
+        if isinstance(each, PutAside):
+            published[index] = each.terminal
+        elif isinstance(each, Moved):
             published[index] = _not_moved(each, why)
         else:
             end = each.terminal if isinstance(each, RetryLater) else _smaller(each)
@@ -101,8 +110,9 @@ class ResultPublisher:
         return self._outs(record, published[index], group)
 
     async def bury(self, consumer: Consumer, group: str, dead: Sequence[UndecodableRecord]) -> None:
-        """Move records that are no jobs to their dead-letter topic, and mark them done."""
-        burials = [burial(each.record, group, each.error) for each in dead]
+        """Move records that are no jobs to their dead-letter topic, and mark them done. Copies just go."""
+        consumer.done([each.record for each in dead if is_copy(each.record.headers)])
+        burials = [burial(each.record, group, each.error) for each in dead if not is_copy(each.record.headers)]
         await publish_replacements(consumer, self._publisher, burials)
 
 

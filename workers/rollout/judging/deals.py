@@ -20,7 +20,7 @@ from workers.rollout.judging.evidence import Tally
 DRAWS: Final = 999
 # No more than so many draws may show as much. It is looked at again and again: simulated callers pass three times as
 # often.
-LEVEL: Final = 0.015
+LEVEL: Final = 0.0125
 
 
 def by_chance(stable: Mapping[int, Tally], canary: Mapping[int, Tally], moved: tuple[int, ...]) -> float:

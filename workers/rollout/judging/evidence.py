@@ -151,13 +151,14 @@ class Around(msgspec.Struct, frozen=True, kw_only=True):
 
     `workers`: how many serve the canary, where that is known. `clock`: what is told of a worker whose clock is wrong,
     so that its counts were left out. `followed` is the revision of the route that gateways go by, and `written` the
-    one that the rollout has written.
+    one that the rollout has written. `held` says which jobs of the two versions an operator holds.
     """
 
     workers: int | None = None
     clock: str | None = None
     followed: int = 0
     written: int = 0
+    held: str | None = None
 
     @property
     def is_overtaken(self) -> bool:
@@ -177,7 +178,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """All that a verdict is made from, so that it can be made again. One belongs to one attempt of a rollout.
 
     `step` counts from 1. `intervals` were observed in this step, up to `last_at`; `share` and `moved` are what the
-    version got in the last of them.
+    version got in the last of them. `weighs`: the share follows from outcomes, as `bandit` says.
     """
 
     rules: tuple[Rule, ...]
@@ -193,3 +194,4 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     exposures: Exposures = Exposures()
     slow: SlowLines = SlowLines()
     around: Around = Around()
+    weighs: bool = False

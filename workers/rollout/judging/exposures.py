@@ -3,6 +3,7 @@
 from math import ceil, log
 from typing import Final
 
+from schemas import bounds
 from workers.rollout.judging import shares
 from workers.rollout.judging.callers import ENDED
 from workers.rollout.judging.evidence import Exposures, Interval
@@ -59,7 +60,7 @@ def log_mismatch(exposures: Exposures, share: float) -> float:
     if not 0 < share < 1:
         return 0.0
     total = exposures.stable + exposures.canary
-    return shares.log_evidence(exposures.canary, total, share, (_SPREAD * share, _SPREAD * (1 - share)))
+    return bounds.log_evidence(exposures.canary, total, share, (_SPREAD * share, _SPREAD * (1 - share)))
 
 
 def is_mismatch(exposures: Exposures, share: float) -> bool:

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from schemas import bounds
 from schemas.rollouts import Decision, Finding, Kind
 from workers.rollout.judging import deals, eprocess, shares
 from workers.rollout.judging.evidence import Evidence, KindEvidence, Tally
@@ -78,7 +79,7 @@ def _sums(evidence: Evidence, rule: Rule) -> _Sums:
         above_needed=math.log(1 / at.worse),
         better=better,
         better_needed=math.log(parts / at.better),
-        upper=shares.upper(known.canary.bad, known.canary.jobs, at.better),
+        upper=bounds.upper(known.canary.bad, known.canary.jobs, at.better),
     )
     return sums._replace(by_chance=_by_chance(evidence, known, at.worse)) if sums.is_worse else sums
 
@@ -87,7 +88,7 @@ def _by_chance(evidence: Evidence, known: KindEvidence, level: float) -> float |
     """See `deals`; None where how callers did before is known, or who they are is not, or the canary surely fails more
     than any caller's own jobs would."""
     canary = sum(known.canary_by.values(), Tally())
-    lowest = 1 - shares.upper(canary.jobs - canary.bad, canary.jobs, level)
+    lowest = 1 - bounds.upper(canary.jobs - canary.bad, canary.jobs, level)
     if not known.canary_by or lowest > MOST_OF_CALLERS:
         return None
     return deals.by_chance(known.stable_by, known.canary_by, evidence.moved)

@@ -48,6 +48,8 @@ def begin(
     before: Counts = NOTHING,
     before_s: float = 0.0,
     outcomes_before: Mapping[int, Tally] = _NO_OUTCOMES,
+    *,
+    weighs: bool = False,
 ) -> Evidence:
     """Evidence of a rollout that starts now.
 
@@ -62,6 +64,7 @@ def begin(
         kinds={each.kind: KindEvidence() for each in rules},
         history=callers.history(before, before_s, outcomes_before),
         slow=slowness.learned(SlowLines(), before),
+        weighs=weighs,
     )
 
 

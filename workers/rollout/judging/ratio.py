@@ -8,41 +8,17 @@ at most 1 under the null.
 Arrays of counts may have any shape; the alternatives become one more axis behind it.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
+from schemas.ratios import BETTER, WORSE, Sides, rare
 from workers.rollout.judging.eprocess import Array
 
-# On top of the margin: against the version, and for it.
-WORSE: Final = np.array([1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 8.0, 20.0, 60.0, 200.0, 600.0])
-BETTER: Final = np.array([0.65, 0.5, 0.35, 0.1])
+__all__ = ["BETTER", "WORSE", "Sides", "frequent", "rare"]
+
 # An alternative is never that all jobs are bad: one good job would then refute it for good.
 _MOST: Final = 0.999
-
-
-class Sides(NamedTuple):
-    """Jobs and bad jobs of both versions in one interval."""
-
-    stable_jobs: Array
-    stable_bad: Array
-    canary_jobs: Array
-    canary_bad: Array
-
-
-def rare(sides: Sides, margin: Array | float, factors: Array) -> Array:
-    """From whom the bad jobs are, given how many there are: nothing of the stable version's share needs to be known.
-
-    Given a bad job, it is the canary's with odds of `margin * factor * canary_jobs / stable_jobs` (Lindon and Malek,
-    "Anytime-valid inference for multinomial count data", 2022). Exact for Poisson counts; for jobs that are bad or
-    not the mean is below 1, since 1 + x <= exp(x): valid, and slow where many are bad.
-    """
-    compared = (sides.stable_jobs > 0) & (sides.canary_jobs > 0)
-    odds = np.where(compared, margin * sides.canary_jobs / np.maximum(sides.stable_jobs, 1), 0.0)[..., None]
-    bad = np.where(compared, sides.stable_bad + sides.canary_bad, 0.0)[..., None]
-    canary_bad = np.where(compared, sides.canary_bad, 0.0)[..., None]
-    found: Array = canary_bad * np.log(factors) - bad * np.log1p(odds * (factors - 1) / (1 + odds))
-    return found
 
 
 def frequent(sides: Sides, margin: Array | float, factors: Array, expected: Array | float) -> Array:

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from schemas.bounds import upper
 from workers.rollout.judging.eprocess import Array
 
 _ALTERNATIVES: Final = 7
@@ -19,30 +20,6 @@ def above(jobs: Array | float, bad: Array | float, floor: float) -> Array:
     bad, good = np.asarray(bad)[..., None], np.asarray(jobs - bad)[..., None]
     found: Array = bad * np.log(alternatives / floor) + good * (np.log1p(-alternatives) - np.log1p(-floor))
     return found
-
-
-def log_evidence(bad: float, jobs: float, share: float, spread: tuple[float, float] = (0.5, 0.5)) -> float:
-    """The log of the evidence that the true share is not `share`, 0 < `share` < 1: what a bet on all other shares has
-    become, spread as a Beta distribution (Robbins 1970; Howard, Ramdas, McAuliffe and Sekhon 2021). Valid at any
-    time."""
-    of_bad, of_good = spread
-    others = _log_beta(bad + of_bad, jobs - bad + of_good) - _log_beta(of_bad, of_good)
-    return others - bad * math.log(share) - (jobs - bad) * math.log1p(-share)
-
-
-def upper(bad: float, jobs: float, level: float) -> float:
-    """The share is below this at all times at once, but for a probability of `level`."""
-    if jobs <= 0 or bad >= jobs:
-        return 1.0
-    needed = -math.log(level)
-    low, high = bad / jobs, 1.0
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if middle < 1 and log_evidence(bad, jobs, middle) < needed:
-            low = middle
-        else:
-            high = middle
-    return high
 
 
 @functools.cache
@@ -87,7 +64,3 @@ def _at_most(bad: int, total: int, share: float) -> float:
         if term < found * 1e-12:
             break
     return found
-
-
-def _log_beta(a: float, b: float) -> float:
-    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)

@@ -5,7 +5,8 @@ from enum import StrEnum
 from typing import Final
 
 from schemas.rollouts import Decision, Finding, Verdict
-from workers.rollout.judging import exposures, findings
+from schemas.routes import WHOLE
+from workers.rollout.judging import bandit, exposures, findings
 from workers.rollout.judging.evidence import Around, Evidence
 
 # After so many intervals without any count nothing is promoted.
@@ -17,13 +18,14 @@ PROVEN: Final = "proven"
 class Hold(StrEnum):
     """Why a rollout neither goes on nor back. Of several the first is told."""
 
-    PAUSED = "paused"
+    PAUSED = "paused"  # or an operator holds the jobs of one of the versions
     NO_WORKERS = "no_workers"  # none serves the canary
     STATS_STALE = "stats_stale"  # nothing was counted for more than three intervals, or a clock is wrong
     NO_TRAFFIC = "no_traffic"  # the canary had no job in this step, or none where it should have had many
     SRM = "srm"  # the split is not delivered as the route says
     TOO_FEW = "too_few"  # so few jobs tell nothing of even a version without fault
     INCONCLUSIVE = "inconclusive"
+    WEIGHED = "weighed"  # nothing speaks against the share that follows from outcomes
 
 
 def verdict(evidence: Evidence, now: datetime, interval_s: float, *, paused: bool = False) -> Verdict:
@@ -36,10 +38,26 @@ def verdict(evidence: Evidence, now: datetime, interval_s: float, *, paused: boo
     for each in found:
         if each.decision is Decision.ROLLBACK and not each.dry_run:
             return Verdict(Decision.ROLLBACK, each.kind, found)
-    in_the_way = _in_the_way(evidence, now, interval_s, paused) or _open(evidence, found)
+    in_the_way = _in_the_way(evidence, now, interval_s, paused)
+    if evidence.weighs:
+        return _weighed(evidence, found, in_the_way)
+    in_the_way = in_the_way or _open(evidence, found)
     if in_the_way is not None:
         return Verdict(Decision.HOLD, in_the_way, found, _told(in_the_way, evidence.around))
     return Verdict(Decision.PROMOTE, PROVEN, found)
+
+
+def _weighed(evidence: Evidence, found: tuple[Finding, ...], in_the_way: Hold | None) -> Verdict:
+    """Guardrails have nothing against the version, or know too little of it: outcomes say what its share is to be."""
+    weight = bandit.weigh(evidence)
+    told = (*found, bandit.finding(weight, evidence.share))
+    if in_the_way is not None:
+        return Verdict(Decision.HOLD, in_the_way, told, _told(in_the_way, evidence.around))
+    if weight.share is None:
+        return Verdict(Decision.HOLD, Hold.TOO_FEW, told)
+    if weight.is_sure and round(evidence.share * WHOLE) == weight.share:
+        return Verdict(Decision.PROMOTE, PROVEN, told)
+    return Verdict(Decision.HOLD, Hold.WEIGHED, told, share=weight.share)
 
 
 def explain(evidence: Evidence, now: datetime, interval_s: float, *, paused: bool = False) -> list[str]:
@@ -65,6 +83,8 @@ def _in_the_way(evidence: Evidence, now: datetime, interval_s: float, paused: bo
 def _around(around: Around, is_old: bool) -> Hold | None:
     if around.is_overtaken:
         return Hold.SRM
+    if around.held is not None:
+        return Hold.PAUSED
     if around.workers == 0:
         return Hold.NO_WORKERS
     return Hold.STATS_STALE if is_old or around.clock is not None else None
@@ -83,6 +103,8 @@ def _told(hold: Hold, around: Around) -> str:
     if hold is Hold.SRM and around.is_overtaken:
         written, followed = around.written, around.followed
         return f"gateways go by revision {followed} of the route, and the rollout has written {written}: abort it"
+    if hold is Hold.PAUSED:
+        return around.held or ""
     return around.clock or "" if hold is Hold.STATS_STALE else ""
 
 

@@ -1,0 +1,120 @@
+"""Holds, asked of a gateway and changed by it; which jobs are meant, as options."""
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any, Final
+
+import click
+import msgspec
+
+from penstock.asking import ask, document, noted, read
+from penstock.documents import Document, Hold, HoldCount, Holds
+from penstock.gateway_client import GatewayClient
+from penstock.parameters import MODEL, TEXT, VERSION, Name
+from penstock.running import Found
+from schemas.names import is_hold_id
+from schemas.topics import LaneClass
+
+Command = Callable[..., Any]
+
+PATH: Final = "/v1/holds"
+# Above so many jobs a person is asked.
+CONFIRM_ABOVE: Final = 10
+FILTERS: Final = ("model", "version", "tenant", "lane")
+
+HOLD: Final = Name("hold", is_hold_id, "is no hold's id")
+YES: Final = click.option(
+    "--yes", is_flag=True, help=f"Do not ask, however many jobs wait (asked above {CONFIRM_ABOVE})."
+)
+DRY_RUN: Final = click.option("--dry-run", is_flag=True, help="Only count the jobs that wait, and change nothing.")
+_MEANT: Final = (
+    click.option("--model", type=MODEL, help="Jobs of this model."),
+    click.option("--version", type=VERSION, help="Of this version of it."),
+    click.option("--tenant", type=TEXT, help="Of this tenant."),
+    click.option("--lane", type=click.Choice([str(lane) for lane in LaneClass]), help="Of such lanes."),
+    click.option("--reason", type=TEXT, help="Why: shown with the jobs, and kept in the audit log."),
+    DRY_RUN,
+    YES,
+)
+
+
+def means_jobs(command: Command) -> Command:
+    """A command that gets which jobs are meant."""
+    return reduce(lambda inner, option: option(inner), reversed(_MEANT), command)
+
+
+def wanted(action: str, given: dict[str, Any]) -> Document:
+    """The request. Raises `UsageError` where no jobs are meant."""
+    named = {name: given[name] for name in FILTERS if given[name] is not None}
+    if not named:
+        raise click.UsageError("which jobs are meant: give --model, --version, --tenant or --lane")
+    if "version" in named and "model" not in named:
+        raise click.UsageError("--version needs its --model")
+    return {"action": action, **named, **({"reason": given["reason"]} if given["reason"] else {})}
+
+
+def count(found: Found, body: Document) -> int:
+    """How many jobs wait that are meant."""
+
+    async def counted(gateway: GatewayClient) -> Document:
+        return await _post(gateway, body, HoldCount, {"dry_run": "true"})
+
+    return int(ask(found, counted)["matched"])
+
+
+def add(found: Found, body: Document) -> Document:
+    async def added(gateway: GatewayClient) -> Document:
+        return await _post(gateway, body, Hold, {})
+
+    return ask(found, added)
+
+
+async def _post(
+    gateway: GatewayClient, body: Document, shape: type[msgspec.Struct], params: dict[str, str]
+) -> Document:
+    headers = {"content-type": "application/json"}
+    answer = await gateway.exchange("POST", PATH, headers=headers, params=params, body=msgspec.json.encode(body))
+    return document(answer.content, shape)
+
+
+async def hold_of(gateway: GatewayClient, hold_id: str) -> Document:
+    """With how many jobs wait that it is about. Raises `PenstockError`."""
+    return await read(gateway, f"{PATH}/{hold_id}", Hold)
+
+
+async def released(gateway: GatewayClient, hold_id: str, note: str | None) -> Document:
+    answer = await gateway.exchange("DELETE", f"{PATH}/{hold_id}", params=noted(note))
+    return document(answer.content, Hold)
+
+
+async def all_holds(gateway: GatewayClient) -> list[Document]:
+    """They come on one page."""
+    holds: list[Document] = (await read(gateway, PATH, Holds))["data"]
+    return holds
+
+
+def confirm(question: str, waiting: int, *, yes: bool) -> None:
+    """Raises `Abort` where a person says no."""
+    if waiting > CONFIRM_ABOVE and not yes:
+        click.confirm(question, abort=True, err=True)
+
+
+def meant(hold: Document) -> str:
+    """As a person reads it: `model digits, tenant acme`."""
+    return ", ".join(f"{name} {hold[name]}" for name in FILTERS if hold.get(name) is not None)
+
+
+def jobs(number: int, most: int = 100_000) -> str:
+    """`1 job`, `7 jobs`, `100000 jobs or more`."""
+    if number >= most:
+        return f"{most} jobs or more"
+    return f"{number} job" if number == 1 else f"{number} jobs"
+
+
+def waiting_jobs(number: int) -> str:
+    """`1 job waits`, `7 jobs wait`."""
+    return f"{jobs(number)} {'waits' if number == 1 else 'wait'}"
+
+
+def left_of(holds: Sequence[Document]) -> int:
+    return sum(int(hold.get("waiting") or 0) for hold in holds)

@@ -1,0 +1,129 @@
+"""Jobs that were put aside, since their tenant is held: each goes back into its lane when it is held no more."""
+
+import asyncio
+import os
+from contextlib import suppress
+from typing import Final
+
+from producers.holds import Holds
+from producers.protocols import Publisher
+from runtime.clock import Clock
+from schemas.errors import Undecodable
+from schemas.records import OutRecord, read_lane_record
+from schemas.topics import Topics
+from workers.consuming.offsets import Partition
+from workers.consuming.protocols import Consumer, Record
+from workers.replacements import Replacement, publish_replacements
+from workers.router import metrics
+from workers.router.placing import Placing
+
+FETCH_RECORDS: Final = 500
+FETCH_TIMEOUT_S: Final = 0.5
+# A worker that has not heard of a change may put a job aside behind those that were looked at for it.
+AGAIN_S: Final = 2.0
+# And one that has not heard for longer, at any time. Each look writes all of them anew: no more than one a second.
+EVERY_S: Final = 600.0
+EVERY_S_A_JOB: Final = 1.0
+
+_TURN_HEADER: Final = "ce_heldturn"
+
+
+class HeldJobs:
+    """Goes once through the topic at each turn, in order: what is held still goes to its end, stamped with the turn. So
+    the first that has the stamp says that all were looked at, and waits in memory for the next turn, with those fetched
+    along. A turn begins when a hold is set or released, once more a little later, and now and then.
+
+    As with a tier, what is lost with its partition comes again to whoever has it next.
+    """
+
+    def __init__(self, publisher: Publisher, topics: Topics, placing: Placing, holds: Holds, clock: Clock) -> None:
+        self._publisher = publisher
+        self._topics = topics
+        self._placing = placing
+        self._holds = holds
+        self._clock = clock
+        self._waiting: list[Record] = []
+        self._turn = _new_turn()
+        self._staying = 0  # in this turn
+        self._once_more = True
+        self._changed = asyncio.Event()
+        self._under_way: asyncio.Task[None] | None = None
+        holds.listen(self._hear)
+
+    def _hear(self) -> None:
+        self._begin_turn()
+        self._once_more = True
+        self._changed.set()
+
+    def _begin_turn(self) -> None:
+        self._turn = _new_turn()
+        self._staying = 0
+
+    async def run(self, consumer: Consumer) -> None:
+        """Until canceled. What is being put back then goes on, for `drain` to wait for."""
+        while True:
+            self._waiting = list(await consumer.fetch(FETCH_RECORDS, FETCH_TIMEOUT_S))
+            while self._waiting:
+                await self._look(consumer)
+
+    async def drain(self, partitions: frozenset[Partition]) -> None:
+        """Forget what waits of these partitions; return when nothing of them is being put back any more."""
+        self._waiting = [record for record in self._waiting if (record.topic, record.partition) not in partitions]
+        self._changed.set()
+        if self._under_way is not None:
+            await asyncio.wait([self._under_way])
+
+    async def _look(self, consumer: Consumer) -> None:
+        """At what was not looked at in this turn; where there is nothing of it, wait for the next."""
+        self._changed.clear()
+        new = [record for record in self._waiting if _turn_of(record) != self._turn]
+        if not new:
+            await self._until_next_turn()
+            return
+        self._waiting = [record for record in self._waiting if _turn_of(record) == self._turn]
+        replacements = [self._replacement(record) for record in new]
+        self._under_way = asyncio.create_task(publish_replacements(consumer, self._publisher, replacements))
+        await asyncio.shield(self._under_way)
+
+    async def _until_next_turn(self) -> None:
+        rest_s = AGAIN_S if self._once_more else max(EVERY_S, self._staying * EVERY_S_A_JOB)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(rest_s):
+                await self._changed.wait()
+                return
+        self._once_more = False
+        self._begin_turn()
+
+    def _replacement(self, record: Record) -> Replacement:
+        record = record._replace(headers=tuple(header for header in record.headers if header[0] != _TURN_HEADER))
+        if self._stays(record):
+            metrics.HELD.labels("kept").inc()
+            return self._kept(record)
+        replacement = self._placing.again(record, self._topics.held_group)
+        is_dead = replacement.out.topic == Topics.dead_letter(record.topic)
+        metrics.HELD.labels("dead" if is_dead else "returned").inc()
+        return replacement
+
+    def _stays(self, record: Record) -> bool:
+        """A job that is over goes to its lane as well: there it ends."""
+        holds = self._holds.now
+        try:
+            job = read_lane_record(record.headers, record.value)
+        except Undecodable:
+            return False
+        return job.expires_at > self._clock() and holds.ending(job) is None and holds.parking(job) is not None
+
+    def _kept(self, record: Record) -> Replacement:
+        self._staying += 1
+        headers = [*record.headers, (_TURN_HEADER, self._turn)]
+        out = OutRecord(self._topics.held, record.key, record.value, headers, partition=0, grown=True)
+        return Replacement(record, out, lambda _why, _tried_s: ())
+
+
+def _new_turn() -> bytes:
+    """No other router has it, nor this one after its next start."""
+    return os.urandom(8).hex().encode()
+
+
+def _turn_of(record: Record) -> bytes | None:
+    return next((value for name, value in record.headers if name == _TURN_HEADER), None)
