@@ -31,7 +31,6 @@ async def feedback(dsn: str | None, stores: Stores) -> AsyncIterator[FeedbackSto
     if dsn is None:
         yield MemoryFeedback(stores.jobs)
         return
-    await execute(dsn, "delete from feedback")
     async with PostgresFeedback(dsn) as store:
         yield store
 

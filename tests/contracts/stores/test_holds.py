@@ -31,7 +31,7 @@ async def holds(dsn: str | None, stores: Stores) -> AsyncIterator[Holds]:
         assert isinstance(stores.jobs, MemoryJobs)
         yield MemoryHolds(stores.jobs)
         return
-    await execute(dsn, "truncate holds; truncate audit_log restart identity")
+    await execute(dsn, "truncate audit_log restart identity")
     async with PostgresHolds(dsn) as holds:
         yield holds
 

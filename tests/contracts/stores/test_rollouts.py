@@ -25,7 +25,7 @@ from stores.retention import DEFAULT_RETENTION, ROLLOUTS_KEPT
 from stores.rollouts import Judged, RolloutStore
 from stores.routes import Author, Expect, RouteStore
 from tests.contracts.stores.building import LATER, NOW
-from tests.contracts.stores.conftest import execute
+from tests.contracts.stores.conftest import EMPTY, execute
 
 PLAN = read_plan(b'{"model":"digits","version":"2","steps":[5,25,100],"step_time_s":10}')
 ANNA = Inputs("anna")
@@ -74,16 +74,15 @@ async def kept(dsn: str | None) -> AsyncIterator[Kept]:
 
 @pytest.fixture
 async def postgres_kept(shared_dsn: str) -> AsyncIterator[Kept]:
+    await execute(shared_dsn, EMPTY)
     async with in_postgres(shared_dsn) as kept:
         yield kept
 
 
 @asynccontextmanager
 async def in_postgres(dsn: str) -> AsyncIterator[Kept]:
-    await execute(dsn, "delete from routes; delete from route_revisions")
     async with PostgresRollouts(dsn, connections=4) as rollouts, PostgresRoutes(dsn) as routes:
         yield Kept(rollouts, routes)
-    await execute(dsn, "delete from rollouts")
 
 
 async def test_a_rollout_begins_with_its_route(kept: Kept) -> None:

@@ -15,7 +15,6 @@ from stores.memory_routes import MemoryRoutes
 from stores.postgres.routes import PostgresRoutes
 from stores.routes import Author, Expect, Latest, RouteNews, RouteStore
 from tests.contracts.stores.building import NOW, Clock
-from tests.contracts.stores.conftest import execute
 from tests.waiting import soon
 
 ANNA = Author("anna", "for a try")
@@ -41,7 +40,6 @@ async def routes(dsn: str | None, clock: Clock) -> AsyncIterator[Routes]:
     if dsn is None:
         yield MemoryRoutes(clock)
         return
-    await execute(dsn, "delete from routes; delete from route_revisions")
     async with PostgresRoutes(dsn, clock=clock, connections=4, telling_connections=4) as routes:
         yield routes
 

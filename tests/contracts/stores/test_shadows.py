@@ -27,7 +27,6 @@ async def shadows(dsn: str | None) -> AsyncIterator[ShadowStore]:
     if dsn is None:
         yield MemoryShadows()
         return
-    await execute(dsn, "delete from shadow_hours; delete from shadow_disagreements")
     async with PostgresShadows(dsn, connections=4) as shadows:
         yield shadows
 

@@ -25,7 +25,6 @@ async def counts(dsn: str | None) -> AsyncIterator[VersionCountStore]:
     if dsn is None:
         yield MemoryVersionCounts()
         return
-    await execute(dsn, "delete from version_counts")
     async with PostgresVersionCounts(dsn) as store:
         yield store
 
