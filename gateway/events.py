@@ -19,8 +19,8 @@ RECONNECT_MS: Final = 2000
 
 
 class EventStream(Response):
-    """The stream itself. An event's id is the job's status, so that a client that comes back is told only news: another
-    status, or that the job is held or is held no more."""
+    """The stream itself. An event's id is the job's status, and the hold that it waits for, so that a client that comes
+    back is told only news: another status, or that the job is held or is held no more."""
 
     def __init__(self, services: Services, key: JobKey, job: Job, last_seen: str | None) -> None:
         super().__init__(media_type="text/event-stream")
@@ -34,7 +34,6 @@ class EventStream(Response):
         self._key = key
         self._job: Job | None = job
         self._last_seen = last_seen
-        self._held_by: str | None = None  # the hold that was told last
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -52,19 +51,19 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b""})
 
     def _is_news(self, job: Job | None) -> bool:
-        return job is None or job.status != self._last_seen or self._hold_of(job) != self._held_by
+        return job is None or self._id_of(job) != self._last_seen
 
-    def _hold_of(self, job: Job) -> str | None:
+    def _id_of(self, job: Job) -> str:
         notice = self._services.serving.notice(job)
-        return None if notice is None or notice.held is None else notice.held.id
+        return job.status if notice is None or notice.held is None else f"{job.status} {notice.held.id}"
 
     async def _tell_news(self, send: Send) -> None:
         job, services = self._job, self._services
         if job is not None and self._is_news(job):
-            self._last_seen, self._held_by = job.status, self._hold_of(job)
+            self._last_seen = event_id = self._id_of(job)
             document = encode_job(job, services.links, services.serving.notice(job))
             data = b"\n".join(b"data: " + line for line in document.splitlines())  # a worker's JSON may have breaks
-            await self._send(send, b"event: status\nid: %b\n%b\n\n" % (job.status.encode(), data))
+            await self._send(send, b"event: status\nid: %b\n%b\n\n" % (event_id.encode(), data))
         else:
             await self._send(send, b": heartbeat\n\n")
 

@@ -2,7 +2,7 @@
 which can meet no job any more is forgotten. Every gateway does all of it; twice does no harm."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -72,13 +72,19 @@ class HoldCare:
                 pass
 
     async def look(self) -> None:
-        """Raises `StoreUnavailable`, and what `Publisher.publish` raises."""
+        """Raises `StoreUnavailable`."""
         holds = {hold.id: hold for hold in await self._store.all()}
+        self._settled &= holds.keys()
+        for care in (self._tell_differences, self._end_what_waits):  # neither waits for what the other needs
+            try:
+                await care(holds)
+            except PenstockError as error:
+                log.warning("holds cannot be looked after", reason=error.message)
+
+    async def _end_what_waits(self, holds: Mapping[str, Hold]) -> None:
         for hold in holds.values():
             if hold.action is Action.END:
                 await self._see_to_end(hold)
-        self._settled &= holds.keys()
-        await self._tell_differences(set(holds))
 
     async def _see_to_end(self, hold: Hold) -> None:
         now = self._now()
@@ -104,16 +110,19 @@ class HoldCare:
                 return
             after = ended.next
 
-    async def _tell_differences(self, stored: set[str]) -> None:
-        """Whoever changed a hold may have died before it was told, or Kafka was away."""
-        for hold_id in (stored & self._followed.released) - self._warned:
+    async def _tell_differences(self, holds: Mapping[str, Hold]) -> None:
+        """Whoever changed a hold may have died before it was told, or Kafka was away; what was not acknowledged in time
+        may have come behind a release; and the topic may have been lost."""
+        stored, followed = holds.keys(), self._followed
+        for hold_id in (stored & followed.released) - self._warned:
             self._warned.add(hold_id)
             log.error(
                 "the store has a hold that was released, as if it had been put back to an earlier state",
                 hold=hold_id,
                 remedy="release it, and set it again if it is meant",
             )
-        differing = (stored - self._followed.released) ^ self._followed.now.by_id.keys()
+        differing = (stored ^ followed.told) | (followed.now.by_id.keys() - stored)
+        differing -= stored & followed.released
         for hold_id in sorted(differing & self._untold):
             log.warning("the holds topic differs from the store and is told", hold=hold_id)
             await self._teller.tell(hold_id)

@@ -28,7 +28,7 @@ START: Final[Responses] = {
 LIST_ROLLOUTS: Final[Responses] = {200: answer("A page of rollouts.", "RolloutList"), 400: _BAD, 503: DOWN}
 GET_ROLLOUT: Final[Responses] = {200: answer("The rollout, with its newest events.", "Rollout"), 404: _NONE, 503: DOWN}
 GET_EVENTS: Final[Responses] = {
-    200: answer("A page of events; those that moved the rollout with what the judge had counted.", "RolloutEventList"),
+    200: answer("A page of events, with what the judge had counted where that is kept.", "RolloutEventList"),
     400: _BAD,
     404: _NONE,
     503: DOWN,

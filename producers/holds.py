@@ -26,11 +26,13 @@ class Holds:
     """The holds that stand, in `now`: each change is a new set. A record that is no hold changes nothing.
 
     What was released does not come back: after a lost connection the topic is read again from its beginning, and what
-    it held once must not be gone by even for a moment.
+    it held once must not be gone by even for a moment. `told` are those that the topic says stand, as it was read last:
+    by these, who starts to read it now would go.
     """
 
     def __init__(self) -> None:
         self.now: HoldSet = NO_HOLDS
+        self.told: set[str] = set()
         self.released: set[str] = set()
         self._refused: dict[bytes, bytes] = {}
         self._listeners: list[Listener] = []
@@ -39,17 +41,29 @@ class Holds:
         """Have `listener` told of every change from now on. It must not raise."""
         self._listeners.append(listener)
 
+    def begun(self) -> None:
+        """The topic is read from its beginning: it may have been made anew."""
+        self.told.clear()
+
+    def ended(self) -> None:
+        """All of it has been read."""
+
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Take in one record of the holds topic; None for a value releases the hold."""
         known = dict(self.now.by_id)
         if value is None:
             hold_id = key.decode("utf-8", "replace")
+            self.told.discard(hold_id)
             self.released.add(hold_id)
             if known.pop(hold_id, None) is None:
                 return
         else:
             hold = self._read(key, value)
-            if hold is None or hold.id in self.released or hold.id in known:
+            if hold is None:
+                self.told.discard(key.decode("utf-8", "replace"))
+                return
+            self.told.add(hold.id)
+            if hold.id in self.released or hold.id in known:
                 return
             known[hold.id] = hold
         self.now = HoldSet(known.values())
@@ -84,4 +98,4 @@ def _hold_of(key: bytes, value: bytes) -> Hold:
 
 def holds_topic(settings: KafkaSettings, holds: Holds) -> ControlTopic:
     """The reader that feeds `holds`: `await reader.follow()`."""
-    return ControlTopic(settings, settings.topics.holds, holds.apply)
+    return ControlTopic(settings, settings.topics.holds, holds.apply, reading=holds)

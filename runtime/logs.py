@@ -63,12 +63,13 @@ def configure_logs(settings: LogSettings, role: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    # Every reconnect attempt of aiokafka is an error to it; we say once that Kafka is away, and let it say once why. At
-    # debug it would log whole requests: clients' data, and a megabyte a line.
+    # Every reconnect attempt of aiokafka is an error to it. We say once that Kafka is away, and let it say once
+    # why; not in commands, which log from warnings on and end with one line.
+    # At debug it would log whole requests: clients' data, and a megabyte a line.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL if level > logging.DEBUG else logging.INFO)
     if level > logging.DEBUG:
         connecting = logging.getLogger("aiokafka.client")
-        connecting.setLevel(max(level, logging.ERROR))
+        connecting.setLevel(logging.ERROR if level <= logging.INFO else logging.CRITICAL)
         connecting.addFilter(OnceEach("Unable connect"))
     logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it announces what each role says better itself
     if as_json:

@@ -126,7 +126,8 @@ class RolloutStore(Protocol):
         self, rollout_id: str, *, before: int | None = None, limit: int, counted: bool = True
     ) -> Sequence[KeptEvent]:
         """The newest first; those with a lower sequence number than `before`. What was counted is large: where it is
-        not asked for, it stays where it is; and of holds it is kept with the newest alone."""
+        not asked for, it stays where it is; and of holds and weighs, which may come for ever, the newest alone have
+        it."""
 
 
 def begun(

@@ -33,12 +33,15 @@ __all__ = ["pytest_xdist_make_scheduler"]  # pytest looks for hooks here
 @pytest.fixture(autouse=True)
 def logs_as_before() -> Iterator[None]:
     """What a command that runs in the tests' process sets for its logs ends with its test."""
-    root = logging.getLogger()
-    config, level, handlers = structlog.get_config(), root.level, root.handlers[:]
+    config, handlers = structlog.get_config(), logging.getLogger().handlers[:]
+    loggers = [logging.getLogger(name) for name in (None, "aiokafka", "aiokafka.client", "uvicorn")]
+    before = [(each.level, each.filters[:]) for each in loggers]
     yield
     structlog.configure(**config)
-    root.setLevel(level)
-    root.handlers[:] = handlers
+    logging.getLogger().handlers[:] = handlers
+    for each, (level, filters) in zip(loggers, before, strict=True):
+        each.setLevel(level)
+        each.filters[:] = filters
 
 
 @pytest.fixture(scope="session")

@@ -85,7 +85,7 @@ async def of_event(gateway: GatewayClient, rollout_id: str, sequence: int) -> Ju
             if each["verdict"] is None:
                 raise click.ClickException(f"{what} was not judged by counts")
             if each.get("counted") is None:
-                raise click.ClickException(f"{what} moved nothing, and what was counted by then is kept no longer")
+                raise click.ClickException(f"{what}: what was counted by then is kept no longer")
             return Judged(each["at"], each["verdict"], each["counted"], shown(each["verb"]))
     raise click.ClickException(f"{rollout_id} has no event {sequence}")
 

@@ -37,10 +37,12 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-# So many times one rollout tells that it holds on, for another reason than before; its other events are all kept.
-HOLDS_KEPT: Final = 500
+# What the judge may tell of one rollout for ever: that it holds on, for another reason than before, and that it has
+# another share. Of each so many are kept; of its other events all.
+OFTEN: Final = frozenset({Verb.HOLD, Verb.WEIGH})
+OFTEN_KEPT: Final = 500
 # Of these, so many with what was counted by then: some kilobytes each.
-HOLDS_EXPLAINED: Final = 50
+OFTEN_EXPLAINED: Final = 50
 
 _MODEL: Final = "select model from rollouts where id = $1"
 _GET: Final = "select id, document, evidence from rollouts where id = $1"
@@ -65,16 +67,16 @@ where id = $1 and model = $2
 _TELL: Final = """
 insert into rollout_events (rollout, sequence, verb, document, evidence) values ($1, $2, $3, $4::json, $5::json)
 """
-_OLD_HOLDS: Final = """
-rollout = $1 and verb = 'hold' and sequence <= (
-    select sequence from rollout_events where rollout = $1 and verb = 'hold' order by sequence desc offset $2 limit 1
+_OLD: Final = """
+rollout = $1 and verb = $2 and sequence <= (
+    select sequence from rollout_events where rollout = $1 and verb = $2 order by sequence desc offset $3 limit 1
 )
 """
-_FORGET_HOLDS: Final = f"delete from rollout_events where {_OLD_HOLDS}"
-_FORGET_COUNTED: Final = f"update rollout_events set evidence = null where evidence is not null and {_OLD_HOLDS}"
+_FORGET: Final = f"delete from rollout_events where {_OLD}"
+_FORGET_COUNTED: Final = f"update rollout_events set evidence = null where evidence is not null and {_OLD}"
 _EVENTS: Final = """
-select document, case when $4::boolean then evidence end as evidence from rollout_events
-where rollout = $1 and ($2::bigint is null or sequence < $2) order by sequence desc limit $3
+select sequence, document, case when $4::boolean then evidence end as evidence from rollout_events
+where rollout = $1 and sequence < $2 order by sequence desc limit $3
 """
 
 _LAST: Final = 2**63 - 1
@@ -166,8 +168,14 @@ class PostgresRollouts:
     ) -> Sequence[Rollout]:
         if not storable(model, after):
             return []
-        rows = await self._postgres.fetch(_LIST, model, status, after, limit)
-        return [stored.rollout for stored in self._readable(rows)]
+        found: list[Rollout] = []
+        while True:  # a short page would be taken for the last one
+            wanted = limit - len(found)
+            rows = await self._postgres.fetch(_LIST, model, status, after, wanted)
+            found += [stored.rollout for stored in self._readable(rows)]
+            if len(rows) < wanted or len(found) == limit:
+                return found
+            after = rows[-1]["id"]
 
     async def running(self) -> Sequence[StoredRollout]:
         return self._readable(await self._postgres.fetch(_RUNNING))
@@ -177,10 +185,15 @@ class PostgresRollouts:
     ) -> Sequence[KeptEvent]:
         if not storable(rollout_id):
             return []
-        before = None if before is None else min(before, _LAST)
-        rows = await self._postgres.fetch(_EVENTS, rollout_id, before, limit, counted)
-        found = [_event(row) for row in rows]
-        return [each for each in found if each is not None]
+        found: list[KeptEvent] = []
+        before = _LAST if before is None else min(before, _LAST)
+        while True:
+            wanted = limit - len(found)
+            rows = await self._postgres.fetch(_EVENTS, rollout_id, before, wanted, counted)
+            found += [each for each in map(_event, rows) if each is not None]
+            if len(rows) < wanted or len(found) == limit:
+                return found
+            before = rows[-1]["sequence"]
 
     def _readable(self, rows: Sequence["asyncpg.Record"]) -> Sequence[StoredRollout]:
         """One that a newer version has written is passed over, and told of once: the others are no worse for it."""
@@ -233,9 +246,9 @@ async def _write(
 async def _tell(connection: "Connection", rollout: Rollout, event: Event, evidence: bytes | None) -> None:
     told = msgspec.json.encode(msgspec.structs.replace(event, revision=rollout.revision)).decode()
     await connection.execute(_TELL, rollout.id, event.sequence, event.verb, told, _text(evidence))
-    if event.verb is Verb.HOLD:
-        await connection.execute(_FORGET_HOLDS, rollout.id, HOLDS_KEPT)
-        await connection.execute(_FORGET_COUNTED, rollout.id, HOLDS_EXPLAINED)
+    if event.verb in OFTEN:
+        await connection.execute(_FORGET, rollout.id, event.verb, OFTEN_KEPT)
+        await connection.execute(_FORGET_COUNTED, rollout.id, event.verb, OFTEN_EXPLAINED)
 
 
 def _read(row: "asyncpg.Record") -> StoredRollout:

@@ -81,7 +81,8 @@ def look(
     """`complete_until`: what workers counted before is all there. `told` is what was asked for by `asked`."""
     rollout = stored.rollout
     known = _read(stored.evidence)
-    evidence, counted_until = known or _begun(rollout, between, told), rollout.counted_until
+    # The clock of the gateway that began the step may be ahead: that must not keep anything from being judged.
+    evidence, counted_until = known or _begun(rollout, between, told), min(rollout.counted_until, now)
     for ended_at in _ends(counted_until, complete_until):
         interval = _interval(rollout, between, ended_at)
         interval = with_outcomes(interval, rollout, told, evidence.began_at)
@@ -96,7 +97,7 @@ def look(
     kept = _encoder.encode(evidence)
     goes_on = _encoder.encode(judge.next_step(evidence)) if verb in _NEXT else kept
     judged = Judged(rollout.sequence, kept, goes_on)
-    is_news = known is None or counted_until > rollout.counted_until or verb is not Verb.HOLD
+    is_news = known is None or counted_until != rollout.counted_until or verb is not Verb.HOLD
     return Look(verb, found, judged, counted_until, is_news or _said(found) != _said(rollout.verdict))
 
 

@@ -52,6 +52,7 @@ class RolloutRole:
         self.checks: Mapping[str, Check] = {
             "database": lambda: self._controller.trouble if self._controller else self._database_trouble,
             "routes": lambda: None if self._routes_topic.caught_up.is_set() else "the routes are being read",
+            "holds": lambda: None if self._holds_topic.caught_up.is_set() else "the holds are being read",
             "windows": lambda: self._keeper.trouble if self._keeper else self._kafka_trouble,
         }
 
@@ -77,6 +78,8 @@ class RolloutRole:
             teller = RouteTeller(routes, publisher, settings.topics, TELL_WITHIN_S)
             # What is written must be above what gateways go by, of which the database may know nothing.
             await unless_stopped(self._routes_topic.caught_up.wait(), stop)
+            # Nor may a rollout go on whose jobs are held.
+            await unless_stopped(self._holds_topic.caught_up.wait(), stop)
             self._controller = Controller(
                 rollouts,
                 feedback,

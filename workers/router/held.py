@@ -9,6 +9,7 @@ from producers.holds import Holds
 from producers.protocols import Publisher
 from runtime.clock import Clock
 from schemas.errors import Undecodable
+from schemas.holds import Action, HoldSet
 from schemas.records import OutRecord, read_lane_record
 from schemas.topics import Topics
 from workers.consuming.offsets import Partition
@@ -19,11 +20,14 @@ from workers.router.placing import Placing
 
 FETCH_RECORDS: Final = 500
 FETCH_TIMEOUT_S: Final = 0.5
-# A worker that has not heard of a change may put a job aside behind those that were looked at for it.
-AGAIN_S: Final = 2.0
-# And one that has not heard for longer, at any time. Each look writes all of them anew: no more than one a second.
+# A worker that has not heard of a change may put a job aside behind those that were looked at for it: most have within
+# a second, and one that stood still, or was cut off, a while later.
+AGAIN_S: Final = (2.0, 30.0)
+# And one that has not heard for longer, at any time. Each look writes all of them anew, and the topic keeps that for
+# days: no more than one job a second, and 20 kB.
 EVERY_S: Final = 600.0
 EVERY_S_A_JOB: Final = 1.0
+EVERY_S_A_BYTE: Final = 1 / 20_000
 
 _TURN_HEADER: Final = "ce_heldturn"
 
@@ -31,7 +35,7 @@ _TURN_HEADER: Final = "ce_heldturn"
 class HeldJobs:
     """Goes once through the topic at each turn, in order: what is held still goes to its end, stamped with the turn. So
     the first that has the stamp says that all were looked at, and waits in memory for the next turn, with those fetched
-    along. A turn begins when a hold is set or released, once more a little later, and now and then.
+    along. A turn begins when the holds let something go, twice more a little later, and now and then.
 
     As with a tier, what is lost with its partition comes again to whoever has it next.
     """
@@ -41,23 +45,27 @@ class HeldJobs:
         self._topics = topics
         self._placing = placing
         self._holds = holds
+        self._heard = holds.now
         self._clock = clock
         self._waiting: list[Record] = []
         self._turn = _new_turn()
-        self._staying = 0  # in this turn
-        self._once_more = True
+        self._staying = self._staying_bytes = 0  # in this turn
+        self._again = list(AGAIN_S)
         self._changed = asyncio.Event()
         self._under_way: asyncio.Task[None] | None = None
         holds.listen(self._hear)
 
     def _hear(self) -> None:
-        self._begin_turn()
-        self._once_more = True
-        self._changed.set()
+        """Each turn writes all of them anew: what can let none of them go begins none."""
+        before, self._heard = self._heard, self._holds.now
+        if _lets_go(before, self._heard):
+            self._begin_turn()
+            self._again = list(AGAIN_S)
+            self._changed.set()
 
     def _begin_turn(self) -> None:
         self._turn = _new_turn()
-        self._staying = 0
+        self._staying = self._staying_bytes = 0
 
     async def run(self, consumer: Consumer) -> None:
         """Until canceled. What is being put back then goes on, for `drain` to wait for."""
@@ -86,13 +94,17 @@ class HeldJobs:
         await asyncio.shield(self._under_way)
 
     async def _until_next_turn(self) -> None:
-        rest_s = AGAIN_S if self._once_more else max(EVERY_S, self._staying * EVERY_S_A_JOB)
         with suppress(TimeoutError):
-            async with asyncio.timeout(rest_s):
+            async with asyncio.timeout(self._rest_s()):
                 await self._changed.wait()
                 return
-        self._once_more = False
+        self._again = self._again[1:]
         self._begin_turn()
+
+    def _rest_s(self) -> float:
+        if self._again:
+            return self._again[0]
+        return max(EVERY_S, self._staying * EVERY_S_A_JOB, self._staying_bytes * EVERY_S_A_BYTE)
 
     def _replacement(self, record: Record) -> Replacement:
         record = record._replace(headers=tuple(header for header in record.headers if header[0] != _TURN_HEADER))
@@ -115,9 +127,19 @@ class HeldJobs:
 
     def _kept(self, record: Record) -> Replacement:
         self._staying += 1
+        self._staying_bytes += len(record.value or b"")
         headers = [*record.headers, (_TURN_HEADER, self._turn)]
         out = OutRecord(self._topics.held, record.key, record.value, headers, partition=0, grown=True)
         return Replacement(record, out, lambda _why, _tried_s: ())
+
+
+def _lets_go(before: HoldSet, now: HoldSet) -> bool:
+    """Whether jobs that were put aside may not stay there, since a tenant is held no more or jobs are to end."""
+    released = [hold for hold_id, hold in before.by_id.items() if hold_id not in now.by_id]
+    new = [hold for hold_id, hold in now.by_id.items() if hold_id not in before.by_id]
+    return any(hold.action is Action.HOLD and hold.tenant for hold in released) or any(
+        hold.action is Action.END for hold in new
+    )
 
 
 def _new_turn() -> bytes:

@@ -371,14 +371,16 @@ async def test_ended_rollouts_are_kept_for_a_year_and_a_day(shared_dsn: str, pos
     assert await kept.rollouts.get(running.id) is not None
 
 
-async def test_of_the_reasons_to_hold_on_the_newest_are_kept(
-    postgres_kept: Kept, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("verb", [Verb.HOLD, Verb.WEIGH])
+async def test_of_what_is_told_for_ever_the_newest_are_kept(
+    postgres_kept: Kept, monkeypatch: pytest.MonkeyPatch, verb: Verb
 ) -> None:
-    monkeypatch.setattr("stores.postgres.rollouts.HOLDS_KEPT", 3)
-    monkeypatch.setattr("stores.postgres.rollouts.HOLDS_EXPLAINED", 2)
+    monkeypatch.setattr("stores.postgres.rollouts.OFTEN_KEPT", 3)
+    monkeypatch.setattr("stores.postgres.rollouts.OFTEN_EXPLAINED", 2)
     rollout = await postgres_kept.started()
     for number in range(5):
-        rollout = await postgres_kept.judged(rollout, Verb.HOLD, Verdict(Decision.HOLD, f"reason {number}"))
+        share = 1000 + 100 * number
+        rollout = await postgres_kept.judged(rollout, verb, Verdict(Decision.HOLD, f"reason {number}", share=share))
     events = await postgres_kept.rollouts.events(rollout.id, limit=10)
     assert [kept.event.sequence for kept in events] == [6, 5, 4, 1]
     assert [kept.evidence is not None for kept in events] == [True, True, False, False]
@@ -407,6 +409,22 @@ async def test_one_that_a_newer_version_has_written_is_passed_over_and_told_of_o
         with pytest.raises(StoreUnavailable, match="was written by a newer version"):
             await asked
     assert (await postgres_kept.changed(other, Verb.ABORT)).status is RolloutStatus.ABORTED
+
+
+async def test_what_is_passed_over_makes_no_page_the_last_one(shared_dsn: str, postgres_kept: Kept) -> None:
+    others = [await postgres_kept.started(model=f"other-{number}") for number in range(2)]
+    newer = await postgres_kept.started()
+    await postgres_kept.judged(newer, Verb.HOLD, TOO_FEW)
+    await execute(
+        shared_dsn,
+        """
+        update rollouts set document = jsonb_set(document::jsonb, '{status}', '"dreaming"')::json
+        where model = 'digits';
+        update rollout_events set document = jsonb_set(document::jsonb, '{verb}', '"dream"')::json where verb = 'hold'
+        """,
+    )
+    assert [each.id for each in await postgres_kept.rollouts.list(limit=2)] == [others[1].id, others[0].id]
+    assert [kept.event.sequence for kept in await postgres_kept.rollouts.events(newer.id, limit=1)] == [1]
 
 
 async def test_another_input_is_refused_unless_the_plan_says_so_and_what_differs_is_kept(kept: Kept) -> None:

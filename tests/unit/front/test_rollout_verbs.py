@@ -272,6 +272,6 @@ def test_what_was_not_judged_is_not_explained(gateway: Gateway, invoke: Invoke) 
     }
     assert "nothing was judged yet" in invoke("rollout", "explain", ID).stderr
     assert "event 1 (start) was not judged by counts" in invoke("rollout", "explain", ID, "--event", "1").stderr
-    told = "event 2 (hold) moved nothing, and what was counted by then is kept no longer"
+    told = "event 2 (hold): what was counted by then is kept no longer"
     assert told in invoke("rollout", "explain", ID, "--event", "2").stderr
     assert "rollout_1 has no event 3" in invoke("rollout", "explain", ID, "--event", "3").stderr

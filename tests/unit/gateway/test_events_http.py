@@ -43,9 +43,10 @@ class Stream:
     def statuses(self) -> list[str]:
         blocks = [block for block in self.body.decode().split("\n\n") if block.startswith("event: status")]
         events = [dict(line.split(": ", 1) for line in block.split("\n")) for block in blocks]
-        for event in events:
-            assert orjson.loads(event["data"])["status"] == event["id"]
-        return [event["id"] for event in events]
+        jobs = [orjson.loads(event["data"]) for event in events]
+        for event, job in zip(events, jobs, strict=True):
+            assert event["id"] == " ".join([job["status"], *([job["held"]["id"]] if "held" in job else [])])
+        return [job["status"] for job in jobs]
 
 
 async def test_every_change_is_told_until_the_job_has_ended(house: House, client: httpx.AsyncClient) -> None:

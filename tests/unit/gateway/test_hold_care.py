@@ -11,9 +11,11 @@ from gateway.hold_care import STANDS, HoldCare
 from producers.hold_telling import HoldTeller
 from producers.holds import Holds
 from producers.memory import MemoryLog
-from schemas.errors import QueueUnavailable
+from schemas.errors import QueueUnavailable, StoreUnavailable
+from schemas.hold_documents import encode_hold
 from schemas.holds import Action, Hold
 from schemas.jobs import Status
+from schemas.records import OutRecord
 from schemas.topics import Topics
 from stores.holds import EXPIRE
 from stores.memory import MemoryJobs
@@ -90,6 +92,74 @@ async def test_a_hold_that_the_store_has_again_after_its_release_is_not_told_for
             await site.care.look()
     assert [line["log_level"] for line in logs] == ["error"]
     assert site.log.records(TOPICS.holds) == []
+
+
+async def test_a_hold_that_the_topic_has_again_behind_its_release_is_released_there_too(site: Site) -> None:
+    made = await site.set()
+    for _ in range(2):
+        await site.care.look()
+    await site.store.remove("h", "bert", NOW)
+    await site.log.publish(OutRecord(TOPICS.holds, b"h", None, [], partition=0))
+    # A record that was not acknowledged in time came to the topic after all
+    await site.log.publish(OutRecord(TOPICS.holds, b"h", encode_hold(made), [], partition=0))
+    for _ in range(3):
+        await site.care.look()
+    starting = Holds()
+    for record in site.log.records(TOPICS.holds):
+        starting.apply(record.key or b"", record.value)
+    assert (list(starting.now.by_id), site.followed) == ([], [])
+    assert len(site.log.records(TOPICS.holds)) == 4
+
+
+async def test_a_topic_that_was_made_anew_is_told_what_stands_and_what_was_released_meanwhile(site: Site) -> None:
+    await site.set("stands")
+    await site.set("released")
+    for _ in range(2):
+        await site.care.look()
+    await site.store.remove("released", "bert", NOW)
+    told_before = len(site.log.records(TOPICS.holds))
+    site.holds.begun()  # of the topic that was made anew nothing is read: it is empty
+    site.holds.ended()
+    assert site.followed == ["released", "stands"]
+    for _ in range(3):
+        await site.care.look()
+    told = [(record.key, record.value is None) for record in site.log.records(TOPICS.holds)[told_before:]]
+    assert (site.followed, told) == (["stands"], [(b"released", True), (b"stands", False)])
+
+
+async def test_a_hold_whose_record_was_written_over_is_told_again(site: Site) -> None:
+    made = await site.set()
+    for _ in range(2):
+        await site.care.look()
+    await site.log.publish(OutRecord(TOPICS.holds, b"h", b"{", [], partition=0))
+    for _ in range(3):
+        await site.care.look()
+    assert [record.value for record in site.log.records(TOPICS.holds)[2:]] == [encode_hold(made)]
+
+
+async def test_an_end_that_gets_nowhere_keeps_no_hold_from_being_told(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stuck(*_: object, **__: object) -> None:
+        raise StoreUnavailable("the statement takes too long")
+
+    monkeypatch.setattr(site.store, "end", stuck)
+    await site.set("e", action=Action.END)
+    await site.set("h")
+    for _ in range(2):
+        await site.care.look()
+    assert site.followed == ["e", "h"]
+
+
+async def test_a_topic_that_cannot_be_told_keeps_no_job_from_ending(site: Site) -> None:
+    await site.set("h", tenant="acme")
+    await site.care.look()
+    await site.set("e", action=Action.END)
+    job = queued()
+    await site.jobs.insert(job)
+    site.log.fail_next = [QueueUnavailable("down")]
+    await site.care.look()
+    assert site.jobs._jobs[key_of(job)].status is Status.CANCELED
 
 
 async def test_what_waits_is_ended_and_told_step_by_step(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Holds over HTTP: what is set, counted and told, what new jobs and those that wait say of it."""
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -182,6 +183,24 @@ async def test_a_stream_tells_that_its_job_is_held_and_that_it_is_no_more(
     assert stream.body.count(b'"held"') == 1
     await house.finish(job_id)
     await soon(stream.task)
+
+
+async def test_a_client_that_comes_back_to_a_stream_is_told_of_a_hold_only_what_is_new(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    job_id = await house.submitted(client)
+    hold = await added(house, client)
+    seen = (b"last-event-id", f"queued {hold['id']}".encode())
+    again = Stream(house, job_id, seen)
+    await eventually(lambda: b"heartbeat" in again.body)
+    assert again.statuses == []
+    await client.delete(f"{URL}/{hold['id']}")
+    follow(house)
+    back = Stream(house, job_id, seen)
+    await eventually(lambda: back.statuses == ["queued"])
+    assert b'"held"' not in back.body
+    await house.finish(job_id)
+    await soon(asyncio.gather(again.task, back.task))
 
 
 async def test_a_job_that_has_ended_is_not_held(house: House, client: httpx.AsyncClient) -> None:

@@ -15,6 +15,7 @@ from tests.unit.inference.models import Adder, HeldAdder
 from tests.unit.inference.worker import HeldLog, SmallWorker, small_worker
 from tests.unit.schemas.test_holds import hold
 from tests.waiting import eventually
+from workers.inference.engine.lane import MOVING_ROWS
 
 HELD_LANE = hold(hold_id="lane", model=LIVE.model, lane=LIVE.cls)
 HELD_TENANT = hold(hold_id="tenant", tenant="acme")
@@ -86,6 +87,18 @@ async def test_of_a_held_tenant_what_waits_in_memory_is_put_aside_too() -> None:
         model.let_go(20)
         await eventually(lambda: worker.ended([first]) and worker.open_count == 0)
         assert sorted(put_aside(worker)) == sorted(job.id for job in then)
+
+
+async def test_while_a_tenants_jobs_are_put_aside_those_of_others_wait_in_the_lane_for_room() -> None:
+    model = HeldAdder()
+    jobs = [of_tenant("acme" if number % 2 else "other") for number in range(4000)]
+    async with small_worker(model) as worker:
+        worker.set_hold(HELD_TENANT)
+        await worker.submit(*jobs)
+        waits_for_room = worker.live._changed
+        await eventually(lambda: put_aside(worker) and waits_for_room._waiters)
+        assert 0 < worker.live._batcher.rows <= worker.live._batcher.queue_rows + MOVING_ROWS
+        model.let_go(len(jobs))
 
 
 async def test_a_job_that_was_put_aside_without_that_being_known_is_put_aside_again_and_is_never_lost() -> None:

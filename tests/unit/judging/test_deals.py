@@ -1,14 +1,15 @@
 """Whether it may be the callers: cohorts that stand out among all that might have been the canary's."""
 
+import msgspec
 import numpy as np
 import pytest
 
-from schemas.rollouts import Decision
+from schemas.rollouts import Decision, Guardrail, Kind
 from schemas.stats import Counts, End
-from tests.unit.judging.counting import BEGAN, CANARY, FAILED, STABLE, after, counts, judged
+from tests.unit.judging.counting import BEGAN, CANARY, FAILED, STABLE, after, counts, interval, judged
 from workers.rollout.judging.deals import LEVEL, by_chance, part_as_bad
 from workers.rollout.judging.evidence import Tally
-from workers.rollout.judging.judge import begin
+from workers.rollout.judging.judge import begin, next_step, observe
 
 # One caller in ten sends jobs of which a third fails, on any version; of the canary's, one of two cohorts.
 HEAVY = dict.fromkeys(range(0, 100, 10), 10)
@@ -33,6 +34,45 @@ def test_a_caller_who_always_sent_worse_jobs_takes_no_version_back_however_long_
     assert found.decision is Decision.HOLD
     assert "surely more than 1.5 times as often" in found.told
     assert "but that may be its callers' doing: of what callers did before nothing is known" in found.told
+
+
+def test_callers_whose_jobs_wait_for_some_to_be_compared_with_take_no_version_back_either() -> None:
+    callers = {10: 15, 50: 15, 97: 15}
+    evidence = after([(Counts(), mixed(CANARY, callers)), (mixed(STABLE, callers), Counts())])
+
+    (found,) = judged(evidence).evidence
+
+    assert found.decision is Decision.HOLD
+    assert "but that may be its callers' doing" in found.told
+
+
+def test_callers_who_always_call_answers_bad_take_no_version_back() -> None:
+    told = {cohort: Tally(30, {10: 15, 50: 15, 97: 15}.get(cohort, 0)) for cohort in range(100)}
+    evidence = begin((Guardrail(Kind.OUTCOME_BAD),), BEGAN)
+    for at in range(1, 20):
+        seen = msgspec.structs.replace(
+            interval(at, counts(950), counts(50, 0, CANARY)),
+            stable_outcomes={cohort: told[cohort] for cohort in STABLE},
+            canary_outcomes={cohort: told[cohort] for cohort in CANARY},
+        )
+        evidence = observe(evidence, seen)
+
+    (found,) = judged(evidence).evidence
+
+    assert found.decision is Decision.HOLD
+    assert "but that may be its callers' doing" in found.told
+
+
+def test_a_bandit_that_moves_on_takes_no_version_back_for_its_callers() -> None:
+    callers = {10: 15, 50: 15, 97: 15}
+    both = (Guardrail(Kind.FAILED), Guardrail(Kind.OUTCOME_BAD))
+    pair = (mixed(STABLE, callers), mixed(CANARY, callers))
+    evidence = after([pair] * 3, begin(both, BEGAN, weighs=True))
+
+    found = judged(next_step(evidence))
+
+    assert found.decision is Decision.HOLD
+    assert found.evidence[0].numbers["callers_by_chance"] == 1.0, "of its new share nothing is known"
 
 
 def test_a_version_that_fails_more_of_all_its_callers_jobs_is_taken_back_beside_callers_who_differ() -> None:

@@ -80,6 +80,18 @@ def test_a_split_that_is_right_again_holds_no_longer_however_long_it_was_wrong()
     assert judged(after([right, right, wrong] * 60, mixed)).reason == Hold.SRM, "it is wrong now and then still"
 
 
+def test_a_gateway_that_still_gives_the_version_more_holds_the_rollout_for_as_long() -> None:
+    right, wrong = (counts(475, 5), FEW), (counts(400, 5), counts(100, 0, range(75, 100)))
+
+    mixed, found = after([wrong]), set()
+    for _ in range(60):
+        mixed = after([wrong], mixed)
+        found.add(judged(mixed).reason)
+
+    assert found == {Hold.SRM}
+    assert judged(after([right] * 60, mixed)).decision == "promote"
+
+
 def test_jobs_of_the_share_before_do_not_count_in_the_first_interval_of_a_step() -> None:
     evidence = after([(counts(475, 5, range(100)), FEW)], next_step(after([(counts(475, 5), FEW)] * 60)))
 

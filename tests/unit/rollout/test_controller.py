@@ -270,6 +270,18 @@ async def test_a_paused_rollout_is_left_alone_and_its_pause_is_not_counted(site:
     assert (await site.rollout()).status is RolloutStatus.RUNNING
 
 
+@pytest.mark.parametrize("resumed", [False, True])
+async def test_a_gateway_whose_clock_is_ahead_keeps_nothing_from_being_judged(site: Site, resumed: bool) -> None:
+    ahead = site.now + timedelta(hours=1)
+    await site.rollouts.start(PLAN, "rollout_digits", "1", ANNA, site.now if resumed else ahead)
+    if resumed:
+        await site.passes(INTERVAL_S, good=50, stable=950)
+        await site.rollouts.change("rollout_digits", Verb.PAUSE, ANNA, ahead)
+        await site.rollouts.change("rollout_digits", Verb.RESUME, ANNA, ahead)
+    await site.passes(2 * INTERVAL_S + 2, bad=50, stable=950)
+    assert (await site.rollout()).status is RolloutStatus.ROLLED_BACK
+
+
 async def test_two_controllers_are_one(site: Site) -> None:
     await site.started()
     other = site.another()

@@ -116,13 +116,54 @@ async def test_what_a_worker_puts_aside_that_has_not_heard_of_the_release_goes_b
     await loop_clock.in_time(eventually(lambda: site.returned() == ["a", "late"]))
 
 
-async def test_all_are_looked_at_again_now_and_then(site: Site, loop_clock: LoopClock) -> None:
+async def test_who_hears_of_the_release_after_seconds_holds_no_job_up_for_long(
+    site: Site, loop_clock: LoopClock
+) -> None:
+    site.set(ACME, BOB)
+    await site.put_aside(of("acme", "a"), of("bob", "b"))
+    await eventually(lambda: len(site.written()) == 4)
+    site.release(ACME)
+    await loop_clock.in_time(eventually(lambda: site.returned() == ["a"] and site.written().count("b") == 4))
+    released_s = loop_clock.now_s()
+    await site.put_aside(of("acme", "late"))  # behind the other, at which all have looked once more
+    await loop_clock.in_time(eventually(lambda: site.returned() == ["a", "late"]))
+    assert loop_clock.now_s() - released_s < 60
+
+
+@pytest.mark.parametrize(("bytes_s", "rests_s"), [(0.0, EVERY_S), (10.0, 10 * EVERY_S)], ids=["small", "large"])
+async def test_all_are_looked_at_again_now_and_then_more_seldom_where_they_are_large(
+    site: Site, loop_clock: LoopClock, monkeypatch: pytest.MonkeyPatch, bytes_s: float, rests_s: float
+) -> None:
+    value = out_record(of("acme", "a")).value or b""
+    monkeypatch.setattr("workers.router.held.EVERY_S_A_BYTE", bytes_s * EVERY_S / len(value))
     site.set(ACME)
     await site.put_aside(of("acme", "a"))
-    await loop_clock.in_time(eventually(lambda: len(site.written()) == 3))
+    await loop_clock.in_time(eventually(lambda: len(site.written()) == 4))
     started_s = loop_clock.now_s()
-    await loop_clock.in_time(eventually(lambda: len(site.written()) == 4), step_s=5.0)
-    assert loop_clock.now_s() - started_s >= EVERY_S - 10
+    await loop_clock.in_time(eventually(lambda: len(site.written()) == 5), step_s=5.0)
+    assert rests_s - 10 <= loop_clock.now_s() - started_s <= rests_s + 60
+
+
+async def test_what_lets_none_of_them_go_writes_none_of_them_anew(site: Site) -> None:
+    refusing = hold(Action.REFUSE, "refused", tenant="bob")
+    site.set(ACME, refusing, hold(hold_id="lane", model="digits"))
+    await site.put_aside(of("acme", "a"))
+    await eventually(lambda: site.written() == ["a", "a"] and site.jobs._waiting)
+    turn = site.jobs._turn
+    site.set(BOB, hold(Action.REFUSE, "more", model="digits"))
+    site.release(refusing)
+    site.release(hold(hold_id="lane", model="digits"))
+    assert site.jobs._turn == turn
+    site.release(BOB)
+    await eventually(lambda: site.written() == ["a", "a", "a"])
+
+
+async def test_a_job_is_let_go_to_its_end_by_an_end_that_comes_while_it_waits(site: Site) -> None:
+    site.set(ACME)
+    await site.put_aside(of("acme", "a"))
+    await eventually(lambda: site.written() == ["a", "a"] and site.jobs._waiting)
+    site.set(hold(Action.END, "end", tenant="acme"))
+    await eventually(lambda: site.returned() == ["a"])
 
 
 @pytest.mark.parametrize("reason", ["late", "ended"])

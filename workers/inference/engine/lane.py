@@ -36,7 +36,7 @@ log = get_logger(__name__)
 FETCH_TIMEOUT_S: Final = 0.5
 # Room in memory may be made by any lane.
 LOOK_FOR_ROOM_S: Final = 0.05
-# What is fetched at a time while jobs go to another version: these wait for no room.
+# What is fetched at a time while jobs leave, as long as there is room for any that stay: these may be few, or all.
 MOVING_ROWS: Final = 512
 
 T = TypeVar("T")
@@ -117,7 +117,7 @@ class ServedLane:
         self._holds = holds or Holds()
         self._paused = False  # the lane is held as a whole: nothing of it is fetched, and nothing begins
         self._rerouted = False
-        self._moving = False  # of what came last, some went to another version
+        self._moving = False  # of what came last, some went to another version or were put aside
         self._under_way: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
         self._brake = FetchBrake(memory, lane.cls)
@@ -141,7 +141,8 @@ class ServedLane:
         """How many records may be fetched."""
         if self._paused:
             return 0
-        return self._brake.records(MOVING_ROWS if self._moving else self._batcher.room)
+        room = self._batcher.room
+        return self._brake.records(MOVING_ROWS if self._moving and room else room)
 
     def reroute(self) -> None:
         """A route or the holds have changed: what waits here may have to go elsewhere, or to stay."""

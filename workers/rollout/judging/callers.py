@@ -21,8 +21,9 @@ INVALID: Final = frozenset({End.INVALID_OUTPUT})
 FAILED: Final = FAULTS - INVALID
 # What a version is answerable for: not what clients got wrong, canceled, or let expire.
 ENDED: Final = FAILED | INVALID | {End.SUCCEEDED}
-# What is counted by cohort, and so is known of callers.
 BAD: Final[Mapping[Kind, frozenset[End]]] = {Kind.FAILED: FAILED, Kind.INVALID_OUTPUT: INVALID}
+# What is counted by cohort, and so is known of callers.
+BY_COHORT: Final = frozenset({*BAD, Kind.OUTCOME_BAD})
 
 
 def history(before: Counts, seconds: float, outcomes: Mapping[int, Tally]) -> History:

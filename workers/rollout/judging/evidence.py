@@ -103,7 +103,7 @@ class KindEvidence(msgspec.Struct, frozen=True, kw_only=True):
     is above the margin; `above`: that the canary's share is above the floor; both over the whole rollout.
     `better`: that the ratio is below the margin with its slack, in this step: the logs of all alternatives, which
     hold from the step's beginning. `stable_by` and `canary_by` are counts of this step by cohort, since the ratio began
-    to look as if it were above the margin; where nothing is known of how callers did before.
+    to look as if it were above the margin, and of what waits; where nothing is known of how callers did before.
     """
 
     stable: Tally = Tally()
@@ -132,8 +132,8 @@ class Exposures(msgspec.Struct, frozen=True, kw_only=True):
 
     `stable` and `canary` count cohorts by who served them first, `seen` are these cohorts. `kept` and `astray`
     count, an interval, the moved cohorts that were served by the canary alone, and those that the stable version
-    still served; `wrong` is what they prove, and `kept_since` those kept since the last that was astray. `silent` are
-    the jobs of the stable version since the canary's last.
+    still served; `wrong` is what they prove, and `kept_since` those kept since any cohort was last served by the other
+    version. `silent` are the jobs of the stable version since the canary's last.
     """
 
     stable: int = 0

@@ -39,6 +39,7 @@ def _added(before: Exposures, interval: Interval) -> Exposures:
     known = set(before.seen)
     whole = set(interval.moved_whole)
     kept, astray = len(whole & canary - stable), len(whole & stable)
+    is_wrong = astray > 0 or bool(canary - set(interval.moved))
     wrong = before.wrong
     if kept + astray:
         wrong = wrong.grown(shares.above(kept + astray, astray, ASTRAY))
@@ -50,7 +51,7 @@ def _added(before: Exposures, interval: Interval) -> Exposures:
         astray=before.astray + astray,
         wrong=wrong,
         silent=0 if canary else before.silent + interval.stable.jobs(ENDED),
-        kept_since=kept if astray else before.kept_since + kept,
+        kept_since=kept if is_wrong else before.kept_since + kept,
     )
 
 

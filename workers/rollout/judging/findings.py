@@ -7,7 +7,7 @@ import numpy as np
 
 from schemas import bounds
 from schemas.rollouts import Decision, Finding, Kind
-from workers.rollout.judging import deals, eprocess, shares
+from workers.rollout.judging import callers, deals, eprocess, shares
 from workers.rollout.judging.evidence import Evidence, KindEvidence, Tally
 from workers.rollout.judging.rules import SLACK, Rule, levels
 
@@ -81,15 +81,16 @@ def _sums(evidence: Evidence, rule: Rule) -> _Sums:
         better_needed=math.log(parts / at.better),
         upper=bounds.upper(known.canary.bad, known.canary.jobs, at.better),
     )
-    return sums._replace(by_chance=_by_chance(evidence, known, at.worse)) if sums.is_worse else sums
+    return sums._replace(by_chance=_by_chance(evidence, rule.kind, at.worse)) if sums.is_worse else sums
 
 
-def _by_chance(evidence: Evidence, known: KindEvidence, level: float) -> float | None:
+def _by_chance(evidence: Evidence, kind: Kind, level: float) -> float | None:
     """See `deals`; None where how callers did before is known, or who they are is not, or the canary surely fails more
     than any caller's own jobs would."""
+    known = evidence.kinds[kind]
     canary = sum(known.canary_by.values(), Tally())
     lowest = 1 - bounds.upper(canary.jobs - canary.bad, canary.jobs, level)
-    if not known.canary_by or lowest > MOST_OF_CALLERS:
+    if kind not in callers.BY_COHORT or known.tilt.bad is not None or lowest > MOST_OF_CALLERS:
         return None
     return deals.by_chance(known.stable_by, known.canary_by, evidence.moved)
 

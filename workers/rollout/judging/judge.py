@@ -164,15 +164,22 @@ def _observed(each: Rule, evidence: Evidence, pairs: Pairs, moved: tuple[int, ..
 
 def _by_cohort(kind: Kind, after: KindEvidence, interval: Interval) -> KindEvidence:
     """With what the interval holds by cohort, where that is all that callers are known by. What was before it began to
-    look bad would hide a version that turned bad."""
-    bad = callers.BAD.get(kind)
-    if bad is None or after.tilt.bad is not None:
+    look bad would hide a version that turned bad; but what waits may be what makes it look so."""
+    if kind not in callers.BY_COHORT or after.tilt.bad is not None:
         return after
-    if after.worse.log_value <= 0:
+    if after.worse.log_value <= 0 and not after.waiting.jobs:
         return msgspec.structs.replace(after, stable_by={}, canary_by={})
-    sides = ((after.stable_by, interval.stable), (after.canary_by, interval.canary))
-    stable, canary = (callers.added(known, callers.by_cohort(counts, bad)) for known, counts in sides)
-    return msgspec.structs.replace(after, stable_by=stable, canary_by=canary)
+    stable, canary = _sides_by_cohort(kind, interval)
+    return msgspec.structs.replace(
+        after, stable_by=callers.added(after.stable_by, stable), canary_by=callers.added(after.canary_by, canary)
+    )
+
+
+def _sides_by_cohort(kind: Kind, interval: Interval) -> tuple[Mapping[int, Tally], Mapping[int, Tally]]:
+    if kind is Kind.OUTCOME_BAD:
+        return interval.stable_outcomes, interval.canary_outcomes
+    bad = callers.BAD[kind]
+    return callers.by_cohort(interval.stable, bad), callers.by_cohort(interval.canary, bad)
 
 
 def _bet(after: KindEvidence, known: KindEvidence, pairs: Pairs, margin: float) -> KindEvidence:
