@@ -27,6 +27,8 @@ class Catalog:
 
     Until anything is `told`, nobody can know which models there are. Of a version that left while we followed, it is
     still known what its jobs look like, `signature`, and for a while that it was there: `left`.
+
+    The topic also tells what left long ago, whenever it is read from its beginning: `begun` and `ended` say when.
     """
 
     def __init__(self, snapshot: CatalogSnapshot | None = None, clock_s: Callable[[], float] = time.monotonic) -> None:
@@ -35,6 +37,14 @@ class Catalog:
         self._clock_s = clock_s
         self._left: dict[tuple[str, str], Signature] = {}
         self._left_at_s: dict[tuple[str, str], float] = {}
+        self._before: CatalogSnapshot | None = None  # what was there when the reading began that goes on
+
+    def begun(self) -> None:
+        if self._before is None:  # else the reading before was broken off, and has shown what left long ago
+            self._before = self.snapshot
+
+    def ended(self) -> None:
+        self._before = None
 
     def signature(self, model: str, version: str) -> Signature | None:
         entry = self.snapshot.get(model, version)
@@ -44,7 +54,7 @@ class Catalog:
         """Versions that were there within the last `LEFT_FOR_S` seconds, and are not now."""
         since_s = self._clock_s() - LEFT_FOR_S
         self._left_at_s = {version: at_s for version, at_s in self._left_at_s.items() if at_s > since_s}
-        return list(self._left_at_s)
+        return [version for version in self._left_at_s if self.snapshot.get(*version) is None]
 
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Take in one record of the catalog topic; None for a value takes the entry back."""
@@ -53,7 +63,8 @@ class Catalog:
             model, version = parse_key(key)
             if (entry := self.snapshot.get(model, version)) is not None:
                 self._left[model, version] = entry.signature
-                self._left_at_s[model, version] = self._clock_s()
+                if self._before is None or self._before.get(model, version) is not None:
+                    self._left_at_s[model, version] = self._clock_s()
             self.snapshot = self.snapshot.without(model, version)
             return
         try:
@@ -61,13 +72,12 @@ class Catalog:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             log.warning("a catalog record is no entry", key=key.decode("utf-8", "replace"), error=str(error))
             return
-        self._left_at_s.pop((entry.model, entry.version), None)
         self.snapshot = self.snapshot.with_entry(entry)
 
 
 def catalog_topic(settings: KafkaSettings, catalog: Catalog) -> ControlTopic:
     """The reader that feeds `catalog`: `await reader.follow()`."""
-    return ControlTopic(settings, settings.topics.catalog, catalog.apply)
+    return ControlTopic(settings, settings.topics.catalog, catalog.apply, reading=catalog)
 
 
 async def take_back(publisher: Publisher, topics: Topics, model: str, version: str) -> None:

@@ -49,6 +49,15 @@ class DescribeGroups(Request[DescribeGroupsRequest_v0 | DescribeGroupsRequest_v1
         return request_struct_class(list(self.groups))
 
 
+class _Connection(AIOKafkaConnection):  # type: ignore[misc] # aiokafka is untyped
+    def send(self, request: Any, expect_response: bool = True) -> Any:
+        """Asked as aiokafka asks, a broker that may makes each topic that it does not have, with settings of its own:
+        no control topic would be compacted, and nobody would be told that a lane is missing."""
+        if isinstance(request, MetadataRequest):
+            request = MetadataRequest(request._topics, allow_auto_topic_creation=False)  # noqa: SLF001
+        return super().send(request, expect_response=expect_response)
+
+
 class KafkaClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka is untyped
     # aiokafka has one lock for all new connections: a broker that accepts and never answers would hold up all others.
     _get_conn_lock: AbstractAsyncContextManager[None] = nullcontext()
@@ -119,7 +128,10 @@ class KafkaClient(AIOKafkaClient):  # type: ignore[misc] # aiokafka is untyped
         self, node_id: Any, *, group: int = ConnectionGroup.DEFAULT, no_hint: bool = False
     ) -> AIOKafkaConnection | None:
         async with self._connecting[node_id, group]:
-            return await super()._get_conn(node_id, group=group, no_hint=no_hint)
+            connection = await super()._get_conn(node_id, group=group, no_hint=no_hint)
+        if connection is not None:
+            connection.__class__ = _Connection  # aiokafka makes it, and takes no other class
+        return connection
 
     async def send(self, node_id: int, request: Any, *, group: int = ConnectionGroup.DEFAULT) -> Any:
         """A lost connection that is not told as one would end the task that fetches, or the one that keeps a member in

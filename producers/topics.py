@@ -24,7 +24,8 @@ DEAD_LETTER_RETENTION_MS: Final = 30 * DAY_MS
 STATS_RETENTION_MS: Final = 2 * HOUR_MS
 # What is tried again, or moved to another version, is the job's record plus headers that say so.
 GROWN_ROOM_BYTES: Final = 16 * 1024
-SHADOWS_RETENTION_MS: Final = 7 * DAY_MS
+# The sink keeps what is told for longer. Who is away for longer misses some of it.
+SHADOWS_RETENTION_MS: Final = DAY_MS
 # A dead letter is the record as it was plus the headers that say why it is here.
 DEAD_LETTER_ROOM_BYTES: Final = 64 * 1024
 DEFAULT_REPLICATION: Final = 3
@@ -116,7 +117,7 @@ def stats_topic(settings: KafkaSettings) -> TopicPlan:
 
 
 def shadows_topic(settings: KafkaSettings) -> TopicPlan:
-    """Few records: each worker's bounded number a second."""
+    """Every few seconds each worker tells of each tenant and pair of versions that it has counted something of."""
     return TopicPlan(settings.topics.shadows, 1, _config(settings, SHADOWS_RETENTION_MS))
 
 

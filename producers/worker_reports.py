@@ -36,15 +36,23 @@ class WorkerReports:
     """The last report of each worker that still speaks. `clock_s` is the reader's own, whatever theirs say.
 
     What they say together is put together once, and anew after one of them has said something else or fell silent:
-    clients ask for it with each job that waits.
+    clients ask for it with each job that waits. `begun` and `ended` say when the topic is read from its beginning.
     """
 
     def __init__(self, clock_s: Callable[[], float]) -> None:
         self._clock_s = clock_s
         self._heard: dict[bytes, _Heard] = {}
         self._unsaid_at_s: dict[str, float] = {}
+        self._before: frozenset[str] | None = None  # what was said of when the reading began that goes on
         self._together: Reported = {}
         self._until_s = float("-inf")  # what was put together holds
+
+    def begun(self) -> None:
+        if self._before is None:  # else the reading before was broken off, and has shown what left long ago
+            self._before = frozenset(name for heard in self._heard.values() for name in heard.report.versions)
+
+    def ended(self) -> None:
+        self._before = None
 
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Take in one record of the topic; None for a value forgets the worker."""
@@ -76,7 +84,8 @@ class WorkerReports:
     def _leave(self, names: Iterable[str]) -> None:
         now_s = self._clock_s()
         unsaid = {name: at_s for name, at_s in self._unsaid_at_s.items() if at_s > now_s - LEFT_FOR_S}
-        self._unsaid_at_s = unsaid | dict.fromkeys(names, now_s)
+        fresh = names if self._before is None else self._before.intersection(names)  # the others left long ago
+        self._unsaid_at_s = unsaid | dict.fromkeys(fresh, now_s)
 
     def models(self) -> Iterable[str]:
         """The models that workers say something of."""
@@ -115,7 +124,7 @@ def _together(reports: Iterable[WorkerReport]) -> Reported:
 
 def worker_reports_topic(settings: KafkaSettings, reports: WorkerReports) -> ControlTopic:
     """The reader that feeds `reports`: `await reader.follow()`."""
-    return ControlTopic(settings, settings.topics.worker_reports, reports.apply)
+    return ControlTopic(settings, settings.topics.worker_reports, reports.apply, reading=reports)
 
 
 async def publish_report(publisher: Publisher, topics: Topics, worker: str, report: WorkerReport | None) -> None:

@@ -48,6 +48,8 @@ def _request(letter: Letter, topics: Topics, new_id: str, now: datetime) -> OutR
         lane_of(job)
     except Undecodable as error:
         raise RequestError(f"it is no job that can be read: {error.message}") from error
+    if job.shadow_of is not None:  # parked by a worker that knew no shadows: its job has ended long ago
+        raise RequestError("it is a copy for a shadow, and no job")
     key = new_id.encode()
     return OutRecord(topics.requests, key, job.payload.value, _headers(job, new_id, now), any_partition=True)
 

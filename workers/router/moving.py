@@ -41,10 +41,9 @@ FETCH_TIMEOUT_S: Final = 0.5
 IDLE_FETCHES: Final = 3  # so many in a row without any that could move, and others have the rest
 EMPTIED_WITHIN_S: Final = 120.0
 DRAIN_LIMIT_S: Final = 10.0
-# No step of it takes so long, not even to join a group whose members drain. What takes longer is begun again; where
-# even that comes to nothing, the process ends.
+# No step of it takes so long beyond the patience with a lane that is missing, not even to join a group whose members
+# drain. What takes longer is begun again; where even that comes to nothing, after twice as long, the process ends.
 STUCK_AFTER_S: Final = 120.0
-GIVEN_UP_AFTER_S: Final = 2 * STUCK_AFTER_S
 WATCH_EVERY_S: Final = 1.0
 
 _FAILURES: Final = (KafkaError, OSError, TimeoutError, PenstockError)
@@ -66,6 +65,7 @@ class Mover:
         self._placing = placing
         self._clock_s = clock_s
         self._looked_after_s = max(LOOKED_AFTER_S, settings.kafka_session_timeout_s + BEYOND_SESSION_S)
+        self._stuck_after_s = STUCK_AFTER_S + placing.patience_s
         self._since_s: dict[Lane, float] = {}
         self._staying: dict[Lane, int] = {}  # how many records were put back where they lay
         self._heard = asyncio.Event()
@@ -90,7 +90,7 @@ class Mover:
     def trouble(self) -> str | None:
         """Why jobs may wait for a version that was taken back, or None."""
         still_s = self._clock_s() - self._looked_s
-        if not self._since_s or still_s < STUCK_AFTER_S:
+        if not self._since_s or still_s < self._stuck_after_s:
             return None
         return f"lanes of versions that were taken back have not been looked after for {still_s:.0f} s"
 
@@ -98,13 +98,13 @@ class Mover:
         """Return never; raise where what stood still cannot be begun again either, so that the process ends."""
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
-            if self._since_s and self._clock_s() - self._began_s > GIVEN_UP_AFTER_S:
+            if self._since_s and self._clock_s() - self._began_s > 2 * self._stuck_after_s:
                 raise QueueUnavailable(self.trouble or "the mover stands still")
 
     def _step_done(self) -> None:
         self._looked_s = self._began_s = self._clock_s()
         if self._limit is not None:
-            self._limit.reschedule(asyncio.get_running_loop().time() + STUCK_AFTER_S)
+            self._limit.reschedule(asyncio.get_running_loop().time() + self._stuck_after_s)
 
     async def run(self) -> None:
         """Until canceled."""
@@ -114,7 +114,7 @@ class Mover:
             self._heard.clear()
             self._began_s = self._clock_s()
             try:
-                async with asyncio.timeout(STUCK_AFTER_S) as self._limit:
+                async with asyncio.timeout(self._stuck_after_s) as self._limit:
                     await self._look_after()
                 delays = delays_s()
             except _FAILURES as error:

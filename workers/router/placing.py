@@ -30,14 +30,14 @@ class Placing:
         moves: MovedTo = nothing_moves,
     ) -> None:
         self._topics = topics
-        self._patience_s = patience_s
+        self.patience_s = patience_s
         self._moves = moves
 
     def replacement(self, record: Record, out: OutRecord, end: Callable[[PenstockError], Terminal]) -> Replacement:
         """The lane record `out` in the stead of `record`; the end that `end` makes of the reason where it cannot be."""
 
         def instead(why: PenstockError, tried_s: float) -> Sequence[OutRecord]:
-            lane_missing = isinstance(why, TopicMissing) and tried_s > self._patience_s
+            lane_missing = isinstance(why, TopicMissing) and tried_s > self.patience_s
             if not (lane_missing or isinstance(why, PayloadTooLarge)):
                 return ()
             return (terminal_record(self._topics.results, end(why), SOURCE),)

@@ -8,6 +8,7 @@ import pytest
 from penstock.dlq.replaying import replay_of
 from schemas.errors import RequestError, Undecodable
 from schemas.jobs import Answer, Payload
+from schemas.records import ShadowOf
 from schemas.topics import LaneClass
 from tests.unit.dlq.letters import JOB, LANE, NOON, TOPICS, fetched, letter_of, parked, undecodable
 from tests.unit.router.requests import CATALOG, NOW, WRITTEN
@@ -67,6 +68,12 @@ def test_a_letter_from_which_nothing_can_be_made_is_refused() -> None:
     unreadable = msgspec.structs.replace(parked(), value=None)
     with pytest.raises(RequestError, match="no job that can be read"):
         replay_of(unreadable, TOPICS, "job_2", NOON)
+
+
+def test_a_copy_for_a_shadow_never_becomes_a_job() -> None:
+    copy = parked(shadow_of=ShadowOf("1", b"its answer"))  # by a worker of a release that knew no shadows
+    with pytest.raises(RequestError, match="copy for a shadow"):
+        replay_of(copy, TOPICS, "job_2", NOON)
 
 
 def fetched_large() -> Record:

@@ -69,16 +69,24 @@ async def test_nothing_is_left_of_a_thread_that_was_idle() -> None:
 
 STUCK = """
 import asyncio, sys, threading
+from runtime.process import StoppedEarly
+from schemas.errors import ConfigurationError, QueueUnavailable
 from workers.inference.engine.inference_thread import InferenceThread
+from workers.inference.execution.failures import DeviceFailed
 
 async def main():
     async with InferenceThread() as thread:
         running = threading.Event()
         thread.submit(lambda: (running.set(), threading.Event().wait()), **eval(sys.argv[1]))
         await asyncio.to_thread(running.wait)
-    print("left", flush=True)
+        print("left", flush=True)
+        if len(sys.argv) > 2:
+            raise eval(sys.argv[2])("at the same time")
 
-asyncio.run(main())
+try:
+    asyncio.run(main())
+except StoppedEarly:
+    pass
 """
 
 
@@ -86,6 +94,19 @@ asyncio.run(main())
 def test_a_process_does_not_wait_for_a_model_that_never_returns(how: dict[str, int], status: int) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", STUCK, repr(how)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert ended.stdout.startswith("left")
+    assert ended.returncode == status
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [("QueueUnavailable", 1), ("TypeError", 1), ("ConfigurationError", 2), ("DeviceFailed", 3), ("StoppedEarly", 0)],
+)
+def test_a_process_that_fails_tells_so_by_its_status_whatever_it_leaves_running(error: str, status: int) -> None:
+    how = repr({"status_if_left": 0})
+    ended = subprocess.run(
+        [sys.executable, "-c", STUCK, how, error], capture_output=True, text=True, timeout=30, check=False
     )
     assert ended.stdout.startswith("left")
     assert ended.returncode == status

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import (
     IncompatibleBrokerVersion,
     KafkaConnectionError,
@@ -202,6 +203,27 @@ async def test_all_who_need_a_connection_to_a_broker_get_the_same(client: KafkaC
         first, second = await asyncio.gather(client.connection(0), client.connection(0))
     assert first is not None
     assert first is second
+
+
+async def test_no_topic_is_made_by_being_asked_for(client: KafkaClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[MetadataRequest] = []
+
+    async def answer(_: AIOKafkaConnection, request: MetadataRequest, **__: object) -> MetadataResponse_v0:
+        asked.append(request)
+        return cluster(1)
+
+    async with Broker() as awake:
+        client.cluster.update_metadata(cluster(awake))
+        assert await client.connection(0) is not None
+        monkeypatch.setattr(AIOKafkaConnection, "send", answer)
+        await client.send(0, MetadataRequest(["ours"]))
+        await client._metadata_update(client.cluster, ["others"])
+        await client.fetch_all_metadata()
+    assert [(request._topics, request._allow_auto_topic_creation) for request in asked] == [
+        (["ours"], False),
+        (["others"], False),
+        (None, False),
+    ]
 
 
 def test_a_write_to_a_connection_just_reset_is_a_lost_connection() -> None:

@@ -101,6 +101,12 @@ def test_other_shapes_and_outputs_that_are_missing_disagree() -> None:
     assert difference(Rule(), {"y": one}, {"y": one, "z": one}) is None, "what is new harms nobody"
 
 
+def test_a_class_that_the_answer_does_not_say_cannot_be_compared() -> None:
+    one = np.array([1])
+    with pytest.raises(ValueError, match="'y'"):
+        difference(Rule(label="y"), {"z": one}, {"z": one, "y": one})
+
+
 def test_the_output_that_differs_in_most_rows_is_told() -> None:
     ours = {"a": np.array([1, 2, 3]), "b": np.array([1, 2, 3])}
     theirs = {"a": np.array([1, 2, 4]), "b": np.array([0, 0, 3])}
@@ -115,6 +121,12 @@ def test_classes_are_compared_by_the_highest_score_and_told_by_name() -> None:
     assert found(rule, [[0.5, 0.3, 0.2]], [[0.1, 0.1, 0.8]]) == Difference("label", "y", 1, None, "cat", "eel")
     assert found(rule, [0, 1], [0, 2]) == Difference("label", "y", 1, None, "dog", "eel")
     assert found(rule, [7], [8]) == Difference("label", "y", 1, None, "7", "8"), "a class without a name"
+
+
+def test_a_single_score_a_row_says_no_class_and_is_compared_as_a_number() -> None:
+    rule = Rule(label="y")
+    assert found(rule, [[0.1], [0.7]], [[0.1], [0.7]]) is None
+    assert found(rule, [[0.1], [0.7]], [[0.9], [0.7]]) == Difference("label", "y", 1, None, "0.1", "0.9")
 
 
 def test_of_a_text_only_a_digest_is_told() -> None:

@@ -10,10 +10,13 @@ from schemas.errors import OutcomeUnknown
 from schemas.records import LaneJob
 from schemas.routes import Shadow
 from schemas.shadows import COPY_LIFE_S, Pair, unpack_outputs
+from schemas.signature import Signature
 from schemas.topics import Lane, LaneClass
-from tests.unit.inference.jobs import BULK, LIVE, NOON, request_json
+from tests.unit.inference.canaries import entry
+from tests.unit.inference.jobs import BULK, LIVE, NOON, SIGNATURE, request_json
 from tests.unit.inference.models import Adder
-from tests.unit.shadows.house import COPIED_TO, UNFIT, ShadowHouse, shadow_house, shared_job
+from tests.unit.inference.worker import HeldLog
+from tests.unit.shadows.house import COPIED_TO, COPIES, UNFIT, ShadowHouse, shadow_house, shared_job
 from tests.waiting import eventually
 
 EVERYTHING = Shadow(COPIED_TO, 1.0)
@@ -110,6 +113,21 @@ async def test_a_version_that_takes_something_else_or_is_not_there_gets_no_copy(
             await eventually(lambda pair=pair: dropped(house, "unfit", pair))  # type: ignore[misc]
 
 
+@pytest.mark.parametrize(("asked", "copied"), [({"outputs": [{"name": "same"}]}, ["same"]), ({}, ["same", "double"])])
+async def test_an_answer_is_copied_without_what_nobody_asked_for_and_the_shadow_does_not_give(
+    asked: dict[str, Any], copied: list[str]
+) -> None:
+    fewer = Signature(inputs=SIGNATURE.inputs, outputs=SIGNATURE.outputs[:1])
+    job = msgspec.structs.replace(shared_job(), payload=request_json([3.0], **asked))
+    async with shadow_house(EVERYTHING) as house:
+        house.catalog.snapshot = house.catalog.snapshot.with_entry(entry(COPIED_TO, fewer))
+        await run(house, job)
+        await eventually(house.copies)
+        (copy,) = house.copies()
+    assert copy.shadow_of is not None
+    assert list(unpack_outputs(copy.shadow_of.outputs)) == copied
+
+
 async def test_input_and_answer_that_do_not_fit_a_record_are_not_copied() -> None:
     log = MemoryLog(partitions=1, max_record_bytes=20_000)
     values = [float(number) for number in range(1500)]
@@ -143,3 +161,17 @@ async def test_whatever_copying_meets_ends_with_the_copy(monkeypatch: pytest.Mon
         await eventually(lambda: dropped(house, "unwritten"))
         monkeypatch.undo()
         await run_more(house)
+
+
+async def test_a_copy_that_waits_to_be_written_holds_its_own_rows_and_not_its_micro_batch() -> None:
+    log = HeldLog(COPIES)
+    async with shadow_house(EVERYTHING, log=log) as house:
+        log.acknowledging.clear()
+        await run(house, shared_job())
+        await eventually(lambda: log.waiting == 1)
+        await house.worker.submit(*(shared_job(value=number) for number in range(4)))
+        await eventually(lambda: len(house.shadows.copier._waiting) == 4)
+        held = [array for each in house.shadows.copier._waiting for array in each.outputs.values()]
+        assert all(array.base is None for array in held)
+        log.acknowledging.set()
+        await eventually(lambda: len(house.copies()) == 5)

@@ -7,9 +7,10 @@ import msgspec
 import pytest
 
 from producers.memory import MemoryLog
+from producers.topics import SHADOWS_RETENTION_MS
 from schemas.errors import OutcomeUnknown, PayloadTooLarge, PenstockError, QueueUnavailable
 from schemas.records import OutRecord
-from schemas.shadows import Disagreement, Pair, ShadowHour, decode_finding
+from schemas.shadows import Disagreement, Pair, ShadowHour, ShadowSums, decode_finding, encode_finding
 from schemas.stats import NOTHING
 from schemas.topics import Lane, LaneClass
 from stores.memory_shadows import MemoryShadows
@@ -17,7 +18,7 @@ from stores.shadows import ShadowAsked
 from tests.unit.inference.jobs import NOON, TOPICS
 from tests.unit.inference.worker import Clock
 from workers.inference.counting.tally import Tallies
-from workers.inference.shadows.findings import MOST_PAIRS, MOST_UNTOLD, Findings
+from workers.inference.shadows.findings import MOST_PAIRS, MOST_UNTOLD, TELL_EVERY_S, Findings
 
 PAIR = Pair(tenant="acme", model="digits", version="2", shadow_of="1")
 OTHER = msgspec.structs.replace(PAIR, tenant="other")
@@ -132,6 +133,27 @@ async def test_what_is_kept_is_bounded_whatever_comes(monkeypatch: pytest.Monkey
         house.findings.copied(PAIR)
         await house.findings.tell_now()
     assert len(house.findings._untold) <= MOST_UNTOLD
+    assert len(house.findings._past) <= MOST_PAIRS
+
+
+async def test_an_hour_that_could_not_be_told_is_kept_whatever_disagreements_come_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    house = House()
+    house.findings.copied(PAIR)
+    house.clock.advance(3600)
+    monkeypatch.setattr(house.findings._room, "left", lambda _: 1.0)
+    for number in range(MOST_UNTOLD + 1):
+        house.findings.compared(PAIR, disagreement(number))
+    await house.findings.tell_now()
+    assert await house.totals() == {"copied": 1, "disagreed": MOST_UNTOLD + 1}
+
+
+def test_what_a_worker_tells_of_a_pair_all_the_time_takes_little_of_the_topic() -> None:
+    sums = ShadowSums(copied=10**6, agreed=10**6, disagreed=10**4, dropped={"rows_per_s": 10**6, "lag": 10**5})
+    record = encode_finding(ShadowHour(pair=PAIR, worker="worker-7d9f8b6c5d-x2x4z-0123456789ab", hour=NOON, sums=sums))
+    told_s = SHADOWS_RETENTION_MS / 1000
+    assert len(record) * told_s / TELL_EVERY_S < 16 * 1024 * 1024
 
 
 async def test_the_judge_has_its_counts_from_the_shadows_live_lane() -> None:

@@ -41,6 +41,25 @@ def test_the_function_is_the_modules(tmp_path: Path) -> None:
     assert not same({"y": np.array([1.0])}, {"y": np.array([7.0])})
 
 
+def test_its_module_may_have_classes_whose_types_are_looked_up_in_it(tmp_path: Path) -> None:
+    source = b"""
+from __future__ import annotations
+import dataclasses
+
+@dataclasses.dataclass
+class Limit:
+    most: float = 5
+
+def same(answered, shadowed):
+    return abs(answered["y"] - shadowed["y"]).max() < Limit().most
+"""
+    found = version(tmp_path, source=source)
+    (tmp_path / "compare.py").write_bytes(source)
+    same = load_function(found)
+    assert same is not None
+    assert same({"y": np.array([1.0])}, {"y": np.array([4.0])})
+
+
 def test_a_model_without_one_loads_nothing(tmp_path: Path) -> None:
     assert load_function(version(tmp_path, None)) is None
 

@@ -1,5 +1,6 @@
 """Copies run, are compared, and are for nobody else: whatever would end a job ends a copy in silence."""
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,13 +10,14 @@ import pytest
 from prometheus_client import REGISTRY
 
 from schemas.errors import InvalidInput, JobError, PenstockError, TransientFailure
+from schemas.holds import Action, Hold
 from schemas.records import OutRecord, lane_record
 from schemas.routes import Shadow
 from schemas.stats import End
 from schemas.tensors import Array
 from stores.memory_starts import MemoryStarts
 from stores.protocols import JobKey
-from tests.unit.inference.jobs import BULK, LIVE, LIVE_TOPIC, TOPICS, item, lane_job, request_json
+from tests.unit.inference.jobs import BULK, LIVE, LIVE_TOPIC, NOON, TOPICS, item, lane_job, request_json
 from tests.unit.inference.models import Adder, HeldAdder
 from tests.unit.shadows.house import ANSWERED_BY, ShadowHouse, copy_for_us, in_our_lane, shadow_house
 from tests.waiting import eventually
@@ -178,17 +180,28 @@ async def test_a_copy_for_another_version_is_dropped() -> None:
         assert house.told_callers() == []
 
 
-async def test_a_copy_that_may_have_ended_a_worker_is_not_started_again_and_its_job_is_not_suspected() -> None:
+async def test_a_copy_that_ran_when_its_worker_ended_says_nothing_against_its_version_or_its_job() -> None:
     copy, model, starts = copy_for_us("job_1"), Adder(), MemoryStarts()
     starts.counts[item(job=copy).starts_key] = 1
     async with shadow_house(US, model=model, starts=starts) as house:
         await run(house, in_our_lane(copy))
-        await eventually(lambda: counts(house, disagreed=1))
-        (told,) = await house.disagreements()
-        assert told.why == "model_crashed"
+        await eventually(lambda: counts(house, dropped={"unfinished": 1}))
+        assert house.worker.tallies.of(LIVE).take().disagreed == {}
         assert house.told_callers() == []
     assert model.batches == []
     assert JobKey("default", "job_1") not in starts.counts
+
+
+async def test_a_copy_that_is_given_up_keeps_the_device_from_nobody_while_counts_are_told() -> None:
+    copies, starts = [copy_for_us() for _ in range(3)], MemoryStarts()
+    starts.counts.update({item(job=copy).starts_key: 1 for copy in copies})
+    async with shadow_house(US, starts=starts) as house:
+        house.worker.may_tell.clear()
+        await house.log.publish_all([*map(in_our_lane, copies)])
+        await eventually(lambda: counts(house, dropped={"unfinished": 3}))
+        live = lane_job()
+        await house.worker.submit(live)
+        await eventually(lambda: house.worker.ended([live]))
 
 
 async def test_the_job_of_a_copy_is_not_shown_as_running() -> None:
@@ -236,3 +249,64 @@ async def test_live_jobs_are_not_told_otherwise_for_a_copy_beside_them() -> None
         await eventually(lambda: counts(house, agreed=1))
         assert house.worker.ended([live])
         assert house.worker.tallies.of(LIVE).take().others == {End.SUCCEEDED: 1}
+
+
+async def test_a_job_that_was_copied_twice_does_not_disagree_for_it() -> None:
+    copy = copy_for_us("job_1")
+    async with shadow_house(US) as house:
+        await run(house, in_our_lane(copy), in_our_lane(copy))
+        await eventually(lambda: counts(house, agreed=1, dropped={"unfinished": 1}))
+
+
+async def test_a_copy_of_a_job_whose_tenant_is_held_is_dropped_as_held_and_is_not_put_aside() -> None:
+    hold = Hold(id="1", action=Action.HOLD, tenant="default", created_by="test", created_at=NOON)
+    async with shadow_house(US) as house:
+        house.worker.set_hold(hold)
+        await run(house, in_our_lane(copy_for_us()))
+        await eventually(lambda: counts(house, dropped={"held": 1}))
+        assert house.told_callers() == []
+
+
+async def test_a_copy_that_cannot_be_read_counts_as_no_dead_letter() -> None:
+    def dead_letters() -> float:
+        labels = {"model": LIVE.model, "version": LIVE.version, "lane": "bulk"}
+        return REGISTRY.get_sample_value("penstock_worker_dead_letters_total", labels) or 0.0
+
+    out, before = in_our_lane(copy_for_us()), dead_letters()
+    headers = [(name, b"x" if name == "ce_inputlength" else value) for name, value in out.headers]
+    async with shadow_house(US) as house:
+        await run(house, out._replace(headers=headers), in_our_lane(copy_for_us()))
+        await eventually(lambda: counts(house, agreed=1))
+    assert dead_letters() == before
+
+
+async def test_a_copy_counts_for_both_of_its_parts_and_the_record_that_they_were_cut_from() -> None:
+    out = in_our_lane(copy_for_us())
+    model = HeldAdder()
+    async with shadow_house(US, model=model) as house:
+        await house.log.publish_all([out])
+        await eventually(lambda: house.worker.bulk.running == 1)
+        (job,) = house.worker.bulk._taken
+        assert job.held_bytes >= 2 * len(out.value or b"")
+        model.let_go()
+        await eventually(lambda: counts(house, agreed=1))
+
+
+async def test_a_copy_that_waits_to_be_compared_holds_its_own_rows_and_not_its_micro_batch() -> None:
+    may_go = threading.Event()
+
+    def held(ours: Mapping[str, Array], theirs: Mapping[str, Array]) -> bool:
+        return may_go.wait(30)
+
+    jobs = [lane_job(lane=BULK) for _ in range(3)]
+    async with shadow_house(US, rule=Rule(function=held)) as house:
+        await run(house, in_our_lane(copy_for_us()), *(lane_record(TOPICS.lane(BULK), job, "/test") for job in jobs))
+        await run(house, in_our_lane(copy_for_us()), *(lane_record(TOPICS.lane(BULK), job, "/test") for job in jobs))
+        await eventually(lambda: len(house.shadows._waiting) == 1)
+        (waiting,) = house.shadows._waiting
+        assert all(array.base is None for array in waiting.outputs.values())
+        answered = waiting.copy.shadow_of
+        assert answered is not None
+        assert waiting.bytes >= len(waiting.copy.payload.value) + len(answered.outputs)
+        may_go.set()
+        await eventually(lambda: counts(house, agreed=2))

@@ -182,6 +182,8 @@ class RecordDecoder:
 
     def _measured(self, record: Record, job: LaneJob, request: InferRequest) -> PendingJob:
         held_bytes = memory_bytes(record.value or b"", request.inputs, self._rules.padding)
+        if job.shadow_of is not None:  # whose input and answer were cut out of the record
+            held_bytes += len(record.value or b"")
         if self._most_bytes is not None and held_bytes > self._most_bytes:
             raise InvalidInput(
                 f"the inputs take {held_bytes} bytes of memory to run; the limit is {self._most_bytes}: send fewer "

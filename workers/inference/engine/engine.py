@@ -301,10 +301,12 @@ class Engine:
         (job,) = batch.jobs
         try:
             starts = await self._guard.earlier_alone(job)
-            if starts >= MOST_STARTS or (starts and job.job.shadow_of is not None):  # a copy is not worth another try
+            is_copy = job.job.shadow_of is not None
+            if starts >= MOST_STARTS or (starts and is_copy):  # a copy is not worth another try
                 (part,) = batch.parts
                 await part.publish([self._given_up(job)], again=starts > MOST_STARTS)
-                await self._tell_counts()  # the next may end the process before the interval does
+                if not is_copy:
+                    await self._tell_counts()  # the next may end the process before the interval does
             else:
                 await self._execute(batch)
                 await complete(batch, self._clock())
@@ -362,6 +364,7 @@ class Engine:
         self._give_turns()
 
     def _given_up(self, job: PendingJob) -> tuple[Record, Outcome]:
-        log.error("a job is given up: none of its starts ever ended", job=job.id, starts=MOST_STARTS)
+        if job.job.shadow_of is None:
+            log.error("a job is given up: none of its starts ever ended", job=job.id, starts=MOST_STARTS)
         told = f"the job was started {MOST_STARTS} times, and each time the worker ended before the job did"
         return job.record, given_up(job.job, ModelCrashed(told), MOST_STARTS, self._clock(), rows=job.rows)

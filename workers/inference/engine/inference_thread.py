@@ -12,7 +12,9 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from runtime.logs import get_logger
-from workers.inference.execution.failures import DeviceFailed
+from runtime.process import StoppedEarly
+from schemas.errors import ConfigurationError
+from workers.inference.execution.failures import DEVICE_FAILED_STATUS, DeviceFailed
 
 log = get_logger(__name__)
 
@@ -59,6 +61,9 @@ class InferenceThread:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._waiting.put(None)
+        failed_status = _status_of(error)
+        if failed_status is not None:  # what is left is not why the process ends
+            self._status_if_left = failed_status
         if not self.busy:
             self._thread.join()
             atexit.unregister(self._end_process_if_busy)
@@ -66,7 +71,8 @@ class InferenceThread:
     def submit(self, work: Callable[[], T], *, status_if_left: int | None = LEFT_RUNNING_STATUS) -> "asyncio.Future[T]":
         """Have `work` done; the future tells its result, or what it raised.
 
-        A process that ends without waiting for it exits with `status_if_left`; None: as without this work.
+        A process that ends without waiting for it, and by no error, exits with `status_if_left`; None: as without this
+        work.
         """
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._submitted += 1
@@ -101,6 +107,18 @@ class InferenceThread:
         if self.busy:
             log.warning("leaving a model that still loads or runs")
             os._exit(self._status_if_left)
+
+
+def _status_of(error: BaseException | None) -> int | None:
+    """With which status the role's process ends by this error; None where it ends as it was told to."""
+    match error:
+        case None | StoppedEarly() | asyncio.CancelledError():
+            return None
+        case DeviceFailed():
+            return DEVICE_FAILED_STATUS
+        case ConfigurationError():
+            return 2
+    return 1
 
 
 def _settle(future: "asyncio.Future[Any]", result: Any, error: BaseException | None) -> None:

@@ -13,6 +13,7 @@ from runtime.clock import Clock
 from runtime.logs import get_logger
 from schemas.errors import Canceled, DeadlineExceeded, PenstockError
 from schemas.holds import Hold
+from schemas.records import is_copy
 from schemas.routes import Choice
 from schemas.topics import Lane, LaneClass
 from workers.consuming.kafka_consumer import DRAIN_LIMIT_S
@@ -215,7 +216,7 @@ class ServedLane:
             await self.publish(consumer, [(each.record, self._outcome_of(each, now)) for each in over])
         if dead:
             log.warning("undecodable records", lane=str(self.lane), records=len(dead), first=dead[0].error.message)
-            self.metrics.buried(len(dead))
+            self.metrics.buried(sum(not is_copy(each.record.headers) for each in dead))
             await self._publisher.bury(consumer, self._group, dead)
 
     def _outcome_of(self, over: Ended | Moving, now: datetime) -> Outcome:

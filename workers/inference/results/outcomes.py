@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from runtime.logs import get_logger
-from schemas.errors import JobError, OutputInvalid, PenstockError, TopicMissing, Unavailable
+from schemas.errors import Canceled, JobError, OutputInvalid, PenstockError, TopicMissing, Unavailable
 from schemas.holds import Hold
 from schemas.jobs import Answer, Payload, Terminal, end_of
 from schemas.oip import encode_response
@@ -128,9 +128,13 @@ def failed(
 
 
 def given_up(job: LaneJob, error: PenstockError, starts: int, now: datetime, *, rows: int) -> Outcome:
-    """What becomes of a job that was started so often, and never ended."""
+    """What becomes of a job that was started so often, and never ended.
+
+    A copy is given up after one start, and that says nothing against its version: whoever ended the worker, and
+    whatever ran beside it, may have been the cause, or the copy came twice.
+    """
     if job.shadow_of is not None:
-        return CopyEnd(job, error)
+        return CopyEnd(job, Canceled("the copy is not run", param="unfinished"))
     return DeadLettered(end_of(job, error, now, rows=rows), error, starts)
 
 

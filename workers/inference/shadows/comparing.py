@@ -58,10 +58,13 @@ def rule_of(config: CompareConfig | None, signature: Signature, function: Functi
 def difference(rule: Rule, answered: Outputs, shadowed: Outputs) -> Difference | None:
     """Where the shadow's answer is another; None where it agrees. What only the shadow gives is not looked at.
 
-    NaN is like NaN; a tolerance goes both ways. Raises what a function raises.
+    NaN is like NaN; a tolerance goes both ways. Raises what a function raises, and `ValueError` where the answer lacks
+    the output whose classes are to be compared.
     """
     if rule.function is not None:
         return None if rule.function(answered, shadowed) else Difference("function")
+    if rule.label is not None and rule.label not in answered:
+        raise ValueError(f"the answer has no output {rule.label!r}, whose classes are to be compared")
     found = [_in_output(rule, name, answered, shadowed) for name in ([rule.label] if rule.label else answered)]
     return max([each for each in found if each is not None], key=lambda each: each.rows, default=None)
 
@@ -89,8 +92,9 @@ def _in_output(rule: Rule, name: str, answered: Outputs, shadowed: Outputs) -> D
 
 
 def _classes(array: Array) -> Array:
-    """The number of the class that each row says: that of the highest score, where there is a score a class."""
-    if array.dtype.kind == "f" and array.ndim > 1 and array.shape[-1]:
+    """The number of the class that each row says: that of the highest score, where there is a score a class. Of one
+    score alone the highest says nothing."""
+    if array.dtype.kind == "f" and array.ndim > 1 and array.shape[-1] > 1:
         return np.asarray(np.argmax(array, axis=-1))
     return array
 

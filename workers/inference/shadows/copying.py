@@ -22,6 +22,7 @@ from workers.inference.results.outcomes import Outcome
 from workers.inference.results.publisher import SOURCE
 from workers.inference.shadows.bounds import Allowance, ClockS
 from workers.inference.shadows.findings import Findings
+from workers.inference.shadows.waiting_outputs import outputs_bytes, own_rows
 from workers.moves import takes
 
 log = get_logger(__name__)
@@ -33,6 +34,7 @@ MOST_WAITING_BYTES: Final = 16 * 1024 * 1024
 
 class _Wanted(NamedTuple):
     job: LaneJob
+    asked: Sequence[str]  # the outputs that the caller wants; none: all
     outputs: Mapping[str, Array]
     version: str
     bytes: int
@@ -82,14 +84,14 @@ class Copier:
         if of.moved_from is not None:  # rescued: the version that is not its own has answered
             return
         for shadow in copied_to(route, of.version, of.cohort, of.tenant, of.id):
-            size = len(of.payload.value) + sum(array.nbytes for array in outputs.values())
-            wanted = _Wanted(of, outputs, shadow.version, size)
+            size = len(of.payload.value) + outputs_bytes(outputs)
+            wanted = _Wanted(of, job.request.outputs, outputs, shadow.version, size)
             reason = self._why_not(shadow, wanted)
             if reason is not None:
                 self._findings.dropped(wanted.pair, reason)
                 continue
             self._rows[of.model, shadow.version].take(job.rows, shadow.rows_per_s)
-            self._waiting.append(wanted)
+            self._waiting.append(wanted._replace(outputs=own_rows(outputs)))
             self._bytes += size
             self._some.set()
 
@@ -140,7 +142,10 @@ class Copier:
         try:
             if own is None or other is None or not takes(job, own, other):
                 return "unfit"
-            copy = copy_of(job, version, pack_outputs(wanted.outputs), self._clock())
+            # What the caller did not ask for, and the shadow does not give, is no difference.
+            named = {*(wanted.asked or wanted.outputs), *(each.name for each in other.outputs)}
+            outputs = {name: array for name, array in wanted.outputs.items() if name in named}
+            copy = copy_of(job, version, pack_outputs(outputs), self._clock())
             return lane_record(self._topics.lane(copy.lane_of), copy, SOURCE)
         except Exception as error:
             log.warning("a job cannot be copied", job=job.id, error=repr(error))

@@ -47,7 +47,8 @@ class Findings:
         self._hour = _hour(clock())
         self._sums: dict[Pair, Counter[str]] = {}
         self._changed: set[Pair] = set()
-        self._untold: deque[ShadowFinding] = deque(maxlen=MOST_UNTOLD)
+        self._untold: deque[Disagreement] = deque(maxlen=MOST_UNTOLD)
+        self._past: deque[ShadowHour] = deque(maxlen=MOST_PAIRS)  # hours that are over, and not told to their end
         self._room = Allowance()
 
     def copied(self, pair: Pair) -> None:
@@ -91,7 +92,7 @@ class Findings:
 
     def _close(self) -> None:
         """The hour is over."""
-        self._untold.extend(self._hours())
+        self._past.extend(self._hours())
         self._sums.clear()
         self._changed.clear()
 
@@ -115,9 +116,10 @@ class Findings:
 
     async def _tell(self) -> None:
         """What cannot be told now is told with the next."""
-        told: list[ShadowFinding] = [*self._untold, *self._hours()]
+        told: list[ShadowFinding] = [*self._past, *self._untold, *self._hours()]
         if not told:
             return
+        self._past.clear()
         self._untold.clear()
         self._changed.clear()
         try:
@@ -127,10 +129,13 @@ class Findings:
             log.warning("what shadows found cannot be told", error=repr(error))
             left = told
         for each in left:
-            if isinstance(each, ShadowHour) and each.hour == self._hour and each.pair in self._sums:
+            if isinstance(each, Disagreement):
+                if len(self._untold) < MOST_UNTOLD:
+                    self._untold.append(each)
+            elif each.hour == self._hour and each.pair in self._sums:
                 self._changed.add(each.pair)  # there is more by then
-            elif len(self._untold) < MOST_UNTOLD:
-                self._untold.append(each)
+            else:
+                self._past.append(each)
 
     def _out(self, finding: ShadowFinding) -> OutRecord:
         return OutRecord(self._topic, self._worker.encode(), encode_finding(finding), [])

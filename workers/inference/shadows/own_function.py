@@ -1,5 +1,6 @@
 """The function by which a model compares answers itself: `compare.function` of its model.yaml."""
 
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -23,6 +24,7 @@ def load_function(version: ModelVersion) -> Function | None:
     hold_to_pins(path, source, version.pins)
     module = ModuleType(f"{version.model}_{version.version}_{module_name}")
     module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # where dataclasses look up what their annotations name
     exec(compile(source, str(path), "exec"), module.__dict__)  # noqa: S102 - trusted and pinned, as handlers are
     function = getattr(module, name, None)
     if not callable(function):

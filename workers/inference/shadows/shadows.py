@@ -28,6 +28,7 @@ from workers.inference.shadows.comparing import Difference, Rule, difference, ru
 from workers.inference.shadows.copying import Copier
 from workers.inference.shadows.findings import Findings
 from workers.inference.shadows.own_function import load_function
+from workers.inference.shadows.waiting_outputs import outputs_bytes, own_rows
 
 log = get_logger(__name__)
 
@@ -45,7 +46,7 @@ class _Ran(NamedTuple):
 
 class Shadows:
     """`thread` is where answers are compared: a model's own function may take as long as it likes, or never return,
-    and holds up nothing but other comparisons."""
+    and, where it gives Python's lock away, holds up nothing but other comparisons."""
 
     def __init__(
         self,
@@ -79,11 +80,11 @@ class Shadows:
             if end.outputs is None:
                 self._not_answered(end.copy, end.error)
                 continue
-            size = len(end.copy.payload.value) + sum(array.nbytes for array in end.outputs.values())
+            size = _bytes(end.copy) + outputs_bytes(end.outputs)
             if len(self._waiting) >= MOST_WAITING or self._bytes + size > MOST_WAITING_BYTES:
                 self.findings.dropped(_pair(end.copy), "busy")
                 continue
-            self._waiting.append(_Ran(copies, end.copy, end.outputs, size))
+            self._waiting.append(_Ran(copies, end.copy, own_rows(end.outputs), size))
             self._bytes += size
             self._some.set()
 
@@ -172,6 +173,10 @@ def _difference(ran: _Ran) -> Difference | None:
     return difference(ran.copies.rule, unpack_outputs(shadow_of.outputs if shadow_of else b""), ran.outputs)
 
 
+def _bytes(copy: LaneJob) -> int:
+    return len(copy.payload.value) + (len(copy.shadow_of.outputs) if copy.shadow_of else 0)
+
+
 def _pair(copy: LaneJob) -> Pair:
     shadow_of = "" if copy.shadow_of is None else copy.shadow_of.version
     return Pair(tenant=copy.tenant, model=copy.model, version=copy.version, shadow_of=shadow_of)
@@ -182,4 +187,4 @@ def _reason(error: PenstockError | None) -> str:
         return error.param
     if isinstance(error, DeadlineExceeded):
         return "late"
-    return "unanswered" if error is None else error.code
+    return "held" if error is None else error.code
