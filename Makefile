@@ -26,8 +26,8 @@ demo: $(VENV)/stack ## See it work: start everything, submit handwritten digits,
 up: $(VENV)/stack ## Start everything and leave it running; Ctrl-C stops it
 	@$(BIN)/penstock up
 
-# Several processes share the tests: three all of them, many of which wait; two those that compute. Mypy takes the time
-# that they leave: alone, since workers of its own must be there within 3 s, which beside tests they are not.
+# Two processes share the tests, which mostly wait; mypy takes the time that they leave: alone, since workers of its own
+# must be there within 3 s, which beside tests they are not.
 .PHONY: test
 test: lint ## Everything CI checks: rules, types, all tests
 	@$(MAKE) --no-print-directory --jobs 2 types all-tests
@@ -39,7 +39,7 @@ check: lint ## The quick part of it, for each commit: rules, types, unit tests, 
 .PHONY: all-tests quick-tests
 all-tests quick-tests: PYTEST := $(BIN)/python -m pytest --no-loadscope-reorder
 all-tests: $(VENV)/everything
-	$(PYTEST) --numprocesses 3
+	$(PYTEST) --numprocesses 2
 
 quick-tests: $(VENV)/everything
 	$(PYTEST) --numprocesses 2 --hypothesis-profile quick tests/contracts tests/unit

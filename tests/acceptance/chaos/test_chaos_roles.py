@@ -62,6 +62,7 @@ async def test_retries_with_the_keys_of_a_dead_gateway_are_answered_by_another_a
         for number, answer in zip(numbers, answers, strict=True):
             assert isinstance(answer, httpx.Response)
             load.accepted[number] = jobs.accepted(answer)["id"]
+        await eventually(lambda: is_whole(fragile), 60, "the gateway is back")
         await audit(fragile, fragile_http, load)
 
 

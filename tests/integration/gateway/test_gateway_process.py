@@ -176,8 +176,9 @@ async def test_after_a_gateway_was_killed_another_one_answers_retries_within_two
     ):
         await eventually(lambda: answers(client, "/readyz", 200), timeout_s=30)
         await eventually(lambda: answers(elsewhere, "/readyz", 200), timeout_s=30)
-        first = [asyncio.create_task(keyed(client, number)) for number in range(RETRIES)]
-        await eventually(lambda: any(task.done() for task in first))
+        # Twice as many as there are connections: while the first are answered, others are on their way.
+        first = [asyncio.create_task(keyed(client, number)) for number in range(2 * RETRIES)]
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         running.kill()
         outcomes = await asyncio.gather(*first, return_exceptions=True)
         cut_off = [number for number, outcome in enumerate(outcomes) if isinstance(outcome, httpx.TransportError)]
