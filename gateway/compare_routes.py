@@ -3,22 +3,26 @@
 from typing import Annotated, Final
 
 from fastapi import FastAPI, Query
+from pydantic.json_schema import SkipJsonSchema
 from starlette.responses import Response
 
 from gateway.answers import json
 from gateway.comparison_documents import encode_comparison
-from gateway.job_routes import Time, time_of
+from gateway.job_routes import time_of, time_query
 from gateway.model_routes import ModelName
-from gateway.openapi import BAD, DOWN, NO_MODEL, Responses, answer
+from gateway.openapi import BAD, DOWN, NO_TRACE, Responses, answer
 from gateway.services import Services
 from schemas.topics import LaneClass
 
 COMPARE: Final[Responses] = {
     200: answer("The versions side by side.", "Comparison"),
     400: BAD,
-    404: NO_MODEL,
+    404: NO_TRACE,
     503: DOWN,
 }
+Time = Annotated[
+    str | SkipJsonSchema[None], time_query("Only jobs that ended from this time on, or before it, of RFC 3339.")
+]
 
 
 def add_compare_routes(app: FastAPI, services: Services) -> None:

@@ -7,6 +7,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.answers import encode_job
+from gateway.notices import Notice
 from gateway.services import Services
 from gateway.waiters import noticed
 from schemas.errors import StoreUnavailable
@@ -51,22 +52,28 @@ class EventStream(Response):
         await send({"type": "http.response.body", "body": b""})
 
     def _is_news(self, job: Job | None) -> bool:
-        return job is None or self._id_of(job) != self._last_seen
-
-    def _id_of(self, job: Job) -> str:
-        notice = self._services.serving.notice(job)
-        return job.status if notice is None or notice.held is None else f"{job.status} {notice.held.id}"
+        return job is None or _id_of(job, self._services.serving.notice(job)) != self._last_seen
 
     async def _tell_news(self, send: Send) -> None:
-        job, services = self._job, self._services
-        if job is not None and self._is_news(job):
-            self._last_seen = event_id = self._id_of(job)
-            document = encode_job(job, services.links, services.serving.notice(job))
-            data = b"\n".join(b"data: " + line for line in document.splitlines())  # a worker's JSON may have breaks
-            await self._send(send, b"event: status\nid: %b\n%b\n\n" % (event_id.encode(), data))
-        else:
-            await self._send(send, b": heartbeat\n\n")
+        await self._send(send, self._news() or b": heartbeat\n\n")
+
+    def _news(self) -> bytes | None:
+        """The event to tell, if the client does not know it."""
+        if self._job is None:
+            return None
+        notice = self._services.serving.notice(self._job)
+        event_id = _id_of(self._job, notice)
+        if event_id == self._last_seen:
+            return None
+        self._last_seen = event_id
+        document = encode_job(self._job, self._services.links, notice)
+        data = b"\n".join(b"data: " + line for line in document.splitlines())  # a worker's JSON may have breaks
+        return b"event: status\nid: %b\n%b\n\n" % (event_id.encode(), data)
 
     @staticmethod
     async def _send(send: Send, body: bytes) -> None:
         await send({"type": "http.response.body", "body": body, "more_body": True})
+
+
+def _id_of(job: Job, notice: Notice | None) -> str:
+    return job.status if notice is None or notice.held is None else f"{job.status} {notice.held.id}"

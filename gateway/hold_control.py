@@ -6,11 +6,11 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Final
 
-from gateway.reaching import RETRY_AFTER_S, reaching
+from gateway.reaching import reaching, telling
 from gateway.serving import Serving
 from producers.hold_telling import HoldTeller
 from runtime.logs import get_logger
-from schemas.errors import HoldNotFound, PenstockError, Unavailable
+from schemas.errors import HoldNotFound
 from schemas.hold_documents import WantedHold
 from schemas.holds import Action, Hold
 from stores.holds import AuditEntry, HoldStore, WaitingJobs
@@ -95,15 +95,9 @@ class HoldControl:
 
     async def _tell(self, hold_id: str, what: str) -> None:
         self._changed()
-        try:
+        event, whom = "a hold is changed and not told yet", "gateways, routers and workers"
+        with telling(event, f"Hold {hold_id} {what}", whom, hold=hold_id):
             await self._teller.tell(hold_id)
-        except PenstockError as error:
-            log.warning("a hold is changed and not told yet", hold=hold_id, reason=error.message)
-            raise Unavailable(
-                f"Hold {hold_id} {what}, and gateways, routers and workers could not be told yet. They will be, "
-                "without another request, once Kafka can be reached.",
-                retry_after_s=RETRY_AFTER_S,
-            ) from error
 
 
 def _new_id(now: datetime) -> str:

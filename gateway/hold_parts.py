@@ -1,6 +1,5 @@
 """The parts of the gateway that know holds: what it follows, changes, and looks after."""
 
-from contextlib import AsyncExitStack
 from typing import Self
 
 from gateway.hold_care import HoldCare
@@ -29,19 +28,15 @@ class HoldParts:
         self.topic = holds_topic(settings, followed)
         self._store = PostgresHolds(settings.postgres_dsn.get_secret_value(), role="gateway")
         teller = HoldTeller(self._store, publisher, settings.topics, TELL_WITHIN_S)
-        care = HoldCare(self._store, self._store, teller, followed, self.topic.caught_up, signals, now_utc)
-        self._care = care
-        self.control = HoldControl(self._store, self._store, teller, serving, now_utc, care.changed)
-        self._opened = AsyncExitStack()
+        self._care = HoldCare(self._store, self._store, teller, followed, self.topic.caught_up, signals, now_utc)
+        self.control = HoldControl(self._store, self._store, teller, serving, now_utc, self._care.changed)
 
     async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as opening:
-            await opening.enter_async_context(self._store)
-            self._opened = opening.pop_all()
+        await self._store.__aenter__()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._opened.aclose()
+        await self._store.__aexit__()
 
     def start(self, tasks: BackgroundTasks) -> None:
         tasks.start(self._care.run(), "holds")

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Query
 from pydantic.json_schema import SkipJsonSchema
@@ -22,13 +22,13 @@ from stores.protocols import JobFilter, JobKey, JobPage
 
 log = get_logger(__name__)
 
-Time = Annotated[
-    str | SkipJsonSchema[None],
-    Query(
-        description="Only jobs created after, or before, this time, of RFC 3339.",
-        json_schema_extra={"format": "date-time"},
-    ),
-]
+
+def time_query(description: str) -> Any:
+    """A parameter that `time_of` reads."""
+    return Query(description=description, json_schema_extra={"format": "date-time"})
+
+
+Time = Annotated[str | SkipJsonSchema[None], time_query("Only jobs created after, or before, this time, of RFC 3339.")]
 JobId = Annotated[str, Path(description="The job's id.")]
 
 

@@ -1,5 +1,6 @@
 """What clients see of the catalog, as JSON."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
@@ -91,12 +92,12 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode_models(serving: Serving) -> bytes:
-    return _encoder.encode(ModelList([_model(serving, name) for name in serving.models()]))
+    return _encoder.encode(ModelList([_model(serving, *each) for each in serving.models().items()]))
 
 
 def encode_model(serving: Serving, model: str) -> bytes:
     """Raises `ModelNotFound`."""
-    document = _model(serving, model)
+    document = _model(serving, model, serving.versions(model))
     if not document.version_states and document.reason is None:
         serving.snapshot.choose(model, None)
     return _encoder.encode(document)
@@ -123,7 +124,7 @@ def encode_wanted(model: str, version: str, wanted: WantedState, *, announced: b
     )
 
 
-def _model(serving: Serving, name: str) -> ModelDocument:
+def _model(serving: Serving, name: str, standings: Mapping[str, Standing]) -> ModelDocument:
     versions = serving.snapshot.models.get(name, {})
     return ModelDocument(
         id=name,
@@ -131,8 +132,7 @@ def _model(serving: Serving, name: str) -> ModelDocument:
         default_version=serving.snapshot.choose(name, None).version if versions else None,
         versions=sorted(versions, key=natural_order),
         version_states=[
-            VersionStateDocument(version, *how, serving.workers(name, version))
-            for version, how in serving.versions(name).items()
+            VersionStateDocument(version, *how, serving.workers(name, version)) for version, how in standings.items()
         ],
         reason=serving.refusal(name),
     )

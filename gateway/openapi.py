@@ -17,6 +17,7 @@ from gateway.shadow_documents import ShadowDocument
 from gateway.submit_request import Envelope
 from schemas.feedback import FeedbackRequest
 from schemas.jobs import JSON, MIN_RETENTION_S, OCTET_STREAM, Status
+from schemas.names import HOLD_ID
 from schemas.rollout_plans import PlanDocument
 from schemas.routes import MAX_STICKY_KEY
 
@@ -204,6 +205,7 @@ BODY_TOO_LARGE: Final = refusal("The body is too large.")
 BODY_ENCODED: Final = refusal("The content encoding is not one of ours.")
 NO_JOB: Final = refusal("There is no such job.")
 NO_MODEL: Final = refusal("There is no such model or version; the message names those there are.")
+NO_TRACE: Final = refusal("There is no such model, and nothing is kept of one.")
 DOWN: Final = refusal("A part of the service is away. Try again.", RETRY_AFTER)
 
 WAIT: Final[Doc] = {"parameters": [PREFER]}
@@ -245,14 +247,18 @@ _EVENT: Final[Doc] = {
     "description": "One event of the stream, by the names of its fields.",
     "properties": {
         "event": {"type": "string", "const": "status"},
-        "id": {"type": "string", "enum": [status.value for status in Status]},
+        "id": {
+            "type": "string",
+            "pattern": rf"^({'|'.join(Status)})( {HOLD_ID.pattern})?$",
+            "description": "The status, and behind a space the id of the hold that the job waits for.",
+        },
         "data": {"type": "string", "contentMediaType": JSON, "contentSchema": ref("Job")},
         "retry": {"type": "integer"},
     },
 }
 JOB_EVENTS: Final[Responses] = {
     200: {
-        "description": "Events named `status`, each with the job as its data and the status as its id.",
+        "description": "Events named `status`, each with the job as its data.",
         "content": {"text/event-stream": {"schema": _EVENT}},
     },
     204: {"description": "The job has ended, and `Last-Event-ID` says that this is known."},

@@ -1,11 +1,11 @@
-"""What a client is told where the store of routes and rollouts is away."""
+"""What a client is told where the store is away, or Kafka cannot be told what was written."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from runtime.logs import get_logger
-from schemas.errors import StoreUnavailable, Unavailable
+from schemas.errors import PenstockError, StoreUnavailable, Unavailable
 
 log = get_logger(__name__)
 
@@ -21,4 +21,17 @@ def reaching(event: str, told: str, perhaps_done: str | None = None) -> Iterator
     except StoreUnavailable as error:
         log.warning(event, reason=error.message)
         text = perhaps_done if perhaps_done is not None and error.perhaps_done else told
+        raise Unavailable(text, retry_after_s=RETRY_AFTER_S) from error
+
+
+@contextmanager
+def telling(event: str, done: str, whom: str, **logged: str) -> Iterator[None]:
+    """Whatever keeps Kafka from being told becomes `Unavailable`; who looks after the topic tells it later. The `event`
+    is for the log, with what else is `logged`; the others for the client: what is `done`, and `whom` it concerns."""
+    try:
+        yield
+    except PenstockError as error:
+        log.warning(event, **logged, reason=error.message)
+        later = "They will be, without another request, once Kafka can be reached."
+        text = f"{done}, and {whom} could not be told yet. {later}"
         raise Unavailable(text, retry_after_s=RETRY_AFTER_S) from error

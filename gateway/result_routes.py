@@ -52,7 +52,8 @@ def add_result_routes(app: FastAPI, services: Services) -> None:
         summary="Follow a job",
     )
     async def job_events(request: Request, job_id: JobId) -> Response:
-        """Server-sent events: the job at once and at each change of its state, until it has ended."""
+        """Server-sent events: the job at once and at each change of its state, or of whether it is held, until it has
+        ended."""
         key = key_of(request, job_id)
         job = found(await services.jobs.get(key), key)
         last_seen = request.headers.get("last-event-id")

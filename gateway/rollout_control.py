@@ -46,7 +46,8 @@ class RolloutControl:
         self._now = now
 
     async def start(self, plan: Plan, inputs: Inputs) -> Written:
-        """Raises `ModelNotFound`, and `Conflict` where no worker serves the version, or the store has a reason."""
+        """Raises what `Serving.choose` does, and `Conflict` where no worker serves the version, or the store has a
+        reason."""
         self._serving.choose(plan.model, plan.version)
         self._refuse_not_served(plan.model, plan.version)
         default = self._serving.snapshot.choose(plan.model, None).version
@@ -64,7 +65,8 @@ class RolloutControl:
         return written
 
     async def change(self, rollout_id: str, verb: Verb, inputs: Inputs) -> Rollout:
-        """Raises `NotFound`, and `Conflict` where the verb makes no sense, or no worker serves what would get more."""
+        """Raises `NotFound`, and `Conflict` where the verb makes no sense, or no worker serves what would get more, or
+        that takes other inputs."""
         known = (await self.get(rollout_id)).rollout
         if verb is (Verb.PROMOTE if known.is_open else Verb.RETRY):
             self._refuse_not_served(known.plan.model, known.plan.version)

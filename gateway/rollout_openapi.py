@@ -9,7 +9,8 @@ WITH_PLAN: Final[Doc] = {"requestBody": body("RolloutRequest")}
 _BAD: Final = refusal("A member or parameter breaks its rule; `error.param` names it.")
 _NONE: Final = refusal("There is no such rollout.")
 _SENSELESS: Final = refusal(
-    "In the rollout's state this makes no sense, and the message says what does; or no worker serves its version."
+    "In the rollout's state this makes no sense, and the message says what does; or no worker serves its version, or "
+    "that takes other inputs."
 )
 
 START: Final[Responses] = {

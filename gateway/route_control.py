@@ -6,28 +6,17 @@ from typing import Final
 
 import msgspec
 
-from gateway.reaching import RETRY_AFTER_S, reaching
+from gateway.reaching import reaching, telling
 from gateway.serving import Serving
 from producers.route_telling import RouteTeller
 from producers.routes import Routes
-from runtime.logs import get_logger
-from schemas.errors import (
-    Conflict,
-    ModelNotFound,
-    PenstockError,
-    PreconditionFailed,
-    RequestError,
-    RouteNotFound,
-    Unavailable,
-)
+from schemas.errors import Conflict, ModelNotFound, PreconditionFailed, RequestError, RouteNotFound
 from schemas.moves import losing
 from schemas.names import is_model_name
 from schemas.route_documents import WantedRoute, check_announced
 from schemas.routes import Route
 from schemas.versions import Versions, takes_the_same
 from stores.routes import Author, Expect, Expected, RouteRevision, RouteStore, require
-
-log = get_logger(__name__)
 
 # Of a rollback, where others change the route meanwhile.
 TRIES: Final = 5
@@ -135,20 +124,14 @@ class RouteControl:
         return written
 
     def _announced(self, model: str) -> Versions:
-        """The versions of the model that the catalog holds. Raises `ModelNotFound`."""
+        """The versions of the model that the catalog holds. Raises what `Serving.choose` does."""
         self._serving.choose(model, None)
         return self._serving.snapshot.models[model]
 
     async def _tell(self, written: RouteRevision) -> None:
-        try:
+        done = f"Revision {written.revision} of the route of model {written.model!r} is written"
+        with telling("a route is written and not told yet", done, "gateways and routers", model=written.model):
             await self._teller.tell(written.model)
-        except PenstockError as error:
-            log.warning("a route is written and not told yet", model=written.model, reason=error.message)
-            raise Unavailable(
-                f"Revision {written.revision} of the route of model {written.model!r} is written, and gateways and "
-                "routers could not be told yet. They will be, without another request, once Kafka can be reached.",
-                retry_after_s=RETRY_AFTER_S,
-            ) from error
 
 
 def _refuse_other_inputs(wanted: WantedRoute | Route, announced: Versions) -> None:

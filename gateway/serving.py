@@ -1,5 +1,6 @@
 """How model versions stand: what the catalog holds, what operators want, what workers report, who is in their lanes."""
 
+from collections import defaultdict
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -94,17 +95,27 @@ class Serving:
         why = self._why_not(model, version)
         return error if why is None else ModelNotFound(why, param=error.param)
 
-    def models(self) -> list[str]:
-        """All that the catalog holds or a worker reports, or that was there a moment ago, by name."""
-        left = {model for model, _ in (*self._catalog.left(), *self._reports.left())}
-        return sorted(self._catalog.snapshot.models.keys() | set(self._reports.models()) | left)
+    def models(self) -> dict[str, dict[str, Standing]]:
+        """All that the catalog holds or a worker reports, or that was there a moment ago, by name; and `versions`."""
+        left = self._left()
+        names = self._catalog.snapshot.models.keys() | set(self._reports.models()) | left.keys()
+        return {name: self._versions(name, left.get(name, set())) for name in sorted(names)}
 
     def versions(self, model: str) -> dict[str, Standing]:
         """How each version stands, in ascending order. A model whose model.yaml cannot be read may have none."""
+        return self._versions(model, self._left().get(model, set()))
+
+    def _versions(self, model: str, left: set[str]) -> dict[str, Standing]:
         reported = {version for version in self._reports.of_model(model) if version is not None}
-        left = {version for name, version in (*self._catalog.left(), *self._reports.left()) if name == model}
         known = self._catalog.snapshot.models.get(model, {}).keys() | reported | left
         return {version: self.standing(model, version) for version in sorted(known, key=natural_order)}
+
+    def _left(self) -> dict[str, set[str]]:
+        """The versions of each model that were there a moment ago."""
+        left = defaultdict[str, set[str]](set)
+        for model, version in (*self._catalog.left(), *self._reports.left()):
+            left[model].add(version)
+        return left
 
     def refusal(self, model: str) -> str | None:
         """Why a worker can read nothing of the model."""

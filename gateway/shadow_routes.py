@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.answers import json
-from gateway.job_routes import time_of
+from gateway.job_routes import time_of, time_query
 from gateway.model_routes import ModelName
-from gateway.openapi import BAD, DOWN, NO_MODEL, Responses, answer
+from gateway.openapi import BAD, DOWN, NO_TRACE, Responses, answer
 from gateway.paging import Limit
 from gateway.reaching import reaching
 from gateway.services import Services
@@ -26,17 +26,14 @@ DEFAULT_SINCE: Final = timedelta(days=1)
 SHADOW: Final[Responses] = {
     200: answer("Sums, and the newest disagreements.", "ShadowFindings"),
     400: BAD,
-    404: NO_MODEL,
+    404: NO_TRACE,
     503: DOWN,
 }
 Version = Annotated[str | SkipJsonSchema[None], Query(description="Only copies that this version ran.")]
 ShadowOf = Annotated[str | SkipJsonSchema[None], Query(description="Only jobs that this version answered.")]
 Since = Annotated[
     str | SkipJsonSchema[None],
-    Query(
-        description="From the hour of this time on the sums are, of RFC 3339; if not given, of a day.",
-        json_schema_extra={"format": "date-time"},
-    ),
+    time_query("From the hour of this time on the sums are, of RFC 3339; if not given, of a day."),
 ]
 
 
@@ -63,8 +60,8 @@ def add_shadow_routes(app: FastAPI, services: Services) -> None:
             if given is not None and not is_version(given):
                 raise RequestError(f"{name} is no version's name", param=name)
         behind = None if after is None else read_cursor(after)
-        begins = time_of(since, "since") or services.now() - DEFAULT_SINCE
-        begins = max(begins, services.now() - SHADOWS_KEPT)
+        now = services.now()
+        begins = max(time_of(since, "since") or now - DEFAULT_SINCE, now - SHADOWS_KEPT)
         asked = ShadowAsked(request.scope["tenant"], model, version, shadow_of)
         if not is_model_name(model):
             raise ModelNotFound(f"there is no model {model[:64]!r}", param="model")

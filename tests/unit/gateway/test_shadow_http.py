@@ -1,6 +1,5 @@
 """What clients read of shadows."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import httpx
@@ -8,7 +7,7 @@ import msgspec
 import pytest
 
 from schemas.shadows import Disagreement, Pair, ShadowHour, ShadowSums
-from tests.unit.gateway.house import NOW, TENANT, House, opened, problem
+from tests.unit.gateway.house import NOW, TENANT, House, problem
 
 URL = "/v1/models/digits/shadow"
 PAIR = Pair(tenant=TENANT, model="digits", version="2", shadow_of="1")
@@ -28,17 +27,6 @@ def disagreement(job: str, after_s: float = 0.0, pair: Pair = PAIR) -> Disagreem
         answered="1.0",
         shadowed="1.5",
     )
-
-
-@pytest.fixture
-def house() -> House:
-    return House()
-
-
-@pytest.fixture
-async def client(house: House) -> AsyncIterator[httpx.AsyncClient]:
-    async with opened(house) as client:
-        yield client
 
 
 async def test_sums_and_disagreements_are_told(house: House, client: httpx.AsyncClient) -> None:
