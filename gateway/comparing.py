@@ -12,6 +12,7 @@ from gateway.serving import Serving
 from schemas.errors import ModelNotFound, RequestError
 from schemas.names import is_version
 from schemas.rollouts import BAD_BELOW
+from schemas.stats import interval_start
 from schemas.topics import LaneClass
 from schemas.version_counts import SPAN_S
 from stores.feedback import FeedbackStore
@@ -52,19 +53,14 @@ def read_times(since: datetime | None, until: datetime | None, now: datetime) ->
     """From the beginning of a span on. Raises `RequestError`."""
     until = until or now
     try:
-        since = whole_span(since or until - DEFAULT_SINCE)
-    except OverflowError as error:
+        since = interval_start(since or until - DEFAULT_SINCE, SPAN_S)
+    except (OverflowError, ValueError) as error:
         raise RequestError("since and until must lie within the calendar", param="since") from error
     if not since < until:
         raise RequestError("since must lie before until", param="since")
     if until - since > timedelta(days=MOST_DAYS, seconds=2 * SPAN_S):
         raise RequestError(f"since and until lie at most {MOST_DAYS} days apart", param="since")
     return since, until
-
-
-def whole_span(moment: datetime) -> datetime:
-    """The beginning of the span that the moment lies in."""
-    return moment - timedelta(seconds=moment.timestamp() % SPAN_S)
 
 
 def read_versions(text: str) -> Sequence[str]:

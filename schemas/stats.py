@@ -204,9 +204,9 @@ def bin_of(seconds: float) -> int:
     return min(LAST_BIN, max(FIRST_BIN, math.ceil(place - 1e-9)))  # an upper edge, however rounded, is in its bin
 
 
-def interval_start(moment: datetime) -> datetime:
-    """When the interval began that the moment lies in."""
-    return datetime.fromtimestamp(moment.timestamp() // INTERVAL_S * INTERVAL_S, UTC)
+def interval_start(moment: datetime, interval_s: int = INTERVAL_S) -> datetime:
+    """When the interval began that the moment lies in; they are counted from 1970."""
+    return datetime.fromtimestamp(moment.timestamp() // interval_s * interval_s, UTC)
 
 
 _encoder = msgspec.json.Encoder()

@@ -6,8 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.comparing import whole_span
-from schemas.stats import End
+from schemas.stats import End, interval_start
 from schemas.topics import Lane, LaneClass
 from schemas.version_counts import SPAN_S, Sums, VersionCounts
 from tests.unit.gateway.house import NOW, House, problem
@@ -18,7 +17,7 @@ PATH = "/v1/models/vector/compare"
 
 async def counted(house: House, version: str, spans: int, lane: LaneClass = LaneClass.LIVE, **sums: Any) -> None:
     """The same in each of the last so many spans."""
-    places = [whole_span(NOW) - number * SPAN for number in range(spans)]
+    places = [interval_start(NOW, SPAN_S) - number * SPAN for number in range(spans)]
     await house.version_counts.write([VersionCounts(Lane("vector", version, lane), at, Sums(**sums)) for at in places])
 
 
@@ -70,7 +69,7 @@ async def test_a_lane_and_a_time_can_be_asked_for(house: House, client: httpx.As
     assert (await compared(client))["versions"][0]["compared"] == 0
     bulk = await compared(client, lane="bulk", since=(NOW - SPAN).isoformat())
     assert (bulk["versions"][0]["compared"], bulk["basis"]) == (14, "all")
-    assert datetime.fromisoformat(bulk["since"]) == whole_span(NOW - SPAN)
+    assert datetime.fromisoformat(bulk["since"]) == interval_start(NOW - SPAN, SPAN_S)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +83,7 @@ async def test_a_lane_and_a_time_can_be_asked_for(house: House, client: httpx.As
         ({"versions": "1,2", "since": "2030-01-01T00:00:00Z"}, "since"),
         ({"versions": "1,2", "since": "2020-01-01T00:00:00Z"}, "since"),
         ({"versions": "1,2", "since": "0001-01-01T00:00:00Z"}, "since"),
+        ({"versions": "1,2", "since": "9999-12-31T23:59:59.999999Z"}, "since"),
         ({"versions": "1,2", "until": "0001-01-01T00:00:00Z"}, "since"),
         ({"versions": "1,2", "since": "yesterday"}, "since"),
         ({"versions": "1,2", "lane": "slow"}, "lane"),
