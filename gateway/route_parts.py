@@ -45,13 +45,14 @@ class RouteParts:
         told = ToldRevisions(followed)
         self.topic = ControlTopic(settings, settings.topics.routes, told.apply, take_back=told.take_away, reading=told)
         dsn = settings.postgres_dsn.get_secret_value()
-        # Routes change seldom: no start waits for connections that most gateways never need.
+        # Routes change seldom, as comparisons are seldom read: no start waits for connections that most gateways never
+        # need.
         self._store = PostgresRoutes(dsn, role="gateway", ahead=False)
         self._rollout_store = PostgresRollouts(dsn, role="gateway", ahead=False)
         self._redis = RedisReplicas(settings.redis_url.get_secret_value(), prefix=settings.topic_prefix)
-        self.shadows = PostgresShadows(dsn, role="gateway")
+        self.shadows = PostgresShadows(dsn, role="gateway", ahead=False)
         self.feedback = PostgresFeedback(dsn, role="gateway")
-        self._counts = PostgresVersionCounts(dsn, role="gateway")
+        self._counts = PostgresVersionCounts(dsn, role="gateway", ahead=False)
         teller = RouteTeller(self._store, publisher, settings.topics, TELL_WITHIN_S)
         self._repairs = RouteRepairs(self._store, teller, told, followed, self.topic.caught_up)
         self._reporter = ReplicaReporter(self._redis, instance_name(), "gateway", followed.revisions)

@@ -31,11 +31,14 @@ _decoder: Final = msgspec.json.Decoder(Sums)
 class PostgresVersionCounts:
     """`VersionCountStore` on Postgres. Use as `async with`.
 
-    `timeout_s` bounds each wait for a connection and each statement.
+    `timeout_s` bounds each wait for a connection and each statement; not `ahead`, a connection is opened by who needs
+    it first.
     """
 
-    def __init__(self, dsn: str, *, connections: int = 1, timeout_s: float = 5.0, role: str = CLIENT) -> None:
-        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role)
+    def __init__(
+        self, dsn: str, *, connections: int = 1, timeout_s: float = 5.0, role: str = CLIENT, ahead: bool = True
+    ) -> None:
+        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role, ahead=ahead)
 
     async def __aenter__(self) -> Self:
         await self._postgres.__aenter__()
