@@ -14,7 +14,7 @@ from stores.rollouts import KeptEvent, StoredRollout
 
 class RolloutEventDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A change of a rollout: who did it, and what came of it. `counted` is what had been counted by then; null
-    where that was nothing, and for all but the newest holds and weighs."""
+    where that was nothing, and of what held or weighed the rollout for all but the newest."""
 
     object: Literal["rollout_event"] = "rollout_event"
     sequence: int

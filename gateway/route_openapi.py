@@ -133,7 +133,6 @@ _IF_STILL: Final = parameter(
 _PREFER: Final = parameter("Prefer", "`wait=N`: answer once every gateway and router has it, N (60) s later at most.")
 _TAG: Final = {"ETag": header("The revision in quotes, for `If-Match`.")}
 
-
 WITH_ROUTE: Final[Doc] = {"parameters": [_IF_MATCH, _PREFER], "requestBody": body("RouteRequest")}
 WITH_REVISION: Final[Doc] = {"parameters": [_IF_STILL, _PREFER], "requestBody": body("RollbackRequest")}
 IF_THERE: Final[Doc] = {"parameters": [_IF_STILL, _PREFER]}

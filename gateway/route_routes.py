@@ -31,8 +31,6 @@ Note = Annotated[
     str | SkipJsonSchema[None],
     Query(description=f"Why, for the history; at most {MAX_NOTE_CHARACTERS} characters."),
 ]
-
-
 OtherInputs = Annotated[
     bool,
     Query(description="Whether versions may share the jobs that take other inputs: callers send what all take."),
