@@ -89,7 +89,7 @@ def _by_chance(evidence: Evidence, kind: Kind, level: float) -> float | None:
     than any caller's own jobs would."""
     known = evidence.kinds[kind]
     canary = sum(known.canary_by.values(), Tally())
-    lowest = 1 - bounds.upper(canary.jobs - canary.bad, canary.jobs, level)
+    lowest = bounds.lower(canary.bad, canary.jobs, level)
     if kind not in callers.BY_COHORT or known.tilt.bad is not None or lowest > MOST_OF_CALLERS:
         return None
     return deals.by_chance(known.stable_by, known.canary_by, evidence.moved)
