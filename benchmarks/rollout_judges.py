@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from benchmarks.rollout_traffic import Rates, split
 from schemas import bounds
+from schemas.ratios import mean_log
 from schemas.rollouts import Guardrail, Kind
 from workers.rollout.judging import callers, deals, eprocess, ratio, shares
 from workers.rollout.judging.eprocess import Array
@@ -70,7 +71,7 @@ class Judge:
     def promotes(self) -> Said:
         """After the intervals so far, if it does not roll back."""
         needed = math.log(1 / self.levels.better)
-        is_better = eprocess.mean_log(self.better) >= needed + np.log(self.parts)
+        is_better = mean_log(self.better) >= needed + np.log(self.parts)
         below = self.canary_bad < self.rule.limit * self.canary_jobs
         each = zip(self.canary_bad, self.canary_jobs, strict=True)
         proof = np.array([bounds.log_evidence(bad, jobs, self.rule.limit) for bad, jobs in each])
@@ -125,7 +126,7 @@ class Callers:
     def _stands_out(self, rollout: int) -> bool:
         counted = np.array([each[rollout] for each in self._since])
         jobs, bad = counted[2:]
-        if bad > MOST_OF_CALLERS * jobs and 1 - bounds.upper(jobs - bad, jobs, self._level) > MOST_OF_CALLERS:
+        if bad > MOST_OF_CALLERS * jobs and bounds.lower(bad, jobs, self._level) > MOST_OF_CALLERS:
             return True
         more = counted - self._counted.get(rollout, np.zeros(4))
         by_cohort, before = split(self._of, rollout, more, self._chance), self._split.get(rollout)

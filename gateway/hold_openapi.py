@@ -15,8 +15,9 @@ from gateway.openapi import (
     only,
     refusal,
 )
-from schemas.hold_documents import MAX_REASON_CHARACTERS, MAX_TENANT
+from schemas.hold_documents import MAX_REASON_CHARACTERS
 from schemas.holds import Action
+from schemas.names import MAX_TENANT
 from schemas.topics import LaneClass
 
 _TEXT: Final[Doc] = {"type": ["string", "null"]}

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from schemas.errors import InvalidInput
 from schemas.jobs import Payload
-from schemas.malformed import UTF8_BOM, did_you_mean, why_not_json
+from schemas.malformed import UNKNOWN_MEMBER, UTF8_BOM, did_you_mean, why_not_json
 from schemas.members import members
 
 # More digits than any size has would only slow down whoever prints them.
@@ -100,7 +100,7 @@ _PREFIX: Final = "TYPE_"
 
 
 def _not_a_document(error: msgspec.ValidationError, head: memoryview, hint: Hint) -> InvalidInput:
-    unknown = _UNKNOWN.search(str(error))
+    unknown = UNKNOWN_MEMBER.search(str(error))
     path = _path(error)
     if unknown is not None:
         name = unknown[1][:64]
@@ -125,7 +125,6 @@ def _has_form(head: memoryview) -> bool:
 
 
 _TENSORS: Final = re.compile(r"inputs(\[[^\]]*\])?")
-_UNKNOWN: Final = re.compile(r"unknown field `([^`]*)")
 _TAKEN: Final = (
     ("inputs", "a tensor has", InputTensor.__struct_fields__),
     ("outputs", "an output has", RequestedOutput.__struct_fields__),

@@ -9,7 +9,7 @@ import msgspec
 
 from schemas.errors import Conflict, JobNotFound, PenstockError, RequestError, ResultNotReady
 from schemas.jobs import Job, Status, is_job_id
-from schemas.malformed import did_you_mean, why_not_json
+from schemas.malformed import UNKNOWN_MEMBER, did_you_mean, why_not_json
 from schemas.members import first_twin
 from schemas.results import as_json
 
@@ -89,9 +89,10 @@ def _malformed(error: msgspec.ValidationError) -> RequestError:
     for field in FeedbackRequest.__struct_fields__:
         if f"$.{field}" in told:
             return RequestError(f"{field} {_RULES[field]}", param=field)
-    unknown = told.partition("unknown field `")[2].partition("`")[0][:64]
-    hint = did_you_mean(unknown, FeedbackRequest.__struct_fields__) if unknown else ""
-    return RequestError(f"the body is no feedback: {told[:200]}{hint}", param=unknown or None)
+    unknown = UNKNOWN_MEMBER.search(told)
+    name = unknown[1][:64] if unknown else ""
+    hint = did_you_mean(name, FeedbackRequest.__struct_fields__) if name else ""
+    return RequestError(f"the body is no feedback: {told[:200]}{hint}", param=name or None)
 
 
 _UNSTORABLE: Final = re.compile("[\0\ud800-\udfff]")

@@ -1,30 +1,11 @@
 """Feedback as a record of Kafka: the same JSON as over HTTP; the job is named by `job_id` in it, else by `ce_id`."""
 
 from datetime import datetime
-from typing import Final
-
-import msgspec
 
 from schemas.errors import RequestError, Undecodable
-from schemas.feedback import FeedbackRequest, Told, read_feedback, told_of
+from schemas.feedback import Told, read_feedback, told_of
 from schemas.jobs import is_job_id
-from schemas.records import Headers, OutRecord, read_moment, timestamp
-
-FEEDBACK_TYPE: Final = "io.penstock.feedback.v1"
-
-
-def feedback_record(topic: str, job_id: str, request: FeedbackRequest, at: datetime, source: str) -> OutRecord:
-    """Keyed by the job, so that what is told of one stands in one partition, in order."""
-    value = {name: given for name in ("reward", "label") if (given := getattr(request, name)) is not None}
-    headers: Headers = [
-        ("ce_specversion", b"1.0"),
-        ("ce_id", job_id.encode()),
-        ("ce_source", source.encode()),
-        ("ce_type", FEEDBACK_TYPE.encode()),
-        ("ce_time", timestamp(at).encode()),
-        ("content-type", b"application/json"),
-    ]
-    return OutRecord(topic, job_id.encode(), msgspec.json.encode(value), headers)
+from schemas.records import read_moment
 
 
 def read_feedback_record(

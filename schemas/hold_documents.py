@@ -1,6 +1,5 @@
 """A hold as JSON: what an operator asks for, held against the rules; and the record of the holds topic. Pure."""
 
-import re
 from datetime import datetime
 from typing import Final
 
@@ -8,17 +7,13 @@ import msgspec
 
 from schemas.errors import RequestError, shortened
 from schemas.holds import Action, Hold, Meant
-from schemas.malformed import UTF8_BOM, did_you_mean, why_not_json
+from schemas.malformed import AT, UNKNOWN_MEMBER, UTF8_BOM, did_you_mean, why_not_json
 from schemas.members import first_twin
-from schemas.names import is_model_name, is_version
+from schemas.names import MAX_TENANT, is_model_name, is_version
 from schemas.topics import LaneClass
 
-MAX_BYTES: Final = 4096
-MAX_TENANT: Final = 255
 MAX_REASON_CHARACTERS: Final = 200
 
-_UNKNOWN: Final = re.compile(r"unknown field `([^`]*)`")
-_PLACE: Final = re.compile(r" - at `\$\.?([^`]*)`")
 _ACTIONS: Final = ", ".join(Action)
 _LANES: Final = " or ".join(LaneClass)
 
@@ -114,13 +109,13 @@ def decode_hold(value: bytes) -> Hold:
 
 def _no_hold(error: str) -> RequestError:
     """`error` is msgspec's, of what is JSON and no hold."""
-    unknown = _UNKNOWN.search(error)
+    unknown = UNKNOWN_MEMBER.search(error)
     if unknown is not None:
         name = unknown[1][:64]
         return RequestError(
             f"a hold has no member {name!r}{did_you_mean(name, _Document.__struct_fields__)}", param=name
         )
-    place = _PLACE.search(error)
+    place = AT.search(error)
     missing = "required field `action`" in error
     param = "action" if missing else shortened(place[1], 80) if place else None
     if missing:

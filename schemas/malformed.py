@@ -8,6 +8,9 @@ from typing import Final
 from schemas.errors import InvalidInput, PayloadTooLarge, PenstockError
 
 UTF8_BOM: Final = b"\xef\xbb\xbf"
+# In what msgspec says of a document: the member that it does not know, and where something is wrong.
+UNKNOWN_MEMBER: Final = re.compile(r"unknown field `([^`]*)`")
+AT: Final = re.compile(r" - at `\$\.?([^`]*)`")
 
 _PLACE: Final = re.compile(r"\(byte (\d+)\)")
 # What many writers put down for numbers that JSON has no way to say.

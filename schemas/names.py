@@ -5,6 +5,7 @@ import re
 from typing import Final
 
 DEFAULT_TENANT: Final = "default"
+MAX_TENANT: Final = 255  # characters, where documents name one
 
 # No dots and no underscores in a model's name: topics are joined with dots, and Kafka holds
 # `a.b` and `a_b` for the same metric name, so either would let two lanes collide.

@@ -44,6 +44,12 @@ def rare(sides: Sides, margin: Array | float, factors: Array) -> Array:
     return found
 
 
+def mean_log(logs: Array) -> Array:
+    """The log of the mean over alternatives, the last axis, of what stands there in logs."""
+    mean: Array = np.logaddexp.reduce(logs, axis=-1) - np.log(logs.shape[-1])
+    return mean
+
+
 class RatioBounds(NamedTuple):
     """Between what the ratio lies; `upper` is None where it may be any above `lower`."""
 
@@ -70,6 +76,6 @@ def _edge(sides: Sides, needed: float, factors: Array) -> float:
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         logs = rare(sides, float(np.exp(middle)), factors).sum(axis=0)
-        refuted = float(np.logaddexp.reduce(logs)) - float(np.log(len(factors))) >= needed
+        refuted = float(mean_log(logs)) >= needed
         low, high = (middle, high) if refuted == is_worse else (low, middle)
     return float(np.exp((low + high) / 2))

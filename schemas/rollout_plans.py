@@ -17,7 +17,7 @@ from schemas.routes import WHOLE
 DEFAULT_STEPS: Final = (1.0, 5.0, 25.0, 50.0, 100.0)
 DEFAULT_STEP_TIME_S: Final = 600.0
 DEFAULT_GUARDRAILS: Final = (Guardrail(Kind.FAILED), Guardrail(Kind.INVALID_OUTPUT), Guardrail(Kind.SLOW))
-# A bandit moves callers between versions: a few times an hour, not more.
+# A bandit moves callers between versions with each new share: not more often than that.
 SHORTEST_WEIGHING_S: Final = 60.0
 MAX_STEPS: Final = 20
 MAX_STEP_TIME_S: Final = 30 * 24 * 3600.0

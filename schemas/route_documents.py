@@ -8,17 +8,16 @@ from typing import Any, Final
 import msgspec
 
 from schemas.errors import RequestError, shortened
-from schemas.malformed import UTF8_BOM, did_you_mean, why_not_json
+from schemas.malformed import AT, UNKNOWN_MEMBER, UTF8_BOM, did_you_mean, why_not_json
 from schemas.members import refuse_twins
 from schemas.moves import MAX_TAKEN_BACK
-from schemas.names import is_model_name, is_version
+from schemas.names import MAX_TENANT, is_model_name, is_version
 from schemas.routes import LATEST, MAX_STICKY_KEY, STABLE, WHOLE, Pin, Route, Shadow, Sticky
 
 MAX_BYTES: Final = 128 * 1024
 MAX_VERSIONS: Final = 32
 MAX_LABELS: Final = 32
 MAX_PINS: Final = 1000
-MAX_TENANT: Final = 255
 MAX_SHADOWS: Final = 4
 MAX_EXCLUDED: Final = 1000
 MAX_SHADOW_ROWS_PER_S: Final = 100_000
@@ -34,8 +33,6 @@ _NO_VERSION: Final = "must name a version: lower-case letters, digits, dots and 
 _SOURCES: Final = "sticky_key, record_key, header:<name in lower case> or metadata:<name>[.<name>...]"
 # What an answer holds and nobody can ask for.
 _OURS: Final = ("object", "model", "revision", "rollout", "updated_at", "updated_by", "replicas")
-_UNKNOWN: Final = re.compile(r"unknown field `([^`]*)`")
-_PLACE: Final = re.compile(r" - at `\$\.?([^`]*)`")
 
 
 # What an operator writes is read strictly; a record may hold more, of a newer version.
@@ -140,9 +137,9 @@ def _default(document: _Document) -> str:
 
 def _no_route(error: str) -> RequestError:
     """`error` is msgspec's, of what is JSON and no route."""
-    place = _PLACE.search(error)
+    place = AT.search(error)
     where = place[1] if place else ""
-    unknown = _UNKNOWN.search(error)
+    unknown = UNKNOWN_MEMBER.search(error)
     if unknown is None:
         return RequestError(f"the body is not a route: {error}", param=where or None)
     name = unknown[1][:64]

@@ -12,6 +12,7 @@ from schemas.jobs import is_job_id
 from schemas.names import is_model_name, is_version
 from schemas.records import LaneJob, ShadowOf
 from schemas.signature import Datatype, TensorSpec
+from schemas.stats import Count, Moment
 from schemas.tensors import Array, datatype_of, from_raw, to_raw
 from schemas.topics import LaneClass
 
@@ -20,9 +21,7 @@ COPY_LIFE_S: Final = 120
 MAX_LABEL: Final = 200  # characters of a label that is told
 
 Outputs = Mapping[str, Array]
-Count = Annotated[int, Meta(ge=0, lt=2**53)]
 Name = Annotated[str, Meta(min_length=1, max_length=300)]
-Moment = Annotated[datetime, Meta(tz=True)]
 
 
 class _Packed(msgspec.Struct, frozen=True, array_like=True):

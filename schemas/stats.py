@@ -23,7 +23,7 @@ from schemas.errors import (
     TimeLimitExceeded,
     TransientFailure,
 )
-from schemas.names import is_model_name, is_version
+from schemas.names import VERSION, is_model_name, is_version
 from schemas.routes import COHORTS
 from schemas.topics import LaneClass
 
@@ -87,7 +87,7 @@ Count = Annotated[int, Meta(ge=0, lt=2**53)]
 Cohort = Annotated[int, Meta(ge=0, lt=COHORTS)]
 SizeClass = Annotated[int, Meta(ge=0, le=32)]
 Bin = Annotated[int, Meta(ge=FIRST_BIN, le=LAST_BIN)]
-Version = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{0,31}$")]
+Version = Annotated[str, Meta(pattern=f"^{VERSION.pattern}$")]
 Worker = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{1,200}$")]
 Moment = Annotated[datetime, Meta(tz=True)]
 
@@ -129,7 +129,7 @@ class Counts(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         """The same by cohort; cohorts without any are left out."""
         found: dict[int, int] = {}
         for kind in kinds:
-            _add(found, self.ends.get(kind, {}))
+            add_up(found, self.ends.get(kind, {}))
         return found
 
     @property
@@ -172,12 +172,12 @@ def added(first: Counts, *others: Counts) -> Counts:
     all_of = (first, *others)
     for counts in all_of:
         for kind, cohorts in counts.ends.items():
-            _add(ends.setdefault(kind, {}), cohorts)
+            add_up(ends.setdefault(kind, {}), cohorts)
         for size, bins in counts.run_times.items():
-            _add(run_times.setdefault(size, {}), bins)
-        _add(kinds, counts.others)
-        _add(shadowed, counts.shadowed)
-        _add(disagreed, counts.disagreed)
+            add_up(run_times.setdefault(size, {}), bins)
+        add_up(kinds, counts.others)
+        add_up(shadowed, counts.shadowed)
+        add_up(disagreed, counts.disagreed)
     revisions = [revision for counts in all_of for revision in counts.revisions or ()]
     return Counts(
         ends=ends,
@@ -229,6 +229,7 @@ def decode_stats(value: bytes) -> StatsRecord:
     return record
 
 
-def _add(into: dict[Key, int], counted: Mapping[Key, int]) -> None:
+def add_up(into: dict[Key, int], counted: Mapping[Key, int]) -> None:
+    """In place, key by key."""
     for key, count in counted.items():
         into[key] = into.get(key, 0) + count

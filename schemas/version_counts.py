@@ -1,17 +1,15 @@
 """What all workers counted of one model version and lane in ten minutes: what versions are compared by. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
-from schemas.stats import Counts, End
+from schemas.stats import Counts, End, add_up
 from schemas.topics import Lane
 
 SPAN_S: Final = 600
-
-Key = TypeVar("Key")
 
 
 class Sums(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -59,15 +57,10 @@ def total(all_of: Iterable[Sums]) -> Sums:
     run_times: dict[int, dict[int, int]] = {}
     numbers = dict.fromkeys(("rescued", "moved", "compared", "differing"), 0)
     for each in all_of:
-        _add(ends, each.ends)
-        _add(others, each.others)
+        add_up(ends, each.ends)
+        add_up(others, each.others)
         for size, bins in each.run_times.items():
-            _add(run_times.setdefault(size, {}), bins)
+            add_up(run_times.setdefault(size, {}), bins)
         for name in numbers:
             numbers[name] += getattr(each, name)
     return Sums(ends=ends, others=others, run_times=run_times, **numbers)
-
-
-def _add(into: dict[Key, int], counted: Mapping[Key, int]) -> None:
-    for key, count in counted.items():
-        into[key] = into.get(key, 0) + count

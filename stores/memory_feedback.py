@@ -2,11 +2,11 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from schemas.errors import PenstockError, StoreUnavailable
 from schemas.feedback import Feedback, Told, feedback_of
-from schemas.stats import INTERVAL_S
+from schemas.stats import INTERVAL_S, interval_start
 from schemas.topics import LaneClass
 from schemas.version_counts import SPAN_S
 from stores.feedback import Outcomes, OutcomeSums, last_told
@@ -51,7 +51,7 @@ class MemoryFeedback:
         jobs, bad = Counter[tuple[str, int, datetime]](), Counter[tuple[str, int, datetime]]()
         for each in self._of(model, versions, LaneClass.LIVE, since, until):
             if each.cohort is not None:
-                place = each.version, each.cohort, _span(each.ended_at, span_s)
+                place = each.version, each.cohort, interval_start(each.ended_at, span_s)
                 jobs[place] += 1
                 bad[place] += each.reward is not None and each.reward < bad_below
         return [Outcomes(*place, count, bad[place]) for place, count in sorted(jobs.items())]
@@ -62,7 +62,7 @@ class MemoryFeedback:
         self._check_up()
         rewards: defaultdict[tuple[str, datetime], list[float]] = defaultdict(list)
         for each in self._of(model, versions, lane, since, until):
-            rewards[each.version, _span(each.ended_at, SPAN_S)].append(each.reward or 0.0)
+            rewards[each.version, interval_start(each.ended_at, SPAN_S)].append(each.reward or 0.0)
         return [
             OutcomeSums(*place, len(all_of), sum(reward < bad_below for reward in all_of), sum(all_of))
             for place, all_of in sorted(rewards.items())
@@ -83,8 +83,3 @@ class MemoryFeedback:
     def _check_up(self) -> None:
         if self.down:
             raise StoreUnavailable("the feedback is down")
-
-
-def _span(moment: datetime, span_s: int) -> datetime:
-    """When the span began that the moment lies in."""
-    return datetime.fromtimestamp(moment.timestamp() // span_s * span_s, UTC)

@@ -1,13 +1,12 @@
 """The in-memory twin of what shadows were found to answer. For tests."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
 
 from schemas.errors import InvalidInput, StoreUnavailable
-from schemas.shadows import Disagreement, Pair, ShadowFinding, ShadowHour, ShadowSums
+from schemas.shadows import Disagreement, Pair, ShadowFinding, ShadowHour
 from stores.shadows import After, PairSums, ShadowAsked, added, last_of_each
 
 
@@ -31,11 +30,12 @@ class MemoryShadows:
 
     async def sums(self, asked: ShadowAsked, since: datetime) -> Sequence[PairSums]:
         self._check_up()
-        found: defaultdict[tuple[str, str], list[ShadowSums]] = defaultdict(list)
-        for each in self._hours:
-            if _is_asked(each.pair, asked) and each.hour >= since.replace(minute=0, second=0, microsecond=0):
-                found[each.pair.version, each.pair.shadow_of].append(each.sums)
-        return [PairSums(*versions, added(found[versions])) for versions in sorted(found)]
+        first = since.replace(minute=0, second=0, microsecond=0)
+        return added(
+            PairSums(each.pair.version, each.pair.shadow_of, each.sums)
+            for each in self._hours
+            if _is_asked(each.pair, asked) and each.hour >= first
+        )
 
     async def disagreements(self, asked: ShadowAsked, *, after: After | None, limit: int) -> Sequence[Disagreement]:
         self._check_up()

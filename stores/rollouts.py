@@ -21,7 +21,6 @@ from stores.routes import Author, RouteRevision
 # So far back it is looked for since when keys are dealt as they are; edits of other things count, too.
 REVISIONS_READ: Final = 20
 
-
 # Of each other version of the model, in what the new one differs from it: see `schemas.versions.differences`.
 Beside = Mapping[str, Sequence[str]]
 NOTHING_KNOWN: Final[Beside] = MappingProxyType({})

@@ -1,5 +1,6 @@
 """What shadows were found to answer, as a store keeps it. Postgres answers; there is an in-memory twin."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
@@ -49,8 +50,15 @@ def counted(sums: ShadowSums) -> int:
     return sums.copied + sums.compared + sums.invalid + sum(sums.dropped.values())
 
 
-def added(sums: Iterable[ShadowSums]) -> ShadowSums:
-    all_of = list(sums)
+def added(found: Iterable[PairSums]) -> Sequence[PairSums]:
+    """One of each pair of versions, in the order of their names."""
+    by_versions: defaultdict[tuple[str, str], list[ShadowSums]] = defaultdict(list)
+    for each in found:
+        by_versions[each.version, each.shadow_of].append(each.sums)
+    return [PairSums(*versions, _total(by_versions[versions])) for versions in sorted(by_versions)]
+
+
+def _total(all_of: Sequence[ShadowSums]) -> ShadowSums:
     reasons = sorted({reason for each in all_of for reason in each.dropped})
     return ShadowSums(
         copied=sum(each.copied for each in all_of),

@@ -1,12 +1,14 @@
 """What a store can hold."""
 
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from schemas.errors import InvalidInput
 from schemas.jobs import Job
 from stores.protocols import IdempotencyKey
+
+_LARGEST: Final = 2**63 - 1  # of eight bytes
 
 
 def storable(*texts: str | None) -> bool:
@@ -22,6 +24,11 @@ def storable(*texts: str | None) -> bool:
             except UnicodeEncodeError:
                 return False
     return True
+
+
+def at_most(number: int | None) -> int:
+    """A number that Postgres takes and that bounds the same ids from above; where it is None, the largest there is."""
+    return _LARGEST if number is None else min(number, _LARGEST)
 
 
 def check_names(job: Job) -> None:

@@ -1,7 +1,5 @@
-"""The truth: jobs, results, idempotency keys, routes and rollouts in Postgres.
-
-The latter two, which only some roles need, are in `routes` and `rollouts`.
-"""
+"""The truth: jobs, results and idempotency keys in Postgres; all else, which only some roles need, is in modules of its
+own."""
 
 from stores.postgres.admissions import PostgresAdmissions
 from stores.postgres.jobs import PostgresJobs

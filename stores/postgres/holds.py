@@ -15,6 +15,7 @@ from stores.postgres.migrations.sessions import CLIENT
 from stores.postgres.places import Places, in_each_place
 from stores.postgres.rows import error_json, kept_until, key_columns
 from stores.protocols import JobKey
+from stores.validation import at_most
 
 if TYPE_CHECKING:
     from stores.postgres.calls import Connection
@@ -33,7 +34,6 @@ _ALL: Final = "select document from holds order by created_at, id"
 _AUDIT: Final = """
 select id, at, by, verb, note, document, matched from audit_log where id < $1 order by id desc limit $2
 """
-_LAST: Final = 2**63 - 1
 _QUEUED: Final = "j.completed_at is null and j.status = 'queued'"
 _END: Final = in_each_place(f"""
 with queued as (
@@ -95,7 +95,7 @@ class PostgresHolds:
         return [_decoder.decode(row["document"]) for row in await self._postgres.fetch(_ALL)]
 
     async def audit(self, *, before: int | None, limit: int) -> Sequence[AuditEntry]:
-        rows = await self._postgres.fetch(_AUDIT, _LAST if before is None else min(before, _LAST), limit)
+        rows = await self._postgres.fetch(_AUDIT, at_most(before), limit)
         return [
             AuditEntry(
                 id=row["id"],

@@ -28,7 +28,7 @@ from stores.rollouts import (
     not_found,
 )
 from stores.routes import Expect
-from stores.validation import storable
+from stores.validation import at_most, storable
 
 if TYPE_CHECKING:
     import asyncpg
@@ -78,8 +78,6 @@ _EVENTS: Final = """
 select sequence, document, case when $4::boolean then evidence end as evidence from rollout_events
 where rollout = $1 and sequence < $2 order by sequence desc limit $3
 """
-
-_LAST: Final = 2**63 - 1
 
 _rollouts: Final = msgspec.json.Decoder(Rollout)
 _events: Final = msgspec.json.Decoder(Event)
@@ -186,7 +184,7 @@ class PostgresRollouts:
         if not storable(rollout_id):
             return []
         found: list[KeptEvent] = []
-        before = _LAST if before is None else min(before, _LAST)
+        before = at_most(before)
         while True:
             wanted = limit - len(found)
             rows = await self._postgres.fetch(_EVENTS, rollout_id, before, wanted, counted)

@@ -13,6 +13,7 @@ from schemas.routes import Route
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
 from stores.routes import Author, Expect, Expected, Latest, RouteRevision, next_revision, refuse_rolled_out, require
+from stores.validation import at_most
 
 if TYPE_CHECKING:
     from stores.postgres.calls import Connection
@@ -45,7 +46,6 @@ _ROLLED_OUT: Final = "select id from rollouts where model = $1 and ended_at is n
 # Any number that nobody else takes as the first of an advisory lock's two. Of two models with one hash each waits.
 _TELLING: Final = 0x726F7574
 _LOCK_TELLING: Final = "select pg_advisory_xact_lock($1, hashtext($2))"
-_LAST: Final = 2**63 - 1
 # What was written once is not held against the rules of today.
 _decoder: Final = msgspec.json.Decoder(Route)
 
@@ -101,11 +101,11 @@ class PostgresRoutes:
         return [_read(row) for row in await self._postgres.fetch(_ALL, after or "", limit)]
 
     async def revision(self, model: str, revision: int) -> RouteRevision | None:
-        rows = await self._postgres.fetch(_REVISION, model, min(revision, _LAST))
+        rows = await self._postgres.fetch(_REVISION, model, at_most(revision))
         return _read(rows[0]) if rows else None
 
     async def history(self, model: str, *, before: int | None, limit: int) -> Sequence[RouteRevision]:
-        return await newest_revisions(self._postgres, model, limit, _LAST if before is None else min(before, _LAST))
+        return await newest_revisions(self._postgres, model, limit, before)
 
     async def newest_of_all(self) -> Mapping[str, Latest]:
         rows = await self._postgres.fetch(_NEWEST_OF_ALL)
@@ -159,10 +159,10 @@ async def newest_route(store: "Connection | Postgres", model: str) -> RouteRevis
 
 
 async def newest_revisions(
-    store: "Connection | Postgres", model: str, limit: int, before: int = _LAST
+    store: "Connection | Postgres", model: str, limit: int, before: int | None = None
 ) -> list[RouteRevision]:
-    """The newest first, of those below `before`, as a connection's transaction sees them."""
-    return [_read(row) for row in await store.fetch(_HISTORY, model, before, limit)]
+    """The newest first, of those below `before` if given, as a connection's transaction sees them."""
+    return [_read(row) for row in await store.fetch(_HISTORY, model, at_most(before), limit)]
 
 
 def _read(row: Any) -> RouteRevision:

@@ -1,6 +1,5 @@
 """What shadows were found to answer, in Postgres."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final, Self
@@ -98,10 +97,8 @@ class PostgresShadows:
     async def sums(self, asked: ShadowAsked, since: datetime) -> Sequence[PairSums]:
         if not storable(*asked):
             return []
-        found: defaultdict[tuple[str, str], list[ShadowSums]] = defaultdict(list)
-        for row in await self._postgres.fetch(_SUMS, *asked, since):
-            found[row["version"], row["shadow_of"]].append(_sums.decode(row["sums"]))
-        return [PairSums(*versions, added(found[versions])) for versions in sorted(found)]
+        rows = await self._postgres.fetch(_SUMS, *asked, since)
+        return added(PairSums(version, shadow_of, _sums.decode(sums)) for version, shadow_of, sums in rows)
 
     async def disagreements(self, asked: ShadowAsked, *, after: After | None, limit: int) -> Sequence[Disagreement]:
         at, job = after or (None, None)

@@ -69,11 +69,15 @@ class ByWalk:
         self._walk: Walk | None = None
         self._walked_at = datetime.min.replace(tzinfo=UTC)
 
+    def begins(self, now: datetime) -> bool:
+        """Whether it is time for a walk, and none is on its way."""
+        return self._walk is None and now - self._walked_at >= WALK_EVERY
+
     async def steps(self, connection: "Connection", now: datetime) -> AsyncGenerator[int]:
-        if self._walk is None:
-            if now - self._walked_at < WALK_EVERY:
-                return
+        if self.begins(now):
             self._walk = Walk(self._place, self._source)
+        if self._walk is None:
+            return
         async for rows in self._walk.steps(connection, now - self._retention):
             yield rows
         self._walk, self._walked_at = None, now

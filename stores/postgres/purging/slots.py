@@ -5,14 +5,14 @@ ended. Where it is much, the day is walked, and given back when all of it is due
 """
 
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import asyncpg
 
 from runtime.logs import get_logger
 from stores.postgres.places import DAY_MS, SLOTS, slot_table
-from stores.postgres.purging.by_walk import WALK_EVERY, Walk
+from stores.postgres.purging.by_walk import ByWalk
 
 if TYPE_CHECKING:
     from stores.postgres.calls import Connection
@@ -51,7 +51,6 @@ _IS_YOUNG: Final = """
 select exists (select from {slot} where completed_at is null)
     or exists (select from {slot} where completed_at > $1 and keep_until is null)
 """
-_NEVER: Final = datetime.max.replace(tzinfo=UTC)
 # Submits write elsewhere. Whoever reads all tables waits behind us for this long at most; and a vacuum, which keeps the
 # index from being summarized, is neither waited for nor canceled for us, as Postgres does after a second.
 _LOCK_TIMEOUT: Final = "100ms"
@@ -73,13 +72,6 @@ class _Staying(NamedTuple):
 _NOTHING_KNOWN: Final = _Staying(0, 0, 0, 0)
 
 
-class _DayWalk(NamedTuple):
-    """`is_last`: when it began, nothing in the day was still to become due by the default."""
-
-    walk: Walk
-    is_last: bool
-
-
 class Slots:
     """For a `retention` that leaves time between a day's end and the next turn of its slot: see `LONGEST`."""
 
@@ -87,8 +79,9 @@ class Slots:
 
     def __init__(self, retention: timedelta) -> None:
         self._retention = retention
-        self._walks: dict[int, _DayWalk] = {}
-        self._walk_again_at: dict[int, datetime] = {}
+        self._walks: dict[int, ByWalk] = {}
+        # Of these the last walk has begun: nothing in the day was still to become due by the default then.
+        self._last_begun = set[int]()
 
     async def steps(self, connection: "Connection", now: datetime) -> AsyncGenerator[int]:
         days = list(days_over(now, self._retention))
@@ -110,25 +103,22 @@ class Slots:
 
     async def _walk(self, connection: "Connection", slot: int, now: datetime) -> AsyncGenerator[int]:
         """Go on with the walk of the day, or begin one, if it is time."""
-        ended_until = now - self._retention
-        walk = self._walks.get(slot)
-        if walk is None:
-            if slot in self._walk_again_at and now < self._walk_again_at[slot]:
+        walk = self._walks.setdefault(slot, ByWalk(slot, slot_table(slot), self._retention))
+        if walk.begins(now):
+            if slot in self._last_begun:
                 return
-            is_last = not await connection.fetchval(_IS_YOUNG.format(slot=slot_table(slot)), ended_until)
-            walk = self._walks[slot] = _DayWalk(Walk(slot, slot_table(slot)), is_last)
-        async for rows in walk.walk.steps(connection, ended_until):
+            if not await connection.fetchval(_IS_YOUNG.format(slot=slot_table(slot)), now - self._retention):
+                self._last_begun.add(slot)
+        async for rows in walk.steps(connection, now):
             yield rows
-        del self._walks[slot]
-        self._walk_again_at[slot] = _NEVER if walk.is_last else now + WALK_EVERY
 
     def _forget_all_but(self, slots: Iterable[int]) -> None:
-        for slot in {*self._walks, *self._walk_again_at}.difference(slots):
+        for slot in self._walks.keys() - set(slots):
             self._forget(slot)
 
     def _forget(self, slot: int) -> None:
         self._walks.pop(slot, None)
-        self._walk_again_at.pop(slot, None)
+        self._last_begun.discard(slot)
 
     async def _give_back(self, connection: "Connection", table: str, now: datetime) -> tuple[_Staying, bool]:
         """Truncate the slot, if little or nothing in it stays. Returns what does, and whether it was truncated."""

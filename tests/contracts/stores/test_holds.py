@@ -17,7 +17,6 @@ from stores.memory import MemoryJobs
 from stores.memory_holds import MemoryHolds
 from stores.postgres.holds import PostgresHolds
 from tests.contracts.stores.building import LATER, NOW, Stores, ended, key_of
-from tests.contracts.stores.conftest import execute
 from tests.waiting import soon
 
 
@@ -31,7 +30,6 @@ async def holds(dsn: str | None, stores: Stores) -> AsyncIterator[Holds]:
         assert isinstance(stores.jobs, MemoryJobs)
         yield MemoryHolds(stores.jobs)
         return
-    await execute(dsn, "truncate audit_log restart identity")
     async with PostgresHolds(dsn) as holds:
         yield holds
 

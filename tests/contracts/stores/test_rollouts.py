@@ -386,19 +386,25 @@ async def test_of_what_is_told_for_ever_the_newest_are_kept(
     assert [kept.evidence is not None for kept in events] == [True, True, False, False]
 
 
+async def written_by_a_newer_version(dsn: str, verb: Verb) -> None:
+    """The rollouts of digits, and all events of this verb."""
+    await execute(
+        dsn,
+        f"""
+        update rollouts set document = jsonb_set(document::jsonb, '{{status}}', '"dreaming"')::json
+        where model = 'digits';
+        update rollout_events set document = jsonb_set(document::jsonb, '{{verb}}', '"dream"')::json
+        where verb = '{verb}'
+        """,  # noqa: S608 - a verb of ours
+    )
+
+
 async def test_one_that_a_newer_version_has_written_is_passed_over_and_told_of_once(
     shared_dsn: str, postgres_kept: Kept
 ) -> None:
     newer, other = await postgres_kept.started(), await postgres_kept.started(model="minilm")
     await postgres_kept.judged(newer, Verb.HOLD, TOO_FEW)
-    await execute(
-        shared_dsn,
-        """
-        update rollouts set document = jsonb_set(document::jsonb, '{status}', '"dreaming"')::json
-        where model = 'digits';
-        update rollout_events set document = jsonb_set(document::jsonb, '{verb}', '"dream"')::json where verb = 'start'
-        """,
-    )
+    await written_by_a_newer_version(shared_dsn, Verb.START)
     with capture_logs() as logs:
         for _ in range(2):
             assert [stored.rollout.id for stored in await postgres_kept.rollouts.running()] == [other.id]
@@ -415,14 +421,7 @@ async def test_what_is_passed_over_makes_no_page_the_last_one(shared_dsn: str, p
     others = [await postgres_kept.started(model=f"other-{number}") for number in range(2)]
     newer = await postgres_kept.started()
     await postgres_kept.judged(newer, Verb.HOLD, TOO_FEW)
-    await execute(
-        shared_dsn,
-        """
-        update rollouts set document = jsonb_set(document::jsonb, '{status}', '"dreaming"')::json
-        where model = 'digits';
-        update rollout_events set document = jsonb_set(document::jsonb, '{verb}', '"dream"')::json where verb = 'hold'
-        """,
-    )
+    await written_by_a_newer_version(shared_dsn, Verb.HOLD)
     assert [each.id for each in await postgres_kept.rollouts.list(limit=2)] == [others[1].id, others[0].id]
     assert [kept.event.sequence for kept in await postgres_kept.rollouts.events(newer.id, limit=1)] == [1]
 

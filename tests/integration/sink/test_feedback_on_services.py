@@ -3,13 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 from schemas.feedback import FeedbackRequest
-from schemas.feedback_records import feedback_record
 from schemas.records import OutRecord
 from stores.feedback import OutcomeSums
 from stores.postgres.feedback import PostgresFeedback
 from tests.integration.kafka.tail import tailing
 from tests.integration.sink.conftest import Site
 from tests.integration.sink.test_sink_on_services import is_succeeded, publish, sinking, succeeded
+from tests.unit.sink.feedback_records import feedback_record
 from tests.waiting import eventually
 
 DAY = timedelta(days=1)

@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 
 from schemas.errors import OutcomeUnknown
-from schemas.hold_documents import MAX_BYTES, decode_hold
+from schemas.hold_documents import decode_hold
 from schemas.holds import Action, Hold
 from stores.protocols import JobKey
 from tests.unit.gateway.house import NOW, SUBMIT, TENANT, House, problem
@@ -100,7 +100,7 @@ async def test_a_model_that_nobody_has_announced_is_refused_with_those_there_are
 async def test_what_breaks_a_rule_is_refused_by_its_name(client: httpx.AsyncClient) -> None:
     problem(await client.post(URL, json={"action": "hold"}), 400, "invalid_request", "model")
     problem(await client.post(URL, json=HOLD, params={"dryrun": "true"}), 400, "invalid_request", "dryrun")
-    problem(await client.post(URL, content=b"{" + b" " * (MAX_BYTES * 64)), 413, "payload_too_large")
+    problem(await client.post(URL, content=b"{" + b" " * (256 * 1024)), 413, "payload_too_large")
 
 
 async def test_a_hold_that_is_written_and_not_told_says_so(house: House, client: httpx.AsyncClient) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from schemas.errors import Conflict, JobNotFound, PenstockError, RequestError, ResultNotReady, Undecodable
 from schemas.feedback import FeedbackRequest, Told, feedback_of, predicted_label, read_feedback, told_of
-from schemas.feedback_records import feedback_record, read_feedback_record
+from schemas.feedback_records import read_feedback_record
 from schemas.jobs import OCTET_STREAM, Job, Payload, Status
 from tests.contracts.stores.building import LATER, NOW, queued
+from tests.unit.sink.feedback_records import feedback_record
 
 
 def succeeded(result: bytes = b'{"predictions":["cat"]}', **fields: Any) -> Job:

@@ -12,13 +12,13 @@ import workers.sink.feedback
 from producers.memory import MemoryLog
 from schemas.errors import InvalidInput, PenstockError, StoreUnavailable
 from schemas.feedback import Feedback, FeedbackRequest, Told
-from schemas.feedback_records import feedback_record
 from schemas.records import OutRecord
 from schemas.topics import Topics
 from stores.feedback import OutcomeSums
 from stores.memory import MemoryJobs
 from stores.memory_feedback import MemoryFeedback
 from tests.unit.sink.ends import NOW, TOPICS, succeeded
+from tests.unit.sink.feedback_records import feedback_record
 from tests.waiting import eventually
 from workers.consuming.protocols import Record
 from workers.memory import MemoryConsumer, MemoryGroup

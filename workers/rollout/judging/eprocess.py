@@ -14,6 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.ratios import mean_log
+
 Array = NDArray[np.float64]
 
 # So much is bet on alternatives that hold from the start. The rest is spread over all later intervals: t gets
@@ -34,12 +36,6 @@ def grown(logs: Array, looks: Array | int, log_ratios: Array) -> Array:
 def log_value(logs: Array, looks: Array | int) -> Array:
     """The log of what the unit has become after `looks`: of the mean over alternatives and what is not bet yet."""
     return np.logaddexp(mean_log(logs), np.log(_left_after(looks)))
-
-
-def mean_log(logs: Array) -> Array:
-    """The log of the mean over alternatives, of what stands there in logs."""
-    mean: Array = np.logaddexp.reduce(logs, axis=-1) - np.log(logs.shape[-1])
-    return mean
 
 
 def _started_at(looks: Array | int) -> Array:

@@ -6,8 +6,9 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from schemas import bounds
+from schemas.ratios import mean_log
 from schemas.rollouts import Decision, Finding, Kind
-from workers.rollout.judging import callers, deals, eprocess, shares
+from workers.rollout.judging import callers, deals, shares
 from workers.rollout.judging.evidence import Evidence, KindEvidence, Tally
 from workers.rollout.judging.rules import SLACK, Rule, levels
 
@@ -71,7 +72,7 @@ def _sums(evidence: Evidence, rule: Rule) -> _Sums:
     known, at = evidence.kinds[rule.kind], levels(evidence.rules, evidence.alpha)
     # Where callers' differences are known, half of what may go wrong is that their bounds are wrong.
     parts = 1 if known.tilt.bad is None else 2
-    better = float(eprocess.mean_log(np.array(known.better))) if known.better else 0.0
+    better = float(mean_log(np.array(known.better))) if known.better else 0.0
     sums = _Sums(
         worse=known.worse.log_value,
         worse_needed=math.log(parts / at.worse),
@@ -89,7 +90,7 @@ def _by_chance(evidence: Evidence, kind: Kind, level: float) -> float | None:
     than any caller's own jobs would."""
     known = evidence.kinds[kind]
     canary = sum(known.canary_by.values(), Tally())
-    lowest = 1 - bounds.upper(canary.jobs - canary.bad, canary.jobs, level)
+    lowest = bounds.lower(canary.bad, canary.jobs, level)
     if kind not in callers.BY_COHORT or known.tilt.bad is not None or lowest > MOST_OF_CALLERS:
         return None
     return deals.by_chance(known.stable_by, known.canary_by, evidence.moved)
