@@ -152,7 +152,7 @@ class Mover:
         """Whether anything may be left in the lane that could move; moves it where nobody else does."""
         if seen is None:
             return True
-        waiting = {number: end - seen.done[number] for number, end in seen.ends.items() if end > seen.done[number]}
+        waiting = seen.waiting
         if sum(waiting.values()) > self._staying.get(lane, 0):
             if members.present(lane.model, lane.version) != 0:
                 return True

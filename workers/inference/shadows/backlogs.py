@@ -62,10 +62,7 @@ class Backlogs:
             while lanes := self._lanes():
                 async with asyncio.timeout(LOOK_WITHIN_S):
                     seen = await offsets.of(lanes)
-                self._waiting = {
-                    lane: sum(max(0, end - each.done[number]) for number, end in each.ends.items())
-                    for lane, each in seen.items()
-                }
+                self._waiting = {lane: sum(each.waiting.values()) for lane, each in seen.items()}
                 await asyncio.sleep(LOOK_EVERY_S)
 
     def _lanes(self) -> list[Lane]:
