@@ -29,7 +29,7 @@ class LaneView(msgspec.Struct, frozen=True):
 
 def observe(before: LaneView | None, seen: Offsets, *, now_s: float) -> LaneView:
     """The next view. A partition that is not known now is not counted, nor does it change how fast the lane drains."""
-    lag = sum(max(0, end - seen.done[number]) for number, end in seen.ends.items())
+    lag = sum(seen.waiting.values())
     if before is None or now_s <= before.seen_at_s:
         return LaneView(lag, seen.done, now_s)
     finished = sum(offset - before.done[number] for number, offset in seen.done.items() if number in before.done)

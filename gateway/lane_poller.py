@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 
 from gateway.lane_depth import LaneDepths
 from gateway.metrics import LANE_DEPTH
-from producers.kafka_client import KafkaClient
+from producers.kafka_client import KafkaClient, open_client
 from producers.lane_members import INTERVAL_S as MEMBERS_EVERY_S
 from producers.lane_members import LaneMembers
 from producers.lane_offsets import LaneOffsets
@@ -70,19 +70,18 @@ class LanePoller:
             await asyncio.sleep(INTERVAL_S)
 
     async def _poll_for_ever(self) -> None:
-        client = KafkaClient(**self._settings.client_options(), request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000))
-        try:
-            async with asyncio.timeout(POLL_TIMEOUT_S):
-                await client.bootstrap()
+        async with open_client(
+            self._settings,
+            within_s=POLL_TIMEOUT_S,
+            close_within_s=CLOSE_TIMEOUT_S,
+            request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
+        ) as client:
             offsets = LaneOffsets(client, self._settings.topics)
             while True:
                 async with asyncio.timeout(POLL_TIMEOUT_S):
                     await self._poll(offsets)
                     await self._ask_members(client)
                 await asyncio.sleep(INTERVAL_S)
-        finally:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await client.close()
 
     async def _poll(self, offsets: LaneOffsets) -> None:
         lanes = {lane: self._depths.admitted(lane) for lane in self._lanes()}

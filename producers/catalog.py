@@ -1,12 +1,12 @@
 """The catalog as its topic tells it, kept up to date. Nobody ever waits for it."""
 
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
 
 import msgspec
 
 from producers.control_topic import ControlTopic
+from producers.left_lately import LeftLately
 from producers.protocols import Publisher
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
@@ -18,33 +18,19 @@ from schemas.versions import CatalogSnapshot
 
 log = get_logger(__name__)
 
-# A version that is unloaded, loaded again, or whose worker starts again is back by then, or reported by a worker.
-LEFT_FOR_S: Final = 180.0
-
 
 class Catalog:
     """Holds the newest snapshot. A record that is no catalog entry keeps what was there before.
 
     Until anything is `told`, nobody can know which models there are. Of a version that left while we followed, it is
     still known what its jobs look like, `signature`, and for a while that it was there: `left`.
-
-    The topic also tells what left long ago, whenever it is read from its beginning: `begun` and `ended` say when.
     """
 
     def __init__(self, snapshot: CatalogSnapshot | None = None, clock_s: Callable[[], float] = time.monotonic) -> None:
         self.snapshot = snapshot or CatalogSnapshot()
         self.told = snapshot is not None
-        self._clock_s = clock_s
         self._left: dict[tuple[str, str], Signature] = {}
-        self._left_at_s: dict[tuple[str, str], float] = {}
-        self._before: CatalogSnapshot | None = None  # what was there when the reading began that goes on
-
-    def begun(self) -> None:
-        if self._before is None:  # else the reading before was broken off, and has shown what left long ago
-            self._before = self.snapshot
-
-    def ended(self) -> None:
-        self._before = None
+        self.lately = LeftLately(clock_s, self._there)
 
     def signature(self, model: str, version: str) -> Signature | None:
         entry = self.snapshot.get(model, version)
@@ -52,9 +38,10 @@ class Catalog:
 
     def left(self) -> list[tuple[str, str]]:
         """Versions that were there within the last `LEFT_FOR_S` seconds, and are not now."""
-        since_s = self._clock_s() - LEFT_FOR_S
-        self._left_at_s = {version: at_s for version, at_s in self._left_at_s.items() if at_s > since_s}
-        return [version for version in self._left_at_s if self.snapshot.get(*version) is None]
+        return [version for version in self.lately.names() if self.snapshot.get(*version) is None]
+
+    def _there(self) -> Iterator[tuple[str, str]]:
+        return ((model, version) for model, versions in self.snapshot.models.items() for version in versions)
 
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Take in one record of the catalog topic; None for a value takes the entry back."""
@@ -63,8 +50,7 @@ class Catalog:
             model, version = parse_key(key)
             if (entry := self.snapshot.get(model, version)) is not None:
                 self._left[model, version] = entry.signature
-                if self._before is None or self._before.get(model, version) is not None:
-                    self._left_at_s[model, version] = self._clock_s()
+                self.lately.leave([(model, version)])
             self.snapshot = self.snapshot.without(model, version)
             return
         try:
@@ -77,7 +63,7 @@ class Catalog:
 
 def catalog_topic(settings: KafkaSettings, catalog: Catalog) -> ControlTopic:
     """The reader that feeds `catalog`: `await reader.follow()`."""
-    return ControlTopic(settings, settings.topics.catalog, catalog.apply, reading=catalog)
+    return ControlTopic(settings, settings.topics.catalog, catalog.apply, reading=catalog.lately)
 
 
 async def take_back(publisher: Publisher, topics: Topics, model: str, version: str) -> None:

@@ -1,11 +1,10 @@
 """Telling the holds topic which holds stand, never that one does after it was released."""
 
-import asyncio
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from producers.protocols import Publisher
-from schemas.errors import OutcomeUnknown
+from producers.telling import tell_within
 from schemas.hold_documents import encode_hold
 from schemas.holds import Hold
 from schemas.records import OutRecord
@@ -32,8 +31,4 @@ class HoldTeller:
         async with self._news.telling(hold_id) as hold:
             value = None if hold is None else encode_hold(hold)
             record = OutRecord(self._topics.holds, hold_id.encode(), value, [], partition=0)
-            try:
-                async with asyncio.timeout(self._within_s):
-                    await self._publisher.publish(record)
-            except TimeoutError as error:
-                raise OutcomeUnknown("Kafka did not acknowledge the hold in time") from error
+            await tell_within(self._publisher, record, self._within_s, "the hold")

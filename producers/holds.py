@@ -4,17 +4,14 @@ from collections import Counter as Occurrences
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
 from prometheus_client import Gauge
 
 from producers.control_topic import ControlTopic
-from runtime.logs import get_logger
+from producers.record_reader import RecordReader
 from runtime.settings import KafkaSettings
 from schemas.errors import RequestError
 from schemas.hold_documents import decode_hold
 from schemas.holds import NO_HOLDS, Action, Hold, HoldSet
-
-log = get_logger(__name__)
 
 ACTIVE: Final = Gauge("penstock_holds", "Holds that this process goes by", ["action"])
 
@@ -34,7 +31,7 @@ class Holds:
         self.now: HoldSet = NO_HOLDS
         self.told: set[str] = set()
         self.released: set[str] = set()
-        self._refused: dict[bytes, bytes] = {}
+        self._records = RecordReader(_hold_of, "a record is no hold")
         self._listeners: list[Listener] = []
 
     def listen(self, listener: Listener) -> None:
@@ -58,7 +55,7 @@ class Holds:
             if known.pop(hold_id, None) is None:
                 return
         else:
-            hold = self._read(key, value)
+            hold = self._records.read(key, value)
             if hold is None:
                 self.told.discard(key.decode("utf-8", "replace"))
                 return
@@ -70,18 +67,6 @@ class Holds:
         self._show()
         for listener in self._listeners:
             listener()
-
-    def _read(self, key: bytes, value: bytes) -> Hold | None:
-        """A record that is no hold is told of once, however often it is read."""
-        try:
-            hold = _hold_of(key, value)
-        except (msgspec.DecodeError, UnicodeError, RecursionError, RequestError) as error:
-            if self._refused.get(key) != value:
-                self._refused[key] = value
-                log.warning("a record is no hold", key=key.decode("utf-8", "replace"), error=str(error))
-            return None
-        self._refused.pop(key, None)
-        return hold
 
     def _show(self) -> None:
         active = Occurrences(hold.action for hold in self.now.by_id.values())

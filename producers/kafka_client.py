@@ -4,8 +4,8 @@ import asyncio
 import logging
 import ssl
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from functools import cached_property
 from typing import Any, Final
 
@@ -159,6 +159,22 @@ def lost_if_reset(error: Exception) -> Exception:
     """A lost connection for the `RuntimeError` of uvloop, which aiokafka expects nowhere: it is raised for a write to a
     connection that was reset a moment ago. Any other error as it is; all of aiokafka's are of that kind, too."""
     return KafkaConnectionError(str(error)) if type(error) is RuntimeError else error
+
+
+@asynccontextmanager
+async def open_client(
+    settings: KafkaSettings, *, within_s: float | None = None, close_within_s: float, **options: Any
+) -> AsyncIterator[KafkaClient]:
+    """A client that knows the brokers, with the options of all clients, and these. Raises `TimeoutError` where it has
+    not heard of them, or is not closed, within so many seconds, and what `KafkaClient.bootstrap` raises."""
+    client = KafkaClient(**settings.client_options(), **options)
+    try:
+        async with asyncio.timeout(within_s):
+            await client.bootstrap()
+        yield client
+    finally:
+        async with asyncio.timeout(close_within_s):
+            await client.close()
 
 
 def kafka_consumer(settings: KafkaSettings, **options: Any) -> AIOKafkaConsumer:

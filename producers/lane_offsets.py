@@ -31,6 +31,11 @@ class Offsets(NamedTuple):
     ends: Mapping[int, int]
     done: Mapping[int, int]
 
+    @property
+    def waiting(self) -> Mapping[int, int]:
+        """How many records the group is not done with, of each partition that has any."""
+        return {number: end - self.done[number] for number, end in self.ends.items() if end > self.done[number]}
+
 
 class LaneOffsets:
     """Where lanes end, and up to where their groups are done. `client` is aiokafka's, and knows of all topics."""

@@ -1,11 +1,10 @@
 """Telling the routes topic what stands in the store, never an older revision after a newer one."""
 
-import asyncio
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from producers.protocols import Publisher
-from schemas.errors import OutcomeUnknown
+from producers.telling import tell_within
 from schemas.records import OutRecord
 from schemas.route_documents import TAKEN_AWAY_BY, encode_route
 from schemas.routes import Route
@@ -46,11 +45,7 @@ class RouteTeller:
             if newest is None:
                 return None
             record = _record(self._topics.routes, model, newest)
-            try:
-                async with asyncio.timeout(self._within_s):
-                    await self._publisher.publish(record)
-            except TimeoutError as error:
-                raise OutcomeUnknown("Kafka did not acknowledge the route in time") from error
+            await tell_within(self._publisher, record, self._within_s, "the route")
             return newest.revision
 
 

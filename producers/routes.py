@@ -3,17 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import msgspec
 from prometheus_client import Counter, Gauge
 
 from producers.control_topic import ControlTopic
-from runtime.logs import get_logger
+from producers.record_reader import RecordReader
 from runtime.settings import KafkaSettings
 from schemas.errors import RequestError
 from schemas.route_documents import decode_route, taken_away_by
 from schemas.routes import WHOLE, Route
-
-log = get_logger(__name__)
 
 REVISION: Final = Gauge("penstock_route_revision", "Revision of the model's route that this process goes by", ["model"])
 SHARE: Final = Gauge(
@@ -44,7 +41,7 @@ class Routes:
     def __init__(self) -> None:
         self.of: dict[str, Route] = {}
         self._taken_away: dict[str, int] = {}  # by which revision
-        self._refused: dict[bytes, bytes] = {}
+        self._records = RecordReader(_route_of, "a record is no route")
         self._listeners: list[Listener] = []
 
     def listen(self, listener: Listener) -> None:
@@ -65,7 +62,7 @@ class Routes:
         if value is None:
             self.take_away(key, ())
             return
-        route = self._read(key, value)
+        route = self._records.read(key, value)
         if route is None or route.revision <= self.revision(route.model):
             return
         if (known := self.of.get(route.model)) is not None:
@@ -85,18 +82,6 @@ class Routes:
         if gone is not None:
             _forget(gone)
             self._tell(model, None)
-
-    def _read(self, key: bytes, value: bytes) -> Route | None:
-        """A record that is no route is told of once, however often it is read."""
-        try:
-            route = _route_of(key, value)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, RequestError) as error:
-            if self._refused.get(key) != value:
-                self._refused[key] = value
-                log.warning("a record is no route", key=key.decode("utf-8", "replace"), error=str(error))
-            return None
-        self._refused.pop(key, None)
-        return route
 
     def _tell(self, model: str, route: Route | None) -> None:
         for listener in self._listeners:

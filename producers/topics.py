@@ -7,7 +7,6 @@ from typing import Any, Final
 import msgspec
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
-from aiokafka.protocol.metadata import MetadataRequest
 
 from producers.kafka_client import kafka_admin
 from producers.topic_settings import BROKERS, MAX_MESSAGE, MIN_IN_SYNC, TIMESTAMPS, raise_settings
@@ -192,7 +191,7 @@ async def ensure_topics(settings: KafkaSettings, plans: Sequence[TopicPlan]) -> 
 
 async def _create(admin: AIOKafkaAdminClient, plans: Sequence[TopicPlan], replication: int | None) -> list[str]:
     if replication is None:  # the client cannot ask for the broker's default
-        replication = min(DEFAULT_REPLICATION, len((await _metadata(admin, []))["brokers"]))
+        replication = min(DEFAULT_REPLICATION, len(admin._client.cluster.brokers()))  # noqa: SLF001 - told at the start
     copied = [plan.with_copies(replication) for plan in plans]
     response = await admin.create_topics(
         [NewTopic(plan.name, plan.partitions, replication, topic_configs=dict(plan.config)) for plan in copied]
@@ -208,15 +207,8 @@ async def _create(admin: AIOKafkaAdminClient, plans: Sequence[TopicPlan], replic
 
 
 async def described(admin: AIOKafkaAdminClient, names: Collection[str]) -> dict[str, Mapping[str, Any]]:
-    """What a broker tells of those that exist, by their names."""
-    return {topic["topic"]: topic for topic in (await _metadata(admin, names))["topics"] if topic["partitions"]}
-
-
-async def _metadata(admin: AIOKafkaAdminClient, names: Collection[str]) -> Mapping[str, Any]:
-    """Of the brokers and these topics; others may have thousands beside ours. None is made by being asked for."""
-    request = MetadataRequest(list(names), allow_auto_topic_creation=False)
-    answer: Mapping[str, Any] = (await admin._send_request(request)).to_object()  # noqa: SLF001 - it asks to make them
-    return answer
+    """What a broker tells of those that exist, by their names; of no others, which may be thousands beside ours."""
+    return {topic["topic"]: topic for topic in await admin.describe_topics(list(names)) if topic["partitions"]}
 
 
 async def _told_of(admin: AIOKafkaAdminClient, names: set[str]) -> None:

@@ -1,12 +1,12 @@
 """What workers tell of versions that they do not serve, as its topic tells it; and telling it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
 
-from producers.catalog import LEFT_FOR_S
 from producers.control_topic import ControlTopic
+from producers.left_lately import LeftLately
 from producers.protocols import Publisher
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
@@ -36,23 +36,15 @@ class WorkerReports:
     """The last report of each worker that still speaks. `clock_s` is the reader's own, whatever theirs say.
 
     What they say together is put together once, and anew after one of them has said something else or fell silent:
-    clients ask for it with each job that waits. `begun` and `ended` say when the topic is read from its beginning.
+    clients ask for it with each job that waits.
     """
 
     def __init__(self, clock_s: Callable[[], float]) -> None:
         self._clock_s = clock_s
         self._heard: dict[bytes, _Heard] = {}
-        self._unsaid_at_s: dict[str, float] = {}
-        self._before: frozenset[str] | None = None  # what was said of when the reading began that goes on
+        self.unsaid_lately = LeftLately(clock_s, self._said_of)
         self._together: Reported = {}
         self._until_s = float("-inf")  # what was put together holds
-
-    def begun(self) -> None:
-        if self._before is None:  # else the reading before was broken off, and has shown what left long ago
-            self._before = frozenset(name for heard in self._heard.values() for name in heard.report.versions)
-
-    def ended(self) -> None:
-        self._before = None
 
     def apply(self, key: bytes, value: bytes | None) -> None:
         """Take in one record of the topic; None for a value forgets the worker."""
@@ -60,7 +52,7 @@ class WorkerReports:
             gone = self._heard.pop(key, None)
             if gone is not None:
                 self._until_s = float("-inf")
-                self._leave(gone.report.versions.keys())
+                self.unsaid_lately.leave(gone.report.versions)
             return
         try:
             report = decode_report(value)
@@ -72,20 +64,16 @@ class WorkerReports:
             self._heard[key] = _Heard(report, self._clock_s())
             if known is None or known.report.versions != report.versions:
                 self._until_s = float("-inf")
-                self._leave(known.report.versions.keys() - report.versions.keys() if known else ())
+                self.unsaid_lately.leave(known.report.versions.keys() - report.versions.keys() if known else ())
 
     def left(self) -> list[tuple[str, str]]:
         """Versions of which a worker took back, within the last `LEFT_FOR_S` seconds, what it had said: as one does
         that starts again. Others may still speak of them."""
-        self._leave(())
-        named = (name.partition("/") for name in self._unsaid_at_s)
+        named = (name.partition("/") for name in self.unsaid_lately.names())
         return [(model, version) for model, _, version in named if version]
 
-    def _leave(self, names: Iterable[str]) -> None:
-        now_s = self._clock_s()
-        unsaid = {name: at_s for name, at_s in self._unsaid_at_s.items() if at_s > now_s - LEFT_FOR_S}
-        fresh = names if self._before is None else self._before.intersection(names)  # the others left long ago
-        self._unsaid_at_s = unsaid | dict.fromkeys(fresh, now_s)
+    def _said_of(self) -> Iterator[str]:
+        return (name for heard in self._heard.values() for name in heard.report.versions)
 
     def models(self) -> Iterable[str]:
         """The models that workers say something of."""
@@ -124,7 +112,7 @@ def _together(reports: Iterable[WorkerReport]) -> Reported:
 
 def worker_reports_topic(settings: KafkaSettings, reports: WorkerReports) -> ControlTopic:
     """The reader that feeds `reports`: `await reader.follow()`."""
-    return ControlTopic(settings, settings.topics.worker_reports, reports.apply, reading=reports)
+    return ControlTopic(settings, settings.topics.worker_reports, reports.apply, reading=reports.unsaid_lately)
 
 
 async def publish_report(publisher: Publisher, topics: Topics, worker: str, report: WorkerReport | None) -> None:

@@ -45,9 +45,7 @@ UNCOUNTED_STARTS = Counter(
     "penstock_worker_uncounted_starts_total", "Starts of jobs that could not be counted, since Redis was away"
 )
 RETRIES = Counter("penstock_worker_retries_total", "Jobs put aside to be tried again", [*_LABELS, "tier", "reason"])
-PUT_ASIDE = Counter(
-    "penstock_worker_put_aside_jobs_total", "Jobs put aside, since their tenant is held", ["model", "version", "lane"]
-)
+PUT_ASIDE = Counter("penstock_worker_put_aside_jobs_total", "Jobs put aside, since their tenant is held", _LABELS)
 MOVED = Counter(
     "penstock_worker_moved_jobs_total",
     "Jobs given to another version, as this one was taken back, or by the error with which it failed them",

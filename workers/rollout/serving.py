@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 
-from producers.kafka_client import KafkaClient
+from producers.kafka_client import open_client
 from producers.lane_members import INTERVAL_S, LaneMembers
 from runtime.logs import get_logger
 from runtime.settings import KafkaSettings
@@ -50,17 +50,16 @@ class ServingWorkers:
             await asyncio.sleep(INTERVAL_S)
 
     async def _ask_for_ever(self) -> None:
-        client = KafkaClient(**self._settings.client_options(), request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000))
-        try:
-            async with asyncio.timeout(ASKED_WITHIN_S):
-                await client.bootstrap()
+        async with open_client(
+            self._settings,
+            within_s=ASKED_WITHIN_S,
+            close_within_s=CLOSE_WITHIN_S,
+            request_timeout_ms=int(REQUEST_TIMEOUT_S * 1000),
+        ) as client:
             while True:
                 await self._ask(client)
                 self._failing = False
                 await asyncio.sleep(INTERVAL_S)
-        finally:
-            async with asyncio.timeout(CLOSE_WITHIN_S):
-                await client.close()
 
     async def _ask(self, client: Any) -> None:
         now_s = time.monotonic()

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 
-from producers.kafka_client import KafkaClient
+from producers.kafka_client import open_client
 from producers.lane_members import MOVER, LaneMembers
 from producers.lane_offsets import LaneOffsets, Offsets
 from producers.protocols import Publisher
@@ -125,18 +125,13 @@ class Mover:
 
     async def _look_after(self) -> None:
         """Until no lane is left to look after."""
-        client = KafkaClient(**self._settings.client_options())
-        try:
-            await client.bootstrap()
+        async with open_client(self._settings, close_within_s=CLOSE_WITHIN_S) as client:
             offsets = LaneOffsets(client, self._settings.topics)
             members = LaneMembers(self._settings.topics, self._clock_s)
             while self._since_s:
                 await self._look(client, offsets, members)
                 self._step_done()
                 await asyncio.sleep(LOOK_EVERY_S)
-        finally:
-            async with asyncio.timeout(CLOSE_WITHIN_S):
-                await client.close()
 
     async def _look(self, client: Any, offsets: LaneOffsets, members: LaneMembers) -> None:
         lanes = dict(self._since_s)
@@ -157,7 +152,7 @@ class Mover:
         """Whether anything may be left in the lane that could move; moves it where nobody else does."""
         if seen is None:
             return True
-        waiting = {number: end - seen.done[number] for number, end in seen.ends.items() if end > seen.done[number]}
+        waiting = seen.waiting
         if sum(waiting.values()) > self._staying.get(lane, 0):
             if members.present(lane.model, lane.version) != 0:
                 return True

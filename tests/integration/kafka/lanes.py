@@ -1,6 +1,6 @@
 """What is left in a lane, for tests."""
 
-from producers.kafka_client import KafkaClient
+from producers.kafka_client import open_client
 from producers.lane_offsets import LaneOffsets
 from runtime.settings import KafkaSettings
 from schemas.topics import Lane
@@ -8,10 +8,6 @@ from schemas.topics import Lane
 
 async def left(settings: KafkaSettings, lane: Lane) -> int:
     """Records that the lane's group is not done with."""
-    client = KafkaClient(**settings.client_options())
-    await client.bootstrap()
-    try:
+    async with open_client(settings, close_within_s=5.0) as client:
         offsets = (await LaneOffsets(client, settings.topics).of([lane]))[lane]
-    finally:
-        await client.close()
-    return sum(offsets.ends.values()) - sum(offsets.done.values())
+    return sum(offsets.waiting.values())

@@ -33,8 +33,8 @@ class Applied:
 
 
 @asynccontextmanager
-async def following(settings: KafkaSettings, applied: Applied) -> AsyncIterator[ControlTopic]:
-    reader = ControlTopic(settings, settings.topics.catalog, applied)
+async def following(settings: KafkaSettings, applied: Applied, **asked: Any) -> AsyncIterator[ControlTopic]:
+    reader = ControlTopic(settings, settings.topics.catalog, applied, **asked)
     task = asyncio.create_task(reader.follow())
     try:
         yield reader
@@ -267,9 +267,7 @@ async def test_a_topic_that_is_deleted_and_made_again_is_read_from_its_beginning
     for number in range(5):
         await write(publisher, kafka_settings, b"key", b"%d" % number)
     applied, readings = Applied(), Readings()
-    reader = ControlTopic(kafka_settings, kafka_settings.topics.catalog, applied, reading=readings)
-    following = asyncio.create_task(reader.follow())
-    try:
+    async with following(kafka_settings, applied, reading=readings) as reader:
         await asyncio.wait_for(reader.caught_up.wait(), 20)
 
         # When there is another one under the name, with fewer records
@@ -281,9 +279,6 @@ async def test_a_topic_that_is_deleted_and_made_again_is_read_from_its_beginning
         # Then that is followed
         await eventually(lambda: applied.all[-1] == (b"key", b"new"), timeout_s=30)
         assert readings.begun_times == readings.ended_times
-    finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
 
 
 async def remade(settings: KafkaSettings) -> bool:
@@ -299,11 +294,7 @@ async def test_what_takes_a_key_back_is_told_with_its_headers_to_who_asks(
 ) -> None:
     await make(kafka_settings)
     applied, taken = Applied(), list[tuple[bytes, Sequence[tuple[str, bytes]]]]()
-    reader = ControlTopic(
-        kafka_settings, kafka_settings.topics.catalog, applied, take_back=lambda *told: taken.append(told)
-    )
-    following = asyncio.create_task(reader.follow())
-    try:
+    async with following(kafka_settings, applied, take_back=lambda *told: taken.append(told)):
         await publisher.publish(
             OutRecord(kafka_settings.topics.catalog, b"a", None, [("ce_routerevision", b"7")], partition=0)
         )
@@ -311,6 +302,3 @@ async def test_what_takes_a_key_back_is_told_with_its_headers_to_who_asks(
             lambda: [(key, list(headers)) for key, headers in taken] == [(b"a", [("ce_routerevision", b"7")])]
         )
         assert applied.all == []
-    finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)

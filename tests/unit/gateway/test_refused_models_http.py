@@ -7,7 +7,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from producers.catalog import LEFT_FOR_S
+from producers.left_lately import LEFT_FOR_S
 from producers.worker_reports import FORGOTTEN_AFTER_S
 from schemas.catalog import encode_entry
 from schemas.model_states import ModelState, WantedState, encode_state

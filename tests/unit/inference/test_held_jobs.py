@@ -1,5 +1,6 @@
 """Jobs that operators hold or end, as a worker meets them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -30,6 +31,14 @@ def put_aside(worker: SmallWorker) -> list[str]:
     return [read_lane_record(tuple(out.headers), out.value).id for out in worker.log.records(TOPICS.held)]
 
 
+async def run_and_wait(worker: SmallWorker, first: LaneJob, then: Sequence[LaneJob]) -> None:
+    """Have `first` run, and the others wait behind it."""
+    await worker.submit(first)
+    await eventually(lambda: worker.live.running)
+    await worker.submit(*then)
+    await eventually(lambda: worker.live.due() is not None)
+
+
 async def test_a_lane_that_is_held_begins_nothing_and_goes_on_when_it_is_released() -> None:
     held, other = [lane_job() for _ in range(3)], lane_job(lane=BULK)
     async with small_worker(Adder()) as worker:
@@ -46,10 +55,7 @@ async def test_what_was_fetched_before_the_hold_keeps_its_place_and_what_runs_ru
     model = HeldAdder()
     first, then = lane_job(), [lane_job() for _ in range(12)]
     async with small_worker(model) as worker:
-        await worker.submit(first)
-        await eventually(lambda: worker.live.running)
-        await worker.submit(*then)
-        await eventually(lambda: worker.live.due() is not None)
+        await run_and_wait(worker, first, then)
         worker.set_hold(HELD_LANE)
         formed = worker.formed(worker.live)
         model.let_go(20)
@@ -79,10 +85,7 @@ async def test_of_a_held_tenant_what_waits_in_memory_is_put_aside_too() -> None:
     model = HeldAdder()
     first, then = of_tenant(), [of_tenant() for _ in range(8)]
     async with small_worker(model) as worker:
-        await worker.submit(first)
-        await eventually(lambda: worker.live.running)
-        await worker.submit(*then)
-        await eventually(lambda: worker.live.due() is not None)
+        await run_and_wait(worker, first, then)
         worker.set_hold(HELD_TENANT)
         model.let_go(20)
         await eventually(lambda: worker.ended([first]) and worker.open_count == 0)
@@ -136,10 +139,7 @@ async def test_of_a_lane_that_is_held_what_is_in_memory_ends_at_once() -> None:
     model = HeldAdder()
     first, then = lane_job(), [lane_job() for _ in range(8)]
     async with small_worker(model) as worker:
-        await worker.submit(first)
-        await eventually(lambda: worker.live.running)
-        await worker.submit(*then)
-        await eventually(lambda: worker.live.due() is not None)
+        await run_and_wait(worker, first, then)
         worker.set_hold(HELD_LANE)
         worker.set_hold(ENDED)
         ended = {end.id for end in await eventually(worker.ends)}

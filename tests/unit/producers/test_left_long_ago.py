@@ -9,8 +9,9 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
-from producers.catalog import LEFT_FOR_S, Catalog, catalog_topic
+from producers.catalog import Catalog, catalog_topic
 from producers.control_topic import ControlTopic
+from producers.left_lately import LEFT_FOR_S
 from producers.worker_reports import WorkerReports, worker_reports_topic
 from runtime.settings import KafkaSettings
 from schemas.catalog import CatalogEntry, encode_entry

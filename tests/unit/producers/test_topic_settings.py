@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aiokafka.admin import NewTopic
-from aiokafka.protocol.metadata import MetadataRequest
 
 from producers import topics
 from producers.topic_settings import BROKERS, TIMESTAMPS, Other, different, too_low
@@ -28,15 +28,15 @@ class Brokers:
 
     def __init__(self) -> None:
         self.made: list[NewTopic] = []
+        self._client = SimpleNamespace(cluster=SimpleNamespace(brokers=lambda: {1, 2, 3}))
 
     async def start(self) -> None: ...
 
     async def close(self) -> None: ...
 
-    async def _send_request(self, asked: MetadataRequest) -> SimpleNamespace:
+    async def describe_topics(self, names: Sequence[str]) -> list[dict[str, Any]]:
         led = {"leader": 1, "replicas": [1, 2, 3]}
-        known = [{"topic": topic.name, "partitions": [led]} for topic in self.made]
-        return SimpleNamespace(to_object=lambda: {"brokers": [1, 2, 3], "topics": known})
+        return [{"topic": topic.name, "partitions": [led]} for topic in self.made if topic.name in names]
 
     async def create_topics(self, asked: Sequence[NewTopic]) -> SimpleNamespace:
         self.made += asked

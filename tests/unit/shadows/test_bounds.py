@@ -6,20 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.routes import Routes
-from schemas.routes import WHOLE, Route, Shadow
-from tests.unit.inference.jobs import NOON, lane_job
+from schemas.routes import WHOLE, Shadow
+from tests.unit.inference.jobs import lane_job
+from tests.unit.shadows.house import route
 from workers.inference.shadows.bounds import FULL_AFTER_S, Allowance, DeviceShares
 
-SHADOWED = Route(
-    model="adder",
-    revision=1,
-    versions={"2": WHOLE},
-    default="2",
-    salt="adder",
-    shadow=(Shadow("1", 1.0, device_share=0.25, exclude_tenants=("shy",)),),
-    updated_at=NOON,
-    updated_by="test",
-)
+SHADOWED = route(Shadow("1", 1.0, device_share=0.25, exclude_tenants=("shy",)), versions={"2": WHOLE}, default="2")
 
 
 class ClockS:

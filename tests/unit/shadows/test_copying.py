@@ -170,8 +170,8 @@ async def test_a_copy_that_waits_to_be_written_holds_its_own_rows_and_not_its_mi
         await run(house, shared_job())
         await eventually(lambda: log.waiting == 1)
         await house.worker.submit(*(shared_job(value=number) for number in range(4)))
-        await eventually(lambda: len(house.shadows.copier._waiting) == 4)
-        held = [array for each in house.shadows.copier._waiting for array in each.outputs.values()]
+        await eventually(lambda: len(house.shadows.copier._waiting._items) == 4)
+        held = [array for each, _ in house.shadows.copier._waiting._items for array in each.outputs.values()]
         assert all(array.base is None for array in held)
         log.acknowledging.set()
         await eventually(lambda: len(house.copies()) == 5)

@@ -302,11 +302,11 @@ async def test_a_copy_that_waits_to_be_compared_holds_its_own_rows_and_not_its_m
     async with shadow_house(US, rule=Rule(function=held)) as house:
         await run(house, in_our_lane(copy_for_us()), *(lane_record(TOPICS.lane(BULK), job, "/test") for job in jobs))
         await run(house, in_our_lane(copy_for_us()), *(lane_record(TOPICS.lane(BULK), job, "/test") for job in jobs))
-        await eventually(lambda: len(house.shadows._waiting) == 1)
-        (waiting,) = house.shadows._waiting
+        await eventually(lambda: len(house.shadows._waiting._items) == 1)
+        ((waiting, size_bytes),) = house.shadows._waiting._items
         assert all(array.base is None for array in waiting.outputs.values())
         answered = waiting.copy.shadow_of
         assert answered is not None
-        assert waiting.bytes >= len(waiting.copy.payload.value) + len(answered.outputs)
+        assert size_bytes >= len(waiting.copy.payload.value) + len(answered.outputs)
         may_go.set()
         await eventually(lambda: counts(house, agreed=2))

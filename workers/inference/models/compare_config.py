@@ -9,12 +9,16 @@ from pydantic import Field, NonNegativeFloat, model_validator
 from workers.inference.models.model_parameters import Section
 from workers.inference.models.tensor_config import OutputConfig
 
+# What floats may differ by where model.yaml does not say.
+ABSOLUTE: Final = 1e-4
+RELATIVE: Final = 1e-3
+
 _FUNCTION: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*):([A-Za-z_][A-Za-z0-9_]*)")
 
 
 class CompareTolerance(Section):
-    absolute: NonNegativeFloat = 1e-4
-    relative: NonNegativeFloat = 1e-3
+    absolute: NonNegativeFloat = ABSOLUTE
+    relative: NonNegativeFloat = RELATIVE
 
 
 class CompareConfig(Section):

@@ -33,8 +33,9 @@ def nobody_rescues(_: Record, __: Terminal) -> None:
 
 
 class ResultPublisher:
-    """A record is done when its replacement is acknowledged: the result, the retry, or the dead letter. So publishing
-    is tried until it succeeds; meanwhile the record stays open, and the low-water mark stays below it."""
+    """A record is done when its replacement is acknowledged: the result, the dead letter, or the job itself, in another
+    topic. So publishing is tried until it succeeds; meanwhile the record stays open, and the low-water mark stays below
+    it. That of a copy has none, and just goes."""
 
     def __init__(self, publisher: Publisher, topics: Topics, rescue: Rescue = nobody_rescues) -> None:
         self._publisher = publisher

@@ -6,7 +6,7 @@ from typing import Final
 
 from aiokafka.errors import KafkaError
 
-from producers.kafka_client import KafkaClient
+from producers.kafka_client import open_client
 from producers.lane_offsets import LaneOffsets
 from producers.routes import Routes
 from runtime.backoff import delays_s
@@ -57,21 +57,13 @@ class Backlogs:
         if not self._lanes():
             await asyncio.sleep(LOOK_EVERY_S)
             return
-        client = KafkaClient(**self._settings.client_options())
-        try:
-            await client.bootstrap()
+        async with open_client(self._settings, close_within_s=CLOSE_WITHIN_S) as client:
             offsets = LaneOffsets(client, self._settings.topics)
             while lanes := self._lanes():
                 async with asyncio.timeout(LOOK_WITHIN_S):
                     seen = await offsets.of(lanes)
-                self._waiting = {
-                    lane: sum(max(0, end - each.done[number]) for number, end in each.ends.items())
-                    for lane, each in seen.items()
-                }
+                self._waiting = {lane: sum(each.waiting.values()) for lane, each in seen.items()}
                 await asyncio.sleep(LOOK_EVERY_S)
-        finally:
-            async with asyncio.timeout(CLOSE_WITHIN_S):
-                await client.close()
 
     def _lanes(self) -> list[Lane]:
         routes = [route for model in self._models() if (route := self._routes.of.get(model)) is not None]

@@ -9,11 +9,7 @@ import numpy as np
 from schemas.shadows import MAX_LABEL
 from schemas.signature import Signature
 from schemas.tensors import Array
-from workers.inference.models.compare_config import CompareConfig
-
-# What floats may differ by where model.yaml does not say.
-ABSOLUTE: Final = 1e-4
-RELATIVE: Final = 1e-3
+from workers.inference.models.compare_config import ABSOLUTE, RELATIVE, CompareConfig
 
 Outputs = Mapping[str, Array]
 # A model's own: whether the two answers, the callers' first, are as good as the same.

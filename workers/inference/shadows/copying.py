@@ -1,7 +1,7 @@
 """Making copies of jobs that have succeeded. What callers get is published by then, and nothing waits for a copy."""
 
 import asyncio
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -22,7 +22,7 @@ from workers.inference.results.outcomes import Outcome
 from workers.inference.results.publisher import SOURCE
 from workers.inference.shadows.bounds import Allowance, ClockS
 from workers.inference.shadows.findings import Findings
-from workers.inference.shadows.waiting_outputs import outputs_bytes, own_rows
+from workers.inference.shadows.waiting_outputs import Waiting, outputs_bytes, own_rows
 from workers.moves import takes
 
 log = get_logger(__name__)
@@ -37,7 +37,6 @@ class _Wanted(NamedTuple):
     asked: Sequence[str]  # the outputs that the caller wants; none: all
     outputs: Mapping[str, Array]
     version: str
-    bytes: int
 
     @property
     def pair(self) -> Pair:
@@ -66,9 +65,7 @@ class Copier:
         self._has_room = has_room
         self._clock = clock
         self._rows: defaultdict[tuple[str, str], Allowance] = defaultdict(lambda: Allowance(clock_s))
-        self._waiting: deque[_Wanted] = deque()
-        self._bytes = 0
-        self._some = asyncio.Event()
+        self._waiting: Waiting[_Wanted] = Waiting(MOST_WAITING, MOST_WAITING_BYTES)
 
     def succeeded(self, jobs: Sequence[PendingJob], results: Sequence[RunResult], ends: Sequence[Outcome]) -> None:
         """Jobs of one live lane have ended so; `results` are the outputs of those that ran."""
@@ -85,35 +82,25 @@ class Copier:
             return
         for shadow in copied_to(route, of.version, of.cohort, of.tenant, of.id):
             size = len(of.payload.value) + outputs_bytes(outputs)
-            wanted = _Wanted(of, job.request.outputs, outputs, shadow.version, size)
-            reason = self._why_not(shadow, wanted)
+            wanted = _Wanted(of, job.request.outputs, outputs, shadow.version)
+            reason = self._why_not(shadow, of.model, size)
             if reason is not None:
                 self._findings.dropped(wanted.pair, reason)
                 continue
             self._rows[of.model, shadow.version].take(job.rows, shadow.rows_per_s)
-            self._waiting.append(wanted._replace(outputs=own_rows(outputs)))
-            self._bytes += size
-            self._some.set()
+            self._waiting.add(wanted._replace(outputs=own_rows(outputs)), size)
 
-    def _why_not(self, shadow: Shadow, wanted: _Wanted) -> str | None:
-        model = wanted.job.model
+    def _why_not(self, shadow: Shadow, model: str, size_bytes: int) -> str | None:
         if not self._has_room(Lane(model, shadow.version, LaneClass.BULK)):
             return "lag"
         if self._rows[model, shadow.version].left(shadow.rows_per_s) <= 0:
             return "rows_per_s"
-        if len(self._waiting) >= MOST_WAITING or self._bytes + wanted.bytes > MOST_WAITING_BYTES:
-            return "busy"
-        return None
+        return None if self._waiting.has_room(size_bytes) else "busy"
 
     async def run(self) -> None:
         """Run until canceled."""
         while True:
-            await self._some.wait()
-            self._some.clear()
-            while self._waiting:
-                wanted, self._bytes = list(self._waiting), 0
-                self._waiting.clear()
-                await self._write(wanted)
+            await self._write(await self._waiting.all())
 
     async def _write(self, wanted: Sequence[_Wanted]) -> None:
         """What meets anything at all is dropped: the next copy is as good."""

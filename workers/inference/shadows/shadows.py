@@ -1,8 +1,6 @@
 """All that a worker does with shadows, as its lanes see it."""
 
-import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -28,7 +26,7 @@ from workers.inference.shadows.comparing import Difference, Rule, difference, ru
 from workers.inference.shadows.copying import Copier
 from workers.inference.shadows.findings import Findings
 from workers.inference.shadows.own_function import load_function
-from workers.inference.shadows.waiting_outputs import outputs_bytes, own_rows
+from workers.inference.shadows.waiting_outputs import Waiting, outputs_bytes, own_rows
 
 log = get_logger(__name__)
 
@@ -41,7 +39,6 @@ class _Ran(NamedTuple):
     copies: "VersionCopies"
     copy: LaneJob
     outputs: Mapping[str, Array]
-    bytes: int
 
 
 class Shadows:
@@ -66,9 +63,7 @@ class Shadows:
         self.shares = DeviceShares(routes, clock_s)
         self._thread = thread
         self._clock = clock
-        self._waiting: deque[_Ran] = deque()
-        self._bytes = 0
-        self._some = asyncio.Event()
+        self._waiting: Waiting[_Ran] = Waiting(MOST_WAITING, MOST_WAITING_BYTES)
 
     def of(self, version: ModelVersion) -> "VersionCopies":
         """What the lanes of a version are given."""
@@ -81,12 +76,10 @@ class Shadows:
                 self._not_answered(end.copy, end.error)
                 continue
             size = _bytes(end.copy) + outputs_bytes(end.outputs)
-            if len(self._waiting) >= MOST_WAITING or self._bytes + size > MOST_WAITING_BYTES:
+            if self._waiting.has_room(size):
+                self._waiting.add(_Ran(copies, end.copy, own_rows(end.outputs)), size)
+            else:
                 self.findings.dropped(_pair(end.copy), "busy")
-                continue
-            self._waiting.append(_Ran(copies, end.copy, own_rows(end.outputs), size))
-            self._bytes += size
-            self._some.set()
 
     def _not_answered(self, copy: LaneJob, error: PenstockError | None) -> None:
         """A version that fails by its own fault, where another has answered, disagrees."""
@@ -98,12 +91,7 @@ class Shadows:
     async def run(self) -> None:
         """Compare what has run, until canceled."""
         while True:
-            await self._some.wait()
-            self._some.clear()
-            while self._waiting:
-                ran = self._waiting.popleft()
-                self._bytes -= ran.bytes
-                await self._compare(ran)
+            await self._compare(await self._waiting.next())
 
     async def _compare(self, ran: _Ran) -> None:
         try:
