@@ -125,7 +125,7 @@ class Callers:
     def _stands_out(self, rollout: int) -> bool:
         counted = np.array([each[rollout] for each in self._since])
         jobs, bad = counted[2:]
-        if bad > MOST_OF_CALLERS * jobs and 1 - bounds.upper(jobs - bad, jobs, self._level) > MOST_OF_CALLERS:
+        if bad > MOST_OF_CALLERS * jobs and bounds.lower(bad, jobs, self._level) > MOST_OF_CALLERS:
             return True
         more = counted - self._counted.get(rollout, np.zeros(4))
         by_cohort, before = split(self._of, rollout, more, self._chance), self._split.get(rollout)

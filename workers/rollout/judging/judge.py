@@ -136,9 +136,8 @@ def _pairs(kind: Kind, evidence: Evidence, interval: Interval) -> Pairs:
         sides = (interval.stable_outcomes, interval.canary_outcomes)
         stable, canary = (sum(each.values(), Tally()) for each in sides)
         return [(stable, canary)]
-    ends = callers.FAILED if kind is Kind.FAILED else callers.INVALID
     both = (interval.stable, interval.canary)
-    stable, canary = (Tally(each.jobs(callers.ENDED), each.jobs(ends)) for each in both)
+    stable, canary = (Tally(each.jobs(callers.ENDED), each.jobs(callers.BAD[kind])) for each in both)
     return [(stable, canary)]
 
 
