@@ -85,10 +85,10 @@ def _sums(evidence: Evidence, rule: Rule) -> _Sums:
 
 
 def _by_chance(evidence: Evidence, kind: Kind, level: float) -> float | None:
-    """See `deals`; None where how callers did before is known, or who they are is not, or the canary surely fails more
-    than any caller's own jobs would."""
+    """See `deals`; None where it is not for these to say, or the canary surely fails more than any caller's own jobs
+    would."""
     known = evidence.kinds[kind]
-    if kind not in callers.BY_COHORT or known.tilt.bad is not None:
+    if not callers.are_unknown(kind, known.tilt):
         return None
     canary = sum(known.canary_by.values(), Tally())
     if bounds.lower(canary.bad, canary.jobs, level) > MOST_OF_CALLERS:

@@ -164,7 +164,7 @@ def _observed(each: Rule, evidence: Evidence, pairs: Pairs, moved: tuple[int, ..
 def _by_cohort(kind: Kind, after: KindEvidence, interval: Interval) -> KindEvidence:
     """With what the interval holds by cohort, where that is all that callers are known by. What was before it began to
     look bad would hide a version that turned bad; but what waits may be what makes it look so."""
-    if kind not in callers.BY_COHORT or after.tilt.bad is not None:
+    if not callers.are_unknown(kind, after.tilt):
         return after
     if after.worse.log_value <= 0 and not after.waiting.jobs:
         return msgspec.structs.replace(after, stable_by={}, canary_by={})
