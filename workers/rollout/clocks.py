@@ -48,8 +48,9 @@ class Clocks:
 
     def wrong(self, model: str, versions: Iterable[str], now_s: float) -> str | None:
         """What is told of a worker of theirs that was left out of late; None where none was."""
-        found = (self._wrong.get(version) for version in (*((model, version) for version in versions), _ANY))
-        return next((told for each in found if each for at_s, told in [each] if now_s - at_s <= TOLD_FOR_S), None)
+        keys = [*((model, version) for version in versions), _ANY]
+        found = [self._wrong[key] for key in keys if key in self._wrong]
+        return next((told for at_s, told in found if now_s - at_s <= TOLD_FOR_S), None)
 
     def _forget(self, now_s: float) -> None:
         self._wrong = {key: each for key, each in self._wrong.items() if now_s - each[0] <= TOLD_FOR_S}

@@ -36,10 +36,6 @@ class Teller(Protocol):
     async def tell(self, model: str) -> int | None: ...
 
 
-def _nothing(_: Rollout) -> Around:
-    return Around()
-
-
 class Controller:
     """`between` is what was counted, and all of it is there that was before `read_until`; None where another process
     counts, and judges. `around` is what a verdict comes from besides. `clock` is the one that counts go by."""
@@ -52,7 +48,7 @@ class Controller:
         read_until: Callable[[], datetime | None],
         teller: Teller,
         clock: Clock,
-        around: Callable[[Rollout], Around] = _nothing,
+        around: Callable[[Rollout], Around],
     ) -> None:
         self._store = store
         self._feedback = feedback

@@ -15,15 +15,7 @@ from schemas.topics import LaneClass
 from stores.rollouts import Judged, StoredRollout
 from workers.rollout.judging import judge
 from workers.rollout.judging.evidence import Around, Evidence, Interval, Tally
-from workers.rollout.outcomes import (
-    NOTHING_TOLD,
-    Asked,
-    Told,
-    asked_before,
-    asked_recent,
-    outcomes_before,
-    with_outcomes,
-)
+from workers.rollout.outcomes import Asked, Told, asked_before, asked_recent, outcomes_before, with_outcomes
 from workers.rollout.windows import BUCKET_S
 
 log = get_logger(__name__)
@@ -67,16 +59,13 @@ class Look(NamedTuple):
     is_news: bool
 
 
-_NOTHING_AROUND: Final = Around()
-
-
 def look(
     stored: StoredRollout,
     between: Between,
     complete_until: datetime,
     now: datetime,
-    around: Around = _NOTHING_AROUND,
-    told: Told = NOTHING_TOLD,
+    around: Around,
+    told: Told,
 ) -> Look:
     """`complete_until`: what workers counted before is all there. `told` is what was asked for by `asked`."""
     rollout = stored.rollout
@@ -102,9 +91,11 @@ def look(
 
 
 def asked(stored: StoredRollout, complete_until: datetime) -> tuple[Asked | None, Asked | None]:
-    """Which outcomes `look` is to be told, if any: recent ones, and where nothing is counted yet those from before."""
+    """Which outcomes `look` is to be told, if any: where an interval is to be taken in those that go with it, and where
+    nothing is counted yet those from before."""
     rollout = stored.rollout
-    recent = asked_recent(rollout, _first(rollout.counted_until, complete_until), complete_until)
+    first = _first(rollout.counted_until, complete_until)
+    recent = asked_recent(rollout, first, complete_until) if first + INTERVAL <= complete_until else None
     return recent, asked_before(rollout, *_alone(rollout)) if stored.evidence is None else None
 
 

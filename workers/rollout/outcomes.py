@@ -32,11 +32,10 @@ class Asked(NamedTuple):
 class Told(NamedTuple):
     """The outcomes that a look may need, and those of the stable version from before."""
 
-    recent: Sequence[Outcomes] = ()
-    before: Sequence[Outcomes] = ()
+    recent: Sequence[Outcomes]
+    before: Sequence[Outcomes]
 
 
-NOTHING_TOLD: Final = Told()
 DAY_S: Final = 24 * 3600
 _INTERVAL: Final = timedelta(seconds=INTERVAL_S)
 

@@ -1,7 +1,7 @@
 """Writes what the windows hold to Postgres, ten minutes at a time: versions are compared by it, days later."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final
@@ -16,7 +16,6 @@ from workers.rollout.windows import Windows
 log = get_logger(__name__)
 
 WRITE_EVERY_S: Final = 5.0
-# Each is added up from the records of its workers: some milliseconds for all of them.
 AT_ONCE: Final = 50
 SPAN: Final = timedelta(seconds=SPAN_S)
 
@@ -28,8 +27,7 @@ class SpanWriter:
         self._store = store
         self._windows = windows
         self._read_until = read_until
-        self._written: dict[tuple[Lane, int], int] = {}  # of which size
-        self._closed = set[tuple[Lane, int]]()  # those of them that do not grow any more
+        self._written: dict[tuple[Lane, int], int] = {}  # of how many records; 0 once it does not grow any more
         self._is_away = False
 
     async def run(self) -> None:
@@ -42,32 +40,25 @@ class SpanWriter:
         """All that has grown since it was written. Raises nothing: what fails is tried again the next time."""
         if self._read_until() is None:  # another process counts, and writes
             self._written.clear()
-            self._closed.clear()
             return
         buckets = self._windows.buckets()
-        self._written = {place: size for place, size in self._written.items() if place in buckets}
-        self._closed &= buckets.keys()
-        grown = self._grown(buckets)
+        self._written = {place: records for place, records in self._written.items() if place in buckets}
+        grown = iter(buckets.items() - self._written.items())
         try:
-            while some := list(islice(grown, AT_ONCE)):
-                await self._store.write(some)
-                self._written.update(((each.lane, _start(each)), each.sums.size) for each in some)
-                await asyncio.sleep(0)
-            self._closed |= {place for place, is_closed in buckets.items() if is_closed}
+            while some := dict(islice(grown, AT_ONCE)):
+                await self._store.write(await self._counts(some))
+                self._written.update(some)
             self._is_away = False
         except PenstockError as error:
             if not self._is_away:
                 log.warning("counts for comparisons cannot be written for now", reason=error.message)
             self._is_away = True
 
-    def _grown(self, buckets: Mapping[tuple[Lane, int], bool]) -> Iterator[VersionCounts]:
-        for lane, start in buckets.keys() - self._closed:
+    async def _counts(self, places: Iterable[tuple[Lane, int]]) -> list[VersionCounts]:
+        found: list[VersionCounts] = []
+        for lane, start in places:
             began_at = datetime.fromtimestamp(start, UTC)
             counts = self._windows.between(lane.model, [lane.version], lane.cls, began_at, began_at + SPAN)
-            sums = sums_of(counts[lane.version])
-            if sums.size > self._written.get((lane, start), 0):
-                yield VersionCounts(lane, began_at, sums)
-
-
-def _start(counts: VersionCounts) -> int:
-    return int(counts.began_at.timestamp())
+            found.append(VersionCounts(lane, began_at, sums_of(counts[lane.version])))
+            await asyncio.sleep(0)  # each is added up from the records of all its workers: others may want the loop
+        return [each for each in found if each.sums.size]

@@ -142,10 +142,11 @@ class Windows:
         found = {version: list(self._counts(Lane(model, version, lane), first_s, last_s)) for version in versions}
         return {version: added(NOTHING, *counts) for version, counts in found.items()}
 
-    def buckets(self) -> dict[tuple[Lane, int], bool]:
-        """All buckets that something is kept of, by lane and by when they began; whether one is summed up."""
+    def buckets(self) -> dict[tuple[Lane, int], int]:
+        """All buckets that something is kept of, by lane and by when they began: of how many records; 0 for one that is
+        summed up."""
         return {
-            (lane, start): start in index.sums
+            (lane, start): 0 if start in index.sums else len(index.records[start])
             for lane, index in self._lanes.items()
             for start in index.sums | index.records.keys()
         }

@@ -12,14 +12,12 @@ from schemas.errors import Undecodable
 from schemas.holds import Action, HoldSet
 from schemas.records import OutRecord, read_lane_record
 from schemas.topics import Topics
-from workers.consuming.offsets import Partition
 from workers.consuming.protocols import Consumer, Record
-from workers.replacements import Replacement, publish_replacements
+from workers.replacements import Replacement
 from workers.router import metrics
+from workers.router.asides import Aside
 from workers.router.placing import Placing
 
-FETCH_RECORDS: Final = 500
-FETCH_TIMEOUT_S: Final = 0.5
 # A worker that has not heard of a change may put a job aside behind those that were looked at for it: most have within
 # a second, and one that stood still, or was cut off, a while later.
 AGAIN_S: Final = (2.0, 30.0)
@@ -32,27 +30,20 @@ EVERY_S_A_BYTE: Final = 1 / 20_000
 _TURN_HEADER: Final = "ce_heldturn"
 
 
-class HeldJobs:
+class HeldJobs(Aside):
     """Goes once through the topic at each turn, in order: what is held still goes to its end, stamped with the turn. So
     the first that has the stamp says that all were looked at, and waits in memory for the next turn, with those fetched
     along. A turn begins when the holds let something go, twice more a little later, and now and then.
-
-    As with a tier, what is lost with its partition comes again to whoever has it next.
     """
 
     def __init__(self, publisher: Publisher, topics: Topics, placing: Placing, holds: Holds, clock: Clock) -> None:
-        self._publisher = publisher
-        self._topics = topics
-        self._placing = placing
+        super().__init__(topics.held, topics.held_group, publisher, placing)
         self._holds = holds
         self._heard = holds.now
         self._clock = clock
-        self._waiting: list[Record] = []
         self._turn = _new_turn()
         self._staying = self._staying_bytes = 0  # in this turn
-        self._again = list(AGAIN_S)
-        self._changed = asyncio.Event()
-        self._under_way: asyncio.Task[None] | None = None
+        self._rests_s = list(AGAIN_S)
         holds.listen(self._hear)
 
     def _hear(self) -> None:
@@ -60,26 +51,12 @@ class HeldJobs:
         before, self._heard = self._heard, self._holds.now
         if _lets_go(before, self._heard):
             self._begin_turn()
-            self._again = list(AGAIN_S)
+            self._rests_s = list(AGAIN_S)
             self._changed.set()
 
     def _begin_turn(self) -> None:
         self._turn = _new_turn()
         self._staying = self._staying_bytes = 0
-
-    async def run(self, consumer: Consumer) -> None:
-        """Until canceled. What is being put back then goes on, for `drain` to wait for."""
-        while True:
-            self._waiting = list(await consumer.fetch(FETCH_RECORDS, FETCH_TIMEOUT_S))
-            while self._waiting:
-                await self._look(consumer)
-
-    async def drain(self, partitions: frozenset[Partition]) -> None:
-        """Forget what waits of these partitions; return when nothing of them is being put back any more."""
-        self._waiting = [record for record in self._waiting if (record.topic, record.partition) not in partitions]
-        self._changed.set()
-        if self._under_way is not None:
-            await asyncio.wait([self._under_way])
 
     async def _look(self, consumer: Consumer) -> None:
         """At what was not looked at in this turn; where there is nothing of it, wait for the next."""
@@ -89,21 +66,19 @@ class HeldJobs:
             await self._until_next_turn()
             return
         self._waiting = [record for record in self._waiting if _turn_of(record) == self._turn]
-        replacements = [self._replacement(record) for record in new]
-        self._under_way = asyncio.create_task(publish_replacements(consumer, self._publisher, replacements))
-        await asyncio.shield(self._under_way)
+        await self._put_back(consumer, [self._replacement(record) for record in new])
 
     async def _until_next_turn(self) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._rest_s()):
                 await self._changed.wait()
                 return
-        self._again = self._again[1:]
+        self._rests_s = self._rests_s[1:]
         self._begin_turn()
 
     def _rest_s(self) -> float:
-        if self._again:
-            return self._again[0]
+        if self._rests_s:
+            return self._rests_s[0]
         return max(EVERY_S, self._staying * EVERY_S_A_JOB, self._staying_bytes * EVERY_S_A_BYTE)
 
     def _replacement(self, record: Record) -> Replacement:
@@ -111,9 +86,8 @@ class HeldJobs:
         if self._stays(record):
             metrics.HELD.labels("kept").inc()
             return self._kept(record)
-        replacement = self._placing.again(record, self._topics.held_group)
-        is_dead = replacement.out.topic == Topics.dead_letter(record.topic)
-        metrics.HELD.labels("dead" if is_dead else "returned").inc()
+        replacement, outcome = self._again(record)
+        metrics.HELD.labels(outcome).inc()
         return replacement
 
     def _stays(self, record: Record) -> bool:
@@ -129,7 +103,7 @@ class HeldJobs:
         self._staying += 1
         self._staying_bytes += len(record.value or b"")
         headers = [*record.headers, (_TURN_HEADER, self._turn)]
-        out = OutRecord(self._topics.held, record.key, record.value, headers, partition=0, grown=True)
+        out = OutRecord(self.topic, record.key, record.value, headers, partition=0, grown=True)
         return Replacement(record, out, lambda _why, _tried_s: ())
 
 

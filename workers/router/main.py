@@ -22,6 +22,7 @@ from stores.replicas import ReplicaReporter
 from workers.batches import Batches
 from workers.consuming.kafka_consumer import KafkaConsumer
 from workers.moves import Moves
+from workers.router.asides import Aside
 from workers.router.held import HeldJobs
 from workers.router.moving import Mover
 from workers.router.pipeline import Pipeline
@@ -112,33 +113,26 @@ class RouterRole:
                 Tier(number, delay_s, publisher, settings.topics, placing, now_utc)
                 for number, delay_s in enumerate(settings.retry_tiers_s, 1)
             ]
-            topics = settings.topics
-            held = HeldJobs(publisher, topics, placing, self._holds, now_utc)
-            asides: list[tuple[Tier | HeldJobs, str, str]] = [
-                *((tier, topics.retry(tier.number), topics.retry_group(tier.number)) for tier in tiers),
-                (held, topics.held, topics.held_group),
-            ]
-            serving = [side.start(self._serve(*each, side, stop), each[2]) for each in asides]
+            held = HeldJobs(publisher, settings.topics, placing, self._holds, now_utc)
+            serving = [side.start(self._serve(each, side, stop), each.group) for each in (*tiers, held)]
             log.info("routing", topic=settings.topics.requests)
             batches = Batches(consumer, pipeline.work, largest=settings.router_batch_records, at_once=BATCHES_AT_ONCE)
             await batches.run(stop, side)
             await asyncio.wait(serving)
 
-    async def _serve(
-        self, aside: Tier | HeldJobs, topic: str, group: str, side: BackgroundTasks, stop: asyncio.Event
-    ) -> None:
+    async def _serve(self, aside: Aside, side: BackgroundTasks, stop: asyncio.Event) -> None:
         """A group for each: what waits in one is no other's business."""
         async with AsyncExitStack() as stack:
             with suppress(StoppedEarly):
                 consumer = await open_patiently(
                     stack,
                     lambda: KafkaConsumer(
-                        self._settings, group, [topic], drain=aside.drain, drain_limit_s=DRAIN_LIMIT_S
+                        self._settings, aside.group, [aside.topic], drain=aside.drain, drain_limit_s=DRAIN_LIMIT_S
                     ),
                     stop,
                 )
-                self._aside_consumers[group] = consumer
-                side.start(consumer.watch(), f"watch {group}")
+                self._aside_consumers[aside.group] = consumer
+                side.start(consumer.watch(), f"watch {aside.group}")
                 await unless_stopped(aside.run(consumer), stop)
 
     def _tell_database_trouble(self, why: str | None) -> None:

@@ -82,8 +82,7 @@ class Pipeline:
         decisions = await self._decide(records)
         self._tell(decisions)
         await self._admit([each for each in decisions if isinstance(each, Routed)])
-        # What was lost while the store was away has no row: it comes again elsewhere.
-        decisions = [each for each in decisions if self._consumer.owns(each.record)]
+        # Of what was lost while the store was away, and so has no row, this publishes nothing.
         await publish_replacements(self._consumer, self._publisher, [self._replacement(each) for each in decisions])
         metrics.BATCH_SECONDS.observe(time.perf_counter() - started)
 

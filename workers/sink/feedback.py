@@ -1,4 +1,4 @@
-"""The sink's other loop: what callers tell of answers, from their topic to the store."""
+"""The sink's loop over feedback: what callers tell of answers, from their topic to the store."""
 
 import asyncio
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from producers.protocols import Publisher
 from runtime.backoff import delays_s
 from runtime.clock import Clock
 from runtime.logs import get_logger
-from schemas.errors import InvalidInput, JobNotFound, PenstockError, ResultNotReady, StoreUnavailable, Undecodable
+from schemas.errors import InvalidInput, JobNotFound, PenstockError, ResultNotReady, StoreUnavailable
 from schemas.feedback import Told
 from schemas.feedback_records import read_feedback_record
 from schemas.names import DEFAULT_TENANT
@@ -17,6 +17,7 @@ from stores.feedback import FeedbackStore
 from workers.consuming.protocols import Consumer, Record
 from workers.replacements import Replacement, burial, publish_replacements
 from workers.sink import metrics
+from workers.sink.reading import read_each
 
 log = get_logger(__name__)
 
@@ -47,28 +48,17 @@ class FeedbackPipeline:
 
     async def work(self, records: Sequence[Record]) -> None:
         """Returns when every record of the batch is done, or its partition lost."""
-        open_records, dead = self._read(records)
+        open_records, dead = read_each(records, self._group, self._read)
         await self._bury(dead)
         while open_records:
             open_records = await self._tell(open_records)
             if open_records:
                 await asyncio.sleep(AGAIN_S)
 
-    def _read(self, records: Sequence[Record]) -> tuple[list[_Read], list[Replacement]]:
-        read: list[_Read] = []
-        dead: list[Replacement] = []
-        for record in records:
-            try:
-                written_at = self._written_at(record)
-                told = read_feedback_record(record.headers, record.value, DEFAULT_TENANT, written_at)
-                read.append(_Read(record, told, written_at))
-            except Undecodable as error:
-                dead.append(burial(record, self._group, error))
-            except Exception as error:  # a record that we fail over must not stand in the way of those behind it
-                log.error("feedback could not be read", offset=record.offset, exc_info=error)
-                why = Undecodable(f"the sink failed to read the record: {type(error).__name__}")
-                dead.append(burial(record, self._group, why))
-        return read, dead
+    def _read(self, record: Record) -> _Read:
+        written_at = self._written_at(record)
+        told = read_feedback_record(record.headers, record.value, DEFAULT_TENANT, written_at)
+        return _Read(record, told, written_at)
 
     def _written_at(self, record: Record) -> datetime:
         """Kafka's time of the record; never later than now, whatever its producer's clock says."""

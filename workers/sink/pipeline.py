@@ -9,13 +9,14 @@ from producers.protocols import Publisher
 from runtime.backoff import delays_s
 from runtime.clock import Clock
 from runtime.logs import get_logger
-from schemas.errors import StoreUnavailable, Undecodable
+from schemas.errors import StoreUnavailable
 from schemas.jobs import Terminal
 from schemas.records import read_terminal_record
 from stores.protocols import JobKey, ResultStore, Signals
 from workers.consuming.protocols import Consumer, Record
-from workers.replacements import Replacement, burial, publish_replacements
+from workers.replacements import publish_replacements
 from workers.sink import metrics
+from workers.sink.reading import read_each
 
 log = get_logger(__name__)
 
@@ -44,27 +45,13 @@ class Pipeline:
     async def work(self, records: Sequence[Record]) -> None:
         """Returns when every record of the batch is done, or its partition lost."""
         started = time.perf_counter()
-        ends, dead = self._read(records)
+        ends, dead = read_each(records, self._group, _read)
         await self._finish(ends)
         if dead:
             metrics.RECORDS.labels("dead").inc(len(dead))
             log.warning("undecodable results", count=len(dead), offset=dead[0].record.offset)
             await publish_replacements(self._consumer, self._publisher, dead)
         metrics.BATCH_SECONDS.observe(time.perf_counter() - started)
-
-    def _read(self, records: Sequence[Record]) -> tuple[list[tuple[Record, Terminal]], list[Replacement]]:
-        ends: list[tuple[Record, Terminal]] = []
-        dead: list[Replacement] = []
-        for record in records:
-            try:
-                ends.append((record, read_terminal_record(record.headers, record.value)))
-            except Undecodable as error:
-                dead.append(burial(record, self._group, error))
-            except Exception as error:  # a record that we fail over must not stand in the way of those behind it
-                log.error("a result could not be read", offset=record.offset, exc_info=error)
-                why = Undecodable(f"the sink failed to read the record: {type(error).__name__}")
-                dead.append(burial(record, self._group, why))
-        return ends, dead
 
     async def _finish(self, ends: list[tuple[Record, Terminal]]) -> None:
         """Make the ends durable, however long the store is away; then the records are done."""
@@ -99,6 +86,10 @@ class Pipeline:
         except StoreUnavailable as error:
             metrics.UNANNOUNCED.inc(len(keys))
             log.info("waiters could not be woken", jobs=len(keys), reason=error.message)
+
+
+def _read(record: Record) -> tuple[Record, Terminal]:
+    return record, read_terminal_record(record.headers, record.value)
 
 
 def _answers(first: Sequence[JobKey], ends: Sequence[tuple[Record, Terminal]]) -> list[Terminal]:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from producers.protocols import Publisher
 from runtime.backoff import delays_s
 from runtime.logs import get_logger
-from schemas.errors import InvalidInput, PenstockError, StoreUnavailable
+from schemas.errors import InvalidInput, StoreUnavailable
 from schemas.shadows import ShadowFinding, decode_finding
 from stores.shadows import ShadowStore
 from workers.consuming.protocols import Consumer, Record
-from workers.replacements import burial, publish_replacements
+from workers.replacements import Replacement, burial, publish_replacements
 from workers.sink import metrics
+from workers.sink.reading import read_each
 
 log = get_logger(__name__)
 
@@ -27,12 +28,8 @@ class FindingsPipeline:
 
     async def work(self, records: Sequence[Record]) -> None:
         """Returns when every record of the batch is done, or its partition lost."""
-        read: list[tuple[Record, ShadowFinding]] = []
-        for record in records:
-            try:
-                read.append((record, decode_finding(record.value)))
-            except PenstockError as error:
-                await self._bury(record, error)
+        read, dead = read_each(records, self._group, _read)
+        await self._bury(dead)
         await self._keep(read)
 
     async def _keep(self, read: Sequence[tuple[Record, ShadowFinding]]) -> None:
@@ -44,7 +41,7 @@ class FindingsPipeline:
                 await self._store.keep([finding for _, finding in read])
             except InvalidInput as error:  # one of them, and nothing was kept
                 if len(read) == 1:
-                    await self._bury(read[0][0], error)
+                    await self._bury([burial(read[0][0], self._group, error)])
                     return
                 await self._keep(read[: len(read) // 2])
                 await self._keep(read[len(read) // 2 :])
@@ -59,7 +56,12 @@ class FindingsPipeline:
             self._consumer.done([record for record, _ in read])
             return
 
-    async def _bury(self, record: Record, error: PenstockError) -> None:
-        metrics.FINDINGS.labels("dead").inc()
-        log.warning("a record that tells nothing of shadows", offset=record.offset, reason=error.message)
-        await publish_replacements(self._consumer, self._publisher, [burial(record, self._group, error)])
+    async def _bury(self, dead: Sequence[Replacement]) -> None:
+        if dead:
+            metrics.FINDINGS.labels("dead").inc(len(dead))
+            log.warning("records that tell nothing of shadows", count=len(dead), offset=dead[0].record.offset)
+            await publish_replacements(self._consumer, self._publisher, dead)
+
+
+def _read(record: Record) -> tuple[Record, ShadowFinding]:
+    return record, decode_finding(record.value)

@@ -8,6 +8,7 @@ import pytest
 
 from producers.kafka_publisher import KafkaPublisher
 from producers.topics import base_topics, ensure_topics, lane_topics
+from runtime.settings import KafkaSettings
 from schemas.catalog import encode_entry
 from schemas.records import OutRecord
 from schemas.topics import Lane, LaneClass
@@ -29,6 +30,13 @@ class Site:
     publisher: KafkaPublisher
     jobs: PostgresJobs
     gate: Gate
+
+
+@pytest.fixture
+async def publisher(settings: KafkaSettings) -> AsyncIterator[KafkaPublisher]:
+    """For a file whose fixture `settings` says what it has of Kafka alone."""
+    async with KafkaPublisher(settings) as opened:
+        yield opened
 
 
 @pytest.fixture

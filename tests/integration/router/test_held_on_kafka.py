@@ -39,12 +39,6 @@ async def settings(kafka_bootstrap_servers: str, topic_prefix: str) -> KafkaSett
 
 
 @pytest.fixture
-async def publisher(settings: KafkaSettings) -> AsyncIterator[KafkaPublisher]:
-    async with KafkaPublisher(settings) as opened:
-        yield opened
-
-
-@pytest.fixture
 async def tail(settings: KafkaSettings) -> AsyncIterator[Tail]:
     async with tailing(settings, [settings.topics.lane(LIVE), settings.topics.held]) as opened:
         yield opened

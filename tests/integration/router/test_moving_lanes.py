@@ -41,12 +41,6 @@ async def settings(kafka_bootstrap_servers: str, topic_prefix: str) -> KafkaSett
     return settings
 
 
-@pytest.fixture
-async def publisher(settings: KafkaSettings) -> AsyncIterator[KafkaPublisher]:
-    async with KafkaPublisher(settings) as opened:
-        yield opened
-
-
 @asynccontextmanager
 async def mover(settings: KafkaSettings, publisher: KafkaPublisher) -> AsyncIterator[Mover]:
     """A mover that has just heard that version 1 was taken back."""

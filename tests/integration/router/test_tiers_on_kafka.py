@@ -37,12 +37,6 @@ async def settings(kafka_bootstrap_servers: str, topic_prefix: str) -> KafkaSett
 
 
 @pytest.fixture
-async def publisher(settings: KafkaSettings) -> AsyncIterator[KafkaPublisher]:
-    async with KafkaPublisher(settings) as opened:
-        yield opened
-
-
-@pytest.fixture
 async def tail(settings: KafkaSettings) -> AsyncIterator[Tail]:
     topics = settings.topics
     async with tailing(settings, [topics.lane(LIVE), topics.dead_letter(topics.retry(1))]) as opened:

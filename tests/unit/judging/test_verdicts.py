@@ -161,7 +161,6 @@ def test_what_stands_in_the_way_is_told_and_a_bad_version_goes_back_all_the_same
     good, bad = after([GOOD] * 60), after([GOOD] * 60 + [ALL_FAIL])
     assert good.last_at is not None
 
-    assert verdict(good, good.last_at, INTERVAL_S, paused=True).reason == Hold.PAUSED
     assert judged(beside(good, workers=0)).reason == Hold.NO_WORKERS
     assert judged(beside(good, workers=1)).decision is Decision.PROMOTE
     later = good.last_at + timedelta(hours=1)

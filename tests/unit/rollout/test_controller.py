@@ -553,6 +553,17 @@ async def test_outcomes_of_jobs_from_before_the_step_do_not_count_but_for_what_c
     assert evidence.history.tallies[Kind.OUTCOME_BAD] == {0: Tally(50, 10)}
 
 
+async def test_outcomes_are_asked_for_once_an_interval_and_not_at_each_look(site: Site) -> None:
+    await site.started(OUTCOMES)
+    await site.passes(2 * INTERVAL_S + 2, good=50, stable=950)
+    stored = await site.stored()
+    taken_in_until = stored.rollout.counted_until
+    assert looking.asked(stored, taken_in_until + timedelta(seconds=INTERVAL_S - 1)) == (None, None)
+    recent, _ = looking.asked(stored, taken_in_until + timedelta(seconds=INTERVAL_S))
+    assert recent is not None
+    assert recent.until - recent.since == timedelta(seconds=INTERVAL_S)
+
+
 async def test_what_callers_were_like_is_asked_as_a_few_sums_however_long_it_was(site: Site) -> None:
     await site.routes.put("digits", ALL_OF_1, Expect.NONE, Author("anna"))
     for _ in range(20):

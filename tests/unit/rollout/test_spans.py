@@ -1,6 +1,8 @@
 """What the windows hold, written down for comparisons."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -57,6 +59,30 @@ async def test_a_span_is_written_again_as_long_as_it_grows(site: Site) -> None:
     site.windows.tidy(NOON_S + 2 * BUCKET_S)
     await site.writer.write()
     assert [each.size for each in await site.sums()] == [3, 1]
+
+
+async def test_a_span_is_added_up_again_only_where_records_came_or_it_was_summed_up(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    added_up: list[datetime] = []
+    between = site.windows.between
+
+    def seen(model: str, versions: Sequence[str], lane: LaneClass, since: datetime, until: datetime) -> Any:
+        added_up.append(since)
+        return between(model, versions, lane, since, until)
+
+    monkeypatch.setattr(site.windows, "between", seen)
+    site.windows.take(told(0), NOON_S)
+    for _ in range(3):
+        await site.writer.write()
+    assert added_up == [NOON]
+    site.windows.take(told(5), NOON_S + 5)
+    for _ in range(3):
+        await site.writer.write()
+    site.windows.tidy(NOON_S + 2 * BUCKET_S)
+    for _ in range(3):
+        await site.writer.write()
+    assert added_up == [NOON] * 3
 
 
 async def test_nothing_is_written_where_another_process_counts_and_all_where_this_one_takes_over(site: Site) -> None:

@@ -284,11 +284,12 @@ def test_of_more_versions_than_are_kept_with_wrong_clocks_nothing_goes_on() -> N
     assert clocks.wrong("digits", ["unheard-of"], ahead_s + TOLD_FOR_S + 1) is None
 
 
-def test_all_buckets_are_told_and_which_are_summed_up() -> None:
+def test_all_buckets_are_told_and_of_how_many_records_or_that_they_are_summed_up() -> None:
     windows = Windows({})
     windows.take(told(0), NOON_S)
     windows.take(told(0, "2"), NOON_S)
     windows.take(told(BUCKET_S), NOON_S + BUCKET_S)
     windows.tidy(NOON_S + 2 * BUCKET_S)
-    found = {(lane.version, start - NOON_S): is_summed for (lane, start), is_summed in windows.buckets().items()}
-    assert found == {("1", 0): True, ("2", 0): True, ("1", BUCKET_S): False}
+    windows.take(told(BUCKET_S + 5), NOON_S + BUCKET_S)
+    found = {(lane.version, start - NOON_S): records for (lane, start), records in windows.buckets().items()}
+    assert found == {("1", 0): 0, ("2", 0): 0, ("1", BUCKET_S): 2}

@@ -94,7 +94,7 @@ async def test_what_was_put_aside_first_goes_back_first_and_others_stay(site: Si
 
 
 async def test_many_are_gone_through_once_a_turn(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.router.held.FETCH_RECORDS", 3)
+    monkeypatch.setattr("workers.router.asides.FETCH_RECORDS", 3)
     site.set(ACME, BOB)
     names = [f"{number:02}" for number in range(10)]
     await site.put_aside(*(of("acme" if number % 2 else "bob", name) for number, name in enumerate(names)))

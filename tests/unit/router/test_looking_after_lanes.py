@@ -1,7 +1,8 @@
 """For how long a router looks after the lanes of versions that were taken back, and when it empties them."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import msgspec
@@ -172,13 +173,23 @@ class HangingMover(Lanes):
         self.looked.set()
 
 
+@asynccontextmanager
+async def hanging_once(clock: LoopClock) -> AsyncIterator[HangingMover]:
+    """One that has begun."""
+    mover = HangingMover(clock, hangs=1)
+    running = asyncio.create_task(mover.run())
+    try:
+        await at_once(mover.began.wait())
+        yield mover
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_a_mover_that_stands_still_is_seen_and_begins_again() -> None:
     clock = LoopClock()
-    stuck = HangingMover(clock, hangs=1)
     failures = MOVER_FAILURES._value.get()
-    running = asyncio.create_task(stuck.run())
-    try:
-        await at_once(stuck.began.wait())
+    async with hanging_once(clock) as stuck:
         told = [stuck.trouble]
         clock.pass_s(STILL_S)
         told.append(stuck.trouble)
@@ -186,9 +197,6 @@ async def test_a_mover_that_stands_still_is_seen_and_begins_again() -> None:
         await clock.in_time(stuck.looked.wait())
         assert (stuck.tries, stuck.trouble) == (2, None)
         assert MOVER_FAILURES._value.get() == failures + 1
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_step_that_is_done_is_no_standing_still(lanes: Lanes) -> None:
@@ -205,17 +213,11 @@ async def test_a_step_that_is_done_is_no_standing_still(lanes: Lanes) -> None:
 
 async def test_a_mover_that_waits_for_a_missing_lane_is_not_begun_again_before_it_has_given_that_up() -> None:
     clock = LoopClock()
-    waiting = HangingMover(clock, hangs=1)
     failures = MOVER_FAILURES._value.get()
-    running = asyncio.create_task(waiting.run())
-    try:
-        await at_once(waiting.began.wait())
+    async with hanging_once(clock) as waiting:
         clock.pass_s(PATIENCE_S + STUCK_AFTER_S - 1)
         await at_once(waiting.began.wait())
         assert (MOVER_FAILURES._value.get(), waiting.trouble) == (failures, None)
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_mover_that_cannot_even_begin_again_ends_its_process() -> None:

@@ -23,7 +23,7 @@ FAILED: Final = FAULTS - INVALID
 ENDED: Final = FAILED | INVALID | {End.SUCCEEDED}
 BAD: Final[Mapping[Kind, frozenset[End]]] = {Kind.FAILED: FAILED, Kind.INVALID_OUTPUT: INVALID}
 # What is counted by cohort, and so is known of callers.
-BY_COHORT: Final = frozenset({*BAD, Kind.OUTCOME_BAD})
+_BY_COHORT: Final = frozenset({*BAD, Kind.OUTCOME_BAD})
 
 
 def history(before: Counts, seconds: float, outcomes: Mapping[int, Tally]) -> History:
@@ -40,6 +40,11 @@ def by_cohort(counts: Counts, bad: frozenset[End]) -> Mapping[int, Tally]:
 
 def added(known: Mapping[int, Tally], more: Mapping[int, Tally]) -> Mapping[int, Tally]:
     return {cohort: known.get(cohort, Tally()) + more.get(cohort, Tally()) for cohort in sorted(known.keys() | more)}
+
+
+def are_unknown(kind: Kind, tilt: Tilt) -> bool:
+    """Whether cohorts are all that callers are known by: what they did before is not. See `deals`."""
+    return kind in _BY_COHORT and tilt.bad is None
 
 
 def tilt(known: History, kind: Kind, moved: tuple[int, ...], worse_level: float, better_level: float) -> Tilt:

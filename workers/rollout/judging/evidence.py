@@ -30,8 +30,8 @@ class Interval(msgspec.Struct, frozen=True, kw_only=True):
     """What both versions did in one interval of the lane that is judged, all workers together.
 
     `shares` are those of the route in this step, in basis points by version, and `version` is the one that is judged.
-    Outcomes are those that callers told in the interval, by cohort. `compared` are pairs that a shadow compared,
-    and of them those that differ.
+    Outcomes are those of jobs that ended the plan's delay before the interval, by cohort. `compared` are pairs that a
+    shadow compared, and of them those that differ.
     """
 
     ended_at: datetime

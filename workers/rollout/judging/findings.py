@@ -86,19 +86,19 @@ def _sums(evidence: Evidence, rule: Rule) -> _Sums:
 
 
 def _by_chance(evidence: Evidence, kind: Kind, level: float) -> float | None:
-    """See `deals`; None where how callers did before is known, or who they are is not, or the canary surely fails more
-    than any caller's own jobs would."""
+    """See `deals`; None where it is not for these to say, or the canary surely fails more than any caller's own jobs
+    would."""
     known = evidence.kinds[kind]
+    if not callers.are_unknown(kind, known.tilt):
+        return None
     canary = sum(known.canary_by.values(), Tally())
-    lowest = bounds.lower(canary.bad, canary.jobs, level)
-    if kind not in callers.BY_COHORT or known.tilt.bad is not None or lowest > MOST_OF_CALLERS:
+    if bounds.lower(canary.bad, canary.jobs, level) > MOST_OF_CALLERS:
         return None
     return deals.by_chance(known.stable_by, known.canary_by, evidence.moved)
 
 
 def _decision(rule: Rule, sums: _Sums) -> Decision:
-    is_above = rule.margin is None and sums.above >= sums.above_needed
-    if is_above or (rule.margin is not None and sums.is_worse):
+    if sums.is_worse if rule.margin is not None else sums.above >= sums.above_needed:
         return Decision.HOLD if sums.may_be_callers else Decision.ROLLBACK
     is_better = rule.margin is not None and sums.better >= sums.better_needed
     if is_better or sums.upper < rule.limit:

@@ -136,9 +136,8 @@ def _pairs(kind: Kind, evidence: Evidence, interval: Interval) -> Pairs:
         sides = (interval.stable_outcomes, interval.canary_outcomes)
         stable, canary = (sum(each.values(), Tally()) for each in sides)
         return [(stable, canary)]
-    ends = callers.FAILED if kind is Kind.FAILED else callers.INVALID
     both = (interval.stable, interval.canary)
-    stable, canary = (Tally(each.jobs(callers.ENDED), each.jobs(ends)) for each in both)
+    stable, canary = (Tally(each.jobs(callers.ENDED), each.jobs(callers.BAD[kind])) for each in both)
     return [(stable, canary)]
 
 
@@ -165,7 +164,7 @@ def _observed(each: Rule, evidence: Evidence, pairs: Pairs, moved: tuple[int, ..
 def _by_cohort(kind: Kind, after: KindEvidence, interval: Interval) -> KindEvidence:
     """With what the interval holds by cohort, where that is all that callers are known by. What was before it began to
     look bad would hide a version that turned bad; but what waits may be what makes it look so."""
-    if kind not in callers.BY_COHORT or after.tilt.bad is not None:
+    if not callers.are_unknown(kind, after.tilt):
         return after
     if after.worse.log_value <= 0 and not after.waiting.jobs:
         return msgspec.structs.replace(after, stable_by={}, canary_by={})

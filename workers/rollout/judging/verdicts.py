@@ -18,7 +18,7 @@ PROVEN: Final = "proven"
 class Hold(StrEnum):
     """Why a rollout neither goes on nor back. Of several the first is told."""
 
-    PAUSED = "paused"  # or an operator holds the jobs of one of the versions
+    PAUSED = "paused"  # an operator holds the jobs of one of the versions
     NO_WORKERS = "no_workers"  # none serves the canary
     STATS_STALE = "stats_stale"  # nothing was counted for more than three intervals, or a clock is wrong
     NO_TRAFFIC = "no_traffic"  # the canary had no job in this step, or none where it should have had many
@@ -28,7 +28,7 @@ class Hold(StrEnum):
     WEIGHED = "weighed"  # nothing speaks against the share that follows from outcomes
 
 
-def verdict(evidence: Evidence, now: datetime, interval_s: float, *, paused: bool = False) -> Verdict:
+def verdict(evidence: Evidence, now: datetime, interval_s: float) -> Verdict:
     """`rollback` if the version is surely worse, `promote` if it is surely not and nothing speaks against that, else
     `hold` with the reason, a `Hold`.
 
@@ -38,7 +38,7 @@ def verdict(evidence: Evidence, now: datetime, interval_s: float, *, paused: boo
     for each in found:
         if each.decision is Decision.ROLLBACK and not each.dry_run:
             return Verdict(Decision.ROLLBACK, each.kind, found)
-    in_the_way = _in_the_way(evidence, now, interval_s, paused)
+    in_the_way = _in_the_way(evidence, now, interval_s)
     if evidence.weighs:
         return _weighed(evidence, found, in_the_way)
     in_the_way = in_the_way or _open(evidence, found)
@@ -60,9 +60,9 @@ def _weighed(evidence: Evidence, found: tuple[Finding, ...], in_the_way: Hold | 
     return Verdict(Decision.HOLD, Hold.WEIGHED, told, share=weight.share)
 
 
-def explain(evidence: Evidence, now: datetime, interval_s: float, *, paused: bool = False) -> list[str]:
+def explain(evidence: Evidence, now: datetime, interval_s: float) -> list[str]:
     """The verdict made again, in lines for people, with the numbers that it comes from."""
-    found = verdict(evidence, now, interval_s, paused=paused)
+    found = verdict(evidence, now, interval_s)
     since = "nothing counted yet" if evidence.last_at is None else f"counted until {evidence.last_at:%Y-%m-%d %H:%M:%S}"
     return [
         f"{found.decision}: {found.reason}{f' ({found.told})' if found.told else ''}",
@@ -72,10 +72,8 @@ def explain(evidence: Evidence, now: datetime, interval_s: float, *, paused: boo
     ]
 
 
-def _in_the_way(evidence: Evidence, now: datetime, interval_s: float, paused: bool) -> Hold | None:
+def _in_the_way(evidence: Evidence, now: datetime, interval_s: float) -> Hold | None:
     """What no guardrail knows."""
-    if paused:
-        return Hold.PAUSED
     is_old = now - (evidence.last_at or evidence.began_at) > timedelta(seconds=STALE_INTERVALS * interval_s)
     return _around(evidence.around, is_old) or _in_the_counts(evidence)
 
