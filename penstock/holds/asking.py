@@ -5,15 +5,15 @@ from functools import reduce
 from typing import Any, Final
 
 import click
-import msgspec
 
-from penstock.asking import ask, document, noted, read
+from penstock.asking import ask, noted, read, send
 from penstock.documents import Document, Hold, HoldCount, Holds
 from penstock.gateway_client import GatewayClient
 from penstock.parameters import MODEL, TEXT, VERSION, Name
 from penstock.running import Found
 from schemas.names import is_hold_id
 from schemas.topics import LaneClass
+from stores.holds import MOST_COUNTED
 
 Command = Callable[..., Any]
 
@@ -57,24 +57,16 @@ def count(found: Found, body: Document) -> int:
     """How many jobs wait that are meant."""
 
     async def counted(gateway: GatewayClient) -> Document:
-        return await _post(gateway, body, HoldCount, {"dry_run": "true"})
+        return await send(gateway, "POST", PATH, HoldCount, body, {"dry_run": "true"})
 
     return int(ask(found, counted)["matched"])
 
 
 def add(found: Found, body: Document) -> Document:
     async def added(gateway: GatewayClient) -> Document:
-        return await _post(gateway, body, Hold, {})
+        return await send(gateway, "POST", PATH, Hold, body)
 
     return ask(found, added)
-
-
-async def _post(
-    gateway: GatewayClient, body: Document, shape: type[msgspec.Struct], params: dict[str, str]
-) -> Document:
-    headers = {"content-type": "application/json"}
-    answer = await gateway.exchange("POST", PATH, headers=headers, params=params, body=msgspec.json.encode(body))
-    return document(answer.content, shape)
 
 
 async def hold_of(gateway: GatewayClient, hold_id: str) -> Document:
@@ -83,8 +75,7 @@ async def hold_of(gateway: GatewayClient, hold_id: str) -> Document:
 
 
 async def released(gateway: GatewayClient, hold_id: str, note: str | None) -> Document:
-    answer = await gateway.exchange("DELETE", f"{PATH}/{hold_id}", params=noted(note))
-    return document(answer.content, Hold)
+    return await send(gateway, "DELETE", f"{PATH}/{hold_id}", Hold, params=noted(note))
 
 
 async def all_holds(gateway: GatewayClient) -> list[Document]:
@@ -104,10 +95,10 @@ def meant(hold: Document) -> str:
     return ", ".join(f"{name} {hold[name]}" for name in FILTERS if hold.get(name) is not None)
 
 
-def jobs(number: int, most: int = 100_000) -> str:
+def jobs(number: int) -> str:
     """`1 job`, `7 jobs`, `100000 jobs or more`."""
-    if number >= most:
-        return f"{most} jobs or more"
+    if number >= MOST_COUNTED:
+        return f"{MOST_COUNTED} jobs or more"
     return f"{number} job" if number == 1 else f"{number} jobs"
 
 

@@ -75,11 +75,7 @@ def show_count(waiting: int, body: Document, *, as_json: bool) -> None:
 @asks_gateway
 def list_holds(found: Found, *, as_json: bool) -> None:
     """List the holds that stand, the oldest first."""
-
-    async def listed(gateway: GatewayClient) -> list[Document]:
-        return await all_holds(gateway)
-
-    holds, now = ask(found, listed), now_utc()
+    holds, now = ask(found, all_holds), now_utc()
     if as_json:
         for each in holds:
             show_json(each)
