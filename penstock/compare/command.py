@@ -8,7 +8,7 @@ import click
 
 from penstock.asking import ask, read
 from penstock.compare.page import page
-from penstock.compare.rendering import TITLES, head, lines, notes
+from penstock.compare.rendering import TITLES, head, lines, notes, verdicts
 from penstock.documents import Comparison, Document
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
@@ -75,8 +75,8 @@ def compare(
     click.echo(printable(head(answer)))
     show_table(TITLES, lines(answer), right={"JOBS", "REWARD"})
     click.echo()
-    for note in notes(answer):
-        click.echo(printable(note))
+    for told in (*verdicts(answer), *notes(answer)):
+        click.echo(printable(told))
     if file is not None:
         click.echo(f"wrote {file}", err=True)
 

@@ -1,7 +1,6 @@
 """Holds, asked of a gateway and changed by it; which jobs are meant, as options."""
 
-from collections.abc import Callable, Sequence
-from functools import reduce
+from collections.abc import Sequence
 from typing import Any, Final
 
 import click
@@ -9,17 +8,13 @@ import click
 from penstock.asking import ask, noted, read, send
 from penstock.documents import Document, Hold, HoldCount, Holds
 from penstock.gateway_client import GatewayClient
-from penstock.parameters import MODEL, TEXT, VERSION, Name
+from penstock.parameters import CONFIRM_ABOVE, MODEL, TEXT, VERSION, Command, Name, with_options
 from penstock.running import Found
 from schemas.names import is_hold_id
 from schemas.topics import LaneClass
 from stores.holds import MOST_COUNTED
 
-Command = Callable[..., Any]
-
 PATH: Final = "/v1/holds"
-# Above so many jobs a person is asked.
-CONFIRM_ABOVE: Final = 10
 FILTERS: Final = ("model", "version", "tenant", "lane")
 
 HOLD: Final = Name("hold", is_hold_id, "is no hold's id")
@@ -40,7 +35,7 @@ _MEANT: Final = (
 
 def means_jobs(command: Command) -> Command:
     """A command that gets which jobs are meant."""
-    return reduce(lambda inner, option: option(inner), reversed(_MEANT), command)
+    return with_options(command, _MEANT)
 
 
 def wanted(action: str, given: dict[str, Any]) -> Document:
@@ -82,12 +77,6 @@ async def all_holds(gateway: GatewayClient) -> list[Document]:
     """They come on one page."""
     holds: list[Document] = (await read(gateway, PATH, Holds))["data"]
     return holds
-
-
-def confirm(question: str, waiting: int, *, yes: bool) -> None:
-    """Raises `Abort` where a person says no."""
-    if waiting > CONFIRM_ABOVE and not yes:
-        click.confirm(question, abort=True, err=True)
 
 
 def meant(hold: Document) -> str:

@@ -45,8 +45,8 @@ from schemas.rollouts import Strategy
     "guardrails",
     type=GuardrailGiven(),
     multiple=True,
-    help="KIND[:margin=N,floor=N,limit=N,dry-run]; kinds: failed, slow, invalid_output, outcome_bad.  [default: the "
-    "first three, of a bandit all]",
+    help="KIND[:margin=N,floor=N,limit=N,threshold=N,dry-run]; kinds: failed, slow, invalid_output, outcome_bad, "
+    "disagree.  [default: the first three, of a bandit the first four]",
 )
 @click.option(
     "--strategy",
