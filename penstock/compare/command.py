@@ -20,6 +20,7 @@ from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_json, show_table
 from runtime.clock import now_utc
 from schemas.names import is_version
+from schemas.records import timestamp
 from schemas.topics import LaneClass
 
 
@@ -61,7 +62,7 @@ def compare(
         since = now_utc() - timedelta(seconds=since_s)
     except OverflowError as error:
         raise click.BadParameter("is beyond the calendar", param_hint="--since") from error
-    params = {"versions": versions, "since": since.isoformat().replace("+00:00", "Z"), "lane": lane}
+    params = {"versions": versions, "since": timestamp(since), "lane": lane}
 
     async def compared(gateway: GatewayClient) -> Document:
         return await read(gateway, f"/v1/models/{model}/compare", Comparison, params)
