@@ -37,12 +37,12 @@ check: lint ## The quick part of it, for each commit: rules, types, unit tests, 
 	@$(MAKE) --no-print-directory --jobs 2 types quick-tests
 
 .PHONY: all-tests quick-tests
-all-tests quick-tests: PYTEST := $(BIN)/python -m pytest --no-loadscope-reorder
+all-tests quick-tests: PYTEST := $(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder
 all-tests: $(VENV)/everything
-	$(PYTEST) --numprocesses 2
+	$(PYTEST)
 
 quick-tests: $(VENV)/everything
-	$(PYTEST) --numprocesses 2 --hypothesis-profile quick tests/contracts tests/unit
+	$(PYTEST) --hypothesis-profile quick tests/contracts tests/unit
 
 .PHONY: chaos
 chaos: $(VENV)/everything ## Kill everything, piece by piece, under 50,000 jobs, and count what is lost: nothing

@@ -44,6 +44,26 @@ async def read(
     return document((await gateway.exchange("GET", path, params=params)).content, shape)
 
 
+async def send(
+    gateway: GatewayClient,
+    method: str,
+    path: str,
+    shape: type[msgspec.Struct],
+    body: Document | None = None,
+    params: Mapping[str, str] | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    wait_s: int = 0,
+) -> Document:
+    """What a request that changes something is answered with; `body` goes as JSON, `shape` is as for `read`. Raises
+    `PenstockError`."""
+    headers, content = dict(headers or {}), None
+    if body is not None:
+        headers["content-type"], content = "application/json", msgspec.json.encode(body)
+    answer = await gateway.exchange(method, path, headers=headers, params=params, body=content, wait_s=wait_s)
+    return document(answer.content, shape)
+
+
 def document(body: bytes, shape: type[msgspec.Struct]) -> Document:
     """Raises `Refused` for what a gateway of ours would not answer."""
     try:

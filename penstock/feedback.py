@@ -1,11 +1,8 @@
 """`penstock feedback`: what an answer was worth, told over HTTP."""
 
-from typing import Any
-
 import click
-import msgspec
 
-from penstock.asking import ask, document
+from penstock.asking import ask, send
 from penstock.documents import Document, Feedback
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
@@ -36,12 +33,10 @@ def feedback(found: Found, job: str, reward: float | None, label: str | None, *,
     """
     if (reward is None) == (label is None):
         raise click.UsageError("give --reward or --label" + ("" if reward is None else ", not both"))
-    told: dict[str, Any] = {"reward": reward} if label is None else {"label": label}
+    told: Document = {"reward": reward} if label is None else {"label": label}
 
     async def tell(gateway: GatewayClient) -> Document:
-        body, headers = msgspec.json.encode(told), {"content-type": "application/json"}
-        answer = await gateway.exchange("POST", f"/v1/jobs/{job}/feedback", headers=headers, body=body)
-        return document(answer.content, Feedback)
+        return await send(gateway, "POST", f"/v1/jobs/{job}/feedback", Feedback, told)
 
     kept = ask(found, tell)
     if as_json:

@@ -1,6 +1,7 @@
 """Names on the command line, refused before anybody is asked, and options that several commands have."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import reduce
 from typing import Any, Final
 
 import click
@@ -32,7 +33,22 @@ MODEL = Name("model", is_model_name, "is no model's name: small letters, digits 
 VERSION = Name("version", is_version, "is no version: small letters, digits, . and -")
 TEXT = Name("text", _is_utf8, "is no UTF-8")
 
+Command = Callable[..., Any]
+# What touches more than so many is asked about.
+CONFIRM_ABOVE: Final = 10
+
 LIMIT: Final = click.option(
     "--limit", type=click.IntRange(min=1), default=20, show_default=True, help="The newest so many."
 )
 NOTE: Final = click.option("--note", type=TEXT, help="Why, for the history.")
+
+
+def with_options(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+    """The command with all of them; its help shows them in this order."""
+    return reduce(lambda inner, option: option(inner), reversed(options), command)
+
+
+def confirm(question: str, number: int, *, yes: bool) -> None:
+    """Raises `Abort` where so many would be touched, and a person says no."""
+    if number > CONFIRM_ABOVE and not yes:
+        click.confirm(question, abort=True, err=True)

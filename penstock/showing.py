@@ -67,13 +67,18 @@ def table_lines(
 ) -> list[list[str]]:
     """The cells of the head and of each row, as wide as their column. Columns that are empty are left out; the last one
     is cut to what `width` leaves it. `right`: titles of numbers. Pure."""
-    filled = [number for number in range(len(titles)) if any(row[number] for row in rows)]
-    table = [[printable(row[number]) for number in filled] for row in (titles, *rows)]
+    table = [[printable(cell) for cell in row] for row in filled_columns(titles, rows)]
     widths = [max(map(cell_len, column)) for column in zip(*table, strict=True)]
     if width is not None and widths:
         widths[-1] = min(widths[-1], max(width - sum(widths[:-1]) - GAP * (len(widths) - 1), LEAST_ROOM))
-    to_the_right = [titles[number] in right for number in filled]
+    to_the_right = [title in right for title in table[0]]
     return [[fitted(*each) for each in zip(line, widths, to_the_right, strict=True)] for line in table]
+
+
+def filled_columns(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The titles and the rows, without the columns in which no row has anything. Pure."""
+    filled = [number for number in range(len(titles)) if any(row[number] for row in rows)]
+    return [[row[number] for number in filled] for row in (titles, *rows)]
 
 
 def fitted(text: str, width: int, to_the_right: bool) -> str:

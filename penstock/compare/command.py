@@ -8,7 +8,7 @@ import click
 
 from penstock.asking import ask, read
 from penstock.compare.page import page
-from penstock.compare.rendering import TITLES, head, lines, notes
+from penstock.compare.rendering import TITLES, head, lines, notes, verdicts
 from penstock.documents import Comparison, Document
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
@@ -20,6 +20,7 @@ from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_json, show_table
 from runtime.clock import now_utc
 from schemas.names import is_version
+from schemas.records import timestamp
 from schemas.topics import LaneClass
 
 
@@ -61,7 +62,7 @@ def compare(
         since = now_utc() - timedelta(seconds=since_s)
     except OverflowError as error:
         raise click.BadParameter("is beyond the calendar", param_hint="--since") from error
-    params = {"versions": versions, "since": since.isoformat().replace("+00:00", "Z"), "lane": lane}
+    params = {"versions": versions, "since": timestamp(since), "lane": lane}
 
     async def compared(gateway: GatewayClient) -> Document:
         return await read(gateway, f"/v1/models/{model}/compare", Comparison, params)
@@ -75,8 +76,8 @@ def compare(
     click.echo(printable(head(answer)))
     show_table(TITLES, lines(answer), right={"JOBS", "REWARD"})
     click.echo()
-    for note in notes(answer):
-        click.echo(printable(note))
+    for told in (*verdicts(answer), *notes(answer)):
+        click.echo(printable(told))
     if file is not None:
         click.echo(f"wrote {file}", err=True)
 

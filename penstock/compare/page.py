@@ -11,6 +11,7 @@ from typing import Final
 from penstock.compare.plots import Interval, Line, curves, intervals, over_time
 from penstock.compare.rendering import TITLES, head, lines, notes, rows
 from penstock.documents import Document
+from penstock.showing import filled_columns
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --text: #1d2430; --dim: #5b6675; --back: #fff; --line: #d5dae1;
@@ -53,7 +54,7 @@ def page(found: Document) -> str:
 <p>{_keys(found)}</p>
 <div class="scroll">{_table(found)}</div>
 <div class="plots">{"".join(_plots(found))}</div>
-{"".join(f'<p class="dim">{escape(each)}</p>' for each in notes(found)[len(found["differences"]) :])}
+{"".join(f'<p class="dim">{escape(each)}</p>' for each in notes(found))}
 <p class="dim">Bounds hold however often one looks, with a probability of {sure}: those of a version each by itself,
 those of what is said above all together.</p>
 </body></html>
@@ -70,9 +71,7 @@ def _keys(found: Document) -> str:
 
 
 def _table(found: Document) -> str:
-    table = list(zip(*(TITLES, *lines(found)), strict=True))  # by columns
-    filled = [column for column in table if any(column[1:])]
-    head_row, *body = zip(*filled, strict=True)
+    head_row, *body = filled_columns(TITLES, lines(found))
     cells = "".join(f"<th>{escape(each.capitalize())}</th>" for each in head_row)
     told = "".join("<tr>" + "".join(f"<td>{escape(each)}</td>" for each in row) + "</tr>" for row in body)
     return f"<table><thead><tr>{cells}</tr></thead><tbody>{told}</tbody></table>"

@@ -16,6 +16,7 @@ HEIGHT: Final = 200
 LINE: Final = 34
 # What is written at a number.
 Told = Callable[[float], str]
+# As many as versions can be compared.
 DASHES: Final = ("none", "6 3", "2 3", "8 3 2 3", "1 2")
 
 
@@ -36,7 +37,7 @@ class Line(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """Where a number is drawn, and what is written at it."""
+    """Where numbers are drawn, from the least to the most."""
 
     least: float
     most: float
@@ -52,7 +53,7 @@ class Axis(NamedTuple):
 def intervals(title: str, found: Sequence[Interval]) -> str:
     """A bar a version below its name, from the lower to the upper bound, with a dot at the value."""
     height = TOP + LINE * len(found) + BOTTOM
-    most = nice(max((each.upper for each in found), default=1.0))
+    most = nice(max(each.upper for each in found))
     across = Axis(0.0, most, LEFT, WIDTH - RIGHT)
     drawn = [_ticks(across, height, [0.0, most / 2, most], lambda value: f"{100 * value:.3g} %")]
     for number, each in enumerate(found):
@@ -122,7 +123,7 @@ def _svg(title: str, height: float, drawn: Sequence[str]) -> str:
 
 def _path(points: Sequence[tuple[float, float]], number: int) -> str:
     joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return f'<polyline class="l{number}" stroke-dasharray="{DASHES[number % len(DASHES)]}" points="{joined}"/>'
+    return f'<polyline class="l{number}" stroke-dasharray="{DASHES[number]}" points="{joined}"/>'
 
 
 def _ticks(axis: Axis, height: float, values: Sequence[float], told: Told) -> str:

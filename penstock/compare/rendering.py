@@ -35,9 +35,13 @@ def row(version: Document) -> tuple[str, ...]:
     )
 
 
+def verdicts(found: Document) -> list[str]:
+    return [each["told"] for each in found["differences"]]
+
+
 def notes(found: Document) -> list[str]:
-    """The verdicts, and what a reader should know of the figures."""
-    told = [each["told"] for each in found["differences"]]
+    """What a reader should know of the figures."""
+    told = []
     sizes = next((each["run_time"] for each in found["versions"] if each["run_time"] is not None), None)
     if sizes is not None:
         told.append(f"run times are those of runs of {rows(sizes)}")

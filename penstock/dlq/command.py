@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
-from functools import reduce, wraps
+from functools import wraps
 from typing import Any, Final
 
 import click
@@ -13,6 +13,7 @@ from penstock.dlq.letter import Letter, Place, parse_place
 from penstock.dlq.selection import Selection, parse_moment
 from penstock.finding import finds, refused
 from penstock.help import examples
+from penstock.parameters import CONFIRM_ABOVE, Command, confirm, with_options
 from penstock.plain import printable
 from penstock.running import KAFKA, Found
 from penstock.showing import JSON, show_json, show_table
@@ -21,10 +22,7 @@ from runtime.logs import configure_logs
 from runtime.settings import KafkaSettings, LogSettings, load
 from schemas.errors import PenstockError, QueueUnavailable, RequestError
 
-CONFIRM_ABOVE: Final = 10
 LISTED: Final = 100
-
-Command = Callable[..., Any]
 
 
 class Id(click.ParamType):
@@ -65,7 +63,7 @@ YES: Final = click.option(
 
 
 def filtered(command: Command) -> Command:
-    return reduce(lambda inner, option: option(inner), reversed(FILTERS), command)
+    return with_options(command, FILTERS)
 
 
 def reaches_kafka(command: Command) -> Command:
@@ -182,8 +180,7 @@ def _see_to(
     letters = asyncio.run(work.find(settings, selection, limit)).letters
     if not letters:
         raise click.ClickException("no dead letter is meant by that")
-    if len(letters) > CONFIRM_ABOVE and not yes:
-        click.confirm(f"{do.__name__} {len(letters)} dead letters?", abort=True, err=True)
+    confirm(f"{do.__name__} {len(letters)} dead letters?", len(letters), yes=yes)
     failed = asyncio.run(_tell(do(settings, letters, now_utc), as_json=as_json))
     if failed:
         raise click.ClickException(f"{failed} of {len(letters)} dead letters are as they were")

@@ -1,25 +1,20 @@
 """Holds, asked of a gateway and changed by it; which jobs are meant, as options."""
 
-from collections.abc import Callable, Sequence
-from functools import reduce
+from collections.abc import Sequence
 from typing import Any, Final
 
 import click
-import msgspec
 
-from penstock.asking import ask, document, noted, read
+from penstock.asking import ask, noted, read, send
 from penstock.documents import Document, Hold, HoldCount, Holds
 from penstock.gateway_client import GatewayClient
-from penstock.parameters import MODEL, TEXT, VERSION, Name
+from penstock.parameters import CONFIRM_ABOVE, MODEL, TEXT, VERSION, Command, Name, with_options
 from penstock.running import Found
 from schemas.names import is_hold_id
 from schemas.topics import LaneClass
-
-Command = Callable[..., Any]
+from stores.holds import MOST_COUNTED
 
 PATH: Final = "/v1/holds"
-# Above so many jobs a person is asked.
-CONFIRM_ABOVE: Final = 10
 FILTERS: Final = ("model", "version", "tenant", "lane")
 
 HOLD: Final = Name("hold", is_hold_id, "is no hold's id")
@@ -40,7 +35,7 @@ _MEANT: Final = (
 
 def means_jobs(command: Command) -> Command:
     """A command that gets which jobs are meant."""
-    return reduce(lambda inner, option: option(inner), reversed(_MEANT), command)
+    return with_options(command, _MEANT)
 
 
 def wanted(action: str, given: dict[str, Any]) -> Document:
@@ -57,24 +52,16 @@ def count(found: Found, body: Document) -> int:
     """How many jobs wait that are meant."""
 
     async def counted(gateway: GatewayClient) -> Document:
-        return await _post(gateway, body, HoldCount, {"dry_run": "true"})
+        return await send(gateway, "POST", PATH, HoldCount, body, {"dry_run": "true"})
 
     return int(ask(found, counted)["matched"])
 
 
 def add(found: Found, body: Document) -> Document:
     async def added(gateway: GatewayClient) -> Document:
-        return await _post(gateway, body, Hold, {})
+        return await send(gateway, "POST", PATH, Hold, body)
 
     return ask(found, added)
-
-
-async def _post(
-    gateway: GatewayClient, body: Document, shape: type[msgspec.Struct], params: dict[str, str]
-) -> Document:
-    headers = {"content-type": "application/json"}
-    answer = await gateway.exchange("POST", PATH, headers=headers, params=params, body=msgspec.json.encode(body))
-    return document(answer.content, shape)
 
 
 async def hold_of(gateway: GatewayClient, hold_id: str) -> Document:
@@ -83,8 +70,7 @@ async def hold_of(gateway: GatewayClient, hold_id: str) -> Document:
 
 
 async def released(gateway: GatewayClient, hold_id: str, note: str | None) -> Document:
-    answer = await gateway.exchange("DELETE", f"{PATH}/{hold_id}", params=noted(note))
-    return document(answer.content, Hold)
+    return await send(gateway, "DELETE", f"{PATH}/{hold_id}", Hold, params=noted(note))
 
 
 async def all_holds(gateway: GatewayClient) -> list[Document]:
@@ -93,21 +79,15 @@ async def all_holds(gateway: GatewayClient) -> list[Document]:
     return holds
 
 
-def confirm(question: str, waiting: int, *, yes: bool) -> None:
-    """Raises `Abort` where a person says no."""
-    if waiting > CONFIRM_ABOVE and not yes:
-        click.confirm(question, abort=True, err=True)
-
-
 def meant(hold: Document) -> str:
     """As a person reads it: `model digits, tenant acme`."""
     return ", ".join(f"{name} {hold[name]}" for name in FILTERS if hold.get(name) is not None)
 
 
-def jobs(number: int, most: int = 100_000) -> str:
+def jobs(number: int) -> str:
     """`1 job`, `7 jobs`, `100000 jobs or more`."""
-    if number >= most:
-        return f"{most} jobs or more"
+    if number >= MOST_COUNTED:
+        return f"{MOST_COUNTED} jobs or more"
     return f"{number} job" if number == 1 else f"{number} jobs"
 
 

@@ -10,8 +10,8 @@ from penstock.documents import AuditEntries, Document
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples
-from penstock.holds.asking import FILTERS, add, all_holds, confirm, count, jobs, means_jobs, meant, waiting_jobs, wanted
-from penstock.parameters import LIMIT
+from penstock.holds.asking import FILTERS, add, all_holds, count, jobs, means_jobs, meant, waiting_jobs, wanted
+from penstock.parameters import LIMIT, confirm
 from penstock.plain import printable
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, ago, show_json, show_table
@@ -75,11 +75,7 @@ def show_count(waiting: int, body: Document, *, as_json: bool) -> None:
 @asks_gateway
 def list_holds(found: Found, *, as_json: bool) -> None:
     """List the holds that stand, the oldest first."""
-
-    async def listed(gateway: GatewayClient) -> list[Document]:
-        return await all_holds(gateway)
-
-    holds, now = ask(found, listed), now_utc()
+    holds, now = ask(found, all_holds), now_utc()
     if as_json:
         for each in holds:
             show_json(each)

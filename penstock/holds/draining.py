@@ -10,8 +10,9 @@ from penstock.documents import Document
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples
-from penstock.holds.asking import add, confirm, count, hold_of, jobs, left_of, means_jobs, meant, wanted
+from penstock.holds.asking import add, count, hold_of, jobs, left_of, means_jobs, meant, wanted
 from penstock.holds.command import show_count
+from penstock.parameters import confirm
 from penstock.plain import printable
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_json

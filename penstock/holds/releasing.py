@@ -7,8 +7,8 @@ from penstock.documents import Document
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples
-from penstock.holds.asking import DRY_RUN, HOLD, YES, confirm, hold_of, jobs, left_of, meant, released, waiting_jobs
-from penstock.parameters import NOTE
+from penstock.holds.asking import DRY_RUN, HOLD, YES, hold_of, jobs, left_of, meant, released, waiting_jobs
+from penstock.parameters import NOTE, confirm
 from penstock.plain import printable
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_json

@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from penstock.asking import WAITED_TOO_LONG, ask, document, each_of, patience, read
+from penstock.asking import WAITED_TOO_LONG, ask, document, each_of, patience, read, send
 from penstock.documents import Document, Job, Jobs
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient, job_once_ended
@@ -125,7 +125,7 @@ def cancel(found: Found, ids: Sequence[str], *, as_json: bool) -> None:
     async def canceled(gateway: GatewayClient) -> bool:
         all_canceled = True
         for job_id in ids:
-            job = document((await gateway.exchange("POST", f"/v1/jobs/{job_id}/cancel")).content, Job)
+            job = await send(gateway, "POST", f"/v1/jobs/{job_id}/cancel", Job)
             if as_json:
                 show_json(job)
             else:

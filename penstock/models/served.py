@@ -2,7 +2,7 @@
 
 import click
 
-from penstock.asking import ask, document, read
+from penstock.asking import ask, read, send
 from penstock.documents import Document, Model, ModelNames, WantedState
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
@@ -63,8 +63,7 @@ def unload(found: Found, model: str, version: str, *, as_json: bool) -> None:
 
 def _want(found: Found, model: str, version: str, verb: str, *, as_json: bool) -> None:
     async def wanted(gateway: GatewayClient) -> Document:
-        answer = await gateway.exchange("POST", f"/v1/models/{model}/versions/{version}:{verb}")
-        return document(answer.content, WantedState)
+        return await send(gateway, "POST", f"/v1/models/{model}/versions/{version}:{verb}", WantedState)
 
     state = ask(found, wanted)
     if as_json:

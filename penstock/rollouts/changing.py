@@ -2,7 +2,7 @@
 
 import click
 
-from penstock.asking import ask, document, noted
+from penstock.asking import ask, noted, send
 from penstock.documents import Document, Rollout
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
@@ -26,8 +26,7 @@ def _command(verb: Verb, told: str, example: str) -> click.Command:
     def command(found: Found, rollout: str, note: str | None, *, as_json: bool) -> None:
         async def asked(gateway: GatewayClient) -> Document:
             path = f"/v1/rollouts/{await id_of(gateway, rollout)}/{verb}"
-            answer = await gateway.exchange("POST", path, params=noted(note))
-            return document(answer.content, Rollout)
+            return await send(gateway, "POST", path, Rollout, params=noted(note))
 
         done = ask(found, asked)
         if as_json:

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-import msgspec
 
-from penstock.asking import ask, document, noted
+from penstock.asking import ask, noted, send
 from penstock.documents import Document, Rollout
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
@@ -46,8 +45,8 @@ from schemas.rollouts import Strategy
     "guardrails",
     type=GuardrailGiven(),
     multiple=True,
-    help="KIND[:margin=N,floor=N,limit=N,dry-run]; kinds: failed, slow, invalid_output, outcome_bad.  [default: the "
-    "first three, of a bandit all]",
+    help="KIND[:margin=N,floor=N,limit=N,threshold=N,dry-run]; kinds: failed, slow, invalid_output, outcome_bad, "
+    "disagree.  [default: the first three, of a bandit the first four]",
 )
 @click.option(
     "--strategy",
@@ -93,9 +92,7 @@ def start(
         plan["guardrails"] = list(guardrails)
 
     async def started(gateway: GatewayClient) -> tuple[Document, Document | None]:
-        body, headers = msgspec.json.encode(plan), {"content-type": "application/json"}
-        answer = await gateway.exchange("POST", "/v1/rollouts", headers=headers, params=noted(note), body=body)
-        rollout = document(answer.content, Rollout)
+        rollout = await send(gateway, "POST", "/v1/rollouts", Rollout, plan, noted(note))
         if not waits:
             return rollout, None
         tell(f"waiting for {rollout['id']}")

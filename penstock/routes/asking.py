@@ -1,13 +1,12 @@
 """Routes, asked of a gateway and changed by it."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, Final
 
 import click
 import msgspec
 
-from penstock.asking import document, noted, read
+from penstock.asking import noted, read, send
 from penstock.documents import Document, Route
 from penstock.gateway_client import GatewayClient
 from penstock.plain import printable
@@ -29,7 +28,6 @@ WAIT: Final = click.option(
 IF_REVISION: Final = click.option(
     "--if-revision", type=click.IntRange(min=1), help="Only if the route is at this revision still."
 )
-_NO_QUERY: Final[Mapping[str, str]] = MappingProxyType({})
 # What the server says of a route, and nobody asks for.
 _SAID: Final = frozenset(
     ["object", "model", "revision", "rollout", "updated_at", "updated_by", "note", "replicas", "replicas_reason"]
@@ -66,7 +64,7 @@ async def put_route(
     other_inputs: bool = False,
 ) -> Document:
     """Replace the revision that is `expected`; None creates the route. Raises `PenstockError`."""
-    query = {"other_inputs": "true"} if other_inputs else {}
+    query = {"other_inputs": "true"} if other_inputs else None
     return await change(gateway, "PUT", f"/v1/routes/{model}", Route, expected, note, wait_s, route, query)
 
 
@@ -79,18 +77,14 @@ async def change(
     note: str | None,
     wait_s: int,
     body: Document | None = None,
-    query: Mapping[str, str] = _NO_QUERY,
+    query: Mapping[str, str] | None = None,
 ) -> Document:
     """What a request that changes a route is answered with. Raises `PenstockError`."""
     headers = {} if expected is None else {"if-match": f'"{expected}"'}
     if wait_s:
         headers["prefer"] = f"wait={wait_s}"
-    content = None
-    if body is not None:
-        headers["content-type"], content = "application/json", msgspec.json.encode(body)
-    params = {**noted(note), **query}
-    answer = await gateway.exchange(method, path, headers=headers, params=params, body=content, wait_s=wait_s)
-    return document(answer.content, shape)
+    params = {**noted(note), **(query or {})}
+    return await send(gateway, method, path, shape, body, params, headers=headers, wait_s=wait_s)
 
 
 def show_changed(changed: Document, before: Document | None, wait_s: int, *, as_json: bool) -> None:

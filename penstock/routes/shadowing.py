@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from penstock.asking import ask, read
+from penstock.asking import MAX_PAGE, ask, read
 from penstock.documents import Document, ShadowFindings
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
@@ -16,7 +16,6 @@ from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, ago, show_json, show_table
 from runtime.clock import now_utc
 
-MAX_PAGE: Final = 100
 PAIR_TITLES: Final = (
     "SHADOW",
     "SHADOW OF",
@@ -45,8 +44,8 @@ def shadow(found: Found, model: str, version: str | None, shadow_of: str | None,
 
     `penstock route set MODEL --shadow VERSION=SHARE` makes a version a shadow.
     """
-    params = {"limit": str(limit), **({"version": version} if version else {})}
-    params |= {"shadow_of": shadow_of} if shadow_of else {}
+    chosen = {name: value for name, value in (("version", version), ("shadow_of", shadow_of)) if value}
+    params = {"limit": str(limit), **chosen}
 
     async def asked(gateway: GatewayClient) -> Document:
         return await read(gateway, f"/v1/models/{model}/shadow", ShadowFindings, params)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 import httpx
 import msgspec
@@ -14,6 +14,7 @@ from penstock.gateway_client import clients_for, told
 from penstock.running import Found
 from producers.bulk.lines import UNREADABLE
 
+T = TypeVar("T")
 TIMEOUT_S: Final = 5.0
 LANE_DEPTH: Final = "penstock_gateway_lane_depth_records"
 
@@ -45,7 +46,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
     roles: list[Role]
     versions: list[Version]
-    holds: list[Hold] = []
+    holds: list[Hold]
 
 
 async def survey(found: Found) -> Survey:
@@ -55,12 +56,12 @@ async def survey(found: Found) -> Survey:
     async with client:
         roles, models, depths, holds = await asyncio.gather(
             asyncio.gather(*(role_at(client, name, url) for name, url in health.items())),
-            models_at(client, found.gateway_url),
+            document_at(client, f"{found.gateway_url}/v1/models", Models),
             depths_at(client, found.gateway_url),
-            holds_at(client, found.gateway_url),
+            document_at(client, f"{found.gateway_url}/v1/holds", Holds),
         )
-    versions = [each for model in models for each in versions_of(model, depths)]
-    return Survey(roles=list(roles), versions=versions, holds=holds)
+    versions = [each for model in (models.data if models else []) for each in versions_of(model, depths)]
+    return Survey(roles=list(roles), versions=versions, holds=holds.data if holds else [])
 
 
 async def page_at(client: httpx.AsyncClient, url: str) -> httpx.Response:
@@ -84,20 +85,13 @@ async def role_at(client: httpx.AsyncClient, name: str, url: str) -> Role:
     )
 
 
-async def models_at(client: httpx.AsyncClient, url: str) -> list[Model]:
+async def document_at(client: httpx.AsyncClient, url: str, shape: type[T]) -> T | None:
+    """None where there is none, of which the gateway's own line tells."""
     try:
-        answer = await page_at(client, f"{url}/v1/models")
-        return msgspec.json.decode(answer.content, type=Models).data if answer.is_success else []
+        answer = await page_at(client, url)
+        return msgspec.json.decode(answer.content, type=shape) if answer.is_success else None
     except (httpx.RequestError, TimeoutError, *UNREADABLE):
-        return []  # of which the gateway's own line tells
-
-
-async def holds_at(client: httpx.AsyncClient, url: str) -> list[Hold]:
-    try:
-        answer = await page_at(client, f"{url}/v1/holds")
-        return msgspec.json.decode(answer.content, type=Holds).data if answer.is_success else []
-    except (httpx.RequestError, TimeoutError, *UNREADABLE):
-        return []
+        return None
 
 
 async def depths_at(client: httpx.AsyncClient, url: str) -> Mapping[tuple[str, str, str], int]:
