@@ -1,0 +1,106 @@
+-- Where the events of a job are sent to, if anywhere, and which: null for its end.
+alter table jobs
+    add column webhook text,
+    add column webhook_events text[];
+
+-- What tenants registered. `secrets`: sealed, the newest first.
+create table webhook_endpoints (
+    created_at timestamptz not null,
+    updated_at timestamptz not null,
+    ordered boolean not null,
+    id text collate "C" primary key,
+    tenant text collate "C" not null,
+    name text not null,
+    url text,  -- null where events are pulled
+    event_types text[] not null,
+    payload text not null,
+    limits json not null,
+    secrets json not null
+);
+
+create index webhook_endpoints_of_tenant on webhook_endpoints (tenant, created_at, id);
+
+-- What signs a job's own webhook.
+create table webhook_secrets (
+    tenant text collate "C" primary key,
+    secrets json not null
+);
+
+-- How what we send to fares: an endpoint, or an origin that jobs name. A row a target, changed at each claim: small,
+-- and with room beside it in its page.
+create table webhook_targets (
+    next_due_at timestamptz not null default 'infinity',  -- of what waits here and is not leased
+    since timestamptz not null default now(),
+    failing_since timestamptz,
+    succeeded_at timestamptz,
+    probe_at timestamptz,
+    filled_at timestamptz,  -- when `tokens` was true
+    tokens real,
+    probe_after_s real not null default 30,
+    failures integer not null default 0,
+    pulled boolean not null default false,
+    circuit text not null default 'active',
+    id text collate "C" primary key,
+    tenant text collate "C" not null,
+    reason text
+) with (fillfactor = 70);
+
+create index webhook_targets_due on webhook_targets (next_due_at) where not pulled and circuit <> 'disabled';
+
+-- One event for one target. Ids sort by their time.
+create table webhook_deliveries (
+    created_at timestamptz not null,
+    due_at timestamptz not null,  -- of what is leased: when the lease ends
+    leased_until timestamptz,
+    ended_at timestamptz,
+    revision integer not null,
+    attempts integer not null default 0,
+    tried integer not null default 0,
+    last_status integer,
+    id text collate "C" primary key default
+        'msg_' || lpad(to_hex((extract(epoch from clock_timestamp()) * 1000)::bigint), 12, '0')
+        || substr(replace(gen_random_uuid()::text, '-', ''), 13),
+    tenant text collate "C" not null,
+    target text collate "C" not null,
+    subject text collate "C" not null,
+    event_type text not null,
+    state text not null default 'pending',
+    lease text,
+    url text,  -- of a job's own webhook
+    last_error text,
+    facts json not null,
+    constraint webhook_deliveries_ended check ((ended_at is null) = (state = 'pending'))
+) with (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+
+-- What is due at a target, oldest first; how much is in flight; what waits.
+create index webhook_deliveries_due on webhook_deliveries (target, due_at, id) where state = 'pending';
+-- Lists, the newest first; of one job.
+create index webhook_deliveries_of_target on webhook_deliveries (tenant, target, id);
+create index webhook_deliveries_of_subject on webhook_deliveries (tenant, subject, id);
+-- What is kept no longer.
+create index webhook_deliveries_age on webhook_deliveries (ended_at) where ended_at is not null;
+
+-- One request each, in a ring of days: `slot` is the day, counted from 1970, modulo 32. A day is given back whole.
+create table webhook_attempts (
+    at timestamptz not null,
+    slot smallint not null,
+    number integer not null,
+    latency_ms integer not null,
+    status integer,
+    probe boolean not null,
+    delivery text collate "C" not null,
+    error text,
+    head text
+) partition by list (slot);
+
+do $$
+begin
+    for number in 0..31 loop
+        execute format(
+            'create table webhook_attempts_%1$s partition of webhook_attempts for values in (%2$s)',
+            lpad(number::text, 2, '0'), number);
+    end loop;
+end
+$$;
+
+create index webhook_attempts_of_delivery on webhook_attempts (delivery, at);

@@ -1,0 +1,191 @@
+"""Webhook endpoints and deliveries as a store keeps them. Postgres answers; a twin does in memory.
+
+Every method may raise `StoreUnavailable`. An id of another tenant is not found.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+import msgspec
+
+from schemas.webhooks import Attempt, Circuit, Delivery, DeliveryState, Endpoint, EventType, Health, Replay, Sealed
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """How an endpoint stands: its circuit, how many deliveries wait, and since when the oldest does."""
+
+    health: Health
+    pending: int
+    oldest_pending_at: datetime | None
+
+    @property
+    def held(self) -> int:
+        return 0 if self.health.circuit is Circuit.ACTIVE else self.pending
+
+
+class Endpoints(Protocol):
+    """What tenants registered, and the secrets of each. Changes are one transaction each."""
+
+    async def add(self, endpoint: Endpoint) -> None:
+        """Raises `Conflict` where the tenant has `MOST_ENDPOINTS` already."""
+
+    async def get(self, tenant: str, endpoint_id: str) -> Endpoint | None: ...
+
+    async def list(self, tenant: str, *, after: str | None, limit: int) -> Sequence[Endpoint]:
+        """The newest first. Raises `WebhookEndpointNotFound` where `after` is there no more."""
+
+    async def replace(self, endpoint: Endpoint, known: datetime) -> bool:
+        """Write the endpoint anew, if it was last changed at `known`. Whether it was."""
+
+    async def remove(self, tenant: str, endpoint_id: str) -> bool:
+        """Whether it was there. Its deliveries that wait are dropped."""
+
+    async def standing(self, tenant: str, endpoint_ids: Sequence[str]) -> dict[str, Standing]:
+        """How those of the endpoints stand that exist. Counts at most `MOST_COUNTED` deliveries of each."""
+
+    async def enable(self, tenant: str, endpoint_id: str, replay: Replay, since: datetime | None, now: datetime) -> int:
+        """Close the circuit. Returns how many deliveries are tried now; of those held, the others are dropped.
+
+        `since` comes with `Replay.SINCE`: of those held, the ones created before it are dropped; those that failed
+        or were dropped since then are tried again, too.
+        """
+
+    async def disable(self, tenant: str, endpoint_id: str, reason: str, now: datetime) -> bool: ...
+
+    async def default_secrets(self, tenant: str) -> Sequence[Sealed]:
+        """What signs a job's own webhook; the newest first. None before `set_default_secrets`."""
+
+    async def set_default_secrets(self, tenant: str, secrets: Sequence[Sealed], known: Sequence[Sealed]) -> bool:
+        """Write them, if there are those that were `known`. Whether there were."""
+
+    async def sealed_by(self) -> dict[str, int]:
+        """How many secrets each key has sealed, by its id: a key may go once it has none."""
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """A delivery that is ours to try until its lease ends. `endpoint` is None for a job's own webhook, whose secrets
+    are the tenant's default ones."""
+
+    delivery: Delivery
+    lease: str
+    leased_until: datetime
+    endpoint: Endpoint | None
+    secrets: tuple[Sealed, ...]
+    probe: bool = False
+
+
+class Claims(msgspec.Struct, frozen=True):
+    """What was claimed, and when something will be due next that was not; None where nothing waits."""
+
+    claims: Sequence[Claim]
+    next_due_at: datetime | None
+
+
+class Verdict(StrEnum):
+    """What one attempt says."""
+
+    DELIVERED = "delivered"
+    FAILED = "failed"  # the endpoint's fault: it counts, and is tried again by the schedule
+    GONE = "gone"  # 410: the endpoint wants no more
+    REFUSED = "refused"  # its address is none that we send to: no attempt helps until the endpoint is changed
+    OURS = "ours"  # not the endpoint's fault: our proxy, our key, our time. It does not count.
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a claim. `retry_after_s` is what the answer asked for."""
+
+    claim: Claim
+    verdict: Verdict
+    attempt: Attempt
+    retry_after_s: float | None = None
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A target whose health changed in a way that is told: to the tenant's other endpoints, and by a metric."""
+
+    tenant: str
+    target: str
+    event_type: EventType
+    reason: str | None
+
+
+class DeliveryQueue(Protocol):
+    """What a notifier works on. Any number of them do."""
+
+    async def claim(self, now: datetime, *, limit: int, each: int) -> Claims:
+        """Lease up to `limit` deliveries, `each` of a target at most, oldest first, within the target's limits."""
+
+    async def record(self, outcomes: Sequence[Outcome], now: datetime) -> Sequence[Change]:
+        """Write down what became of claims whose lease still stands, with their attempts, and what it means for their
+        targets; events of these changes are written with them."""
+
+    def news(self) -> AsyncIterator[None]:
+        """Once whenever deliveries may have come. Never ends; reconnects by itself. News may be lost."""
+
+    async def counts(self) -> dict[str, int]:
+        """How many targets there are in each circuit, for metrics."""
+
+    async def purge(self, now: datetime, *, limit: int) -> int:
+        """Forget up to `limit` deliveries that ended longer ago than they are kept, days of attempts that are over,
+        and targets of origins that nothing waits for."""
+
+
+class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which deliveries are wanted: those that agree with all that is given. Times are of creation."""
+
+    endpoint: str | None = None
+    state: DeliveryState | None = None
+    event_type: str | None = None
+    subject: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+class DeliveryLog(Protocol):
+    """What was delivered, and once more."""
+
+    async def get(self, tenant: str, delivery_id: str) -> Delivery | None: ...
+
+    async def attempts(self, delivery_id: str, *, limit: int) -> Sequence[Attempt]:
+        """The newest first."""
+
+    async def list(self, tenant: str, wanted: DeliveryFilter, *, after: str | None, limit: int) -> Sequence[Delivery]:
+        """The newest first."""
+
+    async def count(self, tenant: str, wanted: DeliveryFilter) -> int:
+        """`MOST_COUNTED` at most."""
+
+    async def replay(self, tenant: str, wanted: DeliveryFilter, now: datetime, *, limit: int) -> Sequence[str]:
+        """Have up to `limit` of those that ended tried again, oldest first, under the same ids. Returns these."""
+
+    async def add_test(self, endpoint: Endpoint, event_type: str, now: datetime) -> Delivery:
+        """A delivery that somebody asked for, due now. It is tried once, whatever its circuit."""
+
+
+class PulledEvents(Protocol):
+    """Deliveries for receivers that come for them."""
+
+    async def pull(
+        self, tenant: str, endpoint_id: str, now: datetime, *, limit: int, lease_s: float
+    ) -> Sequence[Claim]: ...
+
+    async def renew(
+        self, tenant: str, endpoint_id: str, leases: Sequence[tuple[str, str]], now: datetime, lease_s: float
+    ) -> Sequence[str]:
+        """`leases` are ids of deliveries with their leases. Returns the ids of those that still stand."""
+
+    async def acknowledge(
+        self, tenant: str, endpoint_id: str, leases: Sequence[tuple[str, str]], now: datetime
+    ) -> Sequence[str]:
+        """They were received. Returns the ids of those whose lease still stood."""
+
+
+class EventWriter(Protocol):
+    """Events that are not the ends of jobs: those of rollouts, later of batches. For the tenant's endpoints that
+    subscribe to them."""
+
+    async def write(
+        self, tenant: str, event_type: EventType, subject: str, revision: int, facts: dict[str, Any], now: datetime
+    ) -> int: ...
