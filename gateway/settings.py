@@ -13,13 +13,22 @@ from runtime.settings import (
     MemorySettings,
     PostgresSettings,
     RedisSettings,
+    WebhookAddressSettings,
 )
 from schemas.jobs import DEFAULT_TIMEOUT_S
 
 DAY_S = 24 * 60 * 60
 
 
-class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, MemorySettings, AdmissionSettings, LogSettings):
+class GatewaySettings(
+    KafkaSettings,
+    PostgresSettings,
+    RedisSettings,
+    MemorySettings,
+    AdmissionSettings,
+    WebhookAddressSettings,
+    LogSettings,
+):
     # Whoever reaches the API may use all of it. To serve other machines is a decision; our images have made it.
     gateway_host: str = Field(
         "127.0.0.1", description="address that the API listens on; `0.0.0.0` (as in our images) to serve other machines"
