@@ -10,6 +10,7 @@ from schemas.errors import (
     AdmissionRefused,
     ErrorBody,
     JobError,
+    KeyMissing,
     LaneFull,
     MethodNotAllowed,
     PenstockError,
@@ -34,7 +35,7 @@ PUBLIC_TEXT: Final = {
     "store_unavailable": "The job store cannot be reached at the moment. Try again with the same Idempotency-Key.",
 }
 # Those of our own troubles whose messages are meant for the caller.
-_TOLD: Final = frozenset({Unavailable, AdmissionRefused, WebhookTestFailed, WebhookTestTimeout})
+_TOLD: Final = frozenset({Unavailable, AdmissionRefused, KeyMissing, WebhookTestFailed, WebhookTestTimeout})
 INTERNAL_TEXT: Final = "Something went wrong on our side."
 
 

@@ -24,7 +24,10 @@ STEP: Final = 500
 MOST_REPLAYED: Final = 10_000
 NOT_READ: Final = "Deliveries cannot be read at the moment: try again."
 NOTHING_CHANGED: Final = "Deliveries cannot be reached at the moment: nothing was changed. Try again."
-PERHAPS_CHANGED: Final = "Some deliveries may or may not be tried again: the store did not answer in time. Look at them before you try again."
+PERHAPS_CHANGED: Final = (
+    "Some deliveries may or may not be tried again: the store did not answer in time. "
+    "Look at them before you try again."
+)
 
 
 class Replayed(NamedTuple):
@@ -46,7 +49,7 @@ class DeliveryControl:
         with _reading():
             return delivery, await self._store.attempts(delivery_id, limit=ATTEMPTS_SHOWN)
 
-    async def list(self, tenant: str, wanted: DeliveryFilter, after: str | None, limit: int) -> Sequence[Delivery]:
+    async def page(self, tenant: str, wanted: DeliveryFilter, after: str | None, limit: int) -> Sequence[Delivery]:
         """Raises `WebhookDeliveryNotFound` for an `after` that is no id."""
         if after is not None:
             check_delivery_id(after, "after")

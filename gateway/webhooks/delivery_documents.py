@@ -8,8 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from gateway.paging import page_and_next
-from schemas.webhook_targets import is_origin
-from schemas.webhooks import Attempt, Delivery, DeliveryState
+from schemas.webhooks import ORIGIN_PREFIX, Attempt, Delivery, DeliveryState
 from stores.webhooks import Claim
 
 
@@ -61,7 +60,7 @@ class DeliveryList(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeliveryCount(msgspec.Struct, frozen=True, kw_only=True):
-    """How many deliveries are meant; a number of thousands stands for as many or more. Nothing was changed."""
+    """How many deliveries are meant; 10,000 stands for as many or more. Nothing was changed."""
 
     object: Literal["webhook_delivery_count"] = "webhook_delivery_count"
     matched: int
@@ -100,7 +99,7 @@ class PulledEvents(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LeasesDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """Ids of events: of those whose lease still stood, and of those that had been lost by then: others may have them."""
+    """Ids of events: of those whose lease still stood, and of those that were lost by then, and others may have."""
 
     object: Literal["webhook_leases"] = "webhook_leases"
     done: list[str]
@@ -159,7 +158,7 @@ def encode_leases(asked: Sequence[tuple[str, str]], done: Sequence[str]) -> byte
 def _delivery(delivery: Delivery) -> DeliveryDocument:
     return DeliveryDocument(
         id=delivery.id,
-        endpoint=None if is_origin(delivery.target) else delivery.target,
+        endpoint=None if delivery.target.startswith(ORIGIN_PREFIX) else delivery.target,
         url=delivery.url,
         type=delivery.event_type,
         subject=delivery.subject,

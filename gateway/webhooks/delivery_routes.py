@@ -87,7 +87,7 @@ def add_reading_routes(app: FastAPI, services: Services) -> None:
 
     async def page(request: Request, wanted: DeliveryFilter, after: str | None, limit: int) -> Response:
         check_filter(wanted)
-        found = await deliveries.list(request.scope["tenant"], wanted, after, limit + 1)
+        found = await deliveries.page(request.scope["tenant"], wanted, after, limit + 1)
         return json(encode_deliveries(found, limit))
 
     @app.get(

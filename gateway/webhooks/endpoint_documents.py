@@ -14,7 +14,7 @@ from stores.webhooks import Standing
 
 class EndpointDocument(msgspec.Struct, frozen=True, kw_only=True):
     """A webhook endpoint. `status` says how it fares, and `status_reason` why it is not active; `failures` counts those
-    in a row. Of the events that wait, `pending`, all are `held` while it is not active; 100,000 stands for as many or
+    in a row. Of the events that wait, `pending`, all are `held` while it is not active; 10,000 stands for as many or
     more. `signing_secret` is told once: when it is made."""
 
     object: Literal["webhook_endpoint"] = "webhook_endpoint"

@@ -21,7 +21,8 @@ MAX_TIMEOUT_S: Final = 30
 DAY: Final = timedelta(hours=24)
 
 _TYPES: Final = tuple(event.value for event in EventType)
-_EventTypes = Annotated[list[str], Meta(extra_json_schema={"items": {"type": "string", "enum": list(_TYPES)}})]
+# Read as texts, so that others are refused with those there are.
+_EventTypes = list[Annotated[str, Meta(extra_json_schema={"enum": list(_TYPES)})]]
 
 
 class LimitsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -50,7 +50,7 @@ def add_reading_routes(app: FastAPI, services: Services) -> None:
         limit: Limit = 20,
     ) -> Response:
         """Newest first, with how each stands."""
-        return json(encode_endpoints(await endpoints.list(request.scope["tenant"], after or None, limit + 1), limit))
+        return json(encode_endpoints(await endpoints.page(request.scope["tenant"], after or None, limit + 1), limit))
 
     @app.get(ONE, response_class=Response, responses=openapi.GET, tags=["webhooks"], summary="Read a webhook endpoint")
     async def get_webhook_endpoint(request: Request, endpoint_id: EndpointId) -> Response:

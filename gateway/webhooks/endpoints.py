@@ -81,7 +81,7 @@ class EndpointControl:
             raise no_endpoint(endpoint_id)
         return endpoint
 
-    async def list(self, tenant: str, after: str | None, limit: int) -> Sequence[Shown]:
+    async def page(self, tenant: str, after: str | None, limit: int) -> Sequence[Shown]:
         """Raises `WebhookEndpointNotFound` where `after` names none."""
         if after is not None:
             check_endpoint_id(after, "after")

@@ -8,15 +8,15 @@ from typing import Final
 
 from starlette.types import Receive
 
+from gateway.client_gone import ClientGone
 from gateway.reaching import RETRY_AFTER_S, reaching
-from gateway.submit_endpoint import ClientGone
 from gateway.waiters import Waiters, noticed
 from gateway.webhooks.delivery_documents import PulledEvent
 from gateway.webhooks.delivery_requests import ClaimRequest
 from gateway.webhooks.due import DueLook
 from gateway.webhooks.endpoints import EndpointControl
 from gateway.webhooks.pulled_bodies import PulledBodies
-from schemas.errors import Conflict, KeyMissing, PenstockError, Unavailable
+from schemas.errors import Conflict, PenstockError, Unavailable
 from schemas.webhooks import Endpoint, Mode
 from stores.protocols import JobKey
 from stores.webhooks import Claim, PulledEvents
@@ -61,10 +61,8 @@ class Pulls:
             claims = await self._wait(endpoint, asked, receive)
         try:
             return await self._bodies.events(endpoint, claims)
-        except PenstockError as error:
+        except PenstockError:
             await self._give_back(endpoint, claims)
-            if isinstance(error, KeyMissing):
-                raise Unavailable(error.message, retry_after_s=RETRY_AFTER_S) from error
             raise
 
     async def _wait(self, endpoint: Endpoint, asked: ClaimRequest, receive: Receive) -> Sequence[Claim]:
