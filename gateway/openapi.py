@@ -15,6 +15,7 @@ from gateway.rollout_documents import RolloutDocument, RolloutEventDocument, Rol
 from gateway.route_documents import RouteDocument, RouteHistory, RouteList, RouteRevisionDocument
 from gateway.shadow_documents import ShadowDocument
 from gateway.submit_request import Envelope
+from gateway.webhooks import schemas as webhook_schemas
 from schemas.feedback import FeedbackRequest
 from schemas.job_documents import JobDocument
 from schemas.job_webhooks import EVENTS_OPTION, MEANT, URL_OPTION
@@ -36,6 +37,7 @@ _STRUCTS: Final = (
     *(RouteDocument, RouteHistory, RouteList, RouteRevisionDocument),
     ShadowDocument,
     *(FeedbackDocument, FeedbackRequest, ComparisonDocument),
+    *webhook_schemas.STRUCTS,
 )
 _NAMES: Final = {
     "JobDocument": "Job",
@@ -57,6 +59,7 @@ _NAMES: Final = {
     "HeldDocument": "Held",
     "HoldDocument": "Hold",
     "AuditDocument": "AuditEntry",
+    **webhook_schemas.NAMES,
 }
 
 

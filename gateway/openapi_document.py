@@ -86,7 +86,7 @@ def document(app: FastAPI, public_base_url: str) -> dict[str, Any]:
         description=DESCRIPTION,
         routes=app.routes,
         servers=[{"url": public_base_url}],
-        tags=[{"name": name} for name in ("jobs", "models", "routes", "rollouts", "holds", "process")],
+        tags=[{"name": name} for name in ("jobs", "models", "routes", "rollouts", "holds", "webhooks", "process")],
     )
     for operations in whole["paths"].values():
         for operation in operations.values():

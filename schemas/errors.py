@@ -35,6 +35,8 @@
     │   │   └── TopicMissing          503  topic_missing          Kafka answers, and has no such topic
     │   ├── StoreUnavailable          503  store_unavailable
     │   └── KeyMissing                503  key_missing            the key that sealed a secret is not among ours
+    ├── WebhookTestFailed             502  webhook_test_failed    no answer came to a test event
+    │   └── WebhookTestTimeout        504  webhook_test_timeout   nobody sent, or claimed, the test event in time
     ├── JobError                      500  inference_failed       why a job ended as `failed`
     │   ├── OutputInvalid             500  output_invalid
     │   ├── OutOfMemory               500  out_of_memory          the device has no room for even this job alone
@@ -350,6 +352,22 @@ class KeyMissing(Unavailable):
     def __init__(self, message: str, *, key: str | None = None) -> None:
         super().__init__(message)
         self.key = key
+
+
+class WebhookTestFailed(PenstockError):
+    """A test event was sent, and no answer came: the endpoint could not be reached, or must not be."""
+
+    code = "webhook_test_failed"
+    title = "Webhook test failed"
+    status = 502
+
+
+class WebhookTestTimeout(WebhookTestFailed):
+    """Nobody sent the test event in time; where events are pulled, nobody claimed it."""
+
+    code = "webhook_test_timeout"
+    title = "Webhook test not done in time"
+    status = 504
 
 
 class JobError(PenstockError):

@@ -1,0 +1,106 @@
+"""The log of deliveries, and trying some of them again."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Final, NamedTuple
+
+import msgspec
+
+from gateway.reaching import reaching
+from gateway.webhooks.names import check_delivery_id, no_delivery
+from runtime.logs import get_logger
+from schemas.errors import Conflict
+from schemas.webhooks import Attempt, Delivery, DeliveryState
+from stores.webhooks import DeliveryFilter, DeliveryLog
+
+log = get_logger(__name__)
+
+# Of one delivery, the newest.
+ATTEMPTS_SHOWN: Final = 50
+# Some milliseconds a statement.
+STEP: Final = 500
+# By one request: some seconds.
+MOST_REPLAYED: Final = 10_000
+NOT_READ: Final = "Deliveries cannot be read at the moment: try again."
+NOTHING_CHANGED: Final = "Deliveries cannot be reached at the moment: nothing was changed. Try again."
+PERHAPS_CHANGED: Final = (
+    "Some deliveries may or may not be tried again: the store did not answer in time. "
+    "Look at them before you try again."
+)
+
+
+class Replayed(NamedTuple):
+    """What one request did. `has_more`: it did as much as one may; another with `ended_before` goes on."""
+
+    deliveries: int
+    has_more: bool
+    ended_before: datetime
+
+
+class DeliveryControl:
+    def __init__(self, store: DeliveryLog, now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._now = now
+
+    async def get(self, tenant: str, delivery_id: str) -> tuple[Delivery, Sequence[Attempt]]:
+        """The delivery and its newest attempts, newest first. Raises `WebhookDeliveryNotFound`."""
+        delivery = await self._found(tenant, delivery_id)
+        with _reading():
+            return delivery, await self._store.attempts(delivery_id, limit=ATTEMPTS_SHOWN)
+
+    async def page(self, tenant: str, wanted: DeliveryFilter, after: str | None, limit: int) -> Sequence[Delivery]:
+        """Raises `WebhookDeliveryNotFound` for an `after` that is no id."""
+        if after is not None:
+            check_delivery_id(after, "after")
+        with _reading():
+            return await self._store.list(tenant, wanted, after=after, limit=limit)
+
+    async def matched(self, tenant: str, wanted: DeliveryFilter) -> int:
+        """How many of those that ended would be tried again."""
+        with _reading():
+            return await self._store.count(tenant, self._ended(wanted))
+
+    async def replay(self, tenant: str, wanted: DeliveryFilter) -> Replayed:
+        """Have those that ended tried again, the oldest first, in steps. What ends while it runs is not tried again."""
+        wanted = self._ended(wanted)
+        done = step = 0
+        while done < MOST_REPLAYED:
+            with _changing():
+                step = len(await self._store.replay(tenant, wanted, self._now(), limit=STEP))
+            done += step
+            if step < STEP:
+                break
+        log.info("webhook deliveries are tried again", tenant=tenant, deliveries=done)
+        assert wanted.ended_before is not None  # noqa: S101 - `_ended` sees to it
+        return Replayed(done, step == STEP, wanted.ended_before)
+
+    async def replay_one(self, tenant: str, delivery_id: str) -> Delivery:
+        """The delivery, which is tried again. Raises `WebhookDeliveryNotFound`, and `Conflict` for one that waits."""
+        before = await self._found(tenant, delivery_id)
+        if before.state is DeliveryState.PENDING:
+            raise Conflict(f"{delivery_id} has not ended: it is tried anyway", param="id")
+        with _changing():
+            await self._store.replay(tenant, DeliveryFilter(id=delivery_id), self._now(), limit=1)
+        return await self._found(tenant, delivery_id)
+
+    async def _found(self, tenant: str, delivery_id: str) -> Delivery:
+        check_delivery_id(delivery_id)
+        with _reading():
+            delivery = await self._store.get(tenant, delivery_id)
+        if delivery is None:
+            raise no_delivery(delivery_id)
+        return delivery
+
+    def _ended(self, wanted: DeliveryFilter) -> DeliveryFilter:
+        now = self._now()
+        before = now if wanted.ended_before is None else min(wanted.ended_before, now)
+        return msgspec.structs.replace(wanted, ended_before=before)
+
+
+def _reading() -> AbstractContextManager[None]:
+    return reaching("webhook deliveries cannot be read", NOT_READ)
+
+
+def _changing() -> AbstractContextManager[None]:
+    return reaching("webhook deliveries cannot be tried again", NOTHING_CHANGED, PERHAPS_CHANGED)
