@@ -61,7 +61,7 @@ class DeliveryControl:
             return await self._store.count(tenant, msgspec.structs.replace(wanted, ended=True))
 
     async def replay(self, tenant: str, wanted: DeliveryFilter, after: str | None) -> Replayed:
-        """Have those that ended tried again, in steps, the oldest first; none twice, whatever becomes of it meanwhile."""
+        """Have those that ended tried again, in steps, the oldest first. None is twice, whatever becomes of it."""
         done = 0
         while done < MOST_REPLAYED:
             with _changing():
