@@ -2,7 +2,19 @@
 
 from typing import Final
 
-from gateway.openapi import BODY_ENCODED, BODY_TOO_LARGE, DOWN, Doc, Responses, answer, body, ref, refusal
+from gateway.openapi import (
+    BODY_ENCODED,
+    BODY_TOO_LARGE,
+    DOWN,
+    GET_RESULT,
+    RETRY_AFTER,
+    Doc,
+    Responses,
+    answer,
+    body,
+    ref,
+    refusal,
+)
 from schemas.jobs import JSON
 
 
@@ -93,4 +105,16 @@ LEASES: Final[Responses] = {
     **_OF_ENDPOINT,
     200: answer("Whose leases still stood, and whose did not.", "WebhookLeases"),
     409: _SENT,
+}
+
+_SECRET: Final = answer("The secret.", "WebhookDefaultSecret")
+_OTHERS: Final = refusal("Others change it at the same time.")
+GET_SECRET: Final[Responses] = {200: _SECRET, 409: _OTHERS, 503: DOWN}
+ROTATE_SECRET: Final[Responses] = {**_BODY, 200: _SECRET, 409: _OTHERS}
+GET_SIGNED_RESULT: Final[Responses] = {
+    **{status: told for status, told in GET_RESULT.items() if status != 404},
+    400: refusal("A part of the link is missing."),
+    403: refusal("This is no link of ours, or not all of it."),
+    410: refusal("The link has expired, or the result is kept no longer."),
+    429: refusal("Results are fetched too fast.", RETRY_AFTER),
 }

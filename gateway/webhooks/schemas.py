@@ -6,6 +6,7 @@ from gateway.webhooks import delivery_documents as deliveries
 from gateway.webhooks import delivery_requests as asked_of_deliveries
 from gateway.webhooks import endpoint_documents as endpoints
 from gateway.webhooks import endpoint_requests as asked_of_endpoints
+from gateway.webhooks.default_secret_documents import DefaultSecretDocument
 
 STRUCTS: Final = (
     *(endpoints.EndpointDocument, endpoints.EndpointList, endpoints.DeletedEndpoint, endpoints.SampleResult),
@@ -15,6 +16,7 @@ STRUCTS: Final = (
     *(deliveries.ReplayDocument, deliveries.PulledEvents, deliveries.LeasesDocument),
     *(asked_of_deliveries.ReplayRequest, asked_of_deliveries.ClaimRequest),
     *(asked_of_deliveries.AcknowledgeRequest, asked_of_deliveries.RenewalRequest),
+    DefaultSecretDocument,
 )
 NAMES: Final = {
     "EndpointDocument": "WebhookEndpoint",
@@ -50,4 +52,5 @@ NAMES: Final = {
     "AcknowledgeRequest": "WebhookAcknowledgeRequest",
     "RenewalRequest": "WebhookRenewalRequest",
     "LeasesDocument": "WebhookLeases",
+    "DefaultSecretDocument": "WebhookDefaultSecret",
 }

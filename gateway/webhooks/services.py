@@ -1,5 +1,6 @@
 """What the routes of webhooks work with, over whichever stores there are."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,8 +12,11 @@ from gateway.webhooks.endpoints import EndpointControl
 from gateway.webhooks.pulled_bodies import PulledBodies
 from gateway.webhooks.pulling import Pulls
 from gateway.webhooks.samples import Samples
+from gateway.webhooks.signed_results import SignedResults
+from schemas.signing import ResultLinks
 from schemas.webhook_events import EventBodies
 from schemas.webhook_urls import parse_webhook_url
+from stores.default_secrets import DefaultSecrets
 from stores.protocols import Jobs
 from stores.sealing import KeyRing
 from stores.webhooks import DeliveryLog, Endpoints, PulledEvents
@@ -34,6 +38,8 @@ class Webhooks:
     pulls: Pulls
     samples: Samples
     due: DueLook
+    default_secrets: DefaultSecrets
+    signed_results: SignedResults
 
 
 def webhooks_of(
@@ -42,9 +48,11 @@ def webhooks_of(
     jobs: Jobs,
     waiters: Waiters,
     keys: KeyRing,
+    links: ResultLinks,
     bodies: EventBodies,
     allow_private: bool,
     now: Callable[[], datetime],
+    clock_s: Callable[[], float] = time.monotonic,
 ) -> Webhooks:
     def check_url(text: str) -> str:
         return parse_webhook_url(text, "url", allow_private=allow_private).text
@@ -57,4 +65,6 @@ def webhooks_of(
         pulls=Pulls(stores.pulled, endpoints, waiters, due, PulledBodies(jobs, bodies, keys, now), now),
         samples=Samples(stores.log, endpoints, waiters, now),
         due=due,
+        default_secrets=DefaultSecrets(stores.endpoints, keys, now),
+        signed_results=SignedResults(links, jobs, now, clock_s),
     )
