@@ -31,11 +31,10 @@ PERHAPS_CHANGED: Final = (
 
 
 class Replayed(NamedTuple):
-    """What one request did. `has_more`: it did as much as one may; another with `ended_before` goes on."""
+    """What one request did. `next_after`: it did as much as one may, and another goes on behind that."""
 
     deliveries: int
-    has_more: bool
-    ended_before: datetime
+    next_after: str | None
 
 
 class DeliveryControl:
@@ -57,31 +56,33 @@ class DeliveryControl:
             return await self._store.list(tenant, wanted, after=after, limit=limit)
 
     async def matched(self, tenant: str, wanted: DeliveryFilter) -> int:
-        """How many of those that ended would be tried again."""
+        """How many would be tried again: of those that ended."""
         with _reading():
-            return await self._store.count(tenant, self._ended(wanted))
+            return await self._store.count(tenant, msgspec.structs.replace(wanted, ended=True))
 
-    async def replay(self, tenant: str, wanted: DeliveryFilter) -> Replayed:
-        """Have those that ended tried again, the oldest first, in steps. What ends while it runs is not tried again."""
-        wanted = self._ended(wanted)
-        done = step = 0
+    async def replay(self, tenant: str, wanted: DeliveryFilter, after: str | None) -> Replayed:
+        """Have those that ended tried again, in steps, the oldest first. None is twice, whatever becomes of it."""
+        done = 0
         while done < MOST_REPLAYED:
             with _changing():
-                step = len(await self._store.replay(tenant, wanted, self._now(), limit=STEP))
-            done += step
-            if step < STEP:
+                step = await self._store.replay(tenant, wanted, self._now(), after=after, limit=STEP)
+            if not step:
+                after = None
                 break
+            done, after = done + len(step), step[-1]
         log.info("webhook deliveries are tried again", tenant=tenant, deliveries=done)
-        assert wanted.ended_before is not None  # noqa: S101 - `_ended` sees to it
-        return Replayed(done, step == STEP, wanted.ended_before)
+        return Replayed(done, after)
 
     async def replay_one(self, tenant: str, delivery_id: str) -> Delivery:
-        """The delivery, which is tried again. Raises `WebhookDeliveryNotFound`, and `Conflict` for one that waits."""
+        """The delivery, which is tried again. Raises `WebhookDeliveryNotFound`, and `Conflict` for one that waits, or
+        whose endpoint is gone."""
         before = await self._found(tenant, delivery_id)
         if before.state is DeliveryState.PENDING:
             raise Conflict(f"{delivery_id} has not ended: it is tried anyway", param="id")
         with _changing():
-            await self._store.replay(tenant, DeliveryFilter(id=delivery_id), self._now(), limit=1)
+            replayed = await self._store.replay(tenant, DeliveryFilter(id=delivery_id), self._now(), limit=1)
+        if not replayed:
+            raise Conflict(f"{delivery_id} cannot be tried again: its endpoint was deleted", param="id")
         return await self._found(tenant, delivery_id)
 
     async def _found(self, tenant: str, delivery_id: str) -> Delivery:
@@ -91,11 +92,6 @@ class DeliveryControl:
         if delivery is None:
             raise no_delivery(delivery_id)
         return delivery
-
-    def _ended(self, wanted: DeliveryFilter) -> DeliveryFilter:
-        now = self._now()
-        before = now if wanted.ended_before is None else min(wanted.ended_before, now)
-        return msgspec.structs.replace(wanted, ended_before=before)
 
 
 def _reading() -> AbstractContextManager[None]:

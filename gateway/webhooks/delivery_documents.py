@@ -67,13 +67,13 @@ class DeliveryCount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ReplayDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """How many deliveries are tried again. Where there are more, `has_more`, the same request with `ended_before` in
-    its filter goes on with them, and meets none twice."""
+    """How many deliveries are tried again. Where there may be more, `has_more`, the same request goes on with them if
+    its `after` is this `next_after`."""
 
     object: Literal["webhook_replay"] = "webhook_replay"
     replayed: int
     has_more: bool
-    ended_before: datetime
+    next_after: str | None
 
 
 class PulledEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,8 +127,9 @@ def encode_count(matched: int) -> bytes:
     return _encoder.encode(DeliveryCount(matched=matched))
 
 
-def encode_replay(replayed: int, ended_before: datetime, *, has_more: bool) -> bytes:
-    return _encoder.encode(ReplayDocument(replayed=replayed, has_more=has_more, ended_before=ended_before))
+def encode_replay(replayed: int, next_after: str | None) -> bytes:
+    document = ReplayDocument(replayed=replayed, has_more=next_after is not None, next_after=next_after)
+    return _encoder.encode(document)
 
 
 def pulled_event(claim: Claim, headers: Mapping[str, str], body: bytes) -> PulledEvent:

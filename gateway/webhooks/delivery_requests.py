@@ -26,7 +26,7 @@ _Time = datetime | UnsetType
 
 class FilterRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which deliveries are meant: those that agree with all that is given. `job` is what the event is of: a job, or a
-    rollout or an endpoint. Times are of creation, but for `ended_before`."""
+    rollout or an endpoint. Times are of creation, and not included."""
 
     endpoint: _Text = UNSET
     state: _State = UNSET
@@ -34,13 +34,14 @@ class FilterRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     job: _Text = UNSET
     created_after: _Time = UNSET
     created_before: _Time = UNSET
-    ended_before: _Time = UNSET
 
 
 class ReplayRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Deliveries to be tried again, of those that ended. `dry_run` counts them and changes nothing."""
+    """Deliveries to be tried again, of those that ended, the oldest first; behind `after`, the `next_after` of the
+    request before, where one could not do them all. `dry_run` counts them and changes nothing."""
 
     filter: FilterRequest
+    after: str | None = None
     dry_run: bool = False
 
 
@@ -82,7 +83,6 @@ _FILTER_RULES: Final = {
     "job": f"must be an id of at most {MAX_SUBJECT_CHARACTERS} characters",
     "created_after": TIME_RULE,
     "created_before": TIME_RULE,
-    "ended_before": TIME_RULE,
 }
 _EVENT_RULES: Final = {
     "events": f"must be a list of 1 to {MAX_CLAIMED} events with their leases",
@@ -96,6 +96,7 @@ _replay: Final = Form(
     {
         "filter": f"must say which deliveries are meant: an object of {', '.join(_FILTER_RULES)}",
         **{f"filter.{name}": rule for name, rule in _FILTER_RULES.items()},
+        "after": "must be the next_after of the answer before",
         "dry_run": "must be true or false",
     },
 )
@@ -112,8 +113,9 @@ _acknowledge: Final = Form(AcknowledgeRequest, "a list of events", _EVENT_RULES)
 _renewal: Final = Form(RenewalRequest, "a list of events", {**_EVENT_RULES, **_LEASE})
 
 
-def read_replay(body: bytes) -> tuple[DeliveryFilter, bool]:
-    """Which deliveries are to be tried again, and whether they are only counted. Raises `RequestError`."""
+def read_replay(body: bytes) -> tuple[DeliveryFilter, str | None, bool]:
+    """Which deliveries are to be tried again, behind which, and whether they are only counted. Raises
+    `RequestError`."""
     wanted = _replay.read(body)
     given = {name: value for name, value in msgspec.structs.asdict(wanted.filter).items() if value is not UNSET}
     if not given:
@@ -127,7 +129,9 @@ def read_replay(body: bytes) -> tuple[DeliveryFilter, bool]:
             given[name] = utc(value, f"filter.{name}")
     found = DeliveryFilter(**{names.get(name, name): value for name, value in given.items()})
     check_filter(found, "filter.")
-    return found, wanted.dry_run
+    if wanted.after is not None and not _is_text(wanted.after, _MAX_NAME):
+        raise _replay.broken("after")
+    return found, wanted.after, wanted.dry_run
 
 
 def check_filter(wanted: DeliveryFilter, at: str = "") -> None:
@@ -138,8 +142,12 @@ def check_filter(wanted: DeliveryFilter, at: str = "") -> None:
         ("job", wanted.subject, MAX_SUBJECT_CHARACTERS),
     )
     for name, text, characters in texts:
-        if text is not None and not (0 < len(text) <= characters and text.isprintable()):
+        if text is not None and not _is_text(text, characters):
             raise RequestError(f"{at}{name} {_FILTER_RULES[name]}", param=f"{at}{name}")
+
+
+def _is_text(text: str, characters: int) -> bool:
+    return 0 < len(text) <= characters and text.isprintable()
 
 
 def read_claim(body: bytes) -> ClaimRequest:

@@ -117,11 +117,10 @@ def add_replay_routes(app: FastAPI, services: Services) -> None:
         """Those that ended are tried again, the oldest first, under the same ids and with new times and signatures.
         Up to 10,000 by one request. With `dry_run` they are counted."""
         tenant = request.scope["tenant"]
-        wanted, dry_run = read_replay(await body_of(request, services))
+        wanted, after, dry_run = read_replay(await body_of(request, services))
         if dry_run:
             return json(encode_count(await deliveries.matched(tenant, wanted)))
-        done = await deliveries.replay(tenant, wanted)
-        return json(encode_replay(done.deliveries, done.ended_before, has_more=done.has_more))
+        return json(encode_replay(*await deliveries.replay(tenant, wanted, after)))
 
     @app.post(
         URL + "/{delivery_id}/replay",

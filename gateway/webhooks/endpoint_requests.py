@@ -36,8 +36,7 @@ class LimitsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class EndpointChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is to be another; the rest stays. `mode` is chosen when an endpoint is created, and may be named, not
-    changed."""
+    """What is to be another; the rest stays. With another `mode` comes the `url`, or its end."""
 
     name: str | UnsetType = UNSET
     url: str | UnsetType | None = UNSET
@@ -129,8 +128,6 @@ def read_endpoint(body: bytes) -> EndpointRequest:
     """Raises `RequestError` naming the member and its rule. The URL itself is not checked."""
     wanted = _endpoint.read(body)
     _check(wanted)
-    if (wanted.mode is Mode.PULL) is (isinstance(wanted.url, str)):
-        raise _endpoint.broken("url")
     return wanted
 
 
@@ -145,9 +142,9 @@ def changed(endpoint: Endpoint, wanted: EndpointChange) -> Endpoint:
     """The endpoint with what is asked for. Raises `RequestError` where that does not go together."""
     given = {name: getattr(wanted, name) for name in wanted.__struct_fields__ if name not in ("limits", "event_types")}
     given = {name: value for name, value in given.items() if value is not UNSET}
-    if given.get("mode", endpoint.mode) is not endpoint.mode:
-        raise RequestError(f"mode is {endpoint.mode}, and stays so: create another endpoint", param="mode")
-    if (given.get("url", endpoint.url) is None) is not (endpoint.mode is Mode.PULL):
+    mode = given.get("mode", endpoint.mode)
+    given.setdefault("url", None if mode is Mode.PULL else endpoint.url)
+    if (given["url"] is None) is not (mode is Mode.PULL):
         raise _change.broken("url")
     if wanted.event_types is not UNSET:
         given["event_types"] = tuple(EventType(each) for each in wanted.event_types)

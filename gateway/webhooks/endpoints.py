@@ -14,7 +14,7 @@ from gateway.webhooks.names import check_endpoint_id, new_endpoint_id, no_endpoi
 from runtime.logs import get_logger
 from schemas.errors import ConfigurationError, Conflict, KeyMissing, Unavailable
 from schemas.signing import new_secret
-from schemas.webhooks import SECRET_PREFIX, Endpoint, Health, Mode, Replay, Sealed
+from schemas.webhooks import SECRET_PREFIX, Endpoint, Health, Replay, Sealed
 from stores.sealing import KeyRing, rotated
 from stores.webhooks import Endpoints, Standing
 
@@ -59,7 +59,6 @@ class EndpointControl:
             created_at=now,
             updated_at=now,
             secrets=(self._seal(secret, tenant, endpoint_id),),
-            mode=Mode.PULL if wanted.mode is Mode.PULL else Mode.PUSH,
         )
         endpoint = self._wanted(blank, wanted)
         with _changing():

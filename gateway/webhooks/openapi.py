@@ -85,7 +85,7 @@ GET_DELIVERY: Final[Responses] = {
 REPLAY_ONE: Final[Responses] = {
     200: answer("The delivery, which is tried again.", "WebhookDelivery"),
     404: _NO_DELIVERY,
-    409: refusal("It has not ended, and is tried anyway."),
+    409: refusal("It has not ended, and is tried anyway; or its endpoint was deleted."),
     503: DOWN,
 }
 REPLAY: Final[Responses] = {
