@@ -149,6 +149,18 @@ class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
     created_before: datetime | None = None
     ended: bool | None = None
 
+    def fits(self, delivery: Delivery) -> bool:
+        has_ended = delivery.state is not DeliveryState.PENDING
+        return (
+            self.endpoint in (None, delivery.target)
+            and self.state in (None, delivery.state)
+            and self.event_type in (None, delivery.event_type)
+            and self.subject in (None, delivery.subject)
+            and self.ended in (None, has_ended)
+            and (self.created_after is None or delivery.created_at > self.created_after)
+            and (self.created_before is None or delivery.created_at < self.created_before)
+        )
+
 
 class DeliveryLog(Protocol):
     """What was delivered, and once more."""
