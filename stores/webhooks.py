@@ -142,7 +142,7 @@ class DeliveryQueue(Protocol):
 
     async def purge(self, now: datetime, *, limit: int) -> int:
         """Forget up to `limit` deliveries that ended longer ago than they are kept, days of attempts that are over,
-        and targets of origins that nothing waits for."""
+        and targets of origins that nothing waits for; what waited for as long has failed. Returns how many went."""
 
 
 class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,6 +154,19 @@ class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
     subject: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    ended: bool | None = None
+
+    def fits(self, delivery: Delivery) -> bool:
+        has_ended = delivery.state is not DeliveryState.PENDING
+        return (
+            self.endpoint in (None, delivery.target)
+            and self.state in (None, delivery.state)
+            and self.event_type in (None, delivery.event_type)
+            and self.subject in (None, delivery.subject)
+            and self.ended in (None, has_ended)
+            and (self.created_after is None or delivery.created_at > self.created_after)
+            and (self.created_before is None or delivery.created_at < self.created_before)
+        )
 
 
 class DeliveryLog(Protocol):
@@ -170,8 +183,13 @@ class DeliveryLog(Protocol):
     async def count(self, tenant: str, wanted: DeliveryFilter) -> int:
         """`MOST_COUNTED` at most."""
 
-    async def replay(self, tenant: str, wanted: DeliveryFilter, now: datetime, *, limit: int) -> Sequence[str]:
-        """Have up to `limit` of those that ended tried again, oldest first, under the same ids. Returns these."""
+    async def replay(
+        self, tenant: str, wanted: DeliveryFilter, now: datetime, *, after: str | None = None, limit: int
+    ) -> Sequence[str]:
+        """Have up to `limit` of those that ended tried again, oldest first, under the same ids. Returns these.
+
+        `after` is the last id of the step before. What has no endpoint any more is passed over.
+        """
 
     async def add_test(self, endpoint: Endpoint, event_type: str, now: datetime) -> Delivery:
         """A delivery that somebody asked for, due now. It is tried once, whatever its circuit."""
