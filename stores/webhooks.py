@@ -148,6 +148,7 @@ class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
     created_after: datetime | None = None
     created_before: datetime | None = None
     ended: bool | None = None
+    id: str | None = None
 
 
 class DeliveryLog(Protocol):
@@ -182,6 +183,9 @@ class PulledEvents(Protocol):
     async def pull(
         self, tenant: str, endpoint_id: str, now: datetime, *, limit: int, lease_s: float
     ) -> Sequence[Claim]: ...
+
+    async def due(self, endpoint_ids: Sequence[str], now: datetime) -> Sequence[str]:
+        """Those of the endpoints at which something may be pulled now. Asked often, for many: it costs little."""
 
     async def renew(
         self, tenant: str, endpoint_id: str, leases: Sequence[tuple[str, str]], now: datetime, lease_s: float
