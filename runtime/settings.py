@@ -77,6 +77,20 @@ class MemorySettings(Settings):
     )
 
 
+class PublicSettings(Settings):
+    public_base_url: str = Field(
+        "http://localhost:8080", description="where clients reach the gateway; begins every URL it hands out"
+    )
+
+    @field_validator("public_base_url")
+    @classmethod
+    def _absolute(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
+            raise ValueError("must be an absolute http(s) URL without query, such as https://inference.example.com")
+        return url.rstrip("/")
+
+
 class AdmissionSettings(Settings):
     retention_max_s: int = Field(
         DEFAULT_RETENTION_MAX_S,
