@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.jobs import DEFAULT_RETENTION_MAX_S, LONGEST_RETENTION_S, MIN_RETENTION_S
+from schemas.jobs import DEFAULT_RETENTION_MAX_S, DEFAULT_RETENTION_S, LONGEST_RETENTION_S, MIN_RETENTION_S
 from schemas.topics import Topics
 
 PREFIX = "PENSTOCK_"
@@ -89,6 +89,15 @@ class PublicSettings(Settings):
         if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
             raise ValueError("must be an absolute http(s) URL without query, such as https://inference.example.com")
         return url.rstrip("/")
+
+
+class RetentionSettings(Settings):
+    retention_s: int = Field(
+        DEFAULT_RETENTION_S,
+        ge=MIN_RETENTION_S,
+        le=LONGEST_RETENTION_S,
+        description="how long an ended job is kept, where neither it nor its model says",
+    )
 
 
 class AdmissionSettings(Settings):
