@@ -32,7 +32,7 @@ from schemas.errors import PenstockError
 ANNOUNCED_WITHIN_S = 5.0
 CONTROLLER = "rollout-controller"
 NOTIFIER = "notifier"
-# The roles that nobody waits for, and how long after all others each starts: it would take the processor from first jobs.
+# Roles that nobody waits for, and how long after all others each starts: it would take the processor from first jobs.
 AFTER_S = {NOTIFIER: 1.0, CONTROLLER: 5.0}
 # Without which it is left out.
 NEEDS = {NOTIFIER: "aiodns", CONTROLLER: "faust"}

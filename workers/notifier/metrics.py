@@ -6,8 +6,8 @@ _FINE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30
 
 ATTEMPTS = Counter(
     "penstock_notifier_attempts_total",
-    "Attempts that were written down, by what they say: `delivered`, `failed`, `gone` (410), `refused` (an address that "
-    "nothing is sent to), `ours` (not the endpoint's fault, and not counted against it)",
+    "Attempts that were written down, by what they say: `delivered`, `failed`, `gone` (410), `refused` (an address "
+    "that nothing is sent to), `ours` (not the endpoint's fault, and not counted against it)",
     ["verdict"],
 )
 ATTEMPT_SECONDS = Histogram(
