@@ -5,7 +5,6 @@ Nothing waits for a slow attempt: each is a task, whose place is free again once
 
 import asyncio
 import time
-from datetime import datetime
 from typing import Final
 
 from runtime.backoff import delays_s
@@ -26,8 +25,7 @@ MOST_CLAIMED: Final = 500
 MOST_OF_ONE: Final = 10
 # News may be lost.
 LOOK_EVERY_S: Final = 2.0
-# Something is due that could not be claimed: another notifier has its target in hand, or as much of it is in flight as
-# may be. What ends here wakes the loop, what ends elsewhere does not.
+# Something is due that could not be claimed: another notifier has its target in hand.
 LOOK_AGAIN_S: Final = 0.25
 # What runs when the process is told to stop has this long to end, and then to be written down.
 DRAIN_LIMIT_S: Final = 5.0
@@ -57,7 +55,6 @@ class Pipeline:
         self._concurrency = concurrency
         self._running: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
-        self._left_some = False
         self.trouble: str | None = None
         metrics.RUNNING.set_function(lambda: len(self._running))
 
@@ -71,25 +68,32 @@ class Pipeline:
         delays = delays_s()
         while not stop.is_set():
             self._wake.clear()
-            room = self._room()
             try:
-                claimed = await self._claim(room)
+                rest_s = await self._claim_and_begin()
+                delays = delays_s()
             except StoreUnavailable as error:
                 self._tell_trouble(error)
-                await self._rest(next(delays))
-                continue
-            delays = delays_s()
-            for claim in claimed.claims:
-                self._begin(claim)
-            self._left_some = len(claimed.claims) >= room or self._is_due(claimed.next_due_at)
-            if len(claimed.claims) < room or not self._room():
-                await self._rest(self._rest_s(claimed.next_due_at))
+                rest_s = next(delays)
+            if rest_s:
+                await self._rest(rest_s)
         waking.cancel()
         await self._drain()
 
     async def _wake_at(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self._wake.set()
+
+    async def _claim_and_begin(self) -> float:
+        """Returns for how long there is nothing more to claim, unless something wakes us."""
+        room = self._room()
+        claimed = await self._claim(room)
+        for claim in claimed.claims:
+            self._begin(claim)
+        if not room:
+            return LOOK_EVERY_S
+        if len(claimed.claims) == room:
+            return 0.0
+        return self._rest_s(claimed)
 
     def _room(self) -> int:
         """How many attempts can be begun now."""
@@ -125,17 +129,15 @@ class Pipeline:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("an attempt was lost, and is made again once its lease is over", exc_info=error)
-        if self._left_some:
-            self._wake.set()
+        self._wake.set()  # there is room again, also at its target
 
-    def _is_due(self, next_due_at: datetime | None) -> bool:
-        return next_due_at is not None and next_due_at <= self._clock()
-
-    def _rest_s(self, next_due_at: datetime | None) -> float:
-        if next_due_at is None:
+    def _rest_s(self, claimed: Claims) -> float:
+        if claimed.next_due_at is None:
             return LOOK_EVERY_S
-        due_in_s = (next_due_at - self._clock()).total_seconds()
-        return min(LOOK_EVERY_S, due_in_s) if due_in_s > 0 else LOOK_AGAIN_S
+        due_in_s = (claimed.next_due_at - self._clock()).total_seconds()
+        if due_in_s > 0:
+            return min(LOOK_EVERY_S, due_in_s)
+        return 0.0 if claimed.claims else LOOK_AGAIN_S
 
     async def _rest(self, seconds: float) -> None:
         """Until there are news, or room where there was none; `seconds` at most."""
