@@ -38,6 +38,7 @@ create table webhook_targets (
     tokens real,
     probe_after_s real not null default 30,
     failures integer not null default 0,
+    changes integer not null default 0,  -- of its health that were told: the revision of such an event
     pulled boolean not null default false,
     circuit text not null default 'active',
     id text collate "C" primary key,
