@@ -12,6 +12,7 @@ from runtime.settings import (
     PostgresSettings,
     PublicSettings,
     RedisSettings,
+    WebhookAddressSettings,
 )
 from schemas.jobs import DEFAULT_TIMEOUT_S
 
@@ -19,7 +20,14 @@ DAY_S = 24 * 60 * 60
 
 
 class GatewaySettings(
-    KafkaSettings, PostgresSettings, RedisSettings, MemorySettings, AdmissionSettings, PublicSettings, LogSettings
+    KafkaSettings,
+    PostgresSettings,
+    RedisSettings,
+    MemorySettings,
+    AdmissionSettings,
+    PublicSettings,
+    WebhookAddressSettings,
+    LogSettings,
 ):
     # Whoever reaches the API may use all of it. To serve other machines is a decision; our images have made it.
     gateway_host: str = Field(

@@ -109,6 +109,13 @@ class AdmissionSettings(Settings):
     )
 
 
+class WebhookAddressSettings(Settings):
+    webhook_allow_private: bool = Field(
+        False,
+        description="whether webhooks may go to private addresses and loopback, and over plain http: for development",
+    )
+
+
 class KafkaSettings(Settings):
     kafka_bootstrap_servers: str = Field("localhost:9092", description="one broker or several, separated by commas")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(

@@ -258,6 +258,19 @@ def deadline_passed(
     return DeadlineExceeded(f"{told}, by the clocks of two machines{apart}")
 
 
+def queued_before(end: Terminal) -> Job:
+    """The job as it was before this end, as far as the end tells."""
+    told = {name: getattr(end, name) for name in Submitted.__struct_fields__}
+    return Job(**told, status=Status.QUEUED, rows=end.rows)
+
+
+def told_as(job: Job, other: Job | None) -> Job:
+    """The job with the other's webhook, if it has none of its own."""
+    if other is None or other.webhook is None or job.webhook is not None:
+        return job
+    return msgspec.structs.replace(job, webhook=other.webhook, webhook_events=other.webhook_events)
+
+
 def failed_end(job: Job, error: PenstockError, completed_at: datetime) -> Terminal:
     """The end of a job of the store's that has no result, for a reason found outside the model."""
     return end_of(job, error, completed_at, rows=job.rows, started_at=job.started_at)

@@ -1,6 +1,6 @@
 """The in-memory twin of the job store: what the contracts promise, without Postgres. For tests."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final
@@ -80,6 +80,10 @@ class MemoryJobs:
             return None
         stored = self._jobs.get(JobKey(tenant, known.job_id))
         return resolve_replay(known, idempotency, stored, self._clock())
+
+    async def admitted(self, keys: Sequence[JobKey]) -> Mapping[JobKey, Job]:
+        self._check_up()
+        return {key: self._jobs[key] for key in keys if key in self._jobs}
 
     async def insert_new(self, jobs: Sequence[Job]) -> None:
         self._check_up()
@@ -223,6 +227,8 @@ def _fits(row: Job | Terminal) -> bool:
     """Whether the columns of Postgres would take it."""
     texts: list[str | None] = [row.tenant, row.id, row.model, row.version, row.variant, row.rescue_to, row.moved_from]
     numbers = [row.rows, row.revision or 0]
+    if isinstance(row, Job):
+        texts.append(row.webhook)
     if row.result is not None:
         texts.append(row.result.content_type)
         numbers.append(row.result.json_length or 0)

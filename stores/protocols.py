@@ -5,7 +5,7 @@ Jobs are addressed by tenant and id: an id of another tenant is not found. A nam
 has a NUL character or half a surrogate pair in it, is not found either, and `InvalidInput` where it is to be written.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
@@ -73,6 +73,9 @@ class Admissions(Protocol):
 
         A job that no store can hold is left out, with a line in the log: its neighbours must not wait for ever.
         """
+
+    async def admitted(self, keys: Sequence[JobKey]) -> Mapping[JobKey, Job]:
+        """Those of the jobs that are there. One that has ended may lack its result."""
 
     async def renew(self, job: Job, idempotency: IdempotencyKey) -> None:
         """Hold the key for another `KEY_LEASE`, if it is still held for this `job`, as it was given to `insert`."""
