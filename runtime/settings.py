@@ -1,5 +1,7 @@
 """Settings from `PENSTOCK_*` environment variables. One frozen class a role, made of these parts."""
 
+import base64
+import re
 import socket
 import ssl
 import sys
@@ -114,6 +116,47 @@ class WebhookAddressSettings(Settings):
         False,
         description="whether webhooks may go to private addresses and loopback, and over plain http: for development",
     )
+
+
+_KEY_BYTES = 32
+_KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_URLSAFE = str.maketrans("-_", "+/")
+_KEYS_FORM = "must be ID:KEY,ID:KEY, each key 32 random bytes in base64 (`openssl rand -base64 32`), each id once"
+
+
+class WebhookKeySettings(Settings):
+    webhook_keys: SecretStr | None = Field(
+        None,
+        description="what secrets of webhooks are sealed with, as `ID:KEY,ID:KEY`, each key 32 bytes in base64: the"
+        " first seals, and those behind it open what they have sealed",
+    )
+
+    @field_validator("webhook_keys")
+    @classmethod
+    def _is_key_ring(cls, keys: SecretStr | None) -> SecretStr | None:
+        if keys is not None:
+            _key_ring(keys.get_secret_value())
+        return keys
+
+    @property
+    def webhook_key_ring(self) -> dict[str, bytes]:
+        """The keys by their ids, the one that seals first; none where none is set."""
+        return {} if self.webhook_keys is None else _key_ring(self.webhook_keys.get_secret_value())
+
+
+def _key_ring(text: str) -> dict[str, bytes]:
+    """Raises `ValueError` that shows the form, and nothing of the keys."""
+    ring: dict[str, bytes] = {}
+    for part in text.split(","):
+        name, _, encoded = part.strip().partition(":")
+        try:
+            key = base64.b64decode(encoded.translate(_URLSAFE), validate=True)
+        except ValueError:
+            raise ValueError(_KEYS_FORM) from None
+        if not _KEY_ID.fullmatch(name) or name in ring or len(key) != _KEY_BYTES:
+            raise ValueError(_KEYS_FORM)
+        ring[name] = key
+    return ring
 
 
 class KafkaSettings(Settings):
