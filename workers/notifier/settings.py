@@ -2,10 +2,19 @@
 
 from pydantic import Field
 
-from runtime.settings import MemorySettings, PostgresSettings, ProcessSettings, PublicSettings
+from runtime.settings import (
+    MemorySettings,
+    PostgresSettings,
+    ProcessSettings,
+    PublicSettings,
+    RetentionSettings,
+    WebhookAddressSettings,
+)
 
 
-class NotifierSettings(PostgresSettings, PublicSettings, MemorySettings, ProcessSettings):
+class NotifierSettings(
+    PostgresSettings, PublicSettings, RetentionSettings, WebhookAddressSettings, MemorySettings, ProcessSettings
+):
     notifier_concurrency: int = Field(
         1000, ge=1, le=20_000, description="attempts at a time, or as many as the process may open files for"
     )
