@@ -1,8 +1,8 @@
 """What a notifier does on the side, as well as it can."""
 
 import asyncio
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Collection, Mapping
+from typing import Final, Protocol
 
 from runtime.clock import Clock
 from runtime.logs import get_logger
@@ -14,10 +14,16 @@ from workers.notifier import metrics
 log = get_logger(__name__)
 
 COUNT_EVERY_S: Final = 10.0
+COMPARE_EVERY_S: Final = 30.0
 PURGE_EVERY_S: Final = 60.0
 # In one step, and how long it rests after one that found as much.
 PURGED_AT_ONCE: Final = 500
 REST_S: Final = 0.5
+
+
+class Seals(Protocol):
+    async def sealed_by(self) -> Mapping[str, int]:
+        """How many secrets each key has sealed, by its id."""
 
 
 async def hear(queue: DeliveryQueue, wake: Callable[[], None]) -> None:
@@ -37,6 +43,32 @@ async def count(queue: DeliveryQueue) -> None:
             for circuit in Circuit:
                 metrics.TARGETS.labels(circuit).set(counts.get(circuit, 0))
         await asyncio.sleep(COUNT_EVERY_S)
+
+
+class KeyWatch:
+    """Whether the keys that we were `given` are all those that secrets in use were sealed by."""
+
+    def __init__(self, given: Collection[str]) -> None:
+        self._given = frozenset(given)
+        self.trouble: str | None = None
+
+    async def watch(self, seals: Seals) -> None:
+        """Look now and then, for ever."""
+        while True:
+            try:
+                self._look(await seals.sealed_by())
+            except StoreUnavailable as error:
+                log.info("keys could not be compared", reason=error.message)
+            await asyncio.sleep(COMPARE_EVERY_S)
+
+    def _look(self, in_use: Collection[str]) -> None:
+        missing = sorted(set(in_use) - self._given)
+        metrics.MISSING_KEYS.set(len(missing))
+        known, self.trouble = self.trouble, None
+        if missing:
+            self.trouble = f"secrets are sealed by keys that are not in PENSTOCK_WEBHOOK_KEYS: {', '.join(missing)}"
+            if known is None:
+                log.error(self.trouble)
 
 
 async def purge(queue: DeliveryQueue, clock: Clock) -> None:

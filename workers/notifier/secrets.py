@@ -1,17 +1,14 @@
 """The secrets that sign what is sent."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from runtime.clock import Clock
-from runtime.logs import get_logger
 from schemas.errors import PenstockError
 from schemas.signing import new_secret
 from schemas.webhooks import Sealed
 from stores.sealing import DEFAULT_OWNER, KeyRing
 from stores.webhooks import Claim
-
-log = get_logger(__name__)
 
 
 class DefaultSecrets(Protocol):
@@ -45,11 +42,3 @@ class Secrets:
         if await self._defaults.set_default_secrets(tenant, [made], []):
             return (made,)
         return tuple(await self._defaults.default_secrets(tenant))
-
-
-def missing_keys(in_use: Collection[str], given: Collection[str]) -> str | None:
-    """What is wrong, where secrets in use were sealed by keys that are not among those given."""
-    missing = sorted(set(in_use) - set(given))
-    if not missing:
-        return None
-    return f"secrets are sealed by keys that are not in PENSTOCK_WEBHOOK_KEYS: {', '.join(missing)}"

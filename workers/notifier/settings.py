@@ -9,11 +9,18 @@ from runtime.settings import (
     PublicSettings,
     RetentionSettings,
     WebhookAddressSettings,
+    WebhookKeySettings,
 )
 
 
 class NotifierSettings(
-    PostgresSettings, PublicSettings, RetentionSettings, WebhookAddressSettings, MemorySettings, ProcessSettings
+    PostgresSettings,
+    PublicSettings,
+    RetentionSettings,
+    WebhookAddressSettings,
+    WebhookKeySettings,
+    MemorySettings,
+    ProcessSettings,
 ):
     notifier_concurrency: int = Field(
         1000, ge=1, le=20_000, description="attempts at a time, or as many as the process may open files for"

@@ -1,71 +1,22 @@
 """The notifier's loop, over a queue that a test leads."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
 
 import pytest
 from structlog.testing import capture_logs
 
 from runtime.budget import MemoryBudget
-from schemas.errors import StoreUnavailable
 from schemas.webhooks import EventType
-from stores.webhooks import Change, Claim, Claims, Outcome, Verdict
-from tests.unit.notifier.claims import NOW, ScriptedSender, a_claim, a_delivery, a_request, an_endpoint
+from stores.webhooks import Change, Verdict
+from tests.unit.notifier.claims import NOW, ScriptedSender, a_request, an_endpoint
+from tests.unit.notifier.queues import ScriptedQueue
 from tests.waiting import LoopClock, at_once, eventually, soon
 from workers.notifier import metrics, pipeline
 from workers.notifier.attempts import ATTEMPT_BYTES, Attempts
 from workers.notifier.pipeline import LOOK_EVERY_S, Pipeline
 from workers.notifier.recording import Recorder
-
-
-class ScriptedQueue:
-    """Gives what is `due`, in order. While `down`, or `deaf` to outcomes, it is not available."""
-
-    def __init__(self) -> None:
-        self.due: list[Claim] = []
-        self.asked: list[int] = []
-        self.next_due_in_s: float | None = None
-        self.recorded: list[Outcome] = []
-        self.groups: list[int] = []
-        self.changes: list[Change] = []
-        self.down = self.deaf = False
-        self.recording = asyncio.Event()
-        self.recording.set()
-        self.heard = asyncio.Event()
-
-    def add(self, number: int, **changes: object) -> None:
-        first = len(self.asked) * 1000
-        self.due += [a_claim(a_delivery(f"msg_{first + each}"), **changes) for each in range(number)]
-
-    async def claim(self, _now: object, *, limit: int, each: int) -> Claims:
-        self.asked.append(limit)
-        if self.down:
-            raise StoreUnavailable("the database is not available")
-        given, self.due = self.due[:limit], self.due[limit:]
-        due_in_s = self.next_due_in_s
-        return Claims(given, None if due_in_s is None else NOW + timedelta(seconds=due_in_s))
-
-    async def record(self, outcomes: Sequence[Outcome], _now: object) -> Sequence[Change]:
-        if self.deaf:
-            raise StoreUnavailable("the database is not available")
-        await self.recording.wait()
-        self.recorded += outcomes
-        self.groups.append(len(outcomes))
-        return self.changes
-
-    async def news(self) -> AsyncIterator[None]:
-        while True:
-            await self.heard.wait()
-            self.heard.clear()
-            yield
-
-    async def counts(self) -> dict[str, int]:
-        return {}
-
-    async def purge(self, _now: object, *, limit: int) -> int:
-        return 0
 
 
 class Works:

@@ -14,7 +14,7 @@ from schemas.webhooks import Sealed
 from stores.sealing import DEFAULT_OWNER, KeyRing
 from stores.webhooks import Claim
 from tests.unit.notifier.claims import NOW, a_claim
-from workers.notifier.secrets import Secrets, missing_keys
+from workers.notifier.secrets import Secrets
 
 RING = KeyRing({"k2": os.urandom(32), "k1": os.urandom(32)})
 
@@ -87,10 +87,3 @@ async def test_nothing_is_sent_without_a_signature() -> None:
         await secrets().of(a_claim(secrets=()))
     with pytest.raises(ConfigurationError, match="PENSTOCK_WEBHOOK_KEYS"):
         await secrets(ring=KeyRing({})).of(own())
-
-
-def test_keys_that_are_in_use_and_were_not_given_are_told_by_name() -> None:
-    assert missing_keys(["k1"], ["k2", "k1"]) is None
-    told = missing_keys(["k3", "k0", "k1"], ["k1"])
-    assert told is not None
-    assert told.endswith("PENSTOCK_WEBHOOK_KEYS: k0, k3")
