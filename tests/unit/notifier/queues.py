@@ -70,6 +70,6 @@ class ScriptedQueue:
         self.looked += 1
         self._check_up(self.down)
 
-    def _check_up(self, down: object) -> None:
+    def _check_up(self, down: bool) -> None:
         if down:
             raise StoreUnavailable("the database is not available")
