@@ -14,14 +14,14 @@ from stores.webhook_limits import Bucket
 
 @dataclass
 class Target:
-    """An endpoint, or an origin that jobs name. `turn` is the number of the claim that looked at it last."""
+    """An endpoint, or an origin that jobs name. `looked_at` grows with each claim that does."""
 
     id: str
     tenant: str
     pulled: bool = False
-    health: Health = Health()
+    health: Health = field(default_factory=Health)
     bucket: Bucket | None = None
-    turn: int = 0
+    looked_at: int = 0
 
 
 @dataclass

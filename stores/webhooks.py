@@ -135,7 +135,7 @@ class DeliveryQueue(Protocol):
 
     async def purge(self, now: datetime, *, limit: int) -> int:
         """Forget up to `limit` deliveries that ended longer ago than they are kept, days of attempts that are over,
-        and targets of origins that nothing waits for."""
+        and targets of origins that nothing waits for; what waited for as long has failed. Returns how many went."""
 
 
 class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,6 +147,7 @@ class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
     subject: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    ended: bool | None = None
 
 
 class DeliveryLog(Protocol):
@@ -163,8 +164,13 @@ class DeliveryLog(Protocol):
     async def count(self, tenant: str, wanted: DeliveryFilter) -> int:
         """`MOST_COUNTED` at most."""
 
-    async def replay(self, tenant: str, wanted: DeliveryFilter, now: datetime, *, limit: int) -> Sequence[str]:
-        """Have up to `limit` of those that ended tried again, oldest first, under the same ids. Returns these."""
+    async def replay(
+        self, tenant: str, wanted: DeliveryFilter, now: datetime, *, after: str | None = None, limit: int
+    ) -> Sequence[str]:
+        """Have up to `limit` of those that ended tried again, oldest first, under the same ids. Returns these.
+
+        `after` is the last id of the step before. What has no endpoint any more is passed over.
+        """
 
     async def add_test(self, endpoint: Endpoint, event_type: str, now: datetime) -> Delivery:
         """A delivery that somebody asked for, due now. It is tried once, whatever its circuit."""
