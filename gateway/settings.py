@@ -12,7 +12,9 @@ from runtime.settings import (
     PostgresSettings,
     PublicSettings,
     RedisSettings,
+    RetentionSettings,
     WebhookAddressSettings,
+    WebhookKeySettings,
 )
 from schemas.jobs import DEFAULT_TIMEOUT_S
 
@@ -25,8 +27,10 @@ class GatewaySettings(
     RedisSettings,
     MemorySettings,
     AdmissionSettings,
+    RetentionSettings,
     PublicSettings,
     WebhookAddressSettings,
+    WebhookKeySettings,
     LogSettings,
 ):
     # Whoever reaches the API may use all of it. To serve other machines is a decision; our images have made it.
