@@ -47,7 +47,10 @@ class EndpointControl:
         self._now = now
 
     async def add(self, tenant: str, wanted: EndpointRequest) -> tuple[Shown, str]:
-        """The new endpoint and its secret. Raises `RequestError`, `Conflict` where there are too many, and `KeyMissing`."""
+        """The new endpoint and its secret.
+
+        Raises `RequestError`, `Conflict` where there are too many, and `KeyMissing` where secrets cannot be sealed.
+        """
         now, secret = self._now(), new_secret()
         endpoint_id = new_endpoint_id(now)
         blank = Endpoint(

@@ -45,14 +45,15 @@ where t.id = any ($1::text[]) and t.circuit <> '{Circuit.DISABLED}' and exists (
     select from webhook_deliveries d where d.target = t.id and d.state = 'pending' and d.due_at <= $2
 )
 """
-# In order of their ids, as all do who come back with several.
+# The target is locked before its deliveries, as by all who change several.
 _STANDING: Final = f"""
 with standing as (
     select d.id from unnest($4::text[], $5::text[]) as g (id, lease)
     join webhook_deliveries d on d.id = g.id and d.lease = g.lease
     join webhook_endpoints e on e.id = d.target
+    join webhook_targets t on t.id = d.target
     where {_PULLED} and d.state = 'pending'
-    order by d.id for update of d
+    order by d.id for update of t, d
 )
 """
 _RENEW: Final = f"""
