@@ -39,14 +39,15 @@ with due as (
 select d.is_over, {DELIVERY_COLUMNS}, {ENDPOINT_COLUMNS} from due d join webhook_endpoints e on e.id = d.target
 order by d.due_at, d.id
 """
-# In order of their ids, as all do who come back with several.
+# The target is locked before its deliveries, as by all who change several.
 _STANDING: Final = f"""
 with standing as (
     select d.id from unnest($4::text[], $5::text[]) as g (id, lease)
     join webhook_deliveries d on d.id = g.id and d.lease = g.lease
     join webhook_endpoints e on e.id = d.target
+    join webhook_targets t on t.id = d.target
     where {_PULLED} and d.state = 'pending'
-    order by d.id for update of d
+    order by d.id for update of t, d
 )
 """
 _RENEW: Final = f"""
