@@ -13,6 +13,7 @@ from runtime.settings import (
     PublicSettings,
     RedisSettings,
     WebhookAddressSettings,
+    WebhookKeySettings,
 )
 from schemas.jobs import DEFAULT_TIMEOUT_S
 
@@ -27,6 +28,7 @@ class GatewaySettings(
     AdmissionSettings,
     PublicSettings,
     WebhookAddressSettings,
+    WebhookKeySettings,
     LogSettings,
 ):
     # Whoever reaches the API may use all of it. To serve other machines is a decision; our images have made it.
