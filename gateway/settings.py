@@ -12,6 +12,7 @@ from runtime.settings import (
     PostgresSettings,
     PublicSettings,
     RedisSettings,
+    RetentionSettings,
     WebhookAddressSettings,
     WebhookKeySettings,
 )
@@ -26,6 +27,7 @@ class GatewaySettings(
     RedisSettings,
     MemorySettings,
     AdmissionSettings,
+    RetentionSettings,
     PublicSettings,
     WebhookAddressSettings,
     WebhookKeySettings,

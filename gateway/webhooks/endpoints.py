@@ -7,14 +7,14 @@ from typing import Final
 
 import msgspec
 
-from gateway.reaching import RETRY_AFTER_S, reaching
+from gateway.reaching import reaching
 from gateway.webhooks.endpoint_documents import Shown
 from gateway.webhooks.endpoint_requests import EndpointChange, EndpointRequest, changed
 from gateway.webhooks.names import check_endpoint_id, new_endpoint_id, no_endpoint
 from runtime.logs import get_logger
-from schemas.errors import ConfigurationError, Conflict, KeyMissing, Unavailable
+from schemas.errors import Conflict, KeyMissing
 from schemas.signing import new_secret
-from schemas.webhooks import SECRET_PREFIX, Endpoint, Health, Replay, Sealed
+from schemas.webhooks import SECRET_PREFIX, Endpoint, Health, Replay
 from stores.sealing import KeyRing, rotated
 from stores.webhooks import Endpoints, Standing
 
@@ -47,7 +47,10 @@ class EndpointControl:
         self._now = now
 
     async def add(self, tenant: str, wanted: EndpointRequest) -> tuple[Shown, str]:
-        """The new endpoint and its secret. Raises `RequestError`, and `Conflict` where there are too many."""
+        """The new endpoint and its secret.
+
+        Raises `RequestError`, `Conflict` where there are too many, and `KeyMissing` where secrets cannot be sealed.
+        """
         now, secret = self._now(), new_secret()
         endpoint_id = new_endpoint_id(now)
         blank = Endpoint(
@@ -58,7 +61,7 @@ class EndpointControl:
             event_types=(),
             created_at=now,
             updated_at=now,
-            secrets=(self._seal(secret, tenant, endpoint_id),),
+            secrets=(self._keys.seal(secret, tenant, endpoint_id),),
         )
         endpoint = self._wanted(blank, wanted)
         with _changing():
@@ -100,7 +103,7 @@ class EndpointControl:
         Raises as `change` does.
         """
         secret = new_secret()
-        sealed = self._seal(secret, tenant, endpoint_id)
+        sealed = self._keys.seal(secret, tenant, endpoint_id)
         until = self._now() + grace
 
         def with_another(endpoint: Endpoint) -> Endpoint:
@@ -160,12 +163,6 @@ class EndpointControl:
         if after.url is None or after.url == endpoint.url:
             return after
         return msgspec.structs.replace(after, url=self._check_url(after.url))
-
-    def _seal(self, secret: str, tenant: str, endpoint_id: str) -> Sealed:
-        try:
-            return self._keys.seal(secret, tenant, endpoint_id)
-        except ConfigurationError as error:
-            raise Unavailable(error.message, retry_after_s=RETRY_AFTER_S) from error
 
     async def _shown(self, tenant: str, endpoints: Sequence[Endpoint]) -> list[Shown]:
         if not endpoints:
