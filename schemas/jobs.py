@@ -180,9 +180,11 @@ def check_retention(retention_s: int, longest_s: float) -> None:
 
 
 def kept_until(completed_at: datetime, retention_s: int | None) -> datetime | None:
+    return None if retention_s is None else kept_for(completed_at, retention_s)
+
+
+def kept_for(completed_at: datetime, retention_s: int) -> datetime:
     """Never beyond the calendar: an end can be told with any time."""
-    if retention_s is None:
-        return None
     try:
         return completed_at + timedelta(seconds=retention_s)
     except OverflowError:

@@ -1,13 +1,12 @@
 """The body of an event. Pure; built at each attempt from the delivery and, where it is about a job, the job."""
 
-from datetime import timedelta
 from typing import Any, Final, Literal
 
 import msgspec
 
 from schemas.errors import PenstockError
 from schemas.job_documents import JobDocument, JobLinks, job_document
-from schemas.jobs import Job, Payload, Status
+from schemas.jobs import Job, Payload, Status, kept_for
 from schemas.results import as_json
 from schemas.signing import ResultLinks
 from schemas.webhooks import FULL_RESULT_BYTES, Delivery, EventType, PayloadKind
@@ -47,12 +46,12 @@ def needs_job(event_type: str) -> bool:
 
 
 class EventBodies:
-    """`retention` is how long a job is kept after its end that has no time of its own."""
+    """`retention_s` is how long a job is kept after its end that has no time of its own."""
 
-    def __init__(self, jobs: JobLinks, results: ResultLinks, retention: timedelta) -> None:
+    def __init__(self, jobs: JobLinks, results: ResultLinks, retention_s: int) -> None:
         self._jobs = jobs
         self._results = results
-        self._retention = retention
+        self._retention_s = retention_s
 
     def body(self, delivery: Delivery, payload: PayloadKind, job: Job | None) -> bytes:
         """JSON. `job` is the delivery's subject, if there is one and it is still kept; it may come without its result
@@ -84,8 +83,8 @@ class EventBodies:
         return JobEventData(**fields, revision=delivery.revision, result_url=link)
 
     def _result_url(self, job: Job) -> str:
-        until = job.keep_until or (job.completed_at or job.expires_at) + self._retention
-        return self._results.url(job.tenant, job.id, until)
+        kept_s = self._retention_s if job.retention_s is None else job.retention_s
+        return self._results.url(job.tenant, job.id, kept_for(job.completed_at or job.expires_at, kept_s))
 
 
 def _while_running(job: Job) -> Job:

@@ -11,7 +11,16 @@ from runtime.clock import Clock, now_utc
 from schemas.errors import InvalidInput, JobNotFound, StoreUnavailable
 from schemas.jobs import Job, Status, Terminal, ended
 from stores.memory_webhook_events import MemoryEvents
-from stores.protocols import CANCELED, Admission, IdempotencyKey, JobFilter, JobKey, JobPage, Purged
+from stores.protocols import (
+    CANCELED,
+    INLINE_RESULT_BYTES,
+    Admission,
+    IdempotencyKey,
+    JobFilter,
+    JobKey,
+    JobPage,
+    Purged,
+)
 from stores.replays import KEY_KEPT, KEY_LEASE, WITHDRAWN, KnownKey, resolve_replay
 from stores.retention import DEFAULT_RETENTION, is_due, is_past, may_be_purged
 from stores.validation import check_key, check_names, metadata_json, storable
@@ -114,6 +123,12 @@ class MemoryJobs:
     async def get(self, key: JobKey) -> Job | None:
         self._check_up()
         return self._jobs.get(key)
+
+    async def glance(self, key: JobKey) -> Job | None:
+        job = await self.get(key)
+        if job is None or job.result is None or len(job.result.value) <= INLINE_RESULT_BYTES:
+            return job
+        return msgspec.structs.replace(job, result=None)
 
     async def list(self, tenant: str, *, after: str | None, limit: int, status: Status | None) -> Sequence[Job]:
         self._check_up()

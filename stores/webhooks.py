@@ -155,6 +155,7 @@ class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
     created_after: datetime | None = None
     created_before: datetime | None = None
     ended: bool | None = None
+    id: str | None = None
 
     def fits(self, delivery: Delivery) -> bool:
         has_ended = delivery.state is not DeliveryState.PENDING
@@ -164,6 +165,7 @@ class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
             and self.event_type in (None, delivery.event_type)
             and self.subject in (None, delivery.subject)
             and self.ended in (None, has_ended)
+            and self.id in (None, delivery.id)
             and (self.created_after is None or delivery.created_at > self.created_after)
             and (self.created_before is None or delivery.created_at < self.created_before)
         )
@@ -201,6 +203,9 @@ class PulledEvents(Protocol):
     async def pull(
         self, tenant: str, endpoint_id: str, now: datetime, *, limit: int, lease_s: float
     ) -> Sequence[Claim]: ...
+
+    async def due(self, endpoint_ids: Sequence[str], now: datetime) -> Sequence[str]:
+        """Those of the endpoints at which something may be pulled now. Asked often, for many: it costs little."""
 
     async def renew(
         self, tenant: str, endpoint_id: str, leases: Sequence[tuple[str, str]], now: datetime, lease_s: float
