@@ -47,6 +47,10 @@ class MemoryPulledEvents:
                 kept.change(tried=kept.delivery.tried + 1)
         return claims
 
+    async def due(self, endpoint_ids: Sequence[str], now: datetime) -> Sequence[str]:
+        self._state.check_up()
+        return [each for each in endpoint_ids if any(kept.delivery.due_at <= now for kept in self._state.waiting(each))]
+
     async def renew(
         self, tenant: str, endpoint_id: str, leases: Sequence[tuple[str, str]], now: datetime, lease_s: float
     ) -> Sequence[str]:

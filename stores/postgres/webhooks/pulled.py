@@ -39,6 +39,12 @@ with due as (
 select d.is_over, {DELIVERY_COLUMNS}, {ENDPOINT_COLUMNS} from due d join webhook_endpoints e on e.id = d.target
 order by d.due_at, d.id
 """
+_DUE: Final = f"""
+select t.id from webhook_targets t
+where t.id = any ($1::text[]) and t.circuit <> '{Circuit.DISABLED}' and exists (
+    select from webhook_deliveries d where d.target = t.id and d.state = 'pending' and d.due_at <= $2
+)
+"""
 # The target is locked before its deliveries, as by all who change several.
 _STANDING: Final = f"""
 with standing as (
@@ -104,6 +110,9 @@ class PostgresPulledEvents:
             ]
             if claims or not rows:  # else all of them were over, and there may be more behind them
                 return claims
+
+    async def due(self, endpoint_ids: Sequence[str], now: datetime) -> Sequence[str]:
+        return [row["id"] for row in await self._postgres.fetch(_DUE, list(endpoint_ids), now)]
 
     async def renew(
         self, tenant: str, endpoint_id: str, leases: Sequence[tuple[str, str]], now: datetime, lease_s: float

@@ -55,6 +55,7 @@ def conditions(tenant: str, wanted: DeliveryFilter) -> tuple[str, list[Any]]:
         "d.target =": wanted.endpoint,
         "d.event_type =": wanted.event_type,
         "d.subject =": wanted.subject,
+        "d.id =": wanted.id,
         "d.created_at >": wanted.created_after,
         "d.created_at <": wanted.created_before,
     }
