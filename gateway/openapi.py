@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.answers import JobDocument, JobList
+from gateway.answers import JobList
 from gateway.comparison_documents import ComparisonDocument
 from gateway.feedback_documents import FeedbackDocument
 from gateway.hold_documents import AuditDocument, AuditList, HoldCount, HoldDocument, HoldList
@@ -16,6 +16,7 @@ from gateway.route_documents import RouteDocument, RouteHistory, RouteList, Rout
 from gateway.shadow_documents import ShadowDocument
 from gateway.submit_request import Envelope
 from schemas.feedback import FeedbackRequest
+from schemas.job_documents import JobDocument
 from schemas.jobs import JSON, MIN_RETENTION_S, OCTET_STREAM, Status
 from schemas.names import HOLD_ID
 from schemas.rollout_plans import PlanDocument
