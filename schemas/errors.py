@@ -8,7 +8,9 @@
     │   │   ├── JobNotFound           404  job_not_found
     │   │   ├── ModelNotFound         404  model_not_found
     │   │   ├── RouteNotFound         404  route_not_found        the model has no route, or not this revision of it
-    │   │   └── HoldNotFound          404  hold_not_found         there is no such hold, or it was released
+    │   │   ├── HoldNotFound          404  hold_not_found         there is no such hold, or it was released
+    │   │   ├── WebhookEndpointNotFound 404  webhook_endpoint_not_found
+    │   │   └── WebhookDeliveryNotFound 404  webhook_delivery_not_found
     │   ├── MethodNotAllowed          405  method_not_allowed
     │   ├── NotAcceptable             406  not_acceptable
     │   ├── Conflict                  409  conflict
@@ -28,7 +30,8 @@
     │   ├── QueueUnavailable          503  queue_unavailable
     │   │   ├── OutcomeUnknown        503  outcome_unknown        the record may or may not have been written
     │   │   └── TopicMissing          503  topic_missing          Kafka answers, and has no such topic
-    │   └── StoreUnavailable          503  store_unavailable
+    │   ├── StoreUnavailable          503  store_unavailable
+    │   └── KeyMissing                503  key_missing            the key that sealed a secret is not among ours
     ├── JobError                      500  inference_failed       why a job ended as `failed`
     │   ├── OutputInvalid             500  output_invalid
     │   ├── OutOfMemory               500  out_of_memory          the device has no room for even this job alone
@@ -138,6 +141,16 @@ class RouteNotFound(NotFound):
 class HoldNotFound(NotFound):
     code = "hold_not_found"
     title = "Hold not found"
+
+
+class WebhookEndpointNotFound(NotFound):
+    code = "webhook_endpoint_not_found"
+    title = "Webhook endpoint not found"
+
+
+class WebhookDeliveryNotFound(NotFound):
+    code = "webhook_delivery_not_found"
+    title = "Webhook delivery not found"
 
 
 class MethodNotAllowed(RequestError):
@@ -298,6 +311,16 @@ class StoreUnavailable(Unavailable):
     def __init__(self, message: str, *, perhaps_done: bool = False) -> None:
         super().__init__(message)
         self.perhaps_done = perhaps_done
+
+
+class KeyMissing(Unavailable):
+    """A secret was sealed with a key that this process was not given, or that is another one under the same id."""
+
+    code = "key_missing"
+
+    def __init__(self, message: str, *, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class JobError(PenstockError):

@@ -129,7 +129,11 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(Submitted, frozen=True, kw_only=True):
-    """One request for inference, as the store keeps it. `rows` counts its rows."""
+    """One request for inference, as the store keeps it. `rows` counts its rows.
+
+    `webhook` is the URL that is told of it; `webhook_events` says of which events, None for its end alone. Only the
+    store has them: a job with a webhook is written down before its record.
+    """
 
     status: Status
     rows: int = 1
@@ -138,6 +142,8 @@ class Job(Submitted, frozen=True, kw_only=True):
     completed_at: datetime | None = None
     error: ErrorBody | None = None
     result: Payload | None = None
+    webhook: str | None = None
+    webhook_events: tuple[str, ...] | None = None
 
     @property
     def done(self) -> bool:

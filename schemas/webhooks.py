@@ -32,6 +32,9 @@ TEST_EVENT: Final = "webhook_endpoint.test"
 END_EVENTS: Final = (EventType.JOB_SUCCEEDED, EventType.JOB_FAILED, EventType.JOB_CANCELED)
 JOB_EVENTS: Final = (EventType.JOB_RUNNING, *END_EVENTS)
 
+# Begins the ids of targets that are no endpoints, but what jobs name as their own webhook.
+ORIGIN_PREFIX: Final = "origin_"
+
 
 class Revision:
     """How far the subject of an event was: a receiver that has seen a higher one passes over what comes late."""

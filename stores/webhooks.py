@@ -6,11 +6,17 @@ Every method may raise `StoreUnavailable`. An id of another tenant is not found.
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
+from schemas.errors import Conflict
 from schemas.webhooks import Attempt, Circuit, Delivery, DeliveryState, Endpoint, EventType, Health, Replay, Sealed
+
+# Of one tenant.
+MOST_ENDPOINTS: Final = 100
+# So many deliveries are counted at most: more is "at least so many".
+MOST_COUNTED: Final = 10_000
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -189,3 +195,8 @@ class EventWriter(Protocol):
     async def write(
         self, tenant: str, event_type: EventType, subject: str, revision: int, facts: dict[str, Any], now: datetime
     ) -> int: ...
+
+
+def refuse_too_many(known: int) -> None:
+    if known >= MOST_ENDPOINTS:
+        raise Conflict(f"there are {MOST_ENDPOINTS} webhook endpoints already: delete some first")

@@ -184,28 +184,23 @@ async def write_batch(
     """Everything `write` returns for the rows of each place, in statements of at most `largest` rows and
     `largest_bytes` of results.
 
-    `write` is one statement. All in one transaction; but a row that no statement can store is logged and left out.
+    `write` is one statement, and each is a transaction of its own: none keeps locked what the next one waits for. A
+    row that no statement can store is logged and left out.
     """
-    chunks = [(place, chunk) for place, rows in placed for chunk in _chunks(rows, largest, largest_bytes)]
-    try:
-        if len(chunks) == 1:  # a statement is a transaction in itself, and two round trips less
-            async with postgres.connection() as connection:
-                return list(await write(connection, *chunks[0]))
-        async with postgres.transaction() as connection:
-            return [written for place, chunk in chunks for written in await write(connection, place, chunk)]
-    except InvalidInput:
-        async with postgres.transaction() as connection:
-            return [
-                written for place, chunk in chunks for written in await _write_storable(connection, place, chunk, write)
-            ]
+    async with postgres.connection() as connection:
+        return [
+            written
+            for place, rows in placed
+            for chunk in _chunks(rows, largest, largest_bytes)
+            for written in await _write_storable(connection, place, chunk, write)
+        ]
 
 
 async def _write_storable(
     connection: "Connection", place: int, rows: Sequence[Row], write: "Write[Row, Written]"
 ) -> Iterable[Written]:
     try:
-        async with connection.transaction():  # a savepoint
-            return await write(connection, place, rows)
+        return await write(connection, place, rows)
     except (InvalidInput, *DRIVER_ERRORS) as error:
         if not isinstance(error, InvalidInput) and not is_of_row(error):
             raise
