@@ -10,7 +10,8 @@ import click
 from penstock.asking import read
 from penstock.documents import Document, WebhookEndpoint
 from penstock.gateway_client import GatewayClient
-from penstock.parameters import Name
+from penstock.parameters import Command, Name
+from schemas.webhooks import EventType
 
 ENDPOINTS: Final = "/v1/webhook_endpoints"
 DELIVERIES: Final = "/v1/webhook_deliveries"
@@ -26,6 +27,13 @@ def _fits(pattern: re.Pattern[str]) -> Callable[[str], bool]:
 ENDPOINT_ID: Final = Name("endpoint", _fits(_ENDPOINT_ID), "is no endpoint's id: we_...")
 DELIVERY_ID: Final = Name("delivery", _fits(_DELIVERY_ID), "is no delivery's id: msg_...")
 ENDPOINT: Final = click.argument("endpoint", type=ENDPOINT_ID)
+EVENT: Final = click.Choice([*map(str, EventType)])
+
+
+def events_option(told: str, default: str = "") -> Callable[[Command], Command]:
+    """Which types of events are meant."""
+    told = f"{told}{', '.join(EventType)}.{default}"
+    return click.option("--event", "event_types", type=EVENT, multiple=True, metavar="TYPE", help=told)
 
 
 async def endpoint_of(gateway: GatewayClient, endpoint_id: str) -> Document:

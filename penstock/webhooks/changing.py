@@ -15,13 +15,12 @@ from penstock.parameters import TEXT, Command, confirm, with_options
 from penstock.plain import printable
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_facts, show_json
-from penstock.webhooks.asking import ENDPOINT, ENDPOINTS, endpoint_of, events, given_only
+from penstock.webhooks.asking import ENDPOINT, ENDPOINTS, endpoint_of, events, events_option, given_only
 from penstock.webhooks.rendering import facts
 from runtime.clock import now_utc
-from schemas.webhooks import END_EVENTS, EventType, PayloadKind
+from schemas.webhooks import END_EVENTS, PayloadKind
 
 LIMITS: Final = ("concurrency", "max_per_second", "timeout_s", "connect_timeout_s")
-EVENT: Final = click.Choice([each.value for each in EventType])
 
 
 def _option(name: str, variable: str, told: str, **options: Any) -> Callable[[Command], Command]:
@@ -29,11 +28,9 @@ def _option(name: str, variable: str, told: str, **options: Any) -> Callable[[Co
 
 
 _ASKED: Final = (
-    click.option("--name", type=TEXT, help="For people."),
-    click.option(
-        "--event", "event_types", type=EVENT, multiple=True, metavar="TYPE", help="Given once or several times."
-    ),
-    click.option("--payload", type=click.Choice(list(PayloadKind)), help="thin: with a link in place of the result."),
+    click.option("--name", type=TEXT, help="Shown to people, and sent nowhere."),
+    events_option("Given once or several times: "),
+    click.option("--payload", type=click.Choice([*map(str, PayloadKind)]), help="thin: a link in place of the result."),
     click.option("--ordered/--unordered", default=None, help="One at a time of each job, the earlier first."),
     _option("--concurrency", "concurrency", "Requests at a time.", type=click.IntRange(min=1)),
     _option("--max-per-second", "max_per_second", "Requests a second; 0: any number.", type=click.FloatRange(min=0)),
@@ -80,7 +77,7 @@ def wanted(given: dict[str, Any]) -> Document:
 def create(found: Found, url: str | None, *, pull: bool, as_json: bool, **given: Any) -> None:
     """Have events sent to URL, from now on. Prints the secret that signs them, which is shown only once.
 
-    Unless --event says otherwise these are the ends of jobs: job.succeeded, job.failed and job.canceled.
+    Unless --event says otherwise these are the ends of jobs. A secret that is lost is replaced: `rotate`.
     """
     if (url is None) is not pull:
         raise click.UsageError("give URL, or --pull where events are to be pulled")

@@ -1,6 +1,7 @@
-"""Receives events by pulling: each is checked, shown, forwarded if that is asked for, and acknowledged once it was taken."""
+"""Receives events by pulling: each is checked, forwarded if asked for, shown, and acknowledged once it was taken."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final, NamedTuple
 
@@ -10,7 +11,7 @@ import msgspec
 
 from penstock.asking import patience, send
 from penstock.documents import Document, LeasedEvents, Leases
-from penstock.gateway_client import GatewayClient, told
+from penstock.gateway_client import GatewayClient, clients_for, told
 from penstock.webhooks.asking import ENDPOINTS
 from schemas.errors import Unauthenticated
 from schemas.signing import check_signature
@@ -112,18 +113,25 @@ class Listener:
             raise click.ClickException(why) from error
 
 
-def forwarding_to(client: httpx.AsyncClient, url: str) -> Forward:
+@asynccontextmanager
+async def forwarding_to(url: str | None) -> AsyncIterator[Forward | None]:
     """Sends what would have been sent, to `url`. Redirects are not followed, as they are not elsewhere."""
+    if url is None:
+        yield None
+        return
+    (client,) = clients_for(url, connections=1)
 
     async def forward(headers: dict[str, str], body: bytes) -> Forwarded:
         try:
             answer = await client.post(url, headers=headers, content=body, timeout=FORWARD_TIMEOUT_S)
-        except httpx.RequestError as error:
-            why = told(error) if isinstance(error, httpx.TransportError) else str(error)
-            return Forwarded(error=why or type(error).__name__)
+        except httpx.TransportError as error:
+            return Forwarded(error=told(error))
+        except httpx.DecodingError:
+            return Forwarded(error="the answer cannot be unpacked")
         return Forwarded(status=answer.status_code)
 
-    return forward
+    async with client:
+        yield forward
 
 
 def as_document(received: Received) -> dict[str, Any]:

@@ -11,13 +11,12 @@ import click
 from penstock.asking import ask, send
 from penstock.documents import DeletedWebhookEndpoint, WebhookEndpoint
 from penstock.finding import GatewayUrl, asks_gateway
-from penstock.gateway_client import GatewayClient, clients_for
+from penstock.gateway_client import GatewayClient
 from penstock.help import examples
 from penstock.plain import printable
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_json
-from penstock.webhooks.asking import ENDPOINT_ID, ENDPOINTS, endpoint_of
-from penstock.webhooks.changing import EVENT
+from penstock.webhooks.asking import ENDPOINT_ID, ENDPOINTS, endpoint_of, events_option
 from penstock.webhooks.listener import Listener, Received, as_document, forwarding_to, line
 from runtime.clock import now_utc
 from schemas.errors import PenstockError
@@ -49,14 +48,7 @@ class Secret(click.ParamType):
     )
 )
 @click.option("--forward-to", type=GatewayUrl(), help="Send each there as well; it is received once that answers 2xx.")
-@click.option(
-    "--event",
-    "event_types",
-    type=EVENT,
-    multiple=True,
-    metavar="TYPE",
-    help="Given once or several times.  [default: the ends of jobs]",
-)
+@events_option("Given once or several times: ", "  [default: the ends of jobs]")
 @click.option(
     "--endpoint", type=ENDPOINT_ID, help="Take the events of this one, which is pulled.  [default: one of its own]"
 )
@@ -98,9 +90,8 @@ def listen(
         stop_on_sigterm()
         async with (
             endpoint_for(gateway, endpoint, secret, event_types) as (endpoint_id, its_secret),
-            clients_for(forward_to or "http://localhost", connections=1)[0] as client,
+            forwarding_to(forward_to) as forward,
         ):
-            forward = forwarding_to(client, forward_to) if forward_to else None
             click.echo(ready(endpoint_id, its_secret, forward_to), err=True)
             listener = Listener(gateway, endpoint_id, its_secret, forward=forward, show=show, now=now_utc)
             await listener.run(count)

@@ -13,7 +13,7 @@ from schemas.webhooks import DeliveryState
 
 _MEANT: Final = (
     click.option("--endpoint", type=ENDPOINT_ID, help="For this endpoint."),
-    click.option("--state", type=click.Choice(list(DeliveryState)), help="In this state."),
+    click.option("--state", type=click.Choice([*map(str, DeliveryState)]), help="In this state."),
     click.option("--type", "type_", type=TEXT, metavar="TYPE", help="Of this type: job.failed."),
     click.option("--job", type=TEXT, metavar="ID", help="About this job, or whatever else the event is of."),
     click.option(

@@ -63,7 +63,8 @@ def limits(endpoint: Document) -> str:
         return ""
     found = endpoint["limits"]
     rate = f"{found['max_per_second']:g} a second, " if found.get("max_per_second") else ""
-    return f"{found['concurrency']} at a time, {rate}{found['timeout_s']:g} s each, {found['connect_timeout_s']:g} s to connect"
+    times = f"{found['timeout_s']:g} s each, {found['connect_timeout_s']:g} s to connect"
+    return f"{found['concurrency']} at a time, {rate}{times}"
 
 
 def delivery_row(delivery: Document, now: datetime) -> tuple[str, ...]:

@@ -15,8 +15,7 @@ from penstock.plain import printable
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_json
 from penstock.times import Moment
-from penstock.webhooks.asking import ENDPOINT, ENDPOINTS, endpoint_of, events, text_of
-from penstock.webhooks.changing import EVENT
+from penstock.webhooks.asking import ENDPOINT, ENDPOINTS, EVENT, endpoint_of, events, text_of
 from schemas.webhooks import TEST_EVENT, Replay
 
 # A notifier sends it, and the gateway waits for that.
@@ -55,12 +54,8 @@ def enable(
         body = {"replay": Replay.SINCE.value, "since": text_of(since)}
     if body["replay"] != Replay.MISSED:
         held = ask(found, lambda gateway: endpoint_of(gateway, endpoint))["held"]
-        older = "" if since is None else f", of which those from before {body['since']} are dropped"
-        confirm(
-            f"{endpoint} has not got {events(held)}{older}. Enable it?" if older else f"drop {events(held)}?",
-            held,
-            yes=yes,
-        )
+        which = "" if since is None else f" of before {body['since']}"
+        confirm(f"drop what {endpoint} has not got{which}, of {events(held)} that are held?", held, yes=yes)
 
     async def enabled(gateway: GatewayClient) -> Document:
         return await send(gateway, "POST", f"{ENDPOINTS}/{endpoint}/enable", WebhookEndpoint, body)
@@ -77,7 +72,7 @@ def goes(number: int) -> str:
     return "goes" if number == 1 else "go"
 
 
-@click.command(epilog=examples("penstock webhooks disable we_1a2b3c --reason 'moves house'", reads=GATEWAY_URL))
+@click.command(epilog=examples("penstock webhooks disable we_1a2b3c --reason 'it moves'", reads=GATEWAY_URL))
 @ENDPOINT
 @click.option("--reason", type=TEXT, help="Why: shown with it.")
 @JSON
