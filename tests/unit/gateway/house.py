@@ -124,7 +124,7 @@ class Store(MemoryJobs):
         super()._check_up()
 
 
-GIVEN = {"public_base_url": BASE_URL, "webhook_keys": f"k1:{base64.b64encode(KEY).decode()}"}
+GIVEN: dict[str, Any] = {"public_base_url": BASE_URL, "webhook_keys": f"k1:{base64.b64encode(KEY).decode()}"}
 USUAL = GatewaySettings(**GIVEN)
 
 
