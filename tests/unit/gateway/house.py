@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -136,11 +137,12 @@ class House:
         checks: Mapping[str, Check] | None = None,
         hints: Mapping[str, Check] | None = None,
         catalog: Catalog | None = None,
+        keys: Mapping[str, bytes] = MappingProxyType({"k1": KEY}),
         **settings: Any,
     ) -> None:
         self.settings = USUAL if not settings else GatewaySettings(public_base_url=BASE_URL, **settings)
         self.now = NOW  # as webhooks see it
-        self.keys = KeyRing({"k1": KEY})
+        self.keys = KeyRing(keys)
         self.webhook_state = WebhookState()
         self.webhook_events = MemoryEvents(self.webhook_state)
         self.store = Store(self.webhook_events)
