@@ -5,8 +5,17 @@ import pytest
 import pytest_asyncio
 
 from stores.memory import MemoryJobs
+from stores.memory_webhook_events import MemoryEvents
+from stores.memory_webhook_log import MemoryDeliveryLog
+from stores.memory_webhook_queue import MemoryDeliveryQueue
+from stores.memory_webhook_state import WebhookState
+from stores.memory_webhooks import MemoryEndpoints
 from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresPurging, PostgresResults
+from stores.postgres.webhooks.endpoints import PostgresEndpoints
+from stores.postgres.webhooks.log import PostgresDeliveryLog
+from stores.postgres.webhooks.queue import PostgresDeliveryQueue
 from stores.retention import DEFAULT_RETENTION
+from stores.webhooks import DeliveryLog, DeliveryQueue, Endpoints
 from tests.conftest import database
 from tests.contracts.stores.building import Clock, Stores
 
@@ -52,9 +61,15 @@ async def dsn(where: str | None) -> str | None:
 
 
 @pytest.fixture
-async def stores(dsn: str | None, clock: Clock) -> AsyncIterator[Stores]:
+def webhook_state() -> WebhookState:
+    """What the twins of webhooks share, and tell each other."""
+    return WebhookState()
+
+
+@pytest.fixture
+async def stores(dsn: str | None, clock: Clock, webhook_state: WebhookState) -> AsyncIterator[Stores]:
     if dsn is None:
-        memory = MemoryJobs(clock)
+        memory = MemoryJobs(clock, events=MemoryEvents(webhook_state))
         yield Stores(memory, memory, memory, memory)
         return
     async with (
@@ -63,6 +78,33 @@ async def stores(dsn: str | None, clock: Clock) -> AsyncIterator[Stores]:
         PostgresResults(dsn, clock=clock) as endings,
     ):
         yield Stores(admissions, jobs, endings, PostgresPurging(dsn, DEFAULT_RETENTION))
+
+
+@pytest.fixture
+async def endpoints(dsn: str | None, clock: Clock, webhook_state: WebhookState) -> AsyncIterator[Endpoints]:
+    if dsn is None:
+        yield MemoryEndpoints(webhook_state, clock)
+        return
+    async with PostgresEndpoints(dsn, clock=clock) as endpoints:
+        yield endpoints
+
+
+@pytest.fixture
+async def log(dsn: str | None, webhook_state: WebhookState) -> AsyncIterator[DeliveryLog]:
+    if dsn is None:
+        yield MemoryDeliveryLog(webhook_state)
+        return
+    async with PostgresDeliveryLog(dsn) as log:
+        yield log
+
+
+@pytest.fixture
+async def queue(dsn: str | None, stores: Stores, webhook_state: WebhookState) -> AsyncIterator[DeliveryQueue]:
+    if dsn is None:
+        yield MemoryDeliveryQueue(webhook_state, stores.jobs)
+        return
+    async with PostgresDeliveryQueue(dsn) as queue:
+        yield queue
 
 
 async def execute(dsn: str, sql: str) -> None:
