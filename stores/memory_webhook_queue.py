@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from schemas.webhook_targets import is_origin
@@ -208,7 +208,7 @@ class MemoryDeliveryQueue:
             for target in self._state.targets.values()
             if target.id not in self._state.endpoints
             and not self._state.waiting(target.id)
-            and _used_at(target) < now - ORIGINS_KEPT
+            and _used_at(target.health) < now - ORIGINS_KEPT
         ]
         for each in unused:
             del self._state.targets[each]
@@ -230,7 +230,6 @@ def _is_told(endpoint: Endpoint, about: Delivery, event_type: EventType) -> bool
     return endpoint.tenant == about.tenant and endpoint.id != about.target and event_type in endpoint.event_types
 
 
-def _used_at(target: Target) -> datetime:
-    health = target.health
+def _used_at(health: Health) -> datetime:
     moments = (health.since, health.succeeded_at, health.failing_since)
-    return max((moment for moment in moments if moment is not None), default=target.since)
+    return max((moment for moment in moments if moment is not None), default=datetime.max.replace(tzinfo=UTC))
