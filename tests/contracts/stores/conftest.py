@@ -6,18 +6,13 @@ import pytest_asyncio
 
 from stores.memory import MemoryJobs
 from stores.memory_webhook_events import MemoryEvents
-from stores.memory_webhook_log import MemoryDeliveryLog
-from stores.memory_webhook_queue import MemoryDeliveryQueue
 from stores.memory_webhook_state import WebhookState
-from stores.memory_webhooks import MemoryEndpoints
 from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresPurging, PostgresResults
-from stores.postgres.webhooks.endpoints import PostgresEndpoints
-from stores.postgres.webhooks.log import PostgresDeliveryLog
-from stores.postgres.webhooks.queue import PostgresDeliveryQueue
 from stores.retention import DEFAULT_RETENTION
 from stores.webhooks import DeliveryLog, DeliveryQueue, Endpoints
 from tests.conftest import database
 from tests.contracts.stores.building import Clock, Stores
+from tests.contracts.stores.webhook_stores import Webhooks, webhook_stores
 
 # Rows of all tables, those of days with the one that they inherit from; to truncate so many takes longer.
 EMPTY = """
@@ -81,30 +76,26 @@ async def stores(dsn: str | None, clock: Clock, webhook_state: WebhookState) -> 
 
 
 @pytest.fixture
-async def endpoints(dsn: str | None, clock: Clock, webhook_state: WebhookState) -> AsyncIterator[Endpoints]:
-    if dsn is None:
-        yield MemoryEndpoints(webhook_state, clock)
-        return
-    async with PostgresEndpoints(dsn, clock=clock) as endpoints:
-        yield endpoints
+async def webhooks(
+    dsn: str | None, stores: Stores, clock: Clock, webhook_state: WebhookState
+) -> AsyncIterator[Webhooks]:
+    async with webhook_stores(dsn, stores.jobs, clock, webhook_state) as webhooks:
+        yield webhooks
 
 
 @pytest.fixture
-async def log(dsn: str | None, webhook_state: WebhookState) -> AsyncIterator[DeliveryLog]:
-    if dsn is None:
-        yield MemoryDeliveryLog(webhook_state)
-        return
-    async with PostgresDeliveryLog(dsn) as log:
-        yield log
+def endpoints(webhooks: Webhooks) -> Endpoints:
+    return webhooks.endpoints
 
 
 @pytest.fixture
-async def queue(dsn: str | None, stores: Stores, webhook_state: WebhookState) -> AsyncIterator[DeliveryQueue]:
-    if dsn is None:
-        yield MemoryDeliveryQueue(webhook_state, stores.jobs)
-        return
-    async with PostgresDeliveryQueue(dsn) as queue:
-        yield queue
+def log(webhooks: Webhooks) -> DeliveryLog:
+    return webhooks.log
+
+
+@pytest.fixture
+def queue(webhooks: Webhooks) -> DeliveryQueue:
+    return webhooks.queue
 
 
 async def execute(dsn: str, sql: str) -> None:
