@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 import msgspec
 
@@ -20,7 +20,6 @@ class Target:
     id: str
     tenant: str
     pulled: bool = False
-    since: datetime = datetime.min.replace(tzinfo=UTC)
     health: Health = field(default_factory=Health)
     bucket: Bucket | None = None
     looked_at: int = 0
@@ -71,7 +70,7 @@ class WebhookState:
 
     def write(self, delivery: Delivery) -> None:
         """Keep a new delivery, and tell those who listen."""
-        self._target_of(delivery, delivery.created_at)
+        self._place(delivery, delivery.created_at)
         self.deliveries[delivery.id] = Kept(delivery)
         self.tell()
 
@@ -80,12 +79,12 @@ class WebhookState:
         kept = self.deliveries[delivery_id]
         kept.change(state=DeliveryState.PENDING, due_at=now, attempts=0, ended_at=None)
         kept.free()
-        self._target_of(kept.delivery, now)
+        self._place(kept.delivery, now)
         self.tell()
 
-    def _target_of(self, delivery: Delivery, since: datetime) -> Target:
-        target = Target(delivery.target, delivery.tenant, self.is_pulled(delivery.target), since)
-        return self.targets.setdefault(delivery.target, target)
+    def _place(self, delivery: Delivery, since: datetime) -> None:
+        target = Target(delivery.target, delivery.tenant, self.is_pulled(delivery.target), Health(since=since))
+        self.targets.setdefault(delivery.target, target)
 
     def is_pulled(self, target: str) -> bool:
         endpoint = self.endpoints.get(target)

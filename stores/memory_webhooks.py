@@ -29,9 +29,9 @@ class MemoryEndpoints:
         if endpoint.id in self._state.endpoints or not _fits(endpoint):
             raise InvalidInput("a value does not fit the store")
         self._state.endpoints[endpoint.id] = endpoint
-        self._state.targets[endpoint.id] = Target(
-            endpoint.id, endpoint.tenant, endpoint.url is None, Health(since=endpoint.created_at)
-        )
+        since = endpoint.created_at
+        target = Target(endpoint.id, endpoint.tenant, endpoint.url is None, Health(since=since))
+        self._state.targets[endpoint.id] = target
 
     async def get(self, tenant: str, endpoint_id: str) -> Endpoint | None:
         self._state.check_up()
@@ -141,21 +141,17 @@ class MemoryEndpoints:
         return [delivery for delivery in self._deliveries(target) if delivery.state is DeliveryState.PENDING]
 
     def _in_flight(self, delivery: Delivery) -> bool:
-        until = self._state.deliveries[delivery.id].leased_until
-        return until is not None and until > self._clock()
+        return self._state.deliveries[delivery.id].is_leased(self._clock())
 
     def _drop(self, target: str, now: datetime, which: Callable[[Delivery], bool]) -> None:
         for delivery in filter(which, self._pending(target)):
-            self._state.deliveries[delivery.id].free()
-            self._state.deliveries[delivery.id].change(state=DeliveryState.DROPPED, ended_at=now)
+            self._state.deliveries[delivery.id].end(DeliveryState.DROPPED, now)
 
     def _revive(self, target: str, since: datetime, now: datetime) -> None:
         for delivery in self._deliveries(target):
             ended = delivery.state in {DeliveryState.FAILED, DeliveryState.DROPPED}
             if ended and delivery.created_at >= since and not delivery.is_once:
-                self._state.deliveries[delivery.id].change(
-                    state=DeliveryState.PENDING, ended_at=None, attempts=0, due_at=now
-                )
+                self._state.replay(delivery.id, now)
 
 
 def _resealed(ring: KeyRing, secrets: tuple[Sealed, ...], tenant: str, owner: str, now: datetime) -> tuple[Sealed, ...]:
