@@ -11,7 +11,7 @@ from schemas.jobs import Status
 from schemas.signing import secret_key
 from schemas.webhooks import EventType
 from stores.webhooks import MOST_ENDPOINTS, Verdict
-from tests.unit.gateway.house import NOW, TENANT, House, opened, problem
+from tests.unit.gateway.house import NOW, OTHER_KEYS, TENANT, House, opened, problem
 from tests.unit.gateway.webhooks.notifying import notify
 from tests.waiting import LoopClock, eventually, soon
 
@@ -190,7 +190,7 @@ async def test_a_rotation_ends_the_old_secret_at_once_or_later(house: House, cli
 
 async def test_an_endpoint_says_which_key_is_missing(house: House, client: httpx.AsyncClient) -> None:
     endpoint = await created(client)
-    other = House(keys={"k2": bytes(32)})
+    other = House(webhook_keys=OTHER_KEYS)
     other.webhook_state.endpoints |= house.webhook_state.endpoints
     other.webhook_state.targets |= house.webhook_state.targets
     async with opened(other) as without:
@@ -202,7 +202,7 @@ async def test_an_endpoint_says_which_key_is_missing(house: House, client: httpx
 
 
 async def test_without_a_key_no_secret_is_made_and_it_is_said_what_to_set() -> None:
-    house = House(keys={})
+    house = House(webhook_keys=None)
     async with opened(house) as client:
         refused = problem(await client.post(URL, json=WANTED), 503, "key_missing")
         assert "PENSTOCK_WEBHOOK_KEYS" in refused["detail"]
