@@ -127,7 +127,7 @@ class Store(MemoryJobs):
 
 # For who does not have the first.
 OTHER_KEYS = f"k2:{base64.b64encode(bytes(32)).decode()}"
-GIVEN = {"public_base_url": BASE_URL, "webhook_keys": f"k1:{base64.b64encode(KEY).decode()}"}
+GIVEN: dict[str, Any] = {"public_base_url": BASE_URL, "webhook_keys": f"k1:{base64.b64encode(KEY).decode()}"}
 USUAL = GatewaySettings(**GIVEN)
 
 
