@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.jobs import DEFAULT_RETENTION_MAX_S, LONGEST_RETENTION_S, MIN_RETENTION_S
+from schemas.jobs import DEFAULT_RETENTION_MAX_S, DEFAULT_RETENTION_S, LONGEST_RETENTION_S, MIN_RETENTION_S
 from schemas.topics import Topics
 
 PREFIX = "PENSTOCK_"
@@ -76,6 +76,29 @@ class MemorySettings(Settings):
         ByteSize(512 * 1024 * 1024),
         ge=1024 * 1024,
         description="what the process may hold of what others send, as `1GiB`: heads, bodies, pixels, rows, tokens",
+    )
+
+
+class PublicSettings(Settings):
+    public_base_url: str = Field(
+        "http://localhost:8080", description="where clients reach the gateway; begins every URL it hands out"
+    )
+
+    @field_validator("public_base_url")
+    @classmethod
+    def _absolute(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
+            raise ValueError("must be an absolute http(s) URL without query, such as https://inference.example.com")
+        return url.rstrip("/")
+
+
+class RetentionSettings(Settings):
+    retention_s: int = Field(
+        DEFAULT_RETENTION_S,
+        ge=MIN_RETENTION_S,
+        le=LONGEST_RETENTION_S,
+        description="how long an ended job is kept, where neither it nor its model says",
     )
 
 

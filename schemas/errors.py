@@ -17,6 +17,8 @@
     │   │   ├── ResultNotReady        409  result_not_ready
     │   │   └── RequestInFlight       409  request_in_flight      the same idempotency key is being answered
     │   ├── CrossSite                 403  cross_site             a browser sends it for a page of another site
+    │   ├── LinkInvalid               403  link_invalid           a link to a result that we did not sign
+    │   ├── LinkExpired               410  link_expired           a link whose time is over, or whose result is gone
     │   ├── RequestTimeout            408  request_timeout        the client did not send on in time
     │   ├── PayloadTooLarge           413  payload_too_large
     │   ├── HeadTooLarge              431  head_too_large         too many headers, or too large
@@ -25,6 +27,7 @@
     │   ├── PreconditionFailed        412  precondition_failed    what is to be changed is not as `If-Match` expects
     │   └── Refused                   400  refused                met as a client: the server's words, with its code
     ├── LaneFull                      429  lane_full
+    ├── RateLimited                   429  rate_limited           too many such requests
     ├── Unavailable                   503  unavailable            try again; with the same key nothing runs twice
     │   ├── AdmissionRefused          503  admission_refused      an operator takes no such jobs for now
     │   ├── QueueUnavailable          503  queue_unavailable
@@ -32,6 +35,8 @@
     │   │   └── TopicMissing          503  topic_missing          Kafka answers, and has no such topic
     │   ├── StoreUnavailable          503  store_unavailable
     │   └── KeyMissing                503  key_missing            the key that sealed a secret is not among ours
+    ├── WebhookTestFailed             502  webhook_test_failed    no answer came to a test event
+    │   └── WebhookTestTimeout        504  webhook_test_timeout   nobody sent, or claimed, the test event in time
     ├── JobError                      500  inference_failed       why a job ended as `failed`
     │   ├── OutputInvalid             500  output_invalid
     │   ├── OutOfMemory               500  out_of_memory          the device has no room for even this job alone
@@ -198,6 +203,22 @@ class CrossSite(RequestError):
     status = 403
 
 
+class LinkInvalid(RequestError):
+    """A link to a result that we did not sign, or that was changed since."""
+
+    code = "link_invalid"
+    title = "Invalid link"
+    status = 403
+
+
+class LinkExpired(RequestError):
+    """A link whose time is over, or whose result is kept no longer."""
+
+    code = "link_expired"
+    title = "Expired link"
+    status = 410
+
+
 class RequestTimeout(RequestError):
     """The client did not send its request, or went on with it, in time."""
 
@@ -270,6 +291,16 @@ class LaneFull(PenstockError):
         self.limit_records = limit_records
 
 
+class RateLimited(PenstockError):
+    """More of such requests come than one process answers."""
+
+    code = "rate_limited"
+    type = "rate_limit_error"
+    title = "Too many requests"
+    status = 429
+    retryable = True
+
+
 class Unavailable(PenstockError):
     code = "unavailable"
     type = "service_unavailable_error"
@@ -321,6 +352,22 @@ class KeyMissing(Unavailable):
     def __init__(self, message: str, *, key: str | None = None) -> None:
         super().__init__(message)
         self.key = key
+
+
+class WebhookTestFailed(PenstockError):
+    """A test event was sent, and no answer came: the endpoint could not be reached, or must not be."""
+
+    code = "webhook_test_failed"
+    title = "Webhook test failed"
+    status = 502
+
+
+class WebhookTestTimeout(WebhookTestFailed):
+    """Nobody sent the test event in time; where events are pulled, nobody claimed it."""
+
+    code = "webhook_test_timeout"
+    title = "Webhook test not done in time"
+    status = 504
 
 
 class JobError(PenstockError):

@@ -56,7 +56,8 @@ class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
     the time that the installation is set to. `notice` is there while something keeps a queued job waiting: its version
     is served by no worker, or an operator holds it; which hold that is, `held` says. `route_revision` is the route's
     that chose its version, if one did; `moved_from` is there once it has ended, if another version ran it than the one
-    that it had until then.
+    that it had until then. `webhook` and `webhook_events_filter` (null for the job's end alone) are there where the job
+    has a webhook of its own.
     """
 
     id: str
@@ -80,6 +81,8 @@ class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
     keep_until: datetime | msgspec.UnsetType = msgspec.UNSET
     moved_from: str | msgspec.UnsetType = msgspec.UNSET
     held: HeldDocument | msgspec.UnsetType = msgspec.UNSET
+    webhook: str | msgspec.UnsetType = msgspec.UNSET
+    webhook_events_filter: tuple[str, ...] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 def job_document(job: Job, links: JobLinks, notice: Notice | None = None) -> JobDocument:
@@ -105,4 +108,6 @@ def job_document(job: Job, links: JobLinks, notice: Notice | None = None) -> Job
         keep_until=(job.keep_until if job.done else None) or msgspec.UNSET,
         moved_from=msgspec.UNSET if job.moved_from is None else job.moved_from,
         held=msgspec.UNSET if held is None else HeldDocument(held.id, held.reason, held.created_at),
+        webhook=msgspec.UNSET if job.webhook is None else job.webhook,
+        webhook_events_filter=msgspec.UNSET if job.webhook is None else job.webhook_events,
     )

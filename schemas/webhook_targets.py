@@ -23,3 +23,8 @@ def origin_target(tenant: str, url: str) -> str:
     """The id of the target. No origin holds what parts it from the tenant."""
     digest = hashlib.sha256(f"{tenant}\n{origin_of(url)}".encode()).hexdigest()
     return f"{ORIGIN_PREFIX}{digest[:DIGEST_CHARACTERS]}"
+
+
+def is_origin(target: str) -> bool:
+    """Whether it is an origin, and no registered endpoint."""
+    return target.startswith(ORIGIN_PREFIX)

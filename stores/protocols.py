@@ -15,6 +15,9 @@ from schemas.errors import Canceled, PenstockError
 from schemas.jobs import Job, Status, Terminal
 from schemas.topics import LaneClass
 
+# A result above this many bytes is not read together with others: a group of reads stays below 32 MiB.
+INLINE_RESULT_BYTES: Final = 64 * 1024
+
 CANCELED: Final = Canceled("the job was canceled").body()  # the error of a job canceled before it ended
 
 
@@ -129,6 +132,9 @@ class Jobs(Protocol):
 
     async def get(self, key: JobKey) -> Job | None:
         """The job with its result or error. Concurrent calls share one query."""
+
+    async def glance(self, key: JobKey) -> Job | None:
+        """As `get`, but without a result above `INLINE_RESULT_BYTES`."""
 
     async def list(self, tenant: str, *, after: str | None, limit: int, status: Status | None) -> Sequence[Job]:
         """Newest first, those of one moment by their ids; without results.

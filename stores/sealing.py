@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from schemas.errors import ConfigurationError, KeyMissing
+from schemas.errors import KeyMissing
 from schemas.webhooks import Sealed
 
 # The owner of what signs jobs' own webhooks, where that of all else is an endpoint's id.
@@ -33,12 +33,12 @@ class KeyRing:
         return next(iter(self._keys), None)
 
     def seal(self, secret: str, tenant: str, owner: str, until: datetime | None = None) -> Sealed:
-        """Raises `ConfigurationError` where there is no key."""
+        """Raises `KeyMissing` where there is none."""
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
 
         key = self.newest
         if key is None:
-            raise ConfigurationError(f"secrets of webhooks cannot be kept: set {_SETTING}")
+            raise KeyMissing(f"secrets of webhooks cannot be kept: set {_SETTING}")
         nonce = os.urandom(_NONCE_BYTES)
         data = AESGCM(self._keys[key]).encrypt(nonce, secret.encode(), _bound_to(tenant, owner))
         return Sealed(key, nonce + data, until)

@@ -1,7 +1,7 @@
 """What attempts say of the health of their target: its circuit, and what is told of that. Pure."""
 
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -19,7 +19,12 @@ from schemas.webhooks import (
 from stores.webhook_schedule import OURS_AGAIN_S
 from stores.webhooks import Outcome, Verdict
 
-# Begins the reason of a target that is disabled by its own answer.
+ENDPOINT_EVENTS: Final = (
+    EventType.ENDPOINT_FAILING,
+    EventType.ENDPOINT_DEGRADED,
+    EventType.ENDPOINT_RECOVERED,
+    EventType.ENDPOINT_DISABLED,
+)
 GONE: Final = "it answered 410: it wants no more"
 
 
@@ -131,3 +136,16 @@ def reason_of(outcome: Outcome) -> str:
     if attempt.error is not None:
         return attempt.error
     return "it did not answer" if attempt.status is None else f"it answered {attempt.status}"
+
+
+def change_facts(outcome: Outcome, health: Health) -> dict[str, Any]:
+    """The facts of the event of a change: what a tenant needs to find what is wrong where."""
+    endpoint = outcome.claim.endpoint
+    return {
+        "name": None if endpoint is None else endpoint.name,
+        "url": outcome.claim.delivery.url if endpoint is None else endpoint.url,
+        "status": health.circuit,
+        "reason": health.reason,
+        "failures": health.failures,
+        "failing_since": None if health.failing_since is None else health.failing_since.isoformat(),
+    }

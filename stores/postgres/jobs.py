@@ -86,6 +86,12 @@ class PostgresJobs:
         read = await self._gets.ask(key)
         return None if read is None else await with_result(self._others, self._places, read)
 
+    async def glance(self, key: JobKey) -> Job | None:
+        if not storable(*key):
+            return None
+        read = await self._gets.ask(key)
+        return None if read is None else read.job
+
     async def _get_group(self, keys: Sequence[JobKey]) -> Sequence[StoredJob | None]:
         jobs = await find(self._reading, self._places, list(dict.fromkeys(keys)))
         return [jobs.get(key) for key in keys]

@@ -12,7 +12,7 @@ from schemas.jobs import Answer, Job, Payload, Status, Submitted, Terminal
 from schemas.topics import LaneClass
 from stores.postgres.errors import DRIVER_ERRORS, is_of_row
 from stores.postgres.places import Places, in_each_place
-from stores.protocols import JobKey
+from stores.protocols import INLINE_RESULT_BYTES, JobKey
 
 if TYPE_CHECKING:
     import asyncpg
@@ -24,9 +24,6 @@ log = get_logger(__name__)
 Row = TypeVar("Row", Job, Terminal)
 Written = TypeVar("Written")
 Write: TypeAlias = "Callable[[Connection, int, Sequence[Row]], Awaitable[Iterable[Written]]]"
-
-# A result above this many bytes is not read together with others: a group of reads stays below 32 MiB.
-INLINE_RESULT_BYTES: Final = 64 * 1024
 
 _JOB: Final = (
     "j.tenant, j.id, j.model, j.version, j.lane, j.status, j.created_at, j.expires_at, j.rows, j.answer, "

@@ -8,13 +8,18 @@ of its own, or the last one of its transaction.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
 
 from schemas.jobs import DIGEST_CHARACTERS
 from schemas.webhook_facts import MOST_METADATA_CHARACTERS
 from schemas.webhook_targets import ORIGIN
-from schemas.webhooks import ORIGIN_PREFIX, Revision
+from schemas.webhooks import ORIGIN_PREFIX, EventType, Revision
 from stores.postgres.places import in_each_place
+from stores.postgres.rows import json_text
+
+if TYPE_CHECKING:
+    from stores.postgres.calls import Connection
 
 # What is listened to by those who wait for deliveries.
 CHANNEL: Final = "penstock_webhooks"
@@ -83,3 +88,30 @@ _FACTS: Final = f"""json_build_object(
         'expires_at', {_utc("j.expires_at")}, 'error', j.error, 'metadata',
         case when length(j.metadata::text) <= {MOST_METADATA_CHARACTERS} then j.metadata else '{{}}' end
     )"""
+# An endpoint hears nothing of itself.
+_WRITE: Final = f"""
+with deliveries as (
+    select e.id as target, e.tenant, e.url is null as pulled from webhook_endpoints e
+    where e.tenant = $1 and $2 = any (e.event_types) and e.id <> $3
+), {lowering("$6::timestamptz")}, written as (
+    insert into webhook_deliveries (tenant, target, event_type, subject, revision, created_at, due_at, facts)
+    select tenant, target, $2, $3, $4, $6, $6, $5::json from deliveries
+    returning {NOTIFY}
+)
+select count(*) from deliveries
+"""
+
+
+class TransactionEvents:
+    """`EventWriter` in the transaction of a connection, as the last thing that this transaction locks."""
+
+    def __init__(self, connection: "Connection") -> None:
+        self._connection = connection
+
+    async def write(
+        self, tenant: str, event_type: EventType, subject: str, revision: int, facts: dict[str, Any], now: datetime
+    ) -> int:
+        count: int = await self._connection.fetchval(
+            _WRITE, tenant, event_type, subject, revision, json_text(facts), now
+        )
+        return count

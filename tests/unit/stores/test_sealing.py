@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from schemas.errors import ConfigurationError, KeyMissing
+from schemas.errors import KeyMissing
 from schemas.webhooks import Sealed
 from stores.sealing import KeyRing, in_force, rotated
 
@@ -56,7 +56,7 @@ def test_what_was_never_sealed_is_not_opened(data: bytes) -> None:
 
 
 def test_without_a_key_nothing_is_sealed_and_the_setting_is_named() -> None:
-    with pytest.raises(ConfigurationError, match="set PENSTOCK_WEBHOOK_KEYS"):
+    with pytest.raises(KeyMissing, match="set PENSTOCK_WEBHOOK_KEYS"):
         KeyRing({}).seal(SECRET, "acme", "we_1")
 
 
