@@ -8,17 +8,17 @@ from runtime.settings import (
     ProcessSettings,
     PublicSettings,
     RetentionSettings,
-    WebhookAddressSettings,
     WebhookKeySettings,
 )
+from workers.notifier.sending.settings import SendingSettings
 
 
 class NotifierSettings(
     PostgresSettings,
     PublicSettings,
     RetentionSettings,
-    WebhookAddressSettings,
     WebhookKeySettings,
+    SendingSettings,
     MemorySettings,
     ProcessSettings,
 ):

@@ -1,15 +1,18 @@
-"""What decides where events may go."""
+"""What decides where events may go. Also read where nothing that sends is installed, with the settings of all roles."""
 
 import ssl
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, unquote, urlsplit
 
-import httpcore2
 from pydantic import Field, SecretStr, field_validator
 
 from runtime.clock import Clock
 from runtime.settings import WebhookAddressSettings
-from workers.notifier.sending.http_sender import HttpSender
+
+if TYPE_CHECKING:
+    import httpcore2
+
+    from workers.notifier.sending.http_sender import HttpSender
 
 
 class SendingSettings(WebhookAddressSettings):
@@ -25,14 +28,14 @@ class SendingSettings(WebhookAddressSettings):
     def _is_a_proxy(cls, proxy: SecretStr | None) -> SecretStr | None:
         if proxy is not None:
             try:
-                proxy_of(proxy)
+                _parts(proxy)
             except ValueError:  # whose text may hold the password
                 raise ValueError("must be http(s)://[user:password@]host[:port]") from None
         return proxy
 
 
-def proxy_of(setting: SecretStr) -> httpcore2.Proxy:
-    """Raises `ValueError` for what is none."""
+def _parts(setting: SecretStr) -> SplitResult:
+    """Raises `ValueError` for what is no URL of a proxy."""
     url = urlsplit(setting.get_secret_value())
     if (
         url.scheme not in {"http", "https"}
@@ -42,14 +45,26 @@ def proxy_of(setting: SecretStr) -> httpcore2.Proxy:
         or url.fragment
     ):
         raise ValueError("no URL of a proxy")
-    shown = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+    _ = url.port  # raises `ValueError` for what is none
+    return url
+
+
+def proxy_of(setting: SecretStr) -> "httpcore2.Proxy":
+    """Raises `ValueError` for what is none."""
+    import httpcore2  # noqa: PLC0415
+
+    url = _parts(setting)
+    host = url.hostname or ""
+    shown = f"[{host}]" if ":" in host else host
     port = url.port or (443 if url.scheme == "https" else 80)
     auth = None if url.username is None else (unquote(url.username).encode(), unquote(url.password or "").encode())
     options: dict[str, Any] = {"ssl_context": httpcore2.default_ssl_context()} if url.scheme == "https" else {}
     return httpcore2.Proxy(httpcore2.URL(scheme=url.scheme, host=shown, port=port, target="/"), auth, **options)
 
 
-def sender_of(settings: SendingSettings, clock: Clock, tls: ssl.SSLContext | None = None) -> HttpSender:
+def sender_of(settings: SendingSettings, clock: Clock, tls: ssl.SSLContext | None = None) -> "HttpSender":
     """To be opened with `async with`. `tls` has the authorities; the system's, or those of `SSL_CERT_FILE`, if None."""
+    from workers.notifier.sending.http_sender import HttpSender  # noqa: PLC0415
+
     proxy = None if settings.webhook_proxy is None else proxy_of(settings.webhook_proxy)
     return HttpSender(clock, allow_private=settings.webhook_allow_private, proxy=proxy, tls=tls)
