@@ -9,6 +9,7 @@ from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresPurging, P
 from stores.retention import DEFAULT_RETENTION
 from tests.conftest import database
 from tests.contracts.stores.building import Clock, Stores
+from tests.contracts.stores.webhook_stores import Webhooks, webhook_stores
 
 # Rows of all tables, those of days with the one that they inherit from; to truncate so many takes longer.
 EMPTY = """
@@ -63,6 +64,12 @@ async def stores(dsn: str | None, clock: Clock) -> AsyncIterator[Stores]:
         PostgresResults(dsn, clock=clock) as endings,
     ):
         yield Stores(admissions, jobs, endings, PostgresPurging(dsn, DEFAULT_RETENTION))
+
+
+@pytest.fixture
+async def webhooks(dsn: str | None, stores: Stores) -> AsyncIterator[Webhooks]:
+    async with webhook_stores(dsn, stores.jobs) as webhooks:
+        yield webhooks
 
 
 async def execute(dsn: str, sql: str) -> None:
