@@ -10,20 +10,18 @@ from schemas.webhook_targets import is_origin
 from schemas.webhooks import (
     LEASE_S,
     Circuit,
-    Delivery,
     DeliveryState,
-    Endpoint,
     EventType,
     Health,
     Limits,
     Sealed,
-    new_delivery_id,
 )
+from stores.memory_webhook_events import MemoryEvents
 from stores.memory_webhook_state import Kept, Target, WebhookState
 from stores.protocols import JobKey, Jobs
 from stores.retention import DELIVERIES_KEPT, ORIGINS_KEPT
 from stores.webhook_health import change_facts, judged
-from stores.webhook_limits import Allowance, allowance, filled, in_turn, spent
+from stores.webhook_limits import Allowance, Look, allowance, filled, in_turn, next_look, rested_at, spent
 from stores.webhook_schedule import tried
 from stores.webhooks import Change, Claim, Claims, Outcome, Verdict
 
@@ -39,6 +37,7 @@ class MemoryDeliveryQueue:
         self._state = state
         self._jobs = jobs
         self._chance = chance
+        self._events = MemoryEvents(state)
         self._claims = 0
 
     async def claim(self, now: datetime, *, limit: int, each: int) -> Claims:
@@ -46,8 +45,9 @@ class MemoryDeliveryQueue:
         await drop_ended(self._state, self._jobs, now)
         lease = uuid4().hex
         claims = self._claim_tests(now, lease, limit)
-        targets = sorted(self._state.targets.values(), key=lambda target: target.looked_at)
-        found = [self._found(target, now, each) for target in targets]
+        takers = [target for target in self._state.targets.values() if self._takes(target, now)]
+        targets = sorted(takers, key=lambda target: target.looked_at)
+        found = [self._look(target, now, each)[2] for target in targets]
         begun = in_turn([len(kept) for kept in found], limit - len(claims))
         for target, kept, count in zip(targets, found, begun, strict=True):
             if count:
@@ -66,19 +66,12 @@ class MemoryDeliveryQueue:
         ]
         return [self._lease(kept, lease, now) for kept in due[:limit]]
 
-    def _found(self, target: Target, now: datetime, each: int) -> Sequence[Kept]:
-        """What may begin at the target now."""
-        if target.pulled or target.health.circuit is Circuit.DISABLED:
-            return []
-        endpoint = self._state.endpoints.get(target.id)
-        if endpoint is None and not is_origin(target.id):
-            for kept in self._state.waiting(target.id):
-                kept.end(DeliveryState.DROPPED, now)
-            return []
-        allowed = self._allowed(target, now, each)
-        waiting = self._state.waiting(target.id)
-        flying = sum(kept.is_leased(now) for kept in waiting)
-        room = max(0, min(allowed.begin, allowed.in_flight - flying))
+    def _look(self, target: Target, now: datetime, each: int) -> tuple[Allowance, Look, Sequence[Kept]]:
+        """What may begin at the target now, and what a claim sees there besides."""
+        endpoint, waiting = self._state.endpoints.get(target.id), self._state.waiting(target.id)
+        limits = self._limits(target)
+        allowed = allowance(target.health, limits, filled(target.bucket, limits, now), now, each)
+        flying = [kept.leased_until for kept in waiting if kept.leased_until is not None and kept.is_leased(now)]
         able = [
             kept
             for kept in waiting
@@ -88,11 +81,16 @@ class MemoryDeliveryQueue:
         ]
         if allowed.probe:
             able.sort(key=lambda kept: (kept.delivery.tried, kept.delivery.due_at, kept.delivery.id))
-        return able[:room]
+        found = able[: max(0, min(allowed.begin, allowed.in_flight - len(flying)))]
+        later_at = min((kept.delivery.due_at for kept in waiting if kept.delivery.due_at > now), default=None)
+        return allowed, Look(len(flying), len(found), min(flying, default=None), later_at), found
 
-    def _allowed(self, target: Target, now: datetime, each: int) -> Allowance:
-        limits = self._limits(target)
-        return allowance(target.health, limits, filled(target.bucket, limits, now), now, each)
+    def _takes(self, target: Target, now: datetime) -> bool:
+        """Whether anything is sent there at all. What waits for an endpoint that is gone is dropped."""
+        if target.id not in self._state.endpoints and not is_origin(target.id):
+            for kept in self._state.waiting(target.id):
+                kept.end(DeliveryState.DROPPED, now)
+        return not target.pulled and target.health.circuit is not Circuit.DISABLED
 
     def _limits(self, target: Target) -> Limits:
         endpoint = self._state.endpoints.get(target.id)
@@ -119,19 +117,16 @@ class MemoryDeliveryQueue:
         return min((at for target in self._state.targets.values() for at in self._dues(target, now)), default=None)
 
     def _dues(self, target: Target, now: datetime) -> Iterator[datetime]:
-        if target.pulled:
-            return
         waiting = self._state.waiting(target.id)
+        if target.pulled or not waiting:
+            return
         yield from (kept.delivery.due_at for kept in waiting if kept.delivery.is_test)
-        if target.health.circuit is Circuit.DISABLED or not waiting:
-            return
-        if self._found(target, now, 1):
-            yield now
-            return
-        later = [kept.delivery.due_at for kept in waiting if kept.delivery.due_at > now]
-        if target.health.circuit is Circuit.DEGRADED and target.health.probe_at is not None:
-            later.append(max(now, target.health.probe_at))
-        yield from later
+        if target.health.circuit is not Circuit.DISABLED:
+            allowed, look, _ = self._look(target, now, 1)
+            limits = self._limits(target)
+            again_at = next_look(allowed, look, 0, now, rested_at(filled(target.bucket, limits, now), limits), now)
+            if again_at is not None:
+                yield again_at
 
     async def record(self, outcomes: Sequence[Outcome], now: datetime) -> Sequence[Change]:
         self._state.check_up()
@@ -152,27 +147,9 @@ class MemoryDeliveryQueue:
             target.health = after.health
             if after.told is not None:
                 changes.append(Change(delivery.tenant, delivery.target, after.told, after.health.reason))
-                self._tell(outcome, after.health, after.told, now)
+                facts = change_facts(outcome, after.health)
+                await self._events.write(delivery.tenant, after.told, delivery.target, after.health.changes, facts, now)
         return changes
-
-    def _tell(self, outcome: Outcome, health: Health, event_type: EventType, now: datetime) -> None:
-        about = outcome.claim.delivery
-        for endpoint in list(self._state.endpoints.values()):
-            if _is_told(endpoint, about, event_type):
-                self._state.write(
-                    Delivery(
-                        id=new_delivery_id(now),
-                        tenant=about.tenant,
-                        target=endpoint.id,
-                        event_type=event_type,
-                        subject=about.target,
-                        revision=health.changes,
-                        created_at=now,
-                        state=DeliveryState.PENDING,
-                        due_at=now,
-                        facts=change_facts(outcome, health),
-                    )
-                )
 
     async def news(self) -> AsyncIterator[None]:
         heard = asyncio.Event()
@@ -224,10 +201,6 @@ async def drop_ended(state: WebhookState, jobs: Jobs | None, now: datetime) -> N
         job = await jobs.get(JobKey(delivery.tenant, delivery.subject))
         if job is None or job.done:
             kept.end(DeliveryState.DROPPED, now)
-
-
-def _is_told(endpoint: Endpoint, about: Delivery, event_type: EventType) -> bool:
-    return endpoint.tenant == about.tenant and endpoint.id != about.target and event_type in endpoint.event_types
 
 
 def _used_at(health: Health) -> datetime:

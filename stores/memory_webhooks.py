@@ -30,7 +30,7 @@ class MemoryEndpoints:
             raise InvalidInput("a value does not fit the store")
         self._state.endpoints[endpoint.id] = endpoint
         since = endpoint.created_at
-        target = Target(endpoint.id, endpoint.tenant, endpoint.url is None, since, Health(since=since))
+        target = Target(endpoint.id, endpoint.tenant, endpoint.url is None, Health(since=since))
         self._state.targets[endpoint.id] = target
 
     async def get(self, tenant: str, endpoint_id: str) -> Endpoint | None:

@@ -75,7 +75,11 @@ create table webhook_deliveries (
 
 -- What is due at a target, oldest first; how much is in flight; what waits.
 create index webhook_deliveries_due on webhook_deliveries (target, due_at, id) where state = 'pending';
--- Lists, the newest first; of one job.
+-- Tests that somebody asked for, which are sent whatever the circuit: no other event is about its own target.
+create index webhook_deliveries_tests on webhook_deliveries (due_at) where state = 'pending' and subject = target;
+-- Lists, the newest first: of a tenant, of one target, of one job; and the few that were not delivered.
+create index webhook_deliveries_of_tenant on webhook_deliveries (tenant, id);
+create index webhook_deliveries_not_delivered on webhook_deliveries (tenant, id) where state in ('failed', 'dropped');
 create index webhook_deliveries_of_target on webhook_deliveries (tenant, target, id);
 create index webhook_deliveries_of_subject on webhook_deliveries (tenant, subject, id);
 -- What is kept no longer.

@@ -9,7 +9,7 @@ import msgspec
 from schemas.webhooks import Delivery, EventType, Health
 from stores.postgres.places import DAY_MS, SLOTS
 from stores.postgres.rows import json_text, recordset
-from stores.postgres.webhooks.events import NOTIFY, lowering
+from stores.postgres.webhooks.events import TransactionEvents
 from stores.postgres.webhooks.rows import ATTEMPT, ATTEMPT_COLUMNS, HEALTH, HEALTH_COLUMNS, health_of
 from stores.webhook_health import ENDPOINT_EVENTS, change_facts, judged
 from stores.webhook_schedule import tried
@@ -51,7 +51,6 @@ _JUDGED: Final = {
     "reason": "text",
     "changes": "integer",
 }
-_TOLD: Final = {"tenant": "text", "about": "text", "event_type": "text", "revision": "integer", "facts": "json"}
 
 # In order of their ids, as all who lock several, and before any of their deliveries, as claims do.
 _LOCK: Final = f"""
@@ -91,18 +90,6 @@ from json_to_recordset($1::json) as g ({recordset(_JUDGED)})
 where t.id = g.id
 """
 _LISTENERS: Final = "select id from webhook_endpoints where tenant = any ($1::text[]) and event_types && $2::text[]"
-_TELL: Final = f"""
-with told as (
-    select * from json_to_recordset($1::json) as g ({recordset(_TOLD)})
-), deliveries as (
-    select g.*, e.id as target, e.url is null as pulled
-    from told g
-    join webhook_endpoints e on e.tenant = g.tenant and e.id <> g.about and g.event_type = any (e.event_types)
-), {lowering("$2")}
-insert into webhook_deliveries (tenant, target, event_type, subject, revision, created_at, due_at, facts)
-select tenant, target, event_type, about, revision, $2, $2, facts from deliveries
-returning {NOTIFY}
-"""
 
 
 class Judging(NamedTuple):
@@ -161,8 +148,9 @@ async def _record(
     if health:
         rows = json_text([msgspec.structs.asdict(each) | {"id": target} for target, each in health.items()])
         await connection.execute(_JUDGE, rows, judging.now)
-    if told:
-        await connection.execute(_TELL, json_text([_told_row(each) for each in told]), judging.now)
+    events = TransactionEvents(connection)
+    for change, revision, facts in told:
+        await events.write(change.tenant, change.event_type, change.target, revision, facts, judging.now)
     return [each.change for each in told]
 
 
@@ -187,17 +175,6 @@ def _told(outcome: Outcome, health: Health, event_type: EventType) -> Told:
     delivery = outcome.claim.delivery
     change = Change(delivery.tenant, delivery.target, event_type, health.reason)
     return Told(change, health.changes, change_facts(outcome, health))
-
-
-def _told_row(told: Told) -> dict[str, Any]:
-    change = told.change
-    return {
-        "tenant": change.tenant,
-        "about": change.target,
-        "event_type": change.event_type,
-        "revision": told.revision,
-        "facts": told.facts,
-    }
 
 
 def _tried_row(outcome: Outcome, delivery: Delivery) -> dict[str, Any]:

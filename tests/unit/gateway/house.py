@@ -1,6 +1,7 @@
 """A whole gateway over in-memory twins, for tests of its HTTP."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -123,7 +124,8 @@ class Store(MemoryJobs):
         super()._check_up()
 
 
-USUAL = GatewaySettings(public_base_url=BASE_URL)
+GIVEN = {"public_base_url": BASE_URL, "webhook_keys": f"k1:{base64.b64encode(KEY).decode()}"}
+USUAL = GatewaySettings(**GIVEN)
 
 
 class House:
@@ -138,9 +140,9 @@ class House:
         catalog: Catalog | None = None,
         **settings: Any,
     ) -> None:
-        self.settings = USUAL if not settings else GatewaySettings(public_base_url=BASE_URL, **settings)
+        self.settings = USUAL if not settings else GatewaySettings(**GIVEN | settings)
         self.now = NOW  # as webhooks see it
-        self.keys = KeyRing({"k1": KEY})
+        self.keys = KeyRing(self.settings.webhook_key_ring)
         self.webhook_state = WebhookState()
         self.webhook_events = MemoryEvents(self.webhook_state)
         self.store = Store(self.webhook_events)
@@ -203,6 +205,7 @@ class House:
             bodies=EventBodies(JobLinks(BASE_URL), self.links, timedelta(days=7)),
             allow_private=self.settings.webhook_allow_private,
             now=lambda: self.now,
+            clock_s=lambda: self.clock_s,
         )
         teller = RouteTeller(self.route_store, self.log, self.settings.topics, within_s=60.0)
         self.services = Services(
