@@ -25,7 +25,7 @@ from workers.notifier.pipeline import Pipeline
 from workers.notifier.recording import Recorder
 from workers.notifier.requests import Requests
 from workers.notifier.secrets import Secrets
-from workers.notifier.sending.settings import sender_of
+from workers.notifier.sending.http_sender import HttpSender
 from workers.notifier.settings import NotifierSettings
 
 log = get_logger(__name__)
@@ -60,7 +60,9 @@ class NotifierRole:
             queue = await open_patiently(
                 stack, lambda: PostgresDeliveryQueue(dsn, connections=QUEUE_CONNECTIONS, role=ROLE), stop
             )
-            sender = await stack.enter_async_context(sender_of(settings, now_utc))
+            sender = await stack.enter_async_context(
+                HttpSender(now_utc, allow_private=settings.webhook_allow_private, proxy=settings.proxy)
+            )
             recorder = await stack.enter_async_context(Recorder(queue, now_utc))
             side = await stack.enter_async_context(BackgroundTasks(stop))
             secrets = Secrets(KeyRing(settings.webhook_key_ring), endpoints, now_utc)
@@ -80,7 +82,7 @@ class NotifierRole:
         settings = self._settings
         keys = list(settings.webhook_key_ring.values())
         url = settings.public_base_url
-        return EventBodies(JobLinks(url), ResultLinks(keys, url), settings.retention_s)
+        return EventBodies(JobLinks(url), ResultLinks(keys, url), timedelta(seconds=settings.retention_s))
 
     def _tell_database_trouble(self, why: str | None) -> None:
         self._database_trouble = why
