@@ -61,6 +61,9 @@ RECORD_HEADERS_BYTES: Final = 4096
 LATE_WRITE_S: Final = 5.0
 # What a job without a row may have of metadata: it travels in the headers of its records.
 MAX_TRAVELLING_METADATA_BYTES: Final = 1024
+NO_KEYS: Final = (
+    "webhooks are not available on this server, which has no key to keep secrets with: leave webhook out and poll"
+)
 
 
 class _Written(NamedTuple):
@@ -226,6 +229,8 @@ class Submissions:
     def _webhook(self, options: Options) -> str | None:
         if options.webhook is None:
             return None
+        if self._settings.webhook_keys is None:
+            raise RequestError(NO_KEYS, param=URL_OPTION)
         allow_private = self._settings.webhook_allow_private
         return parse_webhook_url(options.webhook, URL_OPTION, allow_private=allow_private).text
 

@@ -123,7 +123,7 @@ def sink() -> None:
     examples=(
         "PENSTOCK_POSTGRES_DSN=postgresql://penstock@localhost:5432/penstock \\",
         "  penstock notifier",
-        "PENSTOCK_WEBHOOK_ALLOW_PRIVATE=true penstock notifier   # to receivers on this machine",
+        "PENSTOCK_WEBHOOK_ALLOW_PRIVATE=true penstock notifier   # also to loopback",
     ),
 )
 def notifier() -> None:

@@ -143,7 +143,7 @@ class Up:
             workers=options.workers,
             gateways=options.gateways,
             rollouts=True,
-            webhooks=True,
+            notifiers=1,
             announce=console.say,
             on_line=console.line,
         )

@@ -74,7 +74,7 @@ def check_signature(headers: Mapping[str, str], body: bytes, secrets: Sequence[s
             f"{TIMESTAMP_HEADER} is more than {TOLERANCE_S:.0f} s from our clock", param=TIMESTAMP_HEADER
         )
     ours = [_signature(event_id, timestamp, body, secret).encode() for secret in secrets]
-    given = [signature.encode() for signature in signatures.split()]
+    given = [signature.encode(errors="surrogatepass") for signature in signatures.split()]
     if not any(hmac.compare_digest(mine, theirs) for mine in ours for theirs in given):
         raise Unauthenticated(f"no signature in {SIGNATURE_HEADER} is by this secret", param=SIGNATURE_HEADER)
 

@@ -4,11 +4,12 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from schemas.errors import PenstockError
+from schemas.errors import ErrorBody, PenstockError
 from schemas.job_documents import JobDocument, JobLinks, job_document
-from schemas.jobs import Job, Payload, Status, kept_for
+from schemas.jobs import DEFAULT_TIMEOUT_S, Job, Payload, Status, kept_for
 from schemas.results import as_json
 from schemas.signing import ResultLinks
+from schemas.topics import LaneClass
 from schemas.webhooks import FULL_RESULT_BYTES, Delivery, EventType, PayloadKind
 
 # No value of a tensor takes less of JSON than a quarter of its raw bytes: eight of INT64 are at least "0,".
@@ -31,10 +32,12 @@ class EventDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 class JobEventData(JobDocument, frozen=True, kw_only=True):
     """The job as `GET /v1/jobs/{id}` gives it. `revision` grows from event to event of one job. `result_url` gives the
-    result without a key, where the job has one and `result` is null, until the result is kept no longer."""
+    result without a key, where the job has one and `result` is null, until the result is kept no longer. `test` is
+    there where somebody asked for an event to try an endpoint: the job is made up."""
 
     revision: int
     result_url: str | msgspec.UnsetType = msgspec.UNSET
+    test: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 _encoder: Final = msgspec.json.Encoder()
@@ -56,6 +59,8 @@ class EventBodies:
     def body(self, delivery: Delivery, payload: PayloadKind, job: Job | None) -> bytes:
         """JSON. `job` is the delivery's subject, if there is one and it is still kept; it may come without its result
         where that is not wanted, or too large: it is then linked to."""
+        if delivery.is_test and needs_job(delivery.event_type):
+            job = _example(delivery)
         data = self._subject(delivery) if job is None else self._job(delivery, payload, job)
         at = delivery.created_at
         return _encoder.encode(
@@ -80,7 +85,8 @@ class EventBodies:
         fields = msgspec.structs.asdict(document) | {"result": None if result is None else msgspec.Raw(result)}
         linked = job.status is Status.SUCCEEDED and result is None
         link = self._result_url(job) if linked else msgspec.UNSET
-        return JobEventData(**fields, revision=delivery.revision, result_url=link)
+        test = delivery.is_test or msgspec.UNSET
+        return JobEventData(**fields, revision=delivery.revision, result_url=link, test=test)
 
     def _result_url(self, job: Job) -> str:
         kept_s = self._retention_s if job.retention_s is None else job.retention_s
@@ -90,6 +96,29 @@ class EventBodies:
 def _while_running(job: Job) -> Job:
     """As it was: it may have ended since the event, which its own event tells."""
     return msgspec.structs.replace(job, status=Status.RUNNING, completed_at=None, error=None, result=None)
+
+
+def _example(delivery: Delivery) -> Job:
+    """A job that there might be, for who tries an endpoint."""
+    status = Status(delivery.event_type.removeprefix(_JOB))
+    at = delivery.created_at
+    result = Payload(b'{"model_name":"example","model_version":"1","id":"job_test","outputs":[]}')
+    return Job(
+        tenant=delivery.tenant,
+        id="job_test",
+        model="example",
+        version="1",
+        lane=LaneClass.LIVE,
+        created_at=at,
+        started_at=at,
+        completed_at=None if status is Status.RUNNING else at,
+        expires_at=kept_for(at, DEFAULT_TIMEOUT_S),
+        status=status,
+        error=ErrorBody("inference_failed", "an example of an error", "inference_error")
+        if status in {Status.FAILED, Status.CANCELED}
+        else None,
+        result=result if status is Status.SUCCEEDED else None,
+    )
 
 
 def small_json(result: Payload, longest_bytes: int = FULL_RESULT_BYTES) -> bytes | None:

@@ -39,7 +39,6 @@ NAMES: Final = {
     "DeliveryDocument": "WebhookDelivery",
     "DeliveryList": "WebhookDeliveryList",
     "DeliveryCount": "WebhookDeliveryCount",
-    "DeliveryState": "WebhookDeliveryState",
     "AttemptDocument": "WebhookAttempt",
     "FilterRequest": "WebhookDeliveryFilter",
     "Replay": "WebhookReplayKind",

@@ -57,7 +57,7 @@ class NotifierRole:
         await patiently(lambda: require_migrated(dsn), stop, self._tell_database_trouble)
         async with AsyncExitStack() as stack:
             jobs = await open_patiently(stack, lambda: PostgresJobs(dsn, other_connections=1, role=ROLE), stop)
-            endpoints = await open_patiently(stack, lambda: PostgresEndpoints(dsn, role=ROLE), stop)
+            endpoints = await open_patiently(stack, lambda: PostgresEndpoints(dsn, connections=1, role=ROLE), stop)
             queue = await open_patiently(
                 stack, lambda: PostgresDeliveryQueue(dsn, connections=QUEUE_CONNECTIONS, role=ROLE), stop
             )
