@@ -259,7 +259,7 @@ async def test_another_endpoint_of_the_same_subject_does_not_hold_an_ordered_one
 
 
 async def test_that_a_job_runs_is_not_told_once_it_has_ended(webhooks: Webhooks, stores: Stores) -> None:
-    await webhooks.added(proven=True)
+    await webhooks.added(proven=True, event_types=())
     runs, is_over = await stores.inserted(), await stores.inserted()
     await stores.endings.mark_running([key_of(runs), key_of(is_over)], NOW)
     await stores.endings.finish([ended(is_over)])

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import asyncpg
 import msgspec
 
+from runtime.clock import Clock
 from schemas.webhooks import Delivery, Endpoint
 from stores.memory_webhook_log import MemoryDeliveryLog
 from stores.memory_webhook_pulled import MemoryPulledEvents
@@ -91,15 +92,14 @@ class Webhooks:
 
 
 @asynccontextmanager
-async def webhook_stores(dsn: str | None, jobs: Jobs) -> AsyncIterator[Webhooks]:
-    """No chance: delays are those of the schedule."""
+async def webhook_stores(dsn: str | None, jobs: Jobs, clock: Clock, state: WebhookState) -> AsyncIterator[Webhooks]:
+    """No chance: delays are those of the schedule. `state` is that of the twins."""
     if dsn is None:
-        state = WebhookState()
         yield Webhooks(
             MemoryDeliveryQueue(state, jobs, chance=lambda: 0.5),
             MemoryDeliveryLog(state),
             MemoryPulledEvents(state, jobs),
-            MemoryEndpoints(state, lambda: NOW),
+            MemoryEndpoints(state, clock),
             MemoryWriter(state),
         )
         return
@@ -107,7 +107,7 @@ async def webhook_stores(dsn: str | None, jobs: Jobs) -> AsyncIterator[Webhooks]
         PostgresDeliveryQueue(dsn, chance=lambda: 0.5) as queue,
         PostgresDeliveryLog(dsn) as log,
         PostgresPulledEvents(dsn) as pulled,
-        PostgresEndpoints(dsn, clock=lambda: NOW) as endpoints,
+        PostgresEndpoints(dsn, clock=clock) as endpoints,
     ):
         yield Webhooks(queue, log, pulled, endpoints, PostgresWriter(dsn))
 
