@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from typing import Final
 
 from runtime.budget import MemoryBudget
@@ -61,7 +60,9 @@ class NotifierRole:
             queue = await open_patiently(
                 stack, lambda: PostgresDeliveryQueue(dsn, connections=QUEUE_CONNECTIONS, role=ROLE), stop
             )
-            sender = await stack.enter_async_context(HttpSender(now_utc, allow_private=settings.webhook_allow_private))
+            sender = await stack.enter_async_context(
+                HttpSender(now_utc, allow_private=settings.webhook_allow_private, proxy=settings.proxy)
+            )
             recorder = await stack.enter_async_context(Recorder(queue, now_utc))
             side = await stack.enter_async_context(BackgroundTasks(stop))
             secrets = Secrets(KeyRing(settings.webhook_key_ring), endpoints, now_utc)
@@ -81,7 +82,7 @@ class NotifierRole:
         settings = self._settings
         keys = list(settings.webhook_key_ring.values())
         url = settings.public_base_url
-        return EventBodies(JobLinks(url), ResultLinks(keys, url), timedelta(seconds=settings.retention_s))
+        return EventBodies(JobLinks(url), ResultLinks(keys, url), settings.retention_s)
 
     def _tell_database_trouble(self, why: str | None) -> None:
         self._database_trouble = why

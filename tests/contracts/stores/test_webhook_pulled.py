@@ -97,15 +97,16 @@ async def test_an_ordered_endpoint_gets_the_next_of_a_subject_once_it_has_the_on
 
 
 async def test_that_a_job_runs_is_not_told_once_it_has_ended(webhooks: Webhooks, stores: Stores) -> None:
-    await webhooks.added(url=None)
+    await webhooks.added(url=None, event_types=())
     runs, is_over = await stores.inserted(), await stores.inserted()
     await stores.endings.mark_running([key_of(runs), key_of(is_over)], NOW)
     await stores.endings.finish([ended(is_over)])
-    told, dropped = (
-        delivery(subject=job.id, event_type=EventType.JOB_RUNNING, revision=Revision.RUNNING) for job in (runs, is_over)
+    dropped, told = (
+        delivery(subject=job.id, event_type=EventType.JOB_RUNNING, revision=Revision.RUNNING, created_at=in_s(at_s))
+        for at_s, job in enumerate((is_over, runs))
     )
     await webhooks.write([dropped, told])
-    assert ids(await pull(webhooks, limit=1)) == [told.id]
+    assert ids(await pull(webhooks, 5, limit=1)) == [told.id]
     assert (await webhooks.found(dropped)).state is DeliveryState.DROPPED
 
 

@@ -184,3 +184,35 @@ class Authority:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .sign(signer, hashes.SHA256())
         )
+
+
+@dataclass
+class Proxy:
+    """An egress proxy: connects to a port on loopback, whatever host it is asked for, or answers as it is told."""
+
+    answer: bytes = b"HTTP/1.1 200 Connected\r\n\r\n"
+    port: int = 0
+    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+
+    async def handle(self, _heard: Heard, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await read_request(reader)
+        assert request is not None
+        self.asked.append(request[:2])
+        writer.write(self.answer)
+        await writer.drain()
+        if not self.answer.startswith(b"HTTP/1.1 200"):
+            return
+        target = await asyncio.open_connection("127.0.0.1", self.port)
+        both = [asyncio.ensure_future(_pipe(reader, target[1])), asyncio.ensure_future(_pipe(target[0], writer))]
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in both:
+                task.cancel()
+            target[1].transport.abort()
+
+
+async def _pipe(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    while data := await source.read(65536):
+        target.write(data)
+        await target.drain()
