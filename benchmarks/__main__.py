@@ -30,6 +30,7 @@ MEASUREMENTS = {
     "scaling": "scaling",
     "recovery": "recovery",
     "retention": "retention",
+    "webhooks": "webhooks",
     "broker": "broker",
     "clients": "clients",
     "gpu": "gpu",

@@ -2,18 +2,16 @@
 
 import hashlib
 from collections.abc import Callable
-from datetime import datetime
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 from starlette.responses import Response
 
-from gateway.notices import Notice
 from gateway.problems import Headers, render_problem
 from gateway.waiters import NONE, Preferences
-from schemas.errors import ErrorBody, PenstockError
+from schemas.errors import PenstockError
+from schemas.job_documents import JobDocument, JobLinks, Notice, job_document
 from schemas.jobs import Job, Status
-from schemas.results import as_json
 from stores.protocols import JobPage
 
 JSON_TYPE: Final = (b"content-type", b"application/json")
@@ -21,30 +19,14 @@ _RETRY: Final = (b"retry-after", b"1")  # seconds until a client should look aga
 _REPLAYED: Final = (b"idempotency-replayed", b"true")
 
 
-class JobUrls(msgspec.Struct, frozen=True):
-    """Where a job is read, canceled, and its result and events fetched."""
-
-    get: str
-    cancel: str
-    result: str
-    events: str
-
-
-class Links:
-    """The URLs the gateway hands out. Always absolute: clients behind a proxy cannot resolve relative ones."""
+class Links(JobLinks):
+    """The URLs the gateway hands out."""
 
     def __init__(self, public_base_url: str) -> None:
-        self._jobs = f"{public_base_url}/v1/jobs/"
+        super().__init__(public_base_url)
         self._models = f"{public_base_url}/v1/models/"
         self._rollouts = f"{public_base_url}/v1/rollouts/"
         self._holds = f"{public_base_url}/v1/holds/"
-
-    def job(self, job_id: str) -> str:
-        return self._jobs + job_id
-
-    def job_urls(self, job_id: str) -> JobUrls:
-        url = self._jobs + job_id
-        return JobUrls(url, f"{url}/cancel", f"{url}/result", f"{url}/events")
 
     def rollout(self, rollout_id: str) -> str:
         return self._rollouts + rollout_id
@@ -54,47 +36,6 @@ class Links:
 
     def version(self, model: str, version: str) -> str:
         return f"{self._models}{model}/versions/{version}"
-
-
-class HeldDocument(msgspec.Struct, frozen=True):
-    """The hold that a queued job waits for: the first of several."""
-
-    id: str
-    reason: str
-    since: datetime
-
-
-class JobDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """A job. `result` is there once it has succeeded, `error` once it has failed or was canceled.
-
-    `keep_until` is there once it has ended, where the job or its model says how long it is kept; any other is kept for
-    the time that the installation is set to. `notice` is there while something keeps a queued job waiting: its version
-    is served by no worker, or an operator holds it; which hold that is, `held` says. `route_revision` is the route's
-    that chose its version, if one did; `moved_from` is there once it has ended, if another version ran it than the one
-    that it had until then.
-    """
-
-    id: str
-    object: Literal["job"] = "job"
-    status: Status
-    done: bool
-    model: str
-    model_version: str
-    variant: str | None
-    route_revision: int | None
-    batch_id: str | None
-    created_at: datetime
-    started_at: datetime | None
-    completed_at: datetime | None
-    expires_at: datetime
-    result: msgspec.Raw | None
-    error: ErrorBody | None
-    metadata: dict[str, Any]
-    urls: JobUrls
-    notice: str | msgspec.UnsetType = msgspec.UNSET
-    keep_until: datetime | msgspec.UnsetType = msgspec.UNSET
-    moved_from: str | msgspec.UnsetType = msgspec.UNSET
-    held: HeldDocument | msgspec.UnsetType = msgspec.UNSET
 
 
 class JobList(msgspec.Struct, frozen=True):
@@ -110,32 +51,6 @@ class JobList(msgspec.Struct, frozen=True):
 
 
 _encoder = msgspec.json.Encoder()
-
-
-def job_document(job: Job, links: Links, notice: Notice | None = None) -> JobDocument:
-    held = None if notice is None else notice.held
-    return JobDocument(
-        id=job.id,
-        status=job.status,
-        done=job.done,
-        model=job.model,
-        model_version=job.version,
-        variant=job.variant,
-        route_revision=job.revision,
-        batch_id=job.batch_id,
-        created_at=job.created_at,
-        started_at=job.started_at,
-        completed_at=job.completed_at,
-        expires_at=job.expires_at,
-        result=msgspec.Raw(as_json(job.result)) if job.result is not None else None,
-        error=job.error,
-        metadata=job.metadata,
-        urls=links.job_urls(job.id),
-        notice=msgspec.UNSET if notice is None else notice.text,
-        keep_until=(job.keep_until if job.done else None) or msgspec.UNSET,
-        moved_from=msgspec.UNSET if job.moved_from is None else job.moved_from,
-        held=msgspec.UNSET if held is None else HeldDocument(held.id, held.reason, held.created_at),
-    )
 
 
 def encode_job(job: Job, links: Links, notice: Notice | None = None) -> bytes:

@@ -34,6 +34,7 @@ from gateway.services import Services
 from gateway.shadow_routes import add_shadow_routes
 from gateway.strict_query import StrictRoute
 from gateway.submit_endpoint import SubmitEndpoint, stopped, submit_target
+from gateway.webhooks.routes import add_webhook_routes
 from runtime.health import Check, HealthApp
 from runtime.logs import get_logger
 from schemas.errors import CrossSite, PenstockError, Unavailable
@@ -137,6 +138,7 @@ def pages(services: Services) -> FastAPI:
     add_feedback_routes(app, services)
     add_compare_routes(app, services)
     add_hold_routes(app, services)
+    add_webhook_routes(app, services)
     add_process_routes(app, services)
     add_docs_routes(app)
     add_error_handlers(app)

@@ -10,8 +10,9 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 
 from gateway.answers import problem
+from gateway.client_gone import CLIENT_GONE, ClientGone
 from gateway.log_throttle import log_server_error
-from gateway.submit_endpoint import CLIENT_GONE, ClientGone, submit_target
+from gateway.submit_endpoint import submit_target
 from schemas.errors import MethodNotAllowed, NotFound, PenstockError, RequestError
 
 

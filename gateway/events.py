@@ -7,10 +7,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.answers import encode_job
-from gateway.notices import Notice
 from gateway.services import Services
 from gateway.waiters import noticed
 from schemas.errors import StoreUnavailable
+from schemas.job_documents import Notice
 from schemas.jobs import Job
 from stores.protocols import JobKey
 

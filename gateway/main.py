@@ -22,6 +22,7 @@ from gateway.serving import Serving
 from gateway.settings import GatewaySettings
 from gateway.submissions import READ_WITHIN_S, Submissions
 from gateway.waiters import Waiters
+from gateway.webhooks.parts import WebhookParts
 from producers.catalog import Catalog, catalog_topic
 from producers.holds import Holds
 from producers.kafka_publisher import KafkaPublisher
@@ -124,6 +125,7 @@ class Gateway:
         self._hold_parts = HoldParts(settings, self._publisher, self._serving, self._holds, self._signals)
         self._postgres_trouble: str | None = "Postgres has not been asked yet"
         self._waiters = Waiters(self._jobs, self._news, limit=self._most_waiters())
+        self._webhook_parts = WebhookParts(settings, self._jobs, self._waiters)
         reader = InputReader(self._budget, patience_s=READ_WITHIN_S)
         self._submissions = Submissions(
             settings,
@@ -171,6 +173,7 @@ class Gateway:
             await open_patiently(stack, lambda: self._news, stop)
             await open_patiently(stack, lambda: self._route_parts, stop)
             await open_patiently(stack, lambda: self._hold_parts, stop)
+            await open_patiently(stack, lambda: self._webhook_parts, stop)
             # A version is chosen once: none by the default while the model may have a route. Nor is a job taken that
             # is to be refused.
             await unless_stopped(self._route_parts.topic.caught_up.wait(), stop)
@@ -182,6 +185,7 @@ class Gateway:
         using.start(self._waiters.follow(), "news")
         self._route_parts.start(using)
         self._hold_parts.start(using)
+        self._webhook_parts.start(using)
         app.open(self._services())
         IN_FLIGHT.set_function(lambda: app.submits.in_flight)
         WAITERS.set_function(lambda: len(self._waiters))
@@ -227,6 +231,7 @@ class Gateway:
             feedback=self._route_parts.feedback,
             comparisons=self._route_parts.comparisons,
             holds=self._hold_parts.control,
+            webhooks=self._webhook_parts.webhooks,
             budget=self._budget,
             submissions=self._submissions,
             jobs=self._jobs,

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.answers import JobDocument, JobList
+from gateway.answers import JobList
 from gateway.comparison_documents import ComparisonDocument
 from gateway.feedback_documents import FeedbackDocument
 from gateway.hold_documents import AuditDocument, AuditList, HoldCount, HoldDocument, HoldList
@@ -15,11 +15,15 @@ from gateway.rollout_documents import RolloutDocument, RolloutEventDocument, Rol
 from gateway.route_documents import RouteDocument, RouteHistory, RouteList, RouteRevisionDocument
 from gateway.shadow_documents import ShadowDocument
 from gateway.submit_request import Envelope
+from gateway.webhooks import schemas as webhook_schemas
 from schemas.feedback import FeedbackRequest
+from schemas.job_documents import JobDocument
+from schemas.job_webhooks import EVENTS_OPTION, MEANT, URL_OPTION
 from schemas.jobs import JSON, MIN_RETENTION_S, OCTET_STREAM, Status
 from schemas.names import HOLD_ID
 from schemas.rollout_plans import PlanDocument
 from schemas.routes import MAX_STICKY_KEY
+from schemas.webhook_urls import MAX_CHARACTERS as MAX_URL_CHARACTERS
 
 Doc = dict[str, Any]
 Responses = dict[int | str, Doc]
@@ -33,6 +37,7 @@ _STRUCTS: Final = (
     *(RouteDocument, RouteHistory, RouteList, RouteRevisionDocument),
     ShadowDocument,
     *(FeedbackDocument, FeedbackRequest, ComparisonDocument),
+    *webhook_schemas.STRUCTS,
 )
 _NAMES: Final = {
     "JobDocument": "Job",
@@ -54,6 +59,7 @@ _NAMES: Final = {
     "HeldDocument": "Held",
     "HoldDocument": "Hold",
     "AuditDocument": "AuditEntry",
+    **webhook_schemas.NAMES,
 }
 
 
@@ -170,6 +176,10 @@ STICKY_KEY: Final[Doc] = {
     "maxLength": MAX_STICKY_KEY,
     "pattern": "^[^\\u0000]+$",
 }
+WEBHOOK: Final = "Told of the job by signed requests, sent again until they are taken."
+WEBHOOK_URL: Final[Doc] = {"type": "string", "format": "uri", "maxLength": MAX_URL_CHARACTERS}
+WEBHOOK_EVENTS: Final = "The events that the webhook is told of; if not given, the job's end."
+_EVENTS: Final[Doc] = {"type": "array", "minItems": 1, "items": {"type": "string", "enum": list(MEANT)}}
 # What the decoder keeps as raw bytes, it knows no schema of; nor of rules that are checked later.
 ENVELOPE_FIELDS: Final[Doc] = {
     "input": {
@@ -190,8 +200,8 @@ ENVELOPE_FIELDS: Final[Doc] = {
         "default": None,
     },
     "metadata": {"description": "Comes back with the job; at most 8 KiB.", "type": ["object", "null"]},
-    "webhook": {"description": "Refused until webhooks exist.", "type": "null"},
-    "webhook_events_filter": {"description": "Refused until webhooks exist.", "type": "null"},
+    URL_OPTION: {"description": WEBHOOK, **WEBHOOK_URL, "type": ["string", "null"], "default": None},
+    EVENTS_OPTION: {"description": WEBHOOK_EVENTS, **_EVENTS, "type": ["array", "null"], "default": None},
 }
 
 PREFER: Final = parameter("Prefer", "`wait=N`: answer when the job is done, at most N (60) seconds later.")

@@ -9,6 +9,7 @@ from gateway import hold_openapi, openapi, route_openapi
 from gateway.openapi import Doc, answer, header, parameter, ref, refusal
 from gateway.submit_request import ENVELOPE_ROUTE, FORM, KNOWN, MODEL_ROUTE, VERSION_ROUTE
 from schemas.examples import example_input
+from schemas.job_webhooks import EVENTS_OPTION, URL_OPTION
 from schemas.jobs import JSON, OCTET_STREAM
 from schemas.versions import CatalogSnapshot
 
@@ -36,6 +37,8 @@ _QUERY: Final[dict[str, tuple[str, Doc]]] = {
         openapi.STICKY_KEY,
     ),
     "metadata": ("A JSON object that comes back with the job.", {"type": "object"}),
+    URL_OPTION: (openapi.WEBHOOK, openapi.WEBHOOK_URL),
+    EVENTS_OPTION: (f"{openapi.WEBHOOK_EVENTS} Names with commas between them.", {"type": "string"}),
 }
 _JOB_HEADERS: Final = {
     **openapi.APPLIED,
@@ -83,7 +86,7 @@ def document(app: FastAPI, public_base_url: str) -> dict[str, Any]:
         description=DESCRIPTION,
         routes=app.routes,
         servers=[{"url": public_base_url}],
-        tags=[{"name": name} for name in ("jobs", "models", "routes", "rollouts", "holds", "process")],
+        tags=[{"name": name} for name in ("jobs", "models", "routes", "rollouts", "holds", "webhooks", "process")],
     )
     for operations in whole["paths"].values():
         for operation in operations.values():
@@ -131,7 +134,7 @@ def _envelope_submit() -> Doc:
     return {
         "tags": ["jobs"],
         "summary": "Submit a job",
-        "description": "Model, input and options in one object. Webhooks are refused until they exist.",
+        "description": "Model, input and options in one object.",
         "operationId": "submit_job",
         "parameters": [_IDEMPOTENCY, _PREFER],
         "requestBody": openapi.body("Envelope"),

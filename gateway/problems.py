@@ -10,12 +10,15 @@ from schemas.errors import (
     AdmissionRefused,
     ErrorBody,
     JobError,
+    KeyMissing,
     LaneFull,
     MethodNotAllowed,
     PenstockError,
     RequestError,
     Unavailable,
     UnsupportedMediaType,
+    WebhookTestFailed,
+    WebhookTestTimeout,
 )
 
 Headers = list[tuple[bytes, bytes]]
@@ -32,7 +35,7 @@ PUBLIC_TEXT: Final = {
     "store_unavailable": "The job store cannot be reached at the moment. Try again with the same Idempotency-Key.",
 }
 # Those of our own troubles whose messages are meant for the caller.
-_TOLD: Final = frozenset({Unavailable, AdmissionRefused})
+_TOLD: Final = frozenset({Unavailable, AdmissionRefused, KeyMissing, WebhookTestFailed, WebhookTestTimeout})
 INTERNAL_TEXT: Final = "Something went wrong on our side."
 
 
@@ -90,6 +93,8 @@ def _headers_of(error: PenstockError) -> Headers:
         headers.append((b"allow", error.allow.encode("latin-1")))
     elif isinstance(error, UnsupportedMediaType) and error.param == "Content-Encoding":
         headers.append((b"accept-encoding", b"gzip, deflate"))  # RFC 9110, section 15.5.16
+    elif isinstance(error, WebhookTestFailed):
+        headers.append((b"x-should-retry", b"false"))  # the OpenAI SDK would have another event sent
     return headers
 
 

@@ -39,7 +39,7 @@ def add_result_routes(app: FastAPI, services: Services) -> None:
         key = key_of(request, job_id)
         preferences = services.waiters.granted(request.scope["headers"])
         job = await read_job(services, request, key, preferences.wait_s, lambda job: job.done)
-        answer = _result(job, binary=binary)
+        answer = result_of(job, binary=binary)
         if preferences.applied is not None:
             answer.headers.append((b"preference-applied", preferences.applied))
         return respond(answer)
@@ -64,7 +64,7 @@ def add_result_routes(app: FastAPI, services: Services) -> None:
         return EventStream(services, key, job, last_seen)
 
 
-def _result(job: Job, *, binary: bool) -> Answer:
+def result_of(job: Job, *, binary: bool) -> Answer:
     """The result, or the error the job ended with. Raises `ResultNotReady`, `NotAcceptable`."""
     if not job.done:
         raise ResultNotReady(f"job {job.id} is {job.status}; its result is not there yet")

@@ -15,6 +15,7 @@ from gateway.serving import Serving
 from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
 from gateway.waiters import Waiters
+from gateway.webhooks.services import Webhooks
 from runtime.budget import MemoryBudget
 from runtime.health import Check
 from stores.feedback import FeedbackStore
@@ -39,6 +40,7 @@ class Services:
     feedback: FeedbackStore
     comparisons: Comparisons
     holds: HoldControl
+    webhooks: Webhooks
     budget: MemoryBudget
     submissions: Submissions
     jobs: Jobs

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from gateway.notices import Notice
 from producers.catalog import Catalog
 from producers.holds import Holds
 from producers.model_states import ModelStates
@@ -14,6 +13,7 @@ from producers.worker_reports import WorkerReports
 from schemas.catalog import CatalogEntry
 from schemas.errors import ModelNotFound, PenstockError, Unavailable
 from schemas.holds import admission_refused, because
+from schemas.job_documents import Notice
 from schemas.jobs import Job, Status
 from schemas.model_states import ModelState
 from schemas.moves import moved_to

@@ -1,8 +1,6 @@
 """The gateway's settings."""
 
-from urllib.parse import urlsplit
-
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from runtime.budget import READ_FACTOR
 from runtime.http_limits import CONNECTION_BYTES
@@ -12,14 +10,29 @@ from runtime.settings import (
     LogSettings,
     MemorySettings,
     PostgresSettings,
+    PublicSettings,
     RedisSettings,
+    RetentionSettings,
+    WebhookAddressSettings,
+    WebhookKeySettings,
 )
 from schemas.jobs import DEFAULT_TIMEOUT_S
 
 DAY_S = 24 * 60 * 60
 
 
-class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, MemorySettings, AdmissionSettings, LogSettings):
+class GatewaySettings(
+    KafkaSettings,
+    PostgresSettings,
+    RedisSettings,
+    MemorySettings,
+    AdmissionSettings,
+    RetentionSettings,
+    PublicSettings,
+    WebhookAddressSettings,
+    WebhookKeySettings,
+    LogSettings,
+):
     # Whoever reaches the API may use all of it. To serve other machines is a decision; our images have made it.
     gateway_host: str = Field(
         "127.0.0.1", description="address that the API listens on; `0.0.0.0` (as in our images) to serve other machines"
@@ -31,9 +44,6 @@ class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, MemorySett
         le=65535,
         description="port that several gateways of one machine listen on together, each beside its own; "
         "the system spreads connections over them (Linux)",
-    )
-    public_base_url: str = Field(
-        "http://localhost:8080", description="where clients reach the gateway; begins every URL it hands out"
     )
     gateway_max_body_bytes: int = Field(
         4 * 1024 * 1024, ge=1024, description="largest request body, as sent and once decompressed"
@@ -87,11 +97,3 @@ class GatewaySettings(KafkaSettings, PostgresSettings, RedisSettings, MemorySett
         if self.gateway_default_timeout_s > self.gateway_max_timeout_s:
             raise ValueError("PENSTOCK_GATEWAY_DEFAULT_TIMEOUT_S is above PENSTOCK_GATEWAY_MAX_TIMEOUT_S")
         return self
-
-    @field_validator("public_base_url")
-    @classmethod
-    def _absolute(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
-            raise ValueError("must be an absolute http(s) URL without query, such as https://inference.example.com")
-        return url.rstrip("/")

@@ -36,11 +36,13 @@ from schemas.errors import (
 )
 from schemas.images import IMAGE_TYPES, too_many_rows
 from schemas.inputs import bytes_to_parse, check_in_full, check_input
+from schemas.job_webhooks import URL_OPTION
 from schemas.jobs import Job, Payload, Status, check_retention
 from schemas.records import OutRecord, lane_job, lane_record
 from schemas.signature import Signature
 from schemas.topics import Lane
 from schemas.versions import Placed, place
+from schemas.webhook_urls import parse_webhook_url
 from stores.protocols import Admission, Admissions, IdempotencyKey
 from stores.retention import may_be_purged
 from stores.validation import metadata_json
@@ -59,6 +61,9 @@ RECORD_HEADERS_BYTES: Final = 4096
 LATE_WRITE_S: Final = 5.0
 # What a job without a row may have of metadata: it travels in the headers of its records.
 MAX_TRAVELLING_METADATA_BYTES: Final = 1024
+NO_KEYS: Final = (
+    "webhooks are not available on this server, which has no key to keep secrets with: leave webhook out and poll"
+)
 
 
 class _Written(NamedTuple):
@@ -217,7 +222,17 @@ class Submissions:
             rescue_to=choice.rescue_to,
             metadata=options.metadata,
             retention_s=self._retention_s(options, entry),
+            webhook=self._webhook(options),
+            webhook_events=options.webhook_events,
         )
+
+    def _webhook(self, options: Options) -> str | None:
+        if options.webhook is None:
+            return None
+        if self._settings.webhook_keys is None:
+            raise RequestError(NO_KEYS, param=URL_OPTION)
+        allow_private = self._settings.webhook_allow_private
+        return parse_webhook_url(options.webhook, URL_OPTION, allow_private=allow_private).text
 
     def _retention_s(self, options: Options, entry: CatalogEntry) -> int | None:
         if options.retention_s is None:
@@ -228,7 +243,9 @@ class Submissions:
     def _needs_no_row(self, submission: Submission, job: Job) -> bool:
         """Whether its row can wait for the job's end: nobody else can ask for it, what the row says can travel, and
         the store is there to write it."""
-        if submission.reply_to is None or submission.idempotency is not None or self._store_trouble() is not None:
+        if submission.reply_to is None or submission.idempotency is not None or job.webhook is not None:
+            return False
+        if self._store_trouble() is not None:
             return False
         return not job.metadata or len(metadata_json(job.metadata)) <= MAX_TRAVELLING_METADATA_BYTES
 

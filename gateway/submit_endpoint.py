@@ -10,6 +10,7 @@ from typing import Final
 from starlette.types import Message, Receive, Scope, Send
 
 from gateway.answers import Answer, accepted, finished
+from gateway.client_gone import CLIENT_GONE, ClientGone
 from gateway.idempotency import idempotency_key
 from gateway.log_throttle import log_server_error
 from gateway.metrics import request_seconds_of, requests_of, submits_of
@@ -27,14 +28,9 @@ from stores.protocols import Admission, IdempotencyKey, JobKey
 
 log = get_logger(__name__)
 
-CLIENT_GONE: Final = 499  # as nginx counts it
 BUSY_RETRY_AFTER_S: Final = 1.0
 _ENVELOPE: Final = Target(ENVELOPE_ROUTE)
 _TRACEPARENT: Final = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-
-
-class ClientGone(Exception):
-    """The client closed the connection before its request was whole: nobody is left to be answered."""
 
 
 def submit_target(path: str) -> Target | None:

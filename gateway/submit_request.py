@@ -17,12 +17,14 @@ from gateway.strict_query import check_names
 from schemas.document import FORMS
 from schemas.errors import RequestError, UnsupportedMediaType
 from schemas.images import IMAGE_TYPES
+from schemas.job_webhooks import EVENTS_OPTION, URL_OPTION, asked_events
 from schemas.jobs import JSON, OCTET_STREAM, Payload
 from schemas.malformed import did_you_mean, why_not_json
 from schemas.members import first_twin
 from schemas.metadata import parse_metadata
 from schemas.sticky_keys import check_sticky_key
 from schemas.topics import LaneClass
+from schemas.webhooks import EventType
 
 ENVELOPE_ROUTE: Final = "/v1/jobs"
 MODEL_ROUTE: Final = "/v1/models/{model}/jobs"
@@ -31,7 +33,7 @@ FORM: Final = "multipart/form-data"
 MAX_QUERY_FIELDS: Final = 32
 Number = TypeVar("Number", int, float)
 
-KNOWN: Final = ("lane", "timeout_s", "retention_s", "sticky_key", "metadata", "webhook", "webhook_events_filter")
+KNOWN: Final = ("lane", "timeout_s", "retention_s", "sticky_key", "metadata", URL_OPTION, EVENTS_OPTION)
 _FIELD: Final = re.compile(r"(?:field `|at `\$\.)([^`]+)`")
 
 
@@ -44,13 +46,18 @@ class Target(NamedTuple):
 
 
 class Options(msgspec.Struct, frozen=True):
-    """Everything about a job that is neither its model nor its input. A time in seconds is None for the default."""
+    """Everything about a job that is neither its model nor its input. A time in seconds is None for the default.
+
+    `webhook` is the URL as it was given; `webhook_events` is None for the job's end alone.
+    """
 
     lane: LaneClass = LaneClass.LIVE
     timeout_s: float | None = None
     metadata: dict[str, Any] = {}
     retention_s: int | None = None
     sticky_key: str | None = None
+    webhook: str | None = None
+    webhook_events: tuple[EventType, ...] | None = None
 
 
 class Submit(msgspec.Struct, frozen=True):
@@ -170,13 +177,30 @@ def options_of(envelope: Envelope) -> Options:
         envelope.retention_s,
         _given(envelope.metadata),
         envelope.sticky_key,
-        webhooks=_given(envelope.webhook) is not None or _given(envelope.webhook_events_filter) is not None,
+        _url(_given(envelope.webhook)),
+        _list(_given(envelope.webhook_events_filter)),
     )
 
 
 def _given(raw: msgspec.Raw | msgspec.UnsetType) -> bytes | None:
     """The bytes of a field that is there and not null."""
     return None if isinstance(raw, msgspec.UnsetType) or bytes(raw) == b"null" else bytes(raw)
+
+
+def _url(raw: bytes | None) -> str | None:
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except ValueError as error:  # msgspec's errors are ValueErrors
+        raise RequestError(f"{URL_OPTION} must be a URL", param=URL_OPTION) from error
+
+
+def _list(raw: bytes | None) -> str | None:
+    """The JSON of a list."""
+    if raw is not None and raw[:1] != b"[":
+        raise RequestError(f"{EVENTS_OPTION} must be a list of events' names", param=EVENTS_OPTION)
+    return None if raw is None else raw.decode()
 
 
 def _field_of(message: str) -> str | None:
@@ -195,15 +219,15 @@ def check_options(
     retention_s: int | None,
     metadata: bytes | None,
     sticky_key: str | None,
-    *,
-    webhooks: bool,
+    webhook: str | None,
+    webhook_events: str | None,
 ) -> Options:
-    """Options once each keeps its rule. The limits of times are the gateway's to check."""
-    if webhooks:
-        raise RequestError("webhooks are not available on this server: leave webhook out and poll", param="webhook")
+    """Options once each keeps its rule. The limits of times, and where webhooks may lie, are the gateway's to check."""
     if sticky_key is not None:
         check_sticky_key(sticky_key)
-    return Options(lane, timeout_s, parse_metadata(metadata) if metadata is not None else {}, retention_s, sticky_key)
+    known = {} if metadata is None else parse_metadata(metadata)
+    events = asked_events(webhook_events, webhook)
+    return Options(lane, timeout_s, known, retention_s, sticky_key, webhook, events)
 
 
 def options_from_query(query: bytes) -> Options:
@@ -229,7 +253,8 @@ def options_from_query(query: bytes) -> Options:
         _number("retention_s", fields.get("retention_s"), int, "a whole number of seconds"),
         metadata.encode() if metadata is not None else None,
         fields.get("sticky_key"),
-        webhooks="webhook" in fields or "webhook_events_filter" in fields,
+        fields.get(URL_OPTION),
+        fields.get(EVENTS_OPTION),
     )
 
 

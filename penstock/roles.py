@@ -118,6 +118,24 @@ def sink() -> None:
 
 
 @click.command(
+    cls=RoleCommand,
+    exits=EXITS,
+    examples=(
+        "PENSTOCK_POSTGRES_DSN=postgresql://penstock@localhost:5432/penstock \\",
+        "  penstock notifier",
+        "PENSTOCK_WEBHOOK_ALLOW_PRIVATE=true penstock notifier   # also to loopback",
+    ),
+)
+def notifier() -> None:
+    """Send webhooks, and try again what fails.
+
+    Tells endpoints what became of jobs: signed, each event at least once, and one receiver that is away slows no other.
+    Any number of notifiers may run. Without any, events wait in Postgres.
+    """
+    run_role("notifier", "workers.notifier.main")
+
+
+@click.command(
     "rollout-controller",
     cls=RoleCommand,
     exits=EXITS,

@@ -10,6 +10,7 @@ from gateway.settings import GatewaySettings
 from penstock.migrate_settings import MigrateSettings
 from runtime.settings import Settings
 from workers.inference.settings import WorkerSettings
+from workers.notifier.settings import NotifierSettings
 from workers.rollout.settings import RolloutSettings
 from workers.router.settings import RouterSettings
 from workers.sink.settings import SinkSettings
@@ -19,6 +20,7 @@ COMMANDS: Final[Mapping[str, type[Settings]]] = {
     "router": RouterSettings,
     "worker": WorkerSettings,
     "sink": SinkSettings,
+    "notifier": NotifierSettings,
     "rollout-controller": RolloutSettings,
     "migrate": MigrateSettings,
 }

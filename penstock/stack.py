@@ -30,9 +30,12 @@ from schemas.errors import PenstockError
 
 # How long the gateways may take to hear of what the workers serve.
 ANNOUNCED_WITHIN_S = 5.0
-# The role that nobody waits for, and how long after all others it starts: it would take the processor from first jobs.
 CONTROLLER = "rollout-controller"
-CONTROLLER_AFTER_S = 5.0
+NOTIFIER = "notifier"
+# Roles that nobody waits for, and how long after all others each starts: it would take the processor from first jobs.
+AFTER_S = {NOTIFIER: 1.0, CONTROLLER: 5.0}
+# Without which it is left out.
+NEEDS = {NOTIFIER: "aiodns", CONTROLLER: "faust"}
 
 
 def hear_nothing(_: str, __: str) -> None:
@@ -55,6 +58,7 @@ class Stack:
         workers: int = 1,
         gateways: int = 1,
         rollouts: bool = False,
+        notifiers: int = 0,
         kafka_properties: Mapping[str, str] = NO_PROPERTIES,
         environ: Mapping[str, str] | None = None,
         announce: Callable[[str], None] = say_nothing,
@@ -62,8 +66,9 @@ class Stack:
     ) -> None:
         """`port`: the gateway's, 0 for a free one. `workers`: processes, each serving all models.
 
-        `gateways`: processes. Several share `port`, and each has one of its own beside it. `rollouts`: some seconds
-        after all is ready, start a controller of rollouts too, where what it needs is installed.
+        `gateways`: processes. Several share `port`, and each has one of its own beside it. `rollouts` and `notifiers`:
+        soon after all is ready, start a controller of rollouts, and so many notifiers, where what they need is
+        installed.
 
         `environ` is what the roles see beside what we tell them; an address of a service in it means that this service
         is not started. `announce` hears one line about whatever is unusual, `on_line` each line of each role's log.
@@ -84,7 +89,8 @@ class Stack:
         self._workers = workers
         self._gateways = gateways
         # Roles that are still to be started when all is ready.
-        self._later = {CONTROLLER} if rollouts and find_spec("faust") is not None else set[str]()
+        later = dict.fromkeys(numbered(NOTIFIER, notifiers), NOTIFIER) | ({CONTROLLER: CONTROLLER} if rollouts else {})
+        self._later = {name: command for name, command in later.items() if find_spec(NEEDS[command]) is not None}
         self._gateway_ports: dict[str, int] = {}
         self._health: dict[str, str] = {}
         self._announce = announce
@@ -119,8 +125,8 @@ class Stack:
             supervisor = Supervisor([*self.services.parts, *self._roles.values()], self._announce)
             self._supervising = asyncio.create_task(supervisor.run(), name="supervisor")
             opening.push_async_callback(end_task, self._supervising)
-            if self._later:
-                opening.push_async_callback(end_task, asyncio.create_task(self._start_later(env), name="later"))
+            for name in self._later:
+                opening.push_async_callback(end_task, asyncio.create_task(self._start_later(name, env), name=name))
             self._open = opening.pop_all()
         return self
 
@@ -141,23 +147,21 @@ class Stack:
         except PenstockError as error:
             raise StackError(f"tables and topics cannot be made ready: {told_with_address(error)}") from error
 
-    async def _start_later(self, env: Mapping[str, str]) -> None:
-        await asyncio.sleep(CONTROLLER_AFTER_S)
-        for name in sorted(self._later):
-            for delay_s in restart_delays_s():
-                try:
-                    await self._roles[name].start()
-                    break
-                except StackError as error:
-                    self._announce(f"{in_a_line(error)}; trying again until it can")
-                await asyncio.sleep(delay_s)
-            self._later.remove(name)
-            publish(self._running(env))
+    async def _start_later(self, name: str, env: Mapping[str, str]) -> None:
+        await asyncio.sleep(AFTER_S[self._later[name]])
+        for delay_s in restart_delays_s():
+            try:
+                await self._roles[name].start()
+                break
+            except StackError as error:
+                self._announce(f"{in_a_line(error)}; trying again until it can")
+            await asyncio.sleep(delay_s)
+        del self._later[name]
+        publish(self._running(env))
 
     def _assemble(self, env: Mapping[str, str], reaper: Reaper) -> None:
-        workers = ["worker"] if self._workers == 1 else [f"worker-{number + 1}" for number in range(self._workers)]
-        commands = {"router": "router", **dict.fromkeys(workers, "worker"), "sink": "sink"}
-        commands |= {name: name for name in self._later}
+        workers = dict.fromkeys(numbered("worker", self._workers), "worker")
+        commands = {"router": "router", **workers, "sink": "sink", **self._later}
         more_gateways = [f"gateway-{number + 1}" for number in range(1, self._gateways)]
         gateways = ["gateway", *more_gateways] if more_gateways else []
         names = [*(f"{name} health" for name in commands), *gateways]
@@ -227,7 +231,8 @@ class Stack:
         return {name: part for name, part in self._roles.items() if name not in self._later}
 
     def role(self, name: str) -> Part:
-        """`gateway`, `gateway-2`, ..., `router`, `sink`, and `worker`, or `worker-1`, ... where there are several."""
+        """`gateway`, `gateway-2`, ..., `router`, `sink`, and `worker`, or `worker-1`, ... where there are several; once
+        they were started `notifier`, or `notifier-1`, ..., and `rollout-controller`."""
         return self.roles[name]
 
     @property
@@ -271,6 +276,11 @@ class Stack:
     @property
     def redis_url(self) -> str:
         return self.services.redis_url
+
+
+def numbered(role: str, processes: int) -> list[str]:
+    """What the processes of a role are called."""
+    return [role] if processes == 1 else [f"{role}-{number + 1}" for number in range(processes)]
 
 
 def reachable(host: str) -> str:

@@ -143,6 +143,7 @@ class Up:
             workers=options.workers,
             gateways=options.gateways,
             rollouts=True,
+            notifiers=1,
             announce=console.say,
             on_line=console.line,
         )

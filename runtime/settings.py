@@ -1,5 +1,7 @@
 """Settings from `PENSTOCK_*` environment variables. One frozen class a role, made of these parts."""
 
+import base64
+import re
 import socket
 import ssl
 import sys
@@ -11,7 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.jobs import DEFAULT_RETENTION_MAX_S, LONGEST_RETENTION_S, MIN_RETENTION_S
+from schemas.jobs import DEFAULT_RETENTION_MAX_S, DEFAULT_RETENTION_S, LONGEST_RETENTION_S, MIN_RETENTION_S
 from schemas.topics import Topics
 
 PREFIX = "PENSTOCK_"
@@ -77,6 +79,29 @@ class MemorySettings(Settings):
     )
 
 
+class PublicSettings(Settings):
+    public_base_url: str = Field(
+        "http://localhost:8080", description="where clients reach the gateway; begins every URL it hands out"
+    )
+
+    @field_validator("public_base_url")
+    @classmethod
+    def _absolute(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment:
+            raise ValueError("must be an absolute http(s) URL without query, such as https://inference.example.com")
+        return url.rstrip("/")
+
+
+class RetentionSettings(Settings):
+    retention_s: int = Field(
+        DEFAULT_RETENTION_S,
+        ge=MIN_RETENTION_S,
+        le=LONGEST_RETENTION_S,
+        description="how long an ended job is kept, where neither it nor its model says",
+    )
+
+
 class AdmissionSettings(Settings):
     retention_max_s: int = Field(
         DEFAULT_RETENTION_MAX_S,
@@ -84,6 +109,54 @@ class AdmissionSettings(Settings):
         le=LONGEST_RETENTION_S,
         description="how long after its end a client may ask for a job to be kept",
     )
+
+
+class WebhookAddressSettings(Settings):
+    webhook_allow_private: bool = Field(
+        False,
+        description="whether webhooks may go to private addresses and loopback, and over plain http: for development",
+    )
+
+
+_KEY_BYTES = 32
+_KEY_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_URLSAFE = str.maketrans("-_", "+/")
+_KEYS_FORM = "must be ID:KEY,ID:KEY, each key 32 random bytes in base64 (`openssl rand -base64 32`), each id once"
+
+
+class WebhookKeySettings(Settings):
+    webhook_keys: SecretStr | None = Field(
+        None,
+        description="what secrets of webhooks are sealed with, as `ID:KEY,ID:KEY`, each key 32 bytes in base64: the"
+        " first seals, and those behind it open what they have sealed",
+    )
+
+    @field_validator("webhook_keys")
+    @classmethod
+    def _is_key_ring(cls, keys: SecretStr | None) -> SecretStr | None:
+        if keys is not None:
+            _key_ring(keys.get_secret_value())
+        return keys
+
+    @property
+    def webhook_key_ring(self) -> dict[str, bytes]:
+        """The keys by their ids, the one that seals first; none where none is set."""
+        return {} if self.webhook_keys is None else _key_ring(self.webhook_keys.get_secret_value())
+
+
+def _key_ring(text: str) -> dict[str, bytes]:
+    """Raises `ValueError` that shows the form, and nothing of the keys."""
+    ring: dict[str, bytes] = {}
+    for part in text.split(","):
+        name, _, encoded = part.strip().partition(":")
+        try:
+            key = base64.b64decode(encoded.translate(_URLSAFE), validate=True)
+        except ValueError:
+            raise ValueError(_KEYS_FORM) from None
+        if not _KEY_ID.fullmatch(name) or name in ring or len(key) != _KEY_BYTES:
+            raise ValueError(_KEYS_FORM)
+        ring[name] = key
+    return ring
 
 
 class KafkaSettings(Settings):

@@ -8,13 +8,17 @@
     │   │   ├── JobNotFound           404  job_not_found
     │   │   ├── ModelNotFound         404  model_not_found
     │   │   ├── RouteNotFound         404  route_not_found        the model has no route, or not this revision of it
-    │   │   └── HoldNotFound          404  hold_not_found         there is no such hold, or it was released
+    │   │   ├── HoldNotFound          404  hold_not_found         there is no such hold, or it was released
+    │   │   ├── WebhookEndpointNotFound 404  webhook_endpoint_not_found
+    │   │   └── WebhookDeliveryNotFound 404  webhook_delivery_not_found
     │   ├── MethodNotAllowed          405  method_not_allowed
     │   ├── NotAcceptable             406  not_acceptable
     │   ├── Conflict                  409  conflict
     │   │   ├── ResultNotReady        409  result_not_ready
     │   │   └── RequestInFlight       409  request_in_flight      the same idempotency key is being answered
     │   ├── CrossSite                 403  cross_site             a browser sends it for a page of another site
+    │   ├── LinkInvalid               403  link_invalid           a link to a result that we did not sign
+    │   ├── LinkExpired               410  link_expired           a link whose time is over, or whose result is gone
     │   ├── RequestTimeout            408  request_timeout        the client did not send on in time
     │   ├── PayloadTooLarge           413  payload_too_large
     │   ├── HeadTooLarge              431  head_too_large         too many headers, or too large
@@ -23,12 +27,16 @@
     │   ├── PreconditionFailed        412  precondition_failed    what is to be changed is not as `If-Match` expects
     │   └── Refused                   400  refused                met as a client: the server's words, with its code
     ├── LaneFull                      429  lane_full
+    ├── RateLimited                   429  rate_limited           too many such requests
     ├── Unavailable                   503  unavailable            try again; with the same key nothing runs twice
     │   ├── AdmissionRefused          503  admission_refused      an operator takes no such jobs for now
     │   ├── QueueUnavailable          503  queue_unavailable
     │   │   ├── OutcomeUnknown        503  outcome_unknown        the record may or may not have been written
     │   │   └── TopicMissing          503  topic_missing          Kafka answers, and has no such topic
-    │   └── StoreUnavailable          503  store_unavailable
+    │   ├── StoreUnavailable          503  store_unavailable
+    │   └── KeyMissing                503  key_missing            the key that sealed a secret is not among ours
+    ├── WebhookTestFailed             502  webhook_test_failed    no answer came to a test event
+    │   └── WebhookTestTimeout        504  webhook_test_timeout   nobody sent, or claimed, the test event in time
     ├── JobError                      500  inference_failed       why a job ended as `failed`
     │   ├── OutputInvalid             500  output_invalid
     │   ├── OutOfMemory               500  out_of_memory          the device has no room for even this job alone
@@ -140,6 +148,16 @@ class HoldNotFound(NotFound):
     title = "Hold not found"
 
 
+class WebhookEndpointNotFound(NotFound):
+    code = "webhook_endpoint_not_found"
+    title = "Webhook endpoint not found"
+
+
+class WebhookDeliveryNotFound(NotFound):
+    code = "webhook_delivery_not_found"
+    title = "Webhook delivery not found"
+
+
 class MethodNotAllowed(RequestError):
     code = "method_not_allowed"
     title = "Method not allowed"
@@ -183,6 +201,22 @@ class CrossSite(RequestError):
     code = "cross_site"
     title = "Cross-site request"
     status = 403
+
+
+class LinkInvalid(RequestError):
+    """A link to a result that we did not sign, or that was changed since."""
+
+    code = "link_invalid"
+    title = "Invalid link"
+    status = 403
+
+
+class LinkExpired(RequestError):
+    """A link whose time is over, or whose result is kept no longer."""
+
+    code = "link_expired"
+    title = "Expired link"
+    status = 410
 
 
 class RequestTimeout(RequestError):
@@ -257,6 +291,16 @@ class LaneFull(PenstockError):
         self.limit_records = limit_records
 
 
+class RateLimited(PenstockError):
+    """More of such requests come than one process answers."""
+
+    code = "rate_limited"
+    type = "rate_limit_error"
+    title = "Too many requests"
+    status = 429
+    retryable = True
+
+
 class Unavailable(PenstockError):
     code = "unavailable"
     type = "service_unavailable_error"
@@ -298,6 +342,32 @@ class StoreUnavailable(Unavailable):
     def __init__(self, message: str, *, perhaps_done: bool = False) -> None:
         super().__init__(message)
         self.perhaps_done = perhaps_done
+
+
+class KeyMissing(Unavailable):
+    """A secret was sealed with a key that this process was not given, or that is another one under the same id."""
+
+    code = "key_missing"
+
+    def __init__(self, message: str, *, key: str | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+
+
+class WebhookTestFailed(PenstockError):
+    """A test event was sent, and no answer came: the endpoint could not be reached, or must not be."""
+
+    code = "webhook_test_failed"
+    title = "Webhook test failed"
+    status = 502
+
+
+class WebhookTestTimeout(WebhookTestFailed):
+    """Nobody sent the test event in time; where events are pulled, nobody claimed it."""
+
+    code = "webhook_test_timeout"
+    title = "Webhook test not done in time"
+    status = 504
 
 
 class JobError(PenstockError):

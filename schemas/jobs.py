@@ -129,7 +129,11 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(Submitted, frozen=True, kw_only=True):
-    """One request for inference, as the store keeps it. `rows` counts its rows."""
+    """One request for inference, as the store keeps it. `rows` counts its rows.
+
+    `webhook` is the URL that is told of it; `webhook_events` says of which events, None for its end alone. Only the
+    store has them: a job with a webhook is written down before its record.
+    """
 
     status: Status
     rows: int = 1
@@ -138,6 +142,8 @@ class Job(Submitted, frozen=True, kw_only=True):
     completed_at: datetime | None = None
     error: ErrorBody | None = None
     result: Payload | None = None
+    webhook: str | None = None
+    webhook_events: tuple[str, ...] | None = None
 
     @property
     def done(self) -> bool:
@@ -174,9 +180,11 @@ def check_retention(retention_s: int, longest_s: float) -> None:
 
 
 def kept_until(completed_at: datetime, retention_s: int | None) -> datetime | None:
+    return None if retention_s is None else kept_for(completed_at, retention_s)
+
+
+def kept_for(completed_at: datetime, retention_s: int) -> datetime:
     """Never beyond the calendar: an end can be told with any time."""
-    if retention_s is None:
-        return None
     try:
         return completed_at + timedelta(seconds=retention_s)
     except OverflowError:
@@ -250,6 +258,19 @@ def deadline_passed(
     told = f"the deadline passed {late_s:.1f} s before the job could be {what}, {age_s:.1f} s after it was asked for"
     apart = f"; the clock that says so is {ahead_s:.1f} s ahead of ours" if ahead_s >= CLOCKS_APART_S else ""
     return DeadlineExceeded(f"{told}, by the clocks of two machines{apart}")
+
+
+def queued_before(end: Terminal) -> Job:
+    """The job as it was before this end, as far as the end tells."""
+    told = {name: getattr(end, name) for name in Submitted.__struct_fields__}
+    return Job(**told, status=Status.QUEUED, rows=end.rows)
+
+
+def told_as(job: Job, other: Job | None) -> Job:
+    """The job with the other's webhook, if it has none of its own."""
+    if other is None or other.webhook is None or job.webhook is not None:
+        return job
+    return msgspec.structs.replace(job, webhook=other.webhook, webhook_events=other.webhook_events)
 
 
 def failed_end(job: Job, error: PenstockError, completed_at: datetime) -> Terminal:

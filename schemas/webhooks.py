@@ -1,5 +1,6 @@
 """Webhooks: types of events, endpoints, how deliveries fare. `docs/decisions/0033-webhooks.md` has the words. Pure."""
 
+import os
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -31,6 +32,9 @@ TEST_EVENT: Final = "webhook_endpoint.test"
 
 END_EVENTS: Final = (EventType.JOB_SUCCEEDED, EventType.JOB_FAILED, EventType.JOB_CANCELED)
 JOB_EVENTS: Final = (EventType.JOB_RUNNING, *END_EVENTS)
+
+# Begins the ids of targets that are no endpoints, but what jobs name as their own webhook.
+ORIGIN_PREFIX: Final = "origin_"
 
 
 class Revision:
@@ -108,7 +112,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """How a target fares. `failures` counts those in a row, of which the first was at `failing_since`; `probe_at` is
-    when a degraded one is tried next; `probe_after_s` how long it was waited for that."""
+    when a degraded one is tried next; `probe_after_s` how long it was waited for that. `changes` counts those that were
+    told: the revision of the next event of it."""
 
     circuit: Circuit = Circuit.ACTIVE
     since: datetime | None = None
@@ -118,6 +123,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     probe_at: datetime | None = None
     probe_after_s: float = FIRST_PROBE_S
     reason: str | None = None
+    changes: int = 0
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -167,6 +173,21 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None = None
     last_status: int | None = None
     last_error: str | None = None
+
+    @property
+    def is_test(self) -> bool:
+        """Whether somebody asked for it, of whatever type it is: no other event is about its own target."""
+        return self.subject == self.target
+
+    @property
+    def is_once(self) -> bool:
+        """Whether it ends with its first attempt, whatever comes of that."""
+        return self.is_test or self.event_type == EventType.JOB_RUNNING
+
+
+def new_delivery_id(now: datetime) -> str:
+    """As Postgres makes them: they sort by their time."""
+    return f"msg_{int(now.timestamp() * 1000):012x}{os.urandom(10).hex()}"
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):

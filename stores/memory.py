@@ -1,6 +1,6 @@
 """The in-memory twin of the job store: what the contracts promise, without Postgres. For tests."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any, Final
@@ -10,7 +10,17 @@ import msgspec
 from runtime.clock import Clock, now_utc
 from schemas.errors import InvalidInput, JobNotFound, StoreUnavailable
 from schemas.jobs import Job, Status, Terminal, ended
-from stores.protocols import CANCELED, Admission, IdempotencyKey, JobFilter, JobKey, JobPage, Purged
+from stores.memory_webhook_events import MemoryEvents
+from stores.protocols import (
+    CANCELED,
+    INLINE_RESULT_BYTES,
+    Admission,
+    IdempotencyKey,
+    JobFilter,
+    JobKey,
+    JobPage,
+    Purged,
+)
 from stores.replays import KEY_KEPT, KEY_LEASE, WITHDRAWN, KnownKey, resolve_replay
 from stores.retention import DEFAULT_RETENTION, is_due, is_past, may_be_purged
 from stores.validation import check_key, check_names, metadata_json, storable
@@ -21,13 +31,18 @@ _INTEGERS: Final = 2**31
 class MemoryJobs:
     """`Admissions`, `Jobs`, `ResultStore` and `Purging` in one.
 
-    While `down` is true, every call raises `StoreUnavailable`.
+    While `down` is true, every call raises `StoreUnavailable`. `events` hear of jobs that end or run.
     """
 
     def __init__(
-        self, clock: Clock = now_utc, retention: timedelta = DEFAULT_RETENTION, most_looked_at: int = 10_000
+        self,
+        clock: Clock = now_utc,
+        retention: timedelta = DEFAULT_RETENTION,
+        most_looked_at: int = 10_000,
+        events: MemoryEvents | None = None,
     ) -> None:
         self.down = False
+        self._events = events
         self._retention = retention
         self._most_looked_at = most_looked_at
         self._clock = clock
@@ -72,6 +87,10 @@ class MemoryJobs:
         stored = self._jobs.get(JobKey(tenant, known.job_id))
         return resolve_replay(known, idempotency, stored, self._clock())
 
+    async def admitted(self, keys: Sequence[JobKey]) -> Mapping[JobKey, Job]:
+        self._check_up()
+        return {key: self._jobs[key] for key in keys if key in self._jobs}
+
     async def insert_new(self, jobs: Sequence[Job]) -> None:
         self._check_up()
         for job in jobs:
@@ -105,6 +124,12 @@ class MemoryJobs:
         self._check_up()
         return self._jobs.get(key)
 
+    async def glance(self, key: JobKey) -> Job | None:
+        job = await self.get(key)
+        if job is None or job.result is None or len(job.result.value) <= INLINE_RESULT_BYTES:
+            return job
+        return msgspec.structs.replace(job, result=None)
+
     async def list(self, tenant: str, *, after: str | None, limit: int, status: Status | None) -> Sequence[Job]:
         self._check_up()
         return self._newest(tenant, JobFilter(status), after)[:limit]
@@ -122,8 +147,9 @@ class MemoryJobs:
         job = self._jobs.get(key)
         if job is None or job.done:
             return job
-        self._jobs[key] = msgspec.structs.replace(job, status=Status.CANCELED, completed_at=now, error=CANCELED)
-        return self._jobs[key]
+        canceled = msgspec.structs.replace(job, status=Status.CANCELED, completed_at=now, error=CANCELED)
+        self._change(canceled, now)
+        return canceled
 
     async def finish(self, terminals: Sequence[Terminal]) -> Sequence[JobKey]:
         self._check_up()
@@ -134,11 +160,8 @@ class MemoryJobs:
             if stored is None and is_past(terminal, self._clock(), self._retention):
                 continue
             if (stored is None or not stored.done) and _fits(terminal) and _is_json(terminal.metadata):
-                self._jobs[key] = (
-                    Job(**msgspec.structs.asdict(terminal) | {"reply_to": None})
-                    if stored is None
-                    else ended(stored, terminal)
-                )
+                unseen = Job(**msgspec.structs.asdict(terminal) | {"reply_to": None})
+                self._change(unseen if stored is None else ended(stored, terminal), self._clock())
                 won.append(key)
         return won
 
@@ -147,7 +170,8 @@ class MemoryJobs:
         for key in keys:
             job = self._jobs.get(key)
             if job is not None and job.status is Status.QUEUED:
-                self._jobs[key] = msgspec.structs.replace(job, status=Status.RUNNING, started_at=started_at)
+                running = msgspec.structs.replace(job, status=Status.RUNNING, started_at=started_at)
+                self._change(running, self._clock())
 
     async def overdue(self, now: datetime, limit: int) -> Sequence[Job]:
         self._check_up()
@@ -191,6 +215,12 @@ class MemoryJobs:
     def _hold(self, place: tuple[str, str], until: datetime | None, holder: str | None) -> None:
         self._taken[place] = msgspec.structs.replace(self._taken[place], held_until=until, holder=holder)
 
+    def _change(self, job: Job, now: datetime) -> None:
+        """The job ended, or runs from now on."""
+        self._jobs[_key(job)] = job
+        if self._events is not None:
+            self._events.tell(job, now)
+
     def _check_up(self) -> None:
         if self.down:
             raise StoreUnavailable("the store is down")
@@ -208,6 +238,8 @@ def _fits(row: Job | Terminal) -> bool:
     """Whether the columns of Postgres would take it."""
     texts: list[str | None] = [row.tenant, row.id, row.model, row.version, row.variant, row.rescue_to, row.moved_from]
     numbers = [row.rows, row.revision or 0]
+    if isinstance(row, Job):
+        texts.append(row.webhook)
     if row.result is not None:
         texts.append(row.result.content_type)
         numbers.append(row.result.json_length or 0)

@@ -23,18 +23,22 @@ from stores.rollouts import (
     changed,
     kept_evidence,
     not_found,
+    tell_end,
 )
 from stores.routes import Expect
+from stores.webhooks import EventWriter
 
 
 class MemoryRollouts:
-    """`RolloutStore` beside the twin of the routes. While `down` is true, every call raises `StoreUnavailable`."""
+    """`RolloutStore` beside the twin of the routes. While `down` is true, every call raises `StoreUnavailable`.
+    `events` hear of rollouts that end."""
 
-    def __init__(self, routes: MemoryRoutes) -> None:
+    def __init__(self, routes: MemoryRoutes, events: EventWriter | None = None) -> None:
         self.down = False
+        self._events = events
         self._routes = routes
         self._rollouts: dict[str, StoredRollout] = {}
-        self._events: defaultdict[str, list[KeptEvent]] = defaultdict(list)
+        self._history: defaultdict[str, list[KeptEvent]] = defaultdict(list)
         routes.rolled_out = self._id_of_open
 
     async def start(
@@ -105,7 +109,7 @@ class MemoryRollouts:
         self, rollout_id: str, *, before: int | None = None, limit: int, counted: bool = True
     ) -> Sequence[KeptEvent]:
         self._check_up()
-        newest = reversed(self._events[rollout_id])
+        newest = reversed(self._history[rollout_id])
         found = [kept for kept in newest if before is None or kept.event.sequence < before][:limit]
         return found if counted else [KeptEvent(kept.event) for kept in found]
 
@@ -119,7 +123,9 @@ class MemoryRollouts:
         self._rollouts[rollout.id] = StoredRollout(rollout, next_evidence)
         if event is not None:
             told = msgspec.structs.replace(event, revision=rollout.revision)
-            self._events[rollout.id].append(KeptEvent(told, evidence))
+            self._history[rollout.id].append(KeptEvent(told, evidence))
+        if self._events is not None:
+            await tell_end(self._events, change)
         return Written(rollout, routed=change.route is not None)
 
     def _open_of(self, model: str) -> Rollout | None:

@@ -5,7 +5,7 @@ Jobs are addressed by tenant and id: an id of another tenant is not found. A nam
 has a NUL character or half a surrogate pair in it, is not found either, and `InvalidInput` where it is to be written.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple, Protocol
 
@@ -14,6 +14,9 @@ import msgspec
 from schemas.errors import Canceled, PenstockError
 from schemas.jobs import Job, Status, Terminal
 from schemas.topics import LaneClass
+
+# A result above this many bytes is not read together with others: a group of reads stays below 32 MiB.
+INLINE_RESULT_BYTES: Final = 64 * 1024
 
 CANCELED: Final = Canceled("the job was canceled").body()  # the error of a job canceled before it ended
 
@@ -71,6 +74,9 @@ class Admissions(Protocol):
         A job that no store can hold is left out, with a line in the log: its neighbours must not wait for ever.
         """
 
+    async def admitted(self, keys: Sequence[JobKey]) -> Mapping[JobKey, Job]:
+        """Those of the jobs that are there. One that has ended may lack its result."""
+
     async def renew(self, job: Job, idempotency: IdempotencyKey) -> None:
         """Hold the key for another `KEY_LEASE`, if it is still held for this `job`, as it was given to `insert`."""
 
@@ -126,6 +132,9 @@ class Jobs(Protocol):
 
     async def get(self, key: JobKey) -> Job | None:
         """The job with its result or error. Concurrent calls share one query."""
+
+    async def glance(self, key: JobKey) -> Job | None:
+        """As `get`, but without a result above `INLINE_RESULT_BYTES`."""
 
     async def list(self, tenant: str, *, after: str | None, limit: int, status: Status | None) -> Sequence[Job]:
         """Newest first, those of one moment by their ids; without results.

@@ -17,6 +17,10 @@ ROLLOUTS_KEPT: Final = REVISIONS_KEPT
 AUDIT_KEPT: Final = REVISIONS_KEPT
 # What shadows were found to answer.
 SHADOWS_KEPT: Final = timedelta(days=7)
+# Deliveries of webhooks since they ended, what was tried, and what waited for its target in vain.
+DELIVERIES_KEPT: Final = timedelta(days=30)
+# An origin that jobs name, since it was used.
+ORIGINS_KEPT: Final = timedelta(days=1)
 # By how much the clocks of gateways, workers and sinks may differ.
 _CLOCKS_APART: Final = timedelta(seconds=10)
 

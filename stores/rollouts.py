@@ -10,13 +10,17 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from schemas.errors import Conflict, NotFound, RequestError
+from schemas.names import DEFAULT_TENANT
 from schemas.rollout_routes import first_route, routed, stable_of
 from schemas.rollout_transitions import Inputs, Transition, start, transition
 from schemas.rollouts import Event, Plan, Rollout, RolloutStatus, Verb
 from schemas.route_documents import check_route
 from schemas.routes import Route
 from schemas.versions import INPUTS
+from schemas.webhook_facts import rollout_facts
+from schemas.webhooks import EventType
 from stores.routes import Author, RouteRevision
+from stores.webhooks import EventWriter
 
 # So far back it is looked for since when keys are dealt as they are; edits of other things count, too.
 REVISIONS_READ: Final = 20
@@ -237,6 +241,15 @@ def _alone_since(revisions: Sequence[RouteRevision], version: str, now: datetime
 def _dealing(route: Route) -> tuple[object, ...]:
     """All of a route that says which version a key gets."""
     return route.salt, route.sticky, {version: share for version, share in route.in_order if share}
+
+
+async def tell_end(events: EventWriter, change: Change) -> None:
+    """Have the end of a rollout delivered, if the change is one."""
+    rollout = change.rollout
+    if change.event is not None and not rollout.is_open:
+        event = EventType(f"rollout.{rollout.status}")
+        facts = rollout_facts(rollout)
+        await events.write(DEFAULT_TENANT, event, rollout.id, rollout.sequence, facts, rollout.updated_at)
 
 
 def kept_evidence(verb: Verb, stored: StoredRollout, judged: Judged | None) -> tuple[bytes | None, bytes | None]:

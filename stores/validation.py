@@ -34,7 +34,7 @@ def at_most(number: int | None) -> int:
 def check_names(job: Job) -> None:
     """Raises `InvalidInput` for a job with a name that is not storable."""
     texts = (job.tenant, job.id, job.model, job.version, job.variant, job.rescue_to, job.moved_from, job.batch_id)
-    if not storable(*texts):
+    if not storable(*texts, job.webhook):
         raise InvalidInput("a name holds a NUL character or half a surrogate pair")
 
 

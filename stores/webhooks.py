@@ -6,11 +6,18 @@ Every method may raise `StoreUnavailable`. An id of another tenant is not found.
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
+from schemas.errors import Conflict, WebhookEndpointNotFound
 from schemas.webhooks import Attempt, Circuit, Delivery, DeliveryState, Endpoint, EventType, Health, Replay, Sealed
+from stores.sealing import KeyRing
+
+# Of one tenant.
+MOST_ENDPOINTS: Final = 100
+# So many deliveries are counted at most: more is "at least so many".
+MOST_COUNTED: Final = 10_000
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,8 +55,10 @@ class Endpoints(Protocol):
     async def enable(self, tenant: str, endpoint_id: str, replay: Replay, since: datetime | None, now: datetime) -> int:
         """Close the circuit. Returns how many deliveries are tried now; of those held, the others are dropped.
 
-        `since` comes with `Replay.SINCE`: of those held, the ones created before it are dropped; those that failed
-        or were dropped since then are tried again, too.
+        `since` comes with `Replay.SINCE`: of those held, the ones created before it are dropped; those created since
+        then that failed or were dropped are tried again, too. At an endpoint that is active nothing is held, and
+        nothing dropped. `MOST_COUNTED` are counted at most. Raises `WebhookEndpointNotFound`. What fails in between may
+        have dropped some, and have left the circuit as it was: it is done by the next call.
         """
 
     async def disable(self, tenant: str, endpoint_id: str, reason: str, now: datetime) -> bool: ...
@@ -62,6 +71,10 @@ class Endpoints(Protocol):
 
     async def sealed_by(self) -> dict[str, int]:
         """How many secrets each key has sealed, by its id: a key may go once it has none."""
+
+    async def reseal(self, ring: KeyRing, now: datetime) -> int:
+        """Have all secrets sealed by the newest key of the ring; those whose key is missing stay. Forgets those that
+        sign no more, where it meets them. Returns how many rows it wrote."""
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +142,7 @@ class DeliveryQueue(Protocol):
 
     async def purge(self, now: datetime, *, limit: int) -> int:
         """Forget up to `limit` deliveries that ended longer ago than they are kept, days of attempts that are over,
-        and targets of origins that nothing waits for."""
+        and targets of origins that nothing waits for; what waited for as long has failed. Returns how many went."""
 
 
 class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,6 +154,21 @@ class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
     subject: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    ended: bool | None = None
+    id: str | None = None
+
+    def fits(self, delivery: Delivery) -> bool:
+        has_ended = delivery.state is not DeliveryState.PENDING
+        return (
+            self.endpoint in (None, delivery.target)
+            and self.state in (None, delivery.state)
+            and self.event_type in (None, delivery.event_type)
+            and self.subject in (None, delivery.subject)
+            and self.ended in (None, has_ended)
+            and self.id in (None, delivery.id)
+            and (self.created_after is None or delivery.created_at > self.created_after)
+            and (self.created_before is None or delivery.created_at < self.created_before)
+        )
 
 
 class DeliveryLog(Protocol):
@@ -157,8 +185,13 @@ class DeliveryLog(Protocol):
     async def count(self, tenant: str, wanted: DeliveryFilter) -> int:
         """`MOST_COUNTED` at most."""
 
-    async def replay(self, tenant: str, wanted: DeliveryFilter, now: datetime, *, limit: int) -> Sequence[str]:
-        """Have up to `limit` of those that ended tried again, oldest first, under the same ids. Returns these."""
+    async def replay(
+        self, tenant: str, wanted: DeliveryFilter, now: datetime, *, after: str | None = None, limit: int
+    ) -> Sequence[str]:
+        """Have up to `limit` of those that ended tried again, oldest first, under the same ids. Returns these.
+
+        `after` is the last id of the step before. What has no endpoint any more is passed over.
+        """
 
     async def add_test(self, endpoint: Endpoint, event_type: str, now: datetime) -> Delivery:
         """A delivery that somebody asked for, due now. It is tried once, whatever its circuit."""
@@ -170,6 +203,9 @@ class PulledEvents(Protocol):
     async def pull(
         self, tenant: str, endpoint_id: str, now: datetime, *, limit: int, lease_s: float
     ) -> Sequence[Claim]: ...
+
+    async def due(self, endpoint_ids: Sequence[str], now: datetime) -> Sequence[str]:
+        """Those of the endpoints at which something may be pulled now. Asked often, for many: it costs little."""
 
     async def renew(
         self, tenant: str, endpoint_id: str, leases: Sequence[tuple[str, str]], now: datetime, lease_s: float
@@ -189,3 +225,12 @@ class EventWriter(Protocol):
     async def write(
         self, tenant: str, event_type: EventType, subject: str, revision: int, facts: dict[str, Any], now: datetime
     ) -> int: ...
+
+
+def refuse_too_many(known: int) -> None:
+    if known >= MOST_ENDPOINTS:
+        raise Conflict(f"there are {MOST_ENDPOINTS} webhook endpoints already: delete some first")
+
+
+def endpoint_not_found(endpoint_id: str, param: str = "id") -> WebhookEndpointNotFound:
+    return WebhookEndpointNotFound(f"there is no webhook endpoint {endpoint_id!r}", param=param)

@@ -332,7 +332,8 @@ REQUESTS: Final[dict[str, tuple[Posted, Refusal]]] = {
     "metadata is no object": (envelope(metadata=[1]), Refusal(400, "metadata", "object")),
     "metadata too large": (envelope(metadata={"k": "x" * 9000}), Refusal(400, "metadata", "8192")),
     "metadata with NUL": (envelope(metadata={"k": "\0"}), Refusal(400, "metadata", "NUL")),
-    "a webhook": (envelope(webhook="http://127.0.0.1/"), Refusal(400, "webhook", "not available")),
+    "a webhook inside": (envelope(webhook="http://127.0.0.1/"), Refusal(400, "webhook", "https")),
+    "a webhook that is no URL": (envelope(webhook=["https://example.com/"]), Refusal(400, "webhook", "must be a URL")),
     "nesting in the envelope": (Posted(b'{"input": ' + DEEP, path=ENVELOPE), Refusal(400, None, "")),
     "an empty envelope": (Posted(b"", path=ENVELOPE), Refusal(400, None, "not valid JSON")),
     "half an envelope": (Posted(b"{", path=ENVELOPE), Refusal(400, None, "not valid JSON")),
@@ -348,7 +349,14 @@ REQUESTS: Final[dict[str, tuple[Posted, Refusal]]] = {
         Posted(b'{"model": "digits", "mod\\u0065l": "echo", "input": {}}', path=ENVELOPE),
         Refusal(400, "model", "twice"),
     ),
-    "events of a webhook": (envelope(webhook_events_filter=[]), Refusal(400, "webhook", "not available")),
+    "events of no webhook": (
+        envelope(webhook_events_filter=["completed"]),
+        Refusal(400, "webhook_events_filter", "there is none"),
+    ),
+    "no event of a webhook": (
+        envelope(webhook="https://example.com/", webhook_events_filter=["output"]),
+        Refusal(400, "webhook_events_filter", "no event of a job"),
+    ),
     "an envelope as text": (
         Posted(b"{}", {"content-type": "text/plain"}, ENVELOPE),
         Refusal(415, "Content-Type", "text/plain"),

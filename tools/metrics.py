@@ -26,6 +26,7 @@ MODULES: Final[Mapping[str, Sequence[str]]] = {
     "`penstock router`": ("workers.router.metrics",),
     "`penstock worker`": ("workers.inference.metrics",),
     "`penstock sink`": ("workers.sink.metrics",),
+    "`penstock notifier`": ("workers.notifier.metrics",),
     "`penstock rollout-controller`": ("workers.rollout.metrics",),
 }
 GPU: Final = "`penstock worker` on a GPU"

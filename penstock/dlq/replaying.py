@@ -10,12 +10,12 @@ from typing import Final, NamedTuple
 import msgspec
 
 from penstock.dlq.letter import Letter
+from schemas.dead_letters import REPLAY_HEADER
 from schemas.errors import RequestError, Undecodable
 from schemas.records import JOB_TYPE, Headers, LaneJob, OutRecord, lane_of, read_lane_record, timestamp
 from schemas.topics import Topics
 
 SOURCE: Final = "/penstock/dlq"
-REPLAY_HEADER: Final = "ce_replayof"
 # The shortest that a job may ask for.
 MIN_TIMEOUT_S: Final = 1.0
 

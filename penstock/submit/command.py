@@ -14,6 +14,8 @@ from penstock.help import examples
 from penstock.lazy import missing_extra
 from penstock.running import GATEWAY_URL, KAFKA, Found
 from penstock.submit.run import Plan
+from schemas.errors import RequestError
+from schemas.job_webhooks import EVENTS_OPTION, MEANT, asked_events
 from schemas.topics import LaneClass
 
 SUBMIT_TO = "PENSTOCK_SUBMIT_TO"
@@ -59,6 +61,12 @@ KAFKA_CONCURRENCY = 5000
 @click.option(
     "--timeout-s", type=click.FloatRange(min=0, min_open=True), help="Time for each job of the lines that name none."
 )
+@click.option("--webhook", metavar="URL", help="What is told of each job, of the lines that name none.")
+@click.option(
+    "--webhook-events",
+    metavar="EVENT[,EVENT...]",
+    help=f"What --webhook is told of: {', '.join(MEANT)}. Default: each job's end.",
+)
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Wait for results, or only submit.")
 @click.option(
     "--run-id",
@@ -76,6 +84,8 @@ def submit(
     output: str,
     concurrency: int | None,
     timeout_s: float | None,
+    webhook: str | None,
+    webhook_events: str | None,
     run_id: str | None,
     *,
     wait: bool,
@@ -95,6 +105,7 @@ def submit(
     _refuse_overwriting(file, output)
     if version is not None and model is None:
         raise click.UsageError("--version is a version of --model, which is missing")
+    events = _webhook_events(webhook, webhook_events)
     plan = Plan(
         file=file,
         to=to,
@@ -108,12 +119,30 @@ def submit(
         wait=wait,
         as_json=as_json,
         run_id=run_id or (uuid.uuid4().hex if file == "-" else str(Path(file).resolve())),
+        webhook=webhook,
+        webhook_events=events,
     )
     try:
         from penstock.submit.session import run  # noqa: PLC0415 - only a run waits for it, and for what it imports
     except ModuleNotFoundError as error:
         raise missing_extra("submit", COMMANDS["submit"], error) from error
     raise SystemExit(run(plan))
+
+
+def _webhook_events(webhook: str | None, names: str | None) -> tuple[str, ...] | None:
+    """Raises `UsageError`. Where webhooks may lie is the server's to say, which knows its own network."""
+    if webhook is not None and not is_http_url(webhook):
+        raise click.BadParameter(
+            "must be https://... (or http://..., where the server allows it)", param_hint="--webhook"
+        )
+    if names is not None and webhook is None:
+        raise click.UsageError("--webhook-events are events of --webhook, which is missing")
+    try:
+        return asked_events(names, webhook)
+    except RequestError as error:
+        raise click.BadParameter(
+            error.message.removeprefix(f"{EVENTS_OPTION} "), param_hint="--webhook-events"
+        ) from error
 
 
 def _place(to: str | None, data_dir: Path | None) -> tuple[Found, str]:

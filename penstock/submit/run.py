@@ -35,10 +35,12 @@ class Plan:
     wait: bool
     as_json: bool
     run_id: str
+    webhook: str | None = None
+    webhook_events: tuple[str, ...] | None = None
 
     @property
     def defaults(self) -> LineDefaults:
-        return LineDefaults(self.model, self.version, self.lane, self.timeout_s)
+        return LineDefaults(self.model, self.version, self.lane, self.timeout_s, self.webhook, self.webhook_events)
 
     @property
     def brokers(self) -> str | None:

@@ -13,18 +13,31 @@ import msgspec
 
 from schemas.document import FORMS
 from schemas.errors import InvalidInput
+from schemas.job_webhooks import EVENTS_OPTION, URL_OPTION
 from schemas.malformed import why_not_json
 from schemas.members import members
 from schemas.topics import LaneClass
 
 
 class LineDefaults(msgspec.Struct, frozen=True):
-    """What holds for lines that do not say it themselves. `version` is of `model`, not of another a line names."""
+    """What holds for lines that do not say it themselves. `version` is of `model`, not of another a line names, and
+    `webhook_events` of `webhook`."""
 
     model: str | None = None
     version: str | None = None
     lane: LaneClass = LaneClass.BULK
     timeout_s: float | None = None
+    webhook: str | None = None
+    webhook_events: tuple[str, ...] | None = None
+
+    def options(self, given: dict[str, msgspec.Raw]) -> dict[str, msgspec.Raw]:
+        """A line's own options, and those that it has from here."""
+        if self.webhook is None or URL_OPTION in given:
+            return given
+        options = {URL_OPTION: msgspec.Raw(msgspec.json.encode(self.webhook))}
+        if self.webhook_events is not None:
+            options[EVENTS_OPTION] = msgspec.Raw(msgspec.json.encode(self.webhook_events))
+        return options | given
 
 
 class JobLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +123,7 @@ def _from_envelope(number: int, raw: bytes, fields: dict[str, msgspec.Raw], defa
     model = given.model or defaults.model
     if model is None:
         raise InvalidInput("the line names no model, and neither does the run", param="model")
+    options = {name: value.copy() for name, value in fields.items() if name not in READ_HERE and value != NULL}
     return JobLine(
         number=number,
         model=model,
@@ -118,7 +132,7 @@ def _from_envelope(number: int, raw: bytes, fields: dict[str, msgspec.Raw], defa
         lane=given.lane or defaults.lane,
         timeout_s=given.timeout_s or defaults.timeout_s,
         custom_id=given.custom_id,
-        options={name: value.copy() for name, value in fields.items() if name not in READ_HERE and value != NULL},
+        options=defaults.options(options),
     )
 
 
@@ -137,4 +151,5 @@ def _from_payload(number: int, raw: bytes, fields: dict[str, msgspec.Raw], defau
         lane=defaults.lane,
         timeout_s=defaults.timeout_s,
         custom_id=custom_id,
+        options=defaults.options({}),
     )

@@ -1,6 +1,6 @@
 """Where accepted jobs are written down, with their idempotency keys."""
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -26,7 +26,7 @@ from stores.postgres.rows import (
 )
 from stores.protocols import Admission, IdempotencyKey, JobKey
 from stores.replays import KEY_LEASE, no_longer_kept
-from stores.validation import check_key, check_names, metadata_json
+from stores.validation import check_key, check_names, metadata_json, storable
 
 if TYPE_CHECKING:
     import asyncpg
@@ -49,6 +49,8 @@ _COLUMNS: Final = {
     "keep_until": "timestamptz",
     "metadata": "text",
     **ROUTED_COLUMNS,
+    "webhook": "text",
+    "webhook_events": "text[]",
 }
 _NAMES: Final = ", ".join(_COLUMNS)
 _GIVEN: Final = _NAMES.replace("metadata", "metadata::json")
@@ -152,6 +154,10 @@ class PostgresAdmissions:
         async with self._others.connection() as connection:
             stored = await recall(connection, self._places, tenant, idempotency, self._clock())
         return None if stored is None else await self._replayed(stored)
+
+    async def admitted(self, keys: Sequence[JobKey]) -> Mapping[JobKey, Job]:
+        found = await find(self._others, self._places, [key for key in keys if storable(*key)])
+        return {key: stored.job for key, stored in found.items()}
 
     async def renew(self, job: Job, idempotency: IdempotencyKey) -> None:
         await self._renewals.ask(KeyedJob(job, idempotency))
@@ -325,7 +331,7 @@ def _json(rows: Sequence[dict[str, Any]], jobs: Sequence[Job]) -> str:
 
 def _queued_row(job: Job) -> dict[str, Any]:
     """A job in `_COLUMNS`. Metadata is JSON within JSON: of text, `json_to_recordset` reads any character but NUL."""
-    return {
+    row = {
         "tenant": job.tenant,
         "id": job.id,
         "model": job.model,
@@ -341,3 +347,6 @@ def _queued_row(job: Job) -> dict[str, Any]:
         "metadata": metadata_json(job.metadata) if job.metadata else "{}",
         **routed_columns(job),
     }
+    if job.webhook is not None:
+        row |= {"webhook": job.webhook, "webhook_events": job.webhook_events}
+    return row

@@ -12,8 +12,9 @@ from schemas.holds import Hold, Meant, ended_by
 from stores.holds import MOST_COUNTED, RELEASE, AuditEntry, Ended, Place, refuse_too_many
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
-from stores.postgres.places import Places, in_each_place
+from stores.postgres.places import Places
 from stores.postgres.rows import error_json, kept_until, key_columns
+from stores.postgres.webhooks.events import TOLD, telling
 from stores.protocols import JobKey
 from stores.validation import at_most
 
@@ -35,7 +36,8 @@ _AUDIT: Final = """
 select id, at, by, verb, note, document, matched from audit_log where id < $1 order by id desc limit $2
 """
 _QUEUED: Final = "j.completed_at is null and j.status = 'queued'"
-_END: Final = in_each_place(f"""
+_END: Final = telling(
+    f"""
 with queued as (
     select j.tenant, j.id
     from unnest($1::text[], $2::text[]) as k (tenant, id) join {{jobs}} j using (tenant, id)
@@ -46,8 +48,11 @@ with queued as (
 update {{jobs}} j set status = 'canceled', completed_at = $3::timestamptz, error = $4::json,
     keep_until = {kept_until("$3::timestamptz")}
 from queued where j.tenant = queued.tenant and j.id = queued.id
-returning j.tenant, j.id
-""")
+returning {TOLD}
+""",
+    answer="j.tenant, j.id",
+    now="$3::timestamptz",
+)
 # What was written once is not held against the rules of today.
 _decoder: Final = msgspec.json.Decoder(Hold)
 

@@ -20,18 +20,23 @@ from stores.postgres.rows import (
     with_result,
 )
 from stores.postgres.search import Cursor, of_status, search_statement
+from stores.postgres.webhooks.events import telling
 from stores.protocols import CANCELED, JobFilter, JobKey, JobPage
 from stores.validation import storable
 
 # By one search: some milliseconds.
 MOST_LOOKED_AT: Final = 10_000
 _CREATED_AT: Final = in_each_place("select created_at from {jobs} where tenant = $1 and id = $2")
-_CANCEL: Final = in_each_place(f"""
+_CANCEL: Final = telling(
+    f"""
 update {{jobs}} j set status = 'canceled', completed_at = $3::timestamptz, error = $4::json,
     keep_until = {kept_until("$3::timestamptz")}
 where j.tenant = $1 and j.id = $2 and j.completed_at is null
-returning {WITHOUT_RESULT}
-""")
+returning j.*
+""",
+    answer=WITHOUT_RESULT,
+    now="$3::timestamptz",
+)
 
 
 class PostgresJobs:
@@ -80,6 +85,12 @@ class PostgresJobs:
             return None
         read = await self._gets.ask(key)
         return None if read is None else await with_result(self._others, self._places, read)
+
+    async def glance(self, key: JobKey) -> Job | None:
+        if not storable(*key):
+            return None
+        read = await self._gets.ask(key)
+        return None if read is None else read.job
 
     async def _get_group(self, keys: Sequence[JobKey]) -> Sequence[StoredJob | None]:
         jobs = await find(self._reading, self._places, list(dict.fromkeys(keys)))

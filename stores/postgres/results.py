@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from runtime.clock import Clock, now_utc
 from schemas.jobs import Job, Terminal
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
-from stores.postgres.places import Places, in_each_place
+from stores.postgres.places import Places
 from stores.postgres.rows import (
     ROUTED_COLUMNS,
     WITHOUT_RESULT,
@@ -23,6 +24,7 @@ from stores.postgres.rows import (
     routed_columns,
     write_batch,
 )
+from stores.postgres.webhooks.events import TOLD, telling
 from stores.protocols import JobKey
 from stores.retention import DEFAULT_RETENTION, is_past
 from stores.validation import metadata_json, storable
@@ -64,7 +66,8 @@ def _told_by_the_end(column: str) -> str:
     return f"{column} = case when excluded.version in ('', j.version) then j.{column} else excluded.{column} end"
 
 
-_FINISH: Final = in_each_place(f"""
+_FINISH: Final = telling(
+    f"""
 insert into {{jobs}} as j ({_NAMES})
 select {_GIVEN}
 from rows from (json_to_recordset($1::json) as ({recordset(_COLUMNS)}), unnest($2::bytea[])) as ended ({_NAMES})
@@ -80,19 +83,27 @@ on conflict (tenant, id) do update set
     result_json_length = excluded.result_json_length,
     keep_until = coalesce(excluded.keep_until, {kept_until("excluded.completed_at")})
 where j.completed_at is null
-returning j.tenant, j.id
-""")
-_MARK_RUNNING: Final = in_each_place("""
+returning {TOLD}
+""",
+    answer="j.tenant, j.id",
+    now="$3::timestamptz",
+)
+_MARK_RUNNING: Final = telling(
+    f"""
 with queued as (
     select j.tenant, j.id
-    from unnest($1::text[], $2::text[]) as k (tenant, id) join {jobs} j using (tenant, id)
+    from unnest($1::text[], $2::text[]) as k (tenant, id) join {{jobs}} j using (tenant, id)
     where j.status = 'queued'
     order by j.tenant, j.id
     for no key update of j
 )
-update {jobs} j set status = 'running', started_at = $3
+update {{jobs}} j set status = 'running', started_at = $3
 from queued where j.tenant = queued.tenant and j.id = queued.id
-""")
+returning {TOLD}
+""",
+    answer="count(*)",
+    now="$4::timestamptz",
+)
 _OVERDUE: Final = f"""
 select {WITHOUT_RESULT} from jobs j
 where j.completed_at is null and j.expires_at <= $1
@@ -147,21 +158,24 @@ class PostgresResults:
             for key in set(past) - (await find(self._others, self._places, past)).keys():
                 del firsts[key]
         placed = self._places.grouped([firsts[key] for key in sorted(firsts)])
-        return await write_batch(self._finishing, placed, _finish)
+        return await write_batch(self._finishing, placed, partial(_finish, now))
 
     async def mark_running(self, keys: Sequence[JobKey], started_at: datetime) -> None:
         for place, some in self._places.grouped([key for key in keys if storable(*key)]):
             async with self._others.connection() as connection:
-                await connection.execute(_MARK_RUNNING[place], *key_columns(some), started_at)
+                await connection.fetch(_MARK_RUNNING[place], *key_columns(some), started_at, self._clock())
 
     async def overdue(self, now: datetime, limit: int) -> Sequence[Job]:
         rows = await self._others.fetch(_OVERDUE, now, limit)
         return [read_row(row).job for row in rows]
 
 
-async def _finish(connection: "Connection", place: int, terminals: Sequence[Terminal]) -> Sequence[JobKey]:
+async def _finish(
+    now: datetime, connection: "Connection", place: int, terminals: Sequence[Terminal]
+) -> Sequence[JobKey]:
+    ends = json_text([_ended_row(terminal) for terminal in terminals])
     values = [terminal.result and terminal.result.value for terminal in terminals]
-    rows = await connection.fetch(_FINISH[place], json_text([_ended_row(terminal) for terminal in terminals]), values)
+    rows = await connection.fetch(_FINISH[place], ends, values, now)
     return [JobKey(*row) for row in rows]
 
 

@@ -13,6 +13,7 @@ from schemas.rollouts import Event, Plan, Rollout, RolloutStatus, Verb
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
 from stores.postgres.routes import lock_route, newest_revisions, write_route
+from stores.postgres.webhooks.events import TransactionEvents
 from stores.rollouts import (
     NOTHING_KNOWN,
     REVISIONS_READ,
@@ -26,6 +27,7 @@ from stores.rollouts import (
     changed,
     kept_evidence,
     not_found,
+    tell_end,
 )
 from stores.routes import Expect
 from stores.validation import at_most, storable
@@ -238,6 +240,7 @@ async def _write(
     )
     if event is not None:
         await _tell(connection, rollout, event, evidence)
+    await tell_end(TransactionEvents(connection), change)
     return Written(rollout, routed=change.route is not None)
 
 

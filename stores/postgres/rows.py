@@ -12,7 +12,7 @@ from schemas.jobs import Answer, Job, Payload, Status, Submitted, Terminal
 from schemas.topics import LaneClass
 from stores.postgres.errors import DRIVER_ERRORS, is_of_row
 from stores.postgres.places import Places, in_each_place
-from stores.protocols import JobKey
+from stores.protocols import INLINE_RESULT_BYTES, JobKey
 
 if TYPE_CHECKING:
     import asyncpg
@@ -25,13 +25,10 @@ Row = TypeVar("Row", Job, Terminal)
 Written = TypeVar("Written")
 Write: TypeAlias = "Callable[[Connection, int, Sequence[Row]], Awaitable[Iterable[Written]]]"
 
-# A result above this many bytes is not read together with others: a group of reads stays below 32 MiB.
-INLINE_RESULT_BYTES: Final = 64 * 1024
-
 _JOB: Final = (
     "j.tenant, j.id, j.model, j.version, j.lane, j.status, j.created_at, j.expires_at, j.rows, j.answer, "
     "j.variant, j.batch_id, j.started_at, j.completed_at, j.metadata, j.error, j.keep_until, "
-    "j.route_revision, j.cohort, j.rescue_to, j.moved_from"
+    "j.route_revision, j.cohort, j.rescue_to, j.moved_from, j.webhook, j.webhook_events"
 )
 WITHOUT_RESULT: Final = f"{_JOB}, null as result_content_type, null as result_json_length, null as result"
 WITH_RESULT: Final = (
@@ -114,7 +111,7 @@ def read_row(row: "asyncpg.Record | tuple[Any, ...]") -> StoredJob:
     # fmt: off
     (tenant, job_id, model, version, lane, status, created_at, expires_at, rows, answer, variant, batch_id,
      started_at, completed_at, metadata, error, keep_until, revision, cohort, rescue_to, moved_from,
-     content_type, json_length, result) = row
+     webhook, webhook_events, content_type, json_length, result) = row
     # fmt: on
     job = Job(
         tenant=tenant,
@@ -139,6 +136,8 @@ def read_row(row: "asyncpg.Record | tuple[Any, ...]") -> StoredJob:
         error=None if error is None else _error_decoder.decode(error),
         retention_s=None if keep_until is None else round((keep_until - (completed_at or expires_at)).total_seconds()),
         result=None if result is None else Payload(result, content_type, json_length),
+        webhook=webhook,
+        webhook_events=None if webhook_events is None else tuple(webhook_events),
     )
     return StoredJob(job, lacks_result=content_type is not None and result is None)
 
@@ -184,28 +183,23 @@ async def write_batch(
     """Everything `write` returns for the rows of each place, in statements of at most `largest` rows and
     `largest_bytes` of results.
 
-    `write` is one statement. All in one transaction; but a row that no statement can store is logged and left out.
+    `write` is one statement, and each is a transaction of its own: none keeps locked what the next one waits for. A
+    row that no statement can store is logged and left out.
     """
-    chunks = [(place, chunk) for place, rows in placed for chunk in _chunks(rows, largest, largest_bytes)]
-    try:
-        if len(chunks) == 1:  # a statement is a transaction in itself, and two round trips less
-            async with postgres.connection() as connection:
-                return list(await write(connection, *chunks[0]))
-        async with postgres.transaction() as connection:
-            return [written for place, chunk in chunks for written in await write(connection, place, chunk)]
-    except InvalidInput:
-        async with postgres.transaction() as connection:
-            return [
-                written for place, chunk in chunks for written in await _write_storable(connection, place, chunk, write)
-            ]
+    async with postgres.connection() as connection:
+        return [
+            written
+            for place, rows in placed
+            for chunk in _chunks(rows, largest, largest_bytes)
+            for written in await _write_storable(connection, place, chunk, write)
+        ]
 
 
 async def _write_storable(
     connection: "Connection", place: int, rows: Sequence[Row], write: "Write[Row, Written]"
 ) -> Iterable[Written]:
     try:
-        async with connection.transaction():  # a savepoint
-            return await write(connection, place, rows)
+        return await write(connection, place, rows)
     except (InvalidInput, *DRIVER_ERRORS) as error:
         if not isinstance(error, InvalidInput) and not is_of_row(error):
             raise

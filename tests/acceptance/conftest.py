@@ -20,6 +20,8 @@ from tests.services import SOURCES, service_source
 
 # Of retries: a test waits for all three tiers.
 SHORT_DELAYS = {"PENSTOCK_RETRY_DELAYS_S": "0.3,0.5,0.7"}
+# To receivers on this machine; what seals their secrets is thrown away with them.
+WEBHOOKS = {"PENSTOCK_WEBHOOK_ALLOW_PRIVATE": "true", "PENSTOCK_WEBHOOK_KEYS": f"test:{'A' * 43}="}
 HEARD_BEFORE = pytest.StashKey[int]()
 
 
@@ -39,10 +41,11 @@ def portal() -> Iterator[BlockingPortal]:
 def environ(request: pytest.FixtureRequest) -> dict[str, str]:
     """What the roles are told; without addresses of services the stack starts its own."""
     if service_source() is SOURCES["embedded"]:
-        return {**os.environ, **SHORT_DELAYS, "PENSTOCK_TOPIC_PREFIX": "penstock"}
+        return {**os.environ, **SHORT_DELAYS, **WEBHOOKS, "PENSTOCK_TOPIC_PREFIX": "penstock"}
     return {
         **os.environ,
         **SHORT_DELAYS,
+        **WEBHOOKS,
         "PENSTOCK_TOPIC_PREFIX": f"acceptance-{secrets.token_hex(6)}",
         "PENSTOCK_KAFKA_BOOTSTRAP_SERVERS": request.getfixturevalue("kafka_bootstrap_servers"),
         "PENSTOCK_POSTGRES_DSN": request.getfixturevalue("postgres_dsn"),
@@ -53,7 +56,7 @@ def environ(request: pytest.FixtureRequest) -> dict[str, str]:
 @pytest.fixture(scope="package")
 def stack(portal: BlockingPortal, models: Path, environ: dict[str, str]) -> Iterator[Stack]:
     """One for all tests that do it no harm."""
-    whole = heard(models=models, environ=environ)
+    whole = heard(models=models, notifiers=1, environ=environ)
     with portal.wrap_async_context_manager(opened(whole)):
         yield whole
 

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from schemas.errors import InvalidInput, RequestError, Undecodable
+from schemas.job_webhooks import EVENTS_OPTION, URL_OPTION
 from schemas.jobs import JSON
 from schemas.malformed import UTF8_BOM, why_not_json
 from schemas.members import members as members_of
@@ -36,6 +37,8 @@ _ATTRIBUTES: Final = {
     "metadata": "metadata",
     "jsonlength": "json_length",
     "traceparent": "traceparent",
+    "webhook": URL_OPTION,
+    "webhookevents": EVENTS_OPTION,
 }
 _CE_HEADERS: Final = {f"ce_{attribute}": option for attribute, option in _ATTRIBUTES.items()}
 _PLAIN_HEADERS: Final = {
@@ -43,6 +46,8 @@ _PLAIN_HEADERS: Final = {
         name: name
         for name in ("model", "version", "lane", "timeout_s", "retention_s", "deadline", "sticky_key", "metadata")
     },
+    URL_OPTION: URL_OPTION,
+    EVENTS_OPTION: EVENTS_OPTION,
     "inference-header-content-length": "json_length",
     "traceparent": "traceparent",
     "content-type": "content_type",

@@ -17,15 +17,15 @@ from runtime.reading import InputReader
 from schemas.decoder import CheckedInput
 from schemas.errors import StoreUnavailable, Unavailable, Undecodable
 from schemas.inputs import bytes_to_parse
-from schemas.jobs import CLOCKS_APART_S, failed_end
+from schemas.jobs import CLOCKS_APART_S, Job, failed_end, told_as
 from schemas.records import terminal_record
 from schemas.topics import Topics
-from stores.protocols import Admissions
+from stores.protocols import Admissions, JobKey
 from workers.consuming.protocols import Consumer, Record
 from workers.replacements import Replacement, burial, publish_replacements
 from workers.router import metrics
 from workers.router.placing import Placing
-from workers.router.routing import SOURCE, Begun, Dead, Refused, Routed, ahead_s, begin, refused, routed
+from workers.router.routing import SOURCE, Begun, Dead, Refused, Routed, ahead_s, begin, refused, replay_of, routed
 from workers.router.submission import Limits
 
 log = get_logger(__name__)
@@ -81,7 +81,7 @@ class Pipeline:
             metrics.WAIT_SECONDS.observe(max(0.0, self._clock().timestamp() - records[0].timestamp_ms / 1000))
         decisions = await self._decide(records)
         self._tell(decisions)
-        await self._admit([each for each in decisions if isinstance(each, Routed)])
+        await self._admit(decisions)
         # Of what was lost while the store was away, and so has no row, this publishes nothing.
         await publish_replacements(self._consumer, self._publisher, [self._replacement(each) for each in decisions])
         metrics.BATCH_SECONDS.observe(time.perf_counter() - started)
@@ -150,20 +150,29 @@ class Pipeline:
             self._clock_told_at = now.timestamp()
             log.warning("a producer's clock is ahead of ours", ahead_s=round(apart_s, 1), **_where(first.record))
 
-    async def _admit(self, routed: Sequence[Routed]) -> None:
+    async def _admit(self, decisions: Sequence[Decision]) -> None:
         """Write the jobs down, however long the store is away."""
         for delay_s in delays_s():
-            jobs = [each.job for each in routed if self._consumer.owns(each.record)]
+            owned = [each for each in decisions if self._consumer.owns(each.record)]
+            jobs = [(each.job, each.record) for each in owned if not isinstance(each, Dead) and each.job is not None]
             if not jobs:
                 return
             try:
-                await self._admissions.insert_new(jobs)
+                await self._admissions.insert_new(await self._told(jobs))
             except StoreUnavailable as error:
                 metrics.STORE_RETRIES.inc()
                 log.warning("jobs could not be written down, trying again", jobs=len(jobs), reason=error.message)
                 await asyncio.sleep(delay_s)
             else:
                 return
+
+    async def _told(self, jobs: Sequence[tuple[Job, Record]]) -> Sequence[Job]:
+        """The jobs; what a dead letter is replayed as is told to whom the job before was told. Only the store knows."""
+        before = {job.id: JobKey(job.tenant, old) for job, record in jobs if (old := replay_of(record)) is not None}
+        if not before:
+            return [job for job, _ in jobs]
+        known = await self._admissions.admitted(list(before.values()))
+        return [told_as(job, known.get(before[job.id]) if job.id in before else None) for job, _ in jobs]
 
     def _replacement(self, decision: Decision) -> Replacement:
         if isinstance(decision, Dead):

@@ -5,12 +5,15 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final, NamedTuple
 
+import msgspec
+
+from schemas.dead_letters import REPLAY_HEADER
 from schemas.decoder import CheckedInput
 from schemas.errors import PenstockError, Unavailable, Undecodable
 from schemas.holds import NO_HOLDS, HoldSet, admission_refused
 from schemas.images import Hold
 from schemas.inputs import check_input
-from schemas.jobs import Job, Status, Terminal, deadline_passed
+from schemas.jobs import Job, Status, Terminal, deadline_passed, is_job_id, queued_before
 from schemas.malformed import as_refusal
 from schemas.names import DEFAULT_TENANT, is_model_name, is_version
 from schemas.records import OutRecord, lane_job, lane_record
@@ -20,7 +23,7 @@ from schemas.topics import LaneClass, Topics
 from schemas.versions import CatalogSnapshot, Placed, place
 from workers.consuming.protocols import Record
 from workers.router.event import last_header, read_event
-from workers.router.submission import Asked, Checked, Limits, check_options, read_asked
+from workers.router.submission import Asked, Checked, Limits, Webhook, asked_webhook, check_options, read_asked
 
 SOURCE: Final = "/penstock/router"
 
@@ -35,10 +38,12 @@ class Routed(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A job that has failed before it could be queued."""
+    """A job that has failed before it could be queued. `job` is to be written down before its end, where that is to be
+    told to somebody."""
 
     record: Record
     terminal: Terminal
+    job: Job | None
     unforeseen: Exception | None = None  # an error of ours that the job ends with
 
 
@@ -101,17 +106,19 @@ def begin(
         asked = read_asked(record, read_event(record), now)
     except Undecodable as error:
         return Dead(record, error)
+    webhook: Webhook | None = None
     checked: Checked | None = None
     placed: Placed | None = None
     try:
-        checked = check_options(asked, limits)
+        webhook = asked_webhook(asked, limits)
+        checked = check_options(asked, webhook, limits)
         placed = _place(record, asked, checked, catalog, routes.get(asked.model))
         _refuse_held(record, checked, placed, holds)
     except Exception as error:
-        return _refused(record, _failed(asked, checked, placed, limits, as_refusal(error), now), error)
+        return _refused(record, _failed(asked, checked, placed, limits, as_refusal(error), now), webhook, error)
     if checked.expires_at <= now:
         late = deadline_passed("queued", asked.created_at, checked.expires_at, now, ahead_s(record, now))
-        return Refused(record, _failed(asked, checked, placed, limits, late, now))
+        return _refused(record, _failed(asked, checked, placed, limits, late, now), webhook, late)
     return Begun(record, asked, checked, placed, limits.max_record_bytes)
 
 
@@ -141,11 +148,24 @@ def _place(record: Record, asked: Asked, checked: Checked, catalog: CatalogSnaps
 def refused(begun: Begun, error: Exception, limits: Limits, now: datetime) -> Refused:
     """The end of a job whose input met an error: whose it is, is known, so that it is no riddle among dead letters."""
     end = _failed(begun.asked, begun.checked, begun.placed, limits, as_refusal(error), now)
-    return _refused(begun.record, end, error)
+    return _refused(begun.record, end, begun.checked.webhook, error)
 
 
-def _refused(record: Record, end: Terminal, error: Exception) -> Refused:
-    return Refused(record, end, None if isinstance(error, PenstockError) else error)
+def _refused(record: Record, end: Terminal, webhook: Webhook | None, error: Exception) -> Refused:
+    job = None if webhook is None and replay_of(record) is None else _with_webhook(queued_before(end), webhook)
+    return Refused(record, end, job, None if isinstance(error, PenstockError) else error)
+
+
+def _with_webhook(job: Job, webhook: Webhook | None) -> Job:
+    if webhook is None:
+        return job
+    return msgspec.structs.replace(job, webhook=webhook.url, webhook_events=webhook.events)
+
+
+def replay_of(record: Record) -> str | None:
+    """The job whose dead letter is replayed by this one, if it is."""
+    text = (last_header(record, REPLAY_HEADER) or b"").decode(errors="replace")
+    return text if is_job_id(text) else None
 
 
 def ahead_s(record: Record, now: datetime) -> float:
@@ -157,6 +177,7 @@ def routed(begun: Begun, given: CheckedInput, topics: Topics) -> Routed:
     """The job of a record whose input fits."""
     record, asked, checked, placed, _ = begun
     entry, choice, passed_over = placed
+    webhook = checked.webhook
     job = Job(
         tenant=tenant_of(record),
         id=asked.id,
@@ -174,6 +195,8 @@ def routed(begun: Begun, given: CheckedInput, topics: Topics) -> Routed:
         rescue_to=choice.rescue_to,
         metadata=checked.metadata,
         retention_s=entry.retention_s if checked.retention_s is None else checked.retention_s,
+        webhook=webhook and webhook.url,
+        webhook_events=webhook and webhook.events,
     )
     out = lane_record(topics.lane(job.lane_of), lane_job(job, given.payload, checked.traceparent), SOURCE)
     return Routed(record, job, out, passed_over)

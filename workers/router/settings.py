@@ -11,6 +11,7 @@ from runtime.settings import (
     PostgresSettings,
     ProcessSettings,
     RedisSettings,
+    WebhookAddressSettings,
 )
 from schemas.jobs import DEFAULT_TIMEOUT_S
 from workers.router.submission import Limits
@@ -19,7 +20,13 @@ WEEK_S: Final = 7 * 24 * 3600
 
 
 class RouterSettings(
-    KafkaSettings, PostgresSettings, RedisSettings, MemorySettings, AdmissionSettings, ProcessSettings
+    KafkaSettings,
+    PostgresSettings,
+    RedisSettings,
+    MemorySettings,
+    AdmissionSettings,
+    WebhookAddressSettings,
+    ProcessSettings,
 ):
     router_default_timeout_s: float = Field(
         DEFAULT_TIMEOUT_S, ge=1, le=WEEK_S, description="a job's time where it names none"
@@ -34,5 +41,9 @@ class RouterSettings(
     @property
     def limits(self) -> Limits:
         return Limits(
-            self.router_default_timeout_s, self.router_max_timeout_s, self.retention_max_s, self.max_record_bytes
+            self.router_default_timeout_s,
+            self.router_max_timeout_s,
+            self.retention_max_s,
+            self.max_record_bytes,
+            self.webhook_allow_private,
         )

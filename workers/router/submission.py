@@ -10,6 +10,7 @@ import msgspec
 
 from schemas.document import FORMS
 from schemas.errors import InvalidInput, RequestError, Undecodable
+from schemas.job_webhooks import EVENTS_OPTION, URL_OPTION, asked_events
 from schemas.jobs import (
     DEFAULT_RETENTION_MAX_S,
     DEFAULT_TIMEOUT_S,
@@ -24,28 +25,38 @@ from schemas.members import members as members_of
 from schemas.metadata import parse_metadata
 from schemas.sticky_keys import check_sticky_key
 from schemas.topics import LaneClass
+from schemas.webhook_urls import parse_webhook_url
+from schemas.webhooks import EventType
 from workers.consuming.protocols import Record
-from workers.router.event import NULL, Event, Options, is_json, read_options, twin_fault
+from workers.router.event import Event, Options, is_json, read_options, twin_fault
 
 E = TypeVar("E", bound=StrEnum)
 
 # Source: W3C Trace Context, section 3.2. Anything else is dropped, as it says.
 _TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
-_OPTIONS: Final = ("model", "version", "lane", "timeout_s", "retention_s", "sticky_key", "metadata")
-_WEBHOOKS: Final = ("webhook", "webhook_events_filter")
-_BESIDE: Final = frozenset({*_OPTIONS, *_WEBHOOKS})
+_WEBHOOK: Final = (URL_OPTION, EVENTS_OPTION)
+_OPTIONS: Final = ("model", "version", "lane", "timeout_s", "retention_s", "sticky_key", "metadata", *_WEBHOOK)
+_BESIDE: Final = frozenset(_OPTIONS)
 _ENVELOPE: Final = frozenset({"input", *_BESIDE})
 
 
 class Limits(msgspec.Struct, frozen=True):
     """How long a job may take, in seconds from its record's time: where it names no time, and at most. How long after
-    its end it may ask to be kept. How large its record may be."""
+    its end it may ask to be kept. How large its record may be. Whether its webhook may be at a private address."""
 
     default_timeout_s: float = DEFAULT_TIMEOUT_S
     max_timeout_s: float = 7 * 24 * 3600.0
     max_retention_s: float = DEFAULT_RETENTION_MAX_S
     max_record_bytes: int | None = None
+    private_webhooks: bool = False
+
+
+class Webhook(NamedTuple):
+    """What a job's events are sent to, and which: None for its end alone."""
+
+    url: str
+    events: tuple[EventType, ...] | None
 
 
 class Asked(NamedTuple):
@@ -75,6 +86,7 @@ class Checked(NamedTuple):
     payload: Payload
     retention_s: int | None
     sticky_key: str | None
+    webhook: Webhook | None
 
 
 def read_asked(record: Record, event: Event, now: datetime) -> Asked:
@@ -113,14 +125,23 @@ def created_at(record: Record, now: datetime) -> datetime:
     return datetime.fromtimestamp(record.timestamp_ms / 1000, UTC)
 
 
-def check_options(asked: Asked, limits: Limits) -> Checked:
+def asked_webhook(asked: Asked, limits: Limits) -> Webhook | None:
+    """What is told of the job, also of one that cannot be done. Raises `RequestError`."""
+    if asked.fault is not None and asked.fault.param in _WEBHOOK:
+        raise asked.fault
+    url = asked.options.get(URL_OPTION)
+    events = asked_events(asked.options.get(EVENTS_OPTION), url)
+    if url is None:
+        return None
+    return Webhook(parse_webhook_url(url, URL_OPTION, allow_private=limits.private_webhooks).text, events)
+
+
+def check_options(asked: Asked, webhook: Webhook | None, limits: Limits) -> Checked:
     """Raises `RequestError` naming the option and its rule."""
     if asked.fault is not None:
         raise asked.fault
     options = asked.options
     payload = _payload(asked)
-    if any(bytes(asked.members.get(name, NULL)) != b"null" for name in _WEBHOOKS):
-        raise RequestError("webhooks are not available: leave webhook out", param="webhook")
     sticky_key = options.get("sticky_key")
     if sticky_key is not None:
         check_sticky_key(sticky_key)
@@ -136,6 +157,7 @@ def check_options(asked: Asked, limits: Limits) -> Checked:
         payload=payload,
         retention_s=_retention_s(options, limits),
         sticky_key=sticky_key,
+        webhook=webhook,
     )
 
 

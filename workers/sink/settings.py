@@ -2,11 +2,10 @@
 
 from pydantic import Field
 
-from runtime.settings import KafkaSettings, PostgresSettings, ProcessSettings, RedisSettings
-from schemas.jobs import DEFAULT_RETENTION_S, LONGEST_RETENTION_S, MIN_RETENTION_S
+from runtime.settings import KafkaSettings, PostgresSettings, ProcessSettings, RedisSettings, RetentionSettings
 
 
-class SinkSettings(KafkaSettings, PostgresSettings, RedisSettings, ProcessSettings):
+class SinkSettings(KafkaSettings, PostgresSettings, RedisSettings, RetentionSettings, ProcessSettings):
     sink_batch_records: int = Field(1000, ge=1, le=10_000, description="most records fetched, and written, at a time")
     sink_expiry_interval_s: float = Field(1.0, ge=0.1, le=60, description="between two looks for overdue jobs")
     sink_expiry_grace_s: float = Field(
@@ -14,10 +13,4 @@ class SinkSettings(KafkaSettings, PostgresSettings, RedisSettings, ProcessSettin
     )
     sink_purge_interval_s: float = Field(
         60, ge=1, le=86_400, description="between two purges of what is kept no longer"
-    )
-    retention_s: int = Field(
-        DEFAULT_RETENTION_S,
-        ge=MIN_RETENTION_S,
-        le=LONGEST_RETENTION_S,
-        description="how long an ended job is kept, where neither it nor its model says",
     )

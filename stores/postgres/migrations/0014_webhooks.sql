@@ -38,6 +38,7 @@ create table webhook_targets (
     tokens real,
     probe_after_s real not null default 30,
     failures integer not null default 0,
+    changes integer not null default 0,  -- of its health that were told: the revision of such an event
     pulled boolean not null default false,
     circuit text not null default 'active',
     id text collate "C" primary key,
@@ -74,7 +75,11 @@ create table webhook_deliveries (
 
 -- What is due at a target, oldest first; how much is in flight; what waits.
 create index webhook_deliveries_due on webhook_deliveries (target, due_at, id) where state = 'pending';
--- Lists, the newest first; of one job.
+-- Tests that somebody asked for, which are sent whatever the circuit: no other event is about its own target.
+create index webhook_deliveries_tests on webhook_deliveries (due_at) where state = 'pending' and subject = target;
+-- Lists, the newest first: of a tenant, of one target, of one job; and the few that were not delivered.
+create index webhook_deliveries_of_tenant on webhook_deliveries (tenant, id);
+create index webhook_deliveries_not_delivered on webhook_deliveries (tenant, id) where state in ('failed', 'dropped');
 create index webhook_deliveries_of_target on webhook_deliveries (tenant, target, id);
 create index webhook_deliveries_of_subject on webhook_deliveries (tenant, subject, id);
 -- What is kept no longer.
@@ -104,3 +109,25 @@ end
 $$;
 
 create index webhook_attempts_of_delivery on webhook_attempts (delivery, at);
+
+-- Writes deliveries, one for each element of the arrays, has their targets due by then, and tells those who wait. A
+-- function, so that a statement that has none to write, as most that end jobs, is not made larger by all this.
+--
+-- Targets are locked in the order of their ids, and after all else that the statement locks.
+create function write_webhook_deliveries(
+    tenants text[], targets text[], pulled boolean[], event_types text[], subjects text[], revisions integer[],
+    urls text[], facts json[], due_at timestamptz
+) returns integer language plpgsql as $$
+begin
+    insert into webhook_targets as t (id, tenant, pulled, since, next_due_at)
+    select distinct on (g.id) g.id, g.tenant, g.pulled, $9, $9
+    from unnest($2, $1, $3) as asked (id, tenant, pulled)
+    cross join lateral (select asked.id collate "C", asked.tenant, asked.pulled) as g (id, tenant, pulled)
+    order by g.id
+    on conflict (id) do update set next_due_at = excluded.next_due_at where t.next_due_at > excluded.next_due_at;
+    insert into webhook_deliveries (tenant, target, event_type, subject, revision, url, facts, created_at, due_at)
+    select g.*, $9, $9 from unnest($1, $2, $4, $5, $6, $7, $8) as g;
+    perform pg_notify('penstock_webhooks', '');
+    return cardinality($1);
+end
+$$;

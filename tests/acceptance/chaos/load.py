@@ -59,8 +59,9 @@ class Load:
     key that was given two, `gave_up` about each client that ran out of patience. `latest_s`: how late the latest was.
     """
 
-    def __init__(self, *https: Poster, turns: int = 0) -> None:
-        """Several clients: of as many gateways. Who is refused, or cut off, asks the next one."""
+    def __init__(self, *https: Poster, turns: int = 0, **fields: Any) -> None:
+        """Several clients: of as many gateways. Who is refused, or cut off, asks the next one. `fields` are further
+        ones of each job."""
         self.name = f"load-{uuid.uuid4().hex}"
         self.accepted: dict[int, str] = {}
         self.doubled: list[str] = []
@@ -71,6 +72,7 @@ class Load:
         self.refusals: Counter[str] = Counter()  # what clients were told before they tried again, for whoever reads
         self._https = https
         self._turns = turns
+        self._fields = fields
         self._numbers = count()
         self._clients: list[asyncio.Task[None]] = []
 
@@ -179,6 +181,7 @@ class Load:
             "model": "tickets",
             "input": {"instances": [{"ticket": number, "turns": self._turns}]},
             "metadata": {"load": self.name, "number": number},
+            **self._fields,
         }
         preference = f"wait={wait_s}" if wait_s else "respond-async"
         headers = {"idempotency-key": f"{self.name}-{number}", "prefer": preference}

@@ -5,10 +5,14 @@ import pytest
 import pytest_asyncio
 
 from stores.memory import MemoryJobs
+from stores.memory_webhook_events import MemoryEvents
+from stores.memory_webhook_state import WebhookState
 from stores.postgres import PostgresAdmissions, PostgresJobs, PostgresPurging, PostgresResults
 from stores.retention import DEFAULT_RETENTION
+from stores.webhooks import DeliveryLog, DeliveryQueue, Endpoints
 from tests.conftest import database
 from tests.contracts.stores.building import Clock, Stores
+from tests.contracts.stores.webhook_stores import Webhooks, webhook_stores
 
 # Rows of all tables, those of days with the one that they inherit from; to truncate so many takes longer.
 EMPTY = """
@@ -52,9 +56,15 @@ async def dsn(where: str | None) -> str | None:
 
 
 @pytest.fixture
-async def stores(dsn: str | None, clock: Clock) -> AsyncIterator[Stores]:
+def webhook_state() -> WebhookState:
+    """What the twins of webhooks share, and tell each other."""
+    return WebhookState()
+
+
+@pytest.fixture
+async def stores(dsn: str | None, clock: Clock, webhook_state: WebhookState) -> AsyncIterator[Stores]:
     if dsn is None:
-        memory = MemoryJobs(clock)
+        memory = MemoryJobs(clock, events=MemoryEvents(webhook_state))
         yield Stores(memory, memory, memory, memory)
         return
     async with (
@@ -63,6 +73,29 @@ async def stores(dsn: str | None, clock: Clock) -> AsyncIterator[Stores]:
         PostgresResults(dsn, clock=clock) as endings,
     ):
         yield Stores(admissions, jobs, endings, PostgresPurging(dsn, DEFAULT_RETENTION))
+
+
+@pytest.fixture
+async def webhooks(
+    dsn: str | None, stores: Stores, clock: Clock, webhook_state: WebhookState
+) -> AsyncIterator[Webhooks]:
+    async with webhook_stores(dsn, stores.jobs, clock, webhook_state) as webhooks:
+        yield webhooks
+
+
+@pytest.fixture
+def endpoints(webhooks: Webhooks) -> Endpoints:
+    return webhooks.endpoints
+
+
+@pytest.fixture
+def log(webhooks: Webhooks) -> DeliveryLog:
+    return webhooks.log
+
+
+@pytest.fixture
+def queue(webhooks: Webhooks) -> DeliveryQueue:
+    return webhooks.queue
 
 
 async def execute(dsn: str, sql: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 from schemas.errors import InvalidInput
 from schemas.jobs import Answer, Status
 from schemas.topics import LaneClass
+from stores.protocols import IdempotencyKey, JobKey
 from tests.contracts.stores.building import NOW, Stores, ended, failed, key_of, queued
 
 
@@ -23,11 +24,41 @@ async def test_an_inserted_job_comes_back_as_it_was_given(stores: Stores) -> Non
         moved_from="3",
         batch_id="batch_1",
         metadata={"user": {"plan": "trial"}, "z": 1, "a": [1.5, None, True], "big": 2**63, "tiny": 1e-300},
+        webhook='https://example.com/hooks?of="a",{b}',
+        webhook_events=("job.running", "job.failed"),
     )
     admission = await stores.admissions.insert(job)
     assert not admission.replayed
     assert admission.job == job
     assert await stores.jobs.get(key_of(job)) == job
+
+
+@pytest.mark.parametrize("events", [None, ("job.succeeded",)])
+async def test_a_webhook_stays_with_its_job_on_every_way_into_the_store_and_to_its_end(
+    stores: Stores, events: tuple[str, ...] | None
+) -> None:
+    told = {"webhook": "https://example.com/", "webhook_events": events}
+    inserted, keyed, new, untold = queued(**told), queued(**told), queued(id="shop-17", **told), queued()
+    await stores.admissions.insert(inserted)
+    await stores.admissions.insert(keyed, IdempotencyKey("a key", b"\1"))
+    await stores.admissions.insert_new([new, untold])
+
+    jobs = [inserted, keyed, new, untold]
+    assert [await stores.found(job) for job in jobs] == jobs
+    await stores.endings.finish([ended(job) for job in jobs])
+    found = [await stores.found(job) for job in jobs]
+    assert [job.done for job in found] == [True] * 4
+    assert [(job.webhook, job.webhook_events) for job in found] == [(job.webhook, job.webhook_events) for job in jobs]
+
+
+async def test_admitted_jobs_are_found_by_their_keys_and_others_are_not(stores: Stores) -> None:
+    job, other = await stores.inserted(webhook="https://example.com/"), await stores.inserted(id="shop-18")
+    missing = JobKey("nobody", job.id)
+    assert await stores.admissions.admitted([key_of(job), missing, JobKey("a\0", "b"), key_of(other)]) == {
+        key_of(job): job,
+        key_of(other): other,
+    }
+    assert await stores.admissions.admitted([]) == {}
 
 
 async def test_metadata_keeps_its_order_and_every_character(stores: Stores) -> None:
@@ -47,7 +78,7 @@ async def test_metadata_that_is_no_json_is_refused_by_name(stores: Stores, metad
 
 @pytest.mark.parametrize("text", ["a\0b", "half \ud83d of a pair"])
 async def test_a_name_that_no_store_can_hold_is_refused(stores: Stores, text: str) -> None:
-    for field in ("tenant", "id", "model", "version", "variant", "rescue_to", "moved_from", "batch_id"):
+    for field in ("tenant", "id", "model", "version", "variant", "rescue_to", "moved_from", "batch_id", "webhook"):
         with pytest.raises(InvalidInput):
             await stores.admissions.insert(queued(**{"revision": 1, field: text}))
 

@@ -4,11 +4,12 @@ import asyncio
 from datetime import timedelta
 from operator import attrgetter
 
+import msgspec
 import pytest
 
 from schemas.errors import JobNotFound
 from schemas.jobs import Payload, Status
-from stores.protocols import JobKey
+from stores.protocols import INLINE_RESULT_BYTES, JobKey
 from tests.contracts.stores.building import LATER, NOW, Stores, ended, failed, key_of, queued
 
 
@@ -58,6 +59,19 @@ async def test_large_and_small_results_are_read_together(stores: Stores) -> None
     await stores.endings.finish([ended(job, result=result) for job, result in zip(jobs, results, strict=True)])
     read = await asyncio.gather(*(stores.jobs.get(key_of(job)) for job in jobs))
     assert [job and job.result for job in read] == results
+
+
+@pytest.mark.parametrize(("size_bytes", "shown"), [(INLINE_RESULT_BYTES, True), (INLINE_RESULT_BYTES + 1, False)])
+async def test_a_glance_shows_a_job_without_a_result_that_is_large(
+    stores: Stores, size_bytes: int, *, shown: bool
+) -> None:
+    job = await stores.inserted()
+    await stores.endings.finish([ended(job, result=Payload(bytes(size_bytes)))])
+    seen = await stores.jobs.glance(key_of(job))
+    whole = await stores.found(job)
+    assert seen == (whole if shown else msgspec.structs.replace(whole, result=None))
+    assert await stores.jobs.glance(JobKey("theirs", job.id)) is None
+    assert await stores.jobs.glance(JobKey("default", "\0")) is None
 
 
 async def test_lists_go_from_the_newest_to_the_oldest_whatever_their_ids(stores: Stores) -> None:

@@ -14,6 +14,7 @@ from gateway.settings import GatewaySettings
 from penstock.migrate_settings import MigrateSettings
 from runtime.settings import Settings
 from workers.inference.settings import WorkerSettings
+from workers.notifier.settings import NotifierSettings
 from workers.rollout.settings import RolloutSettings
 from workers.router.settings import RouterSettings
 from workers.sink.settings import SinkSettings
@@ -21,7 +22,7 @@ from workers.sink.settings import SinkSettings
 ROOT = Path(__file__).parents[3]
 COMPOSE_FILE = ROOT / "docker-compose.yml"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
-ROLES = ("gateway", "router", "sink", "rollout", "worker-cpu", "worker-gpu")
+ROLES = ("gateway", "router", "sink", "notifier", "rollout", "worker-cpu", "worker-gpu")
 PINNED = re.compile(r"[a-z0-9/-]+:v?\d+(\.\d+)+(-[a-z0-9.]+)?")
 
 
@@ -114,6 +115,7 @@ SET_BY_COMPOSE = {
         ("gateway", GatewaySettings),
         ("router", RouterSettings),
         ("sink", SinkSettings),
+        ("notifier", NotifierSettings),
         ("rollout", RolloutSettings),
         ("worker-cpu", WorkerSettings),
         ("worker-gpu", WorkerSettings),

@@ -32,6 +32,7 @@ HOMES = {
     "gateway": ["gateway"],
     "workers/consuming": [],
     "workers/inference": ["worker", "onnx", "torch", "sklearn", "text"],
+    "workers/notifier": ["notifier"],
     "workers/rollout": ["rollout"],
     "workers/router": ["router"],
     "workers/sink": ["sink"],

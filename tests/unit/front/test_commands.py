@@ -70,6 +70,7 @@ COMMANDS = {
     "worker": Described(("PENSTOCK_WORKER_TRUST", "PENSTOCK_MODEL_REPOSITORY", SERVICES[0], SERVICES[2])),
     "router": Described((*SERVICES, "PENSTOCK_ROUTER_MAX_TIMEOUT_S", "PENSTOCK_HEALTH_PORT")),
     "sink": Described((*SERVICES, "PENSTOCK_SINK_BATCH_RECORDS")),
+    "notifier": Described((SERVICES[1], "PENSTOCK_NOTIFIER_CONCURRENCY", "PENSTOCK_WEBHOOK_ALLOW_PRIVATE")),
     "rollout-controller": Described((*SERVICES[:2], "PENSTOCK_HEALTH_PORT")),
     "migrate": Described(
         (*SERVICES[:2], "PENSTOCK_TOPIC_PARTITIONS"),

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -25,6 +25,7 @@ from gateway.serving import Serving
 from gateway.settings import GatewaySettings
 from gateway.submissions import Submissions
 from gateway.waiters import Waiters
+from gateway.webhooks.services import WebhookStores, webhooks_of
 from producers.catalog import Catalog
 from producers.hold_telling import HoldTeller
 from producers.holds import Holds
@@ -38,12 +39,15 @@ from runtime.health import Check
 from runtime.reading import InputReader
 from schemas.catalog import CatalogEntry
 from schemas.errors import ErrorBody
+from schemas.job_documents import JobLinks
 from schemas.jobs import Job, Payload, Status, Terminal
 from schemas.oip import encode_response
 from schemas.records import LaneJob, read_lane_record
 from schemas.signature import ImageSpec, Signature, TensorSpec
+from schemas.signing import ResultLinks
 from schemas.topics import Lane, LaneClass
 from schemas.versions import CatalogSnapshot
+from schemas.webhook_events import EventBodies
 from stores.memory import MemoryJobs
 from stores.memory_feedback import MemoryFeedback
 from stores.memory_holds import MemoryHolds
@@ -53,11 +57,19 @@ from stores.memory_routes import MemoryRoutes
 from stores.memory_shadows import MemoryShadows
 from stores.memory_signals import MemorySignals
 from stores.memory_version_counts import MemoryVersionCounts
+from stores.memory_webhook_events import MemoryEvents
+from stores.memory_webhook_log import MemoryDeliveryLog
+from stores.memory_webhook_pulled import MemoryPulledEvents
+from stores.memory_webhook_queue import MemoryDeliveryQueue
+from stores.memory_webhook_state import WebhookState
+from stores.memory_webhooks import MemoryEndpoints
 from stores.protocols import JobKey
+from stores.sealing import KeyRing
 
 BASE_URL = "https://inference.example.com/api"
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
 TENANT = "default"
+KEY = bytes(range(32))
 
 VECTOR = Signature(
     inputs=(TensorSpec("x", "FP32", (-1, 2)),),
@@ -101,8 +113,8 @@ LIVE = Lane("vector", "2", LaneClass.LIVE)
 class Store(MemoryJobs):
     """The twin, whose next calls meet the errors in `fail_next`."""
 
-    def __init__(self) -> None:
-        super().__init__(clock=lambda: NOW)
+    def __init__(self, events: MemoryEvents) -> None:
+        super().__init__(clock=lambda: NOW, events=events)
         self.fail_next: list[Exception] = []
 
     def _check_up(self) -> None:
@@ -127,7 +139,11 @@ class House:
         **settings: Any,
     ) -> None:
         self.settings = USUAL if not settings else GatewaySettings(public_base_url=BASE_URL, **settings)
-        self.store = Store()
+        self.now = NOW  # as webhooks see it
+        self.keys = KeyRing({"k1": KEY})
+        self.webhook_state = WebhookState()
+        self.webhook_events = MemoryEvents(self.webhook_state)
+        self.store = Store(self.webhook_events)
         self.log = MemoryLog()
         self.signals = MemorySignals(clock=lambda: NOW)
         self.store_trouble: str | None = None
@@ -172,6 +188,22 @@ class House:
         self.version_counts = MemoryVersionCounts()
         self.hold_store = MemoryHolds(self.store)
         self.replicas = MemoryReplicas()
+        self.notifying = MemoryDeliveryQueue(self.webhook_state, self.store)
+        self.links = ResultLinks([KEY], BASE_URL)
+        self.webhooks = webhooks_of(
+            WebhookStores(
+                endpoints=MemoryEndpoints(self.webhook_state, lambda: self.now),
+                log=MemoryDeliveryLog(self.webhook_state),
+                pulled=MemoryPulledEvents(self.webhook_state, self.store),
+            ),
+            jobs=self.store,
+            waiters=self.waiters,
+            keys=self.keys,
+            links=self.links,
+            bodies=EventBodies(JobLinks(BASE_URL), self.links, timedelta(days=7)),
+            allow_private=self.settings.webhook_allow_private,
+            now=lambda: self.now,
+        )
         teller = RouteTeller(self.route_store, self.log, self.settings.topics, within_s=60.0)
         self.services = Services(
             settings=self.settings,
@@ -192,6 +224,7 @@ class House:
                 lambda: NOW,
                 lambda: None,
             ),
+            webhooks=self.webhooks,
             budget=self.budget,
             submissions=self.submissions,
             jobs=self.store,
@@ -255,14 +288,15 @@ PREDICTIONS = Payload(b'{"predictions":["three"]}')
 @asynccontextmanager
 async def opened(house: House) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the house, while news are followed."""
-    following = asyncio.create_task(house.waiters.follow())
+    following = [asyncio.create_task(house.waiters.follow()), asyncio.create_task(house.webhooks.due.run())]
     transport = httpx.ASGITransport(house.app, raise_app_exceptions=True)
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as client:
             yield client
     finally:
-        following.cancel()
-        await asyncio.gather(following, return_exceptions=True)
+        for task in following:
+            task.cancel()
+        await asyncio.gather(*following, return_exceptions=True)
 
 
 def problem(answer: httpx.Response, status: int, code: str, param: str | None = None) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import pytest
 from starlette.types import Message, Receive
 
 from gateway import submit_endpoint
-from gateway.submit_endpoint import ClientGone, check_announced
+from gateway.client_gone import ClientGone
+from gateway.submit_endpoint import check_announced
 from gateway.unpacking import INLINE_UNPACK_BYTES, MAX_MEMBERS, MAX_RATIO, RATIO_SLACK_BYTES
 from runtime.budget import MemoryBudget
 from schemas.errors import PayloadTooLarge, RequestError, Unavailable, UnsupportedMediaType

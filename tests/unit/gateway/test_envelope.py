@@ -4,6 +4,7 @@ from gateway import submit_request
 from gateway.submit_request import Options, options_from_query, options_of, parse_envelope
 from schemas.errors import RequestError
 from schemas.topics import LaneClass
+from schemas.webhooks import EventType
 
 DEEP = b"[" * 200_000 + b"]" * 200_000
 
@@ -14,13 +15,29 @@ def test_the_input_is_kept_as_the_bytes_it_is() -> None:
     assert options_of(envelope) == Options()
 
 
+HOOK = "https://example.com/hook"
+
+
 def test_every_option_is_read() -> None:
     envelope = parse_envelope(
         b'{"model":"m","version":"2","input":{},"lane":"bulk","timeout_s":30,"sticky_key":"s",'
-        b'"metadata":{"a":[1,null,"x"]},"webhook":null,"webhook_events_filter":null}'
+        b'"metadata":{"a":[1,null,"x"]},"webhook":"https://example.com/hook",'
+        b'"webhook_events_filter":["job.failed","start"]}'
     )
     assert envelope.version == "2"
-    assert options_of(envelope) == Options(LaneClass.BULK, 30, {"a": [1, None, "x"]}, sticky_key="s")
+    assert options_of(envelope) == Options(
+        LaneClass.BULK,
+        30,
+        {"a": [1, None, "x"]},
+        sticky_key="s",
+        webhook=HOOK,
+        webhook_events=(EventType.JOB_RUNNING, EventType.JOB_FAILED),
+    )
+
+
+def test_an_option_that_is_null_is_not_given() -> None:
+    nothing = b'{"model":"m","input":{},"timeout_s":null,"metadata":null,"webhook":null,"webhook_events_filter":null}'
+    assert options_of(parse_envelope(nothing)) == Options()
 
 
 @pytest.mark.parametrize(
@@ -71,6 +88,7 @@ def test_a_malformed_body_is_refused_by_field(body: bytes, param: str | None) ->
         b'{"model":"a","input":{},"version":"1","version":null}',
         b'{"model":"a","input":{"a":1,"b":2},"input":{}}',
         b'{"model":"a","input":{},"webhook":null,"webhook":null}',
+        b'{"model":"a","input":{},"webhook":"https://a/","webhook":"https://b/"}',
     ],
 )
 def test_a_name_given_twice_is_refused(body: bytes) -> None:
@@ -100,9 +118,13 @@ def test_names_may_come_again_inside_input_and_metadata() -> None:
         (b'"sticky_key":""', "sticky_key"),
         (b'"sticky_key":"a\\u0000b"', "sticky_key"),
         (b'"sticky_key":"' + b"x" * 256 + b'"', "sticky_key"),
-        (b'"webhook":"https://example.com/hook"', "webhook"),
         (b'"webhook":{}', "webhook"),
-        (b'"webhook_events_filter":["completed"]', "webhook"),
+        (b'"webhook":["https://example.com/hook"]', "webhook"),
+        (b'"webhook_events_filter":["completed"]', "webhook_events_filter"),
+        (b'"webhook":"https://example.com/","webhook_events_filter":"completed"', "webhook_events_filter"),
+        (b'"webhook":"https://example.com/","webhook_events_filter":[]', "webhook_events_filter"),
+        (b'"webhook":"https://example.com/","webhook_events_filter":[1]', "webhook_events_filter"),
+        (b'"webhook":"https://example.com/","webhook_events_filter":["job.done"]', "webhook_events_filter"),
     ],
 )
 def test_an_option_that_breaks_its_rule_is_refused(fields: bytes, param: str) -> None:
@@ -133,7 +155,9 @@ def test_options_are_read_from_the_query() -> None:
         (b"metadata=%5B%5D", "metadata"),
         (b"metadata=%00", "metadata"),
         (b"sticky_key=", "sticky_key"),
-        (b"webhook=https://example.com", "webhook"),
+        (b"webhook_events_filter=completed", "webhook_events_filter"),
+        (b"webhook=https://example.com&webhook_events_filter=", "webhook_events_filter"),
+        (b"webhook=https://example.com&webhook_events_filter=completed,never", "webhook_events_filter"),
         (b"colour=red", "colour"),
         (b"lane", None),
         (b"lane=%ff", None),

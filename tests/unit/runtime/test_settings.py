@@ -1,5 +1,6 @@
 """Settings from the environment."""
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from runtime.settings import (
     PostgresSettings,
     RedisSettings,
     Settings,
+    WebhookKeySettings,
     load,
 )
 
@@ -195,3 +197,33 @@ def test_settings_of_another_environment_take_nothing_from_our_own(monkeypatch: 
     found = load(KafkaSettings, environ)
     assert (found.topic_prefix, found.kafka_bootstrap_servers) == ("penstock", "there:9092")
     assert found.retry_delays_s == "10,60,600"
+
+
+KEY = base64.b64encode(bytes(range(224, 256))).decode()  # has a `+` and a `/` in it
+
+
+def test_the_keys_of_webhooks_are_a_ring_in_the_order_that_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = base64.urlsafe_b64encode(bytes(range(224, 256))).decode()
+    monkeypatch.setenv("PENSTOCK_WEBHOOK_KEYS", f"2026-03:{KEY}, old:{other}")
+    ring = load(WebhookKeySettings).webhook_key_ring
+    assert list(ring.items()) == [("2026-03", bytes(range(224, 256))), ("old", bytes(range(224, 256)))]
+
+
+def test_without_keys_of_webhooks_the_ring_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PENSTOCK_WEBHOOK_KEYS", raising=False)
+    assert load(WebhookKeySettings).webhook_key_ring == {}
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [KEY, f":{KEY}", f"a:{KEY},", f"a:{KEY},a:{KEY}", f"a:{KEY[:40]}", f"a:{KEY}{KEY}", f"a b:{KEY}", f"a:{'é' * 44}"],
+)
+def test_keys_of_webhooks_that_are_none_are_a_mistake_that_shows_none_of_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], keys: str
+) -> None:
+    monkeypatch.setenv("PENSTOCK_WEBHOOK_KEYS", keys)
+    with pytest.raises(SystemExit):
+        load(WebhookKeySettings)
+    told = capsys.readouterr().err
+    assert told.startswith("PENSTOCK_WEBHOOK_KEYS: must be ID:KEY,ID:KEY")
+    assert KEY[:20] not in told

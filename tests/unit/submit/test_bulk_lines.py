@@ -61,6 +61,28 @@ def test_a_tensor_request_keeps_its_own_id_and_parameters() -> None:
     assert json.loads(bytes(read_line(1, raw, DIGITS).input)) == json.loads(raw)
 
 
+HOOK = LineDefaults(model="digits", webhook="https://example.com/a", webhook_events=("job.failed",))
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        (b'{"instances": [1]}', ("https://example.com/a", ["job.failed"])),
+        (b'{"input": {}, "webhook": null, "metadata": {"a": 1}}', ("https://example.com/a", ["job.failed"])),
+        (b'{"input": {}, "webhook": "https://example.com/b"}', ("https://example.com/b", None)),
+        (b'{"input": {}, "webhook_events_filter": ["start"]}', ("https://example.com/a", ["start"])),
+    ],
+    ids=["payload", "envelope", "its own", "its own events"],
+)
+def test_a_line_has_the_runs_webhook_unless_it_names_one(raw: bytes, told: tuple[str, object]) -> None:
+    line = read_line(1, raw, HOOK)
+    over_http = json.loads(line.envelope())
+    record = request_record("t", "job_a", line, datetime(2026, 1, 1, tzinfo=UTC), "/a")
+    for sent in (over_http, json.loads(record.value or b"")):
+        assert (sent["webhook"], sent.get("webhook_events_filter")) == told
+    assert json.loads(bytes(line.input)) == json.loads(raw).get("input", {"instances": [1]})
+
+
 def test_an_option_that_is_null_is_as_good_as_absent() -> None:
     line = read_line(1, b'{"input": {}, "metadata": null, "webhook": null, "lane": null, "version": null}', DIGITS)
 

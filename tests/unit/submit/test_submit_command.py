@@ -226,6 +226,9 @@ def test_an_address_where_nothing_answers_is_one_clear_line(jobs: Path, to: str)
         (["--version", "2"], "--version is a version of --model"),
         (["--concurrency", "0"], "0 is not in the range"),
         (["--lane", "fast"], "'fast' is not one of"),
+        (["--webhook", "ftp://x"], "must be https://"),
+        (["--webhook-events", "completed"], "--webhook-events are events of --webhook"),
+        (["--webhook", "https://example.com/", "--webhook-events", "job.done"], "names 'job.done'"),
     ],
 )
 def test_a_wrong_option_is_exit_status_2(jobs: Path, arguments: list[str], reason: str) -> None:

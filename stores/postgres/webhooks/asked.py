@@ -1,0 +1,54 @@
+"""Tests that somebody asked for: claimed by themselves, since circuit and limits of their target do not hold them."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from schemas.webhooks import Delivery, Endpoint
+from stores.postgres.webhooks.claims import LEASE
+from stores.postgres.webhooks.events import NOTIFY, lowering
+from stores.postgres.webhooks.rows import DELIVERY_COLUMNS, ENDPOINT_COLUMNS, delivery_of, endpoint_of
+from stores.webhooks import Claim
+
+if TYPE_CHECKING:
+    from stores.postgres.calls import Postgres
+
+_CLAIM: Final = f"""
+with asked as (
+    select d.* from webhook_deliveries d join webhook_endpoints e on e.id = d.target
+    where d.state = 'pending' and d.subject = d.target and d.due_at <= $1 and e.url is not null
+    order by d.due_at, d.id limit $4 for update of d skip locked
+), leased as (
+    update webhook_deliveries set lease = $2, leased_until = $3, due_at = $3
+    where id = any (array(select id from asked))
+)
+select {DELIVERY_COLUMNS}, {ENDPOINT_COLUMNS} from asked d join webhook_endpoints e on e.id = d.target
+order by d.due_at, d.id
+"""
+
+_ADD: Final = f"""
+with deliveries as (
+    select $1::text collate "C" as tenant, $2::text collate "C" as target, $3::boolean as pulled
+), {lowering("$5::timestamptz")}
+insert into webhook_deliveries as d (tenant, target, subject, event_type, revision, created_at, due_at, facts)
+select tenant, target, target, $4, 0, $5, $5, '{{"test":true}}' from deliveries
+returning {DELIVERY_COLUMNS}, {NOTIFY}
+"""
+
+
+async def add_test(postgres: "Postgres", endpoint: Endpoint, event_type: str, now: datetime) -> Delivery:
+    (row,) = await postgres.fetch(_ADD, endpoint.tenant, endpoint.id, endpoint.url is None, event_type, now)
+    return delivery_of(row)
+
+
+async def claim_tests(postgres: "Postgres", now: datetime, lease: str, limit: int) -> list[Claim]:
+    until = now + LEASE
+    return [
+        Claim(
+            delivery=delivery_of(row),
+            lease=lease,
+            leased_until=until,
+            endpoint=(endpoint := endpoint_of(row)),
+            secrets=endpoint.secrets,
+        )
+        for row in await postgres.fetch(_CLAIM, now, lease, until, limit)
+    ]

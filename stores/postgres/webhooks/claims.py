@@ -1,0 +1,259 @@
+"""One round of a claim: lock targets that are due, see what may begin at each, lease it, say when to look again.
+
+The rows of targets are locked, not those of deliveries. What is looked at is what stands there once they are locked:
+whoever writes a delivery has its target due behind that, and waits for us with it.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from schemas.webhook_targets import is_origin
+from schemas.webhooks import LEASE_S, Circuit, Delivery, Endpoint, EventType, Health, Limits, Sealed
+from stores.postgres.webhooks.rows import (
+    DELIVERY_COLUMNS,
+    ENDPOINT_COLUMNS,
+    HEALTH_COLUMNS,
+    delivery_of,
+    endpoint_of,
+    health_of,
+    secrets_of,
+)
+from stores.webhook_limits import (
+    Allowance,
+    Bucket,
+    Look,
+    allowance,
+    filled,
+    in_turn,
+    next_look,
+    rested_at,
+    spent,
+)
+from stores.webhooks import Claim
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from stores.postgres.calls import Connection
+
+LEASE: Final = timedelta(seconds=LEASE_S)
+# Clocks of notifiers differ: what is leased by one is leased for all.
+_LONGEST_LEASE: Final = 2 * LEASE
+# So many of the oldest that wait are looked at for a probe.
+_PROBED: Final = 100
+# So many deliveries of endpoints that are gone are dropped at a time.
+_DROPPED: Final = 1000
+
+_LOCK: Final = f"""
+select t.id, t.tenant, t.tokens, t.filled_at, {HEALTH_COLUMNS}, {ENDPOINT_COLUMNS}, s.secrets as default_secrets
+from webhook_targets t
+left join webhook_endpoints e on e.id = t.id
+left join webhook_secrets s on s.tenant = t.tenant and e.id is null
+where t.next_due_at <= $1 and not t.pulled and t.circuit <> '{Circuit.DISABLED}' and t.id <> all ($2::text[])
+order by t.next_due_at
+limit $3
+for update of t skip locked
+"""
+# Of one subject, one is on its way at a time, and none before those that were earlier.
+FIRST_OF_SUBJECT: Final = """
+not exists (
+    select from webhook_deliveries o
+    where o.tenant = d.tenant and o.subject = d.subject and o.target = d.target and o.state = 'pending' and o.id <> d.id
+        and (o.leased_until > $1 or (o.revision, o.id) < (d.revision, d.id))
+)
+"""
+_PENDING: Final = f"""
+d.target = a.target and d.state = 'pending' and (d.leased_until is null or d.leased_until <= $1)
+and (not a.ordered or {FIRST_OF_SUBJECT})
+"""
+# Each part reads the index of what is due, from the front, and no further than it has to.
+_LOOK: Final = f"""
+select a.number, flying.count as in_flight, flying.landing_at, later.due_at as later_at, found.*
+from unnest($3::text[], $4::integer[], $5::integer[], $6::boolean[], $7::boolean[]) with ordinality
+    as a (target, in_flight, begin, probe, ordered, number)
+cross join lateral (
+    select count(*), min(d.leased_until) as landing_at from webhook_deliveries d
+    where d.target = a.target and d.state = 'pending' and d.due_at > $1 and d.due_at <= $2 and d.leased_until > $1
+) as flying
+left join lateral (
+    select d.due_at from webhook_deliveries d
+    where d.target = a.target and d.state = 'pending' and d.due_at > $1 order by d.due_at limit 1
+) as later on true
+left join lateral (
+    (
+        select {DELIVERY_COLUMNS} from webhook_deliveries d
+        where not a.probe and d.due_at <= $1 and {_PENDING}
+        order by d.due_at, d.id limit greatest(0, least(a.begin, a.in_flight - flying.count))
+    ) union all (
+        select {DELIVERY_COLUMNS} from (
+            select d.* from webhook_deliveries d where a.probe and {_PENDING} order by d.due_at, d.id limit {_PROBED}
+        ) as d
+        order by d.tried, d.due_at, d.id limit greatest(0, least(a.begin, a.in_flight - flying.count))
+    )
+) as found on true
+order by a.number, found.due_at, found.id
+"""
+_ENDED: Final = """
+select k.id from unnest($1::text[], $2::text[], $3::text[]) as k (id, tenant, job)
+where not exists (select from jobs j where j.tenant = k.tenant and j.id = k.job and j.completed_at is null)
+"""
+_DROP: Final = """
+update webhook_deliveries set state = 'dropped', ended_at = $2::timestamptz, lease = null, leased_until = null
+where id = any ($1::text[]) and state = 'pending'
+"""
+_DROP_GONE: Final = f"""
+with dropped as (
+    update webhook_deliveries set state = 'dropped', ended_at = $2::timestamptz, lease = null, leased_until = null
+    where id = any (array(
+        select id from webhook_deliveries where target = any ($1::text[]) and state = 'pending' limit {_DROPPED}
+    ))
+    returning id
+)
+update webhook_targets
+set next_due_at = case when (select count(*) from dropped) = {_DROPPED} then $2::timestamptz else 'infinity' end
+where id = any ($1::text[])
+"""
+# A test that was claimed at the same time is leased already.
+_LEASE: Final = """
+with leased as (
+    update webhook_deliveries set lease = $2, leased_until = $3, due_at = $3
+    where id = any ($1::text[]) and state = 'pending' and (leased_until is null or leased_until <= $4)
+    returning id
+), placed as (
+    update webhook_targets t
+    set next_due_at = coalesce(p.next_due_at, 'infinity'), tokens = p.tokens, filled_at = p.filled_at
+    from unnest($5::text[], $6::timestamptz[], $7::real[], $8::timestamptz[]) as p (id, next_due_at, tokens, filled_at)
+    where t.id = p.id
+)
+select id from leased
+"""
+
+
+class Round(NamedTuple):
+    """What a round leased, and the targets that it looked at."""
+
+    claims: Sequence[Claim]
+    targets: Sequence[str]
+
+
+class Locked(NamedTuple):
+    """A target that is ours for the length of the transaction. `endpoint` is None for an origin."""
+
+    id: str
+    health: Health
+    bucket: Bucket | None
+    endpoint: Endpoint | None
+    secrets: tuple[Sealed, ...]
+    allowed: Allowance
+
+    @property
+    def limits(self) -> Limits:
+        return Limits() if self.endpoint is None else self.endpoint.limits
+
+
+async def claim_round(
+    connection: "Connection", now: datetime, lease: str, *, seen: Collection[str], targets: int, limit: int, each: int
+) -> Round:
+    """Up to `limit` of up to `targets` that are due and were not `seen`. To be called in a transaction."""
+    rows = await connection.fetch(_LOCK, now, list(seen), targets)
+    ids = [row["id"] for row in rows]
+    if gone := [row["id"] for row in rows if row["e_id"] is None and not is_origin(row["id"])]:
+        await connection.execute(_DROP_GONE, gone, now)
+    locked = [_locked(row, now, each) for row in rows if row["e_id"] is not None or is_origin(row["id"])]
+    if not locked:
+        return Round((), ids)
+    looks, found = await _look(connection, locked, now)
+    found = await _without_ended(connection, found, now)
+    begun = in_turn([len(deliveries) for deliveries in found], limit)
+    chosen = [deliveries[:count] for deliveries, count in zip(found, begun, strict=True)]
+    until = now + LEASE
+    leased = await _lease(connection, lease, until, now, locked, looks, chosen)
+    claims = [
+        Claim(
+            delivery=delivery,
+            lease=lease,
+            leased_until=until,
+            endpoint=target.endpoint,
+            secrets=target.secrets,
+            probe=target.allowed.probe,
+        )
+        for target, deliveries in zip(locked, chosen, strict=True)
+        for delivery in deliveries
+        if delivery.id in leased
+    ]
+    return Round(claims, ids)
+
+
+def _locked(row: "asyncpg.Record", now: datetime, each: int) -> Locked:
+    endpoint = None if row["e_id"] is None else endpoint_of(row)
+    limits = Limits() if endpoint is None else endpoint.limits
+    health = health_of(row)
+    kept = None if row["filled_at"] is None else Bucket(row["tokens"], row["filled_at"])
+    bucket = filled(kept, limits, now)
+    secrets = secrets_of(row["default_secrets"]) if endpoint is None else endpoint.secrets
+    return Locked(row["id"], health, bucket, endpoint, secrets, allowance(health, limits, bucket, now, each))
+
+
+async def _look(
+    connection: "Connection", locked: Sequence[Locked], now: datetime
+) -> tuple[Sequence[Look], list[list[Delivery]]]:
+    rows = await connection.fetch(
+        _LOOK,
+        now,
+        now + _LONGEST_LEASE,
+        [target.id for target in locked],
+        [target.allowed.in_flight for target in locked],
+        [target.allowed.begin for target in locked],
+        [target.allowed.probe for target in locked],
+        [target.endpoint is not None and target.endpoint.ordered for target in locked],
+    )
+    of_target: list[list[asyncpg.Record]] = [[] for _ in locked]
+    for row in rows:
+        of_target[row["number"] - 1].append(row)
+    found = [[delivery_of(row) for row in some if row["id"] is not None] for some in of_target]
+    looks = [
+        Look(some[0]["in_flight"], len(deliveries), some[0]["landing_at"], some[0]["later_at"])
+        for some, deliveries in zip(of_target, found, strict=True)
+    ]
+    return looks, found
+
+
+async def _without_ended(connection: "Connection", found: list[list[Delivery]], now: datetime) -> list[list[Delivery]]:
+    """Without those that say that a job runs which has ended since: they are dropped."""
+    running = [each for some in found for each in some if each.event_type == EventType.JOB_RUNNING and not each.is_test]
+    if not running:
+        return found
+    columns: tuple[Any, ...] = tuple(zip(*((each.id, each.tenant, each.subject) for each in running), strict=True))
+    ended = {row["id"] for row in await connection.fetch(_ENDED, *map(list, columns))}
+    if not ended:
+        return found
+    await connection.execute(_DROP, list(ended), now)
+    return [[each for each in some if each.id not in ended] for some in found]
+
+
+async def _lease(
+    connection: "Connection",
+    lease: str,
+    until: datetime,
+    now: datetime,
+    locked: Sequence[Locked],
+    looks: Sequence[Look],
+    chosen: Sequence[Sequence[Delivery]],
+) -> set[str]:
+    """The ids of the deliveries that could be leased."""
+    places = []
+    for target, look, deliveries in zip(locked, looks, chosen, strict=True):
+        begun = len(deliveries)
+        bucket = spent(target.bucket, begun)
+        again_at = next_look(target.allowed, look, begun, until, rested_at(bucket, target.limits), now)
+        places.append((target.id, again_at, *(bucket or (None, None))))
+    rows = await connection.fetch(
+        _LEASE,
+        [each.id for deliveries in chosen for each in deliveries],
+        lease,
+        until,
+        now,
+        *map(list, zip(*places, strict=True)),
+    )
+    return {row["id"] for row in rows}

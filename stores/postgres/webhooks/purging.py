@@ -1,0 +1,91 @@
+"""Giving back what is kept no longer of webhooks."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+
+from stores.postgres.places import DAY_MS, SLOTS
+from stores.retention import DELIVERIES_KEPT, ORIGINS_KEPT
+
+if TYPE_CHECKING:
+    from stores.postgres.calls import Connection, Postgres
+
+# Clocks of notifiers differ: some write to the next day already, some still to the last one.
+_CLOCKS_APART: Final = timedelta(hours=1)
+WAITED: Final = f"it waited for {DELIVERIES_KEPT.days} days"
+_DELETE: Final = """
+with gone as (
+    delete from webhook_deliveries where id = any (array(
+        select id from webhook_deliveries where ended_at < $1 order by ended_at limit $2 for update skip locked
+    ))
+    returning 1
+)
+select count(*) from gone
+"""
+# Each target's are looked up in the index of what is due.
+_FAIL: Final = f"""
+with old as (
+    select d.id from webhook_targets t cross join lateral (
+        select id from webhook_deliveries d where d.target = t.id and d.state = 'pending' and d.due_at < $1 limit $2
+    ) as d
+    limit $2
+), failed as (
+    update webhook_deliveries set state = 'failed', ended_at = $3, lease = null, leased_until = null,
+        last_error = coalesce(last_error || '; ', '') || '{WAITED}'
+    where id = any (array(
+        select id from webhook_deliveries where id = any (array(select id from old)) and state = 'pending'
+        for update skip locked
+    ))
+    returning 1
+)
+select count(*) from failed
+"""
+_FORGET_TARGETS: Final = """
+with gone as (
+    delete from webhook_targets where id = any (array(
+        select t.id from webhook_targets t
+        where greatest(t.since, t.succeeded_at, t.failing_since) < $1
+            and not exists (select from webhook_endpoints e where e.id = t.id)
+            and not exists (select from webhook_deliveries d where d.target = t.id and d.state = 'pending')
+        limit $2 for update of t skip locked
+    ))
+    returning 1
+)
+select count(*) from gone
+"""
+
+
+async def purge_webhooks(postgres: "Postgres", now: datetime, limit: int) -> int:
+    """How many deliveries and targets went, or failed since they waited for too long."""
+    kept_since = now - DELIVERIES_KEPT
+    async with postgres.connection() as connection:
+        for day in days_over(now):
+            await _give_back(connection, f"webhook_attempts_{day % SLOTS:02d}")
+        failed: int = await connection.fetchval(_FAIL, kept_since, limit, now)
+        deleted: int = await connection.fetchval(_DELETE, kept_since, limit)
+        forgotten: int = await connection.fetchval(_FORGET_TARGETS, now - ORIGINS_KEPT, limit)
+    return failed + deleted + forgotten
+
+
+def days_over(now: datetime) -> Iterator[int]:
+    """The days, counted from 1970, of which no attempt is kept any more, and whose place in the ring nobody writes to
+    yet."""
+    ahead, oldest = _day(now + _CLOCKS_APART), _day(now - DELIVERIES_KEPT)
+    yield from range(ahead - SLOTS + 1, oldest)
+
+
+def _day(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000) // DAY_MS
+
+
+async def _give_back(connection: "Connection", table: str) -> None:
+    if not await connection.fetchval(f"select exists (select from {table})"):
+        return
+    try:
+        async with connection.transaction():
+            await connection.execute("set local lock_timeout = '100ms'")
+            await connection.execute(f"truncate {table}")
+    except asyncpg.LockNotAvailableError:
+        return  # somebody reads it: the next purge has another try

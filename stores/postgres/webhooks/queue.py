@@ -1,0 +1,110 @@
+"""What notifiers work on, in Postgres."""
+
+import random
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from typing import Any, Final, Self
+from uuid import uuid4
+
+from schemas.errors import StoreUnavailable
+from schemas.webhooks import Circuit
+from stores.postgres.calls import Postgres
+from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.webhooks.asked import claim_tests
+from stores.postgres.webhooks.claims import claim_round
+from stores.postgres.webhooks.news import listen
+from stores.postgres.webhooks.outcomes import Judging, record_outcomes
+from stores.postgres.webhooks.purging import purge_webhooks
+from stores.webhooks import Change, Claim, Claims, Outcome
+
+# So many targets are looked at in one round of a claim. Most of those that are due have something that may begin; where
+# few have, as when many are at their limits, a round looks at more than the one before it.
+_MOST_TARGETS: Final = 1000
+_WIDER: Final = 4
+# Nothing is sent by us to those whose events are pulled; but a test is, whatever the circuit.
+_NEXT: Final = f"""
+select nullif(least(
+    (select min(next_due_at) from webhook_targets where not pulled and circuit <> '{Circuit.DISABLED}'),
+    (
+        select min(d.due_at) from webhook_deliveries d join webhook_endpoints e on e.id = d.target
+        where d.state = 'pending' and d.subject = d.target and e.url is not null
+    )
+), 'infinity') as next_due_at
+"""
+_COUNTS: Final = "select circuit, count(*) as count from webhook_targets group by circuit"
+
+
+class PostgresDeliveryQueue:
+    """`DeliveryQueue` on Postgres. Use as `async with`.
+
+    `timeout_s` bounds each wait for a connection and each statement. Listening has a connection of its own.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        connections: int = 2,
+        timeout_s: float = 10.0,
+        role: str = CLIENT,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._dsn = dsn
+        self._timeout_s = timeout_s
+        self._role = role
+        self._chance = chance
+        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role)
+
+    async def __aenter__(self) -> Self:
+        await self._postgres.__aenter__()
+        return self
+
+    async def __aexit__(self, *exception: Any) -> None:
+        await self._postgres.__aexit__(*exception)
+
+    async def claim(self, now: datetime, *, limit: int, each: int) -> Claims:
+        next_due_at = await self._next_due_at()
+        if next_due_at is None or next_due_at > now or limit < 1:
+            return Claims((), next_due_at)
+        lease = uuid4().hex
+        claims = await claim_tests(self._postgres, now, lease, limit)
+        try:
+            await self._claim(claims, now, lease, limit, each)
+            return Claims(claims, await self._next_due_at())
+        except StoreUnavailable:
+            if not claims:
+                raise
+            return Claims(claims, now)
+
+    async def _claim(self, claims: list[Claim], now: datetime, lease: str, limit: int, each: int) -> None:
+        """Round by round: no target twice, each round in a transaction of its own."""
+        seen: list[str] = []
+        targets = limit
+        while len(claims) < limit:
+            async with self._postgres.transaction() as connection:
+                done = await claim_round(
+                    connection, now, lease, seen=seen, targets=targets, limit=limit - len(claims), each=each
+                )
+            claims += done.claims
+            seen += done.targets
+            if len(done.targets) < targets:
+                return
+            targets = min(targets * _WIDER, _MOST_TARGETS)
+
+    async def _next_due_at(self) -> datetime | None:
+        (row,) = await self._postgres.fetch(_NEXT)
+        next_due_at: datetime | None = row["next_due_at"]
+        return next_due_at
+
+    async def record(self, outcomes: Sequence[Outcome], now: datetime) -> Sequence[Change]:
+        return await record_outcomes(self._postgres, outcomes, Judging(now, self._chance))
+
+    def news(self) -> AsyncIterator[None]:
+        return listen(self._dsn, self._role, self._timeout_s)
+
+    async def counts(self) -> dict[str, int]:
+        found = {row["circuit"]: row["count"] for row in await self._postgres.fetch(_COUNTS)}
+        return {str(circuit): found.get(circuit, 0) for circuit in Circuit}
+
+    async def purge(self, now: datetime, *, limit: int) -> int:
+        return await purge_webhooks(self._postgres, now, limit)

@@ -1,0 +1,1 @@
+"""Webhooks while what sends them is killed."""

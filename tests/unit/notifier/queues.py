@@ -1,0 +1,75 @@
+"""A queue of deliveries that a test leads."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from schemas.errors import StoreUnavailable
+from stores.webhooks import Change, Claim, Claims, Outcome
+from tests.unit.notifier.claims import NOW, a_claim, a_delivery
+
+
+class ScriptedQueue:
+    """Gives what is `due`, in order. While `down`, or `deaf` to outcomes, it is not available. `looked` counts what is
+    asked on the side: `circuits`, `keys`, and how many `rows` each purge removes."""
+
+    def __init__(self) -> None:
+        self.due: list[Claim] = []
+        self.asked: list[int] = []
+        self.next_due_in_s: float | None = None
+        self.recorded: list[Outcome] = []
+        self.groups: list[int] = []
+        self.changes: list[Change] = []
+        self.down = self.deaf = False
+        self.recording = asyncio.Event()
+        self.recording.set()
+        self.heard = asyncio.Event()
+        self.looked = 0
+        self.circuits: dict[str, int] = {}
+        self.keys: dict[str, int] = {}
+        self.rows: list[int] = []
+
+    def add(self, number: int, **changes: Any) -> None:
+        first = len(self.asked) * 1000
+        self.due += [a_claim(a_delivery(f"msg_{first + each}"), **changes) for each in range(number)]
+
+    async def claim(self, _now: datetime, *, limit: int, each: int) -> Claims:
+        self.asked.append(limit)
+        self._check_up(self.down)
+        given, self.due = self.due[:limit], self.due[limit:]
+        due_in_s = self.next_due_in_s
+        return Claims(given, None if due_in_s is None else NOW + timedelta(seconds=due_in_s))
+
+    async def record(self, outcomes: Sequence[Outcome], _now: datetime) -> Sequence[Change]:
+        self._check_up(self.deaf)
+        await self.recording.wait()
+        self.recorded += outcomes
+        self.groups.append(len(outcomes))
+        return self.changes
+
+    async def news(self) -> AsyncIterator[None]:
+        while True:
+            await self.heard.wait()
+            self.heard.clear()
+            yield
+
+    async def counts(self) -> dict[str, int]:
+        self._look()
+        return self.circuits
+
+    async def sealed_by(self) -> dict[str, int]:
+        self._look()
+        return self.keys
+
+    async def purge(self, _now: datetime, *, limit: int) -> int:
+        self._look()
+        return self.rows.pop(0) if self.rows else 0
+
+    def _look(self) -> None:
+        self.looked += 1
+        self._check_up(self.down)
+
+    def _check_up(self, down: bool) -> None:
+        if down:
+            raise StoreUnavailable("the database is not available")

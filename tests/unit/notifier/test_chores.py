@@ -1,0 +1,86 @@
+"""What a notifier does on the side."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from structlog.testing import capture_logs
+
+from schemas.webhooks import Circuit
+from tests.unit.notifier.claims import NOW
+from tests.unit.notifier.queues import ScriptedQueue
+from tests.waiting import LoopClock, eventually
+from workers.notifier import metrics
+from workers.notifier.chores import (
+    COMPARE_EVERY_S,
+    COUNT_EVERY_S,
+    PURGE_EVERY_S,
+    PURGED_AT_ONCE,
+    KeyWatch,
+    count,
+    purge,
+)
+
+
+@asynccontextmanager
+async def running(chore: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(chore)
+    try:
+        yield
+        assert not task.done()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_targets_are_counted_by_circuit_and_one_that_is_no_more_counts_as_none() -> None:
+    store = ScriptedQueue()
+    store.circuits = {"active": 5, "degraded": 2}
+    degraded = metrics.TARGETS.labels(Circuit.DEGRADED)
+    async with running(count(store)):
+        await eventually(lambda: degraded._value.get() == 2)
+        clock = LoopClock()
+        store.down = True
+        clock.pass_s(COUNT_EVERY_S + 1)
+        await eventually(lambda: store.looked == 2)
+        store.down, store.circuits = False, {"active": 7}
+        clock.pass_s(COUNT_EVERY_S + 1)
+        await eventually(lambda: degraded._value.get() == 0)
+    assert metrics.TARGETS.labels(Circuit.ACTIVE)._value.get() == 7
+
+
+async def test_keys_that_are_in_use_and_were_not_given_are_told_by_name_until_they_are_not() -> None:
+    store = ScriptedQueue()
+    store.keys = {"k3": 1, "k1": 7, "k0": 2}
+    watch = KeyWatch(["k1"])
+    with capture_logs() as logs:
+        async with running(watch.watch(store)):
+            await eventually(lambda: watch.trouble)
+            assert (watch.trouble or "").endswith("PENSTOCK_WEBHOOK_KEYS: k0, k3")
+            assert metrics.MISSING_KEYS._value.get() == 2
+            clock = LoopClock()
+            store.down = True
+            clock.pass_s(COMPARE_EVERY_S + 1)
+            await eventually(lambda: store.looked == 2)
+            assert watch.trouble is not None
+            store.down, store.keys = False, {"k1": 7}
+            clock.pass_s(COMPARE_EVERY_S + 1)
+            await eventually(lambda: watch.trouble is None)
+    assert len([line for line in logs if line["log_level"] == "error"]) == 1
+
+
+async def test_a_purge_goes_on_while_there_is_more_and_comes_again_after_a_failure() -> None:
+    store = ScriptedQueue()
+    store.rows = [PURGED_AT_ONCE, PURGED_AT_ONCE, 3]
+    before = metrics.PURGED._value.get()
+    async with running(purge(store, lambda: NOW)):
+        await eventually(lambda: metrics.PURGED._value.get() == before + 2 * PURGED_AT_ONCE + 3)
+        assert store.looked == 3
+        clock = LoopClock()
+        store.down = True
+        clock.pass_s(PURGE_EVERY_S + 1)
+        await eventually(lambda: store.looked == 4)
+        store.down, store.rows = False, [1]
+        clock.pass_s(PURGE_EVERY_S + 1)
+        await eventually(lambda: not store.rows)

@@ -1,0 +1,159 @@
+"""The notifier's loop: claim what is due, have each delivery tried by itself, claim again as soon as there is room.
+
+Nothing waits for a slow attempt: each is a task, whose place is free again once its outcome is written down.
+"""
+
+import asyncio
+import time
+from typing import Final
+
+from runtime.backoff import delays_s
+from runtime.budget import MemoryBudget
+from runtime.clock import Clock
+from runtime.logs import get_logger
+from runtime.process import cause_of
+from schemas.errors import StoreUnavailable
+from stores.webhooks import Claim, Claims, DeliveryQueue
+from workers.notifier import metrics
+from workers.notifier.attempts import ATTEMPT_BYTES, Attempts
+from workers.notifier.recording import Recorder
+
+log = get_logger(__name__)
+
+# By one claim, so that none takes long; and of one target, so that each has its turn.
+MOST_CLAIMED: Final = 500
+MOST_OF_ONE: Final = 10
+# News may be lost.
+LOOK_EVERY_S: Final = 2.0
+# Something is due that could not be claimed: another notifier has its target in hand.
+LOOK_AGAIN_S: Final = 0.25
+# What runs when the process is told to stop has this long to end, and then to be written down.
+DRAIN_LIMIT_S: Final = 5.0
+LAST_WORDS_S: Final = 2.0
+
+NOTHING: Final = Claims((), None)
+
+
+class Pipeline:
+    """At most `concurrency` attempts at a time, and no more than the budget has room for."""
+
+    def __init__(
+        self,
+        queue: DeliveryQueue,
+        attempts: Attempts,
+        recorder: Recorder,
+        budget: MemoryBudget,
+        clock: Clock,
+        *,
+        concurrency: int,
+    ) -> None:
+        self._queue = queue
+        self._attempts = attempts
+        self._recorder = recorder
+        self._budget = budget
+        self._clock = clock
+        self._concurrency = concurrency
+        self._running: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
+        self.trouble: str | None = None
+        metrics.RUNNING.set_function(lambda: len(self._running))
+
+    def wake(self) -> None:
+        """Deliveries may have come."""
+        self._wake.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`; then what runs is ended, in a few seconds."""
+        waking = asyncio.create_task(self._wake_at(stop), name="stop")
+        delays = delays_s()
+        while not stop.is_set():
+            self._wake.clear()
+            try:
+                rest_s = await self._claim_and_begin()
+                delays = delays_s()
+            except StoreUnavailable as error:
+                self._tell_trouble(error)
+                rest_s = next(delays)
+            if rest_s:
+                await self._rest(rest_s)
+        waking.cancel()
+        await self._drain()
+
+    async def _wake_at(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._wake.set()
+
+    async def _claim_and_begin(self) -> float:
+        """Returns for how long there is nothing more to claim, unless something wakes us."""
+        room = self._room()
+        claimed = await self._claim(room)
+        for claim in claimed.claims:
+            self._begin(claim)
+        if not room:
+            return LOOK_EVERY_S
+        if len(claimed.claims) == room:
+            return 0.0
+        return self._rest_s(claimed)
+
+    def _room(self) -> int:
+        """How many attempts can be begun now."""
+        places = self._concurrency - len(self._running)
+        held = (self._budget.limit_bytes - self._budget.held_bytes) // ATTEMPT_BYTES
+        # Of those that run, not all hold yet what they will.
+        return max(0, min(places, held, MOST_CLAIMED))
+
+    async def _claim(self, room: int) -> Claims:
+        if not room:
+            return NOTHING
+        began_s = time.monotonic()
+        claimed = await self._queue.claim(self._clock(), limit=room, each=MOST_OF_ONE)
+        metrics.CLAIM_SECONDS.observe(time.monotonic() - began_s)
+        self.trouble = None
+        return claimed
+
+    def _tell_trouble(self, error: StoreUnavailable) -> None:
+        metrics.CLAIM_FAILURES.inc()
+        if self.trouble is None:
+            log.warning("nothing can be claimed, trying again", reason=error.message, cause=cause_of(error))
+        self.trouble = error.message
+
+    def _begin(self, claim: Claim) -> None:
+        task = asyncio.create_task(self._work(claim))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+
+    async def _work(self, claim: Claim) -> None:
+        await self._recorder.record(await self._attempts.make(claim))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("an attempt was lost, and is made again once its lease is over", exc_info=error)
+        self._wake.set()  # there is room again, also at its target
+
+    def _rest_s(self, claimed: Claims) -> float:
+        if claimed.next_due_at is None:
+            return LOOK_EVERY_S
+        due_in_s = (claimed.next_due_at - self._clock()).total_seconds()
+        if due_in_s > 0:
+            return min(LOOK_EVERY_S, due_in_s)
+        return 0.0 if claimed.claims else LOOK_AGAIN_S
+
+    async def _rest(self, seconds: float) -> None:
+        """Until there are news, or room where there was none; `seconds` at most."""
+        timer = asyncio.get_running_loop().call_later(seconds, self._wake.set)
+        await self._wake.wait()
+        timer.cancel()
+
+    async def _drain(self) -> None:
+        """Have attempts end, cut short those that do not, and have all be written down. What cannot be is made again
+        once its lease is over."""
+        for limit_s, then in ((DRAIN_LIMIT_S, self._attempts.cut_short), (LAST_WORDS_S, self._abandon)):
+            if self._running:
+                await asyncio.wait(self._running, timeout=limit_s)
+            then()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _abandon(self) -> None:
+        for task in self._running:
+            task.cancel()

@@ -1,0 +1,99 @@
+"""The network under the connection pools: addresses that were checked are dialled, and answers are bounded."""
+
+import asyncio
+import ssl
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NoReturn
+
+import httpcore2
+
+from schemas.public_addresses import Address
+from stores.webhooks import Verdict
+from workers.notifier.sending.names import Names
+from workers.notifier.sending.refusals import NotSent
+
+# Of one answer, its head included. What it says is in its status; the rest is read for the log, and to use the
+# connection again.
+MOST_ANSWER_BYTES: Final = 16 * 1024
+# At a time, so that no answer of thousands of tiny parts holds the event loop.
+_READ_BYTES: Final = 2048
+
+_MOST_DIALLED: Final = 4
+
+
+class AnswerTooLong(Exception):
+    """More than `MOST_ANSWER_BYTES` came."""
+
+
+class Dialer(httpcore2.AsyncNetworkBackend):
+    """A host is resolved once, and only the addresses that came of that are dialled; so TLS, which is begun above, has
+    the name of the host to check, and nothing here looks that name up again."""
+
+    def __init__(self, names: Names, dialled: httpcore2.AsyncNetworkBackend | None = None) -> None:
+        self._names = names
+        self._network = httpcore2.AnyIOBackend() if dialled is None else dialled
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,  # noqa: ARG002  # the pools give none
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002
+    ) -> httpcore2.AsyncNetworkStream:
+        addresses = await self._names.addresses(host.strip("[]"))
+        if timeout is None:
+            raise ValueError("whoever dials has a limit of time")
+        return BoundedStream(await self._first(addresses[:_MOST_DIALLED], port, timeout))
+
+    async def _first(self, addresses: Sequence[Address], port: int, timeout_s: float) -> httpcore2.AsyncNetworkStream:
+        """To the first address that answers. Each has its share of the time, and what those before it left."""
+        ends_at = asyncio.get_running_loop().time() + timeout_s
+        silent = False
+        for number, address in enumerate(addresses):
+            share_s = (ends_at - asyncio.get_running_loop().time()) / (len(addresses) - number)
+            try:
+                return await self._network.connect_tcp(str(address), port, timeout=max(share_s, 0.0))
+            except httpcore2.ConnectTimeout:
+                silent = True
+            except httpcore2.ConnectError:
+                continue
+        text = "it did not accept a connection in time" if silent else "it refused the connection, or cannot be reached"
+        raise NotSent(Verdict.FAILED, text)
+
+    async def connect_unix_socket(self, *_args: object, **_options: object) -> NoReturn:
+        raise NotImplementedError("nothing is sent to a file")
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+class BoundedStream(httpcore2.AsyncNetworkStream):
+    """Raises `AnswerTooLong` once more than `MOST_ANSWER_BYTES` were read since something was written."""
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._left_bytes = MOST_ANSWER_BYTES
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self._left_bytes <= 0:
+            raise AnswerTooLong
+        await asyncio.sleep(0)  # data that is there already is given at once, over TLS
+        data = await self._stream.read(min(max_bytes, self._left_bytes, _READ_BYTES), timeout)
+        self._left_bytes -= len(data)
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._left_bytes = MOST_ANSWER_BYTES
+        await self._stream.write(buffer, timeout)
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.AsyncNetworkStream:
+        return BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
