@@ -160,11 +160,8 @@ class MemoryJobs:
             if stored is None and is_past(terminal, self._clock(), self._retention):
                 continue
             if (stored is None or not stored.done) and _fits(terminal) and _is_json(terminal.metadata):
-                unseen = stored is None
-                job = (
-                    Job(**msgspec.structs.asdict(terminal) | {"reply_to": None}) if unseen else ended(stored, terminal)
-                )
-                self._change(job, self._clock())
+                unseen = Job(**msgspec.structs.asdict(terminal) | {"reply_to": None})
+                self._change(unseen if stored is None else ended(stored, terminal), self._clock())
                 won.append(key)
         return won
 

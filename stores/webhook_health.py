@@ -44,7 +44,7 @@ def judged(health: Health, outcome: Outcome, now: datetime) -> Judged:
             found = _gone(health, outcome, now)
         case Verdict.OURS:
             found = _not_tried(health, outcome, now)
-        case Verdict.FAILED | Verdict.REFUSED:
+        case _:
             found = _failed(health, outcome, now)
     return found if found.told is None else found._replace(health=replace(found.health, changes=health.changes + 1))
 

@@ -134,6 +134,8 @@ class PostgresEndpoints:
 
     async def standing(self, tenant: str, endpoint_ids: Sequence[str]) -> dict[str, Standing]:
         ids = [endpoint_id for endpoint_id in endpoint_ids if storable(tenant, endpoint_id)]
+        if not ids:
+            return {}
         return {
             row["id"]: Standing(health=health_of(row), pending=row["pending"], oldest_pending_at=row["oldest"])
             for row in await self._postgres.fetch(_STANDING, tenant, ids)

@@ -79,10 +79,10 @@ _JUDGE: Final = f"""
 update webhook_targets t
 set {", ".join(f"{name} = g.{name}" for name in HEALTH)},
     next_due_at = case g.circuit
-        when 'active' then least(t.next_due_at, (
+        when 'active' then coalesce((
             select greatest(d.due_at, $2) from webhook_deliveries d
             where d.target = t.id and d.state = 'pending' order by d.due_at limit 1
-        ))
+        ), 'infinity')
         when 'degraded' then coalesce(g.probe_at, t.next_due_at)
         else t.next_due_at
     end

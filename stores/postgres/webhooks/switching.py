@@ -96,7 +96,7 @@ async def _revive(postgres: "Postgres", tenant: str, endpoint_id: str, since: da
     while found == STEP:
         async with postgres.transaction() as connection:
             await _lock_target(connection, tenant, endpoint_id)
-            row = await connection.fetchrow(_REVIVE, tenant, endpoint_id, last, since, now)
+            (row,) = await connection.fetch(_REVIVE, tenant, endpoint_id, last, since, now)
             last, found = row["last"], row["count"]
 
 

@@ -118,7 +118,7 @@ async def test_an_endpoint_that_has_changed_is_told_by_its_new_rules(
 ) -> None:
     await endpoints.add(endpoint("we_a", url=None))
     await stores.endings.finish([ended(await stores.inserted())])
-    assert (await queue.claim(NOW, limit=10, each=10)).claims == []
+    assert list((await queue.claim(NOW, limit=10, each=10)).claims) == []
     assert await endpoints.replace(endpoint("we_a", event_types=(EventType.JOB_FAILED,), updated_at=LATER), NOW)
     await stores.endings.finish([ended(await stores.inserted())])
     (claim,) = (await queue.claim(LATER, limit=10, each=10)).claims
@@ -185,7 +185,7 @@ async def test_of_a_disabled_endpoint_all_is_held(
     standing = (await endpoints.standing("default", ["we_a"]))["we_a"]
     assert (standing.health.circuit, standing.health.reason, standing.health.since) == (Circuit.DISABLED, "enough", NOW)
     assert (standing.pending, standing.held, standing.oldest_pending_at) == (3, 3, NOW)
-    assert (await queue.claim(clock.now, limit=10, each=10)).claims == []
+    assert list((await queue.claim(clock.now, limit=10, each=10)).claims) == []
 
 
 async def enabled(

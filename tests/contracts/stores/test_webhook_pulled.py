@@ -28,6 +28,25 @@ async def test_events_are_pulled_oldest_first_and_each_by_one(webhooks: Webhooks
     assert list(await pull(webhooks, 12)) == []
 
 
+async def test_it_is_told_where_something_is_due(webhooks: Webhooks) -> None:
+    async def due(after_s: float = 0) -> Sequence[str]:
+        return sorted(await webhooks.pulled.due(["we_a", "we_b", "we_none"], in_s(after_s)))
+
+    await webhooks.added(url=None)
+    await webhooks.added("we_b", url=None)
+    assert await due() == []
+    await webhooks.waiting("we_a", "we_a")
+    assert await due() == ["we_a"]
+    claims = await pull(webhooks)
+    assert await due(29) == []
+    assert await due(30) == ["we_a"], "what is not acknowledged is due again"
+    await webhooks.pulled.acknowledge("default", "we_a", leases(*claims), in_s(31))
+    assert await due(31) == []
+    await webhooks.waiting("we_b")
+    await webhooks.endpoints.disable("default", "we_b", "over", in_s(31))
+    assert await due(31) == [], "nothing can be pulled there"
+
+
 async def test_what_was_received_is_delivered(webhooks: Webhooks) -> None:
     await webhooks.added(url=None)
     due = await webhooks.waiting("we_a", "we_a")
@@ -97,15 +116,16 @@ async def test_an_ordered_endpoint_gets_the_next_of_a_subject_once_it_has_the_on
 
 
 async def test_that_a_job_runs_is_not_told_once_it_has_ended(webhooks: Webhooks, stores: Stores) -> None:
-    await webhooks.added(url=None)
+    await webhooks.added(url=None, event_types=())
     runs, is_over = await stores.inserted(), await stores.inserted()
     await stores.endings.mark_running([key_of(runs), key_of(is_over)], NOW)
     await stores.endings.finish([ended(is_over)])
-    told, dropped = (
-        delivery(subject=job.id, event_type=EventType.JOB_RUNNING, revision=Revision.RUNNING) for job in (runs, is_over)
+    dropped, told = (
+        delivery(subject=job.id, event_type=EventType.JOB_RUNNING, revision=Revision.RUNNING, created_at=in_s(at_s))
+        for at_s, job in enumerate((is_over, runs))
     )
     await webhooks.write([dropped, told])
-    assert ids(await pull(webhooks, limit=1)) == [told.id]
+    assert ids(await pull(webhooks, 5, limit=1)) == [told.id]
     assert (await webhooks.found(dropped)).state is DeliveryState.DROPPED
 
 
