@@ -83,12 +83,12 @@ class Listener:
 
     async def _step(self, room: int) -> int:
         """How many were taken."""
-        body = {"limit": room, "wait_s": WAIT_S, "lease_s": LEASE_S}
-        claimed = await patience().until_done(lambda: self._ask("claim", LeasedEvents, body))
+        claim = {"limit": room, "wait_s": WAIT_S, "lease_s": LEASE_S}
+        claimed = await patience().until_done(lambda: self._ask("claim", LeasedEvents, claim))
         taken = [leased for leased in claimed["data"] if await self._take(leased)]
         if taken:
-            body = {"events": [{"id": leased["id"], "lease": leased["lease"]} for leased in taken]}
-            await patience().until_done(lambda: self._ask("ack", Leases, body))
+            events = {"events": [{"id": leased["id"], "lease": leased["lease"]} for leased in taken]}
+            await patience().until_done(lambda: self._ask("ack", Leases, events))
         return len(taken)
 
     async def _ask(self, verb: str, shape: type[msgspec.Struct], body: Document) -> Document:

@@ -51,12 +51,14 @@ class HttpSender:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opened:
-            names: Names
+            names: Names | None
             if self._proxy is not None:
                 names = SystemNames()
             else:
-                found = self._given_resolver or await opened.enter_async_context(Resolver())
-                names = found if self._allow_private else PublicOnly(found)
+                names = self._given_resolver
+                if names is None:
+                    names = await opened.enter_async_context(Resolver())
+                names = names if self._allow_private else PublicOnly(names)
             self._dialer = Dialer(names)
             self._connections = Connections(self._open_pool, time.monotonic)
             opened.push_async_callback(self._connections.aclose)
@@ -122,7 +124,7 @@ class HttpSender:
         return httpcore2.Request(
             "POST",
             httpcore2.URL(scheme=target.scheme, host=_bracketed(target.host), port=target.port, target=path),
-            headers=ours | dict(headers),
+            headers=[*ours.items(), *headers.items()],
             content=body,
             extensions={
                 "timeout": {"connect": limits.connect_timeout_s},

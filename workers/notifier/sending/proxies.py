@@ -1,7 +1,9 @@
 """Where an egress proxy of one's own is. Pure: settings are read where nothing is sent from, too."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import unquote, urlsplit
+
+_RULE: Final = "must be http(s)://[user:password@]host[:port]"
 
 
 class ProxyAddress(NamedTuple):
@@ -19,8 +21,8 @@ def parse_proxy(text: str) -> ProxyAddress:
         url = urlsplit(text)
         host, port = url.hostname, url.port
     except ValueError:
-        host, port = None, None
+        raise ValueError(_RULE) from None
     if not host or url.scheme not in {"http", "https"} or url.path not in {"", "/"} or url.query or url.fragment:
-        raise ValueError("must be http(s)://[user:password@]host[:port]")
+        raise ValueError(_RULE)
     auth = None if url.username is None else (unquote(url.username), unquote(url.password or ""))
     return ProxyAddress(url.scheme, host, port or (443 if url.scheme == "https" else 80), auth)
