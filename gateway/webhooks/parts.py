@@ -1,6 +1,7 @@
 """The parts of the gateway that know webhooks: their stores, and what routes make of these."""
 
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Final, Self
 
 from gateway.settings import GatewaySettings
@@ -37,7 +38,7 @@ class WebhookParts:
             waiters=waiters,
             keys=KeyRing(keys),
             links=links,
-            bodies=EventBodies(JobLinks(settings.public_base_url), links, settings.retention_s),
+            bodies=EventBodies(JobLinks(settings.public_base_url), links, timedelta(seconds=settings.retention_s)),
             allow_private=settings.webhook_allow_private,
             now=now_utc,
         )

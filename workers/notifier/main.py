@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Final
 
 from runtime.budget import MemoryBudget
@@ -82,7 +83,7 @@ class NotifierRole:
         settings = self._settings
         keys = list(settings.webhook_key_ring.values())
         url = settings.public_base_url
-        return EventBodies(JobLinks(url), ResultLinks(keys, url), settings.retention_s)
+        return EventBodies(JobLinks(url), ResultLinks(keys, url), timedelta(seconds=settings.retention_s))
 
     def _tell_database_trouble(self, why: str | None) -> None:
         self._database_trouble = why

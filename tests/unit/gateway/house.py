@@ -4,7 +4,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -206,7 +206,7 @@ class House:
             waiters=self.waiters,
             keys=self.keys,
             links=self.links,
-            bodies=EventBodies(JobLinks(BASE_URL), self.links, 7 * 24 * 3600),
+            bodies=EventBodies(JobLinks(BASE_URL), self.links, timedelta(days=7)),
             allow_private=self.settings.webhook_allow_private,
             now=lambda: self.now,
             clock_s=lambda: self.clock_s,
