@@ -45,13 +45,14 @@ with told as ({change}), deliveries as (
     union all
     select j.*, e.id, null, e.url is null
     from told j join webhook_endpoints e on e.tenant = j.tenant and {_EVENT} = any (e.event_types)
-), {lowering(now)}, written as (
-    insert into webhook_deliveries (tenant, target, event_type, subject, revision, created_at, due_at, url, facts)
-    select j.tenant, j.target, {_EVENT}, j.id, {_REVISION}, {now}, {now}, j.url, {_FACTS}
-    from deliveries j
-    returning {NOTIFY}
 )
 select {answer} from told j
+where coalesce((
+    select write_webhook_deliveries(
+        array_agg(j.tenant), array_agg(j.target), array_agg(j.pulled), array_agg({_EVENT}), array_agg(j.id),
+        array_agg({_REVISION}), array_agg(j.url), array_agg({_FACTS}), {now}
+    ) from deliveries j having count(*) > 0
+), 0) >= 0
 """)
 
 
@@ -89,16 +90,13 @@ _FACTS: Final = f"""json_build_object(
         case when length(j.metadata::text) <= {MOST_METADATA_CHARACTERS} then j.metadata else '{{}}' end
     )"""
 # An endpoint hears nothing of itself.
-_WRITE: Final = f"""
-with deliveries as (
-    select e.id as target, e.tenant, e.url is null as pulled from webhook_endpoints e
-    where e.tenant = $1 and $2 = any (e.event_types) and e.id <> $3
-), {lowering("$6::timestamptz")}, written as (
-    insert into webhook_deliveries (tenant, target, event_type, subject, revision, created_at, due_at, facts)
-    select tenant, target, $2, $3, $4, $6, $6, $5::json from deliveries
-    returning {NOTIFY}
+_WRITE: Final = """
+select write_webhook_deliveries(
+    array_agg(e.tenant), array_agg(e.id), array_agg(e.url is null), array_agg($2::text), array_agg($3::text),
+    array_agg($4::integer), array_agg(null::text), array_agg($5::json), $6
 )
-select count(*) from deliveries
+from webhook_endpoints e where e.tenant = $1 and $2 = any (e.event_types) and e.id <> $3
+having count(*) > 0
 """
 
 
@@ -111,7 +109,5 @@ class TransactionEvents:
     async def write(
         self, tenant: str, event_type: EventType, subject: str, revision: int, facts: dict[str, Any], now: datetime
     ) -> int:
-        count: int = await self._connection.fetchval(
-            _WRITE, tenant, event_type, subject, revision, json_text(facts), now
-        )
-        return count
+        arguments = (tenant, event_type, subject, revision, json_text(facts), now)
+        return await self._connection.fetchval(_WRITE, *arguments) or 0
