@@ -62,10 +62,14 @@ def webhook_state() -> WebhookState:
 
 
 @pytest.fixture
-async def stores(dsn: str | None, clock: Clock, webhook_state: WebhookState) -> AsyncIterator[Stores]:
+def memory_jobs(clock: Clock, webhook_state: WebhookState) -> MemoryJobs:
+    return MemoryJobs(clock, events=MemoryEvents(webhook_state))
+
+
+@pytest.fixture
+async def stores(dsn: str | None, clock: Clock, memory_jobs: MemoryJobs) -> AsyncIterator[Stores]:
     if dsn is None:
-        memory = MemoryJobs(clock, events=MemoryEvents(webhook_state))
-        yield Stores(memory, memory, memory, memory)
+        yield Stores(memory_jobs, memory_jobs, memory_jobs, memory_jobs)
         return
     async with (
         PostgresAdmissions(dsn, clock=clock) as admissions,
@@ -77,9 +81,9 @@ async def stores(dsn: str | None, clock: Clock, webhook_state: WebhookState) -> 
 
 @pytest.fixture
 async def webhooks(
-    dsn: str | None, stores: Stores, clock: Clock, webhook_state: WebhookState
+    dsn: str | None, memory_jobs: MemoryJobs, clock: Clock, webhook_state: WebhookState
 ) -> AsyncIterator[Webhooks]:
-    async with webhook_stores(dsn, stores.jobs, clock, webhook_state) as webhooks:
+    async with webhook_stores(dsn, memory_jobs, clock, webhook_state) as webhooks:
         yield webhooks
 
 
