@@ -97,9 +97,10 @@ async def each_of(
         left -= len(page["data"])
         if not page["has_more"]:
             return
-        if page["next_after"] in {None, after}:
+        following = page.get("next_after") or page.get("last_id")  # the latter where OpenAI's lists are ours
+        if following in {None, after}:
             raise no_gateway("a page is said to follow, and not where it begins")
-        after = page["next_after"]
+        after = following
 
 
 def patience() -> Patience:

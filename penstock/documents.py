@@ -363,3 +363,118 @@ class AuditEntries(msgspec.Struct):
     data: list[AuditEntry]
     has_more: bool
     next_after: int | None = None
+
+
+class WebhookLimits(msgspec.Struct):
+    concurrency: int
+    max_per_second: float | None
+    timeout_s: float
+    connect_timeout_s: float
+
+
+class WebhookEndpoint(msgspec.Struct):
+    """Times are Unix seconds."""
+
+    id: str
+    name: str
+    url: str | None
+    event_types: list[str]
+    created_at: int
+    mode: str
+    payload: str
+    ordered: bool
+    limits: WebhookLimits
+    status: str
+    failures: int
+    pending: int
+    held: int
+    status_reason: str | None = None
+    last_success_at: int | None = None
+    oldest_pending_at: int | None = None
+    signing_secret: str | None = None
+    signing_secret_hint: str | None = None
+    replayed: int | None = None
+
+
+class WebhookEndpoints(msgspec.Struct):
+    data: list[WebhookEndpoint]
+    has_more: bool
+    last_id: str | None = None
+
+
+class DeletedWebhookEndpoint(msgspec.Struct):
+    id: str
+    deleted: bool
+
+
+class WebhookTestResult(msgspec.Struct):
+    webhook_endpoint_id: str
+    event_type: str
+    status_code: int
+
+
+class WebhookSecret(msgspec.Struct):
+    key: str
+
+
+class WebhookAttempt(msgspec.Struct):
+    at: Moment
+    latency_ms: int
+    status: int | None
+    error: str | None
+    head: str | None
+    probe: bool
+
+
+class WebhookDelivery(msgspec.Struct):
+    id: str
+    endpoint: str | None
+    url: str | None
+    type: str
+    subject: str
+    revision: int
+    state: str
+    created_at: Moment
+    due_at: Moment | None
+    ended_at: Moment | None
+    tried: int
+    last_status: int | None
+    last_error: str | None
+    attempts: list[WebhookAttempt] = []
+
+
+class WebhookDeliveries(msgspec.Struct):
+    data: list[WebhookDelivery]
+    has_more: bool
+    next_after: str | None = None
+
+
+class WebhookDeliveryCount(msgspec.Struct):
+    matched: int
+
+
+class WebhookReplay(msgspec.Struct):
+    """Where there is more, the same filter with `ended_before` goes on."""
+
+    replayed: int
+    has_more: bool
+    ended_before: str
+
+
+class LeasedEvent(msgspec.Struct):
+    """`headers` and `body` are what would be sent."""
+
+    id: str
+    lease: str
+    headers: dict[str, str]
+    body: str
+
+
+class LeasedEvents(msgspec.Struct):
+    data: list[LeasedEvent]
+
+
+class Leases(msgspec.Struct):
+    """Ids of events whose lease still stood."""
+
+    done: list[str]

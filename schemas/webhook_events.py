@@ -1,5 +1,6 @@
 """The body of an event. Pure; built at each attempt from the delivery and, where it is about a job, the job."""
 
+from datetime import timedelta
 from typing import Any, Final, Literal
 
 import msgspec
@@ -49,12 +50,12 @@ def needs_job(event_type: str) -> bool:
 
 
 class EventBodies:
-    """`retention_s` is how long a job is kept after its end that has no time of its own."""
+    """`retention` is how long a job is kept after its end that has no time of its own."""
 
-    def __init__(self, jobs: JobLinks, results: ResultLinks, retention_s: int) -> None:
+    def __init__(self, jobs: JobLinks, results: ResultLinks, retention: timedelta) -> None:
         self._jobs = jobs
         self._results = results
-        self._retention_s = retention_s
+        self._retention_s = int(retention.total_seconds())
 
     def body(self, delivery: Delivery, payload: PayloadKind, job: Job | None) -> bytes:
         """JSON. `job` is the delivery's subject, if there is one and it is still kept; it may come without its result

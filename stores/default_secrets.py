@@ -23,8 +23,8 @@ MOST_SECRETS: Final = 4
 class DefaultSecrets:
     """Any number of processes may make, rotate and read them at a time.
 
-    Methods raise `StoreUnavailable`, `KeyMissing` where a secret was sealed with a key that is not in `keys`, or there
-    is none to seal one with, and `Conflict` where others change them all the time.
+    Methods raise `StoreUnavailable`, `KeyMissing` where a secret was sealed with a key that is not in `keys` or where
+    there is none to seal one with, and `Conflict` where others change them all the time.
     """
 
     def __init__(self, store: Endpoints, keys: KeyRing, clock: Clock) -> None:

@@ -2,7 +2,7 @@
 
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Self
+from typing import Final, Self
 
 from gateway.settings import GatewaySettings
 from gateway.waiters import Waiters
@@ -19,7 +19,7 @@ from stores.protocols import Jobs
 from stores.sealing import KeyRing
 
 # Receivers that pull come often.
-PULL_CONNECTIONS = 2
+PULL_CONNECTIONS: Final = 2
 
 
 class WebhookParts:
@@ -32,14 +32,13 @@ class WebhookParts:
         self._pulled = PostgresPulledEvents(dsn, role="gateway", connections=PULL_CONNECTIONS)
         keys = settings.webhook_key_ring
         links = ResultLinks(list(keys.values()), settings.public_base_url)
-        retention = timedelta(seconds=settings.retention_s)
         self.webhooks = webhooks_of(
             WebhookStores(endpoints=self._endpoints, log=self._log, pulled=self._pulled),
             jobs=jobs,
             waiters=waiters,
             keys=KeyRing(keys),
             links=links,
-            bodies=EventBodies(JobLinks(settings.public_base_url), links, retention),
+            bodies=EventBodies(JobLinks(settings.public_base_url), links, timedelta(seconds=settings.retention_s)),
             allow_private=settings.webhook_allow_private,
             now=now_utc,
         )

@@ -15,9 +15,9 @@ from penstock.gateway_client import GatewayClient
 from penstock.help import examples
 from penstock.parameters import MODEL
 from penstock.plain import printable
-from penstock.rollouts.parsing import Duration
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_json, show_table
+from penstock.times import Duration
 from runtime.clock import now_utc
 from schemas.names import is_version
 from schemas.records import timestamp

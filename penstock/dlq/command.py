@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import datetime
 from functools import wraps
 from typing import Any, Final
 
@@ -10,13 +9,14 @@ import click
 
 from penstock.dlq import rendering, work
 from penstock.dlq.letter import Letter, Place, parse_place
-from penstock.dlq.selection import Selection, parse_moment
+from penstock.dlq.selection import Selection
 from penstock.finding import finds, refused
 from penstock.help import examples
 from penstock.parameters import CONFIRM_ABOVE, Command, confirm, with_options
 from penstock.plain import printable
 from penstock.running import KAFKA, Found
 from penstock.showing import JSON, show_json, show_table
+from penstock.times import Moment
 from runtime.clock import now_utc
 from runtime.logs import configure_logs
 from runtime.settings import KafkaSettings, LogSettings, load
@@ -31,16 +31,6 @@ class Id(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Place:
         try:
             return value if isinstance(value, Place) else parse_place(value)
-        except RequestError as error:
-            self.fail(error.message, param, ctx)
-
-
-class Moment(click.ParamType):
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        try:
-            return value if isinstance(value, datetime) else parse_moment(value, now_utc())
         except RequestError as error:
             self.fail(error.message, param, ctx)
 

@@ -1,19 +1,13 @@
 """Which dead letters are meant. Pure."""
 
-import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Final
 
 import msgspec
 
 from penstock.dlq.letter import Letter, Place
 from penstock.dlq.mark import Mark
-from schemas.errors import RequestError
-
-_AGO: Final = re.compile(r"(\d+)([smhd])")
-_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,17 +46,3 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
             return True
         topics = [letter.place.topic, *([letter.origin.topic] if letter.origin else [])]
         return any(fnmatchcase(topic, self.topic) for topic in topics)
-
-
-def parse_moment(text: str, now: datetime) -> datetime:
-    """`2h` ago, or a time with its zone. Raises `RequestError`."""
-    ago = _AGO.fullmatch(text)
-    try:
-        if ago is not None:
-            return now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            raise RequestError(f"{text} has no zone: end it with Z or an offset")
-        return moment.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise RequestError(f"{text!r} is no time: 30m, 2h, 7d (ago) or 2030-01-31T12:00:00Z") from error

@@ -1,30 +1,13 @@
-"""What is written on the command line of a rollout: steps, durations, guardrails."""
+"""What is written on the command line of a rollout: steps, guardrails."""
 
 import math
-import re
 from typing import Any, Final
 
 import click
 
 from schemas.rollouts import Kind
 
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(s|m|min|h|d)?")
-_UNITS_S: Final = {None: 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 _NUMBERS: Final = ("margin", "floor", "limit", "threshold")
-
-
-class Duration(click.ParamType):
-    """Seconds, or with a unit: `30s`, `10m`, `2h`, `1d`."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        found = _DURATION.fullmatch(str(value))
-        if found is None or not float(found[1]):
-            self.fail(f"{value!r} is no duration, as 30s, 10m or 2h", param, ctx)
-        return float(found[1]) * _UNITS_S[found[2]]
 
 
 class Steps(click.ParamType):

@@ -12,10 +12,11 @@ from penstock.gateway_client import GatewayClient
 from penstock.help import examples
 from penstock.parameters import MODEL, NOTE, VERSION
 from penstock.rollouts.asking import TIMEOUT, end_with, ended_in_time, tell
-from penstock.rollouts.parsing import Duration, GuardrailGiven, Steps
+from penstock.rollouts.parsing import GuardrailGiven, Steps
 from penstock.rollouts.rendering import changed
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_json
+from penstock.times import Duration
 from schemas.rollouts import Strategy
 
 

@@ -9,7 +9,7 @@ import msgspec
 from rich.text import Text
 
 from penstock.addresses import without_password
-from penstock.documents import Hold
+from penstock.documents import Hold, WebhookEndpoint
 from penstock.finding import asks_gateway
 from penstock.help import examples
 from penstock.holds.asking import meant
@@ -22,6 +22,7 @@ from runtime.clock import now_utc
 
 ROLE_TITLES: Final = ("ROLE", "STATE", "HEALTH AND METRICS")
 HOLD_TITLES: Final = ("HOLD", "ACTION", "JOBS OF", "REASON")
+WEBHOOK_TITLES: Final = ("WEBHOOK", "STATE", "HELD", "GOES TO", "REASON")
 VERSION_TITLES: Final = ("MODEL", "VERSION", "STATE", "LIVE", "BULK", "REASON")
 
 
@@ -32,7 +33,7 @@ def status(found: Found, *, as_json: bool) -> None:
     """Show what runs: roles, model versions, and how many jobs wait in their lanes. What is wrong comes first.
 
     Of a running `penstock up` all roles are asked, of any other stack the gateway alone. Exits with 1 if something is
-    wrong.
+    wrong; endpoints of webhooks that are degraded or disabled are shown, and are nothing that is wrong here.
     """
     seen = asyncio.run(survey(found))
     wrong = problems(seen)
@@ -74,10 +75,17 @@ def _show(found: Found, seen: Survey, wrong: Sequence[Problem]) -> None:
     if seen.holds:
         click.echo()
         show_table(HOLD_TITLES, [_hold_row(each) for each in seen.holds])
+    if seen.webhooks:
+        click.echo()
+        show_table(WEBHOOK_TITLES, [_webhook_row(each) for each in seen.webhooks], right=["HELD"])
 
 
 def _hold_row(hold: Hold) -> tuple[str, ...]:
     return hold.id, hold.action, meant(msgspec.structs.asdict(hold)), hold.reason
+
+
+def _webhook_row(each: WebhookEndpoint) -> tuple[str, ...]:
+    return each.id, each.status, str(each.held), each.url or each.mode, each.status_reason or ""
 
 
 def _facts(found: Found) -> dict[str, str]:

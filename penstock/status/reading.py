@@ -9,13 +9,16 @@ import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from penstock.addresses import without_password
-from penstock.documents import Health, Hold, Holds, Model, Models, VersionState
+from penstock.documents import Health, Hold, Holds, Model, Models, VersionState, WebhookEndpoint, WebhookEndpoints
 from penstock.gateway_client import clients_for, told
 from penstock.running import Found
 from producers.bulk.lines import UNREADABLE
+from schemas.webhooks import Circuit
 
 T = TypeVar("T")
 TIMEOUT_S: Final = 5.0
+# Of the newest endpoints, so many: more are for `penstock webhooks endpoints`.
+ENDPOINTS: Final = 100
 LANE_DEPTH: Final = "penstock_gateway_lane_depth_records"
 
 
@@ -44,9 +47,12 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Survey(msgspec.Struct, frozen=True, kw_only=True):
+    """`webhooks`: endpoints that are degraded or disabled."""
+
     roles: list[Role]
     versions: list[Version]
     holds: list[Hold]
+    webhooks: list[WebhookEndpoint] = []
 
 
 async def survey(found: Found) -> Survey:
@@ -54,14 +60,16 @@ async def survey(found: Found) -> Survey:
     health = found.running.health if found.running is not None else {"gateway": found.gateway_url}
     (client,) = clients_for(found.gateway_url, connections=16)
     async with client:
-        roles, models, depths, holds = await asyncio.gather(
+        roles, models, depths, holds, endpoints = await asyncio.gather(
             asyncio.gather(*(role_at(client, name, url) for name, url in health.items())),
             document_at(client, f"{found.gateway_url}/v1/models", Models),
             depths_at(client, found.gateway_url),
             document_at(client, f"{found.gateway_url}/v1/holds", Holds),
+            document_at(client, f"{found.gateway_url}/v1/webhook_endpoints?limit={ENDPOINTS}", WebhookEndpoints),
         )
     versions = [each for model in (models.data if models else []) for each in versions_of(model, depths)]
-    return Survey(roles=list(roles), versions=versions, holds=holds.data if holds else [])
+    away = [each for each in (endpoints.data if endpoints else []) if each.status != Circuit.ACTIVE]
+    return Survey(roles=list(roles), versions=versions, holds=holds.data if holds else [], webhooks=away)
 
 
 async def page_at(client: httpx.AsyncClient, url: str) -> httpx.Response:

@@ -14,7 +14,7 @@ JOB_MEMBERS = {
     *("created_at", "started_at", "completed_at", "expires_at", "result", "error", "metadata", "urls"),
 }
 # There where there is something to say.
-MORE_MEMBERS = {"notice", "keep_until", "moved_from", "held"}
+MORE_MEMBERS = {"notice", "keep_until", "moved_from", "held", "webhook", "webhook_events_filter"}
 
 
 def accepted(answer: httpx.Response) -> Json:

@@ -61,7 +61,9 @@ class NotifierRole:
             queue = await open_patiently(
                 stack, lambda: PostgresDeliveryQueue(dsn, connections=QUEUE_CONNECTIONS, role=ROLE), stop
             )
-            sender = await stack.enter_async_context(HttpSender(now_utc, allow_private=settings.webhook_allow_private))
+            sender = await stack.enter_async_context(
+                HttpSender(now_utc, allow_private=settings.webhook_allow_private, proxy=settings.proxy)
+            )
             recorder = await stack.enter_async_context(Recorder(queue, now_utc))
             side = await stack.enter_async_context(BackgroundTasks(stop))
             secrets = Secrets(KeyRing(settings.webhook_key_ring), endpoints, now_utc)

@@ -10,10 +10,13 @@ import msgspec
 import pytest
 
 from schemas.errors import DeadlineExceeded
-from schemas.jobs import Job, Payload, Status, Terminal
+from schemas.jobs import Job, Payload, Status, Terminal, new_job_id
 from schemas.records import OutRecord, terminal_record
 from schemas.topics import LaneClass
+from schemas.webhooks import JOB_EVENTS, Revision
+from stores.postgres.webhooks.log import PostgresDeliveryLog
 from stores.protocols import JobKey
+from stores.webhooks import DeliveryFilter
 from tests.integration.joined import joined
 from tests.integration.kafka.reading import committed
 from tests.integration.kafka.tail import tailing
@@ -163,6 +166,36 @@ async def test_a_job_is_marked_as_running_when_a_worker_says_so(site: Site) -> N
 
     async with sinking(site):
         await eventually(is_running)
+
+
+async def test_a_jobs_own_webhook_is_told_once_that_it_runs_and_how_it_ended(
+    site: Site, migrated_postgres_dsn: str
+) -> None:
+    until = datetime.now(UTC) + timedelta(seconds=600)
+    told, untold = new_job_id(), new_job_id()
+    hook = {"webhook": "https://example.com/hook"}
+    asked = msgspec.structs.replace(queued(told, until), **hook, webhook_events=tuple(JOB_EVENTS))
+    await site.admissions.insert_new([asked, msgspec.structs.replace(queued(untold, until), **hook)])
+    keys = [JobKey("default", told), JobKey("default", untold)]
+
+    async def are_running() -> bool:
+        await site.signals.announce_running(keys, until)
+        return await statuses(site, [told, untold]) == {Status.RUNNING}
+
+    async with sinking(site), PostgresDeliveryLog(migrated_postgres_dsn) as log:
+        await eventually(are_running)
+        await site.signals.announce_running(keys, until)
+        for _ in range(2):
+            await publish(site, succeeded(told), succeeded(untold))
+        await eventually(lambda: all_is_committed(site, 4))
+        written = await log.list("default", DeliveryFilter(), after=None, limit=10)
+    events = {(each.subject, each.event_type, each.revision, each.url) for each in written}
+    assert len(written) == len(events) == 3
+    assert events == {
+        (told, "job.running", Revision.RUNNING, hook["webhook"]),
+        (told, "job.succeeded", Revision.ENDED, hook["webhook"]),
+        (untold, "job.succeeded", Revision.ENDED, hook["webhook"]),
+    }
 
 
 async def test_several_sinks_end_every_job_once(site: Site) -> None:

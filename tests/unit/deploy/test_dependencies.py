@@ -28,7 +28,7 @@ HOMES = {
     "schemas": ["gateway", "router"],  # images only, imported where one comes
     "runtime": [],
     "producers": [],
-    "stores": ["stores"],
+    "stores": ["stores", "sealing"],  # the latter where a secret is sealed or opened
     "gateway": ["gateway"],
     "workers/consuming": [],
     "workers/inference": ["worker", "onnx", "torch", "sklearn", "text"],

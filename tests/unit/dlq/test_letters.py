@@ -10,8 +10,9 @@ import pytest
 from penstock.dlq.letter import Place, parse_place
 from penstock.dlq.mark import Mark, mark_record, read_mark
 from penstock.dlq.rendering import HEX_BYTES, LISTED_BYTES, TITLES, as_object, as_whole_object, row, whole
-from penstock.dlq.selection import Selection, parse_moment
+from penstock.dlq.selection import Selection
 from penstock.showing import show_table
+from penstock.times import parse_moment
 from schemas.errors import RequestError
 from schemas.jobs import Payload
 from schemas.signature import Signature, TensorSpec

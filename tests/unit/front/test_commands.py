@@ -214,6 +214,95 @@ COMMANDS = {
         (BAD_GATEWAY, ("", "which jobs are meant"), ("--tenant a --timeout -1", "--timeout")),
         (f"--tenant a {AWAY}", "cannot be reached"),
     ),
+    "webhooks listen": Described(
+        GATEWAY,
+        (
+            BAD_GATEWAY,
+            ("--event job.done", "--event"),
+            ("--endpoint x", "--endpoint"),
+            ("--secret x", "--secret"),
+            ("--count 0", "--count"),
+            ("--forward-to nowhere", "--forward-to"),
+            ("--endpoint we_1 --event job.failed", "--endpoint has its own events"),
+        ),
+        (f"--event job.failed {AWAY}", "cannot be reached"),
+    ),
+    "webhooks endpoints": Described(
+        GATEWAY, (BAD_GATEWAY, ("x", "ENDPOINT"), ("--limit 0", "--limit")), (AWAY, "cannot be reached")
+    ),
+    "webhooks create": Described(
+        GATEWAY,
+        (
+            BAD_GATEWAY,
+            ("", "give URL, or --pull"),
+            ("https://x --pull", "give URL, or --pull"),
+            ("https://x --event job.done", "--event"),
+            ("https://x --payload half", "--payload"),
+            ("https://x --concurrency 0", "--concurrency"),
+            ("https://x --max-per-second -1", "--max-per-second"),
+            ("https://x --timeout 0", "--timeout"),
+            ("https://x --connect-timeout 0", "--connect-timeout"),
+        ),
+        (f"https://x {AWAY}", "cannot be reached"),
+    ),
+    "webhooks update": Described(
+        GATEWAY,
+        (BAD_GATEWAY, ("x", "ENDPOINT"), ("we_1", "nothing to change"), ("we_1 --payload half", "--payload")),
+        (f"we_1 --name a {AWAY}", "cannot be reached"),
+    ),
+    "webhooks enable": Described(
+        GATEWAY,
+        (
+            BAD_GATEWAY,
+            ("x", "ENDPOINT"),
+            ("we_1 --replay all", "--replay"),
+            ("we_1 --since soon", "--since"),
+            ("we_1 --since 2h --replay none", "give one"),
+        ),
+        (f"we_1 {AWAY}", "cannot be reached"),
+    ),
+    "webhooks rotate": Described(
+        GATEWAY,
+        (BAD_GATEWAY, ("x", "ENDPOINT"), ("we_1 --grace soon", "--grace"), ("we_1 --grace 8d", "7d at most")),
+        (f"we_1 {AWAY}", "cannot be reached"),
+    ),
+    "webhooks secret": Described(
+        GATEWAY,
+        (BAD_GATEWAY, ("--grace 1h", "give --rotate"), ("--rotate --grace 8d", "7d at most")),
+        (AWAY, "cannot be reached"),
+    ),
+    "webhooks test": Described(
+        GATEWAY, (BAD_GATEWAY, ("we_1 --event job.done", "--event")), (f"we_1 {AWAY}", "cannot be reached")
+    ),
+    **{
+        f"webhooks {verb}": Described(GATEWAY, (BAD_GATEWAY, ("x", "ENDPOINT")), (f"we_1 {AWAY}", "cannot be reached"))
+        for verb in ("delete", "disable")
+    },
+    "webhooks deliveries": Described(
+        GATEWAY,
+        (
+            BAD_GATEWAY,
+            ("x", "DELIVERY"),
+            ("--endpoint x", "--endpoint"),
+            ("--state done", "--state"),
+            ("--since soon", "--since"),
+            ("--limit 0", "--limit"),
+            ("msg_1 --state failed", "not both"),
+        ),
+        (AWAY, "cannot be reached"),
+    ),
+    "webhooks replay": Described(
+        GATEWAY,
+        (
+            BAD_GATEWAY,
+            ("x", "DELIVERY"),
+            ("", "which deliveries are meant"),
+            ("msg_1 --state failed", "which deliveries are meant"),
+            ("msg_1 --dry-run", "--dry-run counts"),
+            ("--until soon", "--until"),
+        ),
+        (f"msg_1 {AWAY}", "cannot be reached"),
+    ),
     "dlq list": Described(
         KAFKA,
         (("--since yesterday", "--since"), ("--until x", "--until"), ("--limit 0", "--limit")),
@@ -252,7 +341,7 @@ COMMANDS = {
         ("/etc/passwd models --name a --trust", "/etc/passwd: cannot be loaded"),
     ),
 }
-GROUPS = {"jobs", "models", "dlq", "import", "export", "route", "rollout"}
+GROUPS = {"jobs", "models", "dlq", "import", "export", "route", "rollout", "webhooks"}
 ALSO_COMMANDS = {"hold"}  # groups that do something by themselves
 ALL = sorted(COMMANDS)
 WAITING = {"jobs wait", "route switch", "rollout wait"}

@@ -1,6 +1,7 @@
 """A whole gateway over in-memory twins, for tests of its HTTP."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -35,6 +36,7 @@ from producers.route_telling import RouteTeller
 from producers.routes import Routes
 from producers.worker_reports import WorkerReports
 from runtime.budget import MemoryBudget
+from runtime.clock import Clock
 from runtime.health import Check
 from runtime.reading import InputReader
 from schemas.catalog import CatalogEntry
@@ -113,8 +115,8 @@ LIVE = Lane("vector", "2", LaneClass.LIVE)
 class Store(MemoryJobs):
     """The twin, whose next calls meet the errors in `fail_next`."""
 
-    def __init__(self, events: MemoryEvents) -> None:
-        super().__init__(clock=lambda: NOW, events=events)
+    def __init__(self, events: MemoryEvents, clock: Clock) -> None:
+        super().__init__(clock=clock, events=events)
         self.fail_next: list[Exception] = []
 
     def _check_up(self) -> None:
@@ -123,7 +125,10 @@ class Store(MemoryJobs):
         super()._check_up()
 
 
-USUAL = GatewaySettings(public_base_url=BASE_URL)
+# For who does not have the first.
+OTHER_KEYS = f"k2:{base64.b64encode(bytes(32)).decode()}"
+GIVEN: dict[str, Any] = {"public_base_url": BASE_URL, "webhook_keys": f"k1:{base64.b64encode(KEY).decode()}"}
+USUAL = GatewaySettings(**GIVEN)
 
 
 class House:
@@ -138,12 +143,12 @@ class House:
         catalog: Catalog | None = None,
         **settings: Any,
     ) -> None:
-        self.settings = USUAL if not settings else GatewaySettings(public_base_url=BASE_URL, **settings)
-        self.now = NOW  # as webhooks see it
-        self.keys = KeyRing({"k1": KEY})
+        self.settings = USUAL if not settings else GatewaySettings(**GIVEN | settings)
+        self.now = NOW  # as stores and webhooks see it
+        self.keys = KeyRing(self.settings.webhook_key_ring)
         self.webhook_state = WebhookState()
         self.webhook_events = MemoryEvents(self.webhook_state)
-        self.store = Store(self.webhook_events)
+        self.store = Store(self.webhook_events, lambda: self.now)
         self.log = MemoryLog()
         self.signals = MemorySignals(clock=lambda: NOW)
         self.store_trouble: str | None = None
@@ -189,12 +194,13 @@ class House:
         self.hold_store = MemoryHolds(self.store)
         self.replicas = MemoryReplicas()
         self.notifying = MemoryDeliveryQueue(self.webhook_state, self.store)
+        self.pulled = MemoryPulledEvents(self.webhook_state, self.store)
         self.links = ResultLinks([KEY], BASE_URL)
         self.webhooks = webhooks_of(
             WebhookStores(
                 endpoints=MemoryEndpoints(self.webhook_state, lambda: self.now),
                 log=MemoryDeliveryLog(self.webhook_state),
-                pulled=MemoryPulledEvents(self.webhook_state, self.store),
+                pulled=self.pulled,
             ),
             jobs=self.store,
             waiters=self.waiters,
@@ -203,6 +209,7 @@ class House:
             bodies=EventBodies(JobLinks(BASE_URL), self.links, timedelta(days=7)),
             allow_private=self.settings.webhook_allow_private,
             now=lambda: self.now,
+            clock_s=lambda: self.clock_s,
         )
         teller = RouteTeller(self.route_store, self.log, self.settings.topics, within_s=60.0)
         self.services = Services(

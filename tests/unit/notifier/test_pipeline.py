@@ -40,6 +40,10 @@ class Works:
         return released
 
     @property
+    def trouble(self) -> str | None:
+        return self.pipeline.trouble
+
+    @property
     def recorded(self) -> list[str]:
         return [outcome.claim.delivery.id for outcome in self.queue.recorded]
 
@@ -142,10 +146,10 @@ async def test_while_the_store_is_away_it_says_so_and_goes_on_when_it_is_back() 
     with capture_logs() as logs:
         async with works.running():
             await eventually(lambda: len(works.queue.asked) > 3)
-            assert works.pipeline.trouble == "the database is not available"
+            assert works.trouble == "the database is not available"
             works.queue.down = False
             await eventually(lambda: works.recorded)
-            assert works.pipeline.trouble is None
+            assert works.trouble is None
     assert len([entry for entry in logs if entry["log_level"] == "warning"]) == 1
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from schemas.errors import ConfigurationError, KeyMissing, PenstockError
+from schemas.errors import KeyMissing, PenstockError
 from schemas.signing import new_secret
 from schemas.webhooks import Sealed
 from stores.sealing import DEFAULT_OWNER, KeyRing
@@ -85,5 +85,5 @@ async def test_a_key_that_was_not_given_is_named() -> None:
 async def test_nothing_is_sent_without_a_signature() -> None:
     with pytest.raises(PenstockError, match="no secret"):
         await secrets().of(a_claim(secrets=()))
-    with pytest.raises(ConfigurationError, match="PENSTOCK_WEBHOOK_KEYS"):
+    with pytest.raises(KeyMissing, match="PENSTOCK_WEBHOOK_KEYS"):
         await secrets(ring=KeyRing({})).of(own())

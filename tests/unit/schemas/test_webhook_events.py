@@ -21,7 +21,7 @@ from schemas.webhooks import FULL_RESULT_BYTES, TEST_EVENT, Delivery, DeliverySt
 BASE_URL = "https://inference.example.com"
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)
 LINKS = ResultLinks([b"k" * 32], BASE_URL)
-BODIES = EventBodies(JobLinks(BASE_URL), LINKS, retention_s=3600)
+BODIES = EventBodies(JobLinks(BASE_URL), LINKS, timedelta(hours=1))
 
 JOB = Job(
     tenant="acme",

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from schemas.errors import ConfigurationError, Conflict, KeyMissing
+from schemas.errors import Conflict, KeyMissing
 from schemas.signing import secret_key
 from schemas.webhooks import Sealed
 from stores.default_secrets import MOST_SECRETS, DefaultSecrets
@@ -111,5 +111,5 @@ async def test_a_key_that_is_gone_is_told_by_its_name() -> None:
 
 async def test_without_any_key_there_is_no_secret() -> None:
     bench = Bench(keys=KeyRing({}))
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(KeyMissing):
         await bench.secrets.newest("default")

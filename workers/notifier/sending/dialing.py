@@ -90,7 +90,11 @@ class BoundedStream(httpcore2.AsyncNetworkStream):
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore2.AsyncNetworkStream:
-        return BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        try:
+            return BoundedStream(await self._stream.start_tls(ssl_context, server_hostname, timeout))
+        except BaseException:  # a limit of time, too: nobody above closes what was not agreed on
+            await self._stream.aclose()
+            raise
 
     async def aclose(self) -> None:
         await self._stream.aclose()

@@ -20,6 +20,7 @@ from workers.notifier.sending.dialing import AnswerTooLong, Dialer
 from workers.notifier.sending.names import Names, PublicOnly, Resolver, SystemNames
 from workers.notifier.sending.progress import Progress
 from workers.notifier.sending.protocols import Reply
+from workers.notifier.sending.proxies import ProxyAddress
 from workers.notifier.sending.verdicts import head_of, retry_after_s, verdict_of, why_failed
 
 USER_AGENT: Final = f"Penstock-Webhooks/{version('penstock-inference')}"
@@ -38,7 +39,7 @@ class HttpSender:
         clock: Clock,
         *,
         allow_private: bool = False,
-        proxy: httpcore2.Proxy | None = None,
+        proxy: ProxyAddress | None = None,
         tls: ssl.SSLContext | None = None,
         resolver: Names | None = None,
     ) -> None:
@@ -50,12 +51,14 @@ class HttpSender:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opened:
-            names: Names
+            names: Names | None
             if self._proxy is not None:
                 names = SystemNames()
             else:
-                found = self._given_resolver or await opened.enter_async_context(Resolver())
-                names = found if self._allow_private else PublicOnly(found)
+                names = self._given_resolver
+                if names is None:
+                    names = await opened.enter_async_context(Resolver())
+                names = names if self._allow_private else PublicOnly(names)
             self._dialer = Dialer(names)
             self._connections = Connections(self._open_pool, time.monotonic)
             opened.push_async_callback(self._connections.aclose)
@@ -69,10 +72,19 @@ class HttpSender:
     def _tls(self) -> ssl.SSLContext:
         return self._given_tls or httpcore2.default_ssl_context()
 
+    @cached_property
+    def _through(self) -> httpcore2.Proxy | None:
+        if self._proxy is None:
+            return None
+        scheme, host, port, auth = self._proxy
+        url = httpcore2.URL(scheme=scheme, host=_bracketed(host), port=port, target="/")
+        encoded = None if auth is None else (auth[0].encode(), auth[1].encode())
+        return httpcore2.Proxy(url, encoded, ssl_context=self._tls if scheme == "https" else None)
+
     def _open_pool(self) -> httpcore2.AsyncConnectionPool:
         return httpcore2.AsyncConnectionPool(
             ssl_context=self._tls,
-            proxy=self._proxy,
+            proxy=self._through,
             max_connections=None,  # how many attempts there are is decided by who sends
             max_keepalive_connections=MOST_KEPT,
             keepalive_expiry=KEPT_S,
@@ -100,22 +112,19 @@ class HttpSender:
     def _request(
         self, target: WebhookUrl, headers: Mapping[str, str], body: bytes, limits: Limits, progress: Progress
     ) -> httpcore2.Request:
-        authority = target.origin.partition("://")[2]
-        shown = f"[{target.host}]" if ":" in target.host else target.host
         ours = {
-            "host": authority,
+            "host": target.origin.partition("://")[2],
             "content-type": "application/json",
             "content-length": str(len(body)),
             "user-agent": USER_AGENT,
             "accept": "*/*",
             "accept-encoding": "identity",
         }
+        path = target.text.removeprefix(target.origin)
         return httpcore2.Request(
             "POST",
-            httpcore2.URL(
-                scheme=target.scheme, host=shown, port=target.port, target=target.text.removeprefix(target.origin)
-            ),
-            headers=ours | dict(headers),
+            httpcore2.URL(scheme=target.scheme, host=_bracketed(target.host), port=target.port, target=path),
+            headers=[*ours.items(), *headers.items()],
             content=body,
             extensions={
                 "timeout": {"connect": limits.connect_timeout_s},
@@ -123,6 +132,10 @@ class HttpSender:
                 "trace": progress.trace,
             },
         )
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 # What may happen behind the head of an answer, which has said all that matters.

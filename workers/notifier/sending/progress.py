@@ -82,7 +82,7 @@ def _by_proxy(error: httpcore2.ProxyError) -> NotSent:
 
 
 def _tls_text(error: httpcore2.ConnectError) -> str:
-    cause = error.__cause__
+    cause = error.args[0] if error.args else None  # the pool takes the cause away, and leaves what it was made of
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate is not accepted: {cause.verify_message}"
     return "TLS could not be agreed on with it"

@@ -1,0 +1,1 @@
+"""`penstock webhooks`: where events are sent to, what became of them, and receiving them here."""
