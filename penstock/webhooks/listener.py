@@ -1,5 +1,6 @@
 """Receives events by pulling: each is checked, forwarded if asked for, shown, and acknowledged once it was taken."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -21,6 +22,7 @@ CLAIMED: Final = 3
 FORWARD_TIMEOUT_S: Final = 9.0
 LEASE_S: Final = 30
 WAIT_S: Final = 20
+POLL_PAUSE_S = 1.0
 
 
 class Forwarded(NamedTuple):
@@ -83,12 +85,15 @@ class Listener:
 
     async def _step(self, room: int) -> int:
         """How many were taken."""
-        body = {"limit": room, "wait_s": WAIT_S, "lease_s": LEASE_S}
-        claimed = await patience().until_done(lambda: self._ask("claim", LeasedEvents, body))
+        claim = {"limit": room, "wait_s": WAIT_S, "lease_s": LEASE_S}
+        asked_at = self._now()
+        claimed = await patience().until_done(lambda: self._ask("claim", LeasedEvents, claim))
+        if not claimed["data"] and (self._now() - asked_at).total_seconds() < POLL_PAUSE_S:
+            await asyncio.sleep(POLL_PAUSE_S)  # a gateway that is told to stop lets nobody wait
         taken = [leased for leased in claimed["data"] if await self._take(leased)]
         if taken:
-            body = {"events": [{"id": leased["id"], "lease": leased["lease"]} for leased in taken]}
-            await patience().until_done(lambda: self._ask("ack", Leases, body))
+            events = {"events": [{"id": leased["id"], "lease": leased["lease"]} for leased in taken]}
+            await patience().until_done(lambda: self._ask("ack", Leases, events))
         return len(taken)
 
     async def _ask(self, verb: str, shape: type[msgspec.Struct], body: Document) -> Document:

@@ -64,7 +64,7 @@ def enable(
     if as_json:
         show_json(done)
     else:
-        sent = done.get("replayed", done["pending"])
+        sent = int(done.get("replayed") or 0)
         click.echo(printable(f"{endpoint} is {done['status']}: {events(sent)} of before {goes(sent)} out now"))
 
 

@@ -61,7 +61,10 @@ def receive(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[httpx.Request
     return receiving
 
 
-def test_events_are_shown_and_acknowledged_and_its_endpoint_goes_with_it(gateway: Gateway, invoke: Invoke) -> None:
+def test_events_are_shown_and_acknowledged_and_its_endpoint_goes_with_it(
+    gateway: Gateway, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listener, "POLL_PAUSE_S", 0.01)
     claims(gateway, [], [leased(1), leased(2)], [leased(3)])
     ran = invoke("webhooks", "listen", "--count", "3")
     assert ran.exit_code == 0
