@@ -26,8 +26,7 @@ class MemoryPulledEvents:
         self._state.check_up()
         await drop_ended(self._state, self._jobs, now)
         endpoint = self._endpoint(tenant, endpoint_id)
-        target = self._state.targets.get(endpoint_id)
-        if endpoint is None or target is None or target.health.circuit is Circuit.DISABLED:
+        if endpoint is None or not self._is_active(endpoint_id):
             return []
         lease, until = uuid4().hex, now + timedelta(seconds=lease_s)
         claims: list[Claim] = []
@@ -49,7 +48,8 @@ class MemoryPulledEvents:
 
     async def due(self, endpoint_ids: Sequence[str], now: datetime) -> Sequence[str]:
         self._state.check_up()
-        return [each for each in endpoint_ids if any(kept.delivery.due_at <= now for kept in self._state.waiting(each))]
+        active = [each for each in endpoint_ids if self._is_active(each)]
+        return [each for each in active if any(kept.delivery.due_at <= now for kept in self._state.waiting(each))]
 
     async def renew(
         self, tenant: str, endpoint_id: str, leases: Sequence[tuple[str, str]], now: datetime, lease_s: float
@@ -71,6 +71,10 @@ class MemoryPulledEvents:
             target = self._state.targets[endpoint_id]
             target.health = msgspec.structs.replace(target.health, succeeded_at=now)
         return [kept.delivery.id for kept in standing]
+
+    def _is_active(self, endpoint_id: str) -> bool:
+        target = self._state.targets.get(endpoint_id)
+        return target is not None and target.health.circuit is not Circuit.DISABLED
 
     def _endpoint(self, tenant: str, endpoint_id: str) -> Endpoint | None:
         endpoint = self._state.endpoints.get(endpoint_id)

@@ -1,11 +1,14 @@
-"""A receiver of webhooks on this machine, as anybody might write one: nothing of ours is imported here."""
+"""A receiver of webhooks on this machine, as anybody might write one: nothing of Penstock is imported here."""
 
 import asyncio
 import json
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
+
+from tests.waiting import until
 
 END = b"\r\n\r\n"
 
@@ -34,9 +37,10 @@ class Event(NamedTuple):
 
 
 class Receiver:
-    """Keeps what it gets, and answers 200; nothing while `silent`, or 503 while `failing`."""
+    """Keeps what it gets, and answers 200 after `takes_s`; 503 while `failing`, and nothing while it is not `speaking`."""
 
-    def __init__(self) -> None:
+    def __init__(self, takes_s: float = 0.0) -> None:
+        self._takes_s = takes_s
         self.url = ""
         self.events: list[Event] = []
         self.failing = False
@@ -61,6 +65,7 @@ class Receiver:
             while True:
                 self.events.append(await _read(reader))
                 await self.speaking.wait()
+                await until(time.monotonic() + self._takes_s)
                 status = "503 Service Unavailable" if self.failing else "200 OK"
                 writer.write(f"HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n".encode())
                 await writer.drain()
@@ -84,8 +89,8 @@ async def _read(reader: asyncio.StreamReader) -> Event:
 
 
 @asynccontextmanager
-async def receiving() -> AsyncIterator[Receiver]:
-    receiver = Receiver()
+async def receiving(takes_s: float = 0.0) -> AsyncIterator[Receiver]:
+    receiver = Receiver(takes_s)
     server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0)
     receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     try:

@@ -79,4 +79,4 @@ class PostgresDeliveryLog:
 
 
 def _is_storable(wanted: DeliveryFilter, *texts: str | None) -> bool:
-    return storable(wanted.endpoint, wanted.event_type, wanted.subject, *texts)
+    return storable(wanted.endpoint, wanted.event_type, wanted.subject, wanted.id, *texts)

@@ -16,6 +16,8 @@ from tests.acceptance.client import client_of
 from tests.acceptance.receiving import Receiver, receiving
 from tests.waiting import eventually
 
+# So long a receiver takes, that a notifier which is killed has something on its way.
+TAKES_S = 0.1
 OWN = "/own"  # of each job; the others are registered
 # A lease lasts a minute, and an endpoint that was degraded is probed after half of one.
 ARRIVED_WITHIN_S = 240.0
@@ -71,7 +73,7 @@ class Report:
 async def run(
     stack: Stack, jobs: int, per_s: float, endpoints: int, faults: Sequence[Fault], announce: Callable[[str], None]
 ) -> Report:
-    async with receiving() as receiver, client_of(stack.gateway_url) as http:
+    async with receiving(TAKES_S) as receiver, client_of(stack.gateway_url) as http:
         paths = [f"/{number}" for number in range(endpoints)]
         for path in paths:
             await _register(http, f"{receiver.url}{path}")

@@ -66,6 +66,18 @@ async def test_those_are_found_and_counted_that_agree_with_all_that_is_given(
     assert await webhooks.log.count("default", wanted) == len(found)
 
 
+async def test_one_is_found_counted_and_replayed_by_its_id(webhooks: Webhooks) -> None:
+    await webhooks.added()
+    first, second = made(1, state=DeliveryState.FAILED), made(2, state=DeliveryState.FAILED)
+    await webhooks.write([first, second])
+    wanted = DeliveryFilter(id=first.id)
+    assert ids(await webhooks.log.list("default", wanted, after=None, limit=9)) == [first.id]
+    assert await webhooks.log.count("default", wanted) == 1
+    assert await webhooks.log.count("default", DeliveryFilter(id="\0")) == 0
+    assert list(await webhooks.log.replay("default", wanted, in_s(100), limit=9)) == [first.id]
+    assert await webhooks.found(second) == second
+
+
 async def test_a_delivery_of_another_tenant_is_not_found(webhooks: Webhooks) -> None:
     (theirs,) = await webhooks.waiting("we_a", tenant="acme")
     assert await webhooks.log.get("default", theirs.id) is None

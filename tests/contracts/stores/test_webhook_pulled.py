@@ -28,6 +28,25 @@ async def test_events_are_pulled_oldest_first_and_each_by_one(webhooks: Webhooks
     assert list(await pull(webhooks, 12)) == []
 
 
+async def test_it_is_told_where_something_is_due(webhooks: Webhooks) -> None:
+    async def due(after_s: float = 0) -> Sequence[str]:
+        return sorted(await webhooks.pulled.due(["we_a", "we_b", "we_none"], in_s(after_s)))
+
+    await webhooks.added(url=None)
+    await webhooks.added("we_b", url=None)
+    assert await due() == []
+    await webhooks.waiting("we_a", "we_a")
+    assert await due() == ["we_a"]
+    claims = await pull(webhooks)
+    assert await due(29) == []
+    assert await due(30) == ["we_a"], "what is not acknowledged is due again"
+    await webhooks.pulled.acknowledge("default", "we_a", leases(*claims), in_s(31))
+    assert await due(31) == []
+    await webhooks.waiting("we_b")
+    await webhooks.endpoints.disable("default", "we_b", "over", in_s(31))
+    assert await due(31) == [], "nothing can be pulled there"
+
+
 async def test_what_was_received_is_delivered(webhooks: Webhooks) -> None:
     await webhooks.added(url=None)
     due = await webhooks.waiting("we_a", "we_a")
