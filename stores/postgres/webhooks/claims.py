@@ -177,6 +177,7 @@ async def claim_round(
             endpoint=target.endpoint,
             secrets=target.secrets,
             probe=target.allowed.probe,
+            well=target.health.is_well,
         )
         for target, deliveries in zip(locked, chosen, strict=True)
         for delivery in deliveries
