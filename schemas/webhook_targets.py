@@ -7,10 +7,8 @@ from typing import Final
 from schemas.jobs import DIGEST_CHARACTERS
 from schemas.webhooks import ORIGIN_PREFIX
 
-# Scheme, host and port of a URL in its normal form. Postgres reads it in the same way (`stores/postgres/webhooks`).
-ORIGIN: Final = r"^[a-z]+://[^/?#\\]+"
-
-_ORIGIN: Final = re.compile(ORIGIN)
+# Scheme, host and port of a URL in its normal form. Postgres reads it in the same way (`tell_of_jobs`).
+_ORIGIN: Final = re.compile(r"[a-z]+://[^/?#\\]+")
 
 
 def origin_of(url: str) -> str:

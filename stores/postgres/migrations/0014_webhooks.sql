@@ -110,10 +110,8 @@ $$;
 
 create index webhook_attempts_of_delivery on webhook_attempts (delivery, at);
 
--- Writes deliveries, one for each element of the arrays, has their targets due by then, and tells those who wait. A
--- function, so that a statement that has none to write, as most that end jobs, is not made larger by all this.
---
--- Targets are locked in the order of their ids, and after all else that the statement locks.
+-- Writes deliveries, one for each element of the arrays, has their targets due by then, and tells those who wait. How
+-- many they are. Targets are locked in the order of their ids, and after all else that the statement locks.
 create function write_webhook_deliveries(
     tenants text[], targets text[], pulled boolean[], event_types text[], subjects text[], revisions integer[],
     urls text[], facts json[], due_at timestamptz
@@ -129,5 +127,47 @@ begin
     select g.*, $9, $9 from unnest($1, $2, $4, $5, $6, $7, $8) as g;
     perform pg_notify('penstock_webhooks', '');
     return cardinality($1);
+end
+$$;
+
+-- A time as JSON has it, in one zone, whatever the session's is.
+create function rfc_3339(moment timestamptz) returns text language sql stable
+    return to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
+
+-- Writes what is to be delivered of jobs that ended, or that run from now on: rows of theirs, as JSON. For whom:
+-- the job's own webhook, of which `schemas/webhook_targets.py` reckons the same target, and the endpoints of its tenant
+-- that subscribe. The facts are those of `schemas/webhook_facts.py`.
+create function tell_of_jobs(rows json, due_at timestamptz) returns integer language plpgsql as $$
+begin
+    return (
+        with told as materialized (
+            select j.*, 'job.' || j.status as event_type, case when j.completed_at is null then 2 else 3 end as revision,
+                json_build_object(
+                    'status', j.status, 'done', j.completed_at is not null, 'model', j.model,
+                    'model_version', j.version, 'variant', j.variant, 'batch_id', j.batch_id,
+                    'created_at', rfc_3339(j.created_at), 'started_at', rfc_3339(j.started_at),
+                    'completed_at', rfc_3339(j.completed_at), 'expires_at', rfc_3339(j.expires_at), 'error', j.error,
+                    'metadata', case when length(j.metadata::text) <= 2000 then j.metadata else '{}' end
+                ) as facts
+            from json_to_recordset($1) as j (
+                tenant text, id text, model text, version text, status text, variant text, batch_id text,
+                created_at timestamptz, expires_at timestamptz, started_at timestamptz, completed_at timestamptz,
+                error json, metadata json, webhook text, webhook_events text[]
+            )
+        ), deliveries as (
+            select j.*, j.webhook as url, false as pulled, 'origin_' || left(encode(sha256(convert_to(
+                j.tenant || E'\n' || coalesce(substring(j.webhook from '^[a-z]+://[^/?#\\]+'), j.webhook), 'UTF8'
+            )), 'hex'), 40) as target
+            from told j
+            where j.webhook is not null and coalesce(j.event_type = any (j.webhook_events), j.completed_at is not null)
+            union all
+            select j.*, null, e.url is null, e.id
+            from told j join webhook_endpoints e on e.tenant = j.tenant and j.event_type = any (e.event_types)
+        )
+        select write_webhook_deliveries(
+            array_agg(d.tenant), array_agg(d.target), array_agg(d.pulled), array_agg(d.event_type), array_agg(d.id),
+            array_agg(d.revision), array_agg(d.url), array_agg(d.facts), $2
+        ) from deliveries d having count(*) > 0
+    );
 end
 $$;

@@ -4,12 +4,13 @@ The rows of targets are locked, not those of deliveries. What is looked at is wh
 whoever writes a delivery has its target due behind that, and waits for us with it.
 """
 
+import math
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from schemas.webhook_targets import is_origin
-from schemas.webhooks import LEASE_S, Circuit, Delivery, Endpoint, EventType, Health, Limits, Sealed
+from schemas.webhooks import LEASE_S, Circuit, Endpoint, EventType, Health, Limits, Sealed
 from stores.postgres.webhooks.rows import (
     DELIVERY_COLUMNS,
     ENDPOINT_COLUMNS,
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
     from stores.postgres.calls import Connection
 
+    # Rows of `DELIVERY_COLUMNS`, by target.
+    Found: TypeAlias = Sequence[Sequence[asyncpg.Record]]
+
 LEASE: Final = timedelta(seconds=LEASE_S)
 # Clocks of notifiers differ: what is leased by one is leased for all.
 _LONGEST_LEASE: Final = 2 * LEASE
@@ -45,7 +49,7 @@ _PROBED: Final = 100
 # So many deliveries of endpoints that are gone are dropped at a time.
 _DROPPED: Final = 1000
 
-_LOCK: Final = f"""
+LOCK_DUE: Final = f"""
 select t.id, t.tenant, t.tokens, t.filled_at, {HEALTH_COLUMNS}, {ENDPOINT_COLUMNS}, s.secrets as default_secrets
 from webhook_targets t
 left join webhook_endpoints e on e.id = t.id
@@ -55,12 +59,13 @@ order by t.next_due_at
 limit $3
 for update of t skip locked
 """
-# Of one subject, one is on its way at a time, and none before those that were earlier.
+# Of one subject, one is on its way at a time, and none before those that were earlier. The index of subjects is to be
+# read: by that of targets, which this form of a comparison does not use, all that waits there would be.
 FIRST_OF_SUBJECT: Final = """
 not exists (
     select from webhook_deliveries o
-    where o.tenant = d.tenant and o.subject = d.subject and o.target = d.target and o.state = 'pending' and o.id <> d.id
-        and (o.leased_until > $1 or (o.revision, o.id) < (d.revision, d.id))
+    where o.tenant = d.tenant and o.subject = d.subject and o.target is not distinct from d.target
+        and o.state = 'pending' and o.id <> d.id and (o.leased_until > $1 or (o.revision, o.id) < (d.revision, d.id))
 )
 """
 _PENDING: Final = f"""
@@ -68,7 +73,7 @@ d.target = a.target and d.state = 'pending' and (d.leased_until is null or d.lea
 and (not a.ordered or {FIRST_OF_SUBJECT})
 """
 # Each part reads the index of what is due, from the front, and no further than it has to.
-_LOOK: Final = f"""
+LOOK: Final = f"""
 select a.number, flying.count as in_flight, flying.landing_at, later.due_at as later_at, found.*
 from unnest($3::text[], $4::integer[], $5::integer[], $6::boolean[], $7::boolean[]) with ordinality
     as a (target, in_flight, begin, probe, ordered, number)
@@ -156,22 +161,24 @@ async def claim_round(
     connection: "Connection", now: datetime, lease: str, *, seen: Collection[str], targets: int, limit: int, each: int
 ) -> Round:
     """Up to `limit` of up to `targets` that are due and were not `seen`. To be called in a transaction."""
-    rows = await connection.fetch(_LOCK, now, list(seen), targets)
+    rows = await connection.fetch(LOCK_DUE, now, list(seen), targets)
     ids = [row["id"] for row in rows]
-    if gone := [row["id"] for row in rows if row["e_id"] is None and not is_origin(row["id"])]:
+    if gone := [row["id"] for row in rows if not _is_there(row)]:
         await connection.execute(_DROP_GONE, gone, now)
-    locked = [_locked(row, now, each) for row in rows if row["e_id"] is not None or is_origin(row["id"])]
+    # Twice what is a target's share of them: some have less.
+    each = min(each, math.ceil(2 * limit / max(1, len(rows))))
+    locked = [_locked(row, now, each) for row in rows if _is_there(row)]
     if not locked:
         return Round((), ids)
     looks, found = await _look(connection, locked, now)
     found = await _without_ended(connection, found, now)
-    begun = in_turn([len(deliveries) for deliveries in found], limit)
-    chosen = [deliveries[:count] for deliveries, count in zip(found, begun, strict=True)]
+    begun = in_turn([len(some) for some in found], limit)
+    chosen = [some[:count] for some, count in zip(found, begun, strict=True)]
     until = now + LEASE
     leased = await _lease(connection, lease, until, now, locked, looks, chosen)
     claims = [
         Claim(
-            delivery=delivery,
+            delivery=delivery_of(row),
             lease=lease,
             leased_until=until,
             endpoint=target.endpoint,
@@ -179,11 +186,15 @@ async def claim_round(
             probe=target.allowed.probe,
             well=target.health.is_well,
         )
-        for target, deliveries in zip(locked, chosen, strict=True)
-        for delivery in deliveries
-        if delivery.id in leased
+        for target, some in zip(locked, chosen, strict=True)
+        for row in some
+        if row["id"] in leased
     ]
     return Round(claims, ids)
+
+
+def _is_there(target: "asyncpg.Record") -> bool:
+    return target["e_id"] is not None or is_origin(target["id"])
 
 
 def _locked(row: "asyncpg.Record", now: datetime, each: int) -> Locked:
@@ -196,11 +207,9 @@ def _locked(row: "asyncpg.Record", now: datetime, each: int) -> Locked:
     return Locked(row["id"], health, bucket, endpoint, secrets, allowance(health, limits, bucket, now, each))
 
 
-async def _look(
-    connection: "Connection", locked: Sequence[Locked], now: datetime
-) -> tuple[Sequence[Look], list[list[Delivery]]]:
+async def _look(connection: "Connection", locked: Sequence[Locked], now: datetime) -> tuple[Sequence[Look], "Found"]:
     rows = await connection.fetch(
-        _LOOK,
+        LOOK,
         now,
         now + _LONGEST_LEASE,
         [target.id for target in locked],
@@ -212,25 +221,26 @@ async def _look(
     of_target: list[list[asyncpg.Record]] = [[] for _ in locked]
     for row in rows:
         of_target[row["number"] - 1].append(row)
-    found = [[delivery_of(row) for row in some if row["id"] is not None] for some in of_target]
+    found = [[row for row in some if row["id"] is not None] for some in of_target]
     looks = [
-        Look(some[0]["in_flight"], len(deliveries), some[0]["landing_at"], some[0]["later_at"])
-        for some, deliveries in zip(of_target, found, strict=True)
+        Look(some[0]["in_flight"], len(of_it), some[0]["landing_at"], some[0]["later_at"])
+        for some, of_it in zip(of_target, found, strict=True)
     ]
     return looks, found
 
 
-async def _without_ended(connection: "Connection", found: list[list[Delivery]], now: datetime) -> list[list[Delivery]]:
+async def _without_ended(connection: "Connection", found: "Found", now: datetime) -> "Found":
     """Without those that say that a job runs which has ended since: they are dropped."""
-    running = [each for some in found for each in some if each.event_type == EventType.JOB_RUNNING and not each.is_test]
+    running = [row for some in found for row in some if row["event_type"] == EventType.JOB_RUNNING]
+    running = [row for row in running if row["subject"] != row["target"]]
     if not running:
         return found
-    columns: tuple[Any, ...] = tuple(zip(*((each.id, each.tenant, each.subject) for each in running), strict=True))
-    ended = {row["id"] for row in await connection.fetch(_ENDED, *map(list, columns))}
+    columns = [[row[name] for row in running] for name in ("id", "tenant", "subject")]
+    ended = {row["id"] for row in await connection.fetch(_ENDED, *columns)}
     if not ended:
         return found
     await connection.execute(_DROP, list(ended), now)
-    return [[each for each in some if each.id not in ended] for some in found]
+    return [[row for row in some if row["id"] not in ended] for some in found]
 
 
 async def _lease(
@@ -240,18 +250,18 @@ async def _lease(
     now: datetime,
     locked: Sequence[Locked],
     looks: Sequence[Look],
-    chosen: Sequence[Sequence[Delivery]],
+    chosen: "Found",
 ) -> set[str]:
     """The ids of the deliveries that could be leased."""
     places = []
-    for target, look, deliveries in zip(locked, looks, chosen, strict=True):
-        begun = len(deliveries)
+    for target, look, some in zip(locked, looks, chosen, strict=True):
+        begun = len(some)
         bucket = spent(target.bucket, begun)
         again_at = next_look(target.allowed, look, begun, until, rested_at(bucket, target.limits), now)
         places.append((target.id, again_at, *(bucket or (None, None))))
     rows = await connection.fetch(
         _LEASE,
-        [each.id for deliveries in chosen for each in deliveries],
+        [row["id"] for some in chosen for row in some],
         lease,
         until,
         now,

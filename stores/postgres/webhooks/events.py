@@ -11,10 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from schemas.jobs import DIGEST_CHARACTERS
-from schemas.webhook_facts import MOST_METADATA_CHARACTERS
-from schemas.webhook_targets import ORIGIN
-from schemas.webhooks import ORIGIN_PREFIX, EventType, Revision
+from schemas.webhooks import EventType
 from stores.postgres.places import in_each_place
 from stores.postgres.rows import json_text
 
@@ -36,22 +33,17 @@ def telling(change: str, *, answer: str, now: str) -> Sequence[str]:
 
     `change` returns `TOLD`, at least, of each job that it ended, or that runs from now on. `answer` is what is selected
     of these jobs, each a `j`. `now` is the parameter for the time at which deliveries are due.
+
+    All that takes long to prepare is in a function, which is called where somebody is to be told: nearly always
+    nobody is.
     """
     return in_each_place(f"""
-with told as ({change}), deliveries as (
-    select j.*, {_ORIGIN_TARGET} as target, j.webhook as url, false as pulled
-    from told j
-    where j.webhook is not null and coalesce({_EVENT} = any (j.webhook_events), j.completed_at is not null)
-    union all
-    select j.*, e.id, null, e.url is null
-    from told j join webhook_endpoints e on e.tenant = j.tenant and {_EVENT} = any (e.event_types)
-)
+with told as ({change})
 select {answer} from told j
 where coalesce((
-    select write_webhook_deliveries(
-        array_agg(j.tenant), array_agg(j.target), array_agg(j.pulled), array_agg({_EVENT}), array_agg(j.id),
-        array_agg({_REVISION}), array_agg(j.url), array_agg({_FACTS}), {now}
-    ) from deliveries j having count(*) > 0
+    select tell_of_jobs(json_agg(j), {now}) from told j
+    where j.webhook is not null or exists (select from webhook_endpoints e where e.tenant = j.tenant)
+    having count(*) > 0
 ), 0) >= 0
 """)
 
@@ -69,26 +61,6 @@ def lowering(now: str) -> str:
 NOTIFY: Final = f"pg_notify('{CHANNEL}', '')"
 
 
-def _utc(column: str) -> str:
-    """In one zone, whatever the session's is."""
-    return f"""to_char({column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
-
-
-_ORIGIN_TARGET: Final = (
-    f"('{ORIGIN_PREFIX}' || left(encode(sha256(convert_to("
-    f"j.tenant || E'\\n' || coalesce(substring(j.webhook from '{ORIGIN}'), j.webhook), 'UTF8')), 'hex'), "
-    f"""{DIGEST_CHARACTERS})) collate "C\""""
-)
-_EVENT: Final = "'job.' || j.status"
-_REVISION: Final = f"case when j.completed_at is null then {Revision.RUNNING} else {Revision.ENDED} end"
-# As `schemas.webhook_facts.job_facts` makes them.
-_FACTS: Final = f"""json_build_object(
-        'status', j.status, 'done', j.completed_at is not null, 'model', j.model, 'model_version', j.version,
-        'variant', j.variant, 'batch_id', j.batch_id, 'created_at', {_utc("j.created_at")},
-        'started_at', {_utc("j.started_at")}, 'completed_at', {_utc("j.completed_at")},
-        'expires_at', {_utc("j.expires_at")}, 'error', j.error, 'metadata',
-        case when length(j.metadata::text) <= {MOST_METADATA_CHARACTERS} then j.metadata else '{{}}' end
-    )"""
 # An endpoint hears nothing of itself.
 _WRITE: Final = """
 select write_webhook_deliveries(

@@ -57,7 +57,7 @@ _LOCK: Final = f"""
 select t.id, {HEALTH_COLUMNS} from webhook_targets t where t.id = any ($1::text[]) order by t.id for update of t
 """
 # What was not the endpoint's fault is no attempt.
-_RECORD: Final = f"""
+RECORD: Final = f"""
 with given as (
     select * from json_to_recordset($1::json) as g ({recordset(_TRIED | _ATTEMPTED)})
 ), recorded as (
@@ -75,7 +75,7 @@ with given as (
 select id from recorded
 """
 # A degraded target is looked at for its next probe, any other once something is due there.
-_JUDGE: Final = f"""
+JUDGE: Final = f"""
 update webhook_targets t
 set {", ".join(f"{name} = g.{name}" for name in HEALTH)},
     next_due_at = case g.circuit
@@ -142,12 +142,12 @@ async def _record(
     connection: "Connection", known: dict[str, Health], outcomes: Sequence[Outcome], judging: Judging
 ) -> Sequence[Change]:
     rows = json_text([_tried_row(outcome, tried(outcome, judging.now, judging.chance())) for outcome in outcomes])
-    recorded = {row["id"] for row in await connection.fetch(_RECORD, rows)}
+    recorded = {row["id"] for row in await connection.fetch(RECORD, rows)}
     stood = [outcome for outcome in outcomes if outcome.claim.delivery.id in recorded]
     health, told = _fold(known, stood, judging.now)
     if health:
         rows = json_text([msgspec.structs.asdict(each) | {"id": target} for target, each in health.items()])
-        await connection.execute(_JUDGE, rows, judging.now)
+        await connection.execute(JUDGE, rows, judging.now)
     events = TransactionEvents(connection)
     for change, revision, facts in told:
         await events.write(change.tenant, change.event_type, change.target, revision, facts, judging.now)

@@ -19,7 +19,7 @@ EMPTY = """
 do $$ declare found regclass; begin
     for found in
         select oid from pg_class
-        where relnamespace = 'public'::regnamespace and relkind = 'r'
+        where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')
             and relname not in ('schema_migrations', 'job_ring')
             and not exists (select from pg_inherits where inhrelid = pg_class.oid)
     loop

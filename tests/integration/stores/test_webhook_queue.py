@@ -1,0 +1,88 @@
+"""Claims and outcomes in Postgres, where several are at work at once and much waits."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import pytest
+
+from schemas.webhooks import EventType, Limits
+from stores.webhooks import DeliveryFilter, Verdict
+from tests.contracts.stores.webhook_stores import Webhooks, in_s
+from tests.integration.stores.migrating import session
+from tests.integration.stores.webhook_load import load, postgres_webhooks, register
+from tests.waiting import soon
+from tests.webhooks import NOW, delivery
+
+HEALTH_EVENTS = (EventType.ENDPOINT_FAILING, EventType.ENDPOINT_DEGRADED, EventType.ENDPOINT_RECOVERED)
+CUT_OFF = "select pg_terminate_backend(pid) from pg_stat_activity where query ilike 'listen %'"
+
+
+@pytest.fixture
+async def webhooks(migrated_postgres_dsn: str) -> AsyncIterator[Webhooks]:
+    async with postgres_webhooks(migrated_postgres_dsn) as webhooks:
+        yield webhooks
+
+
+async def test_those_who_claim_at_once_never_have_the_same(webhooks: Webhooks, migrated_postgres_dsn: str) -> None:
+    names = [f"we_{number}" for number in range(20)]
+    await register(migrated_postgres_dsn, names, limits=Limits(concurrency=50))
+    await load(webhooks, names, 50)
+    claimed: Counter[str] = Counter()
+
+    async def notifier() -> None:
+        while claims := (await webhooks.claim(limit=20, each=5)).claims:
+            claimed.update(claim.delivery.id for claim in claims)
+            await webhooks.record(*claims)
+
+    while len(claimed) < 1000:  # who finds all in the other's hands stops
+        await asyncio.gather(notifier(), notifier())
+    assert set(claimed.values()) == {1}
+    assert (await webhooks.claim()).next_due_at is None
+
+
+async def test_what_is_due_where_nothing_more_may_begin_keeps_no_claim_from_the_others(
+    webhooks: Webhooks, migrated_postgres_dsn: str
+) -> None:
+    dead, healthy = [f"we_dead_{number}" for number in range(500)], [f"we_{number}" for number in range(100)]
+    await register(migrated_postgres_dsn, [*dead, *healthy])
+    await load(webhooks, dead, 20, created_at=in_s(-60))
+    assert len((await webhooks.claim(limit=10_000, each=10)).claims) == 5000
+    # Each has more come in, which has it looked at again, before those whose turn it is.
+    await load(webhooks, dead, 1, created_at=in_s(-30))
+    await load(webhooks, healthy, 1)
+    claims = (await webhooks.claim(1, limit=100, each=10)).claims
+    assert sorted(claim.delivery.target for claim in claims) == sorted(healthy)
+
+
+async def test_outcomes_of_those_that_are_told_of_each_other_never_wait_for_each_other(webhooks: Webhooks) -> None:
+    names = ["we_0", "we_5", "we_9"]
+    for name in names:
+        await webhooks.added(name, event_types=HEALTH_EVENTS)
+
+    async def notifier() -> None:
+        for _ in range(20):
+            for claim in (await webhooks.claim(limit=2)).claims:
+                await webhooks.record(claim, verdict=Verdict.FAILED)
+            await webhooks.write([delivery(name) for name in names])
+
+    await soon(asyncio.gather(notifier(), notifier()))
+    for name in names:
+        others = await webhooks.log.list("default", DeliveryFilter(endpoint=name), after=None, limit=1000)
+        about = {each.subject for each in others if each.event_type in HEALTH_EVENTS}
+        assert about == {other for other in names if other != name}
+
+
+async def test_news_are_heard_of_what_is_written_and_again_after_the_connection_broke(
+    webhooks: Webhooks, migrated_postgres_dsn: str
+) -> None:
+    there = await webhooks.added()
+    news = webhooks.queue.news()
+    await soon(anext(news))  # of all that came before
+    await webhooks.log.add_test(there, "webhook_endpoint.test", NOW)
+    await soon(anext(news))
+    async with session(migrated_postgres_dsn) as connection:
+        assert await connection.fetch(CUT_OFF)
+    await soon(anext(news))  # of all that came while nobody listened
+    await webhooks.log.add_test(there, "webhook_endpoint.test", NOW)
+    await soon(anext(news))
