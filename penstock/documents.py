@@ -454,11 +454,11 @@ class WebhookDeliveryCount(msgspec.Struct):
 
 
 class WebhookReplay(msgspec.Struct):
-    """Where there is more, the same filter with `ended_before` goes on."""
+    """Where there may be more, the same request goes on with them if its `after` is this `next_after`."""
 
     replayed: int
     has_more: bool
-    ended_before: str
+    next_after: str | None = None
 
 
 class LeasedEvent(msgspec.Struct):

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
+from penstock.embedded.data_dir import DataDir
 from penstock.embedded.stack import EmbeddedStack
 from runtime.settings import PREFIX
 
@@ -32,7 +33,10 @@ def role_environment(
     public_url: str,
 ) -> dict[str, str]:
     """The caller's environment, our defaults where it is silent, and over both where the services are."""
-    defaults = DEFAULTS | {"PENSTOCK_PUBLIC_BASE_URL": public_url}
+    defaults = DEFAULTS | {
+        "PENSTOCK_PUBLIC_BASE_URL": public_url,
+        "PENSTOCK_WEBHOOK_KEYS": webhook_keys(services.data_dir),
+    }
     given = {name: value for name, value in environ.items() if value}
     return (
         defaults
@@ -46,6 +50,11 @@ def role_environment(
             "PENSTOCK_MODEL_REPOSITORY": str(models.absolute()),
         }
     )
+
+
+def webhook_keys(data_dir: DataDir) -> str:
+    """One key, made once and kept with the data: what it has sealed is there in the next run, too."""
+    return f"up:{data_dir.secret('webhooks', 32)}="
 
 
 # Of one process each: a further one has its own.

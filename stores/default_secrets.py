@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from runtime.clock import Clock
 from runtime.logs import get_logger
@@ -10,7 +10,6 @@ from schemas.errors import Conflict
 from schemas.signing import new_secret
 from schemas.webhooks import Sealed
 from stores.sealing import DEFAULT_OWNER, KeyRing, rotated
-from stores.webhooks import Endpoints
 
 log = get_logger(__name__)
 
@@ -20,6 +19,14 @@ TRIES: Final = 5
 MOST_SECRETS: Final = 4
 
 
+class DefaultSecretStore(Protocol):
+    """The part of `Endpoints` that keeps them."""
+
+    async def default_secrets(self, tenant: str) -> Sequence[Sealed]: ...
+
+    async def set_default_secrets(self, tenant: str, secrets: Sequence[Sealed], known: Sequence[Sealed]) -> bool: ...
+
+
 class DefaultSecrets:
     """Any number of processes may make, rotate and read them at a time.
 
@@ -27,7 +34,7 @@ class DefaultSecrets:
     there is none to seal one with, and `Conflict` where others change them all the time.
     """
 
-    def __init__(self, store: Endpoints, keys: KeyRing, clock: Clock) -> None:
+    def __init__(self, store: DefaultSecretStore, keys: KeyRing, clock: Clock) -> None:
         self._store = store
         self._keys = keys
         self._clock = clock
@@ -36,9 +43,9 @@ class DefaultSecrets:
         """The secret that goes on."""
         return self._keys.open((await self.sealed(tenant))[0], tenant, DEFAULT_OWNER)
 
-    async def signing(self, tenant: str, known: Sequence[Sealed] = ()) -> list[str]:
-        """All that sign now, the newest first. `known` are those that the store has, if they were read already."""
-        return self._keys.signing(known or await self.sealed(tenant), tenant, DEFAULT_OWNER, self._clock())
+    async def signing(self, tenant: str) -> list[str]:
+        """All that sign now, the newest first."""
+        return self._keys.signing(await self.sealed(tenant), tenant, DEFAULT_OWNER, self._clock())
 
     async def sealed(self, tenant: str) -> Sequence[Sealed]:
         """The newest first; made where there are none."""

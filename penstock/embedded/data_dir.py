@@ -80,11 +80,11 @@ class DataDir:
             path.replace(path.with_suffix(".log.1"))
         return path
 
-    def secret(self, name: str) -> str:
-        """A password of 24 random bytes, the same at every call and in every run."""
+    def secret(self, name: str, size_bytes: int = 24) -> str:
+        """So many random bytes in base64 as URLs have it, the same at every call and in every run."""
         path = self.directory("secrets") / name
         with contextlib.suppress(FileExistsError):
-            write_new(path, secrets.token_urlsafe(24))
+            write_new(path, secrets.token_urlsafe(size_bytes))
         return path.read_text()
 
     def ports(

@@ -14,8 +14,9 @@ from penstock.asking import patience, send
 from penstock.documents import Document, LeasedEvents, Leases
 from penstock.gateway_client import GatewayClient, clients_for, told
 from penstock.webhooks.asking import ENDPOINTS
+from runtime.clock import now_utc
 from schemas.errors import Unauthenticated
-from schemas.signing import check_signature
+from schemas.signing import ID_HEADER, check_signature, signed_headers
 
 # So few at a time, and so little time for each, that what was claimed is forwarded before its lease ends.
 CLAIMED: Final = 3
@@ -119,14 +120,17 @@ class Listener:
 
 
 @asynccontextmanager
-async def forwarding_to(url: str | None) -> AsyncIterator[Forward | None]:
-    """Sends what would have been sent, to `url`. Redirects are not followed, as they are not elsewhere."""
+async def forwarding_to(url: str | None, secret: str | None) -> AsyncIterator[Forward | None]:
+    """Sends what would have been sent, to `url`, signed anew where there is a `secret` that the receiver knows.
+    Redirects are not followed, as they are not elsewhere."""
     if url is None:
         yield None
         return
     (client,) = clients_for(url, connections=1)
 
     async def forward(headers: dict[str, str], body: bytes) -> Forwarded:
+        if secret is not None:
+            headers = {**headers, **signed_headers(headers[ID_HEADER], now_utc(), body, [secret])}
         try:
             answer = await client.post(url, headers=headers, content=body, timeout=FORWARD_TIMEOUT_S)
         except httpx.TransportError as error:

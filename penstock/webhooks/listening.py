@@ -57,7 +57,8 @@ class Secret(click.ParamType):
     type=Secret(),
     envvar=SECRET_VARIABLE,
     show_envvar=True,
-    help="Of --endpoint. Without it its signatures are not checked.",
+    help="Of your receiver: what is forwarded is signed with it. Of --endpoint, if that is given: its events are "
+    "checked with it.",
 )
 @click.option("--count", type=click.IntRange(min=1), help="End after so many events.  [default: none]")
 @JSON
@@ -90,9 +91,9 @@ def listen(
         stop_on_sigterm()
         async with (
             endpoint_for(gateway, endpoint, secret, event_types) as (endpoint_id, its_secret),
-            forwarding_to(forward_to) as forward,
+            forwarding_to(forward_to, secret) as forward,
         ):
-            click.echo(ready(endpoint_id, its_secret, forward_to), err=True)
+            click.echo(ready(endpoint_id, its_secret, forward_to, secret), err=True)
             listener = Listener(gateway, endpoint_id, its_secret, forward=forward, show=show, now=now_utc)
             await listener.run(count)
 
@@ -102,10 +103,12 @@ def listen(
         raise SystemExit(TERMINATED) from None
 
 
-def ready(endpoint_id: str, secret: str | None, forward_to: str | None) -> str:
-    checked = "" if secret else "; signatures are not checked, for want of --secret"
+def ready(endpoint_id: str, its_secret: str | None, forward_to: str | None, secret: str | None) -> str:
+    checked = "" if its_secret else "; signatures are not checked, for want of --secret"
     forwarded = f", forwarding to {forward_to}" if forward_to else ""
-    return printable(f"listening as {endpoint_id}{forwarded}{checked}")
+    # Else the receiver would have no way to know it.
+    signed = f", signed with {its_secret}: --secret names your own" if forward_to and its_secret and not secret else ""
+    return printable(f"listening as {endpoint_id}{forwarded}{signed}{checked}")
 
 
 @asynccontextmanager

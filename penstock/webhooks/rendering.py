@@ -80,7 +80,9 @@ def delivery_row(delivery: Document, now: datetime) -> tuple[str, ...]:
 
 
 def why(delivery: Document) -> str:
-    """What its last attempt found."""
+    """Why it was not delivered by its last attempt."""
+    if delivery["state"] == "delivered":
+        return ""
     status, error = delivery.get("last_status"), delivery.get("last_error")
     return error or (f"HTTP {status}" if status else "")
 

@@ -71,12 +71,13 @@ async def counted(gateway: GatewayClient, wanted: dict[str, str]) -> int:
 
 
 async def replayed_all(gateway: GatewayClient, wanted: dict[str, str]) -> int:
-    """How many. A request replays some thousands; the next goes on with those that had ended by the first."""
+    """How many. A request replays some thousands, and the next goes on behind them."""
+    body: Document = {"filter": wanted}
     number, more = 0, True
     while more:
-        step = await send(gateway, "POST", f"{DELIVERIES}/replay", WebhookReplay, {"filter": wanted})
+        step = await send(gateway, "POST", f"{DELIVERIES}/replay", WebhookReplay, body)
         number += step["replayed"]
-        more, wanted = step["has_more"], {**wanted, "ended_before": step["ended_before"]}
+        more, body = step["has_more"], {"filter": wanted, "after": step["next_after"]}
     return number
 
 

@@ -3,80 +3,32 @@
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Self
-
-import msgspec
+from typing import TYPE_CHECKING, Final, Self
 
 from runtime.clock import Clock, now_utc
-from schemas.errors import InvalidInput, JobNotFound, PenstockError, StoreUnavailable
+from schemas.errors import JobNotFound, PenstockError, StoreUnavailable
 from schemas.jobs import Job
 from stores.postgres.calls import MORE_LANES_AFTER, Grouping, Postgres
 from stores.postgres.keyed import Answer, KeyedJob, answer_known, confirm, held_jobs, let_go, recall, renew
 from stores.postgres.migrations.sessions import CLIENT
 from stores.postgres.places import Places, in_each_place
+from stores.postgres.queued_rows import in_lock_order, keyed_json, queued_json, statements_for
 from stores.postgres.rows import (
-    ROUTED_COLUMNS,
     StoredJob,
     find,
     key_columns,
-    recordset,
-    routed_columns,
     with_result,
     write_batch,
 )
 from stores.protocols import Admission, IdempotencyKey, JobKey
 from stores.replays import KEY_LEASE, no_longer_kept
-from stores.validation import check_key, check_names, metadata_json, storable
+from stores.validation import check_key, storable
 
 if TYPE_CHECKING:
     import asyncpg
 
     from stores.postgres.calls import Connection
 
-# What is written of a queued job, with the type of each column.
-_COLUMNS: Final = {
-    "tenant": "text",
-    "id": "text",
-    "model": "text",
-    "version": "text",
-    "lane": "text",
-    "created_at": "timestamptz",
-    "expires_at": "timestamptz",
-    "rows": "integer",
-    "answer": "text",
-    "variant": "text",
-    "batch_id": "text",
-    "keep_until": "timestamptz",
-    "metadata": "text",
-    **ROUTED_COLUMNS,
-    "webhook": "text",
-    "webhook_events": "text[]",
-}
-_NAMES: Final = ", ".join(_COLUMNS)
-_GIVEN: Final = _NAMES.replace("metadata", "metadata::json")
-# One JSON parameter: a third less processor time than an array a column, and half of it a row in large groups.
-_INSERT: Final = in_each_place(f"""
-insert into {{jobs}} ({_NAMES}, status)
-select {_GIVEN}, 'queued' from json_to_recordset($1::json) as asked ({recordset(_COLUMNS)})
-on conflict do nothing
-returning tenant, id
-""")
-_KEYED: Final = f"""
-with asked as (
-    select * from json_to_recordset($3::json) as asked ({recordset(_COLUMNS)}, key text, fingerprint text)
-), taken as (
-    insert into idempotency_keys (tenant, key, fingerprint, job_id, holder, created_at, locked_until)
-    select tenant, key, decode(fingerprint, 'hex'), id, id, $1, $2 from asked
-    on conflict do nothing
-    returning tenant, job_id as id
-)"""
-_SELECT_TAKEN: Final = " select tenant, id from taken"
-_TAKE_KEYS: Final = _KEYED + _SELECT_TAKEN
-_TAKE: Final = in_each_place(f"""{_KEYED}, inserted as (
-    insert into {{jobs}} ({_NAMES}, status)
-    select {_GIVEN}, 'queued' from asked join taken using (tenant, id)
-    on conflict do nothing
-){_SELECT_TAKEN}""")
 _WITHDRAW: Final = in_each_place("""
 with queued as (
     select j.tenant, j.id
@@ -188,9 +140,13 @@ class PostgresAdmissions:
         """The keys of those that are new. All of them are written or none is."""
         if len(placed) == 1:
             ((place, jobs),) = placed
-            return await self._inserting.fetch(_INSERT[place], _queued_json(jobs))
+            return await self._inserting.fetch(statements_for(jobs).insert[place], queued_json(jobs))
         async with self._inserting.transaction() as connection:
-            return [row for place, jobs in placed for row in await connection.fetch(_INSERT[place], _queued_json(jobs))]
+            return [
+                row
+                for place, jobs in placed
+                for row in await connection.fetch(statements_for(jobs).insert[place], queued_json(jobs))
+            ]
 
     async def _insert_keyed_group(self, group: Sequence[KeyedJob]) -> Sequence[Admission | PenstockError]:
         async with self._others.connection() as connection:
@@ -274,17 +230,12 @@ class PostgresAdmissions:
             await insert_queued(connection, place, some)
 
 
-def in_lock_order(job: Job) -> tuple[str, str]:
-    """Statements that write many jobs do it in this order, so that two of them never wait for each other."""
-    return job.tenant, job.id
-
-
 async def insert_queued(connection: "Connection", place: int, jobs: Sequence[Job]) -> set[JobKey]:
     """Write those of a place's jobs that are new. Returns which.
 
     Waits for an insert of the same job that is still under way elsewhere.
     """
-    rows = await connection.fetch(_INSERT[place], _queued_json(jobs))
+    rows = await connection.fetch(statements_for(jobs).insert[place], queued_json(jobs))
     return {JobKey(*row) for row in rows}
 
 
@@ -293,60 +244,14 @@ async def take_keys(connection: "Connection", places: Places, group: Sequence[Ke
     for keyed in group:
         check_key(keyed.asked)
     group = sorted(group, key=lambda keyed: keyed.place)
-    arguments = (now, now + KEY_LEASE, _keyed_json(group))
-    placed = places.grouped([keyed.job for keyed in group])
+    jobs = [keyed.job for keyed in group]
+    arguments, statements = (now, now + KEY_LEASE, keyed_json(group)), statements_for(jobs)
+    placed = places.grouped(jobs)
     if len(placed) == 1:
-        return {JobKey(*row) for row in await connection.fetch(_TAKE[placed[0][0]], *arguments)}
+        return {JobKey(*row) for row in await connection.fetch(statements.take[placed[0][0]], *arguments)}
     async with connection.transaction():
-        taken = {JobKey(*row) for row in await connection.fetch(_TAKE_KEYS, *arguments)}
+        taken = {JobKey(*row) for row in await connection.fetch(statements.take_keys, *arguments)}
         for place, jobs in placed:
             if new := [job for job in jobs if JobKey(job.tenant, job.id) in taken]:
                 await insert_queued(connection, place, new)
     return taken
-
-
-def _queued_json(jobs: Sequence[Job]) -> str:
-    return _json([_queued_row(job) for job in sorted(jobs, key=in_lock_order)], jobs)
-
-
-def _keyed_json(group: Sequence[KeyedJob]) -> str:
-    rows = [
-        _queued_row(keyed.job) | {"key": keyed.asked.key, "fingerprint": keyed.asked.fingerprint.hex()}
-        for keyed in group
-    ]
-    return _json(rows, [keyed.job for keyed in group])
-
-
-def _json(rows: Sequence[dict[str, Any]], jobs: Sequence[Job]) -> str:
-    """The rows as a parameter. Raises `InvalidInput` where one cannot be stored."""
-    try:
-        text = msgspec.json.encode(rows).decode()
-    except UnicodeEncodeError as error:
-        raise InvalidInput("a name holds half a surrogate pair") from error
-    if "\\u0000" in text:  # hardly ever; in metadata it may be
-        for job in jobs:
-            check_names(job)
-    return text
-
-
-def _queued_row(job: Job) -> dict[str, Any]:
-    """A job in `_COLUMNS`. Metadata is JSON within JSON: of text, `json_to_recordset` reads any character but NUL."""
-    row = {
-        "tenant": job.tenant,
-        "id": job.id,
-        "model": job.model,
-        "version": job.version,
-        "lane": job.lane,
-        "created_at": job.created_at,
-        "expires_at": job.expires_at,
-        "rows": job.rows,
-        "answer": job.answer,
-        "variant": job.variant,
-        "batch_id": job.batch_id,
-        "keep_until": job.keep_until,
-        "metadata": metadata_json(job.metadata) if job.metadata else "{}",
-        **routed_columns(job),
-    }
-    if job.webhook is not None:
-        row |= {"webhook": job.webhook, "webhook_events": job.webhook_events}
-    return row

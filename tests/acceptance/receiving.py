@@ -37,7 +37,7 @@ class Event(NamedTuple):
 
 
 class Receiver:
-    """Keeps what it gets, and answers 200 after `takes_s`; 503 while `failing`, and nothing while it is not `speaking`."""
+    """Keeps what it gets, and answers 200 after `takes_s`; 503 while `failing`, nothing while it is not `speaking`."""
 
     def __init__(self, takes_s: float = 0.0) -> None:
         self._takes_s = takes_s

@@ -23,6 +23,9 @@ log = get_logger(__name__)
 # By one claim, so that none takes long; and of one target, so that each has its turn.
 MOST_CLAIMED: Final = 500
 MOST_OF_ONE: Final = 10
+# From the beginning of a claim to the next, unless the first found as much as it might: what comes meanwhile is claimed
+# together. What comes after a quiet moment does not wait.
+GATHERED_S: Final = 0.02
 # News may be lost.
 LOOK_EVERY_S: Final = 2.0
 # Something is due that could not be claimed: another notifier has its target in hand.
@@ -66,8 +69,10 @@ class Pipeline:
         """Until `stop`; then what runs is ended, in a few seconds."""
         waking = asyncio.create_task(self._wake_at(stop), name="stop")
         delays = delays_s()
+        loop = asyncio.get_running_loop()
         while not stop.is_set():
             self._wake.clear()
+            began_s = loop.time()
             try:
                 rest_s = await self._claim_and_begin()
                 delays = delays_s()
@@ -76,6 +81,7 @@ class Pipeline:
                 rest_s = next(delays)
             if rest_s:
                 await self._rest(rest_s)
+                await asyncio.sleep(began_s + GATHERED_S - loop.time())
         waking.cancel()
         await self._drain()
 

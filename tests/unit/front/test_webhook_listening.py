@@ -11,7 +11,7 @@ import pytest
 
 from penstock.webhooks import listener
 from runtime.clock import now_utc
-from schemas.signing import new_secret, signed_headers
+from schemas.signing import check_signature, new_secret, signed_headers
 from tests.unit.front.answering import Gateway, Invoke, Json, documents
 from tests.unit.front.test_webhook_verbs import ENDPOINTS, ID, endpoint
 
@@ -117,8 +117,21 @@ def test_only_what_was_taken_by_the_receiver_is_acknowledged(
     ]
     assert acknowledged(gateway) == ["msg_1 lease-1", "msg_2 lease-2", "msg_3 lease-3"]
     assert (str(came[0].url), came[0].headers["webhook-id"]) == (URL, "msg_1")
-    assert came[0].headers["webhook-signature"].startswith("v1,")
+    assert f"signed with {SECRET}" in ran.stderr
+    check_signature(came[0].headers, came[0].content, [SECRET], now_utc())
     assert json.loads(came[0].content)["data"]["id"] == "job_1"
+
+
+def test_what_is_forwarded_is_signed_with_the_secret_that_the_receiver_knows(
+    gateway: Gateway, invoke: Invoke, receive: Callable[..., list[httpx.Request]]
+) -> None:
+    claims(gateway, [leased(1)])
+    came, own = receive(200), new_secret()
+    ran = invoke("webhooks", "listen", "--count", "1", "--forward-to", URL, "--secret", own)
+    assert (ran.exit_code, SECRET in ran.stderr) == (0, False)
+    (request,) = came
+    check_signature(request.headers, request.content, [own], now_utc())
+    assert (request.headers["webhook-id"], request.headers["content-type"]) == ("msg_1", "application/json")
 
 
 def test_an_event_that_another_secret_signed_is_not_taken(

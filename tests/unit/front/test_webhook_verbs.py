@@ -229,8 +229,8 @@ def test_replaying_by_a_filter_counts_first_and_asks(gateway: Gateway, invoke: I
     gateway.requests.clear()
     gateway.routes[replay] = [
         {"matched": 10_000},
-        {"replayed": 9, "has_more": True, "ended_before": NOON},
-        {"replayed": 2, "has_more": False, "ended_before": NOON},
+        {"replayed": 9, "has_more": True, "next_after": MSG},
+        {"replayed": 2, "has_more": False, "next_after": None},
     ]
     ran = invoke("webhooks", "replay", "--state", "failed", given=b"y\n")
     assert "try 10000 deliveries or more again?" in ran.stderr
@@ -238,7 +238,7 @@ def test_replaying_by_a_filter_counts_first_and_asks(gateway: Gateway, invoke: I
     assert bodies(gateway) == [
         {"filter": {"state": "failed"}, "dry_run": True},
         {"filter": {"state": "failed"}},
-        {"filter": {"state": "failed", "ended_before": NOON}},
+        {"filter": {"state": "failed"}, "after": MSG},
     ]
 
 

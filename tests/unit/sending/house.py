@@ -36,6 +36,7 @@ class Heard:
     requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     connections: int = 0
     names: list[str | None] = field(default_factory=list)  # of servers, as TLS was asked for (SNI)
+    reached: bool = False  # what is to be seen of it has come
 
 
 @dataclass

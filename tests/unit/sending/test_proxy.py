@@ -1,5 +1,6 @@
 """Sending through an egress proxy of one's own."""
 
+import asyncio
 import base64
 
 import pytest
@@ -9,7 +10,7 @@ from runtime.settings import mistakes, settings_in
 from schemas.webhooks import Limits
 from stores.webhooks import Verdict
 from tests.unit.sending.house import NOW, OK, SIGNED, Authority, Proxy, answering, forever, receiver, send
-from tests.waiting import soon
+from tests.waiting import LoopClock, eventually, soon
 from workers.notifier.sending.http_sender import HttpSender
 from workers.notifier.sending.proxies import parse_proxy
 from workers.notifier.settings import NotifierSettings
@@ -84,14 +85,18 @@ async def test_what_the_proxy_answers_is_ours_unless_it_says_that_the_host_canno
     assert "10.0.0.7" not in repr(reply)
 
 
-async def test_a_proxy_that_is_away_hangs_or_talks_nonsense_is_ours(authority: Authority) -> None:
+async def test_a_proxy_that_is_away_hangs_or_talks_nonsense_is_ours(
+    authority: Authority, loop_clock: LoopClock
+) -> None:
     async with receiver(answering(OK)) as egress:
         away = egress.port
     async with through(away, authority) as sender:
         assert (await soon(send(sender, "https://hooks.example.com/"))).verdict is Verdict.OURS
-    brief = Limits(timeout_s=0.3, connect_timeout_s=0.3)
     async with receiver(forever) as egress, through(egress.port, authority) as sender:
-        assert (await soon(send(sender, "https://hooks.example.com/", brief))).verdict is Verdict.OURS
+        task = asyncio.create_task(send(sender, "https://hooks.example.com/", Limits(timeout_s=60)))
+        await eventually(lambda: egress.heard.connections)
+        loop_clock.pass_s(60)
+        assert (await soon(task)).verdict is Verdict.OURS
     async with receiver(answering(b"nonsense\r\n\r\n")) as egress, through(egress.port, authority) as sender:
         assert (await soon(send(sender, "https://hooks.example.com/"))).verdict is Verdict.OURS
 

@@ -15,19 +15,19 @@ from tests.unit.sending.house import (
     SIGNED,
     Authority,
     FixedNames,
+    Handle,
     Heard,
+    Receiver,
     answering,
     forever,
     read_request,
     receiver,
     send,
 )
-from tests.waiting import soon
+from tests.waiting import LoopClock, eventually, soon
 from workers.notifier.sending.connections import KEPT_S
 from workers.notifier.sending.http_sender import USER_AGENT, HttpSender
-
-# No test waits for it: what is to happen before takes no time, and what must not be waited for takes a minute.
-BRIEF = Limits(timeout_s=0.3, connect_timeout_s=0.3)
+from workers.notifier.sending.protocols import Reply
 
 
 @pytest.fixture(scope="module")
@@ -132,47 +132,65 @@ async def test_cookies_are_not_kept(sender: HttpSender) -> None:
 # How it hangs, and how long it is let: a receiver that hangs ends its own attempt, at the limit that it has.
 
 
-async def connects_only(_heard: Heard, reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+async def connects_only(heard: Heard, reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+    heard.reached = bool(await reader.read(1))
+    await forever()
+
+
+async def answers_half_a_head_then(
+    heard: Heard, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, more: bytes
+) -> None:
+    await read_request(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\n")
+    await writer.drain()
+    heard.reached = True
+    while more:
+        writer.write(more)
+        await writer.drain()
+        await asyncio.wait([asyncio.ensure_future(forever())], timeout=0.01)
     await forever()
 
 
 async def answers_half_a_head(heard: Heard, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    await read_request(reader)
-    writer.write(b"HTTP/1.1 200 OK\r\ncontent-le")
-    await forever()
+    await answers_half_a_head_then(heard, reader, writer, b"")
 
 
-@pytest.mark.parametrize("handle", [connects_only, answers_half_a_head])
-async def test_a_receiver_that_does_not_answer_in_time_has_failed(sender: HttpSender, handle: object) -> None:
-    async with receiver(handle) as there:  # type: ignore[arg-type]
-        reply = await soon(send(sender, there.url(), BRIEF))
-
-    assert (reply.verdict, reply.status, reply.error) == (Verdict.FAILED, None, "it did not answer within 0.3 s")
+async def trickles(heard: Heard, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await answers_half_a_head_then(heard, reader, writer, b"a: b\r\n")
 
 
-async def test_a_receiver_that_trickles_its_head_has_no_more_time_than_one_that_is_silent(sender: HttpSender) -> None:
-    async def trickle(_heard: Heard, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_request(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\n")
-        while True:
-            writer.write(b"a: b\r\n")
-            await writer.drain()
-            await asyncio.wait([asyncio.ensure_future(forever())], timeout=0.01)
-
-    async with receiver(trickle) as there:
-        reply = await soon(send(sender, there.url(), BRIEF))
-
-    assert (reply.verdict, reply.status) == (Verdict.FAILED, None)
+async def over_when(sender: HttpSender, url: str, limits: Limits, there: Receiver, loop_clock: LoopClock) -> Reply:
+    """What comes of an attempt whose time is over once the receiver has what it wants."""
+    task = asyncio.create_task(send(sender, url, limits))
+    await eventually(lambda: there.heard.reached)
+    loop_clock.pass_s(60)
+    return await soon(task)
 
 
-async def test_a_receiver_that_does_not_finish_tls_was_not_connected_to_in_time(sender: HttpSender) -> None:
+@pytest.mark.parametrize("handle", [connects_only, answers_half_a_head, trickles])
+async def test_a_receiver_that_does_not_answer_in_time_has_failed(
+    sender: HttpSender, handle: Handle, loop_clock: LoopClock
+) -> None:
+    async with receiver(handle) as there:
+        reply = await over_when(sender, there.url(), Limits(timeout_s=60), there, loop_clock)
+
+    assert (reply.verdict, reply.status, reply.error) == (Verdict.FAILED, None, "it did not answer within 60 s")
+
+
+async def test_a_receiver_that_does_not_finish_tls_was_not_connected_to_in_time(
+    sender: HttpSender, loop_clock: LoopClock
+) -> None:
     async with receiver(connects_only) as there:
-        reply = await soon(send(sender, there.url(scheme="https"), Limits(timeout_s=60, connect_timeout_s=0.3)))
+        limits = Limits(timeout_s=600, connect_timeout_s=50)
+        reply = await over_when(sender, there.url(scheme="https"), limits, there, loop_clock)
 
-    assert (reply.verdict, reply.error) == (Verdict.FAILED, "there was no connection to it within 0.3 s")
+    assert (reply.verdict, reply.error) == (Verdict.FAILED, "there was no connection to it within 50 s")
 
 
-async def test_a_receiver_that_has_answered_is_not_waited_for_to_end_its_body(sender: HttpSender) -> None:
+async def test_a_receiver_that_has_answered_is_not_waited_for_to_end_its_body(
+    sender: HttpSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.notifier.sending.http_sender._REST_S", 0.05)
     unending = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbegun"
     async with receiver(answering(unending, then=forever)) as there:
         reply = await soon(send(sender, there.url()))
@@ -341,8 +359,7 @@ async def test_a_hundred_receivers_that_hang_hold_nobody_up(sender: HttpSender) 
 async def test_an_attempt_that_is_canceled_leaves_nothing_behind(sender: HttpSender) -> None:
     async with receiver(connects_only) as there:
         task = asyncio.create_task(send(sender, there.url()))
-        while not there.heard.connections:
-            await asyncio.wait([task], timeout=0.01)
+        await eventually(lambda: there.heard.reached)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
