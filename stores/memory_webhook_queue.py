@@ -103,6 +103,7 @@ class MemoryDeliveryQueue:
             tuple(self._state.secrets.get(kept.delivery.tenant, ())) if endpoint is None else endpoint.secrets
         )
         until = now + timedelta(seconds=LEASE_S)
+        target = self._state.targets.get(kept.delivery.target)
         claim = Claim(
             delivery=kept.delivery,
             lease=lease,
@@ -110,6 +111,7 @@ class MemoryDeliveryQueue:
             endpoint=endpoint,
             secrets=secrets,
             probe=probe,
+            well=target is not None and target.health.is_well,
         )
         kept.lease_to(lease, until)
         return claim

@@ -79,7 +79,7 @@ class Endpoints(Protocol):
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """A delivery that is ours to try until its lease ends. `endpoint` is None for a job's own webhook, whose secrets
-    are the tenant's default ones."""
+    are the tenant's default ones. `well`: its target answered well when it was last tried."""
 
     delivery: Delivery
     lease: str
@@ -87,6 +87,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: Endpoint | None
     secrets: tuple[Sealed, ...]
     probe: bool = False
+    well: bool = False
 
 
 class Claims(msgspec.Struct, frozen=True):

@@ -26,6 +26,9 @@ MOST_OF_ONE: Final = 10
 # From the beginning of a claim to the next, unless the first found as much as it might: what comes meanwhile is claimed
 # together. What comes after a quiet moment does not wait.
 GATHERED_S: Final = 0.02
+# What did not answer well the last time, or was never tried, is begun at this rate at most: hundreds that hang, all due
+# at once, would take the processor from those that answer.
+DOUBTFUL_PER_S: Final = 250.0
 # News may be lost.
 LOOK_EVERY_S: Final = 2.0
 # Something is due that could not be claimed: another notifier has its target in hand.
@@ -58,6 +61,7 @@ class Pipeline:
         self._concurrency = concurrency
         self._running: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self._turn_at_s = 0.0
         self.trouble: str | None = None
         metrics.RUNNING.set_function(lambda: len(self._running))
 
@@ -129,7 +133,16 @@ class Pipeline:
         task.add_done_callback(self._ended)
 
     async def _work(self, claim: Claim) -> None:
+        if not claim.well:
+            await asyncio.sleep(self._turn_s())
         await self._recorder.record(await self._attempts.make(claim))
+
+    def _turn_s(self) -> float:
+        """In how many seconds the next that is doubtful begins."""
+        now_s = asyncio.get_running_loop().time()
+        turn_at_s = max(now_s, self._turn_at_s)
+        self._turn_at_s = turn_at_s + 1 / DOUBTFUL_PER_S
+        return turn_at_s - now_s
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

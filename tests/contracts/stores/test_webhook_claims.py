@@ -42,6 +42,17 @@ async def test_what_is_due_is_claimed_once_with_all_that_its_sender_needs(webhoo
     assert (await webhooks.found(due)).due_at == in_s(60)
 
 
+async def test_a_claim_says_whether_its_target_answered_well_the_last_time(webhooks: Webhooks) -> None:
+    await webhooks.added()
+    await webhooks.waiting(*["we_a"] * 4)
+    seen = []
+    for verdict in (Verdict.DELIVERED, Verdict.FAILED, Verdict.DELIVERED, Verdict.DELIVERED):
+        (claim,) = (await webhooks.claim(limit=1)).claims
+        seen.append(claim.well)
+        await webhooks.record(claim, verdict=verdict)
+    assert seen == [False, True, False, True]
+
+
 async def test_nothing_is_claimed_before_it_is_due_and_it_is_told_when_that_will_be(webhooks: Webhooks) -> None:
     await webhooks.added()
     assert (await webhooks.claim()).next_due_at is None

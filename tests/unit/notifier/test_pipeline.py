@@ -88,6 +88,23 @@ async def test_while_some_hang_the_others_are_claimed_as_places_become_free() ->
         await eventually(lambda: len(works.recorded) == 30)
 
 
+async def test_those_that_did_not_answer_before_are_begun_one_after_the_other_and_the_others_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pipeline, "DOUBTFUL_PER_S", 1 / 60)
+    works = Works()
+    works.hang("we_dead")
+    works.queue.add(3, endpoint=an_endpoint("we_dead"), well=False)
+    async with works.running():
+        await eventually(lambda: works.sender.sent)
+        works.queue.add(20)
+        works.pipeline.wake()
+        await eventually(lambda: len(works.recorded) == 20)
+        assert len(works.sender.sent) == 21
+        LoopClock().pass_s(61)
+        await eventually(lambda: len(works.sender.sent) == 22)
+
+
 async def test_nothing_is_claimed_while_the_budget_has_no_room_for_another_attempt() -> None:
     works = Works(budget_bytes=2 * ATTEMPT_BYTES)
     with works.budget.hold("deliveries") as holding:
