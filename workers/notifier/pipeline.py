@@ -5,6 +5,7 @@ Nothing waits for a slow attempt: each is a task, whose place is free again once
 
 import asyncio
 import time
+from collections import Counter
 from typing import Final
 
 from runtime.backoff import delays_s
@@ -41,7 +42,11 @@ NOTHING: Final = Claims((), None)
 
 
 class Pipeline:
-    """At most `concurrency` attempts at a time, and no more than the budget has room for."""
+    """At most `concurrency` attempts at a time, and no more than the budget has room for.
+
+    While half of these places are taken, nothing more is begun at targets at which something runs already: many that
+    hang take one each of the other half, and leave the rest to those that answer.
+    """
 
     def __init__(
         self,
@@ -59,7 +64,9 @@ class Pipeline:
         self._budget = budget
         self._clock = clock
         self._concurrency = concurrency
+        self._half = max(1, concurrency // 2)
         self._running: set[asyncio.Task[None]] = set()
+        self._at: Counter[str] = Counter()  # targets
         self._wake = asyncio.Event()
         self._turn_at_s = 0.0
         self.trouble: str | None = None
@@ -105,9 +112,13 @@ class Pipeline:
             return 0.0
         return self._rest_s(claimed)
 
+    @property
+    def _is_crowded(self) -> bool:
+        return len(self._running) >= self._half
+
     def _room(self) -> int:
         """How many attempts can be begun now."""
-        places = self._concurrency - len(self._running)
+        places = (self._concurrency if self._is_crowded else self._half) - len(self._running)
         held = (self._budget.limit_bytes - self._budget.held_bytes) // ATTEMPT_BYTES
         # Of those that run, not all hold yet what they will.
         return max(0, min(places, held, MOST_CLAIMED))
@@ -116,7 +127,8 @@ class Pipeline:
         if not room:
             return NOTHING
         began_s = time.monotonic()
-        claimed = await self._queue.claim(self._clock(), limit=room, each=MOST_OF_ONE)
+        each, passing = (1, list(self._at)) if self._is_crowded else (MOST_OF_ONE, [])
+        claimed = await self._queue.claim(self._clock(), limit=room, each=each, passing=passing)
         metrics.CLAIM_SECONDS.observe(time.monotonic() - began_s)
         self.trouble = None
         return claimed
@@ -130,7 +142,8 @@ class Pipeline:
     def _begin(self, claim: Claim) -> None:
         task = asyncio.create_task(self._work(claim))
         self._running.add(task)
-        task.add_done_callback(self._ended)
+        self._at[claim.delivery.target] += 1
+        task.add_done_callback(lambda ended: self._ended(ended, claim.delivery.target))
 
     async def _work(self, claim: Claim) -> None:
         if not claim.well:
@@ -144,8 +157,11 @@ class Pipeline:
         self._turn_at_s = turn_at_s + 1 / DOUBTFUL_PER_S
         return turn_at_s - now_s
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None], target: str) -> None:
         self._running.discard(task)
+        self._at[target] -= 1
+        if not self._at[target]:
+            del self._at[target]
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("an attempt was lost, and is made again once its lease is over", exc_info=error)
         self._wake.set()  # there is room again, also at its target
