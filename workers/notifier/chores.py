@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 from typing import Final, Protocol
 
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from schemas.errors import StoreUnavailable
 from schemas.webhooks import Circuit
+from stores.sealing import KeyRing
 from stores.webhooks import DeliveryQueue
 from workers.notifier import metrics
 
@@ -24,6 +26,9 @@ REST_S: Final = 0.5
 class Seals(Protocol):
     async def sealed_by(self) -> Mapping[str, int]:
         """How many secrets each key has sealed, by its id."""
+
+    async def reseal(self, ring: KeyRing, now: datetime) -> int:
+        """Have all that can be opened sealed by the newest key; returns how many rows were written."""
 
 
 async def hear(queue: DeliveryQueue, wake: Callable[[], None]) -> None:
@@ -69,6 +74,17 @@ class KeyWatch:
             self.trouble = f"secrets are sealed by keys that are not in PENSTOCK_WEBHOOK_KEYS: {', '.join(missing)}"
             if known is None:
                 log.error(self.trouble)
+
+
+async def reseal(seals: Seals, ring: KeyRing, clock: Clock) -> None:
+    """Have secrets sealed by the key that is the first now, so that the others can go; now and then, for ever."""
+    while True:
+        try:
+            if rows := await seals.reseal(ring, clock()):
+                log.info("secrets of webhooks are sealed anew", key=ring.newest, rows=rows)
+        except StoreUnavailable as error:
+            log.info("secrets of webhooks could not be sealed anew", reason=error.message)
+        await asyncio.sleep(COMPARE_EVERY_S)
 
 
 async def purge(queue: DeliveryQueue, clock: Clock) -> None:

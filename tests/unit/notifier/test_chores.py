@@ -8,6 +8,7 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from schemas.webhooks import Circuit
+from stores.sealing import KeyRing
 from tests.unit.notifier.claims import NOW
 from tests.unit.notifier.queues import ScriptedQueue
 from tests.waiting import LoopClock, eventually
@@ -20,6 +21,7 @@ from workers.notifier.chores import (
     KeyWatch,
     count,
     purge,
+    reseal,
 )
 
 
@@ -68,6 +70,22 @@ async def test_keys_that_are_in_use_and_were_not_given_are_told_by_name_until_th
             clock.pass_s(COMPARE_EVERY_S + 1)
             await eventually(lambda: watch.trouble is None)
     assert len([line for line in logs if line["log_level"] == "error"]) == 1
+
+
+async def test_secrets_are_sealed_by_the_first_key_also_after_a_failure() -> None:
+    store = ScriptedQueue()
+    store.down, store.keys = True, {"old": 2, "new": 1}
+    ring = KeyRing({"new": bytes(32), "old": bytes(32)})
+    with capture_logs() as logs:
+        async with running(reseal(store, ring, lambda: NOW)):
+            await eventually(lambda: store.looked == 1)
+            store.down, clock = False, LoopClock()
+            clock.pass_s(COMPARE_EVERY_S + 1)
+            await eventually(lambda: store.keys == {"new": 3})
+            clock.pass_s(COMPARE_EVERY_S + 1)
+            await eventually(lambda: store.looked == 3)
+    told = [(line["key"], line["rows"]) for line in logs if "rows" in line]
+    assert told == [("new", 2)]
 
 
 async def test_a_purge_goes_on_while_there_is_more_and_comes_again_after_a_failure() -> None:
