@@ -108,14 +108,14 @@ def test_a_change_sends_only_what_is_given(gateway: Gateway, invoke: Invoke) -> 
 
 
 def test_endpoints_are_listed_over_all_pages_with_what_waits(gateway: Gateway, invoke: Invoke) -> None:
-    other = endpoint(id="we_2", status="degraded", pending=57, held=57)
+    other = endpoint(id="we_2", status="degraded", pending=10_000, held=10_000)
     gateway.routes[f"GET {ENDPOINTS}"] = [
         {"data": [endpoint()], "has_more": True, "first_id": ID, "last_id": ID},
         {"data": [other], "has_more": False, "first_id": "we_2", "last_id": "we_2"},
     ]
     ran = invoke("webhooks", "endpoints")
     assert gateway.asked() == [f"GET {ENDPOINTS}?limit=20", f"GET {ENDPOINTS}?limit=19&after={ID}"]
-    assert ran.stdout.splitlines()[2].split()[:3] == ["we_2", "degraded", "57"]
+    assert ran.stdout.splitlines()[2].split()[:3] == ["we_2", "degraded", "10000+"]
     gateway.routes[f"GET {ENDPOINTS}"] = {"data": [], "has_more": False, "first_id": None, "last_id": None}
     assert "penstock webhooks create" in invoke("webhooks", "endpoints").stderr
 
