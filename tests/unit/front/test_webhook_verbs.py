@@ -91,6 +91,15 @@ def test_what_an_endpoint_is_to_be_like_is_asked_for_by_options(gateway: Gateway
     ]
 
 
+def test_who_wants_events_on_this_machine_is_told_how(gateway: Gateway, invoke: Invoke) -> None:
+    told = {"code": "invalid_request", "message": "url must be https", "type": "x", "param": "url"}
+    gateway.routes[f"POST {ENDPOINTS}"] = httpx.Response(400, json={"error": told})
+    ran = invoke("webhooks", "create", "http://localhost:8000/hooks")
+    here = "`penstock webhooks listen --forward-to http://localhost:8000/hooks`"
+    assert ran.stderr == f"Error: url must be https; a receiver on this machine gets events by {here}\n"
+    assert invoke("webhooks", "create", "http://example.com").stderr == "Error: url must be https\n"
+
+
 def test_an_endpoint_that_is_pulled_has_no_url(gateway: Gateway, invoke: Invoke) -> None:
     gateway.routes[f"POST {ENDPOINTS}"] = endpoint(url=None, mode="pull")
     ran = invoke("webhooks", "create", "--pull")
