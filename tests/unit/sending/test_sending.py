@@ -30,6 +30,8 @@ from workers.notifier.sending.connections import KEPT_S
 from workers.notifier.sending.http_sender import USER_AGENT, HttpSender
 from workers.notifier.sending.protocols import Reply
 
+TOO_LONG = "the head of its answer is longer than 16384 bytes or 256 lines"
+
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
@@ -267,7 +269,7 @@ async def test_a_head_without_end_is_read_no_further_than_16_kb(sender: HttpSend
     async with receiver(answering(answer())) as there:  # type: ignore[operator]
         reply = await soon(send(sender, there.url()))
 
-    assert (reply.verdict, reply.error) == (Verdict.FAILED, "the head of its answer is longer than 16384 bytes")
+    assert (reply.verdict, reply.error) == (Verdict.FAILED, TOO_LONG)
 
 
 def large() -> bytes:
@@ -281,6 +283,23 @@ def chunks() -> bytes:
 def bomb() -> bytes:
     packed = gzip.compress(bytes(20_000_000))
     return b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(packed) + packed
+
+
+async def test_a_head_of_thousands_of_lines_has_failed(sender: HttpSender) -> None:
+    async with receiver(answering(b"HTTP/1.1 200 OK\r\n" + b"a:b\r\n" * 1000 + b"\r\n")) as there:
+        reply = await soon(send(sender, there.url()))
+
+    assert (reply.verdict, reply.error) == (Verdict.FAILED, TOO_LONG)
+
+
+async def test_of_an_answer_in_thousands_of_parts_only_the_first_are_read(sender: HttpSender) -> None:
+    answer = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1000 + b"0\r\n\r\n"
+    async with receiver(answering(answer)) as there:
+        replies = [await soon(send(sender, there.url())) for _ in range(2)]
+
+        assert there.heard.connections == 2
+    assert [reply.verdict for reply in replies] == [Verdict.DELIVERED] * 2
+    assert all((reply.head or "").count("x") < 400 for reply in replies)
 
 
 @pytest.mark.parametrize("answer", [large, chunks, bomb])

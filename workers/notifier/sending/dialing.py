@@ -16,6 +16,8 @@ from workers.notifier.sending.refusals import NotSent
 # Of one answer, its head included. What it says is in its status; the rest is read for the log, and to use the
 # connection again.
 MOST_ANSWER_BYTES: Final = 16 * 1024
+# Each line of a head, and each part of a body, costs time of the one processor that all else is sent by.
+MOST_ANSWER_LINES: Final = 256
 # At a time, so that no answer of thousands of tiny parts holds the event loop.
 _READ_BYTES: Final = 2048
 
@@ -26,7 +28,7 @@ _OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOME
 
 
 class AnswerTooLong(Exception):
-    """More than `MOST_ANSWER_BYTES` came."""
+    """More came than `MOST_ANSWER_BYTES` or `MOST_ANSWER_LINES`."""
 
 
 class Dialer(httpcore2.AsyncNetworkBackend):
@@ -83,7 +85,7 @@ def _is_ours(error: BaseException | None) -> bool:
 
 
 class BoundedStream(httpcore2.AsyncNetworkStream):
-    """Raises `AnswerTooLong` once more than `MOST_ANSWER_BYTES` were read since something was written."""
+    """Raises `AnswerTooLong` once more than an answer may have was read since something was written."""
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
@@ -92,7 +94,7 @@ class BoundedStream(httpcore2.AsyncNetworkStream):
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         left_bytes = MOST_ANSWER_BYTES - len(self._answer)
-        if left_bytes <= 0:
+        if left_bytes <= 0 or self._answer.count(b"\n") > MOST_ANSWER_LINES:
             raise AnswerTooLong
         await asyncio.sleep(0)  # data that is there already is given at once, over TLS
         data = await self._stream.read(min(max_bytes, left_bytes, _READ_BYTES), timeout)

@@ -9,7 +9,7 @@ import httpcore2
 
 from schemas.webhooks import Limits
 from stores.webhooks import Verdict
-from workers.notifier.sending.dialing import MOST_ANSWER_BYTES, AnswerTooLong
+from workers.notifier.sending.dialing import MOST_ANSWER_BYTES, MOST_ANSWER_LINES, AnswerTooLong
 from workers.notifier.sending.refusals import NotSent
 
 # What a proxy answers that tried, and could not connect; or will not, by its own rules: the endpoint's, not ours.
@@ -54,7 +54,8 @@ class Progress:
         elif isinstance(error, httpcore2.ProxyError):
             return _by_proxy(error)
         elif isinstance(error, AnswerTooLong):
-            found = NotSent(Verdict.FAILED, f"the head of its answer is longer than {MOST_ANSWER_BYTES} bytes")
+            most = f"{MOST_ANSWER_BYTES} bytes or {MOST_ANSWER_LINES} lines"
+            found = NotSent(Verdict.FAILED, f"the head of its answer is longer than {most}")
         elif isinstance(error, httpcore2.ConnectError) and self.stage is Stage.SECURING:
             found = NotSent(Verdict.FAILED, _tls_text(error))
         elif isinstance(error, httpcore2.NetworkError | OSError):
