@@ -22,7 +22,7 @@ from stores.protocols import JobKey, Jobs
 from stores.retention import DELIVERIES_KEPT, ORIGINS_KEPT
 from stores.webhook_health import change_facts, judged
 from stores.webhook_limits import Allowance, Look, allowance, filled, in_turn, next_look, rested_at, spent
-from stores.webhook_schedule import tried
+from stores.webhook_schedule import not_before, tried
 from stores.webhooks import Change, Claim, Claims, Outcome, Verdict
 
 WAITED = f"it waited for {DELIVERIES_KEPT.days} days"
@@ -91,7 +91,8 @@ class MemoryDeliveryQueue:
         if target.id not in self._state.endpoints and not is_origin(target.id):
             for kept in self._state.waiting(target.id):
                 kept.end(DeliveryState.DROPPED, now)
-        return not target.pulled and target.health.circuit is not Circuit.DISABLED
+        rests = target.not_before is not None and target.not_before > now
+        return not target.pulled and not rests and target.health.circuit is not Circuit.DISABLED
 
     def _limits(self, target: Target) -> Limits:
         endpoint = self._state.endpoints.get(target.id)
@@ -129,7 +130,7 @@ class MemoryDeliveryQueue:
             limits = self._limits(target)
             again_at = next_look(allowed, look, 0, now, rested_at(filled(target.bucket, limits, now), limits), now)
             if again_at is not None:
-                yield again_at
+                yield max(again_at, target.not_before or again_at)
 
     async def record(self, outcomes: Sequence[Outcome], now: datetime) -> Sequence[Change]:
         self._state.check_up()
@@ -147,7 +148,7 @@ class MemoryDeliveryQueue:
             if target is None:
                 continue
             after = judged(target.health, outcome, now)
-            target.health = after.health
+            target.health, target.not_before = after.health, not_before(outcome, now)
             if after.told is not None:
                 changes.append(Change(delivery.tenant, delivery.target, after.told, after.health.reason))
                 facts = change_facts(outcome, after.health)

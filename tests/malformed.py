@@ -332,7 +332,10 @@ REQUESTS: Final[dict[str, tuple[Posted, Refusal]]] = {
     "metadata is no object": (envelope(metadata=[1]), Refusal(400, "metadata", "object")),
     "metadata too large": (envelope(metadata={"k": "x" * 9000}), Refusal(400, "metadata", "8192")),
     "metadata with NUL": (envelope(metadata={"k": "\0"}), Refusal(400, "metadata", "NUL")),
-    "a webhook inside": (envelope(webhook="http://127.0.0.1/"), Refusal(400, "webhook", "https")),
+    "a webhook with a password": (
+        envelope(webhook="https://a:b@example.com/"),
+        Refusal(400, "webhook", "user name or password"),
+    ),
     "a webhook that is no URL": (envelope(webhook=["https://example.com/"]), Refusal(400, "webhook", "must be a URL")),
     "nesting in the envelope": (Posted(b'{"input": ' + DEEP, path=ENVELOPE), Refusal(400, None, "")),
     "an empty envelope": (Posted(b"", path=ENVELOPE), Refusal(400, None, "not valid JSON")),

@@ -10,7 +10,7 @@ import msgspec
 from gateway.reaching import reaching
 from gateway.webhooks.names import check_delivery_id, no_delivery
 from runtime.logs import get_logger
-from schemas.errors import Conflict
+from schemas.errors import Conflict, Unavailable
 from schemas.webhooks import Attempt, Delivery, DeliveryState
 from stores.webhooks import DeliveryFilter, DeliveryLog
 
@@ -64,8 +64,13 @@ class DeliveryControl:
         """Have those that ended tried again, in steps, the oldest first. None is twice, whatever becomes of it."""
         done = 0
         while done < MOST_REPLAYED:
-            with _changing():
-                step = await self._store.replay(tenant, wanted, self._now(), after=after, limit=STEP)
+            try:
+                with _changing():
+                    step = await self._store.replay(tenant, wanted, self._now(), after=after, limit=STEP)
+            except Unavailable:
+                if not done:
+                    raise
+                break  # another request goes on from here
             if not step:
                 after = None
                 break

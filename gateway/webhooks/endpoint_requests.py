@@ -16,6 +16,8 @@ MAX_NAME_CHARACTERS: Final = 200
 MAX_REASON_CHARACTERS: Final = 200
 MAX_CONCURRENCY: Final = 1000
 MAX_PER_SECOND: Final = 10_000
+# Of a rate with hardly anything in it nobody could say when the next attempt is.
+MIN_PER_SECOND: Final = 0.01
 # An attempt is over before its lease is.
 MAX_TIMEOUT_S: Final = 30
 DAY: Final = timedelta(hours=24)
@@ -30,7 +32,7 @@ class LimitsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     all, and until it is connected."""
 
     concurrency: Annotated[int, Meta(ge=1, le=MAX_CONCURRENCY)] | UnsetType = UNSET
-    max_per_second: Annotated[float, Meta(gt=0, le=MAX_PER_SECOND)] | UnsetType | None = UNSET
+    max_per_second: Annotated[float, Meta(ge=MIN_PER_SECOND, le=MAX_PER_SECOND)] | UnsetType | None = UNSET
     timeout_s: Annotated[float, Meta(ge=0.1, le=MAX_TIMEOUT_S)] | UnsetType = UNSET
     connect_timeout_s: Annotated[float, Meta(ge=0.1, le=MAX_TIMEOUT_S)] | UnsetType = UNSET
 
@@ -87,7 +89,7 @@ class SampleRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 _LIMIT_RULES: Final = {
     "limits": "must be an object of concurrency, max_per_second, timeout_s and connect_timeout_s",
     "limits.concurrency": f"must be a whole number from 1 to {MAX_CONCURRENCY}",
-    "limits.max_per_second": f"must be a number above 0, at most {MAX_PER_SECOND}, or null for no limit",
+    "limits.max_per_second": f"must be a number from {MIN_PER_SECOND} to {MAX_PER_SECOND}, or null for no limit",
     "limits.timeout_s": f"must be seconds from 0.1 to {MAX_TIMEOUT_S}",
     "limits.connect_timeout_s": f"must be seconds from 0.1 to {MAX_TIMEOUT_S}, and not above timeout_s",
 }

@@ -25,9 +25,14 @@ class PulledBodies:
         self._keys = keys
         self._now = now
 
-    async def events(self, endpoint: Endpoint, claims: Sequence[Claim]) -> list[PulledEvent]:
-        """Raises `StoreUnavailable`, and `KeyMissing` where the key that sealed a secret is not ours."""
-        secrets = self._keys.signing(endpoint.secrets, endpoint.tenant, endpoint.id, self._now())
+    async def events(self, claims: Sequence[Claim]) -> list[PulledEvent]:
+        """Of one endpoint, as it was when they were claimed.
+
+        Raises `StoreUnavailable`, and `KeyMissing` where the key that sealed a secret is not ours.
+        """
+        if not claims or (endpoint := claims[0].endpoint) is None:
+            return []
+        secrets = self._keys.signing(claims[0].secrets, endpoint.tenant, endpoint.id, self._now())
         events: list[PulledEvent] = []
         for start in range(0, len(claims), READ_TOGETHER):
             some = claims[start : start + READ_TOGETHER]

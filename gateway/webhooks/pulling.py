@@ -21,8 +21,6 @@ from schemas.webhooks import Endpoint, Mode
 from stores.protocols import JobKey
 from stores.webhooks import Claim, PulledEvents
 
-# Should it not be told that something is due.
-OWN_LOOK_S: Final = 5.0
 NOT_READ: Final = "Events cannot be read at the moment: try again."
 PERHAPS_DONE: Final = "The store did not answer in time: what was claimed can be claimed again once its lease is over."
 Leases = Sequence[tuple[str, str]]
@@ -60,7 +58,7 @@ class Pulls:
                 raise Unavailable("As many clients wait as may: try again.", retry_after_s=RETRY_AFTER_S)
             claims = await self._wait(endpoint, asked, receive)
         try:
-            return await self._bodies.events(endpoint, claims)
+            return await self._bodies.events(claims)
         except PenstockError:
             await self._give_back(endpoint, claims)
             raise
@@ -72,7 +70,7 @@ class Pulls:
         waiting = self._waiters.watch(key)
         with waiting as watch, self._due.looking(key), noticed(receive, watch.wake, after_s=0) as gone:
             while (left_s := until_s - loop.time()) > 0 and not self._waiters.draining:
-                await watch.woken(min(left_s, OWN_LOOK_S))
+                await watch.woken(left_s)
                 if gone.is_set():
                     raise ClientGone
                 if claims := await self._claims(endpoint, asked):

@@ -194,12 +194,13 @@ class House:
         self.hold_store = MemoryHolds(self.store)
         self.replicas = MemoryReplicas()
         self.notifying = MemoryDeliveryQueue(self.webhook_state, self.store)
+        self.delivery_log = MemoryDeliveryLog(self.webhook_state)
         self.pulled = MemoryPulledEvents(self.webhook_state, self.store)
         self.links = ResultLinks([KEY], BASE_URL)
         self.webhooks = webhooks_of(
             WebhookStores(
                 endpoints=MemoryEndpoints(self.webhook_state, lambda: self.now),
-                log=MemoryDeliveryLog(self.webhook_state),
+                log=self.delivery_log,
                 pulled=self.pulled,
             ),
             jobs=self.store,

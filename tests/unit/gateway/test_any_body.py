@@ -46,7 +46,8 @@ envelopes = st.fixed_dictionaries(
         "timeout_s": json_values,
         "sticky_key": json_values,
         "metadata": json_values,
-        "webhook": json_values,
+        "webhook": st.sampled_from(["https://example.com/", "https://\0", "https://[::1", "//"]) | json_values,
+        "webhook_events_filter": st.sampled_from([["completed"], ["job.failed", "start"], [[]]]) | json_values,
         "unknown": json_values,
     },
 )

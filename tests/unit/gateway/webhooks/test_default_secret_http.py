@@ -5,6 +5,8 @@ from typing import Any
 
 import httpx
 import pytest
+from replicate.client import Client
+from replicate.webhook import InvalidSignatureError, Webhooks
 
 from schemas.errors import StoreUnavailable
 from schemas.signing import check_signature, secret_key, signed_headers
@@ -26,6 +28,16 @@ async def test_the_secret_is_made_once_and_comes_as_replicate_has_it(client: htt
     assert len(secret_key(answer.json()["key"])) >= 24
     assert answer.headers["cache-control"] == "private, no-store"
     assert (await client.get(URL)).json() == answer.json()
+
+
+async def test_replicates_client_reads_it_and_verifies_by_it(house: House) -> None:
+    transport = httpx.ASGITransport(house.app)
+    replicate = Client(api_token="x", base_url="https://inference.example.com", transport=transport)
+    secret = await replicate.webhooks.default.async_secret()
+    headers = signed_headers("msg_1", NOW, b"{}", await house.webhooks.default_secrets.signing(TENANT))
+    Webhooks.validate(headers=headers, body="{}", secret=secret)
+    with pytest.raises(InvalidSignatureError):
+        Webhooks.validate(headers=headers, body="[]", secret=secret)
 
 
 async def test_during_its_grace_the_secret_before_signs_as_well(house: House, client: httpx.AsyncClient) -> None:

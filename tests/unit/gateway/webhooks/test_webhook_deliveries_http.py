@@ -185,6 +185,29 @@ async def test_a_replay_goes_on_where_one_request_left_off_and_meets_none_twice(
     assert replayed == [2, 1]
 
 
+async def test_a_replay_that_is_cut_off_tells_how_far_it_came(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "STEP", 2)
+    await created(client)
+    for _ in range(3):
+        await ended(house, client)
+    await notify(house)
+    replay = house.delivery_log.replay
+
+    async def once(*arguments: Any, **fields: Any) -> Any:
+        step = await replay(*arguments, **fields)
+        house.webhook_state.down = True
+        return step
+
+    monkeypatch.setattr(house.delivery_log, "replay", once)
+    answer = (await client.post(f"{URL}/replay", json={"filter": {"state": "delivered"}})).json()
+    assert (answer["replayed"], answer["has_more"]) == (2, True)
+    house.webhook_state.down = False
+    rest = {"filter": {"state": "delivered"}, "after": answer["next_after"]}
+    assert (await client.post(f"{URL}/replay", json=rest)).json()["replayed"] == 1
+
+
 async def test_a_replay_of_nothing_in_particular_is_refused(client: httpx.AsyncClient) -> None:
     problem(await client.post(f"{URL}/replay", json={"filter": {}}), 400, "invalid_request", "filter")
     problem(await client.post(f"{URL}/replay"), 400, "invalid_request", "filter")

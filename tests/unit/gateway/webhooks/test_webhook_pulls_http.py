@@ -257,13 +257,26 @@ async def test_a_test_event_that_is_pulled_and_acknowledged_counts_as_answered(
     assert (await soon(asked)).json()["status_code"] == 200
 
 
-async def test_a_store_that_is_away_is_told_and_a_claim_that_waits_goes_on_waiting_no_longer(
+async def test_a_store_that_is_away_is_told_and_a_claim_that_waits_goes_on_once_it_is_back(
     house: House, client: httpx.AsyncClient
 ) -> None:
     endpoint = await pulled(client)
-    url = f"{URL}/{endpoint['id']}/events:claim"
-    waiting = asyncio.create_task(client.post(url, json={"wait_s": 30}))
+    waiting = asyncio.create_task(claimed(client, endpoint, wait_s=30))
     await eventually(lambda: len(house.waiters) == 1)
     house.webhook_state.down = True
-    problem(await LoopClock().in_time(waiting), 503, "unavailable")
-    problem(await client.post(url), 503, "unavailable")
+    problem(await client.post(f"{URL}/{endpoint['id']}/events:claim"), 503, "unavailable")
+    house.webhook_state.down = False
+    job_id = await ended(house, client)
+    assert [event["subject"] for event in await soon(waiting)] == [job_id]
+
+
+async def test_an_event_is_signed_by_the_secrets_at_the_time_of_its_claim(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    endpoint = await pulled(client)
+    waiting = asyncio.create_task(claimed(client, endpoint, wait_s=30))
+    await eventually(lambda: len(house.waiters) == 1)
+    secret = (await client.post(f"{URL}/{endpoint['id']}/rotate_secret")).json()["signing_secret"]
+    await ended(house, client)
+    (event,) = await soon(waiting)
+    check_signature(event["headers"], event["body"].encode(), [secret], house.now)
