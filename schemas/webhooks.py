@@ -125,6 +125,11 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
     changes: int = 0
 
+    @property
+    def is_well(self) -> bool:
+        """Whether the last attempt was answered well."""
+        return self.circuit is Circuit.ACTIVE and self.succeeded_at is not None and not self.failures
+
 
 class Sealed(msgspec.Struct, frozen=True):
     """A secret as it rests: `key` names the key that sealed it. `until` is when it signs no more; None for the

@@ -3,7 +3,7 @@
 Every method may raise `StoreUnavailable`. An id of another tenant is not found.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol
@@ -79,7 +79,7 @@ class Endpoints(Protocol):
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """A delivery that is ours to try until its lease ends. `endpoint` is None for a job's own webhook, whose secrets
-    are the tenant's default ones."""
+    are the tenant's default ones. `well`: its target answered well when it was last tried."""
 
     delivery: Delivery
     lease: str
@@ -87,6 +87,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: Endpoint | None
     secrets: tuple[Sealed, ...]
     probe: bool = False
+    well: bool = False
 
 
 class Claims(msgspec.Struct, frozen=True):
@@ -127,8 +128,9 @@ class Change(msgspec.Struct, frozen=True):
 class DeliveryQueue(Protocol):
     """What a notifier works on. Any number of them do."""
 
-    async def claim(self, now: datetime, *, limit: int, each: int) -> Claims:
-        """Lease up to `limit` deliveries, `each` of a target at most, oldest first, within the target's limits."""
+    async def claim(self, now: datetime, *, limit: int, each: int, passing: Collection[str] = ()) -> Claims:
+        """Lease up to `limit` deliveries, `each` of a target at most, oldest first, within the target's limits; none of
+        the targets that are to be passed over."""
 
     async def record(self, outcomes: Sequence[Outcome], now: datetime) -> Sequence[Change]:
         """Write down what became of claims whose lease still stands, with their attempts, and what it means for their

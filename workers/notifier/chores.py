@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 from typing import Final, Protocol
 
 from runtime.clock import Clock
 from runtime.logs import get_logger
 from schemas.errors import StoreUnavailable
 from schemas.webhooks import Circuit
+from stores.sealing import KeyRing
 from stores.webhooks import DeliveryQueue
 from workers.notifier import metrics
 
@@ -15,6 +17,7 @@ log = get_logger(__name__)
 
 COUNT_EVERY_S: Final = 10.0
 COMPARE_EVERY_S: Final = 30.0
+RESEAL_EVERY_S: Final = 60.0
 PURGE_EVERY_S: Final = 60.0
 # In one step, and how long it rests after one that found as much.
 PURGED_AT_ONCE: Final = 500
@@ -24,6 +27,11 @@ REST_S: Final = 0.5
 class Seals(Protocol):
     async def sealed_by(self) -> Mapping[str, int]:
         """How many secrets each key has sealed, by its id."""
+
+
+class Resealing(Protocol):
+    async def reseal(self, ring: KeyRing, now: datetime) -> int:
+        """Have all secrets sealed by the newest key, and say how many rows were written."""
 
 
 async def hear(queue: DeliveryQueue, wake: Callable[[], None]) -> None:
@@ -69,6 +77,19 @@ class KeyWatch:
             self.trouble = f"secrets are sealed by keys that are not in PENSTOCK_WEBHOOK_KEYS: {', '.join(missing)}"
             if known is None:
                 log.error(self.trouble)
+
+
+async def reseal(secrets: Resealing, ring: KeyRing, clock: Clock) -> None:
+    """Seal by the newest key, for ever, what an older one has sealed. Several notifiers at it do no harm."""
+    while True:
+        try:
+            rows = await secrets.reseal(ring, clock())
+        except StoreUnavailable as error:
+            log.info("secrets could not be sealed anew", reason=error.message)
+        else:
+            if rows:
+                log.info("secrets are sealed by the newest key now", key=ring.newest, rows=rows)
+        await asyncio.sleep(RESEAL_EVERY_S)
 
 
 async def purge(queue: DeliveryQueue, clock: Clock) -> None:

@@ -21,7 +21,7 @@ from stores.postgres.webhooks.endpoints import PostgresEndpoints
 from stores.postgres.webhooks.queue import PostgresDeliveryQueue
 from stores.sealing import KeyRing
 from workers.notifier.attempts import Attempts
-from workers.notifier.chores import KeyWatch, count, hear, purge
+from workers.notifier.chores import KeyWatch, count, hear, purge, reseal
 from workers.notifier.pipeline import Pipeline
 from workers.notifier.recording import Recorder
 from workers.notifier.requests import Requests
@@ -66,7 +66,8 @@ class NotifierRole:
             )
             recorder = await stack.enter_async_context(Recorder(queue, now_utc))
             side = await stack.enter_async_context(BackgroundTasks(stop))
-            secrets = Secrets(KeyRing(settings.webhook_key_ring), endpoints, now_utc)
+            ring = KeyRing(settings.webhook_key_ring)
+            secrets = Secrets(ring, endpoints, now_utc)
             requests = Requests(jobs, self._bodies(), secrets.of)
             budget = MemoryBudget(settings.memory_budget_bytes)
             attempts = Attempts(requests.of, sender, budget, now_utc)
@@ -75,6 +76,7 @@ class NotifierRole:
             side.start(hear(queue, pipeline.wake), "news")
             side.start(count(queue), "count")
             side.start(self._keys.watch(endpoints), "keys")
+            side.start(reseal(endpoints, ring, now_utc), "reseal")
             side.start(purge(queue, now_utc), "purge")
             log.info("notifying", attempts_at_a_time=concurrency)
             await pipeline.run(stop)

@@ -184,6 +184,7 @@ async def claim_round(
             endpoint=target.endpoint,
             secrets=target.secrets,
             probe=target.allowed.probe,
+            well=target.health.is_well,
         )
         for target, some in zip(locked, chosen, strict=True)
         for row in some

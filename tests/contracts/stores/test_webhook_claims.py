@@ -42,6 +42,17 @@ async def test_what_is_due_is_claimed_once_with_all_that_its_sender_needs(webhoo
     assert (await webhooks.found(due)).due_at == in_s(60)
 
 
+async def test_a_claim_says_whether_its_target_answered_well_the_last_time(webhooks: Webhooks) -> None:
+    await webhooks.added()
+    await webhooks.waiting(*["we_a"] * 4)
+    seen = []
+    for verdict in (Verdict.DELIVERED, Verdict.FAILED, Verdict.DELIVERED, Verdict.DELIVERED):
+        (claim,) = (await webhooks.claim(limit=1)).claims
+        seen.append(claim.well)
+        await webhooks.record(claim, verdict=verdict)
+    assert seen == [False, True, False, True]
+
+
 async def test_nothing_is_claimed_before_it_is_due_and_it_is_told_when_that_will_be(webhooks: Webhooks) -> None:
     await webhooks.added()
     assert (await webhooks.claim()).next_due_at is None
@@ -72,6 +83,15 @@ async def test_the_oldest_of_a_target_come_first(webhooks: Webhooks) -> None:
     await webhooks.write([second, first, third])
     assert ids((await webhooks.claim(each=2)).claims) == [first.id, second.id]
     assert ids((await webhooks.claim(each=2)).claims) == [third.id]
+
+
+async def test_targets_that_are_passed_over_keep_what_waits_there(webhooks: Webhooks) -> None:
+    for name in ("we_a", "we_b"):
+        await webhooks.added(name)
+        await webhooks.waiting(name)
+    claimed = await webhooks.queue.claim(in_s(0), limit=10, each=10, passing=["we_a"])
+    assert [claim.delivery.target for claim in claimed.claims] == ["we_b"]
+    assert [claim.delivery.target for claim in (await webhooks.claim()).claims] == ["we_a"]
 
 
 async def test_each_target_has_its_first_before_any_has_its_second(webhooks: Webhooks) -> None:

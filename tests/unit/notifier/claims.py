@@ -82,6 +82,7 @@ def a_claim(delivery: Delivery | None = None, endpoint: Endpoint | None = None, 
         leased_until=NOW + timedelta(seconds=60),
         endpoint=endpoint or an_endpoint(),
         secrets=(),
+        well=True,
     )
     return msgspec.structs.replace(claim, **changes)
 

@@ -8,18 +8,24 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from schemas.webhooks import Circuit
+from stores.memory_webhook_state import WebhookState
+from stores.memory_webhooks import MemoryEndpoints
+from stores.sealing import KeyRing
 from tests.unit.notifier.claims import NOW
 from tests.unit.notifier.queues import ScriptedQueue
 from tests.waiting import LoopClock, eventually
+from tests.webhooks import endpoint
 from workers.notifier import metrics
 from workers.notifier.chores import (
     COMPARE_EVERY_S,
     COUNT_EVERY_S,
     PURGE_EVERY_S,
     PURGED_AT_ONCE,
+    RESEAL_EVERY_S,
     KeyWatch,
     count,
     purge,
+    reseal,
 )
 
 
@@ -68,6 +74,21 @@ async def test_keys_that_are_in_use_and_were_not_given_are_told_by_name_until_th
             clock.pass_s(COMPARE_EVERY_S + 1)
             await eventually(lambda: watch.trouble is None)
     assert len([line for line in logs if line["log_level"] == "error"]) == 1
+
+
+async def test_secrets_that_an_older_key_has_sealed_are_sealed_anew() -> None:
+    key, state = bytes(32), WebhookState()
+    old, ring = KeyRing({"old": key}), KeyRing({"new": bytes(range(32)), "old": key})
+    store = MemoryEndpoints(state)
+    state.down = True
+    with capture_logs() as logs:
+        async with running(reseal(store, ring, lambda: NOW)):
+            await eventually(lambda: logs)
+            clock = LoopClock()
+            state.down = False
+            await store.add(endpoint("we_a", secrets=(old.seal("a", "default", "we_a"),)))
+            clock.pass_s(RESEAL_EVERY_S + 1)
+            await eventually(lambda: [sealed.key for sealed in state.endpoints["we_a"].secrets] == ["new"])
 
 
 async def test_a_purge_goes_on_while_there_is_more_and_comes_again_after_a_failure() -> None:
