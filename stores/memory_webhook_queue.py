@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -22,7 +22,7 @@ from stores.protocols import JobKey, Jobs
 from stores.retention import DELIVERIES_KEPT, ORIGINS_KEPT
 from stores.webhook_health import change_facts, judged
 from stores.webhook_limits import Allowance, Look, allowance, filled, in_turn, next_look, rested_at, spent
-from stores.webhook_schedule import tried
+from stores.webhook_schedule import not_before, tried
 from stores.webhooks import Change, Claim, Claims, Outcome, Verdict
 
 WAITED = f"it waited for {DELIVERIES_KEPT.days} days"
@@ -40,12 +40,13 @@ class MemoryDeliveryQueue:
         self._events = MemoryEvents(state)
         self._claims = 0
 
-    async def claim(self, now: datetime, *, limit: int, each: int) -> Claims:
+    async def claim(self, now: datetime, *, limit: int, each: int, passing: Collection[str] = ()) -> Claims:
         self._state.check_up()
         await drop_ended(self._state, self._jobs, now)
         lease = uuid4().hex
         claims = self._claim_tests(now, lease, limit)
         takers = [target for target in self._state.targets.values() if self._takes(target, now)]
+        takers = [target for target in takers if target.id not in passing]
         targets = sorted(takers, key=lambda target: target.looked_at)
         found = [self._look(target, now, each)[2] for target in targets]
         begun = in_turn([len(kept) for kept in found], limit - len(claims))
@@ -90,7 +91,8 @@ class MemoryDeliveryQueue:
         if target.id not in self._state.endpoints and not is_origin(target.id):
             for kept in self._state.waiting(target.id):
                 kept.end(DeliveryState.DROPPED, now)
-        return not target.pulled and target.health.circuit is not Circuit.DISABLED
+        rests = target.not_before is not None and target.not_before > now
+        return not target.pulled and not rests and target.health.circuit is not Circuit.DISABLED
 
     def _limits(self, target: Target) -> Limits:
         endpoint = self._state.endpoints.get(target.id)
@@ -128,7 +130,7 @@ class MemoryDeliveryQueue:
             limits = self._limits(target)
             again_at = next_look(allowed, look, 0, now, rested_at(filled(target.bucket, limits, now), limits), now)
             if again_at is not None:
-                yield again_at
+                yield max(again_at, target.not_before or again_at)
 
     async def record(self, outcomes: Sequence[Outcome], now: datetime) -> Sequence[Change]:
         self._state.check_up()
@@ -146,7 +148,7 @@ class MemoryDeliveryQueue:
             if target is None:
                 continue
             after = judged(target.health, outcome, now)
-            target.health = after.health
+            target.health, target.not_before = after.health, not_before(outcome, now)
             if after.told is not None:
                 changes.append(Change(delivery.tenant, delivery.target, after.told, after.health.reason))
                 facts = change_facts(outcome, after.health)

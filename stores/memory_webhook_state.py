@@ -15,7 +15,8 @@ from stores.webhook_limits import Bucket
 
 @dataclass
 class Target:
-    """An endpoint, or an origin that jobs name. `looked_at` grows with each claim that does."""
+    """An endpoint, or an origin that jobs name. `looked_at` is the number of the last claim that took something there;
+    none looks at it before `not_before`."""
 
     id: str
     tenant: str
@@ -23,6 +24,7 @@ class Target:
     health: Health = field(default_factory=Health)
     bucket: Bucket | None = None
     looked_at: int = 0
+    not_before: datetime | None = None
 
 
 @dataclass
@@ -84,7 +86,7 @@ class WebhookState:
 
     def _place(self, delivery: Delivery, since: datetime) -> None:
         target = Target(delivery.target, delivery.tenant, self.is_pulled(delivery.target), Health(since=since))
-        self.targets.setdefault(delivery.target, target)
+        self.targets.setdefault(delivery.target, target).not_before = None
 
     def is_pulled(self, target: str) -> bool:
         endpoint = self.endpoints.get(target)

@@ -45,5 +45,10 @@ def tried(outcome: Outcome, now: datetime, chance: float) -> Delivery:
     return _over(delivery, now) if wait_s is None else replace(delivery, due_at=now + timedelta(seconds=wait_s))
 
 
+def not_before(outcome: Outcome, now: datetime) -> datetime | None:
+    """Until when nothing else that waits at its target is worth a try."""
+    return now + timedelta(seconds=OURS_AGAIN_S) if outcome.verdict is Verdict.OURS else None
+
+
 def _over(delivery: Delivery, now: datetime) -> Delivery:
     return replace(delivery, state=DeliveryState.FAILED, ended_at=now)

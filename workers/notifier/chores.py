@@ -17,6 +17,7 @@ log = get_logger(__name__)
 
 COUNT_EVERY_S: Final = 10.0
 COMPARE_EVERY_S: Final = 30.0
+RESEAL_EVERY_S: Final = 60.0
 PURGE_EVERY_S: Final = 60.0
 # In one step, and how long it rests after one that found as much.
 PURGED_AT_ONCE: Final = 500
@@ -27,8 +28,10 @@ class Seals(Protocol):
     async def sealed_by(self) -> Mapping[str, int]:
         """How many secrets each key has sealed, by its id."""
 
+
+class Resealing(Protocol):
     async def reseal(self, ring: KeyRing, now: datetime) -> int:
-        """Have all that can be opened sealed by the newest key; returns how many rows were written."""
+        """Have all secrets sealed by the newest key, and say how many rows were written."""
 
 
 async def hear(queue: DeliveryQueue, wake: Callable[[], None]) -> None:
@@ -76,15 +79,17 @@ class KeyWatch:
                 log.error(self.trouble)
 
 
-async def reseal(seals: Seals, ring: KeyRing, clock: Clock) -> None:
-    """Have secrets sealed by the key that is the first now, so that the others can go; now and then, for ever."""
+async def reseal(secrets: Resealing, ring: KeyRing, clock: Clock) -> None:
+    """Seal by the newest key, for ever, what an older one has sealed. Several notifiers at it do no harm."""
     while True:
         try:
-            if rows := await seals.reseal(ring, clock()):
-                log.info("secrets of webhooks are sealed anew", key=ring.newest, rows=rows)
+            rows = await secrets.reseal(ring, clock())
         except StoreUnavailable as error:
-            log.info("secrets of webhooks could not be sealed anew", reason=error.message)
-        await asyncio.sleep(COMPARE_EVERY_S)
+            log.info("secrets could not be sealed anew", reason=error.message)
+        else:
+            if rows:
+                log.info("secrets are sealed by the newest key now", key=ring.newest, rows=rows)
+        await asyncio.sleep(RESEAL_EVERY_S)
 
 
 async def purge(queue: DeliveryQueue, clock: Clock) -> None:

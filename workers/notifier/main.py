@@ -76,7 +76,7 @@ class NotifierRole:
             side.start(hear(queue, pipeline.wake), "news")
             side.start(count(queue), "count")
             side.start(self._keys.watch(endpoints), "keys")
-            side.start(reseal(endpoints, ring, now_utc), "seals")
+            side.start(reseal(endpoints, ring, now_utc), "reseal")
             side.start(purge(queue, now_utc), "purge")
             log.info("notifying", attempts_at_a_time=concurrency)
             await pipeline.run(stop)

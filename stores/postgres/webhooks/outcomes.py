@@ -12,7 +12,7 @@ from stores.postgres.rows import json_text, recordset
 from stores.postgres.webhooks.events import TransactionEvents
 from stores.postgres.webhooks.rows import ATTEMPT, ATTEMPT_COLUMNS, HEALTH, HEALTH_COLUMNS, health_of
 from stores.webhook_health import ENDPOINT_EVENTS, change_facts, judged
-from stores.webhook_schedule import tried
+from stores.webhook_schedule import not_before, tried
 from stores.webhooks import Change, Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ _JUDGED: Final = {
     "probe_after_s": "real",
     "reason": "text",
     "changes": "integer",
+    "not_before": "timestamptz",
 }
 
 # In order of their ids, as all who lock several, and before any of their deliveries, as claims do.
@@ -74,13 +75,14 @@ with given as (
 )
 select id from recorded
 """
-# A degraded target is looked at for its next probe, any other once something is due there.
+# A degraded target is looked at for its next probe, any other once something is due there; but where we could not send,
+# what waits there is not tried one after the other.
 JUDGE: Final = f"""
 update webhook_targets t
 set {", ".join(f"{name} = g.{name}" for name in HEALTH)},
     next_due_at = case g.circuit
         when 'active' then coalesce((
-            select greatest(d.due_at, $2) from webhook_deliveries d
+            select greatest(d.due_at, $2, g.not_before) from webhook_deliveries d
             where d.target = t.id and d.state = 'pending' order by d.due_at limit 1
         ), 'infinity')
         when 'degraded' then coalesce(g.probe_at, t.next_due_at)
@@ -146,8 +148,12 @@ async def _record(
     stood = [outcome for outcome in outcomes if outcome.claim.delivery.id in recorded]
     health, told = _fold(known, stood, judging.now)
     if health:
-        rows = json_text([msgspec.structs.asdict(each) | {"id": target} for target, each in health.items()])
-        await connection.execute(JUDGE, rows, judging.now)
+        again_at = {outcome.claim.delivery.target: not_before(outcome, judging.now) for outcome in stood}
+        judged_rows = [
+            msgspec.structs.asdict(each) | {"id": target, "not_before": again_at[target]}
+            for target, each in health.items()
+        ]
+        await connection.execute(JUDGE, json_text(judged_rows), judging.now)
     events = TransactionEvents(connection)
     for change, revision, facts in told:
         await events.write(change.tenant, change.event_type, change.target, revision, facts, judging.now)

@@ -42,11 +42,12 @@ with old as (
 )
 select count(*) from failed
 """
+# By its row alone it is seen, behind the lock, that something has come meanwhile: that made it due.
 _FORGET_TARGETS: Final = """
 with gone as (
     delete from webhook_targets where id = any (array(
         select t.id from webhook_targets t
-        where greatest(t.since, t.succeeded_at, t.failing_since) < $1
+        where greatest(t.since, t.succeeded_at, t.failing_since) < $1 and (t.next_due_at = 'infinity' or t.pulled)
             and not exists (select from webhook_endpoints e where e.id = t.id)
             and not exists (select from webhook_deliveries d where d.target = t.id and d.state = 'pending')
         limit $2 for update of t skip locked

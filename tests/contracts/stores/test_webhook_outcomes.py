@@ -116,6 +116,19 @@ async def test_what_was_not_the_endpoints_fault_is_no_attempt(webhooks: Webhooks
     assert (await webhooks.claim(1)).next_due_at == in_s(5)
 
 
+async def test_where_we_could_not_send_all_that_waits_rests_as_long_unless_more_comes(webhooks: Webhooks) -> None:
+    await webhooks.added(proven=True)
+    await webhooks.waiting(*["we_a"] * 3)
+    (claim,) = (await webhooks.claim(limit=1)).claims
+    await webhooks.record(claim, verdict=Verdict.OURS)
+    claims = await webhooks.claim(1)
+    assert (list(claims.claims), claims.next_due_at) == ([], in_s(5))
+    await webhooks.waiting("we_a", created_at=in_s(2))
+    assert len((await webhooks.claim(2)).claims) == 3
+    await webhooks.waiting("we_a", created_at=in_s(2))
+    assert len((await webhooks.claim(5)).claims) == 2
+
+
 async def test_a_circuit_opens_after_six_failures_and_that_is_told_by_what_record_returns(webhooks: Webhooks) -> None:
     await webhooks.added()
     assert await failing(webhooks, 6) == [

@@ -8,16 +8,20 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from schemas.webhooks import Circuit
+from stores.memory_webhook_state import WebhookState
+from stores.memory_webhooks import MemoryEndpoints
 from stores.sealing import KeyRing
 from tests.unit.notifier.claims import NOW
 from tests.unit.notifier.queues import ScriptedQueue
 from tests.waiting import LoopClock, eventually
+from tests.webhooks import endpoint
 from workers.notifier import metrics
 from workers.notifier.chores import (
     COMPARE_EVERY_S,
     COUNT_EVERY_S,
     PURGE_EVERY_S,
     PURGED_AT_ONCE,
+    RESEAL_EVERY_S,
     KeyWatch,
     count,
     purge,
@@ -72,20 +76,19 @@ async def test_keys_that_are_in_use_and_were_not_given_are_told_by_name_until_th
     assert len([line for line in logs if line["log_level"] == "error"]) == 1
 
 
-async def test_secrets_are_sealed_by_the_first_key_also_after_a_failure() -> None:
-    store = ScriptedQueue()
-    store.down, store.keys = True, {"old": 2, "new": 1}
-    ring = KeyRing({"new": bytes(32), "old": bytes(32)})
+async def test_secrets_that_an_older_key_has_sealed_are_sealed_anew() -> None:
+    key, state = bytes(32), WebhookState()
+    old, ring = KeyRing({"old": key}), KeyRing({"new": bytes(range(32)), "old": key})
+    store = MemoryEndpoints(state)
+    state.down = True
     with capture_logs() as logs:
         async with running(reseal(store, ring, lambda: NOW)):
-            await eventually(lambda: store.looked == 1)
-            store.down, clock = False, LoopClock()
-            clock.pass_s(COMPARE_EVERY_S + 1)
-            await eventually(lambda: store.keys == {"new": 3})
-            clock.pass_s(COMPARE_EVERY_S + 1)
-            await eventually(lambda: store.looked == 3)
-    told = [(line["key"], line["rows"]) for line in logs if "rows" in line]
-    assert told == [("new", 2)]
+            await eventually(lambda: logs)
+            clock = LoopClock()
+            state.down = False
+            await store.add(endpoint("we_a", secrets=(old.seal("a", "default", "we_a"),)))
+            clock.pass_s(RESEAL_EVERY_S + 1)
+            await eventually(lambda: [sealed.key for sealed in state.endpoints["we_a"].secrets] == ["new"])
 
 
 async def test_a_purge_goes_on_while_there_is_more_and_comes_again_after_a_failure() -> None:
