@@ -110,13 +110,10 @@ async def backlog(bench: Bench, shorten: int, *, endpoints: int) -> Run:
 
 
 async def _prepare(bench: Bench, endpoints: int, *, dead: bool, shorten: int) -> None:
-    """New endpoints; where some are dead, with what is due at them."""
-    connection = await asyncpg.connect(bench.dsn)
-    try:
-        for table in ("endpoints", "targets", "deliveries", "attempts"):
-            await connection.execute(f"truncate webhook_{table}")
-    finally:
-        await connection.close()
+    """New endpoints, of which the healthy have answered before; where some are dead, with what is due at them."""
+    await _execute(
+        bench, *(f"truncate webhook_{table}" for table in ("endpoints", "targets", "deliveries", "attempts"))
+    )
     ring = KeyRing({"bench": bench.key})
     hosts = {f"healthy-{number}": healthy(number) for number in range(endpoints)}
     if dead:
@@ -124,9 +121,19 @@ async def _prepare(bench: Bench, endpoints: int, *, dead: bool, shorten: int) ->
     async with PostgresEndpoints(bench.dsn) as store:
         for tenant, host in hosts.items():
             await store.add(_endpoint(tenant, f"http://{host}:{bench.port}/hook", ring, alone=endpoints == 1))
+    await _execute(bench, "update webhook_targets set succeeded_at = now() where id like 'we_healthy-%'")
     if dead:
         due = DUE_OF_HANGING // shorten
         await _end(bench, [_ended(f"hanging-{number % HANGING}") for number in range(due)])
+
+
+async def _execute(bench: Bench, *statements: str) -> None:
+    connection = await asyncpg.connect(bench.dsn)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
 
 
 def _endpoint(tenant: str, url: str, ring: KeyRing, *, alone: bool) -> Endpoint:

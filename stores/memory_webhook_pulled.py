@@ -26,13 +26,13 @@ class MemoryPulledEvents:
         self._state.check_up()
         await drop_ended(self._state, self._jobs, now)
         endpoint = self._endpoint(tenant, endpoint_id)
-        if endpoint is None or not self._is_active(endpoint_id):
+        if endpoint is None:
             return []
         lease, until = uuid4().hex, now + timedelta(seconds=lease_s)
         claims: list[Claim] = []
-        for kept in self._state.waiting(endpoint_id):
-            due = kept.delivery.due_at <= now and (not endpoint.ordered or self._state.is_first(kept, now))
-            if due and len(claims) < limit:
+        for kept in self._due(endpoint_id, now):
+            comes = not endpoint.ordered or self._state.is_first(kept, now)
+            if comes and len(claims) < limit:
                 claims.append(
                     Claim(
                         delivery=kept.delivery,
@@ -48,8 +48,7 @@ class MemoryPulledEvents:
 
     async def due(self, endpoint_ids: Sequence[str], now: datetime) -> Sequence[str]:
         self._state.check_up()
-        active = [each for each in endpoint_ids if self._is_active(each)]
-        return [each for each in active if any(kept.delivery.due_at <= now for kept in self._state.waiting(each))]
+        return [each for each in endpoint_ids if self._due(each, now)]
 
     async def renew(
         self, tenant: str, endpoint_id: str, leases: Sequence[tuple[str, str]], now: datetime, lease_s: float
@@ -72,9 +71,12 @@ class MemoryPulledEvents:
             target.health = msgspec.structs.replace(target.health, succeeded_at=now)
         return [kept.delivery.id for kept in standing]
 
-    def _is_active(self, endpoint_id: str) -> bool:
+    def _due(self, endpoint_id: str, now: datetime) -> Sequence[Kept]:
+        """What may be pulled, the oldest first: of a disabled endpoint, tests alone."""
         target = self._state.targets.get(endpoint_id)
-        return target is not None and target.health.circuit is not Circuit.DISABLED
+        held = target is None or target.health.circuit is Circuit.DISABLED
+        waiting = [kept for kept in self._state.waiting(endpoint_id) if kept.delivery.due_at <= now]
+        return [kept for kept in waiting if kept.delivery.is_test] if held else waiting
 
     def _endpoint(self, tenant: str, endpoint_id: str) -> Endpoint | None:
         endpoint = self._state.endpoints.get(endpoint_id)

@@ -3,7 +3,7 @@
 Every method may raise `StoreUnavailable`. An id of another tenant is not found.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol
@@ -129,8 +129,9 @@ class Change(msgspec.Struct, frozen=True):
 class DeliveryQueue(Protocol):
     """What a notifier works on. Any number of them do."""
 
-    async def claim(self, now: datetime, *, limit: int, each: int) -> Claims:
-        """Lease up to `limit` deliveries, `each` of a target at most, oldest first, within the target's limits."""
+    async def claim(self, now: datetime, *, limit: int, each: int, passing: Collection[str] = ()) -> Claims:
+        """Lease up to `limit` deliveries, `each` of a target at most, oldest first, within the target's limits; none of
+        the targets that are to be passed over."""
 
     async def record(self, outcomes: Sequence[Outcome], now: datetime) -> Sequence[Change]:
         """Write down what became of claims whose lease still stands, with their attempts, and what it means for their

@@ -111,7 +111,9 @@ class EndpointControl:
             return msgspec.structs.replace(endpoint, secrets=secrets[:MOST_SECRETS])
 
         endpoint = await self._replace(tenant, endpoint_id, with_another)
-        log.info("the secret of a webhook endpoint is rotated", tenant=tenant, endpoint=endpoint_id, until=until)
+        log.info(
+            "the secret of a webhook endpoint is rotated", tenant=tenant, endpoint=endpoint_id, until=until.isoformat()
+        )
         (shown,) = await self._shown(tenant, [endpoint])
         return shown, secret
 

@@ -12,6 +12,7 @@ from penstock.documents import Document, WebhookEndpoint
 from penstock.gateway_client import GatewayClient
 from penstock.parameters import Command, Name
 from schemas.webhooks import EventType
+from stores.webhooks import MOST_COUNTED
 
 ENDPOINTS: Final = "/v1/webhook_endpoints"
 DELIVERIES: Final = "/v1/webhook_deliveries"
@@ -42,7 +43,9 @@ async def endpoint_of(gateway: GatewayClient, endpoint_id: str) -> Document:
 
 
 def events(number: int) -> str:
-    """`1 event`, `7 events`."""
+    """`1 event`, `7 events`, `10000 events or more`."""
+    if number >= MOST_COUNTED:
+        return f"{MOST_COUNTED} events or more"
     return f"{number} event" if number == 1 else f"{number} events"
 
 

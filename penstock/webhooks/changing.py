@@ -9,7 +9,7 @@ import click
 from penstock.asking import ask, send
 from penstock.documents import DeletedWebhookEndpoint, Document, WebhookEndpoint
 from penstock.finding import asks_gateway
-from penstock.gateway_client import GatewayClient
+from penstock.gateway_client import GatewayClient, is_loopback
 from penstock.help import examples
 from penstock.parameters import TEXT, Command, confirm, with_options
 from penstock.plain import printable
@@ -18,6 +18,7 @@ from penstock.showing import JSON, show_facts, show_json
 from penstock.webhooks.asking import ENDPOINT, ENDPOINTS, endpoint_of, events, events_option, given_only
 from penstock.webhooks.rendering import facts
 from runtime.clock import now_utc
+from schemas.errors import Refused
 from schemas.webhooks import END_EVENTS, PayloadKind
 
 LIMITS: Final = ("concurrency", "max_per_second", "timeout_s", "connect_timeout_s")
@@ -86,7 +87,13 @@ def create(found: Found, url: str | None, *, pull: bool, as_json: bool, **given:
     body = wanted(given) | ({"mode": "pull"} if pull else {"url": url})
 
     async def created(gateway: GatewayClient) -> Document:
-        return await send(gateway, "POST", ENDPOINTS, WebhookEndpoint, body)
+        try:
+            return await send(gateway, "POST", ENDPOINTS, WebhookEndpoint, body)
+        except Refused as error:
+            if error.param == "url" and is_loopback(urlsplit(url or "").hostname or ""):
+                here = f"a receiver on this machine gets events by `penstock webhooks listen --forward-to {url}`"
+                raise click.ClickException(f"{error.message}; {here}") from error
+            raise
 
     show_endpoint(ask(found, created), as_json=as_json)
 

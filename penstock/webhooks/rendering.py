@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from penstock.documents import Document
 from penstock.showing import ago
+from stores.webhooks import MOST_COUNTED
 
 LIST_TITLES: Final = ("ENDPOINT", "STATUS", "WAIT", "GOES TO", "EVENTS")
 DELIVERY_TITLES: Final = ("DELIVERY", "STATE", "EVENT", "TRIES", "AGE", "ABOUT", "WHY")
@@ -18,10 +19,15 @@ def list_row(endpoint: Document) -> tuple[str, ...]:
     return (
         endpoint["id"],
         endpoint["status"],
-        str(waits) if waits else "",
+        counted(waits) if waits else "",
         goes_to(endpoint),
         ", ".join(endpoint["event_types"]),
     )
+
+
+def counted(number: int) -> str:
+    """`7`, `10000+`."""
+    return f"{MOST_COUNTED}+" if number >= MOST_COUNTED else str(number)
 
 
 def goes_to(endpoint: Document) -> str:
@@ -54,7 +60,7 @@ def waiting(endpoint: Document, now: datetime) -> str:
         return ""
     held = " (held)" if endpoint["held"] else ""
     oldest = endpoint.get("oldest_pending_at")
-    return f"{endpoint['pending']}{held}" + (f", the oldest for {ago(moment(oldest), now)}" if oldest else "")
+    return f"{counted(endpoint['pending'])}{held}" + (f", the oldest for {ago(moment(oldest), now)}" if oldest else "")
 
 
 def limits(endpoint: Document) -> str:

@@ -4,7 +4,9 @@ Nothing waits for a slow attempt: each is a task, whose place is free again once
 """
 
 import asyncio
+import math
 import time
+from dataclasses import dataclass
 from typing import Final
 
 from runtime.backoff import delays_s
@@ -13,7 +15,7 @@ from runtime.clock import Clock
 from runtime.logs import get_logger
 from runtime.process import cause_of
 from schemas.errors import StoreUnavailable
-from stores.webhooks import Claim, Claims, DeliveryQueue
+from stores.webhooks import Claim, Claims, DeliveryQueue, Verdict
 from workers.notifier import metrics
 from workers.notifier.attempts import ATTEMPT_BYTES, Attempts
 from workers.notifier.recording import Recorder
@@ -21,14 +23,16 @@ from workers.notifier.recording import Recorder
 log = get_logger(__name__)
 
 # By one claim, so that none takes long; and of one target, so that each has its turn.
-MOST_CLAIMED: Final = 500
+MOST_CLAIMED: Final = 100
 MOST_OF_ONE: Final = 10
 # From the beginning of a claim to the next, unless the first found as much as it might: what comes meanwhile is claimed
 # together. What comes after a quiet moment does not wait.
 GATHERED_S: Final = 0.02
 # What did not answer well the last time, or was never tried, is begun at this rate at most: hundreds that hang, all due
 # at once, would take the processor from those that answer.
-DOUBTFUL_PER_S: Final = 250.0
+DOUBTFUL_PER_S: Final = 100.0
+# A target that has answered within this time is expected to.
+LATELY_S: Final = 1.0
 # News may be lost.
 LOOK_EVERY_S: Final = 2.0
 # Something is due that could not be claimed: another notifier has its target in hand.
@@ -40,8 +44,20 @@ LAST_WORDS_S: Final = 2.0
 NOTHING: Final = Claims((), None)
 
 
+@dataclass
+class _At:
+    """What runs at a target, and when it last answered well meanwhile, by `time.monotonic`."""
+
+    running: int = 0
+    answered_s: float = -math.inf
+
+
 class Pipeline:
-    """At most `concurrency` attempts at a time, and no more than the budget has room for."""
+    """At most `concurrency` attempts at a time, and no more than the budget has room for.
+
+    While half of these places are taken, nothing more is begun at targets at which something runs already, unless they
+    answer: many that hang take one each of the other half, and leave the rest.
+    """
 
     def __init__(
         self,
@@ -59,7 +75,9 @@ class Pipeline:
         self._budget = budget
         self._clock = clock
         self._concurrency = concurrency
+        self._half = max(1, concurrency // 2)
         self._running: set[asyncio.Task[None]] = set()
+        self._at: dict[str, _At] = {}
         self._wake = asyncio.Event()
         self._turn_at_s = 0.0
         self.trouble: str | None = None
@@ -105,9 +123,18 @@ class Pipeline:
             return 0.0
         return self._rest_s(claimed)
 
+    @property
+    def _is_crowded(self) -> bool:
+        return len(self._running) >= self._half
+
+    def _silent(self) -> list[str]:
+        """Targets at which something runs, and that did not answer lately."""
+        since_s = time.monotonic() - LATELY_S
+        return [target for target, at in self._at.items() if at.answered_s < since_s]
+
     def _room(self) -> int:
         """How many attempts can be begun now."""
-        places = self._concurrency - len(self._running)
+        places = (self._concurrency if self._is_crowded else self._half) - len(self._running)
         held = (self._budget.limit_bytes - self._budget.held_bytes) // ATTEMPT_BYTES
         # Of those that run, not all hold yet what they will.
         return max(0, min(places, held, MOST_CLAIMED))
@@ -116,7 +143,8 @@ class Pipeline:
         if not room:
             return NOTHING
         began_s = time.monotonic()
-        claimed = await self._queue.claim(self._clock(), limit=room, each=MOST_OF_ONE)
+        each, passing = (1, self._silent()) if self._is_crowded else (MOST_OF_ONE, [])
+        claimed = await self._queue.claim(self._clock(), limit=room, each=each, passing=passing)
         metrics.CLAIM_SECONDS.observe(time.monotonic() - began_s)
         self.trouble = None
         return claimed
@@ -130,12 +158,16 @@ class Pipeline:
     def _begin(self, claim: Claim) -> None:
         task = asyncio.create_task(self._work(claim))
         self._running.add(task)
-        task.add_done_callback(self._ended)
+        self._at.setdefault(claim.delivery.target, _At()).running += 1
+        task.add_done_callback(lambda ended: self._ended(ended, claim.delivery.target))
 
     async def _work(self, claim: Claim) -> None:
         if not claim.well:
             await asyncio.sleep(self._turn_s())
-        await self._recorder.record(await self._attempts.make(claim))
+        outcome = await self._attempts.make(claim)
+        if outcome.verdict is Verdict.DELIVERED:
+            self._at[claim.delivery.target].answered_s = time.monotonic()
+        await self._recorder.record(outcome)
 
     def _turn_s(self) -> float:
         """In how many seconds the next that is doubtful begins."""
@@ -144,8 +176,11 @@ class Pipeline:
         self._turn_at_s = turn_at_s + 1 / DOUBTFUL_PER_S
         return turn_at_s - now_s
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None], target: str) -> None:
         self._running.discard(task)
+        self._at[target].running -= 1
+        if not self._at[target].running:
+            del self._at[target]
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("an attempt was lost, and is made again once its lease is over", exc_info=error)
         self._wake.set()  # there is room again, also at its target

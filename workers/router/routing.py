@@ -164,7 +164,10 @@ def _with_webhook(job: Job, webhook: Webhook | None) -> Job:
 
 def replay_of(record: Record) -> str | None:
     """The job whose dead letter is replayed by this one, if it is."""
-    text = (last_header(record, REPLAY_HEADER) or b"").decode(errors="replace")
+    raw = last_header(record, REPLAY_HEADER)
+    if raw is None:
+        return None
+    text = raw.decode(errors="replace")
     return text if is_job_id(text) else None
 
 

@@ -156,7 +156,7 @@ begin
             )
         ), deliveries as (
             select j.*, j.webhook as url, false as pulled, 'origin_' || left(encode(sha256(convert_to(
-                j.tenant || E'\n' || coalesce(substring(j.webhook from '^[a-z]+://[^/?#\\]+'), j.webhook), 'UTF8'
+                j.tenant || E'\n' || split_part(j.webhook, '/', 1) || '//' || split_part(j.webhook, '/', 3), 'UTF8'
             )), 'hex'), 40) as target
             from told j
             where j.webhook is not null and coalesce(j.event_type = any (j.webhook_events), j.completed_at is not null)

@@ -26,7 +26,7 @@ with due as (
     join webhook_deliveries d on d.target = e.id
     left join webhook_targets t on t.id = e.id
     where {_PULLED} and d.state = 'pending' and d.due_at <= $1
-        and coalesce(t.circuit, '') <> '{Circuit.DISABLED}'
+        and (coalesce(t.circuit, '') <> '{Circuit.DISABLED}' or d.subject = d.target)
         and (not e.ordered or {FIRST_OF_SUBJECT})
     order by d.due_at, d.id limit $6 for update of d skip locked
 ), dropped as (
@@ -41,8 +41,9 @@ order by d.due_at, d.id
 """
 _DUE: Final = f"""
 select t.id from webhook_targets t
-where t.id = any ($1::text[]) and t.circuit <> '{Circuit.DISABLED}' and exists (
+where t.id = any ($1::text[]) and exists (
     select from webhook_deliveries d where d.target = t.id and d.state = 'pending' and d.due_at <= $2
+        and (t.circuit <> '{Circuit.DISABLED}' or d.subject = d.target)
 )
 """
 # The target is locked before its deliveries, as by all who change several.

@@ -1,7 +1,7 @@
 """What notifiers work on, in Postgres."""
 
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any, Final, NamedTuple, Self
 from uuid import uuid4
@@ -75,7 +75,7 @@ class PostgresDeliveryQueue:
     async def __aexit__(self, *exception: Any) -> None:
         await self._postgres.__aexit__(*exception)
 
-    async def claim(self, now: datetime, *, limit: int, each: int) -> Claims:
+    async def claim(self, now: datetime, *, limit: int, each: int, passing: Collection[str] = ()) -> Claims:
         due = await self._next_due()
         if due.first is None or due.first > now or limit < 1:
             return Claims((), due.first)
@@ -83,16 +83,17 @@ class PostgresDeliveryQueue:
         has_tests = due.test is not None and due.test <= now
         claims = await claim_tests(self._postgres, now, lease, limit) if has_tests else []
         try:
-            await self._claim(claims, now, lease, limit, each)
+            await self._claim(claims, now, lease, limit, each, list(passing))
             return Claims(claims, now if len(claims) == limit else (await self._next_due()).first)
         except StoreUnavailable:
             if not claims:
                 raise
             return Claims(claims, now)
 
-    async def _claim(self, claims: list[Claim], now: datetime, lease: str, limit: int, each: int) -> None:
+    async def _claim(
+        self, claims: list[Claim], now: datetime, lease: str, limit: int, each: int, seen: list[str]
+    ) -> None:
         """Round by round: no target twice, each round in a transaction of its own."""
-        seen: list[str] = []
         targets = limit
         while len(claims) < limit:
             async with self._postgres.transaction() as connection:

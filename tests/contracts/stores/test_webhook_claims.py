@@ -85,6 +85,15 @@ async def test_the_oldest_of_a_target_come_first(webhooks: Webhooks) -> None:
     assert ids((await webhooks.claim(each=2)).claims) == [third.id]
 
 
+async def test_targets_that_are_passed_over_keep_what_waits_there(webhooks: Webhooks) -> None:
+    for name in ("we_a", "we_b"):
+        await webhooks.added(name)
+        await webhooks.waiting(name)
+    claimed = await webhooks.queue.claim(in_s(0), limit=10, each=10, passing=["we_a"])
+    assert [claim.delivery.target for claim in claimed.claims] == ["we_b"]
+    assert [claim.delivery.target for claim in (await webhooks.claim()).claims] == ["we_a"]
+
+
 async def test_each_target_has_its_first_before_any_has_its_second(webhooks: Webhooks) -> None:
     for name in ("we_a", "we_b", "we_c"):
         await webhooks.added(name, proven=True)

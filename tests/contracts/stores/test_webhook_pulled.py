@@ -129,6 +129,17 @@ async def test_that_a_job_runs_is_not_told_once_it_has_ended(webhooks: Webhooks,
     assert (await webhooks.found(dropped)).state is DeliveryState.DROPPED
 
 
+async def test_a_test_is_pulled_also_while_all_else_is_held(webhooks: Webhooks) -> None:
+    there = await webhooks.added(url=None)
+    await webhooks.waiting("we_a")
+    await webhooks.endpoints.disable("default", "we_a", "over", NOW)
+    assert list(await pull(webhooks)) == []
+    test = await webhooks.log.add_test(there, "job.succeeded", NOW)
+    assert list(await webhooks.pulled.due(["we_a"], NOW)) == ["we_a"]
+    assert ids(await pull(webhooks)) == [test.id]
+    assert list(await webhooks.pulled.due(["we_a"], NOW)) == []
+
+
 async def test_a_test_of_one_that_is_pulled_is_pulled(webhooks: Webhooks) -> None:
     there = await webhooks.added(url=None)
     test = await webhooks.log.add_test(there, "job.succeeded", NOW)

@@ -167,3 +167,20 @@ async def test_two_routers_share_the_work(site: Site, tail: Tail) -> None:
                 await write(site, INSTANCES, model="vector", ce_id=job_id)
             await eventually(lambda: set(tail.ids(lane)) == set(ids), timeout_s=20)
     assert len(tail.ids(lane)) == len(ids), "drained on revocation and on leaving: none is routed twice"
+
+
+async def test_a_refused_job_keeps_its_webhook_and_so_does_what_it_is_replayed_as(site: Site, tail: Tail) -> None:
+    hook, events = "https://example.com/hook", ("job.failed", "job.canceled")
+
+    async def told(job_id: str) -> tuple[object, object] | None:
+        job = await site.jobs.get(JobKey("default", job_id))
+        return None if job is None else (job.webhook, job.webhook_events)
+
+    named = {"ce_webhook": hook, "ce_webhookevents": ",".join(events)}
+    async with routing(site):
+        await write(site, INSTANCES, model="nosuch", ce_id="refused", **named)
+        await eventually(lambda: tail.ids(site.settings.topics.results) == ["refused"])
+        assert await told("refused") == (hook, events)
+        await write(site, INSTANCES, model="vector", ce_id="again", ce_replayof="refused")
+        await eventually(lambda: tail.ids(f"{site.settings.topic_prefix}.{LANE}") == ["again"])
+    assert await told("again") == (hook, events)

@@ -91,6 +91,15 @@ def test_what_an_endpoint_is_to_be_like_is_asked_for_by_options(gateway: Gateway
     ]
 
 
+def test_who_wants_events_on_this_machine_is_told_how(gateway: Gateway, invoke: Invoke) -> None:
+    told = {"code": "invalid_request", "message": "url must be https", "type": "x", "param": "url"}
+    gateway.routes[f"POST {ENDPOINTS}"] = httpx.Response(400, json={"error": told})
+    ran = invoke("webhooks", "create", "http://localhost:8000/hooks")
+    here = "`penstock webhooks listen --forward-to http://localhost:8000/hooks`"
+    assert ran.stderr == f"Error: url must be https; a receiver on this machine gets events by {here}\n"
+    assert invoke("webhooks", "create", "http://example.com").stderr == "Error: url must be https\n"
+
+
 def test_an_endpoint_that_is_pulled_has_no_url(gateway: Gateway, invoke: Invoke) -> None:
     gateway.routes[f"POST {ENDPOINTS}"] = endpoint(url=None, mode="pull")
     ran = invoke("webhooks", "create", "--pull")
@@ -108,14 +117,14 @@ def test_a_change_sends_only_what_is_given(gateway: Gateway, invoke: Invoke) -> 
 
 
 def test_endpoints_are_listed_over_all_pages_with_what_waits(gateway: Gateway, invoke: Invoke) -> None:
-    other = endpoint(id="we_2", status="degraded", pending=57, held=57)
+    other = endpoint(id="we_2", status="degraded", pending=10_000, held=10_000)
     gateway.routes[f"GET {ENDPOINTS}"] = [
         {"data": [endpoint()], "has_more": True, "first_id": ID, "last_id": ID},
         {"data": [other], "has_more": False, "first_id": "we_2", "last_id": "we_2"},
     ]
     ran = invoke("webhooks", "endpoints")
     assert gateway.asked() == [f"GET {ENDPOINTS}?limit=20", f"GET {ENDPOINTS}?limit=19&after={ID}"]
-    assert ran.stdout.splitlines()[2].split()[:3] == ["we_2", "degraded", "57"]
+    assert ran.stdout.splitlines()[2].split()[:3] == ["we_2", "degraded", "10000+"]
     gateway.routes[f"GET {ENDPOINTS}"] = {"data": [], "has_more": False, "first_id": None, "last_id": None}
     assert "penstock webhooks create" in invoke("webhooks", "endpoints").stderr
 

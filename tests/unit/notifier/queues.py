@@ -1,11 +1,14 @@
 """A queue of deliveries that a test leads."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 
 from schemas.errors import StoreUnavailable
+from stores.sealing import KeyRing
 from stores.webhooks import Change, Claim, Claims, Outcome
 from tests.unit.notifier.claims import NOW, a_claim, a_delivery
 
@@ -15,6 +18,7 @@ class ScriptedQueue:
     asked on the side: `circuits`, `keys`, and how many `rows` each purge removes."""
 
     def __init__(self) -> None:
+        self._numbers = count()
         self.due: list[Claim] = []
         self.asked: list[int] = []
         self.next_due_in_s: float | None = None
@@ -31,14 +35,21 @@ class ScriptedQueue:
         self.rows: list[int] = []
 
     def add(self, number: int, **changes: Any) -> None:
-        first = len(self.asked) * 1000
-        self.due += [a_claim(a_delivery(f"msg_{first + each}"), **changes) for each in range(number)]
+        target = getattr(changes.get("endpoint"), "id", "we_1")
+        self.due += [a_claim(a_delivery(f"msg_{next(self._numbers)}", target=target), **changes) for _ in range(number)]
 
-    async def claim(self, _now: datetime, *, limit: int, each: int) -> Claims:
+    async def claim(self, _now: datetime, *, limit: int, each: int, passing: Collection[str] = ()) -> Claims:
         self.asked.append(limit)
         self._check_up(self.down)
-        given, self.due = self.due[:limit], self.due[limit:]
-        due_in_s = self.next_due_in_s
+        given: list[Claim] = []
+        left: list[Claim] = []
+        of_target = Counter(dict.fromkeys(passing, each))
+        for claim in self.due:
+            able = len(given) < limit and of_target[claim.delivery.target] < each
+            of_target[claim.delivery.target] += 1
+            (given if able else left).append(claim)
+        self.due = left
+        due_in_s = 0.0 if left else self.next_due_in_s
         return Claims(given, None if due_in_s is None else NOW + timedelta(seconds=due_in_s))
 
     async def record(self, outcomes: Sequence[Outcome], _now: datetime) -> Sequence[Change]:
@@ -61,6 +72,12 @@ class ScriptedQueue:
     async def sealed_by(self) -> dict[str, int]:
         self._look()
         return self.keys
+
+    async def reseal(self, ring: KeyRing, _now: datetime) -> int:
+        self._look()
+        moved = sum(self.keys.pop(key) for key in [*self.keys] if key != ring.newest)
+        self.keys[str(ring.newest)] = self.keys.get(str(ring.newest), 0) + moved
+        return moved
 
     async def purge(self, _now: datetime, *, limit: int) -> int:
         self._look()

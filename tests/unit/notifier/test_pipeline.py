@@ -72,11 +72,25 @@ async def test_what_is_due_is_sent_and_written_down() -> None:
 
 async def test_no_more_is_claimed_than_can_be_begun_at_once() -> None:
     works = Works(concurrency=7)
-    works.hang()
-    works.queue.add(20)
+    for number in range(20):
+        works.hang(f"we_{number}")
+        works.queue.add(1, endpoint=an_endpoint(f"we_{number}"))
     async with works.running():
         await eventually(lambda: len(works.sender.sent) == 7)
-        assert works.queue.asked == [7]
+        assert works.queue.asked == [3, 4]
+
+
+async def test_what_hangs_takes_one_place_each_beyond_the_half_and_leaves_the_rest_to_the_others() -> None:
+    works = Works(concurrency=20)
+    for name in ("we_slow", "we_dead"):
+        works.hang(name)
+        works.queue.add(50, endpoint=an_endpoint(name))
+    async with works.running():
+        await eventually(lambda: len(works.sender.sent) == 11)
+        works.queue.add(30)
+        works.pipeline.wake()
+        await eventually(lambda: len(works.recorded) == 30)
+        assert len(works.sender.sent) == 41
 
 
 async def test_while_some_hang_the_others_are_claimed_as_places_become_free() -> None:
@@ -166,7 +180,7 @@ async def test_while_the_store_is_away_it_says_so_and_goes_on_when_it_is_back() 
             assert works.trouble == "the database is not available"
             works.queue.down = False
             await eventually(lambda: works.recorded)
-            assert works.trouble is None
+            assert not works.trouble
     assert len([entry for entry in logs if entry["log_level"] == "warning"]) == 1
 
 

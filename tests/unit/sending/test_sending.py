@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import resource
 from collections.abc import AsyncIterator
 
 import pytest
@@ -334,6 +335,18 @@ async def test_a_port_that_nobody_listens_on_refuses(sender: HttpSender) -> None
     assert (reply.verdict, reply.error) == (Verdict.FAILED, "it refused the connection, or cannot be reached")
 
 
+async def test_that_we_may_open_no_more_files_is_not_the_receivers_fault(sender: HttpSender) -> None:
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with receiver(answering(OK)) as there:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, most))  # those that are open stay so
+        try:
+            reply = await soon(send(sender, there.url()))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+
+    assert (reply.verdict, reply.error) == (Verdict.OURS, "we can open no further connection at the moment")
+
+
 async def test_the_next_address_is_dialled_where_the_first_refuses() -> None:
     names = FixedNames(("127.0.0.2", "::1", "127.0.0.1"))
     async with HttpSender(lambda: NOW, allow_private=True, resolver=names) as sender, receiver(answering(OK)) as there:
@@ -378,6 +391,16 @@ async def test_connections_that_nobody_uses_are_closed(monkeypatch: pytest.Monke
         await soon(send(sender, there.url("last.example")))
 
         assert list(sender._connections._pools) == [f"http://last.example:{there.port}"]
+
+
+async def test_of_origins_that_are_idle_only_so_many_keep_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.notifier.sending.connections.MOST_IDLE", 2)
+    names = FixedNames()
+    async with HttpSender(lambda: NOW, allow_private=True, resolver=names) as sender, receiver(answering(OK)) as there:
+        for number in range(4):
+            await soon(send(sender, there.url(f"h{number}.example")))
+
+        assert list(sender._connections._pools) == [f"http://h{number}.example:{there.port}" for number in (2, 3)]
 
 
 # TLS.

@@ -1,6 +1,7 @@
 """The network under the connection pools: addresses that were checked are dialled, and answers are bounded."""
 
 import asyncio
+import errno
 import ssl
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NoReturn
@@ -19,6 +20,9 @@ MOST_ANSWER_BYTES: Final = 16 * 1024
 _READ_BYTES: Final = 2048
 
 _MOST_DIALLED: Final = 4
+
+# No connection can be opened by us, wherever it leads to.
+_OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 class AnswerTooLong(Exception):
@@ -56,8 +60,9 @@ class Dialer(httpcore2.AsyncNetworkBackend):
                 return await self._network.connect_tcp(str(address), port, timeout=max(share_s, 0.0))
             except httpcore2.ConnectTimeout:
                 silent = True
-            except httpcore2.ConnectError:
-                continue
+            except httpcore2.ConnectError as error:
+                if _is_ours(error):
+                    raise NotSent(Verdict.OURS, "we can open no further connection at the moment") from error
         text = "it did not accept a connection in time" if silent else "it refused the connection, or cannot be reached"
         raise NotSent(Verdict.FAILED, text)
 
@@ -66,6 +71,15 @@ class Dialer(httpcore2.AsyncNetworkBackend):
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+def _is_ours(error: BaseException | None) -> bool:
+    """Whether what it was made of, error by error, says that we have run out of something."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _OURS:
+            return True
+        error = error.__cause__
+    return False
 
 
 class BoundedStream(httpcore2.AsyncNetworkStream):
