@@ -20,9 +20,11 @@ from schemas.webhooks import (
     Replay,
     Sealed,
 )
+from stores.postgres.webhooks.switching import STEP
 from stores.sealing import DEFAULT_OWNER, KeyRing
 from stores.webhooks import MOST_ENDPOINTS, Claim, DeliveryFilter, DeliveryLog, DeliveryQueue, Endpoints, Verdict
 from tests.contracts.stores.building import LATER, NOW, Clock, Stores, ended, key_of
+from tests.contracts.stores.webhook_stores import Webhooks
 from tests.webhooks import endpoint, outcome
 
 HOUR = timedelta(hours=1)
@@ -73,22 +75,27 @@ async def test_what_no_store_can_hold_is_refused(endpoints: Endpoints) -> None:
 
 
 async def test_endpoints_are_listed_page_by_page_the_newest_first(endpoints: Endpoints) -> None:
-    for number, name in enumerate(("we_c", "we_a", "we_b", "we_d")):
+    for number, name in enumerate(("we_a", "we_b", "we_c", "we_d")):
         await endpoints.add(endpoint(name, created_at=NOW + number // 2 * HOUR))
     await endpoints.add(endpoint("we_e", tenant="another"))
     first = await endpoints.list("default", after=None, limit=3)
-    assert [each.id for each in first] == ["we_d", "we_b", "we_c"]
-    assert [each.id for each in await endpoints.list("default", after="we_c", limit=3)] == ["we_a"]
+    assert [each.id for each in first] == ["we_d", "we_c", "we_b"]
+    assert [each.id for each in await endpoints.list("default", after="we_b", limit=3)] == ["we_a"]
     assert await endpoints.list("default", after="we_a", limit=3) == []
     assert await endpoints.list("a\0b", after=None, limit=3) == []
+    assert await endpoints.list("default", after="a\0b", limit=3) == []
 
 
-async def test_a_page_cannot_begin_after_what_is_not_there(endpoints: Endpoints) -> None:
-    await endpoints.add(endpoint("we_e", tenant="another"))
-    for after in ("we_z", "we_e", "\0"):
-        with pytest.raises(WebhookEndpointNotFound) as refused:
-            await endpoints.list("default", after=after, limit=3)
-        assert refused.value.param == "after"
+async def test_whoever_deletes_page_by_page_meets_them_all(endpoints: Endpoints) -> None:
+    for name in ("we_a", "we_b", "we_c"):
+        await endpoints.add(endpoint(name))
+    await endpoints.add(endpoint("we_bb", tenant="another"))
+    met, after = [], None
+    while page := await endpoints.list("default", after=after, limit=1):
+        after = page[0].id
+        met.append(after)
+        assert await endpoints.remove("default", after)
+    assert met == ["we_c", "we_b", "we_a"]
 
 
 async def test_a_tenant_has_so_many_endpoints_at_most_also_when_they_come_at_once(endpoints: Endpoints) -> None:
@@ -332,3 +339,14 @@ async def test_all_secrets_are_sealed_anew_but_those_whose_key_is_missing(endpoi
 async def test_without_a_key_nothing_is_sealed_anew(endpoints: Endpoints) -> None:
     await endpoints.add(endpoint("we_a"))
     assert await endpoints.reseal(KeyRing({}), NOW) == 0
+
+
+async def test_more_than_one_step_is_dropped_and_comes_back(webhooks: Webhooks, clock: Clock) -> None:
+    await webhooks.added("we_a")
+    await webhooks.endpoints.disable("default", "we_a", "enough", NOW)
+    many = 2 * STEP + 1
+    await webhooks.waiting(*["we_a"] * many)
+    assert await webhooks.endpoints.enable("default", "we_a", Replay.NONE, None, NOW) == 0
+    assert await webhooks.log.count("default", DeliveryFilter(state=DeliveryState.DROPPED)) == many
+    assert await webhooks.endpoints.enable("default", "we_a", Replay.SINCE, NOW, clock.now) == many
+    assert await webhooks.log.count("default", DeliveryFilter(state=DeliveryState.DROPPED)) == 0

@@ -14,6 +14,7 @@ from schemas.signing import ID_HEADER, SIGNATURE_HEADER, ResultLinks, new_secret
 from schemas.webhook_events import EventBodies
 from schemas.webhooks import Delivery, DeliveryState, EventType, Limits, PayloadKind, Revision, new_delivery_id
 from stores.webhooks import Verdict
+from tests.acceptance.client import NO_AUTHORITIES
 from tests.integration.webhooks.receivers import (
     COMMANDS,
     HERE,
@@ -70,7 +71,7 @@ def receiver(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 async def sent(receiver: Receiver, event: Event) -> Reply:
-    async with HttpSender(now_utc, allow_private=True) as sender:
+    async with HttpSender(now_utc, allow_private=True, tls=NO_AUTHORITIES) as sender:
         return await sender.send(receiver.url, event.headers, event.body, LIMITS)
 
 
