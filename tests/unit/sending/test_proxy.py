@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from runtime.settings import mistakes, settings_in
 from schemas.webhooks import Limits
 from stores.webhooks import Verdict
-from tests.unit.sending.house import NOW, OK, SIGNED, Authority, Proxy, answering, forever, receiver, send
+from tests.unit.sending.house import NOW, OK, SIGNED, Authority, Heard, Proxy, answering, forever, receiver, send
 from tests.waiting import LoopClock, eventually, soon
 from workers.notifier.sending.http_sender import HttpSender
 from workers.notifier.sending.proxies import parse_proxy
@@ -113,6 +113,33 @@ async def test_a_host_behind_the_proxy_that_has_another_certificate_has_failed(a
 
     assert reply.verdict is Verdict.FAILED
     assert (reply.error or "").startswith("its certificate is not accepted: Hostname mismatch")
+
+
+async def test_tunnels_that_broke_do_not_gather_while_others_hang(authority: Authority) -> None:
+    async def hangs_then_talks_nonsense(
+        heard: Heard, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if heard.connections == 1:
+            await forever()
+        await reader.read(100)
+        writer.write(b"this is no TLS")
+
+    proxy = Proxy()
+    async with (
+        receiver(hangs_then_talks_nonsense) as there,
+        receiver(proxy.handle) as egress,
+        through(egress.port, authority) as sender,
+    ):
+        proxy.port = there.port
+        hanging = asyncio.create_task(send(sender, "https://hooks.example.com/hook"))
+        await eventually(lambda: there.heard.connections == 1)
+        replies = [await soon(send(sender, "https://hooks.example.com/hook")) for _ in range(3)]
+
+        assert [reply.verdict for reply in replies] == [Verdict.FAILED] * 3
+        assert sum(len(each.pool.connections) for each in sender._connections._pools.values()) <= 1
+        hanging.cancel()
+        await asyncio.gather(hanging, return_exceptions=True)
+        assert not sender._connections._pools
 
 
 async def test_rules_of_urls_hold_before_a_proxy_too(authority: Authority) -> None:

@@ -38,11 +38,22 @@ class Connections:
         used.requests += 1
         try:
             yield used.pool
+        except BaseException:
+            # It may count a tunnel that broke while it was dug as one that is in use, for ever.
+            if self._pools.get(origin) is used:
+                del self._pools[origin]
+            raise
         finally:
             used.requests -= 1
             if not used.requests:
-                self._idle_since[origin] = self._clock()
+                await self._rest(origin, used)
             await self._close_idle()
+
+    async def _rest(self, origin: str, used: _Pool) -> None:
+        if self._pools.get(origin) is used:
+            self._idle_since[origin] = self._clock()
+        else:
+            await used.pool.aclose()
 
     async def _close_idle(self) -> None:
         before = self._clock() - KEPT_S
