@@ -9,7 +9,19 @@ from pydantic import ValidationError
 from runtime.settings import mistakes, settings_in
 from schemas.webhooks import Limits
 from stores.webhooks import Verdict
-from tests.unit.sending.house import NOW, OK, SIGNED, Authority, Heard, Proxy, answering, forever, receiver, send
+from tests.unit.sending.house import (
+    NOW,
+    OK,
+    SIGNED,
+    Authority,
+    Heard,
+    Proxy,
+    answering,
+    forever,
+    read_request,
+    receiver,
+    send,
+)
 from tests.waiting import LoopClock, eventually, soon
 from workers.notifier.sending.http_sender import HttpSender
 from workers.notifier.sending.proxies import parse_proxy
@@ -99,6 +111,28 @@ async def test_a_proxy_that_is_away_hangs_or_talks_nonsense_is_ours(
         assert (await soon(task)).verdict is Verdict.OURS
     async with receiver(answering(b"nonsense\r\n\r\n")) as egress, through(egress.port, authority) as sender:
         assert (await soon(send(sender, "https://hooks.example.com/"))).verdict is Verdict.OURS
+
+
+@pytest.mark.parametrize(("answers_others", "verdict"), [(True, Verdict.FAILED), (False, Verdict.OURS)])
+async def test_a_host_that_the_proxy_reaches_in_no_time_has_failed_if_it_answers_for_others_meanwhile(
+    authority: Authority, loop_clock: LoopClock, answers_others: bool, verdict: Verdict
+) -> None:
+    async def handle(heard: Heard, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await read_request(reader)
+        assert request is not None
+        heard.requests.append(request)
+        if "dead" not in request[0]:
+            writer.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n")
+        await forever()
+
+    async with receiver(handle) as egress, through(egress.port, authority) as sender:
+        await soon(send(sender, "https://before.example.com/"))
+        task = asyncio.create_task(send(sender, "https://dead.example.com/", Limits(timeout_s=60)))
+        await eventually(lambda: len(egress.heard.requests) == 2)
+        if answers_others:
+            await soon(send(sender, "https://other.example.com/"))
+        loop_clock.pass_s(60)
+        assert (await soon(task)).verdict is verdict
 
 
 async def test_a_host_behind_the_proxy_that_has_another_certificate_has_failed(authority: Authority) -> None:

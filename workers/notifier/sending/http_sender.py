@@ -18,7 +18,7 @@ from stores.webhooks import Verdict
 from workers.notifier.sending.connections import KEPT_S, MOST_KEPT, Connections
 from workers.notifier.sending.dialing import AnswerTooLong, BoundedStream, Dialer
 from workers.notifier.sending.names import Names, PublicOnly, Resolver, SystemNames
-from workers.notifier.sending.progress import Progress
+from workers.notifier.sending.progress import Egress, Progress
 from workers.notifier.sending.protocols import Reply
 from workers.notifier.sending.proxies import ProxyAddress
 from workers.notifier.sending.verdicts import head_of, retry_after_s, verdict_of, why_failed
@@ -48,6 +48,7 @@ class HttpSender:
         self._proxy = proxy
         self._given_tls = tls
         self._given_resolver = resolver
+        self._egress = None if proxy is None else Egress()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as opened:
@@ -96,7 +97,7 @@ class HttpSender:
             target = parse_webhook_url(url, "its URL", allow_private=self._allow_private)
         except RequestError as error:  # it was taken when other rules held
             return Reply(verdict=Verdict.REFUSED, error=error.message)
-        progress = Progress(limits, proxied=self._proxy is not None)
+        progress = Progress(limits, self._egress)
         attempt = _Attempt(self._request(target, headers, body, limits, progress), progress)
         try:
             async with progress.limit, self._connections.to(target.origin) as pool:

@@ -1,6 +1,7 @@
 """How far one attempt is, as the connection pool tells it, and hence what is to blame for its end."""
 
 import asyncio
+import math
 import ssl
 from enum import IntEnum
 from typing import Any, Final
@@ -22,25 +23,38 @@ class Stage(IntEnum):
     ANSWERING = 2
 
 
+class Egress:
+    """What is known of our proxy: when it last answered for any host, by the loop's clock."""
+
+    def __init__(self) -> None:
+        self.answered_at = -math.inf
+
+
 class Progress:
     """Of an attempt that began at `began`, by the loop's clock; `limit` is what ends it: first until it is connected,
-    then for all of it."""
+    then for all of it. `egress` is there where it goes through our proxy."""
 
-    def __init__(self, limits: Limits, *, proxied: bool) -> None:
+    def __init__(self, limits: Limits, egress: Egress | None = None) -> None:
         self.stage = Stage.REACHING
         self._limits = limits
-        self._proxied = proxied
+        self._egress = egress
+        self._asked_at = math.inf  # the proxy
         began = asyncio.get_running_loop().time()
         self._ends_at = began + limits.timeout_s
         self.limit = asyncio.timeout_at(began + min(limits.connect_timeout_s, limits.timeout_s))
 
     async def trace(self, event: str, info: dict[str, Any]) -> None:
         """What the pool calls at each step."""
-        if event == ("proxy.start_tls.started" if self._proxied else "connection.start_tls.started"):
+        if event == ("connection.start_tls.started" if self._egress is None else "proxy.start_tls.started"):
             self.stage = Stage.SECURING
-        elif event == "http11.send_request_headers.started" and info["request"].method == b"POST":
-            self.stage = Stage.ANSWERING
-            self.limit.reschedule(self._ends_at)
+        elif event == "http11.send_request_headers.started":
+            if info["request"].method == b"POST":
+                self.stage = Stage.ANSWERING
+                self.limit.reschedule(self._ends_at)
+            else:
+                self._asked_at = asyncio.get_running_loop().time()
+        elif event == "http11.receive_response_headers.complete" and self._egress and self.stage is Stage.REACHING:
+            self._egress.answered_at = asyncio.get_running_loop().time()
 
     def end_within(self, seconds: float) -> None:
         self.limit.reschedule(min(self._ends_at, asyncio.get_running_loop().time() + seconds))
@@ -64,9 +78,11 @@ class Progress:
             found = NotSent(Verdict.FAILED, _answer_text(error))
         else:
             raise error
-        if self._proxied and self.stage is Stage.REACHING:
-            return NotSent(Verdict.OURS, "our egress proxy could not be reached, or did not answer")
-        return found
+        if self._egress is None or self.stage is not Stage.REACHING:
+            return found
+        if isinstance(error, TimeoutError) and self._egress.answered_at > self._asked_at:  # for others
+            return NotSent(Verdict.FAILED, "our egress proxy did not connect to it in time")
+        return NotSent(Verdict.OURS, "our egress proxy could not be reached, or did not answer")
 
     def _too_late(self) -> str:
         if self.stage is Stage.ANSWERING:
