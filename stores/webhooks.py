@@ -45,7 +45,8 @@ class Endpoints(Protocol):
         by page goes on."""
 
     async def replace(self, endpoint: Endpoint, known: datetime) -> bool:
-        """Write the endpoint anew, if it was last changed at `known`. Whether it was."""
+        """Write the endpoint anew, if it was last changed at `known`. Whether it was. One that is pulled from now on
+        has failed at nothing, unless it is disabled, and may have at once what waited to be sent."""
 
     async def remove(self, tenant: str, endpoint_id: str) -> bool:
         """Whether it was there. Its deliveries that wait are dropped."""
