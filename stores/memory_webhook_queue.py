@@ -145,7 +145,7 @@ class MemoryDeliveryQueue:
             if outcome.verdict is not Verdict.OURS:
                 self._state.attempts[delivery.id].append(outcome.attempt)
             target = self._state.targets.get(delivery.target)
-            if target is None:
+            if target is None or target.pulled:
                 continue
             after = judged(target.health, outcome, now)
             target.health, target.not_before = after.health, not_before(outcome, now)

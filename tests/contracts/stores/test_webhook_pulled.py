@@ -178,3 +178,14 @@ async def test_what_is_disabled_stays_so_when_it_is_pulled_from_now_on(webhooks:
     (standing,) = (await webhooks.endpoints.standing("default", ["we_a"])).values()
     assert (standing.health.circuit, standing.health.reason, standing.held) == (Circuit.DISABLED, "why", 1)
     assert list(await pull(webhooks, 2)) == []
+
+
+async def test_an_attempt_still_under_way_says_nothing_of_who_pulls_by_now(webhooks: Webhooks) -> None:
+    pushed = await webhooks.added()
+    await webhooks.waiting("we_a")
+    (claim,) = (await webhooks.claim()).claims
+    pulled = msgspec.structs.replace(pushed, url=None, mode=Mode.PULL, updated_at=in_s(1))
+    assert await webhooks.endpoints.replace(pulled, pushed.updated_at)
+    assert await webhooks.record(claim, verdict=Verdict.GONE, after_s=2) == []
+    (standing,) = (await webhooks.endpoints.standing("default", ["we_a"])).values()
+    assert (standing.health.circuit, standing.health.failures) == (Circuit.ACTIVE, 0)
