@@ -155,7 +155,8 @@ class ResultStore(Protocol):
     async def finish(self, terminals: Sequence[Terminal]) -> Sequence[JobKey]:
         """Write terminal records, also of jobs never seen before; the first of a job wins. Returns those that won.
 
-        All or nothing. A job in the store keeps all that was said at its admission; the record adds how it ended.
+        In groups, each all or nothing: of a call that raises, some may have been written, and the next one does not
+        return these. A job in the store keeps all that was said at its admission; the record adds how it ended.
         Only a record that no store can hold is left out, with a line in the log: its neighbours must not wait for ever.
         So is the end of a job that the store does not have, if the job's deadline has passed and it would be purged: it
         was there before, and is kept no longer.

@@ -93,7 +93,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """What was claimed, and when something will be due next that was not; None where nothing waits."""
+    """What was claimed, and when something will be due next that was not: now, where as much was claimed as was asked
+    for; None where nothing waits."""
 
     claims: Sequence[Claim]
     next_due_at: datetime | None

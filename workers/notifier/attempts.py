@@ -75,7 +75,8 @@ class Attempts:
         """End all that run, and those that begin later, as if their time were over."""
         self._ending = True
         for limit in self._running:
-            limit.reschedule(asyncio.get_running_loop().time())
+            if not limit.expired():  # and yet still ending what it was at
+                limit.reschedule(asyncio.get_running_loop().time())
 
     async def _bounded(self, claim: Claim) -> _Timed:
         at, began_s = self._clock(), self._clock_s()

@@ -23,14 +23,14 @@ from workers.notifier.recording import Recorder
 log = get_logger(__name__)
 
 # By one claim, so that none takes long; and of one target, so that each has its turn.
-MOST_CLAIMED: Final = 500
+MOST_CLAIMED: Final = 100
 MOST_OF_ONE: Final = 10
 # From the beginning of a claim to the next, unless the first found as much as it might: what comes meanwhile is claimed
 # together. What comes after a quiet moment does not wait.
 GATHERED_S: Final = 0.02
 # What did not answer well the last time, or was never tried, is begun at this rate at most: hundreds that hang, all due
 # at once, would take the processor from those that answer.
-DOUBTFUL_PER_S: Final = 250.0
+DOUBTFUL_PER_S: Final = 100.0
 # A target that has answered within this time is expected to.
 LATELY_S: Final = 1.0
 # News may be lost.
@@ -143,8 +143,8 @@ class Pipeline:
         if not room:
             return NOTHING
         began_s = time.monotonic()
-        passing = self._silent() if self._is_crowded else []
-        claimed = await self._queue.claim(self._clock(), limit=room, each=MOST_OF_ONE, passing=passing)
+        each, passing = (1, self._silent()) if self._is_crowded else (MOST_OF_ONE, [])
+        claimed = await self._queue.claim(self._clock(), limit=room, each=each, passing=passing)
         metrics.CLAIM_SECONDS.observe(time.monotonic() - began_s)
         self.trouble = None
         return claimed

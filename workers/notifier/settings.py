@@ -24,7 +24,7 @@ class NotifierSettings(
     ProcessSettings,
 ):
     notifier_concurrency: int = Field(
-        1000, ge=1, le=20_000, description="attempts at a time, or as many as the process may open files for"
+        2000, ge=1, le=20_000, description="attempts at a time, or as many as the process may open files for"
     )
     webhook_proxy: SecretStr | None = Field(
         None,

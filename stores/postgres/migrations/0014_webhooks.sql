@@ -117,14 +117,14 @@ create function write_webhook_deliveries(
     urls text[], facts json[], due_at timestamptz
 ) returns integer language plpgsql as $$
 begin
+    insert into webhook_deliveries (tenant, target, event_type, subject, revision, url, facts, created_at, due_at)
+    select g.*, $9, $9 from unnest($1, $2, $4, $5, $6, $7, $8) as g;
     insert into webhook_targets as t (id, tenant, pulled, since, next_due_at)
     select distinct on (g.id) g.id, g.tenant, g.pulled, $9, $9
     from unnest($2, $1, $3) as asked (id, tenant, pulled)
     cross join lateral (select asked.id collate "C", asked.tenant, asked.pulled) as g (id, tenant, pulled)
     order by g.id
     on conflict (id) do update set next_due_at = excluded.next_due_at where t.next_due_at > excluded.next_due_at;
-    insert into webhook_deliveries (tenant, target, event_type, subject, revision, url, facts, created_at, due_at)
-    select g.*, $9, $9 from unnest($1, $2, $4, $5, $6, $7, $8) as g;
     perform pg_notify('penstock_webhooks', '');
     return cardinality($1);
 end

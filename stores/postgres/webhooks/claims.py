@@ -105,7 +105,7 @@ where not exists (select from jobs j where j.tenant = k.tenant and j.id = k.job 
 """
 _DROP: Final = """
 update webhook_deliveries set state = 'dropped', ended_at = $2::timestamptz, lease = null, leased_until = null
-where id = any ($1::text[]) and state = 'pending'
+where id = any ($1::text[]) and ended_at is null
 """
 _DROP_GONE: Final = f"""
 with dropped as (
@@ -119,11 +119,12 @@ update webhook_targets
 set next_due_at = case when (select count(*) from dropped) = {_DROPPED} then $2::timestamptz else 'infinity' end
 where id = any ($1::text[])
 """
-# A test that was claimed at the same time is leased already.
-_LEASE: Final = """
+# A test that was claimed at the same time is leased already. Where rows are found by their ids, those that are pending
+# are told by `ended_at`: by `state`, Postgres might read all of the index of what is due instead.
+LEASE_FOUND: Final = """
 with leased as (
     update webhook_deliveries set lease = $2, leased_until = $3, due_at = $3
-    where id = any ($1::text[]) and state = 'pending' and (leased_until is null or leased_until <= $4)
+    where id = any ($1::text[]) and ended_at is null and (leased_until is null or leased_until <= $4)
     returning id
 ), placed as (
     update webhook_targets t
@@ -260,7 +261,7 @@ async def _lease(
         again_at = next_look(target.allowed, look, begun, until, rested_at(bucket, target.limits), now)
         places.append((target.id, again_at, *(bucket or (None, None))))
     rows = await connection.fetch(
-        _LEASE,
+        LEASE_FOUND,
         [row["id"] for some in chosen for row in some],
         lease,
         until,

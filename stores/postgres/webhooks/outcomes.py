@@ -67,7 +67,7 @@ with given as (
     set {", ".join(f"{name} = g.{name}" for name in _TRIED if name not in ("id", "lease"))},
         lease = null, leased_until = null
     from given g
-    where d.id = g.id and d.lease = g.lease and d.state = 'pending'
+    where d.id = g.id and d.lease = g.lease and d.ended_at is null
     returning d.id
 ), logged as (
     insert into webhook_attempts (slot, {ATTEMPT_COLUMNS})

@@ -53,7 +53,7 @@ with standing as (
     join webhook_deliveries d on d.id = g.id and d.lease = g.lease
     join webhook_endpoints e on e.id = d.target
     join webhook_targets t on t.id = d.target
-    where {_PULLED} and d.state = 'pending'
+    where {_PULLED} and d.ended_at is null
     order by d.id for update of t, d
 )
 """

@@ -35,7 +35,7 @@ with old as (
     update webhook_deliveries set state = 'failed', ended_at = $3, lease = null, leased_until = null,
         last_error = coalesce(last_error || '; ', '') || '{WAITED}'
     where id = any (array(
-        select id from webhook_deliveries where id = any (array(select id from old)) and state = 'pending'
+        select id from webhook_deliveries where id = any (array(select id from old)) and ended_at is null
         for update skip locked
     ))
     returning 1

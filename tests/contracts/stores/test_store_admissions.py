@@ -51,6 +51,16 @@ async def test_a_webhook_stays_with_its_job_on_every_way_into_the_store_and_to_i
     assert [(job.webhook, job.webhook_events) for job in found] == [(job.webhook, job.webhook_events) for job in jobs]
 
 
+async def test_jobs_with_and_without_a_webhook_are_written_together(stores: Stores) -> None:
+    told = {"webhook": "https://example.com/", "webhook_events": ("job.failed",)}
+    jobs = [queued(**(told if number % 3 == 0 else {})) for number in range(30)]
+    keys = [IdempotencyKey(f"key {number}", b"\1") if number % 2 else None for number in range(30)]
+    await asyncio.gather(*map(stores.admissions.insert, jobs, keys))
+    new = [queued(), queued(**told)]
+    await stores.admissions.insert_new(new)
+    assert [await stores.found(job) for job in [*jobs, *new]] == [*jobs, *new]
+
+
 async def test_admitted_jobs_are_found_by_their_keys_and_others_are_not(stores: Stores) -> None:
     job, other = await stores.inserted(webhook="https://example.com/"), await stores.inserted(id="shop-18")
     missing = JobKey("nobody", job.id)

@@ -20,9 +20,11 @@ from schemas.webhooks import (
     Replay,
     Sealed,
 )
+from stores.postgres.webhooks.switching import STEP
 from stores.sealing import DEFAULT_OWNER, KeyRing
 from stores.webhooks import MOST_ENDPOINTS, Claim, DeliveryFilter, DeliveryLog, DeliveryQueue, Endpoints, Verdict
 from tests.contracts.stores.building import LATER, NOW, Clock, Stores, ended, key_of
+from tests.contracts.stores.webhook_stores import Webhooks
 from tests.webhooks import endpoint, outcome
 
 HOUR = timedelta(hours=1)
@@ -337,3 +339,14 @@ async def test_all_secrets_are_sealed_anew_but_those_whose_key_is_missing(endpoi
 async def test_without_a_key_nothing_is_sealed_anew(endpoints: Endpoints) -> None:
     await endpoints.add(endpoint("we_a"))
     assert await endpoints.reseal(KeyRing({}), NOW) == 0
+
+
+async def test_more_than_one_step_is_dropped_and_comes_back(webhooks: Webhooks, clock: Clock) -> None:
+    await webhooks.added("we_a")
+    await webhooks.endpoints.disable("default", "we_a", "enough", NOW)
+    many = 2 * STEP + 1
+    await webhooks.waiting(*["we_a"] * many)
+    assert await webhooks.endpoints.enable("default", "we_a", Replay.NONE, None, NOW) == 0
+    assert await webhooks.log.count("default", DeliveryFilter(state=DeliveryState.DROPPED)) == many
+    assert await webhooks.endpoints.enable("default", "we_a", Replay.SINCE, NOW, clock.now) == many
+    assert await webhooks.log.count("default", DeliveryFilter(state=DeliveryState.DROPPED)) == 0

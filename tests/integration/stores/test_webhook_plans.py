@@ -1,5 +1,6 @@
 """Claims and outcomes read by indexes, and no more than they take: however much waits, and whatever is known of it."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import asyncpg
@@ -7,18 +8,26 @@ import msgspec
 import pytest
 
 from schemas.webhooks import Health
-from stores.postgres.webhooks.claims import LOCK_DUE, LOOK
-from stores.postgres.webhooks.outcomes import JUDGE
+from stores.postgres.webhooks.claims import LEASE_FOUND, LOCK_DUE, LOOK
+from stores.postgres.webhooks.outcomes import JUDGE, RECORD
+from stores.webhooks import Claim, DeliveryFilter
 from tests.contracts.stores.webhook_stores import in_s
 from tests.integration.stores.migrating import session
 from tests.integration.stores.test_list_plans import nodes
 from tests.integration.stores.webhook_load import load, postgres_webhooks, register
+from tests.waiting import eventually
 from tests.webhooks import NOW
 
 TARGETS = [f"we_{number}" for number in range(600)]
 LOOKED_AT, EACH = 100, 3
 SETTINGS = "set plan_cache_mode = force_custom_plan; set jit = off; set random_page_cost = 1.1"
 HEALTHY = msgspec.structs.asdict(Health(since=NOW))
+READ = """
+select seq_tup_read as by_scan, (
+    select sum(idx_tup_read)::bigint from pg_stat_user_indexes where relname = 'webhook_deliveries'
+) as by_index
+from pg_stat_user_tables where relname = 'webhook_deliveries'
+"""
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["nothing known", "statistics"])
@@ -28,8 +37,13 @@ async def test_the_index_of_what_is_due_is_read_from_the_front(migrated_postgres
         async with session(migrated_postgres_dsn) as connection:
             await connection.execute("alter table webhook_deliveries set (autovacuum_enabled = off)")
         await load(webhooks, TARGETS, 50)
+        written = await webhooks.log.list(TARGETS[0], DeliveryFilter(), after=None, limit=LOOKED_AT)
     looked_at = (TARGETS[:LOOKED_AT], [10] * LOOKED_AT, [EACH] * LOOKED_AT)
     times = (NOW, NOW + timedelta(seconds=120))
+    ids = [each.id for each in written[:LOOKED_AT]]
+    places = (TARGETS[:LOOKED_AT], [NOW] * LOOKED_AT, [None] * LOOKED_AT, [None] * LOOKED_AT)
+    tried = {"lease": "lease", "state": "pending", "due_at": NOW, "attempts": 1, "tried": 1}
+    outcomes = msgspec.json.encode([tried | {"id": each} for each in ids]).decode()
     health = msgspec.json.encode([HEALTHY | {"id": name} for name in TARGETS[:LOOKED_AT]]).decode()
     async with session(migrated_postgres_dsn) as connection:
         await connection.execute(SETTINGS)
@@ -42,6 +56,8 @@ async def test_the_index_of_what_is_due_is_read_from_the_front(migrated_postgres
             assert await _rows_read(connection, LOOK, *plain) <= LOOKED_AT * EACH * (2 if ordered else 1)
         probes = (*times, *looked_at, [True] * LOOKED_AT, [False] * LOOKED_AT)
         assert await _rows_read(connection, LOOK, *probes) <= LOOKED_AT * 100
+        assert await _rows_read(connection, LEASE_FOUND, ids, "lease", NOW, NOW, *places) <= len(ids)
+        assert await _rows_read(connection, RECORD, outcomes) <= len(ids)
         assert await _rows_read(connection, JUDGE, health, NOW) <= LOOKED_AT
 
 
@@ -49,8 +65,33 @@ async def _rows_read(connection: "asyncpg.Connection[asyncpg.Record]", statement
     """How many rows of deliveries the statement reads, each of them by an index."""
     explained = await connection.fetchval(f"explain (analyze, format json) {statement}", *arguments)
     (whole,) = msgspec.json.decode(explained)
-    scans = [node for node in nodes(whole["Plan"]) if node.get("Relation Name") == "webhook_deliveries"]
+    touched = [node for node in nodes(whole["Plan"]) if node.get("Relation Name") == "webhook_deliveries"]
+    scans = [node for node in touched if node["Node Type"] != "ModifyTable"]
     assert all("Index" in node["Node Type"] for node in scans), scans
     return sum(
         round((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]) for node in scans
     )
+
+
+async def test_who_began_while_nothing_waited_reads_no_more_than_it_takes_of_much(migrated_postgres_dsn: str) -> None:
+    claims: Sequence[Claim] = ()
+    before: dict[str, int] = {}
+    async with postgres_webhooks(migrated_postgres_dsn) as webhooks:
+        for names, each in ((TARGETS[:1], 2), (TARGETS[1:], 50)):
+            await register(migrated_postgres_dsn, names)
+            await load(webhooks, names, each)
+            async with session(migrated_postgres_dsn) as connection:
+                before = dict(await connection.fetchrow(READ) or {})
+            claims = (await webhooks.claim(limit=200)).claims
+            await webhooks.record(*claims)
+    async with session(migrated_postgres_dsn) as connection:
+
+        async def read() -> dict[str, int]:  # what a session read is told when it ends
+            now = dict(await connection.fetchrow(READ) or {})
+            assert now["by_index"] > before["by_index"] + len(claims)
+            return {name: now[name] - before[name] for name in now}
+
+        rows = await eventually(read)
+    assert len(claims) == 200
+    # The first of each of 200 targets, to see and to lease and to write down, and what comes next there.
+    assert rows["by_scan"] + rows["by_index"] < 12 * len(claims)

@@ -7,14 +7,20 @@ from collections.abc import AsyncIterator
 import pytest
 
 from schemas.webhooks import EventType, Limits
+from stores.postgres import PostgresResults
 from stores.webhooks import DeliveryFilter, Verdict
+from tests.contracts.stores.building import Clock, ended, queued
 from tests.contracts.stores.webhook_stores import Webhooks, in_s
 from tests.integration.stores.migrating import session
 from tests.integration.stores.webhook_load import load, postgres_webhooks, register
-from tests.waiting import soon
+from tests.waiting import eventually, soon
 from tests.webhooks import NOW, delivery
 
 HEALTH_EVENTS = (EventType.ENDPOINT_FAILING, EventType.ENDPOINT_DEGRADED, EventType.ENDPOINT_RECOVERED)
+# What keeps deliveries from being written, and who waits for that; whether a claim finds the target free.
+SHUT = "lock table webhook_deliveries in share mode"
+WAITING = "select count(*) from pg_locks where relation = 'webhook_deliveries'::regclass and not granted"
+FREE = "select id from webhook_targets where id = $1 for update skip locked"
 CUT_OFF = "select pg_terminate_backend(pid) from pg_stat_activity where query ilike 'listen %'"
 
 
@@ -86,3 +92,25 @@ async def test_news_are_heard_of_what_is_written_and_again_after_the_connection_
     await soon(anext(news))  # of all that came while nobody listened
     await webhooks.log.add_test(there, "webhook_endpoint.test", NOW)
     await soon(anext(news))
+
+
+async def test_a_target_is_locked_only_once_its_deliveries_are_written(
+    webhooks: Webhooks, migrated_postgres_dsn: str
+) -> None:
+    await webhooks.added()
+    async with (
+        PostgresResults(migrated_postgres_dsn, clock=Clock()) as endings,
+        session(migrated_postgres_dsn) as shutting,
+        session(migrated_postgres_dsn) as looking,
+    ):
+        async with shutting.transaction():
+            await shutting.execute(SHUT)
+            ending = asyncio.create_task(endings.finish([ended(queued())]))
+
+            async def waits() -> bool:
+                return bool(await looking.fetchval(WAITING))
+
+            await eventually(waits)
+            assert await looking.fetchval(FREE, "we_a") == "we_a"
+        await soon(ending)
+    assert len((await webhooks.claim()).claims) == 1

@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 from schemas.errors import StoreUnavailable
+from stores.sealing import KeyRing
 from stores.webhooks import Change, Claim, Claims, Outcome
 from tests.unit.notifier.claims import NOW, a_claim, a_delivery
 
@@ -71,6 +72,12 @@ class ScriptedQueue:
     async def sealed_by(self) -> dict[str, int]:
         self._look()
         return self.keys
+
+    async def reseal(self, ring: KeyRing, _now: datetime) -> int:
+        self._look()
+        moved = sum(self.keys.pop(key) for key in [*self.keys] if key != ring.newest)
+        self.keys[str(ring.newest)] = self.keys.get(str(ring.newest), 0) + moved
+        return moved
 
     async def purge(self, _now: datetime, *, limit: int) -> int:
         self._look()

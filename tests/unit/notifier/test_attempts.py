@@ -154,6 +154,30 @@ async def test_attempts_that_are_cut_short_count_against_nobody_and_so_do_those_
     assert (await attempts.make(a_claim())).verdict is Verdict.OURS
 
 
+async def test_an_attempt_whose_time_is_over_and_that_is_still_ending_is_no_obstacle(
+    sender: ScriptedSender, budget: MemoryBudget
+) -> None:
+    ending, ended = asyncio.Event(), asyncio.Event()
+
+    async def slow_to_end(claim: Claim) -> Request:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ending.set()
+            await ended.wait()
+        return await a_request(claim)
+
+    attempts = Attempts(slow_to_end, sender, budget, lambda: NOW)
+    running = asyncio.create_task(attempts.make(a_claim()))
+    clock = LoopClock()
+    await eventually(lambda: attempts._running)
+    clock.pass_s(MAKING_S + 16)
+    await eventually(ending.is_set)
+    attempts.cut_short()
+    ended.set()
+    assert (await at_once(running)).verdict is Verdict.OURS
+
+
 async def test_a_delivered_event_is_said_to_be(attempts: Attempts) -> None:
     outcome = await attempts.make(a_claim())
     assert (outcome.verdict, outcome.attempt.status) == (Verdict.DELIVERED, DELIVERED.status)

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import resource
 from collections.abc import AsyncIterator
 
 import pytest
@@ -119,6 +120,53 @@ async def test_a_connection_that_its_server_has_closed_is_not_used_again(sender:
 
         assert [reply.verdict for reply in replies] == [Verdict.DELIVERED] * 3
         assert there.heard.connections == 3
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"HTTP/1.1 204 No Content\r\n\r\nok"],
+        [b"HTTP/1.1 204 No Content\r\n\r\n", b"ok"],
+        [OK, b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n"],
+        [OK + OK],
+        [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n" * 2],
+        [b"HTTP/1.1 100 Continue\r\n\r\n" + OK + OK],
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_what_comes_behind_an_answer_is_not_the_answer_to_the_next_request(
+    sender: HttpSender, authority: Authority, scheme: str, parts: list[bytes]
+) -> None:
+    async def handle(heard: Heard, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while request := await read_request(reader):
+            heard.requests.append(request)
+            for part in parts:
+                writer.write(part)
+
+    async with receiver(handle, authority.serving("h.example") if scheme == "https" else None) as there:
+        replies = [await soon(send(sender, there.url("h.example", scheme))) for _ in range(3)]
+
+        assert [reply.verdict for reply in replies] == [Verdict.DELIVERED] * 3
+        assert (len(there.heard.requests), there.heard.connections) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 500 No\r\ncontent-length: 6\r\n\r\n\r\n\r\nno",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_connection_is_used_again_after_whatever_answer(
+    sender: HttpSender, authority: Authority, scheme: str, answer: bytes
+) -> None:
+    async with receiver(answering(answer), authority.serving("h.example") if scheme == "https" else None) as there:
+        for _ in range(3):
+            await soon(send(sender, there.url("h.example", scheme)))
+
+        assert (len(there.heard.requests), there.heard.connections) == (3, 1)
 
 
 async def test_cookies_are_not_kept(sender: HttpSender) -> None:
@@ -334,6 +382,18 @@ async def test_a_port_that_nobody_listens_on_refuses(sender: HttpSender) -> None
     assert (reply.verdict, reply.error) == (Verdict.FAILED, "it refused the connection, or cannot be reached")
 
 
+async def test_that_we_may_open_no_more_files_is_not_the_receivers_fault(sender: HttpSender) -> None:
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with receiver(answering(OK)) as there:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, most))  # those that are open stay so
+        try:
+            reply = await soon(send(sender, there.url()))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))
+
+    assert (reply.verdict, reply.error) == (Verdict.OURS, "we can open no further connection at the moment")
+
+
 async def test_the_next_address_is_dialled_where_the_first_refuses() -> None:
     names = FixedNames(("127.0.0.2", "::1", "127.0.0.1"))
     async with HttpSender(lambda: NOW, allow_private=True, resolver=names) as sender, receiver(answering(OK)) as there:
@@ -378,6 +438,16 @@ async def test_connections_that_nobody_uses_are_closed(monkeypatch: pytest.Monke
         await soon(send(sender, there.url("last.example")))
 
         assert list(sender._connections._pools) == [f"http://last.example:{there.port}"]
+
+
+async def test_of_origins_that_are_idle_only_so_many_keep_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.notifier.sending.connections.MOST_IDLE", 2)
+    names = FixedNames()
+    async with HttpSender(lambda: NOW, allow_private=True, resolver=names) as sender, receiver(answering(OK)) as there:
+        for number in range(4):
+            await soon(send(sender, there.url(f"h{number}.example")))
+
+        assert list(sender._connections._pools) == [f"http://h{number}.example:{there.port}" for number in (2, 3)]
 
 
 # TLS.

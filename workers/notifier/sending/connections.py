@@ -10,6 +10,8 @@ import httpcore2
 # Servers close what is idle after five seconds, many of them: a request that meets that is lost, and counts as failed.
 KEPT_S: Final = 4.0
 MOST_KEPT: Final = 10  # of one origin
+# Each has connections open: jobs name as many origins as they like.
+MOST_IDLE: Final = 200  # origins
 
 
 class _Pool:
@@ -44,7 +46,9 @@ class Connections:
 
     async def _close_idle(self) -> None:
         before = self._clock() - KEPT_S
-        while self._idle_since and next(iter(self._idle_since.values())) <= before:
+        while self._idle_since and (
+            len(self._idle_since) > MOST_IDLE or next(iter(self._idle_since.values())) <= before
+        ):
             origin, _ = self._idle_since.popitem(last=False)
             await self._pools.pop(origin).pool.aclose()
 
