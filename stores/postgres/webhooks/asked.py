@@ -12,11 +12,21 @@ from stores.webhooks import Claim
 if TYPE_CHECKING:
     from stores.postgres.calls import Postgres
 
+# Of each endpoint one at a time: hundreds that somebody asks of one that hangs take the place of one.
 _CLAIM: Final = f"""
-with asked as (
-    select d.* from webhook_deliveries d join webhook_endpoints e on e.id = d.target
-    where d.state = 'pending' and d.subject = d.target and d.due_at <= $1 and e.url is not null
-    order by d.due_at, d.id limit $4 for update of d skip locked
+with due as (
+    select d.target, min(d.due_at) as due_at from webhook_deliveries d
+    where d.state = 'pending' and d.subject = d.target
+    group by d.target having min(d.due_at) <= $1 and not bool_or(coalesce(d.leased_until > $1, false))
+), asked as (
+    select d.* from due
+    join webhook_endpoints e on e.id = due.target and e.url is not null
+    cross join lateral (
+        select d.* from webhook_deliveries d
+        where d.state = 'pending' and d.subject = d.target and d.target = due.target and d.due_at <= $1
+        order by d.due_at, d.id limit 1 for update skip locked
+    ) as d
+    order by due.due_at limit $4
 ), leased as (
     update webhook_deliveries set lease = $2, leased_until = $3, due_at = $3
     where id = any (array(select id from asked))
