@@ -31,19 +31,13 @@ class MemoryDeliveryLog:
 
     async def count(self, tenant: str, wanted: DeliveryFilter) -> int:
         self._state.check_up()
-        return min(len(self._found(tenant, wanted)), MOST_COUNTED)
+        return min(len(self._replayable(tenant, wanted)), MOST_COUNTED)
 
     async def replay(
         self, tenant: str, wanted: DeliveryFilter, now: datetime, *, after: str | None = None, limit: int
     ) -> Sequence[str]:
         self._state.check_up()
-        ended = [
-            each.id
-            for each in self._found(tenant, wanted)
-            if each.state is not DeliveryState.PENDING
-            and (after is None or each.id > after)
-            and (each.url is not None or each.target in self._state.endpoints)
-        ][:limit]
+        ended = [each.id for each in self._replayable(tenant, wanted) if after is None or each.id > after][:limit]
         for delivery_id in ended:
             self._state.replay(delivery_id, now)
         return ended
@@ -64,6 +58,14 @@ class MemoryDeliveryLog:
         )
         self._state.write(delivery)
         return delivery
+
+    def _replayable(self, tenant: str, wanted: DeliveryFilter) -> Sequence[Delivery]:
+        return [
+            each
+            for each in self._found(tenant, wanted)
+            if each.state is not DeliveryState.PENDING
+            and (each.url is not None or each.target in self._state.endpoints)
+        ]
 
     def _found(self, tenant: str, wanted: DeliveryFilter) -> Sequence[Delivery]:
         """The oldest first."""

@@ -60,12 +60,15 @@ class MemoryDeliveryQueue:
         return Claims(claims, self._next_due_at(now))
 
     def _claim_tests(self, now: datetime, lease: str, limit: int) -> list[Claim]:
-        due = [
-            kept
-            for kept in self._state.waiting()
-            if kept.delivery.is_test and kept.delivery.due_at <= now and not self._state.is_pulled(kept.delivery.target)
-        ]
-        return [self._lease(kept, lease, now) for kept in due[:limit]]
+        """Of each endpoint one at a time."""
+        tests = [kept for kept in self._state.waiting() if kept.delivery.is_test]
+        busy = {kept.delivery.target for kept in tests if kept.is_leased(now)}
+        due: dict[str, Kept] = {}
+        for kept in tests:
+            target = kept.delivery.target
+            if kept.delivery.due_at <= now and target not in busy and not self._state.is_pulled(target):
+                due.setdefault(target, kept)
+        return [self._lease(kept, lease, now) for kept in list(due.values())[:limit]]
 
     def _look(self, target: Target, now: datetime, each: int) -> tuple[Allowance, Look, Sequence[Kept]]:
         """What may begin at the target now, and what a claim sees there besides."""
@@ -145,7 +148,7 @@ class MemoryDeliveryQueue:
             if outcome.verdict is not Verdict.OURS:
                 self._state.attempts[delivery.id].append(outcome.attempt)
             target = self._state.targets.get(delivery.target)
-            if target is None:
+            if target is None or target.pulled:
                 continue
             after = judged(target.health, outcome, now)
             target.health, target.not_before = after.health, not_before(outcome, now)

@@ -50,7 +50,10 @@ class MemoryEndpoints:
         if not _fits(endpoint):
             raise InvalidInput("a value does not fit the store")
         self._state.endpoints[endpoint.id] = msgspec.structs.replace(endpoint, created_at=stored.created_at)
-        self._state.targets[endpoint.id].pulled = endpoint.url is None
+        target = self._state.targets[endpoint.id]
+        target.pulled = endpoint.url is None
+        if target.pulled and target.health.circuit is not Circuit.DISABLED and target.health.failures:
+            self._begin_afresh(target, endpoint.updated_at)
         self._state.tell()
         return True
 
@@ -85,10 +88,7 @@ class MemoryEndpoints:
             self._drop(
                 endpoint_id, now, lambda delivery: delivery.created_at < before and not self._in_flight(delivery)
             )
-        for delivery in self._pending(endpoint_id):
-            if delivery.due_at > now and not self._in_flight(delivery):
-                self._state.deliveries[delivery.id].change(due_at=now)
-        target.health = Health(since=now, succeeded_at=target.health.succeeded_at, changes=target.health.changes)
+        self._begin_afresh(target, now)
         self._state.tell()
         return 0 if replay is Replay.NONE else min(len(self._pending(endpoint_id)), MOST_COUNTED)
 
@@ -143,6 +143,12 @@ class MemoryEndpoints:
     def _drop(self, target: str, now: datetime, which: Callable[[Delivery], bool]) -> None:
         for delivery in filter(which, self._pending(target)):
             self._state.deliveries[delivery.id].end(DeliveryState.DROPPED, now)
+
+    def _begin_afresh(self, target: Target, now: datetime) -> None:
+        for delivery in self._pending(target.id):
+            if delivery.due_at > now and not self._in_flight(delivery):
+                self._state.deliveries[delivery.id].change(due_at=now)
+        target.health = Health(since=now, succeeded_at=target.health.succeeded_at, changes=target.health.changes)
 
     def _revive(self, target: str, since: datetime, now: datetime) -> None:
         for delivery in self._deliveries(target):

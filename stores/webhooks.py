@@ -45,7 +45,8 @@ class Endpoints(Protocol):
         by page goes on."""
 
     async def replace(self, endpoint: Endpoint, known: datetime) -> bool:
-        """Write the endpoint anew, if it was last changed at `known`. Whether it was."""
+        """Write the endpoint anew, if it was last changed at `known`. Whether it was. One that is pulled from now on
+        has failed at nothing, unless it is disabled, and may have at once what waited to be sent."""
 
     async def remove(self, tenant: str, endpoint_id: str) -> bool:
         """Whether it was there. Its deliveries that wait are dropped."""
@@ -158,17 +159,14 @@ class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
     subject: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
-    ended: bool | None = None
     id: str | None = None
 
     def fits(self, delivery: Delivery) -> bool:
-        has_ended = delivery.state is not DeliveryState.PENDING
         return (
             self.endpoint in (None, delivery.target)
             and self.state in (None, delivery.state)
             and self.event_type in (None, delivery.event_type)
             and self.subject in (None, delivery.subject)
-            and self.ended in (None, has_ended)
             and self.id in (None, delivery.id)
             and (self.created_after is None or delivery.created_at > self.created_after)
             and (self.created_before is None or delivery.created_at < self.created_before)
@@ -187,7 +185,7 @@ class DeliveryLog(Protocol):
         """The newest first."""
 
     async def count(self, tenant: str, wanted: DeliveryFilter) -> int:
-        """`MOST_COUNTED` at most."""
+        """How many `replay` would have tried again, step by step: `MOST_COUNTED` at most."""
 
     async def replay(
         self, tenant: str, wanted: DeliveryFilter, now: datetime, *, after: str | None = None, limit: int

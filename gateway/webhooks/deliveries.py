@@ -5,8 +5,6 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Final, NamedTuple
 
-import msgspec
-
 from gateway.reaching import reaching
 from gateway.webhooks.names import check_delivery_id, no_delivery
 from runtime.logs import get_logger
@@ -56,9 +54,9 @@ class DeliveryControl:
             return await self._store.list(tenant, wanted, after=after, limit=limit)
 
     async def matched(self, tenant: str, wanted: DeliveryFilter) -> int:
-        """How many would be tried again: of those that ended."""
+        """How many would be tried again: of those that ended, and whose endpoint is still there."""
         with _reading():
-            return await self._store.count(tenant, msgspec.structs.replace(wanted, ended=True))
+            return await self._store.count(tenant, wanted)
 
     async def replay(self, tenant: str, wanted: DeliveryFilter, after: str | None) -> Replayed:
         """Have those that ended tried again, in steps, the oldest first. None is twice, whatever becomes of it."""

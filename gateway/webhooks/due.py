@@ -32,6 +32,7 @@ class DueLook:
         self._every_s = every_s
         self._keys: Counter[JobKey] = Counter()
         self._some = asyncio.Event()
+        self._is_told = False
 
     @contextmanager
     def looking(self, key: JobKey) -> Iterator[None]:
@@ -59,7 +60,10 @@ class DueLook:
         try:
             due = await self._store.due(list(keys), self._now()) if keys else ()
         except StoreUnavailable as error:
-            log.warning("nobody is told that events are due", waiting=len(keys), reason=error.message)
+            if not self._is_told:
+                log.warning("nobody is told that events are due", waiting=len(keys), reason=error.message)
+            self._is_told = True
             return
+        self._is_told = False
         for endpoint_id in due:
             self._waiters.wake(keys[endpoint_id])

@@ -11,7 +11,7 @@ from penstock.documents import DeletedWebhookEndpoint, Document, WebhookEndpoint
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient, is_loopback
 from penstock.help import examples
-from penstock.parameters import TEXT, Command, confirm, with_options
+from penstock.parameters import CONFIRM_ABOVE, TEXT, Command, confirm, with_options
 from penstock.plain import printable
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_facts, show_json
@@ -127,11 +127,11 @@ def show_endpoint(endpoint: Document, *, as_json: bool) -> None:
 
 @click.command(epilog=examples("penstock webhooks delete we_1a2b3c", reads=GATEWAY_URL))
 @ENDPOINT
-@click.option("--yes", is_flag=True, help="Do not ask, however many events wait.")
+@click.option("--yes", is_flag=True, help=f"Do not ask, however many events wait (asked above {CONFIRM_ABOVE}).")
 @JSON
 @asks_gateway
 def delete(found: Found, endpoint: str, *, yes: bool, as_json: bool) -> None:
-    """Remove ENDPOINT. Events that wait for it are dropped, which is asked about first."""
+    """Remove ENDPOINT. Events that wait for it are dropped."""
 
     async def deleted(gateway: GatewayClient) -> Document:
         return await send(gateway, "DELETE", f"{ENDPOINTS}/{endpoint}", DeletedWebhookEndpoint)

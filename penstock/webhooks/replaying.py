@@ -9,7 +9,7 @@ from penstock.documents import Document, WebhookDelivery, WebhookDeliveryCount, 
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples
-from penstock.parameters import confirm
+from penstock.parameters import CONFIRM_ABOVE, confirm
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_json
 from penstock.webhooks.asking import DELIVERIES, DELIVERY_ID
@@ -27,14 +27,14 @@ from stores.webhooks import MOST_COUNTED
 @click.argument("ids", nargs=-1, type=DELIVERY_ID, metavar="[DELIVERY]...")
 @means_deliveries
 @click.option("--dry-run", is_flag=True, help="Only count them, and change nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask, however many they are.")
+@click.option("--yes", is_flag=True, help=f"Do not ask, however many they are (asked above {CONFIRM_ABOVE}).")
 @JSON
 @asks_gateway
 def replay(found: Found, ids: tuple[str, ...], *, dry_run: bool, yes: bool, as_json: bool, **given: Any) -> None:
     """Deliver again what has ended: each DELIVERY, or all that options mean, oldest first.
 
     They keep their ids, so that a receiver which has seen one knows it; time and signature are new. What options mean
-    is counted first, and asked about.
+    is counted first.
     """
     wanted = filter_of(given)
     if bool(ids) is bool(wanted):

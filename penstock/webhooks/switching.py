@@ -10,7 +10,7 @@ from penstock.documents import Document, WebhookEndpoint, WebhookTestResult
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples
-from penstock.parameters import TEXT, confirm
+from penstock.parameters import CONFIRM_ABOVE, TEXT, confirm
 from penstock.plain import printable
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON, show_json
@@ -40,7 +40,7 @@ TEST_WAIT_S: Final = 30
     type=Moment(),
     help="Of what was held, drop the older; send what failed since as well: 30m, 2h, 7d (ago) or 2030-01-31T12:00:00Z.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask before held events are dropped.")
+@click.option("--yes", is_flag=True, help=f"Drop held events unasked, however many (asked above {CONFIRM_ABOVE}).")
 @JSON
 @asks_gateway
 def enable(

@@ -12,10 +12,18 @@ from stores.webhooks import Claim
 if TYPE_CHECKING:
     from stores.postgres.calls import Postgres
 
-_CLAIM: Final = f"""
-with asked as (
+# Of each endpoint one at a time: hundreds that somebody asks of one that hangs take the place of one.
+CLAIM_TESTS: Final = f"""
+with tests as materialized (
+    select d.id, d.target, d.due_at, d.leased_until from webhook_deliveries d
+    where d.state = 'pending' and d.subject = d.target
+), due as (
+    select distinct on (t.target) t.id from tests t
+    where t.due_at <= $1 and t.target not in (select target from tests where leased_until > $1)
+    order by t.target, t.due_at, t.id
+), asked as (
     select d.* from webhook_deliveries d join webhook_endpoints e on e.id = d.target
-    where d.state = 'pending' and d.subject = d.target and d.due_at <= $1 and e.url is not null
+    where d.id = any (array(select id from due)) and d.state = 'pending' and d.due_at <= $1 and e.url is not null
     order by d.due_at, d.id limit $4 for update of d skip locked
 ), leased as (
     update webhook_deliveries set lease = $2, leased_until = $3, due_at = $3
@@ -50,5 +58,5 @@ async def claim_tests(postgres: "Postgres", now: datetime, lease: str, limit: in
             endpoint=(endpoint := endpoint_of(row)),
             secrets=endpoint.secrets,
         )
-        for row in await postgres.fetch(_CLAIM, now, lease, until, limit)
+        for row in await postgres.fetch(CLAIM_TESTS, now, lease, until, limit)
     ]

@@ -112,9 +112,11 @@ class PostgresEndpoints:
         return [endpoint_of(row) for row in rows]
 
     async def replace(self, endpoint: Endpoint, known: datetime) -> bool:
-        rows = await self._postgres.fetch(
-            _REPLACE, endpoint.tenant, endpoint.id, known, *_content(endpoint), endpoint.updated_at
-        )
+        now = endpoint.updated_at
+        async with self._postgres.transaction() as connection:
+            rows = await connection.fetch(_REPLACE, endpoint.tenant, endpoint.id, known, *_content(endpoint), now)
+            if rows and endpoint.url is None:
+                await switching.begin_pulling(connection, endpoint.id, now)
         return bool(rows)
 
     async def remove(self, tenant: str, endpoint_id: str) -> bool:

@@ -8,10 +8,10 @@ from schemas.webhooks import Attempt, Delivery, Endpoint
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
 from stores.postgres.webhooks.asked import add_test
-from stores.postgres.webhooks.replays import conditions, replay
+from stores.postgres.webhooks.replays import conditions, count, replay
 from stores.postgres.webhooks.rows import ATTEMPT_COLUMNS, DELIVERY_COLUMNS, attempt_of, delivery_of
 from stores.validation import storable
-from stores.webhooks import MOST_COUNTED, DeliveryFilter
+from stores.webhooks import DeliveryFilter
 
 _GET: Final = f"select {DELIVERY_COLUMNS} from webhook_deliveries d where d.tenant = $1 and d.id = $2"
 _ATTEMPTS: Final = f"""
@@ -61,10 +61,8 @@ class PostgresDeliveryLog:
     async def count(self, tenant: str, wanted: DeliveryFilter) -> int:
         if not _is_storable(wanted):
             return 0
-        where, arguments = conditions(tenant, wanted)
-        found = f"select 1 from webhook_deliveries d where {where} limit {MOST_COUNTED}"
-        (row,) = await self._postgres.fetch(f"select count(*) from ({found}) as found", *arguments)
-        return int(row["count"])
+        async with self._postgres.connection() as connection:
+            return await count(connection, *conditions(tenant, wanted))
 
     async def replay(
         self, tenant: str, wanted: DeliveryFilter, now: datetime, *, after: str | None = None, limit: int

@@ -55,7 +55,8 @@ _JUDGED: Final = {
 
 # In order of their ids, as all who lock several, and before any of their deliveries, as claims do.
 _LOCK: Final = f"""
-select t.id, {HEALTH_COLUMNS} from webhook_targets t where t.id = any ($1::text[]) order by t.id for update of t
+select t.id, t.pulled, {HEALTH_COLUMNS} from webhook_targets t where t.id = any ($1::text[])
+order by t.id for update of t
 """
 # What was not the endpoint's fault is no attempt.
 RECORD: Final = f"""
@@ -129,7 +130,10 @@ async def record_outcomes(postgres: "Postgres", outcomes: Sequence[Outcome], jud
 
 
 async def _locked(connection: "Connection", targets: Iterable[str]) -> dict[str, Health]:
-    return {row["id"]: health_of(row) for row in await connection.fetch(_LOCK, list(targets))}
+    """The health of those that are sent to. Of who comes for events by now, an attempt that was still under way says
+    nothing."""
+    rows = await connection.fetch(_LOCK, list(targets))
+    return {row["id"]: health_of(row) for row in rows if not row["pulled"]}
 
 
 async def _listeners(connection: "Connection", told: Sequence[Told]) -> set[str]:

@@ -5,17 +5,19 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from stores.postgres.webhooks.events import NOTIFY, lowering
-from stores.webhooks import DeliveryFilter
+from stores.webhooks import MOST_COUNTED, DeliveryFilter
 
 if TYPE_CHECKING:
     from stores.postgres.calls import Connection
 
-_FIND: Final = """
-select d.id, d.target, d.tenant, e.id is not null and e.url is null as pulled
+_MEANT: Final = """
 from webhook_deliveries d left join webhook_endpoints e on e.id = d.target
 where {where} and d.state <> 'pending' and (e.id is not null or d.url is not null)
-order by d.id limit {limit:d}
 """
+_FIND: Final = f"""
+select d.id, d.target, d.tenant, e.id is not null and e.url is null as pulled {_MEANT} order by d.id limit {{limit:d}}
+"""
+_COUNT: Final = f"select count(*) from (select 1 {_MEANT} limit {MOST_COUNTED}) as found"
 # Targets before their deliveries, in order of their ids, as claims and outcomes lock them.
 _LOWER: Final = f"""
 with deliveries as (
@@ -29,6 +31,11 @@ set state = 'pending', due_at = $2, attempts = 0, ended_at = null, lease = null,
 where id = any ($1::text[]) and state <> 'pending'
 returning id
 """
+
+
+async def count(connection: "Connection", where: str, arguments: list[Any]) -> int:
+    """How many of those `replay` would have tried again."""
+    return int(await connection.fetchval(_COUNT.format(where=where), *arguments))
 
 
 async def replay(
@@ -65,6 +72,4 @@ def conditions(tenant: str, wanted: DeliveryFilter) -> tuple[str, list[Any]]:
             where.append(f"{comparison} ${len(arguments)}")
     if wanted.state is not None:
         where.append(f"d.state = '{wanted.state.value}'")
-    if wanted.ended is not None:
-        where.append("d.state <> 'pending'" if wanted.ended else "d.state = 'pending'")
     return " and ".join(where), arguments

@@ -34,7 +34,7 @@ with walked as (
 select max(id) as last, count(*) as count from walked
 """
 # The circuit is as a new one's. What waits for its turn in a schedule is due now.
-_ENABLE: Final = f"""
+_AFRESH: Final = f"""
 with hurried as (
     update webhook_deliveries set due_at = $2
     where target = $1 and state = '{DeliveryState.PENDING}' and due_at > $2
@@ -43,8 +43,10 @@ with hurried as (
 update webhook_targets set circuit = '{Circuit.ACTIVE}', since = $2, failures = 0, failing_since = null,
     probe_at = null, probe_after_s = default, reason = null, next_due_at = $2
 where id = $1
-returning {NOTIFY}
 """
+_ENABLE: Final = f"{_AFRESH} returning {NOTIFY}"
+# What was sent in vain says nothing of a receiver that comes itself; what somebody disabled stays so.
+_PULLED: Final = f"{_AFRESH} and circuit <> '{Circuit.DISABLED}' and failures > 0"
 _PENDING: Final = f"""
 select count(*) from (
     select from webhook_deliveries where target = $1 and state = '{DeliveryState.PENDING}' limit {MOST_COUNTED}
@@ -88,6 +90,11 @@ async def enable(
         return 0
     (row,) = await postgres.fetch(_PENDING, endpoint_id)
     return int(row["count"])
+
+
+async def begin_pulling(connection: "Connection", endpoint_id: str, now: datetime) -> None:
+    """It may have been sent to until now. To be called in a transaction that has locked its target."""
+    await connection.execute(_PULLED, endpoint_id, now)
 
 
 async def _revive(postgres: "Postgres", tenant: str, endpoint_id: str, since: datetime, now: datetime) -> None:

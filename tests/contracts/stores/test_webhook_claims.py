@@ -241,6 +241,20 @@ async def test_a_test_is_sent_whatever_the_circuit_and_beside_the_limits(webhook
     assert (await webhooks.found(test)).state is DeliveryState.FAILED
 
 
+async def test_of_an_endpoint_one_test_is_on_its_way_at_a_time(webhooks: Webhooks) -> None:
+    await webhooks.added("we_a")
+    await webhooks.added("we_b")
+    await webhooks.write([asked_for("we_a") for _ in range(5)] + [asked_for("we_b")])
+    claims = (await webhooks.claim(limit=4)).claims
+    assert sorted(claim.delivery.target for claim in claims) == ["we_a", "we_b"]
+    assert list((await webhooks.claim(1, limit=4)).claims) == []
+    await webhooks.record(*claims, verdict=Verdict.FAILED, after_s=2)
+    (second,) = (await webhooks.claim(2, limit=4)).claims
+    assert second.delivery.target == "we_a"
+    (after_its_lease,) = (await webhooks.claim(70, limit=4)).claims
+    assert after_its_lease.delivery.target == "we_a"
+
+
 async def test_an_ordered_endpoint_has_one_of_a_subject_on_its_way_and_others_beside_it(webhooks: Webhooks) -> None:
     await webhooks.added(ordered=True, proven=True)
     running = delivery(subject="job_1", event_type=EventType.JOB_FAILED, revision=Revision.RUNNING)

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
-from schemas.webhooks import DeliveryState, EventType, Replay, Revision
-from stores.webhooks import Claim
+import msgspec
+
+from schemas.webhooks import FAILURES_OPEN, Circuit, DeliveryState, EventType, Mode, Replay, Revision
+from stores.webhooks import Claim, Verdict
 from tests.contracts.stores.building import Stores, ended, key_of
 from tests.contracts.stores.webhook_stores import Webhooks, ids, in_s
 from tests.webhooks import NOW, SEALED, delivery
@@ -145,3 +147,45 @@ async def test_a_test_of_one_that_is_pulled_is_pulled(webhooks: Webhooks) -> Non
     test = await webhooks.log.add_test(there, "job.succeeded", NOW)
     (claim,) = await pull(webhooks)
     assert claim.delivery == test
+
+
+async def test_what_was_sent_in_vain_is_pulled_at_once(webhooks: Webhooks) -> None:
+    pushed = await webhooks.added(proven=True)
+    for _ in range(FAILURES_OPEN):
+        await webhooks.waiting("we_a")
+    failed = (await webhooks.claim()).claims
+    await webhooks.record(*failed, verdict=Verdict.FAILED)
+    (standing,) = (await webhooks.endpoints.standing("default", ["we_a"])).values()
+    assert standing.health.circuit is Circuit.DEGRADED
+
+    pulled = msgspec.structs.replace(pushed, url=None, mode=Mode.PULL, updated_at=in_s(1))
+    assert await webhooks.endpoints.replace(pulled, pushed.updated_at)
+
+    (standing,) = (await webhooks.endpoints.standing("default", ["we_a"])).values()
+    assert (standing.health.circuit, standing.health.failures, standing.health.reason) == (Circuit.ACTIVE, 0, None)
+    assert (standing.pending, standing.held) == (FAILURES_OPEN, 0)
+    claims = await pull(webhooks, 1)
+    assert sorted(ids(claims)) == sorted(ids(failed))
+
+
+async def test_what_is_disabled_stays_so_when_it_is_pulled_from_now_on(webhooks: Webhooks) -> None:
+    pushed = await webhooks.added()
+    await webhooks.waiting("we_a")
+    await webhooks.record(*(await webhooks.claim()).claims, verdict=Verdict.FAILED)
+    assert await webhooks.endpoints.disable("default", "we_a", "why", in_s(1))
+    pulled = msgspec.structs.replace(pushed, url=None, mode=Mode.PULL, updated_at=in_s(2))
+    assert await webhooks.endpoints.replace(pulled, pushed.updated_at)
+    (standing,) = (await webhooks.endpoints.standing("default", ["we_a"])).values()
+    assert (standing.health.circuit, standing.health.reason, standing.held) == (Circuit.DISABLED, "why", 1)
+    assert list(await pull(webhooks, 2)) == []
+
+
+async def test_an_attempt_still_under_way_says_nothing_of_who_pulls_by_now(webhooks: Webhooks) -> None:
+    pushed = await webhooks.added()
+    await webhooks.waiting("we_a")
+    (claim,) = (await webhooks.claim()).claims
+    pulled = msgspec.structs.replace(pushed, url=None, mode=Mode.PULL, updated_at=in_s(1))
+    assert await webhooks.endpoints.replace(pulled, pushed.updated_at)
+    assert await webhooks.record(claim, verdict=Verdict.GONE, after_s=2) == []
+    (standing,) = (await webhooks.endpoints.standing("default", ["we_a"])).values()
+    assert (standing.health.circuit, standing.health.failures) == (Circuit.ACTIVE, 0)

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from schemas.webhooks import Health
+from stores.postgres.webhooks.asked import CLAIM_TESTS
 from stores.postgres.webhooks.claims import LEASE_FOUND, LOCK_DUE, LOOK
 from stores.postgres.webhooks.outcomes import JUDGE, RECORD
 from stores.webhooks import Claim, DeliveryFilter
@@ -16,7 +17,7 @@ from tests.integration.stores.migrating import session
 from tests.integration.stores.test_list_plans import nodes
 from tests.integration.stores.webhook_load import load, postgres_webhooks, register
 from tests.waiting import eventually
-from tests.webhooks import NOW
+from tests.webhooks import NOW, asked_for
 
 TARGETS = [f"we_{number}" for number in range(600)]
 LOOKED_AT, EACH = 100, 3
@@ -95,3 +96,16 @@ async def test_who_began_while_nothing_waited_reads_no_more_than_it_takes_of_muc
     assert len(claims) == 200
     # The first of each of 200 targets, to see and to lease and to write down, and what comes next there.
     assert rows["by_scan"] + rows["by_index"] < 12 * len(claims)
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["nothing known", "statistics"])
+async def test_of_all_that_waits_only_tests_are_read_to_find_tests(migrated_postgres_dsn: str, known: bool) -> None:
+    async with postgres_webhooks(migrated_postgres_dsn) as webhooks:
+        await register(migrated_postgres_dsn, TARGETS[:2])
+        await load(webhooks, TARGETS[:2], 2000)
+        await webhooks.write([asked_for(TARGETS[0], tenant=TARGETS[0], created_at=in_s(1)) for _ in range(5)])
+    async with session(migrated_postgres_dsn) as connection:
+        await connection.execute(SETTINGS)
+        if known:
+            await connection.execute("vacuum analyze webhook_deliveries, webhook_targets, webhook_endpoints")
+        assert await _rows_read(connection, CLAIM_TESTS, in_s(2), "lease", in_s(62), 100) <= 12

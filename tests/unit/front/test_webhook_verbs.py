@@ -4,7 +4,9 @@ import json
 from typing import Any
 
 import httpx
+import pytest
 
+from penstock.parameters import CONFIRM_ABOVE
 from tests.unit.front.answering import Gateway, Invoke, Json, documents
 
 ENDPOINTS = "/v1/webhook_endpoints"
@@ -268,3 +270,9 @@ def test_what_is_not_there_is_told_in_a_line(gateway: Gateway, invoke: Invoke) -
     gateway.routes[f"POST {ENDPOINTS}/{ID}/disable"] = httpx.Response(404, json={"error": told})
     ran = invoke("webhooks", "disable", ID)
     assert (ran.exit_code, ran.stderr) == (1, f"Error: there is no webhook endpoint '{ID}'\n")
+
+
+@pytest.mark.parametrize("verb", ["delete", "enable", "replay"])
+def test_the_help_says_from_how_many_on_is_asked(verb: str, invoke: Invoke) -> None:
+    told = " ".join(invoke("webhooks", verb, "--help").stdout.split())
+    assert f"(asked above {CONFIRM_ABOVE})" in told
