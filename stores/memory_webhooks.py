@@ -39,12 +39,9 @@ class MemoryEndpoints:
         return endpoint if endpoint is not None and endpoint.tenant == tenant else None
 
     async def list(self, tenant: str, *, after: str | None, limit: int) -> Sequence[Endpoint]:
-        last = None if after is None else await self.get(tenant, after)
-        if after is not None and last is None:
-            raise endpoint_not_found(after, "after")
-        age = attrgetter("created_at", "id")
-        newest = sorted(self._of(tenant), key=age, reverse=True)
-        return [endpoint for endpoint in newest if last is None or age(endpoint) < age(last)][:limit]
+        self._state.check_up()
+        newest = sorted(self._of(tenant), key=attrgetter("id"), reverse=True)
+        return [endpoint for endpoint in newest if after is None or endpoint.id < after][:limit]
 
     async def replace(self, endpoint: Endpoint, known: datetime) -> bool:
         stored = await self.get(endpoint.tenant, endpoint.id)

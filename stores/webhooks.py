@@ -41,7 +41,8 @@ class Endpoints(Protocol):
     async def get(self, tenant: str, endpoint_id: str) -> Endpoint | None: ...
 
     async def list(self, tenant: str, *, after: str | None, limit: int) -> Sequence[Endpoint]:
-        """The newest first. Raises `WebhookEndpointNotFound` where `after` is there no more."""
+        """The newest first, by their ids, which sort by their time. What was `after` may be gone: whoever deletes page
+        by page goes on."""
 
     async def replace(self, endpoint: Endpoint, known: datetime) -> bool:
         """Write the endpoint anew, if it was last changed at `known`. Whether it was."""
@@ -91,7 +92,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claims(msgspec.Struct, frozen=True):
-    """What was claimed, and when something will be due next that was not; None where nothing waits."""
+    """What was claimed, and when something will be due next that was not: now, where as much was claimed as was asked
+    for; None where nothing waits."""
 
     claims: Sequence[Claim]
     next_due_at: datetime | None
@@ -234,5 +236,5 @@ def refuse_too_many(known: int) -> None:
         raise Conflict(f"there are {MOST_ENDPOINTS} webhook endpoints already: delete some first")
 
 
-def endpoint_not_found(endpoint_id: str, param: str = "id") -> WebhookEndpointNotFound:
-    return WebhookEndpointNotFound(f"there is no webhook endpoint {endpoint_id!r}", param=param)
+def endpoint_not_found(endpoint_id: str) -> WebhookEndpointNotFound:
+    return WebhookEndpointNotFound(f"there is no webhook endpoint {endpoint_id!r}", param="id")

@@ -84,7 +84,7 @@ class EndpointControl:
         return endpoint
 
     async def page(self, tenant: str, after: str | None, limit: int) -> Sequence[Shown]:
-        """Raises `WebhookEndpointNotFound` where `after` names none."""
+        """Raises `WebhookEndpointNotFound` for an `after` that is no id."""
         if after is not None:
             check_endpoint_id(after, "after")
         with _reading():

@@ -33,8 +33,7 @@ on conflict (id) do update set pulled = excluded.pulled
 _GET: Final = f"select {ENDPOINT_COLUMNS} from webhook_endpoints e where e.tenant = $1 and e.id = $2"
 _LIST: Final = f"""
 select {ENDPOINT_COLUMNS} from webhook_endpoints e
-where e.tenant = $1 and ($2::timestamptz is null or (e.created_at, e.id) < ($2, $3))
-order by e.created_at desc, e.id desc limit $4
+where e.tenant = $1 and ($2::text is null or e.id < $2) order by e.id desc limit $3
 """
 # Waits that are over by its new limits, or that it has begun to be sent to: it is looked at again at once.
 _REPLACE: Final = f"""
@@ -107,12 +106,9 @@ class PostgresEndpoints:
         return endpoint_of(rows[0]) if rows else None
 
     async def list(self, tenant: str, *, after: str | None, limit: int) -> Sequence[Endpoint]:
-        if not storable(tenant):
+        if not storable(tenant, after):
             return []
-        last = None if after is None else await self.get(tenant, after)
-        if after is not None and last is None:
-            raise endpoint_not_found(after, "after")
-        rows = await self._postgres.fetch(_LIST, tenant, last and last.created_at, after, limit)
+        rows = await self._postgres.fetch(_LIST, tenant, after, limit)
         return [endpoint_of(row) for row in rows]
 
     async def replace(self, endpoint: Endpoint, known: datetime) -> bool:

@@ -3,7 +3,7 @@
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 from uuid import uuid4
 
 from schemas.errors import StoreUnavailable
@@ -23,15 +23,28 @@ _MOST_TARGETS: Final = 1000
 _WIDER: Final = 4
 # Nothing is sent by us to those whose events are pulled; but a test is, whatever the circuit.
 _NEXT: Final = f"""
-select nullif(least(
-    (select min(next_due_at) from webhook_targets where not pulled and circuit <> '{Circuit.DISABLED}'),
+select
+    (
+        select nullif(min(next_due_at), 'infinity') from webhook_targets
+        where not pulled and circuit <> '{Circuit.DISABLED}'
+    ) as target,
     (
         select min(d.due_at) from webhook_deliveries d join webhook_endpoints e on e.id = d.target
         where d.state = 'pending' and d.subject = d.target and e.url is not null
-    )
-), 'infinity') as next_due_at
+    ) as test
 """
 _COUNTS: Final = "select circuit, count(*) as count from webhook_targets group by circuit"
+
+
+class _NextDue(NamedTuple):
+    """When a target is to be looked at, and when a test is due."""
+
+    target: datetime | None
+    test: datetime | None
+
+    @property
+    def first(self) -> datetime | None:
+        return min((moment for moment in self if moment is not None), default=None)
 
 
 class PostgresDeliveryQueue:
@@ -63,14 +76,15 @@ class PostgresDeliveryQueue:
         await self._postgres.__aexit__(*exception)
 
     async def claim(self, now: datetime, *, limit: int, each: int, passing: Collection[str] = ()) -> Claims:
-        next_due_at = await self._next_due_at()
-        if next_due_at is None or next_due_at > now or limit < 1:
-            return Claims((), next_due_at)
+        due = await self._next_due()
+        if due.first is None or due.first > now or limit < 1:
+            return Claims((), due.first)
         lease = uuid4().hex
-        claims = await claim_tests(self._postgres, now, lease, limit)
+        has_tests = due.test is not None and due.test <= now
+        claims = await claim_tests(self._postgres, now, lease, limit) if has_tests else []
         try:
             await self._claim(claims, now, lease, limit, each, list(passing))
-            return Claims(claims, await self._next_due_at())
+            return Claims(claims, now if len(claims) == limit else (await self._next_due()).first)
         except StoreUnavailable:
             if not claims:
                 raise
@@ -92,10 +106,9 @@ class PostgresDeliveryQueue:
                 return
             targets = min(targets * _WIDER, _MOST_TARGETS)
 
-    async def _next_due_at(self) -> datetime | None:
+    async def _next_due(self) -> _NextDue:
         (row,) = await self._postgres.fetch(_NEXT)
-        next_due_at: datetime | None = row["next_due_at"]
-        return next_due_at
+        return _NextDue(row["target"], row["test"])
 
     async def record(self, outcomes: Sequence[Outcome], now: datetime) -> Sequence[Change]:
         return await record_outcomes(self._postgres, outcomes, Judging(now, self._chance))

@@ -1,5 +1,6 @@
 """Claims and outcomes read by indexes, and no more than they take: however much waits, and whatever is known of it."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from schemas.webhooks import EventType, Health, Revision
 from stores.postgres.webhooks.claims import LEASE_FOUND, LOCK_DUE, LOOK
 from stores.postgres.webhooks.outcomes import JUDGE, RECORD
 from stores.postgres.webhooks.pulled import PULL
-from stores.webhooks import DeliveryFilter
+from stores.webhooks import Claim, DeliveryFilter
 from tests.contracts.stores.webhook_stores import in_s
 from tests.integration.stores.migrating import session
 from tests.integration.stores.test_list_plans import nodes
@@ -103,6 +104,8 @@ async def test_who_comes_where_much_waits_has_no_jobs_read_but_those_of_what_it_
 
 
 async def test_who_began_while_nothing_waited_reads_no_more_than_it_takes_of_much(migrated_postgres_dsn: str) -> None:
+    claims: Sequence[Claim] = ()
+    before: dict[str, int] = {}
     async with postgres_webhooks(migrated_postgres_dsn) as webhooks:
         for names, each in ((TARGETS[:1], 2), (TARGETS[1:], 50)):
             await register(migrated_postgres_dsn, names)

@@ -117,6 +117,8 @@ async def test_those_that_did_not_answer_before_are_begun_one_after_the_other_an
         assert len(works.sender.sent) == 21
         LoopClock().pass_s(61)
         await eventually(lambda: len(works.sender.sent) == 22)
+        LoopClock().pass_s(61)
+        await eventually(lambda: len(works.sender.sent) == 23)
 
 
 async def test_nothing_is_claimed_while_the_budget_has_no_room_for_another_attempt() -> None:

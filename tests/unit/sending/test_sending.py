@@ -122,6 +122,53 @@ async def test_a_connection_that_its_server_has_closed_is_not_used_again(sender:
         assert there.heard.connections == 3
 
 
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"HTTP/1.1 204 No Content\r\n\r\nok"],
+        [b"HTTP/1.1 204 No Content\r\n\r\n", b"ok"],
+        [OK, b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n"],
+        [OK + OK],
+        [b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n" * 2],
+        [b"HTTP/1.1 100 Continue\r\n\r\n" + OK + OK],
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_what_comes_behind_an_answer_is_not_the_answer_to_the_next_request(
+    sender: HttpSender, authority: Authority, scheme: str, parts: list[bytes]
+) -> None:
+    async def handle(heard: Heard, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while request := await read_request(reader):
+            heard.requests.append(request)
+            for part in parts:
+                writer.write(part)
+
+    async with receiver(handle, authority.serving("h.example") if scheme == "https" else None) as there:
+        replies = [await soon(send(sender, there.url("h.example", scheme))) for _ in range(3)]
+
+        assert [reply.verdict for reply in replies] == [Verdict.DELIVERED] * 3
+        assert (len(there.heard.requests), there.heard.connections) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 204 No Content\r\n\r\n",
+        b"HTTP/1.1 500 No\r\ncontent-length: 6\r\n\r\n\r\n\r\nno",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_connection_is_used_again_after_whatever_answer(
+    sender: HttpSender, authority: Authority, scheme: str, answer: bytes
+) -> None:
+    async with receiver(answering(answer), authority.serving("h.example") if scheme == "https" else None) as there:
+        for _ in range(3):
+            await soon(send(sender, there.url("h.example", scheme)))
+
+        assert (len(there.heard.requests), there.heard.connections) == (3, 1)
+
+
 async def test_cookies_are_not_kept(sender: HttpSender) -> None:
     async with receiver(answering(b"HTTP/1.1 200 OK\r\nset-cookie: a=b\r\ncontent-length: 0\r\n\r\n")) as there:
         for _ in range(2):

@@ -87,19 +87,29 @@ class BoundedStream(httpcore2.AsyncNetworkStream):
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
-        self._left_bytes = MOST_ANSWER_BYTES
+        self._answer = bytearray()
+        self._is_spent = False
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if self._left_bytes <= 0:
+        left_bytes = MOST_ANSWER_BYTES - len(self._answer)
+        if left_bytes <= 0:
             raise AnswerTooLong
         await asyncio.sleep(0)  # data that is there already is given at once, over TLS
-        data = await self._stream.read(min(max_bytes, self._left_bytes, _READ_BYTES), timeout)
-        self._left_bytes -= len(data)
+        data = await self._stream.read(min(max_bytes, left_bytes, _READ_BYTES), timeout)
+        self._answer += data
         return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._left_bytes = MOST_ANSWER_BYTES
+        self._answer.clear()
         await self._stream.write(buffer, timeout)
+
+    def end(self, body: bytes) -> None:
+        """The answer is over, and this was its body. What came behind it would be read as the answer to the request
+        that comes next: there is none on this connection."""
+        behind_head = self._answer.partition(b"\r\n\r\n")[2]
+        is_chunked = behind_head.endswith(b"0\r\n\r\n") and b"HTTP/1." not in behind_head
+        self._is_spent = (behind_head != body and not is_chunked) or _holds_more(self.get_extra_info("ssl_object"))
+        self._answer.clear()
 
     async def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
@@ -114,4 +124,19 @@ class BoundedStream(httpcore2.AsyncNetworkStream):
         await self._stream.aclose()
 
     def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable" and self._is_spent:
+            return True  # by which the pool knows a connection that its server has closed
         return self._stream.get_extra_info(info)
+
+
+def _holds_more(tls: ssl.SSLObject | None) -> bool:
+    """Whether it has read more than it has given, or nothing more will come."""
+    if tls is None:
+        return False
+    try:
+        tls.read(1)
+    except ssl.SSLWantReadError:
+        return False
+    except ssl.SSLError:
+        pass
+    return True

@@ -16,7 +16,7 @@ from schemas.webhook_urls import WebhookUrl, parse_webhook_url
 from schemas.webhooks import Limits
 from stores.webhooks import Verdict
 from workers.notifier.sending.connections import KEPT_S, MOST_KEPT, Connections
-from workers.notifier.sending.dialing import AnswerTooLong, Dialer
+from workers.notifier.sending.dialing import AnswerTooLong, BoundedStream, Dialer
 from workers.notifier.sending.names import Names, PublicOnly, Resolver, SystemNames
 from workers.notifier.sending.progress import Progress
 from workers.notifier.sending.protocols import Reply
@@ -163,6 +163,8 @@ class _Attempt:
             self._progress.end_within(_REST_S)
             async for part in response.aiter_stream():
                 self._body += part
+            stream: BoundedStream = response.extensions["network_stream"]
+            stream.end(bytes(self._body))
         finally:
             await response.aclose()
 

@@ -130,7 +130,10 @@ async def test_endpoints_are_listed_page_by_page_the_newest_first(house: House, 
     assert (page["object"], page["first_id"], page["last_id"], page["has_more"]) == ("list", ids[0], ids[1], True)
     page = (await client.get(URL, params={"limit": 2, "after": ids[1]})).json()
     assert ([each["id"] for each in page["data"]], page["has_more"]) == (ids[2:], False)
-    problem(await client.get(URL, params={"after": "we_none"}), 404, "webhook_endpoint_not_found", "after")
+    assert (await client.delete(f"{URL}/{ids[1]}")).status_code == 200
+    page = (await client.get(URL, params={"limit": 2, "after": ids[1]})).json()
+    assert [each["id"] for each in page["data"]] == ids[2:]
+    problem(await client.get(URL, params={"after": "no id"}), 404, "webhook_endpoint_not_found", "after")
 
 
 async def test_an_endpoint_that_is_deleted_is_there_no_more(client: httpx.AsyncClient) -> None:
