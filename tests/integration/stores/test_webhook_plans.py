@@ -56,7 +56,7 @@ async def test_the_index_of_what_is_due_is_read_from_the_front(migrated_postgres
         await connection.execute(SETTINGS)
         if known:
             await connection.execute("vacuum analyze webhook_deliveries, webhook_targets, webhook_endpoints")
-        assert await _rows_read(connection, LOCK_DUE, in_s(1), [], LOOKED_AT) == 0
+        assert await _rows_read(connection, LOCK_DUE, in_s(1), [], LOOKED_AT, False) == 0
         for ordered in (False, True):
             plain = (*times, *looked_at, [False] * LOOKED_AT, [ordered] * LOOKED_AT)
             # Of a target those that are taken; of their subjects themselves alone.
@@ -85,7 +85,8 @@ async def _scans(
 
 
 def _rows_of(node: dict[str, Any]) -> int:
-    return round((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
+    rows: float = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+    return round(rows * node["Actual Loops"])
 
 
 async def test_who_comes_where_much_waits_has_no_jobs_read_but_those_of_what_it_takes(
