@@ -86,7 +86,8 @@ async def _scans(
 
 def _rows_of(node: dict[str, Any]) -> int:
     rows: float = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
-    return round(rows * node["Actual Loops"])
+    loops: int = node["Actual Loops"]
+    return round(rows * loops)
 
 
 async def test_who_comes_where_much_waits_has_no_jobs_read_but_those_of_what_it_takes(
