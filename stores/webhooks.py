@@ -131,9 +131,12 @@ class Change(msgspec.Struct, frozen=True):
 class DeliveryQueue(Protocol):
     """What a notifier works on. Any number of them do."""
 
-    async def claim(self, now: datetime, *, limit: int, each: int, passing: Collection[str] = ()) -> Claims:
+    async def claim(
+        self, now: datetime, *, limit: int, each: int, passing: Collection[str] = (), only_well: bool = False
+    ) -> Claims:
         """Lease up to `limit` deliveries, `each` of a target at most, oldest first, within the target's limits; none of
-        the targets that are to be passed over."""
+        the targets that are to be passed over. `only_well`: but for tests, only of those that answered well when they
+        were last tried."""
 
     async def record(self, outcomes: Sequence[Outcome], now: datetime) -> Sequence[Change]:
         """Write down what became of claims whose lease still stands, with their attempts, and what it means for their

@@ -56,7 +56,8 @@ class Pipeline:
     """At most `concurrency` attempts at a time, and no more than the budget has room for.
 
     While half of these places are taken, nothing more is begun at targets at which something runs already, unless they
-    answer: many that hang take one each of the other half, and leave the rest.
+    answer: many that hang take one each of the other half, and leave the rest. Those that did not answer well the last
+    time, or were never tried, take half of the places at most, however many they are.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Pipeline:
         self._concurrency = concurrency
         self._half = max(1, concurrency // 2)
         self._running: set[asyncio.Task[None]] = set()
+        self._doubtful = 0
         self._at: dict[str, _At] = {}
         self._wake = asyncio.Event()
         self._turn_at_s = 0.0
@@ -127,6 +129,11 @@ class Pipeline:
     def _is_crowded(self) -> bool:
         return len(self._running) >= self._half
 
+    @property
+    def _only_well(self) -> bool:
+        """Whether those of which it is not known whether they answer have all the places that they may."""
+        return self._doubtful >= self._half
+
     def _silent(self) -> list[str]:
         """Targets at which something runs, and that did not answer lately."""
         since_s = time.monotonic() - LATELY_S
@@ -135,6 +142,8 @@ class Pipeline:
     def _room(self) -> int:
         """How many attempts can be begun now."""
         places = (self._concurrency if self._is_crowded else self._half) - len(self._running)
+        if not self._only_well:
+            places = min(places, self._half - self._doubtful)
         held = (self._budget.limit_bytes - self._budget.held_bytes) // ATTEMPT_BYTES
         # Of those that run, not all hold yet what they will.
         return max(0, min(places, held, MOST_CLAIMED))
@@ -144,7 +153,9 @@ class Pipeline:
             return NOTHING
         began_s = time.monotonic()
         each, passing = (1, self._silent()) if self._is_crowded else (MOST_OF_ONE, [])
-        claimed = await self._queue.claim(self._clock(), limit=room, each=each, passing=passing)
+        claimed = await self._queue.claim(
+            self._clock(), limit=room, each=each, passing=passing, only_well=self._only_well
+        )
         metrics.CLAIM_SECONDS.observe(time.monotonic() - began_s)
         self.trouble = None
         return claimed
@@ -158,8 +169,9 @@ class Pipeline:
     def _begin(self, claim: Claim) -> None:
         task = asyncio.create_task(self._work(claim))
         self._running.add(task)
+        self._doubtful += not claim.well
         self._at.setdefault(claim.delivery.target, _At()).running += 1
-        task.add_done_callback(lambda ended: self._ended(ended, claim.delivery.target))
+        task.add_done_callback(lambda ended: self._ended(ended, claim))
 
     async def _work(self, claim: Claim) -> None:
         if not claim.well:
@@ -176,8 +188,10 @@ class Pipeline:
         self._turn_at_s = turn_at_s + 1 / DOUBTFUL_PER_S
         return turn_at_s - now_s
 
-    def _ended(self, task: asyncio.Task[None], target: str) -> None:
+    def _ended(self, task: asyncio.Task[None], claim: Claim) -> None:
+        target = claim.delivery.target
         self._running.discard(task)
+        self._doubtful -= not claim.well
         self._at[target].running -= 1
         if not self._at[target].running:
             del self._at[target]

@@ -134,9 +134,10 @@ $$;
 create function rfc_3339(moment timestamptz) returns text language sql stable
     return to_char(moment at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
 
--- Writes what is to be delivered of jobs that ended, or that run from now on: rows of theirs, as JSON. For whom:
--- the job's own webhook, of which `schemas/webhook_targets.py` reckons the same target, and the endpoints of its tenant
--- that subscribe. The facts are those of `schemas/webhook_facts.py`.
+-- Writes what is to be delivered of jobs that ended, or that run from now on: rows of theirs, as JSON, with the error and
+-- the metadata as texts, since a NUL that JSON names cannot be read within other JSON. For whom: the job's own webhook, of
+-- which `schemas/webhook_targets.py` reckons the same target, and the endpoints of its tenant that subscribe. The facts are
+-- those of `schemas/webhook_facts.py`.
 create function tell_of_jobs(rows json, due_at timestamptz) returns integer language plpgsql as $$
 begin
     return (
@@ -146,13 +147,14 @@ begin
                     'status', j.status, 'done', j.completed_at is not null, 'model', j.model,
                     'model_version', j.version, 'variant', j.variant, 'batch_id', j.batch_id,
                     'created_at', rfc_3339(j.created_at), 'started_at', rfc_3339(j.started_at),
-                    'completed_at', rfc_3339(j.completed_at), 'expires_at', rfc_3339(j.expires_at), 'error', j.error,
-                    'metadata', case when length(j.metadata::text) <= 2000 then j.metadata else '{}' end
+                    'completed_at', rfc_3339(j.completed_at), 'expires_at', rfc_3339(j.expires_at),
+                    'error', j.error::json,
+                    'metadata', case when length(j.metadata) <= 2000 then j.metadata::json else '{}' end
                 ) as facts
             from json_to_recordset($1) as j (
                 tenant text, id text, model text, version text, status text, variant text, batch_id text,
                 created_at timestamptz, expires_at timestamptz, started_at timestamptz, completed_at timestamptz,
-                error json, metadata json, webhook text, webhook_events text[]
+                error text, metadata text, webhook text, webhook_events text[]
             )
         ), deliveries as (
             select j.*, j.webhook as url, false as pulled, 'origin_' || left(encode(sha256(convert_to(

@@ -55,6 +55,7 @@ from webhook_targets t
 left join webhook_endpoints e on e.id = t.id
 left join webhook_secrets s on s.tenant = t.tenant and e.id is null
 where t.next_due_at <= $1 and not t.pulled and t.circuit <> '{Circuit.DISABLED}' and t.id <> all ($2::text[])
+    and (not $4 or (t.circuit = '{Circuit.ACTIVE}' and t.succeeded_at is not null and t.failures = 0))
 order by t.next_due_at
 limit $3
 for update of t skip locked
@@ -159,10 +160,19 @@ class Locked(NamedTuple):
 
 
 async def claim_round(
-    connection: "Connection", now: datetime, lease: str, *, seen: Collection[str], targets: int, limit: int, each: int
+    connection: "Connection",
+    now: datetime,
+    lease: str,
+    *,
+    seen: Collection[str],
+    only_well: bool,
+    targets: int,
+    limit: int,
+    each: int,
 ) -> Round:
-    """Up to `limit` of up to `targets` that are due and were not `seen`. To be called in a transaction."""
-    rows = await connection.fetch(LOCK_DUE, now, list(seen), targets)
+    """Up to `limit` of up to `targets` that are due and were not `seen`; `only_well`: as `Health.is_well` has it. To be
+    called in a transaction."""
+    rows = await connection.fetch(LOCK_DUE, now, list(seen), targets, only_well)
     ids = [row["id"] for row in rows]
     if gone := [row["id"] for row in rows if not _is_there(row)]:
         await connection.execute(_DROP_GONE, gone, now)

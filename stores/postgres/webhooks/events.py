@@ -26,6 +26,8 @@ TOLD: Final = (
     "j.tenant, j.id, j.model, j.version, j.status, j.variant, j.batch_id, j.created_at, j.expires_at, j.started_at, "
     "j.completed_at, j.error, j.metadata, j.webhook, j.webhook_events"
 )
+# A NUL that JSON names cannot be read within other JSON: the job would not end.
+_AS_TEXT: Final = TOLD.replace("j.error, j.metadata", "j.error::text as error, j.metadata::text as metadata")
 
 
 def telling(change: str, *, answer: str, now: str) -> Sequence[str]:
@@ -41,7 +43,7 @@ def telling(change: str, *, answer: str, now: str) -> Sequence[str]:
 with told as ({change})
 select {answer} from told j
 where coalesce((
-    select tell_of_jobs(json_agg(j), {now}) from told j
+    select tell_of_jobs(json_agg(r), {now}) from told j cross join lateral (select {_AS_TEXT}) as r
     where j.webhook is not null or exists (select from webhook_endpoints e where e.tenant = j.tenant)
     having count(*) > 0
 ), 0) >= 0

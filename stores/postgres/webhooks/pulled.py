@@ -14,14 +14,17 @@ from stores.validation import storable
 from stores.webhooks import Claim
 
 _PULLED: Final = "e.tenant = $2 and e.id = $3 and e.url is null"
-_HAS_ENDED: Final = f"""
-d.event_type = '{EventType.JOB_RUNNING}' and d.subject <> d.target and not exists (
-    select from jobs j where j.tenant = d.tenant and j.id = d.subject and j.completed_at is null
-)
+# Of those that are taken, the ones that say that a job runs which has ended since. The limit has each job looked up by
+# itself: where much is due, all jobs would else be read.
+_OVER: Final = f"""
+select d.id from due d left join lateral (
+    select true as runs from jobs j where j.tenant = d.tenant and j.id = d.subject and j.completed_at is null limit 1
+) as job on true
+where d.event_type = '{EventType.JOB_RUNNING}' and d.subject <> d.target and job.runs is null
 """
-_PULL: Final = f"""
+PULL: Final = f"""
 with due as (
-    select d.*, {_HAS_ENDED} as is_over
+    select d.*
     from webhook_endpoints e
     join webhook_deliveries d on d.target = e.id
     left join webhook_targets t on t.id = e.id
@@ -29,14 +32,15 @@ with due as (
         and (coalesce(t.circuit, '') <> '{Circuit.DISABLED}' or d.subject = d.target)
         and (not e.ordered or {FIRST_OF_SUBJECT})
     order by d.due_at, d.id limit $6 for update of d skip locked
-), dropped as (
+), over as materialized ({_OVER}), dropped as (
     update webhook_deliveries set state = 'dropped', ended_at = $1, lease = null, leased_until = null
-    where id = any (array(select id from due where is_over))
+    where id = any (array(select id from over))
 ), leased as (
     update webhook_deliveries set lease = $4, leased_until = $5, due_at = $5, tried = tried + 1
-    where id = any (array(select id from due where not is_over))
+    where id = any (array(select id from due except select id from over))
 )
-select d.is_over, {DELIVERY_COLUMNS}, {ENDPOINT_COLUMNS} from due d join webhook_endpoints e on e.id = d.target
+select d.id in (select id from over) as is_over, {DELIVERY_COLUMNS}, {ENDPOINT_COLUMNS}
+from due d join webhook_endpoints e on e.id = d.target
 order by d.due_at, d.id
 """
 _DUE: Final = f"""
@@ -97,7 +101,7 @@ class PostgresPulledEvents:
             return []
         lease, until = uuid4().hex, now + timedelta(seconds=lease_s)
         while True:
-            rows = await self._postgres.fetch(_PULL, now, tenant, endpoint_id, lease, until, limit)
+            rows = await self._postgres.fetch(PULL, now, tenant, endpoint_id, lease, until, limit)
             claims = [
                 Claim(
                     delivery=delivery_of(row),

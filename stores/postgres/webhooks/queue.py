@@ -75,7 +75,9 @@ class PostgresDeliveryQueue:
     async def __aexit__(self, *exception: Any) -> None:
         await self._postgres.__aexit__(*exception)
 
-    async def claim(self, now: datetime, *, limit: int, each: int, passing: Collection[str] = ()) -> Claims:
+    async def claim(
+        self, now: datetime, *, limit: int, each: int, passing: Collection[str] = (), only_well: bool = False
+    ) -> Claims:
         due = await self._next_due()
         if due.first is None or due.first > now or limit < 1:
             return Claims((), due.first)
@@ -83,7 +85,7 @@ class PostgresDeliveryQueue:
         has_tests = due.test is not None and due.test <= now
         claims = await claim_tests(self._postgres, now, lease, limit) if has_tests else []
         try:
-            await self._claim(claims, now, lease, limit, each, list(passing))
+            await self._claim(claims, now, lease, limit, each, list(passing), only_well)
             return Claims(claims, now if len(claims) == limit else (await self._next_due()).first)
         except StoreUnavailable:
             if not claims:
@@ -91,14 +93,28 @@ class PostgresDeliveryQueue:
             return Claims(claims, now)
 
     async def _claim(
-        self, claims: list[Claim], now: datetime, lease: str, limit: int, each: int, seen: list[str]
+        self,
+        claims: list[Claim],
+        now: datetime,
+        lease: str,
+        limit: int,
+        each: int,
+        seen: list[str],
+        only_well: bool,
     ) -> None:
         """Round by round: no target twice, each round in a transaction of its own."""
         targets = limit
         while len(claims) < limit:
             async with self._postgres.transaction() as connection:
                 done = await claim_round(
-                    connection, now, lease, seen=seen, targets=targets, limit=limit - len(claims), each=each
+                    connection,
+                    now,
+                    lease,
+                    seen=seen,
+                    only_well=only_well,
+                    targets=targets,
+                    limit=limit - len(claims),
+                    each=each,
                 )
             claims += done.claims
             seen += done.targets

@@ -94,6 +94,23 @@ async def test_targets_that_are_passed_over_keep_what_waits_there(webhooks: Webh
     assert [claim.delivery.target for claim in (await webhooks.claim()).claims] == ["we_a"]
 
 
+async def test_where_only_those_that_answered_well_are_asked_for_the_others_keep_what_waits_there(
+    webhooks: Webhooks,
+) -> None:
+    await webhooks.added("we_new")
+    for name in ("we_well", "we_failing"):
+        await webhooks.added(name, proven=True)
+    await webhooks.waiting("we_failing")
+    await webhooks.record(*(await webhooks.claim()).claims, verdict=Verdict.FAILED)
+    await webhooks.waiting("we_new", "we_failing", "we_well")
+    claimed = await webhooks.queue.claim(in_s(1), limit=10, each=10, only_well=True)
+    assert [claim.delivery.target for claim in claimed.claims] == ["we_well"]
+    assert claimed.next_due_at is not None
+    assert claimed.next_due_at <= in_s(1)
+    rest = (await webhooks.claim(1)).claims
+    assert sorted(claim.delivery.target for claim in rest) == ["we_failing", "we_new"]
+
+
 async def test_each_target_has_its_first_before_any_has_its_second(webhooks: Webhooks) -> None:
     for name in ("we_a", "we_b", "we_c"):
         await webhooks.added(name, proven=True)

@@ -104,6 +104,26 @@ async def test_a_delivery_knows_of_its_job_what_is_not_its_result(
     assert delivery.facts["error"] == msgspec.to_builtins(TOO_LATE)
 
 
+async def test_what_only_json_can_say_keeps_no_job_from_its_end(
+    stores: Stores, endpoints: Endpoints, log: DeliveryLog
+) -> None:
+    await endpoints.add(endpoint("we_a", event_types=ALL))
+    jobs = [await stores.inserted(metadata={"NUL": "\0", "escaped": "\\u0000"}, webhook=HOOK) for _ in range(3)]
+    error = msgspec.structs.replace(TOO_LATE, message="not \0 in time")
+    await stores.endings.mark_running([key_of(job) for job in jobs], NOW)
+    await stores.endings.finish([ended(jobs[0]), failed(jobs[1], error=error)])
+    await stores.jobs.cancel(key_of(jobs[2]), NOW)
+
+    assert all([(await stores.found(job)).done for job in jobs])
+    told = await written(log)
+    assert len(told) == 3 + 2 * 3
+    for delivery in told:
+        assert delivery.facts["metadata"] == jobs[0].metadata
+    assert {each.facts["error"]["message"] for each in told if each.event_type == EventType.JOB_FAILED} == {
+        error.message
+    }
+
+
 def moments(facts: dict[str, Any]) -> dict[str, Any]:
     """With times as such: each has more than one form."""
     return {

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import asyncpg
 import msgspec
 import pytest
 
-from schemas.webhooks import Health
+from schemas.webhooks import EventType, Health, Revision
 from stores.postgres.webhooks.asked import CLAIM_TESTS
 from stores.postgres.webhooks.claims import LEASE_FOUND, LOCK_DUE, LOOK
 from stores.postgres.webhooks.outcomes import JUDGE, RECORD
+from stores.postgres.webhooks.pulled import PULL
 from stores.webhooks import Claim, DeliveryFilter
 from tests.contracts.stores.webhook_stores import in_s
 from tests.integration.stores.migrating import session
@@ -22,6 +24,11 @@ from tests.webhooks import NOW, asked_for
 TARGETS = [f"we_{number}" for number in range(600)]
 LOOKED_AT, EACH = 100, 3
 SETTINGS = "set plan_cache_mode = force_custom_plan; set jit = off; set random_page_cost = 1.1"
+# Each delivery says that its job runs, and it does.
+JOBS = """
+insert into jobs (created_at, expires_at, rows, tenant, id, model, version, lane, answer, status)
+select created_at, created_at, 1, tenant, subject, 'digits', '2', 'live', 'tensors', 'running' from webhook_deliveries
+"""
 HEALTHY = msgspec.structs.asdict(Health(since=NOW))
 READ = """
 select seq_tup_read as by_scan, (
@@ -50,7 +57,7 @@ async def test_the_index_of_what_is_due_is_read_from_the_front(migrated_postgres
         await connection.execute(SETTINGS)
         if known:
             await connection.execute("vacuum analyze webhook_deliveries, webhook_targets, webhook_endpoints")
-        assert await _rows_read(connection, LOCK_DUE, in_s(1), [], LOOKED_AT) == 0
+        assert await _rows_read(connection, LOCK_DUE, in_s(1), [], LOOKED_AT, False) == 0
         for ordered in (False, True):
             plain = (*times, *looked_at, [False] * LOOKED_AT, [ordered] * LOOKED_AT)
             # Of a target those that are taken; of their subjects themselves alone.
@@ -64,14 +71,39 @@ async def test_the_index_of_what_is_due_is_read_from_the_front(migrated_postgres
 
 async def _rows_read(connection: "asyncpg.Connection[asyncpg.Record]", statement: str, *arguments: object) -> int:
     """How many rows of deliveries the statement reads, each of them by an index."""
+    scans = await _scans(connection, statement, "webhook_deliveries", *arguments)
+    assert all("Index" in node["Node Type"] for node in scans), scans
+    return sum(map(_rows_of, scans))
+
+
+async def _scans(
+    connection: "asyncpg.Connection[asyncpg.Record]", statement: str, table: str, *arguments: object
+) -> list[dict[str, Any]]:
     explained = await connection.fetchval(f"explain (analyze, format json) {statement}", *arguments)
     (whole,) = msgspec.json.decode(explained)
-    touched = [node for node in nodes(whole["Plan"]) if node.get("Relation Name") == "webhook_deliveries"]
-    scans = [node for node in touched if node["Node Type"] != "ModifyTable"]
-    assert all("Index" in node["Node Type"] for node in scans), scans
-    return sum(
-        round((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]) for node in scans
-    )
+    touched = [node for node in nodes(whole["Plan"]) if node.get("Relation Name") == table]
+    return [node for node in touched if node["Node Type"] != "ModifyTable"]
+
+
+def _rows_of(node: dict[str, Any]) -> int:
+    rows: float = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+    loops: int = node["Actual Loops"]
+    return round(rows * loops)
+
+
+async def test_who_comes_where_much_waits_has_no_jobs_read_but_those_of_what_it_takes(
+    migrated_postgres_dsn: str,
+) -> None:
+    async with postgres_webhooks(migrated_postgres_dsn) as webhooks:
+        await register(migrated_postgres_dsn, ["we_a"])
+        await load(webhooks, ["we_a"], 3000, event_type=EventType.JOB_RUNNING, revision=Revision.RUNNING)
+    async with session(migrated_postgres_dsn) as connection:
+        await connection.execute(SETTINGS)
+        await connection.execute("update webhook_endpoints set url = null")
+        await connection.execute(JOBS)
+        await connection.execute("vacuum analyze webhook_deliveries, jobs")
+        scans = await _scans(connection, PULL, "jobs", in_s(1), "we_a", "we_a", "lease", in_s(60), EACH)
+        assert sum(map(_rows_of, scans)) == EACH
 
 
 async def test_who_began_while_nothing_waited_reads_no_more_than_it_takes_of_much(migrated_postgres_dsn: str) -> None:

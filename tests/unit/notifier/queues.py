@@ -38,14 +38,16 @@ class ScriptedQueue:
         target = getattr(changes.get("endpoint"), "id", "we_1")
         self.due += [a_claim(a_delivery(f"msg_{next(self._numbers)}", target=target), **changes) for _ in range(number)]
 
-    async def claim(self, _now: datetime, *, limit: int, each: int, passing: Collection[str] = ()) -> Claims:
+    async def claim(
+        self, _now: datetime, *, limit: int, each: int, passing: Collection[str] = (), only_well: bool = False
+    ) -> Claims:
         self.asked.append(limit)
         self._check_up(self.down)
         given: list[Claim] = []
         left: list[Claim] = []
         of_target = Counter(dict.fromkeys(passing, each))
         for claim in self.due:
-            able = len(given) < limit and of_target[claim.delivery.target] < each
+            able = len(given) < limit and (claim.well or not only_well) and of_target[claim.delivery.target] < each
             of_target[claim.delivery.target] += 1
             (given if able else left).append(claim)
         self.due = left

@@ -77,7 +77,7 @@ async def test_no_more_is_claimed_than_can_be_begun_at_once() -> None:
         works.queue.add(1, endpoint=an_endpoint(f"we_{number}"))
     async with works.running():
         await eventually(lambda: len(works.sender.sent) == 7)
-        assert works.queue.asked == [3, 4]
+        assert works.queue.asked == [3, 3, 1]
 
 
 async def test_what_hangs_takes_one_place_each_beyond_the_half_and_leaves_the_rest_to_the_others() -> None:
@@ -91,6 +91,19 @@ async def test_what_hangs_takes_one_place_each_beyond_the_half_and_leaves_the_re
         works.pipeline.wake()
         await eventually(lambda: len(works.recorded) == 30)
         assert len(works.sender.sent) == 41
+
+
+async def test_those_that_did_not_answer_before_take_half_of_the_places_however_many_they_are() -> None:
+    works = Works(concurrency=20)
+    for number in range(50):
+        works.hang(f"we_dead_{number}")
+        works.queue.add(1, endpoint=an_endpoint(f"we_dead_{number}"), well=False)
+    async with works.running():
+        await eventually(lambda: len(works.sender.sent) == 10)
+        works.queue.add(30)
+        works.pipeline.wake()
+        await eventually(lambda: len(works.recorded) == 30)
+        assert len(works.sender.sent) == 40
 
 
 async def test_while_some_hang_the_others_are_claimed_as_places_become_free() -> None:
