@@ -167,6 +167,8 @@ def test_a_signal_ends_it_quietly_and_takes_its_endpoint_away(
 ) -> None:
     claims(gateway, [])
     answer = gateway.answer
+    # As in a terminal: what was started in the background, as tests may be, is deaf to it.
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     async def interrupted(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith(":claim"):
@@ -175,7 +177,10 @@ def test_a_signal_ends_it_quietly_and_takes_its_endpoint_away(
         return answer(request)
 
     gateway.answer = interrupted  # type: ignore[assignment,method-assign]
-    ran = invoke("webhooks", "listen")
+    try:
+        ran = invoke("webhooks", "listen")
+    finally:
+        signal.signal(signal.SIGINT, heard)
     assert (ran.exit_code, ran.stdout, ran.stderr) == (code, "", f"listening as {ID}\n")
     assert gateway.asked()[-1] == f"DELETE {ENDPOINTS}/{ID}"
 
