@@ -10,7 +10,9 @@
     │   │   ├── RouteNotFound         404  route_not_found        the model has no route, or not this revision of it
     │   │   ├── HoldNotFound          404  hold_not_found         there is no such hold, or it was released
     │   │   ├── WebhookEndpointNotFound 404  webhook_endpoint_not_found
-    │   │   └── WebhookDeliveryNotFound 404  webhook_delivery_not_found
+    │   │   ├── WebhookDeliveryNotFound 404  webhook_delivery_not_found
+    │   │   ├── FileNotFound          404  file_not_found
+    │   │   └── BatchNotFound         404  batch_not_found
     │   ├── MethodNotAllowed          405  method_not_allowed
     │   ├── NotAcceptable             406  not_acceptable
     │   ├── Conflict                  409  conflict
@@ -42,10 +44,12 @@
     │   ├── OutOfMemory               500  out_of_memory          the device has no room for even this job alone
     │   ├── ModelCrashed              500  model_crashed          the model ended the process that it ran in
     │   ├── TimeLimitExceeded         500  time_limit_exceeded    one run took longer than its model may
+    │   ├── InputGone                 500  input_gone             what a claim names is not in the blob store any more
     │   ├── TransientFailure          500  transient_failure      tried again later, tier by tier
     │   │   └── ModelUnavailable      500  model_unavailable      this worker cannot run the version at the moment
     │   ├── Canceled                  409  canceled
     │   └── DeadlineExceeded          504  deadline_exceeded
+    ├── BlobNotFound                  500  blob_not_found         inside only: clients are told of what it was for
     ├── Undecodable                   400  undecodable            a record that is no message of ours: dead-lettered
     └── ConfigurationError            500  configuration          found at start-up; the process exits with 2
 
@@ -156,6 +160,16 @@ class WebhookEndpointNotFound(NotFound):
 class WebhookDeliveryNotFound(NotFound):
     code = "webhook_delivery_not_found"
     title = "Webhook delivery not found"
+
+
+class FileNotFound(NotFound):
+    code = "file_not_found"
+    title = "File not found"
+
+
+class BatchNotFound(NotFound):
+    code = "batch_not_found"
+    title = "Batch not found"
 
 
 class MethodNotAllowed(RequestError):
@@ -406,6 +420,13 @@ class TimeLimitExceeded(JobError):
     title = "Time limit exceeded"
 
 
+class InputGone(JobError):
+    """The job's input was kept in the blob store, and is not there any more."""
+
+    code = "input_gone"
+    title = "Input gone"
+
+
 class TransientFailure(JobError):
     """Nothing is wrong with the job: what the model needs was not there. The same job may succeed later."""
 
@@ -430,6 +451,13 @@ class DeadlineExceeded(JobError):
     code = "deadline_exceeded"
     title = "Deadline exceeded"
     status = 504
+
+
+class BlobNotFound(PenstockError):
+    """There is no blob of that key."""
+
+    code = "blob_not_found"
+    title = "Blob not found"
 
 
 class Undecodable(PenstockError):

@@ -103,7 +103,7 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
 
     `variant`, `revision` and `cohort` say how a route chose the version: see `schemas.routes.Choice`. `rescue_to` is
     the version that runs the job once more if this one fails by its own fault; `moved_from` the one that it was moved
-    from, once it was.
+    from, once it was. `row_errors`: a row that cannot be answered has an error of its own in the result.
     """
 
     tenant: str
@@ -122,6 +122,7 @@ class Submitted(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] = {}
     reply_to: str | None = None
     retention_s: int | None = None
+    row_errors: bool = False
 
     @property
     def lane_of(self) -> Lane:
@@ -241,6 +242,7 @@ def end_of(
         metadata=job.metadata,
         reply_to=job.reply_to,
         retention_s=job.retention_s,
+        row_errors=job.row_errors,
         started_at=started_at,
         error=error.body() if error else None,
         result=outcome if isinstance(outcome, Payload) else None,

@@ -24,6 +24,7 @@ RESULT_TYPE: Final = "io.penstock.result.v1"
 ATTEMPT_HEADER: Final = "ce_attempt"
 RETRY_REASON_HEADER: Final = "ce_retryreason"
 SHADOW_OF_HEADER: Final = "ce_shadowof"
+ROW_ERRORS_HEADER: Final = "ce_rowerrors"
 _DEFAULT_TENANT: Final = DEFAULT_TENANT.encode()
 _JSON: Final = b"application/json"
 _INT32: Final = 2**31  # numbers have four bytes in the store
@@ -86,6 +87,7 @@ def lane_job(
         metadata={} if written else job.metadata,
         reply_to=reply_to,
         retention_s=job.retention_s,
+        row_errors=job.row_errors,
         payload=payload,
         traceparent=traceparent,
     )
@@ -184,6 +186,7 @@ def read_lane_record(headers: tuple[tuple[str, bytes], ...], value: bytes | None
             metadata=_metadata(fields),
             reply_to=_reply_to(fields),
             retention_s=_optional_count(fields, "ce_retention"),
+            row_errors=fields.get(ROW_ERRORS_HEADER) == b"true",
             traceparent=_optional(fields, "traceparent"),
             attempt=_count(fields.get(ATTEMPT_HEADER, b"0")),
             shadow_of=shadow_of,
@@ -267,6 +270,7 @@ def read_terminal_record(headers: tuple[tuple[str, bytes], ...], value: bytes | 
             metadata=_metadata(fields),
             reply_to=_reply_to(fields),
             retention_s=_optional_count(fields, "ce_retention"),
+            row_errors=fields.get(ROW_ERRORS_HEADER) == b"true",
             started_at=read_moment(started.encode()) if started else None,
             error=None if succeeded else _error(value),
             result=Payload(value, content_type, _optional_count(fields, "ce_jsonlength")) if succeeded else None,
@@ -303,6 +307,18 @@ def _error(value: bytes) -> ErrorBody:
 def _add_optional(headers: Headers, job: Submitted, payload: Payload) -> None:
     if payload.json_length is not None:
         headers.append(("ce_jsonlength", b"%d" % payload.json_length))
+    _add_route(headers, job)
+    if job.metadata:
+        headers.append(("ce_metadata", msgspec.json.encode(job.metadata)))
+    if job.reply_to is not None:
+        headers.append(("ce_replyto", job.reply_to.encode()))
+    if job.retention_s is not None:
+        headers.append(("ce_retention", b"%d" % job.retention_s))
+    if job.row_errors:
+        headers.append((ROW_ERRORS_HEADER, b"true"))
+
+
+def _add_route(headers: Headers, job: Submitted) -> None:
     if job.variant is not None:
         headers.append(("ce_variant", job.variant.encode()))
     if job.revision is not None:
@@ -313,12 +329,6 @@ def _add_optional(headers: Headers, job: Submitted, payload: Payload) -> None:
         headers.append(("ce_rescueto", job.rescue_to.encode()))
     if job.moved_from is not None:
         headers.append(("ce_movedfrom", job.moved_from.encode()))
-    if job.metadata:
-        headers.append(("ce_metadata", msgspec.json.encode(job.metadata)))
-    if job.reply_to is not None:
-        headers.append(("ce_replyto", job.reply_to.encode()))
-    if job.retention_s is not None:
-        headers.append(("ce_retention", b"%d" % job.retention_s))
 
 
 def _without_answer(fields: dict[str, bytes], value: bytes) -> tuple[bytes, ShadowOf]:

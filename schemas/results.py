@@ -20,14 +20,17 @@ class _Output(msgspec.Struct):
     parameters: dict[str, Any] = {}
 
 
-class _Response(msgspec.Struct):
+class Response(msgspec.Struct):
+    """The JSON of a result."""
+
     outputs: list[_Output]
     model_name: str = ""
     model_version: str = ""
     id: str = ""
+    parameters: dict[str, Any] = {}
 
 
-_decoder: Final = msgspec.json.Decoder(_Response)
+_decoder: Final = msgspec.json.Decoder(Response)
 
 
 def as_json(result: Payload) -> bytes:
@@ -53,7 +56,7 @@ def as_binary(result: Payload) -> Payload:
 
 
 def _encode(result: Payload, *, binary: bool) -> Payload:
-    response, arrays = _read(result)
+    response, arrays = read_response(result)
     described: list[dict[str, Any]] = []
     tail: list[bytes] = []
     for output, array in zip(response.outputs, arrays, strict=True):
@@ -64,19 +67,20 @@ def _encode(result: Payload, *, binary: bool) -> Payload:
         else:
             tensor["data"] = json_values(array.ravel())
         described.append(tensor)
-    head = orjson.dumps(
-        {
-            "model_name": response.model_name,
-            "model_version": response.model_version,
-            "id": response.id,
-            "outputs": described,
-        },
-        option=orjson.OPT_SERIALIZE_NUMPY,
-    )
+    document = {
+        "model_name": response.model_name,
+        "model_version": response.model_version,
+        "id": response.id,
+        "outputs": described,
+    }
+    if response.parameters:
+        document["parameters"] = response.parameters
+    head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
     return Payload(head + b"".join(tail), OCTET_STREAM, len(head)) if binary else Payload(head, JSON)
 
 
-def _read(result: Payload) -> tuple[_Response, list[Array]]:
+def read_response(result: Payload) -> tuple[Response, list[Array]]:
+    """A response and the arrays of its outputs, in order. Raises `ValueError` or `InvalidInput` for what is none."""
     view = memoryview(result.value)
     head_bytes = len(view) if result.json_length is None else result.json_length
     response = _decoder.decode(view[:head_bytes])

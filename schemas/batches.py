@@ -1,0 +1,195 @@
+"""Files and batches, as OpenAI's clients know them, and what ours adds; decision 34 has the words. Pure."""
+
+import re
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+# What a line error lists at most; all are counted.
+MOST_LINE_ERRORS: Final = 1000
+DEFAULT_MOST_LINES: Final = 1_000_000
+DEFAULT_MOST_BYTES: Final = 2 * 1000**3
+MAX_CUSTOM_ID: Final = 512  # characters
+
+# A block's bounds, unless a single line is larger.
+BLOCK_BYTES: Final = 512 * 1000
+BLOCK_ROWS: Final = 1000
+
+_WINDOW: Final = re.compile(r"([1-9][0-9]{0,4})([mhd])")
+_UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+LONGEST_WINDOW: Final = timedelta(days=30)
+
+
+def completion_window(text: str) -> timedelta:
+    """`24h`, or any `Nm`, `Nh` or `Nd` of at most 30 days. Raises `ValueError`."""
+    found = _WINDOW.fullmatch(text)
+    window = int(found[1]) * _UNITS[found[2]] if found else timedelta()
+    if not timedelta() < window <= LONGEST_WINDOW:
+        raise ValueError("completion_window must be a number of minutes, hours or days: 90m, 24h or 7d; 30d at most")
+    return window
+
+
+class Purpose(StrEnum):
+    BATCH = "batch"  # uploaded, to be the input of batches
+    BATCH_OUTPUT = "batch_output"  # made by a batch: what it answered, or why it did not
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of a tenant's. An uploaded one is the blob `key`; an output is the parts of its batch, of one kind.
+
+    `sha256` is None for an output; `expires_at` None where it is kept until it is deleted.
+    """
+
+    tenant: str
+    id: str
+    purpose: Purpose
+    filename: str
+    bytes: int
+    created_at: datetime
+    expires_at: datetime | None = None
+    sha256: str | None = None
+    key: str | None = None
+    batch_id: str | None = None
+    kind: "PartKind | None" = None
+
+
+class BatchStatus(StrEnum):
+    """OpenAI's own words. The last four are ends; `failed` is a file that is not valid, of which nothing ran."""
+
+    VALIDATING = "validating"
+    IN_PROGRESS = "in_progress"
+    FINALIZING = "finalizing"
+    CANCELLING = "cancelling"
+    FAILED = "failed"
+    COMPLETED = "completed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+BATCH_ENDS: Final = frozenset({BatchStatus.FAILED, BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED})
+
+
+class LineEnd(StrEnum):
+    COMPLETED = "completed"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """How the lines of a batch have ended. What is left of `total` is processing."""
+
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    expired: int = 0
+    cancelled: int = 0
+
+    @property
+    def processing(self) -> int:
+        return self.total - self.completed - self.failed - self.expired - self.cancelled
+
+    def plus(self, ends: dict[LineEnd, int]) -> "Counts":
+        return Counts(
+            total=self.total,
+            completed=self.completed + ends.get(LineEnd.COMPLETED, 0),
+            failed=self.failed + ends.get(LineEnd.FAILED, 0),
+            expired=self.expired + ends.get(LineEnd.EXPIRED, 0),
+            cancelled=self.cancelled + ends.get(LineEnd.CANCELLED, 0),
+        )
+
+
+class LineError(msgspec.Struct, frozen=True, kw_only=True):
+    """What is wrong with a line of the input, or with all of it (`line` None). Lines count from 1."""
+
+    code: str
+    message: str
+    line: int | None = None
+    param: str | None = None
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch as the store keeps it. Times are aware UTC datetimes.
+
+    `endpoint` is the URL that each line names. `model`, `version` and `revision` (of the route) are pinned at creation
+    where the endpoint names the model, else once the first line does. `line_errors` counts all of them, `errors` lists
+    the first. `expires_at` is creation and completion window: lines that have no end by then expire.
+    """
+
+    tenant: str
+    id: str
+    endpoint: str
+    input_file_id: str
+    completion_window: str
+    status: BatchStatus
+    created_at: datetime
+    expires_at: datetime
+    not_before: datetime | None = None
+    priority: int = 0
+    model: str | None = None
+    version: str | None = None
+    revision: int | None = None
+    metadata: dict[str, Any] = {}
+    counts: Counts = Counts()
+    errors: tuple[LineError, ...] = ()
+    line_errors: int = 0
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    output_expires_after_s: int | None = None
+    in_progress_at: datetime | None = None
+    finalizing_at: datetime | None = None
+    cancelling_at: datetime | None = None
+    ended_at: datetime | None = None
+    estimated_completion_at: datetime | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.status in BATCH_ENDS
+
+
+class Cursor(msgspec.Struct, frozen=True, kw_only=True):
+    """How far the input of a batch has been made blocks of: the byte and the line (from 1) at which the next begins,
+    and the number of the next block."""
+
+    offset: int = 0
+    line: int = 1
+    block: int = 0
+
+
+class BlockLine(msgspec.Struct, frozen=True, array_like=True):
+    """A line in a block: its number (from 1), where it lies in the input, and how many rows of the block it is."""
+
+    number: int
+    offset: int
+    length: int
+    rows: int
+    custom_id: str
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """Lines that were sent, or are about to be, as the job `job_id`. In the order of their rows."""
+
+    number: int
+    job_id: str
+    lines: tuple[BlockLine, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(line.rows for line in self.lines)
+
+
+class PartKind(StrEnum):
+    OUTPUT = "output"
+    ERROR = "error"
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of a batch's output: whole lines of JSONL in the blob `key`; those of a kind count from 0."""
+
+    kind: PartKind
+    number: int
+    key: str
+    bytes: int
+    lines: int

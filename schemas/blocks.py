@@ -1,0 +1,52 @@
+"""Row blocks: rows of one model version in one job, each answered by itself. Pure.
+
+A block goes out as an Open Inference Protocol request with raw tensors, and comes back as a response with raw tensors,
+of which `schemas.row_errors` tells the form.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from schemas.document import InputDocument, InputTensor
+from schemas.errors import ErrorBody
+from schemas.jobs import OCTET_STREAM, Payload
+from schemas.results import read_response
+from schemas.row_errors import RowError
+from schemas.tensors import Array, datatype_of, to_raw
+
+
+class BlockAnswer(msgspec.Struct, frozen=True):
+    """What a block's rows gave. `outputs` are arrays of shape [rows without an error, ...], in order; `errors` are
+    those of the other rows, by row from 0."""
+
+    outputs: Mapping[str, Array]
+    errors: Mapping[int, ErrorBody]
+
+    def places(self, rows: int) -> Array:
+        """Where in the outputs each of the block's `rows` stands; -1 where it has an error. Shape [rows], int64."""
+        good = np.ones(rows, dtype=bool)
+        good[list(self.errors)] = False
+        return np.where(good, np.cumsum(good) - 1, -1)
+
+
+def encode_block(inputs: Mapping[str, Array]) -> Payload:
+    """A request for arrays of shape [rows, ...], in the model's own types, that wants all outputs raw."""
+    raw = [to_raw(array) for array in inputs.values()]
+    described = [
+        InputTensor(name, array.shape, datatype_of(array), parameters={"binary_data_size": len(each)})
+        for (name, array), each in zip(inputs.items(), raw, strict=True)
+    ]
+    head = msgspec.json.encode(InputDocument(inputs=described, parameters={"binary_data_output": True}))
+    return Payload(b"".join([head, *raw]), OCTET_STREAM, len(head))
+
+
+def read_block_answer(result: Payload) -> BlockAnswer:
+    """The answer in a block's result. Raises `ValueError` for what is none."""
+    response, arrays = read_response(result)
+    told: Any = response.parameters.get("row_errors", [])
+    errors = msgspec.convert(told, list[RowError])
+    outputs = {output.name: array for output, array in zip(response.outputs, arrays, strict=True)}
+    return BlockAnswer(outputs, {each.row: each.error for each in errors})
