@@ -178,6 +178,7 @@ STICKY_KEY: Final[Doc] = {
 }
 WEBHOOK: Final = "Told of the job by signed requests, sent again until they are taken."
 WEBHOOK_URL: Final[Doc] = {"type": "string", "format": "uri", "maxLength": MAX_URL_CHARACTERS}
+ROW_ERRORS: Final = "Answer row by row: one that cannot be answered has an error of its own, and does not fail the job."
 WEBHOOK_EVENTS: Final = "The events that the webhook is told of; if not given, the job's end."
 _EVENTS: Final[Doc] = {"type": "array", "minItems": 1, "items": {"type": "string", "enum": list(MEANT)}}
 # What the decoder keeps as raw bytes, it knows no schema of; nor of rules that are checked later.
@@ -193,6 +194,7 @@ ENVELOPE_FIELDS: Final[Doc] = {
     },
     "timeout_s": {**TIMEOUT_S, "type": ["number", "null"], "default": None},
     "retention_s": {**RETENTION_S, "type": ["integer", "null"], "default": None},
+    "row_errors": {"description": ROW_ERRORS, "type": "boolean", "default": False},
     "sticky_key": {
         "description": "Jobs with the same key get the same version, where the model's route reads it.",
         **STICKY_KEY,

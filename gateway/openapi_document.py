@@ -32,6 +32,7 @@ _QUERY: Final[dict[str, tuple[str, Doc]]] = {
     "lane": ("`live` jobs go before `bulk` ones.", {"type": "string", "enum": ["live", "bulk"], "default": "live"}),
     "timeout_s": ("Seconds after which a job that has not ended fails.", openapi.TIMEOUT_S),
     "retention_s": ("Seconds for which the job is kept after its end.", openapi.RETENTION_S),
+    "row_errors": (openapi.ROW_ERRORS, {"type": "boolean", "default": False}),
     "sticky_key": (
         "Jobs with the same key get the same version, where the model's route reads it.",
         openapi.STICKY_KEY,
