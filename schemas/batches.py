@@ -1,6 +1,7 @@
 """Files and batches, as OpenAI's clients know them, and what ours adds; decision 34 has the words. Pure."""
 
 import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
@@ -91,7 +92,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     def processing(self) -> int:
         return self.total - self.completed - self.failed - self.expired - self.cancelled
 
-    def plus(self, ends: dict[LineEnd, int]) -> "Counts":
+    def plus(self, ends: Mapping[LineEnd, int]) -> "Counts":
         return Counts(
             total=self.total,
             completed=self.completed + ends.get(LineEnd.COMPLETED, 0),
