@@ -6,6 +6,8 @@ from typing import Any, Final
 import msgspec
 
 from gateway.answers import JobList
+from gateway.batches import documents as batch_documents
+from gateway.batches.requests import BatchRequest
 from gateway.comparison_documents import ComparisonDocument
 from gateway.feedback_documents import FeedbackDocument
 from gateway.hold_documents import AuditDocument, AuditList, HoldCount, HoldDocument, HoldList
@@ -38,6 +40,8 @@ _STRUCTS: Final = (
     ShadowDocument,
     *(FeedbackDocument, FeedbackRequest, ComparisonDocument),
     *webhook_schemas.STRUCTS,
+    *batch_documents.STRUCTS,
+    BatchRequest,
 )
 _NAMES: Final = {
     "JobDocument": "Job",
@@ -60,6 +64,7 @@ _NAMES: Final = {
     "HoldDocument": "Hold",
     "AuditDocument": "AuditEntry",
     **webhook_schemas.NAMES,
+    **batch_documents.NAMES,
 }
 
 

@@ -17,6 +17,7 @@ TITLE: Final = "Penstock"
 API_VERSION: Final = "1"
 DESCRIPTION: Final = "Asynchronous batch inference: post a job, poll or wait for its result."
 
+TAGS: Final = ("jobs", "models", "routes", "rollouts", "holds", "webhooks", "batches", "process")
 # Until a worker has announced a model, the examples are of one that is made up.
 _MADE_UP_MODEL: Final = "my-model"
 _MADE_UP_INPUT: Final = {"instances": [[0.5, 1.5]]}
@@ -87,7 +88,7 @@ def document(app: FastAPI, public_base_url: str) -> dict[str, Any]:
         description=DESCRIPTION,
         routes=app.routes,
         servers=[{"url": public_base_url}],
-        tags=[{"name": name} for name in ("jobs", "models", "routes", "rollouts", "holds", "webhooks", "process")],
+        tags=[{"name": name} for name in TAGS],
     )
     for operations in whole["paths"].values():
         for operation in operations.values():
