@@ -71,6 +71,10 @@ class Feeder:
         self._wake = asyncio.Event()
         self._last: dict[str, float] = {}
 
+    async def validated(self) -> None:
+        """Return once no input is being looked through."""
+        await asyncio.gather(*self._validating.values(), return_exceptions=True)
+
     def tell_done(self, keys: Sequence[JobKey]) -> None:
         """Jobs have ended; most are none of ours."""
         self._told.update(key.id for key in keys)
@@ -173,7 +177,8 @@ class Feeder:
             beginning = Beginning(total=found.total, model=batch.model, version=batch.version, revision=batch.revision)
         else:
             try:
-                beginning = self._placed(batch, found.model or "", found.version, found.total)
+                model = endpoint.model or found.model or ""
+                beginning = self._placed(batch, model, endpoint.version or found.version, found.total)
             except ModelNotFound as error:
                 await self._refuse(lead, batch, error.code, error.message)
                 return
