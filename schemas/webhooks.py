@@ -100,6 +100,11 @@ DISABLED_AFTER: Final = timedelta(days=5)
 FULL_RESULT_BYTES: Final = 20 * 1000
 
 
+# Of a rate with hardly anything in it nobody could say when the next attempt is.
+MIN_PER_SECOND: Final = 0.01
+MAX_PER_SECOND: Final = 10_000
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one endpoint takes: attempts at a time, attempts a second (None: no limit), seconds an attempt may take in
     all and until it is connected."""

@@ -186,6 +186,16 @@ async def test_a_slow_rate_is_waited_for(webhooks: Webhooks) -> None:
     assert len((await webhooks.claim(10.2)).claims) == 1
 
 
+async def test_a_rate_that_no_door_lets_in_ends_no_claim(webhooks: Webhooks) -> None:
+    for name, rate in (("we_a", 1e-300), ("we_b", 1e300)):
+        await webhooks.added(name, limits=Limits(max_per_second=rate))
+        await webhooks.waiting(name, name)
+    claims = (await webhooks.claim()).claims
+    assert sorted(claim.delivery.target for claim in claims) == ["we_a", "we_b"]
+    await webhooks.record(*claims)
+    assert len((await webhooks.claim(101)).claims) == 2
+
+
 async def test_a_degraded_target_is_probed_with_one_at_a_time(webhooks: Webhooks) -> None:
     await degraded(webhooks)
     fresh = await webhooks.waiting("we_a", "we_a", created_at=in_s(10))
