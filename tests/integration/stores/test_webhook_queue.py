@@ -10,7 +10,7 @@ from schemas.webhooks import EventType, Limits
 from stores.postgres import PostgresResults
 from stores.webhooks import DeliveryFilter, Verdict
 from tests.contracts.stores.building import Clock, ended, queued
-from tests.contracts.stores.webhook_stores import Webhooks, in_s
+from tests.contracts.stores.webhook_stores import Webhooks, ids, in_s
 from tests.integration.stores.migrating import session
 from tests.integration.stores.webhook_load import load, postgres_webhooks, register
 from tests.waiting import eventually, soon
@@ -22,6 +22,12 @@ SHUT = "lock table webhook_deliveries in share mode"
 WAITING = "select count(*) from pg_locks where relation = 'webhook_deliveries'::regclass and not granted"
 FREE = "select id from webhook_targets where id = $1 for update skip locked"
 CUT_OFF = "select pg_terminate_backend(pid) from pg_stat_activity where query ilike 'listen %'"
+
+# As Postgres holds it, and as Python does not read it.
+NEST = """
+update webhook_deliveries
+set facts = ('{"metadata":{"a":' || repeat('[', 1500) || repeat(']', 1500) || '}}')::json where id = $1
+"""
 
 
 @pytest.fixture
@@ -114,3 +120,13 @@ async def test_a_target_is_locked_only_once_its_deliveries_are_written(
             assert await looking.fetchval(FREE, "we_a") == "we_a"
         await soon(ending)
     assert len((await webhooks.claim()).claims) == 1
+
+
+async def test_what_is_known_of_one_event_holds_up_no_other_however_deep_it_is_nested(
+    webhooks: Webhooks, migrated_postgres_dsn: str
+) -> None:
+    await webhooks.added(proven=True)
+    due = await webhooks.waiting("we_a", "we_a")
+    async with session(migrated_postgres_dsn) as connection:
+        await connection.execute(NEST, due[0].id)
+    assert sorted(ids((await webhooks.claim()).claims)) == sorted(ids(due))

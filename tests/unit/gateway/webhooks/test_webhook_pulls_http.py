@@ -7,9 +7,12 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.client_gone import CLIENT_GONE
+from schemas.jobs import Payload
 from schemas.signing import check_signature
+from stores.protocols import JobKey
 from tests.unit.gateway.house import OTHER_KEYS, House, opened, problem
 from tests.unit.gateway.webhooks.test_webhook_deliveries_http import listed
 from tests.unit.gateway.webhooks.test_webhook_endpoints_http import URL, created, ended
@@ -209,6 +212,55 @@ async def test_a_thin_event_links_to_its_result(house: House, client: httpx.Asyn
     assert data["result"] is None
     result = await client.get(data["result_url"].removeprefix("https://inference.example.com/api"))
     assert result.json()["outputs"][0]["data"] == [3.0]
+
+
+async def test_whatever_a_result_holds_its_event_comes_with_a_link(house: House, client: httpx.AsyncClient) -> None:
+    endpoint = await pulled(client)
+    for value in (b"{", b"NaN", b"\xff"):
+        job_id = await house.submitted(client)
+        await house.finish(job_id, result=Payload(value))
+    events = await claimed(client, endpoint)
+    for data in (orjson.loads(event["body"])["data"] for event in events):
+        assert (data["result"], "result_url" in data) == (None, True)
+    assert len(events) == 3
+
+
+async def test_one_event_that_cannot_be_made_holds_up_no_other(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = await pulled(client)
+    broken, sound = await ended(house, client), await ended(house, client)
+    glance = house.store.glance
+
+    async def read(key: JobKey) -> Any:
+        if key.id == broken:
+            raise RecursionError
+        return await glance(key)
+
+    monkeypatch.setattr(house.store, "glance", read)
+    with capture_logs() as logged:
+        assert [event["subject"] for event in await claimed(client, endpoint)] == [sound]
+    assert [line["log_level"] for line in logged if "could not be made" in line["event"]] == ["error"]
+
+
+async def test_what_was_claimed_is_given_back_where_its_request_is_given_up(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = await pulled(client)
+    await ended(house, client)
+    reads = asyncio.Event()
+
+    async def never(_key: JobKey) -> None:
+        reads.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(house.store, "glance", never)
+    receiver = Receiver(house, endpoint)
+    await soon(reads.wait())
+    receiver.task.cancel()
+    await asyncio.wait([receiver.task])
+    monkeypatch.undo()
+    assert len(await claimed(client, endpoint)) == 1
 
 
 async def test_an_event_of_a_job_that_is_kept_no_longer_comes_with_what_is_known(
