@@ -20,6 +20,7 @@ from stores.postgres.webhooks.rows import (
     health_of,
     secrets_of,
 )
+from stores.postgres.webhooks.stale import RUNS, drop_stale
 from stores.webhook_limits import (
     Allowance,
     Bucket,
@@ -100,9 +101,10 @@ left join lateral (
 ) as found on true
 order by a.number, found.due_at, found.id
 """
-_ENDED: Final = """
-select k.id from unnest($1::text[], $2::text[], $3::text[]) as k (id, tenant, job)
-where not exists (select from jobs j where j.tenant = k.tenant and j.id = k.job and j.completed_at is null)
+_STALE: Final = f"""
+select d.id, d.target from unnest($1::text[], $2::text[], $3::text[], $4::text[]) as d (id, target, tenant, subject)
+left join lateral ({RUNS}) as job on true
+where job.runs is null
 """
 _DROP: Final = """
 update webhook_deliveries set state = 'dropped', ended_at = $2::timestamptz, lease = null, leased_until = null
@@ -182,7 +184,12 @@ async def claim_round(
     if not locked:
         return Round((), ids)
     looks, found = await _look(connection, locked, now)
-    found = await _without_ended(connection, found, now)
+    if stale := await _stale(connection, found):
+        await drop_stale(connection, list(set(stale.values())), now)
+        looks, found = await _look(connection, locked, now)
+        if more := await _stale(connection, found):  # what is left of their targets is due now
+            await connection.execute(_DROP, list(more), now)
+            found = [[row for row in some if row["id"] not in more] for some in found]
     begun = in_turn([len(some) for some in found], limit)
     chosen = [some[:count] for some, count in zip(found, begun, strict=True)]
     until = now + LEASE
@@ -240,18 +247,14 @@ async def _look(connection: "Connection", locked: Sequence[Locked], now: datetim
     return looks, found
 
 
-async def _without_ended(connection: "Connection", found: "Found", now: datetime) -> "Found":
-    """Without those that say that a job runs which has ended since: they are dropped."""
+async def _stale(connection: "Connection", found: "Found") -> dict[str, str]:
+    """The ids of those that say that a job runs which has ended since, each with its target."""
     running = [row for some in found for row in some if row["event_type"] == EventType.JOB_RUNNING]
     running = [row for row in running if row["subject"] != row["target"]]
     if not running:
-        return found
-    columns = [[row[name] for row in running] for name in ("id", "tenant", "subject")]
-    ended = {row["id"] for row in await connection.fetch(_ENDED, *columns)}
-    if not ended:
-        return found
-    await connection.execute(_DROP, list(ended), now)
-    return [[row for row in some if row["id"] not in ended] for some in found]
+        return {}
+    columns = [[row[name] for row in running] for name in ("id", "target", "tenant", "subject")]
+    return {row["id"]: row["target"] for row in await connection.fetch(_STALE, *columns)}
 
 
 async def _lease(

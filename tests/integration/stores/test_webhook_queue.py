@@ -3,10 +3,11 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from schemas.webhooks import EventType, Limits
+from schemas.webhooks import EventType, Limits, Revision
 from stores.postgres import PostgresResults
 from stores.webhooks import DeliveryFilter, Verdict
 from tests.contracts.stores.building import Clock, ended, queued
@@ -16,6 +17,7 @@ from tests.integration.stores.webhook_load import load, postgres_webhooks, regis
 from tests.waiting import eventually, soon
 from tests.webhooks import NOW, delivery
 
+RUNNING: dict[str, Any] = {"event_type": EventType.JOB_RUNNING, "revision": Revision.RUNNING}
 HEALTH_EVENTS = (EventType.ENDPOINT_FAILING, EventType.ENDPOINT_DEGRADED, EventType.ENDPOINT_RECOVERED)
 # What keeps deliveries from being written, and who waits for that; whether a claim finds the target free.
 SHUT = "lock table webhook_deliveries in share mode"
@@ -130,3 +132,27 @@ async def test_what_is_known_of_one_event_holds_up_no_other_however_deep_it_is_n
     async with session(migrated_postgres_dsn) as connection:
         await connection.execute(NEST, due[0].id)
     assert sorted(ids((await webhooks.claim()).claims)) == sorted(ids(due))
+
+
+async def test_what_says_that_jobs_run_which_have_ended_holds_up_nothing_behind_it(
+    webhooks: Webhooks, migrated_postgres_dsn: str
+) -> None:
+    names = ["we_a", "we_b"]
+    await register(migrated_postgres_dsn, names)
+    await load(webhooks, names, 3000, created_at=in_s(-60), **RUNNING)
+    behind = [delivery(name, tenant=name) for name in names]
+    await webhooks.write(behind)
+    claimed: list[str] = []
+    for _ in range(5):
+        claimed += ids((await webhooks.claim(each=10)).claims)
+    assert sorted(claimed) == sorted(ids(behind))
+
+
+async def test_who_comes_where_much_says_that_jobs_run_which_have_ended_gets_what_is_behind_it(
+    webhooks: Webhooks, migrated_postgres_dsn: str
+) -> None:
+    await webhooks.added(url=None)
+    await webhooks.write([delivery(created_at=in_s(-60), **RUNNING) for _ in range(3000)])
+    (behind,) = await webhooks.waiting("we_a")
+    (claim,) = await webhooks.pulled.pull("default", "we_a", in_s(1), limit=1, lease_s=30)
+    assert claim.delivery.id == behind.id
