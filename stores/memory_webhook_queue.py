@@ -146,11 +146,12 @@ class MemoryDeliveryQueue:
             kept = self._state.deliveries.get(delivery.id)
             if kept is None or kept.delivery.state is not DeliveryState.PENDING or kept.lease != outcome.claim.lease:
                 continue
-            kept.delivery = tried(outcome, now, self._chance())
+            target = self._state.targets.get(delivery.target)
+            pulled = target is not None and target.pulled
+            kept.delivery = tried(outcome, now, self._chance(), pulled=pulled)
             kept.free()
             if outcome.verdict is not Verdict.OURS:
                 self._state.attempts[delivery.id].append(outcome.attempt)
-            target = self._state.targets.get(delivery.target)
             if target is None or target.pulled:
                 continue
             after = judged(target.health, outcome, now)

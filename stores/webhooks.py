@@ -46,7 +46,8 @@ class Endpoints(Protocol):
 
     async def replace(self, endpoint: Endpoint, known: datetime) -> bool:
         """Write the endpoint anew, if it was last changed at `known`. Whether it was. One that is pulled from now on
-        has failed at nothing, unless it is disabled, and may have at once what waited to be sent."""
+        has failed at nothing, unless it is disabled, and may have at once what waited to be sent. What fails in between
+        may have left some of that to its time: the next change has it due."""
 
     async def remove(self, tenant: str, endpoint_id: str) -> bool:
         """Whether it was there. Its deliveries that wait are dropped."""
@@ -60,7 +61,7 @@ class Endpoints(Protocol):
         `since` comes with `Replay.SINCE`: of those held, the ones created before it are dropped; those created since
         then that failed or were dropped are tried again, too. At an endpoint that is active nothing is held, and
         nothing dropped. `MOST_COUNTED` are counted at most. Raises `WebhookEndpointNotFound`. What fails in between may
-        have dropped some, and have left the circuit as it was: it is done by the next call.
+        have dropped some or have them due now, and have left the circuit as it was: it is done by the next call.
         """
 
     async def disable(self, tenant: str, endpoint_id: str, reason: str, now: datetime) -> bool: ...

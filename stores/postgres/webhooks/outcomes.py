@@ -1,12 +1,12 @@
 """Writing down what became of claims: the deliveries, their attempts, the health of their targets, and who is told."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from schemas.webhooks import Delivery, EventType, Health
+from schemas.webhooks import EventType, Health
 from stores.postgres.places import DAY_MS, SLOTS
 from stores.postgres.rows import json_text, recordset
 from stores.postgres.webhooks.events import TransactionEvents
@@ -102,6 +102,14 @@ class Judging(NamedTuple):
     chance: Callable[[], float]
 
 
+class Known(NamedTuple):
+    """The health of targets that are locked and sent to, and those whose events are pulled by now: of them an attempt
+    that was still under way says nothing."""
+
+    health: dict[str, Health]
+    pulled: frozenset[str]
+
+
 class Told(NamedTuple):
     """A change of a target's health, and its event."""
 
@@ -123,17 +131,16 @@ async def record_outcomes(postgres: "Postgres", outcomes: Sequence[Outcome], jud
     while True:
         async with postgres.transaction() as connection:
             known = await _locked(connection, targets)
-            listeners = await _listeners(connection, _fold(known, outcomes, judging.now)[1])
+            listeners = await _listeners(connection, _fold(known.health, outcomes, judging.now)[1])
             if listeners <= targets:
                 return await _record(connection, known, outcomes, judging)
         targets |= listeners
 
 
-async def _locked(connection: "Connection", targets: Iterable[str]) -> dict[str, Health]:
-    """The health of those that are sent to. Of who comes for events by now, an attempt that was still under way says
-    nothing."""
+async def _locked(connection: "Connection", targets: Iterable[str]) -> Known:
     rows = await connection.fetch(_LOCK, list(targets))
-    return {row["id"]: health_of(row) for row in rows if not row["pulled"]}
+    health = {row["id"]: health_of(row) for row in rows if not row["pulled"]}
+    return Known(health, frozenset(row["id"] for row in rows if row["pulled"]))
 
 
 async def _listeners(connection: "Connection", told: Sequence[Told]) -> set[str]:
@@ -145,12 +152,12 @@ async def _listeners(connection: "Connection", told: Sequence[Told]) -> set[str]
 
 
 async def _record(
-    connection: "Connection", known: dict[str, Health], outcomes: Sequence[Outcome], judging: Judging
+    connection: "Connection", known: Known, outcomes: Sequence[Outcome], judging: Judging
 ) -> Sequence[Change]:
-    rows = json_text([_tried_row(outcome, tried(outcome, judging.now, judging.chance())) for outcome in outcomes])
+    rows = json_text([_tried_row(outcome, known.pulled, judging) for outcome in outcomes])
     recorded = {row["id"] for row in await connection.fetch(RECORD, rows)}
     stood = [outcome for outcome in outcomes if outcome.claim.delivery.id in recorded]
-    health, told = _fold(known, stood, judging.now)
+    health, told = _fold(known.health, stood, judging.now)
     if health:
         again_at = {outcome.claim.delivery.target: not_before(outcome, judging.now) for outcome in stood}
         judged_rows = [
@@ -187,8 +194,10 @@ def _told(outcome: Outcome, health: Health, event_type: EventType) -> Told:
     return Told(change, health.changes, change_facts(outcome, health))
 
 
-def _tried_row(outcome: Outcome, delivery: Delivery) -> dict[str, Any]:
+def _tried_row(outcome: Outcome, pulled: Collection[str], judging: Judging) -> dict[str, Any]:
     attempt = outcome.attempt
+    is_pulled = outcome.claim.delivery.target in pulled
+    delivery = tried(outcome, judging.now, judging.chance(), pulled=is_pulled)
     row: dict[str, Any] = {name: getattr(delivery, name) for name in _TRIED if name != "lease"}
     row["lease"] = outcome.claim.lease
     if outcome.verdict is Verdict.OURS:

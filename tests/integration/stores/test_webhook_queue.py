@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from schemas.webhooks import EventType, Limits, Revision
+from schemas.errors import StoreUnavailable
+from schemas.webhooks import Circuit, EventType, Limits, Replay, Revision
 from stores.postgres import PostgresResults
+from stores.postgres.webhooks.switching import STEP
 from stores.webhooks import DeliveryFilter, Verdict
 from tests.contracts.stores.building import Clock, ended, queued
 from tests.contracts.stores.webhook_stores import Webhooks, ids, in_s
@@ -18,6 +20,7 @@ from tests.waiting import eventually, soon
 from tests.webhooks import NOW, delivery
 
 RUNNING: dict[str, Any] = {"event_type": EventType.JOB_RUNNING, "revision": Revision.RUNNING}
+ALL = DeliveryFilter()
 HEALTH_EVENTS = (EventType.ENDPOINT_FAILING, EventType.ENDPOINT_DEGRADED, EventType.ENDPOINT_RECOVERED)
 # What keeps deliveries from being written, and who waits for that; whether a claim finds the target free.
 SHUT = "lock table webhook_deliveries in share mode"
@@ -29,6 +32,12 @@ CUT_OFF = "select pg_terminate_backend(pid) from pg_stat_activity where query il
 NEST = """
 update webhook_deliveries
 set facts = ('{"metadata":{"a":' || repeat('[', 1500) || repeat(']', 1500) || '}}')::json where id = $1
+"""
+
+# The one of them that no statement may change.
+FREEZE = """
+create function refuse() returns trigger language plpgsql as $$ begin raise 'it is frozen'; end $$;
+create trigger frozen before update on webhook_deliveries for each row when (old.id = '{}') execute function refuse();
 """
 
 
@@ -156,3 +165,25 @@ async def test_who_comes_where_much_says_that_jobs_run_which_have_ended_gets_wha
     (behind,) = await webhooks.waiting("we_a")
     (claim,) = await webhooks.pulled.pull("default", "we_a", in_s(1), limit=1, lease_s=30)
     assert claim.delivery.id == behind.id
+
+
+async def test_enabling_is_done_step_by_step_and_what_was_cut_off_is_gone_on_with_by_the_next_call(
+    webhooks: Webhooks, migrated_postgres_dsn: str
+) -> None:
+    await webhooks.added()
+    await webhooks.endpoints.disable("default", "we_a", "enough", NOW)
+    waiting = await webhooks.waiting(*["we_a"] * (2 * STEP + 1), due_at=in_s(3600))
+
+    async def are_due() -> int:
+        return sum(each.due_at == in_s(1) for each in await webhooks.log.list("default", ALL, after=None, limit=9999))
+
+    async with session(migrated_postgres_dsn) as connection:
+        await connection.execute(FREEZE.format(max(ids(waiting))))
+        with pytest.raises(StoreUnavailable):
+            await webhooks.endpoints.enable("default", "we_a", Replay.MISSED, None, in_s(1))
+        assert await are_due() == 2 * STEP
+        (standing,) = (await webhooks.endpoints.standing("default", ["we_a"])).values()
+        assert standing.health.circuit is Circuit.DISABLED
+        await connection.execute("drop trigger frozen on webhook_deliveries")
+    assert await webhooks.endpoints.enable("default", "we_a", Replay.MISSED, None, in_s(1)) == len(waiting)
+    assert await are_due() == len(waiting)
