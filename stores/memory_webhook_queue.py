@@ -3,18 +3,18 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import uuid4
 
 from schemas.webhook_targets import is_origin
 from schemas.webhooks import (
-    LEASE_S,
     Circuit,
     DeliveryState,
     EventType,
     Health,
     Limits,
     Sealed,
+    lease_of,
 )
 from stores.memory_webhook_events import MemoryEvents
 from stores.memory_webhook_state import Kept, Target, WebhookState
@@ -109,7 +109,7 @@ class MemoryDeliveryQueue:
         secrets: tuple[Sealed, ...] = (
             tuple(self._state.secrets.get(kept.delivery.tenant, ())) if endpoint is None else endpoint.secrets
         )
-        until = now + timedelta(seconds=LEASE_S)
+        until = now + lease_of(Limits() if endpoint is None else endpoint.limits)
         target = self._state.targets.get(kept.delivery.target)
         claim = Claim(
             delivery=kept.delivery,

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from schemas.webhook_targets import is_origin
-from schemas.webhooks import LEASE_S, Circuit, Endpoint, EventType, Health, Limits, Sealed
+from schemas.webhooks import Circuit, Endpoint, EventType, Health, Limits, Sealed, lease_of
 from stores.postgres.webhooks.rows import (
     DELIVERY_COLUMNS,
     ENDPOINT_COLUMNS,
@@ -42,9 +42,8 @@ if TYPE_CHECKING:
     # Rows of `DELIVERY_COLUMNS`, by target.
     Found: TypeAlias = Sequence[Sequence[asyncpg.Record]]
 
-LEASE: Final = timedelta(seconds=LEASE_S)
-# Clocks of notifiers differ: what is leased by one is leased for all.
-_LONGEST_LEASE: Final = 2 * LEASE
+# Longer than any lease, also by another notifier's clock: what is leased by one is leased for all.
+_LONGEST_LEASE: Final = timedelta(seconds=120)
 # So many of the oldest that wait are looked at for a probe.
 _PROBED: Final = 100
 # So many deliveries of endpoints that are gone are dropped at a time.
@@ -126,9 +125,10 @@ where id = any ($1::text[])
 # are told by `ended_at`: by `state`, Postgres might read all of the index of what is due instead.
 LEASE_FOUND: Final = """
 with leased as (
-    update webhook_deliveries set lease = $2, leased_until = $3, due_at = $3
-    where id = any ($1::text[]) and ended_at is null and (leased_until is null or leased_until <= $4)
-    returning id
+    update webhook_deliveries d set lease = $2, leased_until = g.until, due_at = g.until
+    from unnest($1::text[], $3::timestamptz[]) as g (id, until)
+    where d.id = g.id and d.ended_at is null and (d.leased_until is null or d.leased_until <= $4)
+    returning d.id
 ), placed as (
     update webhook_targets t
     set next_due_at = coalesce(p.next_due_at, 'infinity'), tokens = p.tokens, filled_at = p.filled_at
@@ -192,13 +192,12 @@ async def claim_round(
             found = [[row for row in some if row["id"] not in more] for some in found]
     begun = in_turn([len(some) for some in found], limit)
     chosen = [some[:count] for some, count in zip(found, begun, strict=True)]
-    until = now + LEASE
-    leased = await _lease(connection, lease, until, now, locked, looks, chosen)
+    leased = await _lease(connection, lease, now, locked, looks, chosen)
     claims = [
         Claim(
             delivery=delivery_of(row),
             lease=lease,
-            leased_until=until,
+            leased_until=now + lease_of(target.limits),
             endpoint=target.endpoint,
             secrets=target.secrets,
             probe=target.allowed.probe,
@@ -260,24 +259,24 @@ async def _stale(connection: "Connection", found: "Found") -> dict[str, str]:
 async def _lease(
     connection: "Connection",
     lease: str,
-    until: datetime,
     now: datetime,
     locked: Sequence[Locked],
     looks: Sequence[Look],
     chosen: "Found",
 ) -> set[str]:
     """The ids of the deliveries that could be leased."""
-    places = []
+    places, until_of = [], {}
     for target, look, some in zip(locked, looks, chosen, strict=True):
-        begun = len(some)
+        begun, until = len(some), now + lease_of(target.limits)
+        until_of |= {row["id"]: until for row in some}
         bucket = spent(target.bucket, begun)
         again_at = next_look(target.allowed, look, begun, until, rested_at(bucket, target.limits), now)
         places.append((target.id, again_at, *(bucket or (None, None))))
     rows = await connection.fetch(
         LEASE_FOUND,
-        [row["id"] for some in chosen for row in some],
+        [*until_of],
         lease,
-        until,
+        [*until_of.values()],
         now,
         *map(list, zip(*places, strict=True)),
     )

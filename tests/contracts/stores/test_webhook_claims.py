@@ -36,10 +36,22 @@ async def test_what_is_due_is_claimed_once_with_all_that_its_sender_needs(webhoo
     (due,) = await webhooks.waiting("we_a", facts={"model": "digits"})
     (claim,) = (await webhooks.claim()).claims
     assert (claim.delivery, claim.endpoint, claim.secrets, claim.probe) == (due, there, SEALED, False)
-    assert claim.leased_until == in_s(60)
+    assert claim.leased_until == in_s(30)
     assert list((await webhooks.claim()).claims) == []
-    assert (await webhooks.claim()).next_due_at == in_s(60)
-    assert (await webhooks.found(due)).due_at == in_s(60)
+    assert (await webhooks.claim()).next_due_at == in_s(30)
+    assert (await webhooks.found(due)).due_at == in_s(30)
+
+
+async def test_a_lease_is_as_long_as_an_attempt_may_take_and_a_quarter_of_a_minute(webhooks: Webhooks) -> None:
+    for name, timeout_s in (("we_a", 3.5), ("we_b", 30.0)):
+        there = await webhooks.added(name, proven=True, limits=Limits(timeout_s=timeout_s))
+        await webhooks.waiting(name)
+        await webhooks.log.add_test(there, "webhook_endpoint.test", NOW)
+    claims = (await webhooks.claim()).claims
+    until = sorted((claim.delivery.target, claim.leased_until) for claim in claims)
+    assert until == [("we_a", in_s(18.5))] * 2 + [("we_b", in_s(45))] * 2
+    found = {(await webhooks.found(claim.delivery)).due_at for claim in claims}
+    assert found == {in_s(18.5), in_s(45)}
 
 
 async def test_a_claim_says_whether_its_target_answered_well_the_last_time(webhooks: Webhooks) -> None:
@@ -137,7 +149,7 @@ async def test_no_more_of_a_target_are_in_flight_than_it_takes_and_its_places_co
     await webhooks.waiting(*["we_a"] * 5)
     first, second = (await webhooks.claim()).claims
     claims = await webhooks.claim(1)
-    assert (list(claims.claims), claims.next_due_at) == ([], in_s(60))
+    assert (list(claims.claims), claims.next_due_at) == ([], in_s(30))
     await webhooks.record(first, after_s=2)
     (third,) = (await webhooks.claim(3)).claims
     await webhooks.record(second, third, after_s=4)
@@ -156,8 +168,8 @@ async def test_what_a_killed_notifier_had_is_due_again_when_its_lease_is_over(we
     await webhooks.added()
     await webhooks.waiting("we_a")
     (lost,) = (await webhooks.claim()).claims
-    assert list((await webhooks.claim(59)).claims) == []
-    (again,) = (await webhooks.claim(60)).claims
+    assert list((await webhooks.claim(29)).claims) == []
+    (again,) = (await webhooks.claim(30)).claims
     assert (again.delivery.id, again.delivery.attempts) == (lost.delivery.id, 0)
     assert again.lease != lost.lease
 
@@ -220,8 +232,8 @@ async def test_a_probe_is_tried_although_its_delivery_would_wait_for_hours(webho
 async def test_a_probe_that_was_lost_is_made_again(webhooks: Webhooks) -> None:
     await degraded(webhooks)
     assert len((await webhooks.claim(30)).claims) == 1
-    assert (await webhooks.claim(31)).next_due_at == in_s(90)
-    (again,) = (await webhooks.claim(90)).claims
+    assert (await webhooks.claim(31)).next_due_at == in_s(60)
+    (again,) = (await webhooks.claim(60)).claims
     assert again.probe
 
 
@@ -290,7 +302,7 @@ async def test_an_ordered_endpoint_has_one_of_a_subject_on_its_way_and_others_be
     await webhooks.write([running, done, other])
     claims = await webhooks.claim(10)
     assert sorted(ids(claims.claims)) == sorted([running.id, other.id])
-    assert claims.next_due_at == in_s(70)
+    assert claims.next_due_at == in_s(40)
     (first,) = [claim for claim in claims.claims if claim.delivery.id == running.id]
     await webhooks.record(first, verdict=Verdict.FAILED, after_s=11)
     assert list((await webhooks.claim(12)).claims) == []  # the earlier one waits to be tried again
