@@ -43,9 +43,9 @@ async def test_what_is_due_is_claimed_once_with_all_that_its_sender_needs(webhoo
 
 
 async def test_a_lease_is_as_long_as_an_attempt_may_take_and_a_quarter_of_a_minute(webhooks: Webhooks) -> None:
-    for name, timeout_s in (("we_a", 3.5), ("we_b", 30.0)):
-        there = await webhooks.added(name, proven=True, limits=Limits(timeout_s=timeout_s))
-        await webhooks.waiting(name)
+    limits = {"we_a": Limits(timeout_s=3.5), "we_b": Limits(timeout_s=30.0)}
+    for there in [await webhooks.added(name, proven=True, limits=limits[name]) for name in limits]:
+        await webhooks.waiting(there.id)
         await webhooks.log.add_test(there, "webhook_endpoint.test", NOW)
     claims = (await webhooks.claim()).claims
     until = sorted((claim.delivery.target, claim.leased_until) for claim in claims)
