@@ -41,7 +41,14 @@ class MemoryDeliveryQueue:
         self._claims = 0
 
     async def claim(
-        self, now: datetime, *, limit: int, each: int, passing: Collection[str] = (), only_well: bool = False
+        self,
+        now: datetime,
+        *,
+        limit: int,
+        each: int,
+        passing: Collection[str] = (),
+        only_well: bool = False,
+        crowding: Collection[str] = (),
     ) -> Claims:
         self._state.check_up()
         await drop_ended(self._state, self._jobs, now)
@@ -49,7 +56,7 @@ class MemoryDeliveryQueue:
         claims = self._claim_tests(now, lease, limit)
         takers = [target for target in self._state.targets.values() if self._takes(target, now)]
         takers = [target for target in takers if target.id not in passing]
-        takers = [target for target in takers if target.health.is_well or not only_well]
+        takers = [each for each in takers if each.health.is_well or not (only_well or each.tenant in crowding)]
         targets = sorted(takers, key=lambda target: target.looked_at)
         found = [self._look(target, now, each)[2] for target in targets]
         begun = in_turn([len(kept) for kept in found], limit - len(claims))

@@ -133,11 +133,18 @@ class DeliveryQueue(Protocol):
     """What a notifier works on. Any number of them do."""
 
     async def claim(
-        self, now: datetime, *, limit: int, each: int, passing: Collection[str] = (), only_well: bool = False
+        self,
+        now: datetime,
+        *,
+        limit: int,
+        each: int,
+        passing: Collection[str] = (),
+        only_well: bool = False,
+        crowding: Collection[str] = (),
     ) -> Claims:
         """Lease up to `limit` deliveries, `each` of a target at most, oldest first, within the target's limits; none of
         the targets that are to be passed over. `only_well`: but for tests, only of those that answered well when they
-        were last tried."""
+        were last tried; of tenants that are `crowding`, only of these in any case."""
 
     async def record(self, outcomes: Sequence[Outcome], now: datetime) -> Sequence[Change]:
         """Write down what became of claims whose lease still stands, with their attempts, and what it means for their

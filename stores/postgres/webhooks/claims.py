@@ -55,7 +55,10 @@ from webhook_targets t
 left join webhook_endpoints e on e.id = t.id
 left join webhook_secrets s on s.tenant = t.tenant and e.id is null
 where t.next_due_at <= $1 and not t.pulled and t.circuit <> '{Circuit.DISABLED}' and t.id <> all ($2::text[])
-    and (not $4 or (t.circuit = '{Circuit.ACTIVE}' and t.succeeded_at is not null and t.failures = 0))
+    and (
+        (t.circuit = '{Circuit.ACTIVE}' and t.succeeded_at is not null and t.failures = 0)
+        or not ($4 or t.tenant = any ($5::text[]))
+    )
 order by t.next_due_at
 limit $3
 for update of t skip locked
@@ -146,6 +149,15 @@ class Round(NamedTuple):
     targets: Sequence[str]
 
 
+class Wanted(NamedTuple):
+    """Which of the targets that are due: none that were `seen`; `only_well`, `crowding` as `DeliveryQueue.claim` has
+    them."""
+
+    seen: Collection[str]
+    only_well: bool
+    crowding: Collection[str]
+
+
 class Locked(NamedTuple):
     """A target that is ours for the length of the transaction. `endpoint` is None for an origin."""
 
@@ -165,16 +177,15 @@ async def claim_round(
     connection: "Connection",
     now: datetime,
     lease: str,
+    wanted: Wanted,
     *,
-    seen: Collection[str],
-    only_well: bool,
     targets: int,
     limit: int,
     each: int,
 ) -> Round:
-    """Up to `limit` of up to `targets` that are due and were not `seen`; `only_well`: as `Health.is_well` has it. To be
-    called in a transaction."""
-    rows = await connection.fetch(LOCK_DUE, now, list(seen), targets, only_well)
+    """Up to `limit` of up to `targets` that are due and `wanted`. To be called in a transaction."""
+    crowding = list(wanted.crowding)
+    rows = await connection.fetch(LOCK_DUE, now, list(wanted.seen), targets, wanted.only_well, crowding)
     ids = [row["id"] for row in rows]
     if gone := [row["id"] for row in rows if not _is_there(row)]:
         await connection.execute(_DROP_GONE, gone, now)

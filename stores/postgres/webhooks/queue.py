@@ -11,7 +11,7 @@ from schemas.webhooks import Circuit
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
 from stores.postgres.webhooks.asked import claim_tests
-from stores.postgres.webhooks.claims import claim_round
+from stores.postgres.webhooks.claims import Wanted, claim_round
 from stores.postgres.webhooks.news import listen
 from stores.postgres.webhooks.outcomes import Judging, record_outcomes
 from stores.postgres.webhooks.purging import purge_webhooks
@@ -76,7 +76,14 @@ class PostgresDeliveryQueue:
         await self._postgres.__aexit__(*exception)
 
     async def claim(
-        self, now: datetime, *, limit: int, each: int, passing: Collection[str] = (), only_well: bool = False
+        self,
+        now: datetime,
+        *,
+        limit: int,
+        each: int,
+        passing: Collection[str] = (),
+        only_well: bool = False,
+        crowding: Collection[str] = (),
     ) -> Claims:
         due = await self._next_due()
         if due.first is None or due.first > now or limit < 1:
@@ -85,7 +92,7 @@ class PostgresDeliveryQueue:
         has_tests = due.test is not None and due.test <= now
         claims = await claim_tests(self._postgres, now, lease, limit) if has_tests else []
         try:
-            await self._claim(claims, now, lease, limit, each, list(passing), only_well)
+            await self._claim(claims, now, lease, limit, each, Wanted(passing, only_well, crowding))
             return Claims(claims, now if len(claims) == limit else (await self._next_due()).first)
         except StoreUnavailable:
             if not claims:
@@ -99,8 +106,7 @@ class PostgresDeliveryQueue:
         lease: str,
         limit: int,
         each: int,
-        seen: list[str],
-        only_well: bool,
+        wanted: Wanted,
     ) -> None:
         """Round by round: no target twice, each round in a transaction of its own."""
         targets = limit
@@ -110,14 +116,13 @@ class PostgresDeliveryQueue:
                     connection,
                     now,
                     lease,
-                    seen=seen,
-                    only_well=only_well,
+                    wanted,
                     targets=targets,
                     limit=limit - len(claims),
                     each=each,
                 )
             claims += done.claims
-            seen += done.targets
+            wanted = wanted._replace(seen=[*wanted.seen, *done.targets])
             if len(done.targets) < targets:
                 return
             targets = min(targets * _WIDER, _MOST_TARGETS)

@@ -123,6 +123,22 @@ async def test_where_only_those_that_answered_well_are_asked_for_the_others_keep
     assert sorted(claim.delivery.target for claim in rest) == ["we_failing", "we_new"]
 
 
+async def test_of_tenants_that_crowd_only_those_are_claimed_that_answered_well(webhooks: Webhooks) -> None:
+    await webhooks.added("we_well", tenant="many")
+    await webhooks.waiting("we_well", tenant="many")
+    await webhooks.record(*(await webhooks.claim()).claims)
+    await webhooks.added("we_new", tenant="many")
+    await webhooks.added("we_other")
+    for name in ("we_new", "we_well"):
+        await webhooks.waiting(name, tenant="many", created_at=in_s(-60))
+    await webhooks.waiting("we_other")
+    claimed = await webhooks.queue.claim(in_s(1), limit=10, each=10, crowding=["many"])
+    assert sorted(claim.delivery.target for claim in claimed.claims) == ["we_other", "we_well"]
+    assert claimed.next_due_at is not None
+    assert claimed.next_due_at <= in_s(1)
+    assert [claim.delivery.target for claim in (await webhooks.claim(1)).claims] == ["we_new"]
+
+
 async def test_each_target_has_its_first_before_any_has_its_second(webhooks: Webhooks) -> None:
     for name in ("we_a", "we_b", "we_c"):
         await webhooks.added(name, proven=True)

@@ -57,7 +57,7 @@ async def test_the_index_of_what_is_due_is_read_from_the_front(migrated_postgres
         await connection.execute(SETTINGS)
         if known:
             await connection.execute("vacuum analyze webhook_deliveries, webhook_targets, webhook_endpoints")
-        assert await _rows_read(connection, LOCK_DUE, in_s(1), [], LOOKED_AT, False) == 0
+        assert await _rows_read(connection, LOCK_DUE, in_s(1), [], LOOKED_AT, False, []) == 0
         for ordered in (False, True):
             plain = (*times, *looked_at, [False] * LOOKED_AT, [ordered] * LOOKED_AT)
             # Of a target those that are taken; of their subjects themselves alone.
