@@ -73,8 +73,11 @@ class Pulls:
             while (left_s := until_s - loop.time()) > 0 and not self._waiters.draining:
                 await watch.woken(left_s)
                 if gone.is_set():
+                    self._waiters.wake_one(key)  # it may have been this one's turn
                     raise ClientGone
                 if claims := await self._claims(endpoint, asked):
+                    if len(claims) == asked.limit:
+                        self._waiters.wake_one(key)  # there may be more
                     if gone.is_set():
                         await self._give_back(endpoint, claims)
                         raise ClientGone

@@ -276,7 +276,8 @@ async def _lease(
     chosen: "Found",
 ) -> set[str]:
     """The ids of the deliveries that could be leased."""
-    places, until_of = [], {}
+    places = []
+    until_of: dict[str, datetime] = {}
     for target, look, some in zip(locked, looks, chosen, strict=True):
         begun, until = len(some), now + lease_of(target.limits)
         until_of |= {row["id"]: until for row in some}

@@ -1,6 +1,7 @@
 """Events for receivers that come for them: claimed, waited for, renewed, acknowledged."""
 
 import asyncio
+import itertools
 from datetime import timedelta
 from typing import Any
 
@@ -137,6 +138,32 @@ async def test_of_two_that_wait_each_event_goes_to_one(house: House, client: htt
     jobs = {await ended(house, client), await ended(house, client)}
     found = [event["subject"] for events in await soon(asyncio.gather(*waiting)) for event in events]
     assert set(found) == jobs
+
+
+async def test_of_many_that_wait_as_many_are_woken_as_there_is_something_for(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = await pulled(client)
+    waiting = [asyncio.create_task(claimed(client, endpoint, wait_s=30, limit=2)) for _ in range(20)]
+    await eventually(lambda: len(house.waiters) == 20)
+    pull, pulls = house.pulled.pull, itertools.count()
+
+    async def counted(*arguments: Any, **fields: Any) -> Any:
+        next(pulls)
+        return await pull(*arguments, **fields)
+
+    monkeypatch.setattr(house.pulled, "pull", counted)
+    for _ in range(6):
+        await ended(house, client)
+
+    async def all_are_claimed() -> bool:
+        return all(delivery["tried"] for delivery in await listed(client))
+
+    await eventually(all_are_claimed)
+    asked = next(pulls)
+    house.waiters.drain()
+    assert sum([len(events) for events in await soon(asyncio.gather(*waiting))]) == 6
+    assert 3 <= asked <= 8
 
 
 async def test_who_hangs_up_while_it_waits_has_claimed_nothing(house: House, client: httpx.AsyncClient) -> None:
