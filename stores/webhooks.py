@@ -6,7 +6,7 @@ Every method may raise `StoreUnavailable`. An id of another tenant is not found.
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -184,6 +184,14 @@ class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class DeliveryPage(NamedTuple):
+    """`next_after` is what the next page begins after; None where there is none. A page may hold fewer deliveries than
+    were asked for, or none, and still have a next."""
+
+    deliveries: Sequence[Delivery]
+    next_after: str | None
+
+
 class DeliveryLog(Protocol):
     """What was delivered, and once more."""
 
@@ -192,8 +200,8 @@ class DeliveryLog(Protocol):
     async def attempts(self, delivery_id: str, *, limit: int) -> Sequence[Attempt]:
         """The newest first."""
 
-    async def list(self, tenant: str, wanted: DeliveryFilter, *, after: str | None, limit: int) -> Sequence[Delivery]:
-        """The newest first."""
+    async def list(self, tenant: str, wanted: DeliveryFilter, *, after: str | None, limit: int) -> DeliveryPage:
+        """The newest first. `after` is the last id of the page before."""
 
     async def count(self, tenant: str, wanted: DeliveryFilter) -> int:
         """How many `replay` would have tried again, step by step: `MOST_COUNTED` at most."""

@@ -171,7 +171,7 @@ async def test_an_endpoint_stands_active_with_what_waits(endpoints: Endpoints, s
 
 async def listed(log: DeliveryLog) -> list[Delivery]:
     """The oldest first."""
-    return list(reversed(await log.list("default", EACH, after=None, limit=1000)))
+    return list(reversed((await log.list("default", EACH, after=None, limit=1000)).deliveries))
 
 
 async def held(endpoints: Endpoints, stores: Stores, clock: Clock) -> None:
@@ -359,5 +359,5 @@ async def test_more_than_one_step_that_waits_for_a_later_attempt_is_due_once_it_
     many = 2 * STEP + 1
     await webhooks.waiting(*["we_a"] * many, due_at=NOW + HOUR)
     assert await webhooks.endpoints.enable("default", "we_a", Replay.MISSED, None, NOW) == many
-    due = {each.due_at for each in await webhooks.log.list("default", EACH, after=None, limit=many)}
+    due = {each.due_at for each in (await webhooks.log.list("default", EACH, after=None, limit=many)).deliveries}
     assert due == {NOW}

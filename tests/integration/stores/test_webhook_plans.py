@@ -8,18 +8,19 @@ import asyncpg
 import msgspec
 import pytest
 
-from schemas.webhooks import EventType, Health, Revision
+from schemas.webhooks import DeliveryState, EventType, Health, Revision
 from stores.postgres.webhooks.asked import CLAIM_TESTS
 from stores.postgres.webhooks.claims import LEASE_FOUND, LOCK_DUE, LOOK
 from stores.postgres.webhooks.outcomes import JUDGE, RECORD
 from stores.postgres.webhooks.pulled import PULL
+from stores.postgres.webhooks.search import list_statement
 from stores.webhooks import Claim, DeliveryFilter
 from tests.contracts.stores.webhook_stores import in_s
 from tests.integration.stores.migrating import session
 from tests.integration.stores.test_list_plans import nodes
 from tests.integration.stores.webhook_load import load, postgres_webhooks, register
 from tests.waiting import eventually
-from tests.webhooks import NOW, asked_for
+from tests.webhooks import NOW, asked_for, delivery
 
 TARGETS = [f"we_{number}" for number in range(600)]
 LOOKED_AT, EACH = 100, 3
@@ -45,7 +46,7 @@ async def test_the_index_of_what_is_due_is_read_from_the_front(migrated_postgres
         async with session(migrated_postgres_dsn) as connection:
             await connection.execute("alter table webhook_deliveries set (autovacuum_enabled = off)")
         await load(webhooks, TARGETS, 50)
-        written = await webhooks.log.list(TARGETS[0], DeliveryFilter(), after=None, limit=LOOKED_AT)
+        written = (await webhooks.log.list(TARGETS[0], DeliveryFilter(), after=None, limit=LOOKED_AT)).deliveries
     looked_at = (TARGETS[:LOOKED_AT], [10] * LOOKED_AT, [EACH] * LOOKED_AT)
     times = (NOW, NOW + timedelta(seconds=120))
     ids = [each.id for each in written[:LOOKED_AT]]
@@ -141,3 +142,30 @@ async def test_of_all_that_waits_only_tests_are_read_to_find_tests(migrated_post
         if known:
             await connection.execute("vacuum analyze webhook_deliveries, webhook_targets, webhook_endpoints")
         assert await _rows_read(connection, CLAIM_TESTS, in_s(2), "lease", 100) <= 12
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["nothing known", "statistics"])
+async def test_a_list_looks_at_no_more_than_it_may_whatever_is_asked_for(
+    migrated_postgres_dsn: str, known: bool
+) -> None:
+    async with postgres_webhooks(migrated_postgres_dsn) as webhooks:
+        await webhooks.write([delivery(f"we_{number % 2}") for number in range(6000)])
+        failed = {"state": DeliveryState.FAILED, "ended_at": NOW}
+        await webhooks.write([delivery("we_0", **failed) for _ in range(1000)])
+    async with session(migrated_postgres_dsn) as connection:
+        await connection.execute(SETTINGS)
+        if known:
+            await connection.execute("vacuum analyze webhook_deliveries, webhook_targets, webhook_endpoints")
+        for fields in (
+            {},
+            {"event_type": "job.failed"},
+            {"endpoint": "we_1", "event_type": "job.failed"},
+            {"endpoint": "we_1", "state": DeliveryState.DELIVERED},
+            {"endpoint": "we_1", "state": DeliveryState.FAILED},
+            {"state": DeliveryState.DROPPED},
+            {"subject": "job_1", "endpoint": "we_1", "state": DeliveryState.FAILED},
+            {"created_before": in_s(-3600), "created_after": in_s(-7200)},
+        ):
+            wanted = DeliveryFilter(**fields)
+            statement, arguments = list_statement("default", wanted, None, limit=21, most_looked_at=500)
+            assert await _rows_read(connection, statement, *arguments) <= 500 + 21, fields

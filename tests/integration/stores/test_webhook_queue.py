@@ -1,6 +1,7 @@
 """Claims and outcomes in Postgres, where several are at work at once and much waits."""
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -91,7 +92,7 @@ async def test_outcomes_of_those_that_are_told_of_each_other_never_wait_for_each
 
     await soon(asyncio.gather(notifier(), notifier()))
     for name in names:
-        others = await webhooks.log.list("default", DeliveryFilter(endpoint=name), after=None, limit=1000)
+        others = (await webhooks.log.list("default", DeliveryFilter(endpoint=name), after=None, limit=1000)).deliveries
         about = {each.subject for each in others if each.event_type in HEALTH_EVENTS}
         assert about == {other for other in names if other != name}
 
@@ -175,7 +176,10 @@ async def test_enabling_is_done_step_by_step_and_what_was_cut_off_is_gone_on_wit
     waiting = await webhooks.waiting(*["we_a"] * (2 * STEP + 1), due_at=in_s(3600))
 
     async def are_due() -> int:
-        return sum(each.due_at == in_s(1) for each in await webhooks.log.list("default", ALL, after=None, limit=9999))
+        return sum(
+            each.due_at == in_s(1)
+            for each in (await webhooks.log.list("default", ALL, after=None, limit=9999)).deliveries
+        )
 
     async with session(migrated_postgres_dsn) as connection:
         await connection.execute(FREEZE.format(max(ids(waiting))))
@@ -187,3 +191,23 @@ async def test_enabling_is_done_step_by_step_and_what_was_cut_off_is_gone_on_wit
         await connection.execute("drop trigger frozen on webhook_deliveries")
     assert await webhooks.endpoints.enable("default", "we_a", Replay.MISSED, None, in_s(1)) == len(waiting)
     assert await are_due() == len(waiting)
+
+
+async def test_hundreds_who_wait_for_what_becomes_of_tests_hold_up_no_list(
+    webhooks: Webhooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = await webhooks.added()
+    tests = [await webhooks.log.add_test(there, "webhook_endpoint.test", NOW) for _ in range(40)]
+    postgres = vars(webhooks.log)["_postgres"]
+    fetch, statements = postgres.fetch, itertools.count()
+
+    async def counted(*arguments: Any) -> Any:
+        next(statements)
+        return await fetch(*arguments)
+
+    monkeypatch.setattr(postgres, "fetch", counted)
+    looks = [asyncio.create_task(webhooks.found(each)) for each in tests * 10]
+    listed = (await webhooks.log.list("default", ALL, after=None, limit=5)).deliveries
+    assert next(statements) <= 3
+    assert await asyncio.gather(*looks) == tests * 10
+    assert ids(listed) == sorted(ids(tests), reverse=True)[:5]
