@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from schemas.webhooks import EventType, Health
-from stores.postgres.places import DAY_MS, SLOTS
 from stores.postgres.rows import json_text, recordset
+from stores.postgres.webhooks.attempt_days import day_of, slot_of
 from stores.postgres.webhooks.events import TransactionEvents
 from stores.postgres.webhooks.rows import ATTEMPT, ATTEMPT_COLUMNS, HEALTH, HEALTH_COLUMNS, health_of
 from stores.webhook_health import ENDPOINT_EVENTS, change_facts, judged
@@ -96,10 +96,11 @@ _LISTENERS: Final = "select id from webhook_endpoints where tenant = any ($1::te
 
 
 class Judging(NamedTuple):
-    """When outcomes are judged, and by what chance delays differ."""
+    """When outcomes are judged, by what chance delays differ, and of which days attempts may be written down."""
 
     now: datetime
     chance: Callable[[], float]
+    days: Collection[int]
 
 
 class Known(NamedTuple):
@@ -200,14 +201,10 @@ def _tried_row(outcome: Outcome, pulled: Collection[str], judging: Judging) -> d
     delivery = tried(outcome, judging.now, judging.chance(), pulled=is_pulled)
     row: dict[str, Any] = {name: getattr(delivery, name) for name in _TRIED if name != "lease"}
     row["lease"] = outcome.claim.lease
-    if outcome.verdict is Verdict.OURS:
+    day = day_of(attempt.at)
+    if outcome.verdict is Verdict.OURS or day not in judging.days:
         return row
-    return row | {name: getattr(attempt, name) for name in _ATTEMPTED if name != "slot"} | {"slot": slot_of(attempt.at)}
-
-
-def slot_of(at: datetime) -> int:
-    """The place in the ring of the attempts of that day."""
-    return int(at.timestamp() * 1000) // DAY_MS % SLOTS
+    return row | {name: getattr(attempt, name) for name in _ATTEMPTED if name != "slot"} | {"slot": slot_of(day)}
 
 
 def _storable(outcome: Outcome) -> Outcome:

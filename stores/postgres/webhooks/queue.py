@@ -11,6 +11,7 @@ from schemas.webhooks import Circuit
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
 from stores.postgres.webhooks.asked import claim_tests
+from stores.postgres.webhooks.attempt_days import AttemptDays, day_of
 from stores.postgres.webhooks.claims import Wanted, claim_round
 from stores.postgres.webhooks.news import listen
 from stores.postgres.webhooks.outcomes import Judging, record_outcomes
@@ -67,6 +68,7 @@ class PostgresDeliveryQueue:
         self._role = role
         self._chance = chance
         self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role)
+        self._days = AttemptDays(self._postgres)
 
     async def __aenter__(self) -> Self:
         await self._postgres.__aenter__()
@@ -132,7 +134,8 @@ class PostgresDeliveryQueue:
         return _NextDue(row["target"], row["test"])
 
     async def record(self, outcomes: Sequence[Outcome], now: datetime) -> Sequence[Change]:
-        return await record_outcomes(self._postgres, outcomes, Judging(now, self._chance))
+        days = await self._days.opened({day_of(outcome.attempt.at) for outcome in outcomes}, now)
+        return await record_outcomes(self._postgres, outcomes, Judging(now, self._chance, days))
 
     def news(self) -> AsyncIterator[None]:
         return listen(self._dsn, self._role, self._timeout_s)
