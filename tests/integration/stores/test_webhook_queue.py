@@ -10,10 +10,11 @@ import pytest
 
 from schemas.errors import StoreUnavailable
 from schemas.webhooks import Circuit, EventType, Limits, Replay, Revision
-from stores.postgres import PostgresResults
+from stores.postgres import PostgresAdmissions, PostgresResults
+from stores.postgres.webhooks.listeners import MOST_TOLD
 from stores.postgres.webhooks.switching import STEP
-from stores.webhooks import DeliveryFilter, Verdict
-from tests.contracts.stores.building import Clock, ended, queued
+from stores.webhooks import MOST_ENDPOINTS, DeliveryFilter, Verdict
+from tests.contracts.stores.building import Clock, ended, key_of, queued
 from tests.contracts.stores.webhook_stores import Webhooks, ids, in_s
 from tests.integration.stores.migrating import session
 from tests.integration.stores.webhook_load import load, postgres_webhooks, register
@@ -211,3 +212,23 @@ async def test_hundreds_who_wait_for_what_becomes_of_tests_hold_up_no_list(
     assert next(statements) <= 3
     assert await asyncio.gather(*looks) == tests * 10
     assert ids(listed) == sorted(ids(tests), reverse=True)[:5]
+
+
+async def test_no_statement_tells_of_more_ends_than_it_may_however_many_endpoints_listen(
+    webhooks: Webhooks, migrated_postgres_dsn: str
+) -> None:
+    for number in range(MOST_ENDPOINTS):
+        await webhooks.added(f"we_{number}", event_types=(EventType.JOB_SUCCEEDED, EventType.JOB_RUNNING))
+    jobs = [queued() for _ in range(120)]
+    async with (
+        PostgresAdmissions(migrated_postgres_dsn, clock=Clock()) as admissions,
+        PostgresResults(migrated_postgres_dsn, clock=Clock()) as endings,
+    ):
+        await admissions.insert_new(jobs)
+        await endings.mark_running([key_of(job) for job in jobs], NOW)
+        assert len(await endings.finish([ended(job) for job in jobs])) == len(jobs)
+    async with session(migrated_postgres_dsn) as connection:
+        rows = await connection.fetch("select count(*) from webhook_deliveries group by xmin")
+    written = [row["count"] for row in rows]
+    assert sum(written) == 2 * len(jobs) * MOST_ENDPOINTS
+    assert max(written) <= MOST_TOLD
