@@ -8,7 +8,7 @@ from uuid import uuid4
 from schemas.webhooks import Circuit
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
-from stores.postgres.webhooks.claims import FIRST_OF_SUBJECT
+from stores.postgres.webhooks.looking import FIRST_OF_SUBJECT
 from stores.postgres.webhooks.rows import DELIVERY_COLUMNS, ENDPOINT_COLUMNS, delivery_of, endpoint_of
 from stores.postgres.webhooks.stale import RUNS, SAYS_THAT_IT_RUNS, drop_stale
 from stores.validation import storable

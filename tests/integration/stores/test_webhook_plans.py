@@ -10,7 +10,8 @@ import pytest
 
 from schemas.webhooks import DeliveryState, EventType, Health, Revision
 from stores.postgres.webhooks.asked import CLAIM_TESTS
-from stores.postgres.webhooks.claims import LEASE_FOUND, LOCK_DUE, LOOK
+from stores.postgres.webhooks.claims import LEASE_FOUND, LOCK_DUE
+from stores.postgres.webhooks.looking import LOOK
 from stores.postgres.webhooks.outcomes import JUDGE, RECORD
 from stores.postgres.webhooks.pulled import PULL
 from stores.postgres.webhooks.search import list_statement
