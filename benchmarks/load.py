@@ -273,8 +273,9 @@ class Generator:
             self._ended.set_result(None)
 
     def _fail(self, status: int, body: bytes) -> None:
-        """A job that the server fails over, in an open loop, is one without an answer: it may well be overloaded."""
-        if status >= 500 and self._load.way is not Way.SUBMIT:
+        """A job that the server fails over, or loses the connection of (status 0), in an open loop, is one without an
+        answer: it may well be overloaded."""
+        if (status >= 500 or not status) and self._load.way is not Way.SUBMIT:
             return
         if not self._ended.done():
             self._ended.set_exception(RuntimeError(f"{status}: {body[:300]!r}"))

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.answers import json
+from gateway.batches.routes import add_batch_routes
 from gateway.compare_routes import add_compare_routes
 from gateway.cross_site import SAFE_METHODS, SENT_BY_BROWSERS, CrossSiteCheck
 from gateway.docs_page import add_docs_routes
@@ -139,6 +140,7 @@ def pages(services: Services) -> FastAPI:
     add_compare_routes(app, services)
     add_hold_routes(app, services)
     add_webhook_routes(app, services)
+    add_batch_routes(app, services)
     add_process_routes(app, services)
     add_docs_routes(app)
     add_error_handlers(app)

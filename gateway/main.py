@@ -10,6 +10,7 @@ from typing import Final
 
 from gateway.answers import Links
 from gateway.app import GatewayApp
+from gateway.batches.parts import BatchParts
 from gateway.hold_parts import HoldParts
 from gateway.lane_depth import LaneDepths
 from gateway.lane_poller import LanePoller
@@ -126,6 +127,7 @@ class Gateway:
         self._postgres_trouble: str | None = "Postgres has not been asked yet"
         self._waiters = Waiters(self._jobs, self._news, limit=self._most_waiters())
         self._webhook_parts = WebhookParts(settings, self._jobs, self._waiters)
+        self._batch_parts = BatchParts(settings, self._serving, self._routes)
         reader = InputReader(self._budget, patience_s=READ_WITHIN_S)
         self._submissions = Submissions(
             settings,
@@ -174,6 +176,7 @@ class Gateway:
             await open_patiently(stack, lambda: self._route_parts, stop)
             await open_patiently(stack, lambda: self._hold_parts, stop)
             await open_patiently(stack, lambda: self._webhook_parts, stop)
+            await open_patiently(stack, lambda: self._batch_parts, stop)
             # A version is chosen once: none by the default while the model may have a route. Nor is a job taken that
             # is to be refused.
             await unless_stopped(self._route_parts.topic.caught_up.wait(), stop)
@@ -232,6 +235,7 @@ class Gateway:
             comparisons=self._route_parts.comparisons,
             holds=self._hold_parts.control,
             webhooks=self._webhook_parts.webhooks,
+            batching=self._batch_parts.batching,
             budget=self._budget,
             submissions=self._submissions,
             jobs=self._jobs,

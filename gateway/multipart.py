@@ -18,12 +18,18 @@ class FilePart(msgspec.Struct, frozen=True):
     data: bytes
 
 
-def single_file(content_type: bytes, body: bytes) -> FilePart:
-    """The one file of a form. Raises `InvalidInput` where there is none, where there are two, or other fields."""
+def boundary_of(content_type: bytes) -> bytes:
+    """What parts the parts of a form. Raises `InvalidInput`."""
     _, options = parse_options_header(content_type.decode("latin-1"))
-    boundary = options.get("boundary", "").encode("latin-1")
+    boundary: bytes = options.get("boundary", "").encode("latin-1")
     if not 0 < len(boundary) <= MAX_BOUNDARY_BYTES:
         raise InvalidInput("multipart/form-data needs a boundary of 1 to 70 bytes", param="Content-Type")
+    return boundary
+
+
+def single_file(content_type: bytes, body: bytes) -> FilePart:
+    """The one file of a form. Raises `InvalidInput` where there is none, where there are two, or other fields."""
+    boundary = boundary_of(content_type)
     file: MultipartSegment | None = None
     data: list[bytes] = []
     parser = PushMultipartParser(boundary, strict=True)

@@ -6,6 +6,8 @@ from typing import Any, Final
 import msgspec
 
 from gateway.answers import JobList
+from gateway.batches import documents as batch_documents
+from gateway.batches.requests import BatchRequest
 from gateway.comparison_documents import ComparisonDocument
 from gateway.feedback_documents import FeedbackDocument
 from gateway.hold_documents import AuditDocument, AuditList, HoldCount, HoldDocument, HoldList
@@ -38,6 +40,8 @@ _STRUCTS: Final = (
     ShadowDocument,
     *(FeedbackDocument, FeedbackRequest, ComparisonDocument),
     *webhook_schemas.STRUCTS,
+    *batch_documents.STRUCTS,
+    BatchRequest,
 )
 _NAMES: Final = {
     "JobDocument": "Job",
@@ -60,6 +64,7 @@ _NAMES: Final = {
     "HoldDocument": "Hold",
     "AuditDocument": "AuditEntry",
     **webhook_schemas.NAMES,
+    **batch_documents.NAMES,
 }
 
 
@@ -178,6 +183,7 @@ STICKY_KEY: Final[Doc] = {
 }
 WEBHOOK: Final = "Told of the job by signed requests, sent again until they are taken."
 WEBHOOK_URL: Final[Doc] = {"type": "string", "format": "uri", "maxLength": MAX_URL_CHARACTERS}
+ROW_ERRORS: Final = "Answer row by row: one that cannot be answered has an error of its own, and does not fail the job."
 WEBHOOK_EVENTS: Final = "The events that the webhook is told of; if not given, the job's end."
 _EVENTS: Final[Doc] = {"type": "array", "minItems": 1, "items": {"type": "string", "enum": list(MEANT)}}
 # What the decoder keeps as raw bytes, it knows no schema of; nor of rules that are checked later.
@@ -193,6 +199,7 @@ ENVELOPE_FIELDS: Final[Doc] = {
     },
     "timeout_s": {**TIMEOUT_S, "type": ["number", "null"], "default": None},
     "retention_s": {**RETENTION_S, "type": ["integer", "null"], "default": None},
+    "row_errors": {"description": ROW_ERRORS, "type": "boolean", "default": False},
     "sticky_key": {
         "description": "Jobs with the same key get the same version, where the model's route reads it.",
         **STICKY_KEY,

@@ -17,6 +17,7 @@ TITLE: Final = "Penstock"
 API_VERSION: Final = "1"
 DESCRIPTION: Final = "Asynchronous batch inference: post a job, poll or wait for its result."
 
+TAGS: Final = ("jobs", "models", "routes", "rollouts", "holds", "webhooks", "batches", "process")
 # Until a worker has announced a model, the examples are of one that is made up.
 _MADE_UP_MODEL: Final = "my-model"
 _MADE_UP_INPUT: Final = {"instances": [[0.5, 1.5]]}
@@ -32,6 +33,7 @@ _QUERY: Final[dict[str, tuple[str, Doc]]] = {
     "lane": ("`live` jobs go before `bulk` ones.", {"type": "string", "enum": ["live", "bulk"], "default": "live"}),
     "timeout_s": ("Seconds after which a job that has not ended fails.", openapi.TIMEOUT_S),
     "retention_s": ("Seconds for which the job is kept after its end.", openapi.RETENTION_S),
+    "row_errors": (openapi.ROW_ERRORS, {"type": "boolean", "default": False}),
     "sticky_key": (
         "Jobs with the same key get the same version, where the model's route reads it.",
         openapi.STICKY_KEY,
@@ -86,7 +88,7 @@ def document(app: FastAPI, public_base_url: str) -> dict[str, Any]:
         description=DESCRIPTION,
         routes=app.routes,
         servers=[{"url": public_base_url}],
-        tags=[{"name": name} for name in ("jobs", "models", "routes", "rollouts", "holds", "webhooks", "process")],
+        tags=[{"name": name} for name in TAGS],
     )
     for operations in whole["paths"].values():
         for operation in operations.values():

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gateway.answers import Links
+from gateway.batches.services import NoBatching, WithBatching
 from gateway.comparing import Comparisons
 from gateway.hold_control import HoldControl
 from gateway.model_control import ModelControl
@@ -41,6 +42,7 @@ class Services:
     comparisons: Comparisons
     holds: HoldControl
     webhooks: Webhooks
+    batching: NoBatching | WithBatching
     budget: MemoryBudget
     submissions: Submissions
     jobs: Jobs

@@ -6,6 +6,7 @@ from runtime.budget import READ_FACTOR
 from runtime.http_limits import CONNECTION_BYTES
 from runtime.settings import (
     AdmissionSettings,
+    BatchSettings,
     KafkaSettings,
     LogSettings,
     MemorySettings,
@@ -31,6 +32,7 @@ class GatewaySettings(
     PublicSettings,
     WebhookAddressSettings,
     WebhookKeySettings,
+    BatchSettings,
     LogSettings,
 ):
     # Whoever reaches the API may use all of it. To serve other machines is a decision; our images have made it.
@@ -74,6 +76,9 @@ class GatewaySettings(
         ge=0,
         description="requests that may wait for a job at a time, at most three quarters of all connections; "
         "others are answered at once",
+    )
+    gateway_max_uploads: int = Field(
+        4, ge=1, le=64, description="files uploaded at a time; each takes some 15 MB of memory; others are told to wait"
     )
     gateway_max_lane_depth: int = Field(
         100_000, ge=1, description="records a lane may hold before its submits are answered 429"

@@ -222,6 +222,7 @@ class Submissions:
             rescue_to=choice.rescue_to,
             metadata=options.metadata,
             retention_s=self._retention_s(options, entry),
+            row_errors=options.row_errors,
             webhook=self._webhook(options),
             webhook_events=options.webhook_events,
         )

@@ -18,7 +18,7 @@ from schemas.document import FORMS
 from schemas.errors import RequestError, UnsupportedMediaType
 from schemas.images import IMAGE_TYPES
 from schemas.job_webhooks import EVENTS_OPTION, URL_OPTION, asked_events
-from schemas.jobs import JSON, OCTET_STREAM, Payload
+from schemas.jobs import JSON, OCTET_STREAM, Payload, read_row_errors
 from schemas.malformed import did_you_mean, why_not_json
 from schemas.members import first_twin
 from schemas.metadata import parse_metadata
@@ -33,7 +33,7 @@ FORM: Final = "multipart/form-data"
 MAX_QUERY_FIELDS: Final = 32
 Number = TypeVar("Number", int, float)
 
-KNOWN: Final = ("lane", "timeout_s", "retention_s", "sticky_key", "metadata", URL_OPTION, EVENTS_OPTION)
+KNOWN: Final = ("lane", "timeout_s", "retention_s", "row_errors", "sticky_key", "metadata", URL_OPTION, EVENTS_OPTION)
 _FIELD: Final = re.compile(r"(?:field `|at `\$\.)([^`]+)`")
 
 
@@ -48,7 +48,8 @@ class Target(NamedTuple):
 class Options(msgspec.Struct, frozen=True):
     """Everything about a job that is neither its model nor its input. A time in seconds is None for the default.
 
-    `webhook` is the URL as it was given; `webhook_events` is None for the job's end alone.
+    `row_errors`: each row is answered by itself. `webhook` is the URL as it was given; `webhook_events` is None for the
+    job's end alone.
     """
 
     lane: LaneClass = LaneClass.LIVE
@@ -58,6 +59,7 @@ class Options(msgspec.Struct, frozen=True):
     sticky_key: str | None = None
     webhook: str | None = None
     webhook_events: tuple[EventType, ...] | None = None
+    row_errors: bool = False
 
 
 class Submit(msgspec.Struct, frozen=True):
@@ -78,6 +80,7 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lane: LaneClass = LaneClass.LIVE
     timeout_s: float | None = None
     retention_s: int | None = None
+    row_errors: bool = False
     sticky_key: str | None = None
     metadata: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     webhook: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -165,6 +168,7 @@ def _hides_members(envelope: Envelope, body: bytes) -> bool:
     given = [value for value in raw if isinstance(value, msgspec.Raw)]
     kept = 2 + len(given) + (envelope.version is not None) + (envelope.lane is not LaneClass.LIVE)
     kept += (envelope.timeout_s is not None) + (envelope.sticky_key is not None) + (envelope.retention_s is not None)
+    kept += envelope.row_errors
     colons = body.count(b":") - bytes(envelope.input).count(b":")
     return colons - sum(bytes(value).count(b":") for value in given) > kept
 
@@ -179,6 +183,7 @@ def options_of(envelope: Envelope) -> Options:
         envelope.sticky_key,
         _url(_given(envelope.webhook)),
         _list(_given(envelope.webhook_events_filter)),
+        envelope.row_errors,
     )
 
 
@@ -221,13 +226,14 @@ def check_options(
     sticky_key: str | None,
     webhook: str | None,
     webhook_events: str | None,
+    row_errors: bool,
 ) -> Options:
     """Options once each keeps its rule. The limits of times, and where webhooks may lie, are the gateway's to check."""
     if sticky_key is not None:
         check_sticky_key(sticky_key)
     known = {} if metadata is None else parse_metadata(metadata)
     events = asked_events(webhook_events, webhook)
-    return Options(lane, timeout_s, known, retention_s, sticky_key, webhook, events)
+    return Options(lane, timeout_s, known, retention_s, sticky_key, webhook, events, row_errors)
 
 
 def options_from_query(query: bytes) -> Options:
@@ -255,6 +261,7 @@ def options_from_query(query: bytes) -> Options:
         fields.get("sticky_key"),
         fields.get(URL_OPTION),
         fields.get(EVENTS_OPTION),
+        read_row_errors(fields.get("row_errors")),
     )
 
 

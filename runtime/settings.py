@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from schemas.batches import DEFAULT_MOST_BYTES, DEFAULT_MOST_LINES
 from schemas.jobs import DEFAULT_RETENTION_MAX_S, DEFAULT_RETENTION_S, LONGEST_RETENTION_S, MIN_RETENTION_S
 from schemas.topics import Topics
 
@@ -109,6 +110,20 @@ class AdmissionSettings(Settings):
         le=LONGEST_RETENTION_S,
         description="how long after its end a client may ask for a job to be kept",
     )
+
+
+class BlobSettings(Settings):
+    blobs_url: str | None = Field(
+        None,
+        description="where blobs are kept: `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix` or "
+        "`az://container/prefix`, with the variables that the clients of these read (`AWS_ACCESS_KEY_ID`, "
+        "`AWS_ENDPOINT_URL`, ...); if not set, there are no files and batches",
+    )
+
+
+class BatchSettings(BlobSettings):
+    batch_max_lines: int = Field(DEFAULT_MOST_LINES, ge=1, le=2**31 - 1, description="lines that a batch may have")
+    batch_max_file_bytes: int = Field(DEFAULT_MOST_BYTES, ge=1024, description="bytes that a file for batches may have")
 
 
 class WebhookAddressSettings(Settings):

@@ -1,17 +1,21 @@
 """Files and batches, as OpenAI's clients know them, and what ours adds; decision 34 has the words. Pure."""
 
 import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 
+from schemas.jobs import new_job_id
+
 # What a line error lists at most; all are counted.
 MOST_LINE_ERRORS: Final = 1000
 DEFAULT_MOST_LINES: Final = 1_000_000
 DEFAULT_MOST_BYTES: Final = 2 * 1000**3
 MAX_CUSTOM_ID: Final = 512  # characters
+MAX_LINE_BYTES: Final = 4 * 1024 * 1024
 
 # A block's bounds, unless a single line is larger.
 BLOCK_BYTES: Final = 512 * 1000
@@ -31,6 +35,35 @@ def completion_window(text: str) -> timedelta:
     return window
 
 
+def new_file_id() -> str:
+    """Sorts by creation, as ids of jobs do."""
+    return new_job_id().replace("job_", "file_", 1)
+
+
+def new_batch_id() -> str:
+    return new_job_id().replace("job_", "batch_", 1)
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """What the lines of a batch ask: a submit of a model's jobs. `model` is None where each line names it."""
+
+    model: str | None = None
+    version: str | None = None
+
+
+_ENDPOINT: Final = re.compile(r"/v1/models/([^/]+)(?:/versions/([^/]+))?/jobs")
+ENVELOPES: Final = "/v1/jobs"
+ENDPOINTS: Final = f"{ENVELOPES}, /v1/models/{{model}}/jobs and /v1/models/{{model}}/versions/{{version}}/jobs"
+
+
+def endpoint_of(url: str) -> Endpoint | None:
+    """None for a URL that no batch may ask."""
+    if url == ENVELOPES:
+        return Endpoint()
+    found = _ENDPOINT.fullmatch(url)
+    return Endpoint(found[1], found[2]) if found else None
+
+
 class Purpose(StrEnum):
     BATCH = "batch"  # uploaded, to be the input of batches
     BATCH_OUTPUT = "batch_output"  # made by a batch: what it answered, or why it did not
@@ -39,7 +72,7 @@ class Purpose(StrEnum):
 class File(msgspec.Struct, frozen=True, kw_only=True):
     """A file of a tenant's. An uploaded one is the blob `key`; an output is the parts of its batch, of one kind.
 
-    `sha256` is None for an output; `expires_at` None where it is kept until it is deleted.
+    `sha256` is None for an output; `expires_at` None where it is kept until it is deleted. `lines` counts line ends.
     """
 
     tenant: str
@@ -51,6 +84,7 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
     sha256: str | None = None
     key: str | None = None
+    lines: int | None = None
     batch_id: str | None = None
     kind: "PartKind | None" = None
 
@@ -91,7 +125,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     def processing(self) -> int:
         return self.total - self.completed - self.failed - self.expired - self.cancelled
 
-    def plus(self, ends: dict[LineEnd, int]) -> "Counts":
+    def plus(self, ends: Mapping[LineEnd, int]) -> "Counts":
         return Counts(
             total=self.total,
             completed=self.completed + ends.get(LineEnd.COMPLETED, 0),

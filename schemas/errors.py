@@ -21,6 +21,7 @@
     │   ├── CrossSite                 403  cross_site             a browser sends it for a page of another site
     │   ├── LinkInvalid               403  link_invalid           a link to a result that we did not sign
     │   ├── LinkExpired               410  link_expired           a link whose time is over, or whose result is gone
+    │   ├── InputGone                 410  input_gone             what a claim names is not in the blob store any more
     │   ├── RequestTimeout            408  request_timeout        the client did not send on in time
     │   ├── PayloadTooLarge           413  payload_too_large
     │   ├── HeadTooLarge              431  head_too_large         too many headers, or too large
@@ -44,7 +45,6 @@
     │   ├── OutOfMemory               500  out_of_memory          the device has no room for even this job alone
     │   ├── ModelCrashed              500  model_crashed          the model ended the process that it ran in
     │   ├── TimeLimitExceeded         500  time_limit_exceeded    one run took longer than its model may
-    │   ├── InputGone                 500  input_gone             what a claim names is not in the blob store any more
     │   ├── TransientFailure          500  transient_failure      tried again later, tier by tier
     │   │   └── ModelUnavailable      500  model_unavailable      this worker cannot run the version at the moment
     │   ├── Canceled                  409  canceled
@@ -233,6 +233,14 @@ class LinkExpired(RequestError):
     status = 410
 
 
+class InputGone(RequestError):
+    """The job's input was kept in the blob store, and is not there any more, or is another one."""
+
+    code = "input_gone"
+    title = "Input gone"
+    status = 410
+
+
 class RequestTimeout(RequestError):
     """The client did not send its request, or went on with it, in time."""
 
@@ -418,13 +426,6 @@ class TimeLimitExceeded(JobError):
 
     code = "time_limit_exceeded"
     title = "Time limit exceeded"
-
-
-class InputGone(JobError):
-    """The job's input was kept in the blob store, and is not there any more."""
-
-    code = "input_gone"
-    title = "Input gone"
 
 
 class TransientFailure(JobError):

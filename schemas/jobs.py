@@ -172,6 +172,13 @@ class Terminal(Submitted, frozen=True, kw_only=True):
         return kept_until(self.completed_at, self.retention_s)
 
 
+def read_row_errors(text: str | None) -> bool:
+    """The option as text. Raises `RequestError`."""
+    if text not in (None, "true", "false"):
+        raise RequestError("row_errors must be true or false", param="row_errors")
+    return text == "true"
+
+
 def check_retention(retention_s: int, longest_s: float) -> None:
     """Raises `RequestError` for a time that no client may ask for."""
     if not MIN_RETENTION_S <= retention_s <= longest_s:

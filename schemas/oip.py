@@ -5,7 +5,7 @@ Source: the protocol's "Inference Request" and "Inference Response" objects, and
 """
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import msgspec
@@ -17,6 +17,7 @@ from schemas.document import InputDocument, InputTensor, RequestedOutput, read_d
 from schemas.errors import InvalidInput
 from schemas.jobs import OCTET_STREAM, Payload
 from schemas.malformed import as_refusal
+from schemas.row_errors import RowError
 from schemas.signature import Datatype, Signature, TensorSpec
 from schemas.tensors import Array, check_shape, datatype_of, from_json, from_raw, to_raw
 from schemas.values import check_values
@@ -194,7 +195,12 @@ def _boolean(value: object, param: str) -> bool:
 
 
 def encode_response(
-    model: str, version: str, response_id: str, outputs: Mapping[str, Array], binary: frozenset[str] = frozenset()
+    model: str,
+    version: str,
+    response_id: str,
+    outputs: Mapping[str, Array],
+    binary: frozenset[str] = frozenset(),
+    row_errors: Sequence[RowError] = (),
 ) -> Payload:
     """An OIP v2 response. Outputs named in `binary` follow the JSON as raw tensors, in the order they are listed."""
     described: list[dict[str, Any]] = []
@@ -208,10 +214,10 @@ def encode_response(
         else:
             tensor["data"] = json_values(array.ravel())
         described.append(tensor)
-    head = orjson.dumps(
-        {"model_name": model, "model_version": version, "id": response_id, "outputs": described},
-        option=orjson.OPT_SERIALIZE_NUMPY,
-    )
+    document: dict[str, Any] = {"model_name": model, "model_version": version, "id": response_id, "outputs": described}
+    if row_errors:
+        document["parameters"] = {"row_errors": msgspec.to_builtins(row_errors)}
+    head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
     if not binary:
         return Payload(head)
     return Payload(head + b"".join(tail), OCTET_STREAM, len(head))

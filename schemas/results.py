@@ -67,7 +67,7 @@ def _encode(result: Payload, *, binary: bool) -> Payload:
         else:
             tensor["data"] = json_values(array.ravel())
         described.append(tensor)
-    document = {
+    document: dict[str, Any] = {
         "model_name": response.model_name,
         "model_version": response.model_version,
         "id": response.id,

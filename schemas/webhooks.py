@@ -11,7 +11,7 @@ from schemas.jobs import Status
 
 
 class EventType(StrEnum):
-    """What can be subscribed to. Batches will add theirs."""
+    """What can be subscribed to."""
 
     JOB_RUNNING = "job.running"
     JOB_SUCCEEDED = "job.succeeded"
@@ -20,6 +20,11 @@ class EventType(StrEnum):
     ROLLOUT_PROMOTED = "rollout.promoted"
     ROLLOUT_ROLLED_BACK = "rollout.rolled_back"
     ROLLOUT_ABORTED = "rollout.aborted"
+    BATCH_IN_PROGRESS = "batch.in_progress"
+    BATCH_COMPLETED = "batch.completed"
+    BATCH_FAILED = "batch.failed"
+    BATCH_EXPIRED = "batch.expired"
+    BATCH_CANCELLED = "batch.cancelled"
     # Of another endpoint of the same tenant; never sent to the endpoint that it is about.
     ENDPOINT_FAILING = "webhook_endpoint.failing"
     ENDPOINT_DEGRADED = "webhook_endpoint.degraded"

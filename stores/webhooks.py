@@ -240,7 +240,7 @@ class PulledEvents(Protocol):
 
 
 class EventWriter(Protocol):
-    """Events that are not the ends of jobs: those of rollouts, later of batches. For the tenant's endpoints that
+    """Events that are not the ends of jobs: those of rollouts and batches. For the tenant's endpoints that
     subscribe to them."""
 
     async def write(

@@ -32,6 +32,7 @@ _ATTRIBUTES: Final = {
     "answer": "answer",
     "timeouts": "timeout_s",
     "retention": "retention_s",
+    "rowerrors": "row_errors",
     "deadline": "deadline",
     "stickykey": "sticky_key",
     "metadata": "metadata",
@@ -41,11 +42,20 @@ _ATTRIBUTES: Final = {
     "webhookevents": EVENTS_OPTION,
 }
 _CE_HEADERS: Final = {f"ce_{attribute}": option for attribute, option in _ATTRIBUTES.items()}
+# Options whose plain header has their own name.
+_SAME: Final = (
+    "model",
+    "version",
+    "lane",
+    "timeout_s",
+    "retention_s",
+    "row_errors",
+    "deadline",
+    "sticky_key",
+    "metadata",
+)
 _PLAIN_HEADERS: Final = {
-    **{
-        name: name
-        for name in ("model", "version", "lane", "timeout_s", "retention_s", "deadline", "sticky_key", "metadata")
-    },
+    **{name: name for name in _SAME},
     URL_OPTION: URL_OPTION,
     EVENTS_OPTION: EVENTS_OPTION,
     "inference-header-content-length": "json_length",

@@ -198,6 +198,7 @@ def routed(begun: Begun, given: CheckedInput, topics: Topics) -> Routed:
         rescue_to=choice.rescue_to,
         metadata=checked.metadata,
         retention_s=entry.retention_s if checked.retention_s is None else checked.retention_s,
+        row_errors=checked.row_errors,
         webhook=webhook and webhook.url,
         webhook_events=webhook and webhook.events,
     )

@@ -19,6 +19,7 @@ from schemas.jobs import (
     check_retention,
     is_job_id,
     job_id_of,
+    read_row_errors,
 )
 from schemas.malformed import UTF8_BOM, did_you_mean, why_not_json
 from schemas.members import members as members_of
@@ -36,7 +37,8 @@ E = TypeVar("E", bound=StrEnum)
 _TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 _WEBHOOK: Final = (URL_OPTION, EVENTS_OPTION)
-_OPTIONS: Final = ("model", "version", "lane", "timeout_s", "retention_s", "sticky_key", "metadata", *_WEBHOOK)
+_PLAIN: Final = ("model", "version", "lane", "timeout_s", "retention_s", "row_errors", "sticky_key", "metadata")
+_OPTIONS: Final = (*_PLAIN, *_WEBHOOK)
 _BESIDE: Final = frozenset(_OPTIONS)
 _ENVELOPE: Final = frozenset({"input", *_BESIDE})
 
@@ -87,6 +89,7 @@ class Checked(NamedTuple):
     retention_s: int | None
     sticky_key: str | None
     webhook: Webhook | None
+    row_errors: bool
 
 
 def read_asked(record: Record, event: Event, now: datetime) -> Asked:
@@ -158,6 +161,7 @@ def check_options(asked: Asked, webhook: Webhook | None, limits: Limits) -> Chec
         retention_s=_retention_s(options, limits),
         sticky_key=sticky_key,
         webhook=webhook,
+        row_errors=read_row_errors(options.get("row_errors")),
     )
 
 

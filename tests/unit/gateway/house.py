@@ -14,6 +14,7 @@ import orjson
 
 from gateway.answers import Links
 from gateway.app import GatewayApp
+from gateway.batches.services import NoBatching, WithBatching, batching_of
 from gateway.comparing import Comparisons
 from gateway.hold_control import HoldControl
 from gateway.lane_depth import LaneDepths
@@ -51,6 +52,8 @@ from schemas.topics import Lane, LaneClass
 from schemas.versions import CatalogSnapshot
 from schemas.webhook_events import EventBodies
 from stores.memory import MemoryJobs
+from stores.memory_batches import BatchState, MemoryBatches, MemoryBatchWork, MemoryFiles
+from stores.memory_blobs import MemoryBlobs
 from stores.memory_feedback import MemoryFeedback
 from stores.memory_holds import MemoryHolds
 from stores.memory_replicas import MemoryReplicas
@@ -127,7 +130,11 @@ class Store(MemoryJobs):
 
 # For who does not have the first.
 OTHER_KEYS = f"k2:{base64.b64encode(bytes(32)).decode()}"
-GIVEN: dict[str, Any] = {"public_base_url": BASE_URL, "webhook_keys": f"k1:{base64.b64encode(KEY).decode()}"}
+GIVEN: dict[str, Any] = {
+    "public_base_url": BASE_URL,
+    "blobs_url": "file:///unused",
+    "webhook_keys": f"k1:{base64.b64encode(KEY).decode()}",
+}
 USUAL = GatewaySettings(**GIVEN)
 
 
@@ -212,6 +219,19 @@ class House:
             now=lambda: self.now,
             clock_s=lambda: self.clock_s,
         )
+        self.batch_state = BatchState()
+        self.blobs = MemoryBlobs(lambda: self.now)
+        self.batch_work = MemoryBatchWork(self.batch_state, self.webhook_events)
+        batching = batching_of(
+            MemoryFiles(self.batch_state),
+            MemoryBatches(self.batch_state),
+            self.blobs,
+            self.serving,
+            self.routes,
+            lambda: self.now,
+            most_bytes=self.settings.batch_max_file_bytes,
+            at_once=self.settings.gateway_max_uploads,
+        )
         teller = RouteTeller(self.route_store, self.log, self.settings.topics, within_s=60.0)
         self.services = Services(
             settings=self.settings,
@@ -233,6 +253,7 @@ class House:
                 lambda: None,
             ),
             webhooks=self.webhooks,
+            batching=WithBatching(batching) if self.settings.blobs_url else NoBatching(),
             budget=self.budget,
             submissions=self.submissions,
             jobs=self.store,

@@ -20,7 +20,7 @@ HOOK = "https://example.com/hook"
 
 def test_every_option_is_read() -> None:
     envelope = parse_envelope(
-        b'{"model":"m","version":"2","input":{},"lane":"bulk","timeout_s":30,"sticky_key":"s",'
+        b'{"model":"m","version":"2","input":{},"lane":"bulk","timeout_s":30,"sticky_key":"s","row_errors":true,'
         b'"metadata":{"a":[1,null,"x"]},"webhook":"https://example.com/hook",'
         b'"webhook_events_filter":["job.failed","start"]}'
     )
@@ -30,6 +30,7 @@ def test_every_option_is_read() -> None:
         30,
         {"a": [1, None, "x"]},
         sticky_key="s",
+        row_errors=True,
         webhook=HOOK,
         webhook_events=(EventType.JOB_RUNNING, EventType.JOB_FAILED),
     )
@@ -118,6 +119,8 @@ def test_names_may_come_again_inside_input_and_metadata() -> None:
         (b'"sticky_key":""', "sticky_key"),
         (b'"sticky_key":"a\\u0000b"', "sticky_key"),
         (b'"sticky_key":"' + b"x" * 256 + b'"', "sticky_key"),
+        (b'"row_errors":"true"', "row_errors"),
+        (b'"row_errors":null', "row_errors"),
         (b'"webhook":{}', "webhook"),
         (b'"webhook":["https://example.com/hook"]', "webhook"),
         (b'"webhook_events_filter":["completed"]', "webhook_events_filter"),
@@ -139,8 +142,8 @@ def test_metadata_of_the_allowed_depth_and_size_is_kept() -> None:
 
 
 def test_options_are_read_from_the_query() -> None:
-    options = options_from_query(b"lane=bulk&timeout_s=2.5&sticky_key=s&metadata=%7B%22a%22%3A1%7D")
-    assert options == Options(LaneClass.BULK, 2.5, {"a": 1}, sticky_key="s")
+    options = options_from_query(b"lane=bulk&timeout_s=2.5&sticky_key=s&metadata=%7B%22a%22%3A1%7D&row_errors=true")
+    assert options == Options(LaneClass.BULK, 2.5, {"a": 1}, sticky_key="s", row_errors=True)
     assert options_from_query(b"") == Options()
 
 
@@ -148,6 +151,8 @@ def test_options_are_read_from_the_query() -> None:
     ("query", "param"),
     [
         (b"lane=fast", "lane"),
+        (b"row_errors=1", "row_errors"),
+        (b"row_errors=", "row_errors"),
         (b"timeout_s=soon", "timeout_s"),
         (b"timeout_s=", "timeout_s"),
         (b"timeout_s=NaN", "timeout_s"),

@@ -10,12 +10,20 @@ import orjson
 from gateway.settings import GatewaySettings
 from gateway.submit_request import KNOWN
 from runtime.settings import HealthSettings
-from schemas.errors import ConfigurationError, PenstockError, Refused, RequestError, Unauthenticated, Undecodable
+from schemas.errors import (
+    BlobNotFound,
+    ConfigurationError,
+    PenstockError,
+    Refused,
+    RequestError,
+    Unauthenticated,
+    Undecodable,
+)
 from tests.unit.gateway.house import House, problem
 
 PAGE = (Path(__file__).parents[3] / "docs" / "http-api.md").read_text("utf-8")
 # Never met over HTTP today.
-ELSEWHERE = {Unauthenticated.code, Undecodable.code, ConfigurationError.code, Refused.code}
+ELSEWHERE = {BlobNotFound.code, Unauthenticated.code, Undecodable.code, ConfigurationError.code, Refused.code}
 
 
 def blocks(language: str) -> Iterator[bytes]:

@@ -61,6 +61,7 @@ def lane_job(
     expires_in_s: float = 3600,
     answer: Answer = Answer.TENSORS,
     attempt: int = 0,
+    row_errors: bool = False,
 ) -> LaneJob:
     return LaneJob(
         id=job_id or f"job-{next(_numbers)}",
@@ -73,6 +74,7 @@ def lane_job(
         payload=payload or request_json([1.0]),
         answer=answer,
         attempt=attempt,
+        row_errors=row_errors,
     )
 
 

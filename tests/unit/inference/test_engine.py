@@ -25,7 +25,7 @@ from workers.consuming.offsets import Partition
 from workers.inference.batching.padding import Padding
 from workers.inference.engine import completion, engine, prepare, scheduler
 from workers.inference.engine.micro_batch import BatchState, MicroBatch
-from workers.inference.execution import execution
+from workers.inference.execution import runs
 from workers.inference.execution.failures import DeviceFailed
 
 PARTITION_0 = frozenset([Partition(LIVE_TOPIC, 0)])
@@ -34,7 +34,7 @@ PARTITION_0 = frozenset([Partition(LIVE_TOPIC, 0)])
 @pytest.fixture(autouse=True)
 def each_run_is_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """However short it is: what comes between two runs is looked at here."""
-    monkeypatch.setattr(execution, "TURN_S", 0.0)
+    monkeypatch.setattr(runs, "TURN_S", 0.0)
 
 
 def jobs(count: int, first: int = 0) -> list[LaneJob]:

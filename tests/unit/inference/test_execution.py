@@ -35,18 +35,19 @@ from workers.inference.batching.compatibility import BatchCompatibility, Dimensi
 from workers.inference.batching.padding import FollowingOutput, PaddedInput, Padding
 from workers.inference.batching.pending_job import PendingJob, RunResult
 from workers.inference.batching.ragged_rows import Rows
-from workers.inference.execution import execution as execution_module
+from workers.inference.execution import runs as runs_module
 from workers.inference.execution.bad_rows import BadRows
-from workers.inference.execution.execution import DIVIDING_RUNS, TURN_S, Execution
+from workers.inference.execution.execution import Execution
 from workers.inference.execution.failures import DeviceFailed
 from workers.inference.execution.runner import Model, Runner
+from workers.inference.execution.runs import DIVIDING_RUNS, TURN_S
 
 CANCELED = Canceled("the job was canceled")
 
 
 @pytest.fixture
 def each_run_is_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution_module, "TURN_S", 0.0)
+    monkeypatch.setattr(runs_module, "TURN_S", 0.0)
 
 
 def run(model: Model, jobs: list[PendingJob], max_rows: int = 64) -> list[RunResult]:
@@ -54,7 +55,7 @@ def run(model: Model, jobs: list[PendingJob], max_rows: int = 64) -> list[RunRes
 
 
 def doubles(outcome: RunResult) -> list[float]:
-    assert not isinstance(outcome, PenstockError), outcome
+    assert isinstance(outcome, Mapping), outcome
     values: list[float] = outcome["double"].ravel().tolist()
     return values
 
@@ -177,7 +178,7 @@ def test_bisection_finds_every_culprit_among_padded_rows(lengths: list[int], dat
     # Then the culprits fail, and the others have their own length back
     assert {index for index, outcome in enumerate(ran.outcomes) if failed(outcome)} == culprits
     for outcome, length, number in zip(ran.outcomes, lengths, range(len(lengths)), strict=True):
-        if not isinstance(outcome, PenstockError):
+        if isinstance(outcome, Mapping):
             assert number not in culprits
             assert outcome["double"].tolist() == [[2.0] * length]
             assert outcome["sum"].tolist() == [length]
@@ -198,7 +199,7 @@ def test_a_job_that_costs_more_than_a_micro_batch_may_is_run_in_slices() -> None
     model = Sequences()
     (outcome,) = run_all(Runner(model, SEQUENCES, room_for(8), PADDED), [sequence(*[1.0] * 10, rows=8)]).outcomes
     assert model.shapes == [(4, 10), (4, 10)]
-    assert not isinstance(outcome, PenstockError)
+    assert isinstance(outcome, Mapping)
     assert outcome["sum"].tolist() == [10.0] * 8
 
 
@@ -229,7 +230,7 @@ def test_the_rows_of_a_single_job_are_halved_until_memory_has_room() -> None:
     model = Sequences(most=4)
     ran = run_all(Runner(model, SEQUENCES, room_for(8), PADDED), [sequence(1, 2, rows=7)])
     (outcome,) = ran.outcomes
-    assert not isinstance(outcome, PenstockError)
+    assert isinstance(outcome, Mapping)
     assert outcome["sum"].tolist() == [3.0] * 7
     assert outcome["double"].shape == (7, 2)
     assert [run.rows for run in ran.account.too_large] == [8, 4]
@@ -244,8 +245,8 @@ def test_empty_rows_run_where_runs_have_no_fixed_part() -> None:
 
     empty, other = run_all(Runner(Sequences(), SEQUENCES, room, FREE), [sequence(), sequence()]).outcomes
 
-    assert not isinstance(empty, PenstockError)
-    assert not isinstance(other, PenstockError)
+    assert isinstance(empty, Mapping)
+    assert isinstance(other, Mapping)
     assert empty["sum"].tolist() == other["sum"].tolist() == [0.0]
 
 
@@ -503,7 +504,7 @@ def test_a_job_in_slices_that_is_taken_out_runs_no_further() -> None:
 
 
 def test_runs_that_are_very_short_share_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution_module, "TURN_S", math.inf)
+    monkeypatch.setattr(runs_module, "TURN_S", math.inf)
     model = Adder()
     execution = Execution(Runner(model, SIGNATURE, room_for(4)), [item(*range(40))])
     assert execution.step()
@@ -577,7 +578,7 @@ def test_a_slice_without_room_is_halved_and_what_was_done_is_kept() -> None:
     model = Sequences(most=8)
     ran = run_all(Runner(model, SEQUENCES, room_for(4), FREE), [sequence(1, 2, 3, rows=7)])
     (outcome,) = ran.outcomes
-    assert not isinstance(outcome, PenstockError)
+    assert isinstance(outcome, Mapping)
     assert outcome["sum"].tolist() == [6.0] * 7
     assert [shape[0] for shape in model.shapes] == [4, 2, 2, 2, 1]
 

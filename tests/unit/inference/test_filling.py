@@ -28,7 +28,7 @@ from workers.inference.batching.adaptive.size_tuner import BatchSizeTuner
 from workers.inference.batching.pending_job import PendingJob
 from workers.inference.engine import completion
 from workers.inference.engine.scheduler import Lookahead
-from workers.inference.execution import execution
+from workers.inference.execution import runs
 from workers.inference.execution.failures import DeviceFailed
 from workers.inference.results.outcomes import Outcome, outcome_of
 
@@ -38,7 +38,7 @@ BULK_0 = frozenset([Partition(TOPICS.lane(BULK), 0)])
 
 @pytest.fixture(autouse=True)
 def each_run_is_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "TURN_S", 0.0)
+    monkeypatch.setattr(runs, "TURN_S", 0.0)
 
 
 @pytest.fixture(autouse=True)

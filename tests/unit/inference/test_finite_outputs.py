@@ -39,13 +39,13 @@ def test_a_job_whose_json_output_is_not_finite_fails_and_names_the_output(value:
 
 def test_a_binary_output_may_hold_anything() -> None:
     (outcome,) = run(item(job=lane_job(payload=request_json([0.0], parameters={"binary_data_output": True}))))
-    assert not isinstance(outcome, PenstockError)
+    assert isinstance(outcome, Mapping)
     assert np.isnan(outcome["double"]).all()
 
 
 def test_an_output_that_was_not_asked_for_does_not_matter() -> None:
     (outcome,) = run(item(job=lane_job(payload=request_json([0.0], outputs=[{"name": "same"}]))))
-    assert not isinstance(outcome, PenstockError)
+    assert isinstance(outcome, Mapping)
 
 
 def test_predictions_are_always_json() -> None:

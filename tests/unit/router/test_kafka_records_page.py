@@ -87,6 +87,7 @@ def test_the_headers_of_a_result_are_all_there() -> None:
         metadata={"order": 7},
         reply_to="gw-1",
         retention_s=60,
+        row_errors=True,
         result=Payload(b"{}", "application/octet-stream", 2),
     )
     written = {name for name, _ in terminal_record("results", terminal, "/test").headers}

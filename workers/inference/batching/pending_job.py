@@ -56,5 +56,18 @@ class PendingJob:
         return JobKey(self.job.tenant, f"{self.id} {self.job.version}") if other else self.key
 
 
-# The outputs of one job's rows, by name, or why there are none.
-RunResult = Mapping[str, Array] | PenstockError
+@dataclass(frozen=True, slots=True)
+class RowAnswers:
+    """What became of the rows of a job that is answered row by row, where some have `errors`, by row from 0. `outputs`
+    are those of the others, in order; there are none where no row ran well."""
+
+    outputs: Mapping[str, Array]
+    errors: Mapping[int, PenstockError]
+
+
+# The outputs of one job's rows, by name, or why there are none; or both.
+RunResult = Mapping[str, Array] | RowAnswers | PenstockError
+
+
+def outputs_of(answer: Mapping[str, Array] | RowAnswers) -> Mapping[str, Array]:
+    return answer.outputs if isinstance(answer, RowAnswers) else answer

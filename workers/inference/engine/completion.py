@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from schemas.errors import PenstockError
 from schemas.topics import LaneClass
 from workers.consuming.protocols import Record
-from workers.inference.batching.pending_job import RunResult
+from workers.inference.batching.pending_job import RunResult, outputs_of
 from workers.inference.engine.micro_batch import BatchState, MicroBatch, Part
 from workers.inference.results.outcomes import Outcome, not_run, outcome_of
 
@@ -113,4 +113,5 @@ async def _all_of(works: Sequence[Coroutine[Any, Any, None]]) -> None:
 
 
 def _bytes(result: RunResult) -> int:
-    return 0 if isinstance(result, PenstockError) else sum(array.nbytes for array in result.values())
+    outputs = {} if isinstance(result, PenstockError) else outputs_of(result)
+    return sum(array.nbytes for array in outputs.values())

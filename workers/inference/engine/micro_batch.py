@@ -146,7 +146,7 @@ class MicroBatch:
                 state=BatchState.PAUSED,
                 started_at=self.started_at,
                 paused_at=time.monotonic(),
-                _execution=Execution(part.lane.runner, part.jobs),
+                _execution=Execution(part.lane.runner, part.jobs, tries=len(part.lane.retry_delays_s)),
             )
             for part in parts
         ]
@@ -189,7 +189,8 @@ class MicroBatch:
             self.lane = next(part.lane for part in self.parts if part.jobs)  # what only filled it up is no live one
             stacked = self.stacked if len(jobs) == formed else None
             filled = sum(bool(part.jobs) for part in self.parts) > 1
-            self._execution = Execution(self.lane.runner, jobs, stacked, or_apart=filled)
+            tries = len(self.lane.retry_delays_s)
+            self._execution = Execution(self.lane.runner, jobs, stacked, or_apart=filled, tries=tries)
             self.run_s = None if stacked is None else self.lane.runner.expected_s(stacked)
         self.stacked = None
 

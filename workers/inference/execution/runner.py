@@ -71,11 +71,13 @@ class Runner:
         rows = self.at_once(len(next(iter(inputs.values()))), inputs)
         return self.room.predicted_s(rows, self.rules.cost(rows, self.rules.size(inputs)))
 
-    def piece_sizes(self, jobs: Sequence[PendingJob]) -> PieceSizes:
-        """For a micro-batch of the jobs: a job's price is that of its rows, in fixed parts of a run."""
+    def piece_sizes(self, jobs: Sequence[PendingJob], *, of_rows: bool = False) -> PieceSizes:
+        """For a micro-batch of the jobs: a job's price is that of its rows, in fixed parts of a run. `of_rows`: not
+        jobs are run together, but the rows of them."""
         worth = self.room.padding_worth()
         if worth is None:
             return PieceSizes(self.bad_share.value)
-        job_cost = sum([job.rows * job.row_cost for job in jobs]) / len(jobs)
+        items = sum([job.rows for job in jobs]) if of_rows else len(jobs)
+        job_cost = sum([job.rows * job.row_cost for job in jobs]) / max(items, 1)
         # Both are 0 for empty rows and a model whose runs have no fixed part.
         return PieceSizes(self.bad_share.value, job_cost / max(worth, job_cost) if job_cost else 0.0)

@@ -12,9 +12,10 @@ from schemas.oip import encode_response
 from schemas.predictions import encode_predictions
 from schemas.records import LaneJob
 from schemas.routes import Choice
+from schemas.row_errors import RowError
 from schemas.signature import Signature
 from schemas.tensors import Array
-from workers.inference.batching.pending_job import PendingJob, RunResult
+from workers.inference.batching.pending_job import PendingJob, RowAnswers, RunResult, outputs_of
 from workers.inference.results.retry_policy import Retry, verdict
 
 log = get_logger(__name__)
@@ -102,8 +103,15 @@ def outcome_of(
     if isinstance(outcome, PenstockError):
         return failed(item.job, outcome, completed_at, retry_delays_s, rows=item.rows, started_at=started_at)
     if item.job.shadow_of is not None:
-        return CopyEnd(item.job, outputs=outcome)
+        return _end_of_copy(item.job, outcome)
     return terminal(signature, item, outcome, started_at, completed_at)
+
+
+def _end_of_copy(copy: LaneJob, outcome: Mapping[str, Array] | RowAnswers) -> CopyEnd:
+    """Only whole answers are compared."""
+    if isinstance(outcome, RowAnswers):
+        return CopyEnd(copy, next(iter(outcome.errors.values())))
+    return CopyEnd(copy, outputs=outcome)
 
 
 def failed(
@@ -118,8 +126,7 @@ def failed(
     """What becomes of a job that met `error`, wherever it did: it ends, or is tried again on one of the tiers."""
     if job.shadow_of is not None:
         return CopyEnd(job, error)
-    if type(error) is JobError:  # the model's own code raised, and only the log has its words
-        error = JobError(f"{error.message}; the worker's log tells more beside {job.id}", param=error.param)
+    error = _told(job, error)
     decided = verdict(error, job.attempt, now, job.expires_at, retry_delays_s)
     if isinstance(decided, Retry):
         return RetryLater(end_of(job, error, now, rows=rows, started_at=started_at), decided.tier, error)
@@ -154,10 +161,23 @@ def terminal(
     return end_of(job, result, completed_at, rows=item.rows, started_at=started_at)
 
 
-def _encode(signature: Signature, item: PendingJob, outputs: Mapping[str, Array]) -> Payload:
+def _encode(signature: Signature, item: PendingJob, answer: Mapping[str, Array] | RowAnswers) -> Payload:
+    outputs, errors = outputs_of(answer), _row_errors(item, answer)
     if item.job.answer is Answer.PREDICTIONS:
-        return encode_predictions(signature, outputs)
+        return encode_predictions(signature, outputs, errors)
     wanted = item.request.outputs
-    chosen = {name: outputs[name] for name in wanted} if wanted else outputs
+    chosen = {name: outputs[name] for name in wanted if name in outputs} if wanted else outputs
     told_id = item.request.id or item.job.id  # the protocol has the request's id echoed
-    return encode_response(item.job.model, item.job.version, told_id, chosen, item.request.binary_outputs)
+    return encode_response(item.job.model, item.job.version, told_id, chosen, item.request.binary_outputs, errors)
+
+
+def _row_errors(item: PendingJob, answer: Mapping[str, Array] | RowAnswers) -> Sequence[RowError]:
+    if not isinstance(answer, RowAnswers):
+        return ()
+    return [RowError.of(row, _told(item.job, error).body()) for row, error in answer.errors.items()]
+
+
+def _told(job: LaneJob, error: PenstockError) -> PenstockError:
+    if type(error) is JobError:  # the model's own code raised, and only the log has its words
+        return JobError(f"{error.message}; the worker's log tells more beside {job.id}", param=error.param)
+    return error

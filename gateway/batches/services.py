@@ -1,0 +1,54 @@
+"""What the routes of files and batches work with, over whichever stores there are."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway.batches.contents import FileContents
+from gateway.batches.control import BatchControl
+from gateway.batches.uploads import Uploads
+from gateway.serving import Serving
+from producers.routes import Routes
+from schemas.errors import Unavailable
+from stores.batches import Batches, Files
+from stores.blobs import Blobs
+
+NO_BLOBS = "files and batches need a place for blobs: set PENSTOCK_BLOBS_URL"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batching:
+    control: BatchControl
+    contents: FileContents
+    uploads: Uploads
+
+
+class NoBatching:
+    """Where there is no blob store: whoever asks for anything is told so."""
+
+    @property
+    def found(self) -> Batching:
+        raise Unavailable(NO_BLOBS)
+
+
+class WithBatching:
+    def __init__(self, found: Batching) -> None:
+        self.found = found
+
+
+def batching_of(
+    files: Files,
+    batches: Batches,
+    blobs: Blobs,
+    serving: Serving,
+    routes: Routes,
+    now: Callable[[], datetime],
+    *,
+    most_bytes: int,
+    at_once: int,
+) -> Batching:
+    return Batching(
+        control=BatchControl(batches, serving, routes, now),
+        contents=FileContents(files, batches, blobs, now),
+        uploads=Uploads(files, blobs, now, most_bytes=most_bytes, at_once=at_once),
+    )
