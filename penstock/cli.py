@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "router": Place("penstock.roles", "router", "router", "Choose a version for jobs sent straight to Kafka.", RUN),
     "sink": Place("penstock.roles", "sink", "sink", "Make results durable and wake whoever waits for them.", RUN),
     "notifier": Place("penstock.roles", "notifier", "notifier", "Send webhooks, and try again what fails.", RUN),
+    "feeder": Place("penstock.roles", "feeder", "feeder", "Run batches, window by window.", RUN),
     "rollout-controller": Place("penstock.roles", "rollout_controller", "rollout", "Judge new versions.", RUN),
     "init": Place("penstock.init.command", "init", "worker", "Make a model repository with an example.", MODELS),
     "models": Place("penstock.models.command", "models", "worker", "Check models and their files; list, load.", MODELS),

@@ -225,6 +225,4 @@ def _check_types(wanted: Iterable[str], param: str) -> None:
         if each in _TYPES:
             continue
         hint = did_you_mean(each, _TYPES)
-        if each.startswith("batch."):
-            hint = "; those of batches come with batches"
         raise RequestError(f"there is no event type {each[:64]!r}{hint}; there are {', '.join(_TYPES)}", param=param)

@@ -71,6 +71,7 @@ COMMANDS = {
     "router": Described((*SERVICES, "PENSTOCK_ROUTER_MAX_TIMEOUT_S", "PENSTOCK_HEALTH_PORT")),
     "sink": Described((*SERVICES, "PENSTOCK_SINK_BATCH_RECORDS")),
     "notifier": Described((SERVICES[1], "PENSTOCK_NOTIFIER_CONCURRENCY", "PENSTOCK_WEBHOOK_ALLOW_PRIVATE")),
+    "feeder": Described((*SERVICES, "PENSTOCK_BLOBS_URL", "PENSTOCK_FEEDER_WINDOW_S")),
     "rollout-controller": Described((*SERVICES[:2], "PENSTOCK_HEALTH_PORT")),
     "migrate": Described(
         (*SERVICES[:2], "PENSTOCK_TOPIC_PARTITIONS"),
