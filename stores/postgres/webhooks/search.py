@@ -76,14 +76,22 @@ def _conditions(tenant: str, wanted: DeliveryFilter, after: str | None, *numbers
     if by_state:
         within.append(_IS_NOT_DELIVERED)
     asked.ask(within, "d.id <", after)
-    for comparison, at, apart in (
-        (">", wanted.created_after, -_CLOCKS_APART),
-        ("<", wanted.created_before, _CLOCKS_APART),
-    ):
-        if at is not None:
-            asked.ask(fits, f"d.created_at {comparison}", at)
-            asked.ask(within, f"d.id {comparison}", _id_of(at, apart))
+    asked.ask(fits, "d.created_at >", wanted.created_after)
+    asked.ask(fits, "d.created_at <", wanted.created_before)
+    first, last = ids_around(wanted)
+    asked.ask(within, "d.id >", first)
+    asked.ask(within, "d.id <", last)
     return asked
+
+
+def ids_around(wanted: DeliveryFilter) -> tuple[str | None, str | None]:
+    """Between which ids all are that were created within the times that are wanted: so they are found along any index
+    of ids. None where no time is given."""
+    first, last = wanted.created_after, wanted.created_before
+    return (
+        None if first is None else _id_of(first, -_CLOCKS_APART),
+        None if last is None else _id_of(last, _CLOCKS_APART),
+    )
 
 
 def _id_of(moment: datetime, apart: timedelta) -> str:

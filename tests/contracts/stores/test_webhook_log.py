@@ -89,7 +89,8 @@ async def test_pages_of_what_is_rare_follow_each_other_without_gap_or_repetition
 
 
 async def test_who_asks_for_a_span_of_time_gets_what_was_created_within(webhooks: Webhooks) -> None:
-    deliveries = [made(hour * 3600) for hour in range(12)]
+    await webhooks.added()
+    deliveries = [made(hour * 3600, state=DeliveryState.FAILED) for hour in range(12)]
     await webhooks.write(deliveries)
     for after, before, hours in ((3, 6, [5, 4]), (None, 2, [1, 0]), (9, None, [11, 10]), (4, 5, [])):
         wanted = DeliveryFilter(
@@ -98,6 +99,7 @@ async def test_who_asks_for_a_span_of_time_gets_what_was_created_within(webhooks
         )
         page = await webhooks.log.list("default", wanted, after=None, limit=20)
         assert ids(page.deliveries) == [deliveries[hour].id for hour in hours]
+        assert await webhooks.log.count("default", wanted) == len(hours)
 
 
 async def test_any_time_may_be_asked_for(webhooks: Webhooks) -> None:
