@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "run": Place("penstock.run.command", "run", "bulk", "Run a model over one input and show the answer.", USE),
     "jobs": Place("penstock.jobs.command", "jobs", "bulk", "List jobs, read, await and cancel them.", USE),
     "submit": Place("penstock.submit.command", "submit", "bulk", "Submit the jobs of a JSONL file.", USE),
+    "batch": Place("penstock.batch.command", "batch", "bulk", "Run files of many requests in bulk.", USE),
     "webhooks": Place("penstock.webhooks.command", "webhooks", "bulk", "Have ends of jobs sent to a URL.", USE),
     "feedback": Place("penstock.feedback", "feedback", "bulk", "Tell what an answer was worth.", USE),
     "route": Place("penstock.routes.command", "route", "bulk", "Split a model's jobs among its versions.", CARE),

@@ -144,7 +144,9 @@ def test_what_must_stay_stands_on_named_volumes(compose: dict[str, Any]) -> None
     services = compose["services"]
     for name in ("kafka", "postgres", "prometheus", "grafana"):
         assert any(volume.startswith(f"{name}:") for volume in services[name]["volumes"]), name
-    assert set(compose["volumes"]) == {"kafka", "postgres", "prometheus", "grafana"}
+    for name in ("gateway", "feeder"):
+        assert "blobs:/blobs" in services[name]["volumes"]
+    assert set(compose["volumes"]) == {"blobs", "kafka", "postgres", "prometheus", "grafana"}
 
 
 def test_each_role_image_is_unprivileged_and_says_whether_it_is_ready() -> None:
