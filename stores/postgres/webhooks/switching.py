@@ -35,7 +35,7 @@ select max(id) as last, count(*) as count from walked
 """
 # What waits for its turn in a schedule is due now. From one place on: what fails meanwhile, and is due later again, is
 # met once at most.
-_HURRY: Final = f"""
+HURRY: Final = f"""
 with walked as (
     select d.id, d.due_at from webhook_deliveries d
     where d.target = $1 and d.state = '{DeliveryState.PENDING}' and (d.due_at, d.id) > ($3, $4)
@@ -118,7 +118,7 @@ async def hurry(postgres: "Postgres", tenant: str, endpoint_id: str, now: dateti
     while found == STEP:
         async with postgres.transaction() as connection:
             await _lock_target(connection, tenant, endpoint_id)
-            rows = await connection.fetch(_HURRY, endpoint_id, now, due_at, last)
+            rows = await connection.fetch(HURRY, endpoint_id, now, due_at, last)
             if not rows:
                 return
             due_at, last, found = rows[0]

@@ -15,6 +15,9 @@ from stores.postgres.webhooks.looking import LOOK
 from stores.postgres.webhooks.outcomes import JUDGE, RECORD
 from stores.postgres.webhooks.pulled import PULL
 from stores.postgres.webhooks.search import list_statement
+from stores.postgres.webhooks.stale import DROP_STALE
+from stores.postgres.webhooks.stale import LOOKED_AT as LOOKED_AT_FOR_STALE
+from stores.postgres.webhooks.switching import HURRY, LAST_ID, STEP
 from stores.webhooks import Claim, DeliveryFilter
 from tests.contracts.stores.webhook_stores import in_s
 from tests.integration.stores.migrating import session
@@ -106,6 +109,23 @@ async def test_who_comes_where_much_waits_has_no_jobs_read_but_those_of_what_it_
         await connection.execute("vacuum analyze webhook_deliveries, jobs")
         scans = await _scans(connection, PULL, "jobs", in_s(1), "we_a", "we_a", "lease", in_s(60), EACH)
         assert sum(map(_rows_of, scans)) == EACH
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["nothing known", "statistics"])
+async def test_a_step_of_what_is_done_step_by_step_reads_no_more_than_it_changes(
+    migrated_postgres_dsn: str, known: bool
+) -> None:
+    async with postgres_webhooks(migrated_postgres_dsn) as webhooks:
+        await register(migrated_postgres_dsn, TARGETS[:2])
+        later = {"event_type": EventType.JOB_RUNNING, "revision": Revision.RUNNING, "due_at": in_s(3600)}
+        await load(webhooks, TARGETS[:2], STEP + 1000, **later)
+    async with session(migrated_postgres_dsn) as connection:
+        await connection.execute(SETTINGS)
+        if known:
+            await connection.execute("vacuum analyze webhook_deliveries, webhook_targets, webhook_endpoints")
+        assert await _rows_read(connection, HURRY, TARGETS[0], NOW, NOW, LAST_ID) <= 2 * STEP
+        # What is looked at, and, once more for each, what may be dropped and what is.
+        assert await _rows_read(connection, DROP_STALE, [TARGETS[1]], NOW) <= 3 * LOOKED_AT_FOR_STALE
 
 
 async def test_who_began_while_nothing_waited_reads_no_more_than_it_takes_of_much(migrated_postgres_dsn: str) -> None:
