@@ -217,7 +217,7 @@ def _check(wanted: EndpointChange) -> None:
 
 
 def _is_line(text: str, characters: int) -> bool:
-    return 0 < len(text) <= characters and text.isprintable()
+    return 0 < len(text) <= characters and text.isprintable() and not text.isspace()
 
 
 def _check_types(wanted: Iterable[str], param: str) -> None:
