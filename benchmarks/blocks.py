@@ -58,9 +58,14 @@ def _simulated(bad: str) -> Subject:
     )
 
 
+def _lookups(bad: Array) -> dict[str, Array]:
+    ids: Array = np.array(bodies(bad.tolist()), dtype=np.int64)
+    return {"ids": ids}
+
+
 SUBJECTS: Final = {
     "lookup (ONNX, microseconds a run)": Subject(
-        "lookup", 600, lambda folder: write_lookup(folder, BATCH_ROWS), lambda bad: {"ids": np.array(bodies(bad))}
+        "lookup", 600, lambda folder: write_lookup(folder, BATCH_ROWS), _lookups
     ),
     "simulated device, 2 ms and 0.1 ms a row": _simulated("fail"),
     "the same, errors in the place of bad rows": _simulated("place"),
