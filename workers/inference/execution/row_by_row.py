@@ -84,47 +84,49 @@ class RowByRow:
     def _has_no_room(self, row: int) -> bool:
         return isinstance(self._errors.get(row), OutOfMemory)
 
-    def _failed(self, ends: Sequence[int | Failure]) -> Failure | None:
+    def _failed(self, ends: Sequence[Failure | None]) -> Failure | None:
         """The failure that is not that of single rows; what those met is theirs."""
+        if not any(ends):  # nearly always
+            return None
         for row, end in zip(self._slice, ends, strict=True):
-            if isinstance(end, Failure):
+            if end is not None:
                 if end.scope not in _OF_ROW:
                     return end
                 self._errors.setdefault(row, end.error)
         return None
 
-    def _attempt(self, rows: Sequence[int]) -> Steps[Sequence[int] | Failure]:
-        """Run these rows, or what is left of them; of each the end is known then."""
+    def _attempt(self, rows: Sequence[int]) -> Steps[Sequence[None] | Failure]:
+        """Run these rows, or what is left of them; what became of each is kept."""
         yield from self._runs.turn()
         if (why := self._over()) is not None:
             return Failure(Scope.MODEL, why)
         left = [row for row in rows if row not in self._errors] if self._errors else rows
         if not left:
-            return rows
+            return _ended(rows)
         self._runs.account.in_pieces |= len(rows) < len(self._slice)
         inputs = {name: _picked(array, left) for name, array in self._inputs.items()}
         outputs = self._runs.run([self._index], inputs, self._parameters, alone=len(left) == 1)
         if not isinstance(outputs, Failure):
             self._most_run = max(self._most_run, len(left))
             self._outputs.append(outputs)
-            return rows
+            return _ended(rows)
         if outputs.bad_rows is not None:
             return (yield from self._without_named(rows, left, outputs, outputs.bad_rows))
         self._crowded |= outputs.no_room and len(left) > 1
         return self._of_rows(rows, left, outputs)
 
-    def _of_rows(self, rows: Sequence[int], left: Sequence[int], failure: Failure) -> Sequence[int] | Failure:
+    def _of_rows(self, rows: Sequence[int], left: Sequence[int], failure: Failure) -> Sequence[None] | Failure:
         """What the failure of the rows that were `left` is for all of the `rows`."""
         if failure.scope is Scope.MOMENT and self._last and not self._runs.budget_is_spent:
             failure = failure._replace(scope=Scope.ROW if len(left) == 1 else Scope.MICRO_BATCH)
         if len(left) == 1 < len(rows) and failure.scope in _OF_ROW:  # the others have errors of their own
             self._errors[left[0]] = failure.error
-            return rows
+            return _ended(rows)
         return failure
 
     def _without_named(
         self, rows: Sequence[int], ran: Sequence[int], failure: Failure, bad_rows: BadRows
-    ) -> Steps[Sequence[int] | Failure]:
+    ) -> Steps[Sequence[None] | Failure]:
         """The same rows, but for those that the model has named. The others run again, unless their outputs came."""
         if not self._last and (later := _tried_later(bad_rows)) is not None:
             return later
@@ -136,7 +138,7 @@ class RowByRow:
             return (yield from self._attempt(rows))
         self._most_run = max(self._most_run, len(ran))
         self._outputs.append(bad_rows.outputs)
-        return rows
+        return _ended(rows)
 
     def _answers(self) -> Mapping[str, Array] | RowAnswers:
         """Raises `OutputInvalid` where what several runs gave does not fit together."""
@@ -156,6 +158,11 @@ def _tried_later(bad_rows: BadRows) -> Failure | None:
     """Where a row is named for what may pass, as a reason to try all rows again."""
     failures = [failure_of(error, alone=True) for error in bad_rows.errors.values()]
     return next((each for each in failures if each.scope in (Scope.MOMENT, Scope.MODEL)), None)
+
+
+def _ended(rows: Sequence[int]) -> Sequence[None]:
+    """No failure of any of them that is still to be told."""
+    return [None] * len(rows)
 
 
 def _picked(array: Array, rows: Sequence[int]) -> Array:
