@@ -24,6 +24,7 @@ MEASUREMENTS = {
     "bad-row": "one_bad_row",
     "mixed-lengths": "mixed_lengths",
     "poison": "poison",
+    "blocks": "blocks",
     "division": "division",
     "priority": "priority",
     "adaptive": "adaptive",
