@@ -48,7 +48,7 @@ TIMEOUT: Final = click.option(
 @click.command(
     epilog=examples(
         "penstock batch run rows.csv --model iris --output answers.jsonl",
-        "penstock batch run images.npy --model digits --version 2 --output answers.jsonl",
+        "penstock batch run images.npy --model digits --output answers.jsonl",
         reads=f"{KAFKA} and its companions",
     )
 )
