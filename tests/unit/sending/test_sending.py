@@ -446,17 +446,20 @@ async def test_an_attempt_that_is_canceled_leaves_nothing_behind(sender: HttpSen
     assert not sender._connections._pools
 
 
-async def test_connections_that_nobody_uses_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = 0.0
-    monkeypatch.setattr("workers.notifier.sending.http_sender.time.monotonic", lambda: now_s)
+async def test_connections_that_nobody_uses_are_closed_though_nothing_more_is_sent(loop_clock: LoopClock) -> None:
     names = FixedNames()
     async with HttpSender(lambda: NOW, allow_private=True, resolver=names) as sender, receiver(answering(OK)) as there:
         for number in range(5):
             await soon(send(sender, there.url(f"h{number}.example")))
-        now_s = KEPT_S
-        await soon(send(sender, there.url("last.example")))
+        assert len(sender._connections._pools) == 5
 
-        assert list(sender._connections._pools) == [f"http://last.example:{there.port}"]
+        loop_clock.pass_s(KEPT_S)
+        await eventually(lambda: not sender._connections._pools)
+        assert not sender._connections._idle_since
+
+        await soon(send(sender, there.url("h0.example")))
+        loop_clock.pass_s(KEPT_S)
+        await eventually(lambda: not sender._connections._pools)
 
 
 async def test_of_origins_that_are_idle_only_so_many_keep_connections(monkeypatch: pytest.MonkeyPatch) -> None:
