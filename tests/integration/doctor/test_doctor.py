@@ -26,7 +26,8 @@ insert into webhook_targets (id, tenant, circuit, reason, since) values
     ('origin_2', 'other', 'degraded', null, now() + interval '3 s');
 insert into webhook_deliveries
     (tenant, target, event_type, subject, revision, state, facts, created_at, due_at, ended_at)
-select 'acme', d.target, 'job.failed', 'job_1', 3, d.state, '{}', now(), now(), case d.state when 'delivered' then now() end
+select 'acme', d.target, 'job.failed', 'job_1', 3, d.state, '{}', now(), now(),
+    case d.state when 'delivered' then now() end
 from (values ('we_a', 'pending'), ('we_b', 'pending'), ('we_b', 'pending'), ('we_b', 'delivered'),
     ('origin_1', 'pending')) as d (target, state)
 """
