@@ -17,7 +17,12 @@ CLAIM_HEADER: Final = "ce_claim"
 SIZE_HEADER: Final = "ce_claimsize"
 SHA256_HEADER: Final = "ce_claimsha256"
 
-_KEY: Final = re.compile(r"claims/[A-Za-z0-9._-]+/[0-9]{4}-[0-9]{2}-[0-9]{2}/[A-Za-z0-9._-]{1,200}/input-[0-9a-f]{64}")
+_KEY: Final = re.compile(
+    r"claims/[A-Za-z0-9._-]+/[0-9]{4}-[0-9]{2}-[0-9]{2}/[A-Za-z0-9][A-Za-z0-9._-]{0,254}/input-[0-9a-f]{64}"
+)
+_MEANT: Final = {".": ".", "c": ":", "t": "~"}
+_ESCAPED: Final = str.maketrans({meant: f".{written}" for written, meant in _MEANT.items()})
+_ESCAPE: Final = re.compile(r"\.([.ct])")
 _SIZE: Final = re.compile(r"[1-9][0-9]{0,17}", re.ASCII)
 
 
@@ -31,12 +36,17 @@ class Claim(msgspec.Struct, frozen=True):
 
 def claim_key(tenant: str, created_at: datetime, job_id: str, what: str, sha256: str) -> str:
     """Where a job's input or result lies: under its tenant, then the UTC day on which the job was created, so that
-    whole days can be swept. `what` is `input` or `result`. Of characters that no key may have, which a job's id can,
-    `_` stands in the place."""
-    return f"{FOLDER}/{tenant}/{created_at:%Y-%m-%d}/{_NOT_IN_KEYS.sub('_', job_id)}/{what}-{sha256}"
+    whole days can be seen. `what` is `input` or `result`. A key may not have all characters that a job's id may: for
+    `:`, `~` and `.` it has `.c`, `.t` and `..`."""
+    return f"{FOLDER}/{tenant}/{created_at:%Y-%m-%d}/{job_id.translate(_ESCAPED)}/{what}-{sha256}"
 
 
-_NOT_IN_KEYS: Final = re.compile(r"[^A-Za-z0-9._-]")
+def job_of(key: str) -> tuple[str, str] | None:
+    """Tenant and id of the job that a claim is of; None for what is no claim's key."""
+    if not _KEY.fullmatch(key):
+        return None
+    _, tenant, _, job_id, _ = key.split("/")
+    return tenant, _ESCAPE.sub(lambda found: _MEANT[found[1]], job_id)
 
 
 def claim_headers(claim: Claim) -> list[tuple[str, bytes]]:

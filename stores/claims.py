@@ -51,12 +51,3 @@ def _sha256(value: bytes) -> str:
 async def _pieces(value: bytes) -> AsyncIterator[bytes]:
     for start in range(0, len(value), PIECE_BYTES):
         yield value[start : start + PIECE_BYTES]
-
-
-def day_of(key: str) -> datetime | None:
-    """The UTC day that a claim's key tells; None where it is no claim's key."""
-    parts = key.split("/")
-    try:
-        return datetime.fromisoformat(f"{parts[2]}T00:00:00+00:00")
-    except (IndexError, ValueError):
-        return None

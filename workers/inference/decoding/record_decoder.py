@@ -142,7 +142,7 @@ class RecordDecoder:
         record, job, _ = claimed
         try:
             payload = msgspec.structs.replace(job.payload, value=value, claim=None)
-            parsed = self._parse_job(record, job, payload, now)
+            parsed: _Read = self._parse_job(record, job, payload, now)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a panic of Rust code is no Exception

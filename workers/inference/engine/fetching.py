@@ -25,6 +25,9 @@ class Room(Protocol):
     def has_room(self, input_bytes: int) -> bool:
         """Whether an input of so many bytes may be held beside what is held."""
 
+    def held_changed(self) -> None:
+        """More or less is held for what is fetched."""
+
     async def wait_for_room(self) -> None:
         """Return when that may have changed."""
 
@@ -68,12 +71,16 @@ class Fetching:
         async with self._one:
             while not self._room.has_room(claimed.claim.size):
                 await self._room.wait_for_room()
-            self.held_bytes += claimed.claim.size
+            self._hold(claimed.claim.size)
             try:
                 decoded = await self._decoded(claimed)
             finally:
-                self.held_bytes -= claimed.claim.size
+                self._hold(-claimed.claim.size)
         await self._taken(consumer, decoded)
+
+    def _hold(self, more_bytes: int) -> None:
+        self.held_bytes += more_bytes
+        self._room.held_changed()
 
     async def _decoded(self, claimed: Claimed) -> Decoded:
         record, job, claim = claimed

@@ -191,6 +191,10 @@ class ServedLane:
         """For an input that is to be fetched: beside what is held, or alone, since others may never make room."""
         return not self._held_bytes or self._brake.room_for(input_bytes)
 
+    def held_changed(self) -> None:
+        self._show()
+        self._changed.set()
+
     async def wait_for_room(self) -> None:
         await self._change_or(LOOK_FOR_ROOM_S)
 
