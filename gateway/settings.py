@@ -7,6 +7,7 @@ from runtime.http_limits import CONNECTION_BYTES
 from runtime.settings import (
     AdmissionSettings,
     BatchSettings,
+    ClaimSettings,
     KafkaSettings,
     LogSettings,
     MemorySettings,
@@ -33,6 +34,7 @@ class GatewaySettings(
     WebhookAddressSettings,
     WebhookKeySettings,
     BatchSettings,
+    ClaimSettings,
     LogSettings,
 ):
     # Whoever reaches the API may use all of it. To serve other machines is a decision; our images have made it.

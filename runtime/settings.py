@@ -119,6 +119,9 @@ class BlobSettings(Settings):
         "`az://container/prefix`, with the variables that the clients of these read (`AWS_ACCESS_KEY_ID`, "
         "`AWS_ENDPOINT_URL`, ...); if not set, there are no files and batches, and no input larger than a record",
     )
+
+
+class ClaimSettings(BlobSettings):
     claim_max_bytes: ByteSize = Field(
         ByteSize(64 * 1024 * 1024),
         ge=64 * 1024,

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from runtime.settings import (
     AdmissionSettings,
-    BlobSettings,
+    ClaimSettings,
     KafkaSettings,
     MemorySettings,
     PostgresSettings,
@@ -26,7 +26,7 @@ class RouterSettings(
     RedisSettings,
     MemorySettings,
     AdmissionSettings,
-    BlobSettings,
+    ClaimSettings,
     WebhookAddressSettings,
     ProcessSettings,
 ):
