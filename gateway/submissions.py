@@ -38,7 +38,7 @@ from schemas.images import IMAGE_TYPES, too_many_rows
 from schemas.inputs import bytes_to_parse, check_in_full, check_input
 from schemas.job_webhooks import URL_OPTION
 from schemas.jobs import Job, Payload, Status, check_retention
-from schemas.records import OutRecord, lane_job, lane_record
+from schemas.records import RECORD_HEADERS_BYTES, OutRecord, lane_job, lane_record
 from schemas.signature import Signature
 from schemas.topics import Lane
 from schemas.versions import Placed, place
@@ -54,8 +54,6 @@ SOURCE: Final = "/penstock/gateway"
 ANSWERED_WITHIN_S: Final = 20.0
 # Of these, for a large input to be read, or to wait for others to be read before it.
 READ_WITHIN_S: Final = 8.0
-# What stands in a lane record beside the input: its headers, at their longest.
-RECORD_HEADERS_BYTES: Final = 4096
 # A statement on its way to a database that hangs is carried out when that goes on, perhaps behind the withdrawal of
 # what it writes. So much later it has been.
 LATE_WRITE_S: Final = 5.0

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from itertools import cycle
-from typing import Any, Final
+from typing import IO, Any, Final
 from urllib.parse import urlsplit
 
 import httpx
@@ -82,6 +82,29 @@ class GatewayClient:
         if answer.is_success:
             return answer
         raise self._error(answer)
+
+    async def upload(self, path: str, fields: Mapping[str, str], name: str, file: IO[bytes]) -> httpx.Response:
+        """A form with a file, which is read as it goes. Raises as `exchange`."""
+        files = {"file": (name, file, "application/jsonl")}
+        answer = await self._request("POST", path, data=dict(fields), files=files, timeout=_answered_within(WAIT_S))
+        if answer.is_success:
+            return answer
+        raise self._error(answer)
+
+    async def download(
+        self, path: str, write: Callable[[bytes], object], params: Mapping[str, str] | None = None
+    ) -> Mapping[str, str]:
+        """Hand on an answer piece by piece; returns its headers. Raises as `exchange`, also where it is cut off."""
+        try:
+            async with next(self._clients).stream("GET", self._base_url + path, params=params) as answer:
+                if not answer.is_success:
+                    await answer.aread()
+                    raise self._error(answer)
+                async for piece in answer.aiter_bytes():
+                    write(piece)
+                return answer.headers
+        except httpx.TransportError as error:
+            raise Unavailable(f"{self._told_url} cannot be reached: {told(error)}{self._origin}") from error
 
     async def must_answer(self) -> None:
         """Raises `Unavailable` where nobody does; an error is an answer too."""

@@ -1,5 +1,6 @@
 """Names on the command line, refused before anybody is asked, and options that several commands have."""
 
+import re
 from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any, Final
@@ -28,6 +29,7 @@ def _is_utf8(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
+BATCH = Name("batch", lambda text: re.fullmatch(r"batch_[0-9a-z]{1,64}", text) is not None, "is no batch's id")
 JOB = Name("job", is_job_id, "is no job id")
 MODEL = Name("model", is_model_name, "is no model's name: small letters, digits and -")
 VERSION = Name("version", is_version, "is no version: small letters, digits, . and -")

@@ -36,6 +36,7 @@ def role_environment(
     defaults = DEFAULTS | {
         "PENSTOCK_PUBLIC_BASE_URL": public_url,
         "PENSTOCK_WEBHOOK_KEYS": webhook_keys(services.data_dir),
+        "PENSTOCK_BLOBS_URL": f"file://{services.data_dir.path.absolute()}/blobs",
     }
     given = {name: value for name, value in environ.items() if value}
     return (

@@ -136,6 +136,20 @@ def notifier() -> None:
 
 
 @click.command(
+    cls=RoleCommand,
+    exits=EXITS,
+    examples=("PENSTOCK_BLOBS_URL=s3://bucket/penstock \\", "  penstock feeder"),
+)
+def feeder() -> None:
+    """Run batches: bring their lines into the lanes, and write down what came of them.
+
+    Keeps some seconds of work of each batch in its lane, so that others' are not held up. Of several feeders one feeds,
+    and another takes over when it goes. Without any, batches wait.
+    """
+    run_role("feeder", "workers.feeder.main")
+
+
+@click.command(
     "rollout-controller",
     cls=RoleCommand,
     exits=EXITS,

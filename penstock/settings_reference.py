@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from gateway.settings import GatewaySettings
 from penstock.migrate_settings import MigrateSettings
 from runtime.settings import Settings
+from workers.feeder.settings import FeederSettings
 from workers.inference.settings import WorkerSettings
 from workers.notifier.settings import NotifierSettings
 from workers.rollout.settings import RolloutSettings
@@ -21,6 +22,7 @@ COMMANDS: Final[Mapping[str, type[Settings]]] = {
     "worker": WorkerSettings,
     "sink": SinkSettings,
     "notifier": NotifierSettings,
+    "feeder": FeederSettings,
     "rollout-controller": RolloutSettings,
     "migrate": MigrateSettings,
 }

@@ -32,10 +32,11 @@ from schemas.errors import PenstockError
 ANNOUNCED_WITHIN_S = 5.0
 CONTROLLER = "rollout-controller"
 NOTIFIER = "notifier"
+FEEDER = "feeder"
 # Roles that nobody waits for, and how long after all others each starts: it would take the processor from first jobs.
-AFTER_S = {NOTIFIER: 1.0, CONTROLLER: 5.0}
+AFTER_S = {FEEDER: 0.5, NOTIFIER: 1.0, CONTROLLER: 5.0}
 # Without which it is left out.
-NEEDS = {NOTIFIER: "aiodns", CONTROLLER: "faust"}
+NEEDS = {FEEDER: "obstore", NOTIFIER: "aiodns", CONTROLLER: "faust"}
 
 
 def hear_nothing(_: str, __: str) -> None:
@@ -59,6 +60,7 @@ class Stack:
         gateways: int = 1,
         rollouts: bool = False,
         notifiers: int = 0,
+        feeders: int = 0,
         kafka_properties: Mapping[str, str] = NO_PROPERTIES,
         environ: Mapping[str, str] | None = None,
         announce: Callable[[str], None] = say_nothing,
@@ -66,9 +68,9 @@ class Stack:
     ) -> None:
         """`port`: the gateway's, 0 for a free one. `workers`: processes, each serving all models.
 
-        `gateways`: processes. Several share `port`, and each has one of its own beside it. `rollouts` and `notifiers`:
-        soon after all is ready, start a controller of rollouts, and so many notifiers, where what they need is
-        installed.
+        `gateways`: processes. Several share `port`, and each has one of its own beside it. `rollouts`,
+        `notifiers` and `feeders`: soon after all is ready, start a controller of rollouts, and so many notifiers and
+        feeders, where what they need is installed.
 
         `environ` is what the roles see beside what we tell them; an address of a service in it means that this service
         is not started. `announce` hears one line about whatever is unusual, `on_line` each line of each role's log.
@@ -89,7 +91,8 @@ class Stack:
         self._workers = workers
         self._gateways = gateways
         # Roles that are still to be started when all is ready.
-        later = dict.fromkeys(numbered(NOTIFIER, notifiers), NOTIFIER) | ({CONTROLLER: CONTROLLER} if rollouts else {})
+        counts = {FEEDER: feeders, NOTIFIER: notifiers, CONTROLLER: int(rollouts)}
+        later = {name: command for command, count in counts.items() for name in numbered(command, count)}
         self._later = {name: command for name, command in later.items() if find_spec(NEEDS[command]) is not None}
         self._gateway_ports: dict[str, int] = {}
         self._health: dict[str, str] = {}
@@ -232,7 +235,7 @@ class Stack:
 
     def role(self, name: str) -> Part:
         """`gateway`, `gateway-2`, ..., `router`, `sink`, and `worker`, or `worker-1`, ... where there are several; once
-        they were started `notifier`, or `notifier-1`, ..., and `rollout-controller`."""
+        they were started `feeder`, `notifier`, or `notifier-1`, ..., and `rollout-controller`."""
         return self.roles[name]
 
     @property

@@ -144,6 +144,7 @@ class Up:
             gateways=options.gateways,
             rollouts=True,
             notifiers=1,
+            feeders=1,
             announce=console.say,
             on_line=console.line,
         )

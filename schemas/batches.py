@@ -193,13 +193,19 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BlockLine(msgspec.Struct, frozen=True, array_like=True):
-    """A line in a block: its number (from 1), where it lies in the input, and how many rows of the block it is."""
+    """A line in a block: its number (from 1), where it lies in the input, and how many rows of the block it is.
+
+    How it asked is how it is answered: `predictions`, else tensors: those of these `outputs`, all where there are none.
+    """
 
     number: int
     offset: int
     length: int
     rows: int
     custom_id: str
+    predictions: bool = True
+    outputs: tuple[str, ...] = ()
+    request_id: str | None = None
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ of which `schemas.row_errors` tells the form.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -32,14 +33,14 @@ class BlockAnswer(msgspec.Struct, frozen=True):
         return np.where(good, np.cumsum(good) - 1, -1)
 
 
-def encode_block(inputs: Mapping[str, Array]) -> Payload:
+def encode_block(inputs: Mapping[str, Array], parameters: Mapping[str, Any] = MappingProxyType({})) -> Payload:
     """A request for arrays of shape [rows, ...], in the model's own types, that wants all outputs raw."""
     raw = [to_raw(array) for array in inputs.values()]
     described = [
         InputTensor(name, array.shape, datatype_of(array), parameters={"binary_data_size": len(each)})
         for (name, array), each in zip(inputs.items(), raw, strict=True)
     ]
-    head = msgspec.json.encode(InputDocument(inputs=described, parameters={"binary_data_output": True}))
+    head = msgspec.json.encode(InputDocument(inputs=described, parameters={**parameters, "binary_data_output": True}))
     return Payload(b"".join([head, *raw]), OCTET_STREAM, len(head))
 
 

@@ -24,6 +24,8 @@ RESULT_TYPE: Final = "io.penstock.result.v1"
 ATTEMPT_HEADER: Final = "ce_attempt"
 RETRY_REASON_HEADER: Final = "ce_retryreason"
 SHADOW_OF_HEADER: Final = "ce_shadowof"
+# What stands in a lane record beside the input: its headers, at their longest.
+RECORD_HEADERS_BYTES: Final = 4096
 ROW_ERRORS_HEADER: Final = "ce_rowerrors"
 _DEFAULT_TENANT: Final = DEFAULT_TENANT.encode()
 _JSON: Final = b"application/json"

@@ -6,7 +6,7 @@ Every method may raise `StoreUnavailable`. An id of another tenant is not found.
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -46,7 +46,8 @@ class Endpoints(Protocol):
 
     async def replace(self, endpoint: Endpoint, known: datetime) -> bool:
         """Write the endpoint anew, if it was last changed at `known`. Whether it was. One that is pulled from now on
-        has failed at nothing, unless it is disabled, and may have at once what waited to be sent."""
+        has failed at nothing, unless it is disabled, and may have at once what waited to be sent. What fails in between
+        may have left some of that to its time: the next change has it due."""
 
     async def remove(self, tenant: str, endpoint_id: str) -> bool:
         """Whether it was there. Its deliveries that wait are dropped."""
@@ -60,7 +61,7 @@ class Endpoints(Protocol):
         `since` comes with `Replay.SINCE`: of those held, the ones created before it are dropped; those created since
         then that failed or were dropped are tried again, too. At an endpoint that is active nothing is held, and
         nothing dropped. `MOST_COUNTED` are counted at most. Raises `WebhookEndpointNotFound`. What fails in between may
-        have dropped some, and have left the circuit as it was: it is done by the next call.
+        have dropped some or have them due now, and have left the circuit as it was: it is done by the next call.
         """
 
     async def disable(self, tenant: str, endpoint_id: str, reason: str, now: datetime) -> bool: ...
@@ -132,11 +133,18 @@ class DeliveryQueue(Protocol):
     """What a notifier works on. Any number of them do."""
 
     async def claim(
-        self, now: datetime, *, limit: int, each: int, passing: Collection[str] = (), only_well: bool = False
+        self,
+        now: datetime,
+        *,
+        limit: int,
+        each: int,
+        passing: Collection[str] = (),
+        only_well: bool = False,
+        crowding: Collection[str] = (),
     ) -> Claims:
         """Lease up to `limit` deliveries, `each` of a target at most, oldest first, within the target's limits; none of
         the targets that are to be passed over. `only_well`: but for tests, only of those that answered well when they
-        were last tried."""
+        were last tried; of tenants that are `crowding`, only of these in any case."""
 
     async def record(self, outcomes: Sequence[Outcome], now: datetime) -> Sequence[Change]:
         """Write down what became of claims whose lease still stands, with their attempts, and what it means for their
@@ -176,6 +184,14 @@ class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class DeliveryPage(NamedTuple):
+    """`next_after` is what the next page begins after; None where there is none. A page may hold fewer deliveries than
+    were asked for, or none, and still have a next."""
+
+    deliveries: Sequence[Delivery]
+    next_after: str | None
+
+
 class DeliveryLog(Protocol):
     """What was delivered, and once more."""
 
@@ -184,8 +200,8 @@ class DeliveryLog(Protocol):
     async def attempts(self, delivery_id: str, *, limit: int) -> Sequence[Attempt]:
         """The newest first."""
 
-    async def list(self, tenant: str, wanted: DeliveryFilter, *, after: str | None, limit: int) -> Sequence[Delivery]:
-        """The newest first."""
+    async def list(self, tenant: str, wanted: DeliveryFilter, *, after: str | None, limit: int) -> DeliveryPage:
+        """The newest first. `after` is the last id of the page before."""
 
     async def count(self, tenant: str, wanted: DeliveryFilter) -> int:
         """How many `replay` would have tried again, step by step: `MOST_COUNTED` at most."""

@@ -27,6 +27,7 @@ MODULES: Final[Mapping[str, Sequence[str]]] = {
     "`penstock worker`": ("workers.inference.metrics",),
     "`penstock sink`": ("workers.sink.metrics",),
     "`penstock notifier`": ("workers.notifier.metrics",),
+    "`penstock feeder`": ("workers.feeder.metrics",),
     "`penstock rollout-controller`": ("workers.rollout.metrics",),
 }
 GPU: Final = "`penstock worker` on a GPU"

@@ -9,9 +9,8 @@ from schemas.batches import Batch, File, Part, PartKind, Purpose
 from schemas.errors import Conflict, FileNotFound, RequestError
 from stores.batches import Batches, Files
 from stores.blobs import Blobs
+from stores.file_blobs import blob_keys
 
-# So many parts are looked up at a time.
-PARTS_AT_ONCE: Final = 100
 # Lines of how many parts one request for results is answered with, at most.
 MOST_PARTS: Final = 1000
 START: Final = "0.0"
@@ -46,14 +45,8 @@ class FileContents:
         )
 
     async def read(self, file: File) -> AsyncIterator[bytes]:
-        if file.key is not None:
-            async for piece in self._blobs.read(file.key):
-                yield piece
-            return
-        assert file.batch_id is not None  # noqa: S101 - a file without a blob is a batch's
-        assert file.kind is not None  # noqa: S101
-        async for part in self._parts(file.batch_id, file.kind):
-            async for piece in self._blobs.read(part.key):
+        async for key in blob_keys(file, self._batches):
+            async for piece in self._blobs.read(key):
                 yield piece
 
     async def remove(self, tenant: str, file_id: str) -> File:
@@ -61,16 +54,8 @@ class FileContents:
         file = await self._files.remove(tenant, file_id)
         if file is None:
             raise FileNotFound(f"there is no file {file_id[:100]!r}")
-        await self._blobs.delete([key async for key in self.keys(file)])
+        await self._blobs.delete([key async for key in blob_keys(file, self._batches)])
         return file
-
-    async def keys(self, file: File) -> AsyncIterator[str]:
-        """Those of its blobs."""
-        if file.key is not None:
-            yield file.key
-        elif file.batch_id is not None and file.kind is not None:
-            async for part in self._parts(file.batch_id, file.kind):
-                yield part.key
 
     async def results(self, batch: Batch, after: str | None) -> Results:
         """Lines with an answer, then those with an error, each once."""
@@ -91,13 +76,6 @@ class FileContents:
             if file_id is not None and await self._files.get(batch.tenant, file_id, self._now()) is None:
                 return True
         return False
-
-    async def _parts(self, batch_id: str, kind: PartKind) -> AsyncIterator[Part]:
-        after = -1
-        while parts := await self._batches.parts(batch_id, kind, after=after, limit=PARTS_AT_ONCE):
-            for part in parts:
-                yield part
-            after = parts[-1].number
 
 
 def _cursor(after: str | None) -> tuple[int, int]:

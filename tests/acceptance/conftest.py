@@ -56,7 +56,7 @@ def environ(request: pytest.FixtureRequest) -> dict[str, str]:
 @pytest.fixture(scope="package")
 def stack(portal: BlockingPortal, models: Path, environ: dict[str, str]) -> Iterator[Stack]:
     """One for all tests that do it no harm."""
-    whole = heard(models=models, notifiers=1, environ=environ)
+    whole = heard(models=models, notifiers=1, feeders=1, environ=environ)
     with portal.wrap_async_context_manager(opened(whole)):
         yield whole
 

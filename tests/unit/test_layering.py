@@ -128,7 +128,15 @@ def test_nothing_reaches_outside_when_a_module_is_imported(package: str) -> None
 
 
 @pytest.mark.parametrize(
-    "module", ["gateway.main", "workers.router.main", "workers.sink.main", "workers.notifier.main", "penstock.cli"]
+    "module",
+    [
+        "gateway.main",
+        "workers.router.main",
+        "workers.sink.main",
+        "workers.notifier.main",
+        "workers.feeder.main",
+        "penstock.cli",
+    ],
 )
 def test_a_role_that_runs_no_model_never_imports_what_runs_models(module: str) -> None:
     program = f"import sys, {module}; print(*sorted(sys.modules))"

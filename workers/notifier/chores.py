@@ -19,9 +19,10 @@ COUNT_EVERY_S: Final = 10.0
 COMPARE_EVERY_S: Final = 30.0
 RESEAL_EVERY_S: Final = 60.0
 PURGE_EVERY_S: Final = 60.0
-# In one step, and how long it rests after one that found as much.
-PURGED_AT_ONCE: Final = 500
-REST_S: Final = 0.5
+# In one step, some tens of milliseconds, and how long it rests after one that found as much: several times as fast as
+# deliveries come.
+PURGED_AT_ONCE: Final = 2000
+REST_S: Final = 0.25
 
 
 class Seals(Protocol):

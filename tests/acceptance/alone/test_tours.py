@@ -38,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stack(portal: BlockingPortal, folder: Path) -> Iterator[Stack]:
     """As the reader starts it: over a folder of models in which nothing is yet."""
-    whole = heard(models=folder / "models", environ=os.environ)
+    whole = heard(models=folder / "models", feeders=1, environ=os.environ)
     with portal.wrap_async_context_manager(opened(whole)):
         yield whole
 
@@ -98,3 +98,10 @@ def test_every_way_from_python_leads_to_answers(follow: Callable[[str], None], f
     assert blocks_in(page) == len(steps_of(page))
     CliRunner().invoke(main, ["init", str(folder / "models")])
     follow("python.md")
+
+
+def test_a_batch_of_the_page_about_them_is_answered(follow: Callable[[str], None], folder: Path) -> None:
+    assert len(steps_of(DOCS / "batches.md")) == 2
+    if not (folder / "models" / "iris").exists():
+        CliRunner().invoke(main, ["init", str(folder / "models")])
+    follow("batches.md")

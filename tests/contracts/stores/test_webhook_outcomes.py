@@ -196,7 +196,9 @@ async def test_changes_are_events_for_the_tenants_other_endpoints_that_want_them
         await webhooks.added(name, event_types=types, tenant=tenant)
     await failing(webhooks, 4, "we_b")
     told = {
-        name: await webhooks.log.list("default", DeliveryFilter(endpoint=name, subject="we_b"), after=None, limit=9)
+        name: (
+            await webhooks.log.list("default", DeliveryFilter(endpoint=name, subject="we_b"), after=None, limit=9)
+        ).deliveries
         for name in ("we_a", "we_b", "we_c", "we_d")
     }
     assert {name: len(each) for name, each in told.items()} == {"we_a": 0, "we_b": 0, "we_c": 1, "we_d": 0}
@@ -225,7 +227,7 @@ async def test_the_next_change_has_a_higher_revision(webhooks: Webhooks) -> None
         claims += [each for each in (await webhooks.claim()).claims if each.delivery.target == "we_a"]
         await webhooks.record(claims[number], verdict=Verdict.FAILED)
     for name in ("we_z", "we_0"):
-        told = await webhooks.log.list("default", DeliveryFilter(endpoint=name), after=None, limit=9)
+        told = (await webhooks.log.list("default", DeliveryFilter(endpoint=name), after=None, limit=9)).deliveries
         assert sorted((each.revision, each.event_type) for each in told) == [
             (1, EventType.ENDPOINT_FAILING),
             (2, EventType.ENDPOINT_DEGRADED),

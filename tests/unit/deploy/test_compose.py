@@ -13,6 +13,7 @@ import yaml
 from gateway.settings import GatewaySettings
 from penstock.migrate_settings import MigrateSettings
 from runtime.settings import Settings
+from workers.feeder.settings import FeederSettings
 from workers.inference.settings import WorkerSettings
 from workers.notifier.settings import NotifierSettings
 from workers.rollout.settings import RolloutSettings
@@ -22,7 +23,7 @@ from workers.sink.settings import SinkSettings
 ROOT = Path(__file__).parents[3]
 COMPOSE_FILE = ROOT / "docker-compose.yml"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
-ROLES = ("gateway", "router", "sink", "notifier", "rollout", "worker-cpu", "worker-gpu")
+ROLES = ("gateway", "router", "sink", "notifier", "feeder", "rollout", "worker-cpu", "worker-gpu")
 PINNED = re.compile(r"[a-z0-9/-]+:v?\d+(\.\d+)+(-[a-z0-9.]+)?")
 
 
@@ -116,6 +117,7 @@ SET_BY_COMPOSE = {
         ("router", RouterSettings),
         ("sink", SinkSettings),
         ("notifier", NotifierSettings),
+        ("feeder", FeederSettings),
         ("rollout", RolloutSettings),
         ("worker-cpu", WorkerSettings),
         ("worker-gpu", WorkerSettings),
@@ -142,7 +144,9 @@ def test_what_must_stay_stands_on_named_volumes(compose: dict[str, Any]) -> None
     services = compose["services"]
     for name in ("kafka", "postgres", "prometheus", "grafana"):
         assert any(volume.startswith(f"{name}:") for volume in services[name]["volumes"]), name
-    assert set(compose["volumes"]) == {"kafka", "postgres", "prometheus", "grafana"}
+    for name in ("gateway", "feeder"):
+        assert "blobs:/blobs" in services[name]["volumes"]
+    assert set(compose["volumes"]) == {"blobs", "kafka", "postgres", "prometheus", "grafana"}
 
 
 def test_each_role_image_is_unprivileged_and_says_whether_it_is_ready() -> None:

@@ -28,9 +28,10 @@ HOMES = {
     "schemas": ["gateway", "router"],  # images only, imported where one comes
     "runtime": [],
     "producers": [],
-    "stores": ["stores", "sealing"],  # the latter where a secret is sealed or opened
+    "stores": ["stores", "sealing", "objects"],  # the latter two where a secret is sealed, or a blob is kept
     "gateway": ["gateway"],
     "workers/consuming": [],
+    "workers/feeder": ["feeder"],
     "workers/inference": ["worker", "onnx", "torch", "sklearn", "text"],
     "workers/notifier": ["notifier"],
     "workers/rollout": ["rollout"],

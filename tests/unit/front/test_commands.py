@@ -71,6 +71,7 @@ COMMANDS = {
     "router": Described((*SERVICES, "PENSTOCK_ROUTER_MAX_TIMEOUT_S", "PENSTOCK_HEALTH_PORT")),
     "sink": Described((*SERVICES, "PENSTOCK_SINK_BATCH_RECORDS")),
     "notifier": Described((SERVICES[1], "PENSTOCK_NOTIFIER_CONCURRENCY", "PENSTOCK_WEBHOOK_ALLOW_PRIVATE")),
+    "feeder": Described((*SERVICES, "PENSTOCK_BLOBS_URL", "PENSTOCK_FEEDER_WINDOW_S")),
     "rollout-controller": Described((*SERVICES[:2], "PENSTOCK_HEALTH_PORT")),
     "migrate": Described(
         (*SERVICES[:2], "PENSTOCK_TOPIC_PARTITIONS"),
@@ -214,6 +215,26 @@ COMMANDS = {
         (BAD_GATEWAY, ("", "which jobs are meant"), ("--tenant a --timeout -1", "--timeout")),
         (f"--tenant a {AWAY}", "cannot be reached"),
     ),
+    "batch submit": Described(
+        GATEWAY,
+        (
+            BAD_GATEWAY,
+            ("nothing.jsonl", "FILE"),
+            ("/dev/null --window 1y", "--window"),
+            ("/dev/null --model A", "--model"),
+            ("/dev/null --priority x", "--priority"),
+            ("/dev/null --metadata x", "--metadata"),
+        ),
+        (f"/dev/null {AWAY}", "/dev/null has no lines"),
+    ),
+    "batch status": Described(GATEWAY, (BAD_GATEWAY, ("/", "ID")), (f"batch_1 {AWAY}", "cannot be reached")),
+    "batch cancel": Described(GATEWAY, (BAD_GATEWAY, ("/", "ID")), (f"batch_1 {AWAY}", "cannot be reached")),
+    "batch results": Described(
+        GATEWAY,
+        (BAD_GATEWAY, ("/", "ID"), ("batch_1 --partial --errors x", "--errors")),
+        (f"batch_1 {AWAY}", "cannot be reached"),
+    ),
+    "batch list": Described(GATEWAY, (BAD_GATEWAY, ("--limit 0", "--limit")), (AWAY, "cannot be reached")),
     "webhooks listen": Described(
         GATEWAY,
         (
@@ -341,7 +362,7 @@ COMMANDS = {
         ("/etc/passwd models --name a --trust", "/etc/passwd: cannot be loaded"),
     ),
 }
-GROUPS = {"jobs", "models", "dlq", "import", "export", "route", "rollout", "webhooks"}
+GROUPS = {"jobs", "models", "dlq", "import", "export", "route", "rollout", "webhooks", "batch"}
 ALSO_COMMANDS = {"hold"}  # groups that do something by themselves
 ALL = sorted(COMMANDS)
 WAITING = {"jobs wait", "route switch", "rollout wait"}

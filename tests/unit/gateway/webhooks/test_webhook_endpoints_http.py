@@ -80,7 +80,7 @@ async def test_an_endpoint_is_created_and_its_secret_told_once(house: House, cli
         ({"url": "https://localhost/"}, "url"),
         ({"url": None}, "url"),
         ({"mode": "pull"}, "url"),
-        ({"event_types": ["batch.completed"]}, "event_types"),
+        ({"event_types": ["response.completed"]}, "event_types"),
         ({"name": ""}, "name"),
     ],
 )
@@ -292,7 +292,7 @@ async def test_that_nobody_sends_a_test_event_is_told(
 
 async def test_an_unknown_type_is_not_tested(house: House, client: httpx.AsyncClient) -> None:
     endpoint = await created(client)
-    answer = await client.post(f"{URL}/{endpoint['id']}/test", json={"event_type": "batch.completed"})
+    answer = await client.post(f"{URL}/{endpoint['id']}/test", json={"event_type": "response.completed"})
     problem(answer, 400, "invalid_request", "event_type")
     assert house.webhook_state.deliveries == {}
 

@@ -58,11 +58,11 @@ REFUSED: dict[str, tuple[str, Any, str | None, str]] = {
     "no events": ("endpoint", WANTED | {"event_types": []}, "event_types", "one or more"),
     "an event twice": ("endpoint", WANTED | {"event_types": ["job.failed"] * 2}, "event_types", "each once"),
     "an unknown event": ("endpoint", WANTED | {"event_types": ["job.done"]}, "event_types", "there are job.running"),
-    "an event of batches": (
+    "an event that we do not have": (
         "endpoint",
-        WANTED | {"event_types": ["batch.completed"]},
+        WANTED | {"event_types": ["response.completed"]},
         "event_types",
-        "come with batches",
+        "there are job.running",
     ),
     "an event to be guessed": (
         "endpoint",
@@ -98,7 +98,7 @@ REFUSED: dict[str, tuple[str, Any, str | None, str]] = {
     ),
     "another replay": ("enabling", {"replay": "all"}, "replay", "none, missed or since"),
     "an empty reason": ("disabling", {"reason": " "}, "reason", "one line"),
-    "a sample of OpenAI's": ("sample", {"event_type": "batch.failed"}, "event_type", "come with batches"),
+    "a sample of OpenAI's": ("sample", {"event_type": "response.failed"}, "event_type", "there are job.running"),
     "no filter": ("replay", {}, "filter", "which deliveries"),
     "an empty filter": ("replay", {"filter": {}}, "filter", "which deliveries"),
     "what is pending": ("replay", {"filter": {"state": "pending"}}, "filter.state", "tried anyway"),

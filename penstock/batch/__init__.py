@@ -1,0 +1,1 @@
+"""`penstock batch`: files of many requests, run in bulk."""

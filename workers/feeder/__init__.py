@@ -1,0 +1,1 @@
+"""The role that feeds batches into their lanes, and collects what they gave."""

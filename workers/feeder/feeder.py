@@ -1,0 +1,347 @@
+"""Feeding all batches that have not ended: whose turn it is, what has ended, what is over."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Final
+
+import msgspec
+
+from producers.catalog import Catalog
+from producers.routes import Routes
+from runtime.logs import get_logger
+from schemas.batches import Batch, BatchStatus, Block, Endpoint, LineEnd, LineError, PartKind, endpoint_of
+from schemas.catalog import CatalogEntry
+from schemas.errors import BlobNotFound, JobError, ModelNotFound, PenstockError
+from schemas.jobs import Job, Status, failed_end
+from schemas.jobs import ended as with_end
+from schemas.versions import place
+from stores.batches import Batches, Beginning, Files, Lead, LeadLost
+from stores.file_blobs import all_parts, blob_keys
+from stores.protocols import JobKey, Jobs, Signals
+from workers.feeder import metrics
+from workers.feeder.feed import Feed, Seams, Stale
+from workers.feeder.validation import Validation
+from workers.feeder.window import Candidate, Turns, estimate
+
+log = get_logger(__name__)
+
+LOOK_EVERY_S: Final = 0.5
+# How often all blocks in the lane are asked for, told of or not.
+ASK_ALL_EVERY_S: Final = 2.0
+ESTIMATE_EVERY_S: Final = 5.0
+SWEEP_EVERY_S: Final = 60.0
+AGAIN_S: Final = 1.0
+# Blocks whose results are in memory at a time.
+COLLECTED_AT_ONCE: Final = 32
+# A batch that met trouble is left alone for so long.
+TROUBLED_S: Final = 2.0
+# Batches whose inputs are looked through at a time.
+VALIDATED_AT_ONCE: Final = 2
+# Ended batches are kept for as long as their outputs, and at least so long.
+KEPT: Final = timedelta(days=30)
+SWEPT_AT_ONCE: Final = 100
+
+
+class Feeder:
+    def __init__(
+        self,
+        seams: Seams,
+        files: Files,
+        batches: Batches,
+        jobs: Jobs,
+        signals: Signals,
+        catalog: Catalog,
+        routes: Routes,
+        *,
+        window_s: float,
+        most_lines: int,
+    ) -> None:
+        self._seams = seams
+        self._files = files
+        self._batches = batches
+        self._jobs = jobs
+        self._signals = signals
+        self._catalog = catalog
+        self._routes = routes
+        self._window_s = window_s
+        self._most_lines = most_lines
+        self._turns = Turns()
+        self._feeds: dict[str, Feed] = {}
+        self._validating: dict[str, asyncio.Task[None]] = {}
+        self._sent: set[str] = set()  # jobs that this process knows to be in their lanes
+        self._told: set[str] = set()
+        self._wake = asyncio.Event()
+        self._last: dict[str, float] = {}
+        self._troubled_until_s: dict[str, float] = {}
+
+    async def validated(self) -> None:
+        """Return once no input is being looked through."""
+        await asyncio.gather(*self._validating.values(), return_exceptions=True)
+
+    def tell_done(self, keys: Sequence[JobKey]) -> None:
+        """Jobs have ended; most are none of ours."""
+        self._told.update(key.id for key in keys)
+        self._wake.set()
+
+    async def feed(self, lead: Lead) -> None:
+        """Feed until canceled. Raises `LeadLost`."""
+        self._feeds.clear()
+        try:
+            while True:
+                try:
+                    busy = await self.step(lead)
+                except PenstockError as error:
+                    log.warning("feeding failed, trying again", reason=error.message)
+                    await asyncio.sleep(AGAIN_S)
+                    continue
+                if not busy:
+                    await self._rest()
+        finally:
+            for task in self._validating.values():
+                task.cancel()
+            await asyncio.gather(*self._validating.values(), return_exceptions=True)
+            self._validating.clear()
+
+    async def step(self, lead: Lead) -> bool:
+        """One round over all batches. Returns whether another should follow at once. Raises `LeadLost`, and what the
+        stores raise where nothing is known of any batch."""
+        open_batches = {batch.id: batch for batch in await self._seams.work.open()}
+        for gone in self._feeds.keys() - open_batches.keys():
+            del self._feeds[gone]
+        now_s = self._seams.clock_s()
+        self._troubled_until_s = {each: until for each, until in self._troubled_until_s.items() if until > now_s}
+        for batch in open_batches.values():
+            if batch.id not in self._troubled_until_s:
+                await self._guarded(batch.id, self._meet, lead, batch)
+        told, self._told = self._told, set()
+        ask_all = self._is_time("ask", ASK_ALL_EVERY_S)
+        for feed in list(self._feeds.values()):
+            await self._guarded(feed.batch.id, self._collect, lead, feed, told, ask_all)
+        fed = await self._feed_in_turn(lead)
+        for feed in list(self._feeds.values()):
+            fed |= await self._guarded(feed.batch.id, self._finish, lead, feed)
+        if self._is_time("estimate", ESTIMATE_EVERY_S):
+            await self._estimate(lead)
+        if self._is_time("sweep", SWEEP_EVERY_S):
+            await self._sweep()
+        metrics.OPEN.set(len(open_batches))
+        metrics.ROWS_IN_LANES.set(sum(feed.rows_in_lane for feed in self._feeds.values()))
+        return fed
+
+    async def _guarded(self, batch_id: str, work: Callable[..., object], *arguments: object) -> bool:
+        """One batch's trouble is not another's. What is known of it is read anew then."""
+        try:
+            return bool(await work(*arguments))  # type: ignore[misc]
+        except LeadLost:
+            raise
+        except (PenstockError, Stale) as error:
+            self._feeds.pop(batch_id, None)
+            self._troubled_until_s[batch_id] = self._seams.clock_s() + TROUBLED_S
+            reason = error.message if isinstance(error, PenstockError) else "it was changed elsewhere"
+            log.warning("a batch is read anew", batch=batch_id, reason=reason)
+        return False
+
+    async def _meet(self, lead: Lead, batch: Batch) -> None:
+        """Know a batch: look through its input, or take up what was begun."""
+        feed = self._feeds.get(batch.id)
+        if feed is not None:
+            feed.batch = msgspec.structs.replace(feed.batch, status=batch.status)
+        elif batch.in_progress_at is not None or batch.counts.total:
+            await self._resume(batch)
+        elif batch.status is BatchStatus.CANCELLING:
+            await self._seams.work.end(lead, batch.id, BatchStatus.CANCELLED, [], self._seams.now())
+        elif batch.expires_at <= self._seams.now():
+            await self._seams.work.end(lead, batch.id, BatchStatus.EXPIRED, [], self._seams.now())
+        else:
+            self._validate(lead, batch)
+
+    def _validate(self, lead: Lead, batch: Batch) -> None:
+        for batch_id in [batch_id for batch_id, task in self._validating.items() if task.done()]:
+            task = self._validating.pop(batch_id)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                if isinstance(error, LeadLost) or not isinstance(error, PenstockError):
+                    raise error
+                log.warning("an input could not be looked through", batch=batch_id, reason=error.message)
+        if batch.id not in self._validating and len(self._validating) < VALIDATED_AT_ONCE:
+            self._validating[batch.id] = asyncio.create_task(self._look_through(lead, batch))
+
+    async def _look_through(self, lead: Lead, batch: Batch) -> None:
+        work, now = self._seams.work, self._seams.now
+        file = await work.input_of(batch)
+        endpoint = endpoint_of(batch.endpoint) or Endpoint()
+        if file is None or file.key is None:
+            await self._refuse(lead, batch, "input_gone", "the input is not there any more")
+            return
+        try:
+            found = await Validation(batch.endpoint, endpoint, self._most_lines).run(self._seams.blobs, file.key)
+        except BlobNotFound:
+            await self._refuse(lead, batch, "input_gone", "the input is not there any more")
+            return
+        if found.errors:
+            await work.refuse(lead, batch.id, found.errors, found.line_errors, now())
+            return
+        if batch.model is not None and batch.version is not None:
+            beginning = Beginning(total=found.total, model=batch.model, version=batch.version, revision=batch.revision)
+        else:
+            try:
+                model = endpoint.model or found.model or ""
+                beginning = self._placed(batch, model, endpoint.version or found.version, found.total)
+            except ModelNotFound as error:
+                await self._refuse(lead, batch, error.code, error.message)
+                return
+        await work.begin(lead, batch.id, beginning, now())
+        self._wake.set()
+
+    def _placed(self, batch: Batch, model: str, version: str | None, total: int) -> Beginning:
+        route = self._routes.of.get(model)
+        placed = place(self._catalog.snapshot, route, model, version, batch.tenant, batch.id, lambda _: None)
+        entry = placed.entry
+        return Beginning(total=total, model=entry.model, version=entry.version, revision=placed.choice.revision)
+
+    async def _refuse(self, lead: Lead, batch: Batch, code: str, message: str) -> None:
+        errors = [LineError(code=code, message=message)]
+        await self._seams.work.refuse(lead, batch.id, errors, 1, self._seams.now())
+
+    async def _resume(self, batch: Batch) -> None:
+        entry = self._entry(batch)
+        file = await self._seams.work.input_of(batch)
+        known = await self._seams.work.resume(batch.id)
+        if known is None or entry is None or file is None or file.key is None:
+            return  # its version is not known yet: it waits, until its deadline
+        feed = Feed(self._seams, known, file.key, entry)
+        lost = [block for block in known.blocks if block.job_id not in self._sent]
+        jobs = await self._jobs_of(feed, lost)
+        await feed.send_again([block for block, job in jobs if job is not None and job.status is Status.QUEUED])
+        self._sent.update(block.job_id for block in lost)
+        self._feeds[batch.id] = feed
+
+    def _entry(self, batch: Batch) -> CatalogEntry | None:
+        if batch.model is None or batch.version is None:
+            return None
+        return self._catalog.snapshot.get(batch.model, batch.version)
+
+    async def _jobs_of(self, feed: Feed, blocks: Sequence[Block]) -> list[tuple[Block, Job | None]]:
+        found = await asyncio.gather(*(self._jobs.get(JobKey(feed.batch.tenant, block.job_id)) for block in blocks))
+        return list(zip(blocks, found, strict=True))
+
+    async def _collect(self, lead: Lead, feed: Feed, told: set[str], ask_all: bool) -> None:
+        asked = [block for block in feed.blocks.values() if ask_all or block.job_id in told]
+        for start in range(0, len(asked), COLLECTED_AT_ONCE):
+            found = await self._jobs_of(feed, asked[start : start + COLLECTED_AT_ONCE])
+            ended = [
+                (block, _gone(feed, block) if job is None else job) for block, job in found if job is None or job.done
+            ]
+            if ended:
+                await feed.collect(lead, ended)
+                self._sent.update(block.job_id for block in feed.blocks.values())
+                self._sent.difference_update(block.job_id for block, _ in ended)
+                metrics.LINES.inc(sum(len(block.lines) for block, _ in ended))
+
+    async def _feed_in_turn(self, lead: Lead) -> bool:
+        """Have each batch that has room get its next blocks, as the turns say. Whether any did."""
+        now, fed = self._seams.now(), False
+        waiting = {
+            feed.batch.id: feed
+            for feed in self._feeds.values()
+            if feed.batch.expires_at > now and (feed.batch.not_before is None or feed.batch.not_before <= now)
+        }
+        while candidates := [_candidate(feed) for feed in waiting.values() if feed.room(self._window_s)]:
+            turn = self._turns.next(candidates)
+            feed = waiting.pop(turn.id)
+            rows = 0
+            if await self._guarded(turn.id, self._feed_one, lead, feed):
+                rows, fed = feed.rows_in_lane, True
+            self._turns.took(turn.tenant, rows)
+        return fed
+
+    async def _feed_one(self, lead: Lead, feed: Feed) -> int:
+        rows = await feed.feed(lead, feed.room(self._window_s))
+        self._sent.update(block.job_id for block in feed.blocks.values())
+        return rows
+
+    async def _finish(self, lead: Lead, feed: Feed) -> bool:
+        """End what is over; of what is to end, give the rest its end. Whether there is more to do at once."""
+        batch, now = feed.batch, self._seams.now()
+        stopping = None
+        if batch.status is BatchStatus.CANCELLING:
+            stopping = LineEnd.CANCELLED
+            await self._cancel_blocks(feed)
+        elif batch.expires_at <= now:
+            stopping = LineEnd.EXPIRED
+        if stopping is not None and not feed.blocks and not feed.at_end:
+            await feed.give_up_rest(lead, stopping)
+            return True
+        if feed.is_over:
+            await self._end(lead, feed)
+            return True
+        return False
+
+    async def _cancel_blocks(self, feed: Feed) -> None:
+        for block in feed.blocks.values():
+            key = JobKey(feed.batch.tenant, block.job_id)
+            job = await self._jobs.cancel(key, self._seams.now())
+            if job is not None:
+                self._told.add(block.job_id)
+                with suppress(PenstockError):  # workers hear of it at the deadline at the latest
+                    await self._signals.announce_cancel(key, job.expires_at)
+
+    async def _end(self, lead: Lead, feed: Feed) -> None:
+        batch, counts = feed.batch, feed.batch.counts
+        status = BatchStatus.COMPLETED
+        if batch.status is BatchStatus.CANCELLING:
+            status = BatchStatus.CANCELLED
+        elif counts.expired:
+            status = BatchStatus.EXPIRED
+        sizes = {}
+        for kind in PartKind:
+            size = sum([part.bytes async for part in all_parts(self._batches, batch.id, kind)])
+            if size:
+                sizes[kind] = size
+        now = self._seams.now()
+        await self._seams.work.end(lead, batch.id, status, feed.outputs(now, sizes), now)
+        del self._feeds[batch.id]
+        log.info("a batch has ended", batch=batch.id, status=status, **msgspec.to_builtins(counts))
+
+    async def _estimate(self, lead: Lead) -> None:
+        now, clock_s = self._seams.now(), self._seams.clock_s()
+        at = {}
+        for feed in self._feeds.values():
+            moment = estimate(feed.rate.rows_per_s(clock_s), feed.batch.counts.processing, now)
+            if moment is not None:
+                at[feed.batch.id] = moment
+        await self._seams.work.estimate(lead, at)
+
+    async def _sweep(self) -> None:
+        """Remove files whose time is over, with their blobs, and batches that are kept no longer."""
+        now = self._seams.now()
+        for file in await self._files.expired(now, limit=SWEPT_AT_ONCE):
+            keys = [key async for key in blob_keys(file, self._batches)]
+            if await self._files.remove(file.tenant, file.id) is not None:
+                await self._seams.blobs.delete(keys)
+        await self._seams.work.forget(now - KEPT, limit=SWEPT_AT_ONCE)
+
+    def _is_time(self, what: str, every_s: float) -> bool:
+        now_s = self._seams.clock_s()
+        if now_s - self._last.get(what, -every_s) < every_s:
+            return False
+        self._last[what] = now_s
+        return True
+
+    async def _rest(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_EVERY_S):
+                await self._wake.wait()
+        self._wake.clear()
+
+
+def _candidate(feed: Feed) -> Candidate:
+    batch = feed.batch
+    return Candidate(batch.tenant, batch.expires_at, batch.priority, batch.created_at, batch.id)
+
+
+def _gone(feed: Feed, block: Block) -> Job:
+    """A job that the store has no more: nobody collected it for as long as it was kept."""
+    job = feed.job_of(block)
+    return with_end(job, failed_end(job, JobError("the result was kept no longer"), job.expires_at))
