@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producers.window import FIRST_ROWS
 from schemas.batches import BatchStatus, Counts
 from schemas.errors import DeadlineExceeded, ModelCrashed, QueueUnavailable
 from schemas.jobs import failed_end
@@ -17,7 +18,6 @@ from stores.batches import LeadLost
 from tests.examples import examples
 from tests.unit.feeder.house import NOON, House, Killed, answers, keys_of, line
 from tests.unit.inference.models import Adder
-from workers.feeder.window import FIRST_ROWS
 
 
 async def test_each_line_has_its_own_answer_whatever_rows_it_has() -> None:
