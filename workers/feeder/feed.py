@@ -1,8 +1,9 @@
 """One batch under way: making blocks of its next lines, sending them, writing down what they gave."""
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence, Set
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -34,7 +35,7 @@ from stores.batches import BatchWork, Lead, Open, Step
 from stores.blobs import Blobs, whole
 from workers.feeder.answers import Written, lines_of, may_be_a_row, never_run, refused
 from workers.feeder.blocks import MadeBlock, Row, make_blocks, read_row
-from workers.feeder.lines import RawLine, read_lines
+from workers.feeder.lines import RawLine, read_lines, without_mark
 from workers.feeder.requests import LineRequest, read_request
 from workers.feeder.window import RowRate, room
 
@@ -145,6 +146,11 @@ class Feed:
         after = msgspec.structs.replace(self._cursor, offset=chunk[-1].end, line=chunk[-1].number + 1)
         await self._advance(lead, after, (), (), lines)
 
+    async def remove_unlisted(self, listed: Set[str]) -> None:
+        """Parts that were written by a step that then was not. Only once no line is left: nobody lists another."""
+        found = [entry.key async for entry in self._seams.blobs.entries(self._folder)]
+        await self._seams.blobs.delete([key for key in found if key not in listed])
+
     def outputs(self, now: datetime, sizes: dict[PartKind, int]) -> list[File]:
         """The files of the batch's outputs, of kinds that have lines."""
         keep = self.batch.output_expires_after_s
@@ -210,13 +216,14 @@ class Feed:
             self.rate.began(self._seams.clock_s())
 
     async def _write(self, lines: Sequence[Written]) -> list[Part]:
-        """The lines as parts: blobs, under the numbers that are next."""
+        """The lines as parts: blobs, under the numbers that are next. No two writers have a key in common: who has lost
+        the lease and does not know it yet would write over what another's step has listed."""
         parts: list[Part] = []
         for kind in PartKind:
             texts = [line.text for line in lines if line.kind is kind]
             number = self._parts.get(kind, 0)
             for group in _grouped(texts):
-                key = f"batches/{self.batch.tenant}/{self.batch.id}/{kind}-{number:06d}.jsonl"
+                key = f"{self._folder}/{kind}-{number:06d}-{os.urandom(8).hex()}.jsonl"
                 written = await self._seams.blobs.put(key, b"".join(group))
                 parts.append(Part(kind=kind, number=number, key=key, bytes=written.size, lines=len(group)))
                 number += 1
@@ -247,6 +254,10 @@ class Feed:
         return read_request(line, self.batch.endpoint, self._endpoint)
 
     @property
+    def _folder(self) -> str:
+        return f"batches/{self.batch.tenant}/{self.batch.id}"
+
+    @property
     def _endpoint(self) -> Endpoint:
         return endpoint_of(self.batch.endpoint) or Endpoint()
 
@@ -267,6 +278,7 @@ class Feed:
         rows = []
         for line in block.lines:
             text = (await whole(self._seams.blobs, self._key, line.offset, line.length)).rstrip(b"\r\n")
+            text = without_mark(text, line.number)
             told = self._told(RawLine(line.number, line.offset, text, line.offset + line.length))
             if not isinstance(told, LineRequest):
                 raise StoreUnavailable("the input is not what it was")

@@ -294,11 +294,13 @@ class Feeder:
             status = BatchStatus.CANCELLED
         elif counts.expired:
             status = BatchStatus.EXPIRED
-        sizes = {}
+        sizes: dict[PartKind, int] = {}
+        listed = set()
         for kind in PartKind:
-            size = sum([part.bytes async for part in all_parts(self._batches, batch.id, kind)])
-            if size:
-                sizes[kind] = size
+            async for part in all_parts(self._batches, batch.id, kind):
+                sizes[kind] = sizes.get(kind, 0) + part.bytes
+                listed.add(part.key)
+        await feed.remove_unlisted(listed)
         now = self._seams.now()
         await self._seams.work.end(lead, batch.id, status, feed.outputs(now, sizes), now)
         del self._feeds[batch.id]
