@@ -12,6 +12,7 @@ import msgspec
 from producers.protocols import Publisher
 from runtime.logs import get_logger
 from schemas.batches import (
+    BLOCK_BYTES,
     BatchStatus,
     Block,
     BlockLine,
@@ -37,7 +38,7 @@ from workers.feeder.answers import Written, lines_of, may_be_a_row, never_run, r
 from workers.feeder.blocks import MadeBlock, Row, make_blocks, read_row
 from workers.feeder.lines import RawLine, read_lines, without_mark
 from workers.feeder.requests import LineRequest, read_request
-from workers.feeder.window import RowRate, room
+from workers.feeder.window import RowRate, Share
 
 log = get_logger(__name__)
 
@@ -68,13 +69,15 @@ class Seams(NamedTuple):
 
 
 class Feed:
-    """A batch that has begun, as it was read from the store; `entry` is its version in the catalog."""
+    """A batch that has begun, as it was read from the store; `entry` is its version in the catalog, `share` the room
+    that it has together with the tenant's other batches of that version."""
 
-    def __init__(self, seams: Seams, known: Open, key: str, entry: CatalogEntry) -> None:
+    def __init__(self, seams: Seams, known: Open, key: str, entry: CatalogEntry, share: Share) -> None:
         self._seams = seams
         self.batch = known.batch
         self.entry = entry
         self.rate = RowRate()
+        self.share = share
         self.at_end = False  # all lines have been made blocks of
         self._key = key
         self._cursor = known.cursor
@@ -93,7 +96,7 @@ class Feed:
     def room(self, window_s: float) -> int:
         if self.at_end or self.batch.status is not BatchStatus.IN_PROGRESS:
             return 0
-        return room(self.rate.rows_per_s(self._seams.clock_s()), window_s, self.rows_in_lane)
+        return self.share.room(window_s, self._seams.clock_s())
 
     async def feed(self, lead: Lead, most_rows: int) -> int:
         """Send the next lines, of about so many rows at most. Returns how many rows."""
@@ -102,7 +105,8 @@ class Feed:
             self.at_end = True
             return 0
         rows, bad = await asyncio.to_thread(self._read, chunk)
-        made = await asyncio.to_thread(make_blocks, rows)
+        most_bytes = min(BLOCK_BYTES, self._seams.most_record_bytes)
+        made = await asyncio.to_thread(make_blocks, rows, most_bytes=most_bytes)
         blocks = self._numbered(made)
         after = Cursor(offset=chunk[-1].end, line=chunk[-1].number + 1, block=self._cursor.block + len(blocks))
         await self._advance(lead, after, blocks, [block.rows for block in made], bad)
@@ -118,6 +122,7 @@ class Feed:
         """Write down what blocks gave whose jobs have ended; those that one row may have failed are sent in halves."""
         over: list[Block] = []
         lines: list[Written] = []
+        now_s = self._seams.clock_s()
         for block, job in ended:
             if len(block.lines) > 1 and may_be_a_row(job) and self.batch.status is BatchStatus.IN_PROGRESS:
                 await self._divide(lead, block)
@@ -126,11 +131,12 @@ class Feed:
             lines += await asyncio.to_thread(lines_of, job, block.lines, self.entry.signature, self.batch.id)
         if over:
             await self._advance(lead, self._cursor, (), (), lines, over=[block.number for block in over])
-            now_s = self._seams.clock_s()
             for block in over:
                 self.rate.ended(block.rows, now_s)
+                self.share.rate.ended(block.rows, now_s)
         if not self.blocks:
             self.rate.idle()
+        self.share.hold(self.batch.id, self.rows_in_lane, now_s)
 
     async def give_up_rest(self, lead: Lead, end: LineEnd) -> None:
         """Give an end to lines that were never sent; some of them at a time."""
@@ -145,6 +151,13 @@ class Feed:
         ]
         after = msgspec.structs.replace(self._cursor, offset=chunk[-1].end, line=chunk[-1].number + 1)
         await self._advance(lead, after, (), (), lines)
+
+    async def count_rest(self, lead: Lead, end: LineEnd) -> None:
+        """The same where the input is gone: nobody knows the names of its lines any more, so they are counted only."""
+        in_lane = sum(len(block.lines) for block in self.blocks.values())
+        ends = {end: self.batch.counts.processing - in_lane}
+        await self._take(lead, Step(batch_id=self.batch.id, before=self._cursor, after=self._cursor, ends=ends))
+        self.at_end = True
 
     async def remove_unlisted(self, listed: Set[str]) -> None:
         """Parts that were written by a step that then was not. Only once no line is left: nobody lists another."""
@@ -203,17 +216,22 @@ class Feed:
             ends=_counted(lines),
             parts=parts,
         )
+        await self._take(lead, step)
+
+    async def _take(self, lead: Lead, step: Step) -> None:
         if not await self._seams.work.advance(lead, step):
             raise Stale
-        self._cursor = after
-        for number in over:
+        self._cursor = step.after
+        for number in step.over:
             del self.blocks[number]
-        self.blocks |= {block.number: block for block in blocks}
-        for part in parts:
+        self.blocks |= {block.number: block for block in step.blocks}
+        for part in step.parts:
             self._parts[part.kind] = part.number + 1
         self.batch = msgspec.structs.replace(self.batch, counts=self.batch.counts.plus(step.ends))
         if self.blocks:
-            self.rate.began(self._seams.clock_s())
+            now_s = self._seams.clock_s()
+            self.rate.began(now_s)
+            self.share.hold(self.batch.id, self.rows_in_lane, now_s)
 
     async def _write(self, lines: Sequence[Written]) -> list[Part]:
         """The lines as parts: blobs, under the numbers that are next. No two writers have a key in common: who has lost

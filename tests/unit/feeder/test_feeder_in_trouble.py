@@ -1,15 +1,22 @@
 """A feeder whose surroundings fail, or whose place another has taken."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from schemas.batches import BatchStatus, Counts
+from schemas.batches import Batch, BatchStatus, Counts
 from schemas.errors import QueueUnavailable
+from schemas.oip import parse_request
+from schemas.records import read_lane_record
+from schemas.versions import CatalogSnapshot
 from stores.batches import Lead, LeadLost
 from stores.blobs import Written
 from tests.unit.feeder.house import House, answers, line
+from tests.unit.inference.jobs import SIGNATURE
+from workers.feeder.looking import Looking
+from workers.feeder.window import FIRST_ROWS
 
 
 class Held:
@@ -79,3 +86,113 @@ async def test_blank_lines_count_among_those_that_a_batch_may_have() -> None:
     batch = await house.until_ended(await house.batch([line(0), *[""] * 100_000]))
     assert batch.status is BatchStatus.FAILED
     assert [each.code for each in batch.errors] == ["too_many_lines"]
+
+
+async def test_batches_of_a_tenant_share_one_window() -> None:
+    house = House()
+    for _ in range(12):
+        await house.batch(line(number) for number in range(1500))
+    small = await house.batch([line(0)], tenant="small")
+    for _ in range(8):
+        await house.step()
+    jobs = [read_lane_record(tuple(record.headers), record.value) for record in house.lane]
+    rows = sum(parse_request(SIGNATURE, job.payload).rows for job in jobs if job.tenant == "default")
+    assert rows == FIRST_ROWS
+    assert (await house.until_ended(small, rounds=3)).counts.completed == 1
+
+
+async def test_a_version_that_is_gone_keeps_no_batch_from_its_end() -> None:
+    house = House()
+    cancelled, expired = [await house.batch(line(number) for number in range(10_000)) for _ in range(2)]
+    for _ in range(3):
+        await house.step()
+    await house.work_off()
+    house.catalog.snapshot = CatalogSnapshot()
+    house.feeder = house.new_feeder()
+    await house.batches.cancel("default", cancelled, house.now)
+    batch = await house.until_ended(cancelled)
+    assert batch.status is BatchStatus.CANCELLED
+    assert len(answers((await house.outputs(batch))[0])) == batch.counts.completed > 0
+    house.now += timedelta(days=2)
+    batch = await house.until_ended(expired)
+    assert batch.status is BatchStatus.EXPIRED
+    assert batch.counts.processing == 0
+
+
+@pytest.mark.parametrize("cancels", [True, False])
+async def test_an_input_that_is_gone_keeps_no_batch_from_its_end(cancels: bool) -> None:
+    house = House()
+    batch_id = await house.batch(line(number) for number in range(10_000))
+    await house.step()
+    await house.step()
+    await house.work_off()
+    await house.blobs.delete([key for key in house.blobs.blobs if key.startswith("files/")])
+    house.feeder = house.new_feeder()
+    await house.step()
+    if cancels:
+        await house.batches.cancel("default", batch_id, house.now)
+    else:
+        house.now += timedelta(days=2)
+    house.clock_s += 10
+    batch = await house.until_ended(batch_id)
+    assert batch.status is (BatchStatus.CANCELLED if cancels else BatchStatus.EXPIRED)
+    assert (batch.counts.completed, batch.counts.processing) == (FIRST_ROWS, 0)
+
+
+class Broken:
+    """Blobs of which one cannot be read, by a fault that nobody foresaw."""
+
+    def __init__(self, inner: Any, key: str) -> None:
+        self._inner = inner
+        self._key = key
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def read(self, key: str, *arguments: Any) -> Any:
+        if key == self._key:
+            raise ZeroDivisionError
+        return self._inner.read(key, *arguments)
+
+
+async def test_a_fault_that_one_batch_brings_out_stops_no_other() -> None:
+    house = House()
+    broken, good = await house.batch([line(0)]), await house.batch([line(1)], tenant="other")
+    key = f"files/default/{house.state.open[broken].batch.input_file_id}"
+    house.feeder = house.new_feeder(blobs=Broken(house.blobs, key))
+    assert (await house.until_ended(good)).counts.completed == 1
+    house.feeder = house.new_feeder()
+    assert (await house.until_ended(broken)).counts.completed == 1
+
+
+async def test_a_line_that_no_record_holds_fails_alone() -> None:
+    house = House()
+    body = {
+        "inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [1]}],
+        "parameters": {"a": "x" * 10**6},
+    }
+    batch = await house.until_ended(await house.batch([line(0), line(1, body=body)]))
+    assert batch.counts == Counts(total=2, completed=1, failed=1)
+    assert max(len(record.value or b"") for record in house.lane) < 1_000_000
+
+
+async def test_no_tenant_keeps_others_from_having_their_inputs_looked_through() -> None:
+    house, begun, go = House(), list[str](), asyncio.Event()
+
+    async def look(_: Lead, batch: Batch) -> None:
+        begun.append(batch.tenant)
+        await go.wait()
+
+    for _ in range(9):
+        await house.batch([line(0)], tenant="many")
+    await house.batch([line(0)], tenant="one")
+    looking = Looking(look)
+    waiting = [known.batch for known in house.state.open.values()]
+    looking.begin(house.lead, waiting)
+    await asyncio.sleep(0)
+    assert begun == ["many", "one"]
+    go.set()
+    await looking.settled()
+    looking.begin(house.lead, waiting[1:-1])
+    await looking.settled()
+    assert begun == ["many", "one", "many"]
