@@ -46,6 +46,8 @@ SOURCE: Final = "/penstock/feeder"
 # What is read ahead at most: enough to put lines of one length together.
 MOST_LINES: Final = 4000
 MOST_READ_BYTES: Final = 8_000_000
+# What that may become: a line of some kilobytes may be an image of megabytes.
+MOST_TENSOR_BYTES: Final = 32_000_000
 # A part is about so large: an output of a million lines is some hundred of them.
 PART_BYTES: Final = 4_000_000
 # Lines that never ran are written so many at a time.
@@ -104,11 +106,11 @@ class Feed:
         if not chunk:
             self.at_end = True
             return 0
-        rows, bad = await asyncio.to_thread(self._read, chunk)
+        rows, bad, last = await asyncio.to_thread(self._read, chunk)
         most_bytes = min(BLOCK_BYTES, self._seams.most_record_bytes)
         made = await asyncio.to_thread(make_blocks, rows, most_bytes=most_bytes)
         blocks = self._numbered(made)
-        after = Cursor(offset=chunk[-1].end, line=chunk[-1].number + 1, block=self._cursor.block + len(blocks))
+        after = Cursor(offset=last.end, line=last.number + 1, block=self._cursor.block + len(blocks))
         await self._advance(lead, after, blocks, [block.rows for block in made], bad)
         await self._publish(list(zip(blocks, made, strict=True)))
         return sum(block.rows for block in made)
@@ -247,10 +249,11 @@ class Feed:
                 number += 1
         return parts
 
-    def _read(self, chunk: Sequence[RawLine]) -> tuple[list[Row], list[Written]]:
-        """Lines that can run, and the ends of those that cannot."""
+    def _read(self, chunk: Sequence[RawLine]) -> tuple[list[Row], list[Written], RawLine]:
+        """Lines that can run, the ends of those that cannot, and the last line that was read for that."""
         rows: list[Row] = []
         bad: list[Written] = []
+        size = 0
         for line in chunk:
             told = self._told(line)
             if not isinstance(told, LineRequest):
@@ -260,7 +263,10 @@ class Feed:
                 bad.append(refused(self.batch.id, line.number, told.custom_id, row))
             else:
                 rows.append(row)
-        return rows, bad
+                size += row.size
+                if size >= MOST_TENSOR_BYTES:
+                    break
+        return rows, bad, line
 
     def _row(self, told: LineRequest, number: int, offset: int, length: int) -> Row | PenstockError:
         most_bytes = self._seams.most_record_bytes

@@ -15,6 +15,7 @@ from stores.batches import Lead, LeadLost
 from stores.blobs import Written
 from tests.unit.feeder.house import House, answers, line
 from tests.unit.inference.jobs import SIGNATURE
+from workers.feeder import feed
 from workers.feeder.looking import Looking
 from workers.feeder.window import FIRST_ROWS
 
@@ -196,3 +197,13 @@ async def test_no_tenant_keeps_others_from_having_their_inputs_looked_through() 
     looking.begin(house.lead, waiting[1:-1])
     await looking.settled()
     assert begun == ["many", "one", "many"]
+
+
+async def test_no_more_is_unpacked_at_a_time_than_memory_is_there_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "MOST_TENSOR_BYTES", 4000)
+    house = House()
+    batch_id = await house.batch(line(number, *[1.0] * 100) for number in range(15))
+    await house.step()
+    await house.step()
+    assert sum(job.rows for job in house.state.jobs) == 1000
+    assert (await house.until_ended(batch_id)).counts.completed == 15
