@@ -83,7 +83,11 @@ class GatewaySettings(
         "others are answered at once",
     )
     gateway_max_uploads: int = Field(
-        4, ge=1, le=64, description="files uploaded at a time; each takes some 15 MB of memory; others are told to wait"
+        4,
+        ge=1,
+        le=64,
+        description="files uploaded at a time, half of them of one tenant; each takes some 15 MB of memory; "
+        "others are told to wait",
     )
     gateway_max_lane_depth: int = Field(
         100_000, ge=1, description="records a lane may hold before its submits are answered 429"

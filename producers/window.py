@@ -41,6 +41,32 @@ class RowRate:
         return sum(rows for _, rows in self._ended) / max(now_s - self._since_s, 0.05)
 
 
+class Share:
+    """What the batches of one tenant have in the lane of one version: they share a window, however many they are."""
+
+    def __init__(self) -> None:
+        self.rate = RowRate()
+        self._in_lane: dict[str, int] = {}
+
+    def hold(self, batch_id: str, rows: int, now_s: float) -> None:
+        """A batch has so many rows in the lane now."""
+        self._in_lane[batch_id] = rows
+        self._turn(now_s)
+
+    def leave(self, batch_id: str, now_s: float) -> None:
+        self._in_lane.pop(batch_id, None)
+        self._turn(now_s)
+
+    def room(self, window_s: float, now_s: float) -> int:
+        return room(self.rate.rows_per_s(now_s), window_s, sum(self._in_lane.values()))
+
+    def _turn(self, now_s: float) -> None:
+        if any(self._in_lane.values()):
+            self.rate.began(now_s)
+        else:
+            self.rate.idle()
+
+
 def room(rows_per_s: float | None, window_s: float, in_lane: int) -> int:
     """How many more rows may be in the lane, of which so many are. Two blocks always may."""
     allowed = FIRST_ROWS if rows_per_s is None else max(FIRST_ROWS, int(rows_per_s * window_s))

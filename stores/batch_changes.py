@@ -7,9 +7,10 @@ from typing import Any, Final
 import msgspec
 
 from schemas.batches import BATCH_ENDS, MOST_LINE_ERRORS, Batch, BatchStatus, File, LineError, PartKind
-from schemas.errors import Conflict
+from schemas.errors import Conflict, FileNotFound, InvalidInput
 from schemas.webhooks import EventType, Revision
 from stores.batches import MOST_FILES, MOST_OPEN_BATCHES, Beginning, Open, Step
+from stores.validation import storable
 from stores.webhooks import EventWriter
 
 EVENTS: Final = {
@@ -31,11 +32,25 @@ def begun(batch: Batch, found: Beginning, now: datetime) -> Batch:
     return msgspec.structs.replace(pinned, status=BatchStatus.IN_PROGRESS, in_progress_at=now)
 
 
+def check_storable(batch: Batch) -> None:
+    """Raises `InvalidInput`, or `FileNotFound` for an input that cannot be there."""
+    if not storable(batch.input_file_id):
+        raise FileNotFound("there is no such file", param="input_file_id")
+    if not storable(batch.tenant, batch.id, *batch.metadata, *batch.metadata.values()):
+        raise InvalidInput("metadata holds a NUL character, which no store can hold", param="metadata")
+
+
 def refused(batch: Batch, errors: Sequence[LineError], line_errors: int, now: datetime) -> Batch:
-    listed = tuple(errors[:MOST_LINE_ERRORS])
+    listed = tuple(msgspec.structs.replace(each, **_readable(each)) for each in errors[:MOST_LINE_ERRORS])
     return msgspec.structs.replace(
         batch, status=BatchStatus.FAILED, errors=listed, line_errors=line_errors, ended_at=now
     )
+
+
+def _readable(error: LineError) -> dict[str, str | None]:
+    """Its words may be those of the input. With a NUL among them, no statement could look into the document again."""
+    param = error.param and error.param.replace("\0", "\ufffd")
+    return {"message": error.message.replace("\0", "\ufffd"), "param": param}
 
 
 def cancelling(batch: Batch, now: datetime) -> Batch:

@@ -13,6 +13,7 @@ from stores.batch_changes import (
     advanced,
     begun,
     cancelling,
+    check_storable,
     ended,
     fits,
     in_use,
@@ -114,8 +115,7 @@ class MemoryBatches:
 
     async def add(self, batch: Batch) -> None:
         self._state.check_up()
-        if "\\u0000" in msgspec.json.encode(batch).decode():
-            raise InvalidInput("metadata holds a NUL character, which no store can hold", param="metadata")
+        check_storable(batch)
         refuse_more_batches(sum(known.batch.tenant == batch.tenant for known in self._state.open.values()))
         file = self._state.files.get(batch.input_file_id)
         if file is None or file.tenant != batch.tenant or not _is_live(file, batch.created_at):

@@ -3,13 +3,15 @@
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from typing import Any, Final, TypeAlias
 
-from multipart import MultipartError, PushMultipartParser
+from multipart import MultipartError, PushMultipartParser, StrictParserError
 
 from gateway.multipart import boundary_of
 from schemas.errors import InvalidInput
 
 MOST_FIELD_BYTES: Final = 1024
 MOST_PARTS: Final = 16
+# Behind the end of a form: a line break, as a rule, which the network may bring alone.
+MOST_BEHIND_BYTES: Final = 4096
 
 # A `MultipartSegment`, which is untyped, or bytes.
 Event: TypeAlias = Any
@@ -17,11 +19,20 @@ Event: TypeAlias = Any
 
 async def form_events(content_type: bytes, body: AsyncIterable[bytes]) -> AsyncGenerator[Event | None]:
     """A part's head, its bytes in pieces, and None at its end; so for each part. Raises `InvalidInput`."""
+    behind = 0
     try:
         with PushMultipartParser(boundary_of(content_type), strict=True, max_segment_count=MOST_PARTS) as parser:
             async for piece in body:
-                for event in parser.parse(piece):
-                    yield bytes(event) if isinstance(event, bytearray | bytes) else event
+                if not behind:
+                    try:
+                        for event in parser.parse(piece):
+                            yield bytes(event) if isinstance(event, bytearray | bytes) else event
+                        continue
+                    except StrictParserError:
+                        parser.close()  # raises, unless the form was over before this piece
+                behind += len(piece)
+                if behind > MOST_BEHIND_BYTES:
+                    raise InvalidInput("the body goes on behind the end of its form", param="file")
     except MultipartError as error:
         raise InvalidInput("the body is not valid multipart/form-data, or it ends too early", param="file") from error
 

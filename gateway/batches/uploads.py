@@ -1,6 +1,8 @@
 """Uploading a file: from the connection straight into the blob store."""
 
+from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -8,7 +10,7 @@ from multipart import MultipartSegment
 
 from gateway.batches.forms import field_of_part, form_events, pieces_of_part
 from schemas.batches import File, Purpose, new_file_id
-from schemas.errors import InvalidInput, PayloadTooLarge, RateLimited, RequestError
+from schemas.errors import InvalidInput, PayloadTooLarge, RateLimited, RequestError, StoreUnavailable
 from stores.batches import Files
 from stores.blobs import Blobs, Written
 
@@ -20,7 +22,8 @@ LONGEST_S: Final = 30 * 24 * 3600
 
 
 class Uploads:
-    """At most `at_once` files come at a time, of `most_bytes` each."""
+    """At most `at_once` files come at a time, of `most_bytes` each; of one tenant half as many, so that one whose files
+    come slowly leaves room for others."""
 
     def __init__(
         self, files: Files, blobs: Blobs, now: Callable[[], datetime], *, most_bytes: int, at_once: int
@@ -29,25 +32,29 @@ class Uploads:
         self._blobs = blobs
         self._now = now
         self._most_bytes = most_bytes
-        self._left = at_once
+        self._at_once = at_once
+        self._coming: Counter[str] = Counter()
 
     async def add(self, tenant: str, content_type: bytes, body: AsyncIterable[bytes]) -> File:
         """Raises `InvalidInput`, `PayloadTooLarge`, `RateLimited`, what the stores raise, and what `body` does. Of an
         upload that fails nothing is left."""
-        if self._left <= 0:
+        if self._coming.total() >= self._at_once or self._coming[tenant] >= max(1, self._at_once // 2):
             raise RateLimited("so many files are being uploaded already", retry_after_s=5)
-        self._left -= 1
+        self._coming[tenant] += 1
         upload = _Upload(tenant, self._blobs, self._most_bytes)
         try:
             await upload.read(content_type, body)
             file = upload.file(self._now())
             await self._files.add(file)
-        except BaseException:
-            if upload.written is not None:
-                await self._blobs.delete([upload.key])
+        except BaseException as error:
+            # A row that is perhaps there must not be without its blob.
+            if upload.written is not None and not (isinstance(error, StoreUnavailable) and error.perhaps_done):
+                with suppress(StoreUnavailable):
+                    await self._blobs.delete([upload.key])
             raise
         finally:
-            self._left += 1
+            self._coming[tenant] -= 1
+            self._coming += Counter()  # drops tenants that have none
         return file
 
 

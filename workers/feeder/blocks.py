@@ -21,7 +21,7 @@ MOST_PIXEL_BYTES: Final = 256 * 1024 * 1024
 
 
 class Row(NamedTuple):
-    """A line that can run. `size` is what its rows take, in bytes."""
+    """A line that can run. `size` is what its rows and their parameters take, in bytes."""
 
     line: BlockLine
     request: InferRequest
@@ -46,7 +46,9 @@ def read_row(
         request = parse_request(signature, checked.payload)
     except PenstockError as error:
         return error
-    size = sum(map(bytes_of, request.inputs.values()))
+    size = sum(map(bytes_of, request.inputs.values())) + len(msgspec.json.encode(_parameters(request)))
+    if size > BLOCK_BYTES:  # it is a block of its own: so is what stands before its tensors
+        size = len(encode_block(request.inputs, _parameters(request)).value)
     if size > most_bytes:
         return PayloadTooLarge(f"the input takes {size} bytes as tensors; {most_bytes} at most", param="body")
     line = BlockLine(

@@ -1,17 +1,19 @@
 """One batch under way: making blocks of its next lines, sending them, writing down what they gave."""
 
 import asyncio
+import os
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence, Set
 from datetime import datetime
 from typing import Final, NamedTuple
 
 import msgspec
 
 from producers.protocols import Publisher
-from producers.window import RowRate, room
+from producers.window import RowRate, Share
 from runtime.logs import get_logger
 from schemas.batches import (
+    BLOCK_BYTES,
     BatchStatus,
     Block,
     BlockLine,
@@ -35,7 +37,7 @@ from stores.batches import BatchWork, Lead, Open, Step
 from stores.blobs import Blobs, whole
 from workers.feeder.answers import Written, lines_of, may_be_a_row, never_run, refused
 from workers.feeder.blocks import MadeBlock, Row, make_blocks, read_row
-from workers.feeder.lines import RawLine, read_lines
+from workers.feeder.lines import RawLine, read_lines, without_mark
 from workers.feeder.requests import LineRequest, read_request
 
 log = get_logger(__name__)
@@ -44,6 +46,8 @@ SOURCE: Final = "/penstock/feeder"
 # What is read ahead at most: enough to put lines of one length together.
 MOST_LINES: Final = 4000
 MOST_READ_BYTES: Final = 8_000_000
+# What that may become: a line of some kilobytes may be an image of megabytes.
+MOST_TENSOR_BYTES: Final = 32_000_000
 # A part is about so large: an output of a million lines is some hundred of them.
 PART_BYTES: Final = 4_000_000
 # Lines that never ran are written so many at a time.
@@ -67,13 +71,15 @@ class Seams(NamedTuple):
 
 
 class Feed:
-    """A batch that has begun, as it was read from the store; `entry` is its version in the catalog."""
+    """A batch that has begun, as it was read from the store; `entry` is its version in the catalog, `share` the room
+    that it has together with the tenant's other batches of that version."""
 
-    def __init__(self, seams: Seams, known: Open, key: str, entry: CatalogEntry) -> None:
+    def __init__(self, seams: Seams, known: Open, key: str, entry: CatalogEntry, share: Share) -> None:
         self._seams = seams
         self.batch = known.batch
         self.entry = entry
         self.rate = RowRate()
+        self.share = share
         self.at_end = False  # all lines have been made blocks of
         self._key = key
         self._cursor = known.cursor
@@ -92,7 +98,7 @@ class Feed:
     def room(self, window_s: float) -> int:
         if self.at_end or self.batch.status is not BatchStatus.IN_PROGRESS:
             return 0
-        return room(self.rate.rows_per_s(self._seams.clock_s()), window_s, self.rows_in_lane)
+        return self.share.room(window_s, self._seams.clock_s())
 
     async def feed(self, lead: Lead, most_rows: int) -> int:
         """Send the next lines, of about so many rows at most. Returns how many rows."""
@@ -100,10 +106,11 @@ class Feed:
         if not chunk:
             self.at_end = True
             return 0
-        rows, bad = await asyncio.to_thread(self._read, chunk)
-        made = await asyncio.to_thread(make_blocks, rows)
+        rows, bad, last = await asyncio.to_thread(self._read, chunk)
+        most_bytes = min(BLOCK_BYTES, self._seams.most_record_bytes)
+        made = await asyncio.to_thread(make_blocks, rows, most_bytes=most_bytes)
         blocks = self._numbered(made)
-        after = Cursor(offset=chunk[-1].end, line=chunk[-1].number + 1, block=self._cursor.block + len(blocks))
+        after = Cursor(offset=last.end, line=last.number + 1, block=self._cursor.block + len(blocks))
         await self._advance(lead, after, blocks, [block.rows for block in made], bad)
         await self._publish(list(zip(blocks, made, strict=True)))
         return sum(block.rows for block in made)
@@ -117,6 +124,7 @@ class Feed:
         """Write down what blocks gave whose jobs have ended; those that one row may have failed are sent in halves."""
         over: list[Block] = []
         lines: list[Written] = []
+        now_s = self._seams.clock_s()
         for block, job in ended:
             if len(block.lines) > 1 and may_be_a_row(job) and self.batch.status is BatchStatus.IN_PROGRESS:
                 await self._divide(lead, block)
@@ -125,11 +133,12 @@ class Feed:
             lines += await asyncio.to_thread(lines_of, job, block.lines, self.entry.signature, self.batch.id)
         if over:
             await self._advance(lead, self._cursor, (), (), lines, over=[block.number for block in over])
-            now_s = self._seams.clock_s()
             for block in over:
                 self.rate.ended(block.rows, now_s)
+                self.share.rate.ended(block.rows, now_s)
         if not self.blocks:
             self.rate.idle()
+        self.share.hold(self.batch.id, self.rows_in_lane, now_s)
 
     async def give_up_rest(self, lead: Lead, end: LineEnd) -> None:
         """Give an end to lines that were never sent; some of them at a time."""
@@ -144,6 +153,18 @@ class Feed:
         ]
         after = msgspec.structs.replace(self._cursor, offset=chunk[-1].end, line=chunk[-1].number + 1)
         await self._advance(lead, after, (), (), lines)
+
+    async def count_rest(self, lead: Lead, end: LineEnd) -> None:
+        """The same where the input is gone: nobody knows the names of its lines any more, so they are counted only."""
+        in_lane = sum(len(block.lines) for block in self.blocks.values())
+        ends = {end: self.batch.counts.processing - in_lane}
+        await self._take(lead, Step(batch_id=self.batch.id, before=self._cursor, after=self._cursor, ends=ends))
+        self.at_end = True
+
+    async def remove_unlisted(self, listed: Set[str]) -> None:
+        """Parts that were written by a step that then was not. Only once no line is left: nobody lists another."""
+        found = [entry.key async for entry in self._seams.blobs.entries(self._folder)]
+        await self._seams.blobs.delete([key for key in found if key not in listed])
 
     def outputs(self, now: datetime, sizes: dict[PartKind, int]) -> list[File]:
         """The files of the batch's outputs, of kinds that have lines."""
@@ -197,35 +218,42 @@ class Feed:
             ends=_counted(lines),
             parts=parts,
         )
+        await self._take(lead, step)
+
+    async def _take(self, lead: Lead, step: Step) -> None:
         if not await self._seams.work.advance(lead, step):
             raise Stale
-        self._cursor = after
-        for number in over:
+        self._cursor = step.after
+        for number in step.over:
             del self.blocks[number]
-        self.blocks |= {block.number: block for block in blocks}
-        for part in parts:
+        self.blocks |= {block.number: block for block in step.blocks}
+        for part in step.parts:
             self._parts[part.kind] = part.number + 1
         self.batch = msgspec.structs.replace(self.batch, counts=self.batch.counts.plus(step.ends))
         if self.blocks:
-            self.rate.began(self._seams.clock_s())
+            now_s = self._seams.clock_s()
+            self.rate.began(now_s)
+            self.share.hold(self.batch.id, self.rows_in_lane, now_s)
 
     async def _write(self, lines: Sequence[Written]) -> list[Part]:
-        """The lines as parts: blobs, under the numbers that are next."""
+        """The lines as parts: blobs, under the numbers that are next. No two writers have a key in common: who has lost
+        the lease and does not know it yet would write over what another's step has listed."""
         parts: list[Part] = []
         for kind in PartKind:
             texts = [line.text for line in lines if line.kind is kind]
             number = self._parts.get(kind, 0)
             for group in _grouped(texts):
-                key = f"batches/{self.batch.tenant}/{self.batch.id}/{kind}-{number:06d}.jsonl"
+                key = f"{self._folder}/{kind}-{number:06d}-{os.urandom(8).hex()}.jsonl"
                 written = await self._seams.blobs.put(key, b"".join(group))
                 parts.append(Part(kind=kind, number=number, key=key, bytes=written.size, lines=len(group)))
                 number += 1
         return parts
 
-    def _read(self, chunk: Sequence[RawLine]) -> tuple[list[Row], list[Written]]:
-        """Lines that can run, and the ends of those that cannot."""
+    def _read(self, chunk: Sequence[RawLine]) -> tuple[list[Row], list[Written], RawLine]:
+        """Lines that can run, the ends of those that cannot, and the last line that was read for that."""
         rows: list[Row] = []
         bad: list[Written] = []
+        size = 0
         for line in chunk:
             told = self._told(line)
             if not isinstance(told, LineRequest):
@@ -235,7 +263,10 @@ class Feed:
                 bad.append(refused(self.batch.id, line.number, told.custom_id, row))
             else:
                 rows.append(row)
-        return rows, bad
+                size += row.size
+                if size >= MOST_TENSOR_BYTES:
+                    break
+        return rows, bad, line
 
     def _row(self, told: LineRequest, number: int, offset: int, length: int) -> Row | PenstockError:
         most_bytes = self._seams.most_record_bytes
@@ -245,6 +276,10 @@ class Feed:
         if line.is_blank:
             return None
         return read_request(line, self.batch.endpoint, self._endpoint)
+
+    @property
+    def _folder(self) -> str:
+        return f"batches/{self.batch.tenant}/{self.batch.id}"
 
     @property
     def _endpoint(self) -> Endpoint:
@@ -267,6 +302,7 @@ class Feed:
         rows = []
         for line in block.lines:
             text = (await whole(self._seams.blobs, self._key, line.offset, line.length)).rstrip(b"\r\n")
+            text = without_mark(text, line.number)
             told = self._told(RawLine(line.number, line.offset, text, line.offset + line.length))
             if not isinstance(told, LineRequest):
                 raise StoreUnavailable("the input is not what it was")

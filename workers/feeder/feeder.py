@@ -10,19 +10,21 @@ import msgspec
 
 from producers.catalog import Catalog
 from producers.routes import Routes
-from producers.window import estimate
+from producers.window import Share, estimate
 from runtime.logs import get_logger
 from schemas.batches import Batch, BatchStatus, Block, Endpoint, LineEnd, LineError, PartKind, endpoint_of
 from schemas.catalog import CatalogEntry
 from schemas.errors import BlobNotFound, JobError, ModelNotFound, PenstockError
 from schemas.jobs import Job, Status, failed_end
 from schemas.jobs import ended as with_end
+from schemas.signature import Signature
 from schemas.versions import place
 from stores.batches import Batches, Beginning, Files, Lead, LeadLost
 from stores.file_blobs import all_parts, blob_keys
 from stores.protocols import JobKey, Jobs, Signals
 from workers.feeder import metrics
 from workers.feeder.feed import Feed, Seams, Stale
+from workers.feeder.looking import Looking
 from workers.feeder.turns import Candidate, Turns
 from workers.feeder.validation import Validation
 
@@ -38,8 +40,6 @@ AGAIN_S: Final = 1.0
 COLLECTED_AT_ONCE: Final = 32
 # A batch that met trouble is left alone for so long.
 TROUBLED_S: Final = 2.0
-# Batches whose inputs are looked through at a time.
-VALIDATED_AT_ONCE: Final = 2
 # Ended batches are kept for as long as their outputs, and at least so long.
 KEPT: Final = timedelta(days=30)
 SWEPT_AT_ONCE: Final = 100
@@ -70,7 +70,8 @@ class Feeder:
         self._most_lines = most_lines
         self._turns = Turns()
         self._feeds: dict[str, Feed] = {}
-        self._validating: dict[str, asyncio.Task[None]] = {}
+        self._shares: dict[tuple[str, str, str], Share] = {}
+        self._looking = Looking(self._look_through)
         self._sent: set[str] = set()  # jobs that this process knows to be in their lanes
         self._told: set[str] = set()
         self._wake = asyncio.Event()
@@ -79,7 +80,7 @@ class Feeder:
 
     async def validated(self) -> None:
         """Return once no input is being looked through."""
-        await asyncio.gather(*self._validating.values(), return_exceptions=True)
+        await self._looking.settled()
 
     def tell_done(self, keys: Sequence[JobKey]) -> None:
         """Jobs have ended; most are none of ours."""
@@ -89,6 +90,7 @@ class Feeder:
     async def feed(self, lead: Lead) -> None:
         """Feed until canceled. Raises `LeadLost`."""
         self._feeds.clear()
+        self._shares.clear()
         try:
             while True:
                 try:
@@ -100,22 +102,19 @@ class Feeder:
                 if not busy:
                     await self._rest()
         finally:
-            for task in self._validating.values():
-                task.cancel()
-            await asyncio.gather(*self._validating.values(), return_exceptions=True)
-            self._validating.clear()
+            await self._looking.stop()
 
     async def step(self, lead: Lead) -> bool:
         """One round over all batches. Returns whether another should follow at once. Raises `LeadLost`, and what the
         stores raise where nothing is known of any batch."""
         open_batches = {batch.id: batch for batch in await self._seams.work.open()}
         for gone in self._feeds.keys() - open_batches.keys():
-            del self._feeds[gone]
+            self._forget(gone)
         now_s = self._seams.clock_s()
         self._troubled_until_s = {each: until for each, until in self._troubled_until_s.items() if until > now_s}
-        for batch in open_batches.values():
-            if batch.id not in self._troubled_until_s:
-                await self._guarded(batch.id, self._meet, lead, batch)
+        untroubled = [batch for batch in open_batches.values() if batch.id not in self._troubled_until_s]
+        unread = [batch for batch in untroubled if await self._guarded(batch.id, self._meet, lead, batch)]
+        self._looking.begin(lead, unread)
         told, self._told = self._told, set()
         ask_all = self._is_time("ask", ASK_ALL_EVERY_S)
         for feed in list(self._feeds.values()):
@@ -138,14 +137,29 @@ class Feeder:
         except LeadLost:
             raise
         except (PenstockError, Stale) as error:
-            self._feeds.pop(batch_id, None)
-            self._troubled_until_s[batch_id] = self._seams.clock_s() + TROUBLED_S
+            self._leave_alone(batch_id)
             reason = error.message if isinstance(error, PenstockError) else "it was changed elsewhere"
             log.warning("a batch is read anew", batch=batch_id, reason=reason)
+        except Exception:  # of our own making, and yet no reason to feed no other batch
+            self._leave_alone(batch_id)
+            log.exception("a batch is read anew", batch=batch_id)
         return False
 
-    async def _meet(self, lead: Lead, batch: Batch) -> None:
-        """Know a batch: look through its input, or take up what was begun."""
+    def _leave_alone(self, batch_id: str) -> None:
+        self._forget(batch_id)
+        self._troubled_until_s[batch_id] = self._seams.clock_s() + TROUBLED_S
+
+    def _forget(self, batch_id: str) -> None:
+        feed = self._feeds.pop(batch_id, None)
+        if feed is None:
+            return
+        feed.share.leave(batch_id, self._seams.clock_s())
+        if all(feed.share is not other.share for other in self._feeds.values()):
+            self._shares = {key: share for key, share in self._shares.items() if share is not feed.share}
+
+    async def _meet(self, lead: Lead, batch: Batch) -> bool:
+        """Know a batch: take up what was begun. Whether its input is to be looked through."""
+        self._looking.check(batch.id)
         feed = self._feeds.get(batch.id)
         if feed is not None:
             feed.batch = msgspec.structs.replace(feed.batch, status=batch.status)
@@ -156,17 +170,8 @@ class Feeder:
         elif batch.expires_at <= self._seams.now():
             await self._seams.work.end(lead, batch.id, BatchStatus.EXPIRED, [], self._seams.now())
         else:
-            self._validate(lead, batch)
-
-    def _validate(self, lead: Lead, batch: Batch) -> None:
-        for batch_id in [batch_id for batch_id, task in self._validating.items() if task.done()]:
-            task = self._validating.pop(batch_id)
-            if not task.cancelled() and (error := task.exception()) is not None:
-                if isinstance(error, LeadLost) or not isinstance(error, PenstockError):
-                    raise error
-                log.warning("an input could not be looked through", batch=batch_id, reason=error.message)
-        if batch.id not in self._validating and len(self._validating) < VALIDATED_AT_ONCE:
-            self._validating[batch.id] = asyncio.create_task(self._look_through(lead, batch))
+            return True
+        return False
 
     async def _look_through(self, lead: Lead, batch: Batch) -> None:
         work, now = self._seams.work, self._seams.now
@@ -207,16 +212,26 @@ class Feeder:
 
     async def _resume(self, batch: Batch) -> None:
         entry = self._entry(batch)
+        stops = batch.status is BatchStatus.CANCELLING or batch.expires_at <= self._seams.now()
+        if entry is None and stops:  # nothing of it is sent any more, so what it was need not be known
+            entry = _forgotten(batch)
         file = await self._seams.work.input_of(batch)
         known = await self._seams.work.resume(batch.id)
         if known is None or entry is None or file is None or file.key is None:
             return  # its version is not known yet: it waits, until its deadline
-        feed = Feed(self._seams, known, file.key, entry)
-        lost = [block for block in known.blocks if block.job_id not in self._sent]
-        jobs = await self._jobs_of(feed, lost)
-        await feed.send_again([block for block, job in jobs if job is not None and job.status is Status.QUEUED])
-        self._sent.update(block.job_id for block in lost)
+        share = self._shares.setdefault((batch.tenant, entry.model, entry.version), Share())
+        feed = Feed(self._seams, known, file.key, entry, share)
+        if not stops:
+            await self._send_lost(feed)
         self._feeds[batch.id] = feed
+        share.hold(batch.id, feed.rows_in_lane, self._seams.clock_s())
+
+    async def _send_lost(self, feed: Feed) -> None:
+        lost = [block for block in feed.blocks.values() if block.job_id not in self._sent]
+        for start in range(0, len(lost), COLLECTED_AT_ONCE):
+            jobs = await self._jobs_of(feed, lost[start : start + COLLECTED_AT_ONCE])
+            await feed.send_again([block for block, job in jobs if job is not None and job.status is Status.QUEUED])
+        self._sent.update(block.job_id for block in lost)
 
     def _entry(self, batch: Batch) -> CatalogEntry | None:
         if batch.model is None or batch.version is None:
@@ -272,7 +287,10 @@ class Feeder:
         elif batch.expires_at <= now:
             stopping = LineEnd.EXPIRED
         if stopping is not None and not feed.blocks and not feed.at_end:
-            await feed.give_up_rest(lead, stopping)
+            try:
+                await feed.give_up_rest(lead, stopping)
+            except BlobNotFound:
+                await feed.count_rest(lead, stopping)
             return True
         if feed.is_over:
             await self._end(lead, feed)
@@ -295,14 +313,16 @@ class Feeder:
             status = BatchStatus.CANCELLED
         elif counts.expired:
             status = BatchStatus.EXPIRED
-        sizes = {}
+        sizes: dict[PartKind, int] = {}
+        listed = set()
         for kind in PartKind:
-            size = sum([part.bytes async for part in all_parts(self._batches, batch.id, kind)])
-            if size:
-                sizes[kind] = size
+            async for part in all_parts(self._batches, batch.id, kind):
+                sizes[kind] = sizes.get(kind, 0) + part.bytes
+                listed.add(part.key)
+        await feed.remove_unlisted(listed)
         now = self._seams.now()
         await self._seams.work.end(lead, batch.id, status, feed.outputs(now, sizes), now)
-        del self._feeds[batch.id]
+        self._forget(batch.id)
         log.info("a batch has ended", batch=batch.id, status=status, **msgspec.to_builtins(counts))
 
     async def _estimate(self, lead: Lead) -> None:
@@ -340,6 +360,18 @@ class Feeder:
 def _candidate(feed: Feed) -> Candidate:
     batch = feed.batch
     return Candidate(batch.tenant, batch.expires_at, batch.priority, batch.created_at, batch.id)
+
+
+def _forgotten(batch: Batch) -> CatalogEntry:
+    """Of a version that the catalog has no more: what jobs of it gave is written down without labels."""
+    return CatalogEntry(
+        model=batch.model or "",
+        version=batch.version or "",
+        signature=Signature((), ()),
+        platform="",
+        max_batch_size=1,
+        announced_at=batch.created_at,
+    )
 
 
 def _gone(feed: Feed, block: Block) -> Job:

@@ -52,5 +52,9 @@ def _hold(held: bytearray, piece: bytes, length: int) -> None:
 def _line(number: int, offset: int, held: bytearray, length: int, end: int) -> RawLine:
     if length > MAX_LINE_BYTES:
         return RawLine(number, offset, None, end)
-    text = bytes(held)
-    return RawLine(number, offset, text.removeprefix(UTF8_BOM) if number == 1 else text, end)
+    return RawLine(number, offset, without_mark(bytes(held), number), end)
+
+
+def without_mark(text: bytes, number: int) -> bytes:
+    """The first line may begin with a mark that says that it is UTF-8."""
+    return text.removeprefix(UTF8_BOM) if number == 1 else text

@@ -7,5 +7,5 @@ from runtime.settings import BatchSettings, KafkaSettings, PostgresSettings, Pro
 
 class FeederSettings(KafkaSettings, PostgresSettings, RedisSettings, BatchSettings, ProcessSettings):
     feeder_window_s: float = Field(
-        10, gt=0, le=3600, description="seconds of work that one batch may have in its lane at a time"
+        10, gt=0, le=3600, description="seconds of work that a tenant may have in the lane of a version at once"
     )

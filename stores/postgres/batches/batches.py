@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from schemas.batches import Batch, Part, PartKind
-from schemas.errors import FileNotFound, InvalidInput
-from stores.batch_changes import cancelling, refuse_more_batches
+from schemas.errors import FileNotFound
+from stores.batch_changes import cancelling, check_storable, refuse_more_batches
 from stores.batches import MOST_OPEN_BATCHES
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
@@ -63,8 +63,7 @@ class PostgresBatches:
 
     async def add(self, batch: Batch) -> None:
         document = json_text(batch)
-        if not storable(batch.tenant, batch.id, batch.input_file_id) or "\\u0000" in document:
-            raise InvalidInput("metadata holds a NUL character, which no store can hold", param="metadata")
+        check_storable(batch)
         async with self._postgres.transaction() as connection:
             refuse_more_batches(await connection.fetchval(_COUNT_OPEN, batch.tenant, MOST_OPEN_BATCHES))
             if not await connection.fetchval(_INPUT, batch.tenant, batch.input_file_id, batch.created_at):

@@ -391,6 +391,28 @@ async def test_an_ended_batch_is_kept_as_long_as_its_outputs(stores: All) -> Non
     assert await stores.batches.get("default", started.id) is None
 
 
+async def test_a_batch_is_forgotten_whatever_its_errors_quote(stores: All) -> None:
+    await stores.files.add(file())
+    await stores.batches.add(batch())
+    lead = await stores.work.lead("one")
+    assert lead is not None
+    quoting = LineError(code="invalid_json_line", message="unknown field `x\0`", line=1, param="x\0")
+    failed = await stores.work.refuse(lead, batch().id, [quoting], 1, NOON)
+    assert failed is not None
+    assert failed.errors[0].message == "unknown field `x\ufffd`"
+    assert await stores.work.forget(NOON + timedelta(days=1), limit=10) == 1
+
+
+async def test_metadata_may_speak_of_what_it_may_not_hold(stores: All) -> None:
+    await stores.files.add(file())
+    with pytest.raises(InvalidInput):
+        await stores.batches.add(batch(1, metadata={"a": "\0"}))
+    await stores.batches.add(batch(2, metadata={"a": "\\u0000"}))
+    found = await stores.batches.get("default", batch(2).id)
+    assert found is not None
+    assert found.metadata == {"a": "\\u0000"}
+
+
 async def test_changes_are_told_to_endpoints_of_the_tenant(stores: All, endpoints: Endpoints, log: DeliveryLog) -> None:
     subscribed = (EventType.BATCH_IN_PROGRESS, EventType.BATCH_FAILED)
     await endpoints.add(endpoint("we_a", event_types=subscribed))

@@ -246,7 +246,7 @@ class Cut:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._inner, name)
-        if name == "read":
+        if name in ("read", "entries"):
             return method
 
         async def call(*arguments: Any, **named: Any) -> Any:

@@ -9,10 +9,14 @@ import httpx
 import openai
 import pytest
 
-from schemas.batches import Batch, BatchStatus
+from gateway.batches.uploads import Uploads
+from schemas.batches import Batch, BatchStatus, File
+from schemas.errors import RateLimited, StoreUnavailable
+from stores.memory_batches import MemoryFiles
 from tests.unit.gateway.batches.sdk import sdk_over
 from tests.unit.gateway.house import NOW, House, opened, problem
 
+BOUNDARY = "multipart/form-data; boundary=b"
 NOTHING: dict[str, str] = {}
 LINE = b'{"custom_id":"a","method":"POST","url":"/v1/models/digits/jobs","body":{}}\n'
 
@@ -151,6 +155,71 @@ async def test_so_many_come_at_a_time() -> None:
         problem(second, 429, "rate_limited")
         assert second.headers["retry-after"] == "5"
         assert (await upload(client)).status_code == 200
+
+
+@pytest.mark.parametrize("cut", range(1, 12))
+async def test_a_form_is_the_same_wherever_the_network_cuts_it(client: httpx.AsyncClient, cut: int) -> None:
+    whole = form(PURPOSE, FILE)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield whole[:-cut]
+        yield whole[-cut:]
+
+    answer = await client.post("/v1/files", content=pieces(), headers={"content-type": BOUNDARY})
+    assert answer.status_code == 200, answer.text
+
+
+async def test_what_does_not_end_behind_a_form_is_refused(house: House, client: httpx.AsyncClient) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield form(PURPOSE, FILE)
+        for _ in range(100):
+            yield b"\r\n" * 100
+
+    answer = await client.post("/v1/files", content=pieces(), headers={"content-type": BOUNDARY})
+    problem(answer, 400, "invalid_input", "file")
+    assert house.blobs.blobs == {}
+
+
+async def test_a_tenant_whose_files_come_slowly_leaves_room_for_others() -> None:
+    house, going, reached = House(), asyncio.Event(), asyncio.Event()
+    uploads = Uploads(MemoryFiles(house.batch_state), house.blobs, lambda: house.now, most_bytes=10**6, at_once=2)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield form(PURPOSE, FILE, end=False)
+        reached.set()
+        await going.wait()
+        yield b"\r\n--b--\r\n"
+
+    async def quick() -> AsyncIterator[bytes]:
+        yield form(PURPOSE, FILE)
+
+    first = asyncio.create_task(uploads.add("slow", BOUNDARY.encode(), slow()))
+    await reached.wait()
+    with pytest.raises(RateLimited):
+        await uploads.add("slow", BOUNDARY.encode(), quick())
+    assert (await uploads.add("other", BOUNDARY.encode(), quick())).tenant == "other"
+    going.set()
+    assert (await first).tenant == "slow"
+    assert (await uploads.add("slow", BOUNDARY.encode(), quick())).tenant == "slow"
+
+
+class PerhapsAdded(MemoryFiles):
+    async def add(self, file: File) -> None:
+        await super().add(file)
+        raise StoreUnavailable("the connection ended", perhaps_done=True)
+
+
+async def test_a_file_whose_row_is_perhaps_there_keeps_its_blob(house: House) -> None:
+    files = PerhapsAdded(house.batch_state)
+    uploads = Uploads(files, house.blobs, lambda: house.now, most_bytes=10**6, at_once=2)
+
+    async def quick() -> AsyncIterator[bytes]:
+        yield form(PURPOSE, FILE)
+
+    with pytest.raises(StoreUnavailable):
+        await uploads.add("default", BOUNDARY.encode(), quick())
+    (file,) = house.batch_state.files.values()
+    assert file.key in house.blobs.blobs
 
 
 async def test_a_file_that_a_batch_reads_stays(house: House, client: httpx.AsyncClient) -> None:
