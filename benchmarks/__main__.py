@@ -24,6 +24,7 @@ MEASUREMENTS = {
     "bad-row": "one_bad_row",
     "mixed-lengths": "mixed_lengths",
     "poison": "poison",
+    "blocks": "blocks",
     "division": "division",
     "priority": "priority",
     "adaptive": "adaptive",
@@ -35,6 +36,7 @@ MEASUREMENTS = {
     "clients": "clients",
     "gpu": "gpu",
     "rollouts": "rollout_simulation",
+    "promises": "promise_simulation",
 }
 
 # Rounds so short show that the measurements work, and no more: they share their services.

@@ -137,7 +137,7 @@ class Workload(msgspec.Struct, frozen=True):
         return lane_records(topic, self.lane, [encode(inputs) for inputs in self.stacked(self.rows_per_record)])
 
 
-def lane_records(topic: str, lane: Lane, payloads: Sequence[Payload]) -> list[OutRecord]:
+def lane_records(topic: str, lane: Lane, payloads: Sequence[Payload], *, row_errors: bool = False) -> list[OutRecord]:
     """A new job of the lane for each payload, with an hour to its deadline."""
     now = now_utc()
     return [
@@ -152,6 +152,7 @@ def lane_records(topic: str, lane: Lane, payloads: Sequence[Payload]) -> list[Ou
                 created_at=now,
                 expires_at=now + timedelta(hours=1),
                 payload=payload,
+                row_errors=row_errors,
             ),
             "/benchmarks",
         )

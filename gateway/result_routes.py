@@ -1,5 +1,6 @@
 """The routes of a job's outcome: its result, and the events on the way there."""
 
+import asyncio
 from typing import Annotated, Final
 
 from fastapi import FastAPI, Header
@@ -14,6 +15,7 @@ from gateway.job_routes import JobId
 from gateway.negotiation import wants_binary
 from gateway.problems import Headers, render_job_error
 from gateway.services import Services
+from runtime.reading import INLINE_BYTES
 from schemas.errors import NotFound, ResultNotReady, Unavailable
 from schemas.jobs import Job, Status
 from schemas.results import as_binary, as_json
@@ -39,7 +41,7 @@ def add_result_routes(app: FastAPI, services: Services) -> None:
         key = key_of(request, job_id)
         preferences = services.waiters.granted(request.scope["headers"])
         job = await read_job(services, request, key, preferences.wait_s, lambda job: job.done)
-        answer = result_of(job, binary=binary)
+        answer = await result_beside(job, binary=binary)
         if preferences.applied is not None:
             answer.headers.append((b"preference-applied", preferences.applied))
         return respond(answer)
@@ -62,6 +64,13 @@ def add_result_routes(app: FastAPI, services: Services) -> None:
         if services.waiters.full:
             raise Unavailable("Too many clients follow jobs at the moment; poll this one.", retry_after_s=1)
         return EventStream(services, key, job, last_seen)
+
+
+async def result_beside(job: Job, *, binary: bool) -> Answer:
+    """As `result_of`; what takes long to be converted, in a thread, so that others are answered meanwhile."""
+    if job.result is None or len(job.result.value) <= INLINE_BYTES:
+        return result_of(job, binary=binary)
+    return await asyncio.to_thread(result_of, job, binary=binary)
 
 
 def result_of(job: Job, *, binary: bool) -> Answer:

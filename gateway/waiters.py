@@ -74,24 +74,32 @@ WriteRow = Callable[[Job], Coroutine[Any, Any, Job]]
 class Watch:
     """One request's place among the waiters of a job. `end` is how it ended, where that was told."""
 
-    __slots__ = ("_woken", "end")
+    __slots__ = ("_waits", "_woken", "end")
 
     def __init__(self) -> None:
         self.end: Terminal | None = None
+        self._waits = False
         self._woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def wake(self) -> None:
         if not self._woken.done():
             self._woken.set_result(None)
 
+    @property
+    def waits(self) -> bool:
+        """Whether it does at this moment, and was not woken."""
+        return self._waits and not self._woken.done()
+
     async def woken(self, timeout_s: float) -> None:
         """Return when woken, or after `timeout_s` seconds."""
         loop = asyncio.get_running_loop()
         if not self._woken.done():
             timer = loop.call_later(timeout_s, self.wake)
+            self._waits = True
             try:
                 await self._woken
             finally:
+                self._waits = False
                 timer.cancel()
         self._woken = loop.create_future()
 
@@ -109,7 +117,7 @@ class Waiters:
         self._count = 0
         self._slow_s = slow_s
         self._fast_s = fast_s
-        self._watches: dict[JobKey, set[Watch]] = {}
+        self._watches: dict[JobKey, dict[Watch, None]] = {}  # of one key in the order in which they came
         self.draining = False
 
     def __len__(self) -> int:
@@ -147,6 +155,13 @@ class Waiters:
         for watch in self._watches.get(key, ()):
             watch.wake()
 
+    def wake_one(self, key: JobKey) -> None:
+        """Of those who wait for the key the one that came first: for what one of them takes."""
+        for watch in self._watches.get(key, ()):
+            if watch.waits:
+                watch.wake()
+                return
+
     def drain(self) -> None:
         """Let every waiter answer what it has now; later ones do not wait at all."""
         self.draining = True
@@ -158,14 +173,14 @@ class Waiters:
     def watch(self, key: JobKey) -> Iterator[Watch]:
         """A place among the job's waiters. Taken before the job is read, so that no news slips between."""
         watch = Watch()
-        watches = self._watches.setdefault(key, set())
-        watches.add(watch)
+        watches = self._watches.setdefault(key, {})
+        watches[watch] = None
         self._count += 1
         try:
             yield watch
         finally:
             self._count -= 1
-            watches.discard(watch)
+            del watches[watch]
             if not watches and self._watches.get(key) is watches:
                 del self._watches[key]
 

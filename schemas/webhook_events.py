@@ -4,8 +4,9 @@ from datetime import timedelta
 from typing import Any, Final, Literal
 
 import msgspec
+import orjson
 
-from schemas.errors import ErrorBody, PenstockError
+from schemas.errors import ErrorBody
 from schemas.job_documents import JobDocument, JobLinks, job_document
 from schemas.jobs import DEFAULT_TIMEOUT_S, Job, Payload, Status, kept_for
 from schemas.results import as_json
@@ -123,12 +124,16 @@ def _example(delivery: Delivery) -> Job:
 
 
 def small_json(result: Payload, longest_bytes: int = FULL_RESULT_BYTES) -> bytes | None:
-    """The result as JSON, or None where that is longer; what is surely longer is not converted to find out."""
+    """The result as JSON, or None where that is longer, or it is none; what is surely longer is not converted to find
+    out."""
     least = len(result.value) if result.json_length is None else len(result.value) // _LEAST_OF_RAW
     if least > longest_bytes:
         return None
     try:
         json = as_json(result)
-    except (PenstockError, msgspec.MsgspecError, ValueError, KeyError):  # not as it should be: the link will tell
+        if len(json) > longest_bytes:
+            return None
+        orjson.loads(json)  # any producer may have written it, and within an event it would be unreadable with that
+    except Exception:  # whatever is wrong with it: the link will tell
         return None
-    return json if len(json) <= longest_bytes else None
+    return json

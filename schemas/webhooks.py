@@ -93,7 +93,11 @@ LONGEST_GRACE: Final = timedelta(days=7)
 # Seconds from one attempt to the next. A random tenth is added or taken away.
 SCHEDULE_S: Final = (0, 5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 LONGEST_RETRY_AFTER_S: Final = 86_400
+# Of what is pulled, unless it is asked for otherwise.
 LEASE_S: Final = 60.0
+# Of what is sent: beside the time that an attempt may take, what it waits for its turn, to be made and to be written
+# down, and by how much the clocks of notifiers may differ.
+LEASE_MARGIN_S: Final = 15.0
 
 # So many failures in a row, or so many tried without one success: the circuit opens; sooner, that is told.
 FAILURES_TOLD: Final = 4
@@ -105,6 +109,11 @@ DISABLED_AFTER: Final = timedelta(days=5)
 FULL_RESULT_BYTES: Final = 20 * 1000
 
 
+# Of a rate with hardly anything in it nobody could say when the next attempt is.
+MIN_PER_SECOND: Final = 0.01
+MAX_PER_SECOND: Final = 10_000
+
+
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one endpoint takes: attempts at a time, attempts a second (None: no limit), seconds an attempt may take in
     all and until it is connected."""
@@ -113,6 +122,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_per_second: float | None = None
     timeout_s: float = 15.0
     connect_timeout_s: float = 5.0
+
+
+def lease_of(limits: Limits) -> timedelta:
+    """For how long a notifier has what it claimed: should it be killed, others have that so much later."""
+    return timedelta(seconds=limits.timeout_s + LEASE_MARGIN_S)
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

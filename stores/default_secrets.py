@@ -15,8 +15,6 @@ log = get_logger(__name__)
 
 # Of a change that another overtakes.
 TRIES: Final = 5
-# That sign at a time: each rotation adds one, and those before it go on for as long as its grace.
-MOST_SECRETS: Final = 4
 
 
 class DefaultSecretStore(Protocol):
@@ -65,7 +63,7 @@ class DefaultSecrets:
         newest = self._keys.seal(secret, tenant, DEFAULT_OWNER)
         for _ in range(TRIES):
             known, now = await self._store.default_secrets(tenant), self._clock()
-            secrets = rotated(known, newest, now + grace, now)[:MOST_SECRETS]
+            secrets = rotated(known, newest, now + grace, now)
             if await self._store.set_default_secrets(tenant, secrets, known):
                 log.info("the default secret of webhooks is rotated", tenant=tenant, until=str(now + grace))
                 return secret

@@ -22,6 +22,7 @@ from stores.batch_changes import (
     tell,
 )
 from stores.batches import LEAD_S, Beginning, Lead, LeadLost, Open, Step
+from stores.protocols import Admissions
 from stores.validation import storable
 from stores.webhooks import EventWriter
 
@@ -147,18 +148,20 @@ class MemoryBatches:
 
 
 class MemoryBatchWork:
-    """`BatchWork`. `events` hear of what is told; `jobs` of `BatchState` are those that were written."""
+    """`BatchWork`. `events` hear of what is told; jobs are written into `admissions`, and `jobs` of the state."""
 
     def __init__(
         self,
         state: BatchState,
         events: EventWriter | None = None,
+        admissions: Admissions | None = None,
         *,
         lead_s: float = LEAD_S,
         clock_s: Callable[[], float] = monotonic,
     ) -> None:
         self._state = state
         self._events = events
+        self._admissions = admissions
         self._lead_s = lead_s
         self._clock_s = clock_s
         self._leased: tuple[str, float] | None = None
@@ -216,6 +219,8 @@ class MemoryBatchWork:
             parts=counts,
         )
         self._state.jobs += step.jobs
+        if self._admissions is not None:
+            await self._admissions.insert_new(step.jobs)
         return True
 
     async def estimate(self, lead: Lead, at: Mapping[str, datetime]) -> None:

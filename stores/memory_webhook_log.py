@@ -5,14 +5,15 @@ from datetime import datetime
 
 from schemas.webhooks import Attempt, Delivery, DeliveryState, Endpoint, new_delivery_id
 from stores.memory_webhook_state import WebhookState
-from stores.webhooks import MOST_COUNTED, DeliveryFilter
+from stores.webhooks import MOST_COUNTED, DeliveryFilter, DeliveryPage
 
 
 class MemoryDeliveryLog:
-    """`DeliveryLog`."""
+    """`DeliveryLog`. One list looks at `most_looked_at` deliveries of its tenant at most."""
 
-    def __init__(self, state: WebhookState) -> None:
+    def __init__(self, state: WebhookState, *, most_looked_at: int = 10_000) -> None:
         self._state = state
+        self._most_looked_at = most_looked_at
 
     async def get(self, tenant: str, delivery_id: str) -> Delivery | None:
         self._state.check_up()
@@ -24,10 +25,14 @@ class MemoryDeliveryLog:
         newest_first = sorted(self._state.attempts[delivery_id], key=lambda each: (each.at, each.number), reverse=True)
         return newest_first[:limit]
 
-    async def list(self, tenant: str, wanted: DeliveryFilter, *, after: str | None, limit: int) -> Sequence[Delivery]:
+    async def list(self, tenant: str, wanted: DeliveryFilter, *, after: str | None, limit: int) -> DeliveryPage:
         self._state.check_up()
-        found = reversed(self._found(tenant, wanted))
-        return [each for each in found if after is None or each.id < after][:limit]
+        looked_at = [each for each in reversed(self._of(tenant)) if after is None or each.id < after]
+        looked_at = looked_at[: self._most_looked_at]
+        found = [each for each in looked_at if wanted.fits(each)]
+        if len(found) > limit:
+            return DeliveryPage(found[:limit], found[limit - 1].id)
+        return DeliveryPage(found, looked_at[-1].id if len(looked_at) == self._most_looked_at else None)
 
     async def count(self, tenant: str, wanted: DeliveryFilter) -> int:
         self._state.check_up()
@@ -69,5 +74,8 @@ class MemoryDeliveryLog:
 
     def _found(self, tenant: str, wanted: DeliveryFilter) -> Sequence[Delivery]:
         """The oldest first."""
+        return [each for each in self._of(tenant) if wanted.fits(each)]
+
+    def _of(self, tenant: str) -> Sequence[Delivery]:
         known = (kept.delivery for kept in self._state.deliveries.values())
-        return sorted((each for each in known if each.tenant == tenant and wanted.fits(each)), key=lambda each: each.id)
+        return sorted((each for each in known if each.tenant == tenant), key=lambda each: each.id)

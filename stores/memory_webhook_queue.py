@@ -3,18 +3,18 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import uuid4
 
 from schemas.webhook_targets import is_origin
 from schemas.webhooks import (
-    LEASE_S,
     Circuit,
     DeliveryState,
     EventType,
     Health,
     Limits,
     Sealed,
+    lease_of,
 )
 from stores.memory_webhook_events import MemoryEvents
 from stores.memory_webhook_state import Kept, Target, WebhookState
@@ -23,7 +23,7 @@ from stores.retention import DELIVERIES_KEPT, ORIGINS_KEPT
 from stores.webhook_health import change_facts, judged
 from stores.webhook_limits import Allowance, Look, allowance, filled, in_turn, next_look, rested_at, spent
 from stores.webhook_schedule import not_before, tried
-from stores.webhooks import Change, Claim, Claims, Outcome, Verdict
+from stores.webhooks import MOST_WAITING_SEEN, Change, Claim, Claims, Outcome, Verdict, Waiting
 
 WAITED = f"it waited for {DELIVERIES_KEPT.days} days"
 
@@ -41,7 +41,14 @@ class MemoryDeliveryQueue:
         self._claims = 0
 
     async def claim(
-        self, now: datetime, *, limit: int, each: int, passing: Collection[str] = (), only_well: bool = False
+        self,
+        now: datetime,
+        *,
+        limit: int,
+        each: int,
+        passing: Collection[str] = (),
+        only_well: bool = False,
+        crowding: Collection[str] = (),
     ) -> Claims:
         self._state.check_up()
         await drop_ended(self._state, self._jobs, now)
@@ -49,7 +56,7 @@ class MemoryDeliveryQueue:
         claims = self._claim_tests(now, lease, limit)
         takers = [target for target in self._state.targets.values() if self._takes(target, now)]
         takers = [target for target in takers if target.id not in passing]
-        takers = [target for target in takers if target.health.is_well or not only_well]
+        takers = [each for each in takers if each.health.is_well or not (only_well or each.tenant in crowding)]
         targets = sorted(takers, key=lambda target: target.looked_at)
         found = [self._look(target, now, each)[2] for target in targets]
         begun = in_turn([len(kept) for kept in found], limit - len(claims))
@@ -109,7 +116,7 @@ class MemoryDeliveryQueue:
         secrets: tuple[Sealed, ...] = (
             tuple(self._state.secrets.get(kept.delivery.tenant, ())) if endpoint is None else endpoint.secrets
         )
-        until = now + timedelta(seconds=LEASE_S)
+        until = now + lease_of(Limits() if endpoint is None else endpoint.limits)
         target = self._state.targets.get(kept.delivery.target)
         claim = Claim(
             delivery=kept.delivery,
@@ -146,11 +153,12 @@ class MemoryDeliveryQueue:
             kept = self._state.deliveries.get(delivery.id)
             if kept is None or kept.delivery.state is not DeliveryState.PENDING or kept.lease != outcome.claim.lease:
                 continue
-            kept.delivery = tried(outcome, now, self._chance())
+            target = self._state.targets.get(delivery.target)
+            pulled = target is not None and target.pulled
+            kept.delivery = tried(outcome, now, self._chance(), pulled=pulled)
             kept.free()
             if outcome.verdict is not Verdict.OURS:
                 self._state.attempts[delivery.id].append(outcome.attempt)
-            target = self._state.targets.get(delivery.target)
             if target is None or target.pulled:
                 continue
             after = judged(target.health, outcome, now)
@@ -177,6 +185,14 @@ class MemoryDeliveryQueue:
         self._state.check_up()
         circuits = [target.health.circuit for target in self._state.targets.values()]
         return {str(circuit): circuits.count(circuit) for circuit in Circuit}
+
+    async def waiting(self) -> dict[str, Waiting]:
+        self._state.check_up()
+        created: dict[str, list[datetime]] = {str(circuit): [] for circuit in Circuit}
+        for kept in self._state.waiting():
+            created[self._state.targets[kept.delivery.target].health.circuit].append(kept.delivery.created_at)
+        seen = {circuit: moments[:MOST_WAITING_SEEN] for circuit, moments in created.items()}
+        return {circuit: Waiting(len(moments), min(moments, default=None)) for circuit, moments in seen.items()}
 
     async def purge(self, now: datetime, *, limit: int) -> int:
         self._state.check_up()

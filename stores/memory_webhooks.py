@@ -54,6 +54,8 @@ class MemoryEndpoints:
         target.pulled = endpoint.url is None
         if target.pulled and target.health.circuit is not Circuit.DISABLED and target.health.failures:
             self._begin_afresh(target, endpoint.updated_at)
+        if target.pulled:
+            self._hurry(target, endpoint.updated_at)
         self._state.tell()
         return True
 
@@ -89,6 +91,7 @@ class MemoryEndpoints:
                 endpoint_id, now, lambda delivery: delivery.created_at < before and not self._in_flight(delivery)
             )
         self._begin_afresh(target, now)
+        self._hurry(target, now)
         self._state.tell()
         return 0 if replay is Replay.NONE else min(len(self._pending(endpoint_id)), MOST_COUNTED)
 
@@ -144,10 +147,12 @@ class MemoryEndpoints:
         for delivery in filter(which, self._pending(target)):
             self._state.deliveries[delivery.id].end(DeliveryState.DROPPED, now)
 
-    def _begin_afresh(self, target: Target, now: datetime) -> None:
+    def _hurry(self, target: Target, now: datetime) -> None:
         for delivery in self._pending(target.id):
             if delivery.due_at > now and not self._in_flight(delivery):
                 self._state.deliveries[delivery.id].change(due_at=now)
+
+    def _begin_afresh(self, target: Target, now: datetime) -> None:
         target.health = Health(since=now, succeeded_at=target.health.succeeded_at, changes=target.health.changes)
 
     def _revive(self, target: str, since: datetime, now: datetime) -> None:

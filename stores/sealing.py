@@ -11,11 +11,13 @@ from typing import Final
 
 import msgspec
 
-from schemas.errors import KeyMissing
+from schemas.errors import Conflict, KeyMissing
 from schemas.webhooks import Sealed
 
 # The owner of what signs jobs' own webhooks, where that of all else is an endpoint's id.
 DEFAULT_OWNER: Final = "default"
+# So many sign at a time: each is a part of every attempt's signature.
+MOST_SECRETS: Final = 4
 
 _NONCE_BYTES: Final = 12
 _SETTING: Final = "PENSTOCK_WEBHOOK_KEYS"
@@ -79,13 +81,19 @@ def in_force(secrets: Sequence[Sealed], now: datetime) -> tuple[Sealed, ...]:
 def rotated(secrets: Sequence[Sealed], newest: Sealed, grace_until: datetime, now: datetime) -> tuple[Sealed, ...]:
     """The secrets with a new one before them; those before it sign on until then, or until they would have anyway.
 
-    A grace that is over at once leaves the newest alone.
+    A grace that is over at once leaves the newest alone. Raises `Conflict` where more than `MOST_SECRETS` would sign:
+    none ends before the time that was told of it.
     """
     before = tuple(
         msgspec.structs.replace(sealed, until=grace_until if sealed.until is None else min(sealed.until, grace_until))
         for sealed in in_force(secrets, now)
     )
-    return (newest, *in_force(before, now))
+    signing = (newest, *in_force(before, now))
+    if len(signing) > MOST_SECRETS:
+        until = min(sealed.until for sealed in signing if sealed.until is not None)
+        told = f"{MOST_SECRETS} secrets sign already, one of them until {until.isoformat()}: rotate after that"
+        raise Conflict(told)
+    return signing
 
 
 def _bound_to(tenant: str, owner: str) -> bytes:

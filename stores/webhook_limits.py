@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from schemas.webhooks import Circuit, Health, Limits
+from schemas.webhooks import MAX_PER_SECOND, MIN_PER_SECOND, Circuit, Health, Limits
 
 
 class Bucket(NamedTuple):
@@ -39,7 +39,7 @@ class Look(NamedTuple):
 
 def filled(bucket: Bucket | None, limits: Limits, now: datetime) -> Bucket | None:
     """The bucket as it is now; None where there is no rate to keep."""
-    rate = limits.max_per_second
+    rate = _rate(limits)
     if rate is None:
         return None
     most = max(1.0, rate)
@@ -105,10 +105,18 @@ def spent(bucket: Bucket | None, begun: int) -> Bucket | None:
 
 def rested_at(bucket: Bucket | None, limits: Limits) -> datetime | None:
     """When there is a whole token, if there is none."""
-    if bucket is None or limits.max_per_second is None or bucket.tokens >= 1.0:
+    rate = _rate(limits)
+    if bucket is None or rate is None or bucket.tokens >= 1.0:
         return None
     # A millisecond more: what is rounded down would come short of one.
-    return bucket.filled_at + timedelta(seconds=(1.0 - bucket.tokens) / limits.max_per_second, milliseconds=1)
+    return bucket.filled_at + timedelta(seconds=(1.0 - bucket.tokens) / rate, milliseconds=1)
+
+
+def _rate(limits: Limits) -> float | None:
+    """What no door lets in is kept as the nearest that one does: an older version may have written it, and the times
+    that are reckoned from it would end all claims."""
+    given = limits.max_per_second
+    return None if given is None else min(max(given, MIN_PER_SECOND), MAX_PER_SECOND)
 
 
 def _first(*moments: datetime | None) -> datetime | None:

@@ -26,8 +26,14 @@ def delay_s(attempts: int, retry_after_s: float | None, chance: float) -> float 
     return max(own_s, min(retry_after_s or 0.0, LONGEST_RETRY_AFTER_S))
 
 
-def tried(outcome: Outcome, now: datetime, chance: float) -> Delivery:
-    """The delivery of a claim after its outcome. `chance` as in `delay_s`."""
+def tried(outcome: Outcome, now: datetime, chance: float, *, pulled: bool = False) -> Delivery:
+    """The delivery of a claim after its outcome. `chance` as in `delay_s`. `pulled`: by now its receiver comes for what
+    waits, and may have it at once."""
+    delivery = _sent(outcome, now, chance)
+    return replace(delivery, due_at=now) if pulled and delivery.state is DeliveryState.PENDING else delivery
+
+
+def _sent(outcome: Outcome, now: datetime, chance: float) -> Delivery:
     claim, verdict, attempt = outcome.claim, outcome.verdict, outcome.attempt
     delivery = replace(claim.delivery, last_status=attempt.status, last_error=attempt.error)
     if verdict is not Verdict.OURS:

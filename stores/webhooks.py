@@ -6,7 +6,7 @@ Every method may raise `StoreUnavailable`. An id of another tenant is not found.
 from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -18,6 +18,8 @@ from stores.sealing import KeyRing
 MOST_ENDPOINTS: Final = 100
 # So many deliveries are counted at most: more is "at least so many".
 MOST_COUNTED: Final = 10_000
+# Of those that wait at targets of one circuit, so many are looked at to tell of all.
+MOST_WAITING_SEEN: Final = 100_000
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +48,8 @@ class Endpoints(Protocol):
 
     async def replace(self, endpoint: Endpoint, known: datetime) -> bool:
         """Write the endpoint anew, if it was last changed at `known`. Whether it was. One that is pulled from now on
-        has failed at nothing, unless it is disabled, and may have at once what waited to be sent."""
+        has failed at nothing, unless it is disabled, and may have at once what waited to be sent. What fails in between
+        may have left some of that to its time: the next change has it due."""
 
     async def remove(self, tenant: str, endpoint_id: str) -> bool:
         """Whether it was there. Its deliveries that wait are dropped."""
@@ -60,7 +63,7 @@ class Endpoints(Protocol):
         `since` comes with `Replay.SINCE`: of those held, the ones created before it are dropped; those created since
         then that failed or were dropped are tried again, too. At an endpoint that is active nothing is held, and
         nothing dropped. `MOST_COUNTED` are counted at most. Raises `WebhookEndpointNotFound`. What fails in between may
-        have dropped some, and have left the circuit as it was: it is done by the next call.
+        have dropped some or have them due now, and have left the circuit as it was: it is done by the next call.
         """
 
     async def disable(self, tenant: str, endpoint_id: str, reason: str, now: datetime) -> bool: ...
@@ -128,15 +131,29 @@ class Change(msgspec.Struct, frozen=True):
     reason: str | None
 
 
+class Waiting(NamedTuple):
+    """How many deliveries wait somewhere, and when the oldest of them was created."""
+
+    deliveries: int
+    oldest_at: datetime | None
+
+
 class DeliveryQueue(Protocol):
     """What a notifier works on. Any number of them do."""
 
     async def claim(
-        self, now: datetime, *, limit: int, each: int, passing: Collection[str] = (), only_well: bool = False
+        self,
+        now: datetime,
+        *,
+        limit: int,
+        each: int,
+        passing: Collection[str] = (),
+        only_well: bool = False,
+        crowding: Collection[str] = (),
     ) -> Claims:
         """Lease up to `limit` deliveries, `each` of a target at most, oldest first, within the target's limits; none of
         the targets that are to be passed over. `only_well`: but for tests, only of those that answered well when they
-        were last tried."""
+        were last tried; of tenants that are `crowding`, only of these in any case."""
 
     async def record(self, outcomes: Sequence[Outcome], now: datetime) -> Sequence[Change]:
         """Write down what became of claims whose lease still stands, with their attempts, and what it means for their
@@ -147,6 +164,10 @@ class DeliveryQueue(Protocol):
 
     async def counts(self) -> dict[str, int]:
         """How many targets there are in each circuit, for metrics."""
+
+    async def waiting(self) -> dict[str, Waiting]:
+        """What waits at the targets of each circuit, for metrics. `MOST_WAITING_SEEN` of each are looked at, at most:
+        what it takes grows with those, and with the number of targets, and with nothing that has ended."""
 
     async def purge(self, now: datetime, *, limit: int) -> int:
         """Forget up to `limit` deliveries that ended longer ago than they are kept, days of attempts that are over,
@@ -176,6 +197,14 @@ class DeliveryFilter(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class DeliveryPage(NamedTuple):
+    """`next_after` is what the next page begins after; None where there is none. A page may hold fewer deliveries than
+    were asked for, or none, and still have a next."""
+
+    deliveries: Sequence[Delivery]
+    next_after: str | None
+
+
 class DeliveryLog(Protocol):
     """What was delivered, and once more."""
 
@@ -184,8 +213,8 @@ class DeliveryLog(Protocol):
     async def attempts(self, delivery_id: str, *, limit: int) -> Sequence[Attempt]:
         """The newest first."""
 
-    async def list(self, tenant: str, wanted: DeliveryFilter, *, after: str | None, limit: int) -> Sequence[Delivery]:
-        """The newest first."""
+    async def list(self, tenant: str, wanted: DeliveryFilter, *, after: str | None, limit: int) -> DeliveryPage:
+        """The newest first. `after` is the last id of the page before."""
 
     async def count(self, tenant: str, wanted: DeliveryFilter) -> int:
         """How many `replay` would have tried again, step by step: `MOST_COUNTED` at most."""

@@ -6,8 +6,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from schemas.batches import Batch, BatchStatus, File, Purpose
+from schemas.batches import MOST_LINE_ERRORS, Batch, BatchStatus, File, Purpose
 
+# Of each batch in a list: a page of them must stay small.
+MOST_LISTED_ERRORS: Final = 10
 _encoder: Final = msgspec.json.Encoder()
 
 
@@ -133,7 +135,7 @@ def encode_batch(batch: Batch) -> bytes:
 
 
 def encode_batches(found: Sequence[Batch], limit: int) -> bytes:
-    data = [batch_document(batch) for batch in found[:limit]]
+    data = [batch_document(batch, MOST_LISTED_ERRORS) for batch in found[:limit]]
     first, last = _ends(data)
     return _encoder.encode(BatchList(data=data, has_more=len(found) > limit, first_id=first, last_id=last))
 
@@ -149,7 +151,7 @@ def file_document(file: File) -> FileDocument:
     )
 
 
-def batch_document(batch: Batch) -> BatchDocument:
+def batch_document(batch: Batch, most_errors: int = MOST_LINE_ERRORS) -> BatchDocument:
     counts = batch.counts
     return BatchDocument(
         id=batch.id,
@@ -167,7 +169,7 @@ def batch_document(batch: Batch) -> BatchDocument:
             cancelled=counts.cancelled,
             processing=counts.processing,
         ),
-        errors=_errors(batch),
+        errors=_errors(batch, most_errors),
         output_file_id=batch.output_file_id,
         error_file_id=batch.error_file_id,
         in_progress_at=_unix(batch.in_progress_at),
@@ -187,12 +189,12 @@ def batch_document(batch: Batch) -> BatchDocument:
     )
 
 
-def _errors(batch: Batch) -> LineErrors | None:
+def _errors(batch: Batch, most: int) -> LineErrors | None:
     if not batch.line_errors:
         return None
     data = [
         LineErrorDocument(code=each.code, line=each.line, message=each.message, param=each.param)
-        for each in batch.errors
+        for each in batch.errors[:most]
     ]
     return LineErrors(data=data, total=batch.line_errors)
 

@@ -10,7 +10,7 @@ from gateway.webhooks.names import check_delivery_id, no_delivery
 from runtime.logs import get_logger
 from schemas.errors import Conflict, Unavailable
 from schemas.webhooks import Attempt, Delivery, DeliveryState
-from stores.webhooks import DeliveryFilter, DeliveryLog
+from stores.webhooks import DeliveryFilter, DeliveryLog, DeliveryPage
 
 log = get_logger(__name__)
 
@@ -46,7 +46,7 @@ class DeliveryControl:
         with _reading():
             return delivery, await self._store.attempts(delivery_id, limit=ATTEMPTS_SHOWN)
 
-    async def page(self, tenant: str, wanted: DeliveryFilter, after: str | None, limit: int) -> Sequence[Delivery]:
+    async def page(self, tenant: str, wanted: DeliveryFilter, after: str | None, limit: int) -> DeliveryPage:
         """Raises `WebhookDeliveryNotFound` for an `after` that is no id."""
         if after is not None:
             check_delivery_id(after, "after")

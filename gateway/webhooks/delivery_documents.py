@@ -7,7 +7,6 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from gateway.paging import page_and_next
 from schemas.webhooks import ORIGIN_PREFIX, Attempt, Delivery, DeliveryState
 from stores.webhooks import Claim
 
@@ -51,7 +50,8 @@ class DeliveryDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeliveryList(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of deliveries, the newest first; the next begins after `next_after`."""
+    """A page of deliveries, the newest first; the next begins after `next_after`. A page may hold few of them or none
+    and still have more."""
 
     object: Literal["list"] = "list"
     data: list[DeliveryDocument]
@@ -116,11 +116,9 @@ def encode_delivery(delivery: Delivery, attempts: Sequence[Attempt] | None = Non
     return _encoder.encode(document)
 
 
-def encode_deliveries(found: Sequence[Delivery], limit: int) -> bytes:
-    """A page of at most `limit`, of which one more was looked for."""
-    page, after = page_and_next(found, limit, lambda each: each.id)
+def encode_deliveries(page: Sequence[Delivery], next_after: str | None) -> bytes:
     data = [_delivery(each) for each in page]
-    return _encoder.encode(DeliveryList(data=data, has_more=after is not None, next_after=after))
+    return _encoder.encode(DeliveryList(data=data, has_more=next_after is not None, next_after=next_after))
 
 
 def encode_count(matched: int) -> bytes:

@@ -87,8 +87,7 @@ def add_reading_routes(app: FastAPI, services: Services) -> None:
 
     async def page(request: Request, wanted: DeliveryFilter, after: str | None, limit: int) -> Response:
         check_filter(wanted)
-        found = await deliveries.page(request.scope["tenant"], wanted, after, limit + 1)
-        return json(encode_deliveries(found, limit))
+        return json(encode_deliveries(*await deliveries.page(request.scope["tenant"], wanted, after, limit)))
 
     @app.get(
         URL + "/{delivery_id}",

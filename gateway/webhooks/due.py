@@ -36,7 +36,7 @@ class DueLook:
 
     @contextmanager
     def looking(self, key: JobKey) -> Iterator[None]:
-        """Whoever waits for the key, an endpoint's, is woken when something is due there."""
+        """Of those who wait for the key, an endpoint's, one is woken when something is due there."""
         self._keys[key] += 1
         self._some.set()
         try:
@@ -66,4 +66,4 @@ class DueLook:
             return
         self._is_told = False
         for endpoint_id in due:
-            self._waiters.wake(keys[endpoint_id])
+            self._waiters.wake_one(keys[endpoint_id])  # who takes as much as it may wakes the next

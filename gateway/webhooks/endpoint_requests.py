@@ -10,14 +10,22 @@ from msgspec import UNSET, Meta, UnsetType
 from gateway.webhooks.forms import Form, utc
 from schemas.errors import RequestError
 from schemas.malformed import did_you_mean
-from schemas.webhooks import LONGEST_GRACE, TEST_EVENT, Endpoint, EventType, Limits, Mode, PayloadKind, Replay
+from schemas.webhooks import (
+    LONGEST_GRACE,
+    MAX_PER_SECOND,
+    MIN_PER_SECOND,
+    TEST_EVENT,
+    Endpoint,
+    EventType,
+    Limits,
+    Mode,
+    PayloadKind,
+    Replay,
+)
 
 MAX_NAME_CHARACTERS: Final = 200
 MAX_REASON_CHARACTERS: Final = 200
 MAX_CONCURRENCY: Final = 1000
-MAX_PER_SECOND: Final = 10_000
-# Of a rate with hardly anything in it nobody could say when the next attempt is.
-MIN_PER_SECOND: Final = 0.01
 # An attempt is over before its lease is.
 MAX_TIMEOUT_S: Final = 30
 DAY: Final = timedelta(hours=24)
@@ -209,7 +217,7 @@ def _check(wanted: EndpointChange) -> None:
 
 
 def _is_line(text: str, characters: int) -> bool:
-    return 0 < len(text) <= characters and text.isprintable()
+    return 0 < len(text) <= characters and text.isprintable() and not text.isspace()
 
 
 def _check_types(wanted: Iterable[str], param: str) -> None:

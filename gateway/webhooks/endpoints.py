@@ -22,8 +22,6 @@ log = get_logger(__name__)
 
 # Of a change that others overtake.
 TRIES: Final = 5
-# Of one endpoint that sign, the newest among them.
-MOST_SECRETS: Final = 4
 HINT_CHARACTERS: Final = 4
 MOMENT: Final = timedelta(microseconds=1)
 NOT_READ: Final = "Webhook endpoints cannot be read at the moment: try again."
@@ -108,7 +106,7 @@ class EndpointControl:
 
         def with_another(endpoint: Endpoint) -> Endpoint:
             secrets = rotated(endpoint.secrets, sealed, until, self._now())
-            return msgspec.structs.replace(endpoint, secrets=secrets[:MOST_SECRETS])
+            return msgspec.structs.replace(endpoint, secrets=secrets)
 
         endpoint = await self._replace(tenant, endpoint_id, with_another)
         log.info(

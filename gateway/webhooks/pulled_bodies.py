@@ -6,6 +6,8 @@ from datetime import datetime
 from typing import Final
 
 from gateway.webhooks.delivery_documents import PulledEvent, pulled_event
+from runtime.logs import get_logger
+from schemas.errors import PenstockError
 from schemas.jobs import JSON, Job
 from schemas.signing import signed_headers
 from schemas.webhook_events import EventBodies, needs_job
@@ -13,6 +15,8 @@ from schemas.webhooks import Endpoint
 from stores.protocols import JobKey, Jobs
 from stores.sealing import KeyRing
 from stores.webhooks import Claim
+
+log = get_logger(__name__)
 
 # So many bodies are made before others have their turn: some milliseconds.
 READ_TOGETHER: Final = 10
@@ -26,7 +30,7 @@ class PulledBodies:
         self._now = now
 
     async def events(self, claims: Sequence[Claim]) -> list[PulledEvent]:
-        """Of one endpoint, as it was when they were claimed.
+        """Of one endpoint, as it was when they were claimed. One that cannot be made comes not, and holds up no other.
 
         Raises `StoreUnavailable`, and `KeyMissing` where the key that sealed a secret is not ours.
         """
@@ -36,9 +40,18 @@ class PulledBodies:
         events: list[PulledEvent] = []
         for start in range(0, len(claims), READ_TOGETHER):
             some = claims[start : start + READ_TOGETHER]
-            jobs = await asyncio.gather(*(self._job(claim) for claim in some))
-            events += [self._event(endpoint, *each, secrets) for each in zip(some, jobs, strict=True)]
+            made = await asyncio.gather(*(self._event(endpoint, claim, secrets) for claim in some))
+            events += [event for event in made if event is not None]
         return events
+
+    async def _event(self, endpoint: Endpoint, claim: Claim, secrets: Sequence[str]) -> PulledEvent | None:
+        try:
+            return self._made(endpoint, claim, await self._job(claim), secrets)
+        except PenstockError:
+            raise
+        except Exception as error:  # of one event: others are due as well
+            log.error("an event could not be made for who came for it", event_id=claim.delivery.id, exc_info=error)
+            return None
 
     async def _job(self, claim: Claim) -> Job | None:
         delivery = claim.delivery
@@ -46,7 +59,7 @@ class PulledBodies:
             return None
         return await self._jobs.glance(JobKey(delivery.tenant, delivery.subject))
 
-    def _event(self, endpoint: Endpoint, claim: Claim, job: Job | None, secrets: Sequence[str]) -> PulledEvent:
+    def _made(self, endpoint: Endpoint, claim: Claim, job: Job | None, secrets: Sequence[str]) -> PulledEvent:
         body = self._bodies.body(claim.delivery, endpoint.payload, job)
         headers = {"content-type": JSON} | signed_headers(claim.delivery.id, self._now(), body, secrets)
         return pulled_event(claim, headers, body)

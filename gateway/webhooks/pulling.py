@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from typing import Final
 
@@ -59,8 +59,9 @@ class Pulls:
             claims = await self._wait(endpoint, asked, receive)
         try:
             return await self._bodies.events(claims)
-        except PenstockError:
-            await self._give_back(endpoint, claims)
+        except BaseException:  # also where the request is given up
+            with suppress(PenstockError):  # then they come again once their lease is over
+                await self._give_back(endpoint, claims)
             raise
 
     async def _wait(self, endpoint: Endpoint, asked: ClaimRequest, receive: Receive) -> Sequence[Claim]:
@@ -72,8 +73,11 @@ class Pulls:
             while (left_s := until_s - loop.time()) > 0 and not self._waiters.draining:
                 await watch.woken(left_s)
                 if gone.is_set():
+                    self._waiters.wake_one(key)  # it may have been this one's turn
                     raise ClientGone
                 if claims := await self._claims(endpoint, asked):
+                    if len(claims) == asked.limit:
+                        self._waiters.wake_one(key)  # there may be more
                     if gone.is_set():
                         await self._give_back(endpoint, claims)
                         raise ClientGone

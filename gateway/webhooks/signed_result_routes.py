@@ -10,7 +10,7 @@ from gateway.job_routes import JobId
 from gateway.log_throttle import log_server_error
 from gateway.negotiation import wants_binary
 from gateway.problems import render_problem
-from gateway.result_routes import result_of
+from gateway.result_routes import result_beside
 from gateway.services import Services
 from gateway.webhooks.openapi import GET_SIGNED_RESULT
 from gateway.webhooks.signed_results import Link
@@ -40,8 +40,9 @@ def add_signed_result_routes(app: FastAPI, services: Services) -> None:
         """The result alone, as `GET /v1/jobs/{job_id}/result` gives it, without a key: for whoever has the link."""
         try:
             binary = wants_binary(accept)
-            answer = result_of(await results.read(Link(tenant, job_id, expires, signature)), binary=binary)
-            results.count(len(answer.body))
+            link = Link(tenant, job_id, expires, signature)
+            answer = await result_beside(await results.read(link), binary=binary)
+            results.count(link, len(answer.body))
         except PenstockError as error:
             log_server_error(error)
             answer = Answer(*render_problem(error))

@@ -4,14 +4,15 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final, NamedTuple
 
-from gateway.token_bucket import TokenBucket
+from gateway.token_bucket import SharedTokens
 from schemas.errors import LinkExpired, LinkInvalid, RateLimited
 from schemas.jobs import Job, is_job_id
 from schemas.signing import LinkState, ResultLinks
 from stores.protocols import JobKey, Jobs
 
-# Of one process. Thin events come as fast as jobs end, and each receiver fetches: submits must not wait for that. Who
-# comes too early comes again, and has time: links are good for as long as the result is kept.
+# Of one process, shared evenly by the tenants who fetch. Thin events come as fast as jobs end, and each receiver
+# fetches: submits must not wait for that. Who comes too early comes again, and has time: links are good for as long as
+# the result is kept.
 PER_S: Final = 100.0
 BURST: Final = 200.0
 # What another token is taken for: to read, convert and send so much takes about as long as all the rest.
@@ -34,7 +35,7 @@ class SignedResults:
         self._links = links
         self._jobs = jobs
         self._now = now
-        self._bucket = TokenBucket(PER_S, BURST, clock_s)
+        self._tokens = SharedTokens(PER_S, BURST, clock_s)
 
     async def read(self, link: Link) -> Job:
         """The job whose result is linked to. Raises `LinkInvalid`, `LinkExpired`, `RateLimited`, `StoreUnavailable`.
@@ -46,7 +47,7 @@ class SignedResults:
             raise LinkInvalid("this link is none of ours: use it as it came, with all of its query")
         if state is LinkState.EXPIRED:
             raise LinkExpired("this link has expired")
-        wait_s = self._bucket.wait_s()
+        wait_s = self._tokens.wait_s(link.tenant)
         if wait_s:
             raise RateLimited("results are fetched too fast: try again", retry_after_s=wait_s)
         job = await self._jobs.get(JobKey(link.tenant, link.job_id))
@@ -54,5 +55,5 @@ class SignedResults:
             raise LinkExpired("the result is kept no longer")
         return job
 
-    def count(self, sent_bytes: int) -> None:
-        self._bucket.take_more(sent_bytes // TOKEN_BYTES)
+    def count(self, link: Link, sent_bytes: int) -> None:
+        self._tokens.take_more(link.tenant, sent_bytes // TOKEN_BYTES)

@@ -15,6 +15,7 @@ from stores.postgres.migrations.sessions import CLIENT
 from stores.postgres.places import Places
 from stores.postgres.rows import error_json, kept_until, key_columns
 from stores.postgres.webhooks.events import TOLD, telling
+from stores.postgres.webhooks.listeners import Listeners
 from stores.protocols import JobKey
 from stores.validation import at_most
 
@@ -68,6 +69,7 @@ class PostgresHolds:
         self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role)
         self._telling = Postgres(dsn, connections=1, timeout_s=timeout_s, role=role)
         self._places = Places(self._postgres)
+        self._listeners = Listeners(self._postgres)
         self._opened = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -138,7 +140,7 @@ select j.tenant, j.id, j.expires_at from jobs j where {condition} order by j.exp
         rows = await self._postgres.fetch(statement, *arguments)
         keys = [JobKey(row["tenant"], row["id"]) for row in rows]
         ended: list[JobKey] = []
-        for place, some in self._places.grouped(sorted(keys)):
+        for place, some in await self._listeners.grouped(self._places.grouped(sorted(keys))):
             found = await self._postgres.fetch(_END[place], *key_columns(some), now, error_json(ended_by(hold).body()))
             ended += [JobKey(row["tenant"], row["id"]) for row in found]
         return Ended(ended, Place(rows[-1]["expires_at"], rows[-1]["id"]) if len(rows) == limit else None)

@@ -25,6 +25,7 @@ from stores.postgres.rows import (
     write_batch,
 )
 from stores.postgres.webhooks.events import TOLD, telling
+from stores.postgres.webhooks.listeners import Listeners
 from stores.protocols import JobKey
 from stores.retention import DEFAULT_RETENTION, is_past
 from stores.validation import metadata_json, storable
@@ -134,6 +135,7 @@ class PostgresResults:
         )
         self._others = Postgres(dsn, connections=other_connections, timeout_s=timeout_s, role=role)
         self._places = Places(self._others)
+        self._listeners = Listeners(self._others)
         self._retention = retention
         self._clock = clock
         self._opened = AsyncExitStack()
@@ -157,11 +159,12 @@ class PostgresResults:
         if past := [key for key, end in firsts.items() if is_past(end, now, self._retention) and storable(*key)]:
             for key in set(past) - (await find(self._others, self._places, past)).keys():
                 del firsts[key]
-        placed = self._places.grouped([firsts[key] for key in sorted(firsts)])
+        placed = await self._listeners.grouped(self._places.grouped([firsts[key] for key in sorted(firsts)]))
         return await write_batch(self._finishing, placed, partial(_finish, now))
 
     async def mark_running(self, keys: Sequence[JobKey], started_at: datetime) -> None:
-        for place, some in self._places.grouped([key for key in keys if storable(*key)]):
+        placed = self._places.grouped([key for key in keys if storable(*key)])
+        for place, some in await self._listeners.grouped(placed):
             async with self._others.connection() as connection:
                 await connection.fetch(_MARK_RUNNING[place], *key_columns(some), started_at, self._clock())
 

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from producers.protocols import Publisher
+from producers.window import RowRate, room
 from runtime.logs import get_logger
 from schemas.batches import (
     BatchStatus,
@@ -36,7 +37,6 @@ from workers.feeder.answers import Written, lines_of, may_be_a_row, never_run, r
 from workers.feeder.blocks import MadeBlock, Row, make_blocks, read_row
 from workers.feeder.lines import RawLine, read_lines
 from workers.feeder.requests import LineRequest, read_request
-from workers.feeder.window import RowRate, room
 
 log = get_logger(__name__)
 

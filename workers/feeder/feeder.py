@@ -10,6 +10,7 @@ import msgspec
 
 from producers.catalog import Catalog
 from producers.routes import Routes
+from producers.window import estimate
 from runtime.logs import get_logger
 from schemas.batches import Batch, BatchStatus, Block, Endpoint, LineEnd, LineError, PartKind, endpoint_of
 from schemas.catalog import CatalogEntry
@@ -22,8 +23,8 @@ from stores.file_blobs import all_parts, blob_keys
 from stores.protocols import JobKey, Jobs, Signals
 from workers.feeder import metrics
 from workers.feeder.feed import Feed, Seams, Stale
+from workers.feeder.turns import Candidate, Turns
 from workers.feeder.validation import Validation
-from workers.feeder.window import Candidate, Turns, estimate
 
 log = get_logger(__name__)
 
@@ -33,6 +34,10 @@ ASK_ALL_EVERY_S: Final = 2.0
 ESTIMATE_EVERY_S: Final = 5.0
 SWEEP_EVERY_S: Final = 60.0
 AGAIN_S: Final = 1.0
+# Blocks whose results are in memory at a time.
+COLLECTED_AT_ONCE: Final = 32
+# A batch that met trouble is left alone for so long.
+TROUBLED_S: Final = 2.0
 # Batches whose inputs are looked through at a time.
 VALIDATED_AT_ONCE: Final = 2
 # Ended batches are kept for as long as their outputs, and at least so long.
@@ -70,6 +75,11 @@ class Feeder:
         self._told: set[str] = set()
         self._wake = asyncio.Event()
         self._last: dict[str, float] = {}
+        self._troubled_until_s: dict[str, float] = {}
+
+    async def validated(self) -> None:
+        """Return once no input is being looked through."""
+        await asyncio.gather(*self._validating.values(), return_exceptions=True)
 
     def tell_done(self, keys: Sequence[JobKey]) -> None:
         """Jobs have ended; most are none of ours."""
@@ -101,8 +111,11 @@ class Feeder:
         open_batches = {batch.id: batch for batch in await self._seams.work.open()}
         for gone in self._feeds.keys() - open_batches.keys():
             del self._feeds[gone]
+        now_s = self._seams.clock_s()
+        self._troubled_until_s = {each: until for each, until in self._troubled_until_s.items() if until > now_s}
         for batch in open_batches.values():
-            await self._guarded(batch.id, self._meet, lead, batch)
+            if batch.id not in self._troubled_until_s:
+                await self._guarded(batch.id, self._meet, lead, batch)
         told, self._told = self._told, set()
         ask_all = self._is_time("ask", ASK_ALL_EVERY_S)
         for feed in list(self._feeds.values()):
@@ -126,6 +139,7 @@ class Feeder:
             raise
         except (PenstockError, Stale) as error:
             self._feeds.pop(batch_id, None)
+            self._troubled_until_s[batch_id] = self._seams.clock_s() + TROUBLED_S
             reason = error.message if isinstance(error, PenstockError) else "it was changed elsewhere"
             log.warning("a batch is read anew", batch=batch_id, reason=reason)
         return False
@@ -173,7 +187,8 @@ class Feeder:
             beginning = Beginning(total=found.total, model=batch.model, version=batch.version, revision=batch.revision)
         else:
             try:
-                beginning = self._placed(batch, found.model or "", found.version, found.total)
+                model = endpoint.model or found.model or ""
+                beginning = self._placed(batch, model, endpoint.version or found.version, found.total)
             except ModelNotFound as error:
                 await self._refuse(lead, batch, error.code, error.message)
                 return
@@ -214,16 +229,16 @@ class Feeder:
 
     async def _collect(self, lead: Lead, feed: Feed, told: set[str], ask_all: bool) -> None:
         asked = [block for block in feed.blocks.values() if ask_all or block.job_id in told]
-        ended = [
-            (block, _gone(feed, block) if job is None else job)
-            for block, job in await self._jobs_of(feed, asked)
-            if job is None or job.done
-        ]
-        if ended:
-            await feed.collect(lead, ended)
-            self._sent.update(block.job_id for block in feed.blocks.values())
-            self._sent.difference_update(block.job_id for block, _ in ended)
-            metrics.LINES.inc(sum(len(block.lines) for block, _ in ended))
+        for start in range(0, len(asked), COLLECTED_AT_ONCE):
+            found = await self._jobs_of(feed, asked[start : start + COLLECTED_AT_ONCE])
+            ended = [
+                (block, _gone(feed, block) if job is None else job) for block, job in found if job is None or job.done
+            ]
+            if ended:
+                await feed.collect(lead, ended)
+                self._sent.update(block.job_id for block in feed.blocks.values())
+                self._sent.difference_update(block.job_id for block, _ in ended)
+                metrics.LINES.inc(sum(len(block.lines) for block, _ in ended))
 
     async def _feed_in_turn(self, lead: Lead) -> bool:
         """Have each batch that has room get its next blocks, as the turns say. Whether any did."""

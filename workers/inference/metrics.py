@@ -8,6 +8,11 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 JOBS = Counter("penstock_worker_jobs_total", "Jobs ended by this worker", [*_LABELS, "outcome"])
 ROWS = Counter("penstock_worker_rows_total", "Rows run by this worker", _LABELS)
+ROW_ERRORS = Counter(
+    "penstock_worker_row_errors_total",
+    "Rows that have an error in place of an answer, in jobs that are answered row by row",
+    [*_LABELS, "reason"],
+)
 COST = Counter(
     "penstock_worker_cost_total",
     "What was run, in the unit of the model's cost: the jobs themselves (real), and what was added to them (padding)",

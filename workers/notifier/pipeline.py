@@ -18,6 +18,7 @@ from schemas.errors import StoreUnavailable
 from stores.webhooks import Claim, Claims, DeliveryQueue, Verdict
 from workers.notifier import metrics
 from workers.notifier.attempts import ATTEMPT_BYTES, Attempts
+from workers.notifier.doubtful import Doubtful
 from workers.notifier.recording import Recorder
 
 log = get_logger(__name__)
@@ -28,9 +29,6 @@ MOST_OF_ONE: Final = 10
 # From the beginning of a claim to the next, unless the first found as much as it might: what comes meanwhile is claimed
 # together. What comes after a quiet moment does not wait.
 GATHERED_S: Final = 0.02
-# What did not answer well the last time, or was never tried, is begun at this rate at most: hundreds that hang, all due
-# at once, would take the processor from those that answer.
-DOUBTFUL_PER_S: Final = 100.0
 # A target that has answered within this time is expected to.
 LATELY_S: Final = 1.0
 # News may be lost.
@@ -57,7 +55,7 @@ class Pipeline:
 
     While half of these places are taken, nothing more is begun at targets at which something runs already, unless they
     answer: many that hang take one each of the other half, and leave the rest. Those that did not answer well the last
-    time, or were never tried, take half of the places at most, however many they are.
+    time, or were never tried, take half of the places at most, however many they are, and tenants share these.
     """
 
     def __init__(
@@ -78,10 +76,9 @@ class Pipeline:
         self._concurrency = concurrency
         self._half = max(1, concurrency // 2)
         self._running: set[asyncio.Task[None]] = set()
-        self._doubtful = 0
+        self._doubtful = Doubtful(self._half)
         self._at: dict[str, _At] = {}
         self._wake = asyncio.Event()
-        self._turn_at_s = 0.0
         self.trouble: str | None = None
         metrics.RUNNING.set_function(lambda: len(self._running))
 
@@ -132,7 +129,7 @@ class Pipeline:
     @property
     def _only_well(self) -> bool:
         """Whether those of which it is not known whether they answer have all the places that they may."""
-        return self._doubtful >= self._half
+        return not self._doubtful.room
 
     def _silent(self) -> list[str]:
         """Targets at which something runs, and that did not answer lately."""
@@ -143,7 +140,7 @@ class Pipeline:
         """How many attempts can be begun now."""
         places = (self._concurrency if self._is_crowded else self._half) - len(self._running)
         if not self._only_well:
-            places = min(places, self._half - self._doubtful)
+            places = min(places, self._doubtful.room)
         held = (self._budget.limit_bytes - self._budget.held_bytes) // ATTEMPT_BYTES
         # Of those that run, not all hold yet what they will.
         return max(0, min(places, held, MOST_CLAIMED))
@@ -154,7 +151,12 @@ class Pipeline:
         began_s = time.monotonic()
         each, passing = (1, self._silent()) if self._is_crowded else (MOST_OF_ONE, [])
         claimed = await self._queue.claim(
-            self._clock(), limit=room, each=each, passing=passing, only_well=self._only_well
+            self._clock(),
+            limit=room,
+            each=each,
+            passing=passing,
+            only_well=self._only_well,
+            crowding=self._doubtful.crowding(),
         )
         metrics.CLAIM_SECONDS.observe(time.monotonic() - began_s)
         self.trouble = None
@@ -169,29 +171,24 @@ class Pipeline:
     def _begin(self, claim: Claim) -> None:
         task = asyncio.create_task(self._work(claim))
         self._running.add(task)
-        self._doubtful += not claim.well
+        if not claim.well:
+            self._doubtful.take(claim.delivery.tenant)
         self._at.setdefault(claim.delivery.target, _At()).running += 1
         task.add_done_callback(lambda ended: self._ended(ended, claim))
 
     async def _work(self, claim: Claim) -> None:
         if not claim.well:
-            await asyncio.sleep(self._turn_s())
+            await self._doubtful.turn(claim.delivery.tenant)
         outcome = await self._attempts.make(claim)
         if outcome.verdict is Verdict.DELIVERED:
             self._at[claim.delivery.target].answered_s = time.monotonic()
         await self._recorder.record(outcome)
 
-    def _turn_s(self) -> float:
-        """In how many seconds the next that is doubtful begins."""
-        now_s = asyncio.get_running_loop().time()
-        turn_at_s = max(now_s, self._turn_at_s)
-        self._turn_at_s = turn_at_s + 1 / DOUBTFUL_PER_S
-        return turn_at_s - now_s
-
     def _ended(self, task: asyncio.Task[None], claim: Claim) -> None:
         target = claim.delivery.target
         self._running.discard(task)
-        self._doubtful -= not claim.well
+        if not claim.well:
+            self._doubtful.ended(claim.delivery.tenant)
         self._at[target].running -= 1
         if not self._at[target].running:
             del self._at[target]

@@ -3,8 +3,7 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-from schemas.webhooks import Delivery, Endpoint
-from stores.postgres.webhooks.claims import LEASE
+from schemas.webhooks import LEASE_MARGIN_S, Delivery, Endpoint
 from stores.postgres.webhooks.events import NOTIFY, lowering
 from stores.postgres.webhooks.rows import DELIVERY_COLUMNS, ENDPOINT_COLUMNS, delivery_of, endpoint_of
 from stores.webhooks import Claim
@@ -22,14 +21,15 @@ with tests as materialized (
     where t.due_at <= $1 and t.target not in (select target from tests where leased_until > $1)
     order by t.target, t.due_at, t.id
 ), asked as (
-    select d.* from webhook_deliveries d join webhook_endpoints e on e.id = d.target
+    select d.*, $1 + make_interval(secs => {LEASE_MARGIN_S} + (e.limits ->> 'timeout_s')::float8) as until
+    from webhook_deliveries d join webhook_endpoints e on e.id = d.target
     where d.id = any (array(select id from due)) and d.state = 'pending' and d.due_at <= $1 and e.url is not null
-    order by d.due_at, d.id limit $4 for update of d skip locked
+    order by d.due_at, d.id limit $3 for update of d skip locked
 ), leased as (
-    update webhook_deliveries set lease = $2, leased_until = $3, due_at = $3
-    where id = any (array(select id from asked))
+    update webhook_deliveries d set lease = $2, leased_until = asked.until, due_at = asked.until
+    from asked where d.id = asked.id
 )
-select {DELIVERY_COLUMNS}, {ENDPOINT_COLUMNS} from asked d join webhook_endpoints e on e.id = d.target
+select d.until, {DELIVERY_COLUMNS}, {ENDPOINT_COLUMNS} from asked d join webhook_endpoints e on e.id = d.target
 order by d.due_at, d.id
 """
 
@@ -49,14 +49,13 @@ async def add_test(postgres: "Postgres", endpoint: Endpoint, event_type: str, no
 
 
 async def claim_tests(postgres: "Postgres", now: datetime, lease: str, limit: int) -> list[Claim]:
-    until = now + LEASE
     return [
         Claim(
             delivery=delivery_of(row),
             lease=lease,
-            leased_until=until,
+            leased_until=row["until"],
             endpoint=(endpoint := endpoint_of(row)),
             secrets=endpoint.secrets,
         )
-        for row in await postgres.fetch(CLAIM_TESTS, now, lease, until, limit)
+        for row in await postgres.fetch(CLAIM_TESTS, now, lease, limit)
     ]

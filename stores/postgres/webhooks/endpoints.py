@@ -117,6 +117,8 @@ class PostgresEndpoints:
             rows = await connection.fetch(_REPLACE, endpoint.tenant, endpoint.id, known, *_content(endpoint), now)
             if rows and endpoint.url is None:
                 await switching.begin_pulling(connection, endpoint.id, now)
+        if rows and endpoint.url is None:
+            await switching.hurry(self._postgres, endpoint.tenant, endpoint.id, now)
         return bool(rows)
 
     async def remove(self, tenant: str, endpoint_id: str) -> bool:

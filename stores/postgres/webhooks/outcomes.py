@@ -1,14 +1,14 @@
 """Writing down what became of claims: the deliveries, their attempts, the health of their targets, and who is told."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from schemas.webhooks import Delivery, EventType, Health
-from stores.postgres.places import DAY_MS, SLOTS
+from schemas.webhooks import EventType, Health
 from stores.postgres.rows import json_text, recordset
+from stores.postgres.webhooks.attempt_days import day_of, slot_of
 from stores.postgres.webhooks.events import TransactionEvents
 from stores.postgres.webhooks.rows import ATTEMPT, ATTEMPT_COLUMNS, HEALTH, HEALTH_COLUMNS, health_of
 from stores.webhook_health import ENDPOINT_EVENTS, change_facts, judged
@@ -96,10 +96,19 @@ _LISTENERS: Final = "select id from webhook_endpoints where tenant = any ($1::te
 
 
 class Judging(NamedTuple):
-    """When outcomes are judged, and by what chance delays differ."""
+    """When outcomes are judged, by what chance delays differ, and of which days attempts may be written down."""
 
     now: datetime
     chance: Callable[[], float]
+    days: Collection[int]
+
+
+class Known(NamedTuple):
+    """The health of targets that are locked and sent to, and those whose events are pulled by now: of them an attempt
+    that was still under way says nothing."""
+
+    health: dict[str, Health]
+    pulled: frozenset[str]
 
 
 class Told(NamedTuple):
@@ -123,17 +132,16 @@ async def record_outcomes(postgres: "Postgres", outcomes: Sequence[Outcome], jud
     while True:
         async with postgres.transaction() as connection:
             known = await _locked(connection, targets)
-            listeners = await _listeners(connection, _fold(known, outcomes, judging.now)[1])
+            listeners = await _listeners(connection, _fold(known.health, outcomes, judging.now)[1])
             if listeners <= targets:
                 return await _record(connection, known, outcomes, judging)
         targets |= listeners
 
 
-async def _locked(connection: "Connection", targets: Iterable[str]) -> dict[str, Health]:
-    """The health of those that are sent to. Of who comes for events by now, an attempt that was still under way says
-    nothing."""
+async def _locked(connection: "Connection", targets: Iterable[str]) -> Known:
     rows = await connection.fetch(_LOCK, list(targets))
-    return {row["id"]: health_of(row) for row in rows if not row["pulled"]}
+    health = {row["id"]: health_of(row) for row in rows if not row["pulled"]}
+    return Known(health, frozenset(row["id"] for row in rows if row["pulled"]))
 
 
 async def _listeners(connection: "Connection", told: Sequence[Told]) -> set[str]:
@@ -145,12 +153,12 @@ async def _listeners(connection: "Connection", told: Sequence[Told]) -> set[str]
 
 
 async def _record(
-    connection: "Connection", known: dict[str, Health], outcomes: Sequence[Outcome], judging: Judging
+    connection: "Connection", known: Known, outcomes: Sequence[Outcome], judging: Judging
 ) -> Sequence[Change]:
-    rows = json_text([_tried_row(outcome, tried(outcome, judging.now, judging.chance())) for outcome in outcomes])
+    rows = json_text([_tried_row(outcome, known.pulled, judging) for outcome in outcomes])
     recorded = {row["id"] for row in await connection.fetch(RECORD, rows)}
     stood = [outcome for outcome in outcomes if outcome.claim.delivery.id in recorded]
-    health, told = _fold(known, stood, judging.now)
+    health, told = _fold(known.health, stood, judging.now)
     if health:
         again_at = {outcome.claim.delivery.target: not_before(outcome, judging.now) for outcome in stood}
         judged_rows = [
@@ -187,18 +195,16 @@ def _told(outcome: Outcome, health: Health, event_type: EventType) -> Told:
     return Told(change, health.changes, change_facts(outcome, health))
 
 
-def _tried_row(outcome: Outcome, delivery: Delivery) -> dict[str, Any]:
+def _tried_row(outcome: Outcome, pulled: Collection[str], judging: Judging) -> dict[str, Any]:
     attempt = outcome.attempt
+    is_pulled = outcome.claim.delivery.target in pulled
+    delivery = tried(outcome, judging.now, judging.chance(), pulled=is_pulled)
     row: dict[str, Any] = {name: getattr(delivery, name) for name in _TRIED if name != "lease"}
     row["lease"] = outcome.claim.lease
-    if outcome.verdict is Verdict.OURS:
+    day = day_of(attempt.at)
+    if outcome.verdict is Verdict.OURS or day not in judging.days:
         return row
-    return row | {name: getattr(attempt, name) for name in _ATTEMPTED if name != "slot"} | {"slot": slot_of(attempt.at)}
-
-
-def slot_of(at: datetime) -> int:
-    """The place in the ring of the attempts of that day."""
-    return int(at.timestamp() * 1000) // DAY_MS % SLOTS
+    return row | {name: getattr(attempt, name) for name in _ATTEMPTED if name != "slot"} | {"slot": slot_of(day)}
 
 
 def _storable(outcome: Outcome) -> Outcome:

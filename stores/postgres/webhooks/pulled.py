@@ -5,22 +5,20 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Self
 from uuid import uuid4
 
-from schemas.webhooks import Circuit, EventType
+from schemas.webhooks import Circuit
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
-from stores.postgres.webhooks.claims import FIRST_OF_SUBJECT
+from stores.postgres.webhooks.looking import FIRST_OF_SUBJECT
 from stores.postgres.webhooks.rows import DELIVERY_COLUMNS, ENDPOINT_COLUMNS, delivery_of, endpoint_of
+from stores.postgres.webhooks.stale import RUNS, SAYS_THAT_IT_RUNS, drop_stale
 from stores.validation import storable
 from stores.webhooks import Claim
 
 _PULLED: Final = "e.tenant = $2 and e.id = $3 and e.url is null"
-# Of those that are taken, the ones that say that a job runs which has ended since. The limit has each job looked up by
-# itself: where much is due, all jobs would else be read.
+# Of those that are taken, the ones that say that a job runs which has ended since.
 _OVER: Final = f"""
-select d.id from due d left join lateral (
-    select true as runs from jobs j where j.tenant = d.tenant and j.id = d.subject and j.completed_at is null limit 1
-) as job on true
-where d.event_type = '{EventType.JOB_RUNNING}' and d.subject <> d.target and job.runs is null
+select d.id from due d left join lateral ({RUNS}) as job on true
+where {SAYS_THAT_IT_RUNS} and job.runs is null
 """
 PULL: Final = f"""
 with due as (
@@ -113,8 +111,10 @@ class PostgresPulledEvents:
                 for row in rows
                 if not row["is_over"]
             ]
-            if claims or not rows:  # else all of them were over, and there may be more behind them
+            if claims or not rows:
                 return claims
+            # All of them were over, and there may be many more behind them.
+            await drop_stale(self._postgres, [endpoint_id], now)
 
     async def due(self, endpoint_ids: Sequence[str], now: datetime) -> Sequence[str]:
         return [row["id"] for row in await self._postgres.fetch(_DUE, list(endpoint_ids), now)]

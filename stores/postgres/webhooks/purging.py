@@ -1,19 +1,14 @@
 """Giving back what is kept no longer of webhooks."""
 
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
-import asyncpg
-
-from stores.postgres.places import DAY_MS, SLOTS
+from stores.postgres.webhooks.attempt_days import empty_old_days
 from stores.retention import DELIVERIES_KEPT, ORIGINS_KEPT
 
 if TYPE_CHECKING:
-    from stores.postgres.calls import Connection, Postgres
+    from stores.postgres.calls import Postgres
 
-# Clocks of notifiers differ: some write to the next day already, some still to the last one.
-_CLOCKS_APART: Final = timedelta(hours=1)
 WAITED: Final = f"it waited for {DELIVERIES_KEPT.days} days"
 _DELETE: Final = """
 with gone as (
@@ -59,34 +54,14 @@ select count(*) from gone
 
 
 async def purge_webhooks(postgres: "Postgres", now: datetime, limit: int) -> int:
-    """How many deliveries and targets went, or failed since they waited for too long."""
+    """How many deliveries and targets went, or failed since they waited for too long. What takes looking is left to
+    the step that finds no more deliveries to delete than it may."""
     kept_since = now - DELIVERIES_KEPT
     async with postgres.connection() as connection:
-        for day in days_over(now):
-            await _give_back(connection, f"webhook_attempts_{day % SLOTS:02d}")
-        failed: int = await connection.fetchval(_FAIL, kept_since, limit, now)
         deleted: int = await connection.fetchval(_DELETE, kept_since, limit)
+        if deleted == limit:
+            return deleted
+        await empty_old_days(connection, now)
+        failed: int = await connection.fetchval(_FAIL, kept_since, limit, now)
         forgotten: int = await connection.fetchval(_FORGET_TARGETS, now - ORIGINS_KEPT, limit)
     return failed + deleted + forgotten
-
-
-def days_over(now: datetime) -> Iterator[int]:
-    """The days, counted from 1970, of which no attempt is kept any more, and whose place in the ring nobody writes to
-    yet."""
-    ahead, oldest = _day(now + _CLOCKS_APART), _day(now - DELIVERIES_KEPT)
-    yield from range(ahead - SLOTS + 1, oldest)
-
-
-def _day(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000) // DAY_MS
-
-
-async def _give_back(connection: "Connection", table: str) -> None:
-    if not await connection.fetchval(f"select exists (select from {table})"):
-        return
-    try:
-        async with connection.transaction():
-            await connection.execute("set local lock_timeout = '100ms'")
-            await connection.execute(f"truncate {table}")
-    except asyncpg.LockNotAvailableError:
-        return  # somebody reads it: the next purge has another try

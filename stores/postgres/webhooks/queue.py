@@ -11,11 +11,13 @@ from schemas.webhooks import Circuit
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
 from stores.postgres.webhooks.asked import claim_tests
-from stores.postgres.webhooks.claims import claim_round
+from stores.postgres.webhooks.attempt_days import AttemptDays, day_of
+from stores.postgres.webhooks.claims import Wanted, claim_round
 from stores.postgres.webhooks.news import listen
 from stores.postgres.webhooks.outcomes import Judging, record_outcomes
 from stores.postgres.webhooks.purging import purge_webhooks
-from stores.webhooks import Change, Claim, Claims, Outcome
+from stores.postgres.webhooks.waiting import waiting_by_circuit
+from stores.webhooks import Change, Claim, Claims, Outcome, Waiting
 
 # So many targets are looked at in one round of a claim. Most of those that are due have something that may begin; where
 # few have, as when many are at their limits, a round looks at more than the one before it.
@@ -67,6 +69,7 @@ class PostgresDeliveryQueue:
         self._role = role
         self._chance = chance
         self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role)
+        self._days = AttemptDays(self._postgres)
 
     async def __aenter__(self) -> Self:
         await self._postgres.__aenter__()
@@ -76,7 +79,14 @@ class PostgresDeliveryQueue:
         await self._postgres.__aexit__(*exception)
 
     async def claim(
-        self, now: datetime, *, limit: int, each: int, passing: Collection[str] = (), only_well: bool = False
+        self,
+        now: datetime,
+        *,
+        limit: int,
+        each: int,
+        passing: Collection[str] = (),
+        only_well: bool = False,
+        crowding: Collection[str] = (),
     ) -> Claims:
         due = await self._next_due()
         if due.first is None or due.first > now or limit < 1:
@@ -85,7 +95,7 @@ class PostgresDeliveryQueue:
         has_tests = due.test is not None and due.test <= now
         claims = await claim_tests(self._postgres, now, lease, limit) if has_tests else []
         try:
-            await self._claim(claims, now, lease, limit, each, list(passing), only_well)
+            await self._claim(claims, now, lease, limit, each, Wanted(passing, only_well, crowding))
             return Claims(claims, now if len(claims) == limit else (await self._next_due()).first)
         except StoreUnavailable:
             if not claims:
@@ -99,8 +109,7 @@ class PostgresDeliveryQueue:
         lease: str,
         limit: int,
         each: int,
-        seen: list[str],
-        only_well: bool,
+        wanted: Wanted,
     ) -> None:
         """Round by round: no target twice, each round in a transaction of its own."""
         targets = limit
@@ -110,14 +119,13 @@ class PostgresDeliveryQueue:
                     connection,
                     now,
                     lease,
-                    seen=seen,
-                    only_well=only_well,
+                    wanted,
                     targets=targets,
                     limit=limit - len(claims),
                     each=each,
                 )
             claims += done.claims
-            seen += done.targets
+            wanted = wanted._replace(seen=[*wanted.seen, *done.targets])
             if len(done.targets) < targets:
                 return
             targets = min(targets * _WIDER, _MOST_TARGETS)
@@ -127,7 +135,8 @@ class PostgresDeliveryQueue:
         return _NextDue(row["target"], row["test"])
 
     async def record(self, outcomes: Sequence[Outcome], now: datetime) -> Sequence[Change]:
-        return await record_outcomes(self._postgres, outcomes, Judging(now, self._chance))
+        days = await self._days.opened({day_of(outcome.attempt.at) for outcome in outcomes}, now)
+        return await record_outcomes(self._postgres, outcomes, Judging(now, self._chance, days))
 
     def news(self) -> AsyncIterator[None]:
         return listen(self._dsn, self._role, self._timeout_s)
@@ -135,6 +144,9 @@ class PostgresDeliveryQueue:
     async def counts(self) -> dict[str, int]:
         found = {row["circuit"]: row["count"] for row in await self._postgres.fetch(_COUNTS)}
         return {str(circuit): found.get(circuit, 0) for circuit in Circuit}
+
+    async def waiting(self) -> dict[str, Waiting]:
+        return await waiting_by_circuit(self._postgres)
 
     async def purge(self, now: datetime, *, limit: int) -> int:
         return await purge_webhooks(self._postgres, now, limit)

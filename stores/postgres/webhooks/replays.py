@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from stores.postgres.webhooks.events import NOTIFY, lowering
+from stores.postgres.webhooks.search import ids_around
 from stores.webhooks import MOST_COUNTED, DeliveryFilter
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def conditions(tenant: str, wanted: DeliveryFilter) -> tuple[str, list[Any]]:
     the partial indexes' conditions."""
     arguments: list[Any] = [tenant]
     where = ["d.tenant = $1"]
+    first, last = ids_around(wanted)
     asked = {
         "d.target =": wanted.endpoint,
         "d.event_type =": wanted.event_type,
@@ -65,6 +67,8 @@ def conditions(tenant: str, wanted: DeliveryFilter) -> tuple[str, list[Any]]:
         "d.id =": wanted.id,
         "d.created_at >": wanted.created_after,
         "d.created_at <": wanted.created_before,
+        "d.id >": first,
+        "d.id <": last,
     }
     for comparison, value in asked.items():
         if value is not None:

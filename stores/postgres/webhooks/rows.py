@@ -107,7 +107,15 @@ def health_of(row: "asyncpg.Record") -> Health:
 def delivery_of(row: "asyncpg.Record") -> Delivery:
     """The delivery in a row of `DELIVERY_COLUMNS`."""
     known = {name: row[name] for name in _DELIVERY}
-    return Delivery(**known | {"state": DeliveryState(row["state"]), "facts": _facts.decode(row["facts"])})
+    return Delivery(**known | {"state": DeliveryState(row["state"]), "facts": _facts_of(row["facts"])})
+
+
+def _facts_of(text: str) -> dict[str, Any]:
+    """None where they cannot be read, such as metadata nested too deep: one delivery must not hold up all others."""
+    try:
+        return _facts.decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return {}
 
 
 def attempt_of(row: "asyncpg.Record") -> Attempt:

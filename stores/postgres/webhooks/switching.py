@@ -33,13 +33,25 @@ with walked as (
 )
 select max(id) as last, count(*) as count from walked
 """
-# The circuit is as a new one's. What waits for its turn in a schedule is due now.
-_AFRESH: Final = f"""
-with hurried as (
-    update webhook_deliveries set due_at = $2
-    where target = $1 and state = '{DeliveryState.PENDING}' and due_at > $2
-        and (leased_until is null or leased_until <= $2)
+# What waits for its turn in a schedule is due now. From one place on: what fails meanwhile, and is due later again, is
+# met once at most.
+HURRY: Final = f"""
+with walked as (
+    select d.id, d.due_at from webhook_deliveries d
+    where d.target = $1 and d.state = '{DeliveryState.PENDING}' and (d.due_at, d.id) > ($3, $4)
+        and (d.leased_until is null or d.leased_until <= $2)
+    order by d.due_at, d.id limit {STEP}
+), hurried as (
+    update webhook_deliveries set due_at = $2 where id = any (array(select id from walked)) and ended_at is null
+), last as (
+    select due_at, id from walked order by due_at desc, id desc limit 1
+), lowered as (
+    update webhook_targets set next_due_at = least(next_due_at, $2) where id = $1 and exists (select from walked)
 )
+select due_at, id, (select count(*) from walked) as count from last
+"""
+# The circuit is as a new one's.
+_AFRESH: Final = f"""
 update webhook_targets set circuit = '{Circuit.ACTIVE}', since = $2, failures = 0, failing_since = null,
     probe_at = null, probe_after_s = default, reason = null, next_due_at = $2
 where id = $1
@@ -71,6 +83,8 @@ update webhook_targets t set circuit = '{Circuit.DISABLED}', since = $4, probe_a
 from webhook_endpoints e where e.id = t.id and e.tenant = $1 and e.id = $2
 returning t.id
 """
+# Behind all ids.
+LAST_ID: Final = "\U0010ffff"
 # The first moment behind all that was created until now.
 _TICK: Final = timedelta(microseconds=1)
 
@@ -83,6 +97,7 @@ async def enable(
         await _drop_held(postgres, tenant, endpoint_id, since, now)
     elif replay is Replay.NONE:
         await _drop_held(postgres, tenant, endpoint_id, now + _TICK, now)
+    await hurry(postgres, tenant, endpoint_id, now)
     async with postgres.transaction() as connection:
         await _lock_target(connection, tenant, endpoint_id)
         await connection.execute(_ENABLE, endpoint_id, now)
@@ -95,6 +110,18 @@ async def enable(
 async def begin_pulling(connection: "Connection", endpoint_id: str, now: datetime) -> None:
     """It may have been sent to until now. To be called in a transaction that has locked its target."""
     await connection.execute(_PULLED, endpoint_id, now)
+
+
+async def hurry(postgres: "Postgres", tenant: str, endpoint_id: str, now: datetime) -> None:
+    """Have what waits there for a later attempt due now, step by step. Raises `WebhookEndpointNotFound`."""
+    due_at, last, found = now, LAST_ID, STEP
+    while found == STEP:
+        async with postgres.transaction() as connection:
+            await _lock_target(connection, tenant, endpoint_id)
+            rows = await connection.fetch(HURRY, endpoint_id, now, due_at, last)
+            if not rows:
+                return
+            due_at, last, found = rows[0]
 
 
 async def _revive(postgres: "Postgres", tenant: str, endpoint_id: str, since: datetime, now: datetime) -> None:

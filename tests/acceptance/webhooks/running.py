@@ -19,7 +19,7 @@ from tests.waiting import eventually
 # So long a receiver takes, that a notifier which is killed has something on its way.
 TAKES_S = 0.1
 OWN = "/own"  # of each job; the others are registered
-# A lease lasts a minute, and an endpoint that was degraded is probed after half of one.
+# A lease lasts half a minute, and an endpoint that was degraded is probed after as long.
 ARRIVED_WITHIN_S = 240.0
 KEYS = f"chaos:{'A' * 43}="
 

@@ -398,7 +398,7 @@ async def test_changes_are_told_to_endpoints_of_the_tenant(stores: All, endpoint
     lead, started = await begun(stores)
     await stores.work.begin(lead, started.id, FOUND, NOON)
     await stores.work.refuse(lead, started.id, [], 0, NOON)
-    found = await log.list("default", DeliveryFilter(), after=None, limit=10)
+    found = (await log.list("default", DeliveryFilter(), after=None, limit=10)).deliveries
     assert sorted((each.revision, each.event_type, each.subject, each.target) for each in found) == [
         (2, "batch.in_progress", started.id, "we_a"),
         (3, "batch.failed", started.id, "we_a"),

@@ -36,10 +36,22 @@ async def test_what_is_due_is_claimed_once_with_all_that_its_sender_needs(webhoo
     (due,) = await webhooks.waiting("we_a", facts={"model": "digits"})
     (claim,) = (await webhooks.claim()).claims
     assert (claim.delivery, claim.endpoint, claim.secrets, claim.probe) == (due, there, SEALED, False)
-    assert claim.leased_until == in_s(60)
+    assert claim.leased_until == in_s(30)
     assert list((await webhooks.claim()).claims) == []
-    assert (await webhooks.claim()).next_due_at == in_s(60)
-    assert (await webhooks.found(due)).due_at == in_s(60)
+    assert (await webhooks.claim()).next_due_at == in_s(30)
+    assert (await webhooks.found(due)).due_at == in_s(30)
+
+
+async def test_a_lease_is_as_long_as_an_attempt_may_take_and_a_quarter_of_a_minute(webhooks: Webhooks) -> None:
+    limits = {"we_a": Limits(timeout_s=3.5), "we_b": Limits(timeout_s=30.0)}
+    for there in [await webhooks.added(name, proven=True, limits=limits[name]) for name in limits]:
+        await webhooks.waiting(there.id)
+        await webhooks.log.add_test(there, "webhook_endpoint.test", NOW)
+    claims = (await webhooks.claim()).claims
+    until = sorted((claim.delivery.target, claim.leased_until) for claim in claims)
+    assert until == [("we_a", in_s(18.5))] * 2 + [("we_b", in_s(45))] * 2
+    found = {(await webhooks.found(claim.delivery)).due_at for claim in claims}
+    assert found == {in_s(18.5), in_s(45)}
 
 
 async def test_a_claim_says_whether_its_target_answered_well_the_last_time(webhooks: Webhooks) -> None:
@@ -111,6 +123,22 @@ async def test_where_only_those_that_answered_well_are_asked_for_the_others_keep
     assert sorted(claim.delivery.target for claim in rest) == ["we_failing", "we_new"]
 
 
+async def test_of_tenants_that_crowd_only_those_are_claimed_that_answered_well(webhooks: Webhooks) -> None:
+    await webhooks.added("we_well", tenant="many")
+    await webhooks.waiting("we_well", tenant="many")
+    await webhooks.record(*(await webhooks.claim()).claims)
+    await webhooks.added("we_new", tenant="many")
+    await webhooks.added("we_other")
+    for name in ("we_new", "we_well"):
+        await webhooks.waiting(name, tenant="many", created_at=in_s(-60))
+    await webhooks.waiting("we_other")
+    claimed = await webhooks.queue.claim(in_s(1), limit=10, each=10, crowding=["many"])
+    assert sorted(claim.delivery.target for claim in claimed.claims) == ["we_other", "we_well"]
+    assert claimed.next_due_at is not None
+    assert claimed.next_due_at <= in_s(1)
+    assert [claim.delivery.target for claim in (await webhooks.claim(1)).claims] == ["we_new"]
+
+
 async def test_each_target_has_its_first_before_any_has_its_second(webhooks: Webhooks) -> None:
     for name in ("we_a", "we_b", "we_c"):
         await webhooks.added(name, proven=True)
@@ -137,7 +165,7 @@ async def test_no_more_of_a_target_are_in_flight_than_it_takes_and_its_places_co
     await webhooks.waiting(*["we_a"] * 5)
     first, second = (await webhooks.claim()).claims
     claims = await webhooks.claim(1)
-    assert (list(claims.claims), claims.next_due_at) == ([], in_s(60))
+    assert (list(claims.claims), claims.next_due_at) == ([], in_s(30))
     await webhooks.record(first, after_s=2)
     (third,) = (await webhooks.claim(3)).claims
     await webhooks.record(second, third, after_s=4)
@@ -156,8 +184,8 @@ async def test_what_a_killed_notifier_had_is_due_again_when_its_lease_is_over(we
     await webhooks.added()
     await webhooks.waiting("we_a")
     (lost,) = (await webhooks.claim()).claims
-    assert list((await webhooks.claim(59)).claims) == []
-    (again,) = (await webhooks.claim(60)).claims
+    assert list((await webhooks.claim(29)).claims) == []
+    (again,) = (await webhooks.claim(30)).claims
     assert (again.delivery.id, again.delivery.attempts) == (lost.delivery.id, 0)
     assert again.lease != lost.lease
 
@@ -186,6 +214,16 @@ async def test_a_slow_rate_is_waited_for(webhooks: Webhooks) -> None:
     assert len((await webhooks.claim(10.2)).claims) == 1
 
 
+async def test_a_rate_that_no_door_lets_in_ends_no_claim(webhooks: Webhooks) -> None:
+    for name, rate in (("we_a", 1e-300), ("we_b", 1e300)):
+        await webhooks.added(name, limits=Limits(max_per_second=rate))
+        await webhooks.waiting(name, name)
+    claims = (await webhooks.claim()).claims
+    assert sorted(claim.delivery.target for claim in claims) == ["we_a", "we_b"]
+    await webhooks.record(*claims)
+    assert len((await webhooks.claim(101)).claims) == 2
+
+
 async def test_a_degraded_target_is_probed_with_one_at_a_time(webhooks: Webhooks) -> None:
     await degraded(webhooks)
     fresh = await webhooks.waiting("we_a", "we_a", created_at=in_s(10))
@@ -210,8 +248,8 @@ async def test_a_probe_is_tried_although_its_delivery_would_wait_for_hours(webho
 async def test_a_probe_that_was_lost_is_made_again(webhooks: Webhooks) -> None:
     await degraded(webhooks)
     assert len((await webhooks.claim(30)).claims) == 1
-    assert (await webhooks.claim(31)).next_due_at == in_s(90)
-    (again,) = (await webhooks.claim(90)).claims
+    assert (await webhooks.claim(31)).next_due_at == in_s(60)
+    (again,) = (await webhooks.claim(60)).claims
     assert again.probe
 
 
@@ -280,7 +318,7 @@ async def test_an_ordered_endpoint_has_one_of_a_subject_on_its_way_and_others_be
     await webhooks.write([running, done, other])
     claims = await webhooks.claim(10)
     assert sorted(ids(claims.claims)) == sorted([running.id, other.id])
-    assert claims.next_due_at == in_s(70)
+    assert claims.next_due_at == in_s(40)
     (first,) = [claim for claim in claims.claims if claim.delivery.id == running.id]
     await webhooks.record(first, verdict=Verdict.FAILED, after_s=11)
     assert list((await webhooks.claim(12)).claims) == []  # the earlier one waits to be tried again

@@ -171,7 +171,7 @@ async def test_an_endpoint_stands_active_with_what_waits(endpoints: Endpoints, s
 
 async def listed(log: DeliveryLog) -> list[Delivery]:
     """The oldest first."""
-    return list(reversed(await log.list("default", EACH, after=None, limit=1000)))
+    return list(reversed((await log.list("default", EACH, after=None, limit=1000)).deliveries))
 
 
 async def held(endpoints: Endpoints, stores: Stores, clock: Clock) -> None:
@@ -350,3 +350,14 @@ async def test_more_than_one_step_is_dropped_and_comes_back(webhooks: Webhooks, 
     assert await webhooks.log.count("default", DeliveryFilter(state=DeliveryState.DROPPED)) == many
     assert await webhooks.endpoints.enable("default", "we_a", Replay.SINCE, NOW, clock.now) == many
     assert await webhooks.log.count("default", DeliveryFilter(state=DeliveryState.DROPPED)) == 0
+
+
+async def test_more_than_one_step_that_waits_for_a_later_attempt_is_due_once_it_is_enabled(
+    webhooks: Webhooks, clock: Clock
+) -> None:
+    await webhooks.added("we_a", proven=True, limits=Limits(concurrency=1000))
+    many = 2 * STEP + 1
+    await webhooks.waiting(*["we_a"] * many, due_at=NOW + HOUR)
+    assert await webhooks.endpoints.enable("default", "we_a", Replay.MISSED, None, NOW) == many
+    due = {each.due_at for each in (await webhooks.log.list("default", EACH, after=None, limit=many)).deliveries}
+    assert due == {NOW}

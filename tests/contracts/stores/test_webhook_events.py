@@ -49,7 +49,7 @@ async def rollouts(dsn: str | None, webhook_state: WebhookState) -> AsyncIterato
 
 async def written(log: DeliveryLog, tenant: str = "default") -> list[Delivery]:
     """The oldest first."""
-    return list(reversed(await log.list(tenant, DeliveryFilter(), after=None, limit=10_000)))
+    return list(reversed((await log.list(tenant, DeliveryFilter(), after=None, limit=10_000)).deliveries))
 
 
 def summary(deliveries: list[Delivery]) -> list[tuple[str, str, str, int]]:

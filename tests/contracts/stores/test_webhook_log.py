@@ -1,6 +1,6 @@
 """Contract of `DeliveryLog`: what was delivered, and once more; and what is kept no longer."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -26,8 +26,8 @@ async def test_deliveries_are_listed_newest_first_page_by_page(webhooks: Webhook
     deliveries = [made(number, f"we_{number % 2}") for number in range(5)]
     await webhooks.write(deliveries)
     await webhooks.write([made(9, tenant="acme")])
-    first = await webhooks.log.list("default", DeliveryFilter(), after=None, limit=2)
-    second = await webhooks.log.list("default", DeliveryFilter(), after=first[-1].id, limit=9)
+    first = (await webhooks.log.list("default", DeliveryFilter(), after=None, limit=2)).deliveries
+    second = (await webhooks.log.list("default", DeliveryFilter(), after=first[-1].id, limit=9)).deliveries
     assert ids([*first, *second]) == [each.id for each in reversed(deliveries)]
     assert first[0] == deliveries[4]
 
@@ -59,8 +59,58 @@ async def test_those_are_found_that_agree_with_all_that_is_given(
         made(3, state=DeliveryState.DELIVERED, subject="job_3"),
     ]
     await webhooks.write([*deliveries, made(4, tenant="acme")])
-    listed = await webhooks.log.list("default", wanted, after=None, limit=9)
+    listed = (await webhooks.log.list("default", wanted, after=None, limit=9)).deliveries
     assert ids(listed) == [deliveries[number].id for number in reversed(found)]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+@pytest.mark.parametrize("state", [None, DeliveryState.FAILED])
+async def test_pages_of_what_is_rare_follow_each_other_without_gap_or_repetition(
+    webhooks: Webhooks, limit: int, state: DeliveryState | None
+) -> None:
+    vars(webhooks.log)["_most_looked_at"] = 4
+    rare = (1, 8, 9, 10, 16)
+    kinds = [EventType.JOB_FAILED if number in rare else EventType.JOB_SUCCEEDED for number in range(20)]
+    deliveries = [
+        made(number, event_type=kind, state=state or DeliveryState.PENDING) for number, kind in enumerate(kinds)
+    ]
+    await webhooks.write(deliveries)
+    wanted = DeliveryFilter(event_type=EventType.JOB_FAILED, state=state)
+    found, after, pages = [], None, 0
+    while True:
+        page = await webhooks.log.list("default", wanted, after=after, limit=limit)
+        assert len(page.deliveries) <= limit
+        found += ids(page.deliveries)
+        pages, after = pages + 1, page.next_after
+        if after is None:
+            break
+    assert found == [deliveries[number].id for number in reversed(rare)]
+    assert pages >= 5
+
+
+async def test_who_asks_for_a_span_of_time_gets_what_was_created_within(webhooks: Webhooks) -> None:
+    await webhooks.added()
+    deliveries = [made(hour * 3600, state=DeliveryState.FAILED) for hour in range(12)]
+    await webhooks.write(deliveries)
+    for after, before, hours in ((3, 6, [5, 4]), (None, 2, [1, 0]), (9, None, [11, 10]), (4, 5, [])):
+        wanted = DeliveryFilter(
+            created_after=None if after is None else in_s(after * 3600),
+            created_before=None if before is None else in_s(before * 3600),
+        )
+        page = await webhooks.log.list("default", wanted, after=None, limit=20)
+        assert ids(page.deliveries) == [deliveries[hour].id for hour in hours]
+        assert await webhooks.log.count("default", wanted) == len(hours)
+
+
+async def test_any_time_may_be_asked_for(webhooks: Webhooks) -> None:
+    await webhooks.write([made(0)])
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+    for wanted, count in (
+        (DeliveryFilter(created_after=first, created_before=last), 1),
+        (DeliveryFilter(created_after=last), 0),
+        (DeliveryFilter(created_before=first), 0),
+    ):
+        assert len((await webhooks.log.list("default", wanted, after=None, limit=5)).deliveries) == count
 
 
 async def test_as_many_are_counted_as_a_replay_has_tried_again(webhooks: Webhooks) -> None:
@@ -92,7 +142,7 @@ async def test_one_is_found_counted_and_replayed_by_its_id(webhooks: Webhooks) -
     first, second = made(1, state=DeliveryState.FAILED), made(2, state=DeliveryState.FAILED)
     await webhooks.write([first, second])
     wanted = DeliveryFilter(id=first.id)
-    assert ids(await webhooks.log.list("default", wanted, after=None, limit=9)) == [first.id]
+    assert ids((await webhooks.log.list("default", wanted, after=None, limit=9)).deliveries) == [first.id]
     assert await webhooks.log.count("default", wanted) == 1
     assert await webhooks.log.count("default", DeliveryFilter(id="\0")) == 0
     assert list(await webhooks.log.replay("default", wanted, in_s(100), limit=9)) == [first.id]
@@ -158,7 +208,9 @@ async def test_a_test_is_a_delivery_as_others_are(webhooks: Webhooks) -> None:
     test = await webhooks.log.add_test(there, "webhook_endpoint.test", in_s(1))
     assert await webhooks.found(test) == test
     assert (test.state, test.created_at, test.due_at) == (DeliveryState.PENDING, in_s(1), in_s(1))
-    assert list(await webhooks.log.list("default", DeliveryFilter(endpoint="we_a"), after=None, limit=5)) == [test]
+    assert list(
+        (await webhooks.log.list("default", DeliveryFilter(endpoint="we_a"), after=None, limit=5)).deliveries
+    ) == [test]
 
 
 async def test_what_ended_is_kept_for_thirty_days(webhooks: Webhooks) -> None:

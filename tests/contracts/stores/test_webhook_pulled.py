@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import msgspec
+import pytest
 
 from schemas.webhooks import FAILURES_OPEN, Circuit, DeliveryState, EventType, Mode, Replay, Revision
 from stores.webhooks import Claim, Verdict
@@ -178,6 +179,29 @@ async def test_what_is_disabled_stays_so_when_it_is_pulled_from_now_on(webhooks:
     (standing,) = (await webhooks.endpoints.standing("default", ["we_a"])).values()
     assert (standing.health.circuit, standing.health.reason, standing.held) == (Circuit.DISABLED, "why", 1)
     assert list(await pull(webhooks, 2)) == []
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.GONE, Verdict.OURS])
+async def test_what_fails_while_its_receiver_has_begun_to_pull_is_pulled_at_once(
+    webhooks: Webhooks, verdict: Verdict
+) -> None:
+    pushed = await webhooks.added()
+    await webhooks.waiting("we_a")
+    (claim,) = (await webhooks.claim()).claims
+    pulled = msgspec.structs.replace(pushed, url=None, mode=Mode.PULL, updated_at=in_s(1))
+    assert await webhooks.endpoints.replace(pulled, pushed.updated_at)
+    await webhooks.record(claim, verdict=verdict, after_s=2)
+    assert ids(await pull(webhooks, 2)) == [claim.delivery.id]
+
+
+async def test_what_waits_to_be_tried_again_once_is_pulled_at_once_although_nothing_failed_since(
+    webhooks: Webhooks,
+) -> None:
+    pushed = await webhooks.added(proven=True)
+    (later,) = await webhooks.waiting("we_a", due_at=in_s(3600), attempts=3)
+    pulled = msgspec.structs.replace(pushed, url=None, mode=Mode.PULL, updated_at=in_s(1))
+    assert await webhooks.endpoints.replace(pulled, pushed.updated_at)
+    assert ids(await pull(webhooks, 1)) == [later.id]
 
 
 async def test_an_attempt_still_under_way_says_nothing_of_who_pulls_by_now(webhooks: Webhooks) -> None:

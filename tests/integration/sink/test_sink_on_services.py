@@ -188,7 +188,7 @@ async def test_a_jobs_own_webhook_is_told_once_that_it_runs_and_how_it_ended(
         for _ in range(2):
             await publish(site, succeeded(told), succeeded(untold))
         await eventually(lambda: all_is_committed(site, 4))
-        written = await log.list("default", DeliveryFilter(), after=None, limit=10)
+        written = (await log.list("default", DeliveryFilter(), after=None, limit=10)).deliveries
     events = {(each.subject, each.event_type, each.revision, each.url) for each in written}
     assert len(written) == len(events) == 3
     assert events == {

@@ -8,18 +8,24 @@ import asyncpg
 import msgspec
 import pytest
 
-from schemas.webhooks import EventType, Health, Revision
+from schemas.webhooks import Circuit, DeliveryState, EventType, Health, Revision
 from stores.postgres.webhooks.asked import CLAIM_TESTS
-from stores.postgres.webhooks.claims import LEASE_FOUND, LOCK_DUE, LOOK
+from stores.postgres.webhooks.claims import LEASE_FOUND, LOCK_DUE
+from stores.postgres.webhooks.looking import LOOK
 from stores.postgres.webhooks.outcomes import JUDGE, RECORD
 from stores.postgres.webhooks.pulled import PULL
+from stores.postgres.webhooks.search import list_statement
+from stores.postgres.webhooks.stale import DROP_STALE
+from stores.postgres.webhooks.stale import LOOKED_AT as LOOKED_AT_FOR_STALE
+from stores.postgres.webhooks.switching import HURRY, LAST_ID, STEP
+from stores.postgres.webhooks.waiting import WAITING
 from stores.webhooks import Claim, DeliveryFilter
 from tests.contracts.stores.webhook_stores import in_s
 from tests.integration.stores.migrating import session
 from tests.integration.stores.test_list_plans import nodes
 from tests.integration.stores.webhook_load import load, postgres_webhooks, register
 from tests.waiting import eventually
-from tests.webhooks import NOW, asked_for
+from tests.webhooks import NOW, asked_for, delivery
 
 TARGETS = [f"we_{number}" for number in range(600)]
 LOOKED_AT, EACH = 100, 3
@@ -45,7 +51,7 @@ async def test_the_index_of_what_is_due_is_read_from_the_front(migrated_postgres
         async with session(migrated_postgres_dsn) as connection:
             await connection.execute("alter table webhook_deliveries set (autovacuum_enabled = off)")
         await load(webhooks, TARGETS, 50)
-        written = await webhooks.log.list(TARGETS[0], DeliveryFilter(), after=None, limit=LOOKED_AT)
+        written = (await webhooks.log.list(TARGETS[0], DeliveryFilter(), after=None, limit=LOOKED_AT)).deliveries
     looked_at = (TARGETS[:LOOKED_AT], [10] * LOOKED_AT, [EACH] * LOOKED_AT)
     times = (NOW, NOW + timedelta(seconds=120))
     ids = [each.id for each in written[:LOOKED_AT]]
@@ -57,14 +63,14 @@ async def test_the_index_of_what_is_due_is_read_from_the_front(migrated_postgres
         await connection.execute(SETTINGS)
         if known:
             await connection.execute("vacuum analyze webhook_deliveries, webhook_targets, webhook_endpoints")
-        assert await _rows_read(connection, LOCK_DUE, in_s(1), [], LOOKED_AT, False) == 0
+        assert await _rows_read(connection, LOCK_DUE, in_s(1), [], LOOKED_AT, False, []) == 0
         for ordered in (False, True):
             plain = (*times, *looked_at, [False] * LOOKED_AT, [ordered] * LOOKED_AT)
             # Of a target those that are taken; of their subjects themselves alone.
             assert await _rows_read(connection, LOOK, *plain) <= LOOKED_AT * EACH * (2 if ordered else 1)
         probes = (*times, *looked_at, [True] * LOOKED_AT, [False] * LOOKED_AT)
         assert await _rows_read(connection, LOOK, *probes) <= LOOKED_AT * 100
-        assert await _rows_read(connection, LEASE_FOUND, ids, "lease", NOW, NOW, *places) <= len(ids)
+        assert await _rows_read(connection, LEASE_FOUND, ids, "lease", [NOW] * len(ids), NOW, *places) <= len(ids)
         assert await _rows_read(connection, RECORD, outcomes) <= len(ids)
         assert await _rows_read(connection, JUDGE, health, NOW) <= LOOKED_AT
 
@@ -106,6 +112,41 @@ async def test_who_comes_where_much_waits_has_no_jobs_read_but_those_of_what_it_
         assert sum(map(_rows_of, scans)) == EACH
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["nothing known", "statistics"])
+async def test_a_step_of_what_is_done_step_by_step_reads_no_more_than_it_changes(
+    migrated_postgres_dsn: str, known: bool
+) -> None:
+    async with postgres_webhooks(migrated_postgres_dsn) as webhooks:
+        await register(migrated_postgres_dsn, TARGETS[:2])
+        later = {"event_type": EventType.JOB_RUNNING, "revision": Revision.RUNNING, "due_at": in_s(3600)}
+        await load(webhooks, TARGETS[:2], STEP + 1000, **later)
+    async with session(migrated_postgres_dsn) as connection:
+        await connection.execute(SETTINGS)
+        if known:
+            await connection.execute("vacuum analyze webhook_deliveries, webhook_targets, webhook_endpoints")
+        assert await _rows_read(connection, HURRY, TARGETS[0], NOW, NOW, LAST_ID) <= 2 * STEP
+        # What is looked at, and, once more for each, what may be dropped and what is.
+        assert await _rows_read(connection, DROP_STALE, [TARGETS[1]], NOW) <= 3 * LOOKED_AT_FOR_STALE
+
+
+async def test_what_waits_is_counted_without_what_has_ended_and_no_further_than_the_bound(
+    migrated_postgres_dsn: str,
+) -> None:
+    circuits = [*map(str, Circuit)]
+    async with postgres_webhooks(migrated_postgres_dsn) as webhooks:
+        await register(migrated_postgres_dsn, TARGETS)
+        await load(webhooks, TARGETS, 50)
+        async with session(migrated_postgres_dsn) as connection:
+            ended = "update webhook_deliveries set state = 'delivered', ended_at = now() where target = any($1)"
+            await connection.execute(ended, TARGETS[20:])
+            await connection.execute("vacuum analyze webhook_deliveries")
+            await connection.execute(SETTINGS)
+            assert await _rows_read(connection, WAITING, circuits, 100_000) < 21 * 50
+            assert await _rows_read(connection, WAITING, circuits, 60) <= 120
+        found = await webhooks.queue.waiting()
+    assert found["active"].deliveries == 20 * 50
+
+
 async def test_who_began_while_nothing_waited_reads_no_more_than_it_takes_of_much(migrated_postgres_dsn: str) -> None:
     claims: Sequence[Claim] = ()
     before: dict[str, int] = {}
@@ -140,4 +181,31 @@ async def test_of_all_that_waits_only_tests_are_read_to_find_tests(migrated_post
         await connection.execute(SETTINGS)
         if known:
             await connection.execute("vacuum analyze webhook_deliveries, webhook_targets, webhook_endpoints")
-        assert await _rows_read(connection, CLAIM_TESTS, in_s(2), "lease", in_s(62), 100) <= 12
+        assert await _rows_read(connection, CLAIM_TESTS, in_s(2), "lease", 100) <= 12
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["nothing known", "statistics"])
+async def test_a_list_looks_at_no_more_than_it_may_whatever_is_asked_for(
+    migrated_postgres_dsn: str, known: bool
+) -> None:
+    async with postgres_webhooks(migrated_postgres_dsn) as webhooks:
+        await webhooks.write([delivery(f"we_{number % 2}") for number in range(6000)])
+        failed = {"state": DeliveryState.FAILED, "ended_at": NOW}
+        await webhooks.write([delivery("we_0", **failed) for _ in range(1000)])
+    async with session(migrated_postgres_dsn) as connection:
+        await connection.execute(SETTINGS)
+        if known:
+            await connection.execute("vacuum analyze webhook_deliveries, webhook_targets, webhook_endpoints")
+        for fields in (
+            {},
+            {"event_type": "job.failed"},
+            {"endpoint": "we_1", "event_type": "job.failed"},
+            {"endpoint": "we_1", "state": DeliveryState.DELIVERED},
+            {"endpoint": "we_1", "state": DeliveryState.FAILED},
+            {"state": DeliveryState.DROPPED},
+            {"subject": "job_1", "endpoint": "we_1", "state": DeliveryState.FAILED},
+            {"created_before": in_s(-3600), "created_after": in_s(-7200)},
+        ):
+            wanted = DeliveryFilter(**fields)
+            statement, arguments = list_statement("default", wanted, None, limit=21, most_looked_at=500)
+            assert await _rows_read(connection, statement, *arguments) <= 500 + 21, fields

@@ -12,13 +12,14 @@ from schemas.webhooks import (
     FAILURES_TOLD,
     FIRST_PROBE_S,
     FULL_RESULT_BYTES,
-    LEASE_S,
+    LEASE_MARGIN_S,
     LONGEST_GRACE,
     LONGEST_PROBE_S,
     SCHEDULE_S,
     TEST_EVENT,
     EventType,
     Limits,
+    lease_of,
 )
 from stores.retention import DELIVERIES_KEPT
 
@@ -57,7 +58,7 @@ def test_the_schedule_is_that_which_is_kept() -> None:
         f"`--concurrency` ({Limits().concurrency})",
         f"`--grace`, up to {LONGEST_GRACE.days} days",
         f"no more than {FULL_RESULT_BYTES // 1000} kB",
-        f"by another after {LEASE_S:g} s",
+        f"by another after {lease_of(Limits()).seconds} s, which is {LEASE_MARGIN_S:g} s more",
         f"kept for {DELIVERIES_KEPT.days} days",
     ],
 )

@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.token_bucket import TokenBucket
+from gateway.token_bucket import SharedTokens, TokenBucket
 
 
 class Bench:
@@ -38,3 +38,24 @@ def test_what_cost_more_is_paid_by_those_who_come_next() -> None:
     assert bench.bucket.wait_s() == pytest.approx(1.1)
     bench.now_s += 1.2
     assert bench.taken(5) == 2
+
+
+def test_tokens_are_shared_by_those_who_come() -> None:
+    now_s = 0.0
+    tokens = SharedTokens(10, 20, lambda: now_s)
+    assert [tokens.wait_s("greedy") for _ in range(20)] == [0.0] * 20
+    assert tokens.wait_s("greedy") > 0
+    assert [tokens.wait_s("modest") for _ in range(10)] == [0.0] * 10, "half of all is the other's"
+    assert tokens.wait_s("modest") > 0
+    now_s = 1.0
+    assert [bool(tokens.wait_s("greedy")) for _ in range(6)] == [False] * 5 + [True]
+
+
+def test_who_came_long_ago_has_no_share_and_is_forgotten() -> None:
+    now_s = 0.0
+    tokens = SharedTokens(10, 20, lambda: now_s)
+    for number in range(1000):
+        tokens.wait_s(str(number))
+    now_s = 60.0
+    assert [tokens.wait_s("new") for _ in range(20)] == [0.0] * 20
+    assert len(tokens._buckets) == 1

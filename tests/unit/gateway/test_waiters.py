@@ -47,6 +47,27 @@ async def test_news_that_come_between_two_looks_are_not_missed() -> None:
         await soon(watch.woken(60))
 
 
+async def test_one_is_woken_at_a_time_in_the_order_in_which_they_came() -> None:
+    waiters = Waiters(MemoryJobs(), MemorySignals())
+    woken: list[str] = []
+
+    async def wait(name: str) -> None:
+        with waiters.watch(KEY) as watch:
+            await watch.woken(60)
+            woken.append(name)
+
+    waits = [asyncio.create_task(wait(name)) for name in ("first", "second", "third", "fourth")]
+    await eventually(lambda: len(waiters) == 4)
+    waits[1].cancel()
+    waiters.wake_one(KEY)
+    waiters.wake_one(KEY)
+    await eventually(lambda: len(woken) == 2)
+    assert (woken, len(waiters)) == (["first", "third"], 1)
+    waiters.wake(KEY)
+    await soon(waits[3])
+    waiters.wake_one(KEY)
+
+
 async def test_one_wake_is_one_look() -> None:
     waiters = Waiters(MemoryJobs(), MemorySignals())
     with waiters.watch(KEY) as watch:

@@ -1,7 +1,7 @@
 """A job that is answered row by row: its bad rows have errors of their own, and hurt nobody else."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,86 +11,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.blocks import encode_block, read_block_answer
-from schemas.errors import Canceled, InvalidInput, JobError, OutOfMemory, PenstockError, TransientFailure
-from schemas.jobs import Answer, Payload, Status, Terminal
+from schemas.blocks import read_block_answer
+from schemas.errors import Canceled, JobError, PenstockError, TransientFailure
+from schemas.jobs import Answer, Status, Terminal
 from schemas.tensors import Array
-from tests.unit.inference.jobs import SIGNATURE, item, lane_job, request_json
+from tests.unit.inference.blocks import DELAYS_S, Crowded, Naming, answers, block, run
+from tests.unit.inference.jobs import SIGNATURE, item, request_json
 from tests.unit.inference.models import Adder
 from tests.unit.inference.running import room_for
+from workers.inference.batching.compatibility import BatchCompatibility
 from workers.inference.batching.pending_job import PendingJob, RowAnswers, RunResult
 from workers.inference.execution import runs as runs_module
-from workers.inference.execution.bad_rows import BadRows
 from workers.inference.execution.execution import Execution
-from workers.inference.execution.runner import Model, Runner
+from workers.inference.execution.runner import Runner
 from workers.inference.results.outcomes import RetryLater, outcome_of
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-DELAYS_S = (10.0, 60.0)
-
-
-def block(
-    *values: float, attempt: int = 0, answer: Answer = Answer.TENSORS, payload: Payload | None = None
-) -> PendingJob:
-    payload = payload or encode_block({"x": np.array(values, dtype=np.float32).reshape(-1, 1)})
-    return item(job=lane_job(payload=payload, row_errors=True, attempt=attempt, answer=answer))
-
-
-def run(model: Model, jobs: Sequence[PendingJob], max_rows: int = 64, runner: Runner | None = None) -> list[RunResult]:
-    execution = Execution(runner or Runner(model, SIGNATURE, room_for(max_rows)), jobs, tries=len(DELAYS_S))
-    while not execution.step():
-        pass
-    return execution.results
-
-
-def answers(result: RunResult, rows: int) -> list[float | None]:
-    """The double of each row; None where it has an error."""
-    assert not isinstance(result, PenstockError), result
-    if not isinstance(result, RowAnswers):
-        return result["double"].ravel().tolist()
-    values = iter(result.outputs["double"].ravel().tolist() if result.outputs else [])
-    return [None if row in result.errors else next(values) for row in range(rows)]
-
-
-class Naming(Adder):
-    """Names its bad rows; with `outputs`, it answers the others at once."""
-
-    def __init__(self, poison: frozenset[float], *, outputs: bool) -> None:
-        super().__init__(poison)
-        self._outputs = outputs
-
-    def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
-        values = inputs["x"].ravel().tolist()
-        bad = [row for row, value in enumerate(values) if value in self.poison]
-        if not bad:
-            return super().run(inputs, parameters)
-        self.batches.append(values)
-        good = np.delete(inputs["x"], bad, axis=0)
-        given = {"same": good, "double": np.float32(2) * good} if self._outputs else None
-        raise BadRows({row: InvalidInput(f"{values[row]} is bad") for row in bad}, given)
-
-
-class Crowded(Adder):
-    """Has room for so many rows at once, and for none of the poison."""
-
-    def __init__(self, poison: frozenset[float], room: int) -> None:
-        super().__init__()
-        self._bad = poison
-        self._room = room
-
-    def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
-        values = inputs["x"].ravel().tolist()
-        if len(values) > self._room or self._bad.intersection(values):
-            self.batches.append(values)
-            raise OutOfMemory("no room")
-        return super().run(inputs, parameters)
-
 
 MODELS: dict[str, Callable[[frozenset[float]], Adder]] = {
     "it fails as a whole": Adder,
     "it names bad rows": lambda poison: Naming(poison, outputs=False),
     "it names bad rows and answers the others": lambda poison: Naming(poison, outputs=True),
-    "it has little room": lambda poison: Crowded(poison, 3),
+    "it has little room": lambda poison: Crowded(poison, 4),
 }
 
 
@@ -108,7 +50,9 @@ def test_exactly_the_bad_rows_of_blocks_have_errors_beside_any_jobs(kind: str, d
         start += size
 
     # When they run together, in micro-batches before which nothing was known of them and after
-    runner = Runner(MODELS[kind](poison), SIGNATURE, room_for(data.draw(st.sampled_from([2, 5, 64]))))
+    room, sizes_that_run = data.draw(st.sampled_from([(1, ()), (2, ()), (5, ()), (64, ()), (4, (4,)), (8, (2, 8))]))
+    rules = BatchCompatibility(batch_sizes=sizes_that_run)
+    runner = Runner(MODELS[kind](poison), SIGNATURE, room_for(room), rules)
     for _ in range(2):
         results = run(runner.model, jobs, runner=runner)
 

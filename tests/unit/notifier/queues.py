@@ -9,7 +9,7 @@ from typing import Any
 
 from schemas.errors import StoreUnavailable
 from stores.sealing import KeyRing
-from stores.webhooks import Change, Claim, Claims, Outcome
+from stores.webhooks import Change, Claim, Claims, Outcome, Waiting
 from tests.unit.notifier.claims import NOW, a_claim, a_delivery
 
 
@@ -31,15 +31,24 @@ class ScriptedQueue:
         self.heard = asyncio.Event()
         self.looked = 0
         self.circuits: dict[str, int] = {}
+        self.waits: dict[str, Waiting] = {}
         self.keys: dict[str, int] = {}
         self.rows: list[int] = []
 
-    def add(self, number: int, **changes: Any) -> None:
+    def add(self, number: int, *, tenant: str = "default", **changes: Any) -> None:
         target = getattr(changes.get("endpoint"), "id", "we_1")
-        self.due += [a_claim(a_delivery(f"msg_{next(self._numbers)}", target=target), **changes) for _ in range(number)]
+        deliveries = [a_delivery(f"msg_{next(self._numbers)}", target=target, tenant=tenant) for _ in range(number)]
+        self.due += [a_claim(each, **changes) for each in deliveries]
 
     async def claim(
-        self, _now: datetime, *, limit: int, each: int, passing: Collection[str] = (), only_well: bool = False
+        self,
+        _now: datetime,
+        *,
+        limit: int,
+        each: int,
+        passing: Collection[str] = (),
+        only_well: bool = False,
+        crowding: Collection[str] = (),
     ) -> Claims:
         self.asked.append(limit)
         self._check_up(self.down)
@@ -47,7 +56,8 @@ class ScriptedQueue:
         left: list[Claim] = []
         of_target = Counter(dict.fromkeys(passing, each))
         for claim in self.due:
-            able = len(given) < limit and (claim.well or not only_well) and of_target[claim.delivery.target] < each
+            is_wanted = claim.well or not (only_well or claim.delivery.tenant in crowding)
+            able = len(given) < limit and is_wanted and of_target[claim.delivery.target] < each
             of_target[claim.delivery.target] += 1
             (given if able else left).append(claim)
         self.due = left
@@ -70,6 +80,10 @@ class ScriptedQueue:
     async def counts(self) -> dict[str, int]:
         self._look()
         return self.circuits
+
+    async def waiting(self) -> dict[str, Waiting]:
+        self._check_up(self.down)
+        return self.waits
 
     async def sealed_by(self) -> dict[str, int]:
         self._look()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,7 +14,7 @@ from stores.webhooks import Change, Verdict
 from tests.unit.notifier.claims import NOW, ScriptedSender, a_request, an_endpoint
 from tests.unit.notifier.queues import ScriptedQueue
 from tests.waiting import LoopClock, at_once, eventually, soon
-from workers.notifier import metrics, pipeline
+from workers.notifier import doubtful, metrics, pipeline
 from workers.notifier.attempts import ATTEMPT_BYTES, Attempts
 from workers.notifier.pipeline import LOOK_EVERY_S, Pipeline
 from workers.notifier.recording import Recorder
@@ -38,6 +39,9 @@ class Works:
         released = asyncio.Event()
         self.sender.hanging[an_endpoint(endpoint_id).url or ""] = released
         return released
+
+    def has_sent(self, count: int) -> bool:
+        return len(self.sender.sent) >= count
 
     @property
     def trouble(self) -> str | None:
@@ -77,7 +81,7 @@ async def test_no_more_is_claimed_than_can_be_begun_at_once() -> None:
         works.queue.add(1, endpoint=an_endpoint(f"we_{number}"))
     async with works.running():
         await eventually(lambda: len(works.sender.sent) == 7)
-        assert works.queue.asked == [3, 3, 1]
+        assert works.queue.asked == [2, 1, 2, 2]
 
 
 async def test_what_hangs_takes_one_place_each_beyond_the_half_and_leaves_the_rest_to_the_others() -> None:
@@ -97,13 +101,53 @@ async def test_those_that_did_not_answer_before_take_half_of_the_places_however_
     works = Works(concurrency=20)
     for number in range(50):
         works.hang(f"we_dead_{number}")
-        works.queue.add(1, endpoint=an_endpoint(f"we_dead_{number}"), well=False)
+        works.queue.add(1, endpoint=an_endpoint(f"we_dead_{number}"), well=False, tenant=f"tenant_{number}")
     async with works.running():
         await eventually(lambda: len(works.sender.sent) == 10)
         works.queue.add(30)
         works.pipeline.wake()
         await eventually(lambda: len(works.recorded) == 30)
         assert len(works.sender.sent) == 40
+
+
+async def test_of_one_tenant_those_that_did_not_answer_before_leave_places_to_those_of_another() -> None:
+    works = Works(concurrency=60)
+    for number in range(100):
+        works.hang(f"we_dead_{number}")
+        works.queue.add(1, endpoint=an_endpoint(f"we_dead_{number}"), well=False, tenant="many")
+    async with works.running():
+        await eventually(lambda: len(works.sender.sent) >= 20)
+        works.queue.add(1, endpoint=an_endpoint("we_first"), well=False, tenant="another")
+        works.pipeline.wake()
+        await eventually(lambda: works.recorded)
+        assert len(works.sender.sent) < 30
+
+
+async def test_new_targets_of_one_tenant_that_answer_keep_out_no_first_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doubtful, "DOUBTFUL_PER_S", 10.0)  # twenty wait for their turn at most
+    works = Works(concurrency=20_000)
+    for number in range(500):
+        works.queue.add(1, endpoint=an_endpoint(f"we_{number}"), well=False, tenant="many")
+    async with works.running():
+        await eventually(lambda: works.recorded)
+        works.queue.add(1, endpoint=an_endpoint("we_first"), well=False, tenant="another")
+        works.pipeline.wake()
+        await eventually(lambda: any("we-first" in sent.url for sent in works.sender.sent))
+        assert len(works.sender.sent) < 50
+
+
+async def test_no_more_of_those_that_begin_one_after_the_other_are_claimed_than_begin_within_their_lease() -> None:
+    works = Works(concurrency=20_000, budget_bytes=20_000 * ATTEMPT_BYTES)
+    for number in range(2000):
+        works.hang(f"we_{number}")
+        works.queue.add(1, endpoint=an_endpoint(f"we_{number}"), well=False, tenant=f"tenant_{number}")
+    async with works.running():
+        for begun in (30, 60, 90):
+            await eventually(partial(works.has_sent, begun))
+            waiting = 2000 - len(works.queue.due) - len(works.sender.sent)
+            assert waiting <= doubtful.DOUBTFUL_PER_S * doubtful.LONGEST_TURN_S
 
 
 async def test_while_some_hang_the_others_are_claimed_as_places_become_free() -> None:
@@ -118,7 +162,7 @@ async def test_while_some_hang_the_others_are_claimed_as_places_become_free() ->
 async def test_those_that_did_not_answer_before_are_begun_one_after_the_other_and_the_others_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pipeline, "DOUBTFUL_PER_S", 1 / 60)
+    monkeypatch.setattr(doubtful, "DOUBTFUL_PER_S", 1 / 60)
     works = Works()
     works.hang("we_dead")
     works.queue.add(3, endpoint=an_endpoint("we_dead"), well=False)

@@ -147,6 +147,36 @@ def test_a_result_that_cannot_be_told_is_linked_to() -> None:
     assert "result_url" in body(delivery(), msgspec.structs.replace(JOB, result=broken))["data"]
 
 
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"{", b"NaN", b'{"outputs":[NaN]}', b"\xff", b'"\xff"', b'"\\ud800"', b"{} {}", b"[" * 9000 + b"]" * 9000],
+    ids=lambda value: repr(value[:20]),
+)
+def test_a_result_that_is_no_json_is_linked_to(value: bytes) -> None:
+    told = BODIES.body(delivery(), PayloadKind.FULL, msgspec.structs.replace(JOB, result=Payload(value)))
+
+    data = json.loads(told)["data"]
+    assert data["result"] is None
+    assert "result_url" in data
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b'{"outputs":[{"name":"y","datatype":"INT64","shape":[1],"parameters":{"binary_data_size":[8]}}]}',
+        b'{"outputs":[{"name":"y","datatype":"INT64","shape":[-1],"parameters":{"binary_data_size":8}}]}',
+        b'{"outputs":[{"name":"y","datatype":"INT64","shape":[1],"parameters":{}}]}',
+        b'{"outputs":[{"name":"y","datatype":"BYTES","shape":[1],"parameters":{"binary_data_size":8}}]}',
+        b"\xff",
+    ],
+    ids=repr,
+)
+def test_raw_tensors_that_are_none_are_linked_to(head: bytes) -> None:
+    result = Payload(head + b"\xff" * 8, OCTET_STREAM, len(head))
+
+    assert "result_url" in body(delivery(), msgspec.structs.replace(JOB, result=result))["data"]
+
+
 def test_a_job_that_failed_has_its_error_and_no_link() -> None:
     error = ErrorBody("inference_failed", "it raised", "inference_error")
     failed = msgspec.structs.replace(JOB, status=Status.FAILED, error=error, result=None)

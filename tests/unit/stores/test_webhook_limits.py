@@ -50,7 +50,7 @@ def test_a_degraded_one_has_one_probe_when_it_is_time() -> None:
     assert allowance(health, Limits(), None, in_s(-1), 10) == Allowance(1, 0, probe=True, not_before=NOW)
 
 
-@given(st.floats(0.001, 1000), st.lists(st.tuples(st.floats(0, 100), st.integers(0, 20)), max_size=50))
+@given(st.floats(0.01, 1000), st.lists(st.tuples(st.floats(0, 100), st.integers(0, 20)), max_size=50))
 def test_no_more_begin_than_the_rate_allows_and_a_burst_of_a_second(
     rate: float, steps: list[tuple[float, int]]
 ) -> None:
@@ -68,6 +68,16 @@ def test_no_more_begin_than_the_rate_allows_and_a_burst_of_a_second(
         if again is not None:
             assert again > now
             assert allowance(PROVEN, limits, filled(bucket, limits, again), again, 20).begin >= 1
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, 1e-300, 1e300])
+def test_a_rate_that_no_door_lets_in_ends_no_claim(rate: float) -> None:
+    limits = Limits(max_per_second=rate)
+    bucket = spent(filled(None, limits, NOW), 1)
+    assert bucket is not None
+    again = rested_at(bucket, limits)
+    assert again is None or NOW < again <= in_s(101)
+    assert bucket.tokens < 10_000
 
 
 def test_a_clock_that_goes_back_takes_nothing_away() -> None:

@@ -62,6 +62,7 @@ def _count(batch: MicroBatch, ended: Sequence[_Ends]) -> None:
     batch.lane.metrics.led(sum([job.rows for job in batch.jobs]), account)
     for (part, share), each in zip(_shares([each.part for each in ended]), ended, strict=True):
         part.lane.metrics.ran(part.jobs, account, started_s, share)
+        part.lane.metrics.answered(part.jobs, each.ends)
         part.lane.device_time.ended(account, part.jobs, each.results, each.ends, share)
         if copied := part.copied_share:
             part.lane.copies.ran(share * copied * account.model_s)

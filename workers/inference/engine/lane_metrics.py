@@ -7,7 +7,7 @@ from prometheus_client import Counter
 
 from schemas.topics import Lane
 from workers.inference import metrics
-from workers.inference.batching.pending_job import PendingJob
+from workers.inference.batching.pending_job import PendingJob, RowAnswers, RunResult
 from workers.inference.counting.tally import Tally
 from workers.inference.execution.account import Account
 from workers.inference.results.outcomes import CopyEnd, DeadLettered, Moved, Outcome, PutAside, RetryLater
@@ -41,6 +41,13 @@ class LaneMetrics:
         self._real_cost.inc(share * account.real_cost)
         self._padding_cost.inc(share * account.padding_cost)
         self._wait_seconds.observe(max(0.0, started_s - jobs[0].record.timestamp_ms / 1000))
+
+    def answered(self, jobs: Sequence[PendingJob], ends: Sequence[RunResult]) -> None:
+        """So the jobs end, whose rows may have errors of their own. Of those of copies nobody is told."""
+        for job, end in zip(jobs, ends, strict=True):
+            if isinstance(end, RowAnswers) and job.job.shadow_of is None:
+                for reason, rows in Occurrences([error.code for error in end.errors.values()]).items():
+                    metrics.ROW_ERRORS.labels(**self.labels, reason=reason).inc(rows)
 
     def ended(self, outcomes: Sequence[Outcome], *, again: bool = False) -> None:
         """What became of jobs. What has ended so before is not in the tally `again`."""

@@ -7,7 +7,7 @@ nothing more.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -61,6 +61,7 @@ class Execution:
         self._or_apart = or_apart
         self._tries = tries
         self._taken_out: dict[int, PenstockError] = {}
+        self._by_row: dict[int, RunResult | Failure] = {}
         self._runs = Runs(runner)
         self._namings = Namings()
         self._steps = self._run()
@@ -95,7 +96,8 @@ class Execution:
             self.fell_apart = True
             return []
         for index in blocks:
-            ends[index] = yield from self._row_by_row(index)
+            self._by_row[index] = yield from self._row_by_row(index)
+        ends |= self._by_row
         results: list[RunResult] = [_result(ends[index]) for index in range(len(self._jobs))]
         for index, error in self._taken_out.items():
             results[index] = error
@@ -107,32 +109,39 @@ class Execution:
         self._tell(results)
         return results
 
-    def _attempt(self, jobs: Sequence[int]) -> Steps[Sequence[RunResult] | Failure]:
+    def _attempt(self, jobs: Sequence[int]) -> Steps[Sequence[RunResult | Failure] | Failure]:
         if self._all_over(jobs):
             return self._ends(jobs, {})
         self._runs.account.in_pieces |= len(jobs) < len(self._jobs)
         yield from self._runs.turn()
-        wanted = [index for index in jobs if index not in self._taken_out]
+        wanted = [index for index in jobs if index not in self._taken_out and index not in self._by_row]
         if not wanted:
             return self._ends(jobs, {})
         if self._runs.budget_is_spent:
             return Failure(Scope.MOMENT, TransientFailure("the micro-batch failed, and dividing it took too long"))
         answer = yield from self._run_together(wanted)
-        if isinstance(answer, Failure) and self._may_be_rows(wanted, answer):
-            by_row = yield from self._row_by_row(wanted[0])
-            answer = by_row if isinstance(by_row, Failure) else [by_row]
         if isinstance(answer, Failure):
-            if self._or_apart and not answer.no_room:  # which is nobody's fault: halves have room
+            may_be_rows = self._may_be_rows(wanted, answer)
+            # That there is no room is nobody's fault, and halves have it.
+            if self._or_apart and (may_be_rows or not answer.no_room):
                 raise _FellApart
-            return answer
+            if not may_be_rows:
+                return answer
+            answer = [(yield from self._by_its_rows(wanted[0], answer))]
         return self._ends(jobs, dict(zip(wanted, answer, strict=True)))
 
     def _blocks(self) -> frozenset[int]:
-        """The jobs that are run row by row from the start: their version has so many bad rows that they would hardly
-        ever run well with others."""
-        if self._or_apart or self._runner.bad_share.negligible:
+        """The jobs that are run row by row from the start: one without company; or all of them, where their version has
+        so many bad rows that they would hardly ever run well with others."""
+        if self._or_apart or (len(self._jobs) > 1 and self._runner.bad_share.negligible):
             return frozenset()
-        return frozenset(index for index, job in enumerate(self._jobs) if job.job.row_errors and job.rows > 1)
+        return frozenset(index for index, job in enumerate(self._jobs) if job.job.row_errors)
+
+    def _by_its_rows(self, index: int, failure: Failure) -> Steps[RunResult | Failure]:
+        """What becomes of a job that failed when it ran by itself."""
+        if self._jobs[index].rows == 1:
+            return RowAnswers({}, {0: failure.error})
+        return (yield from self._row_by_row(index))
 
     def _row_by_row(self, index: int) -> Steps[RunResult | Failure]:
         job = self._jobs[index]
@@ -146,12 +155,13 @@ class Execution:
     def _all_over(self, jobs: Sequence[int]) -> bool:
         return self._taken_out.keys() >= set(jobs)
 
-    def _ends(self, jobs: Sequence[int], given: Mapping[int, RunResult]) -> list[RunResult]:
-        return [given[index] if index in given else self._taken_out[index] for index in jobs]
+    def _ends(self, jobs: Sequence[int], given: Mapping[int, RunResult | Failure]) -> list[RunResult | Failure]:
+        known = {**self._taken_out, **self._by_row, **given}
+        return [known[index] for index in jobs]
 
     def _without_named(
         self, jobs: Sequence[int], inputs: Mapping[str, Array], failure: Failure
-    ) -> Steps[Sequence[RunResult] | Failure]:
+    ) -> Steps[Sequence[RunResult | Failure] | Failure]:
         """The same jobs, those with rows that the model has named taken out. The others run again, unless their outputs
         have come."""
         named = failure.bad_rows
@@ -159,9 +169,12 @@ class Execution:
             return failure
         owners = [index for index in jobs for _ in range(self._jobs[index].rows)]
         ends = self._namings.ends(owners, named)
-        if not ends or any(self._jobs[index].job.row_errors for index in ends):
+        blocks = [index for index in ends if self._jobs[index].job.row_errors]
+        if not ends or (blocks and self._or_apart):
             return failure
-        self._taken_out.update(ends)
+        self._taken_out.update({index: end for index, end in ends.items() if index not in blocks})
+        for index in blocks:
+            self._by_row[index] = yield from self._row_by_row(index)
         if named.outputs is None:
             return (yield from self._attempt(jobs))
         rest, outputs = [index for index in jobs if index not in ends], named.outputs
@@ -169,7 +182,7 @@ class Execution:
         parts = self._runs.attempt(lambda: self._parts(rest, inputs, of_rest), alone=False)
         return parts if isinstance(parts, Failure) else self._ends(jobs, dict(zip(rest, parts, strict=True)))
 
-    def _run_together(self, jobs: Sequence[int]) -> Steps[Sequence[RunResult] | Failure]:
+    def _run_together(self, jobs: Sequence[int]) -> Steps[Sequence[RunResult | Failure] | Failure]:
         alone = len(jobs) == 1
         inputs = self._runs.attempt(lambda: self._inputs(jobs), alone=alone)
         if isinstance(inputs, Failure):
@@ -241,7 +254,7 @@ class Execution:
         failed = [
             self._jobs[index].id
             for index, result in enumerate(results)
-            if isinstance(result, JobError) and not isinstance(result, Canceled | DeadlineExceeded)
+            if any(_is_models(error) for error in _errors_of(result))
         ]
         if not failed:
             return
@@ -261,7 +274,17 @@ def _result(end: RunResult | Failure) -> RunResult:
     return end.error if isinstance(end, Failure) else end
 
 
+def _errors_of(result: RunResult) -> Iterable[PenstockError]:
+    """What a job met, or its rows."""
+    if isinstance(result, RowAnswers):
+        return result.errors.values()
+    return [result] if isinstance(result, PenstockError) else []
+
+
+def _is_models(error: PenstockError) -> bool:
+    return isinstance(error, JobError) and not isinstance(error, Canceled | DeadlineExceeded)
+
+
 def _has_no_room(result: RunResult) -> bool:
     """Whether a job, or a row of it, found no room even alone: others are no larger for it."""
-    errors = result.errors.values() if isinstance(result, RowAnswers) else [result]
-    return any(isinstance(error, OutOfMemory) for error in errors)
+    return any(isinstance(error, OutOfMemory) for error in _errors_of(result))

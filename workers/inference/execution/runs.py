@@ -6,7 +6,8 @@ Blocking; steps are made in the inference thread.
 import math
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from schemas.errors import OutputInvalid
@@ -40,10 +41,20 @@ class Runs:
         self._runner = runner
         self._turn_began = math.inf
         self._budget_s = DIVIDING_S
+        self._spent_s = 0.0
 
     @property
     def budget_is_spent(self) -> bool:
-        return self.account.failed_s > self._budget_s
+        return self._spent_s > self._budget_s
+
+    @contextmanager
+    def own_budget(self) -> Iterator[None]:
+        """What fails within is not held against the jobs that are divided around it."""
+        before_s, self._spent_s = self._spent_s, 0.0
+        try:
+            yield
+        finally:
+            self._spent_s = before_s
 
     def turn(self) -> Steps[None]:
         """Before each run others may have the device, unless this turn has just begun."""
@@ -101,6 +112,7 @@ class Runs:
                 self.account.runs.append(run)
                 return outputs
         self.account.failed_s += run.seconds
+        self._spent_s += run.seconds
         self._budget_s = max(self._budget_s, DIVIDING_RUNS * run.seconds)
         if outputs.too_large:
             self.no_room.append((jobs, run))

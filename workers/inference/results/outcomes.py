@@ -2,10 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import msgspec
 
 from runtime.logs import get_logger
-from schemas.errors import Canceled, JobError, OutputInvalid, PenstockError, TopicMissing, Unavailable
+from schemas.errors import (
+    Canceled,
+    JobError,
+    OutputInvalid,
+    PenstockError,
+    TopicMissing,
+    Unavailable,
+    shortened,
+)
 from schemas.holds import Hold
 from schemas.jobs import Answer, Payload, Terminal, end_of
 from schemas.oip import encode_response
@@ -19,6 +29,11 @@ from workers.inference.batching.pending_job import PendingJob, RowAnswers, RunRe
 from workers.inference.results.retry_policy import Retry, verdict
 
 log = get_logger(__name__)
+
+# What all rows of a job may be told together, and each may at least: errors must not make a result too large for a
+# record, which has room for the answers of these rows.
+ROW_MESSAGES_CHARACTERS: Final = 128 * 1024
+LEAST_ROW_MESSAGE_CHARACTERS: Final = 64
 
 
 class RetryLater(NamedTuple):
@@ -174,7 +189,12 @@ def _encode(signature: Signature, item: PendingJob, answer: Mapping[str, Array] 
 def _row_errors(item: PendingJob, answer: Mapping[str, Array] | RowAnswers) -> Sequence[RowError]:
     if not isinstance(answer, RowAnswers):
         return ()
-    return [RowError.of(row, _told(item.job, error).body()) for row, error in answer.errors.items()]
+    bodies = {row: _told(item.job, error).body() for row, error in answer.errors.items()}
+    most = max(LEAST_ROW_MESSAGE_CHARACTERS, ROW_MESSAGES_CHARACTERS // len(bodies))
+    return [
+        RowError.of(row, msgspec.structs.replace(body, message=shortened(body.message, most)))
+        for row, body in bodies.items()
+    ]
 
 
 def _told(job: LaneJob, error: PenstockError) -> PenstockError:

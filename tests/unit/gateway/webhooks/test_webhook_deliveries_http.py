@@ -223,3 +223,15 @@ async def test_a_store_that_is_away_is_told(house: House, client: httpx.AsyncCli
     house.webhook_state.down = True
     problem(await client.get(URL), 503, "unavailable")
     problem(await client.post(f"{URL}/replay", json={"filter": {"state": "failed"}}), 503, "unavailable")
+
+
+async def test_a_list_that_looked_at_enough_says_where_to_go_on(house: House, client: httpx.AsyncClient) -> None:
+    house.delivery_log._most_looked_at = 2
+    await created(client)
+    for _ in range(5):
+        await ended(house, client)
+    first = (await client.get(URL, params={"type": "job.failed"})).json()
+    assert (first["data"], first["has_more"]) == ([], True)
+    second = (await client.get(URL, params={"type": "job.failed", "after": first["next_after"]})).json()
+    third = (await client.get(URL, params={"type": "job.failed", "after": second["next_after"]})).json()
+    assert (second["has_more"], third) == (True, third | {"data": [], "has_more": False, "next_after": None})

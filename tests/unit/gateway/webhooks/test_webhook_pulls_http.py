@@ -1,15 +1,19 @@
 """Events for receivers that come for them: claimed, waited for, renewed, acknowledged."""
 
 import asyncio
+import itertools
 from datetime import timedelta
 from typing import Any
 
 import httpx
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.client_gone import CLIENT_GONE
+from schemas.jobs import Payload
 from schemas.signing import check_signature
+from stores.protocols import JobKey
 from tests.unit.gateway.house import OTHER_KEYS, House, opened, problem
 from tests.unit.gateway.webhooks.test_webhook_deliveries_http import listed
 from tests.unit.gateway.webhooks.test_webhook_endpoints_http import URL, created, ended
@@ -136,6 +140,32 @@ async def test_of_two_that_wait_each_event_goes_to_one(house: House, client: htt
     assert set(found) == jobs
 
 
+async def test_of_many_that_wait_as_many_are_woken_as_there_is_something_for(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = await pulled(client)
+    waiting = [asyncio.create_task(claimed(client, endpoint, wait_s=30, limit=2)) for _ in range(20)]
+    await eventually(lambda: len(house.waiters) == 20)
+    pull, pulls = house.pulled.pull, itertools.count()
+
+    async def counted(*arguments: Any, **fields: Any) -> Any:
+        next(pulls)
+        return await pull(*arguments, **fields)
+
+    monkeypatch.setattr(house.pulled, "pull", counted)
+    for _ in range(6):
+        await ended(house, client)
+
+    async def all_are_claimed() -> bool:
+        return all(delivery["tried"] for delivery in await listed(client))
+
+    await eventually(all_are_claimed)
+    asked = next(pulls)
+    house.waiters.drain()
+    assert sum([len(events) for events in await soon(asyncio.gather(*waiting))]) == 6
+    assert 3 <= asked <= 8
+
+
 async def test_who_hangs_up_while_it_waits_has_claimed_nothing(house: House, client: httpx.AsyncClient) -> None:
     endpoint = await pulled(client)
     receiver = Receiver(house, endpoint, wait_s=30)
@@ -209,6 +239,55 @@ async def test_a_thin_event_links_to_its_result(house: House, client: httpx.Asyn
     assert data["result"] is None
     result = await client.get(data["result_url"].removeprefix("https://inference.example.com/api"))
     assert result.json()["outputs"][0]["data"] == [3.0]
+
+
+async def test_whatever_a_result_holds_its_event_comes_with_a_link(house: House, client: httpx.AsyncClient) -> None:
+    endpoint = await pulled(client)
+    for value in (b"{", b"NaN", b"\xff"):
+        job_id = await house.submitted(client)
+        await house.finish(job_id, result=Payload(value))
+    events = await claimed(client, endpoint)
+    for data in (orjson.loads(event["body"])["data"] for event in events):
+        assert (data["result"], "result_url" in data) == (None, True)
+    assert len(events) == 3
+
+
+async def test_one_event_that_cannot_be_made_holds_up_no_other(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = await pulled(client)
+    broken, sound = await ended(house, client), await ended(house, client)
+    glance = house.store.glance
+
+    async def read(key: JobKey) -> Any:
+        if key.id == broken:
+            raise RecursionError
+        return await glance(key)
+
+    monkeypatch.setattr(house.store, "glance", read)
+    with capture_logs() as logged:
+        assert [event["subject"] for event in await claimed(client, endpoint)] == [sound]
+    assert [line["log_level"] for line in logged if "could not be made" in line["event"]] == ["error"]
+
+
+async def test_what_was_claimed_is_given_back_where_its_request_is_given_up(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = await pulled(client)
+    await ended(house, client)
+    reads = asyncio.Event()
+
+    async def never(_key: JobKey) -> None:
+        reads.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(house.store, "glance", never)
+    receiver = Receiver(house, endpoint)
+    await soon(reads.wait())
+    receiver.task.cancel()
+    await asyncio.wait([receiver.task])
+    monkeypatch.undo()
+    assert len(await claimed(client, endpoint)) == 1
 
 
 async def test_an_event_of_a_job_that_is_kept_no_longer_comes_with_what_is_known(

@@ -1,0 +1,1 @@
+"""Rows of a file, or of an iterator, run in bulk straight over Kafka: `run_rows` is what others begin with."""
