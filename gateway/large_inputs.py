@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from gateway.settings import GatewaySettings
-from schemas.errors import PayloadTooLarge
 from schemas.jobs import Job, Payload
 from schemas.records import RECORD_HEADERS_BYTES
 from stores.blobs import Blobs
@@ -13,16 +12,12 @@ from stores.protocols import JobKey
 
 def most_body_bytes(settings: GatewaySettings, headers: Mapping[bytes, bytes]) -> int:
     """How large the body of a submit may be. Raw tensors take little to be read, and may be larger than JSON, where
-    there is a blob store for them. Raises `PayloadTooLarge` for a head of theirs that is larger than JSON may be."""
+    there is a blob store for them, as long as their JSON is no larger than JSON may be."""
     most_bytes = settings.gateway_max_body_bytes
     json_length = headers.get(b"inference-header-content-length", b"")
-    if settings.blobs_url is None or not json_length.isdigit():
+    if settings.blobs_url is None or not json_length.isdigit() or len(json_length) > 18:
         return most_bytes
-    if len(json_length) > 18 or int(json_length) > most_bytes:
-        raise PayloadTooLarge(
-            f"Inference-Header-Content-Length is above {most_bytes}", param="Inference-Header-Content-Length"
-        )
-    return max(most_bytes, settings.claim_max_bytes)
+    return most_bytes if int(json_length) > most_bytes else max(most_bytes, settings.claim_max_bytes)
 
 
 class LargeInputs:

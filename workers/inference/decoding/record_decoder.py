@@ -212,7 +212,8 @@ class RecordDecoder:
             return _ended(parsed.record, parsed.job, error)
 
     def _measured(self, record: Record, job: LaneJob, request: InferRequest, value: bytes) -> PendingJob:
-        held_bytes = memory_bytes(value, request.inputs, self._rules.padding)
+        came = record.value or b"" if job.payload.claim is None else value
+        held_bytes = memory_bytes(came, request.inputs, self._rules.padding)
         if job.shadow_of is not None:  # whose input and answer were cut out of the record
             held_bytes += len(record.value or b"")
         self._check_size(held_bytes)
