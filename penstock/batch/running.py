@@ -19,6 +19,7 @@ from penstock.times import Duration
 from producers.bulk.results import ResultsReader
 from producers.catalog import Catalog, catalog_topic
 from producers.kafka_publisher import KafkaPublisher
+from producers.rows.fitting import fit
 from producers.rows.journal import Journal, Plan
 from producers.rows.run import Progress, RowRun
 from producers.rows.sources import chunks, source_of
@@ -79,6 +80,10 @@ def run(
     """
 
     def begun(entry: CatalogEntry) -> Journal:
+        rows = source_of(source)
+        for chunk in chunks(rows, block_rows(entry)):
+            fit(entry.signature, chunk)  # what is wrong with all rows is told before anything is written
+            break
         stat = source.stat()
         plan = Plan(
             run_id=os.urandom(8).hex(),
@@ -163,6 +168,8 @@ def _run(
         run_role(session.run)
     except PenstockError as error:
         raise click.ClickException(error.message) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or output}: {error.strerror or error}") from error
     if session.interrupted:
         click.echo(f"interrupted; go on with: penstock batch resume {output}", err=True)
         raise SystemExit(INTERRUPTED)
@@ -216,7 +223,7 @@ class _Session:
             entry = await self._entry(stop)
             publisher = await stack.enter_async_context(KafkaPublisher(settings))
             reader = await stack.enter_async_context(ResultsReader(settings))
-            journal = stack.enter_context(self._begun(entry))
+            journal = stack.enter_context(await asyncio.to_thread(self._begun, entry))
             plan = journal.plan
             rows = RowRun(
                 journal,

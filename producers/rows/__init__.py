@@ -1,1 +1,1 @@
-"""Rows of a file, or of an iterator, run in bulk straight over Kafka: `run_rows` is what others begin with."""
+"""Rows of a file, or of an iterable, run in bulk straight over Kafka."""

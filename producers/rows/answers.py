@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from schemas.blocks import read_block_answer
+from schemas.blocks import finite_answer, read_block_answer
 from schemas.errors import ErrorBody, JobError, OutputInvalid, PenstockError
 from schemas.jobs import Terminal
 from schemas.predictions import predictions_of
@@ -33,7 +33,7 @@ def answers_of(terminal: Terminal, rows: int, signature: Signature) -> list[RowA
     if terminal.result is None:
         return [RowAnswer(error=terminal.error or JobError("the job has no result").body())] * rows
     try:
-        answer = read_block_answer(terminal.result)
+        answer = finite_answer(read_block_answer(terminal.result), rows)
         values = predictions_of(signature, answer.outputs) if answer.outputs else []
         places = answer.places(rows).tolist()
         return [

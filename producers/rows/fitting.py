@@ -5,34 +5,73 @@ from typing import NamedTuple
 
 import numpy as np
 
-from producers.rows.sources import UNNAMED, Chunk, Columns
+from producers.rows.sources import UNNAMED, Chunk, Columns, CsvText
 from schemas.errors import InvalidInput, PenstockError
 from schemas.signature import INTEGERS, Signature, TensorSpec
 from schemas.tensors import DTYPES, Array, all_finite, fits
 from schemas.values import check_values
 
 
-class Fitted(NamedTuple):
-    """`inputs` hold the rows of the chunk that fit, in order; `errors` are those of the others, by row of the chunk."""
+class Group(NamedTuple):
+    """Rows of a chunk, by their places in it, whose inputs have one shape: arrays of shape [rows, ...]."""
 
+    rows: Sequence[int]
     inputs: Mapping[str, Array]
+
+    @property
+    def bytes(self) -> int:
+        return sum(_bytes_of(array) for array in self.inputs.values())
+
+    def halves(self) -> "tuple[Group, Group]":
+        middle = len(self.rows) // 2
+        first = Group(self.rows[:middle], {name: array[:middle] for name, array in self.inputs.items()})
+        return first, Group(self.rows[middle:], {name: array[middle:] for name, array in self.inputs.items()})
+
+
+class Fitted(NamedTuple):
+    """Rows that fit, in groups of one shape, and the errors of the others."""
+
+    groups: Sequence[Group]
     errors: Mapping[int, PenstockError]
 
 
 def fit(signature: Signature, chunk: Chunk) -> Fitted:
     """Raises `InvalidInput` where the columns are not those that the model takes: no row could be run."""
     columns = named(signature, chunk.columns)
+    try:
+        arrays = {spec.name: _whole(spec, columns[spec.name]) for spec in signature.inputs}
+        return Fitted([Group(range(chunk.rows), arrays)], {})
+    except (InvalidInput, ValueError, TypeError, OverflowError):
+        return _row_by_row(signature, columns, chunk.rows)
+
+
+def _row_by_row(signature: Signature, columns: Columns, rows: int) -> Fitted:
+    """Each row by itself: those that do not fit have an error, and the others are with those of their shape."""
     errors: dict[int, PenstockError] = {}
-    arrays: dict[str, Array] = {}
-    for spec in signature.inputs:
+    alike: dict[tuple[tuple[int, ...], ...], list[tuple[int, Mapping[str, Array]]]] = {}
+    for row in range(rows):
         try:
-            arrays[spec.name] = _whole(spec, columns[spec.name])
-        except (InvalidInput, ValueError, TypeError, OverflowError):
-            arrays[spec.name] = _row_by_row(spec, columns[spec.name], errors)
-    if errors:
-        good = [row for row in range(chunk.rows) if row not in errors]
-        arrays = {name: _taken(array, good) for name, array in arrays.items()} if good else {}
-    return Fitted(arrays, errors)
+            arrays = {spec.name: _one(spec, columns[spec.name][row : row + 1]) for spec in signature.inputs}
+        except InvalidInput as error:
+            errors[row] = error
+            continue
+        alike.setdefault(tuple(array.shape for array in arrays.values()), []).append((row, arrays))
+    groups = [
+        Group(
+            [row for row, _ in group],
+            {spec.name: np.concatenate([arrays[spec.name] for _, arrays in group]) for spec in signature.inputs},
+        )
+        for group in alike.values()
+    ]
+    return Fitted(groups, errors)
+
+
+def _one(spec: TensorSpec, column: Array) -> Array:
+    """Raises `InvalidInput`."""
+    try:
+        return _whole(spec, column)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InvalidInput(f"{spec.name} is no {spec.datatype}", param=spec.name) from error
 
 
 def named(signature: Signature, columns: Columns) -> Columns:
@@ -86,7 +125,7 @@ def _whole(spec: TensorSpec, column: Array) -> Array:
 
 def _cast(spec: TensorSpec, column: Array) -> Array:
     dtype = DTYPES[spec.datatype]
-    values = np.array(column.tolist()) if column.dtype == object else column
+    values = np.array([_parsed(value) for value in column]) if column.dtype == object else column
     if values.dtype.kind not in "biuf":
         raise InvalidInput(f"{spec.name} is not a number", param=spec.name)
     if spec.datatype in INTEGERS:
@@ -101,26 +140,14 @@ def _cast(spec: TensorSpec, column: Array) -> Array:
     return array
 
 
-def _row_by_row(spec: TensorSpec, column: Array, errors: dict[int, PenstockError]) -> Array:
-    """Each row by itself: those that do not fit have an error, and a place that is never sent."""
-    rows: list[Array | None] = []
-    for row in range(len(column)):
-        try:
-            rows.append(_whole(spec, column[row : row + 1]))
-        except InvalidInput as error:
-            rows.append(None)
-            errors.setdefault(row, error)
-        except (ValueError, TypeError, OverflowError):
-            rows.append(None)
-            errors.setdefault(row, InvalidInput(f"{spec.name} is no {spec.datatype}", param=spec.name))
-    known = next((array for array in rows if array is not None), None)
-    if known is None:
-        return np.zeros((len(column), 0))
-    for row, array in enumerate(rows):
-        if array is not None and array.shape != known.shape:
-            rows[row] = None
-            errors.setdefault(row, InvalidInput(f"{spec.name} has another shape than rows before it", param=spec.name))
-    return np.concatenate([known if array is None else array for array in rows])
+def _parsed(value: object) -> object:
+    """A cell of a CSV file as the number that it stands for. Raises `ValueError`."""
+    if not isinstance(value, CsvText):
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        return float(value)
 
 
 def _as_bytes(value: object) -> bytes:
@@ -131,9 +158,8 @@ def _as_bytes(value: object) -> bytes:
     raise InvalidInput("neither text nor bytes")
 
 
-def _taken(array: Array, rows: Sequence[int]) -> Array:
-    taken: Array = array[np.asarray(rows)]
-    return taken
+def _bytes_of(array: Array) -> int:
+    return sum(map(len, array.ravel())) if array.dtype == object else array.nbytes
 
 
 def _listed(columns: Columns) -> str:

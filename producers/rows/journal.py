@@ -102,6 +102,7 @@ class Journal:
         """The lines of the next block: they are there from now on, or are written again."""
         self._output.write(text)
         self._output.flush()
+        os.fsync(self._output.fileno())  # before the journal says that they are there
         self._end += len(text)
         self.failed += failed
         self._log.write(msgspec.json.encode(_Written(self.blocks, self._end, self.failed)) + b"\n")

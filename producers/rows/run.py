@@ -10,12 +10,13 @@ from typing import Final
 
 from producers.protocols import Publisher
 from producers.rows.answers import RowAnswer, answers_of, lines_of, may_be_a_row
-from producers.rows.fitting import Fitted, fit
+from producers.rows.fitting import Fitted, Group, fit
 from producers.rows.journal import Journal
 from producers.rows.sources import Chunk
 from producers.window import RowRate, room
 from runtime.backoff import delays_s
 from runtime.logs import get_logger
+from schemas.batches import BLOCK_BYTES
 from schemas.blocks import encode_block
 from schemas.errors import DeadlineExceeded, PayloadTooLarge, PenstockError
 from schemas.jobs import Terminal, new_job_id
@@ -40,7 +41,7 @@ class _Block:
     chunk: Chunk
     fitted: Fitted
     answers: list[RowAnswer | None]
-    waiting: dict[str, range] = field(default_factory=dict)  # of the rows that fit, by place among these
+    waiting: dict[str, Group] = field(default_factory=dict)
     until: datetime | None = None
 
 
@@ -82,7 +83,7 @@ class RowRun:
         self._blocks: dict[int, _Block] = {}
         self._owner: dict[str, _Block] = {}
         self._changed = asyncio.Event()
-        self._again: list[tuple[_Block, range]] = []
+        self._again: list[tuple[_Block, Group]] = []
         self.progress = Progress()
 
     async def run(self, chunks: Iterator[Chunk], terminals: AsyncIterator[Terminal]) -> None:
@@ -100,7 +101,8 @@ class RowRun:
                 await self._until(partial(self._has_room, chunk.rows))
                 block = await asyncio.to_thread(self._made, number, chunk)
                 self._blocks[number] = block
-                await self._send(block, range(chunk.rows - len(block.fitted.errors)))
+                for group in block.fitted.groups:
+                    await self._send(block, group)
                 self._write_what_is_over()
             else:
                 self.progress.rows += chunk.rows
@@ -132,42 +134,39 @@ class RowRun:
             answers[row] = RowAnswer(error=error.body())
         return _Block(number, chunk, fitted, answers)
 
-    async def _send(self, block: _Block, rows: range) -> None:
-        """Rows of the block that fit, by their places, as one job."""
-        if not rows:
+    async def _send(self, block: _Block, group: Group) -> None:
+        """Rows of the block as one job; as several where they are too large for one."""
+        if group.bytes > BLOCK_BYTES and len(group.rows) > 1:
+            for half in group.halves():
+                await self._send(block, half)
             return
         now = self._now()
         block.until = block.until or now + timedelta(seconds=self._timeout_s)
         job_id = new_job_id()
-        inputs = {name: array[rows.start : rows.stop] for name, array in block.fitted.inputs.items()}
-        block.waiting[job_id] = rows
+        block.waiting[job_id] = group
         self._owner[job_id] = block
         self._rate.began(self._clock_s())
-        self.progress.in_lane += len(rows)
-        await self._publish(block, job_id, rows, inputs, now)
+        self.progress.in_lane += len(group.rows)
+        await self._publish(block, job_id, group, self._record(job_id, group.inputs, now, block.until))
 
-    async def _publish(
-        self, block: _Block, job_id: str, rows: range, inputs: Mapping[str, Array], now: datetime
-    ) -> None:
-        assert block.until is not None  # noqa: S101 - set before
-        record = self._record(job_id, inputs, now, block.until)
+    async def _publish(self, block: _Block, job_id: str, group: Group, record: OutRecord) -> None:
         for delay_s in delays_s():
             try:
                 await self._publisher.publish(record)
                 return
             except PayloadTooLarge as error:
-                self._failed(block, job_id, rows, error)
+                self._too_large(block, job_id, group, error)
                 return
             except PenstockError as error:
                 log.warning("a block is not sent, trying again", reason=error.message)
             await asyncio.sleep(delay_s)
 
-    def _failed(self, block: _Block, job_id: str, rows: range, error: PenstockError) -> None:
+    def _too_large(self, block: _Block, job_id: str, group: Group, error: PenstockError) -> None:
         """What is too large for a record is divided; a row that is so alone fails."""
-        if len(rows) > 1:
-            self._divide(block, job_id, rows)
+        if len(group.rows) > 1:
+            self._divide(block, job_id)
         else:
-            self._answered(block, job_id, rows, [RowAnswer(error=error.body())])
+            self._answered(block, job_id, [RowAnswer(error=error.body())])
 
     def _record(self, job_id: str, inputs: Mapping[str, Array], now: datetime, until: datetime) -> OutRecord:
         payload, plan = encode_block(inputs), self._journal.plan
@@ -192,32 +191,31 @@ class RowRun:
             block = self._owner.get(terminal.id)
             if block is None or terminal.id not in block.waiting:
                 continue  # another's, or the second end of ours
-            rows = block.waiting[terminal.id]
-            if may_be_a_row(terminal) and len(rows) > 1:
-                self._divide(block, terminal.id, rows)
+            group = block.waiting[terminal.id]
+            if may_be_a_row(terminal) and len(group.rows) > 1:
+                self._divide(block, terminal.id)
                 continue
-            answers = await asyncio.to_thread(answers_of, terminal, len(rows), self._signature)
-            self._answered(block, terminal.id, rows, answers)
-            self._write_what_is_over()
+            answers = await asyncio.to_thread(answers_of, terminal, len(group.rows), self._signature)
+            if terminal.id in block.waiting:  # else its time was up meanwhile
+                self._answered(block, terminal.id, answers)
+                self._write_what_is_over()
 
-    def _divide(self, block: _Block, job_id: str, rows: range) -> None:
-        middle = rows.start + len(rows) // 2
-        self._forget(block, job_id, rows)
-        self._again += [(block, range(rows.start, middle)), (block, range(middle, rows.stop))]
+    def _divide(self, block: _Block, job_id: str) -> None:
+        self._again += [(block, half) for half in self._forget(block, job_id).halves()]
         self._changed.set()
 
-    def _answered(self, block: _Block, job_id: str, rows: range, answers: list[RowAnswer]) -> None:
-        self._forget(block, job_id, rows)
-        good = [row for row in range(block.chunk.rows) if row not in block.fitted.errors]
-        for place, answer in zip(rows, answers, strict=True):
-            block.answers[good[place]] = answer
-        self._rate.ended(len(rows), self._clock_s())
+    def _answered(self, block: _Block, job_id: str, answers: list[RowAnswer]) -> None:
+        group = self._forget(block, job_id)
+        for row, answer in zip(group.rows, answers, strict=True):
+            block.answers[row] = answer
+        self._rate.ended(len(group.rows), self._clock_s())
         self._changed.set()
 
-    def _forget(self, block: _Block, job_id: str, rows: range) -> None:
-        del block.waiting[job_id]
+    def _forget(self, block: _Block, job_id: str) -> Group:
+        group = block.waiting.pop(job_id)
         del self._owner[job_id]
-        self.progress.in_lane -= len(rows)
+        self.progress.in_lane -= len(group.rows)
+        return group
 
     def _expire(self) -> None:
         """Give rows an end whose answer has not come by the deadline."""
@@ -225,9 +223,8 @@ class RowRun:
         error = DeadlineExceeded("no result came by the deadline").body()
         for block in self._blocks.values():
             if block.until is not None and block.until < late:
-                for job_id, rows in list(block.waiting.items()):
-                    if job_id in self._owner:
-                        self._answered(block, job_id, rows, [RowAnswer(error=error)] * len(rows))
+                for job_id, group in list(block.waiting.items()):
+                    self._answered(block, job_id, [RowAnswer(error=error)] * len(group.rows))
         self._write_what_is_over()
 
     def _write_what_is_over(self) -> None:

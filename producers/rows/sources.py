@@ -8,18 +8,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
+from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
 
 from schemas.errors import InvalidInput
-from schemas.malformed import why_not_json
+from schemas.malformed import UTF8_BOM
 from schemas.tensors import Array
 
 # The name of a column that has none: of an array alone, and of rows that are a value each.
 UNNAMED: Final = ""
 
 Columns = Mapping[str, Array]
+
+
+class CsvText(str):
+    """A cell of a CSV file: what it stands for, the model's input says."""
+
+    __slots__ = ()
 
 
 class Chunk(NamedTuple):
@@ -42,7 +49,16 @@ def source_of(path: Path) -> Source:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InvalidInput(f"{path.name}: rows are read from {', '.join(sorted(_READERS))}", param="source")
-    return lambda rows: reader(path, rows)
+    return lambda rows: _told(path, reader(path, rows))
+
+
+def _told(path: Path, found: Iterator[Columns]) -> Iterator[Columns]:
+    """What readers raise for files that are torn, or are others than their names say, as an error of ours."""
+    try:
+        yield from found
+    except (ValueError, EOFError, OSError, BadZipFile) as error:  # those of Arrow and NumPy are such
+        why = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise InvalidInput(f"{path.name} cannot be read: {why}", param="source") from error
 
 
 def rows_of(values: Iterable[Any]) -> Source:
@@ -80,10 +96,16 @@ def _of_arrays(arrays: Columns, rows: int) -> Iterator[Columns]:
 
 
 def _csv(path: Path, rows: int) -> Iterator[Columns]:
+    import pyarrow  # noqa: PLC0415
     import pyarrow.csv  # noqa: PLC0415
 
-    with pyarrow.csv.open_csv(path) as reader:
-        yield from _of_batches(iter(reader), rows)
+    # All as text: what the first lines hold says nothing of a cell further down.
+    with path.open("rb") as file:
+        names = pyarrow.csv.open_csv(file).schema.names
+    texts = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string()), strings_can_be_null=False)
+    with pyarrow.csv.open_csv(path, convert_options=texts) as reader:
+        for columns in _of_batches(iter(reader), rows):
+            yield {name: _array([CsvText(value) for value in column]) for name, column in columns.items()}
 
 
 def _parquet(path: Path, rows: int) -> Iterator[Columns]:
@@ -154,21 +176,23 @@ def _jsonl(path: Path, rows: int) -> Iterator[Columns]:
 
 
 def _decoded(lines: Iterable[bytes]) -> Iterator[Any]:
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
+    """What is no JSON is a row without values, which fails alone."""
+    for number, line in enumerate(lines):
+        text = line.removeprefix(UTF8_BOM) if number == 0 else line
+        if not text.strip():
             continue
         try:
-            yield msgspec.json.decode(line)
-        except ValueError as error:
-            why = why_not_json(error, line)
-            raise InvalidInput(f"line {number} is not valid JSON: {why}", param="source") from error
+            yield msgspec.json.decode(text)
+        except (ValueError, RecursionError):
+            yield None
 
 
 def _of_values(values: Iterator[Any], rows: int) -> Iterator[Columns]:
     while taken := list(islice(values, rows)):
-        if all(isinstance(value, Mapping) for value in taken):
-            names = dict.fromkeys(name for value in taken for name in value)
-            yield {name: _array([value.get(name) for value in taken]) for name in names}
+        objects = [value for value in taken if isinstance(value, Mapping)]
+        if objects and all(value is None or isinstance(value, Mapping) for value in taken):
+            names = dict.fromkeys(name for value in objects for name in value)
+            yield {name: _array([(value or {}).get(name) for value in taken]) for name in names}
         else:
             yield {UNNAMED: _array(taken)}
 

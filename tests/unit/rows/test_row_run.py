@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from producers.memory import MemoryLog
+from producers.rows.answers import answers_of
 from producers.rows.journal import Journal, Plan, beside
 from producers.rows.run import GRACE_S, RowRun
 from producers.rows.sources import Chunk, chunks, rows_of
@@ -215,3 +217,35 @@ def test_a_journal_that_says_more_than_the_output_holds_is_not_believed(tmp_path
     output.write_bytes(b"a\n")
     known = Journal.resume(output)
     assert (known.blocks, known.failed) == (1, 0)
+
+
+async def test_an_answer_that_comes_as_its_time_is_up_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, output = Worker(), tmp_path / "out.jsonl"
+    now, slow, going = [NOON], asyncio.Event(), asyncio.Event()
+
+    async def slowly(work: Any, *arguments: Any) -> Any:
+        if work is answers_of:
+            slow.set()
+            await going.wait()
+        return work(*arguments)
+
+    monkeypatch.setattr("producers.rows.run.asyncio.to_thread", slowly)
+    with Journal.begin(output, plan()) as journal:
+        run = RowRun(journal, SIGNATURE, worker.log, TOPIC, now=lambda: now[0], window_s=10, timeout_s=60)
+        running = asyncio.create_task(run.run(given_rows(20), worker.terminals()))
+        await slow.wait()
+        now[0] = NOON + timedelta(seconds=61 + GRACE_S)
+        await eventually(lambda: _is(journal.blocks > 0), 10, "its time is up")
+        going.set()
+        await running
+    assert len(lines_in(output)) == 20
+
+
+async def test_what_json_cannot_say_is_the_error_of_its_row(tmp_path: Path) -> None:
+    worker, output = Worker(), tmp_path / "out.jsonl"
+    rows = [[1.0], [3e38], [2.0]]  # the double of the second is infinite
+    with Journal.begin(output, plan()) as journal:
+        await run_of(journal, worker).run(chunks(rows_of(rows), BLOCK), worker.terminals())
+    assert [line["status"] for line in lines_in(output)] == ["succeeded", "failed", "succeeded"]

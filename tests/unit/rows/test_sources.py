@@ -49,7 +49,7 @@ def test_a_file_gives_its_rows_in_chunks_of_one_size(tmp_path: Path, ending: str
     found = list(chunks(source_of(path), size))
     assert [chunk.rows for chunk in found] == [min(size, ROWS - start) for start in range(0, ROWS, size)]
     assert [chunk.start for chunk in found] == list(range(0, ROWS, size))
-    assert np.concatenate([chunk.columns["a"] for chunk in found]).tolist() == A.tolist()
+    assert [float(value) for chunk in found for value in chunk.columns["a"]] == A.tolist()
     assert [name for chunk in found for name in chunk.columns["name"].tolist()] == NAMES
 
 
@@ -78,7 +78,13 @@ def test_any_iterable_gives_rows() -> None:
     ("name", "text", "why"),
     [
         ("rows.txt", "", "rows are read from"),
-        ("rows.jsonl", '{"a": 1}\n{', "line 2 is not valid JSON"),
+        ("rows.csv", "", "cannot be read"),
+        ("rows.csv", "a,b\n1,2\n1,2,3\n", "cannot be read"),
+        ("rows.parquet", "PAR1", "cannot be read"),
+        ("rows.arrow", "ARROW1", "cannot be read"),
+        ("rows.npy", "", "cannot be read"),
+        ("rows.npy", "\x93NUMPY", "cannot be read"),
+        ("rows.npz", "PK", "cannot be read"),
     ],
 )
 def test_what_cannot_be_read_is_told(tmp_path: Path, name: str, text: str, why: str) -> None:
@@ -96,3 +102,21 @@ def test_columns_of_other_lengths_are_told(tmp_path: Path) -> None:
 def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("\n\n")
     assert list(chunks(source_of(tmp_path / "rows.jsonl"), 10)) == []
+
+
+def test_a_line_that_is_no_json_is_a_row_without_values(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(b'\xef\xbb\xbf{"a": 1}\n{\n\n{"a": 3}\n')
+    (chunk,) = chunks(source_of(tmp_path / "rows.jsonl"), 10)
+    assert chunk.columns["a"].tolist() == [1, None, 3]
+
+
+def test_what_a_cell_far_down_holds_does_not_depend_on_the_first_ones(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("a\n" + "1\n" * 600_000 + "1.5\nabc\n")
+    *_, last = chunks(source_of(tmp_path / "rows.csv"), 100_000)
+    assert last.columns["a"].tolist() == ["1.5", "abc"]
+
+
+def test_a_file_that_was_pickled_is_not_read(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(InvalidInput, match="cannot be read"):
+        list(chunks(source_of(tmp_path / "rows.npy"), 10))
