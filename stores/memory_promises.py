@@ -31,7 +31,7 @@ class MemoryPromises:
         if (known := self._promises.get(key)) is not None:
             return known
         standing = await self.standing(asked.model, asked.version, now)
-        refuse_more_promises(len(standing))
+        refuse_more_promises(asked, standing)
         refuse_unattainable(asked, standing, rows_per_s, now)
         self._promises[key] = asked
         return asked

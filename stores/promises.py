@@ -11,6 +11,8 @@ from stores.validation import storable
 
 # Of one version, that are open.
 MOST_PROMISES: Final = 1000
+# Different daily hours among them: each adds to what every question costs.
+MOST_HOURS: Final = 16
 
 
 class Promises(Protocol):
@@ -24,8 +26,8 @@ class Promises(Protocol):
 
         Of a version one is decided at a time, so that all that were promised can be kept together. `rows_per_s` is what
         the version does of such work; None, while nobody knows, promises without a test. Who asks again for what stands
-        is given that. Raises `Conflict` where `MOST_PROMISES` of the version stand, `InvalidInput` for names that no
-        store can hold and for hours that are none.
+        is given that. Raises `Conflict` where `MOST_PROMISES` of the version stand, or have `MOST_HOURS` others than it
+        asks for, `InvalidInput` for names that no store can hold and for hours that are none.
         """
 
     async def advance(self, ended: Mapping[JobKey, int]) -> None:
@@ -54,6 +56,11 @@ def check_promise(asked: Promise) -> None:
             raise InvalidInput(str(error), param="daily") from error
 
 
-def refuse_more_promises(standing: int) -> None:
-    if standing >= MOST_PROMISES:
+def refuse_more_promises(asked: Promise, standing: Sequence[Promise]) -> None:
+    if len(standing) >= MOST_PROMISES:
         raise Conflict(f"{MOST_PROMISES} promises of this version have not ended: wait for some")
+    hours = {each.daily for each in standing if each.daily is not None}
+    if asked.daily is not None and asked.daily not in hours and len(hours) >= MOST_HOURS:
+        raise Conflict(
+            f"promises of this version have {MOST_HOURS} different daily hours: take one of them", param="daily"
+        )

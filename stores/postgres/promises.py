@@ -70,9 +70,10 @@ class PostgresPromises:
             if (known := await connection.fetchrow(_GET, asked.tenant, asked.id)) is not None:
                 return _promise(known)
             rows = await connection.fetch(_STANDING, asked.model, asked.version, now)
-            refuse_more_promises(len(rows))
+            standing = [_promise(row) for row in rows]
+            refuse_more_promises(asked, standing)
             # Many promises with daily hours take a while.
-            await asyncio.to_thread(refuse_unattainable, asked, [_promise(row) for row in rows], rows_per_s, now)
+            await asyncio.to_thread(refuse_unattainable, asked, standing, rows_per_s, now)
             await connection.execute(_ADD, *(getattr(asked, column) for column in _COLUMNS.split(", ")))
         return asked
 

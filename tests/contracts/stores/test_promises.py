@@ -163,6 +163,16 @@ async def test_there_is_a_most_of_promises_of_a_version(promises: Promises, monk
     assert await is_taken(promises, promise("more", 9, version="2"))
 
 
+async def test_there_is_a_most_of_daily_hours_of_a_version(promises: Promises, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stores.promises.MOST_HOURS", 2)
+    for hour in (20, 22):
+        assert await is_taken(promises, promise(str(hour), 99, daily=f"{hour}:00-06:00"))
+    with pytest.raises(Conflict, match="2 different daily hours: take one of them"):
+        await promises.ask(promise("more", 99, daily="21:00-06:00"), ROWS_PER_S, NOW)
+    assert await is_taken(promises, promise("same", 99, daily="22:00-06:00"))
+    assert await is_taken(promises, promise("any", 99))
+
+
 @pytest.mark.parametrize("field", ["tenant", "id", "model", "version"])
 @pytest.mark.parametrize("text", ["a\0b", "a\ud800"])
 async def test_names_that_no_store_can_hold_are_refused(promises: Promises, field: str, text: str) -> None:
