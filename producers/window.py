@@ -1,6 +1,5 @@
 """How much of what is run in bulk may be in its lane at a time. Pure."""
 
-from collections import deque
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -8,15 +7,21 @@ from schemas.batches import BLOCK_ROWS
 
 # Until it has shown how fast it is: so many rows.
 FIRST_ROWS: Final = 2 * BLOCK_ROWS
-# What was longer ago says nothing of now.
-MEMORY_S: Final = 60.0
+# Nor ever more than so many: whoever feeds has their lines in memory.
+MOST_ROWS: Final = 200_000
+# What was seen counts half once blocks have been in the lane for so long since.
+HALF_LIFE_S: Final = 20.0
+# Blocks that came back faster were not timed well.
+SHORTEST_S: Final = 0.05
 
 
 class RowRate:
-    """How many rows a second blocks end at, while some are in the lane."""
+    """How many rows a second blocks end at, while some are in the lane. What passes while none is does not count, and
+    what was seen before is still known after."""
 
     def __init__(self) -> None:
-        self._ended: deque[tuple[float, int]] = deque()
+        self._rows = 0.0
+        self._busy_s = 0.0
         self._since_s: float | None = None
 
     def began(self, now_s: float) -> None:
@@ -25,20 +30,25 @@ class RowRate:
             self._since_s = now_s
 
     def ended(self, rows: int, now_s: float) -> None:
-        self._ended.append((now_s, rows))
+        self._rows, self._busy_s = self._seen(now_s)
+        self._rows += rows
+        if self._since_s is not None:
+            self._since_s = max(self._since_s, now_s)
 
     def idle(self) -> None:
         """Nothing is in the lane any more: what passes until something is, is not the model's."""
         self._since_s = None
-        self._ended.clear()
 
     def rows_per_s(self, now_s: float) -> float | None:
         """None while that is unknown."""
-        while self._ended and self._ended[0][0] < now_s - MEMORY_S:
-            self._since_s = self._ended.popleft()[0]
-        if not self._ended or self._since_s is None:
-            return None
-        return sum(rows for _, rows in self._ended) / max(now_s - self._since_s, 0.05)
+        rows, busy_s = self._seen(now_s)
+        return rows / max(busy_s, SHORTEST_S) if rows else None
+
+    def _seen(self, now_s: float) -> tuple[float, float]:
+        """Rows, and the seconds that they took, both with what is long ago counting less."""
+        passed_s = 0.0 if self._since_s is None else max(0.0, now_s - self._since_s)
+        kept = 0.5 ** (passed_s / HALF_LIFE_S)
+        return self._rows * kept, self._busy_s * kept + passed_s
 
 
 class Share:
@@ -68,8 +78,8 @@ class Share:
 
 
 def room(rows_per_s: float | None, window_s: float, in_lane: int) -> int:
-    """How many more rows may be in the lane, of which so many are. Two blocks always may."""
-    allowed = FIRST_ROWS if rows_per_s is None else max(FIRST_ROWS, int(rows_per_s * window_s))
+    """How many more rows may be in the lane, of which so many are. Two blocks always may, and never `MOST_ROWS`."""
+    allowed = FIRST_ROWS if rows_per_s is None else max(FIRST_ROWS, min(MOST_ROWS, int(rows_per_s * window_s)))
     return max(0, allowed - in_lane)
 
 
