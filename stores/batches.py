@@ -16,8 +16,8 @@ from schemas.jobs import Job
 MOST_FILES: Final = 10_000
 MOST_OPEN_BATCHES: Final = 1000
 
-# Who feeds says so more often; who has not for so long feeds no more.
-LEAD_S: Final = 10.0
+# Who feeds says so more often; who has not for so long feeds no more. Another asks every second: by 10 s it feeds.
+LEAD_S: Final = 8.0
 
 
 class Files(Protocol):

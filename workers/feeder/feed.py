@@ -14,6 +14,7 @@ from producers.window import RowRate, Share
 from runtime.logs import get_logger
 from schemas.batches import (
     BLOCK_BYTES,
+    BLOCK_ROWS,
     BatchStatus,
     Block,
     BlockLine,
@@ -84,6 +85,7 @@ class Feed:
         self._key = key
         self._cursor = known.cursor
         self.blocks = {block.number: block for block in known.blocks}
+        self.jobs_in_lane = {block.job_id for block in known.blocks}
         self._parts = dict(known.parts)
 
     @property
@@ -98,15 +100,16 @@ class Feed:
     def room(self, window_s: float) -> int:
         if self.at_end or self.batch.status is not BatchStatus.IN_PROGRESS:
             return 0
-        return self.share.room(window_s, self._seams.clock_s())
+        free = self.share.room(window_s, self._seams.clock_s())
+        return free if free >= BLOCK_ROWS else 0  # a block of what is left would be a small one
 
     async def feed(self, lead: Lead, most_rows: int) -> int:
-        """Send the next lines, of about so many rows at most. Returns how many rows."""
+        """Send the next lines, of so many rows at most, or one line. Returns how many rows."""
         chunk = [line async for line in self._ahead(min(most_rows, MOST_LINES))]
         if not chunk:
             self.at_end = True
             return 0
-        rows, bad, last = await asyncio.to_thread(self._read, chunk)
+        rows, bad, last = await asyncio.to_thread(self._read, chunk, most_rows)
         most_bytes = min(BLOCK_BYTES, self._seams.most_record_bytes)
         made = await asyncio.to_thread(make_blocks, rows, most_bytes=most_bytes)
         blocks = self._numbered(made)
@@ -225,7 +228,8 @@ class Feed:
             raise Stale
         self._cursor = step.after
         for number in step.over:
-            del self.blocks[number]
+            self.jobs_in_lane.discard(self.blocks.pop(number).job_id)
+        self.jobs_in_lane.update(block.job_id for block in step.blocks)
         self.blocks |= {block.number: block for block in step.blocks}
         for part in step.parts:
             self._parts[part.kind] = part.number + 1
@@ -249,24 +253,29 @@ class Feed:
                 number += 1
         return parts
 
-    def _read(self, chunk: Sequence[RawLine]) -> tuple[list[Row], list[Written], RawLine]:
-        """Lines that can run, the ends of those that cannot, and the last line that was read for that."""
+    def _read(self, chunk: Sequence[RawLine], most_rows: int) -> tuple[list[Row], list[Written], RawLine]:
+        """Lines that can run, the ends of those that cannot, and the last line that was taken for that."""
         rows: list[Row] = []
         bad: list[Written] = []
-        size = 0
+        last = chunk[0]
+        count = size = 0
         for line in chunk:
             told = self._told(line)
             if not isinstance(told, LineRequest):
+                last = line
                 continue  # a blank line: the input is valid
             row = self._row(told, line.number, line.offset, line.end - line.offset)
             if isinstance(row, PenstockError):
                 bad.append(refused(self.batch.id, line.number, told.custom_id, row))
             else:
-                rows.append(row)
-                size += row.size
-                if size >= MOST_TENSOR_BYTES:
+                if rows and count + row.line.rows > most_rows:
                     break
-        return rows, bad, line
+                rows.append(row)
+                count, size = count + row.line.rows, size + row.size
+            last = line
+            if size >= MOST_TENSOR_BYTES:
+                break
+        return rows, bad, last
 
     def _row(self, told: LineRequest, number: int, offset: int, length: int) -> Row | PenstockError:
         most_bytes = self._seams.most_record_bytes
@@ -298,12 +307,18 @@ class Feed:
         return [Block(number=first + place, job_id=new_job_id(), lines=block.lines) for place, block in enumerate(made)]
 
     async def _made(self, block: Block) -> MadeBlock:
-        """The block's rows once more, from the bytes of its lines."""
+        """The block's rows once more, from the bytes of its lines. These lie within what was read ahead at once, and so
+        does all that is between them."""
+        start = min(line.offset for line in block.lines)
+        end = max(line.offset + line.length for line in block.lines)
+        text = await whole(self._seams.blobs, self._key, start, end - start)
+        return await asyncio.to_thread(self._made_of, block, memoryview(text), start)
+
+    def _made_of(self, block: Block, text: memoryview, start: int) -> MadeBlock:
         rows = []
         for line in block.lines:
-            text = (await whole(self._seams.blobs, self._key, line.offset, line.length)).rstrip(b"\r\n")
-            text = without_mark(text, line.number)
-            told = self._told(RawLine(line.number, line.offset, text, line.offset + line.length))
+            own = without_mark(bytes(text[line.offset - start :][: line.length]), line.number).rstrip(b"\r\n")
+            told = self._told(RawLine(line.number, line.offset, own, line.offset + line.length))
             if not isinstance(told, LineRequest):
                 raise StoreUnavailable("the input is not what it was")
             row = self._row(told, line.number, line.offset, line.length)
@@ -311,10 +326,9 @@ class Feed:
                 raise row
             rows.append(row)
         made = make_blocks(rows, most_rows=block.rows, most_bytes=2 * self._seams.most_record_bytes)
-        (only,) = made
-        if _numbers(only.lines) != _numbers(block.lines):
+        if [_numbers(each.lines) for each in made] != [_numbers(block.lines)]:
             raise StoreUnavailable("the rows of a block are not in the order that they were in")
-        return only
+        return made[0]
 
     async def _publish(self, blocks: Sequence[tuple[Block, MadeBlock]]) -> None:
         now = self._seams.now()

@@ -12,6 +12,7 @@ from producers.catalog import Catalog
 from producers.routes import Routes
 from producers.window import Share, estimate
 from runtime.logs import get_logger
+from runtime.process import StoppedEarly, unless_stopped
 from schemas.batches import Batch, BatchStatus, Block, Endpoint, LineEnd, LineError, PartKind, endpoint_of
 from schemas.catalog import CatalogEntry
 from schemas.errors import BlobNotFound, JobError, ModelNotFound, PenstockError
@@ -35,7 +36,6 @@ LOOK_EVERY_S: Final = 0.5
 ASK_ALL_EVERY_S: Final = 2.0
 ESTIMATE_EVERY_S: Final = 5.0
 SWEEP_EVERY_S: Final = 60.0
-AGAIN_S: Final = 1.0
 # Blocks whose results are in memory at a time.
 COLLECTED_AT_ONCE: Final = 32
 # A batch that met trouble is left alone for so long.
@@ -83,26 +83,32 @@ class Feeder:
         await self._looking.settled()
 
     def tell_done(self, keys: Sequence[JobKey]) -> None:
-        """Jobs have ended; most are none of ours."""
-        self._told.update(key.id for key in keys)
-        self._wake.set()
+        """Jobs have ended; most are none of ours, and no reason to do anything."""
+        ids = {key.id for key in keys}
+        told = [ids & feed.jobs_in_lane for feed in self._feeds.values()]
+        if any(told):
+            self._told.update(*told)
+            self._wake.set()
 
-    async def feed(self, lead: Lead) -> None:
-        """Feed until canceled. Raises `LeadLost`."""
-        self._feeds.clear()
-        self._shares.clear()
+    async def feed(self, lead: Lead, stop: asyncio.Event) -> None:
+        """Feed until told to stop, then end the round that is under way. Raises `LeadLost`."""
         try:
-            while True:
-                try:
-                    busy = await self.step(lead)
-                except PenstockError as error:
-                    log.warning("feeding failed, trying again", reason=error.message)
-                    await asyncio.sleep(AGAIN_S)
-                    continue
-                if not busy:
-                    await self._rest()
+            while not stop.is_set():
+                if not await self._busy(lead):
+                    with suppress(StoppedEarly):
+                        await unless_stopped(self._rest(), stop)
         finally:
             await self._looking.stop()
+            self._feeds.clear()  # by the next time others may have changed all of it
+            self._shares.clear()
+            self._told.clear()
+
+    async def _busy(self, lead: Lead) -> bool:
+        try:
+            return await self.step(lead)
+        except PenstockError as error:
+            log.warning("feeding failed, trying again", reason=error.message)
+            return False
 
     async def step(self, lead: Lead) -> bool:
         """One round over all batches. Returns whether another should follow at once. Raises `LeadLost`, and what the
@@ -266,14 +272,12 @@ class Feeder:
         while candidates := [_candidate(feed) for feed in waiting.values() if feed.room(self._window_s)]:
             turn = self._turns.next(candidates)
             feed = waiting.pop(turn.id)
-            rows = 0
-            if await self._guarded(turn.id, self._feed_one, lead, feed):
-                rows, fed = feed.rows_in_lane, True
-            self._turns.took(turn.tenant, rows)
+            fed |= await self._guarded(turn.id, self._feed_one, lead, feed)
         return fed
 
     async def _feed_one(self, lead: Lead, feed: Feed) -> int:
         rows = await feed.feed(lead, feed.room(self._window_s))
+        self._turns.took(feed.batch.tenant, rows)
         self._sent.update(block.job_id for block in feed.blocks.values())
         return rows
 

@@ -13,24 +13,35 @@ from stores.batches import LEAD_S, BatchWork, Lead, LeadLost
 log = get_logger(__name__)
 
 RENEW_EVERY_S: Final = LEAD_S / 4
+# How often another's lease is tried. With the lease itself this is how long nobody feeds where a feeder was killed.
 STAND_BY_S: Final = 1.0
+# How long the round that is under way may go on once this feeder is to stop.
+DRAIN_S: Final = 10.0
+
+Feeding = Callable[[Lead, asyncio.Event], Awaitable[None]]
 
 
 class Leading:
     """`trouble` says why this feeder neither feeds nor stands by."""
 
     def __init__(
-        self, work: BatchWork, *, renew_every_s: float = RENEW_EVERY_S, stand_by_s: float = STAND_BY_S
+        self,
+        work: BatchWork,
+        *,
+        renew_every_s: float = RENEW_EVERY_S,
+        stand_by_s: float = STAND_BY_S,
+        drain_s: float = DRAIN_S,
     ) -> None:
         self._work = work
         self._renew_every_s = renew_every_s
         self._stand_by_s = stand_by_s
+        self._drain_s = drain_s
         self._token = os.urandom(16).hex()
         self.trouble: str | None = "it is not known yet who feeds"
         self.leads = False
 
-    async def run(self, feed: Callable[[Lead], Awaitable[None]], stop: asyncio.Event) -> None:
-        """Have `feed` run whenever the lease is ours, until `stop`. It may raise `LeadLost`."""
+    async def run(self, feed: Feeding, stop: asyncio.Event) -> None:
+        """Have `feed` run whenever the lease is ours, until `stop`, which it is to heed. It may raise `LeadLost`."""
         while not stop.is_set():
             lead = await self._try()
             if lead is not None:
@@ -55,13 +66,16 @@ class Leading:
         self.leads = lead is not None
         return lead
 
-    async def _while_leading(self, lead: Lead, feed: Callable[[Lead], Awaitable[None]], stop: asyncio.Event) -> None:
-        """Ends with the lease, with `stop`, or with `feed`."""
-        feeding = asyncio.ensure_future(feed(lead))
+    async def _while_leading(self, lead: Lead, feed: Feeding, stop: asyncio.Event) -> None:
+        """Ends with the lease or with `feed`, at the latest some time after `stop`."""
+        feeding = asyncio.ensure_future(feed(lead, stop))
         renewing = asyncio.ensure_future(self._renew())
         stopping = asyncio.ensure_future(stop.wait())
         try:
             await asyncio.wait({feeding, renewing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set():
+                both = {feeding, renewing}
+                await asyncio.wait(both, timeout=self._drain_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (renewing, stopping):
                 task.cancel()

@@ -1,5 +1,6 @@
 """Batches from their files to their outputs, and through whatever happens in between."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -307,7 +308,7 @@ async def test_who_lost_the_lease_stops_and_changes_nothing_more() -> None:
     await house.work.leave(house.lead)
     assert await house.work.lead("two")
     with pytest.raises(LeadLost):
-        await house.feeder.feed(house.lead)
+        await house.feeder.feed(house.lead, asyncio.Event())
     assert house.state.open[batch_id].blocks in ((), [])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from producers.window import FIRST_ROWS
-from schemas.batches import Batch, BatchStatus, Counts
+from schemas.batches import BLOCK_ROWS, Batch, BatchStatus, Counts
 from schemas.errors import QueueUnavailable
 from schemas.oip import parse_request
 from schemas.records import read_lane_record
@@ -98,7 +98,7 @@ async def test_batches_of_a_tenant_share_one_window() -> None:
         await house.step()
     jobs = [read_lane_record(tuple(record.headers), record.value) for record in house.lane]
     rows = sum(parse_request(SIGNATURE, job.payload).rows for job in jobs if job.tenant == "default")
-    assert rows == FIRST_ROWS
+    assert FIRST_ROWS - BLOCK_ROWS < rows <= FIRST_ROWS
     assert (await house.until_ended(small, rounds=3)).counts.completed == 1
 
 
@@ -191,12 +191,12 @@ async def test_no_tenant_keeps_others_from_having_their_inputs_looked_through() 
     waiting = [known.batch for known in house.state.open.values()]
     looking.begin(house.lead, waiting)
     await asyncio.sleep(0)
-    assert begun == ["many", "one"]
+    assert sorted(begun) == ["many", "one"]
     go.set()
     await looking.settled()
-    looking.begin(house.lead, waiting[1:-1])
+    looking.begin(house.lead, [batch for batch in waiting if batch.tenant == "many"])
     await looking.settled()
-    assert begun == ["many", "one", "many"]
+    assert begun[2:] == ["many"]
 
 
 async def test_no_more_is_unpacked_at_a_time_than_memory_is_there_for(monkeypatch: pytest.MonkeyPatch) -> None:

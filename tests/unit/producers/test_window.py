@@ -44,7 +44,7 @@ def test_a_lane_that_ends_nothing_any_more_has_room_for_two_blocks_in_the_end() 
 
 @examples(100)
 @given(st.floats(0, 1e9), st.floats(0.1, 3600), st.integers(0, 10**6))
-def test_there_is_room_for_two_blocks_and_never_for_more_than_memory_is(rate: float, window_s: float, held: int) -> None:
+def test_there_is_room_for_two_blocks_and_never_for_all(rate: float, window_s: float, held: int) -> None:
     assert max(0, FIRST_ROWS - held) <= room(rate, window_s, held) <= MOST_ROWS
 
 
