@@ -12,6 +12,8 @@ from schemas.malformed import why_not_json
 from workers.feeder.lines import RawLine
 
 _FIELD: Final = re.compile(r"(?:field `|at `\$\.)([^`]+)`")
+# Of what a decoder says, which may hold a name of megabytes.
+MOST_QUOTED: Final = 300
 # What a line's envelope may say beside its input: the batch says all else.
 IN_ENVELOPES: Final = frozenset({"model", "version", "input"})
 
@@ -46,7 +48,7 @@ def read_request(line: RawLine, url: str, endpoint: Endpoint) -> LineRequest | L
     except msgspec.ValidationError as error:
         found = _FIELD.search(str(error))
         param = found[1][:64] if found else None
-        message = f"not a request of a batch: {error}"
+        message = f"not a request of a batch: {str(error)[:MOST_QUOTED]}"
         return LineError(code="invalid_json_line", message=message, line=line.number, param=param)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         message = f"not valid JSON: {why_not_json(error, line.text)}"
