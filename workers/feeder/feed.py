@@ -36,6 +36,7 @@ from schemas.records import lane_job, lane_record
 from schemas.topics import LaneClass, Topics
 from stores.batches import BatchWork, Lead, Open, Step
 from stores.blobs import Blobs, whole
+from workers.feeder import metrics
 from workers.feeder.answers import Written, lines_of, may_be_a_row, never_run, refused
 from workers.feeder.blocks import MadeBlock, Row, make_blocks, read_row
 from workers.feeder.lines import RawLine, read_lines, without_mark
@@ -51,6 +52,8 @@ MOST_READ_BYTES: Final = 8_000_000
 MOST_TENSOR_BYTES: Final = 32_000_000
 # A part is about so large: an output of a million lines is some hundred of them.
 PART_BYTES: Final = 4_000_000
+# What blocks gave is kept at least so long: a place for blobs may be away, or all feeders be stopped.
+COLLECTED_WITHIN_S: Final = 24 * 3600
 # Lines that never ran are written so many at a time.
 UNRUN_LINES: Final = 20_000
 
@@ -195,6 +198,7 @@ class Feed:
             for place, lines in enumerate((block.lines[:middle], block.lines[middle:]))
         ]
         after = msgspec.structs.replace(self._cursor, block=self._cursor.block + 2)
+        metrics.DIVIDED.inc()
         log.info("a block is divided", batch=self.batch.id, block=block.number, lines=len(block.lines))
         await self._advance(lead, after, numbered, [each.rows for each in numbered], (), over=[block.number])
         await self._publish([(each, await self._made(each)) for each in numbered])
@@ -234,6 +238,8 @@ class Feed:
         for part in step.parts:
             self._parts[part.kind] = part.number + 1
         self.batch = msgspec.structs.replace(self.batch, counts=self.batch.counts.plus(step.ends))
+        for end, lines in step.ends.items():
+            metrics.LINES.labels(end).inc(lines)
         if self.blocks:
             now_s = self._seams.clock_s()
             self.rate.began(now_s)
@@ -340,6 +346,7 @@ class Feed:
         for problem in await self._seams.publisher.publish_all(records):
             if problem is not None:
                 raise problem
+        metrics.ROWS.inc(sum(made.rows for _, made in blocks))
 
     def job_of(self, block: Block) -> Job:
         """The block's job as it is asked for."""
@@ -359,7 +366,7 @@ class Feed:
             rows=rows,
             batch_id=batch.id,
             revision=batch.revision,
-            retention_s=entry.retention_s,
+            retention_s=None if entry.retention_s is None else max(entry.retention_s, COLLECTED_WITHIN_S),
             row_errors=True,
         )
 

@@ -152,6 +152,7 @@ class Feeder:
         return False
 
     def _leave_alone(self, batch_id: str) -> None:
+        metrics.TROUBLES.inc()
         self._forget(batch_id)
         self._troubled_until_s[batch_id] = self._seams.clock_s() + TROUBLED_S
 
@@ -259,7 +260,6 @@ class Feeder:
                 await feed.collect(lead, ended)
                 self._sent.update(block.job_id for block in feed.blocks.values())
                 self._sent.difference_update(block.job_id for block, _ in ended)
-                metrics.LINES.inc(sum(len(block.lines) for block, _ in ended))
 
     async def _feed_in_turn(self, lead: Lead) -> bool:
         """Have each batch that has room get its next blocks, as the turns say. Whether any did."""

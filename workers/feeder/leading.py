@@ -9,6 +9,7 @@ from typing import Final
 from runtime.logs import get_logger
 from schemas.errors import StoreUnavailable
 from stores.batches import LEAD_S, BatchWork, Lead, LeadLost
+from workers.feeder import metrics
 
 log = get_logger(__name__)
 
@@ -49,12 +50,16 @@ class Leading:
                 try:
                     await self._while_leading(lead, feed, stop)
                 finally:
-                    self.leads = False
+                    self._set_leads(False)
                     with suppress(StoreUnavailable):
                         await self._work.leave(lead)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._stand_by_s):
                     await stop.wait()
+
+    def _set_leads(self, leads: bool) -> None:
+        self.leads = leads
+        metrics.LEADS.set(leads)
 
     async def _try(self) -> Lead | None:
         try:
@@ -63,7 +68,7 @@ class Leading:
             self.trouble = error.message
             return None
         self.trouble = None
-        self.leads = lead is not None
+        self._set_leads(lead is not None)
         return lead
 
     async def _while_leading(self, lead: Lead, feed: Feeding, stop: asyncio.Event) -> None:

@@ -4,13 +4,19 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+import msgspec
+import pytest
+
 from producers.window import FIRST_ROWS
 from schemas.batches import Counts
 from schemas.errors import QueueUnavailable
 from schemas.jobs import new_job_id
+from schemas.records import read_lane_record
+from schemas.versions import CatalogSnapshot
 from stores.protocols import JobKey
-from tests.unit.feeder.house import House, line
+from tests.unit.feeder.house import ENTRY, House, line
 from tests.waiting import eventually, soon
+from workers.feeder.feed import COLLECTED_WITHIN_S
 
 
 async def test_lines_of_many_rows_keep_to_the_window() -> None:
@@ -114,3 +120,15 @@ async def test_a_feeder_that_stops_ends_its_round_and_knows_nothing_more() -> No
     stop.set()
     await soon(feeding)
     assert not house.feeder._feeds
+
+
+@pytest.mark.parametrize(("told", "kept"), [(None, None), (60, COLLECTED_WITHIN_S), (10**6, 10**6)])
+async def test_what_blocks_gave_is_kept_until_it_can_be_collected(told: int | None, kept: int | None) -> None:
+    house = House()
+    house.catalog.snapshot = CatalogSnapshot().with_entry(msgspec.structs.replace(ENTRY, retention_s=told))
+    await house.batch([line(0)])
+    await house.step()
+    await house.step()
+    (record,) = house.lane
+    assert house.state.jobs[0].retention_s == kept
+    assert read_lane_record(tuple(record.headers), record.value).retention_s == kept
