@@ -12,11 +12,11 @@ from schemas.batches import Batch, BatchStatus, File, PartKind, Purpose, new_bat
 from schemas.catalog import CatalogEntry
 from schemas.jobs import Terminal
 from schemas.oip import parse_request
-from schemas.records import OutRecord, read_lane_record
+from schemas.records import LaneJob, OutRecord, read_lane_record
 from schemas.topics import Lane, LaneClass, Topics
 from schemas.versions import CatalogSnapshot
 from stores.batches import BatchWork, Lead
-from stores.blobs import Blobs
+from stores.blobs import Blobs, whole
 from stores.memory import MemoryJobs
 from stores.memory_batches import BatchState, MemoryBatches, MemoryBatchWork, MemoryFiles
 from stores.memory_blobs import MemoryBlobs
@@ -143,6 +143,11 @@ class House:
         """In the order in which they were written."""
         return self.log.records(TOPICS.lane(LANE))
 
+    @property
+    def jobs_sent(self) -> list[LaneJob]:
+        """The jobs in the lane, in the order in which they were sent."""
+        return [read_lane_record(tuple(record.headers), record.value) for record in self.lane]
+
     async def work_off(self, most: int | None = None) -> None:
         """Run what lies in the lane, or so many of its records, and end their jobs."""
         records = self.lane[self.done :] if most is None else self.lane[self.done : self.done + most]
@@ -165,18 +170,22 @@ class House:
             self.clock_s += 1.0
             await self.step()
             await self.work_off()
-            batch = self.state.batch(batch_id)
-            assert batch is not None
+            batch = await self.batch_now(batch_id)
             if batch.done:
                 return batch
-        raise AssertionError(f"it has not ended: {self.state.batch(batch_id)}")
+        raise AssertionError(f"it has not ended: {await self.batch_now(batch_id)}")
+
+    async def batch_now(self, batch_id: str) -> Batch:
+        batch = self.state.batch(batch_id)
+        assert batch is not None
+        return batch
 
     async def outputs(self, batch: Batch) -> tuple[list[Any], list[Any]]:
         """The lines that have an answer, and those that have an error."""
         found = []
         for kind in (PartKind.OUTPUT, PartKind.ERROR):
             parts = await self.batches.parts(batch.id, kind, after=-1, limit=100_000)
-            texts = [self.blobs.blobs[part.key][0] for part in parts]
+            texts = [await whole(self.blobs, part.key) for part in parts]
             lines = [json.loads(text) for text in b"".join(texts).splitlines()]
             assert sum(part.lines for part in parts) == len(lines)
             found.append(lines)

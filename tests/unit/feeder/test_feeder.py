@@ -20,6 +20,7 @@ from schemas.tensors import Array
 from stores.batches import LeadLost
 from tests.examples import examples
 from tests.unit.feeder.house import NOON, House, Killed, answers, keys_of, line
+from tests.unit.feeder.killing import Cut, Killer
 from tests.unit.inference.models import Adder
 
 
@@ -236,42 +237,6 @@ async def test_a_result_that_was_kept_no_longer_fails_its_lines() -> None:
     house.clock_s += 10
     batch = await house.until_ended(batch_id)
     assert batch.counts == Counts(total=10, failed=10)
-
-
-class Cut:
-    """Ends the process before, or after, its nth call, whatever that is."""
-
-    def __init__(self, inner: Any, killer: "Killer") -> None:
-        self._inner = inner
-        self._killer = killer
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._inner, name)
-        if name in ("read", "entries"):
-            return method
-
-        async def call(*arguments: Any, **named: Any) -> Any:
-            self._killer.before()
-            answer = await method(*arguments, **named)
-            self._killer.after()
-            return answer
-
-        return call
-
-
-class Killer:
-    def __init__(self, at: int, *, after: bool) -> None:
-        self._left = at
-        self._after = after
-
-    def before(self) -> None:
-        self._left -= 1
-        if self._left == 0 and not self._after:
-            raise Killed
-
-    def after(self) -> None:
-        if self._left == 0 and self._after:
-            raise Killed
 
 
 @examples(40)
