@@ -1,9 +1,9 @@
 """One batch under way: making blocks of its next lines, sending them, writing down what they gave."""
 
 import asyncio
-import os
 import time
-from collections.abc import AsyncIterator, Callable, Sequence, Set
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final, NamedTuple
 
@@ -12,50 +12,24 @@ import msgspec
 from producers.protocols import Publisher
 from producers.window import RowRate, Share
 from runtime.logs import get_logger
-from schemas.batches import (
-    BLOCK_BYTES,
-    BLOCK_ROWS,
-    BatchStatus,
-    Block,
-    BlockLine,
-    Cursor,
-    Endpoint,
-    File,
-    LineEnd,
-    LineError,
-    Part,
-    PartKind,
-    Purpose,
-    endpoint_of,
-    new_file_id,
-)
+from schemas.batches import BLOCK_BYTES, BLOCK_ROWS, BatchStatus, Block, Cursor, LineEnd
 from schemas.catalog import CatalogEntry
-from schemas.errors import PenstockError, StoreUnavailable
 from schemas.jobs import Job, Status, new_job_id
 from schemas.records import lane_job, lane_record
 from schemas.topics import LaneClass, Topics
 from stores.batches import BatchWork, Lead, Open, Step
-from stores.blobs import Blobs, whole
+from stores.blobs import Blobs
 from workers.feeder import metrics
-from workers.feeder.answers import Written, lines_of, may_be_a_row, never_run, refused
-from workers.feeder.blocks import MadeBlock, Row, make_blocks, read_row
-from workers.feeder.lines import RawLine, read_lines, without_mark
-from workers.feeder.requests import LineRequest, read_request
+from workers.feeder.answers import Written, lines_of, may_be_a_row
+from workers.feeder.blocks import MadeBlock, make_blocks
+from workers.feeder.input_lines import MOST_LINES, UNRUN_LINES, InputLines
+from workers.feeder.outputs import Outputs
 
 log = get_logger(__name__)
 
 SOURCE: Final = "/penstock/feeder"
-# What is read ahead at most: enough to put lines of one length together.
-MOST_LINES: Final = 4000
-MOST_READ_BYTES: Final = 8_000_000
-# What that may become: a line of some kilobytes may be an image of megabytes.
-MOST_TENSOR_BYTES: Final = 32_000_000
-# A part is about so large: an output of a million lines is some hundred of them.
-PART_BYTES: Final = 4_000_000
 # What blocks gave is kept at least so long: a place for blobs may be away, or all feeders be stopped.
 COLLECTED_WITHIN_S: Final = 24 * 3600
-# Lines that never ran are written so many at a time.
-UNRUN_LINES: Final = 20_000
 
 
 class Stale(Exception):
@@ -85,11 +59,11 @@ class Feed:
         self.rate = RowRate()
         self.share = share
         self.at_end = False  # all lines have been made blocks of
-        self._key = key
+        self.outputs = Outputs(seams.blobs, known.batch, known.parts)
+        self._lines = InputLines(seams.blobs, key, known.batch, entry.signature, seams.most_record_bytes)
         self._cursor = known.cursor
         self.blocks = {block.number: block for block in known.blocks}
         self.jobs_in_lane = {block.job_id for block in known.blocks}
-        self._parts = dict(known.parts)
 
     @property
     def rows_in_lane(self) -> int:
@@ -108,11 +82,11 @@ class Feed:
 
     async def feed(self, lead: Lead, most_rows: int) -> int:
         """Send the next lines, of so many rows at most, or one line. Returns how many rows."""
-        chunk = [line async for line in self._ahead(min(most_rows, MOST_LINES))]
+        chunk = await self._lines.ahead(self._cursor, min(most_rows, MOST_LINES))
         if not chunk:
             self.at_end = True
             return 0
-        rows, bad, last = await asyncio.to_thread(self._read, chunk, most_rows)
+        rows, bad, last = await asyncio.to_thread(self._lines.rows, chunk, most_rows)
         most_bytes = min(BLOCK_BYTES, self._seams.most_record_bytes)
         made = await asyncio.to_thread(make_blocks, rows, most_bytes=most_bytes)
         blocks = self._numbered(made)
@@ -124,7 +98,7 @@ class Feed:
     async def send_again(self, blocks: Sequence[Block]) -> None:
         """What was planned, and perhaps never sent: the same rows under the same ids."""
         for block in blocks:
-            await self._publish([(block, await self._made(block))])
+            await self._publish([(block, await self._lines.made(block))])
 
     async def collect(self, lead: Lead, ended: Sequence[tuple[Block, Job]]) -> None:
         """Write down what blocks gave whose jobs have ended; those that one row may have failed are sent in halves."""
@@ -148,15 +122,11 @@ class Feed:
 
     async def give_up_rest(self, lead: Lead, end: LineEnd) -> None:
         """Give an end to lines that were never sent; some of them at a time."""
-        chunk = [line async for line in self._ahead(UNRUN_LINES)]
+        chunk = await self._lines.ahead(self._cursor, UNRUN_LINES)
         if not chunk:
             self.at_end = True
             return
-        lines = [
-            never_run(end, self.batch.id, line.number, told.custom_id)
-            for line in chunk
-            if isinstance(told := self._told(line), LineRequest)
-        ]
+        lines = self._lines.never_run(chunk, end)
         after = msgspec.structs.replace(self._cursor, offset=chunk[-1].end, line=chunk[-1].number + 1)
         await self._advance(lead, after, (), (), lines)
 
@@ -166,30 +136,6 @@ class Feed:
         ends = {end: self.batch.counts.processing - in_lane}
         await self._take(lead, Step(batch_id=self.batch.id, before=self._cursor, after=self._cursor, ends=ends))
         self.at_end = True
-
-    async def remove_unlisted(self, listed: Set[str]) -> None:
-        """Parts that were written by a step that then was not. Only once no line is left: nobody lists another."""
-        found = [entry.key async for entry in self._seams.blobs.entries(self._folder)]
-        await self._seams.blobs.delete([key for key in found if key not in listed])
-
-    def outputs(self, now: datetime, sizes: dict[PartKind, int]) -> list[File]:
-        """The files of the batch's outputs, of kinds that have lines."""
-        keep = self.batch.output_expires_after_s
-        expires_at = None if keep is None else datetime.fromtimestamp(now.timestamp() + keep, now.tzinfo)
-        return [
-            File(
-                tenant=self.batch.tenant,
-                id=new_file_id(),
-                purpose=Purpose.BATCH_OUTPUT,
-                filename=f"{self.batch.id}_{kind}.jsonl",
-                bytes=size,
-                created_at=now,
-                expires_at=expires_at,
-                batch_id=self.batch.id,
-                kind=kind,
-            )
-            for kind, size in sizes.items()
-        ]
 
     async def _divide(self, lead: Lead, block: Block) -> None:
         middle = len(block.lines) // 2
@@ -201,7 +147,7 @@ class Feed:
         metrics.DIVIDED.inc()
         log.info("a block is divided", batch=self.batch.id, block=block.number, lines=len(block.lines))
         await self._advance(lead, after, numbered, [each.rows for each in numbered], (), over=[block.number])
-        await self._publish([(each, await self._made(each)) for each in numbered])
+        await self._publish([(each, await self._lines.made(each)) for each in numbered])
 
     async def _advance(
         self,
@@ -213,7 +159,7 @@ class Feed:
         over: Sequence[int] = (),
     ) -> None:
         """Write the step down, and then know it. Raises `Stale`."""
-        parts = await self._write(lines)
+        parts = await self.outputs.write(lines)
         now = self._seams.now()
         step = Step(
             batch_id=self.batch.id,
@@ -222,7 +168,7 @@ class Feed:
             blocks=blocks,
             jobs=[self._job(block, count, now) for block, count in zip(blocks, rows, strict=True)],
             over=over,
-            ends=_counted(lines),
+            ends=Counter(line.end for line in lines),
             parts=parts,
         )
         await self._take(lead, step)
@@ -235,8 +181,7 @@ class Feed:
             self.jobs_in_lane.discard(self.blocks.pop(number).job_id)
         self.jobs_in_lane.update(block.job_id for block in step.blocks)
         self.blocks |= {block.number: block for block in step.blocks}
-        for part in step.parts:
-            self._parts[part.kind] = part.number + 1
+        self.outputs.take(step.parts)
         self.batch = msgspec.structs.replace(self.batch, counts=self.batch.counts.plus(step.ends))
         for end, lines in step.ends.items():
             metrics.LINES.labels(end).inc(lines)
@@ -245,96 +190,9 @@ class Feed:
             self.rate.began(now_s)
             self.share.hold(self.batch.id, self.rows_in_lane, now_s)
 
-    async def _write(self, lines: Sequence[Written]) -> list[Part]:
-        """The lines as parts: blobs, under the numbers that are next. No two writers have a key in common: who has lost
-        the lease and does not know it yet would write over what another's step has listed."""
-        parts: list[Part] = []
-        for kind in PartKind:
-            texts = [line.text for line in lines if line.kind is kind]
-            number = self._parts.get(kind, 0)
-            for group in _grouped(texts):
-                key = f"{self._folder}/{kind}-{number:06d}-{os.urandom(8).hex()}.jsonl"
-                written = await self._seams.blobs.put(key, b"".join(group))
-                parts.append(Part(kind=kind, number=number, key=key, bytes=written.size, lines=len(group)))
-                number += 1
-        return parts
-
-    def _read(self, chunk: Sequence[RawLine], most_rows: int) -> tuple[list[Row], list[Written], RawLine]:
-        """Lines that can run, the ends of those that cannot, and the last line that was taken for that."""
-        rows: list[Row] = []
-        bad: list[Written] = []
-        last = chunk[0]
-        count = size = 0
-        for line in chunk:
-            told = self._told(line)
-            if not isinstance(told, LineRequest):
-                last = line
-                continue  # a blank line: the input is valid
-            row = self._row(told, line.number, line.offset, line.end - line.offset)
-            if isinstance(row, PenstockError):
-                bad.append(refused(self.batch.id, line.number, told.custom_id, row))
-            else:
-                if rows and count + row.line.rows > most_rows:
-                    break
-                rows.append(row)
-                count, size = count + row.line.rows, size + row.size
-            last = line
-            if size >= MOST_TENSOR_BYTES:
-                break
-        return rows, bad, last
-
-    def _row(self, told: LineRequest, number: int, offset: int, length: int) -> Row | PenstockError:
-        most_bytes = self._seams.most_record_bytes
-        return read_row(self.entry.signature, told, number, offset, length, most_bytes)
-
-    def _told(self, line: RawLine) -> LineRequest | LineError | None:
-        if line.is_blank:
-            return None
-        return read_request(line, self.batch.endpoint, self._endpoint)
-
-    @property
-    def _folder(self) -> str:
-        return f"batches/{self.batch.tenant}/{self.batch.id}"
-
-    @property
-    def _endpoint(self) -> Endpoint:
-        return endpoint_of(self.batch.endpoint) or Endpoint()
-
-    async def _ahead(self, most: int) -> AsyncIterator[RawLine]:
-        count = size = 0
-        async for line in read_lines(self._seams.blobs, self._key, self._cursor.offset, self._cursor.line):
-            yield line
-            count, size = count + 1, size + line.end - line.offset
-            if count >= most or size >= MOST_READ_BYTES:
-                return
-
     def _numbered(self, made: Sequence[MadeBlock]) -> list[Block]:
         first = self._cursor.block
         return [Block(number=first + place, job_id=new_job_id(), lines=block.lines) for place, block in enumerate(made)]
-
-    async def _made(self, block: Block) -> MadeBlock:
-        """The block's rows once more, from the bytes of its lines. These lie within what was read ahead at once, and so
-        does all that is between them."""
-        start = min(line.offset for line in block.lines)
-        end = max(line.offset + line.length for line in block.lines)
-        text = await whole(self._seams.blobs, self._key, start, end - start)
-        return await asyncio.to_thread(self._made_of, block, memoryview(text), start)
-
-    def _made_of(self, block: Block, text: memoryview, start: int) -> MadeBlock:
-        rows = []
-        for line in block.lines:
-            own = without_mark(bytes(text[line.offset - start :][: line.length]), line.number).rstrip(b"\r\n")
-            told = self._told(RawLine(line.number, line.offset, own, line.offset + line.length))
-            if not isinstance(told, LineRequest):
-                raise StoreUnavailable("the input is not what it was")
-            row = self._row(told, line.number, line.offset, line.length)
-            if isinstance(row, PenstockError):
-                raise row
-            rows.append(row)
-        made = make_blocks(rows, most_rows=block.rows, most_bytes=2 * self._seams.most_record_bytes)
-        if [_numbers(each.lines) for each in made] != [_numbers(block.lines)]:
-            raise StoreUnavailable("the rows of a block are not in the order that they were in")
-        return made[0]
 
     async def _publish(self, blocks: Sequence[tuple[Block, MadeBlock]]) -> None:
         now = self._seams.now()
@@ -369,26 +227,3 @@ class Feed:
             retention_s=None if entry.retention_s is None else max(entry.retention_s, COLLECTED_WITHIN_S),
             row_errors=True,
         )
-
-
-def _counted(lines: Sequence[Written]) -> dict[LineEnd, int]:
-    counts: dict[LineEnd, int] = {}
-    for line in lines:
-        counts[line.end] = counts.get(line.end, 0) + 1
-    return counts
-
-
-def _grouped(texts: Sequence[bytes]) -> list[list[bytes]]:
-    groups: list[list[bytes]] = []
-    size = PART_BYTES
-    for text in texts:
-        if size >= PART_BYTES:
-            groups.append([])
-            size = 0
-        groups[-1].append(text)
-        size += len(text)
-    return groups
-
-
-def _numbers(lines: Sequence[BlockLine]) -> list[int]:
-    return [line.number for line in lines]

@@ -323,9 +323,9 @@ class Feeder:
             async for part in all_parts(self._batches, batch.id, kind):
                 sizes[kind] = sizes.get(kind, 0) + part.bytes
                 listed.add(part.key)
-        await feed.remove_unlisted(listed)
+        await feed.outputs.remove_unlisted(listed)
         now = self._seams.now()
-        await self._seams.work.end(lead, batch.id, status, feed.outputs(now, sizes), now)
+        await self._seams.work.end(lead, batch.id, status, feed.outputs.files(now, sizes), now)
         self._forget(batch.id)
         log.info("a batch has ended", batch=batch.id, status=status, **msgspec.to_builtins(counts))
 

@@ -16,7 +16,7 @@ from stores.batches import Lead, LeadLost
 from stores.blobs import Written
 from tests.unit.feeder.house import House, answers, line
 from tests.unit.inference.jobs import SIGNATURE
-from workers.feeder import feed
+from workers.feeder import input_lines
 from workers.feeder.looking import Looking
 
 
@@ -200,7 +200,7 @@ async def test_no_tenant_keeps_others_from_having_their_inputs_looked_through() 
 
 
 async def test_no_more_is_unpacked_at_a_time_than_memory_is_there_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(feed, "MOST_TENSOR_BYTES", 4000)
+    monkeypatch.setattr(input_lines, "MOST_TENSOR_BYTES", 4000)
     house = House()
     batch_id = await house.batch(line(number, *[1.0] * 100) for number in range(15))
     await house.step()
