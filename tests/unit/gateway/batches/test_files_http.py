@@ -246,6 +246,12 @@ async def test_a_store_that_is_away_is_503_and_leaves_no_row(house: House, clien
     assert house.batch_state.files == {}
 
 
+async def test_a_store_that_lost_the_content_is_503(house: House, client: httpx.AsyncClient) -> None:
+    file_id = (await upload(client)).json()["id"]
+    house.blobs.blobs.clear()
+    problem(await client.get(f"/v1/files/{file_id}/content"), 503, "store_unavailable")
+
+
 @pytest.mark.parametrize("file_id", ["nothing", "file_0", "..", "%00", "a%2Fb"])
 async def test_what_is_no_file_is_not_found(client: httpx.AsyncClient, file_id: str) -> None:
     for path in ("", "/content"):
