@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from array import array
 from collections.abc import AsyncIterator, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Validated(NamedTuple):
 
 
 class Validation:
-    """Takes 8 bytes of memory a line, however long lines are."""
+    """Takes 16 bytes of memory a line, however long lines are; some hundred for an id that is there twice."""
 
     def __init__(self, url: str, endpoint: Endpoint, most_lines: int) -> None:
         self._url = url
@@ -79,22 +79,30 @@ class Validation:
 
     async def _find_twins(self, blobs: Blobs, key: str) -> None:
         """Lines are read again where hashes of two are the same."""
-        hashes = np.frombuffer(self._hashes, dtype=np.uint64)
-        order = np.argsort(hashes, kind="stable")
-        same = hashes[order][1:] == hashes[order][:-1]
-        if not same.any():
+        doubtful = await asyncio.to_thread(self._doubtful)
+        if not doubtful.any():
             return
-        doubtful = {self._numbers[place] for place in np.unique(np.concatenate([order[1:][same], order[:-1][same]]))}
-        seen: dict[str, int] = {}
+        seen: dict[bytes, int] = {}  # by a hash that no two share: ids may be long, and many
         async for line in read_lines(blobs, key):
-            if line.number not in doubtful:
+            if line.number >= len(doubtful) or not doubtful[line.number]:
                 continue
             told = read_request(line, self._url, self._endpoint)
             if not isinstance(told, LineRequest):
                 continue
-            if (first := seen.setdefault(told.custom_id, line.number)) != line.number:
+            if (first := seen.setdefault(_digest(told.custom_id, 16), line.number)) != line.number:
                 message = f"custom_id {told.custom_id[:100]!r} is that of line {first}"
                 self._wrong(LineError(code="duplicate_custom_id", message=message, line=line.number, param="custom_id"))
+
+    def _doubtful(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Whether the hash of a line's id is that of another's, by the line's number."""
+        hashes = np.frombuffer(self._hashes, dtype=np.uint64)
+        numbers = np.frombuffer(self._numbers, dtype=np.dtype("L"))
+        order = np.argsort(hashes, kind="stable")
+        same = hashes[order][1:] == hashes[order][:-1]
+        found = np.zeros(int(numbers.max(initial=0)) + 1, dtype=bool)
+        found[numbers[order[1:][same]]] = True
+        found[numbers[order[:-1][same]]] = True
+        return found
 
     def _wrong(self, error: LineError) -> None:
         self._line_errors += 1
@@ -103,7 +111,11 @@ class Validation:
 
 
 def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())
+    return int.from_bytes(_digest(text, 8))
+
+
+def _digest(text: str, size: int) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=size).digest()
 
 
 async def in_chunks(
