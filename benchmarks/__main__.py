@@ -36,6 +36,7 @@ MEASUREMENTS = {
     "clients": "clients",
     "gpu": "gpu",
     "rollouts": "rollout_simulation",
+    "promises": "promise_simulation",
 }
 
 # Rounds so short show that the measurements work, and no more: they share their services.

@@ -77,7 +77,7 @@ async def measure(models: Models, rounds: int, shorten: int) -> list[Table]:
     quick, bad = [], []
     async with services(OF_WORKERS, shorten=shorten) as stack:
         for number, name in enumerate(DIGITS_MODELS):
-            if models.wants(name):
+            if models.wants(f"{name}, a row a job"):
                 quick.append(await _beside_others(stack, models, name, f"blocks-{number}", rounds, shorten))
         for number, name in enumerate(SUBJECTS):
             if models.wants(name):

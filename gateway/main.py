@@ -139,6 +139,7 @@ class Gateway:
             reader,
             now_utc,
             store_trouble=lambda: self._postgres_trouble,
+            blobs=self._batch_parts.blobs,
         )
         self._stopping = False
         self.checks: dict[str, Check] = {

@@ -7,6 +7,7 @@ from runtime.http_limits import CONNECTION_BYTES
 from runtime.settings import (
     AdmissionSettings,
     BatchSettings,
+    ClaimSettings,
     KafkaSettings,
     LogSettings,
     MemorySettings,
@@ -33,6 +34,7 @@ class GatewaySettings(
     WebhookAddressSettings,
     WebhookKeySettings,
     BatchSettings,
+    ClaimSettings,
     LogSettings,
 ):
     # Whoever reaches the API may use all of it. To serve other machines is a decision; our images have made it.
@@ -48,7 +50,10 @@ class GatewaySettings(
         "the system spreads connections over them (Linux)",
     )
     gateway_max_body_bytes: int = Field(
-        4 * 1024 * 1024, ge=1024, description="largest request body, as sent and once decompressed"
+        4 * 1024 * 1024,
+        ge=1024,
+        description="largest request body, as sent and once decompressed; with a blob store raw tensors may have "
+        "PENSTOCK_CLAIM_MAX_BYTES",
     )
     gateway_max_connections: int = Field(
         4096,
@@ -97,11 +102,14 @@ class GatewaySettings(
     def _one_body_fits(self) -> "GatewaySettings":
         # As sent, as unpacked, and while it is checked.
         body_bytes = (2 + READ_FACTOR) * self.gateway_max_body_bytes
+        if self.blobs_url is not None:  # raw tensors: as sent, as unpacked, and as they travel
+            body_bytes = max(body_bytes, 3 * self.claim_max_bytes)
         connections_bytes = CONNECTION_BYTES * self.gateway_max_connections
         if self.memory_budget_bytes < body_bytes + connections_bytes:
             raise ValueError(
                 f"PENSTOCK_MEMORY_BUDGET_BYTES is {self.memory_budget_bytes}; PENSTOCK_GATEWAY_MAX_CONNECTIONS need "
-                f"{connections_bytes}, and checking a body of PENSTOCK_GATEWAY_MAX_BODY_BYTES {body_bytes}"
+                f"{connections_bytes}, and a body of PENSTOCK_GATEWAY_MAX_BODY_BYTES, or of PENSTOCK_CLAIM_MAX_BYTES, "
+                f"{body_bytes}"
             )
         if self.gateway_default_timeout_s > self.gateway_max_timeout_s:
             raise ValueError("PENSTOCK_GATEWAY_DEFAULT_TIMEOUT_S is above PENSTOCK_GATEWAY_MAX_TIMEOUT_S")

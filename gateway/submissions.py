@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
 from gateway.lane_depth import LaneDepths
+from gateway.large_inputs import LargeInputs
 from gateway.leases import Lease, once_released
 from gateway.repairs import Repairs
 from gateway.serving import Serving
@@ -38,11 +39,12 @@ from schemas.images import IMAGE_TYPES, too_many_rows
 from schemas.inputs import bytes_to_parse, check_in_full, check_input
 from schemas.job_webhooks import URL_OPTION
 from schemas.jobs import Job, Payload, Status, check_retention
-from schemas.records import RECORD_HEADERS_BYTES, OutRecord, lane_job, lane_record
+from schemas.records import OutRecord, lane_job, lane_record
 from schemas.signature import Signature
 from schemas.topics import Lane
 from schemas.versions import Placed, place
 from schemas.webhook_urls import parse_webhook_url
+from stores.blobs import Blobs
 from stores.protocols import Admission, Admissions, IdempotencyKey
 from stores.retention import may_be_purged
 from stores.validation import metadata_json
@@ -91,9 +93,10 @@ class Submissions:
         answered_within_s: float = ANSWERED_WITHIN_S,
         late_write_s: float = LATE_WRITE_S,
         store_trouble: Check = lambda: None,
+        blobs: Blobs | None = None,
     ) -> None:
         self._settings = settings
-        self._most_bytes = settings.max_record_bytes - RECORD_HEADERS_BYTES
+        self._large = LargeInputs(settings, blobs)
         self._lane_topic = lru_cache(maxsize=4096)(settings.topics.lane)
         self._serving = serving
         self._catalog = serving.catalog
@@ -144,7 +147,9 @@ class Submissions:
             self._depths.admit(lane)
         except PenstockError as refusal:
             return await self._answered_before(submission, refusal)
-        write = self._place_record if self._needs_no_row(submission, job) else self._place
+        # A blob whose job has no row would be swept.
+        without_row = self._needs_no_row(submission, job) and not self._large.beside(checked.payload)
+        write = self._place_record if without_row else self._place
         return await write(submission, lane, job, checked.payload)
 
     def _choose(self, submission: Submission) -> Placed:
@@ -179,15 +184,15 @@ class Submissions:
             check = check_in_full
         return await self._reader.run(
             bytes_to_parse(signature, payload),
-            partial(check, signature, payload, most_bytes=self._most_bytes),
+            partial(check, signature, payload, most_bytes=self._large.most_bytes),
             is_image=payload.content_type in IMAGE_TYPES,
         )
 
     def _hold_travelling(self, submission: Submission, payload: Payload) -> None:
         """Short values in JSON can be several times as large as tensors: say so in the caller's terms."""
-        if len(payload.value) > self._most_bytes:
+        if len(payload.value) > self._large.most_bytes:
             form = "" if payload.json_length is None else " as tensors"
-            raise too_many_rows(len(payload.value), self._most_bytes, form)
+            raise too_many_rows(len(payload.value), self._large.most_bytes, form)
         if payload.value is not submission.submit.payload.value:
             submission.held.grow(len(payload.value))
 
@@ -299,13 +304,12 @@ class Submissions:
         """The record of a job that has its row. `again`: if it is cut short, it is begun again beside the request."""
         key, job, admitted = submission.idempotency, row.job, row.admitted
         lane = row.lane if admitted is job else admitted.lane_of
-        record = self._record(submission, lane, admitted, payload)
         try:
             if key is None:
-                await self._publisher.publish(record)
+                await self._send(submission, lane, admitted, payload)
             else:
                 with Lease(lambda: self._repairs.start(self._admissions.renew(job, key)), row.since_s):
-                    await self._publisher.publish(record)
+                    await self._send(submission, lane, admitted, payload)
         except asyncio.CancelledError:
             # The record may be on its way. Two records of one job do no harm: only its first end counts.
             if again:
@@ -319,6 +323,10 @@ class Submissions:
             raise
         if key is not None:
             await self._repairs.surely("confirm", lambda: self._admissions.confirm(admitted, key))
+
+    async def _send(self, submission: Submission, lane: Lane, job: Job, payload: Payload) -> None:
+        travelling = await self._large.travelling(job, payload)
+        await self._publisher.publish(self._record(submission, lane, job, travelling))
 
     def _record(self, submission: Submission, lane: Lane, job: Job, payload: Payload) -> OutRecord:
         traceparent, reply_to, written = submission.traceparent, submission.reply_to, submission.written

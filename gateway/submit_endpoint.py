@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 from gateway.answers import Answer, accepted, finished
 from gateway.client_gone import CLIENT_GONE, ClientGone
 from gateway.idempotency import idempotency_key
+from gateway.large_inputs import most_body_bytes
 from gateway.log_throttle import log_server_error
 from gateway.metrics import request_seconds_of, requests_of, submits_of
 from gateway.problems import render_problem
@@ -109,7 +110,7 @@ class SubmitEndpoint:
 
     async def _admit(self, submission: Submission, target: Target, scope: Scope, receive: Receive) -> Admission:
         services, headers = self._services, submission.headers
-        limit_bytes = services.settings.gateway_max_body_bytes
+        limit_bytes = most_body_bytes(services.settings, headers)
         check_announced(headers, limit_bytes)
         first = await receive()  # a client that sends no body at all takes no place
         if self.in_flight >= services.settings.gateway_max_in_flight:

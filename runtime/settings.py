@@ -117,7 +117,15 @@ class BlobSettings(Settings):
         None,
         description="where blobs are kept: `file:///folder`, `s3://bucket/prefix`, `gs://bucket/prefix` or "
         "`az://container/prefix`, with the variables that the clients of these read (`AWS_ACCESS_KEY_ID`, "
-        "`AWS_ENDPOINT_URL`, ...); if not set, there are no files and batches",
+        "`AWS_ENDPOINT_URL`, ...); if not set, there are no files and batches, and no input larger than a record",
+    )
+
+
+class ClaimSettings(BlobSettings):
+    claim_max_bytes: ByteSize = Field(
+        ByteSize(64 * 1024 * 1024),
+        ge=64 * 1024,
+        description="largest input that lies in the blob store, where it is too large for a record",
     )
 
 

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from schemas.document import InputDocument, InputTensor
-from schemas.errors import ErrorBody
+from schemas.errors import ErrorBody, OutputInvalid
 from schemas.jobs import OCTET_STREAM, Payload
 from schemas.results import read_response
 from schemas.row_errors import RowError
@@ -31,6 +31,20 @@ class BlockAnswer(msgspec.Struct, frozen=True):
         good = np.ones(rows, dtype=bool)
         good[list(self.errors)] = False
         return np.where(good, np.cumsum(good) - 1, -1)
+
+
+def finite_answer(answer: BlockAnswer, rows: int) -> BlockAnswer:
+    """The same for who writes JSON, which has no words for NaN and infinity: rows that hold some have an error."""
+    bad = np.zeros(rows - len(answer.errors), dtype=bool)
+    for array in answer.outputs.values():
+        if array.dtype.kind == "f" and len(array) == len(bad):
+            bad |= ~np.isfinite(array).reshape(len(bad), -1).all(axis=1)
+    if not bad.any():
+        return answer
+    good_rows = np.flatnonzero(answer.places(rows) >= 0)
+    why = OutputInvalid("the outputs hold NaN or infinity, which JSON cannot").body()
+    errors = {**answer.errors, **{int(row): why for row in good_rows[bad]}}
+    return BlockAnswer({name: array[~bad] for name, array in answer.outputs.items()}, errors)
 
 
 def encode_block(inputs: Mapping[str, Array], parameters: Mapping[str, Any] = MappingProxyType({})) -> Payload:

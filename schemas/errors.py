@@ -17,7 +17,8 @@
     │   ├── NotAcceptable             406  not_acceptable
     │   ├── Conflict                  409  conflict
     │   │   ├── ResultNotReady        409  result_not_ready
-    │   │   └── RequestInFlight       409  request_in_flight      the same idempotency key is being answered
+    │   │   ├── RequestInFlight       409  request_in_flight      the same idempotency key is being answered
+    │   │   └── DeadlineUnattainable  409  deadline_unattainable  by then it cannot be done; it says by when it can
     │   ├── CrossSite                 403  cross_site             a browser sends it for a page of another site
     │   ├── LinkInvalid               403  link_invalid           a link to a result that we did not sign
     │   ├── LinkExpired               410  link_expired           a link whose time is over, or whose result is gone
@@ -56,6 +57,7 @@
 Drivers' own errors are wrapped once, where the driver is called, with the cause kept.
 """
 
+from datetime import datetime
 from typing import ClassVar, Final
 
 import msgspec
@@ -207,6 +209,17 @@ class RequestInFlight(Conflict):
     code = "request_in_flight"
     title = "Request in flight"
     retryable = True
+
+
+class DeadlineUnattainable(Conflict):
+    """It cannot be done by its deadline beside what was promised before; by `earliest` it could be, if there is one."""
+
+    code = "deadline_unattainable"
+    title = "Deadline unattainable"
+
+    def __init__(self, message: str, *, param: str | None = None, earliest: datetime | None = None) -> None:
+        super().__init__(message, param=param)
+        self.earliest = earliest
 
 
 class CrossSite(RequestError):

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from schemas.claims import Claim
 from schemas.errors import Canceled, DeadlineExceeded, ErrorBody, PenstockError, RequestError
 from schemas.topics import Lane, LaneClass
 
@@ -86,12 +87,14 @@ class Answer(StrEnum):
 class Payload(msgspec.Struct, frozen=True):
     """Bytes as they travel: JSON, or JSON followed by raw little-endian tensors (the OIP binary extension).
 
-    `json_length` is the length in bytes of the leading JSON, or None where all of it is JSON.
+    `json_length` is the length in bytes of the leading JSON, or None where all of it is JSON. With a `claim` the bytes
+    lie in the blob store, and `value` is empty.
     """
 
     value: bytes
     content_type: str = JSON
     json_length: int | None = None
+    claim: Claim | None = None
 
 
 class Submitted(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from schemas.claims import claim_headers, read_claim
 from schemas.errors import ErrorBody, RequestError, Undecodable
 from schemas.jobs import TERMINAL, Answer, Job, Payload, Status, Submitted, Terminal, is_job_id
 from schemas.metadata import parse_metadata
@@ -178,7 +179,7 @@ def read_lane_record(headers: tuple[tuple[str, bytes], ...], value: bytes | None
             lane=lane,
             created_at=read_moment(fields["ce_time"]),
             expires_at=read_moment(fields["ce_deadline"]),
-            payload=Payload(value, content_type, _optional_count(fields, "ce_jsonlength")),
+            payload=_lane_payload(fields, tenant, value, content_type),
             answer=answer,
             variant=_optional(fields, "ce_variant"),
             revision=_optional_count(fields, "ce_routerevision"),
@@ -197,6 +198,16 @@ def read_lane_record(headers: tuple[tuple[str, bytes], ...], value: bytes | None
         raise Undecodable(f"header {error.args[0]} is missing") from error
     except ValueError as error:
         raise Undecodable(f"a header is malformed: {error}") from error
+
+
+def _lane_payload(fields: dict[str, bytes], tenant: str, value: bytes, content_type: str) -> Payload:
+    try:
+        claim = read_claim(fields, tenant)
+    except RequestError as error:
+        raise Undecodable(error.message) from error
+    if claim is not None and value:
+        raise Undecodable("the record has both a claim and a value")
+    return Payload(value, content_type, _optional_count(fields, "ce_jsonlength"), claim)
 
 
 # They are the same in nearly every record of a lane.
@@ -309,6 +320,8 @@ def _error(value: bytes) -> ErrorBody:
 def _add_optional(headers: Headers, job: Submitted, payload: Payload) -> None:
     if payload.json_length is not None:
         headers.append(("ce_jsonlength", b"%d" % payload.json_length))
+    if payload.claim is not None:
+        headers += claim_headers(payload.claim)
     _add_route(headers, job)
     if job.metadata:
         headers.append(("ce_metadata", msgspec.json.encode(job.metadata)))

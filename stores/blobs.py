@@ -17,7 +17,7 @@ from schemas.errors import BlobNotFound
 # What is read of a blob at a time, about.
 PIECE_BYTES: Final = 1024 * 1024
 
-_KEY: Final = re.compile(r"(?:(?!\.+(?:/|$))[A-Za-z0-9._-]{1,200}(?:/(?!$)|$)){1,12}")
+_KEY: Final = re.compile(r"(?:(?!\.+(?:/|$))[A-Za-z0-9._-]{1,255}(?:/(?!$)|$)){1,12}")
 
 
 class Written(msgspec.Struct, frozen=True):

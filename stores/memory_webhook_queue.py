@@ -23,7 +23,7 @@ from stores.retention import DELIVERIES_KEPT, ORIGINS_KEPT
 from stores.webhook_health import change_facts, judged
 from stores.webhook_limits import Allowance, Look, allowance, filled, in_turn, next_look, rested_at, spent
 from stores.webhook_schedule import not_before, tried
-from stores.webhooks import Change, Claim, Claims, Outcome, Verdict
+from stores.webhooks import MOST_WAITING_SEEN, Change, Claim, Claims, Outcome, Verdict, Waiting
 
 WAITED = f"it waited for {DELIVERIES_KEPT.days} days"
 
@@ -185,6 +185,14 @@ class MemoryDeliveryQueue:
         self._state.check_up()
         circuits = [target.health.circuit for target in self._state.targets.values()]
         return {str(circuit): circuits.count(circuit) for circuit in Circuit}
+
+    async def waiting(self) -> dict[str, Waiting]:
+        self._state.check_up()
+        created: dict[str, list[datetime]] = {str(circuit): [] for circuit in Circuit}
+        for kept in self._state.waiting():
+            created[self._state.targets[kept.delivery.target].health.circuit].append(kept.delivery.created_at)
+        seen = {circuit: moments[:MOST_WAITING_SEEN] for circuit, moments in created.items()}
+        return {circuit: Waiting(len(moments), min(moments, default=None)) for circuit, moments in seen.items()}
 
     async def purge(self, now: datetime, *, limit: int) -> int:
         self._state.check_up()

@@ -18,6 +18,8 @@ from stores.sealing import KeyRing
 MOST_ENDPOINTS: Final = 100
 # So many deliveries are counted at most: more is "at least so many".
 MOST_COUNTED: Final = 10_000
+# Of those that wait at targets of one circuit, so many are looked at to tell of all.
+MOST_WAITING_SEEN: Final = 100_000
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +131,13 @@ class Change(msgspec.Struct, frozen=True):
     reason: str | None
 
 
+class Waiting(NamedTuple):
+    """How many deliveries wait somewhere, and when the oldest of them was created."""
+
+    deliveries: int
+    oldest_at: datetime | None
+
+
 class DeliveryQueue(Protocol):
     """What a notifier works on. Any number of them do."""
 
@@ -155,6 +164,10 @@ class DeliveryQueue(Protocol):
 
     async def counts(self) -> dict[str, int]:
         """How many targets there are in each circuit, for metrics."""
+
+    async def waiting(self) -> dict[str, Waiting]:
+        """What waits at the targets of each circuit, for metrics. `MOST_WAITING_SEEN` of each are looked at, at most:
+        what it takes grows with those, and with the number of targets, and with nothing that has ended."""
 
     async def purge(self, now: datetime, *, limit: int) -> int:
         """Forget up to `limit` deliveries that ended longer ago than they are kept, days of attempts that are over,

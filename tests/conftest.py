@@ -1,5 +1,6 @@
 """Fixtures of all tests: the real services, one of each a session, and a corner of its own in them for each test."""
 
+import gc
 import logging
 import secrets
 from collections.abc import AsyncIterator, Iterator
@@ -28,6 +29,13 @@ hypothesis.settings.load_profile("whole")
 structlog.configure([*structlog.get_config()["processors"][:-1], ConsoleRenderer(exception_formatter=plain_traceback)])
 
 __all__ = ["pytest_xdist_make_scheduler"]  # pytest looks for hooks here
+
+
+def pytest_collection_finish() -> None:
+    """The tests themselves are some million objects that stay: the collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

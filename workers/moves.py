@@ -114,12 +114,15 @@ class Moves:
 def takes(job: LaneJob, own: Signature, other: Signature) -> bool:
     """Whether another version takes a job that was checked for its own.
 
-    The request is read only where it may ask for an output that the other lacks.
+    The request is read only where it may ask for an output that the other lacks; one that lies in the blob store stays
+    then.
     """
     if not takes_the_same(own, other):
         return False
     if {each.name for each in own.outputs} <= {each.name for each in other.outputs}:
         return True
+    if job.payload.claim is not None:
+        return False
     try:
         parse_request(other, job.payload)
     except PenstockError:

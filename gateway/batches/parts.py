@@ -21,10 +21,11 @@ class BatchParts:
         self.batching: NoBatching | WithBatching = NoBatching()
         self._stores: list[PostgresFiles | PostgresBatches | ObjectBlobs] = []
         self._opened = AsyncExitStack()
+        self.blobs: ObjectBlobs | None = None
         if settings.blobs_url is not None:
             files = PostgresFiles(dsn, role="gateway", ahead=False)
             batches = PostgresBatches(dsn, role="gateway", ahead=False)
-            blobs = ObjectBlobs(settings.blobs_url, threads=2 * settings.gateway_max_uploads)
+            self.blobs = blobs = ObjectBlobs(settings.blobs_url, threads=2 * settings.gateway_max_uploads)
             self._stores = [files, batches, blobs]
             self.batching = WithBatching(
                 batching_of(

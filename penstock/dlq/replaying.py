@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from penstock.dlq.letter import Letter
+from schemas.claims import claim_headers
 from schemas.dead_letters import REPLAY_HEADER
 from schemas.errors import RequestError, Undecodable
 from schemas.records import JOB_TYPE, Headers, LaneJob, OutRecord, lane_of, read_lane_record, timestamp
@@ -73,4 +74,5 @@ def _headers(job: LaneJob, new_id: str, now: datetime) -> Headers:
         "ce_jsonlength": None if job.payload.json_length is None else str(job.payload.json_length),
         "traceparent": job.traceparent,
     }
-    return [(name, text.encode()) for name, text in facts.items() if text is not None]
+    claim = [] if job.payload.claim is None else claim_headers(job.payload.claim)
+    return [*((name, text.encode()) for name, text in facts.items() if text is not None), *claim]

@@ -28,6 +28,8 @@ from penstock.doctor.redis import RedisCheck
 from penstock.doctor.rendering import Secrets, document, lines
 from penstock.doctor.settings import SUBJECT as SETTINGS
 from penstock.doctor.settings import SettingsCheck
+from penstock.doctor.webhooks import SUBJECT as WEBHOOKS
+from penstock.doctor.webhooks import WebhooksCheck
 from penstock.embedded.locations import default_data_dir
 from penstock.finding import DATA_DIR, found_by
 from penstock.help import examples
@@ -72,8 +74,8 @@ HELP: Final = examples(
 def doctor(data_dir: Path | None, limit_s: float, *, as_json: bool) -> None:
     """Say what is wrong with a stack, and what to do about it.
 
-    Examines the settings, this machine, Kafka, Postgres, Redis, the roles and the model repository, and changes
-    nothing. No password is shown.
+    Examines the settings, this machine, Kafka, Postgres, Redis, webhooks, the roles and the model repository, and
+    changes nothing. No password is shown.
 
     Exits with 0 where all is well, with 1 where something should be seen to, with 2 where something is broken.
     """
@@ -133,6 +135,7 @@ def _services(environ: Mapping[str, str]) -> dict[str, Check]:
         KAFKA_SUBJECT: lambda: KafkaCheck(settings_in(MigrateSettings, environ)),
         POSTGRES_SUBJECT: lambda: PostgresCheck(settings_in(MigrateSettings, environ).postgres_dsn.get_secret_value()),
         REDIS_SUBJECT: lambda: RedisCheck(settings_in(RedisSettings, environ).redis_url.get_secret_value()),
+        WEBHOOKS: lambda: WebhooksCheck(settings_in(MigrateSettings, environ).postgres_dsn.get_secret_value()),
     }
     return {subject: made for subject, make in services.items() if (made := _unless_invalid(make))}
 

@@ -102,13 +102,23 @@ def create(found: Found, url: str | None, *, pull: bool, as_json: bool, **given:
     epilog=examples("penstock webhooks update we_1a2b3c --event job.failed --concurrency 2", reads=GATEWAY_URL)
 )
 @ENDPOINT
-@click.option("--url", type=TEXT, help="Where events go from now on, those that wait among them.")
+@click.option("--url", type=TEXT, help="Where events are sent from now on, those that wait among them.")
+@click.option("--pull", is_flag=True, help="Send nothing more; keep events for `listen`, or a client that comes.")
 @describes
 @JSON
 @asks_gateway
-def update(found: Found, endpoint: str, *, as_json: bool, **given: Any) -> None:
-    """Change what is given of ENDPOINT. Its events are then those of --event, and no others."""
+def update(found: Found, endpoint: str, url: str | None, *, pull: bool, as_json: bool, **given: Any) -> None:
+    """Change what is given of ENDPOINT. Its events are then those of --event, and no others.
+
+    One that is sent to is pulled from after --pull, and one that is pulled from is sent to after --url.
+    """
+    if url is not None and pull:
+        raise click.UsageError("give --url or --pull: where events are pulled, they are sent nowhere")
     body = wanted(given)
+    if url is not None:
+        body |= {"mode": "push", "url": url}
+    elif pull:
+        body |= {"mode": "pull"}
     if not body:
         raise click.UsageError("nothing to change")
 

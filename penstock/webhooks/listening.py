@@ -10,6 +10,7 @@ import click
 
 from penstock.asking import ask, send
 from penstock.documents import DeletedWebhookEndpoint, WebhookEndpoint
+from penstock.errors import in_a_line
 from penstock.finding import GatewayUrl, asks_gateway
 from penstock.gateway_client import GatewayClient
 from penstock.help import examples
@@ -26,6 +27,12 @@ from schemas.webhooks import END_EVENTS, Mode
 SECRET_VARIABLE: Final = "WEBHOOK_SECRET"  # noqa: S105 - a name
 NAME: Final = "penstock webhooks listen"
 TERMINATED: Final = 128 + signal.SIGTERM
+# Far more than a secret has.
+MOST_CHARACTERS: Final = 4096
+SHOWN_TO_OTHERS: Final = (
+    "whoever lists the processes of this machine sees what stands behind --secret: --secret-file, or"
+    f" {SECRET_VARIABLE}, shows it to nobody"
+)
 
 
 class Secret(click.ParamType):
@@ -39,10 +46,26 @@ class Secret(click.ParamType):
         return value
 
 
+class SecretFile(click.ParamType):
+    """A file that holds a secret and nothing else: what comes of it is the secret."""
+
+    name = "file"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            with click.open_file(value, encoding="utf-8") as file:
+                text = file.read(MOST_CHARACTERS)
+        except (OSError, ValueError) as error:  # the latter for what is no text
+            self.fail(f"{value!r} cannot be read: {in_a_line(error)}", param, ctx)
+        return Secret().convert(text.strip(), param, ctx)
+
+
 @click.command(
     epilog=examples(
         "penstock webhooks listen",
         "penstock webhooks listen --forward-to http://localhost:3000/hooks",
+        "penstock webhooks secret | penstock webhooks listen \\",
+        "    --forward-to http://localhost:3000/hooks --secret-file -",
         "penstock webhooks listen --count 1 --json | jq .event.data.status",
         reads=f"{GATEWAY_URL} {SECRET_VARIABLE}",
     )
@@ -53,21 +76,31 @@ class Secret(click.ParamType):
     "--endpoint", type=ENDPOINT_ID, help="Take the events of this one, which is pulled.  [default: one of its own]"
 )
 @click.option(
+    "--secret-file",
+    "secret_in_file",
+    type=SecretFile(),
+    help="Holds the secret, `-` is standard input. Of your receiver: what is forwarded is signed with it. Of"
+    " --endpoint, if that is given: its events are checked with it.",
+)
+@click.option(
     "--secret",
     type=Secret(),
     envvar=SECRET_VARIABLE,
     show_envvar=True,
-    help="Of your receiver: what is forwarded is signed with it. Of --endpoint, if that is given: its events are "
-    "checked with it.",
+    help="The secret itself, which others on this machine can see in the list of processes.",
 )
 @click.option("--count", type=click.IntRange(min=1), help="End after so many events.  [default: none]")
 @JSON
 @asks_gateway
+@click.pass_context
 def listen(
+    ctx: click.Context,
+    /,
     found: Found,
     forward_to: str | None,
     event_types: Sequence[str],
     endpoint: str | None,
+    secret_in_file: str | None,
     secret: str | None,
     count: int | None,
     *,
@@ -80,6 +113,7 @@ def listen(
     """
     if endpoint is not None and event_types:
         raise click.UsageError("--endpoint has its own events: penstock webhooks update changes them")
+    secret = the_secret(ctx, secret_in_file, secret)
 
     def show(received: Received) -> None:
         if as_json:
@@ -103,11 +137,22 @@ def listen(
         raise SystemExit(TERMINATED) from None
 
 
+def the_secret(ctx: click.Context, in_file: str | None, given: str | None) -> str | None:
+    """What a file holds stands before what the environment does."""
+    if ctx.get_parameter_source("secret") is click.core.ParameterSource.COMMANDLINE:
+        if in_file is not None:
+            raise click.UsageError("give --secret-file or --secret, not both")
+        click.echo(f"warning: {SHOWN_TO_OTHERS}", err=True)
+    return given if in_file is None else in_file
+
+
 def ready(endpoint_id: str, its_secret: str | None, forward_to: str | None, secret: str | None) -> str:
-    checked = "" if its_secret else "; signatures are not checked, for want of --secret"
+    checked = "" if its_secret else "; signatures are not checked, for want of a secret: --secret-file"
     forwarded = f", forwarding to {forward_to}" if forward_to else ""
     # Else the receiver would have no way to know it.
-    signed = f", signed with {its_secret}: --secret names your own" if forward_to and its_secret and not secret else ""
+    signed = (
+        f", signed with {its_secret}: --secret-file names your own" if forward_to and its_secret and not secret else ""
+    )
     return printable(f"listening as {endpoint_id}{forwarded}{signed}{checked}")
 
 

@@ -39,10 +39,11 @@ async def test_a_body_that_grows_too_large_is_refused_while_it_is_read(http: htt
     assert jobs.problem(answer, 413)["code"] == "payload_too_large"
 
 
-async def test_a_job_that_fits_the_gateway_but_no_record_is_refused(http: httpx.AsyncClient) -> None:
+async def test_a_job_whose_result_fits_no_record_fails_and_says_so(http: httpx.AsyncClient) -> None:
     texts = ["x" * (4 * MiB - 100)]
-    answer = await http.post("/v1/models/echo/jobs", json={"instances": texts})
-    assert jobs.problem(answer, 413)["code"] == "payload_too_large"
+    job = jobs.accepted(await http.post("/v1/models/echo/jobs", json={"instances": texts}))
+    ended = await jobs.ended(http, job["id"])
+    assert ended["error"]["code"] == "output_invalid"
 
 
 async def test_a_job_just_below_the_limit_is_taken(http: httpx.AsyncClient) -> None:

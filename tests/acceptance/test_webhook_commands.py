@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -76,9 +77,13 @@ async def listening(stack: Stack, *options: str) -> AsyncIterator[asyncio.subpro
             await process.wait()
 
 
-async def test_what_is_heard_is_forwarded_and_comes_again_by_a_replay(http: httpx.AsyncClient, stack: Stack) -> None:
-    asked, secret = asking(stack), new_secret()
-    async with receiving() as receiver, listening(stack, "--forward-to", receiver.url, "--secret", secret) as process:
+async def test_what_is_heard_is_forwarded_and_comes_again_by_a_replay(
+    http: httpx.AsyncClient, stack: Stack, tmp_path: Path
+) -> None:
+    asked, secret, file = asking(stack), new_secret(), tmp_path / "secret"
+    file.write_text(secret)
+    signing = ("--secret-file", str(file))
+    async with receiving() as receiver, listening(stack, "--forward-to", receiver.url, *signing) as process:
         assert process.stdout
         assert process.stderr
         told = (await soon(process.stderr.readline())).decode().split()

@@ -7,7 +7,7 @@ import msgspec
 import orjson
 
 from schemas.batches import BlockLine, LineEnd, PartKind
-from schemas.blocks import BlockAnswer, read_block_answer
+from schemas.blocks import BlockAnswer, finite_answer, read_block_answer
 from schemas.errors import (
     Canceled,
     DeadlineExceeded,
@@ -55,7 +55,7 @@ def lines_of(job: Job, lines: Sequence[BlockLine], signature: Signature, batch_i
         end = _end_of(error)
         return [_written(end, batch_id, line, job.id, error) for line in lines]
     try:
-        answer = read_block_answer(job.result)
+        answer = finite_answer(read_block_answer(job.result), sum(line.rows for line in lines))
     except (ValueError, PenstockError):
         unread = OutputInvalid("the result cannot be read").body()
         return [_written(LineEnd.FAILED, batch_id, line, job.id, unread) for line in lines]

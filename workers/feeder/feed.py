@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from producers.protocols import Publisher
+from producers.window import RowRate, Share
 from runtime.logs import get_logger
 from schemas.batches import (
     BLOCK_BYTES,
@@ -38,7 +39,6 @@ from workers.feeder.answers import Written, lines_of, may_be_a_row, never_run, r
 from workers.feeder.blocks import MadeBlock, Row, make_blocks, read_row
 from workers.feeder.lines import RawLine, read_lines, without_mark
 from workers.feeder.requests import LineRequest, read_request
-from workers.feeder.window import RowRate, Share
 
 log = get_logger(__name__)
 

@@ -10,6 +10,7 @@ import msgspec
 
 from producers.catalog import Catalog
 from producers.routes import Routes
+from producers.window import Share, estimate
 from runtime.logs import get_logger
 from schemas.batches import Batch, BatchStatus, Block, Endpoint, LineEnd, LineError, PartKind, endpoint_of
 from schemas.catalog import CatalogEntry
@@ -24,8 +25,8 @@ from stores.protocols import JobKey, Jobs, Signals
 from workers.feeder import metrics
 from workers.feeder.feed import Feed, Seams, Stale
 from workers.feeder.looking import Looking
+from workers.feeder.turns import Candidate, Turns
 from workers.feeder.validation import Validation
-from workers.feeder.window import Candidate, Share, Turns, estimate
 
 log = get_logger(__name__)
 

@@ -20,6 +20,8 @@ from runtime.lifecycle import BackgroundTasks
 from runtime.logs import get_logger
 from runtime.process import open_patiently, run_process, unless_stopped
 from schemas.errors import ConfigurationError
+from stores.blobs import Blobs
+from stores.objects import ObjectBlobs
 from stores.redis import RedisNews, RedisSignals, RedisStarts
 from workers.consuming.kafka_consumer import KafkaConsumer
 from workers.consuming.prefetch import PrefetchShares
@@ -56,6 +58,8 @@ log = get_logger(__name__)
 MODELS_PAGE: Final = "/models"
 # For how long a start waits to hear of versions that were taken back, so that it runs none of their jobs.
 ROUTES_WITHIN_S: Final = 5.0
+# A lane fetches one large input at a time.
+FETCHING_THREADS: Final = 4
 
 
 def run() -> None:
@@ -112,6 +116,7 @@ class Worker:
             starts = await stack.enter_async_context(RedisStarts(redis[0], prefix=redis[1]))
             consumers: dict[ServedLane, KafkaConsumer] = {}
             tallies = Tallies()
+            blobs = await self._blobs(stack)
             stats = StatsReporter(tallies, publisher, settings.topics, now_utc)
             engine = Engine(consumers, running, signals, starts, now_utc, tell_counts=stats.tell_now)
             stack.push_async_callback(engine.abandon)
@@ -161,6 +166,7 @@ class Worker:
                 prefetch=PrefetchShares(memory),
                 tallies=tallies,
                 shadows=shadows,
+                blobs=blobs,
             )
             reporter = KafkaReporter(settings, publisher, now_utc)
             self._reconciler = ModelReconciler(
@@ -221,6 +227,12 @@ class Worker:
                     await topic.caught_up.wait()
         except TimeoutError:
             log.warning("routes or holds are not known yet: jobs run where they are", waited_s=ROUTES_WITHIN_S)
+
+    async def _blobs(self, stack: AsyncExitStack) -> Blobs | None:
+        """Where inputs lie that are larger than a record, if there is such a place."""
+        if self._settings.blobs_url is None:
+            return None
+        return await stack.enter_async_context(ObjectBlobs(self._settings.blobs_url, threads=FETCHING_THREADS))
 
     def _publisher(self) -> KafkaPublisher:
         return KafkaPublisher(self._settings, compression=self._settings.worker_result_compression, paced=True)

@@ -5,11 +5,11 @@ from pathlib import Path
 from pydantic import ByteSize, Field
 
 from producers.compression import Compression
-from runtime.settings import KafkaSettings, MemorySettings, ProcessSettings, RedisSettings
+from runtime.settings import BlobSettings, KafkaSettings, MemorySettings, ProcessSettings, RedisSettings
 from workers.inference.models.platforms import Trust
 
 
-class WorkerSettings(KafkaSettings, RedisSettings, MemorySettings, ProcessSettings):
+class WorkerSettings(KafkaSettings, RedisSettings, MemorySettings, BlobSettings, ProcessSettings):
     model_repository: Path = Field(Path("models"), description="folder of models: <model>/<version>/model.onnx ...")
     worker_models: str = Field("*", description="which to serve: `digits`, `digits/2`, `text-*`; separated by commas")
     worker_trust: Trust = Field(

@@ -10,12 +10,12 @@ from runtime.logs import get_logger
 from schemas.errors import StoreUnavailable
 from schemas.webhooks import Circuit
 from stores.sealing import KeyRing
-from stores.webhooks import DeliveryQueue
+from stores.webhooks import DeliveryQueue, Waiting
 from workers.notifier import metrics
 
 log = get_logger(__name__)
 
-COUNT_EVERY_S: Final = 10.0
+COUNT_EVERY_S: Final = 15.0
 COMPARE_EVERY_S: Final = 30.0
 RESEAL_EVERY_S: Final = 60.0
 PURGE_EVERY_S: Final = 60.0
@@ -23,6 +23,8 @@ PURGE_EVERY_S: Final = 60.0
 # deliveries come.
 PURGED_AT_ONCE: Final = 2000
 REST_S: Final = 0.25
+
+NOTHING_WAITS: Final = Waiting(0, None)
 
 
 class Seals(Protocol):
@@ -41,17 +43,24 @@ async def hear(queue: DeliveryQueue, wake: Callable[[], None]) -> None:
         wake()
 
 
-async def count(queue: DeliveryQueue) -> None:
-    """Tell in metrics, for ever, how targets fare."""
+async def count(queue: DeliveryQueue, clock: Clock) -> None:
+    """Tell in metrics, for ever, how targets fare, and what waits at them."""
     while True:
         try:
-            counts = await queue.counts()
+            counts, waiting = await queue.counts(), await queue.waiting()
         except StoreUnavailable as error:
             log.info("targets could not be counted", reason=error.message)
         else:
             for circuit in Circuit:
                 metrics.TARGETS.labels(circuit).set(counts.get(circuit, 0))
+                _tell_waiting(circuit, waiting.get(circuit, NOTHING_WAITS), clock())
         await asyncio.sleep(COUNT_EVERY_S)
+
+
+def _tell_waiting(circuit: Circuit, waiting: Waiting, now: datetime) -> None:
+    age_s = 0.0 if waiting.oldest_at is None else (now - waiting.oldest_at).total_seconds()
+    metrics.WAITING.labels(circuit).set(waiting.deliveries)
+    metrics.OLDEST_WAITING.labels(circuit).set(max(0.0, age_s))
 
 
 class KeyWatch:

@@ -74,7 +74,7 @@ class NotifierRole:
             concurrency = fitting_connections(settings.notifier_concurrency)
             self._pipeline = pipeline = Pipeline(queue, attempts, recorder, budget, now_utc, concurrency=concurrency)
             side.start(hear(queue, pipeline.wake), "news")
-            side.start(count(queue), "count")
+            side.start(count(queue, now_utc), "count")
             side.start(self._keys.watch(endpoints), "keys")
             side.start(reseal(endpoints, ring, now_utc), "reseal")
             side.start(purge(queue, now_utc), "purge")

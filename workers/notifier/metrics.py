@@ -30,6 +30,17 @@ TARGETS = Gauge(
     "What is sent to, endpoints and origins, by circuit: `active`, `degraded`, `disabled`; the same from each notifier",
     ["circuit"],
 )
+WAITING = Gauge(
+    "penstock_notifier_waiting_deliveries",
+    "Deliveries that wait, by the circuit of what they are for: those at `degraded` and `disabled` are held; "
+    "100,000 of each are counted at most; the same from each notifier",
+    ["circuit"],
+)
+OLDEST_WAITING = Gauge(
+    "penstock_notifier_oldest_waiting_seconds",
+    "Seconds since the oldest of them was created, by circuit; 0 where nothing waits; the same from each notifier",
+    ["circuit"],
+)
 CHANGES = Counter(
     "penstock_notifier_target_changes_total",
     "Changes of targets: `webhook_endpoint.failing`, `.degraded`, `.recovered`, `.disabled`",

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import cryptography.hazmat.primitives.ciphers.aead  # noqa: F401 - here, so that no first event waits for it
+
 from runtime.clock import Clock
 from schemas.errors import PenstockError
 from stores.default_secrets import DefaultSecrets, DefaultSecretStore

@@ -37,6 +37,9 @@ _ATTRIBUTES: Final = {
     "stickykey": "sticky_key",
     "metadata": "metadata",
     "jsonlength": "json_length",
+    "claim": "claim",
+    "claimsize": "claim_size",
+    "claimsha256": "claim_sha256",
     "traceparent": "traceparent",
     "webhook": URL_OPTION,
     "webhookevents": EVENTS_OPTION,
@@ -87,14 +90,15 @@ class Event(NamedTuple):
 
 def read_event(record: Record) -> Event:
     """Raises `Undecodable` for what is in none of the three forms."""
-    if record.value is None:
-        raise Undecodable("the record has no value")
     options, about, fault = _read_headers(record.headers)
+    if record.value is None and "claim" not in options:
+        raise Undecodable("the record has no value")
+    value = record.value or b""
     content_type = about.get("content_type", JSON)
     if content_type[: len(_CLOUDEVENTS)].lower() == _CLOUDEVENTS:
-        return _read_structured(record.value, content_type)
+        return _read_structured(value, content_type)
     _check_version(about.get("specversion", "1.0"))
-    return Event(options, record.value, content_type, fault)
+    return Event(options, value, content_type, fault)
 
 
 def _read_headers(

@@ -16,6 +16,8 @@ from runtime.lifecycle import BackgroundTasks
 from runtime.logs import get_logger
 from runtime.process import StoppedEarly, instance_name, open_patiently, patiently, run_process, unless_stopped
 from runtime.reading import InputReader
+from stores.blobs import Blobs
+from stores.objects import ObjectBlobs
 from stores.postgres import PostgresAdmissions, require_migrated
 from stores.redis import RedisReplicas
 from stores.replicas import ReplicaReporter
@@ -24,6 +26,7 @@ from workers.consuming.kafka_consumer import KafkaConsumer
 from workers.moves import Moves
 from workers.router.asides import Aside
 from workers.router.held import HeldJobs
+from workers.router.large_inputs import LargeInputs
 from workers.router.moving import Mover
 from workers.router.pipeline import Pipeline
 from workers.router.placing import Placing
@@ -96,6 +99,7 @@ class RouterRole:
             self._mover = mover = Mover(settings, publisher, self._routes, placing)
             side.start(mover.run(), "mover")
             side.start(mover.watch(), "watch mover")
+            budget = MemoryBudget(settings.memory_budget_bytes)
             pipeline = Pipeline(
                 consumer,
                 publisher,
@@ -106,7 +110,8 @@ class RouterRole:
                 settings.limits,
                 now_utc,
                 placing,
-                InputReader(MemoryBudget(settings.memory_budget_bytes)),
+                InputReader(budget),
+                LargeInputs(settings, await self._blobs(stack), budget),
                 holds=self._holds,
             )
             tiers = [
@@ -119,6 +124,10 @@ class RouterRole:
             batches = Batches(consumer, pipeline.work, largest=settings.router_batch_records, at_once=BATCHES_AT_ONCE)
             await batches.run(stop, side)
             await asyncio.wait(serving)
+
+    async def _blobs(self, stack: AsyncExitStack) -> Blobs | None:
+        url = self._settings.blobs_url
+        return None if url is None else await stack.enter_async_context(ObjectBlobs(url, threads=BATCHES_AT_ONCE))
 
     async def _serve(self, aside: Aside, side: BackgroundTasks, stop: asyncio.Event) -> None:
         """A group for each: what waits in one is no other's business."""

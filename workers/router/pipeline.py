@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
 
 from producers.catalog import Catalog
 from producers.holds import Holds
@@ -24,6 +24,7 @@ from stores.protocols import Admissions, JobKey
 from workers.consuming.protocols import Consumer, Record
 from workers.replacements import Replacement, burial, publish_replacements
 from workers.router import metrics
+from workers.router.large_inputs import LargeInputs
 from workers.router.placing import Placing
 from workers.router.routing import SOURCE, Begun, Dead, Refused, Routed, ahead_s, begin, refused, replay_of, routed
 from workers.router.submission import Limits
@@ -38,6 +39,7 @@ READING_PATIENCE_S: Final = 60.0
 # Between two warnings of clocks that are apart.
 CLOCK_WARNING_S: Final = 60.0
 
+T = TypeVar("T")
 Decision = Routed | Refused | Dead
 
 
@@ -56,6 +58,7 @@ class Pipeline:
         clock: Clock,
         placing: Placing,
         reader: InputReader,
+        large: LargeInputs,
         *,
         holds: Holds | None = None,
         reading_patience_s: float = READING_PATIENCE_S,
@@ -70,6 +73,7 @@ class Pipeline:
         self._clock = clock
         self._placing = placing
         self._reader = reader
+        self._large = large
         self._holds = holds or Holds()
         self._reading_patience_s = reading_patience_s
         self._clock_told_at = float("-inf")
@@ -101,9 +105,17 @@ class Pipeline:
         if not isinstance(begun, Begun):
             return begun
         try:
-            return routed(begun, await self._checked(begun), self._topics)
+            return await self._routed(begun)
         except Exception as error:  # a record that we fail over must not stand in the way of those behind it
             return refused(begun, error, self._limits, self._clock())
+
+    async def _routed(self, begun: Begun) -> Routed:
+        large = self._large
+        with large.hold() as held:
+            whole = await self._patiently(lambda: large.fetched(begun, held))
+            given = await self._checked(whole)
+            travelling = await self._patiently(lambda: large.travelling(begun, given))
+        return routed(begun, travelling, self._topics)
 
     def _begin(self, record: Record) -> Begun | Refused | Dead:
         try:
@@ -113,16 +125,19 @@ class Pipeline:
             return Dead(record, Undecodable(f"the router failed to read the record: {type(error).__name__}"))
 
     async def _checked(self, begun: Begun) -> CheckedInput:
-        """Tried again while there is no room for what reading the input takes. Raises what `check_input` raises, and
-        `Unavailable` where it still cannot be read after a while: those behind it in its partition wait as well.
-        """
+        """Raises what `check_input` raises, and `Unavailable`."""
         payload = begun.checked.payload
         parsed_bytes = bytes_to_parse(begun.placed.entry.signature, payload)
         is_image = payload.value.startswith(IMAGE_PREFIXES)
+        return await self._patiently(lambda: self._reader.run(parsed_bytes, begun.check, is_image=is_image))
+
+    async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Tried again while there is no room for what it takes, or the blob store is away. Raises `Unavailable` where
+        that is still so after a while: those behind it in its partition wait as well."""
         delays, give_up_at = delays_s(), time.monotonic() + self._reading_patience_s
         while True:
             try:
-                return await self._reader.run(parsed_bytes, begun.check, is_image=is_image)
+                return await work()
             except Unavailable:
                 if time.monotonic() >= give_up_at:
                     raise

@@ -61,12 +61,12 @@ class Begun(NamedTuple):
     asked: Asked
     checked: Checked
     placed: Placed
-    max_record_bytes: int | None
+    max_input_bytes: int | None
 
     @property
     def check(self) -> Callable[[Hold], CheckedInput]:
         """What may take long. It can be pickled, to be done by another process."""
-        return partial(check_input, self.placed.entry.signature, self.checked.payload, most_bytes=self.max_record_bytes)
+        return partial(check_input, self.placed.entry.signature, self.checked.payload, most_bytes=self.max_input_bytes)
 
 
 def route(
@@ -119,7 +119,7 @@ def begin(
     if checked.expires_at <= now:
         late = deadline_passed("queued", asked.created_at, checked.expires_at, now, ahead_s(record, now))
         return _refused(record, _failed(asked, checked, placed, limits, late, now), webhook, late)
-    return Begun(record, asked, checked, placed, limits.max_record_bytes)
+    return Begun(record, asked, checked, placed, limits.max_input_bytes)
 
 
 def _refuse_held(record: Record, checked: Checked, placed: Placed, holds: HoldSet) -> None:

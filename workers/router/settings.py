@@ -6,6 +6,7 @@ from pydantic import Field
 
 from runtime.settings import (
     AdmissionSettings,
+    ClaimSettings,
     KafkaSettings,
     MemorySettings,
     PostgresSettings,
@@ -25,6 +26,7 @@ class RouterSettings(
     RedisSettings,
     MemorySettings,
     AdmissionSettings,
+    ClaimSettings,
     WebhookAddressSettings,
     ProcessSettings,
 ):
@@ -44,6 +46,6 @@ class RouterSettings(
             self.router_default_timeout_s,
             self.router_max_timeout_s,
             self.retention_max_s,
-            self.max_record_bytes,
+            self.max_record_bytes if self.blobs_url is None else max(self.max_record_bytes, self.claim_max_bytes),
             self.webhook_allow_private,
         )

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from schemas.claims import CLAIM_HEADER, SHA256_HEADER, SIZE_HEADER, Claim, read_claim
 from schemas.document import FORMS
 from schemas.errors import InvalidInput, RequestError, Undecodable
 from schemas.job_webhooks import EVENTS_OPTION, URL_OPTION, asked_events
@@ -24,6 +25,7 @@ from schemas.jobs import (
 from schemas.malformed import UTF8_BOM, did_you_mean, why_not_json
 from schemas.members import members as members_of
 from schemas.metadata import parse_metadata
+from schemas.names import DEFAULT_TENANT
 from schemas.sticky_keys import check_sticky_key
 from schemas.topics import LaneClass
 from schemas.webhook_urls import parse_webhook_url
@@ -43,14 +45,17 @@ _BESIDE: Final = frozenset(_OPTIONS)
 _ENVELOPE: Final = frozenset({"input", *_BESIDE})
 
 
+_CLAIM: Final = {"claim": CLAIM_HEADER, "claim_size": SIZE_HEADER, "claim_sha256": SHA256_HEADER}
+
+
 class Limits(msgspec.Struct, frozen=True):
     """How long a job may take, in seconds from its record's time: where it names no time, and at most. How long after
-    its end it may ask to be kept. How large its record may be. Whether its webhook may be at a private address."""
+    its end it may ask to be kept. How large its input may be. Whether its webhook may be at a private address."""
 
     default_timeout_s: float = DEFAULT_TIMEOUT_S
     max_timeout_s: float = 7 * 24 * 3600.0
     max_retention_s: float = DEFAULT_RETENTION_MAX_S
-    max_record_bytes: int | None = None
+    max_input_bytes: int | None = None
     private_webhooks: bool = False
 
 
@@ -179,6 +184,9 @@ def _retention_s(options: Options, limits: Limits) -> int | None:
 
 def _payload(asked: Asked) -> Payload:
     event, members = asked.event, asked.members
+    claim = _claim(asked)
+    if claim is not None:
+        return Payload(b"", event.content_type, _json_length(asked.options), claim)
     if "input" not in members:
         value = event.value if members.keys().isdisjoint(_BESIDE) else _without(members, _BESIDE)
         return Payload(value, event.content_type, _json_length(asked.options))
@@ -190,6 +198,18 @@ def _payload(asked: Asked) -> Payload:
         hint = did_you_mean(name, _ENVELOPE)
         raise RequestError(f"unknown member {name[:64]!r} beside input{hint}", param=name[:64])
     return Payload(bytes(members["input"]))
+
+
+def _claim(asked: Asked) -> Claim | None:
+    """Where the producer has put the input itself. It may name what lies under its own tenant, and nothing else."""
+    headers = {name: asked.options[option].encode() for option, name in _CLAIM.items() if option in asked.options}
+    if not headers:
+        return None
+    if CLAIM_HEADER not in headers:
+        raise RequestError(f"header {CLAIM_HEADER} must be there beside {min(headers)}", param=CLAIM_HEADER)
+    if asked.event.value:
+        raise RequestError(f"a record with the header {CLAIM_HEADER} must have an empty value", param=CLAIM_HEADER)
+    return read_claim(headers, DEFAULT_TENANT)
 
 
 def _without(members: Mapping[str, msgspec.Raw], options: Container[str]) -> bytes:

@@ -13,7 +13,8 @@ from runtime.health import Check
 from runtime.lifecycle import BackgroundTasks
 from runtime.logs import get_logger
 from runtime.process import StoppedEarly, open_patiently, patiently, run_process
-from stores.postgres import PostgresPurging, PostgresResults, require_migrated
+from stores.objects import ObjectBlobs
+from stores.postgres import PostgresAdmissions, PostgresPurging, PostgresResults, require_migrated
 from stores.postgres.feedback import PostgresFeedback
 from stores.postgres.shadows import PostgresShadows
 from stores.redis import RedisNews, RedisSignals
@@ -26,6 +27,7 @@ from workers.sink.feedback import FeedbackPipeline
 from workers.sink.pipeline import Pipeline
 from workers.sink.settings import SinkSettings
 from workers.sink.shadow_findings import FindingsPipeline
+from workers.sink.sweeping import sweep
 
 log = get_logger(__name__)
 
@@ -88,6 +90,7 @@ class SinkRole:
             side.start(
                 purge(PostgresPurging(dsn, retention, role="sink"), now_utc, settings.sink_purge_interval_s), "purge"
             )
+            await self._sweep(stack, side, stop)
             consumer = await open_patiently(stack, lambda: self._consumer, stop)
             side.start(consumer.watch(), "watch")
             pipeline = Pipeline(consumer, publisher, endings, signals, settings.topics.sink_group, now_utc)
@@ -96,6 +99,17 @@ class SinkRole:
             keeping = side.start(self._keep_findings(dsn, publisher, side, stop), "findings of shadows")
             await self._batches(consumer, pipeline.work).run(stop, side)
             await asyncio.wait([hearing, keeping])
+
+    async def _sweep(self, stack: AsyncExitStack, side: BackgroundTasks, stop: asyncio.Event) -> None:
+        """Inputs that lie in the blob store go with their jobs."""
+        if self._settings.blobs_url is None:
+            return
+        dsn = self._settings.postgres_dsn.get_secret_value()
+        blobs = await stack.enter_async_context(ObjectBlobs(self._settings.blobs_url, threads=1))
+        jobs = await open_patiently(
+            stack, lambda: PostgresAdmissions(dsn, insert_connections=1, other_connections=1, role="sink"), stop
+        )
+        side.start(sweep(blobs, jobs, now_utc), "sweep")
 
     async def _hear(self, dsn: str, publisher: Publisher, side: BackgroundTasks, stop: asyncio.Event) -> None:
         """In a group of its own: what waits for its job to end keeps no end of a job waiting."""

@@ -2,10 +2,17 @@
 
 from pydantic import Field
 
-from runtime.settings import KafkaSettings, PostgresSettings, ProcessSettings, RedisSettings, RetentionSettings
+from runtime.settings import (
+    BlobSettings,
+    KafkaSettings,
+    PostgresSettings,
+    ProcessSettings,
+    RedisSettings,
+    RetentionSettings,
+)
 
 
-class SinkSettings(KafkaSettings, PostgresSettings, RedisSettings, RetentionSettings, ProcessSettings):
+class SinkSettings(KafkaSettings, PostgresSettings, RedisSettings, RetentionSettings, BlobSettings, ProcessSettings):
     sink_batch_records: int = Field(1000, ge=1, le=10_000, description="most records fetched, and written, at a time")
     sink_expiry_interval_s: float = Field(1.0, ge=0.1, le=60, description="between two looks for overdue jobs")
     sink_expiry_grace_s: float = Field(

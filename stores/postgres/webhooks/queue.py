@@ -16,7 +16,8 @@ from stores.postgres.webhooks.claims import Wanted, claim_round
 from stores.postgres.webhooks.news import listen
 from stores.postgres.webhooks.outcomes import Judging, record_outcomes
 from stores.postgres.webhooks.purging import purge_webhooks
-from stores.webhooks import Change, Claim, Claims, Outcome
+from stores.postgres.webhooks.waiting import waiting_by_circuit
+from stores.webhooks import Change, Claim, Claims, Outcome, Waiting
 
 # So many targets are looked at in one round of a claim. Most of those that are due have something that may begin; where
 # few have, as when many are at their limits, a round looks at more than the one before it.
@@ -143,6 +144,9 @@ class PostgresDeliveryQueue:
     async def counts(self) -> dict[str, int]:
         found = {row["circuit"]: row["count"] for row in await self._postgres.fetch(_COUNTS)}
         return {str(circuit): found.get(circuit, 0) for circuit in Circuit}
+
+    async def waiting(self) -> dict[str, Waiting]:
+        return await waiting_by_circuit(self._postgres)
 
     async def purge(self, now: datetime, *, limit: int) -> int:
         return await purge_webhooks(self._postgres, now, limit)

@@ -20,7 +20,7 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.timeout(300)
 
-LINES = 30_000
+LINES = 20_000
 ENDPOINT = "/v1/models/iris/jobs"
 KILLED = ("feeder", "worker", "sink", "feeder", "gateway", "feeder")
 

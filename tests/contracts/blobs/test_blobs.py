@@ -12,10 +12,13 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from schemas.errors import BlobNotFound, ConfigurationError, StoreUnavailable
+from schemas.errors import BlobNotFound, ConfigurationError, InputGone, StoreUnavailable
+from schemas.jobs import Payload
 from stores.blobs import BlobEntry, Blobs, whole
+from stores.claims import fetch_input, put_input
 from stores.memory_blobs import MemoryBlobs
 from stores.objects import ObjectBlobs, check_url
+from stores.protocols import JobKey
 
 MIB = 1024 * 1024
 
@@ -199,3 +202,29 @@ async def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="PENSTOCK_BLOBS_URL"):
         async with ObjectBlobs(f"file://{tmp_path}/file/blobs"):
             pass
+
+
+INPUT = Payload(bytes(range(256)) * 30_000, "application/octet-stream", 12)
+JOB = JobKey("default", "a:job~1.2")
+CREATED_AT = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+async def test_an_input_is_fetched_as_it_was_put_under_the_same_key_each_time(blobs: Blobs) -> None:
+    payload = await put_input(blobs, JOB, CREATED_AT, INPUT)
+    assert payload == await put_input(blobs, JOB, CREATED_AT, INPUT)
+    assert (payload.value, payload.content_type, payload.json_length) == (b"", INPUT.content_type, 12)
+    assert payload.claim is not None
+    assert await fetch_input(blobs, payload.claim) == INPUT.value
+    assert await keys(blobs, "claims") == [payload.claim.key]
+
+
+async def test_an_input_that_is_gone_or_another_is_not_fetched(blobs: Blobs) -> None:
+    claim = (await put_input(blobs, JOB, CREATED_AT, INPUT)).claim
+    assert claim is not None
+    for other in (INPUT.value[1:], bytes(len(INPUT.value)), INPUT.value + b"1"):
+        await blobs.put(claim.key, other)
+        with pytest.raises(InputGone):
+            await fetch_input(blobs, claim)
+    await blobs.delete([claim.key])
+    with pytest.raises(InputGone):
+        await fetch_input(blobs, claim)

@@ -5,7 +5,7 @@ from datetime import timedelta
 from msgspec.structs import replace
 
 from schemas.webhooks import Circuit, DeliveryState, EventType, Health, Limits
-from stores.webhooks import Change, DeliveryFilter, Verdict
+from stores.webhooks import Change, DeliveryFilter, Verdict, Waiting
 from tests.contracts.stores.webhook_stores import Webhooks, ids, in_s
 from tests.webhooks import NOW, delivery, outcome
 
@@ -145,6 +145,23 @@ async def test_a_circuit_opens_after_six_failures_and_that_is_told_by_what_recor
         changes=2,
     )
     assert await webhooks.queue.counts() == {"active": 0, "degraded": 1, "disabled": 0}
+
+
+async def test_what_waits_is_counted_by_circuit_whether_or_not_it_is_on_its_way(webhooks: Webhooks) -> None:
+    none = {circuit: Waiting(0, None) for circuit in ("active", "degraded", "disabled")}
+    assert await webhooks.queue.waiting() == none
+    await webhooks.added()
+    await failing(webhooks, 6)
+    await webhooks.waiting("we_a", created_at=in_s(1))
+    await webhooks.waiting("origin_1", "origin_2", url="https://example.com", created_at=in_s(5))
+    before = (await webhooks.queue.waiting())["active"]
+    assert before == Waiting(2, in_s(5))
+    held = (await webhooks.queue.waiting())["degraded"]
+    assert (held.deliveries > 1, held.oldest_at) == (True, NOW)
+    own = [each for each in (await webhooks.claim(6)).claims if each.delivery.target.startswith("origin_")]
+    assert (await webhooks.queue.waiting())["active"] == before
+    await webhooks.record(*own)
+    assert (await webhooks.queue.waiting())["active"] == Waiting(0, None)
 
 
 async def test_many_that_come_back_together_are_judged_one_after_the_other(webhooks: Webhooks) -> None:

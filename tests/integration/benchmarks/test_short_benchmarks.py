@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 CELL = r"[\d.,]+ \([\d.,]+ to [\d.,]+\) \| "
 # In the order in which they run; what some of them count in the database, others must not have begun to write.
 MEASUREMENTS = (
-    *("submit", "causes", "worker", "poison", "division", "priority", "scaling", "clients"),
+    *("submit", "causes", "worker", "poison", "blocks", "division", "priority", "scaling", "clients"),
     *("latency", "throughput", "recovery", "broker"),
 )
 ONLY = (
@@ -88,6 +88,8 @@ def test_durable_submits_of_one_gateway_and_of_two_are_counted_in_postgres_and_k
     ("title", "row"),
     [
         ("Bad rows", r"\| lookup .*\| [\d,.]+ .*\| [\d.]+ \| [\d,.]+ .*\| [\d.]+ \|"),
+        ("Row blocks of 1,000 rows", rf"\| digits, linear \| {CELL}{CELL}[\d.]+ \| {CELL}[\d.]+ \| {CELL}[\d.]+ \|"),
+        ("Row blocks with bad rows", rf"\| lookup .* \| {CELL}{CELL}[\d.]+ \|"),
         ("Dividing micro-batches", r"\| 10\.0% \| [\d.]+ .*\| [\d.]+ \|"),
         ("The broker's VM", r"\| both compilers, serial collector( \| [\d,.]+ \([^)]*\)){11} \|"),
         ("Fetching", r"\| librdkafka, in a thread( \| [\d,.]+ \([^)]*\)){6} \|"),

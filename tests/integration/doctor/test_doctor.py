@@ -12,6 +12,25 @@ from penstock.embedded.ports import LOOPBACK, choose
 from penstock.migrate_settings import MigrateSettings
 from producers.topics import base_topics, ensure_topics
 from runtime.settings import settings_in
+from tests.integration.stores.migrating import session
+
+MAKE_ENDPOINTS = """
+insert into webhook_endpoints
+    (id, tenant, name, url, event_types, payload, ordered, limits, secrets, created_at, updated_at)
+select e.id, 'acme', e.name, 'https://example.com', '{}', 'full', false, '{}', '[]', now(), now()
+from (values ('we_a', 'orders'), ('we_b', 'billing'), ('we_c', 'reports')) as e (id, name);
+insert into webhook_targets (id, tenant, circuit, reason, since) values
+    ('we_a', 'acme', 'active', null, now()), ('we_b', 'acme', 'degraded', 'it answered 500', now()),
+    ('we_c', 'acme', 'disabled', 'a try', now() + interval '1 s'),
+    ('origin_1', 'other', 'degraded', null, now() + interval '2 s'),
+    ('origin_2', 'other', 'degraded', null, now() + interval '3 s');
+insert into webhook_deliveries
+    (tenant, target, event_type, subject, revision, state, facts, created_at, due_at, ended_at)
+select 'acme', d.target, 'job.failed', 'job_1', 3, d.state, '{}', now(), now(),
+    case d.state when 'delivered' then now() end
+from (values ('we_a', 'pending'), ('we_b', 'pending'), ('we_b', 'pending'), ('we_b', 'delivered'),
+    ('origin_1', 'pending')) as d (target, state)
+"""
 
 
 @pytest.fixture
@@ -57,6 +76,23 @@ def test_topics_that_are_missing_come_with_the_command_that_makes_them(environ: 
     assert len(found["Redis", "ok"]) == 2
     (gateway,) = found["roles", "problem"]
     assert f"does not answer at {environ['PENSTOCK_GATEWAY_URL']} (PENSTOCK_GATEWAY_URL names it)" in gateway
+
+
+async def make_endpoints(dsn: str) -> None:
+    async with session(dsn) as connection:
+        await connection.execute(MAKE_ENDPOINTS)
+
+
+def test_endpoints_that_are_not_sent_to_are_named_with_what_waits_there(environ: dict[str, str]) -> None:
+    assert told(examined())["webhooks", "ok"] == ["no endpoint is degraded or disabled"]
+    asyncio.run(make_endpoints(environ["PENSTOCK_POSTGRES_DSN"]))
+    found = told(examined())
+    assert found["webhooks", "warning"] == [
+        "we_b (billing) of tenant acme is degraded: it answered 500; 2 events held",
+        "we_c (reports) of tenant acme is disabled: a try; 0 events held",
+        "an origin that jobs name (origin_1) of tenant other is degraded; 1 event held",
+    ]
+    assert ("webhooks", "ok") not in found
 
 
 async def make_topics(environ: dict[str, str]) -> None:

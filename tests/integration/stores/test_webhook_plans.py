@@ -8,7 +8,7 @@ import asyncpg
 import msgspec
 import pytest
 
-from schemas.webhooks import DeliveryState, EventType, Health, Revision
+from schemas.webhooks import Circuit, DeliveryState, EventType, Health, Revision
 from stores.postgres.webhooks.asked import CLAIM_TESTS
 from stores.postgres.webhooks.claims import LEASE_FOUND, LOCK_DUE
 from stores.postgres.webhooks.looking import LOOK
@@ -18,6 +18,7 @@ from stores.postgres.webhooks.search import list_statement
 from stores.postgres.webhooks.stale import DROP_STALE
 from stores.postgres.webhooks.stale import LOOKED_AT as LOOKED_AT_FOR_STALE
 from stores.postgres.webhooks.switching import HURRY, LAST_ID, STEP
+from stores.postgres.webhooks.waiting import WAITING
 from stores.webhooks import Claim, DeliveryFilter
 from tests.contracts.stores.webhook_stores import in_s
 from tests.integration.stores.migrating import session
@@ -126,6 +127,24 @@ async def test_a_step_of_what_is_done_step_by_step_reads_no_more_than_it_changes
         assert await _rows_read(connection, HURRY, TARGETS[0], NOW, NOW, LAST_ID) <= 2 * STEP
         # What is looked at, and, once more for each, what may be dropped and what is.
         assert await _rows_read(connection, DROP_STALE, [TARGETS[1]], NOW) <= 3 * LOOKED_AT_FOR_STALE
+
+
+async def test_what_waits_is_counted_without_what_has_ended_and_no_further_than_the_bound(
+    migrated_postgres_dsn: str,
+) -> None:
+    circuits = [*map(str, Circuit)]
+    async with postgres_webhooks(migrated_postgres_dsn) as webhooks:
+        await register(migrated_postgres_dsn, TARGETS)
+        await load(webhooks, TARGETS, 50)
+        async with session(migrated_postgres_dsn) as connection:
+            ended = "update webhook_deliveries set state = 'delivered', ended_at = now() where target = any($1)"
+            await connection.execute(ended, TARGETS[20:])
+            await connection.execute("vacuum analyze webhook_deliveries")
+            await connection.execute(SETTINGS)
+            assert await _rows_read(connection, WAITING, circuits, 100_000) < 21 * 50
+            assert await _rows_read(connection, WAITING, circuits, 60) <= 120
+        found = await webhooks.queue.waiting()
+    assert found["active"].deliveries == 20 * 50
 
 
 async def test_who_began_while_nothing_waited_reads_no_more_than_it_takes_of_much(migrated_postgres_dsn: str) -> None:

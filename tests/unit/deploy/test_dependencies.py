@@ -27,7 +27,7 @@ OURS = {"schemas", "runtime", "stores", "producers", "gateway", "workers", "pens
 HOMES = {
     "schemas": ["gateway", "router"],  # images only, imported where one comes
     "runtime": [],
-    "producers": [],
+    "producers": ["rows"],  # imported where a file of it is read
     "stores": ["stores", "sealing", "objects"],  # the latter two where a secret is sealed, or a blob is kept
     "gateway": ["gateway"],
     "workers/consuming": [],

@@ -1,23 +1,25 @@
 """Batches from their files to their outputs, and through whatever happens in between."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from producers.window import FIRST_ROWS
 from schemas.batches import BatchStatus, Counts
 from schemas.errors import DeadlineExceeded, ModelCrashed, QueueUnavailable
 from schemas.jobs import failed_end
 from schemas.records import read_lane_record
+from schemas.tensors import Array
 from stores.batches import LeadLost
 from tests.examples import examples
 from tests.unit.feeder.house import NOON, House, Killed, answers, keys_of, line
 from tests.unit.inference.models import Adder
-from workers.feeder.window import FIRST_ROWS
 
 
 async def test_each_line_has_its_own_answer_whatever_rows_it_has() -> None:
@@ -56,6 +58,20 @@ async def test_a_bad_row_fails_its_own_line_alone() -> None:
     _, errors = await house.outputs(batch)
     assert sorted(keys_of(errors)) == ["line-1500", "line-7"]
     assert {each["response"]["status_code"] for each in errors} == {500}
+
+
+async def test_what_json_cannot_say_fails_its_own_line() -> None:
+    class Infinite(Adder):
+        def run(self, inputs: Mapping[str, Array], parameters: Mapping[str, Any] = {}) -> dict[str, Array]:
+            outputs = super().run(inputs, parameters)
+            outputs["double"][inputs["x"] == 1] = np.inf
+            return outputs
+
+    house = House(Infinite())
+    batch = await house.until_ended(await house.batch([line(0), line(1), line(2)]))
+    _, errors = await house.outputs(batch)
+    assert keys_of(errors) == ["line-1"]
+    assert errors[0]["response"]["body"]["error"]["code"] == "output_invalid"
 
 
 async def test_a_row_that_ends_its_process_is_found_by_halves() -> None:

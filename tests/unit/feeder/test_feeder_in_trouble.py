@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from producers.window import FIRST_ROWS
 from schemas.batches import Batch, BatchStatus, Counts
 from schemas.errors import QueueUnavailable
 from schemas.oip import parse_request
@@ -17,7 +18,6 @@ from tests.unit.feeder.house import House, answers, line
 from tests.unit.inference.jobs import SIGNATURE
 from workers.feeder import feed
 from workers.feeder.looking import Looking
-from workers.feeder.window import FIRST_ROWS
 
 
 class Held:

@@ -227,6 +227,16 @@ COMMANDS = {
         ),
         (f"/dev/null {AWAY}", "/dev/null has no lines"),
     ),
+    "batch run": Described(
+        (KAFKA[0],),
+        (
+            ("nothing.csv --model a --output b", "SOURCE"),
+            ("/dev/null --model A --output b", "--model"),
+            ("/dev/null --model a --output b --window x", "--window"),
+            ("/dev/null --model a --output b --timeout 0", "--timeout"),
+        ),
+    ),
+    "batch resume": Described((KAFKA[0],), (("x --window 0", "--window"),), ("x", "no run writes x")),
     "batch status": Described(GATEWAY, (BAD_GATEWAY, ("/", "ID")), (f"batch_1 {AWAY}", "cannot be reached")),
     "batch cancel": Described(GATEWAY, (BAD_GATEWAY, ("/", "ID")), (f"batch_1 {AWAY}", "cannot be reached")),
     "batch results": Described(

@@ -4,12 +4,14 @@ import asyncio
 import json
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from penstock.webhooks import listener
+from penstock.webhooks.listening import SECRET_VARIABLE, SHOWN_TO_OTHERS
 from runtime.clock import now_utc
 from schemas.signing import check_signature, new_secret, signed_headers
 from tests.unit.front.answering import Gateway, Invoke, Json, documents
@@ -127,11 +129,48 @@ def test_what_is_forwarded_is_signed_with_the_secret_that_the_receiver_knows(
 ) -> None:
     claims(gateway, [leased(1)])
     came, own = receive(200), new_secret()
-    ran = invoke("webhooks", "listen", "--count", "1", "--forward-to", URL, "--secret", own)
-    assert (ran.exit_code, SECRET in ran.stderr) == (0, False)
+    ran = invoke(
+        "webhooks", "listen", "--count", "1", "--forward-to", URL, "--secret-file", "-", given=f"{own}\n".encode()
+    )
+    assert (ran.exit_code, ran.stderr) == (0, f"listening as {ID}, forwarding to {URL}\n")
     (request,) = came
     check_signature(request.headers, request.content, [own], now_utc())
     assert (request.headers["webhook-id"], request.headers["content-type"]) == ("msg_1", "application/json")
+
+
+def test_the_secret_in_a_file_stands_before_that_of_the_environment_and_nothing_warns_of_either(
+    gateway: Gateway,
+    invoke: Invoke,
+    receive: Callable[..., list[httpx.Request]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    in_file, in_environment = new_secret(), new_secret()
+    (tmp_path / "secret").write_text(f"{in_file}\n")
+    monkeypatch.setenv(SECRET_VARIABLE, in_environment)
+    for options, signs in (([], in_environment), (["--secret-file", tmp_path / "secret"], in_file)):
+        claims(gateway, [leased(1)])
+        came = receive(200)
+        ran = invoke("webhooks", "listen", "--count", "1", "--forward-to", URL, *options)
+        assert (ran.exit_code, "warning" in ran.stderr) == (0, False)
+        check_signature(came[0].headers, came[0].content, [signs], now_utc())
+
+
+@pytest.mark.parametrize("held", [b"", b"hunter22", b"\xff", b"whsec_" + b"a" * 10_000])
+def test_a_file_that_holds_no_secret_is_refused_and_not_shown(
+    gateway: Gateway, invoke: Invoke, tmp_path: Path, held: bytes
+) -> None:
+    (tmp_path / "secret").write_bytes(held)
+    ran = invoke("webhooks", "listen", "--secret-file", tmp_path / "secret")
+    assert (ran.exit_code, gateway.requests) == (2, [])
+    assert "--secret-file" in ran.stderr
+    assert not held or held.decode(errors="replace") not in ran.stderr
+    assert invoke("webhooks", "listen", "--secret-file", tmp_path / "none").exit_code == 2
+
+
+def test_a_secret_is_named_in_one_way(gateway: Gateway, invoke: Invoke) -> None:
+    ran = invoke("webhooks", "listen", "--secret", SECRET, "--secret-file", "-", given=SECRET.encode())
+    assert (ran.exit_code, gateway.requests) == (2, [])
 
 
 def test_an_event_that_another_secret_signed_is_not_taken(
@@ -152,9 +191,9 @@ def test_an_endpoint_that_is_named_stays_and_is_checked_by_the_secret_that_is_gi
     claims(gateway, [leased(1)], [leased(2)])
     gateway.routes[f"GET {ENDPOINTS}/{ID}"] = endpoint(mode="pull", url=None)
     ran = invoke("webhooks", "listen", "--endpoint", ID, "--count", "1", "--secret", SECRET)
-    assert (ran.exit_code, ran.stderr) == (0, f"listening as {ID}\n")
+    assert (ran.exit_code, ran.stderr) == (0, f"warning: {SHOWN_TO_OTHERS}\nlistening as {ID}\n")
     ran = invoke("webhooks", "listen", "--endpoint", ID, "--count", "1")
-    assert "signatures are not checked, for want of --secret" in ran.stderr
+    assert "signatures are not checked, for want of a secret: --secret-file" in ran.stderr
     assert not {f"POST {ENDPOINTS}", f"DELETE {ENDPOINTS}/{ID}"} & set(gateway.asked())
     gateway.routes[f"GET {ENDPOINTS}/{ID}"] = endpoint()
     ran = invoke("webhooks", "listen", "--endpoint", ID)

@@ -115,7 +115,21 @@ def test_a_change_sends_only_what_is_given(gateway: Gateway, invoke: Invoke) -> 
     gateway.routes[f"POST {ENDPOINTS}/{ID}"] = endpoint()
     assert invoke("webhooks", "update", ID, "--unordered", "--max-per-second", "0").exit_code == 0
     assert invoke("webhooks", "update", ID, "--url", "https://example.org").exit_code == 0
-    assert bodies(gateway) == [{"ordered": False, "limits": {"max_per_second": None}}, {"url": "https://example.org"}]
+    assert bodies(gateway) == [
+        {"ordered": False, "limits": {"max_per_second": None}},
+        {"mode": "push", "url": "https://example.org"},
+    ]
+
+
+def test_an_endpoint_that_is_sent_to_is_pulled_from_later_and_the_other_way_round(
+    gateway: Gateway, invoke: Invoke
+) -> None:
+    gateway.routes[f"POST {ENDPOINTS}/{ID}"] = endpoint()
+    assert invoke("webhooks", "update", ID, "--pull").exit_code == 0
+    assert invoke("webhooks", "update", ID, "--url", "https://example.org", "--name", "back").exit_code == 0
+    assert bodies(gateway) == [{"mode": "pull"}, {"name": "back", "mode": "push", "url": "https://example.org"}]
+    assert invoke("webhooks", "update", ID, "--url", "https://example.org", "--pull").exit_code == 2
+    assert len(bodies(gateway)) == 2
 
 
 def test_endpoints_are_listed_over_all_pages_with_what_waits(gateway: Gateway, invoke: Invoke) -> None:

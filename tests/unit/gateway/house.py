@@ -179,6 +179,7 @@ class House:
         )
         self.depths = LaneDepths(self.settings.gateway_max_lane_depth)
         self.budget = MemoryBudget(self.settings.memory_budget_bytes)
+        self.blobs = MemoryBlobs(lambda: self.now)
         self.submissions = Submissions(
             self.settings,
             self.serving,
@@ -192,6 +193,7 @@ class House:
             answered_within_s=60.0,
             late_write_s=0.0,
             store_trouble=lambda: self.store_trouble,
+            blobs=self.blobs if self.settings.blobs_url else None,
         )
         self.route_store = MemoryRoutes(lambda: NOW)
         self.rollout_store = MemoryRollouts(self.route_store)
@@ -220,7 +222,6 @@ class House:
             clock_s=lambda: self.clock_s,
         )
         self.batch_state = BatchState()
-        self.blobs = MemoryBlobs(lambda: self.now)
         self.batch_work = MemoryBatchWork(self.batch_state, self.webhook_events)
         batching = batching_of(
             MemoryFiles(self.batch_state),

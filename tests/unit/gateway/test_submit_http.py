@@ -220,7 +220,7 @@ async def test_more_bytes_than_the_gateway_may_hold_are_turned_away() -> None:
 
 
 async def test_an_input_that_is_too_large_only_as_tensors_is_refused_in_the_callers_terms() -> None:
-    house = House(max_record_bytes=64 * 1024)
+    house = House(max_record_bytes=64 * 1024, blobs_url=None)
     async with opened(house) as client:
         answer = await client.post("/v1/models/vector/jobs", json={"instances": [[1, 2]] * 8_000})
         detail = problem(answer, 413, "payload_too_large", "input")["detail"]
@@ -234,7 +234,7 @@ async def test_images_that_are_too_large_together_are_refused_before_one_is_read
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Images, "row", lambda *_: pytest.fail("one was read"))
-    house = House(max_record_bytes=64 * 1024)
+    house = House(max_record_bytes=64 * 1024, blobs_url=None)
     async with opened(house) as client:
         answer = await client.post("/v1/models/digits/jobs", json={"instances": [{"b64": PNG}] * 241})
         detail = problem(answer, 413, "payload_too_large", "input")["detail"]

@@ -15,9 +15,11 @@ from schemas.results import read_response
 from schemas.signature import Signature, TensorSpec
 from schemas.tensors import Array
 from tests.unit.inference.blocks import DELAYS_S, Crowded, Naming, answers, block, run
-from tests.unit.inference.jobs import SIGNATURE, item, lane_job, request_of
-from tests.unit.inference.models import Adder
+from tests.unit.inference.jobs import BULK, SIGNATURE, item, lane_job, request_json, request_of
+from tests.unit.inference.models import Adder, HeldAdder
 from tests.unit.inference.running import room_for, run_all
+from tests.unit.inference.worker import small_worker
+from tests.waiting import eventually
 from workers.inference.batching.compatibility import BatchCompatibility
 from workers.inference.batching.padding import FollowingOutput, PaddedInput, Padding
 from workers.inference.batching.pending_job import PendingJob, RowAnswers
@@ -210,3 +212,23 @@ def test_a_block_that_found_no_room_tells_its_model_so() -> None:
     assert isinstance(ran.outcomes[0], RowAnswers)
     assert isinstance(ran.outcomes[0].errors[1], OutOfMemory)
     assert ran.account.too_large == []
+
+
+async def test_a_live_job_runs_between_two_runs_of_a_block_that_is_divided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs_module, "TURN_S", 0.0)
+    model = HeldAdder()
+    model.poison = frozenset([1.0, 2.0])
+    async with small_worker(model) as worker:
+        # Given a block of which some rows run anew, and are held, since others are bad
+        rows = lane_job(payload=block(3, 4, 1, 2).job.payload, lane=BULK, row_errors=True)
+        await worker.submit(rows)
+        await eventually(lambda: len(model.batches) == 2)
+        # When a live job comes
+        urgent = lane_job(payload=request_json([9.0]))
+        await worker.submit(urgent)
+        await eventually(lambda: len(worker.live._batcher) == 1)
+        model.let_go(4)
+        await eventually(lambda: worker.ended([rows, urgent]))
+    # Then it has the next run
+    assert model.batches[2] == [9]
+    assert len(model.batches) > 3

@@ -9,7 +9,7 @@ from typing import Any
 
 from schemas.errors import StoreUnavailable
 from stores.sealing import KeyRing
-from stores.webhooks import Change, Claim, Claims, Outcome
+from stores.webhooks import Change, Claim, Claims, Outcome, Waiting
 from tests.unit.notifier.claims import NOW, a_claim, a_delivery
 
 
@@ -31,6 +31,7 @@ class ScriptedQueue:
         self.heard = asyncio.Event()
         self.looked = 0
         self.circuits: dict[str, int] = {}
+        self.waits: dict[str, Waiting] = {}
         self.keys: dict[str, int] = {}
         self.rows: list[int] = []
 
@@ -79,6 +80,10 @@ class ScriptedQueue:
     async def counts(self) -> dict[str, int]:
         self._look()
         return self.circuits
+
+    async def waiting(self) -> dict[str, Waiting]:
+        self._check_up(self.down)
+        return self.waits
 
     async def sealed_by(self) -> dict[str, int]:
         self._look()

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 from structlog.testing import capture_logs
@@ -11,6 +12,7 @@ from schemas.webhooks import Circuit
 from stores.memory_webhook_state import WebhookState
 from stores.memory_webhooks import MemoryEndpoints
 from stores.sealing import KeyRing
+from stores.webhooks import Waiting
 from tests.unit.notifier.claims import NOW
 from tests.unit.notifier.queues import ScriptedQueue
 from tests.waiting import LoopClock, eventually
@@ -44,7 +46,7 @@ async def test_targets_are_counted_by_circuit_and_one_that_is_no_more_counts_as_
     store = ScriptedQueue()
     store.circuits = {"active": 5, "degraded": 2}
     degraded = metrics.TARGETS.labels(Circuit.DEGRADED)
-    async with running(count(store)):
+    async with running(count(store, lambda: NOW)):
         await eventually(lambda: degraded._value.get() == 2)
         clock = LoopClock()
         store.down = True
@@ -54,6 +56,22 @@ async def test_targets_are_counted_by_circuit_and_one_that_is_no_more_counts_as_
         clock.pass_s(COUNT_EVERY_S + 1)
         await eventually(lambda: degraded._value.get() == 0)
     assert metrics.TARGETS.labels(Circuit.ACTIVE)._value.get() == 7
+
+
+async def test_what_waits_is_told_by_circuit_with_the_age_of_the_oldest() -> None:
+    store = ScriptedQueue()
+    store.waits = {"active": Waiting(3, NOW - timedelta(seconds=2)), "degraded": Waiting(70, NOW - timedelta(hours=1))}
+    number, age = metrics.WAITING.labels(Circuit.DEGRADED), metrics.OLDEST_WAITING.labels(Circuit.DEGRADED)
+    async with running(count(store, lambda: NOW)):
+        await eventually(lambda: number._value.get() == 70)
+        assert age._value.get() == 3600
+        assert metrics.OLDEST_WAITING.labels(Circuit.ACTIVE)._value.get() == 2
+        store.waits = {"active": Waiting(1, NOW + timedelta(seconds=1))}
+        LoopClock().pass_s(COUNT_EVERY_S + 1)
+        await eventually(lambda: number._value.get() == 0)
+        assert age._value.get() == 0
+    assert metrics.WAITING.labels(Circuit.ACTIVE)._value.get() == 1
+    assert metrics.OLDEST_WAITING.labels(Circuit.ACTIVE)._value.get() == 0, "another clock is ahead of ours"
 
 
 async def test_keys_that_are_in_use_and_were_not_given_are_told_by_name_until_they_are_not() -> None:

@@ -24,15 +24,17 @@ from schemas.errors import OutcomeUnknown, PayloadTooLarge, PenstockError, Queue
 from schemas.jobs import Job, Status, Terminal
 from schemas.records import OutRecord, read_lane_record, read_terminal_record
 from stores.memory import MemoryJobs
+from stores.memory_blobs import MemoryBlobs
 from stores.protocols import JobKey
 from tests.unit.router.requests import CATALOG, INSTANCES, NOW, TOPICS, record
 from tests.waiting import eventually
 from workers.consuming.protocols import Record
 from workers.memory import MemoryConsumer, MemoryGroup
+from workers.router.large_inputs import LargeInputs
 from workers.router.pipeline import Pipeline
 from workers.router.placing import Placing
 from workers.router.routing import begin
-from workers.router.submission import Limits
+from workers.router.settings import RouterSettings
 
 LANE = "penstock.lane.vector.1.live.v1"
 GOOD = record(INSTANCES, ("model", "vector"), ("ce_id", "good"))
@@ -71,7 +73,10 @@ class Room:
 
 
 @asynccontextmanager
-async def opened_room(lane_patience_s: float = 10, reading_patience_s: float = 60) -> AsyncIterator[Room]:
+async def opened_room(
+    lane_patience_s: float = 10, reading_patience_s: float = 60, *, blobs: MemoryBlobs | None = None, **given: Any
+) -> AsyncIterator[Room]:
+    settings = RouterSettings(**given)
     log = MemoryLog(partitions=1)
     group = MemoryGroup(log, [TOPICS.requests], clock_ms=lambda: int(NOW.timestamp() * 1000))
     jobs, routes = MemoryJobs(), Routes()
@@ -86,10 +91,11 @@ async def opened_room(lane_patience_s: float = 10, reading_patience_s: float = 6
             Catalog(CATALOG),
             routes,
             TOPICS,
-            Limits(),
+            settings.limits,
             lambda: NOW,
             placing,
             reader,
+            LargeInputs(settings, blobs, budget),
             reading_patience_s=reading_patience_s,
         )
         yield Room(log, group, member, jobs, pipeline, budget, routes)

@@ -237,7 +237,7 @@ def test_the_limits_are_those_of_the_settings() -> None:
 def test_images_that_no_record_holds_together_are_refused_before_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Images, "row", lambda *_: pytest.fail("one was read"))
     asked = record({"instances": [{"b64": PNG}] * 5}, ("model", "digits"))
-    ended = end(asked, max_record_bytes=5 * 8 * 8 * 4 - 1)
+    ended = end(asked, max_input_bytes=5 * 8 * 8 * 4 - 1)
     assert ended.error is not None
     assert ended.error.code == "payload_too_large"
 

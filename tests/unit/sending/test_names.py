@@ -14,10 +14,8 @@ from tests.unit.sending.house import NOW, OK, FixedNames, answering, receiver, s
 from tests.unit.sending.name_server import FAILURE, NOT_FOUND, SILENCE, NameServer, Zone, name_server
 from tests.waiting import LoopClock, eventually, soon
 from workers.notifier.sending.http_sender import HttpSender
-from workers.notifier.sending.names import MOST_ANSWERS, PublicOnly, Resolver, SystemNames
+from workers.notifier.sending.names import MOST_ANSWERS, NO_PUBLIC_ADDRESS, PublicOnly, Resolver, SystemNames
 from workers.notifier.sending.refusals import NotSent
-
-PRIVATE = "its host has a private or reserved address, and nothing is sent there"
 
 
 @asynccontextmanager
@@ -67,7 +65,7 @@ async def test_a_host_of_whose_addresses_one_is_not_public_is_refused_and_none_i
     async with sending(lambda *_: answers) as (sender, _):
         reply = await soon(send(sender, "https://hooks.example.com/"))
 
-    assert (reply.verdict, reply.status, reply.error) == (Verdict.REFUSED, None, PRIVATE)
+    assert (reply.verdict, reply.status, reply.error) == (Verdict.REFUSED, None, NO_PUBLIC_ADDRESS)
 
 
 async def test_what_is_told_of_a_refused_host_does_not_hold_its_address() -> None:
@@ -98,7 +96,7 @@ async def test_the_address_that_was_checked_is_dialled_though_the_name_has_anoth
         assert there.heard.requests[0][1]["host"] == f"hooks.example.com:{there.port}"
 
         await sender._connections.aclose()  # a new connection is asked for anew, and checked anew
-        assert (await soon(send(sender, url))).error == PRIVATE
+        assert (await soon(send(sender, url))).error == NO_PUBLIC_ADDRESS
         assert len(there.heard.requests) == 1
 
 
@@ -113,10 +111,26 @@ async def test_the_address_that_was_checked_is_dialled_though_the_name_has_anoth
     ids=["no such name", "no addresses", "failure", "a name of nothing"],
 )
 async def test_a_name_without_addresses_has_failed(told: Sequence[str], error: str) -> None:
-    async with sending(lambda *_: told) as (sender, _):
-        reply = await soon(send(sender, "https://hooks.example.com/"))
+    async with resolving(lambda *_: told) as (resolver, _):
+        with pytest.raises(NotSent, match=error) as raised:
+            await soon(resolver.addresses("hooks.example.com"))
 
-    assert (reply.verdict, reply.error) == (Verdict.FAILED, error)
+    assert raised.value.verdict is Verdict.FAILED
+
+
+async def test_nobody_learns_which_names_our_network_has() -> None:
+    inside: dict[str, Sequence[str]] = {
+        "private.example.com": ("10.0.0.1",),
+        "mixed.example.com": ("1.1.1.1", "10.0.0.1"),
+        "unknown.example.com": (NOT_FOUND,),
+        "empty.example.com": (),
+        "broken.example.com": (FAILURE,),
+        "many.example.com": [f"10.0.0.{number}" for number in range(MOST_ANSWERS + 1)],
+    }
+    async with sending(lambda name, *_: inside[name]) as (sender, _):
+        replies = [await soon(send(sender, f"https://{name}/")) for name in inside]
+
+    assert {(reply.status, reply.error, reply.head) for reply in replies} == {(None, NO_PUBLIC_ADDRESS, None)}
 
 
 async def test_a_name_of_very_many_addresses_has_failed() -> None:

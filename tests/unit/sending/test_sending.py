@@ -3,7 +3,9 @@
 import asyncio
 import gzip
 import resource
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -30,6 +32,7 @@ from workers.notifier.sending.connections import KEPT_S
 from workers.notifier.sending.http_sender import USER_AGENT, HttpSender
 from workers.notifier.sending.protocols import Reply
 
+ROOT = Path(__file__).parents[3]
 TOO_LONG = "the head of its answer is longer than 16384 bytes or 256 lines"
 
 
@@ -446,17 +449,49 @@ async def test_an_attempt_that_is_canceled_leaves_nothing_behind(sender: HttpSen
     assert not sender._connections._pools
 
 
-async def test_connections_that_nobody_uses_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = 0.0
-    monkeypatch.setattr("workers.notifier.sending.http_sender.time.monotonic", lambda: now_s)
+FIRST = """
+import asyncio, sys
+from workers.notifier.main import NotifierRole
+from stores.sealing import KeyRing
+from tests.unit.sending.house import NOW, OK, FixedNames, answering, receiver, send
+from workers.notifier.sending.http_sender import HttpSender
+
+async def main():
+    async with receiver(answering(OK)) as there:
+        async with HttpSender(lambda: NOW, allow_private=True, resolver=FixedNames()) as sender:
+            assert "_tls" in vars(sender)
+            before = set(sys.modules)
+            ring = KeyRing({"a": bytes(32)})
+            assert ring.open(ring.seal("secret", "default", "we_a"), "default", "we_a") == "secret"
+            assert (await send(sender, there.url())).status == 200
+            print(sorted(set(sys.modules) - before))
+
+asyncio.run(main())
+"""
+
+
+async def test_the_first_event_waits_for_nothing_to_be_loaded() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", FIRST, stdout=asyncio.subprocess.PIPE, cwd=ROOT
+    )
+    told, _ = await soon(process.communicate())
+    assert told.decode().strip() == "[]"
+
+
+async def test_connections_that_nobody_uses_are_closed_though_nothing_more_is_sent(loop_clock: LoopClock) -> None:
     names = FixedNames()
     async with HttpSender(lambda: NOW, allow_private=True, resolver=names) as sender, receiver(answering(OK)) as there:
         for number in range(5):
             await soon(send(sender, there.url(f"h{number}.example")))
-        now_s = KEPT_S
-        await soon(send(sender, there.url("last.example")))
+        assert len(sender._connections._pools) == 5
 
-        assert list(sender._connections._pools) == [f"http://last.example:{there.port}"]
+        loop_clock.pass_s(KEPT_S)
+        await eventually(lambda: not sender._connections._pools)
+        assert not sender._connections._idle_since
+
+        await soon(send(sender, there.url("h0.example")))
+        loop_clock.pass_s(KEPT_S)
+        await eventually(lambda: not sender._connections._pools)
 
 
 async def test_of_origins_that_are_idle_only_so_many_keep_connections(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,9 @@ class FetchBrake:
         wanted = min(room_rows / self.rows_a_record, room_bytes / self._bytes_a_record)
         return min(math.ceil(wanted), FETCH_RECORDS)
 
+    def room_for(self, more_bytes: int) -> bool:
+        return self._budget.held_bytes + more_bytes <= self._limit_bytes
+
     def fetched(self, jobs: Sequence[PendingJob]) -> None:
         """Learn how large records are at the moment."""
         if jobs:

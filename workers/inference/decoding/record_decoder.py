@@ -9,8 +9,10 @@ import msgspec
 
 from producers.holds import Holds
 from runtime.logs import get_logger
+from schemas.claims import Claim
 from schemas.errors import Canceled, DeadlineExceeded, InvalidInput, PenstockError, TransientFailure, Undecodable
 from schemas.holds import Hold, ended_by
+from schemas.jobs import Payload
 from schemas.oip import InferRequest, parse_request
 from schemas.records import LaneJob, read_lane_record
 from schemas.routes import Choice
@@ -63,7 +65,15 @@ def nothing_refused(_: LaneJob) -> None:
     """Every copy may run."""
 
 
-Decoded = PendingJob | Ended | Moving | UndecodableRecord
+class Claimed(NamedTuple):
+    """A job whose input lies in the blob store, and is to be fetched before it can be read."""
+
+    record: Record
+    job: LaneJob
+    claim: Claim
+
+
+Decoded = PendingJob | Claimed | Ended | Moving | UndecodableRecord
 
 
 class _Parsed(NamedTuple):
@@ -72,9 +82,10 @@ class _Parsed(NamedTuple):
     record: Record
     job: LaneJob
     request: InferRequest
+    value: bytes
 
 
-_Read = _Parsed | Ended | Moving | UndecodableRecord
+_Read = _Parsed | Claimed | Ended | Moving | UndecodableRecord
 
 
 class RecordDecoder:
@@ -125,6 +136,21 @@ class RecordDecoder:
             parsed = self._with_tokens(parsed, self._tokenizer)
         return [self._measure(each) if isinstance(each, _Parsed) else each for each in parsed]
 
+    def read_fetched(self, claimed: Claimed, value: bytes, now: datetime) -> Decoded:
+        """The job with its input, which has been fetched. Its payload stays the claim: whoever has it tried again, or
+        run elsewhere, sends that. Raises nothing that an input may cause, as `read_all`."""
+        record, job, _ = claimed
+        try:
+            payload = msgspec.structs.replace(job.payload, value=value, claim=None)
+            parsed: _Read = self._parse_job(record, job, payload, now)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a panic of Rust code is no Exception
+            return _ended(record, job, error)
+        if isinstance(parsed, _Parsed) and self._tokenizer is not None:
+            (parsed,) = self._with_tokens([parsed], self._tokenizer)
+        return self._measure(parsed) if isinstance(parsed, _Parsed) else parsed
+
     def ended(self, key: JobKey, expires_at: datetime, now: datetime) -> PenstockError | None:
         """Why the job must not cost anything any more, or None."""
         if expires_at <= now:
@@ -149,13 +175,15 @@ class RecordDecoder:
         job: LaneJob | None = None
         try:
             job = read_lane_record(record.headers, record.value)
-            return self._parse_job(record, job, now)
+            return self._parse_job(record, job, job.payload, now)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # a panic of Rust code is no Exception
             return _undecodable(record, error) if job is None else _ended(record, job, error)
 
-    def _parse_job(self, record: Record, job: LaneJob, now: datetime) -> _Parsed | Ended | Moving:
+    def _parse_job(
+        self, record: Record, job: LaneJob, payload: Payload, now: datetime
+    ) -> _Parsed | Claimed | Ended | Moving:
         why = self.not_run(job, JobKey(job.tenant, job.id), now)
         if why is not None:
             return Ended(record, job, why) if isinstance(why, PenstockError) else Moving(record, job, why)
@@ -165,7 +193,10 @@ class RecordDecoder:
                 f"{self._lane.model}/{self._lane.version}",
                 param="model",
             )
-        return _Parsed(record, job, parse_request(self._signature, job.payload))
+        if payload.claim is not None:
+            self._check_size(payload.claim.size)
+            return Claimed(record, job, payload.claim)
+        return _Parsed(record, job, parse_request(self._signature, payload), payload.value)
 
     def _with_tokens(self, parsed: Sequence[_Read], tokenizer: LazyTokenizer) -> list[_Read]:
         jobs = [each for each in parsed if isinstance(each, _Parsed)]
@@ -180,21 +211,26 @@ class RecordDecoder:
         except BaseException as error:  # a panic of Rust code is no Exception
             return _ended(parsed.record, parsed.job, error)
 
-    def _measured(self, record: Record, job: LaneJob, request: InferRequest) -> PendingJob:
-        held_bytes = memory_bytes(record.value or b"", request.inputs, self._rules.padding)
+    def _measured(self, record: Record, job: LaneJob, request: InferRequest, value: bytes) -> PendingJob:
+        came = record.value or b"" if job.payload.claim is None else value
+        held_bytes = memory_bytes(came, request.inputs, self._rules.padding)
         if job.shadow_of is not None:  # whose input and answer were cut out of the record
             held_bytes += len(record.value or b"")
+        self._check_size(held_bytes)
+        measure = self._rules.measure(request)
+        if request.parameters:  # others than the micro-batch's are of no use, and may be large
+            agreed = self._rules.agreed(request.parameters)
+            request = msgspec.structs.replace(request, parameters=agreed)
+        return PendingJob(record, job, request, *measure, held_bytes)
+
+    def _check_size(self, held_bytes: int) -> None:
+        """Raises `InvalidInput`."""
         if self._most_bytes is not None and held_bytes > self._most_bytes:
             raise InvalidInput(
                 f"the inputs take {held_bytes} bytes of memory to run; the limit is {self._most_bytes}: send fewer "
                 "rows in one request, or long and short ones apart",
                 param="inputs",
             )
-        measure = self._rules.measure(request)
-        if request.parameters:  # others than the micro-batch's are of no use, and may be large
-            agreed = self._rules.agreed(request.parameters)
-            request = msgspec.structs.replace(request, parameters=agreed)
-        return PendingJob(record, job, request, *measure, held_bytes)
 
 
 def _undecodable(record: Record, error: BaseException) -> UndecodableRecord:

@@ -16,6 +16,7 @@ from schemas.holds import Hold
 from schemas.records import is_copy
 from schemas.routes import Choice
 from schemas.topics import Lane, LaneClass
+from stores.blobs import Blobs
 from workers.consuming.kafka_consumer import DRAIN_LIMIT_S
 from workers.consuming.offsets import Partition
 from workers.consuming.protocols import Consumer, Record
@@ -25,8 +26,9 @@ from workers.inference.batching.batcher import Batcher
 from workers.inference.batching.pending_job import JobState, PendingJob, RunResult
 from workers.inference.counting.tally import Tally
 from workers.inference.decoding.memory import FetchBrake
-from workers.inference.decoding.record_decoder import Decoded, Ended, Moving, RecordDecoder, UndecodableRecord
+from workers.inference.decoding.record_decoder import Claimed, Decoded, Ended, Moving, RecordDecoder, UndecodableRecord
 from workers.inference.engine.accounting import DeviceAccounting
+from workers.inference.engine.fetching import Fetching
 from workers.inference.engine.lane_metrics import LaneMetrics
 from workers.inference.execution.runner import Runner
 from workers.inference.results.outcomes import CopyEnd, Outcome, failed, not_run
@@ -94,6 +96,7 @@ class ServedLane:
         tally: Tally | None = None,
         copies: Copies | None = None,
         holds: Holds | None = None,
+        blobs: Blobs | None = None,
     ) -> None:
         self.lane = lane
         self.runner = runner
@@ -122,6 +125,7 @@ class ServedLane:
         self._under_way: set[asyncio.Task[Any]] = set()
         self._changed = asyncio.Event()
         self._brake = FetchBrake(memory, lane.cls)
+        self._fetching = Fetching(blobs, self, self._read_fetched, self._take_fetched)
 
     async def feed(self, consumer: Consumer) -> None:
         """Fetch while there is room, until canceled. Not polling is the brake."""
@@ -140,7 +144,7 @@ class ServedLane:
 
     def _wanted(self) -> int:
         """How many records may be fetched."""
-        if self._paused:
+        if self._paused or self._fetching.full:
             return 0
         room = self._batcher.room
         return self._brake.records(MOVING_ROWS if self._moving and room else room)
@@ -172,14 +176,40 @@ class ServedLane:
 
     async def _take_in(self, consumer: Consumer, records: Sequence[Record]) -> None:
         if sum(len(record.value or b"") for record in records) <= self._decoder.inline_bytes:
-            over, dead = self._queue(self._decode(records, self._clock()))
+            over, dead = self._queue(consumer, self._decode(records, self._clock()))
         else:
-            over, dead = await self._see_through(self._take_in_large(records))
+            over, dead = await self._see_through(self._take_in_large(consumer, records))
         if over or dead:
             await self._see_through(self._end_all(consumer, over, dead))
 
-    async def _take_in_large(self, records: Sequence[Record]) -> tuple[list[Ended | Moving], list[UndecodableRecord]]:
-        return self._queue(await asyncio.to_thread(self._decode, records, self._clock()))
+    async def _take_in_large(
+        self, consumer: Consumer, records: Sequence[Record]
+    ) -> tuple[list[Ended | Moving], list[UndecodableRecord]]:
+        return self._queue(consumer, await asyncio.to_thread(self._decode, records, self._clock()))
+
+    def has_room(self, input_bytes: int) -> bool:
+        """For an input that is to be fetched: beside what is held, or alone, since others may never make room."""
+        return not self._held_bytes or self._brake.room_for(input_bytes)
+
+    def held_changed(self) -> None:
+        self._show()
+        self._changed.set()
+
+    async def wait_for_room(self) -> None:
+        await self._change_or(LOOK_FOR_ROOM_S)
+
+    def _read_fetched(self, claimed: Claimed, value: bytes) -> Decoded:
+        started = time.perf_counter()
+        read = self._decoder.read_fetched(claimed, value, self._clock())
+        self.metrics.stage_seconds["decode"].observe(time.perf_counter() - started)
+        return read
+
+    async def _take_fetched(self, consumer: Consumer, read: Decoded) -> None:
+        moving = self._moving
+        over, dead = self._queue(consumer, [read], typical=False)
+        self._moving = moving
+        if over or dead:
+            await self._see_through(self._end_all(consumer, over, dead))
 
     def _decode(self, records: Sequence[Record], now: datetime) -> list[Decoded]:
         started = time.perf_counter()
@@ -187,11 +217,15 @@ class ServedLane:
         self.metrics.stage_seconds["decode"].observe(time.perf_counter() - started)
         return read
 
-    def _queue(self, read: Sequence[Decoded]) -> tuple[list[Ended | Moving], list[UndecodableRecord]]:
-        """Let the jobs among what was read wait for their micro-batch; returns the others."""
+    def _queue(
+        self, consumer: Consumer, read: Sequence[Decoded], *, typical: bool = True
+    ) -> tuple[list[Ended | Moving], list[UndecodableRecord]]:
+        """Let the jobs among what was read wait for their micro-batch, and fetch inputs that lie in the blob store;
+        returns the others. `typical`: further records may be as large."""
         jobs = [each for each in read if isinstance(each, PendingJob)]
         if jobs:
-            self._brake.fetched(jobs)
+            if typical:
+                self._brake.fetched(jobs)
             arrived, now = time.monotonic(), self._clock()
             for job in jobs:
                 self._batcher.add(job, arrived, arrived + (job.job.expires_at - now).total_seconds())
@@ -201,6 +235,9 @@ class ServedLane:
         self._moving = False
         if len(jobs) == len(read):
             return [], []
+        for each in read:
+            if isinstance(each, Claimed):
+                self._fetching.begin(consumer, each)
         over = [each for each in read if isinstance(each, Ended | Moving)]
         self._moving = any(isinstance(each, Moving) for each in over)
         return over, [each for each in read if isinstance(each, UndecodableRecord)]
@@ -324,6 +361,7 @@ class ServedLane:
         def lost(job: PendingJob) -> bool:
             return gone(job.record)
 
+        self._fetching.forget(partitions)
         if waiting := self._batcher.drop(lost):
             self._changed.set()
         formed = [job for job in self._taken if job.state is JobState.FORMED and lost(job)]
@@ -343,7 +381,7 @@ class ServedLane:
 
     def _show(self) -> None:
         self.metrics.queued_rows.set(self._batcher.rows)
-        self._brake.holds(self._held_bytes)
+        self._brake.holds(self._held_bytes + self._fetching.held_bytes)
 
     async def _change(self) -> None:
         self._changed.clear()

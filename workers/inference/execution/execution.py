@@ -7,16 +7,16 @@ nothing more.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
-from runtime.logs import get_logger
-from schemas.errors import Canceled, DeadlineExceeded, JobError, OutOfMemory, PenstockError, TransientFailure
+from schemas.errors import PenstockError, TransientFailure
 from schemas.tensors import Array
 from workers.inference.batching.pending_job import PendingJob, RowAnswers, RunResult
 from workers.inference.execution.account import Account
 from workers.inference.execution.bisection import Steps, isolate
+from workers.inference.execution.failed_jobs import has_no_room, tell_failed
 from workers.inference.execution.failures import Failure, Scope
 from workers.inference.execution.finite import refuse_non_finite
 from workers.inference.execution.joining import joined
@@ -24,11 +24,6 @@ from workers.inference.execution.naming import Namings, outputs_of
 from workers.inference.execution.row_by_row import RowByRow
 from workers.inference.execution.runner import Runner
 from workers.inference.execution.runs import Runs
-
-log = get_logger(__name__)
-
-# Of the jobs that failed together so many stand in the log.
-TOLD_JOBS: Final = 100
 
 
 class _FellApart(Exception):
@@ -104,9 +99,9 @@ class Execution:
         # Those that were named, or over by then, say nothing of those that nobody names.
         self._runner.bad_share.learn(sizes.bad, sum(not isinstance(result, PenstockError) for result in results))
         for jobs, run in self._runs.no_room:
-            if not any(_has_no_room(results[index]) for index in jobs):
+            if not any(has_no_room(results[index]) for index in jobs):
                 self._runs.account.too_large.append(run)
-        self._tell(results)
+        tell_failed(self._runner, self._jobs, results, self._runs.raised)
         return results
 
     def _attempt(self, jobs: Sequence[int]) -> Steps[Sequence[RunResult | Failure] | Failure]:
@@ -249,42 +244,6 @@ class Execution:
             return False
         return failure.scope is Scope.ROW or (failure.scope is Scope.MOMENT and job.attempt >= self._tries)
 
-    def _tell(self, results: Sequence[RunResult]) -> None:
-        """One line a micro-batch: a model that fails on everything must not bury the log under tracebacks."""
-        failed = [
-            self._jobs[index].id
-            for index, result in enumerate(results)
-            if any(_is_models(error) for error in _errors_of(result))
-        ]
-        if not failed:
-            return
-        job = self._jobs[0].job
-        own = None if self._runs.raised is None else self._runner.traceback(self._runs.raised)
-        log.warning(
-            "the model failed",
-            model=f"{job.model}/{job.version}",
-            jobs=failed[:TOLD_JOBS],
-            failed=len(failed),
-            of=len(self._jobs),
-            **({"exc_info": self._runs.raised} if own is None else {"exception": own}),
-        )
-
 
 def _result(end: RunResult | Failure) -> RunResult:
     return end.error if isinstance(end, Failure) else end
-
-
-def _errors_of(result: RunResult) -> Iterable[PenstockError]:
-    """What a job met, or its rows."""
-    if isinstance(result, RowAnswers):
-        return result.errors.values()
-    return [result] if isinstance(result, PenstockError) else []
-
-
-def _is_models(error: PenstockError) -> bool:
-    return isinstance(error, JobError) and not isinstance(error, Canceled | DeadlineExceeded)
-
-
-def _has_no_room(result: RunResult) -> bool:
-    """Whether a job, or a row of it, found no room even alone: others are no larger for it."""
-    return any(isinstance(error, OutOfMemory) for error in _errors_of(result))

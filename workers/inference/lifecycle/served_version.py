@@ -11,6 +11,7 @@ from runtime.budget import MemoryBudget
 from runtime.clock import now_utc
 from runtime.lifecycle import BackgroundTasks
 from runtime.process import StoppedEarly, open_patiently, unless_stopped
+from stores.blobs import Blobs
 from workers.consuming.kafka_consumer import KafkaConsumer
 from workers.consuming.prefetch import PrefetchShares
 from workers.inference.backends.own_frames import own_traceback
@@ -57,6 +58,7 @@ class WorkerContext:
     prefetch: PrefetchShares
     tallies: Tallies
     shadows: Shadows
+    blobs: Blobs | None = None
 
 
 class ServedVersion:
@@ -143,6 +145,7 @@ class ServedVersion:
                 tally=around.tallies.of(lane),
                 copies=copies,
                 holds=around.holds,
+                blobs=around.blobs,
             )
             for lane in lanes_of(version)
         ]

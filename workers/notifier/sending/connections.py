@@ -1,5 +1,6 @@
 """Connections that are kept, a pool for each origin: what a request costs does not grow with what hangs elsewhere."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,11 +22,12 @@ class _Pool:
 
 
 class Connections:
-    """`open_pool` makes a pool for one origin; `clock` tells seconds."""
+    """`open_pool` makes a pool for one origin; `clock` tells seconds, those of the event loop."""
 
     def __init__(self, open_pool: Callable[[], httpcore2.AsyncConnectionPool], clock: Callable[[], float]) -> None:
         self._open_pool = open_pool
         self._clock = clock
+        self._closing: asyncio.Task[None] | None = None
         self._pools: dict[str, _Pool] = {}
         self._idle_since: OrderedDict[str, float] = OrderedDict()  # the longest idle first
 
@@ -52,8 +54,16 @@ class Connections:
     async def _rest(self, origin: str, used: _Pool) -> None:
         if self._pools.get(origin) is used:
             self._idle_since[origin] = self._clock()
+            if self._closing is None or self._closing.done():
+                self._closing = asyncio.create_task(self._close_in_time(), name="idle connections")
         else:
             await used.pool.aclose()
+
+    async def _close_in_time(self) -> None:
+        """What is idle, though no other request comes that would do it."""
+        while self._idle_since:
+            await asyncio.sleep(next(iter(self._idle_since.values())) + KEPT_S - self._clock())
+            await self._close_idle()
 
     async def _close_idle(self) -> None:
         before = self._clock() - KEPT_S
@@ -64,6 +74,8 @@ class Connections:
             await self._pools.pop(origin).pool.aclose()
 
     async def aclose(self) -> None:
+        if self._closing is not None:
+            self._closing.cancel()
         for used in list(self._pools.values()):
             await used.pool.aclose()
         self._pools.clear()

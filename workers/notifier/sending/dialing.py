@@ -39,6 +39,10 @@ class Dialer(httpcore2.AsyncNetworkBackend):
         self._names = names
         self._network = httpcore2.AnyIOBackend() if dialled is None else dialled
 
+    async def warm(self) -> None:
+        """Load what the network's library loads when it is first asked for something."""
+        await self._network.sleep(0)
+
     async def connect_tcp(
         self,
         host: str,

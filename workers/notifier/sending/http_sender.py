@@ -1,7 +1,7 @@
 """Sends events over HTTP/1.1: no redirects, no proxies but our own, no address that was not checked."""
 
+import asyncio
 import ssl
-import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import cached_property
@@ -61,13 +61,19 @@ class HttpSender:
                     names = await opened.enter_async_context(Resolver())
                 names = names if self._allow_private else PublicOnly(names)
             self._dialer = Dialer(names)
-            self._connections = Connections(self._open_pool, time.monotonic)
+            await self._warm()
+            self._connections = Connections(self._open_pool, asyncio.get_running_loop().time)
             opened.push_async_callback(self._connections.aclose)
             self._opened = opened.pop_all()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self._opened.aclose()
+
+    async def _warm(self) -> None:
+        """Make and load what is made and loaded once, so that the first event does not wait for that."""
+        _ = self._tls
+        await self._dialer.warm()
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:

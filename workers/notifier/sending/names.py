@@ -26,6 +26,9 @@ _TOLD: Final = {
     aiodns.error.ARES_ENODATA: "the name of its host has no address",
     aiodns.error.ARES_ETIMEOUT: "the name servers of its host did not answer in time",
 }
+# Told of every name that nothing can be sent to, whether it is unknown, private or cannot be resolved: whoever names
+# hosts does not learn which names our own network has.
+NO_PUBLIC_ADDRESS: Final = "its host has no public address, or others beside it, or could not be resolved"
 # Our own name server is away, or there is none.
 _OURS: Final = frozenset({aiodns.error.ARES_ECONNREFUSED, aiodns.error.ARES_EFILE, aiodns.error.ARES_ENOMEM})
 
@@ -71,15 +74,23 @@ class Resolver:
 
 
 class PublicOnly:
-    """Refuses a host of whose addresses one is not public: a name that has both kinds is an attack, or a mistake."""
+    """Refuses a host of whose addresses one is not public: a name that has both kinds is an attack, or a mistake.
+
+    It says the same of one that has no address.
+    """
 
     def __init__(self, names: Names) -> None:
         self._names = names
 
     async def addresses(self, host: str) -> Sequence[Address]:
-        found = await self._names.addresses(host)
+        try:
+            found = await self._names.addresses(host)
+        except NotSent as error:
+            if error.verdict is Verdict.OURS:
+                raise
+            raise NotSent(error.verdict, NO_PUBLIC_ADDRESS) from error
         if not all(map(is_public, found)):
-            raise NotSent(Verdict.REFUSED, "its host has a private or reserved address, and nothing is sent there")
+            raise NotSent(Verdict.REFUSED, NO_PUBLIC_ADDRESS)
         return found
 
 

@@ -54,6 +54,7 @@ REFUSED: dict[str, tuple[str, Any, str | None, str]] = {
     "an empty name": ("endpoint", WANTED | {"name": ""}, "name", "one line"),
     "a name of two lines": ("endpoint", WANTED | {"name": "a\nb"}, "name", "one line"),
     "a name with a NUL": ("endpoint", WANTED | {"name": "a\0"}, "name", "one line"),
+    "a name of spaces": ("endpoint", WANTED | {"name": "  "}, "name", "one line"),
     "a long name": ("endpoint", WANTED | {"name": "x" * 201}, "name", "200"),
     "no events": ("endpoint", WANTED | {"event_types": []}, "event_types", "one or more"),
     "an event twice": ("endpoint", WANTED | {"event_types": ["job.failed"] * 2}, "event_types", "each once"),

@@ -1,20 +1,19 @@
-"""How much of a batch may be in its lane, and whose turn it is to have more there. Pure."""
+"""How much of what is run in bulk may be in its lane at a time. Pure."""
 
 from collections import deque
-from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from typing import Final
 
 from schemas.batches import BLOCK_ROWS
 
-# Until it is known how fast rows end: so many.
+# Until it has shown how fast it is: so many rows.
 FIRST_ROWS: Final = 2 * BLOCK_ROWS
 # What was longer ago says nothing of now.
 MEMORY_S: Final = 60.0
 
 
 class RowRate:
-    """How many rows a second a batch's blocks end at, while some are in the lane."""
+    """How many rows a second blocks end at, while some are in the lane."""
 
     def __init__(self) -> None:
         self._ended: deque[tuple[float, int]] = deque()
@@ -69,7 +68,7 @@ class Share:
 
 
 def room(rows_per_s: float | None, window_s: float, in_lane: int) -> int:
-    """How many more rows may be in the lane, where so many are. Two blocks always may."""
+    """How many more rows may be in the lane, of which so many are. Two blocks always may."""
     allowed = FIRST_ROWS if rows_per_s is None else max(FIRST_ROWS, int(rows_per_s * window_s))
     return max(0, allowed - in_lane)
 
@@ -79,37 +78,3 @@ def estimate(rows_per_s: float | None, rows_left: float, now: datetime) -> datet
     if not rows_per_s:
         return None
     return now + timedelta(seconds=min(rows_left / rows_per_s, 10.0**9))
-
-
-class Candidate(NamedTuple):
-    """A batch that could have more in its lane."""
-
-    tenant: str
-    expires_at: datetime
-    priority: int
-    created_at: datetime
-    id: str
-
-
-class Turns:
-    """Tenants take turns: who has been given the fewest rows is next. Of one tenant the earliest deadline goes first,
-    then the higher priority, then who came first."""
-
-    def __init__(self) -> None:
-        self._given: dict[str, float] = {}
-
-    def next(self, candidates: Sequence[Candidate]) -> Candidate:
-        tenants = {candidate.tenant for candidate in candidates}
-        # Who comes, or comes back, has no claim on what others were given meanwhile.
-        known = [given for tenant, given in self._given.items() if tenant in tenants]
-        least = min(known, default=0.0)
-        self._given = {tenant: max(self._given.get(tenant, least), least) for tenant in tenants}
-        tenant = min(tenants, key=lambda each: (self._given[each], each))
-        return min((each for each in candidates if each.tenant == tenant), key=_urgency)
-
-    def took(self, tenant: str, rows: int) -> None:
-        self._given[tenant] = self._given.get(tenant, 0.0) + rows
-
-
-def _urgency(candidate: Candidate) -> tuple[datetime, int, datetime, str]:
-    return candidate.expires_at, -candidate.priority, candidate.created_at, candidate.id
