@@ -119,7 +119,7 @@ class MemoryBatches:
         refuse_more_batches(sum(known.batch.tenant == batch.tenant for known in self._state.open.values()))
         file = self._state.files.get(batch.input_file_id)
         if file is None or file.tenant != batch.tenant or not _is_live(file, batch.created_at):
-            raise FileNotFound(f"there is no file {batch.input_file_id!r}", param="input_file_id")
+            raise FileNotFound(f"there is no file {batch.input_file_id[:100]!r}", param="input_file_id")
         self._state.open[batch.id] = Open(batch=batch, cursor=Cursor(), blocks=(), parts={})
 
     async def get(self, tenant: str, batch_id: str) -> Batch | None:

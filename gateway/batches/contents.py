@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 from schemas.batches import Batch, File, Part, PartKind, Purpose
-from schemas.errors import Conflict, FileNotFound, RequestError
+from schemas.errors import BlobNotFound, Conflict, FileNotFound, RequestError, StoreUnavailable
 from stores.batches import Batches, Files
 from stores.blobs import Blobs
 from stores.file_blobs import blob_keys
@@ -46,7 +46,7 @@ class FileContents:
 
     async def read(self, file: File) -> AsyncIterator[bytes]:
         async for key in blob_keys(file, self._batches):
-            async for piece in self._blobs.read(key):
+            async for piece in self._pieces(key):
                 yield piece
 
     async def remove(self, tenant: str, file_id: str) -> File:
@@ -68,8 +68,15 @@ class FileContents:
 
     async def lines(self, results: Results) -> AsyncIterator[bytes]:
         for part in results.parts:
-            async for piece in self._blobs.read(part.key):
+            async for piece in self._pieces(part.key):
                 yield piece
+
+    async def _pieces(self, key: str) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._blobs.read(key):
+                yield piece
+        except BlobNotFound as error:  # of a file that is listed: the store is not what it was
+            raise StoreUnavailable("the blob store does not have the content") from error
 
     async def _is_gone(self, batch: Batch) -> bool:
         for file_id in (batch.output_file_id, batch.error_file_id):

@@ -18,6 +18,7 @@ from gateway.batches.documents import (
     encode_files,
 )
 from gateway.batches.requests import read_batch_request
+from gateway.batches.services import changing, reading
 from gateway.client_gone import ClientGone
 from gateway.paging import Limit
 from gateway.route_routes import body_of
@@ -60,7 +61,8 @@ def add_file_changes(app: FastAPI, services: Services) -> None:
             raise UnsupportedMediaType("send multipart/form-data with a file and its purpose", param="Content-Type")
         uploads = services.batching.found.uploads
         try:
-            file = await uploads.add(request.scope["tenant"], content_type.encode("latin-1"), request.stream())
+            with changing():
+                file = await uploads.add(request.scope["tenant"], content_type.encode("latin-1"), request.stream())
         except ClientDisconnect as error:
             raise ClientGone from error
         return json(encode_file(file))
@@ -74,7 +76,8 @@ def add_file_changes(app: FastAPI, services: Services) -> None:
     )
     async def delete_file(request: Request, file_id: FileId) -> Response:
         """Not while a batch that has not ended reads it."""
-        return json(encode_deleted(await services.batching.found.contents.remove(request.scope["tenant"], file_id)))
+        with changing():
+            return json(encode_deleted(await services.batching.found.contents.remove(request.scope["tenant"], file_id)))
 
 
 def add_file_routes(app: FastAPI, services: Services) -> None:
@@ -87,9 +90,10 @@ def add_file_routes(app: FastAPI, services: Services) -> None:
         purpose: Annotated[Purpose | SkipJsonSchema[None], Query(description="Only files of this purpose.")] = None,
     ) -> Response:
         """Uploaded ones, and what batches gave."""
-        found = await services.batching.found.contents.page(
-            request.scope["tenant"], after, limit + 1, ascending=order == "asc", purpose=purpose
-        )
+        with reading():
+            found = await services.batching.found.contents.page(
+                request.scope["tenant"], after, limit + 1, ascending=order == "asc", purpose=purpose
+            )
         return json(encode_files(found, limit))
 
     @app.get(
@@ -101,7 +105,8 @@ def add_file_routes(app: FastAPI, services: Services) -> None:
     )
     async def get_file(request: Request, file_id: FileId) -> Response:
         """Its name, size and times."""
-        return json(encode_file(await services.batching.found.contents.file(request.scope["tenant"], file_id)))
+        with reading():
+            return json(encode_file(await services.batching.found.contents.file(request.scope["tenant"], file_id)))
 
     @app.get(
         FILES + "/{file_id}/content",
@@ -113,8 +118,9 @@ def add_file_routes(app: FastAPI, services: Services) -> None:
     async def get_file_content(request: Request, file_id: FileId) -> Response:
         """JSONL. An output has its lines in the order in which they ended; `custom_id` tells which is which."""
         contents = services.batching.found.contents
-        file = await contents.file(request.scope["tenant"], file_id)
-        return await streamed(contents.read(file), {"content-length": str(file.bytes)})
+        with reading():
+            file = await contents.file(request.scope["tenant"], file_id)
+            return await streamed(contents.read(file), {"content-length": str(file.bytes)})
 
 
 def add_batch_changes(app: FastAPI, services: Services) -> None:
@@ -130,7 +136,8 @@ def add_batch_changes(app: FastAPI, services: Services) -> None:
         """Answered at once. Its lines are looked through, then run in the bulk lane of one version, which is chosen now
         where the endpoint names the model."""
         asked = read_batch_request(await body_of(request, services))
-        return json(encode_batch(await services.batching.found.control.create(request.scope["tenant"], asked)))
+        with changing():
+            return json(encode_batch(await services.batching.found.control.create(request.scope["tenant"], asked)))
 
     @app.post(
         BATCHES + "/{batch_id}/cancel",
@@ -141,14 +148,16 @@ def add_batch_changes(app: FastAPI, services: Services) -> None:
     )
     async def cancel_batch(request: Request, batch_id: BatchId) -> Response:
         """What has ended by then stays, and is in its files. One that has ended stays as it is."""
-        return json(encode_batch(await services.batching.found.control.cancel(request.scope["tenant"], batch_id)))
+        with changing():
+            return json(encode_batch(await services.batching.found.control.cancel(request.scope["tenant"], batch_id)))
 
 
 def add_batch_reading(app: FastAPI, services: Services) -> None:
     @app.get(BATCHES, response_class=Response, responses=openapi.LIST, tags=["batches"], summary="List batches")
     async def list_batches(request: Request, after: After = None, limit: Limit = 20) -> Response:
         """Newest first."""
-        found = await services.batching.found.control.page(request.scope["tenant"], after, limit + 1)
+        with reading():
+            found = await services.batching.found.control.page(request.scope["tenant"], after, limit + 1)
         return json(encode_batches(found, limit))
 
     @app.get(
@@ -160,7 +169,8 @@ def add_batch_reading(app: FastAPI, services: Services) -> None:
     )
     async def get_batch(request: Request, batch_id: BatchId) -> Response:
         """How far it is. All of `request_counts` but `total` add up to it, at any time."""
-        return json(encode_batch(await services.batching.found.control.get(request.scope["tenant"], batch_id)))
+        with reading():
+            return json(encode_batch(await services.batching.found.control.get(request.scope["tenant"], batch_id)))
 
     @app.get(
         BATCHES + "/{batch_id}/results",
@@ -178,11 +188,12 @@ def add_batch_reading(app: FastAPI, services: Services) -> None:
     ) -> Response:
         """Also while it runs: lines of JSONL, answers and errors alike, each once, from the cursor on."""
         batching = services.batching.found
-        batch = await batching.control.get(request.scope["tenant"], batch_id)
-        results = await batching.contents.results(batch, after)
-        size = sum(part.bytes for part in results.parts)
-        headers = {"content-length": str(size), NEXT_AFTER: results.next_after}
-        return await streamed(batching.contents.lines(results), headers)
+        with reading():
+            batch = await batching.control.get(request.scope["tenant"], batch_id)
+            results = await batching.contents.results(batch, after)
+            size = sum(part.bytes for part in results.parts)
+            headers = {"content-length": str(size), NEXT_AFTER: results.next_after}
+            return await streamed(batching.contents.lines(results), headers)
 
 
 async def streamed(pieces: AsyncIterator[bytes], headers: dict[str, str]) -> Response:

@@ -1,8 +1,8 @@
 """Uploading a file: from the connection straight into the blob store."""
 
 from collections import Counter
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -43,7 +43,8 @@ class Uploads:
         self._coming[tenant] += 1
         upload = _Upload(tenant, self._blobs, self._most_bytes)
         try:
-            await upload.read(content_type, body)
+            with _nothing_added():
+                await upload.read(content_type, body)
             file = upload.file(self._now())
             await self._files.add(file)
         except BaseException as error:
@@ -56,6 +57,15 @@ class Uploads:
             self._coming[tenant] -= 1
             self._coming += Counter()  # drops tenants that have none
         return file
+
+
+@contextmanager
+def _nothing_added() -> Iterator[None]:
+    """Whether or not the blob was written: without a row it is no file."""
+    try:
+        yield
+    except StoreUnavailable as error:
+        raise StoreUnavailable(error.message) from error
 
 
 class _Upload:

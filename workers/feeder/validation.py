@@ -83,7 +83,7 @@ class Validation:
     async def _find_twins(self, blobs: Blobs, key: str) -> None:
         """Lines that are to be told of are read again: hashes of different ids may be the same. The others are counted
         by their hashes."""
-        firsts, repeats = twins(np.frombuffer(self._hashes, dtype=np.uint64))
+        firsts, repeats = await asyncio.to_thread(twins, np.frombuffer(self._hashes, dtype=np.uint64))
         told_of = MOST_LINE_ERRORS - len(self._errors)
         self._line_errors += len(repeats[told_of:])
         doubtful = {self._numbers[place] for place in (*firsts[:told_of], *repeats[:told_of])}

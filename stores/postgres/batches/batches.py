@@ -67,7 +67,7 @@ class PostgresBatches:
         async with self._postgres.transaction() as connection:
             refuse_more_batches(await connection.fetchval(_COUNT_OPEN, batch.tenant, MOST_OPEN_BATCHES))
             if not await connection.fetchval(_INPUT, batch.tenant, batch.input_file_id, batch.created_at):
-                raise FileNotFound(f"there is no file {batch.input_file_id!r}", param="input_file_id")
+                raise FileNotFound(f"there is no file {batch.input_file_id[:100]!r}", param="input_file_id")
             await connection.execute(_INSERT, batch.id, batch.tenant, batch.input_file_id, document)
 
     async def get(self, tenant: str, batch_id: str) -> Batch | None:

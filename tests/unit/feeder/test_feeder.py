@@ -110,6 +110,7 @@ async def test_a_row_that_ends_its_process_is_found_by_halves() -> None:
         ([line(0, url="/v1/models/other/jobs")], ["invalid_url"]),
         ([line(0, color="blue")], ["invalid_json_line"]),
         ([line(0), line(1), line(0), line(0)], ["duplicate_custom_id", "duplicate_custom_id"]),
+        ([line(0), line(0), "{"], ["invalid_json_line", "duplicate_custom_id"]),
         (['{"custom_id":"a","method":"POST","url":"x","body":' + "[" * 5000], ["invalid_json_line"]),
     ],
 )

@@ -242,8 +242,17 @@ async def test_without_a_place_for_blobs_that_is_said() -> None:
 
 async def test_a_store_that_is_away_is_503_and_leaves_no_row(house: House, client: httpx.AsyncClient) -> None:
     house.blobs.down = True
-    problem(await upload(client), 503, "store_unavailable")
+    answer = await upload(client)
+    problem(answer, 503, "unavailable")
+    assert "nothing was changed" in answer.text
+    assert "Idempotency-Key" not in answer.text, "none is heeded here"
     assert house.batch_state.files == {}
+
+
+async def test_a_store_that_lost_the_content_is_503(house: House, client: httpx.AsyncClient) -> None:
+    file_id = (await upload(client)).json()["id"]
+    house.blobs.blobs.clear()
+    problem(await client.get(f"/v1/files/{file_id}/content"), 503, "unavailable")
 
 
 @pytest.mark.parametrize("file_id", ["nothing", "file_0", "..", "%00", "a%2Fb"])
