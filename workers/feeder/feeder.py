@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import timedelta
 from typing import Final
 
 import msgspec
@@ -13,21 +12,20 @@ from producers.routes import Routes
 from producers.window import Share, estimate
 from runtime.logs import get_logger
 from runtime.process import StoppedEarly, unless_stopped
-from schemas.batches import Batch, BatchStatus, Block, Endpoint, LineEnd, LineError, PartKind, endpoint_of
+from schemas.batches import Batch, BatchStatus, Block, LineEnd
 from schemas.catalog import CatalogEntry
-from schemas.errors import BlobNotFound, JobError, ModelNotFound, PenstockError
+from schemas.errors import BlobNotFound, JobError, PenstockError
 from schemas.jobs import Job, Status, failed_end
 from schemas.jobs import ended as with_end
 from schemas.signature import Signature
-from schemas.versions import place
-from stores.batches import Batches, Beginning, Files, Lead, LeadLost
-from stores.file_blobs import all_parts, blob_keys
+from stores.batches import Batches, Files, Lead, LeadLost
 from stores.protocols import JobKey, Jobs, Signals
 from workers.feeder import metrics
+from workers.feeder.beginning import Beginnings
+from workers.feeder.ending import Endings
 from workers.feeder.feed import Feed, Seams, Stale
 from workers.feeder.looking import Looking
 from workers.feeder.turns import Candidate, Turns
-from workers.feeder.validation import Validation
 
 log = get_logger(__name__)
 
@@ -40,9 +38,6 @@ SWEEP_EVERY_S: Final = 60.0
 COLLECTED_AT_ONCE: Final = 32
 # A batch that met trouble is left alone for so long.
 TROUBLED_S: Final = 2.0
-# Ended batches are kept for as long as their outputs, and at least so long.
-KEPT: Final = timedelta(days=30)
-SWEPT_AT_ONCE: Final = 100
 
 
 class Feeder:
@@ -60,18 +55,15 @@ class Feeder:
         most_lines: int,
     ) -> None:
         self._seams = seams
-        self._files = files
-        self._batches = batches
         self._jobs = jobs
-        self._signals = signals
         self._catalog = catalog
-        self._routes = routes
         self._window_s = window_s
-        self._most_lines = most_lines
         self._turns = Turns()
         self._feeds: dict[str, Feed] = {}
         self._shares: dict[tuple[str, str, str], Share] = {}
+        self._beginnings = Beginnings(seams, catalog, routes, most_lines)
         self._looking = Looking(self._look_through)
+        self._ending = Endings(seams, files, batches, jobs, signals)
         self._sent: set[str] = set()  # jobs that this process knows to be in their lanes
         self._told: set[str] = set()
         self._wake = asyncio.Event()
@@ -131,7 +123,7 @@ class Feeder:
         if self._is_time("estimate", ESTIMATE_EVERY_S):
             await self._estimate(lead)
         if self._is_time("sweep", SWEEP_EVERY_S):
-            await self._sweep()
+            await self._ending.sweep()
         metrics.OPEN.set(len(open_batches))
         metrics.ROWS_IN_LANES.set(sum(feed.rows_in_lane for feed in self._feeds.values()))
         return fed
@@ -181,41 +173,8 @@ class Feeder:
         return False
 
     async def _look_through(self, lead: Lead, batch: Batch) -> None:
-        work, now = self._seams.work, self._seams.now
-        file = await work.input_of(batch)
-        endpoint = endpoint_of(batch.endpoint) or Endpoint()
-        if file is None or file.key is None:
-            await self._refuse(lead, batch, "input_gone", "the input is not there any more")
-            return
-        try:
-            found = await Validation(batch.endpoint, endpoint, self._most_lines).run(self._seams.blobs, file.key)
-        except BlobNotFound:
-            await self._refuse(lead, batch, "input_gone", "the input is not there any more")
-            return
-        if found.errors:
-            await work.refuse(lead, batch.id, found.errors, found.line_errors, now())
-            return
-        if batch.model is not None and batch.version is not None:
-            beginning = Beginning(total=found.total, model=batch.model, version=batch.version, revision=batch.revision)
-        else:
-            try:
-                model = endpoint.model or found.model or ""
-                beginning = self._placed(batch, model, endpoint.version or found.version, found.total)
-            except ModelNotFound as error:
-                await self._refuse(lead, batch, error.code, error.message)
-                return
-        await work.begin(lead, batch.id, beginning, now())
+        await self._beginnings.look_through(lead, batch)
         self._wake.set()
-
-    def _placed(self, batch: Batch, model: str, version: str | None, total: int) -> Beginning:
-        route = self._routes.of.get(model)
-        placed = place(self._catalog.snapshot, route, model, version, batch.tenant, batch.id, lambda _: None)
-        entry = placed.entry
-        return Beginning(total=total, model=entry.model, version=entry.version, revision=placed.choice.revision)
-
-    async def _refuse(self, lead: Lead, batch: Batch, code: str, message: str) -> None:
-        errors = [LineError(code=code, message=message)]
-        await self._seams.work.refuse(lead, batch.id, errors, 1, self._seams.now())
 
     async def _resume(self, batch: Batch) -> None:
         entry = self._entry(batch)
@@ -287,7 +246,7 @@ class Feeder:
         stopping = None
         if batch.status is BatchStatus.CANCELLING:
             stopping = LineEnd.CANCELLED
-            await self._cancel_blocks(feed)
+            self._told.update(await self._ending.cancel_blocks(feed))
         elif batch.expires_at <= now:
             stopping = LineEnd.EXPIRED
         if stopping is not None and not feed.blocks and not feed.at_end:
@@ -297,37 +256,10 @@ class Feeder:
                 await feed.count_rest(lead, stopping)
             return True
         if feed.is_over:
-            await self._end(lead, feed)
+            await self._ending.end(lead, feed)
+            self._forget(batch.id)
             return True
         return False
-
-    async def _cancel_blocks(self, feed: Feed) -> None:
-        for block in feed.blocks.values():
-            key = JobKey(feed.batch.tenant, block.job_id)
-            job = await self._jobs.cancel(key, self._seams.now())
-            if job is not None:
-                self._told.add(block.job_id)
-                with suppress(PenstockError):  # workers hear of it at the deadline at the latest
-                    await self._signals.announce_cancel(key, job.expires_at)
-
-    async def _end(self, lead: Lead, feed: Feed) -> None:
-        batch, counts = feed.batch, feed.batch.counts
-        status = BatchStatus.COMPLETED
-        if batch.status is BatchStatus.CANCELLING:
-            status = BatchStatus.CANCELLED
-        elif counts.expired:
-            status = BatchStatus.EXPIRED
-        sizes: dict[PartKind, int] = {}
-        listed = set()
-        for kind in PartKind:
-            async for part in all_parts(self._batches, batch.id, kind):
-                sizes[kind] = sizes.get(kind, 0) + part.bytes
-                listed.add(part.key)
-        await feed.outputs.remove_unlisted(listed)
-        now = self._seams.now()
-        await self._seams.work.end(lead, batch.id, status, feed.outputs.files(now, sizes), now)
-        self._forget(batch.id)
-        log.info("a batch has ended", batch=batch.id, status=status, **msgspec.to_builtins(counts))
 
     async def _estimate(self, lead: Lead) -> None:
         now, clock_s = self._seams.now(), self._seams.clock_s()
@@ -337,15 +269,6 @@ class Feeder:
             if moment is not None:
                 at[feed.batch.id] = moment
         await self._seams.work.estimate(lead, at)
-
-    async def _sweep(self) -> None:
-        """Remove files whose time is over, with their blobs, and batches that are kept no longer."""
-        now = self._seams.now()
-        for file in await self._files.expired(now, limit=SWEPT_AT_ONCE):
-            keys = [key async for key in blob_keys(file, self._batches)]
-            if await self._files.remove(file.tenant, file.id) is not None:
-                await self._seams.blobs.delete(keys)
-        await self._seams.work.forget(now - KEPT, limit=SWEPT_AT_ONCE)
 
     def _is_time(self, what: str, every_s: float) -> bool:
         now_s = self._seams.clock_s()

@@ -1,6 +1,7 @@
 """A feeder whose surroundings fail, or whose place another has taken."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from producers.window import FIRST_ROWS
 from schemas.batches import BLOCK_ROWS, Batch, BatchStatus, Counts
-from schemas.errors import QueueUnavailable
+from schemas.errors import QueueUnavailable, StoreUnavailable
 from schemas.oip import parse_request
 from schemas.records import read_lane_record
 from schemas.versions import CatalogSnapshot
@@ -207,3 +208,35 @@ async def test_no_more_is_unpacked_at_a_time_than_memory_is_there_for(monkeypatc
     await house.step()
     assert sum(job.rows for job in house.state.jobs) == 1000
     assert (await house.until_ended(batch_id)).counts.completed == 15
+
+
+async def test_files_whose_blobs_could_not_be_removed_are_removed_another_time() -> None:
+    class Away:
+        """Removes nothing, the first time."""
+
+        def __init__(self, inner: Any) -> None:
+            self._inner = inner
+            self.asked = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._inner, name)
+
+        async def delete(self, keys: Sequence[str]) -> None:
+            self.asked += 1
+            if self.asked == 1:
+                raise StoreUnavailable("away")
+            await self._inner.delete(keys)
+
+    house = House()
+    await house.until_ended(await house.batch([line(0)], output_expires_after_s=3600))
+    blobs = Away(house.blobs)
+    house.feeder = house.new_feeder(blobs=blobs)
+    house.now += timedelta(hours=1)
+    house.clock_s += 1000
+    with pytest.raises(StoreUnavailable):
+        await house.step()
+    house.clock_s += 1000
+    await house.step()
+    assert blobs.asked == 2
+    assert [key for key in house.blobs.blobs if key.startswith("batches/")] == []
+    assert await house.files.expired(house.now, limit=10) == []
