@@ -141,7 +141,7 @@ async def test_the_sdk_rotates_a_secret_and_is_refused_what_breaks_a_rule(call: 
     rotated = await call("rotate_secret", endpoint.id, keep_old_secret_active_for_24_hours=True)
     assert rotated.signing_secret != endpoint.signing_secret
     assert (await call("retrieve", endpoint.id)).signing_secret_hint == rotated.signing_secret_hint
-    for fields, param in (({"event_types": ["batch.completed"]}, "event_types"), ({"url": "http://10.0.0.1"}, "url")):
+    for fields, param in (({"event_types": ["eval.run.failed"]}, "event_types"), ({"url": "http://10.0.0.1"}, "url")):
         with pytest.raises(openai.BadRequestError) as refused:
             await call("create", **WANTED | fields)
         assert (refused.value.param, refused.value.code) == (param, "invalid_request")
