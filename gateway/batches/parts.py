@@ -23,8 +23,8 @@ class BatchParts:
         self._opened = AsyncExitStack()
         self.blobs: ObjectBlobs | None = None
         if settings.blobs_url is not None:
-            files = PostgresFiles(dsn, role="gateway", ahead=False)
-            batches = PostgresBatches(dsn, role="gateway", ahead=False)
+            files = PostgresFiles(dsn, connections=2, role="gateway", ahead=False)
+            batches = PostgresBatches(dsn, connections=2, role="gateway", ahead=False)
             self.blobs = blobs = ObjectBlobs(settings.blobs_url, threads=2 * settings.gateway_max_uploads)
             self._stores = [files, batches, blobs]
             self.batching = WithBatching(

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import click
 
-from penstock.asking import ask, each_of, read, send
+from penstock.asking import ask, each_of, read
 from penstock.batch.documents import TITLES, Batch, Batches, facts, row
+from penstock.canceling import cancel_each
 from penstock.documents import Document
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient
@@ -41,19 +42,7 @@ def cancel(found: Found, ids: Sequence[str], *, as_json: bool) -> None:
     Exits with 1 if one had ended otherwise.
     """
 
-    async def canceled(gateway: GatewayClient) -> bool:
-        every = True
-        for batch_id in ids:
-            batch = await send(gateway, "POST", f"/v1/batches/{batch_id}/cancel", Batch)
-            if as_json:
-                show_json(batch)
-            else:
-                click.echo(f"{batch_id} {batch['status']}")
-            every &= batch["status"] in {"cancelling", "cancelled"}
-        return every
-
-    if not ask(found, canceled):
-        raise SystemExit(1)
+    cancel_each(found, "batches", ids, Batch, {"cancelling", "cancelled"}, as_json=as_json)
 
 
 @click.command("list", epilog=examples("penstock batch list --limit 5 --json", reads=GATEWAY_URL))

@@ -7,7 +7,8 @@ from typing import Final
 
 import click
 
-from penstock.asking import WAITED_TOO_LONG, ask, document, each_of, patience, read, send
+from penstock.asking import WAITED_TOO_LONG, ask, document, each_of, patience, read
+from penstock.canceling import cancel_each
 from penstock.documents import Document, Job, Jobs
 from penstock.finding import asks_gateway
 from penstock.gateway_client import GatewayClient, job_once_ended
@@ -122,19 +123,7 @@ def cancel(found: Found, ids: Sequence[str], *, as_json: bool) -> None:
     Exits with 1 if one had ended otherwise.
     """
 
-    async def canceled(gateway: GatewayClient) -> bool:
-        all_canceled = True
-        for job_id in ids:
-            job = await send(gateway, "POST", f"/v1/jobs/{job_id}/cancel", Job)
-            if as_json:
-                show_json(job)
-            else:
-                click.echo(f"{job_id} {job['status']}")
-            all_canceled &= job["status"] == Status.CANCELED
-        return all_canceled
-
-    if not ask(found, canceled):
-        raise SystemExit(1)
+    cancel_each(found, "jobs", ids, Job, {Status.CANCELED}, as_json=as_json)
 
 
 def _show(job: Document, *, first: bool, as_json: bool) -> None:

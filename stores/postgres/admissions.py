@@ -1,9 +1,8 @@
 """Where accepted jobs are written down, with their idempotency keys."""
 
 from collections.abc import Awaitable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from runtime.clock import Clock, now_utc
 from schemas.errors import JobNotFound, PenstockError, StoreUnavailable
@@ -11,6 +10,7 @@ from schemas.jobs import Job
 from stores.postgres.calls import MORE_LANES_AFTER, Grouping, Postgres
 from stores.postgres.keyed import Answer, KeyedJob, answer_known, confirm, held_jobs, let_go, recall, renew
 from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.opening import Parts
 from stores.postgres.places import Places, in_each_place
 from stores.postgres.queued_rows import in_lock_order, keyed_json, queued_json, statements_for
 from stores.postgres.rows import (
@@ -42,7 +42,7 @@ returning j.tenant, j.id
 """)
 
 
-class PostgresAdmissions:
+class PostgresAdmissions(Parts):
     """`Admissions` on Postgres. Use as `async with`.
 
     `insert_connections` serve jobs without idempotency keys and nothing else, the second one when many wait;
@@ -78,19 +78,16 @@ class PostgresAdmissions:
         self._renewals = Grouping(self._renew_group, lanes=1, longest_wait_s=timeout_s)
         self._confirms = Grouping(self._confirm_group, lanes=1, longest_wait_s=timeout_s)
         self._withdrawals = Grouping(self._withdraw_group, lanes=1, longest_wait_s=timeout_s)
-        self._opened = AsyncExitStack()
-
-    async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as opening:
-            for part in (self._inserting, self._others, self._places):
-                await opening.enter_async_context(part)
-            for calls in (self._inserts, self._keyed_inserts, self._renewals, self._confirms, self._withdrawals):
-                await opening.enter_async_context(calls)
-            self._opened = opening.pop_all()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._opened.aclose()
+        super().__init__(
+            self._inserting,
+            self._others,
+            self._places,
+            self._inserts,
+            self._keyed_inserts,
+            self._renewals,
+            self._confirms,
+            self._withdrawals,
+        )
 
     def insert(self, job: Job, idempotency: IdempotencyKey | None = None) -> Awaitable[Admission]:
         if idempotency is None:

@@ -1,9 +1,8 @@
 """Feedback in Postgres."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from schemas.errors import PenstockError
 from schemas.feedback import Feedback, Told, feedback_of
@@ -11,8 +10,8 @@ from schemas.stats import INTERVAL_S
 from schemas.topics import LaneClass
 from schemas.version_counts import SPAN_S
 from stores.feedback import Outcomes, OutcomeSums, last_told
-from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.opening import PostgresStore
 from stores.postgres.places import Places
 from stores.postgres.rows import find, json_text, recordset
 from stores.protocols import JobKey
@@ -67,26 +66,16 @@ group by 1, 2 order by 1, 2
 """
 
 
-class PostgresFeedback:
+class PostgresFeedback(PostgresStore):
     """`FeedbackStore` on Postgres. Use as `async with`.
 
     `timeout_s` bounds each wait for a connection and each statement.
     """
 
     def __init__(self, dsn: str, *, connections: int = 1, timeout_s: float = 5.0, role: str = CLIENT) -> None:
-        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role)
+        super().__init__(dsn, connections=connections, timeout_s=timeout_s, role=role)
         self._places = Places(self._postgres)
-        self._opened = AsyncExitStack()
-
-    async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as opening:
-            for part in (self._postgres, self._places):
-                await opening.enter_async_context(part)
-            self._opened = opening.pop_all()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._opened.aclose()
+        self._parts += (self._places,)
 
     async def tell(self, told: Sequence[Told]) -> Sequence[Feedback | PenstockError]:
         keys = [JobKey(each.tenant, each.id) for each in told]

@@ -1,9 +1,9 @@
 """The holds in Postgres: their truth, the audit log, and the jobs that wait."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -12,6 +12,7 @@ from schemas.holds import Hold, Meant, ended_by
 from stores.holds import MOST_COUNTED, RELEASE, AuditEntry, Ended, Place, refuse_too_many
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.opening import PostgresStore
 from stores.postgres.places import Places
 from stores.postgres.rows import error_json, kept_until, key_columns
 from stores.postgres.webhooks.events import TOLD, telling
@@ -58,7 +59,7 @@ returning {TOLD}
 _decoder: Final = msgspec.json.Decoder(Hold)
 
 
-class PostgresHolds:
+class PostgresHolds(PostgresStore):
     """`HoldStore`, `HoldNews` and `WaitingJobs` on Postgres. Use as `async with`.
 
     `timeout_s` bounds each wait for a connection and each statement. Telling has a connection of its own, since it
@@ -66,21 +67,11 @@ class PostgresHolds:
     """
 
     def __init__(self, dsn: str, *, connections: int = 1, timeout_s: float = 5.0, role: str = CLIENT) -> None:
-        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role)
+        super().__init__(dsn, connections=connections, timeout_s=timeout_s, role=role)
         self._telling = Postgres(dsn, connections=1, timeout_s=timeout_s, role=role)
         self._places = Places(self._postgres)
         self._listeners = Listeners(self._postgres)
-        self._opened = AsyncExitStack()
-
-    async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as opening:
-            for part in (self._postgres, self._telling, self._places):
-                await opening.enter_async_context(part)
-            self._opened = opening.pop_all()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._opened.aclose()
+        self._parts += (self._telling, self._places)
 
     async def add(self, hold: Hold, matched: int) -> None:
         async with self._postgres.transaction() as connection:

@@ -1,14 +1,14 @@
 """Reading and canceling jobs."""
 
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from datetime import datetime
-from typing import Final, Self
+from typing import Final
 
 from schemas.errors import JobNotFound
 from schemas.jobs import Job, Status
 from stores.postgres.calls import MORE_LANES_AFTER, Grouping, Postgres
 from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.opening import Parts
 from stores.postgres.places import Places, in_each_place
 from stores.postgres.rows import (
     WITHOUT_RESULT,
@@ -39,7 +39,7 @@ returning j.*
 )
 
 
-class PostgresJobs:
+class PostgresJobs(Parts):
     """`Jobs` on Postgres. Use as `async with`.
 
     `read_connections` serve `get`, `other_connections` lists, cancellations and large results, so that neither holds up
@@ -68,17 +68,7 @@ class PostgresJobs:
             largest=500,
             longest_wait_s=timeout_s,
         )
-        self._opened = AsyncExitStack()
-
-    async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as opening:
-            for part in (self._reading, self._others, self._places, self._gets):
-                await opening.enter_async_context(part)
-            self._opened = opening.pop_all()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._opened.aclose()
+        super().__init__(self._reading, self._others, self._places, self._gets)
 
     async def get(self, key: JobKey) -> Job | None:
         if not storable(*key):

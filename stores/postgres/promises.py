@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 from schemas.promises import Promise, refuse_unattainable
-from stores.postgres.calls import Postgres
-from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.opening import PostgresStore
 from stores.postgres.rows import key_columns
 from stores.promises import check_promise, refuse_more_promises
 from stores.protocols import JobKey
@@ -45,20 +44,8 @@ select tenant, id from promises where created_at < $1 order by created_at, tenan
 """
 
 
-class PostgresPromises:
+class PostgresPromises(PostgresStore):
     """`Promises` on Postgres. Use as `async with`. `timeout_s` bounds the wait for others who ask about the version."""
-
-    def __init__(
-        self, dsn: str, *, connections: int = 2, timeout_s: float = 5.0, role: str = CLIENT, ahead: bool = True
-    ) -> None:
-        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role, ahead=ahead)
-
-    async def __aenter__(self) -> Self:
-        await self._postgres.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._postgres.__aexit__()
 
     async def ask(self, asked: Promise, rows_per_s: float | None, now: datetime) -> Promise:
         check_promise(asked)

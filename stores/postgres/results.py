@@ -1,15 +1,15 @@
 """Where terminal records become durable."""
 
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from runtime.clock import Clock, now_utc
 from schemas.jobs import Job, Terminal
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.opening import Parts
 from stores.postgres.places import Places
 from stores.postgres.rows import (
     ROUTED_COLUMNS,
@@ -112,7 +112,7 @@ order by j.expires_at limit $2
 """
 
 
-class PostgresResults:
+class PostgresResults(Parts):
     """`ResultStore` on Postgres. Use as `async with`.
 
     `finishing_connections` serve `finish` and nothing else, `other_connections` all the rest. `timeout_s` bounds each
@@ -138,17 +138,7 @@ class PostgresResults:
         self._listeners = Listeners(self._others)
         self._retention = retention
         self._clock = clock
-        self._opened = AsyncExitStack()
-
-    async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as opening:
-            for part in (self._finishing, self._others, self._places):
-                await opening.enter_async_context(part)
-            self._opened = opening.pop_all()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._opened.aclose()
+        super().__init__(self._finishing, self._others, self._places)
 
     async def finish(self, terminals: Sequence[Terminal]) -> Sequence[JobKey]:
         firsts: dict[JobKey, Terminal] = {}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -10,8 +10,8 @@ from runtime.logs import get_logger
 from schemas.errors import StoreUnavailable
 from schemas.rollout_transitions import Inputs
 from schemas.rollouts import Event, Plan, Rollout, RolloutStatus, Verb
-from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.opening import PostgresStore
 from stores.postgres.routes import lock_route, newest_revisions, write_route
 from stores.postgres.webhooks.events import TransactionEvents
 from stores.rollouts import (
@@ -85,7 +85,7 @@ _rollouts: Final = msgspec.json.Decoder(Rollout)
 _events: Final = msgspec.json.Decoder(Event)
 
 
-class PostgresRollouts:
+class PostgresRollouts(PostgresStore):
     """`RolloutStore` on Postgres. Use as `async with`.
 
     `timeout_s` bounds each wait for a connection and each statement; not `ahead`, a connection is opened by who needs
@@ -96,15 +96,8 @@ class PostgresRollouts:
     def __init__(
         self, dsn: str, *, connections: int = 1, timeout_s: float = 5.0, role: str = CLIENT, ahead: bool = True
     ) -> None:
-        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role, ahead=ahead)
+        super().__init__(dsn, connections=connections, timeout_s=timeout_s, role=role, ahead=ahead)
         self._unreadable = set[str]()
-
-    async def __aenter__(self) -> Self:
-        await self._postgres.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._postgres.__aexit__()
 
     async def start(
         self,

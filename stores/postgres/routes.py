@@ -1,9 +1,9 @@
 """The routes in Postgres: their truth and their history."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -12,6 +12,7 @@ from schemas.route_documents import WantedRoute, encode_route
 from schemas.routes import Route
 from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.opening import PostgresStore
 from stores.routes import Author, Expect, Expected, Latest, RouteRevision, next_revision, refuse_rolled_out, require
 from stores.validation import at_most
 
@@ -50,7 +51,7 @@ _LOCK_TELLING: Final = "select pg_advisory_xact_lock($1, hashtext($2))"
 _decoder: Final = msgspec.json.Decoder(Route)
 
 
-class PostgresRoutes:
+class PostgresRoutes(PostgresStore):
     """`RouteStore` and `RouteNews` on Postgres. Use as `async with`.
 
     `timeout_s` bounds each wait for a connection and each statement. Telling has a connection of its own, since it
@@ -68,20 +69,10 @@ class PostgresRoutes:
         role: str = CLIENT,
         ahead: bool = True,
     ) -> None:
-        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role, ahead=ahead)
+        super().__init__(dsn, connections=connections, timeout_s=timeout_s, role=role, ahead=ahead)
         self._telling = Postgres(dsn, connections=telling_connections, timeout_s=timeout_s, role=role, ahead=ahead)
         self._clock = clock
-        self._opened = AsyncExitStack()
-
-    async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as opening:
-            for part in (self._postgres, self._telling):
-                await opening.enter_async_context(part)
-            self._opened = opening.pop_all()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._opened.aclose()
+        self._parts += (self._telling,)
 
     async def put(
         self, model: str, content: WantedRoute | Route, expected: Expected, author: Author, *, above: int = 0

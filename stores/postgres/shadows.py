@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import msgspec
 
 from schemas.shadows import Disagreement, ShadowFinding, ShadowSums
-from stores.postgres.calls import Postgres
-from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.opening import PostgresStore
 from stores.postgres.rows import json_text, recordset
 from stores.shadows import After, PairSums, ShadowAsked, added, counted, last_of_each
 from stores.validation import storable
@@ -59,24 +58,8 @@ _sums: Final = msgspec.json.Decoder(ShadowSums)
 _disagreements: Final = msgspec.json.Decoder(Disagreement)
 
 
-class PostgresShadows:
-    """`ShadowStore` on Postgres. Use as `async with`.
-
-    `timeout_s` bounds each wait for a connection and each statement; not `ahead`, a connection is opened by who needs
-    it first.
-    """
-
-    def __init__(
-        self, dsn: str, *, connections: int = 1, timeout_s: float = 5.0, role: str = CLIENT, ahead: bool = True
-    ) -> None:
-        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role, ahead=ahead)
-
-    async def __aenter__(self) -> Self:
-        await self._postgres.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._postgres.__aexit__()
+class PostgresShadows(PostgresStore):
+    """`ShadowStore` on Postgres. Use as `async with`."""
 
     async def keep(self, findings: Sequence[ShadowFinding]) -> None:
         hours, jobs = last_of_each(findings)

@@ -3,14 +3,13 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import msgspec
 
 from schemas.topics import Lane, LaneClass
 from schemas.version_counts import Sums, VersionCounts
-from stores.postgres.calls import Postgres
-from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.opening import PostgresStore
 from stores.validation import storable
 
 _WRITE: Final = """
@@ -28,24 +27,8 @@ order by began_at, version
 _decoder: Final = msgspec.json.Decoder(Sums)
 
 
-class PostgresVersionCounts:
-    """`VersionCountStore` on Postgres. Use as `async with`.
-
-    `timeout_s` bounds each wait for a connection and each statement; not `ahead`, a connection is opened by who needs
-    it first.
-    """
-
-    def __init__(
-        self, dsn: str, *, connections: int = 1, timeout_s: float = 5.0, role: str = CLIENT, ahead: bool = True
-    ) -> None:
-        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role, ahead=ahead)
-
-    async def __aenter__(self) -> Self:
-        await self._postgres.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._postgres.__aexit__()
+class PostgresVersionCounts(PostgresStore):
+    """`VersionCountStore` on Postgres. Use as `async with`."""
 
     async def write(self, counts: Sequence[VersionCounts]) -> None:
         if not counts:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -10,8 +10,7 @@ from schemas.batches import Batch, Part, PartKind
 from schemas.errors import FileNotFound
 from stores.batch_changes import cancelling, check_storable, refuse_more_batches
 from stores.batches import MOST_OPEN_BATCHES
-from stores.postgres.calls import Postgres
-from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.opening import PostgresStore
 from stores.postgres.rows import json_text
 from stores.validation import storable
 
@@ -46,20 +45,8 @@ async def write_batch_row(connection: "Connection", batch: Batch) -> None:
     await connection.execute(_UPDATE, batch.id, json_text(batch), batch.ended_at)
 
 
-class PostgresBatches:
+class PostgresBatches(PostgresStore):
     """`Batches` on Postgres. Use as `async with`."""
-
-    def __init__(
-        self, dsn: str, *, connections: int = 2, timeout_s: float = 5.0, role: str = CLIENT, ahead: bool = True
-    ) -> None:
-        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role, ahead=ahead)
-
-    async def __aenter__(self) -> Self:
-        await self._postgres.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._postgres.__aexit__()
 
     async def add(self, batch: Batch) -> None:
         document = json_text(batch)

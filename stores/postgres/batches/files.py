@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -10,8 +10,7 @@ from schemas.batches import File, Purpose
 from schemas.errors import InvalidInput
 from stores.batch_changes import in_use, refuse_more_files
 from stores.batches import MOST_FILES
-from stores.postgres.calls import Postgres
-from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.opening import PostgresStore
 from stores.postgres.rows import json_text
 from stores.validation import storable
 
@@ -45,20 +44,8 @@ async def insert_file(connection: "Connection", file: File) -> None:
     await connection.execute(_INSERT, file.id, file.tenant, file.purpose, file.expires_at, json_text(file))
 
 
-class PostgresFiles:
+class PostgresFiles(PostgresStore):
     """`Files` on Postgres. Use as `async with`."""
-
-    def __init__(
-        self, dsn: str, *, connections: int = 2, timeout_s: float = 5.0, role: str = CLIENT, ahead: bool = True
-    ) -> None:
-        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role, ahead=ahead)
-
-    async def __aenter__(self) -> Self:
-        await self._postgres.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._postgres.__aexit__()
 
     async def add(self, file: File) -> None:
         if not storable(file.tenant, file.id, file.filename, file.key):

@@ -1,9 +1,9 @@
 """What a feeder changes of batches in Postgres: each change in a transaction that the feeder's lease is held in."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -13,8 +13,8 @@ from stores.batches import LEAD_S, Beginning, Lead, LeadLost, Open, Step
 from stores.postgres.admissions import insert_queued
 from stores.postgres.batches.batches import read_batch, write_batch_row
 from stores.postgres.batches.files import insert_file
-from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.opening import PostgresStore
 from stores.postgres.places import Places
 from stores.postgres.queued_rows import in_lock_order
 from stores.postgres.webhooks.events import TransactionEvents
@@ -66,26 +66,16 @@ _lines: Final = msgspec.msgpack.Decoder(tuple[BlockLine, ...])
 _packed: Final = msgspec.msgpack.Encoder()
 
 
-class PostgresBatchWork:
+class PostgresBatchWork(PostgresStore):
     """`BatchWork` on Postgres. Use as `async with`."""
 
     def __init__(
         self, dsn: str, *, connections: int = 3, timeout_s: float = 10.0, role: str = CLIENT, lead_s: float = LEAD_S
     ) -> None:
-        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role)
+        super().__init__(dsn, connections=connections, timeout_s=timeout_s, role=role)
         self._places = Places(self._postgres)
         self._lead_for = timedelta(seconds=lead_s)
-        self._opened = AsyncExitStack()
-
-    async def __aenter__(self) -> Self:
-        async with AsyncExitStack() as opening:
-            await opening.enter_async_context(self._postgres)
-            await opening.enter_async_context(self._places)
-            self._opened = opening.pop_all()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._opened.aclose()
+        self._parts += (self._places,)
 
     async def lead(self, token: str) -> Lead | None:
         return Lead(token) if await self._postgres.fetch(_LEAD, token, self._lead_for) else None

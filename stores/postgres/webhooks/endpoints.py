@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, Self
+from typing import Final
 
 from runtime.clock import Clock, now_utc
 from schemas.webhooks import Circuit, DeliveryState, Endpoint, Replay, Sealed
-from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.opening import PostgresStore
 from stores.postgres.rows import json_text
 from stores.postgres.webhooks import sealed, switching
 from stores.postgres.webhooks.events import NOTIFY
@@ -67,7 +67,7 @@ cross join lateral (
 """
 
 
-class PostgresEndpoints:
+class PostgresEndpoints(PostgresStore):
     """`Endpoints` on Postgres. Use as `async with`.
 
     `timeout_s` bounds each wait for a connection and each statement.
@@ -83,15 +83,8 @@ class PostgresEndpoints:
         role: str = CLIENT,
         ahead: bool = True,
     ) -> None:
-        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role, ahead=ahead)
+        super().__init__(dsn, connections=connections, timeout_s=timeout_s, role=role, ahead=ahead)
         self._clock = clock
-
-    async def __aenter__(self) -> Self:
-        await self._postgres.__aenter__()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._postgres.__aexit__()
 
     async def add(self, endpoint: Endpoint) -> None:
         async with self._postgres.transaction() as connection:

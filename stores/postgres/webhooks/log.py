@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Final
 
 from schemas.webhooks import Attempt, Delivery, Endpoint
-from stores.postgres.calls import Grouping, Postgres
+from stores.postgres.calls import Grouping
 from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.opening import PostgresStore
 from stores.postgres.webhooks.asked import add_test
 from stores.postgres.webhooks.replays import conditions, count, replay
 from stores.postgres.webhooks.rows import ATTEMPT_COLUMNS, DELIVERY_COLUMNS, attempt_of, delivery_of
@@ -25,7 +26,7 @@ select {ATTEMPT_COLUMNS} from webhook_attempts where delivery = $1 order by at d
 """
 
 
-class PostgresDeliveryLog:
+class PostgresDeliveryLog(PostgresStore):
     """`DeliveryLog` on Postgres. Use as `async with`.
 
     `timeout_s` bounds each wait for a connection and each statement. Connections are opened when they are needed.
@@ -42,17 +43,10 @@ class PostgresDeliveryLog:
         role: str = CLIENT,
         most_looked_at: int = MOST_LOOKED_AT,
     ) -> None:
-        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role, ahead=False)
+        super().__init__(dsn, connections=connections, timeout_s=timeout_s, role=role, ahead=False)
         self._gets: Grouping[tuple[str, str], Delivery | None] = Grouping(self._get_group, lanes=1)
+        self._parts += (self._gets,)
         self._most_looked_at = most_looked_at
-
-    async def __aenter__(self) -> Self:
-        await self._postgres.__aenter__()
-        return self
-
-    async def __aexit__(self, *exception: Any) -> None:
-        await self._gets.__aexit__(*exception)
-        await self._postgres.__aexit__(*exception)
 
     async def get(self, tenant: str, delivery_id: str) -> Delivery | None:
         return await self._gets.ask((tenant, delivery_id)) if storable(tenant, delivery_id) else None

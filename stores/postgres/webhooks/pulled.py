@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, Self
+from typing import Final
 from uuid import uuid4
 
 from schemas.webhooks import Circuit
-from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.opening import PostgresStore
 from stores.postgres.webhooks.looking import FIRST_OF_SUBJECT
 from stores.postgres.webhooks.rows import DELIVERY_COLUMNS, ENDPOINT_COLUMNS, delivery_of, endpoint_of
 from stores.postgres.webhooks.stale import RUNS, SAYS_THAT_IT_RUNS, drop_stale
@@ -76,21 +76,14 @@ select id from done
 """
 
 
-class PostgresPulledEvents:
+class PostgresPulledEvents(PostgresStore):
     """`PulledEvents` on Postgres. Use as `async with`.
 
     `timeout_s` bounds each wait for a connection and each statement. Connections are opened when they are needed.
     """
 
     def __init__(self, dsn: str, *, connections: int = 1, timeout_s: float = 5.0, role: str = CLIENT) -> None:
-        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role, ahead=False)
-
-    async def __aenter__(self) -> Self:
-        await self._postgres.__aenter__()
-        return self
-
-    async def __aexit__(self, *exception: Any) -> None:
-        await self._postgres.__aexit__(*exception)
+        super().__init__(dsn, connections=connections, timeout_s=timeout_s, role=role, ahead=False)
 
     async def pull(
         self, tenant: str, endpoint_id: str, now: datetime, *, limit: int, lease_s: float

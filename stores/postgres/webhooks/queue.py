@@ -3,13 +3,13 @@
 import random
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple
 from uuid import uuid4
 
 from schemas.errors import StoreUnavailable
 from schemas.webhooks import Circuit
-from stores.postgres.calls import Postgres
 from stores.postgres.migrations.sessions import CLIENT
+from stores.postgres.opening import PostgresStore
 from stores.postgres.webhooks.asked import claim_tests
 from stores.postgres.webhooks.attempt_days import AttemptDays, day_of
 from stores.postgres.webhooks.claims import Wanted, claim_round
@@ -49,7 +49,7 @@ class _NextDue(NamedTuple):
         return min((moment for moment in self if moment is not None), default=None)
 
 
-class PostgresDeliveryQueue:
+class PostgresDeliveryQueue(PostgresStore):
     """`DeliveryQueue` on Postgres. Use as `async with`.
 
     `timeout_s` bounds each wait for a connection and each statement. Listening has a connection of its own.
@@ -68,15 +68,8 @@ class PostgresDeliveryQueue:
         self._timeout_s = timeout_s
         self._role = role
         self._chance = chance
-        self._postgres = Postgres(dsn, connections=connections, timeout_s=timeout_s, role=role)
+        super().__init__(dsn, connections=connections, timeout_s=timeout_s, role=role)
         self._days = AttemptDays(self._postgres)
-
-    async def __aenter__(self) -> Self:
-        await self._postgres.__aenter__()
-        return self
-
-    async def __aexit__(self, *exception: Any) -> None:
-        await self._postgres.__aexit__(*exception)
 
     async def claim(
         self,

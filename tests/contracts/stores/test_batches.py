@@ -63,8 +63,8 @@ async def stores(dsn: str | None, webhook_state: WebhookState) -> AsyncIterator[
         yield All(MemoryFiles(state), MemoryBatches(state), work, state, None)
         return
     async with AsyncExitStack() as stack:
-        files = await stack.enter_async_context(PostgresFiles(dsn))
-        batches = await stack.enter_async_context(PostgresBatches(dsn))
+        files = await stack.enter_async_context(PostgresFiles(dsn, connections=2))
+        batches = await stack.enter_async_context(PostgresBatches(dsn, connections=2))
         yield All(files, batches, await stack.enter_async_context(PostgresBatchWork(dsn, lead_s=1.0)), None, dsn)
 
 

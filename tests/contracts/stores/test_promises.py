@@ -208,7 +208,7 @@ async def test_a_store_that_is_away_says_so(promises: Promises, dsn: str | None)
 
 
 async def test_who_waits_for_another_to_decide_waits_no_longer_than_a_statement(shared_dsn: str) -> None:
-    async with PostgresPromises(shared_dsn, timeout_s=0.2) as promises:
+    async with PostgresPromises(shared_dsn, connections=2, timeout_s=0.2) as promises:
         assert await is_taken(promises, promise("a", version="locked"))
         connection = await asyncpg.connect(shared_dsn)
         try:

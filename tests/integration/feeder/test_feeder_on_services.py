@@ -51,8 +51,8 @@ class OnServices(House):
     async def open(self, stack: AsyncExitStack, dsn: str, folder: Path) -> None:
         found: dict[str, Any] = {
             "blobs": await stack.enter_async_context(ObjectBlobs(f"file://{folder}")),
-            "files": await stack.enter_async_context(PostgresFiles(dsn)),
-            "batches": await stack.enter_async_context(PostgresBatches(dsn)),
+            "files": await stack.enter_async_context(PostgresFiles(dsn, connections=2)),
+            "batches": await stack.enter_async_context(PostgresBatches(dsn, connections=2)),
             "work": await stack.enter_async_context(PostgresBatchWork(dsn)),
             "jobs": JobsThere(
                 await stack.enter_async_context(PostgresJobs(dsn)),
