@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from gateway.serving import Serving, Standing, State
+from runtime.clock import unix_s
 from schemas.catalog import CatalogEntry
 from schemas.model_states import ModelState, WantedState
 from schemas.signature import ImageSpec, TensorSpec
@@ -128,7 +129,7 @@ def _model(serving: Serving, name: str, standings: Mapping[str, Standing]) -> Mo
     versions = serving.snapshot.models.get(name, {})
     return ModelDocument(
         id=name,
-        created=max((int(entry.announced_at.timestamp()) for entry in versions.values()), default=0),
+        created=max((unix_s(entry.announced_at) for entry in versions.values()), default=0),
         default_version=serving.snapshot.choose(name, None).version if versions else None,
         versions=sorted(versions, key=natural_order),
         version_states=[

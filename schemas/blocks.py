@@ -6,7 +6,7 @@ of which `schemas.row_errors` tells the form.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -17,6 +17,11 @@ from schemas.jobs import OCTET_STREAM, Payload
 from schemas.results import read_response
 from schemas.row_errors import RowError
 from schemas.tensors import Array, datatype_of, to_raw
+
+# Ends that a single row may have caused, of all the rows that ran with it.
+_OF_A_ROW: Final = frozenset(
+    {"model_crashed", "time_limit_exceeded", "out_of_memory", "output_invalid", "payload_too_large"}
+)
 
 
 class BlockAnswer(msgspec.Struct, frozen=True):
@@ -56,6 +61,11 @@ def encode_block(inputs: Mapping[str, Array], parameters: Mapping[str, Any] = Ma
     ]
     head = msgspec.json.encode(InputDocument(inputs=described, parameters={**parameters, "binary_data_output": True}))
     return Payload(b"".join([head, *raw]), OCTET_STREAM, len(head))
+
+
+def may_be_a_row(error: ErrorBody | None) -> bool:
+    """Whether a block that ended with `error` failed as a whole for what one of its rows may have done."""
+    return error is not None and error.code in _OF_A_ROW
 
 
 def read_block_answer(result: Payload) -> BlockAnswer:

@@ -127,6 +127,11 @@ def to_raw(array: Array) -> bytes:
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
 
 
+def raw_size(array: Array) -> int:
+    """How many bytes `to_raw` makes of it."""
+    return sum(map(len, array.ravel())) + 4 * array.size if array.dtype == object else array.nbytes
+
+
 def to_array(datatype: Datatype, values: list[Any], field: str) -> Array:
     """An array of the datatype from decoded JSON lists; refuses ragged nesting and integers out of range."""
     try:

@@ -1,11 +1,11 @@
 """Files and batches as clients see them: OpenAI's objects, with members of ours beside. Pure."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final, Literal
 
 import msgspec
 
+from runtime.clock import unix_s, unix_s_if_any
 from schemas.batches import MOST_LINE_ERRORS, Batch, BatchStatus, File, Purpose
 
 # Of each batch in a list: a page of them must stay small.
@@ -144,10 +144,10 @@ def file_document(file: File) -> FileDocument:
     return FileDocument(
         id=file.id,
         bytes=file.bytes,
-        created_at=int(file.created_at.timestamp()),
+        created_at=unix_s(file.created_at),
         filename=file.filename,
         purpose=file.purpose,
-        expires_at=_unix(file.expires_at),
+        expires_at=unix_s_if_any(file.expires_at),
     )
 
 
@@ -159,8 +159,8 @@ def batch_document(batch: Batch, most_errors: int = MOST_LINE_ERRORS) -> BatchDo
         input_file_id=batch.input_file_id,
         completion_window=batch.completion_window,
         status=batch.status,
-        created_at=int(batch.created_at.timestamp()),
-        expires_at=int(batch.expires_at.timestamp()),
+        created_at=unix_s(batch.created_at),
+        expires_at=unix_s(batch.expires_at),
         request_counts=CountsDocument(
             total=counts.total,
             completed=counts.completed,
@@ -172,20 +172,20 @@ def batch_document(batch: Batch, most_errors: int = MOST_LINE_ERRORS) -> BatchDo
         errors=_errors(batch, most_errors),
         output_file_id=batch.output_file_id,
         error_file_id=batch.error_file_id,
-        in_progress_at=_unix(batch.in_progress_at),
-        finalizing_at=_unix(batch.finalizing_at),
+        in_progress_at=unix_s_if_any(batch.in_progress_at),
+        finalizing_at=unix_s_if_any(batch.finalizing_at),
         completed_at=_ended(batch, BatchStatus.COMPLETED),
         failed_at=_ended(batch, BatchStatus.FAILED),
         expired_at=_ended(batch, BatchStatus.EXPIRED),
-        cancelling_at=_unix(batch.cancelling_at),
+        cancelling_at=unix_s_if_any(batch.cancelling_at),
         cancelled_at=_ended(batch, BatchStatus.CANCELLED),
         metadata=batch.metadata or None,
         model=batch.model,
         model_version=batch.version,
         route_revision=batch.revision,
         priority=batch.priority,
-        not_before=_unix(batch.not_before),
-        estimated_completion_at=_unix(batch.estimated_completion_at),
+        not_before=unix_s_if_any(batch.not_before),
+        estimated_completion_at=unix_s_if_any(batch.estimated_completion_at),
     )
 
 
@@ -205,8 +205,4 @@ def _ends(data: Sequence[FileDocument | BatchDocument]) -> tuple[str | None, str
 
 
 def _ended(batch: Batch, status: BatchStatus) -> int | None:
-    return _unix(batch.ended_at) if batch.status is status else None
-
-
-def _unix(moment: datetime | None) -> int | None:
-    return None if moment is None else int(moment.timestamp())
+    return unix_s_if_any(batch.ended_at) if batch.status is status else None

@@ -1,13 +1,13 @@
 """What clients see of webhook endpoints, as JSON. Times are Unix seconds, as the OpenAI SDK has them here."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from gateway.paging import page_and_next
+from runtime.clock import unix_s, unix_s_if_any
 from schemas.webhooks import Circuit, Endpoint, EventType, Limits, Mode, PayloadKind
 from stores.webhooks import Standing
 
@@ -128,8 +128,8 @@ def _document(shown: Shown, secret: str | UnsetType = UNSET, replayed: int | Uns
         name=endpoint.name,
         url=endpoint.url,
         event_types=endpoint.event_types,
-        created_at=_seconds(endpoint.created_at),
-        updated_at=_seconds(endpoint.updated_at),
+        created_at=unix_s(endpoint.created_at),
+        updated_at=unix_s(endpoint.updated_at),
         signing_secret_hint=shown.hint,
         mode=endpoint.mode,
         payload=endpoint.payload,
@@ -138,18 +138,10 @@ def _document(shown: Shown, secret: str | UnsetType = UNSET, replayed: int | Uns
         status=health.circuit,
         status_reason=shown.trouble or health.reason,
         failures=health.failures,
-        last_success_at=_seconds_of(health.succeeded_at),
+        last_success_at=unix_s_if_any(health.succeeded_at),
         pending=standing.pending,
         held=standing.held,
-        oldest_pending_at=_seconds_of(standing.oldest_pending_at),
+        oldest_pending_at=unix_s_if_any(standing.oldest_pending_at),
         signing_secret=secret,
         replayed=replayed,
     )
-
-
-def _seconds(time: datetime) -> int:
-    return int(time.timestamp())
-
-
-def _seconds_of(time: datetime | None) -> int | None:
-    return None if time is None else _seconds(time)

@@ -12,12 +12,6 @@ from schemas.jobs import Terminal
 from schemas.predictions import predictions_of
 from schemas.signature import Signature
 
-# Ends that a single row may have caused, of all the rows that ran with it.
-OF_A_ROW: Final = frozenset(
-    {"model_crashed", "time_limit_exceeded", "out_of_memory", "output_invalid", "payload_too_large"}
-)
-
-
 _OPTIONS: Final = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
 
 
@@ -42,11 +36,6 @@ def answers_of(terminal: Terminal, rows: int, signature: Signature) -> list[RowA
         ]
     except (ValueError, IndexError, PenstockError):
         return [RowAnswer(error=OutputInvalid("the result cannot be read").body())] * rows
-
-
-def may_be_a_row(terminal: Terminal) -> bool:
-    """Whether the block failed as a whole for what one of its rows may have done."""
-    return terminal.error is not None and terminal.error.code in OF_A_ROW
 
 
 def lines_of(first: int, answers: Sequence[RowAnswer]) -> bytes:

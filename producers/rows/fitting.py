@@ -8,7 +8,7 @@ import numpy as np
 from producers.rows.sources import UNNAMED, Chunk, Columns, CsvText
 from schemas.errors import InvalidInput, PenstockError
 from schemas.signature import INTEGERS, Signature, TensorSpec
-from schemas.tensors import DTYPES, Array, all_finite, fits
+from schemas.tensors import DTYPES, Array, all_finite, fits, raw_size
 from schemas.values import check_values
 
 
@@ -20,7 +20,7 @@ class Group(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        return sum(_bytes_of(array) for array in self.inputs.values())
+        return sum(map(raw_size, self.inputs.values()))
 
     def halves(self) -> "tuple[Group, Group]":
         middle = len(self.rows) // 2
@@ -156,10 +156,6 @@ def _as_bytes(value: object) -> bytes:
     if isinstance(value, str):
         return value.encode()
     raise InvalidInput("neither text nor bytes")
-
-
-def _bytes_of(array: Array) -> int:
-    return sum(map(len, array.ravel())) if array.dtype == object else array.nbytes
 
 
 def _listed(columns: Columns) -> str:

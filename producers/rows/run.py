@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 
 from producers.protocols import Publisher
-from producers.rows.answers import RowAnswer, answers_of, lines_of, may_be_a_row
+from producers.rows.answers import RowAnswer, answers_of, lines_of
 from producers.rows.fitting import Fitted, Group, fit
 from producers.rows.journal import Journal
 from producers.rows.sources import Chunk
@@ -17,7 +17,7 @@ from producers.window import RowRate, room
 from runtime.backoff import delays_s
 from runtime.logs import get_logger
 from schemas.batches import BLOCK_BYTES
-from schemas.blocks import encode_block
+from schemas.blocks import encode_block, may_be_a_row
 from schemas.errors import DeadlineExceeded, PayloadTooLarge, PenstockError
 from schemas.jobs import Terminal, new_job_id
 from schemas.records import JOB_TYPE, ROW_ERRORS_HEADER, Headers, OutRecord, timestamp
@@ -192,7 +192,7 @@ class RowRun:
             if block is None or terminal.id not in block.waiting:
                 continue  # another's, or the second end of ours
             group = block.waiting[terminal.id]
-            if may_be_a_row(terminal) and len(group.rows) > 1:
+            if may_be_a_row(terminal.error) and len(group.rows) > 1:
                 self._divide(block, terminal.id)
                 continue
             answers = await asyncio.to_thread(answers_of, terminal, len(group.rows), self._signature)

@@ -22,11 +22,6 @@ from schemas.predictions import encode_predictions
 from schemas.signature import Signature
 from schemas.tensors import Array
 
-# Ends that a single row may have caused, of all the rows that ran with it.
-OF_A_ROW: Final = frozenset(
-    {"model_crashed", "time_limit_exceeded", "out_of_memory", "output_invalid", "payload_too_large"}
-)
-
 EXPIRED: Final = ErrorBody("batch_expired", "the batch ended before this line was run", "batch_error")
 CANCELLED: Final = ErrorBody("batch_cancelled", "the batch was cancelled before this line was run", "batch_error")
 _ENDS: Final = {LineEnd.EXPIRED: EXPIRED, LineEnd.CANCELLED: CANCELLED}
@@ -41,11 +36,6 @@ class Written(NamedTuple):
     @property
     def kind(self) -> PartKind:
         return PartKind.OUTPUT if self.end is LineEnd.COMPLETED else PartKind.ERROR
-
-
-def may_be_a_row(job: Job) -> bool:
-    """Whether the block failed as a whole for what one of its rows may have done."""
-    return job.error is not None and job.error.code in OF_A_ROW
 
 
 def lines_of(job: Job, lines: Sequence[BlockLine], signature: Signature, batch_id: str) -> list[Written]:

@@ -13,7 +13,7 @@ from schemas.inputs import check_input
 from schemas.jobs import Answer, Payload
 from schemas.oip import InferRequest, parse_request
 from schemas.signature import Signature
-from schemas.tensors import Array
+from schemas.tensors import raw_size
 from workers.feeder.requests import LineRequest
 
 # What one image, or all of a line's, may take once it is unpacked.
@@ -46,7 +46,7 @@ def read_row(
         request = parse_request(signature, checked.payload)
     except PenstockError as error:
         return error
-    size = sum(map(bytes_of, request.inputs.values())) + len(msgspec.json.encode(_parameters(request)))
+    size = sum(map(raw_size, request.inputs.values())) + len(msgspec.json.encode(_parameters(request)))
     if size > BLOCK_BYTES:  # it is a block of its own: so is what stands before its tensors
         size = len(encode_block(request.inputs, _parameters(request)).value)
     if size > most_bytes:
@@ -87,10 +87,6 @@ def form_of(request: InferRequest) -> Any:
     """What rows must have in common to stand in one tensor, and to run together."""
     shapes = tuple((name, array.dtype.str, array.shape[1:]) for name, array in request.inputs.items())
     return shapes, msgspec.json.encode(_parameters(request), order="sorted")
-
-
-def bytes_of(array: Array) -> int:
-    return sum(map(len, array.ravel())) + 4 * array.size if array.dtype == object else array.nbytes
 
 
 def _block(rows: Sequence[Row]) -> MadeBlock:

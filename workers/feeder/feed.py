@@ -13,6 +13,7 @@ from producers.protocols import Publisher
 from producers.window import RowRate, Share
 from runtime.logs import get_logger
 from schemas.batches import BLOCK_BYTES, BLOCK_ROWS, BatchStatus, Block, Cursor, LineEnd
+from schemas.blocks import may_be_a_row
 from schemas.catalog import CatalogEntry
 from schemas.jobs import Job, Status, new_job_id
 from schemas.records import lane_job, lane_record
@@ -20,7 +21,7 @@ from schemas.topics import LaneClass, Topics
 from stores.batches import BatchWork, Lead, Open, Step
 from stores.blobs import Blobs
 from workers.feeder import metrics
-from workers.feeder.answers import Written, lines_of, may_be_a_row
+from workers.feeder.answers import Written, lines_of
 from workers.feeder.blocks import MadeBlock, make_blocks
 from workers.feeder.input_lines import MOST_LINES, UNRUN_LINES, InputLines
 from workers.feeder.outputs import Outputs
@@ -106,7 +107,7 @@ class Feed:
         lines: list[Written] = []
         now_s = self._seams.clock_s()
         for block, job in ended:
-            if len(block.lines) > 1 and may_be_a_row(job) and self.batch.status is BatchStatus.IN_PROGRESS:
+            if len(block.lines) > 1 and may_be_a_row(job.error) and self.batch.status is BatchStatus.IN_PROGRESS:
                 await self._divide(lead, block)
                 continue
             over.append(block)
