@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -25,6 +27,7 @@ from stores.sealing import DEFAULT_OWNER, KeyRing
 from stores.webhooks import MOST_ENDPOINTS, Claim, DeliveryFilter, DeliveryLog, DeliveryQueue, Endpoints, Verdict
 from tests.contracts.stores.building import LATER, NOW, Clock, Stores, ended, key_of
 from tests.contracts.stores.webhook_stores import Webhooks
+from tests.waiting import eventually
 from tests.webhooks import endpoint, outcome
 
 HOUR = timedelta(hours=1)
@@ -181,6 +184,13 @@ async def held(endpoints: Endpoints, stores: Stores, clock: Clock) -> None:
     for _ in range(3):
         await stores.endings.finish([ended(await stores.inserted())])
         clock.forward(hours=1)
+        await eventually(next_millisecond())
+
+
+def next_millisecond() -> Callable[[], bool]:
+    """Whether it has begun: ids of deliveries sort by the millisecond, which a clock of a test does not move."""
+    now = time.time_ns() // 1_000_000
+    return lambda: time.time_ns() // 1_000_000 > now
 
 
 async def test_of_a_disabled_endpoint_all_is_held(

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -87,32 +88,28 @@ async def ends_of(house: House, batch: Batch) -> tuple[dict[str, list[float]], l
 
 @pytest.mark.parametrize("after", [False, True])
 async def test_each_line_has_one_end_wherever_the_feeder_is_killed(house: OnServices, after: bool) -> None:
-    # Given feeders that are killed at their first call that writes, at their second, and so on
-    batch_id = await house.batch(line(number) for number in range(LINES))
-    killed = 0
-    for at in range(1, 40):
+    # Given feeders that are killed at their first call that writes, at their second, and so on, each with a batch
+    for at in count(1):
+        batch_id = await house.batch(line(number) for number in range(LINES))
         killer = Killer(at, after=after)
         house.feeder = house.new_feeder(Cut(house.work, killer), Cut(house.blobs, killer), Cut(house.log, killer))
-        try:
-            for _ in range(12):
-                house.clock_s += 1.0
-                await house.step()
-                await house.work_off(1)
-                if (await house.batch_now(batch_id)).done:
-                    break
-        except Killed:
-            killed += 1
+        with suppress(Killed):
+            await house.until_ended(batch_id, most=1)
+            break
 
-    # When one is left alive, then each line has one end
-    house.feeder = house.new_feeder()
-    batch = await house.until_ended(batch_id)
+        # When another one goes on, then each line has one end
+        house.feeder = house.new_feeder()
+        await check_whole(house, await house.until_ended(batch_id))
+    assert at > 10
+
+
+async def check_whole(house: OnServices, batch: Batch) -> None:
     told, errors = await ends_of(house, batch)
     assert batch.counts == Counts(total=LINES, completed=LINES - 1, failed=1)
     assert (len(told), errors) == (LINES - 1, ["line-3"])
-    assert killed > 5
-    left = [entry.key async for entry in house.blobs.entries(f"batches/default/{batch_id}")]
+    left = [entry.key async for entry in house.blobs.entries(f"batches/default/{batch.id}")]
     assert len(left) == len(set(left)) > 0
-    listed = [part.key for kind in PartKind for part in await house.batches.parts(batch_id, kind, after=-1, limit=1000)]
+    listed = [part.key for kind in PartKind for part in await house.batches.parts(batch.id, kind, after=-1, limit=1000)]
     assert sorted(left) == sorted(listed), "no part is left that nobody listed"
 
 

@@ -165,11 +165,12 @@ class House:
         assert isinstance(outcome, Terminal)
         return outcome
 
-    async def until_ended(self, batch_id: str, rounds: int = 200) -> Batch:
+    async def until_ended(self, batch_id: str, rounds: int = 200, *, most: int | None = None) -> Batch:
+        """Working off so many records a round at most."""
         for _ in range(rounds):
             self.clock_s += 1.0
             await self.step()
-            await self.work_off()
+            await self.work_off(most)
             batch = await self.batch_now(batch_id)
             if batch.done:
                 return batch
