@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from benchmarks.figures import Table
 from benchmarks.models import Models
 from schemas.errors import DeadlineUnattainable
-from schemas.promises import BEHIND, Promise, refuse_unattainable
+from schemas.promises import BEHIND, Promise, may_run, refuse_unattainable
 
 LOADS: Final = (0.8, 0.9, 1.0, 1.1, 1.2)
 DAYS: Final = 10.0
@@ -119,7 +119,7 @@ class Days:
 
     def _feed(self) -> None:
         room = WINDOW_S * (self.learned or ROWS_PER_S)
-        able = [self.open[each] for each in self._unsent if self.open[each].may_run(self.now)]
+        able = [self.open[each] for each in self._unsent if may_run(self.open[each], self.now)]
         for promise in sorted(able, key=lambda each: (each.deadline, each.id)):
             while self._in_lane < room and (left := self._unsent.get(promise.id)):
                 rows = min(BLOCK_ROWS, left)

@@ -19,10 +19,15 @@ class RowRate:
     """How many rows a second blocks end at, while some are in the lane. What passes while none is does not count, and
     what was seen before is still known after."""
 
-    def __init__(self) -> None:
-        self._rows = 0.0
-        self._busy_s = 0.0
+    def __init__(self, half_life_s: float = HALF_LIFE_S, rows: float = 0.0, busy_s: float = 0.0) -> None:
+        self._half_life_s = half_life_s
+        self._rows = rows
+        self._busy_s = busy_s
         self._since_s: float | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        return self._since_s is not None
 
     def began(self, now_s: float) -> None:
         """Something is in the lane, from now on if nothing was."""
@@ -30,7 +35,7 @@ class RowRate:
             self._since_s = now_s
 
     def ended(self, rows: int, now_s: float) -> None:
-        self._rows, self._busy_s = self._seen(now_s)
+        self._rows, self._busy_s = self.seen(now_s)
         self._rows += rows
         if self._since_s is not None:
             self._since_s = max(self._since_s, now_s)
@@ -41,27 +46,35 @@ class RowRate:
 
     def rows_per_s(self, now_s: float) -> float | None:
         """None while that is unknown."""
-        rows, busy_s = self._seen(now_s)
+        rows, busy_s = self.seen(now_s)
         return rows / max(busy_s, SHORTEST_S) if rows else None
 
-    def _seen(self, now_s: float) -> tuple[float, float]:
+    def seen(self, now_s: float) -> tuple[float, float]:
         """Rows, and the seconds that they took, both with what is long ago counting less."""
         passed_s = 0.0 if self._since_s is None else max(0.0, now_s - self._since_s)
-        kept = 0.5 ** (passed_s / HALF_LIFE_S)
+        kept = 0.5 ** (passed_s / self._half_life_s)
         return self._rows * kept, self._busy_s * kept + passed_s
 
 
 class Share:
-    """What the batches of one tenant have in the lane of one version: they share a window, however many they are."""
+    """What the batches of one tenant have in the lane of one version: they share a window, however many they are.
 
-    def __init__(self) -> None:
+    `of_version` is the rate of all tenants' batches of the version, while more wait than may be in the lane."""
+
+    def __init__(self, of_version: RowRate) -> None:
         self.rate = RowRate()
+        self._of_version = of_version
         self._in_lane: dict[str, int] = {}
 
     def hold(self, batch_id: str, rows: int, now_s: float) -> None:
         """A batch has so many rows in the lane now."""
         self._in_lane[batch_id] = rows
         self._turn(now_s)
+
+    def ended(self, rows: int, now_s: float) -> None:
+        self.rate.ended(rows, now_s)
+        if self._of_version.is_busy:
+            self._of_version.ended(rows, now_s)
 
     def leave(self, batch_id: str, now_s: float) -> None:
         self._in_lane.pop(batch_id, None)

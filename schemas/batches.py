@@ -149,7 +149,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
 
     `endpoint` is the URL that each line names. `model`, `version` and `revision` (of the route) are pinned at creation
     where the endpoint names the model, else once the first line does. `line_errors` counts all of them, `errors` lists
-    the first. `expires_at` is creation and completion window: lines that have no end by then expire.
+    the first. `expires_at` is creation and completion window: lines that have no end by then expire. It was promised
+    that all have an end by `deadline`, where there is one. Nothing is sent before `not_before`, nor outside of the
+    hours `daily`, in UTC: `22:00-06:00`.
     """
 
     tenant: str
@@ -160,7 +162,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     status: BatchStatus
     created_at: datetime
     expires_at: datetime
+    deadline: datetime | None = None
     not_before: datetime | None = None
+    daily: str | None = None
     priority: int = 0
     model: str | None = None
     version: str | None = None
@@ -181,6 +185,11 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def done(self) -> bool:
         return self.status in BATCH_ENDS
+
+    @property
+    def due(self) -> datetime:
+        """By when it is to have ended."""
+        return self.deadline or self.expires_at
 
 
 class Cursor(msgspec.Struct, frozen=True, kw_only=True):

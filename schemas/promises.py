@@ -21,6 +21,8 @@ from schemas.errors import DeadlineUnattainable
 # What is not promised of the rate that was learned. The more is kept back, the more small batches are refused that had
 # room; the benchmark `promises` shows both, for a rate that is the mean of an hour.
 RESERVE: Final = 0.02
+# Promised work that would be late if it took so many times as long goes before all that was not promised.
+SLACK: Final = 1.25
 # What is in the lane already goes before what is more urgent: as much as the feeder's window.
 BEHIND: Final = timedelta(seconds=10)
 # The earliest time is found as exactly as this part of the way there, or a second.
@@ -56,11 +58,12 @@ class Promise(msgspec.Struct, frozen=True, kw_only=True):
     def left(self) -> int:
         return max(0, self.rows - self.ended)
 
-    def may_run(self, now: datetime) -> bool:
-        """Whether a feeder may send of it now."""
-        if self.not_before is not None and now < self.not_before:
-            return False
-        return self.daily is None or daily_hours(self.daily).is_open(_microseconds(now))
+
+def may_run(work: "Promise | Batch", now: datetime) -> bool:
+    """Whether a feeder may send of it now."""
+    if work.not_before is not None and now < work.not_before:
+        return False
+    return work.daily is None or daily_hours(work.daily).is_open(_microseconds(now))
 
 
 def daily_hours(text: str) -> Hours:
@@ -75,7 +78,7 @@ def daily_hours(text: str) -> Hours:
     return Hours(begin * 60 * _SECOND, end * 60 * _SECOND)
 
 
-def promise_of(batch: Batch, rows: int, *, daily: str | None = None) -> Promise:
+def promise_of(batch: Batch, rows: int) -> Promise:
     """What is promised of a batch with a pinned version. Raises `ValueError` for one without."""
     if batch.model is None or batch.version is None:
         raise ValueError(f"batch {batch.id} has no version yet")
@@ -85,10 +88,10 @@ def promise_of(batch: Batch, rows: int, *, daily: str | None = None) -> Promise:
         model=batch.model,
         version=batch.version,
         rows=rows,
-        deadline=batch.expires_at,
+        deadline=batch.due,
         created_at=batch.created_at,
         not_before=batch.not_before,
-        daily=daily,
+        daily=batch.daily,
     )
 
 
@@ -111,6 +114,35 @@ def refuse_unattainable(asked: Promise, promised: Sequence[Promise], rows_per_s:
     )
 
 
+def urgent(promised: Sequence[Promise], rows_per_s: float | None, now: datetime) -> frozenset[str]:
+    """The ids of those that have to go before all that was not promised, lest one of them be late.
+
+    While there is time enough, they take turns with others. All are urgent while the rate is not known.
+    """
+    if rows_per_s is None or not promised:
+        return frozenset(each.id for each in promised)
+    hurried = rows_per_s * (1 - RESERVE) / SLACK
+    horizon = _microseconds(now) + _microseconds_of(LONGEST_WINDOW)
+    works = [_work(each, hurried, now) for each in promised]
+    late = [
+        work.deadline
+        for work, end in zip(works, ends(works, _microseconds(now), horizon), strict=True)
+        if end > work.deadline - _BEHIND
+    ]
+    # What is due before one that would be late goes before it.
+    latest = max(late, default=0)
+    return frozenset(each.id for each, work in zip(promised, works, strict=True) if work.deadline <= latest)
+
+
+def _work(promise: Promise, rows_per_s: float, now: datetime) -> Work:
+    return Work(
+        need=math.ceil(promise.left * _SECOND / rows_per_s),
+        deadline=_microseconds(promise.deadline),
+        begins=_microseconds(promise.not_before or now),
+        hours=None if promise.daily is None else daily_hours(promise.daily),
+    )
+
+
 class _Before(NamedTuple):
     """A promise that was made before, and when it has to have ended."""
 
@@ -124,25 +156,17 @@ class _Test:
     def __init__(self, asked: Promise, promised: Sequence[Promise], rows_per_s: float, now: datetime) -> None:
         if not (rows_per_s > 0 and math.isfinite(rows_per_s)):
             raise ValueError(f"rows_per_s must be a number above 0: {rows_per_s}")
-        self._rows_per_s = rows_per_s * (1 - RESERVE)
+        rate = rows_per_s * (1 - RESERVE)
         self._now = _microseconds(now)
         self._horizon = self._now + _microseconds_of(LONGEST_WINDOW)
-        self._asked = self._work(asked)
-        works = [self._work(each) for each in promised]
+        self._asked = _work(asked, rate, now)
+        works = [_work(each, rate, now) for each in promised]
         # One that is late without the new one may not become later by it.
         alone = ends(works, self._now, self._horizon)
         self._before = [
             _Before(work, max(end, work.deadline - _BEHIND)) for work, end in zip(works, alone, strict=True)
         ]
         self.deadline = self._asked.deadline
-
-    def _work(self, promise: Promise) -> Work:
-        return Work(
-            need=math.ceil(promise.left * _SECOND / self._rows_per_s),
-            deadline=_microseconds(promise.deadline),
-            begins=self._now if promise.not_before is None else _microseconds(promise.not_before),
-            hours=None if promise.daily is None else daily_hours(promise.daily),
-        )
 
     def holds(self, deadline: int) -> bool:
         *others, own = self._ends(deadline)

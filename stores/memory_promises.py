@@ -1,6 +1,6 @@
 """The in-memory twin of the ledger of promised work. For tests."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
 
@@ -8,7 +8,7 @@ import msgspec
 
 from schemas.errors import StoreUnavailable
 from schemas.promises import Promise, refuse_unattainable
-from stores.promises import check_promise, refuse_more_promises
+from stores.promises import Seen, VersionKey, check_promise, refuse_more_promises
 from stores.protocols import JobKey
 
 
@@ -18,19 +18,15 @@ class MemoryPromises:
     def __init__(self) -> None:
         self.down = False
         self._promises: dict[JobKey, Promise] = {}
+        self._seen: dict[VersionKey, Seen] = {}
 
     async def ask(self, asked: Promise, rows_per_s: float | None, now: datetime) -> Promise:
         self._check_up()
         check_promise(asked)
-        self._promises = {
-            key: each
-            for key, each in self._promises.items()
-            if each.deadline > now or (each.model, each.version) != (asked.model, asked.version)
-        }
         key = JobKey(asked.tenant, asked.id)
         if (known := self._promises.get(key)) is not None:
             return known
-        standing = await self.standing(asked.model, asked.version, now)
+        standing = await self.standing(asked.model, asked.version)
         refuse_more_promises(asked, standing)
         refuse_unattainable(asked, standing, rows_per_s, now)
         self._promises[key] = asked
@@ -47,19 +43,20 @@ class MemoryPromises:
         for key in keys:
             self._promises.pop(key, None)
 
-    async def standing(self, model: str, version: str, now: datetime) -> Sequence[Promise]:
-        self._check_up()
-        standing = [
-            each
-            for each in self._promises.values()
-            if (each.model, each.version) == (model, version) and each.deadline > now
-        ]
-        return sorted(standing, key=attrgetter("deadline", "created_at", "tenant", "id"))
+    async def standing(self, model: str, version: str) -> Sequence[Promise]:
+        return [each for each in await self.all_standing() if (each.model, each.version) == (model, version)]
 
-    async def asked_before(self, at: datetime, *, limit: int) -> Sequence[JobKey]:
+    async def all_standing(self) -> Sequence[Promise]:
         self._check_up()
-        old = sorted((each.created_at, *key) for key, each in self._promises.items() if each.created_at < at)
-        return [JobKey(tenant, promise_id) for _, tenant, promise_id in old[:limit]]
+        return sorted(self._promises.values(), key=attrgetter("deadline", "created_at", "tenant", "id"))
+
+    async def learn(self, seen: Mapping[VersionKey, Seen]) -> None:
+        self._check_up()
+        self._seen |= seen
+
+    async def learned(self, versions: Collection[VersionKey]) -> Mapping[VersionKey, Seen]:
+        self._check_up()
+        return {each: self._seen[each] for each in versions if each in self._seen}
 
     def _check_up(self) -> None:
         if self.down:

@@ -1,8 +1,8 @@
 """The ledger of promised work as a store keeps it. Postgres answers; a twin does in memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from schemas.errors import Conflict, InvalidInput
 from schemas.promises import Promise, daily_hours
@@ -15,8 +15,29 @@ MOST_PROMISES: Final = 1000
 MOST_HOURS: Final = 16
 
 
+# Known by less, a rate is not known.
+LEAST_SEEN_S: Final = 5.0
+
+
+class VersionKey(NamedTuple):
+    model: str
+    version: str
+
+
+class Seen(NamedTuple):
+    """Rows of a version that ended while more waited than may be in its lane, and the seconds that they took."""
+
+    rows: float
+    seconds: float
+
+    @property
+    def rows_per_s(self) -> float | None:
+        """None while too little was seen."""
+        return self.rows / self.seconds if self.seconds >= LEAST_SEEN_S and self.rows else None
+
+
 class Promises(Protocol):
-    """What was promised of each version, until it has ended or its deadline has passed.
+    """What was promised of each version, until it has ended.
 
     Every method may raise `StoreUnavailable`.
     """
@@ -37,12 +58,17 @@ class Promises(Protocol):
         """They have ended, whichever way, or were not begun in the end: what they took is free. What does not stand is
         passed over."""
 
-    async def standing(self, model: str, version: str, now: datetime) -> Sequence[Promise]:
-        """The earliest deadline first."""
+    async def standing(self, model: str, version: str) -> Sequence[Promise]:
+        """The earliest deadline first. One that is late stands until it has ended: it takes its time all the same."""
 
-    async def asked_before(self, at: datetime, *, limit: int) -> Sequence[JobKey]:
-        """The oldest first. What was promised a while ago has a batch or a job by now; else whoever asked died before
-        that, and it is to be taken off."""
+    async def all_standing(self) -> Sequence[Promise]:
+        """Of all versions, the earliest deadline first."""
+
+    async def learn(self, seen: Mapping[VersionKey, Seen]) -> None:
+        """What was seen of versions by now, in the place of what was before."""
+
+    async def learned(self, versions: Collection[VersionKey]) -> Mapping[VersionKey, Seen]:
+        """What is known of these."""
 
 
 def check_promise(asked: Promise) -> None:

@@ -3,31 +3,38 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from gateway.batches.requests import Asked
+from gateway.batches.promising import BatchPromises
+from gateway.batches.requests import Asked, BatchRequest
 from gateway.serving import Serving
 from producers.routes import Routes
 from schemas.batches import Batch, BatchStatus, new_batch_id
-from schemas.errors import BatchNotFound, ModelNotFound, RequestError
+from schemas.errors import BatchNotFound, ModelNotFound, PenstockError, RequestError, StoreUnavailable
 from schemas.topics import Lane, LaneClass
 from schemas.versions import Placed, place
 from stores.batches import Batches
 
 
 class BatchControl:
-    def __init__(self, batches: Batches, serving: Serving, routes: Routes, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        batches: Batches,
+        promises: BatchPromises,
+        serving: Serving,
+        routes: Routes,
+        now: Callable[[], datetime],
+    ) -> None:
         self._batches = batches
+        self._promises = promises
         self._serving = serving
         self._routes = routes
         self._now = now
 
     async def create(self, tenant: str, asked: Asked) -> Batch:
         """Pins the version where the endpoint names the model. Raises `RequestError`, `ModelNotFound`,
-        `AdmissionRefused`, `FileNotFound`, `Conflict`."""
+        `AdmissionRefused`, `DeadlineUnattainable`, `FileNotFound`, `Conflict`."""
         batch_id, now = new_batch_id(), self._now()
         expires_at = now + timedelta(seconds=asked.window_s)
-        not_before = asked.request.not_before
-        if not_before is not None and not_before >= expires_at:
-            raise RequestError("not_before is behind the completion window", param="not_before")
+        _check_order(asked.request, now, expires_at)
         placed = self._placed(tenant, batch_id, asked)
         batch = Batch(
             tenant=tenant,
@@ -38,7 +45,9 @@ class BatchControl:
             status=BatchStatus.VALIDATING,
             created_at=now,
             expires_at=expires_at,
-            not_before=not_before,
+            deadline=asked.request.deadline,
+            not_before=asked.request.not_before,
+            daily=asked.request.daily,
             priority=asked.priority,
             model=placed and placed.entry.model,
             version=placed and placed.entry.version,
@@ -46,7 +55,16 @@ class BatchControl:
             metadata=asked.metadata,
             output_expires_after_s=asked.output_expires_after_s,
         )
-        await self._batches.add(batch)
+        if batch.deadline is None:
+            await self._batches.add(batch)
+        else:
+            await self._promises.ask(batch)
+            try:
+                await self._batches.add(batch)
+            except PenstockError as error:
+                if not (isinstance(error, StoreUnavailable) and error.perhaps_done):
+                    await self._promises.give_back(batch)
+                raise
         return batch
 
     async def get(self, tenant: str, batch_id: str) -> Batch:
@@ -69,6 +87,19 @@ class BatchControl:
             raise self._serving.explained(error, model, version) from error
         self._serving.refuse_held(tenant, Lane(placed.entry.model, placed.entry.version, LaneClass.BULK))
         return placed
+
+
+def _check_order(request: BatchRequest, now: datetime, expires_at: datetime) -> None:
+    """Now, not before, deadline, the end of the window."""
+    deadline, not_before = request.deadline, request.not_before
+    if not_before is not None and not_before >= expires_at:
+        raise RequestError("not_before is behind the completion window", param="not_before")
+    if deadline is None:
+        return
+    if deadline > expires_at:
+        raise RequestError("deadline is behind the completion window", param="deadline")
+    if deadline <= max(now, not_before or now):
+        raise RequestError("deadline is over, or before not_before", param="deadline")
 
 
 def _found(batch: Batch | None, batch_id: str) -> Batch:

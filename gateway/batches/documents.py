@@ -95,7 +95,9 @@ class BatchDocument(msgspec.Struct, frozen=True, kw_only=True):
     model_version: str | None = None
     route_revision: int | None = None
     priority: int = 0
+    deadline: int | None = None
     not_before: int | None = None
+    daily: str | None = None
     estimated_completion_at: int | None = None
 
 
@@ -184,7 +186,9 @@ def batch_document(batch: Batch, most_errors: int = MOST_LINE_ERRORS) -> BatchDo
         model_version=batch.version,
         route_revision=batch.revision,
         priority=batch.priority,
+        deadline=unix_s_if_any(batch.deadline),
         not_before=unix_s_if_any(batch.not_before),
+        daily=batch.daily,
         estimated_completion_at=unix_s_if_any(batch.estimated_completion_at),
     )
 

@@ -54,7 +54,7 @@ CREATE: Final[Responses] = {
     "200": answer("The batch.", "Batch"),
     "400": BAD,
     "404": refusal("There is no such file, model or version."),
-    "409": refusal("So many batches of the tenant have not ended."),
+    "409": refusal("So many batches of the tenant have not ended; or its deadline cannot be kept."),
     "413": BODY_TOO_LARGE,
     "415": BODY_ENCODED,
     "503": _UNAVAILABLE,

@@ -11,6 +11,7 @@ from runtime.clock import now_utc
 from stores.objects import ObjectBlobs
 from stores.postgres.batches.batches import PostgresBatches
 from stores.postgres.batches.files import PostgresFiles
+from stores.postgres.promises import PostgresPromises
 
 
 class BatchParts:
@@ -19,19 +20,21 @@ class BatchParts:
     def __init__(self, settings: GatewaySettings, serving: Serving, routes: Routes) -> None:
         dsn = settings.postgres_dsn.get_secret_value()
         self.batching: NoBatching | WithBatching = NoBatching()
-        self._stores: list[PostgresFiles | PostgresBatches | ObjectBlobs] = []
+        self._stores: list[PostgresFiles | PostgresBatches | PostgresPromises | ObjectBlobs] = []
         self._opened = AsyncExitStack()
         self.blobs: ObjectBlobs | None = None
         if settings.blobs_url is not None:
             files = PostgresFiles(dsn, connections=2, role="gateway", ahead=False)
             batches = PostgresBatches(dsn, connections=2, role="gateway", ahead=False)
+            promises = PostgresPromises(dsn, connections=1, role="gateway", ahead=False)
             self.blobs = blobs = ObjectBlobs(settings.blobs_url, threads=2 * settings.gateway_max_uploads)
-            self._stores = [files, batches, blobs]
+            self._stores = [files, batches, promises, blobs]
             self.batching = WithBatching(
                 batching_of(
                     files,
                     batches,
                     blobs,
+                    promises,
                     serving,
                     routes,
                     now_utc,

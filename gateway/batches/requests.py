@@ -11,6 +11,7 @@ from schemas.batches import ENDPOINTS, Endpoint, completion_window, endpoint_of
 from schemas.errors import RequestError
 from schemas.malformed import why_not_json
 from schemas.names import is_model_name
+from schemas.promises import daily_hours
 
 # OpenAI's limits of metadata, in characters.
 MOST_PAIRS: Final = 16
@@ -44,7 +45,21 @@ class BatchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     priority: Annotated[
         int | None, msgspec.Meta(description="Higher goes first. May stand in `metadata` as text instead.")
     ] = None
-    not_before: datetime | None = None
+    deadline: Annotated[
+        datetime | None,
+        msgspec.Meta(
+            description="All is to have ended by then. The batch is refused where that cannot be kept beside what was "
+            "promised before; the refusal says the earliest deadline that could be."
+        ),
+    ] = None
+    not_before: Annotated[datetime | None, msgspec.Meta(description="Nothing of it is sent before.")] = None
+    daily: Annotated[
+        str | None,
+        msgspec.Meta(
+            description="Hours of each day, in UTC, within which it is sent, over midnight if need be.",
+            examples=["22:00-06:00"],
+        ),
+    ] = None
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -81,8 +96,7 @@ def read_batch_request(body: bytes) -> Asked:
         window = completion_window(request.completion_window)
     except ValueError as error:
         raise RequestError(str(error), param="completion_window") from error
-    if request.not_before is not None and request.not_before.tzinfo is None:
-        raise RequestError("not_before needs a time zone", param="not_before")
+    _check_times(request, endpoint)
     metadata = _metadata(request)
     expiry = request.output_expires_after
     return Asked(
@@ -93,6 +107,20 @@ def read_batch_request(body: bytes) -> Asked:
         metadata,
         None if expiry is None else check_expiry(expiry.seconds),
     )
+
+
+def _check_times(request: BatchRequest, endpoint: Endpoint) -> None:
+    for name in ("deadline", "not_before"):
+        moment: datetime | None = getattr(request, name)
+        if moment is not None and moment.tzinfo is None:
+            raise RequestError(f"{name} needs a time zone", param=name)
+    if request.daily is not None:
+        try:
+            daily_hours(request.daily)
+        except ValueError as error:
+            raise RequestError(str(error), param="daily") from error
+    if request.deadline is not None and endpoint.model is None:
+        raise RequestError("a batch with a deadline needs an endpoint that names its model", param="deadline")
 
 
 def _metadata(request: BatchRequest) -> dict[str, Any]:

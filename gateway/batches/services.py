@@ -8,6 +8,7 @@ from typing import Final
 
 from gateway.batches.contents import FileContents
 from gateway.batches.control import BatchControl
+from gateway.batches.promising import BatchPromises
 from gateway.batches.uploads import Uploads
 from gateway.reaching import reaching
 from gateway.serving import Serving
@@ -15,6 +16,7 @@ from producers.routes import Routes
 from schemas.errors import Unavailable
 from stores.batches import Batches, Files
 from stores.blobs import Blobs
+from stores.promises import Promises
 
 NOT_READ: Final = "Files and batches cannot be read at the moment. Try again."
 NOTHING_CHANGED: Final = "Files and batches cannot be changed at the moment: nothing was changed. Try again."
@@ -56,6 +58,7 @@ def batching_of(
     files: Files,
     batches: Batches,
     blobs: Blobs,
+    promises: Promises,
     serving: Serving,
     routes: Routes,
     now: Callable[[], datetime],
@@ -64,7 +67,7 @@ def batching_of(
     at_once: int,
 ) -> Batching:
     return Batching(
-        control=BatchControl(batches, serving, routes, now),
+        control=BatchControl(batches, BatchPromises(promises, files, blobs, now), serving, routes, now),
         contents=FileContents(files, batches, blobs, now),
         uploads=Uploads(files, blobs, now, most_bytes=most_bytes, at_once=at_once),
     )

@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -20,8 +21,10 @@ from penstock.help import examples
 from penstock.parameters import MODEL, VERSION, Command, with_options
 from penstock.running import GATEWAY_URL, Found
 from penstock.showing import JSON
+from penstock.times import MomentAhead
 from schemas.batches import completion_window
 from schemas.errors import RequestError
+from schemas.promises import daily_hours
 
 # Waiting: at first often, since many batches are small.
 FIRST_PAUSE_S: Final = 0.2
@@ -34,6 +37,17 @@ class Window(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
             completion_window(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
+class Daily(click.ParamType):
+    name = "hours"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            daily_hours(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
         return str(value)
@@ -54,6 +68,11 @@ OPTIONS: Final = (
     click.option("--version", type=VERSION, help="Of the model.  [default: by its route]"),
     click.option("--window", type=Window(), default="24h", show_default=True, help="Within 90m, 24h or 7d, say."),
     click.option("--priority", type=int, default=0, show_default=True, help="Higher goes first."),
+    click.option(
+        "--deadline", type=MomentAhead(), help="By when all is to be done: refused where that cannot be kept."
+    ),
+    click.option("--not-before", type=MomentAhead(), help="Nothing is sent before."),
+    click.option("--daily", type=Daily(), help="Hours of the day, in UTC, within which it runs: 22:00-06:00."),
     click.option("--metadata", type=Pair(), multiple=True, help="Comes back with the batch; may be repeated."),
     click.option("--wait", is_flag=True, help="Wait for its end."),
     click.option("--output", type=FILE, help="File for the answers, once it has ended: waits for that."),
@@ -69,6 +88,7 @@ def with_submit_options(command: Command) -> Command:
     epilog=examples(
         "penstock batch submit rows.jsonl --model digits --output answers.jsonl",
         "penstock batch submit openai.jsonl --window 7d --json | jq -r .id",
+        "penstock batch submit rows.jsonl --model digits --deadline 3h --daily 22:00-06:00",
         reads=GATEWAY_URL,
     )
 )
@@ -97,6 +117,9 @@ def submit(found: Found, file: Path, *, as_json: bool, **options: Any) -> None:
             "completion_window": options["window"],
             "metadata": metadata or None,
             "priority": options["priority"],
+            "deadline": _text(options["deadline"]),
+            "not_before": _text(options["not_before"]),
+            "daily": options["daily"],
         }
         batch = await send(gateway, "POST", "/v1/batches", Batch, asked)
         if waits:
@@ -113,6 +136,10 @@ def submit(found: Found, file: Path, *, as_json: bool, **options: Any) -> None:
     show_batch(batch, as_json=as_json)
     if waits and not all_completed(batch):
         raise SystemExit(1)
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
 
 
 @contextmanager

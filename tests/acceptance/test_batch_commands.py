@@ -1,14 +1,19 @@
 """`penstock batch` on the running stack."""
 
+import asyncio
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from penstock.stack import Stack
+from tests.waiting import eventually
 
 IMAGE = [[float(place) for place in range(8)] for _ in range(8)]
 
@@ -23,7 +28,8 @@ class Run:
         self._url = url
         self._folder = folder
 
-    def __call__(self, *arguments: str, code: int = 0) -> str:
+    def __call__(self, *arguments: str, code: int = 0, told: bool = False) -> str:
+        """What it writes; what it tells beside that, if it is `told`."""
         done = subprocess.run(
             [sys.executable, "-m", "penstock", "batch", *arguments, "--gateway", self._url],
             cwd=self._folder,
@@ -33,7 +39,16 @@ class Run:
             check=False,
         )
         assert done.returncode == code, done.stderr
-        return done.stdout
+        return done.stderr if told else done.stdout
+
+
+async def fetch(stack: Stack, sql: str, *arguments: object) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(stack.postgres_dsn)
+    try:
+        rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
+    finally:
+        await connection.close()
+    return rows
 
 
 def lines_in(path: Path) -> dict[str, object]:
@@ -64,6 +79,27 @@ def test_inputs_alone_are_submitted_awaited_and_written_to_files(run: Run, tmp_p
     run("cancel", batch["id"], code=1)
     run("results", batch["id"], "--output", "again.jsonl", "--errors", "err2.jsonl", code=1)
     assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "out.jsonl").read_bytes()
+
+
+def test_a_deadline_is_promised_or_refused_with_one_that_could_be_kept(run: Run, stack: Stack, tmp_path: Path) -> None:
+    # Given a version that is known to do a row a second
+    known = "insert into promise_ledgers (model, version, seen_rows, seen_s) values ('volume', '1', 3600, 3600)"
+    asyncio.run(fetch(stack, known))
+    write(tmp_path / "rows.jsonl", [{"instances": [[1.0, 2.0, 3.0]]}] * 100)
+    submit = ("submit", "rows.jsonl", "--model", "volume", "--deadline")
+    # When a hundred rows are to be done in half a minute, then the refusal tells a time, and that one is promised
+    refusal = run(*submit, "30s", code=1, told=True)
+    found = re.search(r"(\S+Z) is the earliest deadline that could be kept", refusal)
+    assert found, refusal
+    batch = json.loads(run(*submit, found[1], "--output", "out.jsonl", "--json"))
+    assert batch["deadline"] == int(datetime.fromisoformat(found[1]).timestamp())
+    assert len(lines_in(tmp_path / "out.jsonl")) == 100
+
+    # And what was promised is free again once it has ended
+    async def is_free() -> bool:
+        return not await fetch(stack, "select from promises where id = $1", batch["id"])
+
+    asyncio.run(eventually(is_free))
 
 
 def test_lines_of_openai_go_up_as_they_are(run: Run, tmp_path: Path) -> None:

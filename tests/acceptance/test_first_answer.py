@@ -130,7 +130,7 @@ async def statuses(stream: httpx.Response) -> AsyncIterator[str]:
 
 async def test_a_job_that_takes_long_is_seen_running(http: httpx.AsyncClient) -> None:
     job = jobs.accepted(
-        await http.post("/v1/models/tickets/jobs", json={"instances": [{"ticket": 1, "turns": 2 * MANY_TURNS}]})
+        await http.post("/v1/models/tickets/jobs", json={"instances": [{"ticket": 1, "turns": MANY_TURNS}]})
     )
 
     async def running() -> bool:

@@ -20,6 +20,7 @@ from schemas.records import lane_job, lane_record
 from schemas.topics import LaneClass, Topics
 from stores.batches import BatchWork, Lead, Open, Step
 from stores.blobs import Blobs
+from stores.promises import VersionKey
 from workers.feeder import metrics
 from workers.feeder.answers import Written, lines_of
 from workers.feeder.blocks import MadeBlock, make_blocks
@@ -65,19 +66,33 @@ class Feed:
         self._cursor = known.cursor
         self.blocks = {block.number: block for block in known.blocks}
         self.jobs_in_lane = {block.job_id for block in known.blocks}
+        self._rows_seen, self._lines_seen = self.rows_in_lane, sum(len(block.lines) for block in known.blocks)
 
     @property
     def rows_in_lane(self) -> int:
         return sum(block.rows for block in self.blocks.values())
 
     @property
+    def rows_left(self) -> float:
+        """About: of lines that were not read yet, as many as those had that were."""
+        return self.batch.counts.processing * self._rows_seen / self._lines_seen if self._lines_seen else 0.0
+
+    @property
     def is_over(self) -> bool:
         """Whether each line has its end."""
         return not self.batch.counts.processing and not self.blocks
 
+    @property
+    def version(self) -> VersionKey:
+        return VersionKey(self.entry.model, self.entry.version)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are lines to be sent."""
+        in_time = self.batch.expires_at > self._seams.now()
+        return in_time and not self.at_end and self.batch.status is BatchStatus.IN_PROGRESS
+
     def room(self, window_s: float) -> int:
-        if self.at_end or self.batch.status is not BatchStatus.IN_PROGRESS:
-            return 0
         free = self.share.room(window_s, self._seams.clock_s())
         return free if free >= BLOCK_ROWS else 0  # a block of what is left would be a small one
 
@@ -93,8 +108,10 @@ class Feed:
         blocks = self._numbered(made)
         after = Cursor(offset=last.end, line=last.number + 1, block=self._cursor.block + len(blocks))
         await self._advance(lead, after, blocks, [block.rows for block in made], bad)
+        rows_made = sum(block.rows for block in made)
+        self._rows_seen, self._lines_seen = self._rows_seen + rows_made, self._lines_seen + len(rows)
         await self._publish(list(zip(blocks, made, strict=True)))
-        return sum(block.rows for block in made)
+        return rows_made
 
     async def send_again(self, blocks: Sequence[Block]) -> None:
         """What was planned, and perhaps never sent: the same rows under the same ids."""
@@ -116,7 +133,7 @@ class Feed:
             await self._advance(lead, self._cursor, (), (), lines, over=[block.number for block in over])
             for block in over:
                 self.rate.ended(block.rows, now_s)
-                self.share.rate.ended(block.rows, now_s)
+                self.share.ended(block.rows, now_s)
         if not self.blocks:
             self.rate.idle()
         self.share.hold(self.batch.id, self.rows_in_lane, now_s)

@@ -9,22 +9,24 @@ import msgspec
 
 from producers.catalog import Catalog
 from producers.routes import Routes
-from producers.window import Share, estimate
+from producers.window import estimate
 from runtime.logs import get_logger
 from runtime.process import StoppedEarly, unless_stopped
 from schemas.batches import Batch, BatchStatus, Block, LineEnd
-from schemas.catalog import CatalogEntry
 from schemas.errors import BlobNotFound, JobError, PenstockError
-from schemas.jobs import Job, Status, failed_end
+from schemas.jobs import Job, failed_end
 from schemas.jobs import ended as with_end
-from schemas.signature import Signature
+from schemas.promises import may_run
 from stores.batches import Batches, Files, Lead, LeadLost
+from stores.promises import Promises
 from stores.protocols import JobKey, Jobs, Signals
 from workers.feeder import metrics
 from workers.feeder.beginning import Beginnings
 from workers.feeder.ending import Endings
 from workers.feeder.feed import Feed, Seams, Stale
+from workers.feeder.feeds import AT_ONCE, Feeds
 from workers.feeder.looking import Looking
+from workers.feeder.promising import Promising
 from workers.feeder.turns import Candidate, Turns
 
 log = get_logger(__name__)
@@ -34,8 +36,6 @@ LOOK_EVERY_S: Final = 0.5
 ASK_ALL_EVERY_S: Final = 2.0
 ESTIMATE_EVERY_S: Final = 5.0
 SWEEP_EVERY_S: Final = 60.0
-# Blocks whose results are in memory at a time.
-COLLECTED_AT_ONCE: Final = 32
 # A batch that met trouble is left alone for so long.
 TROUBLED_S: Final = 2.0
 
@@ -50,21 +50,19 @@ class Feeder:
         signals: Signals,
         catalog: Catalog,
         routes: Routes,
+        promises: Promises,
         *,
         window_s: float,
         most_lines: int,
     ) -> None:
         self._seams = seams
-        self._jobs = jobs
-        self._catalog = catalog
         self._window_s = window_s
         self._turns = Turns()
-        self._feeds: dict[str, Feed] = {}
-        self._shares: dict[tuple[str, str, str], Share] = {}
+        self._promising = Promising(promises, batches)
+        self._feeds = Feeds(seams, jobs, catalog, self._promising)
         self._beginnings = Beginnings(seams, catalog, routes, most_lines)
         self._looking = Looking(self._look_through)
         self._ending = Endings(seams, files, batches, jobs, signals)
-        self._sent: set[str] = set()  # jobs that this process knows to be in their lanes
         self._told: set[str] = set()
         self._wake = asyncio.Event()
         self._last: dict[str, float] = {}
@@ -77,7 +75,7 @@ class Feeder:
     def tell_done(self, keys: Sequence[JobKey]) -> None:
         """Jobs have ended; most are none of ours, and no reason to do anything."""
         ids = {key.id for key in keys}
-        told = [ids & feed.jobs_in_lane for feed in self._feeds.values()]
+        told = [ids & feed.jobs_in_lane for feed in self._feeds]
         if any(told):
             self._told.update(*told)
             self._wake.set()
@@ -92,13 +90,14 @@ class Feeder:
         finally:
             await self._looking.stop()
             self._feeds.clear()  # by the next time others may have changed all of it
-            self._shares.clear()
+            self._promising.forget()
             self._told.clear()
 
     async def _busy(self, lead: Lead) -> bool:
         try:
             return await self.step(lead)
         except PenstockError as error:
+            self._promising.tell_waiting(set(), self._seams.clock_s())  # what waits now says nothing of its version
             log.warning("feeding failed, trying again", reason=error.message)
             return False
 
@@ -106,8 +105,7 @@ class Feeder:
         """One round over all batches. Returns whether another should follow at once. Raises `LeadLost`, and what the
         stores raise where nothing is known of any batch."""
         open_batches = {batch.id: batch for batch in await self._seams.work.open()}
-        for gone in self._feeds.keys() - open_batches.keys():
-            self._forget(gone)
+        self._feeds.forget_others(set(open_batches))
         now_s = self._seams.clock_s()
         self._troubled_until_s = {each: until for each, until in self._troubled_until_s.items() if until > now_s}
         untroubled = [batch for batch in open_batches.values() if batch.id not in self._troubled_until_s]
@@ -115,17 +113,18 @@ class Feeder:
         self._looking.begin(lead, unread)
         told, self._told = self._told, set()
         ask_all = self._is_time("ask", ASK_ALL_EVERY_S)
-        for feed in list(self._feeds.values()):
+        for feed in self._feeds:
             await self._guarded(feed.batch.id, self._collect, lead, feed, told, ask_all)
         fed = await self._feed_in_turn(lead)
-        for feed in list(self._feeds.values()):
+        for feed in self._feeds:
             fed |= await self._guarded(feed.batch.id, self._finish, lead, feed)
         if self._is_time("estimate", ESTIMATE_EVERY_S):
             await self._estimate(lead)
+            await self._promising.look(open_batches, self._seams.now(), self._seams.clock_s())
         if self._is_time("sweep", SWEEP_EVERY_S):
             await self._ending.sweep()
         metrics.OPEN.set(len(open_batches))
-        metrics.ROWS_IN_LANES.set(sum(feed.rows_in_lane for feed in self._feeds.values()))
+        metrics.ROWS_IN_LANES.set(sum(feed.rows_in_lane for feed in self._feeds))
         return fed
 
     async def _guarded(self, batch_id: str, work: Callable[..., object], *arguments: object) -> bool:
@@ -145,16 +144,8 @@ class Feeder:
 
     def _leave_alone(self, batch_id: str) -> None:
         metrics.TROUBLES.inc()
-        self._forget(batch_id)
+        self._feeds.forget(batch_id)
         self._troubled_until_s[batch_id] = self._seams.clock_s() + TROUBLED_S
-
-    def _forget(self, batch_id: str) -> None:
-        feed = self._feeds.pop(batch_id, None)
-        if feed is None:
-            return
-        feed.share.leave(batch_id, self._seams.clock_s())
-        if all(feed.share is not other.share for other in self._feeds.values()):
-            self._shares = {key: share for key, share in self._shares.items() if share is not feed.share}
 
     async def _meet(self, lead: Lead, batch: Batch) -> bool:
         """Know a batch: take up what was begun. Whether its input is to be looked through."""
@@ -163,7 +154,7 @@ class Feeder:
         if feed is not None:
             feed.batch = msgspec.structs.replace(feed.batch, status=batch.status)
         elif batch.in_progress_at is not None or batch.counts.total:
-            await self._resume(batch)
+            await self._feeds.take_up(batch)
         elif batch.status is BatchStatus.CANCELLING:
             await self._seams.work.end(lead, batch.id, BatchStatus.CANCELLED, [], self._seams.now())
         elif batch.expires_at <= self._seams.now():
@@ -176,68 +167,44 @@ class Feeder:
         await self._beginnings.look_through(lead, batch)
         self._wake.set()
 
-    async def _resume(self, batch: Batch) -> None:
-        entry = self._entry(batch)
-        stops = batch.status is BatchStatus.CANCELLING or batch.expires_at <= self._seams.now()
-        if entry is None and stops:  # nothing of it is sent any more, so what it was need not be known
-            entry = _forgotten(batch)
-        file = await self._seams.work.input_of(batch)
-        known = await self._seams.work.resume(batch.id)
-        if known is None or entry is None or file is None or file.key is None:
-            return  # its version is not known yet: it waits, until its deadline
-        share = self._shares.setdefault((batch.tenant, entry.model, entry.version), Share())
-        feed = Feed(self._seams, known, file.key, entry, share)
-        if not stops:
-            await self._send_lost(feed)
-        self._feeds[batch.id] = feed
-        share.hold(batch.id, feed.rows_in_lane, self._seams.clock_s())
-
-    async def _send_lost(self, feed: Feed) -> None:
-        lost = [block for block in feed.blocks.values() if block.job_id not in self._sent]
-        for start in range(0, len(lost), COLLECTED_AT_ONCE):
-            jobs = await self._jobs_of(feed, lost[start : start + COLLECTED_AT_ONCE])
-            await feed.send_again([block for block, job in jobs if job is not None and job.status is Status.QUEUED])
-        self._sent.update(block.job_id for block in lost)
-
-    def _entry(self, batch: Batch) -> CatalogEntry | None:
-        if batch.model is None or batch.version is None:
-            return None
-        return self._catalog.snapshot.get(batch.model, batch.version)
-
-    async def _jobs_of(self, feed: Feed, blocks: Sequence[Block]) -> list[tuple[Block, Job | None]]:
-        found = await asyncio.gather(*(self._jobs.get(JobKey(feed.batch.tenant, block.job_id)) for block in blocks))
-        return list(zip(blocks, found, strict=True))
-
     async def _collect(self, lead: Lead, feed: Feed, told: set[str], ask_all: bool) -> None:
         asked = [block for block in feed.blocks.values() if ask_all or block.job_id in told]
-        for start in range(0, len(asked), COLLECTED_AT_ONCE):
-            found = await self._jobs_of(feed, asked[start : start + COLLECTED_AT_ONCE])
+        for start in range(0, len(asked), AT_ONCE):
+            found = await self._feeds.jobs_of(feed, asked[start : start + AT_ONCE])
             ended = [
                 (block, _gone(feed, block) if job is None else job) for block, job in found if job is None or job.done
             ]
             if ended:
                 await feed.collect(lead, ended)
-                self._sent.update(block.job_id for block in feed.blocks.values())
-                self._sent.difference_update(block.job_id for block, _ in ended)
+                self._feeds.tell_sent(feed, [block for block, _ in ended])
 
     async def _feed_in_turn(self, lead: Lead) -> bool:
         """Have each batch that has room get its next blocks, as the turns say. Whether any did."""
         now, fed = self._seams.now(), False
-        waiting = {
-            feed.batch.id: feed
-            for feed in self._feeds.values()
-            if feed.batch.expires_at > now and (feed.batch.not_before is None or feed.batch.not_before <= now)
-        }
-        while candidates := [_candidate(feed) for feed in waiting.values() if feed.room(self._window_s)]:
+        able = [feed for feed in self._feeds if feed.has_more and may_run(feed.batch, now)]
+        waiting = {feed.batch.id: feed for feed in self._not_held_back(able)}
+        while candidates := [self._candidate(feed) for feed in waiting.values() if feed.room(self._window_s)]:
             turn = self._turns.next(candidates)
             feed = waiting.pop(turn.id)
             fed |= await self._guarded(turn.id, self._feed_one, lead, feed)
+        self._promising.tell_waiting({feed.version for feed in able if feed.has_more}, self._seams.clock_s())
         return fed
+
+    def _not_held_back(self, able: Sequence[Feed]) -> list[Feed]:
+        """While an urgent batch has more to send, nothing else of its version is sent."""
+        urgent = self._promising.urgent
+        taken = {feed.version for feed in able if feed.batch.id in urgent}
+        return [feed for feed in able if feed.batch.id in urgent or feed.version not in taken]
+
+    def _candidate(self, feed: Feed) -> Candidate:
+        batch = feed.batch
+        is_urgent = batch.id in self._promising.urgent
+        return Candidate(batch.tenant, batch.due, batch.priority, batch.created_at, batch.id, is_urgent)
 
     async def _feed_one(self, lead: Lead, feed: Feed) -> int:
         rows = await feed.feed(lead, feed.room(self._window_s))
         self._turns.took(feed.batch.tenant, rows)
-        self._sent.update(block.job_id for block in feed.blocks.values())
+        self._feeds.tell_sent(feed)
         return rows
 
     async def _finish(self, lead: Lead, feed: Feed) -> bool:
@@ -257,15 +224,15 @@ class Feeder:
             return True
         if feed.is_over:
             await self._ending.end(lead, feed)
-            self._forget(batch.id)
+            self._feeds.forget(batch.id)
             return True
         return False
 
     async def _estimate(self, lead: Lead) -> None:
         now, clock_s = self._seams.now(), self._seams.clock_s()
         at = {}
-        for feed in self._feeds.values():
-            moment = estimate(feed.rate.rows_per_s(clock_s), feed.batch.counts.processing, now)
+        for feed in self._feeds:
+            moment = estimate(feed.rate.rows_per_s(clock_s), feed.rows_left, now)
             if moment is not None:
                 at[feed.batch.id] = moment
         await self._seams.work.estimate(lead, at)
@@ -282,23 +249,6 @@ class Feeder:
             async with asyncio.timeout(LOOK_EVERY_S):
                 await self._wake.wait()
         self._wake.clear()
-
-
-def _candidate(feed: Feed) -> Candidate:
-    batch = feed.batch
-    return Candidate(batch.tenant, batch.expires_at, batch.priority, batch.created_at, batch.id)
-
-
-def _forgotten(batch: Batch) -> CatalogEntry:
-    """Of a version that the catalog has no more: what jobs of it gave is written down without labels."""
-    return CatalogEntry(
-        model=batch.model or "",
-        version=batch.version or "",
-        signature=Signature((), ()),
-        platform="",
-        max_batch_size=1,
-        announced_at=batch.created_at,
-    )
 
 
 def _gone(feed: Feed, block: Block) -> Job:

@@ -20,6 +20,7 @@ from stores.postgres import PostgresJobs, require_migrated
 from stores.postgres.batches.batches import PostgresBatches
 from stores.postgres.batches.files import PostgresFiles
 from stores.postgres.batches.work import PostgresBatchWork
+from stores.postgres.promises import PostgresPromises
 from stores.protocols import JobKey
 from stores.redis import RedisNews, RedisSignals
 from workers.feeder.feed import Seams
@@ -67,6 +68,7 @@ class FeederRole:
             files = await open_patiently(stack, lambda: PostgresFiles(dsn, connections=1, role=ROLE), stop)
             batches = await open_patiently(stack, lambda: PostgresBatches(dsn, connections=1, role=ROLE), stop)
             work = await open_patiently(stack, lambda: PostgresBatchWork(dsn, role=ROLE), stop)
+            promises = await open_patiently(stack, lambda: PostgresPromises(dsn, connections=1, role=ROLE), stop)
             signals = await open_patiently(stack, lambda: RedisSignals(redis_url, prefix=prefix), stop)
             news = await open_patiently(stack, lambda: RedisNews(redis_url, prefix=prefix), stop)
             side = await stack.enter_async_context(BackgroundTasks(stop))
@@ -85,6 +87,7 @@ class FeederRole:
                 signals,
                 self._catalog,
                 self._routes,
+                promises,
                 window_s=settings.feeder_window_s,
                 most_lines=settings.batch_max_lines,
             )

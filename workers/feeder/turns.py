@@ -9,15 +9,16 @@ class Candidate(NamedTuple):
     """A batch that could have more in its lane."""
 
     tenant: str
-    expires_at: datetime
+    due: datetime
     priority: int
     created_at: datetime
     id: str
+    is_urgent: bool = False
 
 
 class Turns:
     """Tenants take turns: who has been given the fewest rows is next. Of one tenant the earliest deadline goes first,
-    then the higher priority, then who came first."""
+    then the higher priority, then who came first. So it does of all that are urgent, before any turn."""
 
     def __init__(self) -> None:
         self._given: dict[str, float] = {}
@@ -28,6 +29,8 @@ class Turns:
         known = [given for tenant, given in self._given.items() if tenant in tenants]
         least = min(known, default=0.0)
         self._given = {tenant: max(self._given.get(tenant, least), least) for tenant in tenants}
+        if hurried := [each for each in candidates if each.is_urgent]:
+            return min(hurried, key=_urgency)
         tenant = min(tenants, key=lambda each: (self._given[each], each))
         return min((each for each in candidates if each.tenant == tenant), key=_urgency)
 
@@ -36,4 +39,4 @@ class Turns:
 
 
 def _urgency(candidate: Candidate) -> tuple[datetime, int, datetime, str]:
-    return candidate.expires_at, -candidate.priority, candidate.created_at, candidate.id
+    return candidate.due, -candidate.priority, candidate.created_at, candidate.id

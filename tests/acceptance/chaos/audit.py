@@ -1,6 +1,7 @@
 """Looking at what is there in the end: in Postgres, in the results topic, and over HTTP."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from itertools import islice
@@ -55,7 +56,9 @@ async def until_running(stack: Stack, load: Load) -> None:
 
     async def running() -> bool:
         statuses = await fetch(stack, "select status from jobs where metadata ->> 'load' = $1", load.name)
-        return "running" in {row["status"] for row in statuses}
+        counts = Counter(row["status"] for row in statuses)
+        assert counts["running"], counts
+        return True
 
     await eventually(running, 30, "a micro-batch is running")
 

@@ -27,7 +27,7 @@ async def test_a_gateway_that_stops_lets_its_waiters_go_with_a_job_to_poll(
 ) -> None:
     # Given a client that waits for a slow job, at a gateway that it knows: of the shared port the system chooses one
     async with client_of(fragile.gateway_urls[0], timeout_s=60) as at_the_first:
-        load = Load(at_the_first, turns=8 * MANY_TURNS)
+        load = Load(at_the_first, turns=3 * MANY_TURNS)
         waiting = asyncio.create_task(load.attempt(0, wait_s=60))
         await until_running(fragile, load)
         # When that gateway is told to stop

@@ -13,7 +13,7 @@ from schemas.errors import Conflict, DeadlineUnattainable, InvalidInput, StoreUn
 from schemas.promises import BEHIND, RESERVE, Promise
 from stores.memory_promises import MemoryPromises
 from stores.postgres.promises import PostgresPromises
-from stores.promises import Promises
+from stores.promises import LEAST_SEEN_S, Promises, Seen, VersionKey
 from stores.protocols import JobKey
 from tests.contracts.stores.building import NOW
 
@@ -51,15 +51,15 @@ async def is_taken(promises: Promises, asked: Promise, now: datetime = NOW) -> b
     return True
 
 
-async def ids(promises: Promises, version: str = "1", now: datetime = NOW) -> list[str]:
-    return [each.id for each in await promises.standing("digits", version, now)]
+async def ids(promises: Promises, version: str = "1") -> list[str]:
+    return [each.id for each in await promises.standing("digits", version)]
 
 
 async def test_promises_stand_as_they_were_made_the_earliest_deadline_first(promises: Promises) -> None:
     night = promise("b", 20, daily="22:00-06:00", not_before=NOW + HOUR, ended=7)
     assert await promises.ask(night, ROWS_PER_S, NOW) == night
     assert await promises.ask(promise("a"), ROWS_PER_S, NOW) == promise("a")
-    assert list(await promises.standing("digits", "1", NOW)) == [promise("a"), night]
+    assert list(await promises.standing("digits", "1")) == [promise("a"), night]
 
 
 async def test_what_was_promised_takes_its_time_from_later_ones(promises: Promises) -> None:
@@ -116,7 +116,7 @@ async def test_rows_that_have_ended_make_room_and_are_never_fewer(promises: Prom
     await promises.advance({key(a): AN_HOUR // 2, JobKey("acme é", "unknown"): 9})
     await promises.advance({key(a): 3})
     await promises.advance({})
-    assert [each.ended for each in await promises.standing("digits", "1", NOW)] == [AN_HOUR // 2]
+    assert [each.ended for each in await promises.standing("digits", "1")] == [AN_HOUR // 2]
     assert await is_taken(promises, half)
 
 
@@ -136,22 +136,44 @@ async def test_what_has_ended_is_taken_off(promises: Promises) -> None:
     assert await is_taken(promises, promise("c", 2))
 
 
-async def test_what_is_over_its_deadline_stands_no_more(promises: Promises) -> None:
-    assert await is_taken(promises, promise("a"))
-    assert await is_taken(promises, promise("other", version="2"))
+async def test_what_is_late_takes_its_time_until_it_has_ended(promises: Promises) -> None:
+    late = promise("a")
+    assert await is_taken(promises, late)
     over = NOW + HOUR + BEHIND
-    assert await ids(promises, now=over) == []
-    assert await is_taken(promises, promise("a", 2.1), now=over)
-    assert await ids(promises) == ["a"]
-    assert await ids(promises, "2") == ["other"]
+    assert not await is_taken(promises, promise("b", 2.1), now=over)
+    assert await is_taken(promises, promise("c", 3.1), now=over)
+    await promises.take_off([key(late)])
+    assert await is_taken(promises, promise("b", 2.1), now=over)
 
 
-async def test_what_was_asked_a_while_ago_is_found_the_oldest_first(promises: Promises) -> None:
-    for number, name in enumerate(("c", "b", "a")):
-        await promises.ask(promise(name, 9, created_at=NOW + timedelta(seconds=number)), ROWS_PER_S, NOW)
-    before = NOW + timedelta(seconds=2)
-    assert list(await promises.asked_before(before, limit=9)) == [JobKey("acme é", "c"), JobKey("acme é", "b")]
-    assert list(await promises.asked_before(before, limit=1)) == [JobKey("acme é", "c")]
+async def test_all_that_stands_is_found_the_earliest_deadline_first(promises: Promises) -> None:
+    asked = [promise("c", 9), promise("b", 8, version="2"), promise("a", 7, model="other", tenant="other")]
+    for each in asked:
+        assert await is_taken(promises, each)
+    assert list(await promises.all_standing()) == asked[::-1]
+
+
+async def test_what_was_seen_last_of_a_version_is_known(promises: Promises) -> None:
+    one, two = VersionKey("digits", "1"), VersionKey("digits", "2")
+    assert dict(await promises.learned([one, two])) == {}
+    await promises.learn({one: Seen(1000.0, 2.0), two: Seen(5.0, 10.0)})
+    await promises.learn({one: Seen(3000.0, 6.0)})
+    await promises.learn({})
+    assert dict(await promises.learned([one])) == {one: Seen(3000.0, 6.0)}
+    assert dict(await promises.learned([two, VersionKey("other", "1")])) == {two: Seen(5.0, 10.0)}
+    # Who asks makes nothing known, nor anything forgotten.
+    assert await is_taken(promises, promise())
+    assert await is_taken(promises, promise(model="other"))
+    assert dict(await promises.learned([one])) == {one: Seen(3000.0, 6.0)}
+    known = await promises.learned([VersionKey("other", "1")])
+    assert all(seen.rows_per_s is None for seen in known.values())
+
+
+@pytest.mark.parametrize(
+    ("seen", "rows_per_s"), [((500, 10), 50), ((0, 10), None), ((500, LEAST_SEEN_S), 100), ((500, 4.9), None)]
+)
+def test_a_rate_is_known_by_some_seconds_of_rows(seen: tuple[float, float], rows_per_s: float | None) -> None:
+    assert Seen(*seen).rows_per_s == rows_per_s
 
 
 async def test_there_is_a_most_of_promises_of_a_version(promises: Promises, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +226,7 @@ async def test_a_store_that_is_away_says_so(promises: Promises, dsn: str | None)
     with pytest.raises(StoreUnavailable):
         await promises.take_off([JobKey("acme é", "batch_1")])
     with pytest.raises(StoreUnavailable):
-        await promises.standing("digits", "1", NOW)
+        await promises.standing("digits", "1")
 
 
 async def test_who_waits_for_another_to_decide_waits_no_longer_than_a_statement(shared_dsn: str) -> None:

@@ -100,6 +100,7 @@ def test_a_mark_reads_back_as_it_was_written_and_anything_else_is_none() -> None
 
 def test_times_are_told_by_how_long_ago_or_with_their_zone() -> None:
     assert parse_moment("2h", NOON) == NOON - timedelta(hours=2)
+    assert parse_moment("2h", NOON, ahead=True) == NOON + timedelta(hours=2)
     assert parse_moment("2026-01-01T13:00:00+01:00", NOON) == NOON
     for wrong in ("yesterday", "2026-01-01T12:00:00", "99999999999999d", ""):
         with pytest.raises(RequestError):

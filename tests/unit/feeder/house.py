@@ -20,6 +20,7 @@ from stores.blobs import Blobs, whole
 from stores.memory import MemoryJobs
 from stores.memory_batches import BatchState, MemoryBatches, MemoryBatchWork, MemoryFiles
 from stores.memory_blobs import MemoryBlobs
+from stores.memory_promises import MemoryPromises
 from stores.memory_signals import MemorySignals
 from tests.unit.inference.jobs import SIGNATURE
 from tests.unit.inference.models import Adder
@@ -70,6 +71,7 @@ class House:
         self.files = MemoryFiles(self.state)
         self.batches = MemoryBatches(self.state)
         self.work = MemoryBatchWork(self.state, admissions=self.jobs, clock_s=lambda: 0.0)
+        self.promises = MemoryPromises()
         self.log = MemoryLog(partitions=1)  # so that its order is that of time
         self.signals = MemorySignals(clock=lambda: self.now)
         self.catalog = Catalog(CatalogSnapshot().with_entry(ENTRY))
@@ -97,6 +99,7 @@ class House:
             self.signals,
             self.catalog,
             Routes(),
+            self.promises,
             window_s=self.window_s,
             most_lines=100_000,
         )

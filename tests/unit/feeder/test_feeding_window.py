@@ -119,7 +119,7 @@ async def test_a_feeder_that_stops_ends_its_round_and_knows_nothing_more() -> No
     await eventually(lambda: house.lane)
     stop.set()
     await soon(feeding)
-    assert not house.feeder._feeds
+    assert not list(house.feeder._feeds)
 
 
 @pytest.mark.parametrize(("told", "kept"), [(None, None), (60, COLLECTED_WITHIN_S), (10**6, 10**6)])

@@ -56,6 +56,7 @@ from stores.memory_batches import BatchState, MemoryBatches, MemoryBatchWork, Me
 from stores.memory_blobs import MemoryBlobs
 from stores.memory_feedback import MemoryFeedback
 from stores.memory_holds import MemoryHolds
+from stores.memory_promises import MemoryPromises
 from stores.memory_replicas import MemoryReplicas
 from stores.memory_rollouts import MemoryRollouts
 from stores.memory_routes import MemoryRoutes
@@ -223,10 +224,12 @@ class House:
         )
         self.batch_state = BatchState()
         self.batch_work = MemoryBatchWork(self.batch_state, self.webhook_events)
+        self.promises = MemoryPromises()
         batching = batching_of(
             MemoryFiles(self.batch_state),
             MemoryBatches(self.batch_state),
             self.blobs,
+            self.promises,
             self.serving,
             self.routes,
             lambda: self.now,

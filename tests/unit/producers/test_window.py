@@ -49,7 +49,7 @@ def test_there_is_room_for_two_blocks_and_never_for_all(rate: float, window_s: f
 
 
 def test_batches_of_a_share_have_one_window_together() -> None:
-    share = Share()
+    share = Share(RowRate())
     share.hold("one", 1500, 0)
     share.hold("two", 500, 0)
     assert share.room(10, 0) == 0

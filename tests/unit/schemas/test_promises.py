@@ -18,8 +18,10 @@ from schemas.promises import (
     TIME_TO_ASK,
     Promise,
     daily_hours,
+    may_run,
     promise_of,
     refuse_unattainable,
+    urgent,
 )
 
 NOON: Final = datetime(2026, 12, 1, 12, tzinfo=UTC)
@@ -161,6 +163,38 @@ def test_a_rate_must_be_one(rate: float) -> None:
         refuse_unattainable(promise(), [], rate, NOON)
 
 
+def urgent_of(*promised: Promise, rate: float | None = ROWS_PER_S) -> set[str]:
+    return set(urgent(promised, rate, NOON))
+
+
+def named(name: str, rows: int, within: timedelta, **more: Any) -> Promise:
+    return msgspec.structs.replace(promise(rows, within, **more), id=name)
+
+
+def test_what_has_time_enough_takes_turns_with_others() -> None:
+    assert urgent_of() == set()
+    assert urgent_of(named("a", AN_HOUR, hours(1.25) + BEHIND), named("b", AN_HOUR, hours(2.5) + BEHIND)) == set()
+
+
+def test_what_would_be_late_if_it_took_longer_is_urgent_and_all_that_is_due_before() -> None:
+    a, b, c = named("a", 9, hours(1)), named("b", AN_HOUR, hours(1.2)), named("c", 9, hours(2))
+    assert urgent_of(a, b, c) == {"a", "b"}
+
+
+def test_what_has_ended_or_is_late_by_far_makes_nothing_else_urgent() -> None:
+    assert urgent_of(named("a", AN_HOUR, hours(1), ended=AN_HOUR)) == set()
+    assert urgent_of(named("late", AN_HOUR, -hours(1)), named("b", 9, hours(9))) == {"late"}
+
+
+def test_what_may_run_at_night_only_is_urgent_by_what_the_night_has_room_for() -> None:
+    assert urgent_of(named("a", 6 * AN_HOUR, hours(18), daily="22:00-06:00")) == set()
+    assert urgent_of(named("a", 7 * AN_HOUR, hours(18), daily="22:00-06:00")) == {"a"}
+
+
+def test_all_is_urgent_while_the_rate_is_not_known() -> None:
+    assert urgent_of(named("a", 1, hours(9)), named("b", 1, hours(9)), rate=None) == {"a", "b"}
+
+
 @given(st.lists(promises, max_size=8))
 def test_all_that_were_promised_end_in_time_if_the_earliest_deadline_goes_first(asked: list[Promise]) -> None:
     promised = taken(asked)
@@ -202,14 +236,14 @@ def test_hours_that_are_none_are_refused(text: str) -> None:
 @pytest.mark.parametrize(("hour", "may"), [(21, False), (22, True), (5, True), (6, False)])
 def test_work_may_run_within_its_hours_alone(hour: int, may: bool) -> None:
     at = NOON.replace(hour=hour)
-    assert promise(daily="22:00-06:00").may_run(at) is may
-    assert promise().may_run(at)
+    assert may_run(promise(daily="22:00-06:00"), at) is may
+    assert may_run(promise(), at)
 
 
 def test_work_may_not_run_before_its_time() -> None:
     later = promise(not_before=NOON + timedelta(seconds=1))
-    assert not later.may_run(NOON)
-    assert later.may_run(NOON + timedelta(seconds=1))
+    assert not may_run(later, NOON)
+    assert may_run(later, NOON + timedelta(seconds=1))
 
 
 def batch(**more: Any) -> Batch:
@@ -227,9 +261,11 @@ def batch(**more: Any) -> Batch:
     )
 
 
-def test_of_a_batch_its_rows_are_promised_until_it_expires() -> None:
-    asked = promise_of(batch(model="digits", version="1"), 7, daily="22:00-06:00")
-    assert asked == promise(7, not_before=NOON + hours(1), daily="22:00-06:00")
+@pytest.mark.parametrize("deadline", [None, NOON + hours(5)])
+def test_of_a_batch_its_rows_are_promised_by_its_deadline_or_until_it_expires(deadline: datetime | None) -> None:
+    asked = promise_of(batch(model="digits", version="1", daily="22:00-06:00", deadline=deadline), 7)
+    within = hours(24 if deadline is None else 5)
+    assert asked == promise(7, within, not_before=NOON + hours(1), daily="22:00-06:00")
 
 
 def test_a_batch_without_a_version_cannot_be_promised() -> None:

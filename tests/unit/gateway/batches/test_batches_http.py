@@ -1,5 +1,6 @@
 """Batches over HTTP: created, read, listed, cancelled, and what is final of them."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -8,21 +9,23 @@ import pytest
 
 from schemas.batches import BatchStatus, Counts, Cursor, File, LineEnd, LineError, Part, PartKind, Purpose, new_file_id
 from stores.batches import Beginning, Lead, Step
+from stores.promises import Seen, VersionKey
 from tests.unit.gateway.batches.sdk import sdk_over
 from tests.unit.gateway.house import NOW, House, problem
 
 ENDPOINT = "/v1/models/digits/jobs"
+IN_AN_HOUR = (NOW + timedelta(hours=1)).isoformat()
 FOUND = Beginning(total=3, model="digits", version="1", revision=None)
 
 
-async def file_of(client: httpx.AsyncClient) -> str:
-    answer = await client.post("/v1/files", data={"purpose": "batch"}, files={"file": b"{}\n"})
+async def file_of(client: httpx.AsyncClient, lines: bytes = b"{}\n") -> str:
+    answer = await client.post("/v1/files", data={"purpose": "batch"}, files={"file": lines})
     file_id: str = answer.json()["id"]
     return file_id
 
 
-async def create(client: httpx.AsyncClient, **fields: Any) -> httpx.Response:
-    body = {"input_file_id": await file_of(client), "endpoint": ENDPOINT, "completion_window": "24h"}
+async def create(client: httpx.AsyncClient, lines: bytes = b"{}\n", **fields: Any) -> httpx.Response:
+    body = {"input_file_id": await file_of(client, lines), "endpoint": ENDPOINT, "completion_window": "24h"}
     return await client.post("/v1/batches", json=body | fields)
 
 
@@ -127,6 +130,13 @@ async def test_the_version_is_pinned_when_the_batch_is_created(client: httpx.Asy
         ({"output_expires_after": {"anchor": "created_at", "seconds": 5}}, 400, "expires_after.seconds"),
         ({"not_before": "2999-01-01T00:00:00Z"}, 400, "not_before"),
         ({"not_before": "2026-12-01T00:00:00"}, 400, "not_before"),
+        ({"deadline": "2999-01-01T00:00:00Z"}, 400, "deadline"),
+        ({"deadline": "2000-01-01T00:00:00Z"}, 400, "deadline"),
+        ({"deadline": "2026-12-01T00:00:00"}, 400, "deadline"),
+        ({"deadline": IN_AN_HOUR, "not_before": IN_AN_HOUR}, 400, "deadline"),
+        ({"deadline": IN_AN_HOUR, "endpoint": "/v1/jobs"}, 400, "deadline"),
+        ({"deadline": IN_AN_HOUR, "input_file_id": "file_0"}, 404, "input_file_id"),
+        ({"daily": "22-6"}, 400, "daily"),
         ({"color": "blue"}, 400, "color"),
     ],
 )
@@ -136,6 +146,50 @@ async def test_what_breaks_a_rule_is_refused_by_its_name(
     answer = await create(client, **fields)
     assert (answer.status_code, answer.json()["error"]["param"]) == (status, param), answer.text
     assert house.batch_state.open == {}
+    assert await house.promises.all_standing() == []
+
+
+async def test_a_deadline_is_promised(house: House, client: httpx.AsyncClient) -> None:
+    """So many rows as its lines are thought to have, of the version that was chosen."""
+    lines = b'{"body": {"instances": [[1], [2], [3]]}}\n' * 40
+    answer = await create(client, lines, deadline=IN_AN_HOUR, not_before=NOW.isoformat(), daily="22:00-06:00")
+    batch = answer.json()
+    in_an_hour = int(NOW.timestamp()) + 3600
+    assert (batch["deadline"], batch["daily"], batch["expires_at"]) == (in_an_hour, "22:00-06:00", in_an_hour + 82_800)
+    (promise,) = await house.promises.all_standing()
+    assert (promise.tenant, promise.id, promise.model, promise.version) == ("default", batch["id"], "digits", "1")
+    assert (promise.rows, promise.deadline, promise.not_before) == (120, NOW + timedelta(hours=1), NOW)
+    assert promise.daily == "22:00-06:00"
+
+
+async def test_a_deadline_that_cannot_be_kept_is_refused_with_one_that_could(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    await house.promises.learn({VersionKey("digits", "1"): Seen(1000.0, 1000.0)})
+    lines = b'{"body": {"instances": [[1]]}}\n' * 3600
+    answer = await create(client, lines, deadline=IN_AN_HOUR)
+    assert problem(answer, 409, "deadline_unattainable", "deadline")
+    assert house.batch_state.open == {}
+    found = re.search(r"(\S+) is the earliest deadline that could be kept", answer.text)
+    assert found
+    assert (await create(client, lines, deadline=found[1])).status_code == 200
+    assert len(await house.promises.all_standing()) == 1
+
+
+async def test_what_was_promised_to_a_batch_that_is_not_made_is_given_back(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stores.batch_changes.MOST_OPEN_BATCHES", 0)
+    assert (await create(client, deadline=IN_AN_HOUR)).status_code == 409
+    assert await house.promises.all_standing() == []
+
+
+async def test_while_the_promises_are_away_only_a_batch_with_a_deadline_is_refused(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    house.promises.down = True
+    assert (await create(client, deadline=IN_AN_HOUR)).status_code == 503
+    assert (await create(client)).status_code == 200
 
 
 async def test_what_is_ours_may_stand_in_the_metadata(client: httpx.AsyncClient) -> None:
