@@ -37,6 +37,7 @@ MEASUREMENTS = {
     "gpu": "gpu",
     "rollouts": "rollout_simulation",
     "promises": "promise_simulation",
+    "promised-batches": "promised_batches",
 }
 
 # Rounds so short show that the measurements work, and no more: they share their services.

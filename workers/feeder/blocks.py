@@ -1,6 +1,7 @@
 """Lines as row blocks: those of one form together, and of about one size. Pure."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -64,8 +65,13 @@ def read_row(
     return Row(line, request, size)
 
 
-def make_blocks(rows: Sequence[Row], most_rows: int = BLOCK_ROWS, most_bytes: int = BLOCK_BYTES) -> list[MadeBlock]:
-    """Every row in exactly one block. None has more rows or bytes than it may, unless it is a single line."""
+def make_blocks(
+    rows: Sequence[Row], most_rows: int = BLOCK_ROWS, most_bytes: int = BLOCK_BYTES, run_rows: int = 1
+) -> list[MadeBlock]:
+    """Every row in exactly one block. None has more rows or bytes than it may, unless it is a single line.
+
+    A block that is full has whole micro-batches of `run_rows`, where lines allow it: what is left of one runs alone.
+    """
     by_form: dict[Any, list[Row]] = {}
     for row in rows:
         by_form.setdefault(form_of(row.request), []).append(row)
@@ -74,13 +80,27 @@ def make_blocks(rows: Sequence[Row], most_rows: int = BLOCK_ROWS, most_bytes: in
         taken: list[Row] = []
         count = size = 0
         for row in sorted(alike, key=lambda each: each.size / each.line.rows):
-            if taken and (count + row.line.rows > most_rows or size + row.size > most_bytes):
-                blocks.append(_block(taken))
-                taken, count, size = [], 0, 0
+            while taken and (count + row.line.rows > most_rows or size + row.size > most_bytes):
+                whole = _whole_runs(taken, run_rows)
+                blocks.append(_block(taken[:whole]))
+                taken = taken[whole:]
+                count, size = sum(each.line.rows for each in taken), sum(each.size for each in taken)
             taken.append(row)
             count, size = count + row.line.rows, size + row.size
         blocks.append(_block(taken))
     return blocks
+
+
+def whole_blocks(rows: int, run_rows: int) -> int:
+    """Of so many rows, those of full blocks; a block at least."""
+    block = BLOCK_ROWS - BLOCK_ROWS % run_rows if run_rows <= BLOCK_ROWS else BLOCK_ROWS
+    return max(block, rows - rows % block)
+
+
+def _whole_runs(rows: Sequence[Row], run_rows: int) -> int:
+    """How many of the lines are whole micro-batches together; all of them where none are."""
+    counts = list(accumulate(row.line.rows for row in rows))
+    return next((place for place in range(len(rows), 0, -1) if counts[place - 1] % run_rows == 0), len(rows))
 
 
 def form_of(request: InferRequest) -> Any:

@@ -23,7 +23,7 @@ from stores.blobs import Blobs
 from stores.promises import VersionKey
 from workers.feeder import metrics
 from workers.feeder.answers import Written, lines_of
-from workers.feeder.blocks import MadeBlock, make_blocks
+from workers.feeder.blocks import MadeBlock, make_blocks, whole_blocks
 from workers.feeder.input_lines import MOST_LINES, UNRUN_LINES, InputLines
 from workers.feeder.outputs import Outputs
 
@@ -98,13 +98,15 @@ class Feed:
 
     async def feed(self, lead: Lead, most_rows: int) -> int:
         """Send the next lines, of so many rows at most, or one line. Returns how many rows."""
-        chunk = await self._lines.ahead(self._cursor, min(most_rows, MOST_LINES))
+        run_rows = max(1, self.entry.max_batch_size)
+        most_rows = whole_blocks(most_rows, run_rows)
+        chunk = await self._lines.ahead(self._cursor, min(most_rows, whole_blocks(MOST_LINES, run_rows)))
         if not chunk:
             self.at_end = True
             return 0
         rows, bad, last = await asyncio.to_thread(self._lines.rows, chunk, most_rows)
         most_bytes = min(BLOCK_BYTES, self._seams.most_record_bytes)
-        made = await asyncio.to_thread(make_blocks, rows, most_bytes=most_bytes)
+        made = await asyncio.to_thread(make_blocks, rows, most_bytes=most_bytes, run_rows=run_rows)
         blocks = self._numbered(made)
         after = Cursor(offset=last.end, line=last.number + 1, block=self._cursor.block + len(blocks))
         await self._advance(lead, after, blocks, [block.rows for block in made], bad)

@@ -41,7 +41,7 @@ ENTRY = CatalogEntry(
     version="1",
     signature=SIGNATURE,
     platform="onnxruntime_onnx",
-    max_batch_size=64,
+    max_batch_size=50,  # of which a block has a whole number
     is_default=True,
     announced_at=NOON,
 )

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,13 +54,13 @@ def values(block: MadeBlock) -> dict[str, Any]:
 
 
 @examples(100)
-@given(lines, st.integers(1, 20), st.integers(50, 2000))
+@given(lines, st.integers(1, 20), st.integers(50, 2000), st.integers(1, 30))
 def test_each_line_is_in_one_block_with_its_own_values(
-    given_lines: list[dict[str, Any]], most_rows: int, most_bytes: int
+    given_lines: list[dict[str, Any]], most_rows: int, most_bytes: int, run_rows: int
 ) -> None:
     rows = [row(number, **each) for number, each in enumerate(given_lines, 1)]
     by_number = {each.line.number: each for each in rows}
-    blocks = make_blocks(rows, most_rows, most_bytes)
+    blocks = make_blocks(rows, most_rows, most_bytes, run_rows)
     assert sorted(line.number for block in blocks for line in block.lines) == sorted(by_number)
     for block in blocks:
         members = [by_number[line.number] for line in block.lines]
@@ -82,6 +83,20 @@ def test_a_block_made_again_of_its_lines_is_the_same(given_lines: list[dict[str,
     for block in make_blocks(rows, most_rows=15, most_bytes=500):
         members = [by_number[line.number] for line in block.lines]
         assert make_blocks(members, most_rows=block.rows, most_bytes=10**6) == [block]
+
+
+@pytest.mark.parametrize(
+    ("count", "run_rows", "sizes"),
+    [(25, 1, [10, 10, 5]), (25, 4, [8, 8, 9]), (25, 7, [7, 7, 7, 4]), (25, 11, [10, 10, 5]), (8, 4, [8])],
+)
+def test_a_full_block_has_whole_micro_batches(count: int, run_rows: int, sizes: list[int]) -> None:
+    blocks = make_blocks([row(number) for number in range(count)], most_rows=10, run_rows=run_rows)
+    assert [block.rows for block in blocks] == sizes
+
+
+def test_lines_of_many_rows_stay_whole() -> None:
+    blocks = make_blocks([row(number, rows=3) for number in range(6)], most_rows=10, run_rows=6)
+    assert [block.rows for block in blocks] == [6, 6, 6]
 
 
 def test_rows_of_about_one_length_are_together() -> None:

@@ -19,6 +19,14 @@ from tests.waiting import eventually, soon
 from workers.feeder.feed import COLLECTED_WITHIN_S
 
 
+async def test_blocks_have_whole_micro_batches() -> None:
+    house = House()
+    house.catalog.snapshot = CatalogSnapshot().with_entry(msgspec.structs.replace(ENTRY, max_batch_size=64))
+    batch_id = await house.batch(line(number) for number in range(3000))
+    assert (await house.until_ended(batch_id)).counts.completed == 3000
+    assert [job.rows for job in house.state.jobs] == [960, 960, 960, 120]
+
+
 async def test_lines_of_many_rows_keep_to_the_window() -> None:
     house = House()
     batch_id = await house.batch(line(number, *[1.0] * 300) for number in range(40))
