@@ -7,6 +7,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 from starlette.responses import Response
 
+from gateway.idempotency import REPLAYED
 from gateway.problems import Headers, render_problem
 from gateway.waiters import NONE, Preferences
 from schemas.errors import PenstockError
@@ -16,7 +17,7 @@ from stores.protocols import JobPage
 
 JSON_TYPE: Final = (b"content-type", b"application/json")
 _RETRY: Final = (b"retry-after", b"1")  # seconds until a client should look again
-_REPLAYED: Final = (b"idempotency-replayed", b"true")
+_REPLAYED: Final = (REPLAYED, b"true")
 
 
 class Links(JobLinks):

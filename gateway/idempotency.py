@@ -5,9 +5,13 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from starlette.types import Scope
+
 from schemas.errors import RequestError
 from stores.protocols import IdempotencyKey
 
+HEADER: Final = b"idempotency-key"
+REPLAYED: Final = b"idempotency-replayed"
 MAX_CHARACTERS: Final = 255
 _ESCAPED: Final = re.compile(r"\\(.)")
 
@@ -26,6 +30,10 @@ def parse_key(values: Sequence[bytes]) -> str:
     if not (text.isascii() and text.isprintable()):
         raise _refused("may hold printable ASCII characters only")
     return text
+
+
+def key_values(scope: Scope) -> list[bytes]:
+    return [value for name, value in scope["headers"] if name == HEADER]
 
 
 def idempotency_key(values: Sequence[bytes], *identity: bytes) -> IdempotencyKey:

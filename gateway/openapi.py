@@ -120,6 +120,15 @@ def parameter(name: str, description: str, schema: Doc | None = None, where: str
     }
 
 
+IDEMPOTENCY: Final = parameter(
+    "Idempotency-Key",
+    "Makes a retry safe: the same key with the same request gives the first answer again. At most 255 characters.",
+    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~]+$"},  # or that in quotes
+)
+REPLAYABLE: Final[Doc] = {"Idempotency-Replayed": header("`true` where this is the answer to an earlier request.")}
+KEY_REUSED: Final = refusal("The idempotency key was used with another request.")
+
+
 def only(required: Sequence[str], properties: Doc, **more: Any) -> Doc:
     """An object that has no members but these."""
     return {

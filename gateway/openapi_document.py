@@ -21,11 +21,6 @@ TAGS: Final = ("jobs", "models", "routes", "rollouts", "holds", "webhooks", "bat
 # Until a worker has announced a model, the examples are of one that is made up.
 _MADE_UP_MODEL: Final = "my-model"
 _MADE_UP_INPUT: Final = {"instances": [[0.5, 1.5]]}
-_IDEMPOTENCY: Final = parameter(
-    "Idempotency-Key",
-    "Makes a retry safe: the same key with the same request gives the first answer again. At most 255 characters.",
-    {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~]+$"},  # or that in quotes
-)
 _PREFER: Final = parameter(
     "Prefer", "`wait=N`: wait for the result, at most N (60) seconds. `respond-async`: answer at once."
 )
@@ -44,7 +39,7 @@ _QUERY: Final[dict[str, tuple[str, Doc]]] = {
 }
 _JOB_HEADERS: Final = {
     **openapi.APPLIED,
-    "Idempotency-Replayed": header("`true` where this is the answer to an earlier request."),
+    **openapi.REPLAYABLE,
 }
 _RESPONSES: Final[Doc] = {
     "200": answer(
@@ -67,7 +62,7 @@ _RESPONSES: Final[Doc] = {
     "409": refusal("The first request with this idempotency key is still being answered.", openapi.RETRY_AFTER),
     "413": refusal("The body, as sent or once decompressed, is too large."),
     "415": refusal("The content type or content encoding is not one of ours."),
-    "422": refusal("The idempotency key was used with another request."),
+    "422": openapi.KEY_REUSED,
     "429": refusal(
         "The lane is full.",
         {
@@ -92,7 +87,8 @@ def document(app: FastAPI, public_base_url: str) -> dict[str, Any]:
     )
     for operations in whole["paths"].values():
         for operation in operations.values():
-            operation["responses"].pop("422", None)  # what FastAPI would say; ours is a 400 problem
+            if operation["responses"].get("422") != openapi.KEY_REUSED:
+                operation["responses"].pop("422", None)  # what FastAPI would say; ours is a 400 problem
     whole["components"] = {"schemas": openapi.schemas() | route_openapi.REQUESTS | hold_openapi.REQUESTS}
     submits = {
         ENVELOPE_ROUTE: _envelope_submit(),
@@ -138,7 +134,7 @@ def _envelope_submit() -> Doc:
         "summary": "Submit a job",
         "description": "Model, input and options in one object.",
         "operationId": "submit_job",
-        "parameters": [_IDEMPOTENCY, _PREFER],
+        "parameters": [openapi.IDEMPOTENCY, _PREFER],
         "requestBody": openapi.body("Envelope"),
         "responses": _RESPONSES,
     }
@@ -165,7 +161,7 @@ def _payload_submit(path: tuple[str, ...]) -> Doc:
         "parameters": [
             *({**parameter(name, f"The {name}'s name.", where="path"), "required": True} for name in path),
             *(_query(name, *_QUERY[name]) for name in KNOWN if name in _QUERY),
-            _IDEMPOTENCY,
+            openapi.IDEMPOTENCY,
             _PREFER,
             length,
         ],

@@ -11,7 +11,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from gateway.answers import Answer, accepted, finished
 from gateway.client_gone import CLIENT_GONE, ClientGone
-from gateway.idempotency import idempotency_key
+from gateway.idempotency import HEADER as IDEMPOTENCY_KEY
+from gateway.idempotency import idempotency_key, key_values
 from gateway.large_inputs import most_body_bytes
 from gateway.log_throttle import log_server_error
 from gateway.metrics import request_seconds_of, requests_of, submits_of
@@ -120,7 +121,7 @@ class SubmitEndpoint:
             with services.budget.hold("bodies") as submission.held:
                 body = await read_body(headers, first, receive, limit_bytes, submission.held)
                 submission.submit = read_submit(target, headers, scope["query_string"], body)
-                if b"idempotency-key" in headers:
+                if IDEMPOTENCY_KEY in headers:
                     submission.idempotency = _idempotency(scope, headers, body)
                 if b"traceparent" in headers:
                     submission.traceparent = _traceparent(headers[b"traceparent"])
@@ -207,7 +208,7 @@ def stopped() -> OutcomeUnknown:
 
 
 def _idempotency(scope: Scope, headers: Mapping[bytes, bytes], body: bytes) -> IdempotencyKey:
-    values = [value for name, value in scope["headers"] if name == b"idempotency-key"]
+    values = key_values(scope)
     return idempotency_key(
         values,
         scope["path"].encode(),

@@ -7,9 +7,10 @@ from typing import Any, Final
 import msgspec
 
 from schemas.batches import BATCH_ENDS, MOST_LINE_ERRORS, Batch, BatchStatus, File, LineError, PartKind
-from schemas.errors import Conflict, FileNotFound, InvalidInput
+from schemas.errors import Conflict, FileNotFound, IdempotencyMismatch, InvalidInput
 from schemas.webhooks import EventType, Revision
 from stores.batches import MOST_FILES, MOST_OPEN_BATCHES, Beginning, Open, Step
+from stores.protocols import IdempotencyKey
 from stores.validation import storable
 from stores.webhooks import EventWriter
 
@@ -38,6 +39,12 @@ def check_storable(batch: Batch) -> None:
         raise FileNotFound("there is no such file", param="input_file_id")
     if not storable(batch.tenant, batch.id, *batch.metadata, *batch.metadata.values()):
         raise InvalidInput("metadata holds a NUL character, which no store can hold", param="metadata")
+
+
+def recalled(known: bytes, key: IdempotencyKey) -> None:
+    """Raises `IdempotencyMismatch` where the key was used with another request."""
+    if known != key.fingerprint:
+        raise IdempotencyMismatch(f"Idempotency-Key {key.key!r} was used with another request", param="Idempotency-Key")
 
 
 def refused(batch: Batch, errors: Sequence[LineError], line_errors: int, now: datetime) -> Batch:

@@ -11,6 +11,7 @@ import msgspec
 
 from schemas.batches import Batch, BatchStatus, Block, Cursor, File, LineEnd, LineError, Part, PartKind, Purpose
 from schemas.jobs import Job
+from stores.protocols import IdempotencyKey
 
 # Of one tenant.
 MOST_FILES: Final = 10_000
@@ -44,9 +45,12 @@ class Files(Protocol):
 class Batches(Protocol):
     """The clients' side."""
 
-    async def add(self, batch: Batch) -> None:
-        """Raises `Conflict` where the tenant has `MOST_OPEN_BATCHES` that have not ended, `FileNotFound` where the
-        input is gone."""
+    async def add(self, batch: Batch, key: IdempotencyKey | None = None) -> Batch:
+        """The batch; the one that has the key already, where there is one. Raises `Conflict` where the tenant has
+        `MOST_OPEN_BATCHES` that have not ended, `FileNotFound` where the input is gone, `IdempotencyMismatch`."""
+
+    async def recall(self, tenant: str, key: IdempotencyKey) -> Batch | None:
+        """The batch that was created under the key. Raises `IdempotencyMismatch`."""
 
     async def get(self, tenant: str, batch_id: str) -> Batch | None: ...
 

@@ -17,13 +17,14 @@ from stores.batch_changes import (
     ended,
     fits,
     in_use,
+    recalled,
     refuse_more_batches,
     refuse_more_files,
     refused,
     tell,
 )
 from stores.batches import LEAD_S, Beginning, Lead, LeadLost, Open, Step
-from stores.protocols import Admissions
+from stores.protocols import Admissions, IdempotencyKey
 from stores.validation import storable
 from stores.webhooks import EventWriter
 
@@ -38,6 +39,7 @@ class BatchState:
         self.ended: dict[str, Batch] = {}
         self.parts: dict[tuple[str, PartKind], list[Part]] = {}
         self.jobs: list[Job] = []
+        self.keys: dict[tuple[str, str], tuple[bytes, str]] = {}  # a request's fingerprint, and its batch
 
     def check_up(self) -> None:
         if self.down:
@@ -113,14 +115,25 @@ class MemoryBatches:
     def __init__(self, state: BatchState) -> None:
         self._state = state
 
-    async def add(self, batch: Batch) -> None:
+    async def add(self, batch: Batch, key: IdempotencyKey | None = None) -> Batch:
         self._state.check_up()
         check_storable(batch)
+        if key is not None and (known := await self.recall(batch.tenant, key)) is not None:
+            return known
         refuse_more_batches(sum(known.batch.tenant == batch.tenant for known in self._state.open.values()))
         file = self._state.files.get(batch.input_file_id)
         if file is None or file.tenant != batch.tenant or not _is_live(file, batch.created_at):
             raise FileNotFound(f"there is no file {batch.input_file_id[:100]!r}", param="input_file_id")
         self._state.open[batch.id] = Open(batch=batch, cursor=Cursor(), blocks=(), parts={})
+        if key is not None:
+            self._state.keys[batch.tenant, key.key] = (key.fingerprint, batch.id)
+        return batch
+
+    async def recall(self, tenant: str, key: IdempotencyKey) -> Batch | None:
+        self._state.check_up()
+        fingerprint, batch_id = self._state.keys.get((tenant, key.key), (key.fingerprint, ""))
+        recalled(fingerprint, key)
+        return self._state.batch(batch_id)
 
     async def get(self, tenant: str, batch_id: str) -> Batch | None:
         self._state.check_up()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from gateway.batches.promising import BatchPromises
 from gateway.batches.requests import Asked, BatchRequest
@@ -12,6 +13,14 @@ from schemas.errors import BatchNotFound, ModelNotFound, PenstockError, RequestE
 from schemas.topics import Lane, LaneClass
 from schemas.versions import Placed, place
 from stores.batches import Batches
+from stores.protocols import IdempotencyKey
+
+
+class Created(NamedTuple):
+    """`replayed`: by an earlier request with the same idempotency key."""
+
+    batch: Batch
+    replayed: bool
 
 
 class BatchControl:
@@ -29,9 +38,11 @@ class BatchControl:
         self._routes = routes
         self._now = now
 
-    async def create(self, tenant: str, asked: Asked) -> Batch:
+    async def create(self, tenant: str, asked: Asked, key: IdempotencyKey | None = None) -> Created:
         """Pins the version where the endpoint names the model. Raises `RequestError`, `ModelNotFound`,
-        `AdmissionRefused`, `DeadlineUnattainable`, `FileNotFound`, `Conflict`."""
+        `AdmissionRefused`, `DeadlineUnattainable`, `FileNotFound`, `Conflict`, `IdempotencyMismatch`."""
+        if key is not None and (known := await self._batches.recall(tenant, key)) is not None:
+            return Created(known, replayed=True)
         batch_id, now = new_batch_id(), self._now()
         expires_at = now + timedelta(seconds=asked.window_s)
         _check_order(asked.request, now, expires_at)
@@ -55,17 +66,22 @@ class BatchControl:
             metadata=asked.metadata,
             output_expires_after_s=asked.output_expires_after_s,
         )
+        added = await self._added(batch, key)
+        return Created(added, replayed=added.id != batch.id)
+
+    async def _added(self, batch: Batch, key: IdempotencyKey | None) -> Batch:
         if batch.deadline is None:
-            await self._batches.add(batch)
-        else:
-            await self._promises.ask(batch)
-            try:
-                await self._batches.add(batch)
-            except PenstockError as error:
-                if not (isinstance(error, StoreUnavailable) and error.perhaps_done):
-                    await self._promises.give_back(batch)
-                raise
-        return batch
+            return await self._batches.add(batch, key)
+        await self._promises.ask(batch)
+        try:
+            added = await self._batches.add(batch, key)
+        except PenstockError as error:
+            if not (isinstance(error, StoreUnavailable) and error.perhaps_done):
+                await self._promises.give_back(batch)
+            raise
+        if added.id != batch.id:
+            await self._promises.give_back(batch)
+        return added
 
     async def get(self, tenant: str, batch_id: str) -> Batch:
         return _found(await self._batches.get(tenant, batch_id), batch_id)

@@ -2,7 +2,20 @@
 
 from typing import Final
 
-from gateway.openapi import BAD, BODY_ENCODED, BODY_TOO_LARGE, Doc, Responses, answer, body, header, refusal
+from gateway.openapi import (
+    BAD,
+    BODY_ENCODED,
+    BODY_TOO_LARGE,
+    IDEMPOTENCY,
+    KEY_REUSED,
+    REPLAYABLE,
+    Doc,
+    Responses,
+    answer,
+    body,
+    header,
+    refusal,
+)
 
 _NO_FILE: Final = refusal("There is no such file, or its time is over.")
 _NO_BATCH: Final = refusal("There is no such batch.")
@@ -28,7 +41,7 @@ WITH_FILE: Final[Doc] = {
         },
     }
 }
-WITH_BATCH: Final[Doc] = {"requestBody": body("BatchRequest")}
+WITH_BATCH: Final[Doc] = {"requestBody": body("BatchRequest"), "parameters": [IDEMPOTENCY]}
 UPLOAD: Final[Responses] = {
     "200": answer("The file.", "File"),
     "400": BAD,
@@ -51,12 +64,13 @@ DELETE: Final[Responses] = {
     "503": _UNAVAILABLE,
 }
 CREATE: Final[Responses] = {
-    "200": answer("The batch.", "Batch"),
+    "200": answer("The batch.", "Batch", REPLAYABLE),
     "400": BAD,
     "404": refusal("There is no such file, model or version."),
     "409": refusal("So many batches of the tenant have not ended; or its deadline cannot be kept."),
     "413": BODY_TOO_LARGE,
     "415": BODY_ENCODED,
+    "422": KEY_REUSED,
     "503": _UNAVAILABLE,
 }
 CANCEL: Final[Responses] = {"200": answer("The batch as it is now.", "Batch"), "404": _NO_BATCH, "503": _UNAVAILABLE}

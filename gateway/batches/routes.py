@@ -20,11 +20,13 @@ from gateway.batches.documents import (
 from gateway.batches.requests import read_batch_request
 from gateway.batches.services import changing, reading
 from gateway.client_gone import ClientGone
+from gateway.idempotency import REPLAYED, idempotency_key, key_values
 from gateway.paging import Limit
 from gateway.route_routes import body_of
 from gateway.services import Services
 from schemas.batches import Purpose
 from schemas.errors import UnsupportedMediaType
+from stores.protocols import IdempotencyKey
 
 FILES: Final = "/v1/files"
 BATCHES: Final = "/v1/batches"
@@ -135,9 +137,14 @@ def add_batch_changes(app: FastAPI, services: Services) -> None:
     async def create_batch(request: Request) -> Response:
         """Answered at once. Its lines are looked through, then run in the bulk lane of one version, which is chosen now
         where the endpoint names the model."""
-        asked = read_batch_request(await body_of(request, services))
+        body = await body_of(request, services)
+        asked, key = read_batch_request(body), _key_of(request, body)
         with changing():
-            return json(encode_batch(await services.batching.found.control.create(request.scope["tenant"], asked)))
+            created = await services.batching.found.control.create(request.scope["tenant"], asked, key)
+        answer = json(encode_batch(created.batch))
+        if created.replayed:
+            answer.headers[REPLAYED.decode()] = "true"
+        return answer
 
     @app.post(
         BATCHES + "/{batch_id}/cancel",
@@ -194,6 +201,11 @@ def add_batch_reading(app: FastAPI, services: Services) -> None:
             size = sum(part.bytes for part in results.parts)
             headers = {"content-length": str(size), NEXT_AFTER: results.next_after}
             return await streamed(batching.contents.lines(results), headers)
+
+
+def _key_of(request: Request, body: bytes) -> IdempotencyKey | None:
+    values = key_values(request.scope)
+    return idempotency_key(values, BATCHES.encode(), body) if values else None
 
 
 async def streamed(pieces: AsyncIterator[bytes], headers: dict[str, str]) -> Response:

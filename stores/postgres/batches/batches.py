@@ -8,10 +8,11 @@ import msgspec
 
 from schemas.batches import Batch, Part, PartKind
 from schemas.errors import FileNotFound
-from stores.batch_changes import cancelling, check_storable, refuse_more_batches
+from stores.batch_changes import cancelling, check_storable, recalled, refuse_more_batches
 from stores.batches import MOST_OPEN_BATCHES
 from stores.postgres.opening import PostgresStore
 from stores.postgres.rows import json_text
+from stores.protocols import IdempotencyKey
 from stores.validation import storable
 
 if TYPE_CHECKING:
@@ -22,7 +23,13 @@ _COUNT_OPEN: Final = "select count(*) from (select from batches where tenant = $
 _INPUT: Final = """
 select 1 from files where tenant = $1 and id = $2 and (expires_at is null or expires_at > $3) for key share
 """
-_INSERT: Final = "insert into batches (id, tenant, input_file_id, document) values ($1, $2, $3, $4::json)"
+_INSERT: Final = """
+insert into batches (id, tenant, input_file_id, document, idempotency_key, fingerprint)
+values ($1, $2, $3, $4::json, $5, $6)
+on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing
+returning id
+"""
+_RECALL: Final = "select document, fingerprint from batches where tenant = $1 and idempotency_key = $2"
 _GET: Final = "select document from batches where tenant = $1 and id = $2"
 _LOCK: Final = f"{_GET} for no key update"
 _LIST: Final = """
@@ -48,14 +55,25 @@ async def write_batch_row(connection: "Connection", batch: Batch) -> None:
 class PostgresBatches(PostgresStore):
     """`Batches` on Postgres. Use as `async with`."""
 
-    async def add(self, batch: Batch) -> None:
+    async def add(self, batch: Batch, key: IdempotencyKey | None = None) -> Batch:
         document = json_text(batch)
         check_storable(batch)
+        if key is not None and (known := await self.recall(batch.tenant, key)) is not None:
+            return known
+        named = (None, None) if key is None else (key.key, key.fingerprint)
         async with self._postgres.transaction() as connection:
             refuse_more_batches(await connection.fetchval(_COUNT_OPEN, batch.tenant, MOST_OPEN_BATCHES))
             if not await connection.fetchval(_INPUT, batch.tenant, batch.input_file_id, batch.created_at):
                 raise FileNotFound(f"there is no file {batch.input_file_id[:100]!r}", param="input_file_id")
-            await connection.execute(_INSERT, batch.id, batch.tenant, batch.input_file_id, document)
+            if await connection.fetchval(_INSERT, batch.id, batch.tenant, batch.input_file_id, document, *named):
+                return batch
+        return await self.add(batch, key)  # another request was the first by a moment
+
+    async def recall(self, tenant: str, key: IdempotencyKey) -> Batch | None:
+        for row in await self._postgres.fetch(_RECALL, tenant, key.key):
+            recalled(row["fingerprint"], key)
+            return read_batch(row["document"])
+        return None
 
     async def get(self, tenant: str, batch_id: str) -> Batch | None:
         if not storable(tenant, batch_id):

@@ -24,7 +24,7 @@ from schemas.batches import (
     PartKind,
     Purpose,
 )
-from schemas.errors import Conflict, FileNotFound, InvalidInput, StoreUnavailable
+from schemas.errors import Conflict, FileNotFound, IdempotencyMismatch, InvalidInput, StoreUnavailable
 from schemas.jobs import Job, Status
 from schemas.topics import LaneClass
 from schemas.webhooks import EventType
@@ -37,7 +37,7 @@ from stores.postgres import PostgresJobs
 from stores.postgres.batches.batches import PostgresBatches
 from stores.postgres.batches.files import PostgresFiles
 from stores.postgres.batches.work import PostgresBatchWork
-from stores.protocols import JobKey
+from stores.protocols import IdempotencyKey, JobKey
 from stores.webhooks import DeliveryFilter, DeliveryLog, Endpoints
 from tests.waiting import eventually
 from tests.webhooks import endpoint
@@ -206,6 +206,29 @@ async def test_a_batch_needs_its_input(stores: All) -> None:
     await stores.files.add(file(2, expires_at=NOON))
     with pytest.raises(FileNotFound):
         await stores.batches.add(batch(input_file_id=file(2).id))
+
+
+async def test_a_key_is_of_one_batch(stores: All) -> None:
+    await stores.files.add(file())
+    key, other = IdempotencyKey("again", b"a"), IdempotencyKey("again", b"b")
+    assert await stores.batches.recall("default", key) is None
+    assert await stores.batches.add(batch(1), key) == batch(1)
+    assert await stores.batches.add(batch(2), key) == batch(1)
+    assert await stores.batches.recall("default", key) == batch(1)
+    assert await stores.batches.recall("other", other) is None
+    assert await stores.batches.get("default", batch(2).id) is None
+    for refused in (stores.batches.recall("default", other), stores.batches.add(batch(3), other)):
+        with pytest.raises(IdempotencyMismatch, match="'again' was used with another request"):
+            await refused
+    assert await stores.batches.add(batch(4)) == batch(4)
+
+
+async def test_of_many_that_come_with_a_key_at_once_one_is_made(stores: All) -> None:
+    await stores.files.add(file())
+    key = IdempotencyKey("at once", b"a")
+    made = await asyncio.gather(*(stores.batches.add(batch(number), key) for number in range(1, 9)))
+    assert len({each.id for each in made}) == 1
+    assert [each.id for each in await stores.batches.list("default", after=None, limit=9)] == [made[0].id]
 
 
 async def test_a_tenant_has_so_many_open_batches_and_files(stores: All, monkeypatch: pytest.MonkeyPatch) -> None:

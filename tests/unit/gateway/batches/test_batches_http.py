@@ -192,6 +192,26 @@ async def test_while_the_promises_are_away_only_a_batch_with_a_deadline_is_refus
     assert (await create(client)).status_code == 200
 
 
+async def test_a_request_that_comes_again_with_its_key_makes_no_second_batch(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    body = {"input_file_id": await file_of(client), "endpoint": ENDPOINT, "completion_window": "24h"}
+    body |= {"deadline": IN_AN_HOUR}
+    headers = {"Idempotency-Key": "once"}
+    first, again = [await client.post("/v1/batches", json=body, headers=headers) for _ in range(2)]
+    assert first.json() == again.json()
+    assert ("idempotency-replayed" in first.headers, again.headers["idempotency-replayed"]) == (False, "true")
+    assert len(house.batch_state.open) == len(await house.promises.all_standing()) == 1
+    other = await client.post("/v1/batches", json=body | {"priority": 1}, headers=headers)
+    problem(other, 422, "idempotency_mismatch", "Idempotency-Key")
+    problem(
+        await client.post("/v1/batches", json=body, headers={"Idempotency-Key": ""}),
+        400,
+        "invalid_request",
+        "Idempotency-Key",
+    )
+
+
 async def test_what_is_ours_may_stand_in_the_metadata(client: httpx.AsyncClient) -> None:
     assert (await create(client, metadata={"priority": "-5"})).json()["priority"] == -5
     assert (await create(client, priority=7)).json()["priority"] == 7
