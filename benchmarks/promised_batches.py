@@ -23,13 +23,13 @@ from penstock.stack import Stack
 from schemas.errors import DeadlineUnattainable
 
 LOADS: Final = (0.8, 1.0, 1.2)
-SECONDS: Final = 300.0
+SECONDS: Final = 480.0
 BATCH_ROWS: Final = 64
 DEVICE: Final = {"fixed_s": 0.01, "row_s": 0.001}  # 865 rows a second
-MEAN_ROWS: Final = 4000
+MEAN_ROWS: Final = 20_000
 # Until its deadline a batch has so many times what it takes alone, and an allowance for what is in the lane.
 LEAST_ROOM, MOST_ROOM, ALLOWANCE_S = 1.2, 5.0, 15.0
-LEARNED_BY_ROWS: Final = 20_000  # what runs before anything is asked
+LEARNED_BY_ROWS: Final = 30_000  # what runs before anything is asked
 ENDPOINT: Final = f"/v1/models/{MODEL}/jobs"
 _LINE: Final = '{"custom_id": "%d", "method": "POST", "url": "%s", "body": {"instances": [%d]}}\n'
 

@@ -14,12 +14,15 @@ from fastapi import FastAPI
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.admitting import Admitting
 from gateway.answers import json
 from gateway.batches.routes import add_batch_routes
 from gateway.compare_routes import add_compare_routes
 from gateway.cross_site import SAFE_METHODS, SENT_BY_BROWSERS, CrossSiteCheck
 from gateway.docs_page import add_docs_routes
 from gateway.error_routes import add_error_handlers
+from gateway.facades.endpoint import FacadeEndpoint
+from gateway.facades.known import facades_of
 from gateway.feedback_routes import add_feedback_routes
 from gateway.hold_routes import add_hold_routes
 from gateway.job_routes import add_job_routes
@@ -55,15 +58,19 @@ class GatewayApp:
         self._health = cast(ASGIApp, HealthApp(checks))  # it never receives, so its narrower types do no harm
         self._is_open = False
         self._cross_site: CrossSiteCheck
-        self._pages: FastAPI
-        self.submits: SubmitEndpoint
+        self.pages: FastAPI
+        self.admitting: Admitting
+        self._submits: SubmitEndpoint
+        self.facades: FacadeEndpoint
 
     def open(self, services: Services) -> None:
         """Serve, from now on."""
         settings = services.settings
         self._cross_site = CrossSiteCheck(settings.public_base_url, settings.gateway_host)
-        self._pages = pages(services)
-        self.submits = SubmitEndpoint(services)
+        self.admitting = Admitting(settings, services.budget, services.submissions)
+        self._submits = SubmitEndpoint(services, self.admitting)
+        self.facades = FacadeEndpoint(services, self.admitting, facades_of(services))
+        self.pages = pages(services, self.facades)
         self._is_open = True
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
@@ -83,7 +90,10 @@ class GatewayApp:
                 return refuse(error, UNMATCHED, scope, send)
         target = submit_target(scope["path"]) if method == "POST" else None
         if target is not None:
-            return self.submits(target, headers, scope, receive, send)
+            return self._submits(target, headers, scope, receive, send)
+        matched = self.facades.match(method, scope["path"])
+        if matched is not None:
+            return self.facades(matched, headers, scope, receive, send)
         return self._page(scope, receive, send)
 
     async def _start(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,7 +116,7 @@ class GatewayApp:
         # The server leaves out the body of an answer to HEAD; the routes need not know of it.
         inner: Scope = {**scope, "method": "GET"} if method == "HEAD" else scope
         try:
-            await self._pages(inner, receive, counted)
+            await self.pages(inner, receive, counted)
         except asyncio.CancelledError:
             await refuse(stopped(), UNMATCHED, scope, send)
             return
@@ -126,8 +136,8 @@ async def refuse(error: PenstockError, route: str, scope: Scope, send: Send) -> 
     count_request(route, scope["method"], status, 0)
 
 
-def pages(services: Services) -> FastAPI:
-    """All routes but the submits."""
+def pages(services: Services, facades: FacadeEndpoint) -> FastAPI:
+    """All routes but the submits and the facades'."""
     app = FastAPI(title=TITLE, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     app.router.route_class = StrictRoute
     add_job_routes(app, services)
@@ -143,17 +153,17 @@ def pages(services: Services) -> FastAPI:
     add_batch_routes(app, services)
     add_process_routes(app, services)
     add_docs_routes(app)
-    add_error_handlers(app)
-    add_openapi_route(app, services)
+    add_error_handlers(app, facades.methods)
+    add_openapi_route(app, services, facades)
     return app
 
 
-def add_openapi_route(app: FastAPI, services: Services) -> None:
+def add_openapi_route(app: FastAPI, services: Services, facades: FacadeEndpoint) -> None:
     """The document is made once, and its examples anew where the catalog has changed."""
 
     @cache
     def whole() -> dict[str, Any]:
-        return document(app, services.settings.public_base_url)
+        return document(app, services.settings.public_base_url, facades.openapi())
 
     @lru_cache(maxsize=1)
     def encoded(snapshot: CatalogSnapshot) -> bytes:

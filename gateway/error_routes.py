@@ -15,8 +15,12 @@ from gateway.log_throttle import log_server_error
 from gateway.submit_endpoint import submit_target
 from schemas.errors import MethodNotAllowed, NotFound, PenstockError, RequestError
 
+MethodsOf = Callable[[str], set[str]]
 
-def add_error_handlers(app: FastAPI) -> None:
+
+def add_error_handlers(app: FastAPI, more_methods: MethodsOf = lambda _: set()) -> None:
+    """`more_methods` are those that a path takes beside its routes'."""
+
     async def ours(_: Request, error: Exception) -> Response:
         assert isinstance(error, PenstockError)  # noqa: S101 - registered for it
         log_server_error(error)
@@ -31,7 +35,7 @@ def add_error_handlers(app: FastAPI) -> None:
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for it
         if error.status_code in (404, 405):
-            allow = allowed_methods(app, request)
+            allow = allowed_methods(app, request, more_methods(request.url.path))
             if allow:
                 return problem(MethodNotAllowed(f"{request.method} is not allowed here", allow=", ".join(allow)))
             return problem(NotFound("there is nothing at this path"))
@@ -54,9 +58,9 @@ def add_error_handlers(app: FastAPI) -> None:
         app.add_exception_handler(kind, handler)  # type: ignore[arg-type]
 
 
-def allowed_methods(app: FastAPI, request: Request) -> list[str]:
+def allowed_methods(app: FastAPI, request: Request, more: set[str]) -> list[str]:
     """The methods that the request's path takes, among all routes; none where it is no path of ours."""
-    allowed = set()
+    allowed = set(more)
     for route in app.routes:
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
             allowed |= route.methods or set()

@@ -191,7 +191,7 @@ class Gateway:
         self._hold_parts.start(using)
         self._webhook_parts.start(using)
         app.open(self._services())
-        IN_FLIGHT.set_function(lambda: app.submits.in_flight)
+        IN_FLIGHT.set_function(lambda: app.admitting.in_flight)
         WAITERS.set_function(lambda: len(self._waiters))
         spare_the_collector(*GC_THRESHOLDS)
         await stop.wait()

@@ -33,6 +33,11 @@ LANE_DEPTH: Final = Gauge(
 REPAIRS_GIVEN_UP: Final = Counter(
     "penstock_gateway_repairs_given_up_total", "Withdrawals and confirmations that the store never took", ["write"]
 )
+TAKEN_BACK: Final = Counter(
+    "penstock_gateway_rows_taken_back_total",
+    "Rows of jobs that were canceled before their end since nobody waited for them any more",
+    ["model", "version"],
+)
 ENDED_BY_HOLDS: Final = Counter("penstock_gateway_jobs_ended_by_holds_total", "Waiting jobs that holds have ended")
 
 

@@ -17,7 +17,7 @@ TITLE: Final = "Penstock"
 API_VERSION: Final = "1"
 DESCRIPTION: Final = "Asynchronous batch inference: post a job, poll or wait for its result."
 
-TAGS: Final = ("jobs", "models", "routes", "rollouts", "holds", "webhooks", "batches", "process")
+TAGS: Final = ("jobs", "models", "routes", "rollouts", "holds", "webhooks", "batches", "facades", "process")
 # Until a worker has announced a model, the examples are of one that is made up.
 _MADE_UP_MODEL: Final = "my-model"
 _MADE_UP_INPUT: Final = {"instances": [[0.5, 1.5]]}
@@ -75,8 +75,8 @@ _RESPONSES: Final[Doc] = {
 }
 
 
-def document(app: FastAPI, public_base_url: str) -> dict[str, Any]:
-    """The document, but for its examples."""
+def document(app: FastAPI, public_base_url: str, more_paths: Doc) -> dict[str, Any]:
+    """The document, but for its examples. `more_paths` are those of facades."""
     whole = get_openapi(
         title=TITLE,
         version=API_VERSION,
@@ -97,6 +97,7 @@ def document(app: FastAPI, public_base_url: str) -> dict[str, Any]:
     }
     for path, operation in submits.items():
         whole["paths"].setdefault(path, {})["post"] = operation
+    whole["paths"] |= more_paths
     return whole
 
 

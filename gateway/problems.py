@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -52,18 +52,42 @@ class Problem(msgspec.Struct, frozen=True):
 _encoder = msgspec.json.Encoder()
 
 
-def render_problem(error: PenstockError) -> tuple[int, Headers, bytes]:
-    """Status, headers and body for an error that a request met."""
+class Refusal(NamedTuple):
+    """What a caller is told of an error, in whichever form: `headers` say nothing of the body."""
+
+    status: int
+    headers: Headers
+    error: ErrorBody
+    title: str
+
+
+def refusal_of(error: PenstockError) -> Refusal:
+    """For an error that a request met."""
     body = error.body()
     if error.status >= 500 and not isinstance(error, JobError) and type(error) not in _TOLD:
         body = msgspec.structs.replace(body, message=_public_text(type(error)))
-    return error.status, _headers_of(error), encode_problem(body, error.status, error.title)
+    return Refusal(error.status, _headers_of(error), body, error.title)
+
+
+def refusal_of_job(error: ErrorBody) -> Refusal:
+    """For the error a job ended with; codes that a worker made up are internal errors here."""
+    cls = _BY_CODE.get(error.code, JobError)
+    return Refusal(cls.status, [], error, cls.title)
+
+
+def render_problem(error: PenstockError) -> tuple[int, Headers, bytes]:
+    """Status, headers and body for an error that a request met."""
+    return _rendered(refusal_of(error))
 
 
 def render_job_error(error: ErrorBody) -> tuple[int, Headers, bytes]:
-    """The same for the error a job ended with; codes that a worker made up are internal errors here."""
-    cls = _BY_CODE.get(error.code, JobError)
-    return cls.status, [(b"content-type", CONTENT_TYPE)], encode_problem(error, cls.status, cls.title)
+    """The same for the error a job ended with."""
+    return _rendered(refusal_of_job(error))
+
+
+def _rendered(refusal: Refusal) -> tuple[int, Headers, bytes]:
+    status, headers, error, title = refusal
+    return status, [(b"content-type", CONTENT_TYPE), *headers], encode_problem(error, status, title)
 
 
 def encode_problem(error: ErrorBody, status: int, title: str) -> bytes:
@@ -82,7 +106,7 @@ def _public_text(cls: type[PenstockError]) -> str:
 
 
 def _headers_of(error: PenstockError) -> Headers:
-    headers: Headers = [(b"content-type", CONTENT_TYPE)]
+    headers: Headers = []
     if error.retryable:
         headers.append((b"retry-after", retry_after(error.retry_after_s)))
     if isinstance(error, LaneFull) and error.limit_records is not None:

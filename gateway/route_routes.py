@@ -10,13 +10,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway import route_openapi as openapi
+from gateway.admitting import check_announced, read_body
 from gateway.answers import json
 from gateway.model_routes import ModelName
 from gateway.paging import Limit
 from gateway.route_documents import encode_history, encode_revision, encode_route, encode_routes
 from gateway.route_replicas import Seen
 from gateway.services import Services
-from gateway.submit_endpoint import check_announced, read_body
 from gateway.waiters import Preferences
 from schemas.errors import RequestError
 from schemas.malformed import why_not_json

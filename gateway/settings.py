@@ -95,6 +95,13 @@ class GatewaySettings(
     gateway_default_timeout_s: float = Field(
         DEFAULT_TIMEOUT_S, ge=1, le=7 * DAY_S, description="a job's time where it names none"
     )
+    gateway_sync_timeout_s: float = Field(
+        60,
+        ge=1,
+        le=600,
+        description="a job's time where its caller waits for it by another protocol than ours, such as `/v2`; "
+        "then it is canceled",
+    )
     gateway_max_timeout_s: float = Field(7 * DAY_S, ge=1, le=7 * DAY_S, description="longest time a job may ask for")
     gateway_drain_timeout_s: int = Field(8, ge=1, le=600, description="how long running requests may take at a stop")
 

@@ -89,12 +89,9 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def read_submit(target: Target, headers: Mapping[bytes, bytes], query: bytes, body: bytes) -> Submit:
     """Raises `RequestError` and its kin, naming the field and the rule."""
-    content_type = headers.get(b"content-type", b"")
-    media_type = content_type.partition(b";")[0].strip().lower().decode("latin-1")
     if target.model is None:
-        return _from_envelope(media_type, query, body)
-    payload = _payload(headers, content_type, media_type, body)
-    return Submit(target.model, target.version, payload, options_from_query(query))
+        return _from_envelope(_media_type(headers), query, body)
+    return Submit(target.model, target.version, payload_of(headers, body), options_from_query(query))
 
 
 def _from_envelope(media_type: str, query: bytes, body: bytes) -> Submit:
@@ -109,9 +106,15 @@ def _from_envelope(media_type: str, query: bytes, body: bytes) -> Submit:
     return Submit(envelope.model, envelope.version, Payload(bytes(envelope.input)), options_of(envelope))
 
 
-def _payload(headers: Mapping[bytes, bytes], content_type: bytes, media_type: str, body: bytes) -> Payload:
+def _media_type(headers: Mapping[bytes, bytes]) -> str:
+    return headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+
+
+def payload_of(headers: Mapping[bytes, bytes], body: bytes) -> Payload:
+    """A bare input, by its content type. Raises `RequestError` and its kin."""
+    media_type = _media_type(headers)
     if media_type == FORM:
-        file = single_file(content_type, body)
+        file = single_file(headers[b"content-type"], body)
         if file.content_type not in IMAGE_TYPES:
             raise UnsupportedMediaType(
                 f"the form's file is {file.content_type!r}: send image/png or image/jpeg", param="Content-Type"

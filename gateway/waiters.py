@@ -185,25 +185,25 @@ class Waiters:
                 del self._watches[key]
 
     async def finished(
-        self, sent: Job, watch: Watch, wait_s: float, receive: Receive, write: WriteRow | None
+        self, sent: Job, watch: Watch, wait_s: float, gone: asyncio.Event, write: WriteRow | None
     ) -> Job | None:
-        """A job just sent, with its end, if that comes in time. `write` writes its row down, where it has none yet.
+        """A job just sent, with its end, if that comes in time and the client is not `gone`. `write` writes down its
+        row, where it has none yet.
 
         Raises `OutcomeUnknown` where it has neither row nor end in time.
         """
         loop = asyncio.get_running_loop()
         until_s = loop.time() + wait_s
-        with noticed(receive, watch.wake) as gone:
-            if write is not None:
-                sent = await self._end_or_row(sent, watch, until_s, gone, write)
-                if sent.done:
-                    return sent
-            key, left_s = JobKey(sent.tenant, sent.id), max(0.0, until_s - loop.time())
-            try:
-                async with asyncio.timeout_at(until_s + READ_GRACE_S):
-                    job = await self.until(key, watch, _is_done, left_s, gone, sent=sent)
-            except (StoreUnavailable, TimeoutError):
-                return None  # it is accepted all the same
+        if write is not None:
+            sent = await self._end_or_row(sent, watch, until_s, gone, write)
+            if sent.done:
+                return sent
+        key, left_s = JobKey(sent.tenant, sent.id), max(0.0, until_s - loop.time())
+        try:
+            async with asyncio.timeout_at(until_s + READ_GRACE_S):
+                job = await self.until(key, watch, _is_done, left_s, gone, sent=sent)
+        except (StoreUnavailable, TimeoutError):
+            return None  # it is accepted all the same
         return job if job is not None and job.done else None
 
     async def until(

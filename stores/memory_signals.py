@@ -23,7 +23,7 @@ class MemorySignals:
         self._clock = clock
         self._capacity = capacity
         self._listeners: defaultdict[str, set[asyncio.Queue[Any]]] = defaultdict(set)
-        self._cancels: list[tuple[JobKey, datetime]] = []
+        self.cancels: list[tuple[JobKey, datetime]] = []
 
     async def announce_done(self, keys: Sequence[JobKey], answers: Sequence[Terminal] = ()) -> None:
         for instance, ends in by_instance(answers).items():
@@ -37,8 +37,8 @@ class MemorySignals:
 
     async def announce_cancel(self, key: JobKey, expires_at: datetime) -> None:
         self._tell("canceled", (key, expires_at))
-        self._cancels = [cancel for cancel in self._cancels if cancel[1] > self._clock()]
-        self._cancels.append((key, expires_at))
+        self.cancels = [cancel for cancel in self.cancels if cancel[1] > self._clock()]
+        self.cancels.append((key, expires_at))
 
     @property
     def connected(self) -> bool:
@@ -54,7 +54,7 @@ class MemorySignals:
             yield news
 
     async def canceled(self) -> AsyncIterator[tuple[JobKey, datetime]]:
-        async for key, expires_at in self._listen(["canceled"], *self._cancels):
+        async for key, expires_at in self._listen(["canceled"], *self.cancels):
             if expires_at > self._clock():
                 yield key, expires_at
 

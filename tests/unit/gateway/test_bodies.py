@@ -9,9 +9,9 @@ from collections.abc import Iterable
 import pytest
 from starlette.types import Message, Receive
 
-from gateway import submit_endpoint
+from gateway import admitting
+from gateway.admitting import check_announced
 from gateway.client_gone import ClientGone
-from gateway.submit_endpoint import check_announced
 from gateway.unpacking import INLINE_UNPACK_BYTES, MAX_MEMBERS, MAX_RATIO, RATIO_SLACK_BYTES
 from runtime.budget import MemoryBudget
 from schemas.errors import PayloadTooLarge, RequestError, Unavailable, UnsupportedMediaType
@@ -38,7 +38,7 @@ async def read_body(headers: dict[bytes, bytes], receive: Receive, limit: int, b
     """As the submit endpoint reads one."""
     check_announced(headers, limit)
     with MemoryBudget(budget_bytes).hold("bodies") as held:
-        return await submit_endpoint.read_body(headers, await receive(), receive, limit, held)
+        return await admitting.read_body(headers, await receive(), receive, limit, held)
 
 
 async def read(body: bytes, encoding: bytes | None = None, limit: int = LIMIT) -> bytes:
@@ -171,10 +171,7 @@ async def test_a_large_body_is_unpacked_beside_the_event_loop() -> None:
     text = os.urandom(2 * INLINE_UNPACK_BYTES)
     receive, _ = messages([gzip.compress(text)])
     with Watched(LIMIT).hold("bodies") as held:
-        assert (
-            await submit_endpoint.read_body({b"content-encoding": b"gzip"}, await receive(), receive, LIMIT, held)
-            == text
-        )
+        assert await admitting.read_body({b"content-encoding": b"gzip"}, await receive(), receive, LIMIT, held) == text
     assert threads - {threading.get_ident()}
 
 
@@ -198,7 +195,7 @@ async def test_a_body_of_which_nothing_has_come_holds_nothing() -> None:
 
     first: Message = {"type": "http.request", "body": b"ab", "more_body": True}
     with budget.hold("bodies") as held:
-        reading = asyncio.create_task(submit_endpoint.read_body({}, first, receive, LIMIT, held))
+        reading = asyncio.create_task(admitting.read_body({}, first, receive, LIMIT, held))
         await asked.wait()
         assert budget.held_bytes == 2
         reading.cancel()

@@ -187,7 +187,7 @@ async def test_a_cancel_that_comes_too_late_changes_nothing(house: House, client
     await house.finish(job_id)
     answer = await client.post(f"/v1/jobs/{job_id}/cancel")
     assert (answer.status_code, answer.json()["status"]) == (200, Status.SUCCEEDED)
-    assert house.signals._cancels == []
+    assert house.signals.cancels == []
 
 
 async def test_a_job_is_canceled_although_nobody_can_be_told(house: House, client: httpx.AsyncClient) -> None:

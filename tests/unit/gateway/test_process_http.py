@@ -89,7 +89,7 @@ async def test_a_wrong_method_is_answered_with_the_right_ones(
 
 @pytest.mark.parametrize(
     "path",
-    ["/nope", "/v1", "/v1/jobs/", "/v1/jobs/a/b", "/v2", "/v1/models/a/versions", "/v1/models//jobs", "/docs/x"],
+    ["/nope", "/v1", "/v1/jobs/", "/v1/jobs/a/b", "/v2/nope", "/v1/models/a/versions", "/v1/models//jobs", "/docs/x"],
 )
 async def test_an_unknown_path_is_a_problem(client: httpx.AsyncClient, path: str) -> None:
     problem(await client.get(path), 404, "not_found")

@@ -3,7 +3,6 @@
 import httpx
 import pytest
 
-from gateway.app import pages
 from tests.unit.gateway.house import House, problem
 
 
@@ -29,7 +28,7 @@ async def test_an_unknown_parameter_is_refused(client: httpx.AsyncClient, method
 
 
 def test_no_route_of_the_api_is_left_out(house: House) -> None:
-    routes = [route for route in pages(house.services).routes if getattr(route, "path", "").startswith("/v1/")]
+    routes = [route for route in house.app.pages.routes if getattr(route, "path", "").startswith("/v1/")]
     assert len(routes) >= 9
     assert {type(route).__name__ for route in routes} == {"StrictRoute"}
 

@@ -199,9 +199,9 @@ async def test_a_full_lane_is_answered_with_when_to_come_back() -> None:
 async def test_more_submits_than_the_gateway_may_hold_are_turned_away() -> None:
     house = House(gateway_max_in_flight=1)
     async with opened(house) as client:
-        house.app.submits.in_flight += 1
+        house.app.admitting.in_flight += 1
         answer = await client.post("/v1/jobs", json=SUBMIT)
-        house.app.submits.in_flight -= 1
+        house.app.admitting.in_flight -= 1
         problem(answer, 503, "unavailable")
         assert answer.headers["retry-after"] == "1"
         assert (await client.post("/v1/jobs", json=SUBMIT)).status_code == 202
@@ -365,7 +365,7 @@ async def test_a_fault_of_ours_is_a_500_without_its_secrets(house: House, client
     house.store.fail_next.append(RuntimeError("secret"))
     document = problem(await client.post("/v1/jobs", json=SUBMIT), 500, "internal")
     assert "secret" not in orjson.dumps(document).decode()
-    assert house.app.submits.in_flight == 0
+    assert house.app.admitting.in_flight == 0
 
 
 async def test_a_submit_whose_client_left_is_carried_to_its_end(house: House) -> None:
@@ -387,7 +387,7 @@ async def test_a_submit_whose_client_left_is_carried_to_its_end(house: House) ->
         await house.submissions.drain()
         (job,) = (await client.get("/v1/jobs")).json()["data"]
         assert [record.id for record in house.records()] == [job["id"]]
-        assert house.app.submits.in_flight == 0
+        assert house.app.admitting.in_flight == 0
 
 
 async def test_a_client_that_leaves_amid_its_body_costs_nothing(house: House) -> None:
@@ -402,7 +402,7 @@ async def test_a_client_that_leaves_amid_its_body_costs_nothing(house: House) ->
     scope = {"type": "http", "method": "POST", "path": "/v1/jobs", "query_string": b"", "headers": []}
     await house.app(scope, receive, send)
     assert sent == []
-    await eventually(lambda: house.app.submits.in_flight == 0)
+    await eventually(lambda: house.app.admitting.in_flight == 0)
     assert house.log.topics == {}
 
 

@@ -1,0 +1,11 @@
+"""All facades, in the order in which they are asked."""
+
+from collections.abc import Sequence
+
+from gateway.facades.facade import Facade
+from gateway.facades.oip import OpenInference
+from gateway.services import Services
+
+
+def facades_of(services: Services) -> Sequence[Facade]:
+    return (OpenInference(services),)
