@@ -60,20 +60,22 @@ class Synchronous:
             try:
                 job = await services.waiters.finished(sent, watch, max(0.0, left_s), gone, write)
             except BaseException:
-                self._take_back(sent)
+                self._take_back(submission, sent)
                 raise
         if job is not None:
             return job
-        if not admission.replayed:  # others may wait for what another request made
-            self._take_back(sent)
+        self._take_back(submission, sent)
         if gone.is_set():
             raise ClientGone
         if services.waiters.draining:
             raise Unavailable("The gateway stops; the job was canceled.", retry_after_s=1)
         raise DeadlineExceeded("the job has not ended in time, and was canceled")
 
-    def _take_back(self, job: Job) -> None:
-        """Beside the answer: workers first, then whoever lists jobs."""
+    def _take_back(self, submission: Submission, job: Job) -> None:
+        """Beside the answer: workers first, then whoever lists jobs. Not where a key says that the same request may
+        come again, or has: then the job's time ends it."""
+        if submission.idempotency is not None:
+            return
         task = asyncio.create_task(self._cancel(job))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

@@ -8,16 +8,9 @@ import numpy as np
 
 from schemas.errors import ErrorBody
 from schemas.jobs import Status
+from tests.unit.gateway.facades.asking import INPUT, sent
 from tests.unit.gateway.house import RAW_RESULT, RESULT, House
 from tests.waiting import eventually
-
-INPUT = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1.0, 2.0]}]}
-
-
-async def sent(house: House) -> str:
-    """The id of the job in the lane, once there is one."""
-    await eventually(house.records)
-    return house.records()[-1].id
 
 
 async def test_a_request_waits_for_its_answer(house: House, client: httpx.AsyncClient) -> None:
