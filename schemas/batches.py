@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -45,21 +45,28 @@ def new_batch_id() -> str:
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """What the lines of a batch ask: a submit of a model's jobs. `model` is None where each line names it."""
+    """What the lines of a batch ask: a submit of a model's jobs, or embeddings. `model` is None where each line names
+    it."""
 
     model: str | None = None
     version: str | None = None
+    embeddings: bool = False
 
 
 _ENDPOINT: Final = re.compile(r"/v1/models/([^/]+)(?:/versions/([^/]+))?/jobs")
 ENVELOPES: Final = "/v1/jobs"
-ENDPOINTS: Final = f"{ENVELOPES}, /v1/models/{{model}}/jobs and /v1/models/{{model}}/versions/{{version}}/jobs"
+EMBEDDINGS: Final = "/v1/embeddings"
+ENDPOINTS: Final = (
+    f"{ENVELOPES}, {EMBEDDINGS}, /v1/models/{{model}}/jobs and /v1/models/{{model}}/versions/{{version}}/jobs"
+)
 
 
 def endpoint_of(url: str) -> Endpoint | None:
     """None for a URL that no batch may ask."""
     if url == ENVELOPES:
         return Endpoint()
+    if url == EMBEDDINGS:
+        return Endpoint(embeddings=True)
     found = _ENDPOINT.fullmatch(url)
     return Endpoint(found[1], found[2]) if found else None
 
@@ -204,7 +211,8 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
 class BlockLine(msgspec.Struct, frozen=True, array_like=True):
     """A line in a block: its number (from 1), where it lies in the input, and how many rows of the block it is.
 
-    How it asked is how it is answered: `predictions`, else tensors: those of these `outputs`, all where there are none.
+    How it asked is how it is answered: `predictions`, else tensors: those of these `outputs`, all where there are none;
+    or embeddings, in their `encoding`.
     """
 
     number: int
@@ -215,6 +223,7 @@ class BlockLine(msgspec.Struct, frozen=True, array_like=True):
     predictions: bool = True
     outputs: tuple[str, ...] = ()
     request_id: str | None = None
+    encoding: Literal["float", "base64"] | None = None
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True):

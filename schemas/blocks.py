@@ -4,7 +4,7 @@ A block goes out as an Open Inference Protocol request with raw tensors, and com
 of which `schemas.row_errors` tells the form.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ import numpy as np
 from schemas.document import InputDocument, InputTensor
 from schemas.errors import ErrorBody, OutputInvalid
 from schemas.jobs import OCTET_STREAM, Payload
-from schemas.results import read_response
+from schemas.results import read_response, tokens_of
 from schemas.row_errors import RowError
 from schemas.tensors import Array, datatype_of, to_raw
 
@@ -26,10 +26,11 @@ _OF_A_ROW: Final = frozenset(
 
 class BlockAnswer(msgspec.Struct, frozen=True):
     """What a block's rows gave. `outputs` are arrays of shape [rows without an error, ...], in order; `errors` are
-    those of the other rows, by row from 0."""
+    those of the other rows, by row from 0. `tokens` says how many the text of each row became, if there were any."""
 
     outputs: Mapping[str, Array]
     errors: Mapping[int, ErrorBody]
+    tokens: Sequence[int] = ()
 
     def places(self, rows: int) -> Array:
         """Where in the outputs each of the block's `rows` stands; -1 where it has an error. Shape [rows], int64."""
@@ -49,7 +50,7 @@ def finite_answer(answer: BlockAnswer, rows: int) -> BlockAnswer:
     good_rows = np.flatnonzero(answer.places(rows) >= 0)
     why = OutputInvalid("the outputs hold NaN or infinity, which JSON cannot").body()
     errors = {**answer.errors, **{int(row): why for row in good_rows[bad]}}
-    return BlockAnswer({name: array[~bad] for name, array in answer.outputs.items()}, errors)
+    return BlockAnswer({name: array[~bad] for name, array in answer.outputs.items()}, errors, answer.tokens)
 
 
 def encode_block(inputs: Mapping[str, Array], parameters: Mapping[str, Any] = MappingProxyType({})) -> Payload:
@@ -74,4 +75,4 @@ def read_block_answer(result: Payload) -> BlockAnswer:
     told: Any = response.parameters.get("row_errors", [])
     errors = msgspec.convert(told, list[RowError])
     outputs = {output.name: array for output, array in zip(response.outputs, arrays, strict=True)}
-    return BlockAnswer(outputs, {each.row: each.error for each in errors})
+    return BlockAnswer(outputs, {each.row: each.error for each in errors}, tokens_of(response))

@@ -6,7 +6,8 @@ Source: the protocol's "Inference Request" and "Inference Response" objects, and
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from types import MappingProxyType
+from typing import Any, Final, cast
 
 import msgspec
 import numpy as np
@@ -35,6 +36,7 @@ class InferRequest(msgspec.Struct, frozen=True):
 
 
 _NOTHING: frozenset[str] = frozenset()
+NOTHING_TOLD: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 def parse_request(signature: Signature, payload: Payload) -> InferRequest:
@@ -201,8 +203,10 @@ def encode_response(
     outputs: Mapping[str, Array],
     binary: frozenset[str] = frozenset(),
     row_errors: Sequence[RowError] = (),
+    parameters: Mapping[str, Any] = NOTHING_TOLD,
 ) -> Payload:
-    """An OIP v2 response. Outputs named in `binary` follow the JSON as raw tensors, in the order they are listed."""
+    """An OIP v2 response. Outputs named in `binary` follow the JSON as raw tensors, in the order they are listed.
+    `parameters` are what is told of the whole, beside `row_errors`."""
     described: list[dict[str, Any]] = []
     tail: list[bytes] = []
     for name, array in outputs.items():
@@ -216,7 +220,9 @@ def encode_response(
         described.append(tensor)
     document: dict[str, Any] = {"model_name": model, "model_version": version, "id": response_id, "outputs": described}
     if row_errors:
-        document["parameters"] = {"row_errors": msgspec.to_builtins(row_errors)}
+        parameters = {**parameters, "row_errors": msgspec.to_builtins(row_errors)}
+    if parameters:
+        document["parameters"] = parameters
     head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
     if not binary:
         return Payload(head)

@@ -30,7 +30,14 @@ class Response(msgspec.Struct):
     parameters: dict[str, Any] = {}
 
 
+# In the parameters of a result whose texts became tokens in the worker: how many, of each row of the input.
+TOKENS: Final = "tokens"
 _decoder: Final = msgspec.json.Decoder(Response)
+
+
+def tokens_of(response: Response) -> list[int]:
+    """Of each row of the input; none where it had no texts. Raises `ValueError` for what are none."""
+    return msgspec.convert(response.parameters.get(TOKENS, []), list[int])
 
 
 def as_json(result: Payload) -> bytes:

@@ -15,6 +15,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.acceptance import words
+
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 # A second of work for `tickets` on a common core: four times what shows a job as running, so that it is seen so.
 MANY_TURNS = 300_000
@@ -76,6 +78,8 @@ def write_repository(path: Path) -> Path:
     write_version(path / "grown" / "2", squares(known=1))
     write_version(path / "grown" / "3", squares())
     write_model(path / "tickets", TICKETS, tickets())
+    write_model(path / "words", words.MODEL_YAML, words.words())
+    words.write_tokenizer(path / "words" / "tokenizer.json")
     return path
 
 

@@ -8,6 +8,7 @@ import orjson
 
 from schemas.batches import BlockLine, LineEnd, PartKind
 from schemas.blocks import BlockAnswer, finite_answer, read_block_answer
+from schemas.embeddings import encode_embeddings
 from schemas.errors import (
     Canceled,
     DeadlineExceeded,
@@ -16,7 +17,7 @@ from schemas.errors import (
     OutputInvalid,
     PenstockError,
 )
-from schemas.jobs import Job, Payload
+from schemas.jobs import Job
 from schemas.oip import encode_response
 from schemas.predictions import encode_predictions
 from schemas.signature import Signature
@@ -77,25 +78,37 @@ def _answered(
             continue
         own = slice(int(places[rows.start]), int(places[rows.stop - 1]) + 1)
         outputs = {name: array[own] for name, array in answer.outputs.items()}
-        yield _completed(job, line, signature, batch_id, outputs)
+        yield _completed(job, line, signature, batch_id, outputs, answer.tokens[rows.start : rows.stop])
 
 
-def _completed(job: Job, line: BlockLine, signature: Signature, batch_id: str, outputs: Mapping[str, Array]) -> Written:
+def _completed(
+    job: Job,
+    line: BlockLine,
+    signature: Signature,
+    batch_id: str,
+    outputs: Mapping[str, Array],
+    tokens: Sequence[int],
+) -> Written:
     try:
-        body = _body(job, line, signature, outputs)
-        response = {"status_code": 200, "request_id": job.id, "body": orjson.Fragment(body.value)}
+        body = _body(job, line, signature, outputs, tokens)
+        response = {"status_code": 200, "request_id": job.id, "body": orjson.Fragment(body)}
         return Written(LineEnd.COMPLETED, _text(batch_id, line.number, line.custom_id, response, None))
-    except (ValueError, TypeError, KeyError, orjson.JSONEncodeError):
+    except (PenstockError, ValueError, TypeError, KeyError, orjson.JSONEncodeError):
         unwritable = OutputInvalid("the outputs cannot be written as JSON").body()
         return _written(LineEnd.FAILED, batch_id, line, job.id, unwritable)
 
 
-def _body(job: Job, line: BlockLine, signature: Signature, outputs: Mapping[str, Array]) -> Payload:
-    """What a job of this line alone would have had as its result."""
+def _body(
+    job: Job, line: BlockLine, signature: Signature, outputs: Mapping[str, Array], tokens: Sequence[int]
+) -> bytes:
+    """What the request of this line alone would have been answered with."""
     if line.predictions:
-        return encode_predictions(signature, outputs)
+        return encode_predictions(signature, outputs).value
     chosen = {name: outputs[name] for name in line.outputs} if line.outputs else outputs
-    return encode_response(job.model, job.version, line.request_id or line.custom_id, chosen)
+    if line.encoding is not None:
+        (vectors,) = chosen.values()
+        return encode_embeddings(vectors, tokens, job.model, line.encoding)
+    return encode_response(job.model, job.version, line.request_id or line.custom_id, chosen).value
 
 
 def _written(end: LineEnd, batch_id: str, line: BlockLine, job_id: str, error: ErrorBody) -> Written:

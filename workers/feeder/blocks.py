@@ -9,6 +9,7 @@ import numpy as np
 
 from schemas.batches import BLOCK_BYTES, BLOCK_ROWS, BlockLine
 from schemas.blocks import encode_block
+from schemas.embeddings import Encoding, as_inference, embedder_of, read_embeddings
 from schemas.errors import PayloadTooLarge, PenstockError
 from schemas.inputs import check_input
 from schemas.jobs import Answer, Payload
@@ -43,7 +44,8 @@ def read_row(
 ) -> Row | PenstockError:
     """The line's input as the model takes it; or what is wrong with it."""
     try:
-        checked = check_input(signature, told.body, _hold, most_bytes=most_bytes)
+        body, encoding = _as_inference(signature, told) if told.embeddings else (told.body, None)
+        checked = check_input(signature, body, _hold, most_bytes=most_bytes)
         request = parse_request(signature, checked.payload)
     except PenstockError as error:
         return error
@@ -61,8 +63,14 @@ def read_row(
         checked.answer is Answer.PREDICTIONS,
         request.outputs,
         request.id,
+        encoding,
     )
     return Row(line, request, size)
+
+
+def _as_inference(signature: Signature, told: LineRequest) -> tuple[Payload, Encoding]:
+    asked = read_embeddings(told.body.value)
+    return as_inference(asked, embedder_of(asked.model, signature)), asked.encoding_format
 
 
 def make_blocks(

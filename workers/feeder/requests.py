@@ -26,12 +26,14 @@ class _Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LineRequest(NamedTuple):
-    """`model` and `version` are those that the line itself names, where its endpoint does not."""
+    """`model` and `version` are those that the line itself names, where its endpoint does not. `embeddings`: its body
+    asks for those."""
 
     custom_id: str
     body: Payload
     model: str | None = None
     version: str | None = None
+    embeddings: bool = False
 
 
 _lines: Final = msgspec.json.Decoder(_Line)
@@ -69,7 +71,19 @@ def _checked(told: _Line, number: int, url: str, endpoint: Endpoint) -> LineRequ
         return LineError(code="invalid_url", message=message, line=number, param="url")
     if endpoint.model is not None:
         return LineRequest(told.custom_id, Payload(bytes(told.body)))
-    return _of_envelope(told, number)
+    return _of_embeddings(told, number) if endpoint.embeddings else _of_envelope(told, number)
+
+
+def _of_embeddings(told: _Line, number: int) -> LineRequest | LineError:
+    """Of its body the model alone is looked at: what else is wrong is wrong with this line only."""
+    try:
+        model = _text(_envelopes.decode(told.body), "model")
+    except ValueError:
+        model = None
+    if not isinstance(model, str):
+        message = "body.model must name a model"
+        return LineError(code="invalid_request", message=message, line=number, param="body.model")
+    return LineRequest(told.custom_id, Payload(bytes(told.body)), model, embeddings=True)
 
 
 def _of_envelope(told: _Line, number: int) -> LineRequest | LineError:

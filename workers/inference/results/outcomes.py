@@ -1,8 +1,8 @@
 """What became of a job, as the messages that say so. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -18,14 +18,16 @@ from schemas.errors import (
 )
 from schemas.holds import Hold
 from schemas.jobs import Answer, Payload, Terminal, end_of
-from schemas.oip import encode_response
+from schemas.oip import NOTHING_TOLD, encode_response
 from schemas.predictions import encode_predictions
 from schemas.records import LaneJob
+from schemas.results import TOKENS
 from schemas.routes import Choice
 from schemas.row_errors import RowError
 from schemas.signature import Signature
 from schemas.tensors import Array
 from workers.inference.batching.pending_job import PendingJob, RowAnswers, RunResult, outputs_of
+from workers.inference.batching.ragged_rows import RaggedRows
 from workers.inference.results.retry_policy import Retry, verdict
 
 log = get_logger(__name__)
@@ -182,8 +184,11 @@ def _encode(signature: Signature, item: PendingJob, answer: Mapping[str, Array] 
         return encode_predictions(signature, outputs, errors)
     wanted = item.request.outputs
     chosen = {name: outputs[name] for name in wanted if name in outputs} if wanted else outputs
+    inputs: Iterable[Any] = item.request.inputs.values()
+    tokens = next((rows for rows in inputs if isinstance(rows, RaggedRows)), None)
+    told = NOTHING_TOLD if tokens is None else {TOKENS: tokens.lengths.tolist()}
     told_id = item.request.id or item.job.id  # the protocol has the request's id echoed
-    return encode_response(item.job.model, item.job.version, told_id, chosen, item.request.binary_outputs, errors)
+    return encode_response(item.job.model, item.job.version, told_id, chosen, item.request.binary_outputs, errors, told)
 
 
 def _row_errors(item: PendingJob, answer: Mapping[str, Array] | RowAnswers) -> Sequence[RowError]:
