@@ -19,6 +19,7 @@ from runtime.settings import (
     WebhookKeySettings,
 )
 from schemas.jobs import DEFAULT_TIMEOUT_S
+from schemas.names import MODEL_NAME
 
 DAY_S = 24 * 60 * 60
 
@@ -101,6 +102,11 @@ class GatewaySettings(
         le=600,
         description="a job's time where its caller waits for it by another protocol than ours, such as `/v2`; "
         "then it is canceled",
+    )
+    default_model: str | None = Field(
+        None,
+        description="model that `/predict` and its kin ask; if not set, the only one that there is",
+        pattern=f"^{MODEL_NAME.pattern}$",
     )
     gateway_max_timeout_s: float = Field(7 * DAY_S, ge=1, le=7 * DAY_S, description="longest time a job may ask for")
     gateway_drain_timeout_s: int = Field(8, ge=1, le=600, description="how long running requests may take at a stop")

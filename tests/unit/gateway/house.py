@@ -286,9 +286,9 @@ class House:
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
-    async def finish(self, job_id: str, *, tell: bool = True, **outcome: Any) -> None:
+    async def finish(self, job_id: str, *, tell: bool = True, lane: Lane = LIVE, **outcome: Any) -> None:
         """End a job as the sink does: succeeded with `y = [3.0]`, or as told. `tell` whoever waits for it."""
-        sent = [record for record in self.records() if record.id == job_id]
+        sent = [record for record in self.records(lane) if record.id == job_id]
         job = sent[0] if sent else await self.job(job_id)
         fields = {"status": Status.SUCCEEDED, "result": RESULT if "error" not in outcome else None} | outcome
         terminal = Terminal(
