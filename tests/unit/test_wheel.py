@@ -62,6 +62,14 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
     return installation
 
 
+def test_installed_without_any_extra_it_is_the_client_and_brings_no_server(bare: Installation) -> None:
+    asked = "import sys, penstock.client; print(*sorted({'aiokafka', 'fastapi', 'torch', 'asyncpg'} & set(sys.modules)))"
+    assert bare.said("python", "-c", asked).strip() == ""
+    found = bare.said("python", "-c", "from importlib.metadata import distributions as d; print(*(e.name for e in d()))")
+    assert {"aiokafka", "uvicorn", "fastapi", "pydantic", "torch", "asyncpg", "redis"}.isdisjoint(found.split())
+    assert {"httpx", "msgspec", "numpy", "orjson"} <= set(found.split())
+
+
 @pytest.mark.parametrize("command", ["migrate", "import"])
 def test_what_an_installation_lacks_is_had_by_the_command_that_it_tells(bare: Installation, command: str) -> None:
     lacking = bare.run("penstock", command, "--help")

@@ -100,8 +100,11 @@ def test_every_way_from_python_leads_to_answers(follow: Callable[[str], None], f
     follow("python.md")
 
 
-def test_a_batch_of_the_page_about_them_is_answered(follow: Callable[[str], None], folder: Path) -> None:
-    assert len(steps_of(DOCS / "batches.md")) == 2
+@pytest.mark.parametrize(("page", "steps"), [("batches.md", 2), ("client.md", 4)])
+def test_what_a_page_about_a_part_has_to_run_is_answered(
+    follow: Callable[[str], None], folder: Path, page: str, steps: int
+) -> None:
+    assert len(steps_of(DOCS / page)) == steps
     if not (folder / "models" / "iris").exists():
         CliRunner().invoke(main, ["init", str(folder / "models")])
-    follow("batches.md")
+    follow(page)

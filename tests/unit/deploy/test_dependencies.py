@@ -23,20 +23,21 @@ CONSTRAINTS = (ROOT / "constraints.txt").read_text()
 PEERS = (ROOT / "benchmarks" / "peers" / "requirements.in").read_text().split()
 DEVELOPMENT = ("tests", "benchmarks", "examples", "deploy", "tools")
 OURS = {"schemas", "runtime", "stores", "producers", "gateway", "workers", "penstock", *DEVELOPMENT}
-# The extras that each part of the code may count on, beside what every role has.
+# The extras that each part of the code may count on, beside what every install has.
 HOMES = {
     "schemas": ["gateway", "router"],  # images only, imported where one comes
-    "runtime": [],
-    "producers": ["rows"],  # imported where a file of it is read
+    "runtime": ["roles"],
+    "producers": ["roles", "rows"],  # imported where a file of it is read
     "stores": ["stores", "sealing", "objects"],  # the latter two where a secret is sealed, or a blob is kept
     "gateway": ["gateway"],
-    "workers/consuming": [],
+    "workers/consuming": ["roles"],
     "workers/feeder": ["feeder"],
     "workers/inference": ["worker", "onnx", "torch", "sklearn", "text"],
     "workers/notifier": ["notifier"],
     "workers/rollout": ["rollout"],
     "workers/router": ["router"],
     "workers/sink": ["sink"],
+    "penstock/client": [],
     "penstock/embedded": ["embedded"],
     "penstock/exporting": ["export"],
     "penstock/importing": ["worker", "onnx"],
