@@ -63,9 +63,10 @@ def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
 
 
 def test_installed_without_any_extra_it_is_the_client_and_brings_no_server(bare: Installation) -> None:
-    asked = "import sys, penstock.client; print(*sorted({'aiokafka', 'fastapi', 'torch', 'asyncpg'} & set(sys.modules)))"
+    asked = "import sys, penstock.client; print(*{'aiokafka', 'fastapi', 'torch', 'asyncpg'} & set(sys.modules))"
     assert bare.said("python", "-c", asked).strip() == ""
-    found = bare.said("python", "-c", "from importlib.metadata import distributions as d; print(*(e.name for e in d()))")
+    listed = "from importlib.metadata import distributions; print(*(each.name for each in distributions()))"
+    found = bare.said("python", "-c", listed)
     assert {"aiokafka", "uvicorn", "fastapi", "pydantic", "torch", "asyncpg", "redis"}.isdisjoint(found.split())
     assert {"httpx", "msgspec", "numpy", "orjson"} <= set(found.split())
 
