@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -76,9 +75,9 @@ def text_of(name: str, topics: Topics) -> str:
     return (FOLDER / name).read_text().replace("penstock.re", f"{topics.prefix}.re")
 
 
-async def said(command: Sequence[str], folder: Path, stack: Stack) -> str:
-    """What a program prints that reads the row of the example."""
-    shutil.copy(ROW, folder)
+async def said(command: Sequence[str], folder: Path, stack: Stack, value: bytes) -> str:
+    """What a program prints that sends this value."""
+    (folder / "row.json").write_bytes(value)
     environ = {
         **os.environ,
         "PENSTOCK_KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers,
@@ -107,7 +106,7 @@ def is_answered(line: str) -> bool:
 
 @pytest.mark.parametrize("name", PROGRAMS)
 async def test_an_example_gets_its_jobs_answered(name: str, stack: Stack, topics: Topics, tmp_path: Path) -> None:
-    output = await said(PROGRAMS[name](tmp_path, text_of(name, topics)), tmp_path, stack)
+    output = await said(PROGRAMS[name](tmp_path, text_of(name, topics)), tmp_path, stack, ROW.read_bytes())
     lines = output.splitlines()
     assert len(lines) == (2 if name == "jobs.py" else 1)
     assert all(map(is_answered, lines)), output

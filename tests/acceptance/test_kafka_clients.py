@@ -9,19 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary
 from cloudevents.core.formats.json import JSONFormat
 
 from penstock.stack import Stack
 from schemas.topics import Topics
-from tests.acceptance import kafka
+from tests.acceptance import digits, kafka
 from tests.acceptance.direct import INSTANCES, LABELS, ROWS, found, id_of_event, labels_of
 from tests.acceptance.kcat import kcat_command
 from tests.acceptance.test_direct_producers import java_example, said, text_of
 from tests.programs import javascript, node_command
+from tests.waiting import eventually
 
 CODECS = ("gzip", "snappy", "lz4", "zstd")
+# Enough for many blocks of each codec, and few of them alike: 1.2 MB of JSON.
+MANY = np.random.default_rng(7).uniform(0, 16, (1000, 8, 8)).astype(np.float32)
+MANY_INSTANCES = json.dumps({"instances": MANY.tolist()}).encode()
 # The JVM compiles its program first.
 pytestmark = pytest.mark.timeout(180)
 
@@ -44,8 +49,13 @@ async def run(command: list[str], folder: Path, given: bytes) -> bytes:
     return output
 
 
-def message(job_id: str, **headers: str) -> dict[str, Any]:
-    return {"key": None, "value": INSTANCES.decode(), "headers": {"ce_id": job_id, "model": "digits", **headers}}
+@pytest.fixture(scope="module")
+def many_labels() -> list[str]:
+    return [str(label) for label in digits.labels(MANY)]
+
+
+def message(job_id: str, value: bytes = INSTANCES) -> dict[str, Any]:
+    return {"key": None, "value": value.decode(), "headers": {"ce_id": job_id, "model": "digits"}}
 
 
 async def by_kafkajs(
@@ -71,28 +81,39 @@ async def by_kafkajs(
 
 @pytest.mark.parametrize("codec", CODECS)
 async def test_a_job_may_be_compressed_by_librdkafka(
-    http: httpx.AsyncClient, stack: Stack, topics: Topics, tmp_path: Path, job_id: str, codec: str
+    http: httpx.AsyncClient, stack: Stack, topics: Topics, job_id: str, codec: str, many_labels: list[str]
 ) -> None:
     where = ["-P", "-b", stack.kafka_bootstrap_servers, "-t", topics.requests]
     what = ["-z", codec, "-k", "any", "-H", "model=digits", "-H", f"ce_id={job_id}"]
-    await run([*kcat_command(), *where, *what], Path.cwd(), INSTANCES)
-    assert labels_of(await found(http, job_id)) == LABELS
+    await run([*kcat_command(), *where, *what], Path.cwd(), MANY_INSTANCES)
+    assert labels_of(await found(http, job_id)) == many_labels
 
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy"])
 async def test_a_job_may_be_compressed_by_kafkajs(
-    http: httpx.AsyncClient, stack: Stack, topics: Topics, tmp_path: Path, job_id: str, codec: str
+    http: httpx.AsyncClient,
+    stack: Stack,
+    topics: Topics,
+    tmp_path: Path,
+    job_id: str,
+    codec: str,
+    many_labels: list[str],
 ) -> None:
-    await by_kafkajs(stack, topics, tmp_path, message(job_id), codec=codec)
-    assert labels_of(await found(http, job_id)) == LABELS
+    await by_kafkajs(stack, topics, tmp_path, message(job_id, MANY_INSTANCES), codec=codec)
+    assert labels_of(await found(http, job_id)) == many_labels
 
 
 @pytest.mark.parametrize("codec", CODECS)
-async def test_a_job_may_be_compressed_by_java(stack: Stack, topics: Topics, tmp_path: Path, codec: str) -> None:
+async def test_a_job_may_be_compressed_by_java(
+    stack: Stack, topics: Topics, tmp_path: Path, codec: str, many_labels: list[str]
+) -> None:
     text = text_of("Job.java", topics)
     assert text.count('"lz4"') == 1
-    output = await said(java_example(tmp_path, text.replace('"lz4"', f'"{codec}"')), tmp_path, stack)
-    assert output.startswith("succeeded ")
+    compressing = text.replace('"lz4"', f'"{codec}", "max.request.size", 4194304')  # held against it uncompressed
+    output = await said(java_example(tmp_path, compressing), tmp_path, stack, MANY_INSTANCES)
+    status, _, value = output.partition(" ")
+    assert status == "succeeded"
+    assert [row["label"] for row in json.loads(value)["predictions"]] == many_labels
 
 
 async def test_what_kafkajs_takes_back_is_no_job_and_what_it_commits_is_one(
@@ -106,6 +127,28 @@ async def test_what_kafkajs_takes_back_is_no_job_and_what_it_commits_is_one(
     assert labels_of(await found(http, f"{job_id}-committed")) == LABELS
     # Then the first, which lies before it, has been passed over
     assert (await http.get(f"/v1/jobs/{job_id}-aborted")).status_code == 404
+
+
+async def test_a_tombstone_of_any_client_is_a_dead_letter_that_says_so(
+    stack: Stack, topics: Topics, tmp_path: Path, job_id: str
+) -> None:
+    def marked(client: str) -> str:
+        return f"{job_id}-{client}"
+
+    await by_kafkajs(stack, topics, tmp_path, {**message(marked("kafkajs")), "value": None, "key": marked("kafkajs")})
+    where = ["-P", "-Z", "-b", stack.kafka_bootstrap_servers, "-t", topics.requests]
+    what = ["-k", marked("kcat"), "-H", "model=digits"]
+    await run([*kcat_command(), *where, *what], Path.cwd(), b"\n")
+    keys = {marked(client).encode() for client in ("kafkajs", "kcat")}
+    with kafka.TopicReader(stack.kafka_bootstrap_servers, topics.dead_letter(topics.requests)) as reader:
+
+        async def buried() -> list[kafka.Heard]:
+            mine = [letter for letter in await asyncio.to_thread(reader.read_to_end) if letter.key in keys]
+            return mine if len(mine) == len(keys) else []
+
+        letters = await eventually(buried, 30, "both are dead letters")
+    assert {letter.headers["__dlq.errors.message"] for letter in letters} == {b"the record has no value"}
+    assert {letter.headers["model"] for letter in letters} == {b"digits"}
 
 
 @pytest.mark.parametrize("mode", ["binary", "structured"])
