@@ -24,7 +24,7 @@ def document(settings: KafkaSettings) -> Doc:
     requests = jobs.messages()
     return {
         "asyncapi": ASYNCAPI,
-        "id": "urn:io.penstock",
+        "id": "urn:penstock:kafka",
         "info": {"title": TITLE, "version": API_VERSION, "description": DESCRIPTION},
         "defaultContentType": "application/json",
         "servers": {"kafka": _server(settings)},
