@@ -38,7 +38,7 @@ check: lint ## The quick part of it, for each commit: rules, types, unit tests, 
 
 .PHONY: all-tests quick-tests
 all-tests quick-tests: PYTEST := $(BIN)/python -m pytest --numprocesses 2 --no-loadscope-reorder
-all-tests: $(VENV)/everything $(VENV)/receivers/node_modules
+all-tests: $(VENV)/everything $(VENV)/javascript/node_modules
 	$(PYTEST)
 
 quick-tests: $(VENV)/everything
@@ -106,8 +106,8 @@ $(VENV)/everything: $(VENV)/stack
 	@$(INSTALL) --editable '.[stack,torch,text,sklearn,export]' --group build --group lint --group test --group bench --group examples
 	@touch $@
 
-# What npm brings for the receivers of docs/webhooks.md; where it cannot, their tests say so.
-$(VENV)/receivers/node_modules: $(addprefix tests/integration/webhooks/javascript/,package.json package-lock.json) | $(BIN)/python
+# What npm brings for tests: clients that nobody here wrote. Where it cannot, the tests say so.
+$(VENV)/javascript/node_modules: $(addprefix tests/javascript/,package.json package-lock.json) | $(BIN)/python
 	@mkdir -p $(@D) && cp $^ $(@D)
 	@if command -v npm > /dev/null; then npm ci --prefix $(@D) --loglevel=error --no-audit --no-fund > /dev/null || rm -rf $@; fi
 

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.admitting import Admitting
 from gateway.answers import json
+from gateway.asyncapi.document import document as asyncapi_document
 from gateway.batches.routes import add_batch_routes
 from gateway.compare_routes import add_compare_routes
 from gateway.cross_site import SAFE_METHODS, SENT_BY_BROWSERS, CrossSiteCheck
@@ -41,6 +42,7 @@ from gateway.submit_endpoint import SubmitEndpoint, stopped, submit_target
 from gateway.webhooks.routes import add_webhook_routes
 from runtime.health import Check, HealthApp
 from runtime.logs import get_logger
+from runtime.settings import KafkaSettings
 from schemas.errors import CrossSite, PenstockError, Unavailable
 from schemas.names import DEFAULT_TENANT
 from schemas.versions import CatalogSnapshot
@@ -155,6 +157,7 @@ def pages(services: Services, facades: FacadeEndpoint) -> FastAPI:
     add_docs_routes(app)
     add_error_handlers(app, facades.methods)
     add_openapi_route(app, services, facades)
+    add_asyncapi_route(app, services.settings)
     return app
 
 
@@ -172,3 +175,15 @@ def add_openapi_route(app: FastAPI, services: Services, facades: FacadeEndpoint)
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi_json() -> Response:
         return json(encoded(services.serving.snapshot))
+
+
+def add_asyncapi_route(app: FastAPI, settings: KafkaSettings) -> None:
+    """What is written to Kafka and read from it; made once, when it is first asked for."""
+
+    @cache
+    def encoded() -> bytes:
+        return orjson.dumps(asyncapi_document(settings))
+
+    @app.get("/asyncapi.json", include_in_schema=False)
+    async def asyncapi_json() -> Response:
+        return json(encoded())

@@ -25,6 +25,7 @@ def add_process_routes(app: FastAPI, services: Services) -> None:
                     "models": f"{base}/v1/models",
                     "docs": f"{base}/docs",
                     "openapi": f"{base}/openapi.json",
+                    "asyncapi": f"{base}/asyncapi.json",
                     "ready": f"{base}/readyz",
                     "metrics": f"{base}/metrics",
                 }

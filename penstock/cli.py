@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "batch": Place("penstock.batch.command", "batch", "bulk", "Run files of many requests in bulk.", USE),
     "webhooks": Place("penstock.webhooks.command", "webhooks", "bulk", "Have ends of jobs sent to a URL.", USE),
     "feedback": Place("penstock.feedback", "feedback", "bulk", "Tell what an answer was worth.", USE),
+    "asyncapi": Place("penstock.asyncapi", "asyncapi", "gateway", "Print what Kafka's records hold, as AsyncAPI.", USE),
     "route": Place("penstock.routes.command", "route", "bulk", "Split a model's jobs among its versions.", CARE),
     "rollout": Place("penstock.rollouts.command", "rollout", "bulk", "Bring a version in step by step.", CARE),
     "compare": Place("penstock.compare.command", "compare", "bulk", "Hold versions of a model side by side.", CARE),

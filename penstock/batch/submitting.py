@@ -88,7 +88,7 @@ def with_submit_options(command: Command) -> Command:
     epilog=examples(
         "penstock batch submit rows.jsonl --model digits --output answers.jsonl",
         "penstock batch submit openai.jsonl --window 7d --json | jq -r .id",
-        "penstock batch submit rows.jsonl --model digits --deadline 3h --daily 22:00-06:00",
+        "penstock batch submit rows.jsonl --model digits --deadline 3h",
         reads=GATEWAY_URL,
     )
 )

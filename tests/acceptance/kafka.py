@@ -14,6 +14,7 @@ from tests.waiting import eventually
 REACH_S = 20.0
 # Brokers go away in some tests: librdkafka would tell of every attempt to reach them.
 QUIET = 2
+LARGEST = 16 * 1024 * 1024  # the broker's own limit is the one that counts
 
 
 class Heard(NamedTuple):
@@ -34,11 +35,14 @@ class Heard(NamedTuple):
         return self.headers["ce_status"].decode()
 
 
+Headers = Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes | None]]
+
+
 class Said(NamedTuple):
-    """A record as a producer writes it."""
+    """A record as a producer writes it. Headers may be pairs, where a name comes twice, or has no value."""
 
     value: bytes | None
-    headers: Mapping[str, str | bytes] = {}
+    headers: Headers = ()
     key: str | bytes | None = None
 
 
@@ -46,7 +50,7 @@ def send(
     bootstrap_servers: str,
     topic: str,
     value: bytes | None,
-    with_headers: Mapping[str, str | bytes] | None = None,
+    with_headers: Headers | None = None,
     key: str | bytes | None = None,
 ) -> tuple[int, int]:
     """Produce one record; returns partition and offset once the broker has it."""
@@ -55,14 +59,15 @@ def send(
 
 
 @cache
-def producer_of(bootstrap_servers: str) -> Producer:
+def producer_of(bootstrap_servers: str, codec: str = "none") -> Producer:
     """One for all that is sent there: a new one asks for its id first, which takes half a second."""
-    return Producer({"bootstrap.servers": bootstrap_servers, "enable.idempotence": True, "log_level": QUIET})
+    settings = {"bootstrap.servers": bootstrap_servers, "compression.type": codec, "log_level": QUIET}
+    return Producer({**settings, "enable.idempotence": True, "message.max.bytes": LARGEST})
 
 
-def send_all(bootstrap_servers: str, topic: str, records: Sequence[Said]) -> list[tuple[int, int]]:
+def send_all(bootstrap_servers: str, topic: str, records: Sequence[Said], codec: str = "none") -> list[tuple[int, int]]:
     """Produce records; returns partitions and offsets, in whatever order, once the broker has them all."""
-    producer = producer_of(bootstrap_servers)
+    producer = producer_of(bootstrap_servers, codec)
     delivered: list[tuple[int, int]] = []
 
     def on_delivery(error: KafkaError | None, message: Message) -> None:
@@ -71,7 +76,8 @@ def send_all(bootstrap_servers: str, topic: str, records: Sequence[Said]) -> lis
         delivered.append(place(message))
 
     for record in records:
-        producer.produce(topic, record.value, record.key, headers=dict(record.headers), on_delivery=on_delivery)
+        pairs = list(record.headers.items() if isinstance(record.headers, Mapping) else record.headers)
+        producer.produce(topic, record.value, record.key, headers=pairs, on_delivery=on_delivery)
     producer.flush(REACH_S)
     assert len(delivered) == len(records), f"only {len(delivered)} of {len(records)} records reached {topic}"
     return delivered

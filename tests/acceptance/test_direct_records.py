@@ -1,7 +1,6 @@
 """Jobs written straight to Kafka by clients that know nothing of us, and results read from the topic."""
 
 import asyncio
-import hashlib
 import json
 import uuid
 
@@ -13,39 +12,15 @@ from cloudevents.core.v1.event import CloudEvent
 
 from penstock.stack import Stack
 from schemas.topics import Topics
-from tests.acceptance import digits, jobs, kafka
+from tests.acceptance import digits, kafka
+from tests.acceptance.direct import INSTANCES, LABELS, ROWS, found, id_of_event, labels_of
 from tests.acceptance.kcat import kcat_command
 from tests.waiting import eventually
-
-ROWS = digits.images(2)
-INSTANCES = json.dumps({"instances": ROWS.tolist()}).encode()
-LABELS = [str(label) for label in digits.labels(ROWS)]
 
 
 @pytest.fixture
 def job_id() -> str:
     return f"from-outside-{uuid.uuid4().hex}"
-
-
-async def found(http: httpx.AsyncClient, job_id: str) -> jobs.Json:
-    """The job of a record, once the router has read it."""
-
-    async def known() -> bool:
-        return (await http.get(f"/v1/jobs/{job_id}")).status_code == 200
-
-    await eventually(known, 30, f"job {job_id} is known")
-    return await jobs.ended(http, job_id)
-
-
-def id_of_event(source: str, event_id: str) -> str:
-    """The id of the job that an event asks for, as the page about Kafka records says."""
-    digest = hashlib.sha256(f"{source}\n{event_id}".encode()).hexdigest()
-    return f"event_{digest[:40]}"
-
-
-def labels_of(job: jobs.Json) -> list[str]:
-    assert job["status"] == "succeeded", job
-    return [row["label"] for row in job["result"]["predictions"]]
 
 
 async def test_a_bare_json_value_with_a_model_header_is_enough(

@@ -13,7 +13,7 @@ from schemas.claims import claim_key
 from schemas.topics import Topics
 from stores.objects import ObjectBlobs
 from tests.acceptance import digits, jobs, kafka
-from tests.acceptance.test_direct_records import found
+from tests.acceptance.direct import found
 
 # As many as make 20 MB, different ones in an order that can be told.
 TURNS = 800

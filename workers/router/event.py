@@ -16,56 +16,12 @@ from typing import Final, NamedTuple
 import msgspec
 
 from schemas.errors import InvalidInput, RequestError, Undecodable
-from schemas.job_webhooks import EVENTS_OPTION, URL_OPTION
 from schemas.jobs import JSON
 from schemas.malformed import UTF8_BOM, why_not_json
 from schemas.members import members as members_of
+from schemas.request_options import ATTRIBUTES, CE_HEADERS, PLAIN_HEADERS
 from workers.consuming.protocols import Record
 
-# An option's name is the envelope's (POST /v1/jobs), where that has it; on the left, CloudEvents' for the same.
-_ATTRIBUTES: Final = {
-    "id": "id",
-    "source": "source",
-    "model": "model",
-    "modelversion": "version",
-    "lane": "lane",
-    "answer": "answer",
-    "timeouts": "timeout_s",
-    "retention": "retention_s",
-    "rowerrors": "row_errors",
-    "deadline": "deadline",
-    "stickykey": "sticky_key",
-    "metadata": "metadata",
-    "jsonlength": "json_length",
-    "claim": "claim",
-    "claimsize": "claim_size",
-    "claimsha256": "claim_sha256",
-    "traceparent": "traceparent",
-    "webhook": URL_OPTION,
-    "webhookevents": EVENTS_OPTION,
-}
-_CE_HEADERS: Final = {f"ce_{attribute}": option for attribute, option in _ATTRIBUTES.items()}
-# Options whose plain header has their own name.
-_SAME: Final = (
-    "model",
-    "version",
-    "lane",
-    "timeout_s",
-    "retention_s",
-    "row_errors",
-    "deadline",
-    "sticky_key",
-    "metadata",
-)
-_PLAIN_HEADERS: Final = {
-    **{name: name for name in _SAME},
-    URL_OPTION: URL_OPTION,
-    EVENTS_OPTION: EVENTS_OPTION,
-    "inference-header-content-length": "json_length",
-    "traceparent": "traceparent",
-    "content-type": "content_type",
-    "ce_specversion": "specversion",
-}
 _ABOUT: Final[tuple[str, ...]] = ("content_type", "specversion")
 NULL: Final = msgspec.Raw(b"null")
 _CLOUDEVENTS: Final = "application/cloudevents"
@@ -110,10 +66,10 @@ def _read_headers(
     attributes: dict[str, str] = {}
     for name, raw in headers:
         key = name.lower()
-        option = _CE_HEADERS.get(key)
+        option = CE_HEADERS.get(key)
         target = attributes
         if option is None:
-            option = _PLAIN_HEADERS.get(key)
+            option = PLAIN_HEADERS.get(key)
             target = plain
         if option is None or not raw:
             continue
@@ -144,7 +100,7 @@ def _read_structured(value: bytes, content_type: str) -> Event:
         raise Undecodable(f"the event is not a JSON object: {why_not_json(error, value)}") from error
     members = dict(reversed(pairs))  # the first of two, which `fault` tells of
     _check_version(text_of(members.get("specversion", NULL)) or "")
-    attributes = {attribute: option for attribute, option in _ATTRIBUTES.items() if attribute in members}
+    attributes = {attribute: option for attribute, option in ATTRIBUTES.items() if attribute in members}
     options, fault = read_options({option: members[attribute] for attribute, option in attributes.items()})
     inner_type = text_of(members.get("datacontenttype", NULL)) or JSON
     return Event(options, _data(members, inner_type), inner_type, twin_fault(pairs) or fault)

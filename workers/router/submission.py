@@ -26,6 +26,7 @@ from schemas.malformed import UTF8_BOM, did_you_mean, why_not_json
 from schemas.members import members as members_of
 from schemas.metadata import parse_metadata
 from schemas.names import DEFAULT_TENANT
+from schemas.request_options import BESIDE
 from schemas.sticky_keys import check_sticky_key
 from schemas.topics import LaneClass
 from schemas.webhook_urls import parse_webhook_url
@@ -39,9 +40,7 @@ E = TypeVar("E", bound=StrEnum)
 _TRACEPARENT: Final = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 _WEBHOOK: Final = (URL_OPTION, EVENTS_OPTION)
-_PLAIN: Final = ("model", "version", "lane", "timeout_s", "retention_s", "row_errors", "sticky_key", "metadata")
-_OPTIONS: Final = (*_PLAIN, *_WEBHOOK)
-_BESIDE: Final = frozenset(_OPTIONS)
+_BESIDE: Final = frozenset(BESIDE)
 _ENVELOPE: Final = frozenset({"input", *_BESIDE})
 
 
@@ -101,7 +100,7 @@ def read_asked(record: Record, event: Event, now: datetime) -> Asked:
     """Raises `Undecodable` where there is nobody to answer: without an id or a model it is no job."""
     pairs, unread = _members(event)
     members = dict(reversed(pairs))  # the first of two, which the fault tells of
-    beside, fault = read_options({name: members[name] for name in _OPTIONS if name in members})
+    beside, fault = read_options({name: members[name] for name in BESIDE if name in members})
     options = {**beside, **event.options}
     event_id, source = options.get("id"), options.get("source")
     job_id = job_id_of(event_id, source) if event_id else f"{record.topic}-{record.partition}-{record.offset}"

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from shutil import copyfile
@@ -19,6 +19,7 @@ from penstock.init.examples import FILES
 from penstock.stack import Stack
 from tests.acceptance.client import NO_AUTHORITIES
 from tests.acceptance.opening import heard, opened
+from tests.programs import program
 from tests.unit.docs.walks import blocks_in, steps_of, walk
 from tests.waiting import eventually_sync
 
@@ -58,6 +59,8 @@ def follow(stack: Stack, folder: Path) -> Callable[[str], None]:
         environ = {
             "PENSTOCK_GATEWAY_URL": stack.gateway_url,
             "PENSTOCK_KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap_servers,
+            "CGO_ENABLED": "0",  # compiles less
+            "GOCACHE": os.environ.get("GOCACHE") or str(Path.home() / ".cache" / "go-build"),
         }
         replaced = {"http://localhost:8080": stack.gateway_url}
         walk(DOCS / page, folder, replaced=replaced, environ=environ, before=all_served)
@@ -100,11 +103,13 @@ def test_every_way_from_python_leads_to_answers(follow: Callable[[str], None], f
     follow("python.md")
 
 
-@pytest.mark.parametrize(("page", "steps"), [("batches.md", 2), ("client.md", 8)])
+@pytest.mark.parametrize(("page", "steps", "languages"), [("batches.md", 2, ()), ("client.md", 8, ("node", "go"))])
 def test_what_a_page_about_a_part_has_to_run_is_answered(
-    follow: Callable[[str], None], folder: Path, page: str, steps: int
+    follow: Callable[[str], None], folder: Path, page: str, steps: int, languages: Sequence[str]
 ) -> None:
     assert len(steps_of(DOCS / page)) == steps
+    for language in languages:
+        program(language)
     if not (folder / "models" / "iris").exists():
         CliRunner().invoke(main, ["init", str(folder / "models")])
     follow(page)

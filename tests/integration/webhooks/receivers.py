@@ -1,7 +1,6 @@
 """The receivers of docs/webhooks.md as programs that run, each with what it is written with.
 
-What npm brings is installed by the Makefile, pinned by the lock file beside this; Go fetches its one module itself,
-pinned by `go.sum`. A program that is not there skips what needs it on a laptop, and fails it in CI.
+Go fetches its one module itself, pinned by `go.sum`; `tests.programs` tells of the rest.
 """
 
 import os
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from penstock.embedded.ports import LOOPBACK, choose
-from tests.services import unavailable
+from tests.programs import node_command, program
 from tests.waiting import eventually_sync
 
 HERE: Final = Path(__file__).parent
@@ -40,26 +39,13 @@ class Receiver(NamedTuple):
         return self.log.read_text().splitlines()
 
 
-def program(name: str) -> str:
-    found = shutil.which(name)
-    return found if found is not None else unavailable(f"there is no {name} here")
-
-
-def node_modules() -> Path:
-    modules = Path(sys.prefix) / "receivers" / "node_modules"
-    return modules if modules.exists() else unavailable("what npm brings is not installed: `make test` does it")
-
-
 def python_command(folder: Path, port: int) -> Sequence[str]:
     (folder / "receiver.py").write_text(texts()["receiver.py"])
     return [sys.executable, "-m", "uvicorn", "receiver:app", "--port", str(port), "--log-level", "warning"]
 
 
-def node_command(folder: Path, port: int) -> Sequence[str]:
-    node = program("node")
-    (folder / "node_modules").symlink_to(node_modules())
-    (folder / "receiver.mjs").write_text(_at(port, texts()["receiver.mjs"]))
-    return [node, "receiver.mjs"]
+def javascript_command(folder: Path, port: int) -> Sequence[str]:
+    return node_command(folder, "receiver.mjs", _at(port, texts()["receiver.mjs"]))
 
 
 def go_command(folder: Path, port: int) -> Sequence[str]:
@@ -80,7 +66,7 @@ def _at(port: int, text: str) -> str:
     return text.replace(PORT, str(port))
 
 
-COMMANDS: Final = {"Python": python_command, "JavaScript": node_command, "Go": go_command}
+COMMANDS: Final = {"Python": python_command, "JavaScript": javascript_command, "Go": go_command}
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -17,13 +18,11 @@ from stores.webhooks import Verdict
 from tests.acceptance.client import NO_AUTHORITIES
 from tests.integration.webhooks.receivers import (
     COMMANDS,
-    HERE,
     Receiver,
-    node_modules,
-    program,
     running,
     texts,
 )
+from tests.programs import javascript, node_command
 from tests.waiting import eventually
 from workers.notifier.sending.http_sender import HttpSender
 from workers.notifier.sending.protocols import Reply
@@ -122,8 +121,8 @@ async def test_a_receiver_refuses_what_we_did_not_sign(receiver: Receiver, forge
     assert given.job not in receiver.log.read_text()
 
 
-def test_what_we_sign_is_verified_by_the_libraries_of_npm_also_during_a_rotation() -> None:
-    folder = node_modules().parent
+def test_what_we_sign_is_verified_by_the_libraries_of_npm_also_during_a_rotation(tmp_path: Path) -> None:
+    command = node_command(tmp_path, "verify.mjs", javascript("verify.mjs"))
     cases = {
         "one secret": (SECRET, event(SECRET)),
         "the old one of two": (SECRET, event(OTHER, SECRET)),
@@ -136,10 +135,7 @@ def test_what_we_sign_is_verified_by_the_libraries_of_npm_also_during_a_rotation
         json.dumps({"secret": secret, "headers": given.headers, "body": given.body.decode()})
         for secret, given in cases.values()
     ]
-    (folder / "verify.mjs").write_text((HERE / "javascript" / "verify.mjs").read_text())
-    ran = subprocess.run(
-        [program("node"), "verify.mjs"], cwd=folder, input="\n".join(lines), capture_output=True, text=True, check=True
-    )
+    ran = subprocess.run(command, cwd=tmp_path, input="\n".join(lines), capture_output=True, text=True, check=True)
     both = dict(zip(cases, ran.stdout.splitlines(), strict=True))
     good = ("one secret", "the old one of two", "the new one of two")
     assert both == {name: "true true" if name in good else "false false" for name in cases}

@@ -8,6 +8,7 @@ A comment before a block says what the block is:
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -65,8 +66,13 @@ def walk(
             _run(content, step.note, folder, environ or {})
 
 
+# What some pages run beside Python; they may be anywhere.
+LANGUAGES: Final = ("go", "node")
+
+
 def _run(commands: str, expected: str, folder: Path, environ: Mapping[str, str]) -> None:
-    programs = Path(sys.executable).parent
+    found = [sys.executable, *(path for name in LANGUAGES if (path := shutil.which(name)))]
+    programs = ":".join(dict.fromkeys(str(Path(each).parent) for each in found))
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands],
         cwd=folder,

@@ -82,6 +82,7 @@ COMMANDS = {
         (("--timeout 0", "--timeout"),),
         ("--data-dir /nowhere", "no `penstock up` runs over /nowhere"),
     ),
+    "asyncapi": Described(("PENSTOCK_TOPIC_PREFIX",)),
     "status": Described(GATEWAY, (BAD_GATEWAY,), None),
     "route show": Described(GATEWAY, (BAD_GATEWAY, ("A", "MODEL")), (f"a {AWAY}", "cannot be reached")),
     "route list": Described(GATEWAY, (BAD_GATEWAY,), (AWAY, "cannot be reached")),

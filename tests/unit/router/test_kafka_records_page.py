@@ -12,11 +12,11 @@ import pytest
 from schemas.errors import ErrorBody, TransientFailure, Undecodable
 from schemas.jobs import Payload, Status, Terminal, job_id_of
 from schemas.records import terminal_record
+from schemas.request_options import CE_HEADERS, PLAIN_HEADERS
 from schemas.topics import LaneClass
 from tests.unit.router.requests import NOW, record, routed
 from workers.dead_letters import dead_letter
 from workers.inference.results.retry_policy import retry_record
-from workers.router import event
 from workers.router.routing import Routed
 
 PAGE = (Path(__file__).parents[3] / "docs" / "kafka-records.md").read_text()
@@ -60,8 +60,8 @@ def test_the_options_are_all_there_by_the_names_that_are_read() -> None:
     options = [cells for cells in rows(WRITING) if len(cells) == 5 and cells[0] != "option"]
     attributes = {cells[1].strip("`") for cells in options if cells[1]}
     plain = {cells[2].strip("`") for cells in options if cells[2]}
-    assert attributes == set(event._CE_HEADERS)
-    assert plain | {"ce_specversion"} == set(event._PLAIN_HEADERS)
+    assert attributes == set(CE_HEADERS)
+    assert plain | {"ce_specversion"} == set(PLAIN_HEADERS)
 
 
 def names_in(table: str) -> set[str]:

@@ -1,0 +1,1 @@
+"""The AsyncAPI document: what other programs write to Kafka and read from it."""
