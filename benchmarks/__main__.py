@@ -36,6 +36,7 @@ MEASUREMENTS = {
     "clients": "clients",
     "gpu": "gpu",
     "rollouts": "rollout_simulation",
+    "bulk": "bulk",
     "promises": "promise_simulation",
     "promised-batches": "promised_batches",
 }

@@ -21,9 +21,13 @@ class Digits:
 
     def predict(self, requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """An answer for each request, which holds one image: `{"inputs": [{"data": [64 numbers], ...}]}`."""
-        images = np.asarray([request["inputs"][0]["data"] for request in requests], dtype=np.float32)
-        found = self._session.run(None, {self._input: images.reshape(-1, 8, 8)})
+        found = self.run(np.asarray([request["inputs"][0]["data"] for request in requests], dtype=np.float32))
         return [
             {name: values[row].tolist() for name, values in zip(self._outputs, found, strict=True)}
             for row in range(len(requests))
         ]
+
+    def run(self, images: np.ndarray) -> list[np.ndarray]:
+        """Each output, of images [rows, 8, 8] or [rows, 64]."""
+        found: list[np.ndarray] = self._session.run(None, {self._input: images.reshape(-1, 8, 8)})
+        return found
