@@ -19,10 +19,11 @@ from penstock.times import Duration
 from producers.bulk.results import ResultsReader
 from producers.catalog import Catalog, catalog_topic
 from producers.kafka_publisher import KafkaPublisher
+from producers.rows.converting import converter_of, lines_beside
 from producers.rows.fitting import fit
-from producers.rows.journal import Journal, Plan
+from producers.rows.journal import Journal, Plan, beside
 from producers.rows.run import Progress, RowRun
-from producers.rows.sources import chunks, source_of
+from producers.rows.sources import chunks, source_of, stamp_of
 from runtime.clock import now_utc
 from runtime.lifecycle import BackgroundTasks, run_role
 from runtime.logs import configure_logs
@@ -30,6 +31,7 @@ from runtime.settings import KafkaSettings, LogSettings, load
 from schemas.batches import BLOCK_BYTES, BLOCK_ROWS
 from schemas.catalog import CatalogEntry
 from schemas.errors import Conflict, PenstockError, QueueUnavailable
+from schemas.signature import Signature
 from schemas.tensors import DTYPES
 
 INTERRUPTED: Final = 130
@@ -53,10 +55,10 @@ TIMEOUT: Final = click.option(
         reads=f"{KAFKA} and its companions",
     )
 )
-@click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
 @click.option("--model", type=MODEL, required=True, help="Of the rows.")
 @click.option("--version", type=VERSION, help="Of the model.  [default: its default version]")
-@click.option("--output", type=FILE, required=True, help="File for the answers, a line of JSON each.")
+@click.option("--output", type=FILE, required=True, help="File for the answers: .jsonl, .parquet or .npy.")
 @WINDOW
 @TIMEOUT
 @JSON
@@ -74,27 +76,30 @@ def run(
 ) -> None:
     """Run each row of a file, straight over Kafka, and write its answer or its error.
 
-    Rows are read from .npy, .npz, .csv, .parquet, .arrow and .jsonl; columns go by their names to the model's inputs or
-    features. Lines stand in the order of the rows. Exits with 0 if all were answered, with 1 if some have an error,
-    with 130 after Ctrl-C: `resume` goes on.
+    Rows are read from .npy, .npz, .csv, .parquet, .arrow and .jsonl, or are the images of a folder; columns go by their
+    names to the model's inputs or features. Answers stand in the order of the rows. Exits with 0 if all were answered,
+    with 1 if some have an error, with 130 after Ctrl-C: `resume` goes on.
     """
 
     def begun(entry: CatalogEntry) -> Journal:
+        converter_of(output, entry.signature)  # what the output cannot hold is told before anything is run
         rows = source_of(source)
         for chunk in chunks(rows, block_rows(entry)):
             fit(entry.signature, chunk)  # what is wrong with all rows is told before anything is written
             break
-        stat = source.stat()
+        size, modified_ns = stamp_of(source)
         plan = Plan(
             run_id=os.urandom(8).hex(),
             source=str(source.absolute()),
-            size=stat.st_size,
-            modified_ns=stat.st_mtime_ns,
+            size=size,
+            modified_ns=modified_ns,
             model=entry.model,
             version=entry.version,
             block_rows=block_rows(entry),
         )
-        return Journal.begin(output, plan)
+        if lines_of_run(output) != output and output.exists():
+            raise Conflict(f"{output} is there: give another name")
+        return Journal.begin(lines_of_run(output), plan)
 
     _run(found_by(data_dir, KAFKA), model, version, begun, output, window_s, timeout_s, as_json=as_json)
 
@@ -111,7 +116,7 @@ def resume(output: Path, window_s: float, timeout_s: float, data_dir: Path | Non
     By the same version, over the same file: where that has changed, it refuses.
     """
     try:
-        known = Journal.resume(output)
+        known = Journal.resume(lines_of_run(output))
         check_source(known.plan)
     except Conflict as error:
         raise click.ClickException(error.message) from error
@@ -131,11 +136,28 @@ def resume(output: Path, window_s: float, timeout_s: float, data_dir: Path | Non
 def check_source(plan: Plan) -> None:
     """Raises `Conflict` where the file is not the one that was begun with."""
     try:
-        stat = Path(plan.source).stat()
+        stamp = stamp_of(Path(plan.source))
     except OSError as error:
         raise Conflict(f"{plan.source} cannot be read: {error.strerror}") from error
-    if (stat.st_size, stat.st_mtime_ns) != (plan.size, plan.modified_ns):
+    if stamp != (plan.size, plan.modified_ns):
         raise Conflict(f"{plan.source} has changed since the run began: begin a new one")
+
+
+def lines_of_run(output: Path) -> Path:
+    """Where a run writes its lines: the output itself, or a file beside it that is converted once all are there."""
+    return output if output.suffix not in (".parquet", ".npy") else lines_beside(output)
+
+
+def converted(output: Path, signature: Signature, rows: int) -> None:
+    """Make the output of a run's lines, where it is to have another form, and remove these."""
+    convert, lines = converter_of(output, signature), lines_of_run(output)
+    if convert is None:
+        return
+    made = output.with_name(f"{output.name}.converting")
+    convert(lines, made, signature, rows)
+    made.replace(output)
+    beside(lines).unlink()  # first: without its lines a run would be run again
+    lines.unlink()
 
 
 def block_rows(entry: CatalogEntry) -> int:
@@ -163,7 +185,7 @@ def _run(
 ) -> None:
     configure_logs(LogSettings(log_level="warning", log_format="console"), "batch")
     settings = load(KafkaSettings, dict(found.environ))
-    session = _Session(settings, model, version, begun, window_s, timeout_s, as_json=as_json)
+    session = _Session(settings, model, version, begun, output, window_s, timeout_s, as_json=as_json)
     try:
         run_role(session.run)
     except PenstockError as error:
@@ -185,11 +207,13 @@ class _Session:
         model: str,
         version: str | None,
         begun: Callable[[CatalogEntry], Journal],
+        output: Path,
         window_s: float,
         timeout_s: float,
         *,
         as_json: bool,
     ) -> None:
+        self._output = output
         self._settings = settings
         self._model = model
         self._version = version
@@ -238,6 +262,7 @@ class _Session:
             await rows.run(chunks(source_of(Path(plan.source)), plan.block_rows), reader.terminals())
             self.failed = journal.failed
             self._tell(rows.progress, last=True)
+        await asyncio.to_thread(converted, self._output, entry.signature, rows.progress.rows)
 
     async def _entry(self, stop: asyncio.Event) -> CatalogEntry:
         """Raises `ModelNotFound`, and `QueueUnavailable` where the catalog cannot be read."""

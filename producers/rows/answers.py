@@ -38,19 +38,21 @@ def answers_of(terminal: Terminal, rows: int, signature: Signature) -> list[RowA
         return [RowAnswer(error=OutputInvalid("the result cannot be read").body())] * rows
 
 
-def lines_of(first: int, answers: Sequence[RowAnswer]) -> bytes:
-    """A line a row, numbered from `first` on."""
-    return b"".join(_line(row, answer) for row, answer in enumerate(answers, first))
+def lines_of(first: int, answers: Sequence[RowAnswer], ids: Sequence[str] = ()) -> bytes:
+    """A line a row, numbered from `first` on, with its id where rows have some."""
+    if ids:
+        return b"".join(_line({"row": first + place, "id": ids[place]}, each) for place, each in enumerate(answers))
+    return b"".join(_line({"row": row}, answer) for row, answer in enumerate(answers, first))
 
 
-def _line(row: int, answer: RowAnswer) -> bytes:
+def _line(named: Mapping[str, Any], answer: RowAnswer) -> bytes:
     told: Mapping[str, Any] = (
-        {"row": row, "status": "succeeded", "prediction": answer.prediction}
+        {**named, "status": "succeeded", "prediction": answer.prediction}
         if answer.error is None
-        else {"row": row, "status": "failed", "error": answer.error}
+        else {**named, "status": "failed", "error": answer.error}
     )
     try:
         return orjson.dumps(told, default=msgspec.to_builtins, option=_OPTIONS)
     except (TypeError, ValueError):
         unwritable = OutputInvalid("the outputs cannot be written as JSON").body()
-        return _line(row, RowAnswer(error=unwritable))
+        return _line(named, RowAnswer(error=unwritable))

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from producers.rows.sources import UNNAMED, Chunk, Columns, CsvText
-from schemas.errors import InvalidInput, PenstockError
-from schemas.signature import INTEGERS, Signature, TensorSpec
+from schemas.errors import ConfigurationError, InvalidInput, PenstockError
+from schemas.images import Images
+from schemas.signature import INTEGERS, ImageSpec, Signature, TensorSpec
 from schemas.tensors import DTYPES, Array, all_finite, fits, raw_size
 from schemas.values import check_values
 
@@ -38,11 +39,41 @@ class Fitted(NamedTuple):
 def fit(signature: Signature, chunk: Chunk) -> Fitted:
     """Raises `InvalidInput` where the columns are not those that the model takes: no row could be run."""
     columns = named(signature, chunk.columns)
+    if signature.image is not None and _are_files(columns[signature.image.input]):
+        return _images(signature, signature.image, columns[signature.image.input])
     try:
         arrays = {spec.name: _whole(spec, columns[spec.name]) for spec in signature.inputs}
         return Fitted([Group(range(chunk.rows), arrays)], {})
     except (InvalidInput, ValueError, TypeError, OverflowError):
         return _row_by_row(signature, columns, chunk.rows)
+
+
+def _are_files(column: Array) -> bool:
+    return column.dtype == object and all(isinstance(value, bytes) for value in column)
+
+
+def _images(signature: Signature, spec: ImageSpec, column: Array) -> Fitted:
+    """Each image by itself, as what is uploaded is read."""
+    tensor = next(each for each in signature.inputs if each.name == spec.input)
+    rows: list[int] = []
+    arrays: list[Array] = []
+    errors: dict[int, PenstockError] = {}
+    for row, data in enumerate(column):
+        try:
+            arrays.append(Images(spec, _any_size).row(data)[np.newaxis])
+            rows.append(row)
+        except PenstockError as error:
+            errors[row] = error
+        except ModuleNotFoundError as error:
+            raise ConfigurationError("images need the package pillow: install the extra `rows`") from error
+    if not rows:
+        return Fitted([], errors)
+    inputs = {spec.input: _whole(tensor, np.concatenate(arrays))}
+    return Fitted([Group(rows, inputs)], errors)
+
+
+def _any_size(_: int) -> None:
+    """One image at a time is unpacked."""
 
 
 def _row_by_row(signature: Signature, columns: Columns, rows: int) -> Fitted:

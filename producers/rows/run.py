@@ -232,7 +232,7 @@ class RowRun:
         while (block := self._blocks.get(self._journal.blocks)) is not None and all(block.answers):
             answers = [answer for answer in block.answers if answer is not None]
             failed = sum(answer.error is not None for answer in answers)
-            self._journal.write(lines_of(block.chunk.start, answers), failed)
+            self._journal.write(lines_of(block.chunk.start, answers, block.chunk.ids), failed)
             del self._blocks[block.number]
             self.progress.rows += block.chunk.rows
             self.progress.failed = self._journal.failed

@@ -1,10 +1,11 @@
-"""Where rows come from, as chunks of columns: NPY and NPZ, CSV, Parquet, Arrow, JSONL, or any iterable of rows.
+"""Where rows come from, as chunks of columns: NPY and NPZ, CSV, Parquet, Arrow, JSONL, a folder of images, or any
+iterable of rows.
 
 A source gives the same chunks each time it is read: a run that is resumed depends on that. `pyarrow` is imported where
 a file of it is read, and nowhere else.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -19,6 +20,10 @@ from schemas.tensors import Array
 
 # The name of a column that has none: of an array alone, and of rows that are a value each.
 UNNAMED: Final = ""
+# The name of a column that holds ids of rows, and is no input: no model has such a one.
+IDS: Final = "\0ids"
+# Of a file of a folder; an image has some megabytes.
+MOST_FILE_BYTES: Final = 64 * 1024 * 1024
 
 Columns = Mapping[str, Array]
 
@@ -30,10 +35,12 @@ class CsvText(str):
 
 
 class Chunk(NamedTuple):
-    """Rows from number `start` (from 0) on: arrays of shape [rows, ...], by column."""
+    """Rows from number `start` (from 0) on: arrays of shape [rows, ...], by column. `ids` are their names, if they have
+    some."""
 
     start: int
     columns: Columns
+    ids: Sequence[str] = ()
 
     @property
     def rows(self) -> int:
@@ -46,6 +53,8 @@ Source = Callable[[int], Iterator[Columns]]
 
 def source_of(path: Path) -> Source:
     """By the ending of the file's name. Raises `InvalidInput` for one that none of these is."""
+    if path.is_dir():
+        return lambda rows: _told(path, _images(path, rows))
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise InvalidInput(f"{path.name}: rows are read from {', '.join(sorted(_READERS))}", param="source")
@@ -70,12 +79,43 @@ def chunks(source: Source, rows: int) -> Iterator[Chunk]:
     """Raises `InvalidInput` for a file that cannot be read."""
     start = 0
     for columns in source(rows):
-        chunk = Chunk(start, columns)
+        ids = columns.get(IDS, ())
+        chunk = Chunk(start, {name: array for name, array in columns.items() if name != IDS}, list(ids))
         if len({len(array) for array in columns.values()}) > 1:
             raise InvalidInput("the columns differ in length", param="source")
         if chunk.rows:
             yield chunk
         start += chunk.rows
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files below a folder by their names, but for hidden ones and links, which may lead anywhere."""
+    found = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    shown = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    return sorted(shown)
+
+
+def stamp_of(source: Path) -> tuple[int, int]:
+    """What changes where a source does: bytes, and the time in nanoseconds. Raises `OSError`."""
+    stats = [path.stat() for path in (files_of(source) if source.is_dir() else [source])]
+    return sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)
+
+
+def _images(folder: Path, rows: int) -> Iterator[Columns]:
+    files = files_of(folder)
+    for start in range(0, len(files), rows):
+        some = files[start : start + rows]
+        data = np.empty(len(some), dtype=object)
+        data[:] = [_read(path) for path in some]
+        yield {UNNAMED: data, IDS: np.array([path.relative_to(folder).as_posix() for path in some], dtype=object)}
+
+
+def _read(path: Path) -> bytes:
+    """Empty where it cannot be read, or is no image by its size alone: then its row has an error."""
+    try:
+        return path.read_bytes() if path.stat().st_size <= MOST_FILE_BYTES else b""
+    except OSError:
+        return b""
 
 
 def _npy(path: Path, rows: int) -> Iterator[Columns]:

@@ -6,11 +6,14 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 from penstock.stack import Stack
+from tests.acceptance import digits
 from tests.waiting import eventually_sync
 
 ROWS = 20_000
@@ -59,6 +62,57 @@ def test_a_row_that_does_not_fit_has_an_error_and_the_exit_code_says_so(tmp_path
     ran(["run", "rows.jsonl", "--model", "digits", "--output", "out.jsonl"], tmp_path, told, code=1)
     found = [json.loads(line)["status"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert found == ["succeeded", "failed", "succeeded"]
+
+
+def test_answers_become_parquet_or_an_array(tmp_path: Path, told: dict[str, str]) -> None:
+    rows = images(500)
+    np.save(tmp_path / "rows.npy", rows)
+    ran(["run", "rows.npy", "--model", "digits", "--version", "2", "--output", "out.parquet"], tmp_path, told)
+    table = parquet.read_table(tmp_path / "out.parquet").to_pydict()
+    assert table["row"] == list(range(500))
+    assert set(table["status"]) == {"succeeded"}
+    assert table["label"] == [str(label) for label in digits.labels(rows)]
+    np.save(tmp_path / "edges.npy", np.array([[1, 2, 3], [np.nan, 1, 1], [4, 5, 6]], np.float32))
+    ran(["run", "edges.npy", "--model", "volume", "--output", "out.npy"], tmp_path, told, code=1)
+    assert np.array_equal(np.load(tmp_path / "out.npy"), [6, np.nan, 120], equal_nan=True)
+    (error,) = map(json.loads, (tmp_path / "out.npy.errors.jsonl").read_text().splitlines())
+    assert (error["row"], error["error"]["param"]) == (1, "edges")
+    said = ran(["run", "rows.npy", "--model", "digits", "--output", "no.npy"], tmp_path, told, code=1)
+    assert "write .parquet or .jsonl" in said
+    assert "out.npy is there" in ran(
+        ["run", "edges.npy", "--model", "volume", "--output", "out.npy"], tmp_path, told, 1
+    )
+    left = ["edges.npy", "out.npy", "out.npy.errors.jsonl", "out.parquet", "rows.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
+
+
+def test_the_images_of_a_folder_are_answered_by_their_names(tmp_path: Path, told: dict[str, str]) -> None:
+    folder = tmp_path / "images"
+    copytree(digits.IMAGES, folder)
+    (folder / "notes.txt").write_text("no image")
+    ran(["run", "images", "--model", "digits", "--output", "out.jsonl"], tmp_path, told, code=1)
+    lines = {line["id"]: line for line in map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())}
+    assert lines.pop("notes.txt")["status"] == "failed"
+    assert {name: line["prediction"]["label"] for name, line in lines.items()} == {
+        path.name: path.stem for path in digits.IMAGES.glob("*.png")
+    }
+
+
+def test_a_run_into_parquet_that_is_killed_loses_no_row(tmp_path: Path, told: dict[str, str]) -> None:
+    np.save(tmp_path / "rows.npy", images(ROWS))
+    arguments = ["run", "rows.npy", "--model", "digits", "--version", "2", "--output", "out.parquet"]
+    lines = tmp_path / "out.parquet.jsonl"
+    with subprocess.Popen(command(*arguments), cwd=tmp_path, env=told, stderr=subprocess.DEVNULL) as run:
+
+        def goes_on() -> bool:
+            return run.poll() is not None or (lines.exists() and lines.stat().st_size > 0)
+
+        eventually_sync(goes_on, 60, "it writes")
+        run.kill()
+    ran(["resume", "out.parquet"], tmp_path, told)
+    table = parquet.read_table(tmp_path / "out.parquet")
+    assert table.column("row").to_pylist() == list(range(ROWS))
+    assert not lines.exists()
 
 
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
