@@ -12,7 +12,7 @@ import click
 from penstock.asking import ask, document, patience, read, send
 from penstock.batch.documents import ENDED, Batch, File, all_completed
 from penstock.batch.downloading import FILE, download
-from penstock.batch.lines import asked_url, is_endpoint, url_of, wrapped
+from penstock.batch.lines import asked_url, is_endpoint, numbered, url_of, wrapped
 from penstock.batch.reading import show_batch
 from penstock.documents import Document
 from penstock.finding import asks_gateway
@@ -146,16 +146,16 @@ def _text(moment: datetime | None) -> str | None:
 def prepared(file: Path, model: str | None, version: str | None) -> Iterator[tuple[IO[bytes], str]]:
     """The file as it is to go up, and the URL that its lines ask. Raises `RequestError`."""
     with file.open("rb") as given:
-        first = next((line for line in given if line.strip()), None)
-        if first is None:
+        number, first = next(numbered(given), (0, b""))
+        if not number:
             raise RequestError(f"{file} has no lines")
-        url = asked_url(first)
+        url = asked_url(number, first)
         given.seek(0)
         if url is not None:
             if model is not None:
                 raise RequestError("the lines name their URL themselves: give no --model")
             if not is_endpoint(url):
-                raise RequestError(f"line 1 asks {url[:100]!r}, which no batch can")
+                raise RequestError(f"line {number} asks {url[:100]!r}, which no batch can")
             yield given, url
             return
         if model is None:

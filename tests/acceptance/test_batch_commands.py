@@ -116,7 +116,7 @@ def test_lines_of_openai_go_up_as_they_are(run: Run, tmp_path: Path) -> None:
         ("", [], "has no lines"),
         ("no json\n", ["--model", "digits"], "not valid JSON"),
         ("{}\n", [], "name the model with --model"),
-        ('{"custom_id":"a","url":"/v1/embeddings"}\n', [], "which no batch can"),
+        ('{"custom_id":"a","url":"/v1/completions"}\n', [], "which no batch can"),
         ('{"custom_id":"a","url":"/v1/jobs"}\n', ["--model", "digits"], "give no --model"),
         ("{}\n", ["--model", "nothing"], "no model"),
     ],
