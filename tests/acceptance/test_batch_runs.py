@@ -13,6 +13,9 @@ import pytest
 from pyarrow import parquet
 
 from penstock.stack import Stack
+from producers.rows.bulk_run import resume_rows, run_rows
+from runtime.settings import KafkaSettings, load
+from schemas.errors import Conflict, ModelNotFound
 from tests.acceptance import digits
 from tests.waiting import eventually_sync
 
@@ -113,6 +116,22 @@ def test_a_run_into_parquet_that_is_killed_loses_no_row(tmp_path: Path, told: di
     table = parquet.read_table(tmp_path / "out.parquet")
     assert table.column("row").to_pylist() == list(range(ROWS))
     assert not lines.exists()
+
+
+async def test_rows_of_a_program_are_run_and_cannot_be_resumed(
+    tmp_path: Path, told: dict[str, str], stack: Stack
+) -> None:
+    settings = load(KafkaSettings, told)
+    output = tmp_path / "out.jsonl"
+    rows = ([float(number), 1.0, 1.0] if number % 10 else "no row" for number in range(2000))
+    progress = await run_rows(rows, output, model="volume", settings=settings)
+    assert (progress.rows, progress.failed) == (2000, 200)
+    found = predictions(output)
+    assert [value for value in found if isinstance(value, int | float)] == [n for n in range(2000) if n % 10]
+    with pytest.raises(Conflict, match="cannot be read again"):
+        await resume_rows(output, settings=settings)
+    with pytest.raises(ModelNotFound):
+        await run_rows([1], tmp_path / "other.jsonl", model="nothing", settings=settings)
 
 
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])

@@ -103,7 +103,7 @@ def test_every_way_from_python_leads_to_answers(follow: Callable[[str], None], f
     follow("python.md")
 
 
-@pytest.mark.parametrize(("page", "steps", "languages"), [("batches.md", 2, ()), ("client.md", 8, ("node", "go"))])
+@pytest.mark.parametrize(("page", "steps", "languages"), [("batches.md", 4, ()), ("client.md", 8, ("node", "go"))])
 def test_what_a_page_about_a_part_has_to_run_is_answered(
     follow: Callable[[str], None], folder: Path, page: str, steps: int, languages: Sequence[str]
 ) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from penstock.batch.running import converted, lines_of_run
 from producers.rows import converting
 from producers.rows.answers import RowAnswer, lines_of
+from producers.rows.bulk_run import converted, lines_of_run
 from producers.rows.journal import beside
 from schemas.errors import Conflict, InvalidInput
 from schemas.signature import Signature, TensorSpec
