@@ -39,6 +39,7 @@ from gateway.services import Services
 from gateway.shadow_routes import add_shadow_routes
 from gateway.strict_query import StrictRoute
 from gateway.submit_endpoint import SubmitEndpoint, stopped, submit_target
+from gateway.submitting import Submitting
 from gateway.webhooks.routes import add_webhook_routes
 from runtime.health import Check, HealthApp
 from runtime.logs import get_logger
@@ -70,8 +71,9 @@ class GatewayApp:
         settings = services.settings
         self._cross_site = CrossSiteCheck(settings.public_base_url, settings.gateway_host)
         self.admitting = Admitting(settings, services.budget, services.submissions)
-        self._submits = SubmitEndpoint(services, self.admitting)
-        self.facades = FacadeEndpoint(services, self.admitting, facades_of(services))
+        submitting = Submitting(services, self.admitting)
+        self._submits = SubmitEndpoint(services, submitting)
+        self.facades = FacadeEndpoint(services, self.admitting, submitting, facades_of(services))
         self.pages = pages(services, self.facades)
         self._is_open = True
 

@@ -8,7 +8,6 @@ from typing import Final
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.admitting import Admitting
 from gateway.answers import Answer, accepted, finished
 from gateway.client_gone import CLIENT_GONE, ClientGone
 from gateway.log_throttle import log_server_error
@@ -17,11 +16,12 @@ from gateway.problems import render_problem
 from gateway.services import Services
 from gateway.submission import Submission
 from gateway.submit_request import ENVELOPE_ROUTE, MODEL_ROUTE, VERSION_ROUTE, Target, read_submit
-from gateway.waiters import NONE, Watch, noticed
+from gateway.submitting import Submitting
+from gateway.waiters import NONE
 from runtime.logs import get_logger
 from schemas.errors import OutcomeUnknown, PenstockError
-from schemas.jobs import Job, new_job_id
-from stores.protocols import Admission, JobKey
+from schemas.jobs import new_job_id
+from stores.protocols import JobKey
 
 log = get_logger(__name__)
 
@@ -45,9 +45,9 @@ def submit_target(path: str) -> Target | None:
 class SubmitEndpoint:
     """`POST` of a job, in its three forms: from a request to its `Submission`, and from the admission to an answer."""
 
-    def __init__(self, services: Services, admitting: Admitting) -> None:
+    def __init__(self, services: Services, submitting: Submitting) -> None:
         self._services = services
-        self._admitting = admitting
+        self._submitting = submitting
 
     async def __call__(
         self, target: Target, headers: Mapping[bytes, bytes], scope: Scope, receive: Receive, send: Send
@@ -83,34 +83,13 @@ class SubmitEndpoint:
         """The answer, and what the metrics call it."""
         links, waiters = self._services.links, self._services.waiters
         preferences = waiters.granted(scope["headers"]) if b"prefer" in submission.headers else NONE
-        read, job = partial(read_submit, target, submission.headers, scope["query_string"]), None
-        if not preferences.wait_s:
-            admission = await self._admitting.admit(submission, read, scope, receive)
+        read = partial(read_submit, target, submission.headers, scope["query_string"])
+        job, ended, replayed = await self._submitting.run(submission, read, preferences.wait_s, scope, receive)
+        if ended is not None:
+            answer = finished(ended, links, preferences, replayed=replayed)
         else:
-            # The watch stands before the job is sent: a quick one may be done before its acknowledgement is back.
-            submission.reply_to = waiters.instance
-            with waiters.watch(submission.key) as watch:
-                admission = await self._admitting.admit(submission, read, scope, receive)
-                job = await self._wait(submission, admission, watch, preferences.wait_s, receive)
-        replayed = admission.replayed
-        if job is not None:
-            answer = finished(job, links, preferences, replayed=replayed)
-        else:
-            answer = accepted(admission.job, links, preferences, replayed=replayed)
+            answer = accepted(job, links, preferences, replayed=replayed)
         return answer, "replayed" if replayed else "accepted"
-
-    async def _wait(
-        self, submission: Submission, admission: Admission, watch: Watch, wait_s: float, receive: Receive
-    ) -> Job | None:
-        """The finished job, if it comes in time."""
-        job, waiters = admission.job, self._services.waiters
-        write = None if submission.written else self._services.submissions.write_down
-        if job.id == submission.key.id:
-            with noticed(receive, watch.wake) as gone:
-                return await waiters.finished(job, watch, wait_s, gone, write)
-        with waiters.watch(JobKey(job.tenant, job.id)) as other, noticed(receive, other.wake) as gone:
-            other.wake()  # it may have been done for long
-            return await waiters.finished(job, other, wait_s, gone, write)
 
 
 def stopped() -> OutcomeUnknown:

@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from gateway.admitting import Admitting
 from gateway.answers import Answer
 from gateway.client_gone import CLIENT_GONE, ClientGone
-from gateway.facades.facade import Call, Facade, Inference, Page, Request
+from gateway.facades.facade import Call, Deferred, Facade, Inference, Page, Request
 from gateway.facades.synchronous import Synchronous
 from gateway.log_throttle import log_server_error
 from gateway.metrics import count_request, submits_of
@@ -21,7 +21,8 @@ from gateway.services import Services
 from gateway.submission import Submission
 from gateway.submit_endpoint import stopped
 from gateway.submit_request import Submit
-from gateway.waiters import noticed
+from gateway.submitting import Submitting
+from gateway.waiters import MAX_WAIT_S, noticed, parse_preferences
 from runtime.logs import get_logger
 from runtime.reading import INLINE_BYTES
 from schemas.errors import NotFound, OutcomeUnknown, PenstockError
@@ -37,13 +38,16 @@ METHODS: Final = ("GET", "POST", "PUT", "DELETE")
 
 class Matched(NamedTuple):
     facade: Facade
-    asked: Inference | Page
+    asked: Inference | Deferred | Page
 
 
 class FacadeEndpoint:
-    def __init__(self, services: Services, admitting: Admitting, facades: Sequence[Facade]) -> None:
+    def __init__(
+        self, services: Services, admitting: Admitting, submitting: Submitting, facades: Sequence[Facade]
+    ) -> None:
         self._services = services
         self._admitting = admitting
+        self._submitting = submitting
         self._facades = facades
         self._synchronous = Synchronous(services)
 
@@ -89,7 +93,7 @@ class FacadeEndpoint:
         answer.headers.append((b"content-length", b"%d" % len(answer.body)))
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         await send({"type": "http.response.body", "body": answer.body})
-        if isinstance(asked, Inference):
+        if not isinstance(asked, Page):
             submits_of(submission.lane, outcome).inc()
         count_request(asked.route, scope["method"], answer.status, time.perf_counter() - began_s)
 
@@ -98,6 +102,8 @@ class FacadeEndpoint:
         if isinstance(asked, Page):
             body = await self._admitting.read(submission.headers, receive)
             return await asked.answer(_request(submission, scope, body))
+        if isinstance(asked, Deferred):
+            return await self._deferred(asked, submission, scope, receive)
         read_call = asked.read
         calls: list[Call] = []
 
@@ -111,6 +117,14 @@ class FacadeEndpoint:
             return _refused(facade, refusal_of_job(job.error or CANCELED))
         return await _told(job, calls[0])
 
+    async def _deferred(self, asked: Deferred, submission: Submission, scope: Scope, receive: Receive) -> Answer:
+        waiters = self._services.waiters
+        wait_s = 0 if waiters.full else _wait_s(submission.headers.get(b"prefer", b""))
+        submitted = await self._submitting.run(
+            submission, lambda body: asked.read(_request(submission, scope, body)), wait_s, scope, receive
+        )
+        return asked.answer(submitted.ended or submitted.job)
+
     def _in_time(self, submit: Submit) -> Submit:
         """With the time that a caller waits, where the request names none."""
         if submit.options.timeout_s is not None:
@@ -118,6 +132,13 @@ class FacadeEndpoint:
         timeout_s = min(self._services.settings.gateway_sync_timeout_s, self._services.settings.gateway_max_timeout_s)
         options = msgspec.structs.replace(submit.options, timeout_s=timeout_s)
         return msgspec.structs.replace(submit, options=options)
+
+
+def _wait_s(prefer: bytes) -> int:
+    """`wait` alone is as long as anybody may wait."""
+    if prefer.strip() == b"wait":
+        return MAX_WAIT_S
+    return parse_preferences([prefer]).wait_s or 0
 
 
 def _request(submission: Submission, scope: Scope, body: bytes) -> Request:

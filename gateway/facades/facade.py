@@ -34,8 +34,17 @@ class Inference(NamedTuple):
     read: Callable[[Request], Call]
 
 
+class Deferred(NamedTuple):
+    """What clients ask that takes a job and may be read later. `read` may raise `PenstockError`; `answer` tells the job
+    as it was accepted or, where the request waited for it (`Prefer: wait`), as it ended."""
+
+    route: str
+    read: Callable[[Request], Submit]
+    answer: Callable[[Job], Answer]
+
+
 class Page(NamedTuple):
-    """What clients ask that takes none. `answer` may raise `PenstockError`."""
+    """What clients ask that takes no job. `answer` may raise `PenstockError`."""
 
     route: str
     answer: Callable[[Request], Awaitable[Answer]]
@@ -44,7 +53,7 @@ class Page(NamedTuple):
 class Facade(Protocol):
     name: str
 
-    def match(self, method: str, path: str) -> Inference | Page | None:
+    def match(self, method: str, path: str) -> Inference | Deferred | Page | None:
         """What the request asks; None where it is none of this facade's. Cheap: every request that is not a submit of
         ours is shown to each facade."""
 
