@@ -55,14 +55,16 @@ class Promising:
     async def look(self, batches: Mapping[str, Batch], now: datetime, now_s: float) -> None:
         """Write down what was learned and how far promised batches are, of those that have not ended; take off those
         that have; and see what is urgent now."""
-        await self._promises.learn({version: Seen(*rate.seen(now_s)) for version, rate in self._rates.items()})
+        if self._rates:
+            await self._promises.learn({version: Seen(*rate.seen(now_s)) for version, rate in self._rates.items()})
         standing = await self._promises.all_standing()
         over = [each for each in standing if each.id not in batches and await self._is_over(each, now)]
-        await self._promises.take_off([JobKey(each.tenant, each.id) for each in over])
+        if over:
+            await self._promises.take_off([JobKey(each.tenant, each.id) for each in over])
         left = [each for each in standing if each.id in batches]
-        await self._promises.advance(
-            {JobKey(each.tenant, each.id): _rows_ended(each, batches[each.id]) for each in left}
-        )
+        if left:
+            ended = {JobKey(each.tenant, each.id): _rows_ended(each, batches[each.id]) for each in left}
+            await self._promises.advance(ended)
         self.urgent = await self._urgent(left, now)
         metrics.PROMISES.set(len(left))
 
@@ -78,7 +80,7 @@ class Promising:
         of_versions: dict[VersionKey, list[Promise]] = {}
         for each in left:
             of_versions.setdefault(VersionKey(each.model, each.version), []).append(each)
-        seen = await self._promises.learned(of_versions)
+        seen = await self._promises.learned(of_versions) if of_versions else {}
         found: frozenset[str] = frozenset()
         for version, promised in of_versions.items():
             rows_per_s = seen[version].rows_per_s if version in seen else None
