@@ -18,24 +18,28 @@ class Cut:
             return method
 
         async def call(*arguments: Any, **named: Any) -> Any:
-            self._killer.before()
+            number = self._killer.before()
             answer = await method(*arguments, **named)
-            self._killer.after()
+            self._killer.after(number)
             return answer
 
         return call
 
 
 class Killer:
+    """Calls are numbered from 1 as they begin; several may be under way."""
+
     def __init__(self, at: int, *, after: bool) -> None:
-        self._left = at
+        self._at = at
         self._after = after
+        self._calls = 0
 
-    def before(self) -> None:
-        self._left -= 1
-        if self._left == 0 and not self._after:
+    def before(self) -> int:
+        self._calls += 1
+        if self._calls == self._at and not self._after:
             raise Killed
+        return self._calls
 
-    def after(self) -> None:
-        if self._left == 0 and self._after:
+    def after(self, number: int) -> None:
+        if number == self._at and self._after:
             raise Killed
