@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from gateway.facades.facade import Deferred, Inference, Page, Request
 from gateway.job_reading import found
 from gateway.services import Services
 from gateway.submit_request import DEFAULT, Submit
-from schemas.errors import ErrorBody, JobNotFound
+from schemas.errors import ErrorBody, JobNotFound, StoreUnavailable
 from schemas.jobs import Job, Status, is_job_id
 from schemas.replicate import as_input, prediction_of, read_prediction, version_of
 from stores.protocols import JobKey
@@ -80,7 +81,8 @@ class Replicate:
         job = found(await services.jobs.cancel(key, services.now()), key)
         if job.status is Status.CANCELED:
             services.waiters.wake(key)
-            await services.signals.announce_cancel(key, job.expires_at)
+            with suppress(StoreUnavailable):  # then its result comes too late to count
+                await services.signals.announce_cancel(key, job.expires_at)
         return self._told(job)
 
     async def _list(self, request: Request) -> Answer:

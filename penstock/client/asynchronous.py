@@ -13,7 +13,7 @@ from penstock.client.jobs import Event, Job, Options, Result
 from penstock.client.mapping import Mapped
 from penstock.client.operations import DEFAULT, Document, Operations
 from penstock.client.steps import Pause, Steps
-from penstock.client.synchronous import http_options, id_of, sent, told_of
+from penstock.client.synchronous import AGAIN_AFTER_S, http_options, id_of, sent, told_of
 from schemas.errors import PenstockError
 
 T = TypeVar("T")
@@ -112,6 +112,8 @@ class AsyncClient:
                             done = event.job.done
             except httpx.TransportError:
                 await self.job(id_of(job))  # tries for as long as there is patience
+            if not done:
+                await asyncio.sleep(AGAIN_AFTER_S)
 
     async def feedback(self, job: Job | str, *, reward: float | None = None, label: Any = None) -> Document:
         return await self.carry(self._operations.feedback(id_of(job), told_of(reward, label)))

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Final, Protocol, Self, TypeVar
 
 import httpx
 
@@ -17,6 +17,9 @@ from penstock.client.steps import Ask, Pause, Steps
 from schemas.errors import PenstockError
 
 T = TypeVar("T")
+
+# A stream of events that was cut, or refused, is taken up again so much later.
+AGAIN_AFTER_S: Final = 0.5
 
 
 class Carry(Protocol):
@@ -121,6 +124,8 @@ class Client:
                             done = event.job.done
             except httpx.TransportError:
                 self.job(id_of(job))  # tries for as long as there is patience
+            if not done:
+                self._closed.wait(AGAIN_AFTER_S)
 
     def feedback(self, job: Job | str, *, reward: float | None = None, label: Any = None) -> Document:
         """Tell what an answer was worth, 0 to 1, or what would have been right."""
