@@ -13,7 +13,7 @@ import orjson
 
 from schemas.errors import OutputInvalid, RequestError
 from schemas.jobs import JSON, Payload
-from schemas.malformed import why_not_json
+from schemas.malformed import read_body
 from schemas.results import read_response, tokens_of
 from schemas.signature import Signature
 from schemas.tensors import Array
@@ -53,14 +53,7 @@ class Embedder(msgspec.Struct, frozen=True):
 
 def read_embeddings(body: bytes) -> EmbeddingsRequest:
     """Raises `RequestError` naming the member and its rule."""
-    try:
-        asked = _decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise RequestError(f"the body is no request for embeddings: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"the body is not valid JSON: {why_not_json(error, body)}") from error
-    except RecursionError as error:
-        raise RequestError("the body is nested too deeply") from error
+    asked = read_body(_decoder, body, "request for embeddings")
     if not isinstance(asked.input, str):
         if not 0 < len(asked.input) <= MOST_INPUTS:
             raise RequestError(f"input has {len(asked.input)} texts; 1 to {MOST_INPUTS} at a time", param="input")

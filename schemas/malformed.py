@@ -3,15 +3,20 @@
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Final
+from typing import Final, TypeVar
 
-from schemas.errors import InvalidInput, PayloadTooLarge, PenstockError
+import msgspec
+
+from schemas.errors import InvalidInput, PayloadTooLarge, PenstockError, RequestError
+
+T = TypeVar("T")
 
 UTF8_BOM: Final = b"\xef\xbb\xbf"
 # In what msgspec says of a document: the member that it does not know, and where something is wrong.
 UNKNOWN_MEMBER: Final = re.compile(r"unknown field `([^`]*)`")
 AT: Final = re.compile(r" - at `\$\.?([^`]*)`")
 
+_MEMBER: Final = re.compile(r"(?:field `|at `\$\.)([^`]+)`")
 _PLACE: Final = re.compile(r"\(byte (\d+)\)")
 # What many writers put down for numbers that JSON has no way to say.
 _NO_NUMBER: Final = re.compile(rb"-?(?:NaN|Infinity)")
@@ -25,6 +30,20 @@ _UTF16_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
 _HALF: Final = re.compile(
     rb"(?<!\\)(?:\\\\)*(?:(?P<high>\\u[dD][89abAB][0-9a-fA-F]{2})(\\u[dD][c-fC-F][0-9a-fA-F]{2})?|(?P<low>\\u[dD][c-fC-F]..))"
 )
+
+
+def read_body(decoder: msgspec.json.Decoder[T], body: bytes, what: str) -> T:
+    """A request's body; `what` says what it is. Raises `RequestError` naming the member and what is wrong with it."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        found = _MEMBER.search(str(error))
+        param = found[1].partition("[")[0][:64] if found else None
+        raise RequestError(f"the body is no {what}: {error}", param=param) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestError(f"the body is not valid JSON: {why_not_json(error, body)}") from error
+    except RecursionError as error:
+        raise RequestError("the body is nested too deeply") from error
 
 
 def why_not_json(error: Exception, data: bytes | memoryview) -> str:

@@ -16,7 +16,7 @@ from schemas.document import FORMS
 from schemas.errors import RequestError
 from schemas.images import picture_type
 from schemas.jobs import JSON, Job, Payload, Status
-from schemas.malformed import why_not_json
+from schemas.malformed import read_body
 from schemas.results import as_json
 from schemas.signature import Signature
 
@@ -55,14 +55,7 @@ _bodies: Final = msgspec.json.Decoder(_Body)
 
 def read_prediction(body: bytes, model: str | None) -> Asked:
     """`model` is the one that the path names. Raises `RequestError`."""
-    try:
-        asked = _bodies.decode(body)
-    except msgspec.ValidationError as error:
-        raise RequestError(f"the body is no prediction: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"the body is not valid JSON: {why_not_json(error, body)}") from error
-    except RecursionError as error:
-        raise RequestError("the body is nested too deeply") from error
+    asked = read_body(_bodies, body, "prediction")
     if asked.webhook or asked.webhook_completed:
         raise RequestError("webhook: nothing is sent in this form; see docs/webhooks.md for ours", param="webhook")
     if model is not None:

@@ -9,7 +9,7 @@ import msgspec
 from gateway.batches.uploads import check_expiry
 from schemas.batches import ENDPOINTS, Endpoint, completion_window, endpoint_of
 from schemas.errors import RequestError
-from schemas.malformed import why_not_json
+from schemas.malformed import read_body
 from schemas.names import is_model_name
 from schemas.promises import daily_hours
 
@@ -74,21 +74,11 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 _decoder: Final = msgspec.json.Decoder(BatchRequest)
-_FIELD: Final = re.compile(r"(?:field `|at `\$\.)([^`]+)`")
 
 
 def read_batch_request(body: bytes) -> Asked:
     """Raises `RequestError` naming the member and its rule."""
-    try:
-        request = _decoder.decode(body)
-    except msgspec.ValidationError as error:
-        found = _FIELD.search(str(error))
-        param = found[1].partition("[")[0][:64] if found else None
-        raise RequestError(f"the body is not a batch: {error}", param=param) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"the body is not valid JSON: {why_not_json(error, body)}") from error
-    except RecursionError as error:
-        raise RequestError("the body is nested too deeply") from error
+    request = read_body(_decoder, body, "batch")
     endpoint = endpoint_of(request.endpoint)
     if endpoint is None or (endpoint.model is not None and not is_model_name(endpoint.model)):
         raise RequestError(f"endpoint must be one of {ENDPOINTS}", param="endpoint")

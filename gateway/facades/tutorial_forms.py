@@ -7,7 +7,7 @@ import msgspec
 
 from schemas.errors import RequestError
 from schemas.jobs import JSON, Payload
-from schemas.malformed import why_not_json
+from schemas.malformed import UTF8_BOM, read_body
 
 # What tutorials call the input; the first that is there counts.
 ROW_NAMES: Final = ("instance", "input", "data", "features", "inputs", "instances")
@@ -62,14 +62,7 @@ def read_load(body: bytes) -> Wanted:
 
 
 def _read(body: bytes, known: tuple[str, ...]) -> Mapping[str, msgspec.Raw]:
-    try:
-        members = _members.decode(body.removeprefix(b"\xef\xbb\xbf"))
-    except msgspec.ValidationError as error:
-        raise RequestError("the body must be a JSON object") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RequestError(f"the body is not valid JSON: {why_not_json(error, body)}") from error
-    except RecursionError as error:
-        raise RequestError("the body is nested too deeply") from error
+    members = read_body(_members, body.removeprefix(UTF8_BOM), "JSON object")
     unknown = next((name for name in members if name not in known), None)
     if unknown is not None:
         raise RequestError(f"{unknown[:64]} means nothing here; there is {', '.join(known)}", param=unknown[:64])

@@ -39,10 +39,10 @@ def test_texts_become_an_inference_request(given: Any, texts: list[str]) -> None
         ({"input": ["a"] * (MOST_INPUTS + 1)}, "input", "has 2049 texts"),
         ({"input": ""}, "input", "empty"),
         ({"input": ["a", ""]}, "input", "empty"),
-        ({"input": 5}, None, "input"),
-        ({"encoding_format": "hex"}, None, "encoding_format"),
-        ({"color": "blue"}, None, "color"),
-        ({"model": None}, None, "model"),
+        ({"input": 5}, "input", "input"),
+        ({"encoding_format": "hex"}, "encoding_format", "encoding_format"),
+        ({"color": "blue"}, "color", "color"),
+        ({"model": None}, "model", "model"),
     ],
 )
 def test_what_is_no_request_is_refused_by_its_name(members: dict[str, Any], param: str | None, says: str) -> None:

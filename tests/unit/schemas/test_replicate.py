@@ -40,9 +40,9 @@ def test_a_version_names_its_model(version: str, model: str, known: str | None) 
     [
         ({"input": {}}, "version"),
         ({"input": {}, "version": "a/b/c"}, "version"),
-        ({"version": "digits"}, None),
-        ({"version": "digits", "input": 5}, None),
-        ({"version": "digits", "input": {}, "color": 1}, None),
+        ({"version": "digits"}, "input"),
+        ({"version": "digits", "input": 5}, "input"),
+        ({"version": "digits", "input": {}, "color": 1}, "color"),
         ({"version": "digits", "input": {}, "webhook": "https://a.example"}, "webhook"),
     ],
 )
